@@ -1,0 +1,144 @@
+//! DNS names as a certificate can carry them, and why a host cannot be one.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A fully qualified, lower-case DNS name that a public CA accepts under HTTP-01:
+/// at least two labels, each 1–63 of `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DnsName(Box<str>);
+
+/// Longest DNS name in text form (RFC 1035 §2.3.4, without the trailing dot).
+const MAX_NAME: usize = 253;
+/// Longest label (RFC 1035 §2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// Why a host of an Ingress cannot be in a certificate of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum BadName {
+    /// HTTP-01 cannot prove a wildcard (RFC 8555 §7.1.3 leaves it to DNS-01).
+    #[error("is a wildcard, which HTTP-01 cannot prove; list its hosts one by one")]
+    Wildcard,
+    /// An address, not a name.
+    #[error("is an IP address, not a DNS name")]
+    IpAddress,
+    /// A single label is never a public name.
+    #[error("has no dot, so no public CA can validate it")]
+    NoDot,
+    /// Over 253 octets.
+    #[error("is {0} characters long; a DNS name has 253 at most")]
+    TooLong(usize),
+    /// A label over 63 octets.
+    #[error("has a label of {0} characters; a DNS label has 63 at most")]
+    LabelTooLong(usize),
+    /// Anything else that is not a DNS-1123 subdomain.
+    #[error("is not a valid DNS name")]
+    Malformed,
+}
+
+impl DnsName {
+    /// Reads a host as Kubernetes stores it. A trailing dot and upper case are accepted and dropped.
+    pub fn parse(host: &str) -> Result<Self, BadName> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        if host.starts_with("*.") || host == "*" {
+            return Err(BadName::Wildcard);
+        }
+        if host.parse::<IpAddr>().is_ok() {
+            return Err(BadName::IpAddress);
+        }
+        if host.len() > MAX_NAME {
+            return Err(BadName::TooLong(host.len()));
+        }
+        for label in host.split('.') {
+            check_label(label)?;
+        }
+        let last = host.rsplit('.').next().unwrap_or_default();
+        if last == host {
+            return Err(BadName::NoDot);
+        }
+        if last.bytes().all(|octet| octet.is_ascii_digit()) {
+            return Err(BadName::Malformed); // RFC 1123 §2.1: the last label is not all digits
+        }
+        Ok(Self(host.into_boxed_str()))
+    }
+
+    /// The name, lower case, without a trailing dot.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check_label(label: &str) -> Result<(), BadName> {
+    let legal = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    if label.len() > MAX_LABEL {
+        return Err(BadName::LabelTooLong(label.len()));
+    }
+    let bounded = !label.starts_with('-') && !label.ends_with('-');
+    if label.is_empty() || !bounded || !label.bytes().all(legal) {
+        return Err(BadName::Malformed);
+    }
+    Ok(())
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for DnsName {
+    type Error = BadName;
+    fn try_from(host: String) -> Result<Self, BadName> {
+        Self::parse(&host)
+    }
+}
+
+impl From<DnsName> for String {
+    fn from(name: DnsName) -> Self {
+        name.0.into_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_hosts_are_names() {
+        for host in ["example.com", "a.b-c.example.com", "xn--bcher-kva.example", "1.example.com"] {
+            assert_eq!(DnsName::parse(host).map(String::from), Ok(host.to_owned()));
+        }
+        assert_eq!(DnsName::parse("Example.COM.").map(String::from), Ok("example.com".to_owned()));
+    }
+
+    #[test]
+    fn each_bad_host_says_why() {
+        let long_label = format!("{}.example.com", "a".repeat(64));
+        let long_name = format!("{}example.com", "abcdefg.".repeat(32));
+        let cases = [
+            ("*.example.com", BadName::Wildcard),
+            ("10.0.0.1", BadName::IpAddress),
+            ("::1", BadName::IpAddress),
+            ("localhost", BadName::NoDot),
+            ("", BadName::Malformed),
+            ("a..example.com", BadName::Malformed),
+            ("-a.example.com", BadName::Malformed),
+            ("exa_mple.com", BadName::Malformed),
+            ("example.123", BadName::Malformed),
+            (&long_label, BadName::LabelTooLong(64)),
+            (&long_name, BadName::TooLong(267)),
+        ];
+        for (host, why) in cases {
+            assert_eq!(DnsName::parse(host), Err(why), "{host}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+# A static binary in an empty image. Needs BuildKit, which is Docker's default builder.
+
+FROM rust:1.95-alpine AS build
+# For the cryptography library, which compiles C and assembly.
+RUN apk add --no-cache gcc musl-dev
+WORKDIR /src
+COPY . .
+# The feature `demo`, on by default, starts a control plane on a developer's machine; a cluster has no use for it.
+# The musl target links statically. The target directory is a cache and not part of the layer, hence the copy.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --no-default-features --package ingress-acme \
+    && cp target/release/ingress-acme /ingress-acme
+
+FROM scratch
+LABEL org.opencontainers.image.title="ingress-acme" \
+      org.opencontainers.image.description="A valid TLS certificate for every Ingress" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# The roots that the CA's directory is verified with, for the platform verifier. `--acme-ca-file` adds to them.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /ingress-acme /ingress-acme
+USER 65532:65532
+# 8089: answers to challenges. 9090: health, metrics, state.
+EXPOSE 8089 9090
+ENTRYPOINT ["/ingress-acme"]
+CMD ["run"]

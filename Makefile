@@ -1,0 +1,42 @@
+# `make` alone lists the targets.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+DOCKER ?= docker
+IMAGE ?= ingress-acme:0.1.0
+# Options for `make demo`, for example: make demo ARGS="--ingresses 5 --keep"
+ARGS ?=
+
+# In CI a missing control plane is a failure, not a reason to skip the tests that need it.
+ifneq ($(CI),)
+export INGRESS_ACME_REQUIRE_CONTROL_PLANE := 1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench image clean-control-plane
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: ## the whole system on this machine, on a real control plane (first run: builds it, about 8 minutes)
+	$(CARGO) run --locked --package ingress-acme -- demo $(ARGS)
+
+# The tests come last, so that cargo's own result lines end the output.
+test: ## format, lints, licences and advisories (where cargo-deny is installed), all tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "$(CARGO) deny check"; $(CARGO) deny check; \
+	else \
+		echo "note: cargo-deny is not installed: licences, bans and advisories (deny.toml) are not checked"; \
+	fi
+	$(CARGO) test --locked --workspace --all-features
+
+bench: ## benchmarks
+	$(CARGO) bench --locked --workspace --all-features
+
+image: ## container image; IMAGE=name:tag to name it
+	$(DOCKER) build --tag $(IMAGE) .
+
+clean-control-plane: ## remove the built control plane; the next demo or test builds it again
+	rm -rf target/control-plane

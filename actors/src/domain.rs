@@ -1,0 +1,27 @@
+//! Pure rules: no runtime, no clock, no randomness. Whatever they need to know is an argument.
+//!
+//! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
+//! - From Ingresses to certificates: [`selection`], [`plan`], [`wish`], [`index`].
+//! - Is a certificate good: [`validity`].
+//! - From events to work: [`dedup`], [`queue`], [`desk`], [`scan`].
+//! - Getting a certificate: [`issuance`], [`failure`], [`routes`].
+//! - What the user is told: [`announcement`].
+
+pub mod announcement;
+pub mod certificate;
+pub mod dedup;
+pub mod desk;
+pub mod failure;
+pub mod index;
+pub mod ingress;
+pub mod issuance;
+pub mod limits;
+pub mod name;
+pub mod plan;
+pub mod queue;
+pub mod routes;
+pub mod scan;
+pub mod selection;
+pub mod time;
+pub mod validity;
+pub mod wish;

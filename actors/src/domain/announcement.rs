@@ -1,0 +1,164 @@
+//! What the user is told on the Ingress: Kubernetes Events (events.k8s.io/v1), in plain words.
+
+use std::collections::BTreeSet;
+
+use super::failure::FailureClass;
+use super::issuance::{Event, State};
+use super::limits;
+use super::plan::Problem;
+use super::validity::Reason;
+use super::wish::{Wish, names_line};
+
+/// `type` of a Kubernetes Event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Severity {
+    /// All is well.
+    Normal,
+    /// The user may have to act.
+    Warning,
+}
+
+/// One Kubernetes Event.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Announcement {
+    /// `type`.
+    pub severity: Severity,
+    /// `reason`: one word, for machines.
+    pub reason: &'static str,
+    /// `action`: what was done or not.
+    pub action: &'static str,
+    /// `note`: for people; at most [`limits::EVENT_NOTE_MAX`] bytes.
+    pub note: String,
+}
+
+impl Announcement {
+    fn normal(reason: &'static str, note: String) -> Self {
+        Self {
+            severity: Severity::Normal,
+            reason,
+            action: "IssueCertificate",
+            note: shortened(note),
+        }
+    }
+
+    fn warning(reason: &'static str, note: String) -> Self {
+        Self {
+            severity: Severity::Warning,
+            reason,
+            action: "IssueCertificate",
+            note: shortened(note),
+        }
+    }
+
+    /// Work has begun.
+    pub fn issuing(wish: &Wish, why: &Reason) -> Self {
+        let note = format!(
+            "Getting a certificate for {} into Secret {}: {why}",
+            wish.names_line(),
+            wish.secret.name
+        );
+        Self::normal("Issuing", note)
+    }
+
+    /// What a journaled event means to the user, if anything. `before` is the state it met.
+    pub fn of_event(event: &Event, before: &State, wish: &Wish) -> Option<Self> {
+        match event {
+            Event::CertificateInstalled { serial, not_after } => {
+                let names = before.issuance().map_or_else(String::new, |i| names_line(&i.names));
+                let secret = &wish.secret.name;
+                let note = format!(
+                    "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial})"
+                );
+                Some(Self::normal("Issued", note))
+            }
+            Event::IssuanceFailed { class, detail, retry_at, .. } => {
+                let before =
+                    before.failing().map(|failing| (failing.class, failing.detail.as_str()));
+                let told = class.is_before_the_ca() && before == Some((*class, detail.as_str()));
+                let what = format!("No certificate for {} yet", wish.names_line());
+                let next =
+                    format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
+                let note = format!("{what} ({}): {detail}. {next}", class.label());
+                (!told).then(|| Self::warning(reason_of(*class), note))
+            }
+            _ => None,
+        }
+    }
+
+    /// Some of the Ingress cannot be served.
+    pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let note = format!(
+            "Left out of the certificate until the Ingress is edited: {}",
+            lines.join("; ")
+        );
+        (!lines.is_empty()).then(|| Self::warning("Skipped", note))
+    }
+
+    /// A certificate is issued, but cannot be brought to its Secret, or an order waits for its CA.
+    pub fn held_up(wish: &Wish, detail: &str) -> Self {
+        let note = format!(
+            "The order for {} is kept and gone on with: {detail}. Nothing is lost and nothing is ordered twice",
+            wish.names_line()
+        );
+        Self::warning("Waiting", note)
+    }
+}
+
+fn reason_of(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Unreachable | FailureClass::Dns => "Unreachable",
+        FailureClass::Conflict => "Conflict",
+        _ => "Failed",
+    }
+}
+
+/// Cuts at a character boundary, for the API server refuses a longer note.
+fn shortened(note: String) -> String {
+    if note.len() <= limits::EVENT_NOTE_MAX {
+        return note;
+    }
+    let end = note.floor_char_boundary(limits::EVENT_NOTE_MAX - '…'.len_utf8());
+    format!("{}…", &note[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::Failure;
+    use super::super::issuance::{Command, apply, decide};
+    use super::super::time::Timestamp;
+    use super::super::wish::tests::wish;
+    use super::*;
+
+    fn fail(state: &State, class: FailureClass) -> (State, Option<Announcement>) {
+        let wish = wish("shop", &["a.example.com"]);
+        let command = Command::Fail(wish.fingerprint(), Failure::new(class, "the words of the CA"));
+        let event = decide(state, command, Timestamp::default()).unwrap();
+        let announcement = Announcement::of_event(&event, state, &wish);
+        (apply(state.clone(), &event, Timestamp::default()).unwrap(), announcement)
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_words_of_the_ca_with_the_time_of_the_next_attempt() {
+        let (_, announcement) = fail(&State::Idle, FailureClass::Authorization);
+        let note = announcement.unwrap().note;
+        assert!(
+            note.contains("the words of the CA") && note.contains("1970-01-01T00:01"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn the_same_unreachable_host_is_told_once() {
+        let (state, first) = fail(&State::Idle, FailureClass::Unreachable);
+        assert!(first.is_some());
+        assert_eq!(fail(&state, FailureClass::Unreachable).1, None);
+        assert!(fail(&state, FailureClass::Conflict).1.is_some());
+    }
+
+    #[test]
+    fn a_long_note_is_cut_at_a_character() {
+        let note = shortened("é".repeat(2000));
+        assert!(note.len() <= limits::EVENT_NOTE_MAX && note.ends_with('…'));
+    }
+}

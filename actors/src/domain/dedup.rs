@@ -1,0 +1,239 @@
+//! Deduplication of one Ingress's events, as a state machine without a clock.
+//!
+//! A burst settles after a quiet period but never waits longer than a maximum. While work is in flight, all
+//! further events become one more run. No state is sticky: each has a deadline.
+
+use std::time::Duration;
+
+use super::limits;
+use super::time::Timestamp;
+
+/// `--settle` and `--settle-max`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Windows {
+    /// Quiet period after the last event.
+    pub settle: Duration,
+    /// Longest wait after the first event.
+    pub settle_max: Duration,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { settle: Duration::from_secs(1), settle_max: Duration::from_secs(5) }
+    }
+}
+
+/// Where one Ingress stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// Nothing to do: the actor may retire.
+    #[default]
+    Idle,
+    /// Events have come and the burst is not over.
+    Settling(Burst),
+    /// The pool has the work; events since then, if any.
+    InFlight {
+        /// When it was handed over.
+        since: Timestamp,
+        /// Events that came since.
+        dirty: Option<Burst>,
+    },
+    /// The work failed and is asked for again at this time.
+    Waiting {
+        /// When.
+        until: Timestamp,
+    },
+}
+
+/// First and last event of a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Burst {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// How the pool answers a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// All the Ingress asks for is there, or will be when something changes.
+    Settled,
+    /// To be asked for again at this time.
+    RetryAt(Timestamp),
+    /// The queue is full, or the downstream failed without a word.
+    Busy,
+}
+
+/// What the shell does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Nothing.
+    Rest,
+    /// Call [`Dedup::timer`] at this time, and forget earlier timers.
+    Wake(Timestamp),
+    /// Hand the key to the pool, and call [`Dedup::timer`] at this time in case it never answers.
+    Issue(Timestamp),
+    /// Leave the registry.
+    Retire,
+}
+
+/// The machine. Time is an argument of each call.
+#[derive(Clone, Debug)]
+pub struct Dedup {
+    windows: Windows,
+    phase: Phase,
+}
+
+impl Dedup {
+    /// An idle machine.
+    pub fn new(windows: Windows) -> Self {
+        Self { windows, phase: Phase::Idle }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// An event has come. `true` with the action when it was coalesced into one already known.
+    pub fn observed(&mut self, now: Timestamp) -> (bool, Action) {
+        match &mut self.phase {
+            Phase::Idle | Phase::Waiting { .. } => {
+                (false, self.settle(Burst { first: now, last: now }, now))
+            }
+            Phase::Settling(burst) => {
+                let burst = Burst { last: now, ..*burst };
+                (true, self.settle(burst, now))
+            }
+            Phase::InFlight { dirty, .. } => {
+                let coalesced = dirty.is_some();
+                let first = dirty.map_or(now, |burst| burst.first);
+                *dirty = Some(Burst { first, last: now });
+                (coalesced, Action::Rest)
+            }
+        }
+    }
+
+    /// A timer has gone off.
+    pub fn timer(&mut self, now: Timestamp) -> Action {
+        match self.phase {
+            Phase::Idle => Action::Retire,
+            Phase::Settling(burst) => self.settle(burst, now),
+            Phase::Waiting { until } if now >= until => self.issue(now),
+            Phase::Waiting { until } => Action::Wake(until),
+            Phase::InFlight { since, .. } if now.since(since) >= limits::IN_FLIGHT_MAX => {
+                self.finished(Outcome::Busy, now)
+            }
+            Phase::InFlight { since, .. } => Action::Wake(since + limits::IN_FLIGHT_MAX),
+        }
+    }
+
+    /// The pool has answered.
+    pub fn finished(&mut self, outcome: Outcome, now: Timestamp) -> Action {
+        let Phase::InFlight { dirty, .. } = self.phase else { return Action::Rest };
+        if let Some(burst) = dirty {
+            return self.settle(burst, now);
+        }
+        let until = match outcome {
+            Outcome::Settled => {
+                self.phase = Phase::Idle;
+                return Action::Retire;
+            }
+            Outcome::RetryAt(until) => until,
+            Outcome::Busy => now + limits::BUSY_RETRY,
+        };
+        self.phase = Phase::Waiting { until };
+        Action::Wake(until)
+    }
+
+    fn settle(&mut self, burst: Burst, now: Timestamp) -> Action {
+        let quiet = burst.last + self.windows.settle;
+        let due = quiet.min(burst.first + self.windows.settle_max);
+        if now >= due {
+            return self.issue(now);
+        }
+        self.phase = Phase::Settling(burst);
+        Action::Wake(due)
+    }
+
+    fn issue(&mut self, now: Timestamp) -> Action {
+        self.phase = Phase::InFlight { since: now, dirty: None };
+        Action::Issue(now + limits::IN_FLIGHT_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn settled() -> Dedup {
+        let mut dedup = Dedup::new(Windows::default());
+        dedup.observed(at(0));
+        assert!(matches!(dedup.timer(at(1000)), Action::Issue(_)));
+        dedup
+    }
+
+    #[test]
+    fn a_burst_settles_after_a_quiet_period() {
+        let mut dedup = Dedup::new(Windows::default());
+        assert_eq!(dedup.observed(at(0)), (false, Action::Wake(at(1000))));
+        assert_eq!(dedup.observed(at(600)), (true, Action::Wake(at(1600))));
+        assert_eq!(dedup.timer(at(1000)), Action::Wake(at(1600)));
+        assert!(matches!(dedup.timer(at(1600)), Action::Issue(_)));
+    }
+
+    #[test]
+    fn a_constant_stream_still_runs_within_the_maximum_wait() {
+        let mut dedup = Dedup::new(Windows::default());
+        let issued = (0..100)
+            .map(|n| at(n * 100))
+            .find(|now| matches!(dedup.observed(*now).1, Action::Issue(_)));
+        assert_eq!(issued, Some(at(5000)));
+    }
+
+    #[test]
+    fn events_in_flight_become_exactly_one_more_run() {
+        let mut dedup = settled();
+        assert_eq!(dedup.observed(at(1100)), (false, Action::Rest));
+        assert_eq!(dedup.observed(at(1200)), (true, Action::Rest));
+        assert!(matches!(dedup.finished(Outcome::Settled, at(9000)), Action::Issue(_)));
+        assert_eq!(dedup.finished(Outcome::Settled, at(9500)), Action::Retire);
+    }
+
+    #[test]
+    fn a_run_that_ends_amid_a_burst_lets_it_settle_first() {
+        let mut dedup = settled();
+        dedup.observed(at(1900));
+        assert_eq!(dedup.finished(Outcome::Settled, at(2000)), Action::Wake(at(2900)));
+    }
+
+    #[test]
+    fn a_failure_is_asked_for_again_and_an_event_does_not_wait_for_that() {
+        let mut dedup = settled();
+        assert_eq!(
+            dedup.finished(Outcome::RetryAt(at(60_000)), at(2000)),
+            Action::Wake(at(60_000))
+        );
+        let mut edited = dedup.clone();
+        assert!(matches!(dedup.timer(at(60_000)), Action::Issue(_)));
+        assert_eq!(edited.observed(at(5000)), (false, Action::Wake(at(6000))));
+    }
+
+    #[test]
+    fn a_downstream_that_never_answers_releases_its_key() {
+        let mut dedup = settled();
+        let late = at(1000) + limits::IN_FLIGHT_MAX;
+        assert_eq!(dedup.timer(late), Action::Wake(late + limits::BUSY_RETRY));
+        assert!(matches!(dedup.timer(late + limits::BUSY_RETRY), Action::Issue(_)));
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_ignored() {
+        let mut dedup = settled();
+        dedup.finished(Outcome::Settled, at(2000));
+        assert_eq!(dedup.finished(Outcome::Settled, at(3000)), Action::Rest);
+    }
+}

@@ -1,0 +1,418 @@
+//! The pool's book: who waits for which stream, which streams are queued, running or parked, and who may run.
+//!
+//! A run holds one of N places while a worker is on it or the CA is at work on its order, but for
+//! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
+//! once, and a slow or failing one delays nobody.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::dedup::Outcome;
+use super::ingress::{IngressKey, SecretKey};
+use super::issuance::{Conclusion, Seen};
+use super::limits;
+use super::queue::{FairQueue, Lane};
+use super::time::Timestamp;
+
+/// Number of a request.
+pub type Ticket = u64;
+
+/// One stream's way through the pool, with what it has learned.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The stream.
+    pub stream: SecretKey,
+    /// The Ingress that asked first; the logs carry it.
+    pub for_ingress: IngressKey,
+    /// Knowledge that survives parking.
+    pub seen: Seen,
+    /// Steps taken so far.
+    pub steps: u32,
+    /// When it last got its place.
+    placed_at: Timestamp,
+}
+
+/// How a worker gives a run back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is over.
+    Finished(Conclusion),
+    /// It has nothing to do until then; `at_ca` when the CA is at work for it.
+    Parked {
+        /// When to go on.
+        until: Timestamp,
+        /// The CA is at work.
+        at_ca: bool,
+    },
+}
+
+/// The book itself.
+#[derive(Debug)]
+pub struct Desk {
+    places: usize,
+    queue: FairQueue,
+    runs: HashMap<SecretKey, Entry>,
+    running: usize,
+    parked: ParkedRuns,
+    tickets: HashMap<Ticket, Open>,
+    last_ticket: Ticket,
+}
+
+/// Order among the parked: by the time they are due, and those that keep their place until when.
+#[derive(Debug, Default)]
+struct ParkedRuns {
+    due: BTreeSet<(Timestamp, SecretKey)>,
+    places: HashMap<SecretKey, Timestamp>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    phase: Phase,
+    waiting: Vec<Ticket>,
+    /// It was asked for again while a worker was on it: look once more before it is over.
+    again: bool,
+    since: Timestamp,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Queued(Box<Run>),
+    Running,
+    Parked { run: Box<Run>, until: Timestamp },
+}
+
+#[derive(Debug)]
+struct Open {
+    remaining: BTreeSet<SecretKey>,
+    outcome: Outcome,
+}
+
+/// What the desk holds, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Streams that wait for a place.
+    pub queued: usize,
+    /// Streams a worker is on.
+    pub running: usize,
+    /// Streams that wait for the CA, a route or a pause.
+    pub parked: usize,
+}
+
+impl Desk {
+    /// A desk for `places` runs at once and `capacity` waiting streams.
+    pub fn new(places: usize, capacity: usize) -> Self {
+        Self {
+            places,
+            queue: FairQueue::new(capacity),
+            runs: HashMap::new(),
+            running: 0,
+            parked: ParkedRuns::default(),
+            tickets: HashMap::new(),
+            last_ticket: 0,
+        }
+    }
+
+    /// An Ingress asks for its streams. The answer is there at once when there is nothing to do or no room.
+    pub fn request(
+        &mut self,
+        ingress: &IngressKey,
+        streams: impl IntoIterator<Item = SecretKey>,
+        now: Timestamp,
+    ) -> Result<Ticket, Outcome> {
+        let mut open = Open { remaining: BTreeSet::new(), outcome: Outcome::Settled };
+        let ticket = self.last_ticket + 1;
+        for stream in streams {
+            if self.join(ticket, ingress, &stream, now) {
+                open.remaining.insert(stream);
+            } else {
+                open.outcome = Outcome::Busy;
+            }
+        }
+        if open.remaining.is_empty() {
+            return Err(open.outcome);
+        }
+        self.last_ticket = ticket;
+        self.tickets.insert(ticket, open);
+        Ok(ticket)
+    }
+
+    fn join(
+        &mut self,
+        ticket: Ticket,
+        ingress: &IngressKey,
+        stream: &SecretKey,
+        now: Timestamp,
+    ) -> bool {
+        if let Some(entry) = self.runs.get_mut(stream) {
+            entry.waiting.push(ticket);
+            entry.again |= matches!(entry.phase, Phase::Running);
+            self.wake_when_edited(stream, now);
+            return true;
+        }
+        let run = Run {
+            stream: stream.clone(),
+            for_ingress: ingress.clone(),
+            seen: Seen::default(),
+            steps: 0,
+            placed_at: now,
+        };
+        let phase = Phase::Queued(Box::new(run));
+        let taken = self.queue.push(stream.clone(), Lane::New, now);
+        if taken {
+            let entry = Entry { phase, waiting: vec![ticket], again: false, since: now };
+            self.runs.insert(stream.clone(), entry);
+        }
+        taken
+    }
+
+    /// A parked run that somebody asks for anew looks at the newest wish at once; its routes and probes may be
+    /// those of an older one. The CA is not polled sooner for it.
+    fn wake_when_edited(&mut self, stream: &SecretKey, now: Timestamp) {
+        let Some(Entry { phase: Phase::Parked { run, until }, .. }) = self.runs.get_mut(stream)
+        else {
+            return;
+        };
+        run.seen.routes = false;
+        run.seen.reach.clear();
+        if run.seen.order.is_none() {
+            run.seen.wait_until = None;
+            self.parked.due.remove(&(*until, stream.clone()));
+            self.parked.due.insert((now, stream.clone()));
+            *until = now;
+        }
+    }
+
+    /// The next run for a worker, if there is one and a place for it. Parked runs that are due come first.
+    pub fn next_run(&mut self, now: Timestamp) -> Option<Run> {
+        while let Some((until, stream)) = self.parked.due.first().cloned() {
+            if until > now {
+                break;
+            }
+            self.parked.due.remove(&(until, stream.clone()));
+            if self.parked.places.remove(&stream).is_some_and(|place| place > now) {
+                return self.start(&stream, None);
+            }
+            self.requeue(&stream, now);
+        }
+        if self.places_taken(now) >= self.places {
+            return None;
+        }
+        let stream = self.queue.pop()?;
+        self.start(&stream, Some(now))
+    }
+
+    /// Puts a stream into a worker's hands; with `placed_at` when its place is a new one.
+    fn start(&mut self, stream: &SecretKey, placed_at: Option<Timestamp>) -> Option<Run> {
+        let entry = self.runs.get_mut(stream)?;
+        entry.again = false;
+        let (Phase::Queued(mut run) | Phase::Parked { mut run, .. }) =
+            std::mem::replace(&mut entry.phase, Phase::Running)
+        else {
+            return None;
+        };
+        run.placed_at = placed_at.unwrap_or(run.placed_at);
+        self.running += 1;
+        Some(*run)
+    }
+
+    /// A parked run without a place lines up again, before all new work.
+    fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
+        let Some(entry) = self.runs.get_mut(stream) else { return };
+        let parked = std::mem::replace(&mut entry.phase, Phase::Running);
+        entry.phase = match parked {
+            Phase::Parked { run, .. } => Phase::Queued(run),
+            other => other,
+        };
+        let taken = self.queue.push(stream.clone(), Lane::Resumed, now);
+        debug_assert!(taken, "resumed work is always taken");
+    }
+
+    fn places_taken(&self, now: Timestamp) -> usize {
+        self.running + self.parked.places.values().filter(|until| **until > now).count()
+    }
+
+    /// A worker gives a run back. Returns the tickets that are answered by it.
+    pub fn returned(
+        &mut self,
+        run: Run,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Vec<(Ticket, Outcome)> {
+        let stream = run.stream.clone();
+        let Some(entry) = self.runs.get_mut(&stream) else { return Vec::new() };
+        self.running = self.running.saturating_sub(1);
+        match verdict {
+            Verdict::Finished(conclusion) if !entry.again => {
+                return self.finished(&stream, conclusion);
+            }
+            Verdict::Finished(_) => {
+                let fresh = Run { seen: Seen::default(), steps: 0, ..run };
+                entry.phase = Phase::Queued(Box::new(fresh));
+                let taken = self.queue.push(stream, Lane::Resumed, now);
+                debug_assert!(taken, "resumed work is always taken");
+            }
+            Verdict::Parked { until, at_ca } => {
+                if at_ca {
+                    self.parked.places.insert(stream.clone(), run.placed_at + limits::PLACE);
+                }
+                entry.phase = Phase::Parked { run: Box::new(run), until };
+                self.parked.due.insert((until, stream.clone()));
+                if entry.again {
+                    self.wake_when_edited(&stream, now);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn finished(&mut self, stream: &SecretKey, conclusion: Conclusion) -> Vec<(Ticket, Outcome)> {
+        let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
+        let mut answered = Vec::new();
+        for ticket in entry.waiting {
+            let Some(open) = self.tickets.get_mut(&ticket) else { continue };
+            open.remaining.remove(stream);
+            open.outcome = worse(open.outcome, conclusion);
+            if open.remaining.is_empty() {
+                answered.push((ticket, open.outcome));
+                self.tickets.remove(&ticket);
+            }
+        }
+        answered
+    }
+
+    /// When to call [`next_run`](Self::next_run) again though nothing was returned: a parked run is due, or one
+    /// gives up its place while others wait for one.
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        let due = self.parked.due.first().map(|(until, _)| *until);
+        let places = self.parked.places.values().copied().filter(|until| *until > now).min();
+        let place = places.filter(|_| !self.queue.is_empty());
+        due.into_iter().chain(place).min()
+    }
+
+    /// How much there is.
+    pub fn load(&self) -> Load {
+        let (queued, parked) = (self.queue.len(), self.parked.due.len());
+        Load { queued, running: self.running, parked }
+    }
+
+    /// Since when the one that waits longest for a place waits.
+    pub fn oldest_queued(&self) -> Option<Timestamp> {
+        self.queue.oldest()
+    }
+
+    /// Each stream with where it is and since when it is asked for: for the state dump.
+    pub fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
+        self.runs.iter().map(|(stream, entry)| {
+            let phase = match entry.phase {
+                Phase::Queued(_) => "queued",
+                Phase::Running => "running",
+                Phase::Parked { .. } => "parked",
+            };
+            (stream, phase, entry.since)
+        })
+    }
+}
+
+/// The request as a whole comes again as soon as its first stream wants to.
+fn worse(outcome: Outcome, conclusion: Conclusion) -> Outcome {
+    match (outcome, conclusion) {
+        (outcome, Conclusion::Settled) => outcome,
+        (Outcome::RetryAt(one), Conclusion::RetryAt(other)) => Outcome::RetryAt(one.min(other)),
+        (Outcome::Busy, Conclusion::RetryAt(_)) => Outcome::Busy,
+        (Outcome::Settled, Conclusion::RetryAt(at)) => Outcome::RetryAt(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn ask(desk: &mut Desk, name: &str, now: i64) -> Result<Ticket, Outcome> {
+        let key = IngressKey::new("web", name);
+        desk.request(&key, [SecretKey::new("web", name)], at(now))
+    }
+
+    const SETTLED: Verdict = Verdict::Finished(Conclusion::Settled);
+
+    #[test]
+    fn a_request_is_answered_when_all_its_streams_are() {
+        let mut desk = Desk::new(2, 10);
+        let streams = ["a", "b"].map(|name| SecretKey::new("web", name));
+        let ticket = desk.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
+        let (a, b) = (desk.next_run(at(0)).unwrap(), desk.next_run(at(0)).unwrap());
+        assert_eq!(desk.returned(a, SETTLED, at(1)), []);
+        let failed = Verdict::Finished(Conclusion::RetryAt(at(60)));
+        assert_eq!(desk.returned(b, failed, at(1)), [(ticket, Outcome::RetryAt(at(60)))]);
+        assert_eq!(desk.load(), Load::default());
+    }
+
+    #[test]
+    fn nothing_to_do_is_answered_at_once_and_no_room_is_busy() {
+        let mut desk = Desk::new(1, 1);
+        assert_eq!(desk.request(&IngressKey::new("web", "x"), [], at(0)), Err(Outcome::Settled));
+        ask(&mut desk, "a", 0).unwrap();
+        assert_eq!(ask(&mut desk, "b", 0), Err(Outcome::Busy));
+    }
+
+    #[test]
+    fn no_more_run_than_there_are_places_and_the_ca_at_work_holds_one() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        ask(&mut desk, "b", 0).unwrap();
+        let a = desk.next_run(at(0)).unwrap();
+        assert!(desk.next_run(at(0)).is_none());
+        desk.returned(a, Verdict::Parked { until: at(5), at_ca: true }, at(1));
+        assert!(desk.next_run(at(2)).is_none());
+        assert_eq!(&*desk.next_run(at(5)).unwrap().stream.name, "a");
+    }
+
+    #[test]
+    fn who_waits_for_anything_else_holds_no_place() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        ask(&mut desk, "b", 0).unwrap();
+        let a = desk.next_run(at(0)).unwrap();
+        desk.returned(a, Verdict::Parked { until: at(5), at_ca: false }, at(1));
+        let b = desk.next_run(at(1)).unwrap();
+        assert!(desk.next_run(at(5)).is_none());
+        desk.returned(b, SETTLED, at(6));
+        assert_eq!(&*desk.next_run(at(6)).unwrap().stream.name, "a");
+    }
+
+    #[test]
+    fn a_slow_order_gives_up_its_place() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        ask(&mut desk, "b", 0).unwrap();
+        let a = desk.next_run(at(0)).unwrap();
+        desk.returned(a, Verdict::Parked { until: at(600), at_ca: true }, at(1));
+        let gives_up = at(0) + limits::PLACE;
+        assert_eq!(desk.next_wake(at(1)), Some(gives_up));
+        assert_eq!(&*desk.next_run(gives_up).unwrap().stream.name, "b");
+    }
+
+    #[test]
+    fn a_stream_asked_for_while_it_runs_is_looked_at_once_more() {
+        let mut desk = Desk::new(1, 10);
+        let first = ask(&mut desk, "a", 0).unwrap();
+        let run = desk.next_run(at(0)).unwrap();
+        let second = ask(&mut desk, "a", 1).unwrap();
+        assert_eq!(desk.returned(run, SETTLED, at(2)), []);
+        let again = desk.next_run(at(2)).unwrap();
+        let answers = [(first, Outcome::Settled), (second, Outcome::Settled)];
+        assert_eq!(desk.returned(again, SETTLED, at(3)), answers);
+    }
+
+    #[test]
+    fn an_edit_wakes_a_parked_run_unless_the_ca_is_at_work() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        let run = desk.next_run(at(0)).unwrap();
+        desk.returned(run, Verdict::Parked { until: at(600), at_ca: false }, at(1));
+        ask(&mut desk, "a", 2).unwrap();
+        assert!(desk.next_run(at(2)).is_some());
+    }
+}

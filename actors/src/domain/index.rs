@@ -1,0 +1,290 @@
+//! All Ingresses, trimmed, and the certificates they ask for together.
+//!
+//! It answers "what should this Secret hold" from the newest view, and says after each change which keys have
+//! work to do: a change of labels, status or foreign annotations has none.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::certificate::KeyAlgorithm;
+use super::ingress::{IngressKey, IngressView, SecretKey};
+use super::plan::{Part, Plan, Problem, algorithm, plan};
+use super::selection::{Selection, Skip, select};
+use super::wish::{Route, Wish};
+
+/// The Ingresses that were seen, by key, with an index from Secrets to those that use them.
+#[derive(Debug, Default)]
+pub struct Index {
+    selection: Selection,
+    default_profile: Option<String>,
+    entries: HashMap<IngressKey, Entry>,
+    users: HashMap<SecretKey, BTreeSet<IngressKey>>,
+    listing: HashMap<Scope, HashSet<IngressKey>>,
+}
+
+/// What one watch covers: one namespace, or all of them (`None`).
+pub type Scope = Option<Arc<str>>;
+
+#[derive(Debug)]
+struct Entry {
+    view: IngressView,
+    skip: Option<Skip>,
+    plan: Plan,
+}
+
+impl Index {
+    /// An empty index. `default_profile` is `--profile`; an Ingress's annotation goes before it.
+    pub fn new(selection: Selection, default_profile: Option<String>) -> Self {
+        Self { selection, default_profile, ..Self::default() }
+    }
+
+    /// Takes in the newest view of an Ingress and returns the keys that have work to do because of it.
+    pub fn apply(&mut self, view: IngressView) -> Vec<IngressKey> {
+        for listed in self.listing.values_mut() {
+            listed.insert(view.key.clone());
+        }
+        let entry = self.entry(view);
+        let key = entry.view.key.clone();
+        let old = self.entries.get(&key);
+        if old.is_some_and(|old| !entry.asks_more_than(old)) {
+            self.entries.insert(key, entry);
+            return Vec::new();
+        }
+        if old.is_none() && entry.plan == Plan::default() {
+            self.entries.insert(key, entry);
+            return Vec::new();
+        }
+        let mut changed = self.unlink(&key);
+        for part in &entry.plan.parts {
+            self.users.entry(part.secret.clone()).or_default().insert(key.clone());
+        }
+        self.entries.insert(key.clone(), entry);
+        changed.insert(key);
+        changed.into_iter().collect()
+    }
+
+    /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.
+    pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
+        let mut changed = self.unlink(key);
+        match self.entries.remove(key) {
+            Some(entry) if entry.plan != Plan::default() => _ = changed.insert(key.clone()),
+            _ => {}
+        }
+        changed.into_iter().collect()
+    }
+
+    /// A full list of `scope` begins: what it does not name is gone when it ends.
+    pub fn list_begins(&mut self, scope: Scope) {
+        self.listing.insert(scope, HashSet::new());
+    }
+
+    /// The list of `scope` is complete; returns the keys that have work because an Ingress is gone.
+    pub fn list_ends(&mut self, scope: &Scope) -> Vec<IngressKey> {
+        let Some(listed) = self.listing.remove(scope) else { return Vec::new() };
+        let within =
+            |key: &IngressKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        let gone = |key: &&IngressKey| within(key) && !listed.contains(*key);
+        let gone: Vec<IngressKey> = self.entries.keys().filter(gone).cloned().collect();
+        gone.iter().flat_map(|key| self.remove(key)).collect()
+    }
+
+    /// Ingresses that are ours to serve.
+    pub fn managed(&self) -> impl Iterator<Item = &IngressKey> {
+        self.entries.iter().filter(|(_, entry)| entry.skip.is_none()).map(|(key, _)| key)
+    }
+
+    /// The newest view of an Ingress.
+    pub fn view(&self, key: &IngressKey) -> Option<&IngressView> {
+        self.entries.get(key).map(|entry| &entry.view)
+    }
+
+    /// Why an Ingress is left alone, where it is known and is.
+    pub fn skip(&self, key: &IngressKey) -> Option<&Skip> {
+        self.entries.get(key)?.skip.as_ref()
+    }
+
+    /// What of an Ingress cannot be served, with what only its neighbours make a problem.
+    pub fn problems(&self, key: &IngressKey) -> Option<&BTreeSet<Problem>> {
+        self.entries.get(key).map(|entry| &entry.plan.problems)
+    }
+
+    /// The Secrets an Ingress asks for.
+    pub fn secrets(&self, key: &IngressKey) -> Vec<SecretKey> {
+        let parts = self.entries.get(key).map_or(&[][..], |entry| &entry.plan.parts);
+        parts.iter().map(|part| part.secret.clone()).collect()
+    }
+
+    /// What `secret` should hold; `None` when no Ingress asks for it any more.
+    pub fn wish(&self, secret: &SecretKey) -> Option<Wish> {
+        let users = self.users.get(secret)?;
+        let mut wish = Wish {
+            secret: secret.clone(),
+            names: BTreeSet::new(),
+            owners: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            algorithm: KeyAlgorithm::default(),
+            profile: None,
+            adopt: false,
+            renew: None,
+            fill: BTreeSet::new(),
+        };
+        for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
+            wish.add(&entry.view, part);
+        }
+        wish.profile = wish.profile.or_else(|| self.default_profile.clone());
+        (!wish.names.is_empty()).then_some(wish)
+    }
+
+    fn part(&self, key: &IngressKey, secret: &SecretKey) -> Option<(&Entry, &Part)> {
+        let entry = self.entries.get(key)?;
+        entry.plan.parts.iter().find(|part| part.secret == *secret).map(|part| (entry, part))
+    }
+
+    fn entry(&self, view: IngressView) -> Entry {
+        let skip = select(&self.selection, &view).err();
+        let plan = if skip.is_none() { plan(&view) } else { Plan::default() };
+        Entry { view, skip, plan }
+    }
+
+    /// Takes `key` out of the Secrets' users; returns the neighbours it leaves behind.
+    fn unlink(&mut self, key: &IngressKey) -> BTreeSet<IngressKey> {
+        let mut neighbours = BTreeSet::new();
+        for secret in self.secrets(key) {
+            let Some(users) = self.users.get_mut(&secret) else { continue };
+            users.remove(key);
+            neighbours.extend(users.first().cloned());
+            if users.is_empty() {
+                self.users.remove(&secret);
+            }
+        }
+        neighbours
+    }
+}
+
+impl Entry {
+    /// Whether this view asks for anything that `old` did not, or no longer asks for something.
+    ///
+    /// A `spec.tls` that we have just filled in asks for nothing new.
+    fn asks_more_than(&self, old: &Self) -> bool {
+        let same_parts = self.plan.parts.len() == old.plan.parts.len()
+            && self.plan.parts.iter().zip(&old.plan.parts).all(|(new, old)| {
+                new.secret == old.secret && new.names == old.names && (!new.fill || old.fill)
+            });
+        let asks = |view: &IngressView| {
+            ["profile", "key-algorithm", "renew", "adopt-secret"]
+                .map(|short| view.annotation(short).map(str::to_owned))
+        };
+        !same_parts
+            || self.plan.problems != old.plan.problems
+            || self.view.uid != old.view.uid
+            || self.view.class != old.view.class
+            || asks(&self.view) != asks(&old.view)
+    }
+}
+
+impl Wish {
+    /// Joins what one more Ingress asks of the Secret.
+    fn add(&mut self, view: &IngressView, part: &Part) {
+        for host in &part.names {
+            self.names.insert(host.clone());
+            self.routes.insert(Route { class: view.class.clone(), host: host.clone() });
+        }
+        self.owners.insert(view.reference());
+        if let Ok(algorithm) = algorithm(view) {
+            self.algorithm = self.algorithm.max(algorithm);
+        }
+        self.profile =
+            self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
+        self.adopt |= view.annotation("adopt-secret") == Some("true");
+        self.renew = self.renew.take().max(view.annotation("renew").map(str::to_owned));
+        if part.fill {
+            self.fill.insert(view.reference());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::tests::{block, ingress, names};
+    use super::*;
+
+    fn shop() -> IngressView {
+        ingress("web", "shop", &["shop.example.com"])
+    }
+
+    fn key(name: &str) -> IngressKey {
+        IngressKey::new("web", name)
+    }
+
+    fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
+        IngressView { tls: vec![block(secret, hosts)], ..ingress("web", name, hosts) }
+    }
+
+    #[test]
+    fn only_what_matters_is_work() {
+        let mut index = Index::default();
+        assert_eq!(index.apply(shop()), [key("shop")]);
+        assert_eq!(index.apply(shop()), []);
+        let mut annotated = shop();
+        annotated.annotations.insert("filled-tls".into(), "nothing".into());
+        assert_eq!(index.apply(annotated.clone()), []);
+        annotated.annotations.insert("renew".into(), "2026-11-24".into());
+        assert_eq!(index.apply(annotated), [key("shop")]);
+        assert_eq!(index.apply(ingress("web", "shop", &["new.example.com"])), [key("shop")]);
+    }
+
+    #[test]
+    fn a_spec_tls_that_we_filled_in_is_no_work() {
+        let mut index = Index::default();
+        index.apply(shop());
+        assert_eq!(index.apply(with_tls("shop", "shop", &["shop.example.com"])), []);
+        assert!(index.wish(&SecretKey::new("web", "shop")).unwrap().fill.is_empty());
+    }
+
+    #[test]
+    fn a_shared_secret_holds_the_union_and_has_all_as_owners() {
+        let mut index = Index::default();
+        index.apply(with_tls("one", "shared", &["a.example.com"]));
+        index.apply(with_tls("two", "shared", &["b.example.com"]));
+        let wish = index.wish(&SecretKey::new("web", "shared")).unwrap();
+        assert_eq!(wish.names, names(&["a.example.com", "b.example.com"]));
+        assert_eq!(wish.owners.len(), 2);
+    }
+
+    #[test]
+    fn whoever_shares_a_secret_settles_what_the_other_left_behind() {
+        let mut index = Index::default();
+        index.apply(with_tls("one", "shared", &["a.example.com"]));
+        index.apply(with_tls("two", "shared", &["b.example.com"]));
+        assert_eq!(index.remove(&key("two")), [key("one"), key("two")]);
+        assert_eq!(
+            index.wish(&SecretKey::new("web", "shared")).unwrap().names,
+            names(&["a.example.com"])
+        );
+        assert_eq!(index.remove(&key("one")), [key("one")]);
+        assert_eq!(index.wish(&SecretKey::new("web", "shared")), None);
+    }
+
+    #[test]
+    fn a_new_list_finds_what_is_gone_and_says_nothing_of_the_rest() {
+        let mut index = Index::default();
+        index.apply(shop());
+        index.apply(ingress("web", "gone", &["gone.example.com"]));
+        index.apply(ingress("other", "kept", &["kept.example.com"]));
+        let web = Some("web".into());
+        index.list_begins(web.clone());
+        assert_eq!(index.apply(shop()), []);
+        assert_eq!(index.list_ends(&web), [key("gone")]);
+        assert_eq!(index.managed().count(), 2);
+    }
+
+    #[test]
+    fn an_ingress_that_is_not_ours_is_never_work_and_one_that_leaves_us_is_once() {
+        let mut index = Index::default();
+        let theirs = IngressView { other_issuer: Some("cert-manager.io/issuer".into()), ..shop() };
+        assert_eq!(index.apply(theirs.clone()), []);
+        assert_eq!(index.apply(shop()), [key("shop")]);
+        assert_eq!(index.apply(theirs), [key("shop")]);
+        assert_eq!(index.wish(&SecretKey::new("web", "shop")), None);
+    }
+}

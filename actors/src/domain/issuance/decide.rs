@@ -1,0 +1,96 @@
+//! From commands to events: the only place where events are made.
+
+use std::time::Duration;
+
+use super::event::Event;
+use super::state::State;
+use crate::domain::certificate::PrivateKey;
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+use crate::domain::wish::{Fingerprint, Wish, stable_hash};
+
+/// What the issuer has done or met, to be made an event.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Begin an issuance for this wish with this key.
+    Begin(Box<Wish>, PrivateKey),
+    /// The CA has opened an order at this URL.
+    Opened(String),
+    /// The certificate is in its Secret.
+    Installed {
+        /// Serial number, hexadecimal.
+        serial: String,
+        /// End of its validity.
+        not_after: Timestamp,
+    },
+    /// The attempt for the wish with this fingerprint failed.
+    Fail(Fingerprint, Failure),
+    /// Drop what is in flight or remembered.
+    Abandon(&'static str),
+}
+
+/// A command that does not fit the state. It is a bug of the caller; nothing was changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("command {command} is refused in state {state}")]
+pub struct Refused {
+    command: &'static str,
+    state: &'static str,
+}
+
+/// Decides what `command` means in `state` at `now`.
+pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, Refused> {
+    let refused = Refused { command: command.name(), state: state.name() };
+    match (state, command) {
+        (State::Idle | State::Failing(_), Command::Begin(wish, key)) => {
+            Ok(Event::IssuanceStarted {
+                fingerprint: wish.fingerprint(),
+                names: wish.names,
+                algorithm: wish.algorithm,
+                profile: wish.profile,
+                renew: wish.renew,
+                key,
+            })
+        }
+        (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened { url }),
+        (State::Ordered { .. }, Command::Installed { serial, not_after }) => {
+            Ok(Event::CertificateInstalled { serial, not_after })
+        }
+        (state, Command::Fail(fingerprint, failure)) => {
+            Ok(failed(state, fingerprint, failure, now))
+        }
+        (State::Started(_) | State::Ordered { .. } | State::Failing(_), Command::Abandon(why)) => {
+            Ok(Event::IssuanceAbandoned { why: why.to_owned() })
+        }
+        _ => Err(refused),
+    }
+}
+
+fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
+    let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
+    let attempts = before.map_or(0, |failing| failing.attempts).saturating_add(1);
+    let pause = failure.class.pause(attempts, failure.retry_after);
+    Event::IssuanceFailed {
+        class: failure.class,
+        detail: failure.detail,
+        fingerprint,
+        retry_at: now + pause + jitter(pause, fingerprint, attempts),
+    }
+}
+
+/// Up to a tenth of the pause on top, so that what failed together does not come back together.
+fn jitter(pause: Duration, fingerprint: Fingerprint, attempts: u32) -> Duration {
+    let thousandths = u32::try_from(stable_hash((fingerprint, attempts)) % 1000).unwrap_or(0);
+    pause / 10 * thousandths / 1000
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Begin(..) => "begin",
+            Self::Opened(_) => "opened",
+            Self::Installed { .. } => "installed",
+            Self::Fail(..) => "fail",
+            Self::Abandon(_) => "abandon",
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What happened, and could not be observed again. Everything else is asked of the world when it is needed.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::failure::FailureClass;
+use crate::domain::ingress::SecretKey;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+use crate::domain::wish::Fingerprint;
+
+/// An event of one Secret's stream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A certificate is wanted, and its key exists: nothing was asked of the CA before this.
+    IssuanceStarted {
+        /// Names of the order to be.
+        names: BTreeSet<DnsName>,
+        /// Kind of `key`.
+        algorithm: KeyAlgorithm,
+        /// ACME profile asked for.
+        profile: Option<String>,
+        /// Value of the renew annotation that this answers.
+        renew: Option<String>,
+        /// What the wish was.
+        fingerprint: Fingerprint,
+        /// The key that the certificate will be for.
+        key: PrivateKey,
+    },
+    /// The CA has an order for the names (RFC 8555 §7.4).
+    OrderOpened {
+        /// Its URL; all that is needed to resume it.
+        url: String,
+    },
+    /// The certificate is in its Secret.
+    CertificateInstalled {
+        /// Serial number, hexadecimal.
+        serial: String,
+        /// End of its validity.
+        not_after: Timestamp,
+    },
+    /// The attempt failed.
+    IssuanceFailed {
+        /// Kind of failure.
+        class: FailureClass,
+        /// In the words of who refused.
+        detail: String,
+        /// What the wish was; an edit that changes it clears the pause.
+        fingerprint: Fingerprint,
+        /// Not before this the same wish is tried again.
+        retry_at: Timestamp,
+    },
+    /// The work is no longer wanted.
+    IssuanceAbandoned {
+        /// Why, for the log.
+        why: String,
+    },
+}
+
+impl Event {
+    /// Its name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::IssuanceStarted { .. } => "issuance_started",
+            Self::OrderOpened { .. } => "order_opened",
+            Self::CertificateInstalled { .. } => "certificate_installed",
+            Self::IssuanceFailed { .. } => "issuance_failed",
+            Self::IssuanceAbandoned { .. } => "issuance_abandoned",
+        }
+    }
+}
+
+/// An event with its stream and its time: one entry of the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The Secret whose stream this belongs to.
+    pub stream: SecretKey,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}

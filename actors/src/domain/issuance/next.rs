@@ -1,0 +1,309 @@
+//! The next step of a run, from what is journaled, what is wished and what was seen. First rule wins.
+
+use super::seen::{OrderStatus, OrderView, Reach, Seen};
+use super::state::{Failing, Issuance, State};
+use crate::domain::certificate::SecretView;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::{Reason, judge, judge_certificate};
+use crate::domain::wish::Wish;
+
+/// One thing to do. Each is one port call or one commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Read the Secret.
+    ReadSecret,
+    /// Bring the challenge path of each host to the solver.
+    PublishRoutes,
+    /// Fetch our own challenge path through DNS and the ingress.
+    Probe,
+    /// Make a key and journal the start.
+    Begin(Reason),
+    /// Ask the CA for an order.
+    OpenOrder,
+    /// Look at the order.
+    Refresh,
+    /// Tell the CA to validate.
+    Accept,
+    /// Send the CSR.
+    Finalize,
+    /// Fetch the chain and check it.
+    Download,
+    /// Write the Secret, then journal.
+    Install,
+    /// Set the owner references of a Secret of ours.
+    UpdateOwners,
+    /// Fill in `spec.tls`.
+    FillTls,
+    /// Journal that the work is dropped.
+    Abandon(&'static str),
+    /// Journal the failure.
+    Fail(Failure),
+    /// Nothing to do before then. With `at_ca`, the CA is at work and the run keeps its place.
+    Wait {
+        /// When to go on.
+        until: Timestamp,
+        /// The CA is working on the order.
+        at_ca: bool,
+    },
+    /// The run is over.
+    Done(Conclusion),
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conclusion {
+    /// Nothing is left to do.
+    Settled,
+    /// It failed, and is to be asked for again at this time.
+    RetryAt(Timestamp),
+}
+
+/// What every decision may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The newest wish; `None` when no Ingress wants the Secret.
+    pub wish: Option<&'a Wish>,
+    /// What the run has learned.
+    pub seen: &'a Seen,
+    /// The ACME directory in use.
+    pub directory: &'a str,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The next step for a stream in `state`.
+pub fn next(state: &State, context: Context<'_>) -> Step {
+    let Some(wish) = context.wish else {
+        return match state {
+            State::Idle => Step::Done(Conclusion::Settled),
+            _ => Step::Abandon("no Ingress wants it any more"),
+        };
+    };
+    if let State::Failing(failing) = state
+        && failing.fingerprint == wish.fingerprint()
+        && context.now < failing.retry_at
+    {
+        return Step::Done(Conclusion::RetryAt(failing.retry_at));
+    }
+    if let Some(failure) = &context.seen.failure {
+        return failed(state, failure, context);
+    }
+    if let Some(until) = context.seen.wait_until.filter(|until| context.now < *until) {
+        return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
+    }
+    let run = Run { state, wish, context };
+    match state {
+        State::Idle => run.fresh(None),
+        State::Failing(failing) => run.fresh(Some(failing)),
+        State::Started(issuance) => run.before_the_order(issuance),
+        State::Ordered { issuance, opened_at, .. } => run.with_the_order(issuance, *opened_at),
+    }
+}
+
+/// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
+/// it costs nothing to keep, and a certificate that was issued must reach its Secret.
+fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
+    let State::Ordered { opened_at, .. } = state else { return Step::Fail(failure.clone()) };
+    let passing = matches!(
+        failure.class,
+        FailureClass::AcmeServer | FailureClass::SecretWrite | FailureClass::RateLimited
+    );
+    let hopeless = context.now.since(*opened_at) >= limits::ORDER_LIFE;
+    if !passing || (hopeless && context.seen.chain.is_none()) {
+        return Step::Fail(failure.clone());
+    }
+    let pause = failure.retry_after.unwrap_or_default().max(limits::ORDER_PAUSE);
+    Step::Done(Conclusion::RetryAt(context.now + pause))
+}
+
+struct Run<'a> {
+    state: &'a State,
+    wish: &'a Wish,
+    context: Context<'a>,
+}
+
+impl Run<'_> {
+    fn fresh(&self, failing: Option<&Failing>) -> Step {
+        if let Some(step) = self.look_at_secret() {
+            return step;
+        }
+        match self.judge() {
+            Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
+            Ok(()) => self.complete(),
+            Err(reason) => self.ready_the_routes(failing).unwrap_or(Step::Begin(reason)),
+        }
+    }
+
+    /// The Secret is good: see to what hangs on it.
+    fn complete(&self) -> Step {
+        let secret = self.secret();
+        let owners = self.wish.owners.iter().map(|owner| owner.uid.to_string()).collect();
+        if secret.is_some_and(|secret| secret.ours && secret.owners != owners) {
+            return Step::UpdateOwners;
+        }
+        if !self.wish.fill.is_empty() && !self.context.seen.filled {
+            return Step::FillTls;
+        }
+        Step::Done(Conclusion::Settled)
+    }
+
+    fn before_the_order(&self, issuance: &Issuance) -> Step {
+        if issuance.fingerprint != self.wish.fingerprint() {
+            return Step::Abandon("the Ingress was edited");
+        }
+        if let Some(step) = self.look_at_secret() {
+            return step;
+        }
+        if self.judge().is_ok() {
+            return Step::Abandon("the Secret holds a valid certificate");
+        }
+        self.ready_the_routes(issuance.before.as_deref()).unwrap_or(Step::OpenOrder)
+    }
+
+    fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
+        let Some(order) = &self.context.seen.order else { return Step::Refresh };
+        let edited = issuance.fingerprint != self.wish.fingerprint();
+        let late = self.context.now.since(opened_at) >= limits::ORDER_DEADLINE;
+        match &order.status {
+            OrderStatus::Gone => Step::Fail(Failure::new(
+                FailureClass::AcmeServer,
+                "the CA no longer knows the order; a new one is opened",
+            )),
+            OrderStatus::Invalid(failure) => Step::Fail(failure.clone()),
+            OrderStatus::Valid => self.with_the_certificate(issuance),
+            _ if late => Step::Fail(overdue(opened_at)),
+            OrderStatus::Processing => Step::Refresh,
+            OrderStatus::Pending | OrderStatus::Ready if edited => {
+                Step::Abandon("the Ingress was edited")
+            }
+            OrderStatus::Ready => Step::Finalize,
+            OrderStatus::Pending => self.validate(issuance, order),
+        }
+    }
+
+    fn validate(&self, issuance: &Issuance, order: &OrderView) -> Step {
+        if order.authorizations.iter().all(|authorization| authorization.accepted) {
+            return Step::Refresh;
+        }
+        self.ready_the_routes(issuance.before.as_deref()).unwrap_or(Step::Accept)
+    }
+
+    /// A certificate that was issued is installed wherever it serves, also when the wish has moved on: the
+    /// next look at the Secret finds what differs and asks for another.
+    fn with_the_certificate(&self, issuance: &Issuance) -> Step {
+        if issuance.names.is_disjoint(&self.wish.names) {
+            return Step::Abandon("the Ingress was edited and shares no name with the certificate");
+        }
+        let Some(chain) = &self.context.seen.chain else { return Step::Download };
+        let asked = Wish { names: issuance.names.clone(), ..self.wish.clone() };
+        if let Err(reason) = judge_certificate(&chain.leaf, &asked, self.context.now) {
+            let detail = format!("the CA's certificate is not used: {reason}");
+            return Step::Fail(Failure::new(FailureClass::BadCertificate, detail));
+        }
+        self.look_at_secret().unwrap_or(Step::Install)
+    }
+
+    /// Reads the Secret where that was too long ago, and refuses one that is not ours to write.
+    fn look_at_secret(&self) -> Option<Step> {
+        let wish = self.wish;
+        if wish.names.len() > limits::MAX_NAMES {
+            return Some(Step::Fail(too_many_names(wish)));
+        }
+        let Some((secret, read_at)) = &self.context.seen.secret else {
+            return Some(Step::ReadSecret);
+        };
+        if self.context.now.since(*read_at) > limits::SECRET_FRESH {
+            return Some(Step::ReadSecret);
+        }
+        let secret = secret.as_ref()?;
+        let why = not_ours(secret, wish)?;
+        if serves(secret, wish, self.context.now) {
+            return Some(self.conclude());
+        }
+        let key = &wish.secret;
+        let detail = format!("Secret {key} {why}; it is left as it is");
+        Some(Step::Fail(Failure::new(FailureClass::Conflict, detail)))
+    }
+
+    /// A Secret of someone else's serves: whatever was in flight or remembered is dropped.
+    fn conclude(&self) -> Step {
+        match self.state {
+            State::Idle => Step::Done(Conclusion::Settled),
+            _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
+        }
+    }
+
+    /// Routes in place and every host reached, before the CA is asked for anything.
+    fn ready_the_routes(&self, failing: Option<&Failing>) -> Option<Step> {
+        let seen = self.context.seen;
+        if !seen.routes {
+            return Some(Step::PublishRoutes);
+        }
+        if seen.reach.is_empty() {
+            return Some(Step::Probe);
+        }
+        let failure = seen.unreachable()?;
+        if self.probing_is_advisory(failing) {
+            return None;
+        }
+        let rounds = usize::try_from(seen.probes).unwrap_or(usize::MAX);
+        Some(if rounds > limits::PROBE.len() { Step::Fail(failure) } else { Step::Probe })
+    }
+
+    /// All hosts resolve, and it has been tried long enough.
+    fn probing_is_advisory(&self, failing: Option<&Failing>) -> bool {
+        let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
+        let long = |failing: &Failing| {
+            self.context.now.since(failing.since) >= limits::PROBE_ADVISORY_AFTER
+        };
+        failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
+    }
+
+    fn secret(&self) -> Option<&SecretView> {
+        self.context.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref())
+    }
+
+    fn judge(&self) -> Result<(), Reason> {
+        judge(self.secret(), self.wish, self.context.directory, self.context.now)
+    }
+}
+
+/// Someone else's certificate covers all names and has not expired: all its owner can ask for.
+fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
+    secret.certificate.as_ref().is_ok_and(|certificate| {
+        let covered = wish.names.iter().all(|name| certificate.names.contains(name.as_str()));
+        covered && certificate.key_matches && now < certificate.not_after
+    })
+}
+
+/// Why a Secret must not be written, if it must not.
+fn not_ours(secret: &SecretView, wish: &Wish) -> Option<&'static str> {
+    if secret.immutable {
+        return Some("is immutable");
+    }
+    if !secret.is_tls {
+        return Some("is not of type kubernetes.io/tls");
+    }
+    (!secret.ours && !wish.adopt).then_some(
+        "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \
+         hand it over, or name another secretName)",
+    )
+}
+
+fn too_many_names(wish: &Wish) -> Failure {
+    let (count, max) = (wish.names.len(), limits::MAX_NAMES);
+    let detail = format!(
+        "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
+         over several spec.tls blocks",
+        wish.secret
+    );
+    Failure::new(FailureClass::InvalidSpec, detail)
+}
+
+fn overdue(opened_at: Timestamp) -> Failure {
+    let detail =
+        format!("the CA has not finished the order opened at {opened_at}; a new one is opened");
+    Failure::new(FailureClass::AcmeServer, detail)
+}

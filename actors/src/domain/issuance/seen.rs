@@ -1,0 +1,162 @@
+//! What a run has learned of the world: never journaled, for it can be observed again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::certificate::{CertificateView, SecretStatus};
+use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+
+/// An order as the CA last showed it (RFC 8555 §7.1.3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrderView {
+    /// Its URL.
+    pub url: String,
+    /// Its status.
+    pub status: OrderStatus,
+    /// Its authorizations, where the CA showed them: needed only while the order is pending.
+    pub authorizations: Vec<AuthorizationView>,
+    /// Retry-After of the answer.
+    pub retry_after: Option<Duration>,
+}
+
+/// Status of an order (RFC 8555 §7.1.6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OrderStatus {
+    /// Authorizations are missing.
+    Pending,
+    /// It may be finalized.
+    Ready,
+    /// The CA is issuing.
+    Processing,
+    /// There is a certificate.
+    Valid,
+    /// It is dead, and why.
+    Invalid(Failure),
+    /// The CA does not know it (404), or it has expired.
+    Gone,
+}
+
+/// An authorization that is not yet valid (RFC 8555 §7.1.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthorizationView {
+    /// The name it is for.
+    pub name: DnsName,
+    /// The CA has been told to validate it.
+    pub accepted: bool,
+}
+
+/// How a host was found by the probe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// It leads to our solver.
+    Reached,
+    /// It resolves, but something else answers, or nothing.
+    Elsewhere(String),
+    /// It does not resolve.
+    Unresolved(String),
+}
+
+/// A chain as downloaded, with what was read of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// PEM, leaf first (RFC 8555 §9.1).
+    pub pem: String,
+    /// The leaf.
+    pub leaf: CertificateView,
+}
+
+/// The ephemeral knowledge of one run. It travels with the run while it is parked, and a restart begins anew.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The Secret as it was read, and when.
+    pub secret: Option<(SecretStatus, Timestamp)>,
+    /// The routes of the wish are in place.
+    pub routes: bool,
+    /// Last finding per host.
+    pub reach: BTreeMap<DnsName, Reach>,
+    /// Rounds of probing so far.
+    pub probes: u32,
+    /// The order as last shown.
+    pub order: Option<OrderView>,
+    /// Looks at the order so far.
+    pub polls: u32,
+    /// The downloaded chain.
+    pub chain: Option<Chain>,
+    /// `spec.tls` was filled in, or the API server would not have it; not tried again in this run.
+    pub filled: bool,
+    /// Passing errors in a row.
+    pub errors: u32,
+    /// Nothing is done before this.
+    pub wait_until: Option<Timestamp>,
+    /// A failure that ends the attempt, to be journaled.
+    pub failure: Option<Failure>,
+}
+
+impl Seen {
+    /// A port call worked: errors before it are forgotten.
+    pub fn succeeded(&mut self) {
+        self.errors = 0;
+        self.wait_until = None;
+    }
+
+    /// A port call failed in a way that may pass: wait a little, or fail when it was too often.
+    pub fn stumbled(&mut self, failure: Failure, now: Timestamp) {
+        self.errors = self.errors.saturating_add(1);
+        match transient_pause(self.errors, failure.retry_after) {
+            Some(pause) => self.wait_until = Some(now + pause),
+            None => self.failure = Some(failure),
+        }
+    }
+
+    /// The CA has shown the order.
+    pub fn order_shown(&mut self, order: OrderView, now: Timestamp) {
+        let waiting = match order.status {
+            OrderStatus::Pending => {
+                order.authorizations.iter().all(|authorization| authorization.accepted)
+            }
+            OrderStatus::Processing => true,
+            _ => false,
+        };
+        self.wait_until = waiting.then(|| poll_at(self.polls, order.retry_after, now));
+        self.polls = if waiting { self.polls.saturating_add(1) } else { 0 };
+        self.errors = 0;
+        self.order = Some(order);
+    }
+
+    /// A round of probes has ended; the next one, if there must be one, waits longer each time.
+    pub fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
+        self.reach = reach;
+        let rung = usize::try_from(self.probes).unwrap_or(usize::MAX);
+        let pause = limits::PROBE.get(rung).filter(|_| self.unreached().is_some());
+        self.wait_until = pause.map(|pause| now + *pause);
+        self.probes = self.probes.saturating_add(1);
+    }
+
+    /// The first host that was not reached.
+    pub fn unreached(&self) -> Option<(&DnsName, &Reach)> {
+        self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
+    }
+
+    /// What the user is told when a host could not be reached.
+    pub fn unreachable(&self) -> Option<Failure> {
+        match self.unreached()? {
+            (host, Reach::Unresolved(why)) => Some(Failure::new(
+                FailureClass::Dns,
+                format!(
+                    "host {host} does not resolve ({why}); create its DNS record. The CA was not asked"
+                ),
+            )),
+            (host, Reach::Elsewhere(what)) => Some(Failure::new(
+                FailureClass::Unreachable,
+                format!(
+                    "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({what}); check the \
+                     DNS record and that the ingress controller serves port 80. The CA was not asked"
+                ),
+            )),
+            (_, Reach::Reached) => None,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The state of one stream, and the one table of legal transitions, used live and on replay.
+
+use std::collections::BTreeSet;
+
+use super::event::Event;
+use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::failure::FailureClass;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+use crate::domain::wish::Fingerprint;
+
+/// Where a stream stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum State {
+    /// Nothing in flight and nothing to remember.
+    #[default]
+    Idle,
+    /// There is a key; no order yet.
+    Started(Issuance),
+    /// The CA has an order.
+    Ordered {
+        /// What it is for.
+        issuance: Issuance,
+        /// Its URL.
+        url: String,
+        /// When it was opened.
+        opened_at: Timestamp,
+    },
+    /// The last attempt failed.
+    Failing(Failing),
+}
+
+/// An issuance in flight.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Issuance {
+    /// Names of the order.
+    pub names: BTreeSet<DnsName>,
+    /// Kind of `key`.
+    pub algorithm: KeyAlgorithm,
+    /// ACME profile asked for.
+    pub profile: Option<String>,
+    /// Value of the renew annotation that this answers.
+    pub renew: Option<String>,
+    /// What the wish was.
+    pub fingerprint: Fingerprint,
+    /// The certificate's key.
+    pub key: PrivateKey,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The failures before it, if any: they count on.
+    pub before: Option<Box<Failing>>,
+}
+
+/// A memory of failures in a row for one wish.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failing {
+    /// The wish that failed.
+    pub fingerprint: Fingerprint,
+    /// Failures in a row, 1 or more.
+    pub attempts: u32,
+    /// Time of the first of them.
+    pub since: Timestamp,
+    /// Not before this the same wish is tried again.
+    pub retry_at: Timestamp,
+    /// Kind of the last one.
+    pub class: FailureClass,
+    /// Words of the last one.
+    pub detail: String,
+}
+
+/// An event that cannot follow the state it met: the journal is damaged, or the code that wrote it is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("event {event} cannot follow state {state}")]
+pub struct IllegalEvent {
+    event: &'static str,
+    state: &'static str,
+}
+
+impl State {
+    /// Its name in logs, `status` and the state dump.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Started(_) => "started",
+            Self::Ordered { .. } => "ordered",
+            Self::Failing(_) => "failing",
+        }
+    }
+
+    /// The issuance in flight, if there is one.
+    pub fn issuance(&self) -> Option<&Issuance> {
+        match self {
+            Self::Started(issuance) | Self::Ordered { issuance, .. } => Some(issuance),
+            Self::Idle | Self::Failing(_) => None,
+        }
+    }
+
+    /// The memory of failures, also while a new attempt is in flight.
+    pub fn failing(&self) -> Option<&Failing> {
+        match self {
+            Self::Failing(failing) => Some(failing),
+            _ => self.issuance()?.before.as_deref(),
+        }
+    }
+}
+
+/// Folds one event, decided at `at`, into the state.
+pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, IllegalEvent> {
+    let illegal = IllegalEvent { event: event.name(), state: state.name() };
+    match (state, event) {
+        (state @ (State::Idle | State::Failing(_)), Event::IssuanceStarted { .. }) => {
+            Ok(started(&state, event, at))
+        }
+        (State::Started(issuance), Event::OrderOpened { url }) => {
+            Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
+        }
+        (State::Ordered { .. }, Event::CertificateInstalled { .. }) => Ok(State::Idle),
+        (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at }) => {
+            let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
+            Ok(State::Failing(Failing {
+                fingerprint: *fingerprint,
+                attempts: before.map_or(0, |failing| failing.attempts).saturating_add(1),
+                since: before.map_or(at, |failing| failing.since),
+                retry_at: *retry_at,
+                class: *class,
+                detail: detail.clone(),
+            }))
+        }
+        (
+            State::Started(_) | State::Ordered { .. } | State::Failing(_),
+            Event::IssuanceAbandoned { .. },
+        ) => Ok(State::Idle),
+        _ => Err(illegal),
+    }
+}
+
+fn started(state: &State, event: &Event, at: Timestamp) -> State {
+    let Event::IssuanceStarted { names, algorithm, profile, renew, fingerprint, key } = event
+    else {
+        unreachable!("called for IssuanceStarted only")
+    };
+    let same = |failing: &&Failing| failing.fingerprint == *fingerprint;
+    State::Started(Issuance {
+        names: names.clone(),
+        algorithm: *algorithm,
+        profile: profile.clone(),
+        renew: renew.clone(),
+        fingerprint: *fingerprint,
+        key: key.clone(),
+        started_at: at,
+        before: state.failing().filter(same).cloned().map(Box::new),
+    })
+}

@@ -1,0 +1,95 @@
+//! Every deadline, bound and pause of the system, each with its reason, in one place.
+
+use std::time::Duration;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Longest a port call to the API server may take: its own request timeout is 60 s, but a call that takes
+/// a third of that is better tried again on another connection.
+pub const KUBE_CALL: Duration = secs(20);
+/// Longest a port call to the CA may take: Let's Encrypt answers new-order in seconds even on bad days.
+pub const CA_CALL: Duration = secs(30);
+/// Longest a journal append may take before the step is given up and tried again.
+pub const JOURNAL_CALL: Duration = secs(30);
+/// Longest one probe of a host may take: DNS and one small HTTP request.
+pub const PROBE_CALL: Duration = secs(5);
+/// Longest making a key or checking a chain may take; RSA needs most of a second on a slow core.
+pub const KEY_CALL: Duration = secs(20);
+/// Longest a call for routes may wait for the batch before it and its own.
+pub const ROUTE_CALL: Duration = secs(45);
+
+/// What was read of a Secret is trusted this long before an order is opened for it.
+pub const SECRET_FRESH: Duration = secs(10);
+/// Names in one certificate: the CA's limit (Let's Encrypt, classic profile).
+pub const MAX_NAMES: usize = 100;
+
+/// Waits between looks at an order, where the CA names none (RFC 8555 §7.5.1): quick first, for most orders
+/// are done within a second.
+pub const POLL: [Duration; 5] = [Duration::from_millis(500), secs(1), secs(2), secs(3), secs(5)];
+/// Longest Retry-After that is obeyed while polling; a longer one is a pause, not a poll.
+pub const POLL_MAX: Duration = secs(60);
+/// Age at which an order that is not done is given up: validation and finalization take minutes at most.
+pub const ORDER_DEADLINE: Duration = secs(3600);
+
+/// Age at which an order that cannot even be looked at is given up; a certificate may wait behind it, so it is
+/// far longer than an outage.
+pub const ORDER_LIFE: Duration = secs(86_400);
+/// Pause before an order is gone on with after its CA or the API server failed for too long.
+pub const ORDER_PAUSE: Duration = secs(60);
+
+/// Pauses after a passing error of a port (5xx, timeout, broken connection) before the step is tried again.
+pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
+
+/// Pauses after a failed issuance: Let's Encrypt's integration guide names this ladder.
+pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
+/// Pauses while a host cannot be reached: no request goes to the CA, so it may be short.
+pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
+/// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
+pub const CONFLICT_BACKOFF: Duration = secs(3600);
+
+/// Waits between probes of a fresh route within one run: ingress controllers need a moment to reload.
+pub const PROBE: [Duration; 6] =
+    [Duration::from_millis(250), Duration::from_millis(500), secs(1), secs(2), secs(4), secs(8)];
+/// After this long without reaching a host that resolves, the CA is asked all the same: behind hairpin NAT or
+/// split DNS the cluster cannot reach itself though the world can.
+pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
+/// Hosts probed at once by one run.
+pub const PROBES_AT_ONCE: usize = 8;
+
+/// A run holds its place at the CA this long; slower ones go on without counting against the others.
+pub const PLACE: Duration = secs(30);
+/// Steps of one run; a run that takes more goes round in circles and ends as a failure.
+pub const RUN_STEPS: u32 = 2_000;
+/// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
+pub const IN_FLIGHT_MAX: Duration = secs(7200);
+/// Streams waiting in the pool's queue; beyond it a request is answered "busy" and comes again.
+pub const QUEUE_MAX: usize = 200_000;
+/// Pause after "busy".
+pub const BUSY_RETRY: Duration = secs(30);
+
+/// Hosts in one solver Ingress: it stays well under the size at which controllers and etcd complain.
+pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
+/// A route stays this long after its last use: retries and neighbours find it still there.
+pub const ROUTE_LINGER: Duration = secs(10);
+/// Routes found at start that nobody claims stay this long: resumed orders claim theirs within it.
+pub const ROUTE_GRACE: Duration = secs(120);
+/// Pause before a failed change of a solver Ingress is tried again.
+pub const ROUTE_RETRY: Duration = secs(5);
+
+/// Secrets read at once by a scan.
+pub const SCAN_AT_ONCE: usize = 16;
+/// A scan is spread over the interval in this many slots.
+pub const SCAN_SLOTS: u32 = 360;
+
+/// Certificates that live less than this renew at half of their life, others when a third is left
+/// (Let's Encrypt's integration guide).
+pub const SHORT_LIVED: Duration = secs(10 * 86_400);
+/// Tolerance towards clocks that disagree, before a certificate counts as not yet valid.
+pub const CLOCK_SKEW: Duration = secs(300);
+
+/// Longest a drain may take before the process ends all the same; the pod's grace period is 60 s.
+pub const DRAIN: Duration = secs(30);
+/// Longest note of an Event in events.k8s.io/v1, in bytes.
+pub const EVENT_NOTE_MAX: usize = 1024;

@@ -1,0 +1,136 @@
+//! A bounded queue that is fair between namespaces: each gets its turn, however much another one asks for.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::ingress::SecretKey;
+use super::time::Timestamp;
+
+/// Lanes, served in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Lane {
+    /// An order is open at the CA, or a wait is over: finishing frees what it holds.
+    Resumed,
+    /// New work.
+    New,
+}
+
+/// Streams that wait for a place, in lanes, round robin over namespaces within a lane.
+#[derive(Debug, Default)]
+pub struct FairQueue {
+    resumed: RoundRobin,
+    new: RoundRobin,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct RoundRobin {
+    turns: VecDeque<Arc<str>>,
+    by_namespace: HashMap<Arc<str>, VecDeque<(SecretKey, Timestamp)>>,
+    len: usize,
+}
+
+impl FairQueue {
+    /// An empty queue for at most `capacity` streams.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    /// Puts a stream at the end of its namespace's line. `false` when the queue is full; resumed work is always
+    /// taken, for it was let in before.
+    #[must_use]
+    pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
+        match lane {
+            Lane::Resumed => self.resumed.push(stream, now),
+            Lane::New if self.len() >= self.capacity => return false,
+            Lane::New => self.new.push(stream, now),
+        }
+        true
+    }
+
+    /// The next stream.
+    pub fn pop(&mut self) -> Option<SecretKey> {
+        self.resumed.pop().or_else(|| self.new.pop())
+    }
+
+    /// Streams that wait.
+    pub fn len(&self) -> usize {
+        self.resumed.len + self.new.len
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Since when the one that has waited longest waits.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let heads = self.resumed.by_namespace.values().chain(self.new.by_namespace.values());
+        heads.filter_map(|line| line.front()).map(|(_, since)| *since).min()
+    }
+}
+
+impl RoundRobin {
+    fn push(&mut self, stream: SecretKey, now: Timestamp) {
+        let namespace = stream.namespace.clone();
+        let line = self.by_namespace.entry(namespace.clone()).or_default();
+        if line.is_empty() {
+            self.turns.push_back(namespace);
+        }
+        line.push_back((stream, now));
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<SecretKey> {
+        let namespace = self.turns.pop_front()?;
+        let line = self.by_namespace.get_mut(&namespace)?;
+        let (stream, _) = line.pop_front()?;
+        self.len -= 1;
+        if line.is_empty() {
+            self.by_namespace.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        Some(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(queue: &mut FairQueue, namespace: &str, name: &str, lane: Lane) -> bool {
+        queue.push(SecretKey::new(namespace, name), lane, Timestamp::default())
+    }
+
+    fn drain(queue: &mut FairQueue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop()).map(|key| key.to_string()).collect()
+    }
+
+    #[test]
+    fn a_namespace_with_much_work_delays_no_other() {
+        let mut queue = FairQueue::new(10);
+        for name in ["1", "2", "3"] {
+            assert!(push(&mut queue, "big", name, Lane::New));
+        }
+        assert!(push(&mut queue, "small", "1", Lane::New));
+        assert_eq!(drain(&mut queue), ["big/1", "small/1", "big/2", "big/3"]);
+    }
+
+    #[test]
+    fn resumed_work_goes_first() {
+        let mut queue = FairQueue::new(10);
+        assert!(push(&mut queue, "a", "new", Lane::New));
+        assert!(push(&mut queue, "b", "resumed", Lane::Resumed));
+        assert_eq!(drain(&mut queue), ["b/resumed", "a/new"]);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_new_work_only() {
+        let mut queue = FairQueue::new(1);
+        assert!(push(&mut queue, "a", "1", Lane::New));
+        assert!(!push(&mut queue, "a", "2", Lane::New));
+        assert!(push(&mut queue, "a", "3", Lane::Resumed));
+        assert_eq!(queue.len(), 2);
+    }
+}

@@ -1,0 +1,133 @@
+//! Which Ingresses are ours to serve, and why one is not.
+
+use std::fmt;
+
+use super::ingress::IngressView;
+
+/// `--manage`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Manage {
+    /// Every Ingress that does not say `ingress-acme.dev/enabled: "false"`.
+    #[default]
+    All,
+    /// Only an Ingress that says `ingress-acme.dev/enabled: "true"`.
+    Annotated,
+}
+
+/// The operator's own choice of Ingresses.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// `--manage`.
+    pub manage: Manage,
+    /// `--ingress-class`; empty means any, also none.
+    pub classes: Vec<String>,
+}
+
+/// Why an Ingress is left alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Skip {
+    /// It is our own solver Ingress.
+    Solver,
+    /// It is being deleted.
+    Deleting,
+    /// It says `ingress-acme.dev/enabled: "false"`.
+    Disabled,
+    /// `--manage annotated`, and it does not say `ingress-acme.dev/enabled: "true"`.
+    NotAnnotated,
+    /// Another issuer serves it, by this annotation.
+    OtherIssuer(String),
+    /// Its class is none of `--ingress-class`.
+    OtherClass(Option<String>),
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Solver => write!(f, "it is the solver's own Ingress"),
+            Self::Deleting => write!(f, "it is being deleted"),
+            Self::Disabled => write!(f, "its annotation ingress-acme.dev/enabled is not \"true\""),
+            Self::NotAnnotated => write!(
+                f,
+                "only annotated Ingresses are managed and it lacks ingress-acme.dev/enabled: \"true\""
+            ),
+            Self::OtherIssuer(annotation) => {
+                write!(f, "its annotation {annotation} gives it to another issuer")
+            }
+            Self::OtherClass(Some(class)) => write!(f, "its class {class} is not selected"),
+            Self::OtherClass(None) => write!(f, "it names no class, and classes are selected"),
+        }
+    }
+}
+
+/// Decides whether `ingress` is ours to serve. The first reason against it wins.
+pub fn select(selection: &Selection, ingress: &IngressView) -> Result<(), Skip> {
+    if ingress.is_solver {
+        return Err(Skip::Solver);
+    }
+    if ingress.deleting {
+        return Err(Skip::Deleting);
+    }
+    let enabled = ingress.annotation("enabled");
+    match enabled {
+        Some(value) if !value.eq_ignore_ascii_case("true") => return Err(Skip::Disabled),
+        None if selection.manage == Manage::Annotated => return Err(Skip::NotAnnotated),
+        _ => {}
+    }
+    if let Some(annotation) = &ingress.other_issuer {
+        return Err(Skip::OtherIssuer(annotation.clone()));
+    }
+    let class = ingress.class.name();
+    if !selection.classes.is_empty() && !class.is_some_and(|name| selected(selection, name)) {
+        return Err(Skip::OtherClass(class.map(str::to_owned)));
+    }
+    Ok(())
+}
+
+fn selected(selection: &Selection, class: &str) -> bool {
+    selection.classes.iter().any(|wanted| wanted == class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ingress::IngressClass;
+    use super::super::plan::tests::ingress;
+    use super::*;
+
+    fn enabled(value: &str) -> IngressView {
+        let mut view = ingress("web", "shop", &["shop.example.com"]);
+        view.annotations.insert("enabled".into(), value.into());
+        view
+    }
+
+    #[test]
+    fn an_ingress_is_served_unless_something_speaks_against_it() {
+        let all = Selection::default();
+        let annotated = Selection { manage: Manage::Annotated, ..Selection::default() };
+        let plain = ingress("web", "shop", &["shop.example.com"]);
+        assert_eq!(select(&all, &plain), Ok(()));
+        assert_eq!(select(&annotated, &plain), Err(Skip::NotAnnotated));
+        assert_eq!(select(&annotated, &enabled("true")), Ok(()));
+        assert_eq!(select(&all, &enabled("false")), Err(Skip::Disabled));
+        let other =
+            IngressView { other_issuer: Some("cert-manager.io/issuer".into()), ..plain.clone() };
+        assert_eq!(select(&all, &other), Err(Skip::OtherIssuer("cert-manager.io/issuer".into())));
+        assert_eq!(
+            select(&all, &IngressView { is_solver: true, ..plain.clone() }),
+            Err(Skip::Solver)
+        );
+        assert_eq!(select(&all, &IngressView { deleting: true, ..plain }), Err(Skip::Deleting));
+    }
+
+    #[test]
+    fn the_class_filter_knows_field_annotation_and_neither() {
+        let nginx = Selection { classes: vec!["nginx".into()], ..Selection::default() };
+        let of = |class| IngressView { class, ..ingress("web", "shop", &["shop.example.com"]) };
+        assert_eq!(select(&nginx, &of(IngressClass::Named("nginx".into()))), Ok(()));
+        assert_eq!(select(&nginx, &of(IngressClass::Annotated("nginx".into()))), Ok(()));
+        assert_eq!(
+            select(&nginx, &of(IngressClass::Named("traefik".into()))),
+            Err(Skip::OtherClass(Some("traefik".into())))
+        );
+        assert_eq!(select(&nginx, &of(IngressClass::Default)), Err(Skip::OtherClass(None)));
+    }
+}

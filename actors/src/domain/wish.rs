@@ -1,0 +1,137 @@
+//! What a Secret should hold: the union of what the Ingresses that use it ask for.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+use super::certificate::KeyAlgorithm;
+use super::ingress::{IngressClass, IngressRef, SecretKey};
+use super::name::DnsName;
+
+/// A host that the solver must answer for, and the controller that brings it there.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Route {
+    /// Class of the user's Ingress; the solver Ingress copies it.
+    pub class: IngressClass,
+    /// The host to be validated.
+    pub host: DnsName,
+}
+
+/// The certificate that one Secret should hold, read from the newest Ingresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wish {
+    /// Where it goes.
+    pub secret: SecretKey,
+    /// Exactly these names; never empty.
+    pub names: BTreeSet<DnsName>,
+    /// The Ingresses that use the Secret; each is an owner, so the Secret goes when the last one goes.
+    pub owners: BTreeSet<IngressRef>,
+    /// Where the challenge for each name arrives.
+    pub routes: BTreeSet<Route>,
+    /// Kind of key.
+    pub algorithm: KeyAlgorithm,
+    /// ACME profile (draft-aaron-acme-profiles), where one is asked for.
+    pub profile: Option<String>,
+    /// A Secret that is not ours may be taken over.
+    pub adopt: bool,
+    /// A value of `ingress-acme.dev/renew`: a new one asks for a new certificate.
+    pub renew: Option<String>,
+    /// Ingresses whose `spec.tls` is to be filled in.
+    pub fill: BTreeSet<IngressRef>,
+}
+
+/// Identifies what was asked of the CA: a failure is remembered for it, and an edit changes it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Fingerprint(u64);
+
+impl Wish {
+    /// The fingerprint of all that the CA or the Secret's fate depends on.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = StableHash::default();
+        (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
+        Fingerprint(hash.finish())
+    }
+
+    /// The names of the certificate in one line, in order.
+    pub fn names_line(&self) -> String {
+        names_line(&self.names)
+    }
+}
+
+/// Names in one line, in order; from the fourth on only their number.
+pub fn names_line(names: &BTreeSet<DnsName>) -> String {
+    let shown: Vec<&str> = names.iter().take(3).map(DnsName::as_str).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// FNV-1a with 64 bits: the same in every process and release, unlike the standard library's hashers, and
+/// good enough for what is no security boundary.
+#[derive(Clone)]
+pub struct StableHash(u64);
+
+impl Default for StableHash {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for StableHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The stable hash of one value.
+pub fn stable_hash(value: impl Hash) -> u64 {
+    let mut hash = StableHash::default();
+    value.hash(&mut hash);
+    hash.finish()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::ingress::IngressKey;
+    use super::super::plan::tests::names;
+    use super::*;
+
+    pub(crate) fn wish(secret: &str, hosts: &[&str]) -> Wish {
+        let class = IngressClass::Default;
+        let route = |host: &DnsName| Route { class: class.clone(), host: host.clone() };
+        let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };
+        Wish {
+            secret: SecretKey::new("web", secret),
+            names: names(hosts),
+            owners: [owner].into(),
+            routes: names(hosts).iter().map(route).collect(),
+            algorithm: KeyAlgorithm::default(),
+            profile: None,
+            adopt: false,
+            renew: None,
+            fill: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn owners_and_routes_do_not_change_the_fingerprint_and_names_do() {
+        let one = wish("shop", &["a.example.com"]);
+        let moved = Wish { owners: BTreeSet::new(), routes: BTreeSet::new(), ..one.clone() };
+        assert_eq!(one.fingerprint(), moved.fingerprint());
+        assert_ne!(one.fingerprint(), wish("shop", &["b.example.com"]).fingerprint());
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let hosts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
+        assert!(wish("shop", &hosts).names_line().ends_with("c.example.com and 1 more"));
+    }
+}

@@ -1,0 +1,193 @@
+//! What the world must be able to do for the actors: one small trait per outside system.
+//!
+//! The operator's adapters, the in-memory fakes and any later simulated world implement these. Every call may be
+//! dropped at any await; the caller gives each its deadline.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::LocalBoxStream;
+
+use crate::domain::announcement::Announcement;
+use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::index::Scope;
+use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
+use crate::domain::issuance::{OrderView, Reach, Record};
+use crate::domain::name::DnsName;
+use crate::domain::routes::SolverIngress;
+use crate::domain::time::Timestamp;
+
+/// A change of the Ingresses that are watched.
+#[derive(Clone, Debug)]
+pub enum IngressChange {
+    /// A full list of the scope begins: at the start, and after the watch lost its place (410).
+    ListBegins(Scope),
+    /// An Ingress of that list.
+    Listed(IngressView),
+    /// The list is complete; the changes follow.
+    ListEnds(Scope),
+    /// An Ingress was made or changed.
+    Applied(IngressView),
+    /// An Ingress is gone.
+    Deleted(IngressKey),
+}
+
+/// The Ingresses of the cluster.
+pub trait IngressSource {
+    /// Lists and watches for ever; reconnects by itself, with backoff. Begins with a list.
+    fn watch(&self) -> LocalBoxStream<'static, IngressChange>;
+}
+
+/// How a port call failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PortError {
+    /// It may work in a moment: a timeout, a broken connection, 5xx, a conflict of versions.
+    #[error("{detail}")]
+    Passing {
+        /// What it was, in the words of who refused.
+        detail: String,
+        /// When it may be tried again, where the other side said so.
+        retry_after: Option<Duration>,
+    },
+    /// It will not work again soon.
+    #[error("{}", .0.detail)]
+    Lasting(Failure),
+}
+
+impl PortError {
+    /// A passing error without a word on when to retry.
+    pub fn passing(detail: impl Into<String>) -> Self {
+        Self::Passing { detail: detail.into(), retry_after: None }
+    }
+
+    /// A lasting error of this class.
+    pub fn lasting(class: FailureClass, detail: impl Into<String>) -> Self {
+        Self::Lasting(Failure::new(class, detail))
+    }
+}
+
+/// What is written into a TLS Secret.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The chain, PEM, leaf first: `tls.crt`.
+    pub chain: String,
+    /// Its key: `tls.key`.
+    pub key: PrivateKey,
+    /// Owner references.
+    pub owners: BTreeSet<IngressRef>,
+    /// The renew request that it answers.
+    pub renew: Option<String>,
+    /// A Secret that is not ours may be taken over.
+    pub adopt: bool,
+}
+
+/// TLS Secrets and what hangs on them.
+#[async_trait(?Send)]
+pub trait Vault {
+    /// Reads one Secret by name.
+    async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
+    /// Writes the Secret; fails with [`FailureClass::Conflict`] when there is one that is not ours, or that
+    /// somebody else changed since it was read. Returns it as it is then.
+    async fn install(
+        &self,
+        secret: &SecretKey,
+        what: Installation,
+    ) -> Result<SecretStatus, PortError>;
+    /// Sets the owner references of a Secret of ours, and nothing else.
+    async fn set_owners(
+        &self,
+        secret: &SecretKey,
+        owners: &BTreeSet<IngressRef>,
+    ) -> Result<SecretStatus, PortError>;
+    /// Fills in `spec.tls` of an Ingress that has none of its own, with our annotation that says so. It is no
+    /// error when the user was faster or the Ingress is gone.
+    async fn fill_tls(
+        &self,
+        ingress: &IngressRef,
+        secret: &SecretKey,
+        hosts: &BTreeSet<DnsName>,
+    ) -> Result<(), PortError>;
+}
+
+/// The ACME CA (RFC 8555). Registers its account by itself when it is first needed.
+#[async_trait(?Send)]
+pub trait Authority {
+    /// Opens an order for the names, in this profile. Returns it with its authorizations.
+    async fn open_order(
+        &self,
+        names: &BTreeSet<DnsName>,
+        profile: Option<&str>,
+    ) -> Result<OrderView, PortError>;
+    /// Looks at an order. An unknown one is [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
+    async fn refresh(&self, url: &str) -> Result<OrderView, PortError>;
+    /// Tells the CA to validate each authorization by HTTP-01. Returns the order as it is then.
+    async fn accept(&self, url: &str) -> Result<OrderView, PortError>;
+    /// Finalizes a ready order with this CSR (DER). Returns the order as it is then.
+    async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError>;
+    /// Downloads the chain of a valid order, PEM.
+    async fn download(&self, url: &str) -> Result<String, PortError>;
+}
+
+/// The solver Ingresses in the operator's namespace.
+#[async_trait(?Send)]
+pub trait Routes {
+    /// All that carry our label.
+    async fn list(&self) -> Result<Vec<SolverIngress>, PortError>;
+    /// Makes or changes one to be exactly so; without hosts, deletes it.
+    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError>;
+}
+
+/// Reaches a host's challenge path as the CA would.
+#[async_trait(?Send)]
+pub trait Probe {
+    /// Fetches a random token from `http://<host>/.well-known/acme-challenge/` and checks that our solver answers.
+    async fn probe(&self, host: &DnsName) -> Reach;
+}
+
+/// Keys and certificates; no I/O.
+#[async_trait(?Send)]
+pub trait Keys {
+    /// Makes a key.
+    async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError>;
+    /// A CSR (PKCS #10, DER) with an empty subject and the names as `subjectAltName`.
+    fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError>;
+    /// Reads the leaf of a chain, and whether it belongs to the key; an error says what is wrong with the PEM.
+    fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String>;
+}
+
+/// How the journal failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process leads: nothing may be done any more.
+    #[error("another process writes the journal; this one stops before any further effect")]
+    Fenced,
+    /// It could not be written or read now.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+}
+
+/// The append-only log of all streams.
+#[async_trait(?Send)]
+pub trait Journal {
+    /// Appends; the records are durable when it returns.
+    async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
+    /// All records that are still live, oldest first.
+    async fn replay(&self) -> Result<Vec<Record>, JournalError>;
+}
+
+/// Tells users what happens to their Ingress, by Kubernetes Events.
+#[async_trait(?Send)]
+pub trait Announcer {
+    /// Queues one; never waits. What does not fit the bounded queue is dropped and counted.
+    fn announce(&self, about: &IngressRef, announcement: Announcement);
+    /// Waits until all that was queued is sent.
+    async fn flush(&self);
+}
+
+/// The time.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}

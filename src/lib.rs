@@ -1,0 +1,23 @@
+//! ingress-acme talks to the world here: one adapter per outside system, behind the ports of
+//! [`ingress_acme_actors`], which decides.
+//!
+//! # Layout
+//! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
+//!   [`account_secret`], [`lease`].
+//! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
+//! - HTTP of our own: [`solver`].
+
+pub mod account_secret;
+pub mod acme;
+pub mod announcer;
+pub mod cluster;
+pub mod ingresses;
+pub mod keys;
+pub mod lease;
+pub mod probe;
+pub mod solver;
+pub mod solver_ingresses;
+pub mod vault;
+
+/// What every request of ours carries as `User-Agent` (RFC 8555 §6.1 asks for one; audit logs are read by it).
+pub const USER_AGENT: &str = concat!("ingress-acme/", env!("CARGO_PKG_VERSION"));

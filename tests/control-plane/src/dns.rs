@@ -1,0 +1,81 @@
+//! pebble-challtestsrv: answers every name with 127.0.0.1, or fails on demand.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::binaries::Binaries;
+use crate::directory::Directory;
+use crate::error::StartError;
+use crate::ports::Port;
+use crate::process::{Process, Program};
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The DNS server that Pebble and the operator's probe ask.
+#[derive(Debug)]
+pub(crate) struct Dns {
+    process: Process,
+    /// UDP and TCP.
+    pub(crate) port: Port,
+    /// Plain HTTP.
+    management: Port,
+}
+
+impl Dns {
+    /// Starts it; [`Dns::ready`] waits for it.
+    pub(crate) fn start(
+        binaries: &Binaries,
+        directory: &Directory,
+        (port, management): (Port, Port),
+    ) -> Result<Self, StartError> {
+        let flag = |name: &str, value: &str| format!("-{name}={value}");
+        let process = Program {
+            name: "pebble-challtestsrv".into(),
+            path: binaries.path("pebble-challtestsrv"),
+            args: vec![
+                flag("dnsserver", &port.address().to_string()),
+                flag("management", &management.address().to_string()),
+                flag("defaultIPv4", "127.0.0.1"),
+                // No AAAA answers: nothing listens on ::1.
+                flag("defaultIPv6", ""),
+                // Its challenge servers would compete with the gateway.
+                flag("http01", ""),
+                flag("https01", ""),
+                flag("tlsalpn01", ""),
+                flag("doh", ""),
+            ],
+            env: Vec::new(),
+            log: directory.path().join("challtestsrv.log"),
+        }
+        .start()?;
+        Ok(Self { process, port, management })
+    }
+
+    /// Waits until names are resolved and the management port answers.
+    pub(crate) async fn ready(&self) -> Result<(), StartError> {
+        let listens = async |port: &Port| TcpStream::connect(port.address()).await.is_ok();
+        let both = async || listens(&self.port).await && listens(&self.management).await;
+        self.process.readiness().wait(READY_WITHIN, both).await
+    }
+
+    /// From now on the name resolves to SERVFAIL, or (`false`) normally again.
+    pub(crate) async fn set_failing(
+        &self,
+        http: &Client,
+        host: &str,
+        failing: bool,
+    ) -> Result<(), reqwest::Error> {
+        let action = if failing { "set-servfail" } else { "clear-servfail" };
+        let url = format!("http://{}/{action}", self.management.address());
+        let asked = http.post(url).json(&json!({ "host": host })).send().await?;
+        asked.error_for_status().map(drop)
+    }
+
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}

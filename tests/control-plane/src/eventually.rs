@@ -1,0 +1,51 @@
+//! How tests wait: for a fact, with a deadline, never for a time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Asks `probe` every 100 ms until it answers, and returns the answer.
+///
+/// # Panics
+///
+/// When there is no answer within `deadline`; the message names `what`. A
+/// probe that itself hangs is cut off at the deadline too.
+pub async fn eventually<T>(
+    deadline: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + deadline;
+    while Instant::now() < end {
+        if let Ok(Some(answer)) = tokio::time::timeout_at(end, probe()).await {
+            return answer;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    panic!("not within {deadline:?}: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_answer_is_returned() {
+        let mut asked = 0;
+        let answer = eventually(Duration::from_secs(5), "an answer", async || {
+            asked += 1;
+            (asked == 3).then_some("here")
+        })
+        .await;
+        assert_eq!((answer, asked), ("here", 3));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "not within 150ms: the moon turns green")]
+    async fn a_probe_that_hangs_is_cut_off_and_the_message_names_what_was_awaited() {
+        let never = async || std::future::pending::<Option<()>>().await;
+        eventually(Duration::from_millis(150), "the moon turns green", never).await;
+    }
+}

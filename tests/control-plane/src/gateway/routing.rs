@@ -1,0 +1,177 @@
+//! What an Ingress's rules mean, as pure functions.
+//!
+//! <https://kubernetes.io/docs/concepts/services-networking/ingress/#path-types>
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+
+/// The operator's namespace and its solver's Service.
+const SOLVER: (&str, &str) = ("ingress-acme", "ingress-acme-solver");
+
+/// A Service that a route leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Backend {
+    pub(super) namespace: String,
+    pub(super) service: String,
+}
+
+impl Backend {
+    /// Whether the operators' solvers stand behind it.
+    pub(super) fn is_solver(&self) -> bool {
+        (self.namespace.as_str(), self.service.as_str()) == SOLVER
+    }
+}
+
+/// One path of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// Lower case; `*.` matches one label; none matches every host.
+    host: Option<String>,
+    path: String,
+    /// Path type `Exact`; the others match by path elements.
+    exact: bool,
+    pub(super) backend: Backend,
+}
+
+/// How well a route fits; the greatest wins. The host comes first: without a
+/// route of its own host, a path elsewhere is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    host: HostRank,
+    path_length: usize,
+    exact: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HostRank {
+    Any,
+    Wildcard,
+    Named,
+}
+
+/// All routes of an Ingress; a rule without paths has none.
+pub(super) fn routes_of(ingress: &Ingress) -> Vec<Route> {
+    let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(spec) = &ingress.spec else { return Vec::new() };
+    let rules = spec.rules.iter().flatten().flat_map(|rule| {
+        let paths = rule.http.iter().flat_map(|http| &http.paths);
+        paths.filter_map(|path| route(namespace, rule.host.as_deref(), path))
+    });
+    let default = spec.default_backend.as_ref().and_then(|default| {
+        let backend = backend(namespace, default)?;
+        Some(Route { host: None, path: "/".into(), exact: false, backend })
+    });
+    rules.chain(default).collect()
+}
+
+fn route(namespace: &str, host: Option<&str>, path: &HTTPIngressPath) -> Option<Route> {
+    Some(Route {
+        host: host.filter(|host| !host.is_empty()).map(str::to_ascii_lowercase),
+        path: path.path.clone().unwrap_or_else(|| "/".into()),
+        exact: path.path_type == "Exact",
+        backend: backend(namespace, &path.backend)?,
+    })
+}
+
+fn backend(namespace: &str, backend: &IngressBackend) -> Option<Backend> {
+    let service = backend.service.as_ref()?.name.clone();
+    Some(Backend { namespace: namespace.to_owned(), service })
+}
+
+/// The host a `Host` header names: lower case, without port.
+pub(super) fn host_of(header: &str) -> String {
+    let host = match header.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => header,
+    };
+    host.to_ascii_lowercase()
+}
+
+impl Route {
+    /// How well it fits a request, if at all; `host` as [`host_of`] returns it.
+    pub(super) fn rank(&self, host: &str, path: &str) -> Option<Rank> {
+        let host = self.host_rank(host)?;
+        let fits = if self.exact { self.path == path } else { is_prefix(&self.path, path) };
+        let path_length = self.path.trim_end_matches('/').len();
+        fits.then_some(Rank { host, path_length, exact: self.exact })
+    }
+
+    fn host_rank(&self, host: &str) -> Option<HostRank> {
+        match self.host.as_deref() {
+            None => Some(HostRank::Any),
+            Some(own) if own == host => Some(HostRank::Named),
+            Some(own) => {
+                let parent = own.strip_prefix("*.")?;
+                let (label, rest) = host.split_once('.')?;
+                (!label.is_empty() && rest == parent).then_some(HostRank::Wildcard)
+            }
+        }
+    }
+}
+
+/// By whole elements: `/a` fits `/a` and `/a/b`, not `/ab`.
+fn is_prefix(prefix: &str, path: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(host: Option<&str>, path: &str, exact: bool) -> Route {
+        let backend = Backend { namespace: "shop".into(), service: "web".into() };
+        Route { host: host.map(Into::into), path: path.into(), exact, backend }
+    }
+
+    fn fits(route: &Route, host: &str, path: &str) -> bool {
+        route.rank(host, path).is_some()
+    }
+
+    #[test]
+    fn a_prefix_matches_whole_path_elements() {
+        let shop = route(None, "/shop", false);
+        assert!(fits(&shop, "a.example", "/shop"));
+        assert!(fits(&shop, "a.example", "/shop/cart"));
+        assert!(!fits(&shop, "a.example", "/shopping"));
+        assert!(fits(&route(None, "/", false), "a.example", "/anything"));
+    }
+
+    #[test]
+    fn a_trailing_slash_of_a_prefix_says_nothing() {
+        let challenges = route(None, "/.well-known/acme-challenge/", false);
+        assert!(fits(&challenges, "a.example", "/.well-known/acme-challenge/token"));
+        assert!(fits(&challenges, "a.example", "/.well-known/acme-challenge"));
+    }
+
+    #[test]
+    fn an_exact_path_matches_itself_alone() {
+        let exact = route(None, "/shop", true);
+        assert!(fits(&exact, "a.example", "/shop"));
+        assert!(!fits(&exact, "a.example", "/shop/"));
+    }
+
+    #[test]
+    fn a_wildcard_matches_exactly_one_label() {
+        let wildcard = route(Some("*.example.com"), "/", false);
+        assert!(fits(&wildcard, "a.example.com", "/"));
+        assert!(!fits(&wildcard, "a.b.example.com", "/"));
+        assert!(!fits(&wildcard, "example.com", "/"));
+    }
+
+    #[test]
+    fn the_named_host_wins_then_the_longest_path_then_exact() {
+        let rank = |host, path, exact| route(host, path, exact).rank("a.example", "/x/y");
+        let any = rank(None, "/x/y", true);
+        let wildcard = rank(Some("*.example"), "/x/y", false);
+        let short = rank(Some("a.example"), "/x", false);
+        let long = rank(Some("a.example"), "/x/y", false);
+        let exact = rank(Some("a.example"), "/x/y", true);
+        assert!(None < any && any < wildcard && wildcard < short && short < long && long < exact);
+    }
+
+    #[test]
+    fn the_host_header_loses_its_port_and_its_case() {
+        assert_eq!(host_of("Shop.Example:8080"), "shop.example");
+        assert_eq!(host_of("shop.example"), "shop.example");
+    }
+}

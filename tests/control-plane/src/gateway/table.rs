@@ -1,0 +1,147 @@
+//! All routes of all Ingresses, kept from watch events.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::runtime::watcher::Event;
+use tokio::time::Instant;
+
+use super::routing::{Backend, Route, routes_of};
+
+/// Namespace and name.
+type Key = (String, String);
+type Ingresses = BTreeMap<Key, Vec<Scheduled>>;
+
+/// A route that works from some moment on.
+#[derive(Clone, Debug)]
+struct Scheduled {
+    route: Route,
+    live_at: Instant,
+}
+
+/// The gateway's routes.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    current: Ingresses,
+    /// Gathers a re-list; the old routes work until it is complete.
+    relisted: Ingresses,
+}
+
+impl Table {
+    /// Takes in one watch event; routes that are new work from `live_at`.
+    pub(super) fn observe(&mut self, event: Event<Ingress>, live_at: Instant) {
+        match event {
+            Event::Apply(ingress) => {
+                let (key, routes) = self.schedule(&ingress, live_at);
+                self.current.insert(key, routes);
+            }
+            Event::Delete(ingress) => {
+                self.current.remove(&key_of(&ingress));
+            }
+            Event::Init => self.relisted.clear(),
+            Event::InitApply(ingress) => {
+                let (key, routes) = self.schedule(&ingress, live_at);
+                self.relisted.insert(key, routes);
+            }
+            Event::InitDone => self.current = std::mem::take(&mut self.relisted),
+        }
+    }
+
+    /// A route that was there before keeps its moment.
+    fn schedule(&self, ingress: &Ingress, live_at: Instant) -> (Key, Vec<Scheduled>) {
+        let key = key_of(ingress);
+        let before = self.current.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let scheduled = |route: Route| {
+            let known = before.iter().find(|known| known.route == route);
+            known.cloned().unwrap_or(Scheduled { route, live_at })
+        };
+        let routes = routes_of(ingress).into_iter().map(scheduled).collect();
+        (key, routes)
+    }
+
+    /// The Service a request goes to; of equals, the first Ingress by name.
+    pub(super) fn backend(&self, host: &str, path: &str, now: Instant) -> Option<&Backend> {
+        self.current
+            .values()
+            .rev()
+            .flatten()
+            .filter(|scheduled| scheduled.live_at <= now)
+            .filter_map(|Scheduled { route, .. }| Some((route.rank(host, path)?, route)))
+            .max_by_key(|(rank, _)| *rank)
+            .map(|(_, route)| &route.backend)
+    }
+}
+
+fn key_of(ingress: &Ingress) -> Key {
+    let metadata = &ingress.metadata;
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ingress(name: &str, hosts: &[&str]) -> Ingress {
+        let rules: Vec<Value> = hosts
+            .iter()
+            .map(|host| {
+                let backend = json!({"service": {"name": format!("{name}-backend")}});
+                let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+                json!({"host": host, "http": {"paths": [path]}})
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": name}, "spec": {"rules": rules},
+        }))
+        .expect("a well-formed Ingress")
+    }
+
+    fn service<'a>(table: &'a Table, host: &str, now: Instant) -> Option<&'a str> {
+        table.backend(host, "/", now).map(|backend| backend.service.as_str())
+    }
+
+    #[test]
+    fn a_route_comes_with_its_ingress_and_goes_with_it() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        table.observe(Event::Apply(ingress("web", &["a.example"])), now);
+        assert_eq!(service(&table, "a.example", now), Some("web-backend"));
+        assert_eq!(service(&table, "b.example", now), None);
+        table.observe(Event::Delete(ingress("web", &["a.example"])), now);
+        assert_eq!(service(&table, "a.example", now), None);
+    }
+
+    #[test]
+    fn a_delayed_route_works_later_and_an_edit_does_not_delay_the_others() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        let later = now + Duration::from_secs(5);
+        table.observe(Event::Apply(ingress("web", &["a.example"])), now);
+        table.observe(Event::Apply(ingress("web", &["a.example", "b.example"])), later);
+        assert_eq!(service(&table, "a.example", now), Some("web-backend"));
+        assert_eq!(service(&table, "b.example", now), None);
+        assert_eq!(service(&table, "b.example", later), Some("web-backend"));
+    }
+
+    #[test]
+    fn a_relist_keeps_routes_working_until_it_is_done_and_drops_what_is_gone() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        table.observe(Event::Apply(ingress("old", &["old.example"])), now);
+        table.observe(Event::Init, now);
+        table.observe(Event::InitApply(ingress("new", &["new.example"])), now);
+        assert_eq!(service(&table, "old.example", now), Some("old-backend"));
+        table.observe(Event::InitDone, now);
+        assert_eq!(service(&table, "old.example", now), None);
+        assert_eq!(service(&table, "new.example", now), Some("new-backend"));
+    }
+
+    #[test]
+    fn of_two_equal_routes_the_first_ingress_by_name_wins() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        table.observe(Event::Apply(ingress("b", &["a.example"])), now);
+        table.observe(Event::Apply(ingress("a", &["a.example"])), now);
+        assert_eq!(service(&table, "a.example", now), Some("a-backend"));
+    }
+}

@@ -1,0 +1,192 @@
+//! etcd, kube-apiserver and kube-controller-manager: how they are run.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rcgen::KeyPair;
+use reqwest::Client;
+use serde_json::json;
+
+use crate::binaries::Binaries;
+use crate::directory::Directory;
+use crate::error::StartError;
+use crate::pki::Authority;
+use crate::ports::Port;
+use crate::process::Program;
+
+/// Includes a slow machine under load; it takes about 5 s on a quiet one.
+pub(crate) const READY_WITHIN: Duration = Duration::from_mins(2);
+/// One question of a readiness probe.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// May do everything (group `system:masters`).
+const ADMIN_TOKEN: &str = "admin-of-a-throw-away-cluster";
+/// May do what the RBAC of the operator's manifest allows, and nothing else.
+const OPERATOR_TOKEN: &str = "operator-of-a-throw-away-cluster";
+
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+";
+
+/// Where the API server listens, and the files that name it.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    etcd: Port,
+    etcd_peer: Port,
+    api: Port,
+    controllers: Port,
+    /// Kubeconfig of `admin`.
+    pub(crate) admin_kubeconfig: PathBuf,
+    /// Kubeconfig of the operator's service account.
+    pub(crate) operator_kubeconfig: PathBuf,
+    /// Where the API server writes its audit log.
+    pub(crate) audit_log: PathBuf,
+}
+
+impl Cluster {
+    /// Chooses ports and writes the kubeconfigs.
+    pub(crate) fn prepare(
+        directory: &Directory,
+        reserve: impl Fn() -> Result<Port, StartError>,
+        root_file: &Path,
+    ) -> Result<Self, StartError> {
+        let api = reserve()?;
+        let server = format!("https://127.0.0.1:{}", api.number());
+        let kubeconfig = |name: &str, token: &str| {
+            directory.write(&format!("{name}.kubeconfig"), &kubeconfig(&server, root_file, token))
+        };
+        Ok(Self {
+            admin_kubeconfig: kubeconfig("admin", ADMIN_TOKEN)?,
+            operator_kubeconfig: kubeconfig("operator", OPERATOR_TOKEN)?,
+            audit_log: directory.path().join("audit.log"),
+            etcd: reserve()?,
+            etcd_peer: reserve()?,
+            controllers: reserve()?,
+            api,
+        })
+    }
+
+    /// How to run etcd, alone and without syncing to disk.
+    pub(crate) fn etcd(&self, binaries: &Binaries, directory: &Directory) -> Program {
+        let clients = format!("http://{}", self.etcd.address());
+        let peers = format!("http://{}", self.etcd_peer.address());
+        let data = directory.path().join("etcd");
+        let args = vec![
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={clients}"),
+            format!("--advertise-client-urls={clients}"),
+            format!("--listen-peer-urls={peers}"),
+            format!("--initial-advertise-peer-urls={peers}"),
+            format!("--initial-cluster=default={peers}"),
+            "--unsafe-no-fsync".into(),
+            "--log-level=warn".into(),
+        ];
+        program("etcd", args, binaries, directory)
+    }
+
+    /// Writes the API server's files and tells how to run it.
+    pub(crate) fn apiserver(
+        &self,
+        binaries: &Binaries,
+        directory: &Directory,
+        authority: &Authority,
+    ) -> Result<Program, StartError> {
+        let leaf = authority.leaf("kube-apiserver")?;
+        let accounts = KeyPair::generate()?;
+        let file = |name: &str, content: &str| {
+            directory.write(name, content).map(|path| path.display().to_string())
+        };
+        let certificate = file("apiserver.pem", &leaf.certificate_pem)?;
+        let key = file("apiserver-key.pem", &leaf.key_pem)?;
+        let accounts_key = file("service-accounts-key.pem", &accounts.serialize_pem())?;
+        let accounts_public = file("service-accounts.pem", &accounts.public_key_pem())?;
+        let tokens = file("tokens.csv", &tokens())?;
+        let policy = file("audit-policy.yaml", AUDIT_POLICY)?;
+        let args = vec![
+            format!("--etcd-servers=http://{}", self.etcd.address()),
+            "--bind-address=127.0.0.1".into(),
+            "--advertise-address=127.0.0.1".into(),
+            format!("--secure-port={}", self.api.number()),
+            format!("--cert-dir={}", directory.path().display()),
+            format!("--tls-cert-file={certificate}"),
+            format!("--tls-private-key-file={key}"),
+            "--service-cluster-ip-range=10.0.0.0/24".into(),
+            "--endpoint-reconciler-type=none".into(),
+            "--authorization-mode=RBAC".into(),
+            format!("--token-auth-file={tokens}"),
+            "--service-account-issuer=https://kubernetes.default.svc".into(),
+            format!("--service-account-key-file={accounts_public}"),
+            format!("--service-account-signing-key-file={accounts_key}"),
+            // It waits for tokens that only a controller we do not run would make.
+            "--disable-admission-plugins=ServiceAccount".into(),
+            format!("--audit-policy-file={policy}"),
+            format!("--audit-log-path={}", self.audit_log.display()),
+        ];
+        Ok(program("kube-apiserver", args, binaries, directory))
+    }
+
+    /// How to run the controllers: owner references collect, namespaces go.
+    pub(crate) fn controller_manager(&self, binaries: &Binaries, dir: &Directory) -> Program {
+        let args = vec![
+            format!("--kubeconfig={}", self.admin_kubeconfig.display()),
+            format!("--authentication-kubeconfig={}", self.admin_kubeconfig.display()),
+            format!("--authorization-kubeconfig={}", self.admin_kubeconfig.display()),
+            "--controllers=garbage-collector-controller,namespace-controller".into(),
+            "--leader-elect=false".into(),
+            "--bind-address=127.0.0.1".into(),
+            format!("--secure-port={}", self.controllers.number()),
+            format!("--cert-dir={}", dir.path().display()),
+        ];
+        program("kube-controller-manager", args, binaries, dir)
+    }
+
+    /// Whether etcd serves.
+    pub(crate) async fn etcd_answers(&self, http: &Client) -> bool {
+        is_ok(http.get(format!("http://{}/health", self.etcd.address()))).await
+    }
+
+    /// Whether the API server serves, with its default roles in place.
+    pub(crate) async fn api_answers(&self, http: &Client) -> bool {
+        let url = format!("https://127.0.0.1:{}/readyz", self.api.number());
+        is_ok(http.get(url).bearer_auth(ADMIN_TOKEN)).await
+    }
+}
+
+async fn is_ok(request: reqwest::RequestBuilder) -> bool {
+    let answer = request.timeout(ANSWERS_WITHIN).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}
+
+fn program(name: &str, args: Vec<String>, binaries: &Binaries, dir: &Directory) -> Program {
+    let log = dir.path().join(format!("{name}.log"));
+    Program { name: name.into(), path: binaries.path(name), args, env: Vec::new(), log }
+}
+
+/// One line per static token: token, user, uid, groups. The operator is the
+/// service account that its manifest's bindings name.
+fn tokens() -> String {
+    let groups = "system:serviceaccounts,system:serviceaccounts:ingress-acme,system:authenticated";
+    format!(
+        "{ADMIN_TOKEN},admin,1,\"system:masters\"\n\
+         {OPERATOR_TOKEN},system:serviceaccount:ingress-acme:ingress-acme,2,\"{groups}\"\n"
+    )
+}
+
+/// JSON, which every reader of YAML reads.
+fn kubeconfig(server: &str, root_file: &Path, token: &str) -> String {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "test",
+            "cluster": { "server": server, "certificate-authority": root_file },
+        }],
+        "users": [{ "name": "test", "user": { "token": token } }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        "current-context": "test",
+    })
+    .to_string()
+}

@@ -1,0 +1,180 @@
+//! Pebble, the ACME CA: its configuration, what its log tells, and how to
+//! notice that it has wedged.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Map, Value, json};
+
+use crate::binaries::Binaries;
+use crate::directory::Directory;
+use crate::error::StartError;
+use crate::pki::Authority;
+use crate::ports::Port;
+use crate::process::Program;
+use crate::world::Options;
+
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(30);
+/// The directory needs no database; within this it answers on any machine.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// A database access takes microseconds unless it waits for a lock.
+const WEDGED_AFTER: Duration = Duration::from_secs(8);
+
+/// The three ports of Pebble; the second answers its management requests.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub(crate) acme: Port,
+    pub(crate) management: Port,
+    /// Validation of TLS-ALPN-01, which nobody answers.
+    pub(crate) tls_alpn: Port,
+}
+
+impl Ports {
+    /// The directory URL (RFC 8555 §7.1.1).
+    pub(crate) fn directory_url(&self) -> String {
+        format!("https://localhost:{}/dir", self.acme.number())
+    }
+
+    /// The root that the issued certificates chain up to; new at each start.
+    pub(crate) fn roots_url(&self) -> String {
+        format!("https://localhost:{}/roots/0", self.management.number())
+    }
+
+    fn set_renewal_info_url(&self) -> String {
+        format!("https://localhost:{}/set-renewal-info/", self.management.number())
+    }
+
+    /// Whether Pebble listens and answers.
+    pub(crate) async fn answer(&self, http: &Client) -> bool {
+        let (acme, management) = (self.directory_url(), self.roots_url());
+        gets_within(http, &acme, ANSWERS_WITHIN).await
+            && gets_within(http, &management, ANSWERS_WITHIN).await
+    }
+
+    /// Whether Pebble answers, but not what needs its database: then a lock
+    /// is held for ever (its issue 554) and only a restart helps.
+    ///
+    /// New accounts hang then, but a request for one has to be signed. Setting
+    /// the renewal information of an unknown certificate takes the same lock,
+    /// for writing, is not signed and changes nothing.
+    pub(crate) async fn wedged(&self, http: &Client, unknown_certificate: &str) -> bool {
+        if !gets_within(http, &self.directory_url(), ANSWERS_WITHIN).await {
+            return false;
+        }
+        let body = json!({ "certificate": unknown_certificate, "ariResponse": "" });
+        let request = http.post(self.set_renewal_info_url()).json(&body);
+        tokio::time::timeout(WEDGED_AFTER, request.send()).await.is_err()
+    }
+}
+
+async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
+    let answer = tokio::time::timeout(deadline, http.get(url).send()).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
+}
+
+/// Writes Pebble's files and tells how to run it.
+pub(crate) fn program(
+    binaries: &Binaries,
+    directory: &Directory,
+    authority: &Authority,
+    ports: &Ports,
+    (gateway, dns): (&Port, &Port),
+    options: &Options,
+) -> Result<Program, StartError> {
+    let leaf = authority.leaf("pebble")?;
+    let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
+    let key = directory.write("pebble-key.pem", &leaf.key_pem)?;
+    let config = config(ports, gateway, &certificate, &key, options);
+    let config = directory.write("pebble.json", &config.to_string())?;
+    let mut env = vec![("PEBBLE_VA_NOSLEEP".to_owned(), "1".to_owned())];
+    if let Some(percent) = options.nonce_reject_percent {
+        env.push(("PEBBLE_WFE_NONCEREJECT".to_owned(), percent.to_string()));
+    }
+    env.extend(options.ca_env.iter().cloned());
+    Ok(Program {
+        name: "pebble".into(),
+        path: binaries.path("pebble"),
+        args: vec![
+            format!("-config={}", config.display()),
+            format!("-dnsserver={}", dns.address()),
+        ],
+        env,
+        log: directory.path().join("pebble.log"),
+    })
+}
+
+fn config(
+    ports: &Ports,
+    gateway: &Port,
+    certificate: &PathBuf,
+    key: &PathBuf,
+    options: &Options,
+) -> Value {
+    let profiles: Map<String, Value> = options
+        .profiles
+        .iter()
+        .map(|(name, life)| {
+            (name.clone(), json!({ "description": name, "validityPeriod": life.as_secs() }))
+        })
+        .collect();
+    json!({ "pebble": {
+        "listenAddress": ports.acme.address(),
+        "managementListenAddress": ports.management.address(),
+        "certificate": certificate,
+        "privateKey": key,
+        "httpPort": gateway.number(),
+        "tlsPort": ports.tls_alpn.number(),
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": false,
+        "keyAlgorithm": "ecdsa",
+        "retryAfter": { "authz": options.retry_after_seconds, "order": options.retry_after_seconds },
+        "profiles": profiles,
+    }})
+}
+
+/// Certificates issued according to a log, over all restarts written to it.
+pub(crate) fn certificates_issued(log: &str) -> usize {
+    count(log, "Issued certificate serial ")
+}
+
+/// Orders created according to a log, over all restarts written to it.
+pub(crate) fn orders_created(log: &str) -> usize {
+    count(log, "Added order ")
+}
+
+/// Counts messages by their beginning. A line is `Pebble DATE TIME MESSAGE`;
+/// elsewhere in a line the words may come from a client.
+fn count(log: &str, message: &str) -> usize {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("Pebble ")?.splitn(3, ' ').nth(2))
+        .filter(|text| text.starts_with(message))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+Pebble 2026/01/31 10:00:00 Starting Pebble ACME server
+2026/01/31 10:00:00 Configured to reject 5% of good nonces
+Pebble 2026/01/31 10:00:01 Added order \"a1\" to the db
+Pebble 2026/01/31 10:00:01 There are now 1 orders in the db
+Pebble 2026/01/31 10:00:02 Pulled a task: \"Added order Issued certificate serial \"
+Pebble 2026/01/31 10:00:02 Issued certificate serial 2b for order a1
+Pebble 2026/01/31 10:00:03 Starting Pebble ACME server
+Pebble 2026/01/31 10:00:04 Added order \"b1\" to the db
+Pebble 2026/01/31 10:00:04 There are now 1 orders in the db
+";
+
+    #[test]
+    fn orders_are_counted_over_restarts() {
+        assert_eq!(orders_created(LOG), 2);
+    }
+
+    #[test]
+    fn certificates_are_counted_and_words_of_clients_are_not() {
+        assert_eq!(certificates_issued(LOG), 1);
+    }
+}

@@ -1,0 +1,226 @@
+//! Child processes that cannot outlive this one.
+//!
+//! Each child is started by a small shell that holds the read end of a pipe.
+//! Whoever ends, politely or by SIGKILL, closes the write end; the shell sees
+//! the end of file and kills the child. That needs neither `unsafe` nor an
+//! operating system's parent-death signal. The shell also reports the child's
+//! process id (for signals) and, at the end, its exit code.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::StartError;
+
+/// Prints the child's pid, then its exit code.
+///
+/// The child gets neither the pipe (3) nor the shell's stdout: a child of the
+/// child that kept one of them open would make the shell wait for ever.
+const SHELL: &str = r#"
+exec 3<&0
+"$@" </dev/null >&2 3<&- &
+child=$!
+{ cat <&3; kill -9 "$child"; } >/dev/null 2>&1 &
+guard=$!
+exec 3<&-
+echo "$child"
+wait "$child" 2>/dev/null
+code=$?
+kill "$guard" 2>/dev/null
+echo "$code"
+"#;
+
+/// How much of a log goes into an error.
+const TAIL_LINES: usize = 25;
+/// More than [`TAIL_LINES`] lines take, unless they are very long.
+const TAIL_BYTES: u64 = 16 * 1024;
+const POLL: Duration = Duration::from_millis(50);
+
+/// What to run; kept so that it can be run again.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Name in errors, and of the log file.
+    pub(crate) name: String,
+    /// The executable.
+    pub(crate) path: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<String>,
+    /// Environment on top of ours.
+    pub(crate) env: Vec<(String, String)>,
+    /// Gets stdout and stderr; appended to, so that a restart loses nothing.
+    pub(crate) log: PathBuf,
+}
+
+/// A running (or ended) child; dropped, it is killed and waited for.
+#[derive(Debug)]
+pub(crate) struct Process {
+    program: Program,
+    shell: Child,
+    /// Closing it kills the child.
+    pipe: Option<ChildStdin>,
+    pid: u32,
+    /// The exit code once there is one.
+    exit: watch::Receiver<Option<i32>>,
+}
+
+impl Program {
+    /// Starts the child; it runs, but nothing is known about its readiness.
+    pub(crate) fn start(self) -> Result<Process, StartError> {
+        let failed = || StartError::io(format!("start {}", self.name));
+        let (mut shell, pipe, stdout) = self.spawn().map_err(failed())?;
+        let mut report = BufReader::new(stdout);
+        let Some(pid) = read_number(&mut report).and_then(|pid| u32::try_from(pid).ok()) else {
+            drop(pipe);
+            let _ = shell.wait();
+            return Err(failed()(io::Error::other("its shell reported no pid")));
+        };
+        let (ended, exit) = watch::channel(None);
+        thread::spawn(move || {
+            // No code means that the shell itself was killed.
+            let code = read_number(&mut report).unwrap_or(-1);
+            let _ = ended.send(Some(code));
+        });
+        Ok(Process { program: self, shell, pipe: Some(pipe), pid, exit })
+    }
+
+    fn spawn(&self) -> io::Result<(Child, ChildStdin, ChildStdout)> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut shell = Command::new("sh")
+            .args(["-c", SHELL, "sh"])
+            .arg(&self.path)
+            .args(&self.args)
+            // Everything is on loopback; a proxy of the environment must not be asked.
+            .envs([("NO_PROXY", "*"), ("no_proxy", "*")])
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C in a terminal goes to us alone: we end the children in order.
+            .process_group(0)
+            .spawn()?;
+        let pipe = shell.stdin.take().expect("stdin is piped");
+        let stdout = shell.stdout.take().expect("stdout is piped");
+        Ok((shell, pipe, stdout))
+    }
+}
+
+impl Process {
+    /// Process id of the child itself, not of its shell.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Where its output goes.
+    pub(crate) fn log(&self) -> &Path {
+        &self.program.log
+    }
+
+    /// The exit code if it has ended: 128 + n after signal n.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        *self.exit.borrow()
+    }
+
+    /// Follows the exit code without borrowing the process.
+    pub(crate) fn exit(&self) -> watch::Receiver<Option<i32>> {
+        self.exit.clone()
+    }
+
+    /// Sends a signal by its name without `SIG`, such as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) -> io::Result<()> {
+        if let Some(code) = self.exit_code() {
+            // Its pid may belong to someone else by now.
+            return Err(io::Error::other(format!("it has ended with code {code}")));
+        }
+        let sent = Command::new("sh")
+            .args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &self.pid.to_string()])
+            .stderr(Stdio::null())
+            .status()?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }
+    }
+
+    /// Kills it and returns when it is gone; does nothing when it has ended.
+    pub(crate) fn kill(&mut self) {
+        drop(self.pipe.take());
+        // The shell ends only after it has waited for the child.
+        let _ = self.shell.wait();
+    }
+
+    /// Kills it and starts the same program again.
+    pub(crate) fn restart(&mut self) -> Result<(), StartError> {
+        self.kill();
+        *self = self.program.clone().start()?;
+        Ok(())
+    }
+
+    /// What [`Readiness::wait`] needs to know, without borrowing the process.
+    pub(crate) fn readiness(&self) -> Readiness {
+        Readiness {
+            name: self.program.name.clone(),
+            log: self.program.log.clone(),
+            exit: self.exit.clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits for a process to become ready, and notices when it ends instead.
+pub(crate) struct Readiness {
+    name: String,
+    log: PathBuf,
+    exit: watch::Receiver<Option<i32>>,
+}
+
+impl Readiness {
+    /// Asks `probe` until it says yes.
+    pub(crate) async fn wait(
+        self,
+        deadline: Duration,
+        probe: impl AsyncFn() -> bool,
+    ) -> Result<(), StartError> {
+        let end = Instant::now() + deadline;
+        loop {
+            if tokio::time::timeout_at(end, probe()).await == Ok(true) {
+                return Ok(());
+            }
+            let Self { name, log, exit } = &self;
+            if let Some(code) = *exit.borrow() {
+                return Err(StartError::Exited { name: name.clone(), code, log: tail(log) });
+            }
+            if Instant::now() >= end {
+                let (name, log) = (name.clone(), tail(log));
+                return Err(StartError::NotReady { name, waited: deadline, log });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// The last lines of a log; empty when it cannot be read.
+pub(crate) fn tail(log: &Path) -> String {
+    let Ok(mut file) = File::open(log) else { return String::new() };
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let _ = file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)));
+    let mut bytes = Vec::new();
+    let _ = file.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+fn read_number(from: &mut impl BufRead) -> Option<i32> {
+    let mut line = String::new();
+    from.read_line(&mut line).ok()?;
+    line.trim().parse().ok()
+}

@@ -1,0 +1,112 @@
+//! The way a certificate takes: order, route, validation, counting; without
+//! the operator, so that a failure here is one of the test support.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use ingress_acme_control_plane::{
+    OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
+};
+use instant_acme::{
+    Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, KeyPair};
+
+const HOST: &str = "shop.example";
+const SOON: Duration = Duration::from_secs(30);
+
+const ROUTE: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: solver, namespace: ingress-acme}
+spec:
+  rules:
+    - host: shop.example
+      http:
+        paths:
+          - path: /.well-known/acme-challenge/
+            pathType: Prefix
+            backend: {service: {name: ingress-acme-solver, port: {number: 80}}}
+";
+
+#[tokio::test]
+async fn a_certificate_is_issued_only_over_a_route_that_exists() {
+    retry_when_wedged(3, async |world: &World| {
+        // It ends at once; what counts is that its solver is registered.
+        let solver = world.spawn_operator(OperatorOptions::new("true")).unwrap();
+        let account = account(world).await;
+
+        let mut refused = account.new_order(&NewOrder::new(&[host()])).await.unwrap();
+        answer_challenge(&mut refused, None).await;
+        assert_eq!(
+            refused.poll_ready(&RetryPolicy::default()).await.unwrap(),
+            OrderStatus::Invalid
+        );
+        assert_eq!((world.orders_created(), world.certificates_issued()), (1, 0));
+
+        apply_yaml(&world.admin(), ROUTE).await.unwrap();
+        eventually(SOON, "the route to the solver", async || {
+            (status(world, "/.well-known/acme-challenge/x").await == 503).then_some(())
+        })
+        .await;
+        let mut order = account.new_order(&NewOrder::new(&[host()])).await.unwrap();
+        answer_challenge(&mut order, Some(solver.solver_address())).await;
+        assert_eq!(order.poll_ready(&RetryPolicy::default()).await.unwrap(), OrderStatus::Ready);
+        let csr = CertificateParams::new([HOST.to_owned()]).unwrap();
+        let csr = csr.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+        order.finalize_csr(csr.der()).await.unwrap();
+        let chain = order.poll_certificate(&RetryPolicy::default()).await.unwrap();
+        assert!(chain.contains("BEGIN CERTIFICATE"));
+        assert_eq!((world.orders_created(), world.certificates_issued()), (2, 1));
+
+        // What is counted stays counted when the CA forgets it.
+        world.restart_ca().await.unwrap();
+        assert_eq!((world.orders_created(), world.certificates_issued()), (2, 1));
+    })
+    .await;
+}
+
+fn host() -> Identifier {
+    Identifier::Dns(HOST.into())
+}
+
+async fn account(world: &World) -> Account {
+    let new =
+        NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+    let builder = Account::builder_with_root(world.acme_ca_file()).unwrap();
+    builder.create(&new, world.acme_directory(), None).await.unwrap().0
+}
+
+/// Tells the CA to validate, with the right answer at `solver` if there is one.
+async fn answer_challenge(order: &mut Order, solver: Option<SocketAddr>) {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.unwrap();
+        let mut challenge = authorization.challenge(ChallengeType::Http01).unwrap();
+        if let Some(solver) = solver {
+            serve(solver, challenge.key_authorization().as_str().to_owned());
+        }
+        challenge.set_ready().await.unwrap();
+    }
+}
+
+/// Answers every request with the same text until the test process ends.
+fn serve(address: SocketAddr, text: String) {
+    let listener = TcpListener::bind(address).unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let _ = connection.read(&mut [0; 4096]);
+            let length = text.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n");
+            let _ = write!(connection, "{head}connection: close\r\n\r\n{text}");
+        }
+    });
+}
+
+async fn status(world: &World, path: &str) -> u16 {
+    let url = format!("http://127.0.0.1:{}{path}", world.gateway_port());
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    client.get(url).header("host", HOST).send().await.unwrap().status().as_u16()
+}

@@ -4,7 +4,31 @@
 //!
 //! # Layout
 //! - [`domain`]: pure rules; time and randomness are arguments.
-//! - [`ports`]: what the world must be able to do, one small trait per outside system.
+//! - [`ports`]: what the world must be able to do, one small trait per outside system; [`memory`] is a journal
+//!   that lasts as long as the process.
+//! - The actors, in the order of the work: [`watcher`] and [`scanner`] tell the [`registry`], which addresses one
+//!   [`dedup`] actor per Ingress; that asks the [`pool`], whose [`issuer`] actors do the steps; the
+//!   [`route_keeper`] brings challenges to the solver; the [`reporter`] tells what is going on.
+//! - Shared by them: the [`ledger`] (state and journal), [`examine`] (is there work), [`notices`] (what users are
+//!   told), [`metrics`], [`messages`].
+//! - [`operator`] wires all of it.
 
+pub mod dedup;
 pub mod domain;
+pub mod examine;
+#[cfg(feature = "fakes")]
+pub mod fakes;
+pub mod issuer;
+pub mod ledger;
+pub mod memory;
+pub mod messages;
+pub mod metrics;
+pub mod notices;
+pub mod operator;
+pub mod pool;
 pub mod ports;
+pub mod registry;
+pub mod reporter;
+pub mod route_keeper;
+pub mod scanner;
+pub mod watcher;

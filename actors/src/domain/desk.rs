@@ -55,6 +55,7 @@ pub struct Desk {
     parked: ParkedRuns,
     tickets: HashMap<Ticket, Open>,
     last_ticket: Ticket,
+    draining: bool,
 }
 
 /// Order among the parked: by the time they are due, and those that keep their place until when.
@@ -108,6 +109,7 @@ impl Desk {
             parked: ParkedRuns::default(),
             tickets: HashMap::new(),
             last_ticket: 0,
+            draining: false,
         }
     }
 
@@ -193,7 +195,7 @@ impl Desk {
             }
             self.requeue(&stream, now);
         }
-        if self.places_taken(now) >= self.places {
+        if self.draining || self.places_taken(now) >= self.places {
             return None;
         }
         let stream = self.queue.pop()?;
@@ -262,6 +264,26 @@ impl Desk {
             }
         }
         Vec::new()
+    }
+
+    /// A worker is gone with its run: whoever waits for the stream asks again.
+    pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Outcome)> {
+        self.running = self.running.saturating_sub(1);
+        let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
+        for ticket in &entry.waiting {
+            self.tickets.remove(ticket);
+        }
+        entry.waiting.into_iter().map(|ticket| (ticket, Outcome::Busy)).collect()
+    }
+
+    /// From now on nothing is begun; what the CA is at work for goes on.
+    pub fn begin_drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// The drain has ended: no worker has a run, and none waits for the CA in its place.
+    pub fn is_drained(&self, now: Timestamp) -> bool {
+        self.draining && self.places_taken(now) == 0
     }
 
     fn finished(&mut self, stream: &SecretKey, conclusion: Conclusion) -> Vec<(Ticket, Outcome)> {

@@ -163,8 +163,8 @@ impl RouteTable {
 
     fn free_name(&self, class: &IngressClass) -> String {
         let class = stable_hash(class) & 0xffff_ffff;
-        (0..)
-            .map(|shard: u32| format!("ingress-acme-solver-{class:08x}-{shard}"))
+        (0..=u32::MAX)
+            .map(|shard| format!("ingress-acme-solver-{class:08x}-{shard}"))
             .find(|name| !self.shards.contains_key(name))
             .expect("there are more numbers than shards")
     }

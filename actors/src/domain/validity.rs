@@ -126,7 +126,7 @@ pub(crate) mod tests {
     use super::*;
 
     const DIRECTORY: &str = "https://ca.example/directory";
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn now() -> Timestamp {
         Timestamp::from_secs(1_795_478_400)

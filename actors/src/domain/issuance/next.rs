@@ -87,11 +87,11 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     {
         return Step::Done(Conclusion::RetryAt(failing.retry_at));
     }
-    if let Some(failure) = &context.seen.failure {
-        return failed(state, failure, context);
-    }
     if let Some(until) = context.seen.wait_until.filter(|until| context.now < *until) {
         return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
+    }
+    if let Some(failure) = &context.seen.failure {
+        return failed(state, failure, context);
     }
     let run = Run { state, wish, context };
     match state {

@@ -96,8 +96,9 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A port call worked: errors before it are forgotten.
-    pub fn succeeded(&mut self) {
+    /// A step was made that is not made again: errors before it are forgotten. A mere look is no progress, or a
+    /// write that fails for ever would be tried for ever in between looks.
+    pub fn progressed(&mut self) {
         self.errors = 0;
         self.wait_until = None;
     }
@@ -109,6 +110,13 @@ impl Seen {
             Some(pause) => self.wait_until = Some(now + pause),
             None => self.failure = Some(failure),
         }
+    }
+
+    /// The journal did not take an event. Without it nothing can be done, not even to fail: wait and try again.
+    pub fn journal_stumbled(&mut self, now: Timestamp) {
+        self.errors = self.errors.saturating_add(1);
+        let pause = transient_pause(self.errors, None).unwrap_or(limits::ORDER_PAUSE);
+        self.wait_until = Some(now + pause);
     }
 
     /// The CA has shown the order.

@@ -114,7 +114,6 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         (State::Started(issuance), Event::OrderOpened { url }) => {
             Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
         }
-        (State::Ordered { .. }, Event::CertificateInstalled { .. }) => Ok(State::Idle),
         (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at }) => {
             let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
             Ok(State::Failing(Failing {
@@ -126,7 +125,8 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
                 detail: detail.clone(),
             }))
         }
-        (
+        (State::Ordered { .. }, Event::CertificateInstalled { .. })
+        | (
             State::Started(_) | State::Ordered { .. } | State::Failing(_),
             Event::IssuanceAbandoned { .. },
         ) => Ok(State::Idle),

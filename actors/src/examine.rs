@@ -1,0 +1,89 @@
+//! Does an Ingress need anything? Asked by the scanner before deduplication; the issuer asks again after it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tracing::debug;
+
+use crate::domain::index::Index;
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::State;
+use crate::domain::limits;
+use crate::domain::validity::{judge, renewal};
+use crate::domain::wish::Wish;
+use crate::issuer::Office;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::ports::{Clock, Vault};
+
+/// What an examination looks at.
+pub struct Examiner {
+    /// The Ingresses.
+    pub index: Rc<RefCell<Index>>,
+    /// What is in flight or failing.
+    pub ledger: Rc<Ledger>,
+    /// The Secrets.
+    pub vault: Rc<dyn Vault>,
+    /// What users were told.
+    pub notices: Rc<Notices>,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+    /// The ACME directory in use.
+    pub directory: String,
+    /// Validity of each certificate.
+    pub metrics: Metrics,
+}
+
+impl Examiner {
+    /// An examiner that sees what the issuers see.
+    pub fn of(office: &Office) -> Self {
+        Self {
+            index: office.index.clone(),
+            ledger: office.ledger.clone(),
+            vault: office.vault.clone(),
+            notices: office.notices.clone(),
+            clock: office.clock.clone(),
+            directory: office.directory.clone(),
+            metrics: office.metrics.clone(),
+        }
+    }
+
+    /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.
+    pub async fn needs_work(&self, key: &IngressKey) -> bool {
+        if self.notices.has_news(&self.index.borrow(), key) {
+            return true;
+        }
+        let secrets = self.index.borrow().secrets(key);
+        for secret in secrets {
+            let Some(wish) = self.index.borrow().wish(&secret) else { continue };
+            if self.secret_needs_work(&secret, &wish).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn secret_needs_work(&self, secret: &SecretKey, wish: &Wish) -> bool {
+        let now = self.clock.now();
+        let pending = self.ledger.with(secret, |state| match state {
+            State::Idle => None,
+            State::Failing(failing) => {
+                Some(failing.retry_at <= now || failing.fingerprint != wish.fingerprint())
+            }
+            State::Started(_) | State::Ordered { .. } => Some(true),
+        });
+        if let Some(due) = pending {
+            return due;
+        }
+        let read = tokio::time::timeout(limits::KUBE_CALL, self.vault.read(secret)).await;
+        let Ok(Ok(status)) = read else {
+            debug!(%secret, "the Secret could not be read; the issuer will try");
+            return true;
+        };
+        if let Some(Ok(certificate)) = status.as_ref().map(|status| &status.certificate) {
+            self.metrics.certificate(secret, certificate.not_after, renewal(certificate));
+        }
+        judge(status.as_ref(), wish, &self.directory, now).is_err() || !wish.fill.is_empty()
+    }
+}

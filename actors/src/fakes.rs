@@ -1,0 +1,165 @@
+//! The ports in memory, on tokio's clock, with faults on demand: for tests of flows and for benches.
+//!
+//! [`FakeCluster`] holds Ingresses, Secrets, solver Ingresses and Events; [`FakeCa`] issues what its solver routes
+//! let it validate. Both count what is asked of them. [`Fakes::paused`] runs a test on a paused clock, where an
+//! hour passes in microseconds.
+
+mod ca;
+mod cluster;
+mod life;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use ca::FakeCa;
+pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress};
+pub use life::Life;
+use life::Mortal;
+
+use crate::domain::dedup::Windows;
+use crate::domain::issuance::Reach;
+use crate::domain::name::DnsName;
+use crate::domain::selection::Selection;
+use crate::domain::time::Timestamp;
+use crate::memory::MemoryJournal;
+use crate::metrics::Metrics;
+use crate::operator::{Operator, Ports, Settings, start};
+use crate::ports::{Clock, Journal, Probe};
+
+/// The ACME directory's URL in this world.
+pub const DIRECTORY: &str = "https://ca.example/directory";
+
+/// Tokio's clock, from a fixed day on.
+#[derive(Debug)]
+pub struct FakeClock {
+    began: tokio::time::Instant,
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_795_478_400) + self.began.elapsed()
+    }
+}
+
+/// The way to a host: there when a solver Ingress names it, unless a test cuts it.
+pub struct FakeProbe {
+    cluster: Rc<FakeCluster>,
+}
+
+#[async_trait(?Send)]
+impl Probe for FakeProbe {
+    async fn probe(&self, host: &DnsName) -> Reach {
+        self.cluster.count("probe").await;
+        if self.cluster.is_unresolved(host) {
+            return Reach::Unresolved("NXDOMAIN".to_owned());
+        }
+        if self.cluster.leads_to_solver(host) {
+            return Reach::Reached;
+        }
+        Reach::Elsewhere("HTTP 404".to_owned())
+    }
+}
+
+/// A whole world.
+pub struct Fakes {
+    /// Kubernetes.
+    pub cluster: Rc<FakeCluster>,
+    /// The CA.
+    pub ca: Rc<FakeCa>,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+    /// The journal; it outlives an operator.
+    pub journal: Rc<dyn Journal>,
+    /// What an operator started here counts.
+    pub metrics: Metrics,
+    life: RefCell<Rc<Life>>,
+}
+
+impl Default for Fakes {
+    fn default() -> Self {
+        let clock: Rc<dyn Clock> = Rc::new(FakeClock { began: tokio::time::Instant::now() });
+        let cluster = Rc::new(FakeCluster::new(clock.clone()));
+        let ca = Rc::new(FakeCa::new(cluster.clone(), clock.clone()));
+        let journal = Rc::new(MemoryJournal::default());
+        Self { cluster, ca, clock, journal, metrics: Metrics::default(), life: RefCell::default() }
+    }
+}
+
+impl Fakes {
+    /// Runs `test` under actix on a paused clock.
+    ///
+    /// # Panics
+    /// When no runtime can be built.
+    pub fn paused<T: 'static>(test: impl Future<Output = T> + 'static) -> T {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .expect("a runtime needs threads and sockets only")
+        };
+        actix::System::with_tokio_rt(runtime).block_on(test)
+    }
+
+    /// The ports of this world, for the operator whose life this is.
+    pub fn ports(&self, life: &Rc<Life>) -> Ports {
+        let cluster = Rc::new(Mortal { port: self.cluster.clone(), life: life.clone() });
+        let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
+        Ports {
+            ingresses: cluster.clone(),
+            vault: cluster.clone(),
+            routes: cluster.clone(),
+            announcer: cluster,
+            authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
+            probe: Rc::new(Mortal { port: probe, life: life.clone() }),
+            keys: self.ca.clone(),
+            journal: Rc::new(Mortal { port: self.journal.clone(), life: life.clone() }),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The operator's process is gone, from this moment on.
+    pub fn kill(&self) {
+        self.life.borrow().end_after(0);
+    }
+
+    /// The defaults of `run`, with 4 issuers.
+    pub fn settings() -> Settings {
+        Settings {
+            directory: DIRECTORY.to_owned(),
+            selection: Selection::default(),
+            profile: None,
+            windows: Windows::default(),
+            issuers: 4,
+            scan_interval: Duration::from_hours(1),
+            scopes: 1,
+        }
+    }
+
+    /// Starts an operator with these settings and waits for its first scan.
+    ///
+    /// # Panics
+    /// When the journal cannot be replayed.
+    pub async fn operator(&self, settings: Settings) -> Operator {
+        let scanned = Rc::new(Cell::new(false));
+        let flag = scanned.clone();
+        let first_scan: Option<Box<dyn FnOnce()>> = Some(Box::new(move || flag.set(true)));
+        let life = Rc::new(Life::default());
+        *self.life.borrow_mut() = life.clone();
+        let started = start(self.ports(&life), settings, self.metrics.clone(), first_scan).await;
+        let operator = started.expect("the journal is legal");
+        while !scanned.get() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        operator
+    }
+
+    /// Lets this much time pass.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}

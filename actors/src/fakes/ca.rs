@@ -1,0 +1,207 @@
+//! A CA in memory. Keys and chains are short texts that say what they are.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::cluster::FakeCluster;
+use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+use crate::ports::{Authority, Clock, Keys, PortError};
+
+/// The CA. It validates a name when a solver Ingress names its host.
+pub struct FakeCa {
+    cluster: Rc<FakeCluster>,
+    clock: Rc<dyn Clock>,
+    orders: RefCell<BTreeMap<String, Order>>,
+    issued: RefCell<Vec<BTreeSet<DnsName>>>,
+    refused: RefCell<Option<Failure>>,
+    life: Cell<Duration>,
+    keys: Cell<u64>,
+}
+
+#[derive(Clone)]
+struct Order {
+    names: BTreeSet<DnsName>,
+    accepted: bool,
+    status: OrderStatus,
+    chain: Option<String>,
+}
+
+impl FakeCa {
+    /// A CA whose certificates live 90 days.
+    pub fn new(cluster: Rc<FakeCluster>, clock: Rc<dyn Clock>) -> Self {
+        Self {
+            cluster,
+            clock,
+            orders: RefCell::default(),
+            issued: RefCell::default(),
+            refused: RefCell::default(),
+            life: Cell::new(Duration::from_hours(2160)),
+            keys: Cell::new(0),
+        }
+    }
+
+    /// Orders opened so far.
+    pub fn orders(&self) -> usize {
+        self.orders.borrow().len()
+    }
+
+    /// Orders that are neither valid nor dead.
+    pub fn open_orders(&self) -> usize {
+        let open = |order: &&Order| {
+            !matches!(
+                order.status,
+                OrderStatus::Valid | OrderStatus::Invalid(_) | OrderStatus::Gone
+            )
+        };
+        self.orders.borrow().values().filter(open).count()
+    }
+
+    /// Names of each certificate issued so far.
+    pub fn issued(&self) -> Vec<BTreeSet<DnsName>> {
+        self.issued.borrow().clone()
+    }
+
+    /// New certificates live this long.
+    pub fn set_life(&self, life: Duration) {
+        self.life.set(life);
+    }
+
+    /// Refuses every new order with this; `None` is friendly again.
+    pub fn refuse(&self, failure: Option<Failure>) {
+        *self.refused.borrow_mut() = failure;
+    }
+
+    fn view(&self, url: &str) -> OrderView {
+        let orders = self.orders.borrow();
+        let order = orders.get(url);
+        let status = order.map_or(OrderStatus::Gone, |order| order.status.clone());
+        let pending = order.filter(|order| order.status == OrderStatus::Pending);
+        let authorizations = pending.into_iter().flat_map(|order| {
+            let accepted = order.accepted;
+            order.names.iter().map(move |name| AuthorizationView { name: name.clone(), accepted })
+        });
+        OrderView {
+            url: url.to_owned(),
+            status,
+            authorizations: authorizations.collect(),
+            retry_after: None,
+        }
+    }
+
+    fn validate(&self, url: &str) {
+        let mut orders = self.orders.borrow_mut();
+        let Some(order) = orders.get_mut(url).filter(|order| order.accepted) else { return };
+        if order.status != OrderStatus::Pending {
+            return;
+        }
+        let bad = order.names.iter().find(|name| !self.cluster.leads_to_solver(name));
+        order.status = match bad {
+            None => OrderStatus::Ready,
+            Some(name) => OrderStatus::Invalid(Failure::new(
+                FailureClass::Authorization,
+                format!("unauthorized: {name}: Invalid response: 404"),
+            )),
+        };
+    }
+}
+
+#[async_trait(?Send)]
+impl Authority for FakeCa {
+    async fn open_order(
+        &self,
+        names: &BTreeSet<DnsName>,
+        _: Option<&str>,
+    ) -> Result<OrderView, PortError> {
+        self.cluster.call("open_order").await?;
+        if let Some(failure) = &*self.refused.borrow() {
+            return Err(PortError::Lasting(failure.clone()));
+        }
+        let url = format!("https://ca.example/order/{}", self.orders());
+        let order = Order {
+            names: names.clone(),
+            accepted: false,
+            status: OrderStatus::Pending,
+            chain: None,
+        };
+        self.orders.borrow_mut().insert(url.clone(), order);
+        Ok(self.view(&url))
+    }
+
+    async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
+        self.cluster.call("refresh").await?;
+        self.validate(url);
+        Ok(self.view(url))
+    }
+
+    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
+        self.cluster.call("accept").await?;
+        if let Some(order) = self.orders.borrow_mut().get_mut(url) {
+            order.accepted = true;
+        }
+        Ok(self.view(url))
+    }
+
+    async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
+        self.cluster.call("finalize").await?;
+        let mut orders = self.orders.borrow_mut();
+        let Some(order) = orders.get_mut(url) else { return Ok(self.view(url)) };
+        if order.status == OrderStatus::Ready {
+            let mut issued = self.issued.borrow_mut();
+            issued.push(order.names.clone());
+            let until = (self.clock.now() + self.life.get()).as_millis();
+            let now = self.clock.now().as_millis();
+            let request = String::from_utf8_lossy(csr);
+            order.chain = Some(format!("{request}|{now}|{until}|{}", issued.len()));
+            order.status = OrderStatus::Valid;
+        }
+        drop(orders);
+        Ok(self.view(url))
+    }
+
+    async fn download(&self, url: &str) -> Result<String, PortError> {
+        self.cluster.call("download").await?;
+        let chain = self.orders.borrow().get(url).and_then(|order| order.chain.clone());
+        chain.ok_or_else(|| PortError::passing("there is no certificate"))
+    }
+}
+
+#[async_trait(?Send)]
+impl Keys for FakeCa {
+    async fn generate(&self, _: KeyAlgorithm) -> Result<PrivateKey, PortError> {
+        self.keys.set(self.keys.get() + 1);
+        Ok(PrivateKey::from_pem(format!("key-{}", self.keys.get())))
+    }
+
+    fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError> {
+        let names: Vec<&str> = names.iter().map(DnsName::as_str).collect();
+        Ok(format!("{}|{}", key.pem(), names.join(",")).into_bytes())
+    }
+
+    fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
+        inspect(chain, key)
+    }
+}
+
+/// Reads a chain of this CA: `key|names|from|until|serial`.
+pub(super) fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
+    let fields: Vec<&str> = chain.split('|').collect();
+    let [pem, names, from, until, serial] = fields[..] else { return Err("no PEM".to_owned()) };
+    let time =
+        |millis: &str| millis.parse().map(Timestamp::from_millis).map_err(|_| "no time".to_owned());
+    Ok(CertificateView {
+        names: names.split(',').map(str::to_owned).collect(),
+        not_before: time(from)?,
+        not_after: time(until)?,
+        serial: serial.to_owned(),
+        issuer: "Fake CA".to_owned(),
+        key_matches: pem == key.pem(),
+    })
+}

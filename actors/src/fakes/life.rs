@@ -1,0 +1,179 @@
+//! Ports that die with their operator: after the end every call waits for ever, as if the process were gone.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::LocalBoxStream;
+
+use crate::domain::announcement::Announcement;
+use crate::domain::certificate::SecretStatus;
+use crate::domain::ingress::{IngressRef, SecretKey};
+use crate::domain::issuance::{OrderView, Reach, Record};
+use crate::domain::name::DnsName;
+use crate::domain::routes::SolverIngress;
+use crate::ports::{
+    Announcer, Authority, IngressChange, IngressSource, Installation, Journal, JournalError,
+    PortError, Probe, Routes, Vault,
+};
+
+/// The life of one operator, counted in port calls.
+#[derive(Debug, Default)]
+pub struct Life {
+    calls: Cell<u64>,
+    dies_after: Cell<Option<u64>>,
+}
+
+impl Life {
+    /// Ends after this many port calls; the last one still has its effect, but nobody learns of it.
+    pub fn end_after(&self, calls: u64) {
+        self.dies_after.set(Some(calls));
+    }
+
+    /// Port calls so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.get()
+    }
+
+    fn is_over(&self) -> bool {
+        self.dies_after.get().is_some_and(|last| self.calls.get() >= last)
+    }
+
+    /// Makes a call if there is life, and hands on its answer if there still is.
+    async fn live<T>(&self, call: impl Future<Output = T>) -> T {
+        self.wait_if_over().await;
+        let answer = call.await;
+        self.calls.set(self.calls.get() + 1);
+        self.wait_if_over().await;
+        answer
+    }
+
+    async fn wait_if_over(&self) {
+        if self.is_over() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A port with a life.
+pub(super) struct Mortal<P: ?Sized> {
+    pub(super) port: Rc<P>,
+    pub(super) life: Rc<Life>,
+}
+
+impl<P: IngressSource + 'static> IngressSource for Mortal<P> {
+    fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
+        let life = self.life.clone();
+        let watched = self.port.watch().then(move |change| {
+            let life = life.clone();
+            async move {
+                life.wait_if_over().await;
+                change
+            }
+        });
+        watched.boxed_local()
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Vault> Vault for Mortal<P> {
+    async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
+        self.life.live(self.port.read(secret)).await
+    }
+
+    async fn install(
+        &self,
+        secret: &SecretKey,
+        what: Installation,
+    ) -> Result<SecretStatus, PortError> {
+        self.life.live(self.port.install(secret, what)).await
+    }
+
+    async fn set_owners(
+        &self,
+        secret: &SecretKey,
+        owners: &BTreeSet<IngressRef>,
+    ) -> Result<SecretStatus, PortError> {
+        self.life.live(self.port.set_owners(secret, owners)).await
+    }
+
+    async fn fill_tls(
+        &self,
+        ingress: &IngressRef,
+        secret: &SecretKey,
+        hosts: &BTreeSet<DnsName>,
+    ) -> Result<(), PortError> {
+        self.life.live(self.port.fill_tls(ingress, secret, hosts)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Authority> Authority for Mortal<P> {
+    async fn open_order(
+        &self,
+        names: &BTreeSet<DnsName>,
+        profile: Option<&str>,
+    ) -> Result<OrderView, PortError> {
+        self.life.live(self.port.open_order(names, profile)).await
+    }
+
+    async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
+        self.life.live(self.port.refresh(url)).await
+    }
+
+    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
+        self.life.live(self.port.accept(url)).await
+    }
+
+    async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
+        self.life.live(self.port.finalize(url, csr)).await
+    }
+
+    async fn download(&self, url: &str) -> Result<String, PortError> {
+        self.life.live(self.port.download(url)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Routes> Routes for Mortal<P> {
+    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
+        self.life.live(self.port.list()).await
+    }
+
+    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+        self.life.live(self.port.write(ingress)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Probe> Probe for Mortal<P> {
+    async fn probe(&self, host: &DnsName) -> Reach {
+        self.life.live(self.port.probe(host)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Journal + ?Sized> Journal for Mortal<P> {
+    async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
+        self.life.live(self.port.append(records)).await
+    }
+
+    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
+        self.life.live(self.port.replay()).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: Announcer> Announcer for Mortal<P> {
+    fn announce(&self, about: &IngressRef, announcement: Announcement) {
+        if !self.life.is_over() {
+            self.port.announce(about, announcement);
+        }
+    }
+
+    async fn flush(&self) {
+        self.life.live(self.port.flush()).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! An issuer takes one run at a time as far as it goes: next step, one port call, decide, append, apply.
+//!
+//! Work that was just begun and work that a crash interrupted take the same loop, for all it knows is the
+//! journaled state, the newest wish and what the run has seen.
+
+mod steps;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use tracing::{Instrument, debug, debug_span, error};
+
+use crate::domain::desk::{Run, Verdict};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::index::Index;
+use crate::domain::issuance::{Conclusion, Context as Known, Step, next};
+use crate::domain::limits;
+use crate::ledger::Ledger;
+use crate::messages::{Publish, Returned, Withdraw, Work};
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::ports::{Authority, Clock, Keys, Probe, Vault};
+
+/// What all issuers share: the newest wishes, the ledger, and the ports.
+pub struct Office {
+    /// The Ingresses.
+    pub index: Rc<RefCell<Index>>,
+    /// State and journal.
+    pub ledger: Rc<Ledger>,
+    /// Secrets and `spec.tls`.
+    pub vault: Rc<dyn Vault>,
+    /// The CA.
+    pub authority: Rc<dyn Authority>,
+    /// Solver Ingresses.
+    pub routes: RouteDesk,
+    /// The way to a host.
+    pub probe: Rc<dyn Probe>,
+    /// Keys and chains.
+    pub keys: Rc<dyn Keys>,
+    /// What users are told.
+    pub notices: Rc<Notices>,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+    /// The ACME directory in use.
+    pub directory: String,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// The route keeper's two ears.
+pub struct RouteDesk {
+    /// Routes are needed.
+    pub publish: Recipient<Publish>,
+    /// Routes are needed no more.
+    pub withdraw: Recipient<Withdraw>,
+}
+
+impl Office {
+    fn next(&self, run: &Run) -> Step {
+        let wish = self.index.borrow().wish(&run.stream);
+        let known = Known {
+            wish: wish.as_ref(),
+            seen: &run.seen,
+            directory: &self.directory,
+            now: self.clock.now(),
+        };
+        self.ledger.with(&run.stream, |state| next(state, known))
+    }
+
+    /// Takes the run as far as it goes.
+    async fn carry_on(&self, run: &mut Run) -> Verdict {
+        loop {
+            let step = match self.next(run) {
+                Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
+                Step::Done(conclusion) => return self.end(run, conclusion).await,
+                _ if run.steps >= limits::RUN_STEPS => return self.give_up(run).await,
+                step => step,
+            };
+            run.steps += 1;
+            debug!(?step, "next step");
+            let (name, began) = (steps::name(&step), self.clock.now());
+            self.take(step, run).await;
+            self.metrics.step(name, self.clock.now().since(began));
+        }
+    }
+
+    async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
+        let wish = self.index.borrow().wish(&run.stream);
+        match wish {
+            None => self.metrics.forget(&run.stream),
+            Some(wish) => self.tell_of_hold_up(run, &wish),
+        }
+        if let Err(gone) = self.routes.withdraw.send(Withdraw(run.stream.clone())).await {
+            error!(%gone, "the route keeper is gone");
+        }
+        Verdict::Finished(conclusion)
+    }
+
+    /// A run that goes round in circles is a bug: it fails loudly, and its pause keeps it from the CA.
+    async fn give_up(&self, run: &mut Run) -> Verdict {
+        error!(steps = run.steps, "the run goes round in circles; it is given up");
+        run.steps = 0;
+        let detail = format!(
+            "the work went round in circles for {} steps; please report it",
+            limits::RUN_STEPS
+        );
+        self.fail(run, Failure::new(FailureClass::AcmeServer, detail)).await;
+        let retry_at = self.clock.now() + limits::BUSY_RETRY;
+        self.end(run, Conclusion::RetryAt(retry_at)).await
+    }
+}
+
+/// The actor.
+pub struct Issuer {
+    office: Rc<Office>,
+}
+
+impl Issuer {
+    /// An idle one.
+    pub fn new(office: Rc<Office>) -> Self {
+        Self { office }
+    }
+}
+
+impl Actor for Issuer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Work> for Issuer {
+    type Result = ResponseFuture<Returned>;
+
+    fn handle(&mut self, Work(mut run): Work, _: &mut Context<Self>) -> Self::Result {
+        let office = self.office.clone();
+        let span = debug_span!("run", ingress = %run.for_ingress, secret = %run.stream);
+        let carried = async move {
+            let verdict = office.carry_on(&mut run).await;
+            Returned(run, verdict)
+        };
+        Box::pin(carried.instrument(span))
+    }
+}

@@ -1,0 +1,67 @@
+//! What the actors say to each other: keys and answers, never objects.
+
+use std::collections::BTreeSet;
+
+use actix::prelude::*;
+
+use crate::domain::dedup::Outcome;
+use crate::domain::desk::{Run, Verdict};
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::wish::Route;
+use crate::ports::PortError;
+
+/// To a dedup actor: something about its Ingress may have changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observed;
+
+/// To the pool: see to all that this Ingress asks for, and answer when that is done.
+#[derive(Debug, Message)]
+#[rtype(result = "Outcome")]
+pub struct Issue(pub IngressKey);
+
+/// To an issuer: take this run as far as it goes.
+#[derive(Debug, Message)]
+#[rtype(result = "Returned")]
+pub struct Work(pub Box<Run>);
+
+/// The issuer's answer.
+#[derive(Debug)]
+pub struct Returned(pub Box<Run>, pub Verdict);
+
+impl<A, M> actix::dev::MessageResponse<A, M> for Returned
+where
+    A: Actor,
+    M: Message<Result = Self>,
+{
+    fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Self>>) {
+        if let Some(tx) = tx {
+            let _ = tx.send(self); // the pool is gone: so is the run
+        }
+    }
+}
+
+/// To the route keeper: bring the challenges of these hosts to the solver, and answer when that is done.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), PortError>")]
+pub struct Publish {
+    /// Who needs them.
+    pub stream: SecretKey,
+    /// The hosts and their classes.
+    pub routes: BTreeSet<Route>,
+}
+
+/// To the route keeper: this stream needs its routes no more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Withdraw(pub SecretKey);
+
+/// To the scanner: the first full list of Ingresses is there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Listed;
+
+/// To the pool: begin nothing new, and answer when no order is in anyone's hands.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;

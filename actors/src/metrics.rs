@@ -1,0 +1,336 @@
+//! What Prometheus scrapes. Host names are never labels of counters or histograms: a storm would blow them up.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::domain::desk::Load;
+use crate::domain::failure::FailureClass;
+use crate::domain::ingress::SecretKey;
+use crate::domain::time::Timestamp;
+
+/// Where an event on an Ingress came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The watch.
+    Watch,
+    /// The scan.
+    Scan,
+}
+
+/// What an issued certificate was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// There was none that could be read.
+    First,
+    /// It was due, or a new one was asked for.
+    Renew,
+    /// It was wrong: other names, another key, expired.
+    Replace,
+}
+
+impl Source {
+    fn label(self) -> BySource {
+        match self {
+            Self::Watch => BySource { source: "watch" },
+            Self::Scan => BySource { source: "scan" },
+        }
+    }
+}
+
+impl Kind {
+    fn label(self) -> ByKind {
+        match self {
+            Self::First => ByKind { kind: "first" },
+            Self::Renew => ByKind { kind: "renew" },
+            Self::Replace => ByKind { kind: "replace" },
+        }
+    }
+}
+
+/// Label `source`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct BySource {
+    source: &'static str,
+}
+
+/// Label `kind`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByKind {
+    kind: &'static str,
+}
+
+/// Label `reason`: a closed set.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByReason {
+    reason: &'static str,
+}
+
+/// Label `step`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByStep {
+    step: &'static str,
+}
+
+/// Labels of a request to the CA.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByEndpoint {
+    endpoint: &'static str,
+    status: u16,
+}
+
+/// Labels of a certificate.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct BySecret {
+    namespace: String,
+    secret: String,
+}
+
+/// Label `state`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByState {
+    state: &'static str,
+}
+
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 2.5, 12))
+}
+
+/// All metrics. Cheap to clone: each is a handle.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    events: Family<BySource, Counter>,
+    coalesced: Counter,
+    dedup_actors: Gauge,
+    runs: Family<ByState, Gauge>,
+    oldest_queued: Gauge,
+    issued: Family<ByKind, Counter>,
+    failed: Family<ByReason, Counter>,
+    issuance: Histogram,
+    steps: Family<ByStep, Histogram, fn() -> Histogram>,
+    journal: Family<ByStep, Counter>,
+    ingresses: Gauge,
+    last_scan: Gauge,
+    watch_restarts: Family<ByReason, Counter>,
+    acme_requests: Family<ByEndpoint, Counter>,
+    acme_durations: Family<ByStep, Histogram, fn() -> Histogram>,
+    not_after: Family<BySecret, Gauge>,
+    renewal: Family<BySecret, Gauge>,
+    answers: Counter,
+    announcements_dropped: Counter,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            events: Family::default(),
+            coalesced: Counter::default(),
+            dedup_actors: Gauge::default(),
+            runs: Family::default(),
+            oldest_queued: Gauge::default(),
+            issued: Family::default(),
+            failed: Family::default(),
+            issuance: durations(),
+            steps: Family::new_with_constructor(durations),
+            journal: Family::default(),
+            ingresses: Gauge::default(),
+            last_scan: Gauge::default(),
+            watch_restarts: Family::default(),
+            acme_requests: Family::default(),
+            acme_durations: Family::new_with_constructor(durations),
+            not_after: Family::default(),
+            renewal: Family::default(),
+            answers: Counter::default(),
+            announcements_dropped: Counter::default(),
+            leader: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A registry that shows all of them under `ingress_acme_…`.
+    pub fn registry(&self, version: &str) -> Registry {
+        let mut all = Registry::with_prefix("ingress_acme");
+        let build = Info::new(vec![("version", version.to_owned())]);
+        all.register("build", "The running release", build);
+        self.register_work(&mut all);
+        self.register_world(&mut all);
+        for class in FailureClass::ALL {
+            drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
+        }
+        for kind in [Kind::First, Kind::Renew, Kind::Replace] {
+            drop(self.issued.get_or_create(&kind.label()));
+        }
+        all
+    }
+
+    fn register_work(&self, all: &mut Registry) {
+        let Self { events, coalesced, dedup_actors, runs, oldest_queued, issued, failed, .. } =
+            self;
+        all.register("events_in", "Events on Ingresses, by where they came from", events.clone());
+        all.register("events_coalesced", "Events that another one took along", coalesced.clone());
+        all.register(
+            "dedup_actors",
+            "Ingresses with work or a burst of events",
+            dedup_actors.clone(),
+        );
+        all.register("runs", "Certificates being worked on, by where they are", runs.clone());
+        let help = "Since when the one that waits longest for a worker waits; 0 when none does";
+        all.register("queue_oldest_timestamp_seconds", help, oldest_queued.clone());
+        all.register("issued", "Certificates installed", issued.clone());
+        all.register("failed", "Attempts that failed", failed.clone());
+        let help = "From an issuance's start to its certificate in the Secret";
+        all.register("issuance_duration_seconds", help, self.issuance.clone());
+        all.register("step_duration_seconds", "Time of one step", self.steps.clone());
+        all.register("journal_records", "Records appended to the journal", self.journal.clone());
+    }
+
+    fn register_world(&self, all: &mut Registry) {
+        all.register(
+            "managed_ingresses",
+            "Ingresses that are ours to serve",
+            self.ingresses.clone(),
+        );
+        all.register("last_scan_timestamp_seconds", "End of the last scan", self.last_scan.clone());
+        let help = "Watches of Ingresses that were begun anew, by reason";
+        all.register("watch_restarts", help, self.watch_restarts.clone());
+        all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
+        all.register("acme_request_duration_seconds", "Their time", self.acme_durations.clone());
+        let help = "End of the certificate's validity";
+        all.register("certificate_not_after_timestamp_seconds", help, self.not_after.clone());
+        let help = "When the certificate is to be renewed";
+        all.register("certificate_renewal_timestamp_seconds", help, self.renewal.clone());
+        all.register("solver_answers", "Challenges answered", self.answers.clone());
+        let help = "Kubernetes Events that could not be sent";
+        all.register("announcements_dropped", help, self.announcements_dropped.clone());
+        all.register("leader", "1 while this replica leads", self.leader.clone());
+    }
+
+    /// An event on an Ingress has come; `coalesced` when it made no work of its own.
+    pub fn event(&self, source: Source) {
+        self.events.get_or_create(&source.label()).inc();
+    }
+
+    /// An event was taken along by another one.
+    pub fn event_coalesced(&self) {
+        self.coalesced.inc();
+    }
+
+    /// Live dedup actors.
+    pub fn dedup_actors(&self, count: usize) {
+        self.dedup_actors.set(gauge(count));
+    }
+
+    /// What the pool holds.
+    pub fn pool(&self, load: Load, oldest_queued: Option<Timestamp>) {
+        let states = [("queued", load.queued), ("running", load.running), ("parked", load.parked)];
+        for (state, count) in states {
+            self.runs.get_or_create(&ByState { state }).set(gauge(count));
+        }
+        self.oldest_queued.set(oldest_queued.map_or(0, Timestamp::as_secs));
+    }
+
+    /// A certificate was installed `after` its issuance began.
+    pub fn issued(&self, kind: Kind, after: std::time::Duration) {
+        self.issued.get_or_create(&kind.label()).inc();
+        self.issuance.observe(after.as_secs_f64());
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, class: FailureClass) {
+        self.failed.get_or_create(&ByReason { reason: class.label() }).inc();
+    }
+
+    /// A step took this long.
+    pub fn step(&self, step: &'static str, took: std::time::Duration) {
+        self.steps.get_or_create(&ByStep { step }).observe(took.as_secs_f64());
+    }
+
+    /// A record was appended.
+    pub fn journaled(&self, event: &'static str) {
+        self.journal.get_or_create(&ByStep { step: event }).inc();
+    }
+
+    /// Ingresses that are ours.
+    pub fn managed(&self, count: usize) {
+        self.ingresses.set(gauge(count));
+    }
+
+    /// A scan has ended.
+    pub fn scanned(&self, at: Timestamp) {
+        self.last_scan.set(at.as_secs());
+    }
+
+    /// The watch was begun anew.
+    pub fn watch_restarted(&self, reason: &'static str) {
+        self.watch_restarts.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// The CA has answered; `status` 0 when it has not.
+    pub fn acme_request(&self, endpoint: &'static str, status: u16, took: std::time::Duration) {
+        self.acme_requests.get_or_create(&ByEndpoint { endpoint, status }).inc();
+        self.acme_durations.get_or_create(&ByStep { step: endpoint }).observe(took.as_secs_f64());
+    }
+
+    /// A Secret holds a certificate with this end and this renewal time.
+    pub fn certificate(&self, secret: &SecretKey, not_after: Timestamp, renewal: Timestamp) {
+        self.not_after.get_or_create(&by_secret(secret)).set(not_after.as_secs());
+        self.renewal.get_or_create(&by_secret(secret)).set(renewal.as_secs());
+    }
+
+    /// No Ingress wants the Secret any more.
+    pub fn forget(&self, secret: &SecretKey) {
+        self.not_after.remove(&by_secret(secret));
+        self.renewal.remove(&by_secret(secret));
+    }
+
+    /// A challenge was answered.
+    pub fn answered(&self) {
+        self.answers.inc();
+    }
+
+    /// A Kubernetes Event was dropped.
+    pub fn announcement_dropped(&self) {
+        self.announcements_dropped.inc();
+    }
+
+    /// Whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Events that came and those that were coalesced: for tests and the demo's table.
+    pub fn event_counts(&self) -> (u64, u64) {
+        let of = |source: Source| self.events.get_or_create(&source.label()).get();
+        (of(Source::Watch) + of(Source::Scan), self.coalesced.get())
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn by_secret(secret: &SecretKey) -> BySecret {
+    BySecret { namespace: secret.namespace.to_string(), secret: secret.name.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_scraped_has_the_names_that_are_documented() {
+        let metrics = Metrics::default();
+        metrics.issued(Kind::First, std::time::Duration::from_secs(2));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry("1.2.3")).unwrap();
+        assert!(text.contains("ingress_acme_build_info{version=\"1.2.3\"} 1"), "{text}");
+        assert!(text.contains("ingress_acme_issued_total{kind=\"first\"} 1"), "{text}");
+        assert!(text.contains("ingress_acme_failed_total{reason=\"authorization\"} 0"), "{text}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The wiring: from ports and settings to a running operator. The binary, the tests and the benches all start
+//! it here, from the last stage to the first.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::dedup::Downstream;
+use crate::domain::dedup::Windows;
+use crate::domain::index::Index;
+use crate::domain::limits;
+use crate::domain::selection::Selection;
+use crate::examine::Examiner;
+use crate::issuer::{Office, RouteDesk};
+use crate::ledger::{CommitError, Ledger};
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::pool::Pool;
+use crate::ports::{
+    Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, Vault,
+};
+use crate::registry::Registry;
+use crate::reporter::Reporter;
+use crate::route_keeper::RouteKeeper;
+use crate::scanner::{FirstScan, Scanner};
+use crate::watcher::{FirstLists, Watcher};
+
+/// The world.
+#[derive(Clone)]
+pub struct Ports {
+    /// Ingresses.
+    pub ingresses: Rc<dyn IngressSource>,
+    /// Secrets and `spec.tls`.
+    pub vault: Rc<dyn Vault>,
+    /// The CA.
+    pub authority: Rc<dyn Authority>,
+    /// Solver Ingresses.
+    pub routes: Rc<dyn Routes>,
+    /// The way to a host.
+    pub probe: Rc<dyn Probe>,
+    /// Keys and chains.
+    pub keys: Rc<dyn Keys>,
+    /// Kubernetes Events.
+    pub announcer: Rc<dyn Announcer>,
+    /// The log of events.
+    pub journal: Rc<dyn Journal>,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+}
+
+/// What users choose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The ACME directory's URL.
+    pub directory: String,
+    /// Which Ingresses.
+    pub selection: Selection,
+    /// `--profile`.
+    pub profile: Option<String>,
+    /// `--settle`, `--settle-max`.
+    pub windows: Windows,
+    /// `--issuers`.
+    pub issuers: usize,
+    /// `--scan-interval`.
+    pub scan_interval: Duration,
+    /// Number of scopes that the source lists: the namespaces watched, or one for all.
+    pub scopes: usize,
+}
+
+/// A running operator, to be asked and drained.
+pub struct Operator {
+    /// Where the Ingresses are known.
+    pub index: Rc<RefCell<Index>>,
+    /// Where events on Ingresses go.
+    pub registry: Rc<Registry>,
+    /// State and journal.
+    pub ledger: Rc<Ledger>,
+    /// The pool.
+    pub pool: Addr<Pool>,
+    /// Tells what is going on.
+    pub reporter: Addr<Reporter>,
+}
+
+/// Replays the journal and starts all actors on the current arbiter. `first_scan` is called when all Ingresses
+/// have been looked at once.
+pub async fn start(
+    ports: Ports,
+    settings: Settings,
+    metrics: Metrics,
+    first_scan: FirstScan,
+) -> Result<Operator, CommitError> {
+    let ledger = Rc::new(Ledger::open(ports.journal.clone(), metrics.clone()).await?);
+    let index = Index::new(settings.selection.clone(), settings.profile.clone());
+    let index = Rc::new(RefCell::new(index));
+    let notices = Rc::new(Notices::new(ports.announcer.clone()));
+    let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
+    let office = Office {
+        index: index.clone(),
+        ledger: ledger.clone(),
+        vault: ports.vault.clone(),
+        authority: ports.authority.clone(),
+        routes: RouteDesk { publish: keeper.clone().recipient(), withdraw: keeper.recipient() },
+        probe: ports.probe.clone(),
+        keys: ports.keys.clone(),
+        notices,
+        clock: ports.clock.clone(),
+        directory: settings.directory.clone(),
+        metrics: metrics.clone(),
+    };
+    let examiner = Rc::new(Examiner::of(&office));
+    let pool = Pool::new(Rc::new(office), settings.issuers, limits::QUEUE_MAX).start();
+    let downstream = Downstream {
+        pool: Rc::new(pool.clone().recipient()),
+        windows: settings.windows,
+        clock: ports.clock.clone(),
+    };
+    let registry = Registry::new(downstream, metrics.clone());
+    let scanner =
+        Scanner::new(examiner, registry.clone(), settings.scan_interval, first_scan).start();
+    let lists = FirstLists::of(settings.scopes);
+    let scanner = scanner.recipient();
+    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics, lists).start();
+    let reporter =
+        Reporter::new(index.clone(), registry.clone(), ledger.clone(), pool.clone()).start();
+    Ok(Operator { index, registry, ledger, pool, reporter })
+}

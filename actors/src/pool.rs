@@ -1,0 +1,164 @@
+//! The issuer pool: hands runs to workers, parks those that wait, answers who asked. Its book is the
+//! [`Desk`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use crate::domain::dedup::Outcome;
+use crate::domain::desk::{Desk, Ticket};
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::time::Timestamp;
+use crate::issuer::{Issuer, Office};
+use crate::messages::{Drain, Issue, Returned, Work};
+
+/// The actor.
+pub struct Pool {
+    office: Rc<Office>,
+    desk: Desk,
+    idle: Vec<Addr<Issuer>>,
+    answers: HashMap<Ticket, oneshot::Sender<Outcome>>,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    drained: Vec<oneshot::Sender<()>>,
+}
+
+/// Requests that wait in the pool's own mailbox; the queue proper is the desk's.
+const MAILBOX: usize = 1024;
+
+impl Pool {
+    /// A pool of `issuers` workers, and a queue for at most `capacity` streams.
+    pub fn new(office: Rc<Office>, issuers: usize, capacity: usize) -> Self {
+        let start = |_| Issuer::new(office.clone()).start();
+        let idle = (0..issuers.max(1)).map(start).collect();
+        let desk = Desk::new(issuers.max(1), capacity);
+        Self { office, desk, idle, answers: HashMap::new(), timer: None, drained: Vec::new() }
+    }
+
+    /// Gives work to idle workers, and comes back when a parked run is due.
+    fn hand_out(&mut self, ctx: &mut Context<Self>) {
+        while let Some(worker) = self.idle.pop() {
+            let Some(run) = self.desk.next_run(self.office.clock.now()) else {
+                self.idle.push(worker);
+                break;
+            };
+            let stream = run.stream.clone();
+            let returned = async move {
+                let returned = worker.send(Work(Box::new(run))).await;
+                (worker, stream, returned)
+            };
+            ctx.spawn(returned.into_actor(self).map(|(worker, stream, returned), pool, ctx| {
+                pool.idle.push(worker);
+                pool.returned(&stream, returned, ctx);
+            }));
+        }
+        self.set_timer(ctx);
+        self.office.metrics.pool(self.desk.load(), self.desk.oldest_queued());
+        self.answer_drains();
+    }
+
+    fn returned(
+        &mut self,
+        stream: &SecretKey,
+        returned: Result<Returned, MailboxError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let answered = match returned {
+            Ok(Returned(run, verdict)) => {
+                self.desk.returned(*run, verdict, self.office.clock.now())
+            }
+            Err(gone) => {
+                error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
+                self.desk.lost(stream)
+            }
+        };
+        for (ticket, outcome) in answered {
+            self.answer(ticket, outcome);
+        }
+        self.hand_out(ctx);
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
+        if let Some(answer) = self.answers.remove(&ticket) {
+            _ = answer.send(outcome); // a dedup actor that gave up asks again by itself
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let now = self.office.clock.now();
+        let Some(at) = self.desk.next_wake(now) else { return };
+        match self.timer {
+            Some((armed, _)) if armed <= at => return,
+            Some((_, timer)) => _ = ctx.cancel_future(timer),
+            None => {}
+        }
+        let timer = ctx.run_later(at.since(now), |pool, ctx| {
+            pool.timer = None;
+            pool.hand_out(ctx);
+        });
+        self.timer = Some((at, timer));
+    }
+
+    /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more.
+    fn targets(&self, key: &IngressKey) -> Vec<SecretKey> {
+        let index = self.office.index.borrow();
+        let mut targets = index.secrets(key);
+        let live = self.office.ledger.live_in(&key.namespace);
+        targets.extend(live.into_iter().filter(|stream| index.wish(stream).is_none()));
+        targets
+    }
+
+    /// Numbers and streams for the state dump.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn answer_drains(&mut self) {
+        if self.desk.is_drained(self.office.clock.now()) {
+            for drained in self.drained.drain(..) {
+                _ = drained.send(()); // whoever asked for the drain is gone
+            }
+        }
+    }
+}
+
+impl Actor for Pool {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Issue> for Pool {
+    type Result = ResponseFuture<Outcome>;
+
+    fn handle(&mut self, Issue(key): Issue, ctx: &mut Context<Self>) -> Self::Result {
+        self.office.notices.tell(&self.office.index.borrow(), &key);
+        let targets = self.targets(&key);
+        let ticket = match self.desk.request(&key, targets, self.office.clock.now()) {
+            Ok(ticket) => ticket,
+            Err(outcome) => return Box::pin(async move { outcome }),
+        };
+        let (answer, answered) = oneshot::channel();
+        self.answers.insert(ticket, answer);
+        self.hand_out(ctx);
+        Box::pin(async { answered.await.unwrap_or(Outcome::Busy) })
+    }
+}
+
+impl Handler<Drain> for Pool {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
+        self.desk.begin_drain();
+        let load = self.desk.load();
+        info!(running = load.running, parked = load.parked, "draining: nothing new is begun");
+        let (drained, all_done) = oneshot::channel();
+        self.drained.push(drained);
+        self.hand_out(ctx);
+        Box::pin(async { all_done.await.unwrap_or(()) })
+    }
+}

@@ -1,0 +1,93 @@
+//! From an Ingress to its dedup actor. Only Ingresses with something going on have one.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+
+use crate::dedup::{Dedup, Downstream};
+use crate::domain::dedup::Phase;
+use crate::domain::ingress::IngressKey;
+use crate::messages::Observed;
+use crate::metrics::{Metrics, Source};
+
+/// The registry. Events are counted here, so that an actor can retire without losing one.
+pub struct Registry {
+    entries: DashMap<IngressKey, Entry>,
+    downstream: Downstream,
+    metrics: Metrics,
+}
+
+struct Entry {
+    addr: Addr<Dedup>,
+    /// Events that reached its mailbox.
+    sent: u64,
+    /// Where the actor stands, for the state dump.
+    phase: Rc<Cell<Phase>>,
+}
+
+impl Registry {
+    /// An empty registry, whose actors hand their work to `downstream`.
+    pub fn new(downstream: Downstream, metrics: Metrics) -> Rc<Self> {
+        Rc::new(Self { entries: DashMap::new(), downstream, metrics })
+    }
+
+    /// Tells the dedup actor of `key`, starting it where there is none.
+    ///
+    /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
+    pub fn observe(self: &Rc<Self>, key: &IngressKey, source: Source) {
+        self.metrics.event(source);
+        if let Some(mut entry) = self.entries.get_mut(key) {
+            match entry.addr.try_send(Observed) {
+                Ok(()) => entry.sent += 1,
+                Err(SendError::Full(_)) => self.metrics.event_coalesced(),
+                Err(SendError::Closed(_)) => *entry = self.start(key),
+            }
+            return;
+        }
+        let entry = self.start(key);
+        self.entries.insert(key.clone(), entry);
+        self.metrics.dedup_actors(self.entries.len());
+    }
+
+    fn start(self: &Rc<Self>, key: &IngressKey) -> Entry {
+        let phase = Rc::new(Cell::new(Phase::Idle));
+        let dedup = Dedup::new(key.clone(), self.downstream.clone(), self.clone(), phase.clone());
+        let addr = dedup.start();
+        let sent = u64::from(addr.try_send(Observed).is_ok());
+        Entry { addr, sent, phase }
+    }
+
+    /// Takes an idle actor out, unless an event is on its way to it: it has handled `handled` so far.
+    pub fn retire(&self, key: &IngressKey, handled: u64) -> bool {
+        let Slot::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
+        if slot.get().sent > handled {
+            return false;
+        }
+        slot.remove();
+        self.metrics.dedup_actors(self.entries.len());
+        true
+    }
+
+    /// A dedup actor has coalesced an event.
+    pub fn coalesced(&self) {
+        self.metrics.event_coalesced();
+    }
+
+    /// Live dedup actors.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is going on.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where each live actor stands.
+    pub fn phases(&self) -> Vec<(IngressKey, Phase)> {
+        self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! The route keeper: brings challenges to the solver by shared solver Ingresses, in batches.
+//!
+//! One write is in flight at a time; what is asked for meanwhile gathers into the next one.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::domain::limits;
+use crate::domain::routes::{RouteTable, SolverIngress, pause};
+use crate::messages::{Publish, Withdraw};
+use crate::ports::{Clock, PortError, Routes};
+
+/// The actor.
+pub struct RouteKeeper {
+    routes: Rc<dyn Routes>,
+    clock: Rc<dyn Clock>,
+    table: RouteTable,
+    waiting: Vec<Waiting>,
+    writing: Option<String>,
+    expiry: Option<SpawnHandle>,
+}
+
+struct Waiting {
+    shards: BTreeSet<String>,
+    answer: oneshot::Sender<Result<(), PortError>>,
+}
+
+impl RouteKeeper {
+    /// A keeper that first looks for what an earlier process left.
+    pub fn new(routes: Rc<dyn Routes>, clock: Rc<dyn Clock>) -> Self {
+        Self {
+            routes,
+            clock,
+            table: RouteTable::default(),
+            waiting: Vec::new(),
+            writing: None,
+            expiry: None,
+        }
+    }
+
+    /// Writes the next solver Ingress that differs from what it should be.
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        if self.writing.is_some() {
+            return;
+        }
+        let Some(write) = self.table.next_write() else { return };
+        self.writing = Some(write.name.clone());
+        let routes = self.routes.clone();
+        let written = async move {
+            let result = bounded(routes.write(&write)).await;
+            (write, result)
+        };
+        ctx.spawn(written.into_actor(self).map(|(write, result), keeper, ctx| {
+            keeper.writing = None;
+            keeper.written(write, result, ctx);
+        }));
+    }
+
+    fn written(
+        &mut self,
+        write: SolverIngress,
+        result: Result<(), PortError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Err(error) = result else {
+            self.answer_those_in_place();
+            return self.write(ctx);
+        };
+        warn!(solver_ingress = %write.name, %error, retry_in = ?limits::ROUTE_RETRY, "routes not written");
+        let concerned = |waiting: &mut Waiting| waiting.shards.contains(&write.name);
+        for waiting in self.waiting.extract_if(.., concerned) {
+            _ = waiting.answer.send(Err(error.clone())); // whoever waited is gone
+        }
+        self.table.failed(write);
+        ctx.run_later(limits::ROUTE_RETRY, Self::write);
+    }
+
+    fn answer_those_in_place(&mut self) {
+        let Self { table, writing, waiting, .. } = self;
+        let pending = |shard: &String| table.is_dirty(shard) || writing.as_ref() == Some(shard);
+        let in_place = |waiting: &mut Waiting| !waiting.shards.iter().any(pending);
+        for waiting in waiting.extract_if(.., in_place) {
+            _ = waiting.answer.send(Ok(())); // whoever waited is gone
+        }
+    }
+
+    /// Takes out what is past its time, and comes back when the next is.
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        self.expiry.take().map(|timer| ctx.cancel_future(timer));
+        let now = self.clock.now();
+        if let Some(until) = self.table.expire(now) {
+            self.expiry = Some(ctx.run_later(pause(until, now), Self::expire));
+        }
+        self.write(ctx);
+    }
+}
+
+async fn bounded<T>(call: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+    let answer = timeout(limits::KUBE_CALL, call).await;
+    answer.unwrap_or_else(|_| Err(PortError::passing("the API server did not answer in time")))
+}
+
+impl Actor for RouteKeeper {
+    type Context = Context<Self>;
+
+    /// Nothing is written before it is known what is there.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let routes = self.routes.clone();
+        let found = async move { bounded(routes.list()).await };
+        ctx.wait(found.into_actor(self).map(|found, keeper, ctx| {
+            let now = keeper.clock.now();
+            match found {
+                Ok(found) => found.into_iter().for_each(|one| keeper.table.found(one, now)),
+                Err(error) => {
+                    warn!(%error, "routes left by an earlier process stay until the next start");
+                }
+            }
+            keeper.expire(ctx);
+        }));
+    }
+}
+
+impl Handler<Publish> for RouteKeeper {
+    type Result = ResponseFuture<Result<(), PortError>>;
+
+    fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) -> Self::Result {
+        let shards = self.table.hold(&publish.stream, &publish.routes);
+        let (answer, answered) = oneshot::channel();
+        self.waiting.push(Waiting { shards, answer });
+        self.write(ctx);
+        self.answer_those_in_place();
+        Box::pin(async {
+            answered
+                .await
+                .unwrap_or_else(|_| Err(PortError::passing("the route keeper has stopped")))
+        })
+    }
+}
+
+impl Handler<Withdraw> for RouteKeeper {
+    type Result = ();
+
+    fn handle(&mut self, Withdraw(stream): Withdraw, ctx: &mut Context<Self>) {
+        self.table.release(&stream, self.clock.now());
+        self.expire(ctx);
+    }
+}

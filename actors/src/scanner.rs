@@ -1,0 +1,108 @@
+//! The scanner: certificates also go bad by time alone, so each Ingress is looked at once an interval.
+//!
+//! The first scan looks at all of them at once, right after the first list; then each has its moment.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::{StreamExt, stream};
+use tracing::info;
+
+use crate::domain::ingress::IngressKey;
+use crate::domain::limits;
+use crate::domain::scan::{pace, slot};
+use crate::examine::Examiner;
+use crate::messages::Listed;
+use crate::metrics::Source;
+use crate::registry::Registry;
+
+/// The actor.
+pub struct Scanner {
+    examiner: Rc<Examiner>,
+    registry: Rc<Registry>,
+    interval: Duration,
+    next_slot: u32,
+    first_scan: FirstScan,
+}
+
+/// Called once when the first full scan has ended.
+pub type FirstScan = Option<Box<dyn FnOnce()>>;
+
+impl Scanner {
+    /// A scanner that waits for the first list.
+    pub fn new(
+        examiner: Rc<Examiner>,
+        registry: Rc<Registry>,
+        interval: Duration,
+        first_scan: FirstScan,
+    ) -> Self {
+        Self { examiner, registry, interval, next_slot: 0, first_scan }
+    }
+
+    /// Looks at these Ingresses, a few at a time, and passes on those that need work.
+    fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
+        let (examiner, registry) = (self.examiner.clone(), self.registry.clone());
+        async move {
+            let examined = stream::iter(keys).map(|key| async {
+                let needs = examiner.needs_work(&key).await;
+                needs.then_some(key)
+            });
+            let mut examined = examined.buffer_unordered(limits::SCAN_AT_ONCE);
+            let mut found = 0;
+            while let Some(needs_work) = examined.next().await {
+                let Some(key) = needs_work else { continue };
+                registry.observe(&key, Source::Scan);
+                found += 1;
+            }
+            examiner.metrics.scanned(examiner.clock.now());
+            found
+        }
+    }
+
+    fn keys(&self, wanted: impl Fn(&IngressKey) -> bool) -> Vec<IngressKey> {
+        self.examiner.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
+    }
+
+    /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
+    /// namespace clears them away.
+    fn pass_on_orphans(&self) {
+        let index = self.examiner.index.borrow();
+        self.examiner.ledger.for_each_live(|stream, _| {
+            if index.wish(stream).is_none() {
+                let key =
+                    IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };
+                self.registry.observe(&key, Source::Scan);
+            }
+        });
+    }
+
+    fn next_slot(&mut self, ctx: &mut Context<Self>) {
+        let current = self.next_slot;
+        self.next_slot = (current + 1) % limits::SCAN_SLOTS;
+        let keys = self.keys(|key| slot(key) == current);
+        ctx.spawn(self.scan(keys).into_actor(self).map(|_, _, _| ()));
+    }
+}
+
+impl Actor for Scanner {
+    type Context = Context<Self>;
+}
+
+impl Handler<Listed> for Scanner {
+    type Result = ();
+
+    fn handle(&mut self, _: Listed, ctx: &mut Context<Self>) {
+        self.pass_on_orphans();
+        let keys = self.keys(|_| true);
+        let count = keys.len();
+        let scan = self.scan(keys).into_actor(self);
+        ctx.spawn(scan.map(move |found, scanner, _| {
+            info!(ingresses = count, need_work = found, "the first scan has ended");
+            if let Some(ended) = scanner.first_scan.take() {
+                ended();
+            }
+        }));
+        ctx.run_interval(pace(self.interval), Self::next_slot);
+    }
+}

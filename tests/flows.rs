@@ -1,0 +1,425 @@
+//! The whole operator on fakes, on a paused clock: what happens to an Ingress from its creation to its end.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::announcement::Announcement;
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress};
+use ingress_acme_actors::operator::Settings;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Settings under which only the first scan reads Secrets.
+fn quiet() -> Settings {
+    Settings { scan_interval: 30 * DAY, ..Fakes::settings() }
+}
+
+fn shop() -> IngressView {
+    ingress("web", "shop", &["shop.example.com"])
+}
+
+fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
+    let tls = TlsBlock {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        secret_name: Some(secret.to_owned()),
+    };
+    IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
+}
+
+fn annotated(mut view: IngressView, annotation: &str, value: &str) -> IngressView {
+    view.annotations.insert(annotation.to_owned(), value.to_owned());
+    view
+}
+
+fn reasons(announcements: &[Announcement]) -> Vec<&'static str> {
+    announcements.iter().map(|announcement| announcement.reason).collect()
+}
+
+#[test]
+fn an_ingress_appears_and_its_secret_holds_a_certificate() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Issuing", "Issued"]);
+        let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
+        assert_eq!(tls[0].secret_name.as_deref(), Some("shop"));
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        assert!(fakes.cluster.routed().is_empty(), "the route has gone");
+        assert_eq!(fakes.cluster.calls("read"), 1, "one read of the Secret");
+        assert_eq!(fakes.cluster.calls("install"), 1);
+        assert_eq!(fakes.cluster.calls("write_routes"), 2, "there, and gone");
+        assert!(operator.registry.is_empty());
+    });
+}
+
+#[test]
+fn a_spec_tls_of_the_users_own_is_not_touched() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("shop", "shop-tls", &["shop.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.calls("fill_tls"), 0);
+    });
+}
+
+#[test]
+fn a_restart_issues_nothing_and_only_reads() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        for n in 0..20 {
+            fakes.cluster.apply(ingress(
+                "web",
+                &format!("shop-{n}"),
+                &[&format!("s{n}.example.com")],
+            ));
+        }
+        fakes.operator(quiet()).await;
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 20);
+        fakes.kill();
+        let (reads, installs) = (fakes.cluster.calls("read"), fakes.cluster.calls("install"));
+        fakes.operator(quiet()).await;
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 20);
+        assert_eq!(fakes.cluster.calls("install"), installs);
+        assert_eq!(fakes.cluster.calls("read"), reads + 20, "each Secret once");
+    });
+}
+
+#[test]
+fn a_host_added_to_a_live_ingress_is_one_new_certificate() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        let mut live = fakes.cluster.view("web", "shop").unwrap();
+        live.rule_hosts.push("www.example.com".to_owned());
+        fakes.cluster.apply(live);
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com", "www.example.com"]);
+        assert_eq!(fakes.ca.issued().len(), 2);
+        let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
+        assert_eq!(
+            tls[0].hosts,
+            ["shop.example.com", "www.example.com"],
+            "what we filled in grows"
+        );
+    });
+}
+
+#[test]
+fn an_edit_before_the_finalization_leaves_one_certificate_for_the_newest_names() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.set_latency(SECOND);
+        fakes.cluster.apply(shop());
+        while fakes.ca.orders() == 0 {
+            fakes.pass(SECOND / 10).await;
+        }
+        fakes.cluster.apply(ingress("web", "shop", &["new.example.com"]));
+        fakes.pass(2 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
+    });
+}
+
+#[test]
+fn a_deleted_ingress_drops_the_work_in_flight_its_secret_and_its_routes() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.set_latency(SECOND);
+        fakes.cluster.apply(shop());
+        while fakes.ca.orders() == 0 {
+            fakes.pass(SECOND / 10).await;
+        }
+        fakes.cluster.delete(&IngressKey::new("web", "shop"));
+        fakes.pass(2 * MINUTE).await;
+        assert!(fakes.cluster.secret("web", "shop").is_none());
+        assert_eq!(fakes.ca.issued().len(), 0);
+        assert!(fakes.cluster.routed().is_empty());
+        assert!(
+            operator.ledger.live_in(&"web".into()).is_empty(),
+            "the journal holds nothing of it"
+        );
+    });
+}
+
+#[test]
+fn a_secret_that_is_not_ours_is_never_overwritten_unless_it_is_handed_over() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.put_secret(&SecretKey::new("web", "shop"), foreign_secret());
+        fakes.cluster.apply(shop());
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.secret("web", "shop").unwrap().chain, "made by hand");
+        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Conflict"]);
+        assert_eq!(fakes.ca.orders(), 0);
+        fakes.cluster.apply(annotated(shop(), "adopt-secret", "true"));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+    });
+}
+
+#[test]
+fn an_unreachable_host_costs_the_ca_nothing_and_delays_nobody() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.unresolve("dead.example.com", true);
+        fakes.cluster.apply(ingress("web", "dead", &["dead.example.com"]));
+        fakes.cluster.apply(shop());
+        fakes.pass(30 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.ca.orders(), 1);
+        assert_eq!(reasons(&fakes.cluster.announcements("web", "dead")), ["Unreachable"]);
+        fakes.cluster.unresolve("dead.example.com", false);
+        fakes.pass(15 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "dead"), ["dead.example.com"]);
+    });
+}
+
+#[test]
+fn a_host_that_resolves_but_cannot_be_reached_from_inside_is_left_to_the_ca_after_a_while() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.cut("hairpin.example.com", true);
+        fakes.cluster.apply(ingress("web", "hairpin", &["hairpin.example.com"]));
+        fakes.pass(4 * MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 0);
+        fakes.pass(20 * MINUTE).await;
+        assert!(fakes.ca.orders() >= 1, "the CA was asked");
+        assert!(reasons(&fakes.cluster.announcements("web", "hairpin")).contains(&"Failed"));
+    });
+}
+
+#[test]
+fn a_refusal_of_the_ca_is_told_in_its_words_and_backs_off_and_an_edit_clears_it() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let words = "rejectedIdentifier: policy forbids issuing for name";
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Rejected, words)));
+        fakes.cluster.apply(shop());
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.calls("open_order"), 4, "now, and after 1, 10 and 100 minutes");
+        let told = fakes.cluster.announcements("web", "shop");
+        assert!(
+            told.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
+            "{told:?}"
+        );
+        fakes.ca.refuse(None);
+        fakes.cluster.apply(ingress("web", "shop", &["other.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["other.example.com"]);
+    });
+}
+
+#[test]
+fn a_deleted_secret_is_found_by_the_scan() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        fakes.cluster.delete_secret(&SecretKey::new("web", "shop"));
+        fakes.pass(HOUR + MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.ca.issued().len(), 2);
+    });
+}
+
+#[test]
+fn certificates_are_renewed_in_time_and_not_before() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.ca.set_life(6 * DAY);
+        fakes.cluster.apply(shop());
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.pass(DAY + 2 * HOUR).await;
+        assert_eq!(fakes.ca.issued().len(), 2);
+    });
+}
+
+#[test]
+fn two_ingresses_that_share_a_secret_have_one_certificate_and_the_last_one_takes_it_along() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(with_tls("one", "shared", &["a.example.com"]));
+        fakes.cluster.apply(with_tls("two", "shared", &["b.example.com"]));
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shared"), ["a.example.com", "b.example.com"]);
+        assert_eq!(fakes.ca.issued().len(), 1);
+        assert_eq!(fakes.cluster.secret("web", "shared").unwrap().owners.len(), 2);
+        fakes.cluster.delete(&IngressKey::new("web", "one"));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shared"), ["b.example.com"]);
+        assert_eq!(fakes.cluster.secret("web", "shared").unwrap().owners.len(), 1);
+        fakes.cluster.delete(&IngressKey::new("web", "two"));
+        fakes.pass(MINUTE).await;
+        assert!(fakes.cluster.secret("web", "shared").is_none());
+        assert_eq!(fakes.ca.issued().len(), 2);
+    });
+}
+
+#[test]
+fn a_new_sharer_with_the_same_names_only_becomes_an_owner() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("one", "shared", &["a.example.com"]));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(with_tls("two", "shared", &["a.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.secret("web", "shared").unwrap().owners.len(), 2);
+        assert_eq!(fakes.ca.issued().len(), 1);
+    });
+}
+
+#[test]
+fn passing_errors_of_every_call_cost_neither_an_order_nor_a_certificate() {
+    let calls = [
+        "read",
+        "write_routes",
+        "open_order",
+        "accept",
+        "refresh",
+        "finalize",
+        "download",
+        "install",
+        "fill_tls",
+    ];
+    for call in calls {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.operator(Fakes::settings()).await;
+            fakes.cluster.fail(call, 3);
+            fakes.cluster.apply(shop());
+            fakes.pass(2 * MINUTE).await;
+            assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"], "{call}");
+            assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1), "{call}");
+            assert_eq!(fakes.cluster.view("web", "shop").unwrap().tls.len(), 1, "{call}");
+        });
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_written_is_kept_and_written_later() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("install", 40);
+        fakes.cluster.apply(shop());
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        assert!(reasons(&fakes.cluster.announcements("web", "shop")).contains(&"Waiting"));
+    });
+}
+
+#[test]
+fn an_order_in_flight_is_gone_on_with_after_a_restart() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(shop());
+        fakes.cluster.fail("install", 6);
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(45 * SECOND).await;
+        assert_eq!(fakes.ca.issued().len(), 1);
+        assert!(fakes.cluster.secret("web", "shop").is_none());
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+    });
+}
+
+#[test]
+fn bad_input_is_told_once_and_never_reaches_the_ca() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let long = format!("{}example.com", "abcdefg.".repeat(32));
+        let bad = ["localhost", "*.example.com", "10.0.0.1", &long];
+        for (n, host) in bad.iter().enumerate() {
+            fakes.cluster.apply(ingress("web", &format!("bad-{n}"), &[host]));
+        }
+        fakes.cluster.apply(ingress("web", "bad-4", &[]));
+        fakes.cluster.apply(ingress("web", "mixed", &["*.example.com", "good.example.com"]));
+        fakes.pass(DAY).await;
+        for n in 0..5 {
+            let told = fakes.cluster.announcements("web", &format!("bad-{n}"));
+            assert_eq!(reasons(&told), ["Skipped"], "{told:?}");
+        }
+        assert_eq!(fakes.cluster.names("web", "mixed"), ["good.example.com"]);
+        assert_eq!(fakes.ca.orders(), 1);
+    });
+}
+
+#[test]
+fn a_new_value_of_the_renew_annotation_is_one_new_certificate() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.pass(MINUTE).await;
+        let renew = annotated(with_tls("shop", "shop", &["shop.example.com"]), "renew", "now");
+        fakes.cluster.apply(renew);
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.ca.issued().len(), 2);
+    });
+}
+
+#[test]
+fn a_storm_has_no_more_open_orders_than_places_and_writes_few_routes() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(quiet()).await;
+        fakes.cluster.set_latency(SECOND / 10);
+        for n in 0..200 {
+            fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
+        }
+        let mut most = 0;
+        for _ in 0..6000 {
+            fakes.pass(SECOND / 20).await;
+            most = most.max(fakes.ca.open_orders());
+        }
+        assert_eq!(most, 4);
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (200, 200));
+        assert_eq!(fakes.cluster.calls("read"), 200);
+        assert!(fakes.cluster.routed().is_empty());
+    });
+}
+
+#[test]
+fn a_relist_and_edits_that_do_not_matter_are_no_work() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.pass(MINUTE).await;
+        let reads = fakes.cluster.calls("read");
+        fakes.cluster.relist();
+        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.pass(10 * SECOND).await;
+        assert!(operator.registry.is_empty());
+        assert_eq!(fakes.cluster.calls("read"), reads);
+    });
+}

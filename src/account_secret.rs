@@ -1,1 +1,121 @@
-//! Being written.
+//! The ACME account of one directory, kept in a Secret of the operator's namespace.
+//!
+//! The key is stored before it is registered, and never replaced here: of two replicas that make one at the same
+//! moment, the second gets the first one's.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::wish::stable_hash;
+use ingress_acme_actors::ports::{AccountStore, PortError, StoredAccount};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::cluster::{FIELD_MANAGER, our_label, port_error};
+
+/// Data key: the account key, PKCS #8 in PEM.
+const KEY: &str = "account.key";
+/// Data key: the account's URL (RFC 8555 §7.3), once it is registered.
+const URL: &str = "account.url";
+/// Data key: URL of the directory that it is for.
+const DIRECTORY: &str = "directory";
+
+/// The Secret of one directory's account.
+pub struct AccountSecret {
+    api: Api<Secret>,
+    name: String,
+    directory: String,
+}
+
+impl AccountSecret {
+    /// In the operator's namespace, for the directory with this URL.
+    pub fn new(client: Client, namespace: &str, directory: &str) -> Self {
+        let name = format!("ingress-acme-account-{:08x}", stable_hash(directory) & 0xffff_ffff);
+        let api = Api::namespaced(client, namespace);
+        Self { api, name, directory: directory.to_owned() }
+    }
+
+    /// Its `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn secret(&self, key: &PrivateKey) -> Secret {
+        let data = [(KEY, key.pem()), (DIRECTORY, &self.directory)];
+        let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(our_label()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some(data.into()),
+            ..Secret::default()
+        }
+    }
+
+    fn parse(&self, secret: Secret) -> Result<StoredAccount, PortError> {
+        let mut data: BTreeMap<_, _> = secret.data.unwrap_or_default();
+        let mut text = |name: &str| {
+            let bytes = data.remove(name)?.0;
+            String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+        };
+        let (key, url, directory) = (text(KEY), text(URL), text(DIRECTORY));
+        let key = key.map(PrivateKey::from_pem).ok_or_else(|| self.unusable("it has no key"))?;
+        match directory {
+            Some(directory) if directory == self.directory => {
+                Ok(StoredAccount { key, url, directory })
+            }
+            _ => Err(self.unusable("it is for another ACME directory")),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> PortError {
+        let detail = format!(
+            "Secret {} cannot be used as the ACME account: {why}; restore it, or delete it to register a new account",
+            self.name
+        );
+        PortError::lasting(FailureClass::SecretWrite, detail)
+    }
+
+    fn doing(&self, verb: &str) -> String {
+        format!("{verb} the account's Secret {}", self.name)
+    }
+}
+
+#[async_trait(?Send)]
+impl AccountStore for AccountSecret {
+    async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+        let secret = self.api.get_opt(&self.name).await;
+        let secret = secret.map_err(|error| port_error(error, &self.doing("read")))?;
+        secret.map(|secret| self.parse(secret)).transpose()
+    }
+
+    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&params, &self.secret(key)).await {
+            Ok(created) => self.parse(created),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let raced = || PortError::passing(format!("{} came and went", self.name));
+                self.load().await?.ok_or_else(raced)
+            }
+            Err(error) => Err(port_error(error, &self.doing("create"))),
+        }
+    }
+
+    async fn set_url(&self, url: &str) -> Result<(), PortError> {
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"stringData": {URL: url}}));
+        let patched = self.api.patch(&self.name, &params, &patch).await;
+        patched.map(drop).map_err(|error| port_error(error, &self.doing("note the URL in")))
+    }
+}

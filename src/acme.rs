@@ -1,1 +1,297 @@
-//! Being written.
+//! The ACME CA (RFC 8555): the port [`Authority`] over instant-acme.
+//!
+//! Each port call is a handful of requests under one deadline. The account is registered when it is first
+//! needed; its key, and so the thumbprint that answers challenges, is there before. Nothing here waits for the
+//! CA to get on with an order: the caller looks again when it likes.
+//!
+//! # Layout
+//! - `account`: the account and where it is stored.
+//! - `orders`: orders as views, and those that are remembered.
+//! - `refusal`: what the CA's refusals mean.
+//! - `transport`, `retry_after`: HTTP.
+
+mod account;
+mod orders;
+mod refusal;
+mod retry_after;
+mod transport;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use instant_acme::{Account, Error, Identifier, NewOrder, OrderStatus as Status};
+use tokio::sync::Mutex;
+
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::ports::{AccountStore, Authority, PortError};
+
+pub use account::thumbprint;
+pub use transport::{RequestHook, TrustError};
+
+use account::{Accounts, Known};
+use orders::{OpenOrder, Orders, accepted, gone, unaccepted};
+use transport::{Call, Transport};
+
+/// What there is to choose about a CA.
+pub struct AcmeOptions {
+    /// URL of its directory (RFC 8555 §7.1.1).
+    pub directory: String,
+    /// Further roots that the directory's own TLS certificate may chain up to, PEM.
+    pub extra_roots: Option<String>,
+    /// Contact URLs of the account, such as `mailto:ops@example.com`; given at its registration.
+    pub contacts: Vec<String>,
+    /// Told of every request.
+    pub hook: RequestHook,
+}
+
+/// One CA with our account there.
+pub struct Acme {
+    accounts: Accounts,
+    orders: RefCell<Orders>,
+}
+
+/// How a call failed, before it is told to the port.
+enum CallError {
+    /// At the CA or on the way there.
+    Acme(Error),
+    /// Already in the port's words.
+    Port(PortError),
+}
+
+impl From<PortError> for CallError {
+    fn from(error: PortError) -> Self {
+        Self::Port(error)
+    }
+}
+
+impl CallError {
+    fn kind(&self) -> &str {
+        match self {
+            Self::Acme(Error::Api(problem)) => refusal::kind(problem),
+            _ => "",
+        }
+    }
+
+    /// In the port's words; to be asked before any further request of the call.
+    fn told(self, doing: &str) -> PortError {
+        match self {
+            Self::Acme(error) => refusal::port_error(doing, &error),
+            Self::Port(error) => error,
+        }
+    }
+
+    /// The CA says no, and not because it is busy: the order may look otherwise than was thought.
+    fn is_refusal(&self) -> bool {
+        let busy = |status: StatusCode| {
+            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+        };
+        matches!(self, Self::Acme(Error::Api(_))) && !Call::answered().is_some_and(busy)
+    }
+}
+
+impl Acme {
+    /// Talks to nobody yet.
+    pub fn new(options: AcmeOptions, store: Rc<dyn AccountStore>) -> Result<Self, TrustError> {
+        let AcmeOptions { directory, extra_roots, contacts, hook } = options;
+        let transport = Transport::new(&directory, extra_roots.as_deref(), hook)?;
+        let known = Mutex::new(Known::default());
+        let accounts = Accounts { directory, contacts, transport, store, known };
+        Ok(Self { accounts, orders: RefCell::default() })
+    }
+
+    /// Loads the account key, or makes and stores it, and returns its thumbprint. The CA is not asked, so that
+    /// replicas which do not lead can answer challenges.
+    pub async fn prepare(&self) -> Result<String, PortError> {
+        self.accounts.prepare().await
+    }
+
+    /// One port call: under its deadline, and once more when the CA has forgotten our account.
+    async fn call<T>(
+        &self,
+        doing: &'static str,
+        work: impl AsyncFn() -> Result<T, CallError>,
+    ) -> Result<T, PortError> {
+        let call = Call::default();
+        let in_time = call.run(tokio::time::timeout(limits::CA_CALL, async {
+            let mut outcome = work().await;
+            if outcome.as_ref().is_err_and(|error| error.kind() == "accountDoesNotExist") {
+                tracing::warn!(
+                    "the CA does not know the ACME account; its key is registered again"
+                );
+                self.accounts.forget(true).await;
+                self.orders.borrow_mut().clear();
+                outcome = work().await;
+            }
+            outcome.map_err(|error| error.told(doing))
+        }));
+        let late = || format!("{doing}: not done within {} s", limits::CA_CALL.as_secs());
+        in_time.await.unwrap_or_else(|_| Err(PortError::passing(late())))
+    }
+
+    /// The remembered order, or as the CA shows it now; `None` when it does not know it. Another account's order
+    /// is none of ours either: the CA says 403 for ever.
+    async fn order(&self, url: &str) -> Result<Option<OpenOrder>, CallError> {
+        if let Some(order) = self.orders.borrow_mut().take(url) {
+            return Ok(Some(order));
+        }
+        let account = self.accounts.account().await?;
+        Call::asks("order");
+        match account.order(url.to_owned()).await {
+            Ok(order) => Ok(Some(OpenOrder::new(order))),
+            Err(error) => unless_gone(error).map(|()| None),
+        }
+    }
+
+    /// Asks the CA for the order as it is now.
+    async fn look(&self, url: &str) -> Result<OrderView, CallError> {
+        let remembered = self.orders.borrow_mut().take(url);
+        let order = match remembered {
+            None => self.order(url).await?,
+            Some(mut open) => {
+                Call::asks("order");
+                match open.order.refresh().await.map(drop) {
+                    Ok(()) => Some(open),
+                    Err(error) => unless_gone(error).map(|()| None)?,
+                }
+            }
+        };
+        match order {
+            Some(order) => self.show(order).await,
+            None => Ok(gone(url)),
+        }
+    }
+
+    /// The view of an order, which is remembered while it is of use.
+    async fn show(&self, mut order: OpenOrder) -> Result<OrderView, CallError> {
+        let view = order.view().await?;
+        if !matches!(view.status, OrderStatus::Invalid(_) | OrderStatus::Gone) {
+            self.orders.borrow_mut().put(order);
+        }
+        Ok(view)
+    }
+
+    /// Refuses a profile that the CA does not list: it would ignore the wish, or say less.
+    async fn check_profile(&self, account: &Account, profile: &str) -> Result<(), CallError> {
+        let listed: Vec<&str> = account.profiles().map(|meta| meta.name).collect();
+        if listed.contains(&profile) {
+            return Ok(());
+        }
+        let mut offers = "it offers no profiles".to_owned();
+        if !listed.is_empty() {
+            let sorted: BTreeSet<&str> = listed.into_iter().collect();
+            offers = format!("it offers {}", sorted.into_iter().collect::<Vec<_>>().join(", "));
+        }
+        // The list was read with the account; the next try reads it anew.
+        self.accounts.forget(false).await;
+        let detail = format!(
+            "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
+        );
+        Err(CallError::Port(PortError::lasting(FailureClass::Rejected, detail)))
+    }
+}
+
+/// Passes over the error when it says that the order is not there.
+fn unless_gone(error: Error) -> Result<(), CallError> {
+    let error = CallError::Acme(error);
+    let unknown = Call::answered() == Some(StatusCode::NOT_FOUND)
+        || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
+    if unknown { Ok(()) } else { Err(error) }
+}
+
+#[async_trait(?Send)]
+impl Authority for Acme {
+    /// Reads no authorizations, so that the URL is known, and journaled, as early as possible.
+    async fn open_order(
+        &self,
+        names: &BTreeSet<DnsName>,
+        profile: Option<&str>,
+    ) -> Result<OrderView, PortError> {
+        let identifiers: Vec<_> =
+            names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
+        self.call("the CA did not open the order", async || {
+            let account = self.accounts.account().await?;
+            let mut wanted = NewOrder::new(&identifiers);
+            if let Some(profile) = profile {
+                self.check_profile(&account, profile).await?;
+                wanted = wanted.profile(profile);
+            }
+            let mut order = OpenOrder::new(account.new_order(&wanted).await?);
+            if order.order.state().status != Status::Pending {
+                return self.show(order).await;
+            }
+            let url = order.order.url().to_owned();
+            self.orders.borrow_mut().put(order);
+            let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
+            Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
+        })
+        .await
+    }
+
+    async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
+        self.call("the CA did not show the order", async || self.look(url).await).await
+    }
+
+    /// The order is not asked for again after the challenges were: it is as good as certain to be pending.
+    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
+        let doing = "the CA was not told to validate";
+        self.call(doing, async || {
+            let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
+            if order.order.state().status != Status::Pending {
+                return self.show(order).await;
+            }
+            match order.accept().await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => {
+                    let told = error.told(doing);
+                    let view = self.look(url).await?;
+                    let waits = view.authorizations.iter().any(|waiting| !waiting.accepted);
+                    return if waits { Err(told.into()) } else { Ok(view) };
+                }
+                Err(error) => return Err(error),
+            }
+            let names = order.accepted.as_ref();
+            let authorizations = names.map_or_else(Vec::new, accepted);
+            self.orders.borrow_mut().put(order);
+            let (url, status) = (url.to_owned(), OrderStatus::Pending);
+            Ok(OrderView { url, status, authorizations, retry_after: Call::named_wait() })
+        })
+        .await
+    }
+
+    /// A CSR that was sent before, its answer lost, is refused by the CA; then the order tells how it stands.
+    async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
+        let doing = "the CA did not take the CSR";
+        self.call(doing, async || {
+            let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
+            Call::asks("finalize");
+            match order.order.finalize_csr(csr).await.map_err(CallError::Acme) {
+                Ok(()) => self.show(order).await,
+                Err(error) if error.is_refusal() => {
+                    let told = error.told(doing);
+                    let view = self.look(url).await?;
+                    let same = view.status == OrderStatus::Ready;
+                    if same { Err(told.into()) } else { Ok(view) }
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    async fn download(&self, url: &str) -> Result<String, PortError> {
+        self.call("the CA did not give the certificate", async || {
+            let lost = || PortError::lasting(FailureClass::AcmeServer, "the CA lost the order");
+            let Some(mut order) = self.order(url).await? else { return Err(lost().into()) };
+            Call::asks("certificate");
+            let chain = order.order.certificate().await?;
+            Ok(chain.ok_or_else(|| PortError::passing("the CA is still issuing"))?)
+        })
+        .await
+    }
+}

@@ -1,1 +1,157 @@
-//! Being written.
+//! Kubernetes Events (events.k8s.io/v1) on users' Ingresses.
+//!
+//! A bounded queue, drained by one task with few requests at once. Telling is never worth holding work up: what
+//! does not fit is dropped, what cannot be sent in a few tries is given up, and both are counted. The name of an
+//! Event follows from what it says, so that the same one sent twice (after a lost answer, or by the next leader)
+//! is one Event.
+
+mod event;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use ingress_acme_actors::domain::announcement::Announcement;
+use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::ports::{Announcer, Clock, PortError};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::cluster::{FIELD_MANAGER, port_error};
+pub use event::CONTROLLER;
+use event::event;
+
+/// Events that wait to be sent.
+const QUEUE: usize = 1000;
+/// Events that are being sent at once: the API server's own limits are far above.
+const AT_ONCE: usize = 4;
+/// Tries of one Event.
+const TRIES: u32 = 3;
+/// Longest one try may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Pause before another try, where the API server names none; never longer than [`DEADLINE`].
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of the Events so far, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Taken by the API server, or there already.
+    pub sent: AtomicU64,
+    /// Given up after the last try, or refused.
+    pub failed: AtomicU64,
+    /// Not queued, because the queue was full.
+    pub dropped: AtomicU64,
+}
+
+/// The queue of Events and the task that drains it; the task ends when this is dropped.
+pub struct Events {
+    queue: mpsc::Sender<Event>,
+    /// How many are queued or being sent.
+    pending: Arc<watch::Sender<usize>>,
+    counts: Arc<Counts>,
+    clock: Box<dyn Clock>,
+    /// Name of the pod that tells: `reportingInstance`.
+    pod: String,
+    task: JoinHandle<()>,
+}
+
+impl Events {
+    /// Starts the task on the current runtime.
+    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let pending = Arc::new(watch::Sender::new(0));
+        let counts = Arc::new(Counts::default());
+        let task = tokio::spawn(drain(client, waiting, pending.clone(), counts.clone()));
+        Self { queue, pending, counts, clock, pod: pod.to_owned(), task }
+    }
+
+    /// Counters that go on counting.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[async_trait(?Send)]
+impl Announcer for Events {
+    fn announce(&self, about: &IngressRef, announcement: Announcement) {
+        let event = event(about, announcement, &self.pod, self.clock.now());
+        self.pending.send_modify(|pending| *pending += 1);
+        if self.queue.try_send(event).is_err() {
+            self.pending.send_modify(|pending| *pending -= 1);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                ingress = %about.key, queue = QUEUE,
+                "an Event is not told because too many wait; the API server takes them too slowly"
+            );
+        }
+    }
+
+    async fn flush(&self) {
+        let mut pending = self.pending.subscribe();
+        // An error would mean that the sender is gone, and it is a field of this.
+        _ = pending.wait_for(|pending| *pending == 0).await;
+    }
+}
+
+async fn drain(
+    client: Client,
+    waiting: mpsc::Receiver<Event>,
+    pending: Arc<watch::Sender<usize>>,
+    counts: Arc<Counts>,
+) {
+    let (client, pending, counts) = (&client, &pending, &counts);
+    let waiting = stream::unfold(waiting, async |mut waiting| {
+        let next = waiting.recv().await?;
+        Some((next, waiting))
+    });
+    let send = async |event: Event| {
+        let counter = match send(client, &event).await {
+            Ok(()) => &counts.sent,
+            Err(error) => {
+                let object = event.regarding.as_ref();
+                let ingress = object.and_then(|object| object.name.as_deref());
+                tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
+                &counts.failed
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        pending.send_modify(|pending| *pending -= 1);
+    };
+    waiting.for_each_concurrent(AT_ONCE, send).await;
+}
+
+async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
+    let mut tries = 1;
+    loop {
+        let tried = tokio::time::timeout(DEADLINE, create(client, event)).await;
+        let error = match tried.unwrap_or_else(|_| Err(PortError::passing("no answer in time"))) {
+            Err(PortError::Passing { retry_after, .. }) if tries < TRIES => retry_after,
+            done => return done,
+        };
+        tries += 1;
+        tokio::time::sleep(error.unwrap_or(PAUSE).min(DEADLINE)).await;
+    }
+}
+
+async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let params =
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, event).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(port_error(error, "tell an Event")),
+    }
+}

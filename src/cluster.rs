@@ -1,1 +1,102 @@
-//! Being written.
+//! The connection to the Kubernetes API server, and what its adapters share: the marks on our objects and the
+//! meaning of a refusal.
+//!
+//! What a request is for, and how long it may take, is the matter of the adapter and its caller.
+
+mod marks;
+mod refusal;
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::config::InferConfigError;
+use kube::{Client, Config};
+
+pub use marks::{
+    CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
+};
+pub use refusal::{detail, port_error};
+
+/// A healthy API server takes a connection in milliseconds.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest silence on a connection that waits for an answer. It must be longer than a watch
+/// ([`WATCH_SECONDS`]), which may have nothing to tell from its begin to its end.
+const SILENCE: Duration = Duration::from_secs(90);
+/// The API server ends a watch after this long and it is taken up again where it was; a connection that died
+/// without a word is noticed 5 s later.
+pub const WATCH_SECONDS: u32 = 60;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor a pod's service account.
+    #[error(
+        "no cluster to talk to: {}. Set KUBECONFIG to a readable kubeconfig, or run in a pod with a service account",
+        detail(.0)
+    )]
+    NoCluster(#[source] Box<InferConfigError>),
+    /// The configuration was found, and no client can be made from it.
+    #[error(
+        "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, where one is named, \
+         its proxy (proxies are not supported: add the API server to NO_PROXY)",
+        detail(.0)
+    )]
+    Unusable(#[source] Box<kube::Error>),
+}
+
+/// A client for the cluster that `KUBECONFIG`, `~/.kube/config` or the pod's service account names, in this order.
+///
+/// No request is sent yet. HTTP/1.1 is spoken, for kube's client offers nothing else; there are as many
+/// connections as requests at once, and no throttling on our side.
+pub async fn connect() -> Result<Client, ConnectError> {
+    let config = Config::infer().await.map_err(|error| ConnectError::NoCluster(error.into()))?;
+    client(config)
+}
+
+/// A client for this configuration, with our header and deadlines.
+pub fn client(config: Config) -> Result<Client, ConnectError> {
+    Client::try_from(ours(config)).map_err(|error| ConnectError::Unusable(error.into()))
+}
+
+fn ours(mut config: Config) -> Config {
+    config.headers.push((USER_AGENT, HeaderValue::from_static(crate::USER_AGENT)));
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(SILENCE);
+    // The time that a pooled connection was idle does not count as silence.
+    config.reset_reader_on_write = true;
+    // Retries are decided in one place, by the caller, who also knows when to give up.
+    config.default_retry = false;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_carries_our_user_agent_and_a_refusal_is_not_retried() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let client = client(Config::new(url.parse().unwrap())).unwrap();
+        let asking = tokio::spawn(async move { client.apiserver_version().await });
+        let (mut connection, _) = server.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).to_lowercase();
+        let header = format!("user-agent: {}\r\n", crate::USER_AGENT);
+        assert_eq!(request.matches("user-agent:").count(), 1, "{request}");
+        assert!(request.contains(&header), "{request}");
+        let busy = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
+        connection.write_all(busy.as_bytes()).await.unwrap();
+        assert!(asking.await.unwrap().is_err());
+    }
+
+    #[test]
+    fn a_watch_without_news_ends_before_the_silence_counts_as_a_dead_connection() {
+        assert!(SILENCE > Duration::from_secs(u64::from(WATCH_SECONDS) + 5));
+    }
+}

@@ -1,1 +1,163 @@
-//! Being written.
+//! Keys, certificate requests and what is read of certificates: the port [`Keys`], without any I/O.
+//!
+//! Keys are made by rcgen on aws-lc-rs, certificates are read by x509-parser. Nothing here decides whether a
+//! certificate is good; that is `domain::validity`.
+
+mod chain;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
+
+use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::{Keys, PortError};
+
+/// The adapter behind the port [`Keys`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pki;
+
+#[async_trait(?Send)]
+impl Keys for Pki {
+    /// RSA takes most of a second on a slow core, so it is made beside the arbiter; ECDSA takes microseconds.
+    async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError> {
+        let made = match algorithm {
+            KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            KeyAlgorithm::Rsa2048 => tokio::task::spawn_blocking(|| {
+                KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)
+            })
+            .await
+            .map_err(|died| PortError::passing(format!("the key could not be made: {died}")))?,
+        };
+        let key = made
+            .map_err(|failed| PortError::passing(format!("the key could not be made: {failed}")))?;
+        Ok(PrivateKey::from_pem(key.serialize_pem()))
+    }
+
+    /// The subject stays empty: a common name is optional for CAs, and limited to 64 characters.
+    fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError> {
+        let refused = |what: String| PortError::lasting(FailureClass::BadCertificate, what);
+        let key = read_key(key.pem()).map_err(refused)?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let unwritable =
+            |failed: rcgen::Error| refused(format!("the CSR cannot be written: {failed}"));
+        let mut params = CertificateParams::new(names).map_err(unwritable)?;
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).map_err(unwritable)?;
+        Ok(request.der().to_vec())
+    }
+
+    /// As [`inspect`], and each certificate must be signed by the next one.
+    fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
+        let view = inspect(chain, Some(key.pem()))?;
+        let blocks = certificates(chain)?;
+        chain::check(&parse(&blocks)?)?;
+        Ok(view)
+    }
+}
+
+/// Reads the first certificate of a PEM chain, and whether its public key belongs to `key_pem`.
+///
+/// All certificates of the chain must be readable. The key may be PKCS #8, PKCS #1 or SEC 1, as people put it
+/// into Secrets by hand; without a readable key, `key_matches` is false. The error says what is wrong with the
+/// chain, as a fragment such as `certificate 2 is not DER`.
+pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView, String> {
+    let blocks = certificates(chain_pem)?;
+    let chain = parse(&blocks)?;
+    let leaf = chain.first().ok_or("there is no certificate in it")?;
+    let key = key_pem.and_then(|pem| read_key(pem).ok());
+    let validity = leaf.validity();
+    Ok(CertificateView {
+        names: dns_names(leaf)?,
+        not_before: Timestamp::from_secs(validity.not_before.timestamp()),
+        not_after: Timestamp::from_secs(validity.not_after.timestamp()),
+        serial: serial(leaf),
+        issuer: issuer(leaf),
+        key_matches: key.is_some_and(|key| key.subject_public_key_info() == leaf.public_key().raw),
+    })
+}
+
+/// The PEM blocks of the certificates; other blocks between them are passed over.
+fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
+    let mut found = Vec::new();
+    let mut others = None;
+    for block in Pem::iter_from_buffer(chain.as_bytes()) {
+        let block = block.map_err(|wrong| format!("its PEM is damaged: {wrong}"))?;
+        match block.label.as_str() {
+            "CERTIFICATE" => found.push(block),
+            _ => others = Some(block.label),
+        }
+    }
+    match others {
+        _ if !found.is_empty() => Ok(found),
+        Some(label) => Err(format!("there is no certificate in it, only a PEM block `{label}`")),
+        None if chain.trim().is_empty() => Err("it is empty".to_owned()),
+        None => Err("it is not PEM".to_owned()),
+    }
+}
+
+fn parse(blocks: &[Pem]) -> Result<Vec<X509Certificate<'_>>, String> {
+    let read = |(index, block): (usize, &'_ Pem)| match x509_parser::parse_x509_certificate(
+        &block.contents,
+    ) {
+        Ok(([], _)) => Ok(()),
+        Ok(_) => Err(format!("certificate {} has bytes after its end", index + 1)),
+        Err(wrong) => Err(format!("certificate {} is not DER of X.509: {wrong}", index + 1)),
+    };
+    blocks.iter().enumerate().try_for_each(read)?;
+    blocks.iter().map(|block| block.parse_x509().map_err(|wrong| wrong.to_string())).collect()
+}
+
+/// The key of the first private key block; parameters before it, as OpenSSL writes them, are passed over.
+fn read_key(pem: &str) -> Result<KeyPair, String> {
+    for block in Pem::iter_from_buffer(pem.as_bytes()) {
+        let block = block.map_err(|wrong| format!("the private key's PEM is damaged: {wrong}"))?;
+        if block.label.ends_with("PRIVATE KEY") {
+            return KeyPair::try_from(block.contents)
+                .map_err(|wrong| format!("the private key cannot be read: {wrong}"));
+        }
+    }
+    Err("there is no private key in its PEM".to_owned())
+}
+
+/// Lower case, as comparisons of DNS names ignore case (RFC 4343).
+fn dns_names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, String> {
+    let extension = leaf
+        .subject_alternative_name()
+        .map_err(|wrong| format!("its subjectAltName cannot be read: {wrong}"))?;
+    let Some(extension) = extension else { return Ok(BTreeSet::new()) };
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    Ok(extension.value.general_names.iter().filter_map(dns).collect())
+}
+
+/// Without the zero that only keeps the DER integer positive.
+fn serial(leaf: &X509Certificate<'_>) -> String {
+    let octets = match leaf.raw_serial() {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        octets => octets,
+    };
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        text.push(char::from_digit(u32::from(octet >> 4), 16).unwrap_or_default());
+        text.push(char::from_digit(u32::from(octet & 15), 16).unwrap_or_default());
+        text
+    })
+}
+
+fn issuer(leaf: &X509Certificate<'_>) -> String {
+    let issuer = leaf.issuer();
+    let name = issuer.iter_common_name().next().and_then(|name| name.as_str().ok());
+    name.map_or_else(|| issuer.to_string(), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,21 +2,31 @@
 //! [`ingress_acme_actors`], which decides.
 //!
 //! # Layout
+//! - The process: [`cli`], [`logging`], [`lifecycle`], [`clock`]; the binary's `main` composes them.
 //! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
 //!   [`account_secret`], [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
-//! - HTTP of our own: [`solver`].
+//! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes.
+//! - The other commands: [`status`], and `demo` with the cargo feature of that name.
 
 pub mod account_secret;
 pub mod acme;
+pub mod admin;
 pub mod announcer;
+pub mod cli;
+pub mod clock;
 pub mod cluster;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod ingresses;
 pub mod keys;
 pub mod lease;
+pub mod lifecycle;
+pub mod logging;
 pub mod probe;
 pub mod solver;
 pub mod solver_ingresses;
+pub mod status;
 pub mod vault;
 
 /// What every request of ours carries as `User-Agent` (RFC 8555 §6.1 asks for one; audit logs are read by it).

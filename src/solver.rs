@@ -1,1 +1,218 @@
-//! Being written.
+//! Answers HTTP-01 challenges (RFC 8555 §8.3): any token, on any host, with nothing stored per challenge.
+//!
+//! The answer is the token and the thumbprint of the account key, so every replica can give it. Nothing else is
+//! served on this port.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::Method;
+use actix_web::http::header::ContentType;
+use actix_web::web::{Data, Path, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+/// Tokens have at least 128 bits of entropy (RFC 8555 §8.1): 22 characters; some room is left to both sides.
+const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
+/// Thumbprints answered at a time: the account key's, and its predecessor's after a rollover.
+const THUMBPRINTS: usize = 2;
+/// A CA sends its few headers at once.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// Ingress controllers keep connections to their backends; a short pause is bridged.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Far more than all ingress controllers of a cluster open.
+const CONNECTIONS: usize = 1_024;
+/// What is being answered when the drain begins is answered.
+const SHUTDOWN_SECS: u64 = 5;
+
+/// The thumbprints that challenges are answered with, newest first. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Thumbprints(Arc<RwLock<Vec<String>>>);
+
+impl Thumbprints {
+    /// Puts a thumbprint in front; the oldest beyond two goes.
+    pub fn add(&self, thumbprint: String) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|other| *other != thumbprint);
+        known.insert(0, thumbprint);
+        known.truncate(THUMBPRINTS);
+    }
+
+    /// The one that answers are made with.
+    pub fn newest(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    /// Whether `body` answers `token`, with any of them. CAs pass over white space at its end (RFC 8555 §8.3).
+    pub fn is_answer(&self, token: &str, body: &str) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let thumbprint =
+            body.trim_end().strip_prefix(token).and_then(|rest| rest.strip_prefix('.'));
+        thumbprint.is_some_and(|thumbprint| known.iter().any(|other| other == thumbprint))
+    }
+}
+
+/// Told of every challenge that was answered.
+pub type AnswerHook = Arc<dyn Fn() + Send + Sync>;
+
+/// Listens on `bind` and returns the server, to be awaited, with the address it has. It does not react to
+/// signals: its handle stops it.
+pub fn serve(
+    bind: SocketAddr,
+    thumbprints: Thumbprints,
+    answered: AnswerHook,
+) -> io::Result<(Server, SocketAddr)> {
+    let server = HttpServer::new(move || {
+        App::new().configure(routes(thumbprints.clone(), Arc::clone(&answered)))
+    })
+    .workers(1)
+    .max_connections(CONNECTIONS)
+    .client_request_timeout(HEADERS_WITHIN)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(SHUTDOWN_SECS)
+    .disable_signals()
+    .bind(bind)?;
+    let address = server.addrs().first().copied();
+    let address = address.ok_or_else(|| io::Error::other(format!("no socket for {bind}")))?;
+    Ok((server.run(), address))
+}
+
+fn routes(thumbprints: Thumbprints, answered: AnswerHook) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        config
+            .app_data(Data::new(thumbprints))
+            .app_data(Data::<dyn Fn() + Send + Sync>::from(answered))
+            .service(
+                web::resource("/.well-known/acme-challenge/{token}")
+                    .route(web::get().to(answer))
+                    .route(web::head().to(answer))
+                    .default_service(web::to(HttpResponse::NotFound)),
+            )
+            .default_service(web::to(HttpResponse::NotFound));
+    }
+}
+
+async fn answer(
+    method: Method,
+    token: Path<String>,
+    thumbprints: Data<Thumbprints>,
+    answered: Data<dyn Fn() + Send + Sync>,
+) -> HttpResponse {
+    if !is_token(&token) {
+        return HttpResponse::NotFound().finish();
+    }
+    let Some(thumbprint) = thumbprints.newest() else {
+        return HttpResponse::ServiceUnavailable().finish();
+    };
+    if method == Method::GET {
+        answered();
+    }
+    HttpResponse::Ok()
+        .insert_header(ContentType::plaintext())
+        .body(format!("{}.{thumbprint}", token.as_str()))
+}
+
+/// Only base64url: whatever is reflected cannot be markup.
+fn is_token(token: &str) -> bool {
+    let legal = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    TOKEN.contains(&token.len()) && token.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use actix_web::test::{TestRequest, call_service, init_service, read_body};
+
+    use super::*;
+
+    const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ";
+
+    fn known() -> Thumbprints {
+        let thumbprints = Thumbprints::default();
+        thumbprints.add("old".to_owned());
+        thumbprints.add("new".to_owned());
+        thumbprints
+    }
+
+    async fn ask(thumbprints: Thumbprints, method: Method, path: &str) -> (u16, String, usize) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let hook: AnswerHook = Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let app = init_service(App::new().configure(routes(thumbprints, hook))).await;
+        let request = TestRequest::with_uri(path).method(method).to_request();
+        let response = call_service(&app, request).await;
+        let status = response.status().as_u16();
+        let body = String::from_utf8(read_body(response).await.to_vec()).unwrap();
+        (status, body, count.load(Ordering::Relaxed))
+    }
+
+    fn path(token: &str) -> String {
+        format!("/.well-known/acme-challenge/{token}")
+    }
+
+    #[actix_web::test]
+    async fn a_token_is_answered_with_the_newest_thumbprint() {
+        let answer = ask(known(), Method::GET, &path(TOKEN)).await;
+        assert_eq!(answer, (200, format!("{TOKEN}.new"), 1));
+        let (status, _, count) = ask(known(), Method::HEAD, &path(TOKEN)).await;
+        assert_eq!((status, count), (200, 0));
+    }
+
+    #[actix_web::test]
+    async fn nothing_else_is_there() {
+        let (long, short) = ("a".repeat(129), "a".repeat(15));
+        let paths = [
+            "/".to_owned(),
+            "/.well-known/acme-challenge/".to_owned(),
+            path(&long),
+            path(&short),
+            path("%3Cscript%3Ealert(1)%3C/script%3E"),
+            path(&format!("{TOKEN}.{TOKEN}")),
+            path(&format!("{TOKEN}/x")),
+            path(&format!("{TOKEN}=")),
+        ];
+        for path in paths {
+            let answer = ask(known(), Method::GET, &path).await;
+            assert_eq!(answer, (404, String::new(), 0), "{path}");
+        }
+        let answer = ask(known(), Method::POST, &path(TOKEN)).await;
+        assert_eq!(answer, (404, String::new(), 0));
+    }
+
+    #[actix_web::test]
+    async fn without_an_account_key_it_is_not_yet_available() {
+        let answer = ask(Thumbprints::default(), Method::GET, &path(TOKEN)).await;
+        assert_eq!(answer, (503, String::new(), 0));
+    }
+
+    #[test]
+    fn answers_with_the_two_newest_thumbprints_are_ours() {
+        let thumbprints = known();
+        assert!(thumbprints.is_answer("token", "token.new\n"));
+        assert!(thumbprints.is_answer("token", "token.old"));
+        assert!(!thumbprints.is_answer("token", "token.other"));
+        assert!(!thumbprints.is_answer("token", "other.new"));
+        thumbprints.add("newest".to_owned());
+        assert!(!thumbprints.is_answer("token", "token.old"));
+    }
+
+    #[actix_web::test]
+    async fn it_listens_on_a_port_of_its_own() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (server, address) = serve(any, known(), Arc::new(|| {})).unwrap();
+        let handle = server.handle();
+        let running = actix_web::rt::spawn(server);
+        let url = format!("http://{address}{}", path(TOKEN));
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let body = client.get(url).send().await.unwrap().text().await.unwrap();
+        assert_eq!(body, format!("{TOKEN}.new"));
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+}

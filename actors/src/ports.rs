@@ -130,6 +130,29 @@ pub trait Authority {
     async fn download(&self, url: &str) -> Result<String, PortError>;
 }
 
+/// The ACME account as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredAccount {
+    /// Its key, ECDSA P-256.
+    pub key: PrivateKey,
+    /// Its URL at the CA (RFC 8555 §7.3), once it is registered.
+    pub url: Option<String>,
+    /// The directory it belongs to; a URL of another directory is not used.
+    pub directory: String,
+}
+
+/// Where the account is kept; one per directory.
+#[async_trait(?Send)]
+pub trait AccountStore {
+    /// The account, if there is one.
+    async fn load(&self) -> Result<Option<StoredAccount>, PortError>;
+    /// Stores the key unless there is an account already, and returns what is stored then: two replicas that
+    /// start together end up with one key.
+    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError>;
+    /// Adds the URL after the registration.
+    async fn set_url(&self, url: &str) -> Result<(), PortError>;
+}
+
 /// The solver Ingresses in the operator's namespace.
 #[async_trait(?Send)]
 pub trait Routes {

@@ -93,6 +93,11 @@ impl Index {
         self.entries.iter().filter(|(_, entry)| entry.skip.is_none()).map(|(key, _)| key)
     }
 
+    /// All Ingresses that are known.
+    pub fn all(&self) -> impl Iterator<Item = &IngressKey> {
+        self.entries.keys()
+    }
+
     /// The newest view of an Ingress.
     pub fn view(&self, key: &IngressKey) -> Option<&IngressView> {
         self.entries.get(key).map(|entry| &entry.view)

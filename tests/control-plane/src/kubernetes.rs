@@ -12,10 +12,10 @@ use crate::directory::Directory;
 use crate::error::StartError;
 use crate::pki::Authority;
 use crate::ports::Port;
-use crate::process::Program;
+use crate::process::{Process, Program, Readiness};
 
 /// Includes a slow machine under load; it takes about 5 s on a quiet one.
-pub(crate) const READY_WITHIN: Duration = Duration::from_mins(2);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 /// One question of a readiness probe.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -143,15 +143,21 @@ impl Cluster {
         program("kube-controller-manager", args, binaries, dir)
     }
 
-    /// Whether etcd serves.
-    pub(crate) async fn etcd_answers(&self, http: &Client) -> bool {
-        is_ok(http.get(format!("http://{}/health", self.etcd.address()))).await
+    /// Waits until etcd serves.
+    pub(crate) async fn etcd_ready(&self, etcd: &Process, http: &Client) -> Result<(), StartError> {
+        let url = format!("http://{}/health", self.etcd.address());
+        etcd.readiness().wait(READY_WITHIN, async || is_ok(http.get(&url)).await).await
     }
 
-    /// Whether the API server serves, with its default roles in place.
-    pub(crate) async fn api_answers(&self, http: &Client) -> bool {
+    /// Waits until the API server serves, with its default roles in place.
+    pub(crate) async fn api_ready(
+        &self,
+        apiserver: Readiness,
+        http: &Client,
+    ) -> Result<(), StartError> {
         let url = format!("https://127.0.0.1:{}/readyz", self.api.number());
-        is_ok(http.get(url).bearer_auth(ADMIN_TOKEN)).await
+        let ready = async || is_ok(http.get(&url).bearer_auth(ADMIN_TOKEN)).await;
+        apiserver.wait(READY_WITHIN, ready).await
     }
 }
 

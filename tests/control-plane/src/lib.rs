@@ -37,6 +37,7 @@
 
 mod audit;
 mod binaries;
+mod chain;
 mod directory;
 mod dns;
 mod error;
@@ -53,6 +54,7 @@ mod retry;
 mod world;
 
 pub use audit::AuditEntry;
+pub use chain::{Untrusted, verify_chain};
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;
 pub use manifest::apply_yaml;

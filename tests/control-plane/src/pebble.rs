@@ -7,15 +7,12 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
 
-use crate::binaries::Binaries;
-use crate::directory::Directory;
 use crate::error::StartError;
-use crate::pki::Authority;
 use crate::ports::Port;
-use crate::process::Program;
-use crate::world::Options;
+use crate::process::{Program, Readiness};
+use crate::world::{Ground, Options};
 
-pub(crate) const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The directory needs no database; within this it answers on any machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// A database access takes microseconds unless it waits for a lock.
@@ -31,6 +28,13 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// Chooses the ports.
+    pub(crate) fn reserve(
+        reserve: impl Fn() -> Result<Port, StartError>,
+    ) -> Result<Self, StartError> {
+        Ok(Self { acme: reserve()?, management: reserve()?, tls_alpn: reserve()? })
+    }
+
     /// The directory URL (RFC 8555 §7.1.1).
     pub(crate) fn directory_url(&self) -> String {
         format!("https://localhost:{}/dir", self.acme.number())
@@ -45,11 +49,14 @@ impl Ports {
         format!("https://localhost:{}/set-renewal-info/", self.management.number())
     }
 
-    /// Whether Pebble listens and answers.
-    pub(crate) async fn answer(&self, http: &Client) -> bool {
+    /// Waits until Pebble answers on both ports.
+    pub(crate) async fn ready(&self, ca: Readiness, http: &Client) -> Result<(), StartError> {
         let (acme, management) = (self.directory_url(), self.roots_url());
-        gets_within(http, &acme, ANSWERS_WITHIN).await
-            && gets_within(http, &management, ANSWERS_WITHIN).await
+        let ready = async || {
+            gets_within(http, &acme, ANSWERS_WITHIN).await
+                && gets_within(http, &management, ANSWERS_WITHIN).await
+        };
+        ca.wait(READY_WITHIN, ready).await
     }
 
     /// Whether Pebble answers, but not what needs its database: then a lock
@@ -75,13 +82,12 @@ async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
 
 /// Writes Pebble's files and tells how to run it.
 pub(crate) fn program(
-    binaries: &Binaries,
-    directory: &Directory,
-    authority: &Authority,
+    ground: &Ground,
     ports: &Ports,
     (gateway, dns): (&Port, &Port),
     options: &Options,
 ) -> Result<Program, StartError> {
+    let Ground { binaries, directory, authority, .. } = ground;
     let leaf = authority.leaf("pebble")?;
     let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
     let key = directory.write("pebble-key.pem", &leaf.key_pem)?;

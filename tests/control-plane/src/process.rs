@@ -224,3 +224,65 @@ fn read_number(from: &mut impl BufRead) -> Option<i32> {
     from.read_line(&mut line).ok()?;
     line.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PID_FILE: &str = "CONTROL_PLANE_TEST_PID_FILE";
+
+    fn program(args: &[&str], log: &Path) -> Program {
+        let args = args.iter().map(ToString::to_string).collect();
+        let (name, path) = ("child".into(), "sh".into());
+        Program { name, path, args, env: Vec::new(), log: log.to_owned() }
+    }
+
+    fn is_alive(pid: &str) -> bool {
+        let kill = ["-c", r#"kill -0 "$1" 2>/dev/null"#, "sh", pid];
+        Command::new("sh").args(kill).status().unwrap().success()
+    }
+
+    #[tokio::test]
+    async fn an_end_before_readiness_is_told_with_code_and_log() {
+        let log = std::env::temp_dir().join(format!("control-plane-{}.log", std::process::id()));
+        let process = program(&["-c", "echo no luck; exit 3"], &log).start().unwrap();
+        let end = process.readiness().wait(Duration::from_mins(1), async || false).await;
+        let error = end.unwrap_err().to_string();
+        std::fs::remove_file(log).unwrap();
+        assert!(error.contains("code 3") && error.ends_with("no luck"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_child_dies_with_a_parent_that_is_killed() {
+        let file = format!("control-plane-{}.pid", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        let mut parent = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "process::tests::a_parent_until_it_is_killed"])
+            .env(PID_FILE, &file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Duration::from_secs(30);
+        let child = crate::eventually(deadline, "the child's pid", async || {
+            let pid = std::fs::read_to_string(&file).ok()?;
+            pid.ends_with('\n').then(|| pid.trim().to_owned())
+        })
+        .await;
+        std::fs::remove_file(file).unwrap();
+        assert!(is_alive(&child));
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        crate::eventually(deadline, "the child's end", async || (!is_alive(&child)).then_some(()))
+            .await;
+    }
+
+    /// The other process of the test above; alone, it does nothing.
+    #[test]
+    #[ignore = "run by a_child_dies_with_a_parent_that_is_killed"]
+    fn a_parent_until_it_is_killed() {
+        let Some(file) = std::env::var_os(PID_FILE) else { return };
+        let child = program(&["-c", "exec sleep 600"], Path::new("/dev/null")).start().unwrap();
+        std::fs::write(file, format!("{}\n", child.pid())).unwrap();
+        thread::park_timeout(Duration::from_mins(1));
+    }
+}

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use kube::Client;
 
-pub(crate) use boot::{kube_client, reserve};
+pub(crate) use boot::{Ground, kube_client, reserve};
 pub use options::Options;
 
 use crate::audit::{self, AuditEntry};
 use crate::dns::Dns;
 use crate::error::{OperatorError, StartError};
 use crate::gateway::Gateway;
-use crate::kubernetes::{self, Cluster};
+use crate::kubernetes::Cluster;
 use crate::manifest::apply_yaml;
 use crate::operator::{Operator, OperatorOptions, Surroundings};
 use crate::pebble;
@@ -33,27 +33,27 @@ use crate::process::Process;
 /// [`World::keep_files`] was called. Operators started in it should be dropped
 /// first. All methods need the tokio runtime it was started in.
 pub struct World {
-    // Fields are dropped from top to bottom: what depends on others goes first.
+    // Fields are dropped from top to bottom: the directory goes last.
+    servers: Servers,
+    ca_ports: pebble::Ports,
+    gateway_port: Port,
+    cluster: Cluster,
+    admin: Client,
+    /// What [`World::install`] applies.
+    manifest: PathBuf,
+    /// How many operators were started; numbers their logs and pods.
+    operators: AtomicU32,
+    ground: Ground,
+}
+
+/// Everything that runs; dropped from top to bottom, users before the used.
+struct Servers {
     gateway: Gateway,
     controllers: Process,
     ca: Mutex<Process>,
     dns: Dns,
     apiserver: Mutex<Process>,
     etcd: Process,
-    ca_ports: pebble::Ports,
-    gateway_port: Port,
-    cluster: Cluster,
-    admin: Client,
-    /// For management ports; trusts only this world's root.
-    http: reqwest::Client,
-    /// Root of the servers' TLS certificates.
-    root_pem: String,
-    root_file: PathBuf,
-    /// What [`World::install`] applies.
-    manifest: PathBuf,
-    /// How many operators were started; numbers their logs and pods.
-    operators: AtomicU32,
-    directory: crate::directory::Directory,
 }
 
 impl World {
@@ -95,13 +95,13 @@ impl World {
     pub fn spawn_operator(&self, options: OperatorOptions) -> Result<Operator, StartError> {
         let surroundings = Surroundings {
             acme_directory: self.acme_directory(),
-            acme_ca_file: &self.root_file,
+            acme_ca_file: &self.ground.root_file,
             kubeconfig: &self.cluster.operator_kubeconfig,
             nameserver: self.nameserver(),
             gateway_port: self.gateway_port(),
-            gateway: self.gateway.state(),
-            http: &self.http,
-            directory: self.directory.path(),
+            gateway: self.servers.gateway.state(),
+            http: &self.ground.http,
+            directory: self.ground.directory.path(),
             number: self.operators.fetch_add(1, Ordering::Relaxed),
         };
         Operator::spawn(options, &surroundings)
@@ -134,12 +134,12 @@ impl World {
 
     /// PEM file of the root under which the directory's own TLS certificate is.
     pub fn acme_ca_file(&self) -> &Path {
-        &self.root_file
+        &self.ground.root_file
     }
 
     /// The DNS server, which resolves every name to 127.0.0.1.
     pub fn nameserver(&self) -> SocketAddr {
-        self.dns.port.address()
+        self.servers.dns.port.address()
     }
 
     /// Where the gateway listens on 127.0.0.1, and where the CA validates.
@@ -149,13 +149,13 @@ impl World {
 
     /// New routes work only after this long; those there already are not touched.
     pub fn set_route_delay(&self, delay: Duration) {
-        self.gateway.state().set_delay(delay);
+        self.servers.gateway.state().set_delay(delay);
     }
 
     /// The root of the certificates the CA issues, in PEM; another one after
     /// each [`World::restart_ca`].
     pub async fn issuing_roots_pem(&self) -> Result<String, reqwest::Error> {
-        let answer = self.http.get(self.ca_ports.roots_url()).send().await?;
+        let answer = self.ground.http.get(self.ca_ports.roots_url()).send().await?;
         answer.error_for_status()?.text().await
     }
 
@@ -170,7 +170,7 @@ impl World {
     }
 
     fn ca_log(&self) -> String {
-        read(locked(&self.ca).log())
+        read(locked(&self.servers.ca).log())
     }
 
     /// All finished requests to the API server, oldest first.
@@ -180,78 +180,83 @@ impl World {
 
     /// From now on DNS answers this host's name with SERVFAIL.
     pub async fn dns_fail(&self, host: &str) -> Result<(), reqwest::Error> {
-        self.dns.set_failing(&self.http, host, true).await
+        self.servers.dns.set_failing(&self.ground.http, host, true).await
     }
 
     /// Ends [`World::dns_fail`].
     pub async fn dns_restore(&self, host: &str) -> Result<(), reqwest::Error> {
-        self.dns.set_failing(&self.http, host, false).await
+        self.servers.dns.set_failing(&self.ground.http, host, false).await
     }
 
     /// Whether the CA answers its directory, but hangs where it needs its
     /// database. Takes up to 13 s; a paused or ended CA is not wedged.
     pub async fn ca_is_wedged(&self) -> bool {
-        self.ca_ports.wedged(&self.http, &self.root_pem).await
+        self.ca_ports.wedged(&self.ground.http, self.ground.authority.root_pem()).await
     }
 
     /// Ends the CA and starts it anew at the same URL: it has forgotten all
     /// accounts and orders, and has another issuing root.
     pub async fn restart_ca(&self) -> Result<(), StartError> {
         let readiness = {
-            let mut ca = locked(&self.ca);
+            let mut ca = locked(&self.servers.ca);
             ca.restart()?;
             ca.readiness()
         };
-        let answers = async || self.ca_ports.answer(&self.http).await;
-        readiness.wait(pebble::READY_WITHIN, answers).await
+        self.ca_ports.ready(readiness, &self.ground.http).await
     }
 
     /// Stops the CA (SIGSTOP): it accepts connections but answers nothing.
     pub fn pause_ca(&self) -> Result<(), OperatorError> {
-        signal(&self.ca, "STOP")
+        signal(&self.servers.ca, "STOP")
     }
 
     /// Ends [`World::pause_ca`].
     pub fn resume_ca(&self) -> Result<(), OperatorError> {
-        signal(&self.ca, "CONT")
+        signal(&self.servers.ca, "CONT")
     }
 
     /// Kills the API server and starts it again on the same data.
     pub async fn restart_apiserver(&self) -> Result<(), StartError> {
         let readiness = {
-            let mut apiserver = locked(&self.apiserver);
+            let mut apiserver = locked(&self.servers.apiserver);
             apiserver.restart()?;
             apiserver.readiness()
         };
-        let answers = async || self.cluster.api_answers(&self.http).await;
-        readiness.wait(kubernetes::READY_WITHIN, answers).await
+        self.cluster.api_ready(readiness, &self.ground.http).await
     }
 
     /// Stops the API server (SIGSTOP): it accepts connections but answers nothing.
     pub fn pause_apiserver(&self) -> Result<(), OperatorError> {
-        signal(&self.apiserver, "STOP")
+        signal(&self.servers.apiserver, "STOP")
     }
 
     /// Ends [`World::pause_apiserver`].
     pub fn resume_apiserver(&self) -> Result<(), OperatorError> {
-        signal(&self.apiserver, "CONT")
+        signal(&self.servers.apiserver, "CONT")
     }
 
     /// Logs, keys and kubeconfigs of this world.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.ground.directory.path()
     }
 
     /// Leaves [`World::directory`] behind on drop and prints its path, as a
     /// panic does.
     pub fn keep_files(&self) {
-        self.directory.keep();
+        self.ground.directory.keep();
     }
 
     /// Process ids of all servers.
     pub fn pids(&self) -> Vec<u32> {
-        let (ca, apiserver) = (locked(&self.ca).pid(), locked(&self.apiserver).pid());
-        vec![self.etcd.pid(), apiserver, self.controllers.pid(), ca, self.dns.pid()]
+        let (ca, apiserver) =
+            (locked(&self.servers.ca).pid(), locked(&self.servers.apiserver).pid());
+        vec![
+            self.servers.etcd.pid(),
+            apiserver,
+            self.servers.controllers.pid(),
+            ca,
+            self.servers.dns.pid(),
+        ]
     }
 }
 

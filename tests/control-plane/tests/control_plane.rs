@@ -1,5 +1,5 @@
 //! The control plane itself: does it start, behave like a cluster, and end?
-#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, resume_unwind};

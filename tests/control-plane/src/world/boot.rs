@@ -1,80 +1,78 @@
 //! The start of a world: what is made, in which order, and what waits for what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
-use super::{Options, World};
+use super::{Options, Servers, World};
 use crate::binaries::Binaries;
 use crate::directory::{self, Directory};
 use crate::dns::Dns;
 use crate::error::StartError;
 use crate::gateway::Gateway;
-use crate::kubernetes::{self, Cluster};
+use crate::kubernetes::Cluster;
 use crate::pebble;
 use crate::pki::Authority;
 use crate::ports::Port;
 
 /// Starts everything; what has started is ended again when a later part fails.
 pub(super) async fn boot(options: Options) -> Result<World, StartError> {
-    install_crypto_provider();
-    let binaries = tokio::task::spawn_blocking(Binaries::ensure)
-        .await
-        .map_err(|error| StartError::io("check the binaries")(error.into()))??;
-    let directory = Directory::create()?;
-    let authority = Authority::new()?;
-    let root_file = directory.write("root.pem", authority.root_pem())?;
-    let http = http_client(&authority)?;
+    let ground = Ground::prepare().await?;
+    let Ground { binaries, directory, authority, root_file, http } = &ground;
 
-    let cluster = Cluster::prepare(&directory, reserve, &root_file)?;
+    let cluster = Cluster::prepare(directory, reserve, root_file)?;
     let gateway_port = reserve()?;
     let dns_ports = (reserve()?, reserve()?);
-    let ca_ports = pebble::Ports { acme: reserve()?, management: reserve()?, tls_alpn: reserve()? };
+    let ca_ports = pebble::Ports::reserve(reserve)?;
     let routes = (&gateway_port, &dns_ports.0);
-    let ca = pebble::program(&binaries, &directory, &authority, &ca_ports, routes, &options)?;
+    let ca = pebble::program(&ground, &ca_ports, routes, &options)?;
 
-    let etcd = cluster.etcd(&binaries, &directory).start()?;
-    let dns = Dns::start(&binaries, &directory, dns_ports)?;
+    let etcd = cluster.etcd(binaries, directory).start()?;
+    let dns = Dns::start(binaries, directory, dns_ports)?;
     let ca = ca.start()?;
-    etcd.readiness()
-        .wait(kubernetes::READY_WITHIN, async || cluster.etcd_answers(&http).await)
-        .await?;
-    let apiserver = cluster.apiserver(&binaries, &directory, &authority)?.start()?;
+    cluster.etcd_ready(&etcd, http).await?;
+    let apiserver = cluster.apiserver(binaries, directory, authority)?.start()?;
     dns.ready().await?;
-    ca.readiness().wait(pebble::READY_WITHIN, async || ca_ports.answer(&http).await).await?;
-    apiserver
-        .readiness()
-        .wait(kubernetes::READY_WITHIN, async || cluster.api_answers(&http).await)
-        .await?;
+    ca_ports.ready(ca.readiness(), http).await?;
+    cluster.api_ready(apiserver.readiness(), http).await?;
 
-    let controllers = cluster.controller_manager(&binaries, &directory).start()?;
-    let admin = kube_client(&cluster.admin_kubeconfig).await?;
-    let gateway = Gateway::start(
-        gateway_port.address(),
-        cluster.admin_kubeconfig.clone(),
-        options.route_delay,
-    )?;
-    Ok(World {
-        gateway,
-        controllers,
-        ca: Mutex::new(ca),
-        dns,
-        apiserver: Mutex::new(apiserver),
-        etcd,
-        ca_ports,
-        gateway_port,
-        cluster,
-        admin,
-        http,
-        root_pem: authority.root_pem().to_owned(),
-        root_file,
-        manifest: options.manifest,
-        operators: AtomicU32::new(0),
-        directory,
-    })
+    let controllers = cluster.controller_manager(binaries, directory).start()?;
+    let admin_file = cluster.admin_kubeconfig.clone();
+    let admin = kube_client(&admin_file).await?;
+    let gateway = Gateway::start(gateway_port.address(), admin_file, options.route_delay)?;
+    let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
+    let servers = Servers { gateway, controllers, ca, dns, apiserver, etcd };
+    let manifest = options.manifest;
+    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, ground })
+}
+
+/// What there is before the first server starts.
+pub(crate) struct Ground {
+    pub(crate) binaries: Binaries,
+    /// Signs the TLS certificates of all servers.
+    pub(crate) authority: Authority,
+    /// Its root, for clients.
+    pub(crate) root_file: PathBuf,
+    /// For management ports; trusts only this world's root.
+    pub(crate) http: reqwest::Client,
+    pub(crate) directory: Directory,
+}
+
+impl Ground {
+    async fn prepare() -> Result<Self, StartError> {
+        install_crypto_provider();
+        let binaries = tokio::task::spawn_blocking(Binaries::ensure)
+            .await
+            .map_err(|error| StartError::io("check the binaries")(error.into()))??;
+        let directory = Directory::create()?;
+        let authority = Authority::new()?;
+        let root_file = directory.write("root.pem", authority.root_pem())?;
+        let http = http_client(&authority)?;
+        Ok(Self { binaries, authority, root_file, http, directory })
+    }
 }
 
 /// Makes the workspace's provider the default of the process, unless there is

@@ -1,0 +1,185 @@
+//! The one account at the CA: its key, its registration, and the thumbprint that answers challenges.
+
+use std::rc::Rc;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use http::StatusCode;
+use instant_acme::{Account, Error, Key};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::Mutex;
+
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::ports::{AccountStore, PortError, StoredAccount};
+
+use super::CallError;
+use super::transport::{Call, Transport};
+
+/// The thumbprint of an account key (RFC 7638, SHA-256, base64url), which follows the token in the answer to
+/// every challenge (RFC 8555 §8.1). The error says what is wrong with the key.
+pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
+    let pair = KeyPair::from_pem(key.pem())
+        .map_err(|wrong| format!("the account key cannot be read: {wrong}"))?;
+    if !pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {
+        return Err("the account key is not ECDSA P-256".to_owned());
+    }
+    // An uncompressed point (SEC 1 §2.3.3): 4, x, y.
+    let [4, point @ ..] = pair.der_bytes() else {
+        return Err("the account key's public point is compressed".to_owned());
+    };
+    let (x, y) = point.split_at(point.len() / 2);
+    let [x, y] = [x, y].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
+    // The order of the members and the absence of blanks matter (RFC 7638 §3.2).
+    let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    // The one way to SHA-256 that rustls shows.
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
+}
+
+/// Loads, registers and remembers the account.
+pub(super) struct Accounts {
+    pub(super) directory: String,
+    pub(super) contacts: Vec<String>,
+    pub(super) transport: Transport,
+    pub(super) store: Rc<dyn AccountStore>,
+    /// Held over a registration, so that there is one at a time.
+    pub(super) known: Mutex<Known>,
+}
+
+/// What this process knows of the account.
+#[derive(Default)]
+pub(super) struct Known {
+    stored: Option<StoredAccount>,
+    account: Option<Account>,
+}
+
+impl Accounts {
+    /// The key's thumbprint; loads the key or makes it, and asks the CA nothing.
+    pub(super) async fn prepare(&self) -> Result<String, PortError> {
+        let mut known = self.known.lock().await;
+        let stored = self.stored(&mut known).await?;
+        thumbprint(&stored.key).map_err(|wrong| unusable(&wrong))
+    }
+
+    /// The registered account.
+    pub(super) async fn account(&self) -> Result<Account, CallError> {
+        let mut known = self.known.lock().await;
+        if let Some(account) = &known.account {
+            return Ok(account.clone());
+        }
+        let stored = self.stored(&mut known).await?;
+        let StoredAccount { key, url, directory } = stored;
+        let account = match url.filter(|_| directory == self.directory) {
+            Some(url) => self.restore(url, &key).await?,
+            None => self.register(&key).await?,
+        };
+        let (url, directory) = (Some(account.id().to_owned()), self.directory.clone());
+        known.stored = Some(StoredAccount { key, url, directory });
+        known.account = Some(account.clone());
+        Ok(account)
+    }
+
+    /// Forgets the account, and its URL when the CA does not know it: the next need registers the same key.
+    pub(super) async fn forget(&self, unknown_to_the_ca: bool) {
+        let mut known = self.known.lock().await;
+        known.account = None;
+        if let Some(stored) = known.stored.as_mut().filter(|_| unknown_to_the_ca) {
+            stored.url = None;
+        }
+    }
+
+    /// The key is stored before it is used: an account whose key is lost cannot be used again.
+    async fn stored(&self, known: &mut Known) -> Result<StoredAccount, PortError> {
+        if let Some(stored) = &known.stored {
+            return Ok(stored.clone());
+        }
+        let stored = if let Some(stored) = self.store.load().await? {
+            stored
+        } else {
+            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+                .map_err(|failed| PortError::passing(format!("no account key: {failed}")))?;
+            self.store.create(&PrivateKey::from_pem(key.serialize_pem())).await?
+        };
+        known.stored = Some(stored.clone());
+        Ok(stored)
+    }
+
+    async fn restore(&self, url: String, key: &PrivateKey) -> Result<Account, CallError> {
+        let http = Box::new(self.transport.clone());
+        let (builder, key) = (Account::builder_with_http(http), pkcs8(key)?);
+        Ok(builder.from_parts(url, key, self.directory.clone()).await?)
+    }
+
+    /// Registers the key. The CA answers with the existing account if it has one of this key (RFC 8555 §7.3.1),
+    /// so that a registration whose answer was lost is found again.
+    async fn register(&self, key: &PrivateKey) -> Result<Account, CallError> {
+        let der = pkcs8(key)?;
+        let pair = (Key::from_pkcs8_der(der.clone_key())?, der.into());
+        let builder = Account::builder_with_http(Box::new(self.transport.clone()));
+        let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
+        let new = Call::answered() == Some(StatusCode::CREATED);
+        tracing::info!(url = account.id(), new, "the ACME account is registered");
+        // Neither of these is worth failing for: the account works without contacts, and a registration that
+        // was not noted is found again at the next start.
+        if let Err(error) = self.store.set_url(account.id()).await {
+            tracing::warn!(%error, "the URL of the ACME account could not be stored");
+        }
+        let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
+        if new && !contacts.is_empty() {
+            Call::asks("other");
+            if let Err(error) = account.update_contacts(&contacts).await {
+                tracing::warn!(%error, "the CA does not take the contacts; correct --contact");
+            }
+        }
+        Ok(account)
+    }
+}
+
+fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
+    PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes())
+        .map_err(|wrong| CallError::Port(unusable(&wrong.to_string())))
+}
+
+fn unusable(wrong: &str) -> PortError {
+    let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
+    PortError::lasting(FailureClass::Rejected, detail)
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::Acme(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// The library computes the thumbprint itself, but tells it only of an account; this one is made of stored
+    /// credentials with the directory in them, so that no request is sent.
+    #[tokio::test]
+    async fn the_thumbprint_is_the_one_the_library_uses() {
+        let key = PrivateKey::from_pem(KeyPair::generate().unwrap().serialize_pem());
+        let der = BASE64_URL_SAFE_NO_PAD.encode(pkcs8(&key).ok().unwrap().secret_pkcs8_der());
+        let urls = serde_json::json!({ "newNonce": "", "newAccount": "", "newOrder": "" });
+        let stored = serde_json::json!({ "id": "", "key_pkcs8": der, "urls": urls }).to_string();
+        let stored = serde_json::from_str(&stored).unwrap();
+        let transport = Transport::new("https://ca.example/dir", None, Arc::new(|_, _, _| {}));
+        let builder = Account::builder_with_http(Box::new(transport.unwrap()));
+        let account = builder.from_credentials(stored).await.unwrap();
+        assert_eq!(thumbprint(&key).unwrap(), account.key_thumbprint());
+    }
+
+    #[test]
+    fn a_key_that_no_account_can_have_says_so() {
+        let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let said = thumbprint(&PrivateKey::from_pem(p384.serialize_pem())).unwrap_err();
+        assert_eq!(said, "the account key is not ECDSA P-256");
+        assert!(thumbprint(&PrivateKey::from_pem("hello".to_owned())).is_err());
+    }
+}

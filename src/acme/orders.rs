@@ -1,0 +1,232 @@
+//! Orders as the CA shows them, and the open ones that are remembered to save requests.
+
+use std::collections::{BTreeSet, HashMap};
+
+use instant_acme::{
+    AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier,
+    Order, OrderStatus as Status, Problem,
+};
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::ports::PortError;
+
+use super::CallError;
+use super::refusal::{advice, class, kind, words};
+use super::transport::Call;
+
+/// Open orders that are remembered; one more drops the oldest, which costs a request when it is needed again.
+const REMEMBERED: usize = 1_000;
+/// Every so many looks at a pending order its authorizations are read again, in case the CA does not tell in
+/// the order that one has failed.
+const LOOKS: u32 = 8;
+
+/// An order with what is known beside its state.
+pub(super) struct OpenOrder {
+    pub(super) order: Order,
+    /// The names whose validation was asked for, once that is so for all that need it.
+    pub(super) accepted: Option<BTreeSet<DnsName>>,
+    /// Looks since the authorizations were read.
+    looks: u32,
+}
+
+impl OpenOrder {
+    pub(super) fn new(order: Order) -> Self {
+        Self { order, accepted: None, looks: 0 }
+    }
+
+    /// The order as it was last answered. Reads authorizations where they matter: while it is pending, unless
+    /// the CA was told to validate all of them, and when it is invalid.
+    pub(super) async fn view(&mut self) -> Result<OrderView, Error> {
+        let retry_after = Call::named_wait();
+        let (status, authorizations) = match self.order.state().status {
+            Status::Pending => self.pending().await?,
+            Status::Ready => (OrderStatus::Ready, Vec::new()),
+            Status::Processing => (OrderStatus::Processing, Vec::new()),
+            Status::Valid => (OrderStatus::Valid, Vec::new()),
+            Status::Invalid => (OrderStatus::Invalid(self.autopsy().await?), Vec::new()),
+        };
+        let url = self.order.url().to_owned();
+        let retry_after = retry_after.or_else(Call::named_wait);
+        Ok(OrderView { url, status, authorizations, retry_after })
+    }
+
+    async fn pending(&mut self) -> Result<(OrderStatus, Vec<AuthorizationView>), Error> {
+        if let Some(names) = &self.accepted
+            && self.looks < LOOKS
+        {
+            self.looks += 1;
+            return Ok((OrderStatus::Pending, accepted(names)));
+        }
+        self.looks = 0;
+        let mut waiting = Vec::new();
+        let mut dead = Vec::new();
+        let mut authorizations = self.order.authorizations();
+        Call::asks("authorization");
+        while let Some(authorization) = authorizations.next().await {
+            let authorization = authorization?;
+            match authorization.status {
+                AuthorizationStatus::Valid => {}
+                AuthorizationStatus::Pending => waiting.extend(waits(&authorization)),
+                _ => dead.extend(grievance(&authorization)),
+            }
+        }
+        match verdict(&dead) {
+            Some(failure) => Ok((OrderStatus::Invalid(failure), Vec::new())),
+            None => Ok((OrderStatus::Pending, waiting)),
+        }
+    }
+
+    /// Which names failed and why; the order's own error is said where no authorization has one.
+    async fn autopsy(&mut self) -> Result<Failure, Error> {
+        let of_order = self.order.state().error.clone();
+        let mut dead = Vec::new();
+        let mut authorizations = self.order.authorizations();
+        Call::asks("authorization");
+        while let Some(authorization) = authorizations.next().await {
+            let authorization = authorization?;
+            dead.extend(grievance(&authorization));
+        }
+        Ok(verdict(&dead).unwrap_or_else(|| buried(of_order.as_ref())))
+    }
+
+    /// Asks for validation by HTTP-01 of every authorization that waits for it.
+    pub(super) async fn accept(&mut self) -> Result<(), CallError> {
+        let mut names = BTreeSet::new();
+        let mut authorizations = self.order.authorizations();
+        Call::asks("authorization");
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            names.extend(name(&authorization));
+            let missing = no_http(&authorization);
+            let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+                return Err(CallError::Port(missing));
+            };
+            if challenge.status == ChallengeStatus::Pending {
+                Call::asks("challenge");
+                challenge.set_ready().await?;
+                Call::asks("authorization");
+            }
+        }
+        self.accepted = Some(names);
+        self.looks = 0;
+        Ok(())
+    }
+}
+
+/// Pending authorizations that the CA was told to validate.
+pub(super) fn accepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
+    names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: true }).collect()
+}
+
+/// An order as it is for one who asks for it first: all names wait. Nothing but the order was read, so that its
+/// URL can be journaled at once.
+pub(super) fn unaccepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
+    names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: false }).collect()
+}
+
+/// An order that the CA does not know.
+pub(super) fn gone(url: &str) -> OrderView {
+    let url = url.to_owned();
+    OrderView { url, status: OrderStatus::Gone, authorizations: Vec::new(), retry_after: None }
+}
+
+fn name(authorization: &AuthorizationState) -> Option<DnsName> {
+    match authorization.identifier().identifier {
+        Identifier::Dns(name) => DnsName::parse(name).ok(),
+        _ => None,
+    }
+}
+
+fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
+    let begun = |challenge: &instant_acme::Challenge| {
+        challenge.r#type == ChallengeType::Http01 && challenge.status != ChallengeStatus::Pending
+    };
+    let accepted = authorization.challenges.iter().any(begun);
+    name(authorization).map(|name| AuthorizationView { name, accepted })
+}
+
+/// A name that cannot be had with this authorization, and the CA's reason where it gives one.
+type Grievance = (String, Result<Problem, AuthorizationStatus>);
+
+fn grievance(authorization: &AuthorizationState) -> Option<Grievance> {
+    let status = authorization.status;
+    if matches!(status, AuthorizationStatus::Valid | AuthorizationStatus::Pending) {
+        return None;
+    }
+    let reason = authorization.challenges.iter().find_map(|challenge| challenge.error.clone());
+    Some((authorization.identifier().to_string(), reason.ok_or(status)))
+}
+
+/// Of the class of the first reason, with the words about each name.
+fn verdict(dead: &[Grievance]) -> Option<Failure> {
+    let (_, first) = dead.iter().find(|(_, why)| why.is_ok()).or_else(|| dead.first())?;
+    let said: Vec<String> = dead
+        .iter()
+        .map(|(name, why)| match why {
+            Ok(problem) => format!("{name}: {}", words(problem)),
+            Err(status) => format!("{name}: its authorization is {status:?}").to_lowercase(),
+        })
+        .collect();
+    let (class, advice) = match first {
+        Ok(problem) => (class(problem), advice(kind(problem), class(problem))),
+        Err(AuthorizationStatus::Invalid) => (FailureClass::Authorization, "it is tried again"),
+        Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
+    };
+    let detail = format!("the CA could not validate {}; {advice}", said.join("; "));
+    Some(Failure::new(class, detail))
+}
+
+fn buried(error: Option<&Problem>) -> Failure {
+    match error {
+        Some(problem) => {
+            super::refusal::failure("the CA did not issue the certificate", problem, None)
+        }
+        None => Failure::new(
+            FailureClass::AcmeServer,
+            "the CA made the order invalid and does not say why; a new one is opened",
+        ),
+    }
+}
+
+fn no_http(authorization: &AuthorizationState) -> PortError {
+    let name = authorization.identifier();
+    let offered: Vec<String> =
+        authorization.challenges.iter().map(|offer| format!("{:?}", offer.r#type)).collect();
+    let offered = offered.join(", ");
+    PortError::lasting(
+        FailureClass::Rejected,
+        format!("the CA offers no http-01 challenge for {name}, only {offered}; use another CA"),
+    )
+}
+
+/// The open orders by URL. An order is taken out while it is worked with, and put back when that went well.
+#[derive(Default)]
+pub(super) struct Orders {
+    open: HashMap<String, (u64, OpenOrder)>,
+    put: u64,
+}
+
+impl Orders {
+    pub(super) fn take(&mut self, url: &str) -> Option<OpenOrder> {
+        self.open.remove(url).map(|(_, order)| order)
+    }
+
+    pub(super) fn put(&mut self, order: OpenOrder) {
+        self.put += 1;
+        self.open.insert(order.order.url().to_owned(), (self.put, order));
+        if self.open.len() > REMEMBERED {
+            let oldest = self.open.iter().min_by_key(|(_, (put, _))| *put);
+            let oldest = oldest.map(|(url, _)| url.clone());
+            oldest.and_then(|url| self.open.remove(&url));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+    }
+}

@@ -1,0 +1,192 @@
+//! What the CA's refusals mean: ACME problem documents (RFC 8555 §6.7) as failures and port errors, in the CA's
+//! own words and with what the user can do.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http::StatusCode;
+use instant_acme::{Error, Problem};
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::ports::PortError;
+
+use super::transport::Call;
+
+/// The last part of a problem's type: `urn:ietf:params:acme:error:<this>`.
+pub(super) fn kind(problem: &Problem) -> &str {
+    short(problem.r#type.as_deref())
+}
+
+fn short(urn: Option<&str>) -> &str {
+    urn.and_then(|urn| urn.rsplit(':').next()).unwrap_or_default()
+}
+
+/// HTTP status of a problem: as it says itself, else of the answer that carried it.
+fn status_of(problem: &Problem) -> Option<StatusCode> {
+    problem.status.and_then(|code| StatusCode::from_u16(code).ok()).or_else(Call::answered)
+}
+
+/// The class of a problem met in an authorization or an order. A compound one is of its first subproblem's
+/// class (RFC 8555 §6.7.1).
+pub(super) fn class(problem: &Problem) -> FailureClass {
+    let of_kind = |kind: &str| match kind {
+        "unauthorized" | "connection" | "dns" | "tls" | "incorrectResponse" => {
+            Some(FailureClass::Authorization)
+        }
+        "caa" => Some(FailureClass::Caa),
+        "rateLimited" => Some(FailureClass::RateLimited),
+        "serverInternal" | "badNonce" | "orderNotReady" => Some(FailureClass::AcmeServer),
+        "rejectedIdentifier"
+        | "unsupportedIdentifier"
+        | "malformed"
+        | "badCSR"
+        | "invalidProfile"
+        | "accountDoesNotExist"
+        | "externalAccountRequired"
+        | "userActionRequired"
+        | "badPublicKey"
+        | "badSignatureAlgorithm"
+        | "invalidContact"
+        | "unsupportedContact" => Some(FailureClass::Rejected),
+        _ => None,
+    };
+    let first = problem.subproblems.first().map(|first| short(first.r#type.as_deref()));
+    let known = match kind(problem) {
+        "compound" => first.and_then(of_kind),
+        kind => of_kind(kind),
+    };
+    known.unwrap_or_else(|| match status_of(problem) {
+        Some(StatusCode::TOO_MANY_REQUESTS) => FailureClass::RateLimited,
+        Some(status) if status.is_server_error() => FailureClass::AcmeServer,
+        _ => FailureClass::Rejected,
+    })
+}
+
+/// The CA's words, with those about each identifier.
+pub(super) fn words(problem: &Problem) -> String {
+    let mut text = said(problem.detail.as_deref(), problem.r#type.as_deref());
+    for subproblem in &problem.subproblems {
+        let about = subproblem.identifier.as_ref();
+        let about = about.map_or_else(String::new, |name| format!("{}: ", name.authorized(false)));
+        let said = said(subproblem.detail.as_deref(), subproblem.r#type.as_deref());
+        let _ = write!(text, "; {about}{said}");
+    }
+    text
+}
+
+fn said(detail: Option<&str>, urn: Option<&str>) -> String {
+    match (detail.map(|detail| detail.trim().trim_end_matches('.')), short(urn)) {
+        (Some(detail), "") if !detail.is_empty() => detail.to_owned(),
+        (Some(detail), kind) if !detail.is_empty() => format!("{detail} ({kind})"),
+        (_, "") => "no reason given".to_owned(),
+        (_, kind) => kind.to_owned(),
+    }
+}
+
+/// What the user can do about a problem of this kind and class.
+pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
+    match (kind, class) {
+        ("dns", _) => "check the DNS record of the host as the public Internet sees it",
+        (_, FailureClass::Authorization) => {
+            "port 80 of the host must be reachable from the Internet, over IPv6 too where it has an AAAA record, \
+             and lead to this ingress controller"
+        }
+        (_, FailureClass::Caa) => {
+            "add the CA to the CAA record of the domain, or remove the record"
+        }
+        (_, FailureClass::RateLimited) => "wait; it is tried again when the CA allows it",
+        ("externalAccountRequired", _) => "use a CA that needs no external account",
+        ("userActionRequired", _) => {
+            "agree to the CA's new terms as its answer says, then annotate the Ingress with \
+             ingress-acme.dev/renew"
+        }
+        ("invalidProfile", _) => "correct ingress-acme.dev/profile or --profile",
+        ("invalidContact" | "unsupportedContact", _) => "correct --contact",
+        ("rejectedIdentifier" | "unsupportedIdentifier", _) => {
+            "remove the host from the Ingress, or use a CA that issues for it"
+        }
+        (_, FailureClass::AcmeServer) => "it is tried again",
+        _ => {
+            "correct the Ingress or the operator's flags; a change of the Ingress tries again at once"
+        }
+    }
+}
+
+/// A problem as a failure, introduced by what was going on.
+pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Duration>) -> Failure {
+    let class = class(problem);
+    let detail = format!("{doing}: {}; {}", words(problem), advice(kind(problem), class));
+    Failure { class, detail, retry_after }
+}
+
+/// An error of the library as the port tells it; must be asked within the call that met it.
+pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
+    match error {
+        Error::Api(problem) => of_problem(doing, problem),
+        Error::Crypto | Error::KeyRejected => PortError::lasting(
+            FailureClass::Rejected,
+            format!(
+                "{doing}: the account key cannot be used ({error}); it must be ECDSA P-256 in PKCS #8"
+            ),
+        ),
+        Error::Http(_) | Error::InvalidUri(_) => PortError::lasting(
+            FailureClass::Rejected,
+            format!("{doing}: the CA gave an unusable URL ({error}); check --acme-directory"),
+        ),
+        Error::Unsupported(what) => PortError::lasting(
+            FailureClass::Rejected,
+            format!("{doing}: the CA does not support {what}"),
+        ),
+        _ => of_answer(doing, error),
+    }
+}
+
+fn of_problem(doing: &str, problem: &Problem) -> PortError {
+    let wait = Call::named_wait();
+    let failure = failure(doing, problem, wait);
+    let status = status_of(problem);
+    // A rate limit is a pause of a scope, unless it is the load balancer's, which says 503.
+    let limited = status == Some(StatusCode::TOO_MANY_REQUESTS);
+    let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
+    let passing = match status {
+        _ if failure.class == FailureClass::AcmeServer => true,
+        Some(status) if status.is_server_error() => true,
+        _ => limited && kind(problem) != "rateLimited" && !long,
+    };
+    if passing {
+        return PortError::Passing { detail: failure.detail, retry_after: wait };
+    }
+    PortError::Lasting(failure)
+}
+
+/// An answer that is no problem document, or no answer.
+fn of_answer(doing: &str, error: &Error) -> PortError {
+    let (wait, status) = (Call::named_wait(), Call::answered());
+    let refused = status.filter(|status| status.is_client_error() || status.is_server_error());
+    let Some(status) = refused else {
+        let detail = match status {
+            Some(_) => format!("{doing}: the CA's answer cannot be used: {error}"),
+            None => format!("{doing}: {error}"),
+        };
+        return PortError::Passing { detail, retry_after: wait };
+    };
+    let detail = format!("{doing}: the CA answers HTTP {} and does not say why", status.as_u16());
+    let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
+    let class = match status {
+        StatusCode::TOO_MANY_REQUESTS if long => FailureClass::RateLimited,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            return PortError::Passing { detail, retry_after: wait };
+        }
+        status if status.is_server_error() => {
+            return PortError::Passing { detail, retry_after: wait };
+        }
+        StatusCode::NOT_FOUND => FailureClass::AcmeServer,
+        _ => FailureClass::Rejected,
+    };
+    let detail = format!("{detail}; check --acme-directory");
+    PortError::Lasting(Failure { class, detail, retry_after: wait })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Problem documents as CAs send them.
+
+use serde_json::json;
+
+use super::*;
+
+fn problem(kind: &str, status: u16) -> Problem {
+    let kind = format!("urn:ietf:params:acme:error:{kind}");
+    serde_json::from_value(json!({ "type": kind, "detail": "Because.", "status": status })).unwrap()
+}
+
+fn refused(problem: Problem) -> PortError {
+    port_error("it failed", &Error::Api(problem))
+}
+
+#[test]
+fn each_kind_of_problem_has_its_class() {
+    let cases = [
+        ("unauthorized", 403, FailureClass::Authorization),
+        ("connection", 400, FailureClass::Authorization),
+        ("dns", 400, FailureClass::Authorization),
+        ("tls", 400, FailureClass::Authorization),
+        ("incorrectResponse", 400, FailureClass::Authorization),
+        ("caa", 403, FailureClass::Caa),
+        ("rateLimited", 429, FailureClass::RateLimited),
+        ("rejectedIdentifier", 400, FailureClass::Rejected),
+        ("externalAccountRequired", 400, FailureClass::Rejected),
+        ("badCSR", 400, FailureClass::Rejected),
+        ("serverInternal", 500, FailureClass::AcmeServer),
+        ("somethingNew", 429, FailureClass::RateLimited),
+        ("somethingNew", 502, FailureClass::AcmeServer),
+        ("somethingNew", 400, FailureClass::Rejected),
+    ];
+    for (kind, status, expected) in cases {
+        assert_eq!(class(&problem(kind, status)), expected, "{kind} {status}");
+    }
+}
+
+#[test]
+fn what_the_ca_says_about_each_name_is_told_with_advice() {
+    let urn = "urn:ietf:params:acme:error:rejectedIdentifier";
+    let problem: Problem = serde_json::from_value(json!({
+        "type": "urn:ietf:params:acme:error:compound",
+        "detail": "Some identifiers are refused.",
+        "status": 400,
+        "subproblems": [{
+            "type": urn,
+            "detail": "The name is on a list",
+            "identifier": { "type": "dns", "value": "a.example.com" },
+        }],
+    }))
+    .unwrap();
+    let PortError::Lasting(failure) = refused(problem) else { panic!("it will not pass") };
+    assert_eq!(failure.class, FailureClass::Rejected);
+    assert_eq!(
+        failure.detail,
+        "it failed: Some identifiers are refused (compound); a.example.com: The name is on a list \
+         (rejectedIdentifier); correct the Ingress or the operator's flags; a change of the Ingress tries again \
+         at once"
+    );
+}
+
+#[test]
+fn a_rate_limit_is_a_pause_and_a_busy_server_is_not() {
+    assert!(matches!(refused(problem("rateLimited", 429)), PortError::Lasting(failure)
+        if failure.class == FailureClass::RateLimited));
+    assert!(matches!(refused(problem("rateLimited", 503)), PortError::Passing { .. }));
+    assert!(matches!(refused(problem("slowDown", 429)), PortError::Passing { .. }));
+    assert!(matches!(refused(problem("badNonce", 400)), PortError::Passing { .. }));
+    assert!(matches!(refused(problem("serverInternal", 500)), PortError::Passing { .. }));
+    assert!(matches!(refused(problem("malformed", 400)), PortError::Lasting(_)));
+}
+
+#[test]
+fn an_error_on_the_way_passes() {
+    let broken = Error::Other("connection reset".into());
+    let PortError::Passing { detail, .. } = port_error("it failed", &broken) else {
+        panic!("it may pass")
+    };
+    assert_eq!(detail, "it failed: connection reset");
+    let lasting = port_error("it failed", &Error::KeyRejected);
+    assert!(matches!(lasting, PortError::Lasting(_)));
+}
+
+#[tokio::test]
+async fn a_named_wait_is_handed_on_and_a_long_one_is_a_pause() {
+    let (short, long) = (Duration::from_secs(9), Duration::from_hours(3));
+    let told = async |status: StatusCode, wait, error: Error| {
+        let call = Call::having_heard(status, Some(wait));
+        call.run(async { port_error("it failed", &error) }).await
+    };
+    let (limited, down) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);
+    let no_document = || Error::Json(serde_json::from_str::<u8>("<html>").unwrap_err());
+    for error in [no_document(), Error::Api(problem("slowDown", 429))] {
+        let PortError::Passing { retry_after, .. } = told(limited, short, error).await else {
+            panic!("it may pass")
+        };
+        assert_eq!(retry_after, Some(short));
+    }
+    for error in [no_document(), Error::Api(problem("rateLimited", 429))] {
+        let PortError::Lasting(failure) = told(limited, long, error).await else {
+            panic!("it is a pause")
+        };
+        assert_eq!((failure.class, failure.retry_after), (FailureClass::RateLimited, Some(long)));
+    }
+    let busy = told(down, long, no_document()).await;
+    assert!(matches!(busy, PortError::Passing { retry_after: Some(wait), .. } if wait == long));
+}

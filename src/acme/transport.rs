@@ -1,0 +1,282 @@
+//! HTTP towards the CA: the `HttpClient` under instant-acme, with what that library does not keep: deadlines, a
+//! bound on answers, `Retry-After`, the status of the last answer, and metrics. Bodies are never logged.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
+
+use ingress_acme_actors::domain::limits;
+
+use super::retry_after::retry_after;
+
+/// Longest a connection to the CA may take to come up.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Largest answer that is read; a chain of four certificates has under 10 KiB.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Told of every answer: the endpoint (a closed set, fit for a metric label), the HTTP status (0 when there was
+/// no answer) and how long it took.
+pub type RequestHook = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
+
+tokio::task_local! {
+    /// The port call that is being served; every request of it is recorded there.
+    static CALL: Call;
+}
+
+/// What one port call has heard from the CA so far. Clones are the same call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Call(Arc<Mutex<Heard>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// What is being asked for, where the URL does not tell.
+    endpoint: Option<&'static str>,
+    status: Option<StatusCode>,
+    retry_after: Option<Duration>,
+}
+
+impl Call {
+    /// Runs `work` as this call.
+    pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        CALL.scope(self.clone(), work).await
+    }
+
+    /// Names the endpoint that the current call goes to next.
+    pub(super) fn asks(endpoint: &'static str) {
+        let _ = CALL.try_with(|call| call.with(|heard| heard.endpoint = Some(endpoint)));
+    }
+
+    /// Status of the last answer to the current call.
+    pub(super) fn answered() -> Option<StatusCode> {
+        CALL.try_with(Self::status).ok().flatten()
+    }
+
+    /// `Retry-After` of the last answer to the current call.
+    pub(super) fn named_wait() -> Option<Duration> {
+        CALL.try_with(Self::retry_after).ok().flatten()
+    }
+
+    /// Status of the last answer.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        self.with(|heard| heard.status)
+    }
+
+    /// `Retry-After` of the last answer.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.with(|heard| heard.retry_after)
+    }
+
+    /// A call that has heard this.
+    #[cfg(test)]
+    pub(super) fn having_heard(status: StatusCode, retry_after: Option<Duration>) -> Self {
+        let call = Self::default();
+        call.with(|heard| (heard.status, heard.retry_after) = (Some(status), retry_after));
+        call
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Heard) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How a request to the CA failed before there was an answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    /// No connection, a broken one, or none in time; the whole chain of causes.
+    #[error("the CA cannot be reached: {0}")]
+    Unreachable(String),
+    /// More than [`MAX_ANSWER`].
+    #[error("the CA's answer is larger than {MAX_ANSWER} bytes")]
+    TooLarge,
+}
+
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unreachable(with_causes(&error.without_url()))
+    }
+}
+
+/// Why the client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The extra root is not PEM.
+    #[error("the file of --acme-ca-file holds no readable PEM certificate: {0}")]
+    Pem(String),
+    /// TLS refuses the configuration.
+    #[error("no TLS client can be made for the ACME directory: {0}")]
+    Tls(String),
+}
+
+/// Sends requests to one CA. Clones share connections.
+#[derive(Clone)]
+pub(super) struct Transport {
+    client: reqwest::Client,
+    /// Endpoints by URL: the directory itself, and what it lists once it was read.
+    endpoints: Arc<RwLock<HashMap<String, &'static str>>>,
+    hook: RequestHook,
+}
+
+impl Transport {
+    /// Trusts the Mozilla roots, which are compiled in, and the certificates of `extra_roots` (PEM).
+    pub(super) fn new(
+        directory: &str,
+        extra_roots: Option<&str>,
+        hook: RequestHook,
+    ) -> Result<Self, TrustError> {
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut added = 0;
+        for root in CertificateDer::pem_slice_iter(extra_roots.unwrap_or_default().as_bytes()) {
+            let root = root.map_err(|wrong| TrustError::Pem(wrong.to_string()))?;
+            roots.add(root).map_err(|wrong| TrustError::Pem(wrong.to_string()))?;
+            added += 1;
+        }
+        if extra_roots.is_some() && added == 0 {
+            return Err(TrustError::Pem("there is no CERTIFICATE block in it".to_owned()));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|wrong| TrustError::Tls(wrong.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .connect_timeout(CONNECT)
+            .timeout(limits::CA_CALL)
+            // A POST in ACME is signed for its URL, so a redirect of it can never be followed (RFC 8555 §6.4).
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|wrong| TrustError::Tls(with_causes(&wrong)))?;
+        let endpoints = Arc::new(RwLock::new(HashMap::from([(directory.to_owned(), "directory")])));
+        Ok(Self { client, endpoints, hook })
+    }
+
+    fn endpoint(&self, url: &str, call: Option<&Call>) -> &'static str {
+        let known = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        let asked = || call.and_then(|call| call.with(|heard| heard.endpoint));
+        known.get(url).copied().or_else(asked).unwrap_or("other")
+    }
+
+    /// Learns the URLs of a directory (RFC 8555 §7.1.1).
+    fn learn(&self, directory: &[u8]) {
+        let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
+        let mut known = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        for (field, endpoint) in
+            [("newNonce", "new_nonce"), ("newAccount", "new_account"), ("newOrder", "new_order")]
+        {
+            if let Some(url) = listed.get(field).and_then(serde_json::Value::as_str) {
+                known.insert(url.to_owned(), endpoint);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        (headers, body): (HeaderMap, Bytes),
+    ) -> Result<(StatusCode, HeaderMap, Bytes), TransportError> {
+        let request = self.client.request(method, url).headers(headers).body(body);
+        let mut answer = request.header(USER_AGENT, crate::USER_AGENT).send().await?;
+        let mut read = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if read.len() + chunk.len() > MAX_ANSWER {
+                return Err(TransportError::TooLarge);
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok((answer.status(), std::mem::take(answer.headers_mut()), read.into()))
+    }
+
+    async fn exchange(
+        self,
+        request: Request<BodyWrapper<Bytes>>,
+        call: Option<Call>,
+    ) -> Result<BytesResponse, Error> {
+        let (mut parts, body) = request.into_parts();
+        // The library's body can be read only as the body of one of its responses.
+        let mut body = BytesResponse::from(http::Response::new(body)).body;
+        let body = body.into_bytes().await.map_err(Error::Other)?;
+        parts.headers.remove(USER_AGENT);
+        let url = parts.uri.to_string();
+        let endpoint = self.endpoint(&url, call.as_ref());
+        let started = Instant::now();
+        let outcome = self.send(parts.method, &url, (parts.headers, body)).await;
+        let status = outcome.as_ref().ok().map(|(status, ..)| *status);
+        let (code, took) = (status.map_or(0, |status| status.as_u16()), started.elapsed());
+        (self.hook)(endpoint, code, took);
+        tracing::debug!(endpoint, status = code, ?took, %url, "asked the CA");
+        let wait = outcome.as_ref().ok().and_then(|(_, headers, _)| retry_after(headers));
+        if let Some(call) = call {
+            call.with(|heard| (heard.status, heard.retry_after) = (status, wait));
+        }
+        let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
+        if endpoint == "directory" && status.is_success() {
+            self.learn(&body);
+        }
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        (parts.status, parts.headers) = (status, headers);
+        Ok(BytesResponse { parts, body: Box::new(body) })
+    }
+}
+
+impl HttpClient for Transport {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        Box::pin(self.clone().exchange(request, CALL.try_with(Call::clone).ok()))
+    }
+}
+
+/// An error with all its causes, which reqwest leaves out of its own text.
+fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(extra_roots: Option<&str>) -> Result<Transport, TrustError> {
+        Transport::new("https://ca.example/dir", extra_roots, Arc::new(|_, _, _| {}))
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_known_by_url_or_by_what_is_asked() {
+        let transport = transport(None).unwrap();
+        let of = |url| transport.endpoint(url, None);
+        assert_eq!(of("https://ca.example/dir"), "directory");
+        assert_eq!(of("https://ca.example/nonce"), "other");
+        transport.learn(br#"{"newNonce": "https://ca.example/nonce"}"#);
+        assert_eq!(of("https://ca.example/nonce"), "new_nonce");
+        let call = Call::default();
+        call.run(async { Call::asks("finalize") }).await;
+        assert_eq!(transport.endpoint("https://ca.example/1", Some(&call)), "finalize");
+        assert_eq!(transport.endpoint("https://ca.example/nonce", Some(&call)), "new_nonce");
+    }
+
+    #[test]
+    fn an_extra_root_that_is_none_is_refused() {
+        assert!(matches!(transport(Some("hello")), Err(TrustError::Pem(_))));
+        let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(transport(Some(damaged)), Err(TrustError::Pem(_))));
+    }
+}

@@ -1,0 +1,99 @@
+//! An announcement as an Event of the API, with a name that follows from what it says.
+
+use ingress_acme_actors::domain::announcement::{Announcement, Severity};
+use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::wish::stable_hash;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff;
+
+/// `reportingController`: a qualified name (events.k8s.io/v1).
+pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
+/// Longest `metadata.name` (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+
+/// In the Ingress's namespace, as the API server demands. The time is no part of the name.
+pub(super) fn event(
+    about: &IngressRef,
+    announcement: Announcement,
+    pod: &str,
+    now: Timestamp,
+) -> Event {
+    let name = name(about, &announcement);
+    let (namespace, ingress) = (about.key.namespace.to_string(), about.key.name.to_string());
+    let severity = match announcement.severity {
+        Severity::Normal => "Normal",
+        Severity::Warning => "Warning",
+    };
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(
+            jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or_default(),
+        )),
+        regarding: Some(ObjectReference {
+            api_version: Some("networking.k8s.io/v1".to_owned()),
+            kind: Some("Ingress".to_owned()),
+            name: Some(ingress),
+            namespace: Some(namespace),
+            uid: Some(about.uid.to_string()),
+            ..ObjectReference::default()
+        }),
+        action: Some(announcement.action.to_owned()),
+        reason: Some(announcement.reason.to_owned()),
+        note: Some(announcement.note),
+        type_: Some(severity.to_owned()),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(pod.to_owned()),
+        ..Event::default()
+    }
+}
+
+fn name(about: &IngressRef, announcement: &Announcement) -> String {
+    let said = (&*about.uid, announcement.reason, announcement.note.as_str());
+    let suffix = format!(".{:016x}", stable_hash(said));
+    // An Ingress's name is ASCII, so any byte is a boundary; a part of it must not end in `.` or `-`.
+    let room = about.key.name.floor_char_boundary(NAME_MAX - suffix.len());
+    format!("{}{suffix}", about.key.name[..room].trim_end_matches(['.', '-']))
+}
+
+#[cfg(test)]
+mod tests {
+    use ingress_acme_actors::domain::ingress::IngressKey;
+
+    use super::*;
+
+    fn about(name: &str) -> IngressRef {
+        IngressRef { key: IngressKey::new("web", name), uid: "u1".into() }
+    }
+
+    fn says(note: &str) -> Announcement {
+        Announcement {
+            severity: Severity::Normal,
+            reason: "Issued",
+            action: "IssueCertificate",
+            note: note.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_name_follows_from_what_is_said_and_not_from_when() {
+        let at = |note, secs| {
+            event(&about("shop"), says(note), "pod", Timestamp::from_secs(secs)).metadata.name
+        };
+        assert_eq!(at("one", 0), at("one", 60));
+        assert_ne!(at("one", 0), at("two", 0));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_to_what_the_api_server_takes() {
+        let long = format!("{}.{}", "a".repeat(235), "b".repeat(17));
+        let cut = name(&about(&long), &says("one"));
+        assert!(cut.len() <= NAME_MAX && cut.starts_with("aaa") && !cut.contains(".."), "{cut}");
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ingress_acme_actors::domain::dedup::Windows;
+use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::selection::{Manage, Selection};
+use ingress_acme_actors::operator::Settings;
+
+/// Let's Encrypt's production directory.
+pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+/// Gives every Ingress a valid TLS certificate from an ACME CA.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator
+    Run(Box<RunArgs>),
+    /// List Ingresses with the state of their certificates
+    Status(StatusArgs),
+    /// Tell all about one Ingress: what it asks for, what is there, what happens next
+    Explain(OneIngress),
+    /// Ask for a new certificate for one Ingress, though the present one is good
+    Renew(OneIngress),
+    /// See it all on this machine: a real control plane, a test CA, a few Ingresses
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// ACME directory of the CA
+    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL")]
+    pub acme_directory: url::Url,
+    /// File with a further root certificate that the directory's own TLS may use
+    #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
+    pub acme_ca_file: Option<PathBuf>,
+    /// Contact of the ACME account, such as mailto:ops@example.com
+    #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
+    pub contact: Option<String>,
+    /// The operator's own namespace [default: $POD_NAMESPACE or ingress-acme]
+    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Where challenges are answered
+    #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", default_value = "0.0.0.0:8089", value_name = "ADDR")]
+    pub solver_bind: SocketAddr,
+    /// Where health, metrics and state are served
+    #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", default_value = "0.0.0.0:9090", value_name = "ADDR")]
+    pub admin_bind: SocketAddr,
+    /// DNS server that the probe of our own routes asks [default: the system's]
+    #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR")]
+    pub nameserver: Option<SocketAddr>,
+    /// Port at which the probe reaches hosts
+    #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
+    pub probe_port: u16,
+    /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only those with "true"
+    #[arg(long, env = "INGRESS_ACME_MANAGE", value_enum, default_value_t)]
+    pub manage: ManageArg,
+    /// Only Ingresses of this class; repeatable [default: any]
+    #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
+    pub ingress_class: Vec<String>,
+    /// Only Ingresses of this namespace; repeatable [default: all]
+    #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+    /// Certificates worked on at once
+    #[arg(long, env = "INGRESS_ACME_ISSUERS", default_value_t = 64, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub issuers: u16,
+    /// How often each certificate is looked at
+    #[arg(long, env = "INGRESS_ACME_SCAN_INTERVAL", default_value = "1h", value_parser = scan_interval)]
+    pub scan_interval: Duration,
+    /// Quiet time after which a burst of events on one Ingress is over
+    #[arg(long, env = "INGRESS_ACME_SETTLE", default_value = "1s", value_parser = duration)]
+    pub settle: Duration,
+    /// Longest wait for a burst of events to be over
+    #[arg(long, env = "INGRESS_ACME_SETTLE_MAX", default_value = "5s", value_parser = duration)]
+    pub settle_max: Duration,
+    /// ACME profile to ask for [default: the CA's]
+    #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Of several replicas only the holder of the Lease issues; all answer challenges
+    #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
+          value_name = "true|false")]
+    pub leader_elect: bool,
+}
+
+/// `--manage`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ManageArg {
+    /// All that do not opt out.
+    #[default]
+    All,
+    /// Only those that opt in.
+    Annotated,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Namespace [default: that of the kubeconfig's context]
+    #[arg(short = 'n', long, env = "INGRESS_ACME_NAMESPACE", conflicts_with = "all_namespaces")]
+    pub namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// One Ingress.
+#[derive(Debug, Args)]
+pub struct OneIngress {
+    /// The Ingress
+    #[arg(value_name = "NS/NAME")]
+    pub ingress: IngressKey,
+}
+
+/// Flags of `demo`.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many Ingresses
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=90))]
+    pub ingresses: u16,
+    /// Stay up at the end, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl RunArgs {
+    /// What the actors need to know.
+    pub fn settings(&self) -> Settings {
+        let manage = match self.manage {
+            ManageArg::All => Manage::All,
+            ManageArg::Annotated => Manage::Annotated,
+        };
+        let namespaces: std::collections::BTreeSet<_> = self.watch_namespace.iter().collect();
+        Settings {
+            directory: self.acme_directory.to_string(),
+            selection: Selection { manage, classes: self.ingress_class.clone() },
+            profile: self.profile.clone(),
+            windows: Windows { settle: self.settle, settle_max: self.settle_max.max(self.settle) },
+            issuers: usize::from(self.issuers),
+            scan_interval: self.scan_interval,
+            scopes: namespaces.len().max(1),
+        }
+    }
+
+    /// The operator's own namespace.
+    pub fn own_namespace(&self) -> String {
+        let given = self.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+        given.filter(|name| !name.is_empty()).unwrap_or_else(|| "ingress-acme".to_owned())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;
+    parsed.try_into().map_err(|_| format!("`{text}` is negative"))
+}
+
+fn scan_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_mins(1) {
+        return Err("a scan reads every Secret: at least 1m".to_owned());
+    }
+    Ok(interval)
+}
+
+fn contact(text: &str) -> Result<String, String> {
+    if !text.starts_with("mailto:") || !text.contains('@') {
+        return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let all = ["ingress-acme", "run"].iter().chain(args);
+        match Cli::try_parse_from(all)?.command {
+            Command::Run(args) => Ok(*args),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn without_flags_the_documented_defaults_hold() {
+        let args = run(&[]).unwrap();
+        let settings = args.settings();
+        assert_eq!(settings.directory, LETS_ENCRYPT);
+        assert_eq!((settings.issuers, settings.scopes), (64, 1));
+        assert_eq!(settings.windows, Windows::default());
+        assert_eq!(settings.scan_interval, Duration::from_hours(1));
+        assert!(args.leader_elect);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_would_be_good() {
+        let refused = |args: &[&str]| run(args).unwrap_err().to_string();
+        assert!(refused(&["--settle", "soon"]).contains("such as 500ms"));
+        assert!(refused(&["--contact", "ops@example.com"]).contains("mailto:ops@example.com"));
+        assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
+        assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
+        assert!(run(&["--issuers", "0"]).is_err());
+    }
+
+    #[test]
+    fn flags_repeat_and_a_switch_takes_its_value() {
+        let flags = ["--watch-namespace", "a", "--watch-namespace", "b", "--leader-elect", "false"];
+        let args = run(&flags).unwrap();
+        assert_eq!(args.settings().scopes, 2);
+        assert!(!args.leader_elect);
+    }
+}

@@ -1,0 +1,145 @@
+//! What an error of the API server means: try again, or leave it and tell the user.
+
+use std::error::Error;
+use std::time::Duration;
+
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::ports::PortError;
+use kube::core::Status;
+
+/// What `error` means to who was `doing` something ("read Secret web/shop"), in the API server's own words.
+pub fn port_error(error: kube::Error, doing: &str) -> PortError {
+    match error {
+        kube::Error::Api(status) if passes(&status) => {
+            let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            let retry_after = Some(Duration::from_secs(u64::from(seconds)));
+            PortError::Passing {
+                detail: format!("could not {doing}: {}", words(&status)),
+                retry_after: retry_after.filter(|pause| !pause.is_zero()),
+            }
+        }
+        kube::Error::Api(status) => PortError::lasting(
+            FailureClass::SecretWrite,
+            format!("could not {doing}: {}; {}", words(&status), advice(&status)),
+        ),
+        kube::Error::BuildRequest(error) => PortError::lasting(
+            FailureClass::SecretWrite,
+            format!("could not {doing}: {}", detail(&error)),
+        ),
+        other => PortError::passing(format!("could not {doing}: {}", detail(&other))),
+    }
+}
+
+/// An error with its causes, each said once.
+pub fn detail(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// 401 passes too: a token is read anew each minute. So does 410, the answer to an outdated list.
+fn passes(status: &Status) -> bool {
+    matches!(status.code, 0 | 401 | 408 | 409 | 410 | 429 | 500..)
+}
+
+fn words(status: &Status) -> String {
+    match status.message.trim() {
+        "" => format!("the API server answered {} {}", status.code, status.reason),
+        message => message.to_owned(),
+    }
+}
+
+fn advice(status: &Status) -> &'static str {
+    let has_cause = |reason: &str| {
+        let details = status.details.iter();
+        details.flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    };
+    match status.code {
+        403 if has_cause("NamespaceTerminating") => {
+            "the namespace is being deleted, so there is nothing to do"
+        }
+        403 if status.message.contains("exceeded quota") => {
+            "raise the ResourceQuota of the namespace or delete what is not used"
+        }
+        403 if status.message.contains("cannot") => {
+            "apply deploy/install.yaml again, for its RBAC rules allow it"
+        }
+        403 => {
+            "an admission rule of the cluster refuses it: change the rule or exempt ingress-acme"
+        }
+        404 => "it, or its namespace, is gone",
+        413 => "it is too large for the API server",
+        _ => "the API server will refuse it again: change what it names",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    fn refused(code: u16, message: &str, details: Option<StatusDetails>) -> PortError {
+        let status = Status { details, ..Status::failure(message, "") }.with_code(code);
+        port_error(kube::Error::Api(status.boxed()), "write Secret web/shop")
+    }
+
+    fn details(retry_after_seconds: u32, cause: &str) -> StatusDetails {
+        let cause =
+            StatusCause { reason: cause.into(), message: String::new(), field: String::new() };
+        StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds,
+        }
+    }
+
+    #[test]
+    fn a_busy_server_and_a_conflict_of_versions_pass() {
+        for code in [401, 408, 409, 410, 429, 500, 503, 504] {
+            let error = refused(code, "not now", None);
+            assert!(matches!(error, PortError::Passing { retry_after: None, .. }), "{code}");
+        }
+        let PortError::Passing { retry_after, detail } = refused(429, "busy", Some(details(7, "")))
+        else {
+            panic!("429 passes")
+        };
+        assert_eq!(retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(detail, "could not write Secret web/shop: busy");
+    }
+
+    #[test]
+    fn a_refusal_lasts_and_says_what_the_user_can_do() {
+        let text = |error: PortError| match error {
+            PortError::Lasting(failure) if failure.class == FailureClass::SecretWrite => {
+                failure.detail
+            }
+            other => panic!("{other:?}"),
+        };
+        let terminating = refused(403, "it ends", Some(details(0, "NamespaceTerminating")));
+        assert!(text(terminating).contains("being deleted"));
+        assert!(text(refused(403, "exceeded quota: few", None)).contains("ResourceQuota"));
+        assert!(text(refused(403, "user cannot patch", None)).contains("install.yaml"));
+        assert!(text(refused(403, "denied by policy", None)).contains("admission"));
+        assert!(text(refused(404, "namespaces \"x\" not found", None)).contains("gone"));
+        assert!(text(refused(422, "invalid", None)).contains("refuse it again"));
+    }
+
+    #[test]
+    fn a_broken_connection_passes_with_all_its_causes() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let error = port_error(kube::Error::Service(cause.into()), "read Secret web/shop");
+        assert!(matches!(error, PortError::Passing { .. }));
+        assert!(error.to_string().contains("connection reset by peer"));
+    }
+}

@@ -1,0 +1,51 @@
+//! Whether a chain hangs together (RFC 8555 §9.1: each certificate certifies the one before it).
+
+use rustls::crypto::aws_lc_rs::default_provider;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::der_parser::Oid;
+
+/// Checks that each certificate names the next one as its issuer and carries its signature. Trust in the last
+/// one is not judged: the CA was reached over TLS, and clients have roots of their own.
+pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
+    for (index, pair) in chain.windows(2).enumerate() {
+        let [certificate, issuer] = pair else { continue };
+        let number = index + 1;
+        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+            return Err(format!(
+                "certificate {number} was issued by {}, but the next one is {}",
+                certificate.issuer(),
+                issuer.subject()
+            ));
+        }
+        if !is_signed_by(certificate, issuer) {
+            let next = number + 1;
+            return Err(format!(
+                "certificate {number} does not carry a signature of certificate {next}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Tries every algorithm that TLS clients here would accept and that has the OIDs of this pair.
+fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+    let key = issuer.public_key();
+    default_provider().signature_verification_algorithms.all.iter().any(|algorithm| {
+        begins_with(&algorithm.signature_alg_id(), &certificate.signature_algorithm.algorithm)
+            && begins_with(&algorithm.public_key_alg_id(), &key.algorithm.algorithm)
+            && algorithm
+                .verify_signature(
+                    &key.subject_public_key.data,
+                    certificate.tbs_certificate.as_ref(),
+                    &certificate.signature_value.data,
+                )
+                .is_ok()
+    })
+}
+
+/// `identifier` is the content of an `AlgorithmIdentifier`: the OID with tag and length, then parameters.
+fn begins_with(identifier: &[u8], oid: &Oid<'_>) -> bool {
+    let oid = oid.as_bytes();
+    matches!(identifier, [6, length, rest @ ..]
+        if usize::from(*length) == oid.len() && rest.starts_with(oid))
+}

@@ -1,0 +1,156 @@
+//! Who may take the Lease: a pure rule over what was seen of it, and since when.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use tokio::time::Instant;
+
+use super::{DURATION, RETRY};
+
+/// Longest duration of a foreign Lease that is obeyed.
+const DURATION_MAX: Duration = Duration::from_mins(1);
+
+/// What of a Lease shows that its holder lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Record {
+    /// Nobody, after a release.
+    pub(super) holder: Option<String>,
+    /// Only compared with itself: it is the holder's clock.
+    pub(super) renewed: Option<MicroTime>,
+    pub(super) duration: Duration,
+}
+
+impl Record {
+    pub(super) fn of(lease: &api::Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        Self {
+            holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+            renewed: spec.renew_time,
+            duration: seconds.map_or(DURATION, Duration::from_secs).min(DURATION_MAX),
+        }
+    }
+}
+
+/// A record, and since when it has been seen so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sighting {
+    record: Record,
+    since: Instant,
+}
+
+impl Sighting {
+    /// The record seen at `at`, after the sighting `before`.
+    pub(super) fn of(record: Record, before: Option<Self>, at: Instant) -> Self {
+        match before {
+            Some(before) if before.record == record => before,
+            _ => Self { record, since: at },
+        }
+    }
+}
+
+/// What a candidate does now.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// There is no Lease: make it.
+    Create,
+    /// It is free, has run out, or is one's own from before a restart.
+    Take,
+    /// Somebody holds it: look again after this.
+    Wait(Duration),
+}
+
+/// Decides for the candidate `me` at `now`.
+pub(super) fn decide(seen: Option<&Sighting>, me: &str, now: Instant) -> Step {
+    let Some(Sighting { record, since }) = seen else { return Step::Create };
+    match record.holder.as_deref() {
+        None => Step::Take,
+        Some(holder) if holder == me => Step::Take,
+        Some(_) => match record.duration.saturating_sub(now.duration_since(*since)) {
+            Duration::ZERO => Step::Take,
+            rest => Step::Wait(rest.min(RETRY)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn record(holder: &str, renewed: i64) -> Record {
+        Record::of(&api::Lease {
+            spec: Some(api::LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: Some(15),
+                renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
+                ..api::LeaseSpec::default()
+            }),
+            ..api::Lease::default()
+        })
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn no_lease_is_made_and_a_free_one_is_taken() {
+        let now = Instant::now();
+        assert_eq!(decide(None, "a", now), Step::Create);
+        let released = Sighting::of(record("", 0), None, now);
+        assert_eq!(decide(Some(&released), "a", now), Step::Take);
+        let bare = Sighting::of(Record::of(&api::Lease::default()), None, now);
+        assert_eq!(decide(Some(&bare), "a", now), Step::Take);
+    }
+
+    #[test]
+    fn ones_own_from_before_a_restart_is_taken_at_once() {
+        let now = Instant::now();
+        let own = Sighting::of(record("a", 0), None, now);
+        assert_eq!(decide(Some(&own), "a", now), Step::Take);
+    }
+
+    #[test]
+    fn anothers_is_waited_for_until_it_has_not_changed_for_its_duration_here() {
+        let start = Instant::now();
+        let first = Sighting::of(record("b", 0), None, start);
+        assert_eq!(decide(Some(&first), "a", start), Step::Wait(RETRY));
+        let same = Sighting::of(record("b", 0), Some(first), start + secs(14));
+        assert_eq!(decide(Some(&same), "a", start + secs(14)), Step::Wait(secs(1)));
+        let same = Sighting::of(record("b", 0), Some(same), start + secs(15));
+        assert_eq!(decide(Some(&same), "a", start + secs(15)), Step::Take);
+    }
+
+    #[test]
+    fn a_renewal_starts_the_wait_anew_whatever_its_clock_says() {
+        let start = Instant::now();
+        let mut seen = None;
+        for (step, renewed) in [1_000_000_000_i64, 5, 4_000_000_000, 5].into_iter().enumerate() {
+            let now = start + secs(14 * step as u64);
+            seen = Some(Sighting::of(record("b", renewed), seen, now));
+            assert_eq!(decide(seen.as_ref(), "a", now), Step::Wait(RETRY));
+        }
+    }
+
+    #[test]
+    fn another_holder_starts_the_wait_anew() {
+        let start = Instant::now();
+        let first = Sighting::of(record("b", 0), None, start);
+        let later = start + secs(15);
+        let other = Sighting::of(record("c", 0), Some(first), later);
+        assert_eq!(decide(Some(&other), "a", later), Step::Wait(RETRY));
+    }
+
+    #[test]
+    fn an_absurd_duration_is_not_waited_for() {
+        let mut long = record("b", 0);
+        long.duration = secs(1_000_000);
+        let spec =
+            api::LeaseSpec { lease_duration_seconds: Some(1_000_000), ..api::LeaseSpec::default() };
+        let lease = api::Lease { spec: Some(spec), ..api::Lease::default() };
+        assert_eq!(Record::of(&lease).duration, DURATION_MAX);
+    }
+}

@@ -1,0 +1,162 @@
+//! The life of an operator's process: prepare, wait to lead, work, drain. Every phase ends at a signal.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::messages::Drain;
+use ingress_acme_actors::metrics::Metrics;
+use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
+use ingress_acme_actors::ports::PortError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::acme::Acme;
+use crate::admin::Vitals;
+use crate::lease::{Lease, Term};
+use crate::solver::Thumbprints;
+
+/// Pauses between attempts to load or make the account key.
+const PREPARE_RETRY: Duration = Duration::from_secs(5);
+/// Longest wait for Events that are still to be sent.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A process that is about to live: what `main` has built.
+pub struct Process {
+    /// The world.
+    pub ports: Ports,
+    /// What the user chose.
+    pub settings: Settings,
+    /// The CA, for its account key.
+    pub acme: Rc<Acme>,
+    /// What challenges are answered with.
+    pub thumbprints: Thumbprints,
+    /// Whether one of several replicas must be chosen.
+    pub lease: Option<Lease>,
+    /// What the admin port knows.
+    pub vitals: Vitals,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Servers to be stopped last: until then challenges are answered.
+    pub servers: Vec<ServerHandle>,
+}
+
+impl Process {
+    /// Lives until a signal, or until leadership is lost.
+    pub async fn live(self) -> anyhow::Result<ExitCode> {
+        let mut terminate = Terminate::listen()?;
+        actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
+        let code = self.work(&mut terminate).await?;
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+        info!("ended");
+        Ok(code)
+    }
+
+    async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<ExitCode> {
+        tokio::select! {
+            () = self.prepare() => {}
+            () = terminate.wait() => return Ok(ExitCode::SUCCESS),
+        }
+        let term = tokio::select! {
+            term = self.lead() => term,
+            () = terminate.wait() => return Ok(ExitCode::SUCCESS),
+        };
+        self.metrics.leads(true);
+        let operator = start(self.ports.clone(), self.settings.clone(), self.metrics.clone(), None).await?;
+        self.vitals.set_reporter(operator.reporter.clone());
+        let code = tokio::select! {
+            () = terminate.wait() => {
+                self.drain(&operator).await;
+                ExitCode::SUCCESS
+            }
+            () = lost(term.as_ref()) => {
+                error!("leadership is lost: this process ends, and comes back as a standby");
+                ExitCode::FAILURE
+            }
+        };
+        self.metrics.leads(false);
+        if let Some(term) = term {
+            term.release().await;
+        }
+        Ok(code)
+    }
+
+    /// Loads or makes the account key, however long it takes: without it no challenge can be answered.
+    async fn prepare(&self) {
+        loop {
+            match self.acme.prepare().await {
+                Ok(thumbprint) => {
+                    self.thumbprints.add(thumbprint);
+                    self.vitals.set_ready(true);
+                    return;
+                }
+                Err(error @ (PortError::Passing { .. } | PortError::Lasting(_))) => {
+                    warn!(%error, retry_in = ?PREPARE_RETRY, "the account key cannot be loaded");
+                }
+            }
+            sleep(PREPARE_RETRY).await;
+        }
+    }
+
+    async fn lead(&self) -> Option<Term> {
+        match &self.lease {
+            Some(lease) => Some(lease.acquire().await),
+            None => None,
+        }
+    }
+
+    /// What the CA is at work for is finished, nothing is begun, users are told, challenges are answered.
+    async fn drain(&self, operator: &Operator) {
+        info!(deadline = ?limits::DRAIN, "draining");
+        match timeout(limits::DRAIN, operator.pool.send(Drain)).await {
+            Ok(Ok(())) => info!("drained"),
+            Ok(Err(gone)) => error!(%gone, "the pool is gone"),
+            Err(_) => warn!("not all work could be finished in time; the next start goes on with it"),
+        }
+        if timeout(FLUSH, self.ports.announcer.flush()).await.is_err() {
+            warn!("not all Events could be sent in time");
+        }
+        self.vitals.set_ready(false);
+    }
+}
+
+async fn lost(term: Option<&Term>) {
+    match term {
+        Some(term) => term.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGTERM, which the kubelet sends, or Ctrl-C.
+struct Terminate {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Terminate {
+    fn listen() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn dump_on_signal(vitals: Vitals, mut signal: Signal) {
+    while signal.recv().await.is_some() {
+        match vitals.state().await {
+            Ok(state) => info!(%state, "state"),
+            Err(why) => error!(%why, "no state"),
+        }
+    }
+}

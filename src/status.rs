@@ -1,0 +1,176 @@
+//! The commands that tell: `status`, `explain`, and `renew`, which asks for a new certificate.
+//!
+//! They read the cluster with the user's own rights and ask the operator nothing: what it knows is in the
+//! Ingresses, the Secrets and the Events.
+
+mod row;
+mod told;
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use futures_util::{StreamExt, stream};
+use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, SecretKey};
+use ingress_acme_actors::domain::plan::Problem;
+use ingress_acme_actors::domain::selection::Selection;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::{Clock, Vault};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::cli::{Output, StatusArgs};
+use crate::clock::SystemClock;
+use crate::cluster;
+use crate::ingresses::view;
+use crate::vault::Secrets;
+use row::Row;
+use told::{Told, told};
+
+/// Secrets read at once.
+const AT_ONCE: usize = 16;
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// What is there, of one namespace or of all.
+struct Survey {
+    index: Index,
+    secrets: HashMap<SecretKey, Result<Option<SecretView>, String>>,
+    told: HashMap<IngressKey, Vec<Told>>,
+    now: Timestamp,
+}
+
+/// `status`.
+pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let client = cluster::connect().await?;
+    let own = args.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = (!args.all_namespaces).then_some(own);
+    let survey = Survey::take(&client, namespace.as_deref(), None).await?;
+    let rows = survey.rows();
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Output::Table if rows.is_empty() => println!("There is no Ingress here."),
+        Output::Table => println!("{}", row::table(&rows)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `explain NS/NAME`.
+pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
+    let client = cluster::connect().await?;
+    let survey = Survey::take(&client, Some(&key.namespace), Some(&key.name)).await?;
+    if survey.index.view(key).is_none() {
+        bail!("there is no Ingress {key}");
+    }
+    print!("{}", survey.explanation(key));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `renew NS/NAME`.
+pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
+    let client = cluster::connect().await?;
+    let survey = Survey::take(&client, Some(&key.namespace), Some(&key.name)).await?;
+    if survey.index.view(key).is_none() {
+        bail!("there is no Ingress {key}");
+    }
+    if let Some(why) = survey.index.skip(key) {
+        bail!("Ingress {key} is not served by ingress-acme: {why}");
+    }
+    let now = SystemClock.now().to_string();
+    let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    let api: Api<Ingress> = Api::namespaced(client, &key.namespace);
+    let patched = api.patch(&key.name, &PatchParams::default(), &patch).await;
+    patched.with_context(|| format!("Ingress {key} could not be annotated"))?;
+    println!("A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.");
+    println!("Follow it with: ingress-acme explain {key}");
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Survey {
+    /// Reads the Ingresses of a namespace or of all, and the Secrets and Events of all or of one of them.
+    async fn take(client: &Client, namespace: Option<&str>, only: Option<&str>) -> anyhow::Result<Self> {
+        let mut index = Index::new(Selection::default(), None);
+        for ingress in ingresses(client, namespace).await? {
+            index.apply(view(&ingress));
+        }
+        let wanted = |key: &&IngressKey| only.is_none_or(|name| *key.name == *name);
+        let keys: Vec<IngressKey> = index.managed().filter(wanted).cloned().collect();
+        let vault = Secrets::new(client.clone(), "");
+        let wanted: Vec<SecretKey> = keys.iter().flat_map(|key| index.secrets(key)).collect();
+        let reads = stream::iter(wanted).map(|secret| async {
+            let read = vault.read(&secret).await;
+            (secret, read.map_err(|error| error.to_string()))
+        });
+        let secrets = reads.buffer_unordered(AT_ONCE).collect().await;
+        let told = told(client, namespace, only).await?;
+        Ok(Self { index, secrets, told, now: SystemClock.now() })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut keys: Vec<&IngressKey> = self.index.all().collect();
+        keys.sort();
+        keys.into_iter().flat_map(|key| self.rows_of(key)).collect()
+    }
+
+    /// One row per certificate; one in all for an Ingress without.
+    fn rows_of(&self, key: &IngressKey) -> Vec<Row> {
+        if self.index.view(key).is_some_and(|view| view.is_solver) {
+            return Vec::new();
+        }
+        if let Some(why) = self.index.skip(key) {
+            return vec![Row::skipped(key, why.to_string())];
+        }
+        let problems = self.problems(key);
+        let secrets = self.index.secrets(key);
+        if secrets.is_empty() {
+            return vec![Row::skipped(key, problems.join("; "))];
+        }
+        let last = self.told.get(key).and_then(|told| told.last());
+        let row = |secret: &SecretKey| {
+            let wish = self.index.wish(secret)?;
+            let read = self.secrets.get(secret)?;
+            Some(Row::of(key, &wish, read, last, self.now))
+        };
+        secrets.iter().filter_map(row).map(|row| row.with_problems(&problems)).collect()
+    }
+
+    fn problems(&self, key: &IngressKey) -> Vec<String> {
+        let problems = self.index.problems(key).into_iter().flatten();
+        problems.map(Problem::to_string).collect()
+    }
+
+    fn explanation(&self, key: &IngressKey) -> String {
+        let mut text = format!("Ingress {key}\n");
+        for row in self.rows_of(key) {
+            text.push_str(&row.explanation());
+        }
+        let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
+        text.push_str(if told.is_empty() { "\nNo Events.\n" } else { "\nEvents, newest last:\n" });
+        for told in told {
+            text.push_str(&format!("  {told}\n"));
+        }
+        text
+    }
+}
+
+async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Ingress>> {
+    let api: Api<Ingress> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut params = ListParams::default().limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let page = api.list(&params).await.context("the Ingresses cannot be listed")?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One line of `status`: an Ingress, one of its Secrets, and how they stand.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::validity::{Reason, judge, renewal};
+use ingress_acme_actors::domain::wish::Wish;
+use serde::Serialize;
+
+use super::told::Told;
+
+/// How a certificate stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// It is good.
+    Valid,
+    /// It is good, and due for renewal or asked to be renewed.
+    Renewing,
+    /// There is none that serves, and it is being worked on.
+    Pending,
+    /// There is none that serves, and the last attempt failed.
+    Failing,
+    /// ingress-acme leaves it alone.
+    Skipped,
+}
+
+/// The line, in the shape of `-o json`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Row {
+    namespace: String,
+    ingress: String,
+    secret: Option<String>,
+    state: State,
+    names: Vec<String>,
+    issuer: Option<String>,
+    not_after: Option<String>,
+    renewal: Option<String>,
+    detail: String,
+}
+
+impl Row {
+    /// An Ingress that is left alone, and why.
+    pub(super) fn skipped(key: &IngressKey, why: String) -> Self {
+        Self {
+            namespace: key.namespace.to_string(),
+            ingress: key.name.to_string(),
+            secret: None,
+            state: State::Skipped,
+            names: Vec::new(),
+            issuer: None,
+            not_after: None,
+            renewal: None,
+            detail: why,
+        }
+    }
+
+    /// A certificate as it was found.
+    pub(super) fn of(
+        key: &IngressKey,
+        wish: &Wish,
+        read: &Result<Option<SecretView>, String>,
+        last: Option<&Told>,
+        now: Timestamp,
+    ) -> Self {
+        let secret = read.as_ref().ok().and_then(Option::as_ref);
+        let leaf = secret.and_then(|secret| secret.certificate.as_ref().ok());
+        let (state, detail) = verdict(wish, read, last, now);
+        Self {
+            secret: Some(wish.secret.name.to_string()),
+            names: wish.names.iter().map(DnsName::to_string).collect(),
+            issuer: leaf.map(|leaf| leaf.issuer.clone()),
+            not_after: leaf.map(|leaf| leaf.not_after.to_string()),
+            renewal: leaf.map(|leaf| renewal(leaf).to_string()),
+            state,
+            ..Self::skipped(key, detail)
+        }
+    }
+
+    /// With what of the Ingress cannot be served.
+    pub(super) fn with_problems(mut self, problems: &[String]) -> Self {
+        for problem in problems {
+            let sep = if self.detail.is_empty() { "" } else { "; " };
+            self.detail = format!("{}{sep}left out: {problem}", self.detail);
+        }
+        self
+    }
+
+    /// Some lines for `explain`.
+    pub(super) fn explanation(&self) -> String {
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let mut text = String::new();
+        if let Some(secret) = &self.secret {
+            text.push_str(&format!("\nSecret {}/{secret}\n", self.namespace));
+            text.push_str(&format!("  names     {}\n", self.names.join(", ")));
+            text.push_str(&format!("  issuer    {}\n", or_none(&self.issuer)));
+            text.push_str(&format!("  expires   {}\n", or_none(&self.not_after)));
+            text.push_str(&format!("  renewal   {}\n", or_none(&self.renewal)));
+        }
+        let state = format!("{:?}", self.state).to_lowercase();
+        text.push_str(&format!("  state     {state}\n"));
+        if !self.detail.is_empty() {
+            text.push_str(&format!("  because   {}\n", self.detail));
+        }
+        text
+    }
+}
+
+fn verdict(
+    wish: &Wish,
+    read: &Result<Option<SecretView>, String>,
+    last: Option<&Told>,
+    now: Timestamp,
+) -> (State, String) {
+    let secret = match read {
+        Ok(secret) => secret.as_ref(),
+        Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
+    };
+    let directory = secret.and_then(|secret| secret.directory.clone()).unwrap_or_default();
+    match judge(secret, wish, &directory, now) {
+        Ok(()) if secret.is_some_and(|secret| !secret.ours) => {
+            (State::Valid, "the Secret is not ours; it will not be renewed by ingress-acme".to_owned())
+        }
+        Ok(()) => (State::Valid, String::new()),
+        Err(reason @ (Reason::DueForRenewal(_) | Reason::Requested | Reason::OtherDirectory(_))) => {
+            (State::Renewing, reason.to_string())
+        }
+        Err(reason) => match last.filter(|told| told.is_warning()) {
+            Some(told) => (State::Failing, told.to_string()),
+            None => (State::Pending, reason.to_string()),
+        },
+    }
+}
+
+/// The rows as a table as wide as the terminal.
+pub(super) fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["NAMESPACE", "INGRESS", "SECRET", "STATE", "NAMES", "EXPIRES", "RENEWAL", "DETAIL"]);
+    for row in rows {
+        let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        table.add_row([
+            row.namespace.clone(),
+            row.ingress.clone(),
+            or_dash(&row.secret),
+            format!("{:?}", row.state).to_lowercase(),
+            row.names.join("\n"),
+            or_dash(&row.not_after),
+            or_dash(&row.renewal),
+            row.detail.clone(),
+        ]);
+    }
+    table
+}

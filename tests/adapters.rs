@@ -1,0 +1,432 @@
+//! The Kubernetes adapters on a real API server, as the operator's service account may use them.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use ingress_acme::account_secret::AccountSecret;
+use ingress_acme::announcer::Events;
+use ingress_acme::ingresses::Ingresses;
+use ingress_acme::lease::Lease;
+use ingress_acme::solver_ingresses::SolverIngresses;
+use ingress_acme::vault::Secrets;
+use ingress_acme::{USER_AGENT, cluster};
+use ingress_acme_actors::domain::announcement::{Announcement, Severity};
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::{
+    Announcer, Clock, IngressChange, IngressSource, Installation, PortError, Routes, Vault,
+};
+use ingress_acme_control_plane::{World, apply_yaml, eventually};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+const DIRECTORY: &str = "https://ca.example/directory";
+const OURS: &str = "system:serviceaccount:ingress-acme:ingress-acme";
+const WEB: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: web}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop, namespace: web}
+spec:
+  ingressClassName: nginx
+  rules:
+    - host: a.example.com
+      http:
+        paths:
+          - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
+";
+
+/// A second later at each look.
+#[derive(Default)]
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_795_478_400 + self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+struct Ground {
+    world: World,
+    admin: Client,
+    /// As the operator connects, with its rights.
+    client: Client,
+    secrets: Api<Secret>,
+    ingresses: Api<Ingress>,
+}
+
+impl Ground {
+    async fn prepare() -> Self {
+        let world = World::start().await.unwrap_or_else(|error| panic!("{error}"));
+        let admin = world.admin();
+        apply_yaml(&admin, WEB).await.unwrap();
+        let kubeconfig = Kubeconfig::read_from(world.operator_kubeconfig()).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+        let client = cluster::client(config).unwrap();
+        let secrets = Api::namespaced(admin.clone(), "web");
+        let ingresses = Api::namespaced(admin.clone(), "web");
+        Self { world, admin, client, secrets, ingresses }
+    }
+
+    fn vault(&self) -> Secrets {
+        Secrets::new(self.client.clone(), DIRECTORY)
+    }
+
+    async fn make(&self, name: &str, kind: &str, data: Value) -> Secret {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": data});
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        self.secrets.create(&kube::api::PostParams::default(), &secret).await.unwrap()
+    }
+
+    async fn shop(&self) -> IngressRef {
+        let uid = self.ingresses.get("shop").await.unwrap().metadata.uid.unwrap();
+        IngressRef { key: IngressKey::new("web", "shop"), uid: uid.into() }
+    }
+
+    /// Our requests for this object, by verb.
+    fn verbs(&self, resource: &str, name: &str) -> Vec<String> {
+        let entries = self.world.audit().into_iter();
+        let ours = entries.filter(|entry| {
+            (&*entry.user, &*entry.resource, &*entry.name) == (OURS, resource, name)
+        });
+        ours.map(|entry| entry.verb).collect()
+    }
+}
+
+fn certificate(owners: &[IngressRef]) -> Installation {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+    Installation {
+        chain: params.self_signed(&key).unwrap().pem(),
+        key: PrivateKey::from_pem(key.serialize_pem()),
+        owners: owners.iter().cloned().collect(),
+        renew: Some("1".to_owned()),
+        adopt: false,
+    }
+}
+
+fn hosts(names: &[&str]) -> BTreeSet<DnsName> {
+    names.iter().map(|name| DnsName::parse(name).unwrap()).collect()
+}
+
+fn is_conflict<T>(result: Result<T, PortError>) -> bool {
+    matches!(result, Err(PortError::Lasting(failure)) if failure.class == FailureClass::Conflict)
+}
+
+#[actix::test]
+async fn the_adapters_hold_their_promises_on_a_real_api_server() {
+    let ground = Ground::prepare().await;
+    a_certificate_costs_one_read_and_one_write(&ground).await;
+    a_foreign_secret_is_never_changed(&ground).await;
+    a_foreign_secret_made_between_read_and_write_is_never_changed(&ground).await;
+    a_secret_of_ours_that_changed_since_it_was_read_is_read_again(&ground).await;
+    a_foreign_secret_is_taken_over_where_the_user_allows_it(&ground).await;
+    owners_shrink_and_nothing_else_changes(&ground).await;
+    spec_tls_is_filled_in_and_the_user_keeps_the_rest(&ground).await;
+    an_ingress_that_is_gone_or_another_is_not_filled(&ground).await;
+    the_watch_lists_and_then_follows(&ground).await;
+    solver_ingresses_are_written_read_and_deleted(&ground).await;
+    the_same_event_told_twice_is_one(&ground).await;
+    an_account_is_made_once(&ground).await;
+    of_two_candidates_one_leads(&ground).await;
+    every_request_of_ours_says_who_asks(&ground);
+}
+
+async fn a_certificate_costs_one_read_and_one_write(ground: &Ground) {
+    let (vault, key) = (ground.vault(), SecretKey::new("web", "tls"));
+    assert_eq!(vault.read(&key).await.unwrap(), None);
+    let owner = ground.shop().await;
+    let written = vault.install(&key, certificate(std::slice::from_ref(&owner))).await.unwrap();
+    let view = written.unwrap();
+    assert!(view.ours && view.is_tls && view.certificate.as_ref().unwrap().key_matches);
+    assert_eq!(view.owners, [owner.uid.to_string()].into());
+    assert_eq!((view.directory.as_deref(), view.renew.as_deref()), (Some(DIRECTORY), Some("1")));
+    assert_eq!(vault.read(&key).await.unwrap(), Some(view));
+    vault.install(&key, certificate(&[owner])).await.unwrap();
+    eventually(SOON, "the audit log", async || {
+        (ground.verbs("secrets", "tls") == ["get", "patch", "get", "patch"]).then_some(())
+    })
+    .await;
+}
+
+async fn a_foreign_secret_is_never_changed(ground: &Ground) {
+    let kinds = [
+        ("empty", "Opaque", json!({})),
+        ("other-keys", "Opaque", json!({"password": "QQ=="})),
+        ("opaque-tls", "Opaque", json!({"tls.crt": "QQ==", "tls.key": "QQ=="})),
+        ("tls-empty", "kubernetes.io/tls", json!({"tls.crt": "", "tls.key": ""})),
+    ];
+    for (name, kind, data) in kinds {
+        let before = ground.make(name, kind, data).await;
+        let (vault, key) = (ground.vault(), SecretKey::new("web", name));
+        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
+        vault.read(&key).await.unwrap();
+        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
+        assert!(is_conflict(vault.set_owners(&key, &[ground.shop().await].into()).await), "{name}");
+        assert_eq!(ground.secrets.get(name).await.unwrap(), before);
+    }
+}
+
+async fn a_foreign_secret_made_between_read_and_write_is_never_changed(ground: &Ground) {
+    let kinds = [
+        ("race-empty", "Opaque", json!({}), false),
+        ("race-other", "Opaque", json!({"password": "QQ=="}), false),
+        ("race-tls", "kubernetes.io/tls", json!({"tls.crt": "", "tls.key": ""}), false),
+        ("race-unowned", "kubernetes.io/tls", json!({"tls.crt": "", "tls.key": ""}), true),
+        ("race-unowned-empty", "Opaque", json!({}), true),
+    ];
+    for (name, kind, data, unowned) in kinds {
+        let (vault, key) = (ground.vault(), SecretKey::new("web", name));
+        assert_eq!(vault.read(&key).await.unwrap(), None);
+        let mut before = ground.make(name, kind, data).await;
+        if unowned {
+            let patch = Patch::Merge(json!({"metadata": {"managedFields": [{}]}}));
+            before = ground.secrets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
+        assert_eq!(ground.secrets.get(name).await.unwrap(), before, "{name}");
+    }
+}
+
+async fn a_secret_of_ours_that_changed_since_it_was_read_is_read_again(ground: &Ground) {
+    let (vault, key) = (ground.vault(), SecretKey::new("web", "tls"));
+    vault.read(&key).await.unwrap();
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"team": "shop"}}}));
+    ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
+    assert!(vault.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
+    let annotations = ground.secrets.get("tls").await.unwrap().metadata.annotations.unwrap();
+    assert_eq!(annotations.get("team").map(String::as_str), Some("shop"));
+
+    vault.read(&key).await.unwrap();
+    ground.secrets.delete("tls", &DeleteParams::default()).await.unwrap();
+    assert!(vault.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
+
+    vault.read(&key).await.unwrap();
+    let patch =
+        Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
+    let before = ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
+    assert!(is_conflict(vault.install(&key, certificate(&[])).await));
+    assert_eq!(ground.secrets.get("tls").await.unwrap(), before);
+}
+
+async fn a_foreign_secret_is_taken_over_where_the_user_allows_it(ground: &Ground) {
+    let vault = ground.vault();
+    let adopting = || Installation { adopt: true, ..certificate(&[]) };
+    let old = json!({"tls.crt": "QQ==", "tls.key": "QQ==", "ca.crt": "QQ=="});
+    ground.make("adopted", "kubernetes.io/tls", old).await;
+    let key = SecretKey::new("web", "adopted");
+    assert!(is_conflict(vault.install(&key, certificate(&[])).await));
+    let view = vault.install(&key, adopting()).await.unwrap().unwrap();
+    assert!(view.ours && view.certificate.unwrap().key_matches);
+    assert!(ground.secrets.get("adopted").await.unwrap().data.unwrap().contains_key("ca.crt"));
+
+    let before = ground.secrets.get("opaque-tls").await.unwrap();
+    let key = SecretKey::new("web", "opaque-tls");
+    assert!(is_conflict(vault.install(&key, adopting()).await));
+    assert_eq!(ground.secrets.get("opaque-tls").await.unwrap(), before);
+
+    let patch = Patch::Merge(json!({"immutable": true}));
+    ground.secrets.patch("adopted", &PatchParams::default(), &patch).await.unwrap();
+    assert!(is_conflict(vault.install(&SecretKey::new("web", "adopted"), adopting()).await));
+}
+
+async fn owners_shrink_and_nothing_else_changes(ground: &Ground) {
+    let (vault, key) = (ground.vault(), SecretKey::new("web", "shared"));
+    let shop = ground.shop().await;
+    // A real one: the garbage collector takes dangling references out.
+    apply_yaml(&ground.admin, &WEB.replace("name: shop", "name: other")).await.unwrap();
+    let uid = ground.ingresses.get("other").await.unwrap().metadata.uid.unwrap();
+    let other = IngressRef { key: IngressKey::new("web", "other"), uid: uid.into() };
+    let first = vault.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
+    assert_eq!(first.owners.len(), 2);
+    let one = vault.set_owners(&key, &[shop.clone()].into()).await.unwrap().unwrap();
+    assert_eq!(one.owners, [shop.uid.to_string()].into());
+    assert_eq!((&one.certificate, &one.renew), (&first.certificate, &first.renew));
+    assert!(one.certificate.unwrap().key_matches);
+    let none = vault.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+    assert_eq!(none.owners, BTreeSet::new());
+    ground.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
+    let gone = SecretKey::new("web", "never-was");
+    assert_eq!(vault.set_owners(&gone, &[shop].into()).await.unwrap(), None);
+}
+
+async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
+    let (vault, shop, secret) =
+        (ground.vault(), ground.shop().await, SecretKey::new("web", "shop"));
+    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    let filled = ground.ingresses.get("shop").await.unwrap();
+    let spec = serde_json::to_value(&filled.spec).unwrap();
+    assert_eq!(spec["tls"], json!([{"hosts": ["a.example.com"], "secretName": "shop"}]));
+    assert_eq!(spec["rules"][0]["host"], "a.example.com");
+    assert_eq!(
+        filled.metadata.annotations.unwrap()["ingress-acme.dev/filled-tls"],
+        "a.example.com"
+    );
+
+    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com", "b.example.com"])).await.unwrap();
+    apply_yaml(&ground.admin, WEB).await.unwrap();
+    let spec = ground.ingresses.get("shop").await.unwrap().spec.unwrap();
+    assert_eq!(spec.tls.unwrap()[0].hosts.as_ref().unwrap().len(), 2);
+
+    let patch = json!({"spec": {"tls": [{"hosts": ["a.example.com"], "secretName": "mine"}]}});
+    let patch = Patch::Merge(patch);
+    let theirs = ground.ingresses.patch("shop", &PatchParams::default(), &patch).await.unwrap();
+    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    assert_eq!(ground.ingresses.get("shop").await.unwrap(), theirs);
+}
+
+async fn an_ingress_that_is_gone_or_another_is_not_filled(ground: &Ground) {
+    let (vault, secret) = (ground.vault(), SecretKey::new("web", "shop"));
+    let before = ground.ingresses.get("shop").await.unwrap();
+    let other =
+        IngressRef { uid: "6f7c6b0a-0000-4000-8000-000000000000".into(), ..ground.shop().await };
+    vault.fill_tls(&other, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    assert_eq!(ground.ingresses.get("shop").await.unwrap(), before);
+
+    // With the rights of an administrator, for those of the operator alone would hide a mistake.
+    let vault = Secrets::new(ground.admin.clone(), DIRECTORY);
+    let shop = ground.shop().await;
+    ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
+    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    assert!(ground.ingresses.get_opt("shop").await.unwrap().is_none());
+    let nowhere = IngressRef { key: IngressKey::new("nowhere", "shop"), ..shop };
+    vault.fill_tls(&nowhere, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    apply_yaml(&ground.admin, WEB).await.unwrap();
+}
+
+async fn the_watch_lists_and_then_follows(ground: &Ground) {
+    let namespaces = ["web".to_owned(), "ingress-acme".to_owned()];
+    let source =
+        Ingresses::new(ground.client.clone(), &namespaces, Box::new(|reason| panic!("{reason}")));
+    let mut changes = source.watch();
+    let mut ended = BTreeSet::new();
+    let mut listed = Vec::new();
+    while ended.len() < 2 {
+        match tokio::time::timeout(SOON, changes.next()).await.unwrap().unwrap() {
+            IngressChange::ListBegins(scope) => assert!(scope.is_some()),
+            IngressChange::Listed(view) => listed.push(view.key.to_string()),
+            IngressChange::ListEnds(scope) => _ = ended.insert(scope),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(listed, ["web/shop"]);
+    ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
+    apply_yaml(&ground.admin, WEB).await.unwrap();
+    let deleted = tokio::time::timeout(SOON, changes.next()).await.unwrap().unwrap();
+    assert!(
+        matches!(deleted, IngressChange::Deleted(key) if key == IngressKey::new("web", "shop"))
+    );
+    let applied = tokio::time::timeout(SOON, changes.next()).await.unwrap().unwrap();
+    assert!(
+        matches!(applied, IngressChange::Applied(view) if view.rule_hosts == ["a.example.com"])
+    );
+}
+
+async fn solver_ingresses_are_written_read_and_deleted(ground: &Ground) {
+    let routes = SolverIngresses::new(ground.client.clone(), "ingress-acme");
+    assert_eq!(routes.list().await.unwrap(), []);
+    let class = IngressClass::Annotated("nginx".into());
+    let name = "ingress-acme-solver-1-0".to_owned();
+    let mut wanted =
+        SolverIngress { name, class, hosts: hosts(&["a.example.com", "b.example.com"]) };
+    routes.write(&wanted).await.unwrap();
+    assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
+    wanted.hosts = hosts(&["c.example.com"]);
+    routes.write(&wanted).await.unwrap();
+    assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
+    wanted.hosts = BTreeSet::new();
+    routes.write(&wanted).await.unwrap();
+    routes.write(&wanted).await.unwrap();
+    assert_eq!(routes.list().await.unwrap(), []);
+}
+
+async fn the_same_event_told_twice_is_one(ground: &Ground) {
+    let announcement = Announcement {
+        severity: Severity::Warning,
+        reason: "Failed",
+        action: "IssueCertificate",
+        note: "the words of the CA".to_owned(),
+    };
+    let shop = ground.shop().await;
+    let gone = IngressRef { key: IngressKey::new("nowhere", "shop"), uid: "u".into() };
+    for pod in ["first", "second"] {
+        let events = Events::start(ground.client.clone(), pod, Box::new(Ticking::default()));
+        events.announce(&shop, announcement.clone());
+        events.announce(&gone, announcement.clone());
+        tokio::time::timeout(SOON, events.flush()).await.unwrap();
+        let counts = events.counts();
+        assert_eq!(counts.sent.load(Ordering::Relaxed), 1);
+        assert_eq!(counts.failed.load(Ordering::Relaxed), 1);
+    }
+    let api: Api<Event> = Api::namespaced(ground.admin.clone(), "web");
+    let told = api.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].reporting_instance.as_deref(), Some("first"));
+    assert_eq!(told[0].regarding.as_ref().unwrap().uid.as_deref(), Some(&*shop.uid));
+}
+
+async fn an_account_is_made_once(ground: &Ground) {
+    let account = || AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY);
+    assert_eq!(account().load().await.unwrap(), None);
+    let key = |text: &str| PrivateKey::from_pem(text.to_owned());
+    let first = account().create(&key("first")).await.unwrap();
+    let second = account().create(&key("second")).await.unwrap();
+    assert_eq!((&first, first.key.pem()), (&second, "first"));
+    account().set_url("https://ca.example/account/1").await.unwrap();
+    let loaded = account().load().await.unwrap().unwrap();
+    assert_eq!(loaded.url.as_deref(), Some("https://ca.example/account/1"));
+    assert_eq!((loaded.key, &*loaded.directory), (first.key, DIRECTORY));
+}
+
+async fn of_two_candidates_one_leads(ground: &Ground) {
+    let candidate =
+        |me| Lease::new(ground.client.clone(), "ingress-acme", me, Arc::new(Ticking::default()));
+    let (one, two) = (Rc::new(candidate("one")), Rc::new(candidate("two")));
+    let (first, second) = (one.clone(), two.clone());
+    let first = actix::spawn(async move { first.acquire().await });
+    let second = actix::spawn(async move { second.acquire().await });
+    let short = Duration::from_secs(1);
+    tokio::time::sleep(short).await;
+    assert!(first.is_finished() != second.is_finished());
+    let (winner, waiting) = if first.is_finished() { (first, second) } else { (second, first) };
+    let winner = winner.await.unwrap();
+    // It stays so for longer than the Lease, because it is renewed.
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    assert!(!waiting.is_finished() && !*winner.watch().borrow());
+    winner.release().await;
+    let next = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+
+    // Taken away by hand, it is noticed at the next renewal.
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
+        Api::namespaced(ground.admin.clone(), "ingress-acme");
+    let patch = Patch::Merge(json!({"spec": {"holderIdentity": "three"}}));
+    leases.patch("ingress-acme", &PatchParams::default(), &patch).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), next.lost()).await.unwrap();
+    assert!(*next.watch().borrow());
+}
+
+fn every_request_of_ours_says_who_asks(ground: &Ground) {
+    let ours: Vec<_> =
+        ground.world.audit().into_iter().filter(|entry| entry.user == OURS).collect();
+    assert!(ours.len() > 50);
+    assert!(ours.iter().all(|entry| entry.user_agent == USER_AGENT));
+}

@@ -1,0 +1,80 @@
+//! Whether a TLS client would trust a certificate: verified by rustls against
+//! the CA's own root, as a browser would with a public one.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+/// Why a client would not trust it.
+#[derive(Debug, thiserror::Error)]
+pub enum Untrusted {
+    /// Something is not PEM, or empty.
+    #[error("{what} cannot be read: {why}")]
+    Unreadable {
+        /// The roots, the chain or a name.
+        what: &'static str,
+        /// In the parser's words.
+        why: String,
+    },
+    /// A client that asks for this name refuses the chain.
+    #[error("a client would refuse it for {name}: {why}")]
+    Refused {
+        /// The name asked for.
+        name: String,
+        /// In rustls's words.
+        why: rustls::Error,
+    },
+}
+
+/// Verifies `chain` (PEM, leaf first) for each of `names` against `roots` (PEM), at this moment.
+///
+/// # Errors
+///
+/// When anything is unreadable, or a client would refuse the chain for one of the names.
+pub fn verify_chain(chain: &str, roots: &str, names: &[&str]) -> Result<(), Untrusted> {
+    let mut store = RootCertStore::empty();
+    for root in certificates("the roots", roots)? {
+        store.add(root).map_err(|why| unreadable("the roots", &why))?;
+    }
+    let verifier = WebPkiServerVerifier::builder(Arc::new(store)).build();
+    let verifier = verifier.map_err(|why| unreadable("the roots", &why))?;
+    let chain = certificates("the chain", chain)?;
+    let [leaf, intermediates @ ..] = &chain[..] else {
+        return Err(unreadable("the chain", &"it is empty"));
+    };
+    for name in names {
+        let server = ServerName::try_from(*name).map_err(|why| unreadable("a name", &why))?;
+        verifier
+            .verify_server_cert(leaf, intermediates, &server, &[], UnixTime::now())
+            .map_err(|why| Untrusted::Refused { name: (*name).to_owned(), why })?;
+    }
+    Ok(())
+}
+
+fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Untrusted> {
+    let read: Result<_, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    read.map_err(|why| unreadable(what, &why))
+}
+
+fn unreadable(what: &'static str, why: &impl ToString) -> Untrusted {
+    Untrusted::Unreadable { what, why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_another_ca_is_refused_and_nonsense_is_unreadable() {
+        drop(rustls::ClientConfig::builder()); // makes the one provider of the build the process's
+        let signed = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (one, other) = (signed("a.example.com").cert.pem(), signed("b.example.com").cert.pem());
+        let refused = verify_chain(&one, &other, &["a.example.com"]);
+        assert!(matches!(refused, Err(Untrusted::Refused { .. })), "{refused:?}");
+        assert!(matches!(verify_chain("", &one, &[]), Err(Untrusted::Unreadable { .. })));
+    }
+}

@@ -87,11 +87,12 @@ impl Vitals {
 
 /// Listens on `bind`; returns the server, to be awaited, with its address.
 pub fn serve(bind: SocketAddr, vitals: Vitals) -> io::Result<(Server, SocketAddr)> {
-    let server = HttpServer::new(move || App::new().configure(|config| routes(config, vitals.clone())))
-        .workers(1)
-        .max_connections(CONNECTIONS)
-        .disable_signals()
-        .bind(bind)?;
+    let server =
+        HttpServer::new(move || App::new().configure(|config| routes(config, vitals.clone())))
+            .workers(1)
+            .max_connections(CONNECTIONS)
+            .disable_signals()
+            .bind(bind)?;
     let address = server.addrs().first().copied();
     let address = address.ok_or_else(|| io::Error::other(format!("no socket for {bind}")))?;
     Ok((server.run(), address))
@@ -108,7 +109,11 @@ fn routes(config: &mut web::ServiceConfig, vitals: Vitals) {
 }
 
 async fn index() -> &'static str {
-    concat!("ingress-acme ", env!("CARGO_PKG_VERSION"), "\n\n/livez\n/readyz\n/metrics\n/debug/state\n")
+    concat!(
+        "ingress-acme ",
+        env!("CARGO_PKG_VERSION"),
+        "\n\n/livez\n/readyz\n/metrics\n/debug/state\n"
+    )
 }
 
 async fn livez(vitals: Data<Vitals>) -> HttpResponse {
@@ -122,7 +127,8 @@ async fn readyz(vitals: Data<Vitals>) -> HttpResponse {
     if vitals.0.ready.load(Ordering::Relaxed) {
         return HttpResponse::Ok().body("ok\n");
     }
-    HttpResponse::ServiceUnavailable().body("the account key is not known yet, or this replica drains\n")
+    HttpResponse::ServiceUnavailable()
+        .body("the account key is not known yet, or this replica drains\n")
 }
 
 async fn metrics(vitals: Data<Vitals>) -> HttpResponse {

@@ -8,7 +8,6 @@
 mod event;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,23 +36,15 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before another try, where the API server names none; never longer than [`DEADLINE`].
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What became of the Events so far, for metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Taken by the API server, or there already.
-    pub sent: AtomicU64,
-    /// Given up after the last try, or refused.
-    pub failed: AtomicU64,
-    /// Not queued, because the queue was full.
-    pub dropped: AtomicU64,
-}
+/// Told of every Event that could not be sent: given up after its last try, refused, or not even queued.
+pub type UntoldHook = Arc<dyn Fn() + Send + Sync>;
 
 /// The queue of Events and the task that drains it; the task ends when this is dropped.
 pub struct Events {
     queue: mpsc::Sender<Event>,
     /// How many are queued or being sent.
     pending: Arc<watch::Sender<usize>>,
-    counts: Arc<Counts>,
+    untold: UntoldHook,
     clock: Box<dyn Clock>,
     /// Name of the pod that tells: `reportingInstance`.
     pod: String,
@@ -62,17 +53,11 @@ pub struct Events {
 
 impl Events {
     /// Starts the task on the current runtime.
-    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>) -> Self {
+    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, untold: UntoldHook) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let pending = Arc::new(watch::Sender::new(0));
-        let counts = Arc::new(Counts::default());
-        let task = tokio::spawn(drain(client, waiting, pending.clone(), counts.clone()));
-        Self { queue, pending, counts, clock, pod: pod.to_owned(), task }
-    }
-
-    /// Counters that go on counting.
-    pub fn counts(&self) -> Arc<Counts> {
-        self.counts.clone()
+        let task = tokio::spawn(drain(client, waiting, pending.clone(), untold.clone()));
+        Self { queue, pending, untold, clock, pod: pod.to_owned(), task }
     }
 }
 
@@ -89,7 +74,7 @@ impl Announcer for Events {
         self.pending.send_modify(|pending| *pending += 1);
         if self.queue.try_send(event).is_err() {
             self.pending.send_modify(|pending| *pending -= 1);
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            (self.untold)();
             tracing::warn!(
                 ingress = %about.key, queue = QUEUE,
                 "an Event is not told because too many wait; the API server takes them too slowly"
@@ -108,24 +93,20 @@ async fn drain(
     client: Client,
     waiting: mpsc::Receiver<Event>,
     pending: Arc<watch::Sender<usize>>,
-    counts: Arc<Counts>,
+    untold: UntoldHook,
 ) {
-    let (client, pending, counts) = (&client, &pending, &counts);
+    let (client, pending, untold) = (&client, &pending, &untold);
     let waiting = stream::unfold(waiting, async |mut waiting| {
         let next = waiting.recv().await?;
         Some((next, waiting))
     });
     let send = async |event: Event| {
-        let counter = match send(client, &event).await {
-            Ok(()) => &counts.sent,
-            Err(error) => {
-                let object = event.regarding.as_ref();
-                let ingress = object.and_then(|object| object.name.as_deref());
-                tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
-                &counts.failed
-            }
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = send(client, &event).await {
+            let object = event.regarding.as_ref();
+            let ingress = object.and_then(|object| object.name.as_deref());
+            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
+            untold();
+        }
         pending.send_modify(|pending| *pending -= 1);
     };
     waiting.for_each_concurrent(AT_ONCE, send).await;

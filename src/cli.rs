@@ -1,5 +1,6 @@
 //! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,14 +51,24 @@ pub struct RunArgs {
     /// Contact of the ACME account, such as mailto:ops@example.com
     #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
     pub contact: Option<String>,
-    /// The operator's own namespace [default: $POD_NAMESPACE or ingress-acme]
+    /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
     /// Where challenges are answered
-    #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", default_value = "0.0.0.0:8089", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_SOLVER_BIND",
+        default_value = "0.0.0.0:8089",
+        value_name = "ADDR"
+    )]
     pub solver_bind: SocketAddr,
     /// Where health, metrics and state are served
-    #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", default_value = "0.0.0.0:9090", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_ADMIN_BIND",
+        default_value = "0.0.0.0:9090",
+        value_name = "ADDR"
+    )]
     pub admin_bind: SocketAddr,
     /// DNS server that the probe of our own routes asks [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR")]
@@ -150,35 +161,76 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
+/// What of the flags is for the adapters; the rest is for the actors, as [`Settings`].
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Contacts of the ACME account.
+    pub contacts: Vec<String>,
+    /// File with a further root for the directory's TLS.
+    pub acme_ca_file: Option<PathBuf>,
+    /// Where challenges are answered.
+    pub solver_bind: SocketAddr,
+    /// Where health, metrics and state are served.
+    pub admin_bind: SocketAddr,
+    /// DNS server of the probe.
+    pub nameserver: Option<SocketAddr>,
+    /// Port of the probe.
+    pub probe_port: u16,
+    /// Namespaces to watch; empty means all.
+    pub watch_namespaces: Vec<String>,
+    /// Whether one of several replicas must be chosen.
+    pub leader_elect: bool,
+}
+
 impl RunArgs {
-    /// What the actors need to know.
-    pub fn settings(&self) -> Settings {
-        let manage = match self.manage {
+    /// Every flag goes one way or the other: one that goes nowhere does not compile.
+    pub fn split(self) -> (Settings, Surroundings) {
+        #[rustfmt::skip] // one line per dozen of flags
+        let Self {
+            acme_directory, acme_ca_file, contact, namespace, solver_bind, admin_bind, nameserver, probe_port,
+            manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
+            leader_elect,
+        } = self;
+        let manage = match manage {
             ManageArg::All => Manage::All,
             ManageArg::Annotated => Manage::Annotated,
         };
-        let namespaces: std::collections::BTreeSet<_> = self.watch_namespace.iter().collect();
-        Settings {
-            directory: self.acme_directory.to_string(),
-            selection: Selection { manage, classes: self.ingress_class.clone() },
-            profile: self.profile.clone(),
-            windows: Windows { settle: self.settle, settle_max: self.settle_max.max(self.settle) },
-            issuers: usize::from(self.issuers),
-            scan_interval: self.scan_interval,
-            scopes: namespaces.len().max(1),
-        }
-    }
-
-    /// The operator's own namespace.
-    pub fn own_namespace(&self) -> String {
-        let given = self.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
-        given.filter(|name| !name.is_empty()).unwrap_or_else(|| "ingress-acme".to_owned())
+        let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
+        let settings = Settings {
+            directory: acme_directory.to_string(),
+            selection: Selection { manage, classes: ingress_class },
+            profile,
+            windows: Windows { settle, settle_max: settle_max.max(settle) },
+            issuers: usize::from(issuers),
+            scan_interval,
+            scopes: watched.len().max(1),
+        };
+        let surroundings = Surroundings {
+            namespace: own_namespace(namespace),
+            contacts: contact.into_iter().collect(),
+            acme_ca_file,
+            solver_bind,
+            admin_bind,
+            nameserver,
+            probe_port,
+            watch_namespaces: watched.into_iter().collect(),
+            leader_elect,
+        };
+        (settings, surroundings)
     }
 }
 
+fn own_namespace(given: Option<String>) -> String {
+    let given = given.or_else(|| std::env::var("POD_NAMESPACE").ok());
+    given.filter(|name| !name.is_empty()).unwrap_or_else(|| "ingress-acme".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;
     parsed.try_into().map_err(|_| format!("`{text}` is negative"))
 }
 
@@ -217,12 +269,12 @@ mod tests {
     #[test]
     fn without_flags_the_documented_defaults_hold() {
         let args = run(&[]).unwrap();
-        let settings = args.settings();
+        let (settings, surroundings) = args.split();
         assert_eq!(settings.directory, LETS_ENCRYPT);
         assert_eq!((settings.issuers, settings.scopes), (64, 1));
         assert_eq!(settings.windows, Windows::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
-        assert!(args.leader_elect);
+        assert!(surroundings.leader_elect);
     }
 
     #[test]
@@ -239,7 +291,7 @@ mod tests {
     fn flags_repeat_and_a_switch_takes_its_value() {
         let flags = ["--watch-namespace", "a", "--watch-namespace", "b", "--leader-elect", "false"];
         let args = run(&flags).unwrap();
-        assert_eq!(args.settings().scopes, 2);
-        assert!(!args.leader_elect);
+        let (settings, surroundings) = args.split();
+        assert_eq!((settings.scopes, surroundings.leader_elect), (2, false));
     }
 }

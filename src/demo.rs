@@ -34,7 +34,9 @@ struct Site {
 /// `demo`.
 pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let DemoArgs { ingresses, keep } = args;
-    let steps = spinner("starting etcd, kube-apiserver, kube-controller-manager and Pebble (first time: building them)");
+    let steps = spinner(
+        "starting etcd, kube-apiserver, kube-controller-manager and Pebble (first time: building them)",
+    );
     let world = World::start().await.context("the control plane did not start")?;
     steps.set_message("starting the operator");
     let operator = world.start_operator(OperatorOptions::new(std::env::current_exe()?)).await?;
@@ -44,7 +46,11 @@ pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let sites: Vec<Site> = (0..ingresses).map(site).collect();
     let client = world.admin();
     for namespace in NAMESPACES {
-        apply_yaml(&client, &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")).await?;
+        apply_yaml(
+            &client,
+            &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"),
+        )
+        .await?;
     }
     let began = Instant::now();
     for site in &sites {
@@ -78,7 +84,9 @@ impl Site {
         let Self { namespace, name, hosts } = self;
         let backend = format!("{{service: {{name: {name}, port: {{number: 80}}}}}}");
         let rule = |host: &String| {
-            format!("{{host: {host}, http: {{paths: [{{path: /, pathType: Prefix, backend: {backend}}}]}}}}")
+            format!(
+                "{{host: {host}, http: {{paths: [{{path: /, pathType: Prefix, backend: {backend}}}]}}}}"
+            )
         };
         let rules: Vec<String> = hosts.iter().map(rule).collect();
         format!(
@@ -128,7 +136,13 @@ fn check(sites: &[Site], chains: &[String], roots: &str) -> anyhow::Result<Table
             .with_context(|| format!("{}/{} has a bad chain", site.namespace, site.name))?;
         let leaf = inspect(chain, None).map_err(anyhow::Error::msg)?;
         let key = format!("{}/{}", site.namespace, site.name);
-        table.add_row([key, site.hosts.join("\n"), leaf.issuer, leaf.not_after.to_string(), "verified".into()]);
+        table.add_row([
+            key,
+            site.hosts.join("\n"),
+            leaf.issuer,
+            leaf.not_after.to_string(),
+            "verified".into(),
+        ]);
     }
     Ok(table)
 }

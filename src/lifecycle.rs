@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use anyhow::Context;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::messages::Drain;
 use ingress_acme_actors::metrics::Metrics;
@@ -15,9 +17,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
-use crate::admin::Vitals;
+use crate::admin::{self, Vitals};
+use crate::cli::Surroundings;
 use crate::lease::{Lease, Term};
-use crate::solver::Thumbprints;
+use crate::solver::{self, Thumbprints};
 
 /// Pauses between attempts to load or make the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
@@ -67,7 +70,8 @@ impl Process {
             () = terminate.wait() => return Ok(ExitCode::SUCCESS),
         };
         self.metrics.leads(true);
-        let operator = start(self.ports.clone(), self.settings.clone(), self.metrics.clone(), None).await?;
+        let operator =
+            start(self.ports.clone(), self.settings.clone(), self.metrics.clone(), None).await?;
         self.vitals.set_reporter(operator.reporter.clone());
         let code = tokio::select! {
             () = terminate.wait() => {
@@ -116,13 +120,37 @@ impl Process {
         match timeout(limits::DRAIN, operator.pool.send(Drain)).await {
             Ok(Ok(())) => info!("drained"),
             Ok(Err(gone)) => error!(%gone, "the pool is gone"),
-            Err(_) => warn!("not all work could be finished in time; the next start goes on with it"),
+            Err(_) => {
+                warn!("not all work could be finished in time; the next start goes on with it");
+            }
         }
         if timeout(FLUSH, self.ports.announcer.flush()).await.is_err() {
             warn!("not all Events could be sent in time");
         }
         self.vitals.set_ready(false);
     }
+}
+
+/// Listens on both ports and serves them on this arbiter, so that health is seen and challenges are answered
+/// from the first moment on.
+pub fn listen(
+    around: &Surroundings,
+    vitals: &Vitals,
+    thumbprints: &Thumbprints,
+    metrics: &Metrics,
+) -> anyhow::Result<Vec<ServerHandle>> {
+    let (metrics, solver, admin) = (metrics.clone(), around.solver_bind, around.admin_bind);
+    let answered = Arc::new(move || metrics.answered());
+    let (solver, solver_address) = solver::serve(solver, thumbprints.clone(), answered)
+        .with_context(|| format!("cannot listen on --solver-bind {solver}"))?;
+    let (admin, admin_address) = admin::serve(admin, vitals.clone())
+        .with_context(|| format!("cannot listen on --admin-bind {admin}"))?;
+    info!(%solver_address, %admin_address, "listening");
+    let handles = vec![solver.handle(), admin.handle()];
+    actix::spawn(solver);
+    actix::spawn(admin);
+    actix::spawn(vitals.clone().beat());
+    Ok(handles)
 }
 
 async fn lost(term: Option<&Term>) {

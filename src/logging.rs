@@ -7,8 +7,15 @@ fn filter(default: &str) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default))
 }
 
-/// For `run`.
-pub fn operator() {
+/// Starts logging, once. The operator's own process also ends at a panic anywhere: an actor that is silently gone
+/// would be worse, and whatever starts next resumes the work.
+pub fn start(is_operator: bool) {
+    if !is_operator {
+        return tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter(filter("error"))
+            .init();
+    }
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -16,16 +23,6 @@ pub fn operator() {
         .with_span_list(false)
         .with_env_filter(filter("info,actix_server=warn"))
         .init();
-}
-
-/// For the other commands.
-pub fn command() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter("error")).init();
-}
-
-/// A panic anywhere ends the process: an actor that is silently gone would be worse, and whatever starts next
-/// resumes the work.
-pub fn abort_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "a bug: the process ends, and its next start goes on with the work");

@@ -1,4 +1,4 @@
-//! The composition root: each adapter is built here, once, and the wiring of the actors is started.
+//! The composition root: each adapter is built here, once, and the process that runs them is put together.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use ingress_acme::acme::{Acme, AcmeOptions};
-use ingress_acme::cli::{Cli, Command, RunArgs};
+use ingress_acme::cli::{Cli, Command, RunArgs, Surroundings};
 use ingress_acme::clock::SystemClock;
-use ingress_acme::lifecycle::Process;
+use ingress_acme::lifecycle::{Process, listen};
 use ingress_acme::{
     account_secret, admin, announcer, cluster, ingresses, keys, lease, logging, probe, solver,
-    solver_ingresses, vault,
+    solver_ingresses, status, vault,
 };
 use ingress_acme_actors::memory::MemoryJournal;
 use ingress_acme_actors::metrics::Metrics;
@@ -32,67 +32,66 @@ fn main() -> ExitCode {
 }
 
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
-    if let Command::Run(args) = command {
-        logging::operator();
-        logging::abort_on_panic();
-        return assemble(&args).await?.live().await;
-    }
-    logging::command();
+    logging::start(matches!(command, Command::Run(_)));
     match command {
-        Command::Run(_) => unreachable!("carried out above"),
-        Command::Status(args) => ingress_acme::status::list(args).await,
-        Command::Explain(one) => ingress_acme::status::explain(&one.ingress).await,
-        Command::Renew(one) => ingress_acme::status::renew(&one.ingress).await,
+        Command::Run(args) => assemble(*args).await?.live().await,
+        Command::Status(args) => status::list(args).await,
+        Command::Explain(one) => status::explain(&one.ingress).await,
+        Command::Renew(one) => status::renew(&one.ingress).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => ingress_acme::demo::show(args).await,
     }
 }
 
-async fn assemble(args: &RunArgs) -> anyhow::Result<Process> {
+async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
+    let (settings, around) = args.split();
     let client = cluster::connect().await?;
     let metrics = Metrics::default();
     let vitals = admin::Vitals::new(metrics.registry(env!("CARGO_PKG_VERSION")));
-    let (settings, namespace) = (args.settings(), args.own_namespace());
-    let pod = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
-
-    let (acme_metrics, watch_metrics, solver_metrics) = (metrics.clone(), metrics.clone(), metrics.clone());
-    let extra_roots = args.acme_ca_file.as_ref().map(std::fs::read_to_string).transpose();
-    let options = AcmeOptions {
-        directory: settings.directory.clone(),
-        extra_roots: extra_roots.context("the file of --acme-ca-file cannot be read")?,
-        contacts: args.contact.iter().cloned().collect(),
-        hook: Arc::new(move |endpoint, status, took| acme_metrics.acme_request(endpoint, status, took)),
-    };
-    let account = account_secret::AccountSecret::new(client.clone(), &namespace, &settings.directory);
-    let acme = Rc::new(Acme::new(options, Rc::new(account))?);
-
     let thumbprints = solver::Thumbprints::default();
-    let answered = Arc::new(move || solver_metrics.answered());
-    let (solver, solver_address) = solver::serve(args.solver_bind, thumbprints.clone(), answered)
-        .with_context(|| format!("cannot listen on --solver-bind {}", args.solver_bind))?;
-    let (admin, admin_address) = admin::serve(args.admin_bind, vitals.clone())
-        .with_context(|| format!("cannot listen on --admin-bind {}", args.admin_bind))?;
-    tracing::info!(%solver_address, %admin_address, %namespace, directory = %settings.directory, "starting");
-    let servers = vec![solver.handle(), admin.handle()];
-    actix::spawn(solver);
-    actix::spawn(admin);
-    actix::spawn(vitals.clone().beat());
+    let servers = listen(&around, &vitals, &thumbprints, &metrics)?;
+    tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
 
-    let probe = probe::HttpProbe::new(args.nameserver, args.probe_port, thumbprints.clone())?;
-    let on_error = Box::new(move |reason| watch_metrics.watch_restarted(reason));
-    let clock = Rc::new(SystemClock);
-    let lease = lease::Lease::new(client.clone(), &namespace, &pod, Arc::new(SystemClock));
+    let pod = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+    let lease = lease::Lease::new(client.clone(), &around.namespace, &pod, Arc::new(SystemClock));
+    let account =
+        account_secret::AccountSecret::new(client.clone(), &around.namespace, &settings.directory);
+    let options = acme_options(&settings.directory, &around, &metrics)?;
+    let acme = Rc::new(Acme::new(options, Rc::new(account))?);
+    let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
+    let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
+    let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
+    let dropped = Arc::new(move || event_metrics.announcement_dropped());
     let ports = Ports {
-        ingresses: Rc::new(ingresses::Ingresses::new(client.clone(), &args.watch_namespace, on_error)),
+        ingresses: Rc::new(ingresses::Ingresses::new(
+            client.clone(),
+            &around.watch_namespaces,
+            restarted,
+        )),
         vault: Rc::new(vault::Secrets::new(client.clone(), &settings.directory)),
         authority: acme.clone(),
-        routes: Rc::new(solver_ingresses::SolverIngresses::new(client.clone(), &namespace)),
+        routes: Rc::new(solver_ingresses::SolverIngresses::new(client.clone(), &around.namespace)),
         probe: Rc::new(probe),
         keys: Rc::new(keys::Pki),
-        announcer: Rc::new(announcer::Events::start(client, &pod, Box::new(SystemClock))),
+        announcer: Rc::new(announcer::Events::start(client, &pod, Box::new(SystemClock), dropped)),
         journal: Rc::new(MemoryJournal::default()),
-        clock,
+        clock: Rc::new(SystemClock),
     };
-    let lease = args.leader_elect.then_some(lease);
+    let lease = around.leader_elect.then_some(lease);
     Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
+}
+
+fn acme_options(
+    directory: &str,
+    around: &Surroundings,
+    metrics: &Metrics,
+) -> anyhow::Result<AcmeOptions> {
+    let metrics = metrics.clone();
+    let extra_roots = around.acme_ca_file.as_ref().map(std::fs::read_to_string).transpose();
+    Ok(AcmeOptions {
+        directory: directory.to_owned(),
+        extra_roots: extra_roots.context("the file of --acme-ca-file cannot be read")?,
+        contacts: around.contacts.clone(),
+        hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+    })
 }

@@ -66,7 +66,7 @@ pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
     if survey.index.view(key).is_none() {
         bail!("there is no Ingress {key}");
     }
-    print!("{}", survey.explanation(key));
+    println!("{}", survey.explanation(key));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +93,11 @@ pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
 
 impl Survey {
     /// Reads the Ingresses of a namespace or of all, and the Secrets and Events of all or of one of them.
-    async fn take(client: &Client, namespace: Option<&str>, only: Option<&str>) -> anyhow::Result<Self> {
+    async fn take(
+        client: &Client,
+        namespace: Option<&str>,
+        only: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let mut index = Index::new(Selection::default(), None);
         for ingress in ingresses(client, namespace).await? {
             index.apply(view(&ingress));
@@ -145,16 +149,14 @@ impl Survey {
     }
 
     fn explanation(&self, key: &IngressKey) -> String {
-        let mut text = format!("Ingress {key}\n");
-        for row in self.rows_of(key) {
-            text.push_str(&row.explanation());
-        }
+        let mut lines = vec![format!("Ingress {key}")];
+        lines.extend(self.rows_of(key).iter().map(Row::explanation));
         let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
-        text.push_str(if told.is_empty() { "\nNo Events.\n" } else { "\nEvents, newest last:\n" });
-        for told in told {
-            text.push_str(&format!("  {told}\n"));
-        }
-        text
+        lines.push(
+            if told.is_empty() { "\nNo Events." } else { "\nEvents, newest last:" }.to_owned(),
+        );
+        lines.extend(told.iter().map(|told| format!("  {told}")));
+        lines.join("\n")
     }
 }
 

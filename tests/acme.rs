@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ingress_acme::acme::{AccountStore, Acme, AcmeOptions, StoredAccount, thumbprint};
+use ingress_acme::acme::{Acme, AcmeOptions, thumbprint};
 use ingress_acme::keys::Pki;
 use ingress_acme::probe::HttpProbe;
 use ingress_acme::solver::{Thumbprints, serve};
@@ -17,7 +17,7 @@ use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView, Reach};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::ports::{Authority, Keys, PortError, Probe};
+use ingress_acme_actors::ports::{AccountStore, Authority, Keys, PortError, Probe, StoredAccount};
 use ingress_acme_control_plane::{
     Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
 };
@@ -137,10 +137,8 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         let hosts = names(&["a.example.com", "b.example.com"]);
         let opened = first.open_order(&hosts, None).await.unwrap();
         assert_eq!(opened.status, OrderStatus::Pending);
-        assert_eq!(
-            opened.authorizations.iter().map(|a| a.name.clone()).collect::<BTreeSet<_>>(),
-            hosts
-        );
+        let asked: BTreeSet<_> = opened.authorizations.iter().map(|a| a.name.clone()).collect();
+        assert_eq!(asked, hosts);
         assert!(opened.authorizations.iter().all(|authorization| !authorization.accepted));
         let shown = first.refresh(&opened.url).await.unwrap();
         assert!(shown.authorizations.iter().all(|authorization| !authorization.accepted));

@@ -17,7 +17,7 @@ use crate::domain::index::Index;
 use crate::domain::issuance::{Conclusion, Context as Known, Step, next};
 use crate::domain::limits;
 use crate::ledger::Ledger;
-use crate::messages::{Publish, Returned, Withdraw, Work};
+use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, Vault};
@@ -48,10 +48,12 @@ pub struct Office {
     pub metrics: Metrics,
 }
 
-/// The route keeper's two ears.
+/// The route keeper's ears.
 pub struct RouteDesk {
     /// Routes are needed.
     pub publish: Recipient<Publish>,
+    /// Routes will be needed soon.
+    pub foresee: Recipient<Foresee>,
     /// Routes are needed no more.
     pub withdraw: Recipient<Withdraw>,
 }

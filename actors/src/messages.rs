@@ -51,6 +51,11 @@ pub struct Publish {
     pub routes: BTreeSet<Route>,
 }
 
+/// To the route keeper: these will be needed soon; take them along with the next write.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Foresee(pub Vec<(SecretKey, BTreeSet<Route>)>);
+
 /// To the route keeper: this stream needs its routes no more.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -76,9 +76,21 @@ pub struct ByStep {
     step: &'static str,
 }
 
-/// Labels of a request to the CA.
+/// Label `endpoint`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct ByEndpoint {
+    endpoint: &'static str,
+}
+
+/// Label `event`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByEvent {
+    event: &'static str,
+}
+
+/// Labels of a request to the CA.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct ByAnswer {
     endpoint: &'static str,
     status: u16,
 }
@@ -112,12 +124,12 @@ pub struct Metrics {
     failed: Family<ByReason, Counter>,
     issuance: Histogram,
     steps: Family<ByStep, Histogram, fn() -> Histogram>,
-    journal: Family<ByStep, Counter>,
+    journal: Family<ByEvent, Counter>,
     ingresses: Gauge,
     last_scan: Gauge,
     watch_restarts: Family<ByReason, Counter>,
-    acme_requests: Family<ByEndpoint, Counter>,
-    acme_durations: Family<ByStep, Histogram, fn() -> Histogram>,
+    acme_requests: Family<ByAnswer, Counter>,
+    acme_durations: Family<ByEndpoint, Histogram, fn() -> Histogram>,
     not_after: Family<BySecret, Gauge>,
     renewal: Family<BySecret, Gauge>,
     answers: Counter,
@@ -253,7 +265,7 @@ impl Metrics {
 
     /// A record was appended.
     pub fn journaled(&self, event: &'static str) {
-        self.journal.get_or_create(&ByStep { step: event }).inc();
+        self.journal.get_or_create(&ByEvent { event }).inc();
     }
 
     /// Ingresses that are ours.
@@ -273,8 +285,8 @@ impl Metrics {
 
     /// The CA has answered; `status` 0 when it has not.
     pub fn acme_request(&self, endpoint: &'static str, status: u16, took: std::time::Duration) {
-        self.acme_requests.get_or_create(&ByEndpoint { endpoint, status }).inc();
-        self.acme_durations.get_or_create(&ByStep { step: endpoint }).observe(took.as_secs_f64());
+        self.acme_requests.get_or_create(&ByAnswer { endpoint, status }).inc();
+        self.acme_durations.get_or_create(&ByEndpoint { endpoint }).observe(took.as_secs_f64());
     }
 
     /// A Secret holds a certificate with this end and this renewal time.

@@ -101,7 +101,11 @@ pub async fn start(
         ledger: ledger.clone(),
         vault: ports.vault.clone(),
         authority: ports.authority.clone(),
-        routes: RouteDesk { publish: keeper.clone().recipient(), withdraw: keeper.recipient() },
+        routes: RouteDesk {
+            publish: keeper.clone().recipient(),
+            foresee: keeper.clone().recipient(),
+            withdraw: keeper.recipient(),
+        },
         probe: ports.probe.clone(),
         keys: ports.keys.clone(),
         notices,

@@ -13,7 +13,7 @@ use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, Office};
-use crate::messages::{Drain, Issue, Returned, Work};
+use crate::messages::{Drain, Foresee, Issue, Returned, Work};
 
 /// The actor.
 pub struct Pool {
@@ -37,6 +37,23 @@ impl Pool {
         Self { office, desk, idle, answers: HashMap::new(), timer: None, drained: Vec::new() }
     }
 
+    /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
+    fn foresee(&mut self, ctx: &mut Context<Self>) {
+        let soon = self.desk.foresee();
+        if soon.is_empty() {
+            return;
+        }
+        let index = self.office.index.borrow();
+        let wish = |stream: SecretKey| index.wish(&stream).map(|wish| (stream, wish.routes));
+        let told =
+            self.office.routes.foresee.send(Foresee(soon.into_iter().filter_map(wish).collect()));
+        ctx.spawn(told.into_actor(self).map(|told, _, _| {
+            if let Err(gone) = told {
+                error!(%gone, "the route keeper is gone");
+            }
+        }));
+    }
+
     /// Gives work to idle workers, and comes back when a parked run is due.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
         while let Some(worker) = self.idle.pop() {
@@ -54,6 +71,7 @@ impl Pool {
                 pool.returned(&stream, returned, ctx);
             }));
         }
+        self.foresee(ctx);
         self.set_timer(ctx);
         self.office.metrics.pool(self.desk.load(), self.desk.oldest_queued());
         self.answer_drains();

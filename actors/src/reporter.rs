@@ -108,7 +108,7 @@ impl Handler<Describe> for Reporter {
         self.ledger.for_each_live(|secret, state| streams.push(stream(secret.to_string(), state)));
         let phases = self.registry.phases().into_iter();
         let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
-        let managed_ingresses = self.index.borrow().managed().count();
+        let managed_ingresses = self.index.borrow().managed_count();
         let runs = self.pool.send(DescribeRuns);
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default();

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::domain::limits;
-use crate::domain::routes::{RouteTable, SolverIngress, pause};
-use crate::messages::{Publish, Withdraw};
+use crate::domain::routes::{RouteTable, SolverIngress};
+use crate::messages::{Foresee, Publish, Withdraw};
 use crate::ports::{Clock, PortError, Routes};
 
 /// The actor.
@@ -89,12 +89,13 @@ impl RouteKeeper {
         }
     }
 
-    /// Takes out what is past its time, and comes back when the next is.
-    fn expire(&mut self, ctx: &mut Context<Self>) {
-        self.expiry.take().map(|timer| ctx.cancel_future(timer));
+    /// Takes out what is past its time, and comes back for the next batch.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        self.expiry = None;
         let now = self.clock.now();
         if let Some(until) = self.table.expire(now) {
-            self.expiry = Some(ctx.run_later(pause(until, now), Self::expire));
+            let pause = until.since(now).max(limits::ROUTE_SWEEP);
+            self.expiry = Some(ctx.run_later(pause, Self::sweep));
         }
         self.write(ctx);
     }
@@ -120,7 +121,7 @@ impl Actor for RouteKeeper {
                     warn!(%error, "routes left by an earlier process stay until the next start");
                 }
             }
-            keeper.expire(ctx);
+            keeper.sweep(ctx);
         }));
     }
 }
@@ -142,11 +143,23 @@ impl Handler<Publish> for RouteKeeper {
     }
 }
 
+impl Handler<Foresee> for RouteKeeper {
+    type Result = ();
+
+    fn handle(&mut self, Foresee(soon): Foresee, _: &mut Context<Self>) {
+        for (stream, routes) in soon {
+            self.table.hold(&stream, &routes);
+        }
+    }
+}
+
 impl Handler<Withdraw> for RouteKeeper {
     type Result = ();
 
     fn handle(&mut self, Withdraw(stream): Withdraw, ctx: &mut Context<Self>) {
         self.table.release(&stream, self.clock.now());
-        self.expire(ctx);
+        if self.expiry.is_none() {
+            self.expiry = Some(ctx.run_later(limits::ROUTE_LINGER, Self::sweep));
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Watcher {
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
         let mut index = self.index.borrow_mut();
-        match change {
+        let changed = match change {
             IngressChange::ListBegins(scope) => {
                 index.list_begins(scope);
                 Vec::new()
@@ -70,17 +70,17 @@ impl Watcher {
             IngressChange::Listed(view) | IngressChange::Applied(view) => index.apply(view),
             IngressChange::Deleted(key) => index.remove(&key),
             IngressChange::ListEnds(scope) => index.list_ends(&scope),
-        }
+        };
+        self.metrics.managed(index.managed_count());
+        changed
     }
 
     fn list_ended(&mut self, scope: Scope, ctx: &mut Context<Self>) {
-        let count = self.index.borrow().managed().count();
-        self.metrics.managed(count);
         if self.first_lists.done() || !self.first_lists.complete.insert(scope) {
             return;
         }
         if self.first_lists.done() {
-            info!(managed = count, "all Ingresses are listed");
+            info!(managed = self.index.borrow().managed_count(), "all Ingresses are listed");
             let told = self.scanner.send(Listed).into_actor(self);
             ctx.spawn(told.map(|told, _, _| {
                 if let Err(gone) = told {

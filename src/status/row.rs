@@ -1,5 +1,7 @@
 //! One line of `status`: an Ingress, one of its Secrets, and how they stand.
 
+use std::fmt;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::ingress::IngressKey;
@@ -25,6 +27,12 @@ pub(super) enum State {
     Failing,
     /// ingress-acme leaves it alone.
     Skipped,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
 }
 
 /// The line, in the shape of `-o json`.
@@ -90,21 +98,21 @@ impl Row {
 
     /// Some lines for `explain`.
     pub(super) fn explanation(&self) -> String {
-        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        let mut text = String::new();
+        let mut lines = Vec::new();
         if let Some(secret) = &self.secret {
-            text.push_str(&format!("\nSecret {}/{secret}\n", self.namespace));
-            text.push_str(&format!("  names     {}\n", self.names.join(", ")));
-            text.push_str(&format!("  issuer    {}\n", or_none(&self.issuer)));
-            text.push_str(&format!("  expires   {}\n", or_none(&self.not_after)));
-            text.push_str(&format!("  renewal   {}\n", or_none(&self.renewal)));
+            let or_none =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+            lines.push(format!("\nSecret {}/{secret}", self.namespace));
+            lines.push(format!("  names     {}", self.names.join(", ")));
+            lines.push(format!("  issuer    {}", or_none(&self.issuer)));
+            lines.push(format!("  expires   {}", or_none(&self.not_after)));
+            lines.push(format!("  renewal   {}", or_none(&self.renewal)));
         }
-        let state = format!("{:?}", self.state).to_lowercase();
-        text.push_str(&format!("  state     {state}\n"));
+        lines.push(format!("  state     {}", self.state));
         if !self.detail.is_empty() {
-            text.push_str(&format!("  because   {}\n", self.detail));
+            lines.push(format!("  because   {}", self.detail));
         }
-        text
+        lines.join("\n")
     }
 }
 
@@ -120,13 +128,14 @@ fn verdict(
     };
     let directory = secret.and_then(|secret| secret.directory.clone()).unwrap_or_default();
     match judge(secret, wish, &directory, now) {
-        Ok(()) if secret.is_some_and(|secret| !secret.ours) => {
-            (State::Valid, "the Secret is not ours; it will not be renewed by ingress-acme".to_owned())
-        }
+        Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
+            State::Valid,
+            "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),
+        ),
         Ok(()) => (State::Valid, String::new()),
-        Err(reason @ (Reason::DueForRenewal(_) | Reason::Requested | Reason::OtherDirectory(_))) => {
-            (State::Renewing, reason.to_string())
-        }
+        Err(
+            reason @ (Reason::DueForRenewal(_) | Reason::Requested | Reason::OtherDirectory(_)),
+        ) => (State::Renewing, reason.to_string()),
         Err(reason) => match last.filter(|told| told.is_warning()) {
             Some(told) => (State::Failing, told.to_string()),
             None => (State::Pending, reason.to_string()),
@@ -138,14 +147,23 @@ fn verdict(
 pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["NAMESPACE", "INGRESS", "SECRET", "STATE", "NAMES", "EXPIRES", "RENEWAL", "DETAIL"]);
+    table.set_header([
+        "NAMESPACE",
+        "INGRESS",
+        "SECRET",
+        "STATE",
+        "NAMES",
+        "EXPIRES",
+        "RENEWAL",
+        "DETAIL",
+    ]);
     for row in rows {
         let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
         table.add_row([
             row.namespace.clone(),
             row.ingress.clone(),
             or_dash(&row.secret),
-            format!("{:?}", row.state).to_lowercase(),
+            row.state.to_string(),
             row.names.join("\n"),
             or_dash(&row.not_after),
             or_dash(&row.renewal),

@@ -58,7 +58,9 @@ pub(super) async fn told(
             None => break,
         }
     }
-    all.values_mut().for_each(|told| told.sort_by(|one, other| one.at.cmp(&other.at)));
+    for told in all.values_mut() {
+        told.sort_by(|one, other| one.at.cmp(&other.at));
+    }
     Ok(all)
 }
 

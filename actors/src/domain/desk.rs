@@ -4,7 +4,7 @@
 //! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::dedup::Outcome;
 use super::ingress::{IngressKey, SecretKey};
@@ -56,6 +56,8 @@ pub struct Desk {
     tickets: HashMap<Ticket, Open>,
     last_ticket: Ticket,
     draining: bool,
+    /// Queued streams whose routes were asked for ahead of their turn.
+    foreseen: HashSet<SecretKey>,
 }
 
 /// Order among the parked: by the time they are due, and those that keep their place until when.
@@ -110,6 +112,7 @@ impl Desk {
             tickets: HashMap::new(),
             last_ticket: 0,
             draining: false,
+            foreseen: HashSet::new(),
         }
     }
 
@@ -199,7 +202,19 @@ impl Desk {
             return None;
         }
         let stream = self.queue.pop()?;
+        self.foreseen.remove(&stream);
         self.start(&stream, Some(now))
+    }
+
+    /// Streams whose turn comes soon and that were not named before: what they need may be made ready in one go
+    /// with what is needed now. Empty until most of those named before have had their turn.
+    pub fn foresee(&mut self) -> Vec<SecretKey> {
+        if self.draining || self.foreseen.len() > limits::FORESIGHT / 2 {
+            return Vec::new();
+        }
+        let mut upcoming = self.queue.upcoming(limits::FORESIGHT);
+        upcoming.retain(|stream| self.foreseen.insert(stream.clone()));
+        upcoming
     }
 
     /// Puts a stream into a worker's hands; with `placed_at` when its place is a new one.
@@ -426,6 +441,17 @@ mod tests {
         let again = desk.next_run(at(2)).unwrap();
         let answers = [(first, Outcome::Settled), (second, Outcome::Settled)];
         assert_eq!(desk.returned(again, SETTLED, at(3)), answers);
+    }
+
+    #[test]
+    fn each_stream_is_foreseen_once_before_its_turn() {
+        let mut desk = Desk::new(1, 10);
+        for name in ["a", "b", "c"] {
+            ask(&mut desk, name, 0).unwrap();
+        }
+        desk.next_run(at(0)).unwrap();
+        assert_eq!(desk.foresee().len(), 2);
+        assert_eq!(desk.foresee(), []);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub struct Index {
     entries: HashMap<IngressKey, Entry>,
     users: HashMap<SecretKey, BTreeSet<IngressKey>>,
     listing: HashMap<Scope, HashSet<IngressKey>>,
+    managed: usize,
 }
 
 /// What one watch covers: one namespace, or all of them (`None`).
@@ -46,19 +47,19 @@ impl Index {
         let entry = self.entry(view);
         let key = entry.view.key.clone();
         let old = self.entries.get(&key);
-        if old.is_some_and(|old| !entry.asks_more_than(old)) {
-            self.entries.insert(key, entry);
-            return Vec::new();
-        }
-        if old.is_none() && entry.plan == Plan::default() {
-            self.entries.insert(key, entry);
+        let asks = match old {
+            Some(old) => entry.asks_more_than(old),
+            None => entry.plan != Plan::default(),
+        };
+        if !asks {
+            self.keep(key, entry);
             return Vec::new();
         }
         let mut changed = self.unlink(&key);
         for part in &entry.plan.parts {
             self.users.entry(part.secret.clone()).or_default().insert(key.clone());
         }
-        self.entries.insert(key.clone(), entry);
+        self.keep(key.clone(), entry);
         changed.insert(key);
         changed.into_iter().collect()
     }
@@ -66,9 +67,11 @@ impl Index {
     /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
         let mut changed = self.unlink(key);
-        match self.entries.remove(key) {
-            Some(entry) if entry.plan != Plan::default() => _ = changed.insert(key.clone()),
-            _ => {}
+        if let Some(entry) = self.entries.remove(key) {
+            self.managed -= usize::from(entry.skip.is_none());
+            if entry.plan != Plan::default() {
+                changed.insert(key.clone());
+            }
         }
         changed.into_iter().collect()
     }
@@ -91,6 +94,11 @@ impl Index {
     /// Ingresses that are ours to serve.
     pub fn managed(&self) -> impl Iterator<Item = &IngressKey> {
         self.entries.iter().filter(|(_, entry)| entry.skip.is_none()).map(|(key, _)| key)
+    }
+
+    /// How many are ours to serve.
+    pub fn managed_count(&self) -> usize {
+        self.managed
     }
 
     /// All Ingresses that are known.
@@ -149,6 +157,13 @@ impl Index {
         let skip = select(&self.selection, &view).err();
         let plan = if skip.is_none() { plan(&view) } else { Plan::default() };
         Entry { view, skip, plan }
+    }
+
+    fn keep(&mut self, key: IngressKey, entry: Entry) {
+        self.managed += usize::from(entry.skip.is_none());
+        if let Some(old) = self.entries.insert(key, entry) {
+            self.managed -= usize::from(old.skip.is_none());
+        }
     }
 
     /// Takes `key` out of the Secrets' users; returns the neighbours it leaves behind.
@@ -280,7 +295,7 @@ mod tests {
         index.list_begins(web.clone());
         assert_eq!(index.apply(shop()), []);
         assert_eq!(index.list_ends(&web), [key("gone")]);
-        assert_eq!(index.managed().count(), 2);
+        assert_eq!((index.managed().count(), index.managed_count()), (2, 2));
     }
 
     #[test]

@@ -69,10 +69,15 @@ pub const QUEUE_MAX: usize = 200_000;
 /// Pause after "busy".
 pub const BUSY_RETRY: Duration = secs(30);
 
+/// Streams whose routes are made ready ahead of their turn, so that a storm edits the solver Ingresses a few
+/// times and not once a certificate. One solver Ingress's worth.
+pub const FORESIGHT: usize = 100;
 /// Hosts in one solver Ingress: it stays well under the size at which controllers and etcd complain.
 pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
 /// A route stays this long after its last use: retries and neighbours find it still there.
 pub const ROUTE_LINGER: Duration = secs(10);
+/// Routes go in batches, this far apart.
+pub const ROUTE_SWEEP: Duration = secs(5);
 /// Routes found at start that nobody claims stay this long: resumed orders claim theirs within it.
 pub const ROUTE_GRACE: Duration = secs(120);
 /// Pause before a failed change of a solver Ingress is tried again.

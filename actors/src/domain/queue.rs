@@ -53,6 +53,18 @@ impl FairQueue {
         self.resumed.pop().or_else(|| self.new.pop())
     }
 
+    /// Some of the new streams that come next, about in their order: those at the head of each namespace's line.
+    pub fn upcoming(&self, count: usize) -> Vec<SecretKey> {
+        let each = count.div_ceil(self.new.turns.len().max(1));
+        let lines =
+            self.new.turns.iter().filter_map(|namespace| self.new.by_namespace.get(namespace));
+        lines
+            .flat_map(|line| line.iter().take(each))
+            .take(count)
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
     /// Streams that wait.
     pub fn len(&self) -> usize {
         self.resumed.len + self.new.len
@@ -115,6 +127,17 @@ mod tests {
         }
         assert!(push(&mut queue, "small", "1", Lane::New));
         assert_eq!(drain(&mut queue), ["big/1", "small/1", "big/2", "big/3"]);
+    }
+
+    #[test]
+    fn who_comes_next_can_be_foreseen() {
+        let mut queue = FairQueue::new(10);
+        for (namespace, name) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")] {
+            assert!(push(&mut queue, namespace, name, Lane::New));
+        }
+        let upcoming: Vec<String> = queue.upcoming(2).iter().map(ToString::to_string).collect();
+        assert_eq!(upcoming, ["a/1", "b/1"]);
+        assert_eq!(queue.upcoming(10).len(), 4);
     }
 
     #[test]

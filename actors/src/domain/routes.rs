@@ -4,7 +4,6 @@
 //! streams that validate it; released by the last one, it lingers a little and goes with the next batch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use super::ingress::{IngressClass, SecretKey};
 use super::limits;
@@ -168,11 +167,6 @@ impl RouteTable {
             .find(|name| !self.shards.contains_key(name))
             .expect("there are more numbers than shards")
     }
-}
-
-/// How long to wait for `until`, at least a little so that a batch gathers.
-pub fn pause(until: Timestamp, now: Timestamp) -> Duration {
-    until.since(now).max(Duration::from_millis(200))
 }
 
 #[cfg(test)]

@@ -202,7 +202,11 @@ impl Run<'_> {
             let detail = format!("the CA's certificate is not used: {reason}");
             return Step::Fail(Failure::new(FailureClass::BadCertificate, detail));
         }
-        self.look_at_secret().unwrap_or(Step::Install)
+        // The write itself refuses what has changed since it was read: it need not be fresh.
+        if self.context.seen.secret.is_none() {
+            return Step::ReadSecret;
+        }
+        self.leave_alone().unwrap_or(Step::Install)
     }
 
     /// Reads the Secret where that was too long ago, and refuses one that is not ours to write.
@@ -211,13 +215,16 @@ impl Run<'_> {
         if wish.names.len() > limits::MAX_NAMES {
             return Some(Step::Fail(too_many_names(wish)));
         }
-        let Some((secret, read_at)) = &self.context.seen.secret else {
-            return Some(Step::ReadSecret);
-        };
+        let Some((_, read_at)) = &self.context.seen.secret else { return Some(Step::ReadSecret) };
         if self.context.now.since(*read_at) > limits::SECRET_FRESH {
             return Some(Step::ReadSecret);
         }
-        let secret = secret.as_ref()?;
+        self.leave_alone()
+    }
+
+    /// What to do about a Secret that is not ours to write.
+    fn leave_alone(&self) -> Option<Step> {
+        let (secret, wish) = (self.secret()?, self.wish);
         let why = not_ours(secret, wish)?;
         if serves(secret, wish, self.context.now) {
             return Some(self.conclude());

@@ -1,0 +1,146 @@
+//! The commands and ports that users and other programs rely on.
+
+use std::process::Output;
+
+use ingress_acme_control_plane::{Operator, World, eventually, retry_when_wedged};
+use kube::Client;
+use serde_json::Value;
+
+use crate::sites::{PATIENCE, Site, certificate, events, namespace, text};
+use crate::{alone, operator};
+
+async fn command(world: &World, args: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ingress-acme"));
+    command.args(args).env("KUBECONFIG", world.admin_kubeconfig()).kill_on_drop(true);
+    let ended = tokio::time::timeout(PATIENCE, command.output()).await;
+    ended.expect("the command ends").expect("the command starts")
+}
+
+/// Output of a command that must succeed.
+async fn told(world: &World, args: &[&str]) -> String {
+    let output = command(world, args).await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn fetched(operator: &Operator, path: &str) -> (u16, String) {
+    let answer = reqwest::get(format!("{}{path}", operator.admin_url())).await.expect("an answer");
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[actix::test]
+async fn commands_and_ports_tell_how_it_stands() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        let operator = operator(world).await;
+        Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
+        Site::new("web", "wild", &["*.example.com"]).create(&client).await;
+        let secret = certificate(&client, "web", "shop", &["shop.example.com"]).await;
+        eventually(PATIENCE, "the Event Issued", async || {
+            events(&client, "web", "shop")
+                .await
+                .iter()
+                .any(|(reason, _)| reason == "Issued")
+                .then_some(())
+        })
+        .await;
+        check_status(world).await;
+        check_explain(world).await;
+        check_ports(&operator).await;
+        check_renew(world, &client).await;
+        check_dump(&operator).await;
+        check_no_key_is_shown(&operator, &text(&secret, "tls.key").unwrap()).await;
+        assert_eq!(operator.terminate().await.expect("it ends"), 0, "SIGTERM drains and exits 0");
+    })
+    .await;
+}
+
+async fn check_status(world: &World) {
+    let rows: Value =
+        serde_json::from_str(&told(world, &["status", "-A", "-o", "json"]).await).unwrap();
+    let row = |name: &str| {
+        let rows = rows.as_array().unwrap();
+        rows.iter()
+            .find(|row| row["ingress"] == name)
+            .unwrap_or_else(|| panic!("{name} in {rows:?}"))
+    };
+    assert_eq!(row("shop")["state"], "valid");
+    assert_eq!(row("shop")["secret"], "shop");
+    assert_eq!(row("wild")["state"], "skipped");
+    assert!(row("wild")["detail"].as_str().unwrap().contains("wildcard"));
+    let table = told(world, &["status", "-n", "web"]).await;
+    assert!(table.contains("NAMESPACE") && table.contains("shop.example.com"), "{table}");
+    let empty = told(world, &["status", "-n", "default"]).await;
+    assert!(empty.contains("no Ingress"), "{empty}");
+}
+
+async fn check_explain(world: &World) {
+    let shop = told(world, &["explain", "web/shop"]).await;
+    assert!(shop.contains("state     valid") && shop.contains("Issued"), "{shop}");
+    let missing = command(world, &["explain", "web/nothing"]).await;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no Ingress web/nothing"));
+    let malformed = command(world, &["explain", "nothing"]).await;
+    assert!(String::from_utf8_lossy(&malformed.stderr).contains("NAMESPACE/NAME"));
+}
+
+async fn check_ports(operator: &Operator) {
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(fetched(operator, path).await.0, 200, "{path}");
+    }
+    let (_, metrics) = fetched(operator, "/metrics").await;
+    for line in [
+        "ingress_acme_issued_total{kind=\"first\"} 1",
+        "ingress_acme_leader 1",
+        "ingress_acme_managed_ingresses 2",
+        "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop\"}",
+        "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\"} 1",
+        "ingress_acme_build_info",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    let solver = format!("http://{}/.well-known/acme-challenge", operator.solver_address());
+    let token = "a".repeat(43);
+    let answer = reqwest::get(format!("{solver}/{token}")).await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert!(answer.text().await.unwrap().starts_with(&format!("{token}.")));
+    assert_eq!(reqwest::get(format!("{solver}/..%2fetc")).await.unwrap().status(), 404);
+}
+
+async fn check_renew(world: &World, client: &Client) {
+    let before = world.certificates_issued();
+    let said = told(world, &["renew", "web/shop"]).await;
+    assert!(said.contains("ingress-acme.dev/renew"), "{said}");
+    eventually(PATIENCE, "a new certificate", async || {
+        let issued = events(client, "web", "shop").await;
+        (issued.iter().filter(|(reason, _)| reason == "Issued").count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(world.certificates_issued(), before + 1, "one new certificate");
+    let refused = command(world, &["renew", "web/nothing"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+async fn check_dump(operator: &Operator) {
+    let (code, state) = fetched(operator, "/debug/state").await;
+    assert_eq!(code, 200);
+    let state: Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["managed_ingresses"], 2);
+    operator.signal("USR1").expect("the signal is sent");
+    eventually(PATIENCE, "the state in the log", async || {
+        let log = std::fs::read_to_string(operator.log_path()).ok()?;
+        log.contains("managed_ingresses").then_some(())
+    })
+    .await;
+}
+
+async fn check_no_key_is_shown(operator: &Operator, key: &str) {
+    let line = key.lines().nth(1).expect("a line of base64");
+    let log = std::fs::read_to_string(operator.log_path()).unwrap();
+    let (_, state) = fetched(operator, "/debug/state").await;
+    assert!(!log.contains(line) && !state.contains(line));
+    assert!(!log.contains("PRIVATE KEY") && !state.contains("PRIVATE KEY"));
+}

@@ -3,7 +3,9 @@
 //! Work that was just begun and work that a crash interrupted take the same loop, for all it knows is the
 //! journaled state, the newest wish and what the run has seen.
 
+mod in_the_cluster;
 mod steps;
+mod with_the_ca;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. Host names are never labels of counters or histograms: a storm would blow them up.
 
-use prometheus_client::encoding::EncodeLabelSet;
+mod labels;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,100 +14,10 @@ use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
-/// Where an event on an Ingress came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// The watch.
-    Watch,
-    /// The scan.
-    Scan,
-}
-
-/// What an issued certificate was for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// There was none that could be read.
-    First,
-    /// It was due, or a new one was asked for.
-    Renew,
-    /// It was wrong: other names, another key, expired.
-    Replace,
-}
-
-impl Source {
-    fn label(self) -> BySource {
-        match self {
-            Self::Watch => BySource { source: "watch" },
-            Self::Scan => BySource { source: "scan" },
-        }
-    }
-}
-
-impl Kind {
-    fn label(self) -> ByKind {
-        match self {
-            Self::First => ByKind { kind: "first" },
-            Self::Renew => ByKind { kind: "renew" },
-            Self::Replace => ByKind { kind: "replace" },
-        }
-    }
-}
-
-/// Label `source`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct BySource {
-    source: &'static str,
-}
-
-/// Label `kind`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByKind {
-    kind: &'static str,
-}
-
-/// Label `reason`: a closed set.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByReason {
-    reason: &'static str,
-}
-
-/// Label `step`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByStep {
-    step: &'static str,
-}
-
-/// Label `endpoint`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByEndpoint {
-    endpoint: &'static str,
-}
-
-/// Label `event`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByEvent {
-    event: &'static str,
-}
-
-/// Labels of a request to the CA.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByAnswer {
-    endpoint: &'static str,
-    status: u16,
-}
-
-/// Labels of a certificate.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct BySecret {
-    namespace: String,
-    secret: String,
-}
-
-/// Label `state`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct ByState {
-    state: &'static str,
-}
+use labels::{
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, BySecret, BySource, ByState, ByStep,
+};
+pub use labels::{Kind, Source};
 
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.01, 2.5, 12))

@@ -4,6 +4,9 @@
 //! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
+mod parked;
+mod run;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::dedup::Outcome;
@@ -12,38 +15,11 @@ use super::issuance::{Conclusion, Seen};
 use super::limits;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
+use parked::Parked;
+pub use run::{Load, Run, Verdict};
 
 /// Number of a request.
 pub type Ticket = u64;
-
-/// One stream's way through the pool, with what it has learned.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// The stream.
-    pub stream: SecretKey,
-    /// The Ingress that asked first; the logs carry it.
-    pub for_ingress: IngressKey,
-    /// Knowledge that survives parking.
-    pub seen: Seen,
-    /// Steps taken so far.
-    pub steps: u32,
-    /// When it last got its place.
-    placed_at: Timestamp,
-}
-
-/// How a worker gives a run back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It is over.
-    Finished(Conclusion),
-    /// It has nothing to do until then; `at_ca` when the CA is at work for it.
-    Parked {
-        /// When to go on.
-        until: Timestamp,
-        /// The CA is at work.
-        at_ca: bool,
-    },
-}
 
 /// The book itself.
 #[derive(Debug)]
@@ -52,19 +28,12 @@ pub struct Desk {
     queue: FairQueue,
     runs: HashMap<SecretKey, Entry>,
     running: usize,
-    parked: ParkedRuns,
+    parked: Parked,
     tickets: HashMap<Ticket, Open>,
     last_ticket: Ticket,
     draining: bool,
     /// Queued streams whose routes were asked for ahead of their turn.
     foreseen: HashSet<SecretKey>,
-}
-
-/// Order among the parked: by the time they are due, and those that keep their place until when.
-#[derive(Debug, Default)]
-struct ParkedRuns {
-    due: BTreeSet<(Timestamp, SecretKey)>,
-    places: HashMap<SecretKey, Timestamp>,
 }
 
 #[derive(Debug)]
@@ -89,17 +58,6 @@ struct Open {
     outcome: Outcome,
 }
 
-/// What the desk holds, in numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Load {
-    /// Streams that wait for a place.
-    pub queued: usize,
-    /// Streams a worker is on.
-    pub running: usize,
-    /// Streams that wait for the CA, a route or a pause.
-    pub parked: usize,
-}
-
 impl Desk {
     /// A desk for `places` runs at once and `capacity` waiting streams.
     pub fn new(places: usize, capacity: usize) -> Self {
@@ -108,7 +66,7 @@ impl Desk {
             queue: FairQueue::new(capacity),
             runs: HashMap::new(),
             running: 0,
-            parked: ParkedRuns::default(),
+            parked: Parked::default(),
             tickets: HashMap::new(),
             last_ticket: 0,
             draining: false,
@@ -180,20 +138,15 @@ impl Desk {
         run.seen.reach.clear();
         if run.seen.order.is_none() {
             run.seen.wait_until = None;
-            self.parked.due.remove(&(*until, stream.clone()));
-            self.parked.due.insert((now, stream.clone()));
+            self.parked.hasten(stream, *until, now);
             *until = now;
         }
     }
 
     /// The next run for a worker, if there is one and a place for it. Parked runs that are due come first.
     pub fn next_run(&mut self, now: Timestamp) -> Option<Run> {
-        while let Some((until, stream)) = self.parked.due.first().cloned() {
-            if until > now {
-                break;
-            }
-            self.parked.due.remove(&(until, stream.clone()));
-            if self.parked.places.remove(&stream).is_some_and(|place| place > now) {
+        while let Some((stream, placed)) = self.parked.take_due(now) {
+            if placed {
                 return self.start(&stream, None);
             }
             self.requeue(&stream, now);
@@ -244,7 +197,7 @@ impl Desk {
     }
 
     fn places_taken(&self, now: Timestamp) -> usize {
-        self.running + self.parked.places.values().filter(|until| **until > now).count()
+        self.running + self.parked.places_kept(now)
     }
 
     /// A worker gives a run back. Returns the tickets that are answered by it.
@@ -268,11 +221,9 @@ impl Desk {
                 debug_assert!(taken, "resumed work is always taken");
             }
             Verdict::Parked { until, at_ca } => {
-                if at_ca {
-                    self.parked.places.insert(stream.clone(), run.placed_at + limits::PLACE);
-                }
+                let place = at_ca.then(|| run.placed_at + limits::PLACE);
                 entry.phase = Phase::Parked { run: Box::new(run), until };
-                self.parked.due.insert((until, stream.clone()));
+                self.parked.add(&stream, until, place);
                 if entry.again {
                     self.wake_when_edited(&stream, now);
                 }
@@ -319,15 +270,14 @@ impl Desk {
     /// When to call [`next_run`](Self::next_run) again though nothing was returned: a parked run is due, or one
     /// gives up its place while others wait for one.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = self.parked.due.first().map(|(until, _)| *until);
-        let places = self.parked.places.values().copied().filter(|until| *until > now).min();
-        let place = places.filter(|_| !self.queue.is_empty());
+        let due = self.parked.first_due();
+        let place = self.parked.first_place(now).filter(|_| !self.queue.is_empty());
         due.into_iter().chain(place).min()
     }
 
     /// How much there is.
     pub fn load(&self) -> Load {
-        let (queued, parked) = (self.queue.len(), self.parked.due.len());
+        let (queued, parked) = (self.queue.len(), self.parked.len());
         Load { queued, running: self.running, parked }
     }
 

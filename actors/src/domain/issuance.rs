@@ -16,9 +16,13 @@ mod event;
 mod next;
 mod seen;
 mod state;
+mod step;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Command, Refused, decide};
 pub use event::{Event, Record};
-pub use next::{Conclusion, Context, Step, next};
+pub use next::next;
 pub use seen::{AuthorizationView, Chain, OrderStatus, OrderView, Reach, Seen};
 pub use state::{Failing, IllegalEvent, Issuance, State, apply};
+pub use step::{Conclusion, Context, Step};

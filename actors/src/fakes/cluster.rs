@@ -1,28 +1,20 @@
 //! Kubernetes in memory: Ingresses with a watch, Secrets with owners, solver Ingresses, Events.
 
+mod ports;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream::{LocalBoxStream, unfold};
 use tokio::sync::mpsc;
 
-use super::ca::inspect;
 use crate::domain::announcement::Announcement;
-use crate::domain::certificate::{SecretStatus, SecretView};
-use crate::domain::failure::FailureClass;
-use crate::domain::ingress::{
-    IngressClass, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
-};
+use crate::domain::certificate::SecretView;
+use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
 use crate::domain::name::DnsName;
-use crate::domain::plan::{FILLED_TLS, filled_tls_value};
 use crate::domain::routes::SolverIngress;
-use crate::ports::{
-    Announcer, Clock, IngressChange, IngressSource, Installation, PortError, Routes, Vault,
-};
+use crate::ports::{Clock, IngressChange, PortError};
 
 /// A Secret with its data.
 #[derive(Clone, Debug)]
@@ -236,111 +228,4 @@ fn toggle(set: &mut BTreeSet<DnsName>, host: &str, on: bool) {
     } else {
         set.remove(&host)
     };
-}
-
-impl IngressSource for FakeCluster {
-    fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let mut state = self.state.borrow_mut();
-        for change in state.list() {
-            sender.send(change).expect("the receiver is in the next line");
-        }
-        state.watchers.push(sender);
-        unfold(receiver, async |mut changes| changes.recv().await.map(|change| (change, changes)))
-            .boxed_local()
-    }
-}
-
-#[async_trait(?Send)]
-impl Vault for FakeCluster {
-    async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
-        self.call("read").await?;
-        Ok(self.state.borrow().secrets.get(secret).map(|secret| secret.view.clone()))
-    }
-
-    async fn install(
-        &self,
-        key: &SecretKey,
-        what: Installation,
-    ) -> Result<SecretStatus, PortError> {
-        self.call("install").await?;
-        let mut state = self.state.borrow_mut();
-        if state.secrets.get(key).is_some_and(|there| !there.view.ours && !what.adopt) {
-            return Err(PortError::lasting(FailureClass::Conflict, "it is not ours"));
-        }
-        let owners: BTreeSet<String> =
-            what.owners.iter().map(|owner| owner.uid.to_string()).collect();
-        let view = SecretView {
-            ours: true,
-            is_tls: true,
-            immutable: false,
-            certificate: inspect(&what.chain, &what.key),
-            owners: owners.clone(),
-            renew: what.renew,
-            directory: Some(super::DIRECTORY.to_owned()),
-        };
-        state
-            .secrets
-            .insert(key.clone(), FakeSecret { view: view.clone(), chain: what.chain, owners });
-        Ok(Some(view))
-    }
-
-    async fn set_owners(
-        &self,
-        key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
-    ) -> Result<SecretStatus, PortError> {
-        self.call("set_owners").await?;
-        let mut state = self.state.borrow_mut();
-        let Some(secret) = state.secrets.get_mut(key) else { return Ok(None) };
-        secret.owners = owners.iter().map(|owner| owner.uid.to_string()).collect();
-        secret.view.owners = secret.owners.clone();
-        Ok(Some(secret.view.clone()))
-    }
-
-    async fn fill_tls(
-        &self,
-        ingress: &IngressRef,
-        secret: &SecretKey,
-        hosts: &BTreeSet<DnsName>,
-    ) -> Result<(), PortError> {
-        self.call("fill_tls").await?;
-        let view = self.state.borrow().ingresses.get(&ingress.key).cloned();
-        let Some(mut view) = view.filter(|view| view.uid == ingress.uid) else { return Ok(()) };
-        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-        let filled = filled_tls_value(hosts.iter().map(String::as_str));
-        view.tls = vec![TlsBlock { hosts, secret_name: Some(secret.name.to_string()) }];
-        view.annotations.insert(FILLED_TLS.to_owned(), filled);
-        self.apply(view);
-        Ok(())
-    }
-}
-
-#[async_trait(?Send)]
-impl Routes for FakeCluster {
-    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.call("list_routes").await?;
-        Ok(self.state.borrow().solver.values().cloned().collect())
-    }
-
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
-        self.call("write_routes").await?;
-        let solver = &mut self.state.borrow_mut().solver;
-        if ingress.hosts.is_empty() {
-            solver.remove(&ingress.name);
-        } else {
-            solver.insert(ingress.name.clone(), ingress.clone());
-        }
-        Ok(())
-    }
-}
-
-#[async_trait(?Send)]
-impl Announcer for FakeCluster {
-    fn announce(&self, about: &IngressRef, announcement: Announcement) {
-        tracing::debug!(ingress = %about.key, at = %self.clock.now(), ?announcement, "announced");
-        self.state.borrow_mut().announcements.push((about.key.clone(), announcement));
-    }
-
-    async fn flush(&self) {}
 }

@@ -1,0 +1,59 @@
+//! The parked: by the time they are due, and those that keep their place meanwhile.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::domain::ingress::SecretKey;
+use crate::domain::time::Timestamp;
+
+/// Order among the parked.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    due: BTreeSet<(Timestamp, SecretKey)>,
+    places: HashMap<SecretKey, Timestamp>,
+}
+
+impl Parked {
+    /// A stream is due at `until`; it keeps its place until `place`, if it has one.
+    pub(super) fn add(&mut self, stream: &SecretKey, until: Timestamp, place: Option<Timestamp>) {
+        self.due.insert((until, stream.clone()));
+        if let Some(place) = place {
+            self.places.insert(stream.clone(), place);
+        }
+    }
+
+    /// A stream that was due at `until` is due at `sooner`.
+    pub(super) fn hasten(&mut self, stream: &SecretKey, until: Timestamp, sooner: Timestamp) {
+        self.due.remove(&(until, stream.clone()));
+        self.due.insert((sooner, stream.clone()));
+    }
+
+    /// Takes out a stream that is due, with whether it still has its place.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(SecretKey, bool)> {
+        if self.due.first()?.0 > now {
+            return None;
+        }
+        let (_, stream) = self.due.pop_first()?;
+        let placed = self.places.remove(&stream).is_some_and(|until| until > now);
+        Some((stream, placed))
+    }
+
+    /// Places that are kept at this moment.
+    pub(super) fn places_kept(&self, now: Timestamp) -> usize {
+        self.places.values().filter(|until| **until > now).count()
+    }
+
+    /// When the first is due.
+    pub(super) fn first_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(until, _)| *until)
+    }
+
+    /// When the first place is given up.
+    pub(super) fn first_place(&self, now: Timestamp) -> Option<Timestamp> {
+        self.places.values().copied().filter(|until| *until > now).min()
+    }
+
+    /// How many are parked.
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
+    }
+}

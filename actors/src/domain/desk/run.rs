@@ -1,0 +1,45 @@
+//! What goes over the desk: runs, and how they come back.
+
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::{Conclusion, Seen};
+use crate::domain::time::Timestamp;
+
+/// One stream's way through the pool, with what it has learned.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The stream.
+    pub stream: SecretKey,
+    /// The Ingress that asked first; the logs carry it.
+    pub for_ingress: IngressKey,
+    /// Knowledge that survives parking.
+    pub seen: Seen,
+    /// Steps taken so far.
+    pub steps: u32,
+    /// When it last got its place.
+    pub(super) placed_at: Timestamp,
+}
+
+/// How a worker gives a run back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is over.
+    Finished(Conclusion),
+    /// It has nothing to do until then; `at_ca` when the CA is at work for it.
+    Parked {
+        /// When to go on.
+        until: Timestamp,
+        /// The CA is at work.
+        at_ca: bool,
+    },
+}
+
+/// What the desk holds, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Streams that wait for a place.
+    pub queued: usize,
+    /// Streams a worker is on.
+    pub running: usize,
+    /// Streams that wait for the CA, a route or a pause.
+    pub parked: usize,
+}

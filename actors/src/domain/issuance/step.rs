@@ -1,0 +1,71 @@
+//! What a run may do next, and what the decision may look at.
+
+use super::seen::Seen;
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::Reason;
+use crate::domain::wish::Wish;
+
+/// One thing to do. Each is one port call or one commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Read the Secret.
+    ReadSecret,
+    /// Bring the challenge path of each host to the solver.
+    PublishRoutes,
+    /// Fetch our own challenge path through DNS and the ingress.
+    Probe,
+    /// Make a key and journal the start.
+    Begin(Reason),
+    /// Ask the CA for an order.
+    OpenOrder,
+    /// Look at the order.
+    Refresh,
+    /// Tell the CA to validate.
+    Accept,
+    /// Send the CSR.
+    Finalize,
+    /// Fetch the chain and check it.
+    Download,
+    /// Write the Secret, then journal.
+    Install,
+    /// Set the owner references of a Secret of ours.
+    UpdateOwners,
+    /// Fill in `spec.tls`.
+    FillTls,
+    /// Journal that the work is dropped.
+    Abandon(&'static str),
+    /// Journal the failure.
+    Fail(Failure),
+    /// Nothing to do before then. With `at_ca`, the CA is at work and the run keeps its place.
+    Wait {
+        /// When to go on.
+        until: Timestamp,
+        /// The CA is working on the order.
+        at_ca: bool,
+    },
+    /// The run is over.
+    Done(Conclusion),
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conclusion {
+    /// Nothing is left to do.
+    Settled,
+    /// It failed, and is to be asked for again at this time.
+    RetryAt(Timestamp),
+}
+
+/// What every decision may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The newest wish; `None` when no Ingress wants the Secret.
+    pub wish: Option<&'a Wish>,
+    /// What the run has learned.
+    pub seen: &'a Seen,
+    /// The ACME directory in use.
+    pub directory: &'a str,
+    /// The time.
+    pub now: Timestamp,
+}

@@ -1,0 +1,295 @@
+//! Given these events, when this command or look at the world, then that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::certificate::{PrivateKey, SecretView};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::limits;
+use crate::domain::plan::tests::names;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::Reason;
+use crate::domain::validity::tests::secret;
+use crate::domain::wish::Wish;
+use crate::domain::wish::tests::wish;
+
+const DIRECTORY: &str = "https://ca.example/directory";
+const DAY: Duration = Duration::from_hours(24);
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(1_795_478_400)
+}
+
+fn shop() -> Wish {
+    wish("shop", &["a.example.com"])
+}
+
+fn begin(wish: &Wish) -> Command {
+    Command::Begin(Box::new(wish.clone()), PrivateKey::from_pem("key".to_owned()))
+}
+
+fn opened() -> Command {
+    Command::Opened("https://ca.example/order/1".to_owned())
+}
+
+fn fail(wish: &Wish, class: FailureClass) -> Command {
+    Command::Fail(wish.fingerprint(), Failure::new(class, "no"))
+}
+
+/// The state after these commands, given one after the other.
+fn given(commands: impl IntoIterator<Item = Command>) -> State {
+    commands.into_iter().fold(State::Idle, |state, command| {
+        let event = decide(&state, command, now()).unwrap();
+        apply(state, &event, now()).unwrap()
+    })
+}
+
+fn look(state: &State, wish: Option<&Wish>, seen: &Seen) -> Step {
+    next(state, Context { wish, seen, directory: DIRECTORY, now: now() })
+}
+
+fn seen_secret(secret: Option<SecretView>) -> Seen {
+    Seen { secret: Some((secret, now())), ..Seen::default() }
+}
+
+/// Routes in place, host reached.
+fn reached(mut seen: Seen) -> Seen {
+    seen.routes = true;
+    seen.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
+    seen
+}
+
+fn with_order(status: OrderStatus) -> Seen {
+    let url = "https://ca.example/order/1".to_owned();
+    let order = OrderView { url, status, authorizations: Vec::new(), retry_after: None };
+    Seen { order: Some(order), ..reached(seen_secret(None)) }
+}
+
+fn with_chain(hosts: &[&str]) -> Seen {
+    let Ok(leaf) = secret(hosts, now(), 90 * DAY).certificate else { unreachable!() };
+    Seen { chain: Some(Chain { pem: "PEM".to_owned(), leaf }), ..with_order(OrderStatus::Valid) }
+}
+
+#[test]
+fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
+    let wish = shop();
+    let step = |seen: &Seen| look(&State::Idle, Some(&wish), seen);
+    assert_eq!(step(&Seen::default()), Step::ReadSecret);
+    let mut seen = seen_secret(None);
+    assert_eq!(step(&seen), Step::PublishRoutes);
+    seen.routes = true;
+    assert_eq!(step(&seen), Step::Probe);
+    assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing));
+    let started = given([begin(&wish)]);
+    assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
+}
+
+#[test]
+fn a_secret_read_long_ago_is_read_again_before_the_order() {
+    let wish = shop();
+    let mut seen = reached(seen_secret(None));
+    seen.secret = Some((None, now() - 2 * limits::SECRET_FRESH));
+    assert_eq!(look(&given([begin(&wish)]), Some(&wish), &seen), Step::ReadSecret);
+}
+
+#[test]
+fn a_certificate_that_turned_up_meanwhile_ends_the_work_before_the_order() {
+    let wish = shop();
+    let seen = seen_secret(Some(secret(&["a.example.com"], now(), 90 * DAY)));
+    assert!(matches!(look(&given([begin(&wish)]), Some(&wish), &seen), Step::Abandon(_)));
+    assert_eq!(look(&State::Idle, Some(&wish), &seen), Step::Done(Conclusion::Settled));
+}
+
+#[test]
+fn an_order_is_looked_at_before_anything_is_done_with_it() {
+    let (wish, ordered) = (shop(), given([begin(&shop()), opened()]));
+    assert_eq!(look(&ordered, Some(&wish), &Seen::default()), Step::Refresh);
+    let steps = [
+        (with_order(OrderStatus::Ready), Step::Finalize),
+        (with_order(OrderStatus::Processing), Step::Refresh),
+        (with_order(OrderStatus::Valid), Step::Download),
+        (with_chain(&["a.example.com"]), Step::Install),
+    ];
+    for (seen, step) in steps {
+        assert_eq!(look(&ordered, Some(&wish), &seen), step);
+    }
+}
+
+#[test]
+fn an_edit_drops_an_order_but_not_a_certificate_that_still_serves() {
+    let ordered = given([begin(&shop()), opened()]);
+    let edited = wish("shop", &["a.example.com", "b.example.com"]);
+    let pending = look(&ordered, Some(&edited), &with_order(OrderStatus::Ready));
+    assert_eq!(pending, Step::Abandon("the Ingress was edited"));
+    let issued = look(&ordered, Some(&edited), &with_chain(&["a.example.com"]));
+    assert_eq!(issued, Step::Install);
+    let other = wish("shop", &["c.example.com"]);
+    assert!(matches!(
+        look(&ordered, Some(&other), &with_chain(&["a.example.com"])),
+        Step::Abandon(_)
+    ));
+}
+
+#[test]
+fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
+    let commands = [begin(&shop()), opened()];
+    for count in 1..=2 {
+        let state = given(commands.clone().into_iter().take(count));
+        assert!(matches!(look(&state, None, &Seen::default()), Step::Abandon(_)));
+    }
+    assert_eq!(look(&State::Idle, None, &Seen::default()), Step::Done(Conclusion::Settled));
+}
+
+#[test]
+fn a_chain_that_does_not_fit_is_never_installed() {
+    let ordered = given([begin(&shop()), opened()]);
+    let step = look(&ordered, Some(&shop()), &with_chain(&["other.example.com"]));
+    assert!(matches!(step, Step::Fail(failure) if failure.class == FailureClass::BadCertificate));
+}
+
+#[test]
+fn an_open_order_outlives_the_troubles_of_its_ca_and_of_the_api_server() {
+    let ordered = given([begin(&shop()), opened()]);
+    for class in [FailureClass::AcmeServer, FailureClass::SecretWrite, FailureClass::RateLimited] {
+        let mut seen = with_order(OrderStatus::Ready);
+        seen.failure = Some(Failure::new(class, "no answer"));
+        let later = now() + limits::ORDER_PAUSE;
+        assert_eq!(look(&ordered, Some(&shop()), &seen), Step::Done(Conclusion::RetryAt(later)));
+    }
+}
+
+#[test]
+fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
+    let wish = shop();
+    let mut state = State::Idle;
+    for minutes in [1, 10, 100] {
+        let event = decide(&state, fail(&wish, FailureClass::Authorization), now()).unwrap();
+        state = apply(state, &event, now()).unwrap();
+        let State::Failing(failing) = &state else { panic!("{state:?}") };
+        let pause = failing.retry_at.since(now());
+        let rung = Duration::from_mins(minutes);
+        assert!(pause >= rung && pause <= rung + rung / 10, "{pause:?}");
+    }
+    let waits = look(&state, Some(&wish), &Seen::default());
+    assert!(matches!(waits, Step::Done(Conclusion::RetryAt(_))));
+    let edited = wish_with_another_name();
+    assert_eq!(look(&state, Some(&edited), &Seen::default()), Step::ReadSecret);
+    let event = decide(&state, fail(&edited, FailureClass::Authorization), now()).unwrap();
+    let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
+    assert_eq!(failing.attempts, 1);
+}
+
+fn wish_with_another_name() -> Wish {
+    wish("shop", &["b.example.com"])
+}
+
+#[test]
+fn failures_are_remembered_through_the_next_attempt() {
+    let wish = shop();
+    let state = given([fail(&wish, FailureClass::Authorization), begin(&wish), opened()]);
+    let event = decide(&state, fail(&wish, FailureClass::Authorization), now()).unwrap();
+    let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
+    assert_eq!(failing.attempts, 2);
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_the_ca() {
+    let wish = shop();
+    let mut seen = reached(seen_secret(None));
+    let mut rounds = 0;
+    let failure = loop {
+        let elsewhere = Reach::Elsewhere("HTTP 404".to_owned());
+        seen.probed(
+            names(&["a.example.com"]).into_iter().map(|host| (host, elsewhere.clone())).collect(),
+            now(),
+        );
+        seen.wait_until = None;
+        rounds += 1;
+        match look(&State::Idle, Some(&wish), &seen) {
+            Step::Probe => {}
+            Step::Fail(failure) => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(failure.class, FailureClass::Unreachable);
+    assert_eq!(rounds, limits::PROBE.len() + 1);
+}
+
+#[test]
+fn too_many_names_are_refused_before_anything_is_asked() {
+    let hosts: Vec<String> = (0..101).map(|n| format!("h{n}.example.com")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let step = look(&State::Idle, Some(&wish("shop", &hosts)), &Seen::default());
+    assert!(matches!(step, Step::Fail(failure) if failure.class == FailureClass::InvalidSpec));
+}
+
+#[test]
+fn illegal_events_are_refused_and_change_nothing() {
+    let installed = Event::CertificateInstalled { serial: "01".to_owned(), not_after: now() };
+    let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+    let started = given([begin(&shop())]);
+    assert!(apply(State::Idle, &installed, now()).is_err());
+    assert!(apply(State::Idle, &order, now()).is_err());
+    assert!(apply(started.clone(), &installed, now()).is_err());
+    assert!(decide(&started, begin(&shop()), now()).is_err(), "an issuance is begun once");
+    assert!(decide(&State::Idle, Command::Abandon("nothing"), now()).is_err());
+}
+
+#[test]
+fn a_record_reads_as_it_was_written() {
+    let event = decide(&State::Idle, begin(&shop()), now()).unwrap();
+    let record = Record { stream: shop().secret, at: now(), event };
+    let json = serde_json::to_string(&record).unwrap();
+    assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let installed = Command::Installed { serial: "01".to_owned(), not_after: now() + 90 * DAY };
+    prop_oneof![
+        Just(begin(&shop())),
+        Just(begin(&wish_with_another_name())),
+        Just(opened()),
+        Just(installed),
+        Just(fail(&shop(), FailureClass::Authorization)),
+        Just(fail(&wish_with_another_name(), FailureClass::Unreachable)),
+        Just(Command::Abandon("dropped")),
+    ]
+}
+
+proptest! {
+    /// Whatever is decided can be applied, live and on replay, and both end in the same state.
+    #[test]
+    fn every_decided_event_is_legal_and_replays_to_the_same_state(
+        commands in prop::collection::vec(any_command(), 0..40)
+    ) {
+        let (mut live, mut log) = (State::Idle, Vec::new());
+        for (second, command) in (0..).zip(commands) {
+            let at = now() + Duration::from_secs(second);
+            let Ok(event) = decide(&live, command, at) else { continue };
+            live = apply(live, &event, at).expect("what is decided is legal");
+            log.push((event, at));
+        }
+        let replayed = log.iter().try_fold(State::Idle, |state, (event, at)| apply(state, event, *at));
+        prop_assert_eq!(replayed, Ok(live));
+    }
+
+    /// Wherever a stream stands and whatever was seen, there is a next step, and it never finalizes for a wish
+    /// that has changed.
+    #[test]
+    fn there_is_always_a_next_step_and_it_serves_the_newest_wish(
+        commands in prop::collection::vec(any_command(), 0..20), ready in any::<bool>()
+    ) {
+        let state = commands.into_iter().fold(State::Idle, |state, command| {
+            let decided = decide(&state, command, now());
+            decided.map_or(state.clone(), |event| apply(state, &event, now()).unwrap())
+        });
+        let seen = if ready { with_order(OrderStatus::Ready) } else { Seen::default() };
+        let wish = shop();
+        if look(&state, Some(&wish), &seen) == Step::Finalize {
+            prop_assert_eq!(state.issuance().map(|i| i.fingerprint), Some(wish.fingerprint()));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Steps at the CA: from the key to the chain.
+
+use tracing::info;
+
+use super::Office;
+use super::steps::bounded;
+use crate::domain::announcement::Announcement;
+use crate::domain::desk::Run;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::issuance::{Chain, Command, OrderView, Step};
+use crate::domain::limits;
+use crate::domain::validity::Reason;
+use crate::domain::wish::Wish;
+use crate::ports::PortError;
+
+impl Office {
+    pub(super) async fn begin(&self, run: &mut Run, wish: Wish, reason: &Reason) {
+        let made = bounded(limits::KEY_CALL, "key maker", self.keys.generate(wish.algorithm)).await;
+        let Some(key) = self.succeeded(run, FailureClass::InvalidSpec, made) else { return };
+        info!(%reason, names = wish.names.len(), "a certificate is needed");
+        let issuing = Announcement::issuing(&wish, reason);
+        let told = wish.clone();
+        if self.commit(run, Command::Begin(Box::new(wish), key)).await {
+            run.seen.progressed();
+            self.notices.announce(&told, &issuing);
+        }
+    }
+
+    pub(super) async fn open_order(&self, run: &mut Run) {
+        let Some(issuance) = self.issuance(run) else { return };
+        let profile = issuance.profile.as_deref();
+        let opened = self.authority.open_order(&issuance.names, profile);
+        let opened = bounded(limits::CA_CALL, "CA", opened).await;
+        let Some(order) = self.succeeded(run, FailureClass::AcmeServer, opened) else { return };
+        if self.commit(run, Command::Opened(order.url.clone())).await {
+            run.seen.order_shown(order, self.clock.now());
+        }
+    }
+
+    /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.
+    pub(super) async fn advance(&self, step: Step, run: &mut Run) {
+        let Some(url) = self.order_url(run) else { return };
+        let call = async {
+            match step {
+                Step::Refresh => self.authority.refresh(&url).await,
+                Step::Accept => self.authority.accept(&url).await,
+                _ => self.authority.finalize(&url, &self.certificate_request(run)?).await,
+            }
+        };
+        let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
+        if let Some(order) = self.succeeded(run, FailureClass::AcmeServer, shown) {
+            run.seen.order_shown(order, self.clock.now());
+        }
+    }
+
+    fn certificate_request(&self, run: &Run) -> Result<Vec<u8>, PortError> {
+        let issuance = self.issuance(run).ok_or_else(|| PortError::passing("there is no order"))?;
+        self.keys.request(&issuance.names, &issuance.key)
+    }
+
+    pub(super) async fn download(&self, run: &mut Run) {
+        let (Some(url), Some(issuance)) = (self.order_url(run), self.issuance(run)) else { return };
+        let chain = bounded(limits::CA_CALL, "CA", self.authority.download(&url)).await;
+        let Some(pem) = self.succeeded(run, FailureClass::AcmeServer, chain) else { return };
+        match self.keys.inspect(&pem, &issuance.key) {
+            Ok(leaf) => {
+                run.seen.chain = Some(Chain { pem, leaf });
+                run.seen.progressed();
+            }
+            Err(why) => {
+                let detail = format!("the CA's chain cannot be used: {why}");
+                run.seen.failure = Some(Failure::new(FailureClass::BadCertificate, detail));
+            }
+        }
+    }
+}

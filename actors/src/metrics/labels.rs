@@ -1,0 +1,98 @@
+//! The labels of the metrics, all from closed sets but the Secret's name.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// Where an event on an Ingress came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The watch.
+    Watch,
+    /// The scan.
+    Scan,
+}
+
+/// What an issued certificate was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// There was none that could be read.
+    First,
+    /// It was due, or a new one was asked for.
+    Renew,
+    /// It was wrong: other names, another key, expired.
+    Replace,
+}
+
+impl Source {
+    pub(super) fn label(self) -> BySource {
+        match self {
+            Self::Watch => BySource { source: "watch" },
+            Self::Scan => BySource { source: "scan" },
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn label(self) -> ByKind {
+        match self {
+            Self::First => ByKind { kind: "first" },
+            Self::Renew => ByKind { kind: "renew" },
+            Self::Replace => ByKind { kind: "replace" },
+        }
+    }
+}
+
+/// Label `source`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct BySource {
+    pub(super) source: &'static str,
+}
+
+/// Label `kind`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByKind {
+    pub(super) kind: &'static str,
+}
+
+/// Label `reason`: a closed set.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByReason {
+    pub(super) reason: &'static str,
+}
+
+/// Label `step`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByStep {
+    pub(super) step: &'static str,
+}
+
+/// Label `endpoint`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByEndpoint {
+    pub(super) endpoint: &'static str,
+}
+
+/// Label `event`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByEvent {
+    pub(super) event: &'static str,
+}
+
+/// Labels of a request to the CA.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByAnswer {
+    pub(super) endpoint: &'static str,
+    pub(super) status: u16,
+}
+
+/// Labels of a certificate.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct BySecret {
+    pub(super) namespace: String,
+    pub(super) secret: String,
+}
+
+/// Label `state`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByState {
+    pub(super) state: &'static str,
+}

@@ -1,0 +1,63 @@
+//! The cost of deciding: one certificate's way through the core, and through the whole operator on fakes.
+#![expect(missing_docs, reason = "criterion's macros make public items")]
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::issuance::{Command, State, apply, decide};
+use ingress_acme_actors::domain::selection::Selection;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::wish::Wish;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+
+fn wish() -> Wish {
+    let mut index = Index::new(Selection::default(), None);
+    index.apply(ingress("web", "shop", &["shop.example.com", "www.example.com"]));
+    index.wish(&SecretKey::new("web", "shop")).expect("it was just asked for")
+}
+
+/// Started, ordered, installed: three commands decided and applied.
+fn one_stream(wish: &Wish) -> State {
+    let now = Timestamp::from_secs(0);
+    let key = PrivateKey::from_pem("key".to_owned());
+    let commands = [
+        Command::Begin(Box::new(wish.clone()), key),
+        Command::Opened("https://ca.example/order/1".to_owned()),
+        Command::Installed { serial: "01".to_owned(), not_after: now },
+    ];
+    commands.into_iter().fold(State::Idle, |state, command| {
+        let event = decide(&state, command, now).expect("a legal command");
+        apply(state, &event, now).expect("a legal event")
+    })
+}
+
+/// A storm on fakes that answer at once: all that is left is the operator's own work.
+fn storm(ingresses: usize) {
+    Fakes::paused(async move {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        for n in 0..ingresses {
+            fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
+        }
+        while fakes.ca.issued().len() < ingresses {
+            fakes.pass(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+fn bench(criterion: &mut Criterion) {
+    let wish = wish();
+    criterion.bench_function("decide_and_apply_one_certificate", |bencher| {
+        bencher.iter(|| one_stream(&wish));
+    });
+    let mut group = criterion.benchmark_group("operator_on_fakes");
+    group.sample_size(10).throughput(Throughput::Elements(500));
+    group.bench_function("storm_of_500", |bencher| bencher.iter(|| storm(500)));
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

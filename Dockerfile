@@ -16,7 +16,8 @@ FROM scratch
 LABEL org.opencontainers.image.title="ingress-acme" \
       org.opencontainers.image.description="A valid TLS certificate for every Ingress" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The roots that the CA's directory is verified with, for the platform verifier. `--acme-ca-file` adds to them.
+# The CA's directory is verified with roots that are compiled in; this file is for clusters whose API server has a
+# certificate of a public CA.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /ingress-acme /ingress-acme
 USER 65532:65532

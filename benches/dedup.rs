@@ -2,7 +2,6 @@
 //! once.
 //!
 //! The goal is 500,000 events a second on one core: `cargo bench --bench dedup` prints `elem/s`.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use std::rc::Rc;
 

@@ -1,5 +1,4 @@
 //! The cost of deciding: one certificate's way through the core, and through the whole operator on fakes.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use std::time::Duration;
 

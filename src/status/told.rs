@@ -47,7 +47,15 @@ pub(super) async fn told(
     let mut params = ListParams::default().limit(PAGE);
     let mut all: HashMap<IngressKey, Vec<Told>> = HashMap::new();
     loop {
-        let page = api.list(&params).await.context("the Events cannot be listed")?;
+        let page = match api.list(&params).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                eprintln!(
+                    "note: without the right to list Events, what was last told is not shown"
+                );
+                return Ok(all);
+            }
+            page => page.context("the Events cannot be listed")?,
+        };
         for (key, told) in page.items.into_iter().filter_map(ours) {
             if only.is_none_or(|name| *key.name == *name) {
                 all.entry(key).or_default().push(told);

@@ -6,6 +6,7 @@
 
 mod parked;
 mod run;
+mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -17,9 +18,8 @@ use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
 use parked::Parked;
 pub use run::{Load, Run, Verdict};
-
-/// Number of a request.
-pub type Ticket = u64;
+pub use tickets::Ticket;
+use tickets::Tickets;
 
 /// The book itself.
 #[derive(Debug)]
@@ -29,8 +29,7 @@ pub struct Desk {
     runs: HashMap<SecretKey, Entry>,
     running: usize,
     parked: Parked,
-    tickets: HashMap<Ticket, Open>,
-    last_ticket: Ticket,
+    tickets: Tickets,
     draining: bool,
     /// Queued streams whose routes were asked for ahead of their turn.
     foreseen: HashSet<SecretKey>,
@@ -52,12 +51,6 @@ enum Phase {
     Parked { run: Box<Run>, until: Timestamp },
 }
 
-#[derive(Debug)]
-struct Open {
-    remaining: BTreeSet<SecretKey>,
-    outcome: Outcome,
-}
-
 impl Desk {
     /// A desk for `places` runs at once and `capacity` waiting streams.
     pub fn new(places: usize, capacity: usize) -> Self {
@@ -67,8 +60,7 @@ impl Desk {
             runs: HashMap::new(),
             running: 0,
             parked: Parked::default(),
-            tickets: HashMap::new(),
-            last_ticket: 0,
+            tickets: Tickets::default(),
             draining: false,
             foreseen: HashSet::new(),
         }
@@ -81,21 +73,19 @@ impl Desk {
         streams: impl IntoIterator<Item = SecretKey>,
         now: Timestamp,
     ) -> Result<Ticket, Outcome> {
-        let mut open = Open { remaining: BTreeSet::new(), outcome: Outcome::Settled };
-        let ticket = self.last_ticket + 1;
+        let ticket = self.tickets.upcoming();
+        let (mut remaining, mut outcome) = (BTreeSet::new(), Outcome::Settled);
         for stream in streams {
             if self.join(ticket, ingress, &stream, now) {
-                open.remaining.insert(stream);
+                remaining.insert(stream);
             } else {
-                open.outcome = Outcome::Busy;
+                outcome = Outcome::Busy;
             }
         }
-        if open.remaining.is_empty() {
-            return Err(open.outcome);
+        if remaining.is_empty() {
+            return Err(outcome);
         }
-        self.last_ticket = ticket;
-        self.tickets.insert(ticket, open);
-        Ok(ticket)
+        Ok(self.tickets.open(remaining, outcome))
     }
 
     fn join(
@@ -237,7 +227,7 @@ impl Desk {
         self.running = self.running.saturating_sub(1);
         let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
         for ticket in &entry.waiting {
-            self.tickets.remove(ticket);
+            self.tickets.close(*ticket);
         }
         entry.waiting.into_iter().map(|ticket| (ticket, Outcome::Busy)).collect()
     }
@@ -254,17 +244,9 @@ impl Desk {
 
     fn finished(&mut self, stream: &SecretKey, conclusion: Conclusion) -> Vec<(Ticket, Outcome)> {
         let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
-        let mut answered = Vec::new();
-        for ticket in entry.waiting {
-            let Some(open) = self.tickets.get_mut(&ticket) else { continue };
-            open.remaining.remove(stream);
-            open.outcome = worse(open.outcome, conclusion);
-            if open.remaining.is_empty() {
-                answered.push((ticket, open.outcome));
-                self.tickets.remove(&ticket);
-            }
-        }
-        answered
+        let tickets = &mut self.tickets;
+        let answer = |ticket| Some((ticket, tickets.done(ticket, stream, conclusion)?));
+        entry.waiting.into_iter().filter_map(answer).collect()
     }
 
     /// When to call [`next_run`](Self::next_run) again though nothing was returned: a parked run is due, or one
@@ -296,16 +278,6 @@ impl Desk {
             };
             (stream, phase, entry.since)
         })
-    }
-}
-
-/// The request as a whole comes again as soon as its first stream wants to.
-fn worse(outcome: Outcome, conclusion: Conclusion) -> Outcome {
-    match (outcome, conclusion) {
-        (outcome, Conclusion::Settled) => outcome,
-        (Outcome::RetryAt(one), Conclusion::RetryAt(other)) => Outcome::RetryAt(one.min(other)),
-        (Outcome::Busy, Conclusion::RetryAt(_)) => Outcome::Busy,
-        (Outcome::Settled, Conclusion::RetryAt(at)) => Outcome::RetryAt(at),
     }
 }
 

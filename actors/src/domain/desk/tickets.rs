@@ -1,0 +1,68 @@
+//! Who waits for what: a request is answered when all its streams are done.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::domain::dedup::Outcome;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::Conclusion;
+
+/// Number of a request.
+pub type Ticket = u64;
+
+/// Requests that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    open: HashMap<Ticket, Open>,
+    last: Ticket,
+}
+
+#[derive(Debug)]
+struct Open {
+    remaining: BTreeSet<SecretKey>,
+    outcome: Outcome,
+}
+
+impl Tickets {
+    /// The number that the next request will have.
+    pub(super) fn upcoming(&self) -> Ticket {
+        self.last + 1
+    }
+
+    /// Opens the upcoming one for these streams, beginning with this outcome.
+    pub(super) fn open(&mut self, remaining: BTreeSet<SecretKey>, outcome: Outcome) -> Ticket {
+        self.last += 1;
+        self.open.insert(self.last, Open { remaining, outcome });
+        self.last
+    }
+
+    /// One of its streams is done; returns the answer when it was the last.
+    pub(super) fn done(
+        &mut self,
+        ticket: Ticket,
+        stream: &SecretKey,
+        conclusion: Conclusion,
+    ) -> Option<Outcome> {
+        let open = self.open.get_mut(&ticket)?;
+        open.remaining.remove(stream);
+        open.outcome = worse(open.outcome, conclusion);
+        if !open.remaining.is_empty() {
+            return None;
+        }
+        self.open.remove(&ticket).map(|open| open.outcome)
+    }
+
+    /// It is answered otherwise.
+    pub(super) fn close(&mut self, ticket: Ticket) {
+        self.open.remove(&ticket);
+    }
+}
+
+/// The request as a whole comes again as soon as its first stream wants to.
+fn worse(outcome: Outcome, conclusion: Conclusion) -> Outcome {
+    match (outcome, conclusion) {
+        (outcome, Conclusion::Settled) => outcome,
+        (Outcome::RetryAt(one), Conclusion::RetryAt(other)) => Outcome::RetryAt(one.min(other)),
+        (Outcome::Busy, Conclusion::RetryAt(_)) => Outcome::Busy,
+        (Outcome::Settled, Conclusion::RetryAt(at)) => Outcome::RetryAt(at),
+    }
+}

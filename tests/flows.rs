@@ -320,6 +320,24 @@ fn passing_errors_of_every_call_cost_neither_an_order_nor_a_certificate() {
 }
 
 #[test]
+fn routes_of_an_earlier_process_go_though_they_could_not_be_listed_at_first() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.unresolve("gone.example.com", true);
+        fakes.cluster.apply(ingress("web", "gone", &["gone.example.com"]));
+        fakes.operator(quiet()).await;
+        fakes.pass(8 * SECOND).await;
+        assert_eq!(fakes.cluster.routed(), ["gone.example.com"]);
+        fakes.kill();
+        fakes.cluster.delete(&IngressKey::new("web", "gone"));
+        fakes.cluster.fail("list_routes", 2);
+        fakes.operator(quiet()).await;
+        fakes.pass(5 * MINUTE).await;
+        assert!(fakes.cluster.routed().is_empty());
+    });
+}
+
+#[test]
 fn a_certificate_that_cannot_be_written_is_kept_and_written_later() {
     Fakes::paused(async {
         let fakes = Fakes::default();

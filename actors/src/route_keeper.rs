@@ -25,6 +25,8 @@ pub struct RouteKeeper {
     expiry: Option<SpawnHandle>,
 }
 
+type Found = Result<Vec<SolverIngress>, PortError>;
+
 struct Waiting {
     shards: BTreeSet<String>,
     answer: oneshot::Sender<Result<(), PortError>>,
@@ -41,6 +43,31 @@ impl RouteKeeper {
             writing: None,
             expiry: None,
         }
+    }
+
+    fn look_for_leftovers(&self) -> impl Future<Output = Found> + use<> {
+        let routes = self.routes.clone();
+        async move { bounded(routes.list()).await }
+    }
+
+    fn looked(&mut self, found: Found, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        match found {
+            Ok(found) => {
+                for one in found {
+                    self.table.found(one, now);
+                }
+            }
+            Err(error) => {
+                let retry_in = limits::ROUTE_RETRY;
+                warn!(%error, ?retry_in, "routes left by an earlier process cannot be listed");
+                ctx.run_later(retry_in, |keeper, ctx| {
+                    let looked = keeper.look_for_leftovers().into_actor(keeper);
+                    ctx.spawn(looked.map(|found, keeper, ctx| keeper.looked(found, ctx)));
+                });
+            }
+        }
+        self.sweep(ctx);
     }
 
     /// Writes the next solver Ingress that differs from what it should be.
@@ -91,7 +118,7 @@ impl RouteKeeper {
 
     /// Takes out what is past its time, and comes back for the next batch.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
-        self.expiry = None;
+        self.expiry.take().map(|timer| ctx.cancel_future(timer));
         let now = self.clock.now();
         if let Some(until) = self.table.expire(now) {
             let pause = until.since(now).max(limits::ROUTE_SWEEP);
@@ -109,20 +136,10 @@ async fn bounded<T>(call: impl Future<Output = Result<T, PortError>>) -> Result<
 impl Actor for RouteKeeper {
     type Context = Context<Self>;
 
-    /// Nothing is written before it is known what is there.
+    /// Nothing is written before it is known what is there, unless that cannot be found out now.
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let routes = self.routes.clone();
-        let found = async move { bounded(routes.list()).await };
-        ctx.wait(found.into_actor(self).map(|found, keeper, ctx| {
-            let now = keeper.clock.now();
-            match found {
-                Ok(found) => found.into_iter().for_each(|one| keeper.table.found(one, now)),
-                Err(error) => {
-                    warn!(%error, "routes left by an earlier process stay until the next start");
-                }
-            }
-            keeper.sweep(ctx);
-        }));
+        let looked = self.look_for_leftovers();
+        ctx.wait(looked.into_actor(self).map(|found, keeper, ctx| keeper.looked(found, ctx)));
     }
 }
 

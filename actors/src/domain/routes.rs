@@ -46,8 +46,12 @@ struct Shard {
 }
 
 impl RouteTable {
-    /// Takes in a solver Ingress found at start; its hosts go after a grace time unless someone claims them.
+    /// Takes in a solver Ingress found at start; its hosts go after a grace time unless someone claims them. One
+    /// that was written here meanwhile holds nothing of an earlier process any more.
     pub fn found(&mut self, found: SolverIngress, now: Timestamp) {
+        if self.shards.contains_key(&found.name) {
+            return;
+        }
         for host in &found.hosts {
             let route = Route { class: found.class.clone(), host: host.clone() };
             let until = Some(now + limits::ROUTE_GRACE);

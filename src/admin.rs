@@ -13,6 +13,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use ingress_acme_actors::reporter::{Describe, Reporter};
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// The arbiter that does not turn for so long is stuck: the kubelet restarts it.
@@ -21,8 +22,13 @@ const STUCK: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for a state dump.
 const DUMP: Duration = Duration::from_secs(5);
-/// Prometheus and the kubelet need a handful.
-const CONNECTIONS: usize = 128;
+/// Prometheus and the kubelet need a handful; so many that somebody who opens connections and says nothing does
+/// not shut them out before those are dropped.
+const CONNECTIONS: usize = 8_192;
+/// Who says nothing for so long is dropped.
+const HEADERS_WITHIN: Duration = Duration::from_secs(2);
+/// A state dump is made at most this often: it takes the arbiter's time.
+const DUMP_AGE: Duration = Duration::from_secs(1);
 
 /// What the admin port knows of the process; the parts fill in as it starts.
 #[derive(Clone)]
@@ -34,6 +40,7 @@ struct Inner {
     ready: AtomicBool,
     reporter: OnceLock<Addr<Reporter>>,
     metrics: Registry,
+    last_dump: Mutex<Option<(Instant, String)>>,
 }
 
 impl Vitals {
@@ -45,6 +52,7 @@ impl Vitals {
             ready: AtomicBool::new(false),
             reporter: OnceLock::new(),
             metrics,
+            last_dump: Mutex::new(None),
         };
         Self(Arc::new(inner))
     }
@@ -78,10 +86,16 @@ impl Vitals {
         let Some(reporter) = self.0.reporter.get() else {
             return Ok(r#"{"role":"standby"}"#.to_owned());
         };
+        let mut last = self.0.last_dump.lock().await;
+        if let Some((_, dump)) = last.as_ref().filter(|(made, _)| made.elapsed() < DUMP_AGE) {
+            return Ok(dump.clone());
+        }
         let dump = timeout(DUMP, reporter.send(Describe)).await;
         let dump = dump.map_err(|_| format!("the arbiter did not answer within {DUMP:?}"))?;
         let dump = dump.map_err(|gone| format!("the reporter is gone: {gone}"))?;
-        serde_json::to_string(&dump).map_err(|error| error.to_string())
+        let dump = serde_json::to_string(&dump).map_err(|error| error.to_string())?;
+        *last = Some((Instant::now(), dump.clone()));
+        Ok(dump)
     }
 }
 
@@ -91,6 +105,8 @@ pub fn serve(bind: SocketAddr, vitals: Vitals) -> io::Result<(Server, SocketAddr
         HttpServer::new(move || App::new().configure(|config| routes(config, vitals.clone())))
             .workers(1)
             .max_connections(CONNECTIONS)
+            .client_request_timeout(HEADERS_WITHIN)
+            .keep_alive(HEADERS_WITHIN)
             .disable_signals()
             .bind(bind)?;
     let address = server.addrs().first().copied();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::dedup::Windows;
 use ingress_acme_actors::domain::ingress::IngressKey;
@@ -43,7 +44,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// ACME directory of the CA
-    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL")]
+    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
+          value_parser = directory)]
     pub acme_directory: url::Url,
     /// File with a further root certificate that the directory's own TLS may use
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
@@ -71,7 +73,7 @@ pub struct RunArgs {
     )]
     pub admin_bind: SocketAddr,
     /// DNS server that the probe of our own routes asks [default: the system's]
-    #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR")]
+    #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
     /// Port at which the probe reaches hosts
     #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
@@ -83,7 +85,8 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
     pub ingress_class: Vec<String>,
     /// Only Ingresses of this namespace; repeatable [default: all]
-    #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
+    #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',',
+          value_parser = namespace)]
     pub watch_namespace: Vec<String>,
     /// Certificates worked on at once
     #[arg(long, env = "INGRESS_ACME_ISSUERS", default_value_t = 64, value_name = "N",
@@ -99,7 +102,7 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_SETTLE_MAX", default_value = "5s", value_parser = duration)]
     pub settle_max: Duration,
     /// ACME profile to ask for [default: the CA's]
-    #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME")]
+    #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
     /// Of several replicas only the holder of the Lease issues; all answer challenges
     #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
@@ -121,7 +124,7 @@ pub enum ManageArg {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Namespace [default: that of the kubeconfig's context]
-    #[arg(short = 'n', long, env = "INGRESS_ACME_NAMESPACE", conflicts_with = "all_namespaces")]
+    #[arg(short = 'n', long, conflicts_with = "all_namespaces", value_parser = namespace)]
     pub namespace: Option<String>,
     /// All namespaces
     #[arg(short = 'A', long)]
@@ -242,6 +245,29 @@ fn scan_interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// A DNS label (RFC 1123), as every namespace's name is.
+fn namespace(text: &str) -> Result<String, String> {
+    let legal = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    let bounded = !text.starts_with('-') && !text.ends_with('-');
+    if !(1..=63).contains(&text.len()) || !bounded || !text.bytes().all(legal) {
+        return Err(format!("`{text}` is not the name of a namespace"));
+    }
+    Ok(text.to_owned())
+}
+
+/// RFC 8555 §6.1 asks for https.
+fn directory(text: &str) -> Result<url::Url, String> {
+    let url = text.parse::<url::Url>().ok().filter(|url| url.scheme() == "https" && url.has_host());
+    url.ok_or_else(|| format!("`{text}` is not an https URL"))
+}
+
+/// An address, with port 53 unless it says otherwise.
+fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    let bare = || text.parse().map(|address: std::net::IpAddr| SocketAddr::new(address, 53));
+    let parsed = text.parse().or_else(|_| bare());
+    parsed.map_err(|_| format!("`{text}` is not an address such as 10.0.0.10 or 10.0.0.10:53"))
+}
+
 fn contact(text: &str) -> Result<String, String> {
     if !text.starts_with("mailto:") || !text.contains('@') {
         return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
@@ -284,7 +310,11 @@ mod tests {
         assert!(refused(&["--contact", "ops@example.com"]).contains("mailto:ops@example.com"));
         assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
         assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
+        assert!(refused(&["--acme-directory", "ftp://x/"]).contains("not an https URL"));
+        assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
         assert!(run(&["--issuers", "0"]).is_err());
+        let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
+        assert_eq!(bare, Some("1.1.1.1:53".parse().unwrap()));
     }
 
     #[test]

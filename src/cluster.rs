@@ -35,14 +35,14 @@ pub enum ConnectError {
         "no cluster to talk to: {}. Set KUBECONFIG to a readable kubeconfig, or run in a pod with a service account",
         detail(.0)
     )]
-    NoCluster(#[source] Box<InferConfigError>),
+    NoCluster(Box<InferConfigError>),
     /// The configuration was found, and no client can be made from it.
     #[error(
         "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, where one is named, \
          its proxy (proxies are not supported: add the API server to NO_PROXY)",
         detail(.0)
     )]
-    Unusable(#[source] Box<kube::Error>),
+    Unusable(Box<kube::Error>),
 }
 
 /// A client for the cluster that `KUBECONFIG`, `~/.kube/config` or the pod's service account names, in this order.

@@ -109,7 +109,10 @@ impl Process {
 
     async fn lead(&self) -> Option<Term> {
         match &self.lease {
-            Some(lease) => Some(lease.acquire().await),
+            Some(lease) => {
+                info!("standing by until this replica leads; challenges are answered meanwhile");
+                Some(lease.acquire().await)
+            }
             None => None,
         }
     }

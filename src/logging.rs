@@ -13,7 +13,7 @@ pub fn start(is_operator: bool) {
     if !is_operator {
         return tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
-            .with_env_filter(filter("error"))
+            .with_env_filter(filter("error,kube_client=off"))
             .init();
     }
     tracing_subscriber::fmt()

@@ -109,7 +109,11 @@ impl HttpProbe {
         let port = to.port_or_known_default();
         if !web || !port.is_some_and(|port| [80, 443, self.port].contains(&port)) {
             let why = "CAs follow redirects only to ports 80 and 443";
-            return Err(Reach::Elsewhere(format!("redirect to {to} {by}; {why}")));
+            return Err(Reach::Elsewhere(format!("a redirect to {to}; {why}")));
+        }
+        if !to.domain().is_some_and(is_public) {
+            let why = "CAs follow redirects only to public names";
+            return Err(Reach::Elsewhere(format!("a redirect to {to}; {why}")));
         }
         Ok(to)
     }
@@ -150,6 +154,16 @@ fn token() -> Option<String> {
     let mut random = [0; TOKEN_BYTES];
     default_provider().secure_random.fill(&mut random).ok()?;
     Some(BASE64_URL_SAFE_NO_PAD.encode(random))
+}
+
+/// A name that is not for this network only: the probe must not become anybody's browser inside the cluster.
+fn is_public(name: &str) -> bool {
+    const PRIVATE: [&str; 6] =
+        ["local", "internal", "svc", "localhost", "localdomain", "home.arpa"];
+    let within = |zone: &str| {
+        name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+    };
+    name.contains('.') && !PRIVATE.into_iter().any(within)
 }
 
 /// Who answered, as the end of a sentence.

@@ -7,9 +7,10 @@ mod row;
 mod told;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures_util::{StreamExt, stream};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::index::Index;
@@ -51,44 +52,50 @@ pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let namespace = (!args.all_namespaces).then_some(own);
     let survey = Survey::take(&client, namespace.as_deref(), None).await?;
     let rows = survey.rows();
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
-        Output::Table if rows.is_empty() => println!("There is no Ingress here."),
-        Output::Table => println!("{}", row::table(&rows)),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(match (args.output, namespace) {
+        (Output::Json, _) => print(&serde_json::to_string_pretty(&rows)?),
+        (Output::Table, Some(here)) if rows.is_empty() => {
+            print(&format!("There is no Ingress in namespace {here}; -A shows all namespaces."))
+        }
+        (Output::Table, None) if rows.is_empty() => print("There is no Ingress in this cluster."),
+        (Output::Table, _) => print(&row::table(&rows).to_string()),
+    })
 }
 
 /// `explain NS/NAME`.
 pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
     let client = cluster::connect().await?;
-    let survey = Survey::take(&client, Some(&key.namespace), Some(&key.name)).await?;
-    if survey.index.view(key).is_none() {
-        bail!("there is no Ingress {key}");
-    }
-    println!("{}", survey.explanation(key));
-    Ok(ExitCode::SUCCESS)
+    let survey = Survey::of_one(&client, key).await?;
+    Ok(print(&survey.explanation(key)))
 }
 
 /// `renew NS/NAME`.
 pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
     let client = cluster::connect().await?;
-    let survey = Survey::take(&client, Some(&key.namespace), Some(&key.name)).await?;
-    if survey.index.view(key).is_none() {
-        bail!("there is no Ingress {key}");
-    }
-    if let Some(why) = survey.index.skip(key) {
-        bail!("Ingress {key} is not served by ingress-acme: {why}");
+    let survey = Survey::of_one(&client, key).await?;
+    if let Some(why) = survey.reason_not_to_renew(key) {
+        bail!("Ingress {key} cannot have a new certificate: {why}");
     }
     let now = SystemClock.now().to_string();
     let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
     let api: Api<Ingress> = Api::namespaced(client, &key.namespace);
-    let patched = api.patch(&key.name, &PatchParams::default(), &patch).await;
-    patched.with_context(|| format!("Ingress {key} could not be annotated"))?;
-    println!("A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.");
-    println!("Follow it with: ingress-acme explain {key}");
-    Ok(ExitCode::SUCCESS)
+    if let Err(error) = api.patch(&key.name, &PatchParams::default(), &patch).await {
+        bail!("Ingress {key} could not be annotated: {}", cluster::detail(&error));
+    }
+    Ok(print(&format!(
+        "A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.\n\
+         Follow it with: ingress-acme explain {key}"
+    )))
+}
+
+/// Writes to standard output. Whoever reads it may stop reading, as `head` does.
+fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 impl Survey {
@@ -113,6 +120,32 @@ impl Survey {
         let secrets = reads.buffer_unordered(AT_ONCE).collect().await;
         let told = told(client, namespace, only).await?;
         Ok(Self { index, secrets, told, now: SystemClock.now() })
+    }
+
+    async fn of_one(client: &Client, key: &IngressKey) -> anyhow::Result<Self> {
+        let survey = Self::take(client, Some(&key.namespace), Some(&key.name)).await?;
+        if survey.index.view(key).is_none() {
+            bail!("there is no Ingress {key}");
+        }
+        Ok(survey)
+    }
+
+    /// Why an annotation would not bring a new certificate, if it would not.
+    fn reason_not_to_renew(&self, key: &IngressKey) -> Option<String> {
+        if let Some(why) = self.index.skip(key) {
+            return Some(why.to_string());
+        }
+        let secrets = self.index.secrets(key);
+        if secrets.is_empty() {
+            return Some(self.problems(key).join("; "));
+        }
+        let foreign = |secret: &SecretKey| {
+            let adopted = self.index.wish(secret).is_some_and(|wish| wish.adopt);
+            let read = self.secrets.get(secret).and_then(|read| read.as_ref().ok()?.as_ref());
+            !adopted && read.is_some_and(|found| !found.ours)
+        };
+        let all = secrets.iter().all(foreign);
+        all.then(|| "its Secret was not made by ingress-acme".to_owned())
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -168,7 +201,10 @@ async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<V
     let mut params = ListParams::default().limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let page = api.list(&params).await.context("the Ingresses cannot be listed")?;
+        let page = match api.list(&params).await {
+            Ok(page) => page,
+            Err(error) => bail!("the Ingresses cannot be listed: {}", cluster::detail(&error)),
+        };
         all.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

@@ -4,7 +4,7 @@
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`wish`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`queue`], [`desk`], [`scan`].
-//! - Getting a certificate: [`issuance`], [`failure`], [`routes`].
+//! - Getting a certificate: [`issuance`], [`failure`], [`routes`], and what of its log still matters: [`live`].
 //! - What the user is told: [`announcement`].
 
 pub mod announcement;
@@ -16,6 +16,7 @@ pub mod index;
 pub mod ingress;
 pub mod issuance;
 pub mod limits;
+pub mod live;
 pub mod name;
 pub mod plan;
 pub mod queue;

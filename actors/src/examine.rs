@@ -9,7 +9,7 @@ use crate::domain::index::Index;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
-use crate::domain::validity::{judge, renewal};
+use crate::domain::validity::judge;
 use crate::domain::wish::Wish;
 use crate::issuer::Office;
 use crate::ledger::Ledger;
@@ -81,9 +81,7 @@ impl Examiner {
             debug!(%secret, "the Secret could not be read; the issuer will try");
             return true;
         };
-        if let Some(Ok(certificate)) = status.as_ref().map(|status| &status.certificate) {
-            self.metrics.certificate(secret, certificate.not_after, renewal(certificate));
-        }
+        self.metrics.secret(secret, status.as_ref());
         judge(status.as_ref(), wish, &self.directory, now).is_err() || !wish.fill.is_empty()
     }
 }

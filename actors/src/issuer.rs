@@ -91,9 +91,8 @@ impl Office {
 
     async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
         let wish = self.index.borrow().wish(&run.stream);
-        match wish {
-            None => self.metrics.forget(&run.stream),
-            Some(wish) => self.tell_of_hold_up(run, &wish),
+        if let Some(wish) = wish {
+            self.tell_of_hold_up(run, &wish);
         }
         if let Err(gone) = self.routes.withdraw.send(Withdraw(run.stream.clone())).await {
             error!(%gone, "the route keeper is gone");

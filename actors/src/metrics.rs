@@ -9,10 +9,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::domain::certificate::SecretView;
 use crate::domain::desk::Load;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::renewal;
 
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, BySecret, BySource, ByState, ByStep,
@@ -200,10 +202,14 @@ impl Metrics {
         self.acme_durations.get_or_create(&ByEndpoint { endpoint }).observe(took.as_secs_f64());
     }
 
-    /// A Secret holds a certificate with this end and this renewal time.
-    pub fn certificate(&self, secret: &SecretKey, not_after: Timestamp, renewal: Timestamp) {
-        self.not_after.get_or_create(&by_secret(secret)).set(not_after.as_secs());
-        self.renewal.get_or_create(&by_secret(secret)).set(renewal.as_secs());
+    /// What a Secret holds: the dates of a certificate of ours, or nothing of ours.
+    pub fn secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
+        let ours = found.filter(|found| found.ours);
+        let Some(Ok(leaf)) = ours.map(|found| &found.certificate) else {
+            return self.forget(secret);
+        };
+        self.not_after.get_or_create(&by_secret(secret)).set(leaf.not_after.as_secs());
+        self.renewal.get_or_create(&by_secret(secret)).set(renewal(leaf).as_secs());
     }
 
     /// No Ingress wants the Secret any more.

@@ -11,7 +11,9 @@ use tracing::{error, info};
 use crate::domain::dedup::Outcome;
 use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::limits;
 use crate::domain::time::Timestamp;
+use crate::domain::wish::Wish;
 use crate::issuer::{Issuer, Office};
 use crate::messages::{Drain, Foresee, Issue, Returned, Work};
 
@@ -44,9 +46,12 @@ impl Pool {
             return;
         }
         let index = self.office.index.borrow();
-        let wish = |stream: SecretKey| index.wish(&stream).map(|wish| (stream, wish.routes));
-        let told =
-            self.office.routes.foresee.send(Foresee(soon.into_iter().filter_map(wish).collect()));
+        let good = |wish: &Wish| wish.names.len() <= limits::MAX_NAMES;
+        let soon = soon.into_iter().filter_map(|stream| {
+            let wish = index.wish(&stream).filter(good)?;
+            Some((stream, wish.routes))
+        });
+        let told = self.office.routes.foresee.send(Foresee(soon.collect()));
         ctx.spawn(told.into_actor(self).map(|told, _, _| {
             if let Err(gone) = told {
                 error!(%gone, "the route keeper is gone");

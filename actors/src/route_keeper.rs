@@ -75,7 +75,7 @@ impl RouteKeeper {
         if self.writing.is_some() {
             return;
         }
-        let Some(write) = self.table.next_write() else { return };
+        let Some(write) = self.table.next_write(self.clock.now()) else { return };
         self.writing = Some(write.name.clone());
         let routes = self.routes.clone();
         let written = async move {
@@ -103,8 +103,9 @@ impl RouteKeeper {
         for waiting in self.waiting.extract_if(.., concerned) {
             _ = waiting.answer.send(Err(error.clone())); // whoever waited is gone
         }
-        self.table.failed(write);
+        self.table.failed(write, self.clock.now());
         ctx.run_later(limits::ROUTE_RETRY, Self::write);
+        self.write(ctx);
     }
 
     fn answer_those_in_place(&mut self) {

@@ -72,6 +72,9 @@ impl Watcher {
             IngressChange::ListEnds(scope) => index.list_ends(&scope),
         };
         self.metrics.managed(index.managed_count());
+        for secret in index.take_unused() {
+            self.metrics.forget(&secret);
+        }
         changed
     }
 

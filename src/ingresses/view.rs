@@ -1,13 +1,17 @@
 //! An Ingress cut down to what the rules read; managed fields, status and backends are dropped here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, IngressView, TlsBlock};
+use ingress_acme_actors::domain::plan::FILLED_TLS;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::cluster::{class, is_ours};
 
+/// Longest value of an annotation of ours that is read; what is longer is nothing that we know, and would be kept
+/// and copied for nothing.
+const MAX_VALUE: usize = 253;
 /// Annotations by which other issuers are asked.
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
 /// kube-lego's annotation, which cert-manager obeys too.
@@ -27,6 +31,7 @@ pub fn view(ingress: &Ingress) -> IngressView {
         rule_hosts: rule_hosts(ingress),
         annotations: annotations(ingress)
             .filter_map(|(name, value)| Some((name.strip_prefix(ANNOTATION_PREFIX)?, value)))
+            .filter(|(short, value)| *short == FILLED_TLS || value.len() <= MAX_VALUE)
             .map(|(short, value)| (short.to_owned(), value.clone()))
             .collect(),
         other_issuer: other_issuer(ingress),
@@ -46,14 +51,10 @@ fn tls(ingress: &Ingress) -> Vec<TlsBlock> {
 }
 
 fn rule_hosts(ingress: &Ingress) -> Vec<String> {
-    let mut hosts = Vec::new();
+    let mut known = BTreeSet::new();
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    for host in rules.filter_map(|rule| rule.host.as_ref()) {
-        if !host.is_empty() && !hosts.contains(host) {
-            hosts.push(host.clone());
-        }
-    }
-    hosts
+    let hosts = rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty());
+    hosts.filter(|host| known.insert(*host)).cloned().collect()
 }
 
 fn other_issuer(ingress: &Ingress) -> Option<String> {

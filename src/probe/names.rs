@@ -55,12 +55,25 @@ impl Names {
         let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
         let mut addresses: Vec<IpAddr> =
             found.map_err(|error| Unresolved(words(&error)))?.iter().collect();
+        addresses.retain(|address| !is_link_local(*address));
         addresses.sort_by_key(IpAddr::is_ipv6);
         addresses.truncate(ADDRESSES);
         if addresses.is_empty() {
-            return Err(Unresolved("no A or AAAA record".to_owned()));
+            return Err(Unresolved(
+                "no A or AAAA record with an address that can be reached".to_owned(),
+            ));
         }
         Ok(addresses)
+    }
+}
+
+/// Addresses that no site has, but a cloud's metadata service.
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
     }
 }
 

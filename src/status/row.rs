@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use super::told::Told;
 
+/// Characters of a detail in the table.
+const DETAIL: usize = 60;
+
 /// How a certificate stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,7 +94,7 @@ impl Row {
     pub(super) fn with_problems(mut self, problems: &[String]) -> Self {
         for problem in problems {
             let sep = if self.detail.is_empty() { "" } else { "; " };
-            self.detail = format!("{}{sep}left out: {problem}", self.detail);
+            self.detail = format!("{}{sep}not as asked for: {problem}", self.detail);
         }
         self
     }
@@ -143,32 +146,38 @@ fn verdict(
     }
 }
 
-/// The rows as a table as wide as the terminal.
+/// The rows as a table, no wider than the terminal.
 pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "NAMESPACE",
-        "INGRESS",
-        "SECRET",
-        "STATE",
-        "NAMES",
-        "EXPIRES",
-        "RENEWAL",
-        "DETAIL",
-    ]);
+    table.set_header(["NAMESPACE", "INGRESS", "SECRET", "STATE", "NAMES", "EXPIRES", "DETAIL"]);
     for row in rows {
-        let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        let names = match &row.names[..] {
+            [first, _, ..] => format!("{first} and {} more", row.names.len() - 1),
+            names => names.concat(),
+        };
         table.add_row([
             row.namespace.clone(),
             row.ingress.clone(),
-            or_dash(&row.secret),
+            row.secret.clone().unwrap_or_else(|| "-".to_owned()),
             row.state.to_string(),
-            row.names.join("\n"),
-            or_dash(&row.not_after),
-            or_dash(&row.renewal),
-            row.detail.clone(),
+            names,
+            row.not_after.as_ref().map_or_else(|| "-".to_owned(), |at| day(at)),
+            brief(&row.detail),
         ]);
     }
     table
+}
+
+/// `2027-02-22` of `2027-02-22T10:56:51Z`.
+fn day(at: &str) -> String {
+    at.split('T').next().unwrap_or(at).to_owned()
+}
+
+/// As much as fits a line; `explain` says the rest.
+fn brief(detail: &str) -> String {
+    match detail.char_indices().nth(DETAIL) {
+        Some((end, _)) => format!("{}…", &detail[..end]),
+        None => detail.to_owned(),
+    }
 }

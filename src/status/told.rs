@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use anyhow::Context;
+use anyhow::bail;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -11,6 +11,7 @@ use kube::{Api, Client};
 
 use super::PAGE;
 use crate::announcer::CONTROLLER;
+use crate::cluster;
 
 /// One Event.
 #[derive(Clone, Debug)]
@@ -54,7 +55,8 @@ pub(super) async fn told(
                 );
                 return Ok(all);
             }
-            page => page.context("the Events cannot be listed")?,
+            Ok(page) => page,
+            Err(error) => bail!("the Events cannot be listed: {}", cluster::detail(&error)),
         };
         for (key, told) in page.items.into_iter().filter_map(ours) {
             if only.is_none_or(|name| *key.name == *name) {
@@ -77,9 +79,40 @@ fn ours(event: Event) -> Option<(IngressKey, Told)> {
         return None;
     }
     let about = event.regarding?;
+    if about.namespace != event.metadata.namespace {
+        return None; // whoever may write Events elsewhere tells nothing about this namespace
+    }
     let key = IngressKey::new(about.namespace.as_deref()?, about.name.as_deref()?);
     let at = event.event_time.map_or_else(String::new, |at| at.0.to_string());
     let warning = event.type_.as_deref() == Some("Warning");
     let reason = event.reason.unwrap_or_default();
-    Some((key, Told { at, reason, note: event.note.unwrap_or_default(), warning }))
+    let note = plain(&event.note.unwrap_or_default());
+    Some((key, Told { at, reason: plain(&reason), note, warning }))
+}
+
+/// Without control characters, which a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(namespace: &str) -> Event {
+        let event = json!({
+            "metadata": { "namespace": namespace }, "reportingController": CONTROLLER,
+            "reason": "Failed", "note": "\u{1b}[2Jred",
+            "regarding": { "kind": "Ingress", "namespace": "web", "name": "shop" },
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn only_events_of_its_own_namespace_tell_of_an_ingress_and_none_moves_the_cursor() {
+        assert!(ours(event("elsewhere")).is_none());
+        assert_eq!(ours(event("web")).unwrap().1.note, " [2Jred");
+    }
 }

@@ -88,10 +88,7 @@ impl Announcement {
     /// Some of the Ingress cannot be served.
     pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let note = format!(
-            "Left out of the certificate until the Ingress is edited: {}",
-            lines.join("; ")
-        );
+        let note = format!("Not as asked for until the Ingress is edited: {}", lines.join("; "));
         (!lines.is_empty()).then(|| Self::warning("Skipped", note))
     }
 

@@ -3,7 +3,7 @@
 //! It answers "what should this Secret hold" from the newest view, and says after each change which keys have
 //! work to do: a change of labels, status or foreign annotations has none.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::certificate::KeyAlgorithm;
@@ -21,6 +21,7 @@ pub struct Index {
     users: HashMap<SecretKey, BTreeSet<IngressKey>>,
     listing: HashMap<Scope, HashSet<IngressKey>>,
     managed: usize,
+    unused: Vec<SecretKey>,
 }
 
 /// What one watch covers: one namespace, or all of them (`None`).
@@ -96,6 +97,13 @@ impl Index {
         self.entries.iter().filter(|(_, entry)| entry.skip.is_none()).map(|(key, _)| key)
     }
 
+    /// Secrets that no Ingress asks for any more, since this was last asked.
+    pub fn take_unused(&mut self) -> Vec<SecretKey> {
+        let mut unused = std::mem::take(&mut self.unused);
+        unused.retain(|secret| !self.users.contains_key(secret));
+        unused
+    }
+
     /// How many are ours to serve.
     pub fn managed_count(&self) -> usize {
         self.managed
@@ -139,7 +147,7 @@ impl Index {
             profile: None,
             adopt: false,
             renew: None,
-            fill: BTreeSet::new(),
+            fill: BTreeMap::new(),
         };
         for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
             wish.add(&entry.view, part);
@@ -175,6 +183,7 @@ impl Index {
             neighbours.extend(users.first().cloned());
             if users.is_empty() {
                 self.users.remove(&secret);
+                self.unused.push(secret);
             }
         }
         neighbours
@@ -216,9 +225,12 @@ impl Wish {
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
         self.adopt |= view.annotation("adopt-secret") == Some("true");
-        self.renew = self.renew.take().max(view.annotation("renew").map(str::to_owned));
+        self.renew = match (self.renew.take(), view.annotation("renew")) {
+            (Some(one), Some(other)) => Some(format!("{one},{other}")),
+            (one, other) => one.or_else(|| other.map(str::to_owned)),
+        };
         if part.fill {
-            self.fill.insert(view.reference());
+            self.fill.insert(view.reference(), part.names.clone());
         }
     }
 }
@@ -282,6 +294,7 @@ mod tests {
             names(&["a.example.com"])
         );
         assert_eq!(index.remove(&key("one")), [key("one")]);
+        assert_eq!(index.take_unused(), [SecretKey::new("web", "shared")]);
         assert_eq!(index.wish(&SecretKey::new("web", "shared")), None);
     }
 

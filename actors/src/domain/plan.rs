@@ -46,6 +46,8 @@ pub enum Problem {
     },
     /// An annotation of ours with a value that we cannot read.
     BadAlgorithm(UnknownAlgorithm),
+    /// The annotation `kubernetes.io/ingress.class` is not a name, so no solver Ingress can carry it.
+    BadClass,
 }
 
 impl fmt::Display for Problem {
@@ -60,7 +62,13 @@ impl fmt::Display for Problem {
                 )
             }
             Self::BadAlgorithm(unknown) => {
-                write!(f, "annotation ingress-acme.dev/key-algorithm: {unknown}")
+                write!(
+                    f,
+                    "annotation ingress-acme.dev/key-algorithm: {unknown}; ecdsa-p256 is used"
+                )
+            }
+            Self::BadClass => {
+                write!(f, "its annotation kubernetes.io/ingress.class is not the name of a class")
             }
         }
     }
@@ -78,6 +86,10 @@ pub struct Plan {
 /// Reads the plan off `ingress`, which [`select`](super::selection::select) has let through.
 pub fn plan(ingress: &IngressView) -> Plan {
     let mut plan = Plan::default();
+    if !is_class(ingress.class.name()) {
+        plan.problems.insert(Problem::BadClass);
+        return plan;
+    }
     if let Err(unknown) = algorithm(ingress) {
         plan.problems.insert(Problem::BadAlgorithm(unknown));
     }
@@ -97,6 +109,13 @@ pub fn plan(ingress: &IngressView) -> Plan {
         plan.problems.insert(Problem::NoHosts);
     }
     plan
+}
+
+/// The name of an `IngressClass` is a DNS subdomain (RFC 1123); the annotation may hold anything.
+fn is_class(name: Option<&str>) -> bool {
+    let legal =
+        |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
+    name.is_none_or(|name| (1..=253).contains(&name.len()) && name.bytes().all(legal))
 }
 
 /// The key algorithm that `ingress` asks for.
@@ -198,6 +217,15 @@ pub(crate) mod tests {
         view.tls = vec![block("one", &["a.example.com"]), block("all", &[])];
         let all = part("all", &["a.example.com", "b.example.com"], false);
         assert_eq!(plan(&view).parts, [part("one", &["a.example.com"], false), all]);
+    }
+
+    #[test]
+    fn a_class_that_is_no_name_is_a_problem() {
+        for class in [String::new(), "a\u{1b}b".to_owned(), "x".repeat(254)] {
+            let class = IngressClass::Annotated(class.as_str().into());
+            let view = IngressView { class, ..ingress("web", "shop", &["a.example.com"]) };
+            assert_eq!(plan(&view), Plan { parts: vec![], problems: [Problem::BadClass].into() });
+        }
     }
 
     #[test]

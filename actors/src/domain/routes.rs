@@ -43,6 +43,8 @@ struct Shard {
     class: IngressClass,
     hosts: BTreeSet<DnsName>,
     dirty: bool,
+    /// Its last write failed: the others go first.
+    not_before: Option<Timestamp>,
 }
 
 impl RouteTable {
@@ -59,7 +61,10 @@ impl RouteTable {
             self.routes.entry(route).or_insert(held);
         }
         let dirty = found.hosts.is_empty();
-        self.shards.insert(found.name, Shard { class: found.class, hosts: found.hosts, dirty });
+        self.shards.insert(
+            found.name,
+            Shard { class: found.class, hosts: found.hosts, dirty, not_before: None },
+        );
     }
 
     /// `stream` needs these routes. Returns the solver Ingresses they are in.
@@ -113,10 +118,12 @@ impl RouteTable {
     }
 
     /// The next solver Ingress to be written, now taken to be as it should be; call [`failed`](Self::failed)
-    /// when it could not be.
-    pub fn next_write(&mut self) -> Option<SolverIngress> {
-        let (name, shard) = self.shards.iter_mut().find(|(_, shard)| shard.dirty)?;
+    /// when it could not be. One that failed waits a little, and holds up no other.
+    pub fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
+        let due = |shard: &Shard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
+        let (name, shard) = self.shards.iter_mut().find(|(_, shard)| due(shard))?;
         shard.dirty = false;
+        shard.not_before = None;
         let write = SolverIngress {
             name: name.clone(),
             class: shard.class.clone(),
@@ -130,9 +137,12 @@ impl RouteTable {
     }
 
     /// A write did not work: it is to be done again, with what has changed since.
-    pub fn failed(&mut self, write: SolverIngress) {
-        let shard = Shard { class: write.class, hosts: write.hosts, dirty: true };
-        self.shards.entry(write.name).or_insert(shard).dirty = true;
+    pub fn failed(&mut self, write: SolverIngress, now: Timestamp) {
+        let SolverIngress { name, class, hosts } = write;
+        let shard = Shard { class, hosts, dirty: true, not_before: None };
+        let shard = self.shards.entry(name).or_insert(shard);
+        shard.dirty = true;
+        shard.not_before = Some(now + limits::ROUTE_RETRY);
     }
 
     /// Whether a solver Ingress waits to be written.
@@ -157,7 +167,12 @@ impl RouteTable {
         };
         let open = self.shards.iter().find(|(_, shard)| fits(shard)).map(|(name, _)| name.clone());
         let name = open.unwrap_or_else(|| self.free_name(&route.class));
-        let shard = Shard { class: route.class.clone(), hosts: BTreeSet::new(), dirty: true };
+        let shard = Shard {
+            class: route.class.clone(),
+            hosts: BTreeSet::new(),
+            dirty: true,
+            not_before: None,
+        };
         let shard = self.shards.entry(name.clone()).or_insert(shard);
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;
@@ -196,8 +211,11 @@ mod tests {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         table.hold(&stream("b"), &routes(&["b.example.com"]));
-        assert_eq!(table.next_write().unwrap().hosts, names(&["a.example.com", "b.example.com"]));
-        assert_eq!(table.next_write(), None);
+        assert_eq!(
+            table.next_write(at(0)).unwrap().hosts,
+            names(&["a.example.com", "b.example.com"])
+        );
+        assert_eq!(table.next_write(at(0)), None);
     }
 
     #[test]
@@ -205,14 +223,14 @@ mod tests {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         table.hold(&stream("b"), &routes(&["a.example.com"]));
-        table.next_write();
+        table.next_write(at(0));
         table.release(&stream("a"), at(0));
         assert_eq!(table.expire(at(60)), None);
         table.release(&stream("b"), at(60));
         assert_eq!(table.expire(at(60)), Some(at(70)));
-        assert_eq!(table.next_write(), None);
+        assert_eq!(table.next_write(at(0)), None);
         assert_eq!(table.expire(at(70)), None);
-        assert!(table.next_write().unwrap().hosts.is_empty());
+        assert!(table.next_write(at(0)).unwrap().hosts.is_empty());
         assert!(table.is_empty());
     }
 
@@ -220,11 +238,11 @@ mod tests {
     fn a_host_that_is_still_there_needs_no_write() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.next_write();
+        table.next_write(at(0));
         table.release(&stream("a"), at(0));
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         assert_eq!(table.expire(at(100)), None);
-        assert_eq!(table.next_write(), None);
+        assert_eq!(table.next_write(at(0)), None);
     }
 
     #[test]
@@ -234,7 +252,7 @@ mod tests {
             table.hold(&stream("a"), &routes(&[&format!("h{n}.example.com")]));
         }
         let sizes: Vec<usize> =
-            std::iter::from_fn(|| table.next_write()).map(|w| w.hosts.len()).collect();
+            std::iter::from_fn(|| table.next_write(at(0))).map(|w| w.hosts.len()).collect();
         assert_eq!(sizes, [100, 100, 50]);
     }
 
@@ -248,18 +266,32 @@ mod tests {
             table.hold(&stream("live"), &routes(&["live.example.com"])),
             ["found".to_owned()].into()
         );
-        assert_eq!(table.next_write(), None);
+        assert_eq!(table.next_write(at(0)), None);
         table.expire(at(0) + limits::ROUTE_GRACE);
-        assert_eq!(table.next_write().unwrap().hosts, names(&["live.example.com"]));
+        assert_eq!(table.next_write(at(0)).unwrap().hosts, names(&["live.example.com"]));
     }
 
     #[test]
     fn a_failed_write_is_done_again_with_what_came_since() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write().unwrap();
+        let write = table.next_write(at(0)).unwrap();
         table.hold(&stream("b"), &routes(&["b.example.com"]));
-        table.failed(write);
-        assert_eq!(table.next_write().unwrap().hosts.len(), 2);
+        table.failed(write, at(0));
+        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write(at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
+    }
+
+    #[test]
+    fn a_solver_ingress_that_cannot_be_written_holds_up_no_other() {
+        let mut table = RouteTable::default();
+        table.hold(&stream("a"), &routes(&["a.example.com"]));
+        let write = table.next_write(at(0)).unwrap();
+        table.failed(write, at(0));
+        let class = IngressClass::Named("other".into());
+        let other =
+            Route { class: class.clone(), host: names(&["b.example.com"]).pop_first().unwrap() };
+        table.hold(&stream("b"), &[other].into());
+        assert_eq!(table.next_write(at(0)).unwrap().class, class);
     }
 }

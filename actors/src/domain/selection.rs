@@ -45,7 +45,10 @@ impl fmt::Display for Skip {
         match self {
             Self::Solver => write!(f, "it is the solver's own Ingress"),
             Self::Deleting => write!(f, "it is being deleted"),
-            Self::Disabled => write!(f, "its annotation ingress-acme.dev/enabled is not \"true\""),
+            Self::Disabled => write!(
+                f,
+                "its annotation ingress-acme.dev/enabled says something else than \"true\""
+            ),
             Self::NotAnnotated => write!(
                 f,
                 "only annotated Ingresses are managed and it lacks ingress-acme.dev/enabled: \"true\""

@@ -1,6 +1,6 @@
 //! What a Secret should hold: the union of what the Ingresses that use it ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
@@ -35,10 +35,10 @@ pub struct Wish {
     pub profile: Option<String>,
     /// A Secret that is not ours may be taken over.
     pub adopt: bool,
-    /// A value of `ingress-acme.dev/renew`: a new one asks for a new certificate.
+    /// The values of `ingress-acme.dev/renew`, comma-joined: a new one asks for a new certificate.
     pub renew: Option<String>,
-    /// Ingresses whose `spec.tls` is to be filled in.
-    pub fill: BTreeSet<IngressRef>,
+    /// Ingresses whose `spec.tls` is to be filled in, each with its own names.
+    pub fill: BTreeMap<IngressRef, BTreeSet<DnsName>>,
 }
 
 /// Identifies what was asked of the CA: a failure is remembered for it, and an edit changes it.
@@ -117,7 +117,7 @@ pub(crate) mod tests {
             profile: None,
             adopt: false,
             renew: None,
-            fill: BTreeSet::new(),
+            fill: BTreeMap::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Reach, Seen};
 use crate::domain::limits;
-use crate::domain::validity::{Reason, judge, renewal};
+use crate::domain::validity::{Reason, judge};
 use crate::domain::wish::Wish;
 use crate::messages::Publish;
 use crate::metrics::Kind;
@@ -22,9 +22,7 @@ impl Office {
     pub(super) async fn read_secret(&self, run: &mut Run) {
         let read = bounded(limits::KUBE_CALL, "API server", self.vault.read(&run.stream)).await;
         if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, read) {
-            if let Some(Ok(certificate)) = status.as_ref().map(|secret| &secret.certificate) {
-                self.metrics.certificate(&run.stream, certificate.not_after, renewal(certificate));
-            }
+            self.metrics.secret(&run.stream, status.as_ref());
             run.seen.secret = Some((status, self.clock.now()));
         }
     }
@@ -85,7 +83,7 @@ impl Office {
         if self.commit(run, Command::Installed { serial, not_after }).await {
             let now = self.clock.now();
             self.metrics.issued(kind, now.since(started_at));
-            self.metrics.certificate(&run.stream, not_after, renewal(&chain.leaf));
+            self.metrics.secret(&run.stream, status.as_ref());
             run.seen = Seen { secret: Some((status, now)), ..Seen::default() };
         }
     }
@@ -99,8 +97,8 @@ impl Office {
     }
 
     pub(super) async fn fill_tls(&self, run: &mut Run, wish: &Wish) {
-        for ingress in &wish.fill {
-            let filled = self.vault.fill_tls(ingress, &run.stream, &wish.names);
+        for (ingress, names) in &wish.fill {
+            let filled = self.vault.fill_tls(ingress, &run.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
             if self.succeeded(run, FailureClass::SecretWrite, filled).is_none() {
                 return;

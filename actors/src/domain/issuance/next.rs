@@ -225,10 +225,10 @@ fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
 /// Why a Secret must not be written, if it must not.
 fn not_ours(secret: &SecretView, wish: &Wish) -> Option<&'static str> {
     if secret.immutable {
-        return Some("is immutable");
+        return Some("is immutable (delete it, or name another secretName)");
     }
     if !secret.is_tls {
-        return Some("is not of type kubernetes.io/tls");
+        return Some("is not of type kubernetes.io/tls (delete it, or name another secretName)");
     }
     (!secret.ours && !wish.adopt).then_some(
         "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \

@@ -1,0 +1,49 @@
+//! What of a log still matters: the records of streams that are not idle, as few as fold to the same state.
+
+use std::collections::BTreeMap;
+
+use super::ingress::SecretKey;
+use super::issuance::{Event, Record};
+
+/// Failures remembered per stream: enough to climb the whole backoff ladder on replay.
+const FAILURES: usize = 8;
+
+/// The live records, by stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    by_stream: BTreeMap<SecretKey, Vec<Record>>,
+}
+
+impl Live {
+    /// Takes in the next record: an issuance that ended leaves nothing, one that failed leaves its failures.
+    pub fn keep(&mut self, record: Record) {
+        match &record.event {
+            Event::CertificateInstalled { .. } | Event::IssuanceAbandoned { .. } => {
+                self.by_stream.remove(&record.stream);
+            }
+            Event::IssuanceFailed { .. } => {
+                let records = self.by_stream.entry(record.stream.clone()).or_default();
+                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed { .. }));
+                let surplus = (records.len() + 1).saturating_sub(FAILURES);
+                records.drain(..surplus);
+                records.push(record);
+            }
+            _ => self.by_stream.entry(record.stream.clone()).or_default().push(record),
+        }
+    }
+
+    /// All of them; within a stream in their order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.by_stream.values().flatten()
+    }
+
+    /// Streams that are not idle.
+    pub fn len(&self) -> usize {
+        self.by_stream.len()
+    }
+
+    /// Whether nothing is live.
+    pub fn is_empty(&self) -> bool {
+        self.by_stream.is_empty()
+    }
+}

@@ -208,7 +208,6 @@ impl RunArgs {
             windows: Windows { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
-            scopes: watched.len().max(1),
         };
         let surroundings = Surroundings {
             namespace: own_namespace(namespace),
@@ -297,7 +296,7 @@ mod tests {
         let args = run(&[]).unwrap();
         let (settings, surroundings) = args.split();
         assert_eq!(settings.directory, LETS_ENCRYPT);
-        assert_eq!((settings.issuers, settings.scopes), (64, 1));
+        assert_eq!(settings.issuers, 64);
         assert_eq!(settings.windows, Windows::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
         assert!(surroundings.leader_elect);
@@ -321,7 +320,7 @@ mod tests {
     fn flags_repeat_and_a_switch_takes_its_value() {
         let flags = ["--watch-namespace", "a", "--watch-namespace", "b", "--leader-elect", "false"];
         let args = run(&flags).unwrap();
-        let (settings, surroundings) = args.split();
-        assert_eq!((settings.scopes, surroundings.leader_elect), (2, false));
+        let (_, surroundings) = args.split();
+        assert_eq!((surroundings.watch_namespaces.len(), surroundings.leader_elect), (2, false));
     }
 }

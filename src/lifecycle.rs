@@ -52,42 +52,45 @@ impl Process {
     pub async fn live(self) -> anyhow::Result<ExitCode> {
         let mut terminate = Terminate::listen()?;
         actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
-        let code = self.work(&mut terminate).await?;
+        let Some(term) = self.work(&mut terminate).await? else {
+            return Ok(ExitCode::FAILURE); // at once: somebody else may lead any moment
+        };
         for server in &self.servers {
             server.stop(true).await;
         }
+        // Last of all: what still moves here may touch the solver Ingresses, which are then the next leader's.
+        if let Led(Some(term)) = term {
+            term.release().await;
+        }
         info!("ended");
-        Ok(code)
+        Ok(ExitCode::SUCCESS)
     }
 
-    async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<ExitCode> {
+    /// Works until a signal, and drains; `None` when leadership is lost before that.
+    async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Led>> {
         tokio::select! {
             () = self.prepare() => {}
-            () = terminate.wait() => return Ok(ExitCode::SUCCESS),
+            () = terminate.wait() => return Ok(Some(Led(None))),
         }
         let term = tokio::select! {
             term = self.lead() => term,
-            () = terminate.wait() => return Ok(ExitCode::SUCCESS),
+            () = terminate.wait() => return Ok(Some(Led(None))),
         };
         self.metrics.leads(true);
         let operator =
             start(self.ports.clone(), self.settings.clone(), self.metrics.clone(), None).await?;
         self.vitals.set_reporter(operator.reporter.clone());
-        let code = tokio::select! {
-            () = terminate.wait() => {
-                self.drain(&operator).await;
-                ExitCode::SUCCESS
-            }
+        let drained = async {
+            terminate.wait().await;
+            self.drain(&operator).await;
+        };
+        tokio::select! {
+            () = drained => Ok(Some(Led(term))),
             () = lost(term.as_ref()) => {
                 error!("leadership is lost: this process ends, and comes back as a standby");
-                ExitCode::FAILURE
+                Ok(None)
             }
-        };
-        self.metrics.leads(false);
-        if let Some(term) = term {
-            term.release().await;
         }
-        Ok(code)
     }
 
     /// Loads or makes the account key, however long it takes: without it no challenge can be answered.
@@ -155,6 +158,9 @@ pub fn listen(
     actix::spawn(vitals.clone().beat());
     Ok(handles)
 }
+
+/// The term that was led, where a Lease is used at all.
+struct Led(Option<Term>);
 
 async fn lost(term: Option<&Term>) {
     match term {

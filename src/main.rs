@@ -45,6 +45,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 
 async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
     let (settings, around) = args.split();
+    let clock = SystemClock::default();
     let client = cluster::connect().await?;
     let metrics = Metrics::default();
     let vitals = admin::Vitals::new(metrics.registry(env!("CARGO_PKG_VERSION")));
@@ -53,7 +54,7 @@ async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
     tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
 
     let pod = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
-    let lease = lease::Lease::new(client.clone(), &around.namespace, &pod, Arc::new(SystemClock));
+    let lease = lease::Lease::new(client.clone(), &around.namespace, &pod, Arc::new(clock));
     let account =
         account_secret::AccountSecret::new(client.clone(), &around.namespace, &settings.directory);
     let options = acme_options(&settings.directory, &around, &metrics)?;
@@ -73,9 +74,9 @@ async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client.clone(), &around.namespace)),
         probe: Rc::new(probe),
         keys: Rc::new(keys::Pki),
-        announcer: Rc::new(announcer::Events::start(client, &pod, Box::new(SystemClock), dropped)),
+        announcer: Rc::new(announcer::Events::start(client, &pod, Box::new(clock), dropped)),
         journal: Rc::new(MemoryJournal::default()),
-        clock: Rc::new(SystemClock),
+        clock: Rc::new(clock),
     };
     let lease = around.leader_elect.then_some(lease);
     Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })

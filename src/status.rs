@@ -76,7 +76,7 @@ pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
     if let Some(why) = survey.reason_not_to_renew(key) {
         bail!("Ingress {key} cannot have a new certificate: {why}");
     }
-    let now = SystemClock.now().to_string();
+    let now = SystemClock::default().now().to_string();
     let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
     let api: Api<Ingress> = Api::namespaced(client, &key.namespace);
@@ -119,7 +119,7 @@ impl Survey {
         });
         let secrets = reads.buffer_unordered(AT_ONCE).collect().await;
         let told = told(client, namespace, only).await?;
-        Ok(Self { index, secrets, told, now: SystemClock.now() })
+        Ok(Self { index, secrets, told, now: SystemClock::default().now() })
     }
 
     async fn of_one(client: &Client, key: &IngressKey) -> anyhow::Result<Self> {

@@ -35,6 +35,8 @@ pub struct Dedup {
     registry: Rc<Registry>,
     handled: u64,
     timer: Option<(Timestamp, SpawnHandle)>,
+    /// The answer that is waited for: that of an earlier request would be taken for it.
+    answer: Option<SpawnHandle>,
     phase: Rc<Cell<Phase>>,
 }
 
@@ -47,7 +49,7 @@ impl Dedup {
         phase: Rc<Cell<Phase>>,
     ) -> Self {
         let machine = Machine::new(downstream.windows);
-        Self { key, machine, downstream, registry, handled: 0, timer: None, phase }
+        Self { key, machine, downstream, registry, handled: 0, timer: None, answer: None, phase }
     }
 
     fn act(&mut self, action: Action, ctx: &mut Context<Self>) {
@@ -94,11 +96,14 @@ impl Dedup {
     /// Hands the key over; whatever becomes of the pool, the answer releases the key.
     fn issue(&mut self, ctx: &mut Context<Self>) {
         let answer = self.downstream.pool.send(Issue(self.key.clone())).into_actor(self);
-        ctx.spawn(answer.map(|outcome, dedup, ctx| {
+        self.answer.take().map(|earlier| ctx.cancel_future(earlier));
+        let answer = ctx.spawn(answer.map(|outcome, dedup, ctx| {
+            dedup.answer = None;
             let outcome = outcome.unwrap_or(Outcome::Busy);
             let action = dedup.machine.finished(outcome, dedup.downstream.clock.now());
             dedup.act(action, ctx);
         }));
+        self.answer = Some(answer);
     }
 }
 

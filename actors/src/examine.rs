@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use tracing::debug;
 
+use crate::domain::certificate::SecretView;
 use crate::domain::index::Index;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
-use crate::domain::validity::judge;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::{judge, serves};
 use crate::domain::wish::Wish;
 use crate::issuer::Office;
 use crate::ledger::Ledger;
@@ -66,15 +68,8 @@ impl Examiner {
 
     async fn secret_needs_work(&self, secret: &SecretKey, wish: &Wish) -> bool {
         let now = self.clock.now();
-        let pending = self.ledger.with(secret, |state| match state {
-            State::Idle => None,
-            State::Failing(failing) => {
-                Some(failing.retry_at <= now || failing.fingerprint != wish.fingerprint())
-            }
-            State::Started(_) | State::Ordered { .. } => Some(true),
-        });
-        if let Some(due) = pending {
-            return due;
+        if self.ledger.with(secret, |state| *state != State::Idle) {
+            return true; // whoever is asked for it knows when it goes on, and waits until then
         }
         let read = tokio::time::timeout(limits::KUBE_CALL, self.vault.read(secret)).await;
         let Ok(Ok(status)) = read else {
@@ -82,6 +77,26 @@ impl Examiner {
             return true;
         };
         self.metrics.secret(secret, status.as_ref());
-        judge(status.as_ref(), wish, &self.directory, now).is_err() || !wish.fill.is_empty()
+        self.is_work(secret, status.as_ref(), wish, now)
+    }
+
+    fn is_work(
+        &self,
+        key: &SecretKey,
+        found: Option<&SecretView>,
+        wish: &Wish,
+        now: Timestamp,
+    ) -> bool {
+        if found.is_some_and(|found| !found.ours && serves(found, wish, now)) {
+            return false;
+        }
+        let installed = self.ledger.installed_at(key);
+        let recent = installed.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
+        let orphan =
+            |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
+        match judge(found, wish, &self.directory, now) {
+            Err(reason) => !(recent && reason.is_of_time()),
+            Ok(()) => !wish.fill.is_empty() || wish.owners.iter().any(|owner| orphan(&owner.uid)),
+        }
     }
 }

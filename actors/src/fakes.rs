@@ -136,7 +136,6 @@ impl Fakes {
             windows: Windows::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),
-            scopes: 1,
         }
     }
 

@@ -8,6 +8,7 @@ mod steps;
 mod with_the_ca;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use actix::prelude::*;
@@ -16,8 +17,10 @@ use tracing::{Instrument, debug, debug_span, error};
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::index::Index;
-use crate::domain::issuance::{Conclusion, Context as Known, Step, next};
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
 use crate::domain::limits;
+use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
 use crate::metrics::Metrics;
@@ -44,6 +47,8 @@ pub struct Office {
     pub notices: Rc<Notices>,
     /// The time.
     pub clock: Rc<dyn Clock>,
+    /// Orders that are kept for later: not before when.
+    pub paused: RefCell<HashMap<SecretKey, Timestamp>>,
     /// The ACME directory in use.
     pub directory: String,
     /// Counters.
@@ -67,6 +72,8 @@ impl Office {
             wish: wish.as_ref(),
             seen: &run.seen,
             directory: &self.directory,
+            installed_at: self.ledger.installed_at(&run.stream),
+            paused_until: self.paused.borrow().get(&run.stream).copied(),
             now: self.clock.now(),
         };
         self.ledger.with(&run.stream, |state| next(state, known))
@@ -91,8 +98,14 @@ impl Office {
 
     async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
         let wish = self.index.borrow().wish(&run.stream);
-        if let Some(wish) = wish {
-            self.tell_of_hold_up(run, &wish);
+        let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
+        match (conclusion, wish) {
+            (Conclusion::RetryAt(until), Some(wish)) if ordered => {
+                self.paused.borrow_mut().insert(run.stream.clone(), until);
+                self.tell_of_hold_up(run, &wish);
+                return Verdict::Finished(conclusion); // its routes stay: the CA may come any moment
+            }
+            _ => _ = self.paused.borrow_mut().remove(&run.stream),
         }
         if let Err(gone) = self.routes.withdraw.send(Withdraw(run.stream.clone())).await {
             error!(%gone, "the route keeper is gone");

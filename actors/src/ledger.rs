@@ -1,7 +1,7 @@
 //! The one way from a command to a new state: decide, append, apply, project. Nothing bypasses it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::ports::{Journal, JournalError};
 pub struct Ledger {
     journal: Rc<dyn Journal>,
     states: RefCell<BTreeMap<SecretKey, State>>,
+    /// When certificates were installed lately: a guard against asking again and again, kept in memory only.
+    installed: RefCell<HashMap<SecretKey, Timestamp>>,
     metrics: Metrics,
 }
 
@@ -46,7 +48,7 @@ impl Ledger {
             keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
         }
         info!(live = states.len(), "replayed the journal");
-        Ok(Self { journal, states: RefCell::new(states), metrics })
+        Ok(Self { journal, states: RefCell::new(states), installed: RefCell::default(), metrics })
     }
 
     /// Looks at a stream's state.
@@ -70,8 +72,25 @@ impl Ledger {
         let unanswered = || JournalError::Unavailable("no answer in time".to_owned());
         tokio::time::timeout(limits::JOURNAL_CALL, append).await.map_err(|_| unanswered())??;
         keep(&mut self.states.borrow_mut(), stream, after);
+        if matches!(record.event, Event::CertificateInstalled { .. }) {
+            self.remember_installation(stream, now);
+        }
         self.project(&record, &before);
         Ok((record.event, before))
+    }
+
+    /// Those of long ago are forgotten when there are many.
+    fn remember_installation(&self, stream: &SecretKey, now: Timestamp) {
+        let mut installed = self.installed.borrow_mut();
+        if installed.len() >= installed.capacity() {
+            installed.retain(|_, at| now.since(*at) < limits::JUST_INSTALLED);
+        }
+        installed.insert(stream.clone(), now);
+    }
+
+    /// When this process last installed a certificate for the stream; forgotten after a while.
+    pub fn installed_at(&self, stream: &SecretKey) -> Option<Timestamp> {
+        self.installed.borrow().get(stream).copied()
     }
 
     /// Streams of `namespace` that are not idle.

@@ -6,6 +6,7 @@ use actix::prelude::*;
 
 use crate::domain::dedup::Outcome;
 use crate::domain::desk::{Run, Verdict};
+use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::wish::Route;
 use crate::ports::PortError;
@@ -61,10 +62,10 @@ pub struct Foresee(pub Vec<(SecretKey, BTreeSet<Route>)>);
 #[rtype(result = "()")]
 pub struct Withdraw(pub SecretKey);
 
-/// To the scanner: the first full list of Ingresses is there.
+/// To the scanner: the first full list of the Ingresses of this scope is there.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Listed;
+pub struct Listed(pub Scope);
 
 /// To the pool: begin nothing new, and answer when no order is in anyone's hands.
 #[derive(Debug, Message)]

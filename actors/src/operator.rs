@@ -25,7 +25,7 @@ use crate::registry::Registry;
 use crate::reporter::Reporter;
 use crate::route_keeper::RouteKeeper;
 use crate::scanner::{FirstScan, Scanner};
-use crate::watcher::{FirstLists, Watcher};
+use crate::watcher::Watcher;
 
 /// The world.
 #[derive(Clone)]
@@ -65,8 +65,6 @@ pub struct Settings {
     pub issuers: usize,
     /// `--scan-interval`.
     pub scan_interval: Duration,
-    /// Number of scopes that the source lists: the namespaces watched, or one for all.
-    pub scopes: usize,
 }
 
 /// A running operator, to be asked and drained.
@@ -110,6 +108,7 @@ pub async fn start(
         keys: ports.keys.clone(),
         notices,
         clock: ports.clock.clone(),
+        paused: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
     };
@@ -123,9 +122,8 @@ pub async fn start(
     let registry = Registry::new(downstream, metrics.clone());
     let scanner =
         Scanner::new(examiner, registry.clone(), settings.scan_interval, first_scan).start();
-    let lists = FirstLists::of(settings.scopes);
     let scanner = scanner.recipient();
-    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics, lists).start();
+    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics).start();
     let reporter =
         Reporter::new(index.clone(), registry.clone(), ledger.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter })

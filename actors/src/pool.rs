@@ -110,6 +110,9 @@ impl Pool {
     }
 
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        if self.idle.is_empty() {
+            return; // whoever comes back hands out, and sets the timer
+        }
         let now = self.office.clock.now();
         let Some(at) = self.desk.next_wake(now) else { return };
         match self.timer {

@@ -2,7 +2,6 @@
 //!
 //! One write is in flight at a time; what is asked for meanwhile gathers into the next one.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use actix::prelude::*;
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
 use crate::messages::{Foresee, Publish, Withdraw};
@@ -28,7 +28,7 @@ pub struct RouteKeeper {
 type Found = Result<Vec<SolverIngress>, PortError>;
 
 struct Waiting {
-    shards: BTreeSet<String>,
+    stream: SecretKey,
     answer: oneshot::Sender<Result<(), PortError>>,
 }
 
@@ -94,24 +94,32 @@ impl RouteKeeper {
         result: Result<(), PortError>,
         ctx: &mut Context<Self>,
     ) {
-        let Err(error) = result else {
-            self.answer_those_in_place();
-            return self.write(ctx);
-        };
+        match result {
+            Ok(()) => self.table.written(&write),
+            Err(PortError::Lasting(_)) if self.table.isolate(&write) => {
+                warn!(solver_ingress = %write.name, "routes refused; each new host is tried alone");
+            }
+            Err(error) => self.not_written(write, &error, ctx),
+        }
+        self.answer_those_in_place();
+        self.write(ctx);
+    }
+
+    fn not_written(&mut self, write: SolverIngress, error: &PortError, ctx: &mut Context<Self>) {
         warn!(solver_ingress = %write.name, %error, retry_in = ?limits::ROUTE_RETRY, "routes not written");
-        let concerned = |waiting: &mut Waiting| waiting.shards.contains(&write.name);
-        for waiting in self.waiting.extract_if(.., concerned) {
+        let Self { table, waiting, .. } = self;
+        let concerned = |waiting: &mut Waiting| table.needs(&waiting.stream, &write.name);
+        for waiting in waiting.extract_if(.., concerned) {
             _ = waiting.answer.send(Err(error.clone())); // whoever waited is gone
         }
         self.table.failed(write, self.clock.now());
         ctx.run_later(limits::ROUTE_RETRY, Self::write);
-        self.write(ctx);
     }
 
     fn answer_those_in_place(&mut self) {
         let Self { table, writing, waiting, .. } = self;
-        let pending = |shard: &String| table.is_dirty(shard) || writing.as_ref() == Some(shard);
-        let in_place = |waiting: &mut Waiting| !waiting.shards.iter().any(pending);
+        let writing = writing.as_deref();
+        let in_place = |waiting: &mut Waiting| table.is_in_place(&waiting.stream, writing);
         for waiting in waiting.extract_if(.., in_place) {
             _ = waiting.answer.send(Ok(())); // whoever waited is gone
         }
@@ -148,9 +156,9 @@ impl Handler<Publish> for RouteKeeper {
     type Result = ResponseFuture<Result<(), PortError>>;
 
     fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) -> Self::Result {
-        let shards = self.table.hold(&publish.stream, &publish.routes);
+        self.table.hold(&publish.stream, &publish.routes);
         let (answer, answered) = oneshot::channel();
-        self.waiting.push(Waiting { shards, answer });
+        self.waiting.push(Waiting { stream: publish.stream, answer });
         self.write(ctx);
         self.answer_those_in_place();
         Box::pin(async {

@@ -9,6 +9,7 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
+use crate::domain::index::{Scope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scan::{pace, slot};
@@ -23,6 +24,7 @@ pub struct Scanner {
     registry: Rc<Registry>,
     interval: Duration,
     next_slot: u32,
+    ticking: bool,
     first_scan: FirstScan,
 }
 
@@ -37,7 +39,7 @@ impl Scanner {
         interval: Duration,
         first_scan: FirstScan,
     ) -> Self {
-        Self { examiner, registry, interval, next_slot: 0, first_scan }
+        Self { examiner, registry, interval, next_slot: 0, ticking: false, first_scan }
     }
 
     /// Looks at these Ingresses, a few at a time, and passes on those that need work.
@@ -66,10 +68,10 @@ impl Scanner {
 
     /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
     /// namespace clears them away.
-    fn pass_on_orphans(&self) {
+    fn pass_on_orphans(&self, scope: &Scope) {
         let index = self.examiner.index.borrow();
         self.examiner.ledger.for_each_live(|stream, _| {
-            if index.wish(stream).is_none() {
+            if covers(scope, &stream.namespace) && index.wish(stream).is_none() {
                 let key =
                     IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };
                 self.registry.observe(&key, Source::Scan);
@@ -92,9 +94,9 @@ impl Actor for Scanner {
 impl Handler<Listed> for Scanner {
     type Result = ();
 
-    fn handle(&mut self, _: Listed, ctx: &mut Context<Self>) {
-        self.pass_on_orphans();
-        let keys = self.keys(|_| true);
+    fn handle(&mut self, Listed(scope): Listed, ctx: &mut Context<Self>) {
+        self.pass_on_orphans(&scope);
+        let keys = self.keys(|key| covers(&scope, &key.namespace));
         let count = keys.len();
         let scan = self.scan(keys).into_actor(self);
         ctx.spawn(scan.map(move |found, scanner, _| {
@@ -103,6 +105,8 @@ impl Handler<Listed> for Scanner {
                 ended();
             }
         }));
-        ctx.run_interval(pace(self.interval), Self::next_slot);
+        if !std::mem::replace(&mut self.ticking, true) {
+            ctx.run_interval(pace(self.interval), Self::next_slot);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{error, info};
 
-use crate::domain::index::{Index, Scope};
+use crate::domain::index::{Index, Scope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::messages::Listed;
 use crate::metrics::{Metrics, Source};
@@ -25,39 +25,21 @@ pub struct Watcher {
     registry: Rc<Registry>,
     scanner: Recipient<Listed>,
     metrics: Metrics,
-    first_lists: FirstLists,
-}
-
-/// The scopes whose first list is still to come. Until then no event is passed on: the scanner looks at all
-/// Ingresses anyway, and a start is no storm.
-#[derive(Debug)]
-pub struct FirstLists {
-    scopes: usize,
-    complete: HashSet<Scope>,
-}
-
-impl FirstLists {
-    /// Lists of this many scopes are to come.
-    pub fn of(scopes: usize) -> Self {
-        Self { scopes, complete: HashSet::new() }
-    }
-
-    fn done(&self) -> bool {
-        self.complete.len() >= self.scopes
-    }
+    /// Scopes whose first list is complete. Events of others are not passed on: the scanner looks at all their
+    /// Ingresses then anyway, and a start is no storm. A scope that cannot be listed holds up no other.
+    listed: HashSet<Scope>,
 }
 
 impl Watcher {
-    /// A watcher of `source`, which begins with the lists in `first_lists`.
+    /// A watcher of `source`.
     pub fn new(
         source: Rc<dyn IngressSource>,
         index: Rc<RefCell<Index>>,
         registry: Rc<Registry>,
         scanner: Recipient<Listed>,
         metrics: Metrics,
-        first_lists: FirstLists,
     ) -> Self {
-        Self { source, index, registry, scanner, metrics, first_lists }
+        Self { source, index, registry, scanner, metrics, listed: HashSet::new() }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
@@ -79,18 +61,21 @@ impl Watcher {
     }
 
     fn list_ended(&mut self, scope: Scope, ctx: &mut Context<Self>) {
-        if self.first_lists.done() || !self.first_lists.complete.insert(scope) {
+        if !self.listed.insert(scope.clone()) {
             return;
         }
-        if self.first_lists.done() {
-            info!(managed = self.index.borrow().managed_count(), "all Ingresses are listed");
-            let told = self.scanner.send(Listed).into_actor(self);
-            ctx.spawn(told.map(|told, _, _| {
-                if let Err(gone) = told {
-                    error!(%gone, "the scanner is gone");
-                }
-            }));
-        }
+        let managed = self.index.borrow().managed_count();
+        info!(namespace = scope.as_deref(), managed, "all Ingresses are listed");
+        let told = self.scanner.send(Listed(scope)).into_actor(self);
+        ctx.spawn(told.map(|told, _, _| {
+            if let Err(gone) = told {
+                error!(%gone, "the scanner is gone");
+            }
+        }));
+    }
+
+    fn is_listed(&self, key: &IngressKey) -> bool {
+        self.listed.iter().any(|scope| covers(scope, &key.namespace))
     }
 }
 
@@ -109,10 +94,8 @@ impl StreamHandler<IngressChange> for Watcher {
             _ => None,
         };
         let changed = self.take(change);
-        if self.first_lists.done() {
-            for key in &changed {
-                self.registry.observe(key, Source::Watch);
-            }
+        for key in changed.iter().filter(|key| self.is_listed(key)) {
+            self.registry.observe(key, Source::Watch);
         }
         if let Some(scope) = ended {
             self.list_ended(scope, ctx);

@@ -92,6 +92,12 @@ impl Announcement {
         (!lines.is_empty()).then(|| Self::warning("Skipped", note))
     }
 
+    /// The certificate is there, and something that hangs on it could not be done.
+    pub fn left_undone(what: &str, detail: &str) -> Self {
+        let note = format!("The certificate is good, but {what} could not be seen to: {detail}");
+        Self::warning("Incomplete", note)
+    }
+
     /// A certificate is issued, but cannot be brought to its Secret, or an order waits for its CA.
     pub fn held_up(wish: &Wish, detail: &str) -> Self {
         let note = format!(

@@ -124,8 +124,7 @@ impl Desk {
         else {
             return;
         };
-        run.seen.routes = false;
-        run.seen.reach.clear();
+        run.seen.forget_the_way();
         if run.seen.order.is_none() {
             run.seen.wait_until = None;
             self.parked.hasten(stream, *until, now);

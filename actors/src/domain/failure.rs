@@ -73,6 +73,11 @@ impl FailureClass {
         matches!(self, Self::Unreachable | Self::Dns | Self::Conflict | Self::InvalidSpec)
     }
 
+    /// Failures of one kind climb one ladder: waiting for DNS says nothing about the CA.
+    pub fn same_ladder(self, other: Self) -> bool {
+        self.is_before_the_ca() == other.is_before_the_ca()
+    }
+
     /// The pause after the `attempts`-th failure in a row (1 for the first). The CA's own `retry_after` is
     /// obeyed where it is longer, for it knows its limits.
     pub fn pause(self, attempts: u32, retry_after: Option<Duration>) -> Duration {
@@ -81,6 +86,9 @@ impl FailureClass {
             Self::Conflict | Self::InvalidSpec => &[limits::CONFLICT_BACKOFF],
             _ => &limits::BACKOFF,
         };
+        if let (Self::RateLimited, Some(named)) = (self, retry_after) {
+            return named.max(limits::BACKOFF[0]); // the CA knows when, and a ladder would only add to it
+        }
         let rung = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let pause = ladder[rung.min(ladder.len() - 1)];
         retry_after.map_or(pause, |named| named.max(pause))
@@ -119,7 +127,7 @@ pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Dur
 /// When to look at an order again after `polls` looks (RFC 8555 §7.5.1: Retry-After where it is given).
 pub fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     let rung = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
-    now + retry_after.unwrap_or(limits::POLL[rung]).min(limits::POLL_MAX)
+    now + retry_after.unwrap_or(limits::POLL[rung]).clamp(limits::POLL[0], limits::POLL_MAX)
 }
 
 #[cfg(test)]
@@ -137,6 +145,13 @@ mod tests {
         let pause = |named| FailureClass::RateLimited.pause(1, Some(Duration::from_secs(named)));
         assert_eq!(pause(7200), Duration::from_hours(2));
         assert_eq!(pause(1), Duration::from_mins(1));
+    }
+
+    #[test]
+    fn a_poll_is_never_at_once() {
+        let now = Timestamp::from_secs(0);
+        assert_eq!(poll_at(0, Some(Duration::ZERO), now), now + limits::POLL[0]);
+        assert_eq!(poll_at(9, Some(Duration::from_hours(9)), now), now + limits::POLL_MAX);
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub struct Index {
 /// What one watch covers: one namespace, or all of them (`None`).
 pub type Scope = Option<Arc<str>>;
 
+/// Whether `namespace` is within `scope`.
+pub fn covers(scope: &Scope, namespace: &str) -> bool {
+    scope.as_ref().is_none_or(|only| **only == *namespace)
+}
+
 #[derive(Debug)]
 struct Entry {
     view: IngressView,

@@ -39,6 +39,12 @@ pub const ORDER_LIFE: Duration = secs(86_400);
 /// Pause before an order is gone on with after its CA or the API server failed for too long.
 pub const ORDER_PAUSE: Duration = secs(60);
 
+/// Longest such pause; it grows with the age of the order.
+pub const ORDER_PAUSE_MAX: Duration = secs(3600);
+/// A certificate that we installed this recently is not judged by dates: when it looks due or not yet valid
+/// so soon, the clock is wrong or the CA's lives are odd, and more certificates would not help.
+pub const JUST_INSTALLED: Duration = secs(12 * 3600);
+
 /// Pauses after a passing error of a port (5xx, timeout, broken connection) before the step is tried again.
 pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
 

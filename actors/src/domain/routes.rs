@@ -42,9 +42,26 @@ struct Held {
 struct Shard {
     class: IngressClass,
     hosts: BTreeSet<DnsName>,
+    /// Hosts that the API server has taken.
+    taken: BTreeSet<DnsName>,
     dirty: bool,
+    /// For one host that was refused in company; no other comes in.
+    solo: bool,
     /// Its last write failed: the others go first.
     not_before: Option<Timestamp>,
+}
+
+impl Shard {
+    fn new(class: IngressClass) -> Self {
+        Self {
+            class,
+            hosts: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            dirty: false,
+            solo: false,
+            not_before: None,
+        }
+    }
 }
 
 impl RouteTable {
@@ -60,16 +77,15 @@ impl RouteTable {
             let held = Held { shard: found.name.clone(), by: HashSet::new(), until };
             self.routes.entry(route).or_insert(held);
         }
-        let dirty = found.hosts.is_empty();
-        self.shards.insert(
-            found.name,
-            Shard { class: found.class, hosts: found.hosts, dirty, not_before: None },
-        );
+        let mut shard = Shard::new(found.class);
+        shard.dirty = found.hosts.is_empty();
+        shard.taken.clone_from(&found.hosts);
+        shard.hosts = found.hosts;
+        self.shards.insert(found.name, shard);
     }
 
-    /// `stream` needs these routes. Returns the solver Ingresses they are in.
-    pub fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) -> BTreeSet<String> {
-        let mut shards = BTreeSet::new();
+    /// `stream` needs these routes.
+    pub fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) {
         for route in routes {
             let shard = match self.routes.get(route) {
                 Some(held) => held.shard.clone(),
@@ -83,10 +99,24 @@ impl RouteTable {
             });
             held.by.insert(stream.clone());
             held.until = None;
-            shards.insert(shard);
         }
         self.of_stream.entry(stream.clone()).or_default().extend(routes.iter().cloned());
-        shards
+    }
+
+    /// Whether one of the solver Ingresses that `stream` needs is this one.
+    pub fn needs(&self, stream: &SecretKey, name: &str) -> bool {
+        self.shards_of(stream).any(|shard| shard == name)
+    }
+
+    /// Whether all that `stream` needs is written, but for the one that is being written now.
+    pub fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
+        let dirty = |name: &str| self.shards.get(name).is_some_and(|shard| shard.dirty);
+        self.shards_of(stream).all(|name| !dirty(name) && writing != Some(name))
+    }
+
+    fn shards_of(&self, stream: &SecretKey) -> impl Iterator<Item = &str> {
+        let routes = self.of_stream.get(stream).into_iter().flatten();
+        routes.filter_map(|route| self.routes.get(route)).map(|held| held.shard.as_str())
     }
 
     /// `stream` needs its routes no more; those that nobody else holds go a little later.
@@ -136,18 +166,41 @@ impl RouteTable {
         Some(write)
     }
 
+    /// A write has worked.
+    pub fn written(&mut self, write: &SolverIngress) {
+        if let Some(shard) = self.shards.get_mut(&write.name) {
+            shard.taken.clone_from(&write.hosts);
+        }
+    }
+
     /// A write did not work: it is to be done again, with what has changed since.
     pub fn failed(&mut self, write: SolverIngress, now: Timestamp) {
         let SolverIngress { name, class, hosts } = write;
-        let shard = Shard { class, hosts, dirty: true, not_before: None };
-        let shard = self.shards.entry(name).or_insert(shard);
+        let shard = self.shards.entry(name).or_insert_with(|| Shard { hosts, ..Shard::new(class) });
         shard.dirty = true;
         shard.not_before = Some(now + limits::ROUTE_RETRY);
     }
 
-    /// Whether a solver Ingress waits to be written.
-    pub fn is_dirty(&self, name: &str) -> bool {
-        self.shards.get(name).is_some_and(|shard| shard.dirty)
+    /// The API server will not have it, say because of one of its hosts: each new one gets a solver Ingress of its
+    /// own, so that the refusal meets the one it is meant for. `false` when there is nothing to take apart.
+    pub fn isolate(&mut self, write: &SolverIngress) -> bool {
+        let Some(shard) = self.shards.get_mut(&write.name).filter(|shard| !shard.solo) else {
+            return false;
+        };
+        let new: Vec<DnsName> = write.hosts.difference(&shard.taken).cloned().collect();
+        shard.hosts.retain(|host| !new.contains(host));
+        shard.dirty = shard.hosts != shard.taken;
+        for host in new {
+            let route = Route { class: write.class.clone(), host: host.clone() };
+            let name = format!("{}-{:08x}", write.name, stable_hash(&host) & 0xffff_ffff);
+            if let Some(held) = self.routes.get_mut(&route) {
+                held.shard.clone_from(&name);
+            }
+            let hosts = BTreeSet::from([host]);
+            let shard = Shard { hosts, dirty: true, solo: true, ..Shard::new(route.class) };
+            self.shards.insert(name, shard);
+        }
+        true
     }
 
     /// Hosts in place or about to be.
@@ -163,17 +216,13 @@ impl RouteTable {
     /// The first shard of the class with room; a host appears once in each.
     fn assign(&mut self, route: &Route) -> String {
         let fits = |shard: &Shard| {
-            shard.class == route.class && shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS
+            let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
+            shard.class == route.class && room && !shard.solo
         };
         let open = self.shards.iter().find(|(_, shard)| fits(shard)).map(|(name, _)| name.clone());
         let name = open.unwrap_or_else(|| self.free_name(&route.class));
-        let shard = Shard {
-            class: route.class.clone(),
-            hosts: BTreeSet::new(),
-            dirty: true,
-            not_before: None,
-        };
-        let shard = self.shards.entry(name.clone()).or_insert(shard);
+        let fresh = || Shard::new(route.class.clone());
+        let shard = self.shards.entry(name.clone()).or_insert_with(fresh);
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;
         name
@@ -262,10 +311,8 @@ mod tests {
         let hosts = names(&["old.example.com", "live.example.com"]);
         let found = SolverIngress { name: "found".into(), class: IngressClass::Default, hosts };
         table.found(found, at(0));
-        assert_eq!(
-            table.hold(&stream("live"), &routes(&["live.example.com"])),
-            ["found".to_owned()].into()
-        );
+        table.hold(&stream("live"), &routes(&["live.example.com"]));
+        assert!(table.needs(&stream("live"), "found"));
         assert_eq!(table.next_write(at(0)), None);
         table.expire(at(0) + limits::ROUTE_GRACE);
         assert_eq!(table.next_write(at(0)).unwrap().hosts, names(&["live.example.com"]));
@@ -280,6 +327,29 @@ mod tests {
         table.failed(write, at(0));
         assert_eq!(table.next_write(at(0)), None);
         assert_eq!(table.next_write(at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_host_is_alone_with_its_refusal() {
+        let mut table = RouteTable::default();
+        table.hold(&stream("old"), &routes(&["old.example.com"]));
+        let write = table.next_write(at(0)).unwrap();
+        table.written(&write);
+        table.hold(&stream("bad"), &routes(&["bad.example.com"]));
+        table.hold(&stream("good"), &routes(&["good.example.com"]));
+        let refused = table.next_write(at(0)).unwrap();
+        assert!(table.isolate(&refused));
+        let solos: Vec<SolverIngress> = std::iter::from_fn(|| table.next_write(at(0))).collect();
+        assert_eq!(solos.len(), 2);
+        for solo in solos {
+            assert_eq!(solo.hosts.len(), 1);
+            assert!(!table.isolate(&solo), "there is nothing left to take apart");
+            assert_eq!(
+                table.needs(&stream("bad"), &solo.name),
+                solo.hosts == names(&["bad.example.com"])
+            );
+        }
+        assert!(table.is_in_place(&stream("old"), None));
     }
 
     #[test]

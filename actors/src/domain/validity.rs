@@ -49,9 +49,9 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
-    /// Clients are refused, or soon will be: such work goes before a renewal that has time.
-    pub fn is_urgent(&self) -> bool {
-        !matches!(self, Self::DueForRenewal(_) | Self::OtherDirectory(_) | Self::Requested)
+    /// It is about dates alone.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Self::DueForRenewal(_) | Self::NotYetValid(_))
     }
 
     /// The Secret holds nothing that serves: a first certificate rather than a new one.
@@ -79,10 +79,23 @@ pub fn judge(
     {
         return Err(Reason::OtherDirectory(issued_by.clone()));
     }
-    if wish.renew.is_some() && secret.renew != wish.renew {
+    if !requests(wish.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
         return Err(Reason::Requested);
     }
     Ok(())
+}
+
+/// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.
+pub fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
+    secret.certificate.as_ref().is_ok_and(|certificate| {
+        let covered = |name: &str| {
+            let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            certificate.names.contains(name)
+                || wildcard.is_some_and(|wildcard| certificate.names.contains(&wildcard))
+        };
+        let all = wish.names.iter().all(|name| covered(name.as_str()));
+        all && certificate.key_matches && now < certificate.not_after
+    })
 }
 
 /// The part of [`judge`] that a chain fresh from the CA must pass as well, before it is installed.
@@ -104,6 +117,11 @@ pub fn judge_certificate(
         return Err(Reason::NotYetValid(certificate.not_before));
     }
     Ok(())
+}
+
+/// The renew requests of all sharers, of a wish or answered by a Secret.
+fn requests(renew: Option<&String>) -> BTreeSet<&str> {
+    renew.into_iter().flat_map(|all| all.split(',')).collect()
 }
 
 fn same_names(names: &BTreeSet<String>, wish: &Wish) -> bool {
@@ -194,6 +212,14 @@ pub(crate) mod tests {
             judge(Some(&changed(|_| {})), &requested, DIRECTORY, now()),
             Err(Reason::Requested)
         );
+    }
+
+    #[test]
+    fn a_foreign_certificate_serves_by_wildcard_too() {
+        let wish = wish("shop", &["a.example.com", "b.example.com"]);
+        let of = |hosts| secret(hosts, now(), 90 * DAY);
+        assert!(serves(&of(&["*.example.com"]), &wish, now()));
+        assert!(!serves(&of(&["*.com", "a.example.com"]), &wish, now()));
     }
 
     #[test]

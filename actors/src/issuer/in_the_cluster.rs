@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Office;
 use super::steps::bounded;
+use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Reach, Seen};
@@ -28,15 +29,21 @@ impl Office {
     }
 
     pub(super) async fn publish_routes(&self, run: &mut Run, wish: Wish) {
-        let publish = Publish { stream: run.stream.clone(), routes: wish.routes };
+        let publish = Publish { stream: run.stream.clone(), routes: wish.routes.clone() };
         let published = async {
             let answer = self.routes.publish.send(publish).await;
             answer.unwrap_or_else(|gone| Err(PortError::passing(gone.to_string())))
         };
         let published = bounded(limits::ROUTE_CALL, "API server", published).await;
-        if self.succeeded(run, FailureClass::SecretWrite, published).is_some() {
-            run.seen.routes = true;
-            run.seen.progressed();
+        // Whatever is wrong with a route, the CA was not asked: it may be tried again soon.
+        let published = published.map_err(|error| match error {
+            PortError::Lasting(failure) => {
+                PortError::lasting(FailureClass::Unreachable, failure.detail)
+            }
+            passing @ PortError::Passing { .. } => passing,
+        });
+        if self.succeeded(run, FailureClass::Unreachable, published).is_some() {
+            run.seen.routed(wish.routes);
         }
     }
 
@@ -84,23 +91,46 @@ impl Office {
             let now = self.clock.now();
             self.metrics.issued(kind, now.since(started_at));
             self.metrics.secret(&run.stream, status.as_ref());
-            run.seen = Seen { secret: Some((status, now)), ..Seen::default() };
+            let installed = Some(issuance.fingerprint);
+            run.seen = Seen { secret: Some((status, now)), installed, ..Seen::default() };
         }
     }
 
     pub(super) async fn update_owners(&self, run: &mut Run, wish: &Wish) {
         let updated = self.vault.set_owners(&run.stream, &wish.owners);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
-        if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, updated) {
+        let status = updated.as_ref().ok().cloned();
+        if self.attended(run, wish, "the owners of its Secret", updated.map(drop)) {
+            run.seen.owned = true;
+        }
+        if let Some(status) = status {
             run.seen.secret = Some((status, self.clock.now()));
         }
+    }
+
+    /// Takes the answer to something that merely hangs on a good certificate: when it will not work, that is told
+    /// and left to the next scan, for no certificate is missing. `false` while it is to be tried again.
+    fn attended(
+        &self,
+        run: &mut Run,
+        wish: &Wish,
+        what: &str,
+        answer: Result<(), PortError>,
+    ) -> bool {
+        if self.succeeded(run, FailureClass::SecretWrite, answer).is_some() {
+            return true;
+        }
+        let Some(failure) = run.seen.failure.take() else { return false };
+        warn!(detail = failure.detail, "{what} could not be seen to");
+        self.notices.announce(wish, &Announcement::left_undone(what, &failure.detail));
+        true
     }
 
     pub(super) async fn fill_tls(&self, run: &mut Run, wish: &Wish) {
         for (ingress, names) in &wish.fill {
             let filled = self.vault.fill_tls(ingress, &run.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
-            if self.succeeded(run, FailureClass::SecretWrite, filled).is_none() {
+            if !self.attended(run, wish, "spec.tls", filled) {
                 return;
             }
         }

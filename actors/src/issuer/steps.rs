@@ -80,8 +80,7 @@ impl Office {
 
     /// Tells the user when an order is kept for later: that is no journaled failure.
     pub(super) fn tell_of_hold_up(&self, run: &Run, wish: &Wish) {
-        let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
-        if let Some(failure) = run.seen.failure.as_ref().filter(|_| ordered) {
+        if let Some(failure) = &run.seen.failure {
             self.notices.announce(wish, &Announcement::held_up(wish, &failure.detail));
         }
     }

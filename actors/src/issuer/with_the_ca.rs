@@ -28,11 +28,14 @@ impl Office {
 
     pub(super) async fn open_order(&self, run: &mut Run) {
         let Some(issuance) = self.issuance(run) else { return };
-        let profile = issuance.profile.as_deref();
-        let opened = self.authority.open_order(&issuance.names, profile);
-        let opened = bounded(limits::CA_CALL, "CA", opened).await;
-        let Some(order) = self.succeeded(run, FailureClass::AcmeServer, opened) else { return };
+        if run.seen.opened.is_none() {
+            let opened = self.authority.open_order(&issuance.names, issuance.profile.as_deref());
+            let opened = bounded(limits::CA_CALL, "CA", opened).await;
+            run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
+        }
+        let Some(order) = run.seen.opened.clone() else { return };
         if self.commit(run, Command::Opened(order.url.clone())).await {
+            run.seen.opened = None;
             run.seen.order_shown(order, self.clock.now());
         }
     }
@@ -69,7 +72,8 @@ impl Office {
             }
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
-                run.seen.failure = Some(Failure::new(FailureClass::BadCertificate, detail));
+                let failure = Failure::new(FailureClass::BadCertificate, detail);
+                run.seen.stumbled(failure, self.clock.now()); // once more, before the order is given up
             }
         }
     }

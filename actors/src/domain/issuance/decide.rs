@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::event::Event;
-use super::state::State;
+use super::state::{State, attempts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
@@ -67,7 +67,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 
 fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
-    let attempts = before.map_or(0, |failing| failing.attempts).saturating_add(1);
+    let attempts = attempts(before, failure.class);
     let pause = failure.class.pause(attempts, failure.retry_after);
     Event::IssuanceFailed {
         class: failure.class,

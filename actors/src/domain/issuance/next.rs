@@ -7,7 +7,7 @@ use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Reason, judge, judge_certificate};
+use crate::domain::validity::{Reason, judge, judge_certificate, serves};
 use crate::domain::wish::Wish;
 
 /// The next step for a stream in `state`.
@@ -23,6 +23,12 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
         && context.now < failing.retry_at
     {
         return Step::Done(Conclusion::RetryAt(failing.retry_at));
+    }
+    if let State::Ordered { issuance, .. } = state
+        && issuance.fingerprint == wish.fingerprint()
+        && let Some(until) = context.paused_until.filter(|until| context.now < *until)
+    {
+        return Step::Done(Conclusion::RetryAt(until));
     }
     if let Some(until) = context.seen.wait_until.filter(|until| context.now < *until) {
         return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
@@ -51,7 +57,9 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
     if !passing || (hopeless && context.seen.chain.is_none()) {
         return Step::Fail(failure.clone());
     }
-    let pause = failure.retry_after.unwrap_or_default().max(limits::ORDER_PAUSE);
+    let age = context.now.since(*opened_at);
+    let pause = (age / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);
+    let pause = failure.retry_after.unwrap_or_default().max(pause);
     Step::Done(Conclusion::RetryAt(context.now + pause))
 }
 
@@ -69,18 +77,22 @@ impl Run<'_> {
         match self.judge() {
             Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
             Ok(()) => self.complete(),
+            Err(_) if self.context.seen.installed == Some(self.wish.fingerprint()) => {
+                self.complete()
+            }
             Err(reason) => self.ready_the_routes(failing).unwrap_or(Step::Begin(reason)),
         }
     }
 
     /// The Secret is good: see to what hangs on it.
     fn complete(&self) -> Step {
-        let secret = self.secret();
+        let (secret, seen) = (self.secret(), self.context.seen);
         let owners = self.wish.owners.iter().map(|owner| owner.uid.to_string()).collect();
-        if secret.is_some_and(|secret| secret.ours && secret.owners != owners) {
+        let differ = secret.is_some_and(|secret| secret.ours && secret.owners != owners);
+        if differ && !seen.owned {
             return Step::UpdateOwners;
         }
-        if !self.wish.fill.is_empty() && !self.context.seen.filled {
+        if !self.wish.fill.is_empty() && !seen.filled {
             return Step::FillTls;
         }
         Step::Done(Conclusion::Settled)
@@ -89,6 +101,9 @@ impl Run<'_> {
     fn before_the_order(&self, issuance: &Issuance) -> Step {
         if issuance.fingerprint != self.wish.fingerprint() {
             return Step::Abandon("the Ingress was edited");
+        }
+        if self.context.seen.opened.is_some() {
+            return Step::OpenOrder; // it is opened; the journal is to learn of it before anything else
         }
         if let Some(step) = self.look_at_secret() {
             return step;
@@ -122,7 +137,8 @@ impl Run<'_> {
 
     fn validate(&self, issuance: &Issuance, order: &OrderView) -> Step {
         if order.authorizations.iter().all(|authorization| authorization.accepted) {
-            return Step::Refresh;
+            // The CA may come any moment, also to a run that has begun anew.
+            return if self.are_routed() { Step::Refresh } else { Step::PublishRoutes };
         }
         self.ready_the_routes(issuance.before.as_deref()).unwrap_or(Step::Accept)
     }
@@ -135,7 +151,8 @@ impl Run<'_> {
         }
         let Some(chain) = &self.context.seen.chain else { return Step::Download };
         let asked = Wish { names: issuance.names.clone(), ..self.wish.clone() };
-        if let Err(reason) = judge_certificate(&chain.leaf, &asked, self.context.now) {
+        let judged = judge_certificate(&chain.leaf, &asked, self.context.now);
+        if let Err(reason) = judged.or_else(ignore_slow_clock) {
             let detail = format!("the CA's certificate is not used: {reason}");
             return Step::Fail(Failure::new(FailureClass::BadCertificate, detail));
         }
@@ -182,10 +199,10 @@ impl Run<'_> {
     /// Routes in place and every host reached, before the CA is asked for anything.
     fn ready_the_routes(&self, failing: Option<&Failing>) -> Option<Step> {
         let seen = self.context.seen;
-        if !seen.routes {
+        if !self.are_routed() {
             return Some(Step::PublishRoutes);
         }
-        if seen.reach.is_empty() {
+        if !self.wish.names.iter().all(|name| seen.reach.contains_key(name)) {
             return Some(Step::Probe);
         }
         let failure = seen.unreachable()?;
@@ -205,21 +222,28 @@ impl Run<'_> {
         failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
     }
 
+    /// The routes in place are those of the newest wish.
+    fn are_routed(&self) -> bool {
+        self.context.seen.routes.as_ref() == Some(&self.wish.routes)
+    }
+
     fn secret(&self) -> Option<&SecretView> {
         self.context.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref())
     }
 
     fn judge(&self) -> Result<(), Reason> {
-        judge(self.secret(), self.wish, self.context.directory, self.context.now)
+        let judged = judge(self.secret(), self.wish, self.context.directory, self.context.now);
+        let recent = self.context.just_installed();
+        judged.or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
     }
 }
 
-/// Someone else's certificate covers all names and has not expired: all its owner can ask for.
-fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
-    secret.certificate.as_ref().is_ok_and(|certificate| {
-        let covered = wish.names.iter().all(|name| certificate.names.contains(name.as_str()));
-        covered && certificate.key_matches && now < certificate.not_after
-    })
+/// A certificate that is not valid yet by our clock is one by the CA's: it is installed, not thrown away.
+fn ignore_slow_clock(reason: Reason) -> Result<(), Reason> {
+    match reason {
+        Reason::NotYetValid(_) => Ok(()),
+        reason => Err(reason),
+    }
 }
 
 /// Why a Secret must not be written, if it must not.

@@ -1,6 +1,6 @@
 //! What a run has learned of the world: never journaled, for it can be observed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus};
@@ -8,6 +8,7 @@ use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
+use crate::domain::wish::{Fingerprint, Route};
 
 /// An order as the CA last showed it (RFC 8555 §7.1.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,8 +74,8 @@ pub struct Chain {
 pub struct Seen {
     /// The Secret as it was read, and when.
     pub secret: Option<(SecretStatus, Timestamp)>,
-    /// The routes of the wish are in place.
-    pub routes: bool,
+    /// The routes that are in place.
+    pub routes: Option<BTreeSet<Route>>,
     /// Last finding per host.
     pub reach: BTreeMap<DnsName, Reach>,
     /// Rounds of probing so far.
@@ -85,7 +86,13 @@ pub struct Seen {
     pub polls: u32,
     /// The downloaded chain.
     pub chain: Option<Chain>,
-    /// `spec.tls` was filled in, or the API server would not have it; not tried again in this run.
+    /// An order that the CA has opened and the journal has not taken yet: it is not opened again.
+    pub opened: Option<OrderView>,
+    /// A certificate was installed in this run, for this wish: whatever is found, no other is asked for in it.
+    pub installed: Option<Fingerprint>,
+    /// The owner references were seen to, well or not; not again in this run.
+    pub owned: bool,
+    /// `spec.tls` was seen to, well or not; not again in this run.
     pub filled: bool,
     /// Passing errors in a row.
     pub errors: u32,
@@ -126,12 +133,32 @@ impl Seen {
                 order.authorizations.iter().all(|authorization| authorization.accepted)
             }
             OrderStatus::Processing => true,
+            // Still ready after it was finalized: the CA has not got to it.
+            OrderStatus::Ready => {
+                self.order.as_ref().is_some_and(|order| order.status == OrderStatus::Ready)
+            }
             _ => false,
         };
         self.wait_until = waiting.then(|| poll_at(self.polls, order.retry_after, now));
         self.polls = if waiting { self.polls.saturating_add(1) } else { 0 };
         self.errors = 0;
         self.order = Some(order);
+    }
+
+    /// These routes are in place. Where they are others than before, what was reached says nothing any more.
+    pub fn routed(&mut self, routes: BTreeSet<Route>) {
+        if self.routes.as_ref().is_some_and(|before| *before != routes) {
+            self.forget_the_way();
+        }
+        self.routes = Some(routes);
+        self.progressed();
+    }
+
+    /// Routes and probes begin anew, for they may be those of an older wish.
+    pub fn forget_the_way(&mut self) {
+        self.routes = None;
+        self.reach.clear();
+        self.probes = 0;
     }
 
     /// A round of probes has ended; the next one, if there must be one, waits longer each time.

@@ -118,7 +118,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
             let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
             Ok(State::Failing(Failing {
                 fingerprint: *fingerprint,
-                attempts: before.map_or(0, |failing| failing.attempts).saturating_add(1),
+                attempts: attempts(before, *class),
                 since: before.map_or(at, |failing| failing.since),
                 retry_at: *retry_at,
                 class: *class,
@@ -132,6 +132,12 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         ) => Ok(State::Idle),
         _ => Err(illegal),
     }
+}
+
+/// The number of this failure in its row: `before` is what the same wish has met.
+pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
+    let row = before.filter(|failing| failing.class.same_ladder(class));
+    row.map_or(0, |failing| failing.attempts).saturating_add(1)
 }
 
 fn started(state: &State, event: &Event, at: Timestamp) -> State {

@@ -2,6 +2,7 @@
 
 use super::seen::Seen;
 use crate::domain::failure::Failure;
+use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
@@ -66,6 +67,17 @@ pub struct Context<'a> {
     pub seen: &'a Seen,
     /// The ACME directory in use.
     pub directory: &'a str,
+    /// When this process last installed a certificate for the stream.
+    pub installed_at: Option<Timestamp>,
+    /// Not before this an order that is kept is gone on with, unless the wish changes.
+    pub paused_until: Option<Timestamp>,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Context<'_> {
+    /// A certificate was installed so recently that dates say nothing.
+    pub fn just_installed(&self) -> bool {
+        self.installed_at.is_some_and(|at| self.now.since(at) < limits::JUST_INSTALLED)
+    }
 }

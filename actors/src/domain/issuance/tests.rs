@@ -48,7 +48,15 @@ fn given(commands: impl IntoIterator<Item = Command>) -> State {
 }
 
 fn look(state: &State, wish: Option<&Wish>, seen: &Seen) -> Step {
-    next(state, Context { wish, seen, directory: DIRECTORY, now: now() })
+    let context = Context {
+        wish,
+        seen,
+        directory: DIRECTORY,
+        installed_at: None,
+        paused_until: None,
+        now: now(),
+    };
+    next(state, context)
 }
 
 fn seen_secret(secret: Option<SecretView>) -> Seen {
@@ -57,7 +65,7 @@ fn seen_secret(secret: Option<SecretView>) -> Seen {
 
 /// Routes in place, host reached.
 fn reached(mut seen: Seen) -> Seen {
-    seen.routes = true;
+    seen.routes = Some(shop().routes);
     seen.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
     seen
 }
@@ -80,7 +88,7 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     assert_eq!(step(&Seen::default()), Step::ReadSecret);
     let mut seen = seen_secret(None);
     assert_eq!(step(&seen), Step::PublishRoutes);
-    seen.routes = true;
+    seen.routes = Some(wish.routes.clone());
     assert_eq!(step(&seen), Step::Probe);
     assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing));
     let started = given([begin(&wish)]);

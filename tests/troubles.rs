@@ -1,0 +1,464 @@
+//! The operator on fakes when things go wrong in ways that have hurt: each test counts what must not be wasted.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::ingress::{
+    IngressClass, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
+};
+use ingress_acme_actors::domain::issuance::{Event, Reach, Record};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::fakes::{Fakes, Life, foreign_secret, ingress};
+use ingress_acme_actors::operator::{Operator, Ports, start};
+use ingress_acme_actors::ports::{
+    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, Vault,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
+    let tls = TlsBlock {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        secret_name: Some(secret.to_owned()),
+    };
+    IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
+}
+
+fn shop() -> IngressView {
+    with_tls("shop", "shop", &["a.example.com"])
+}
+
+fn asking(mut view: IngressView, renew: &str) -> IngressView {
+    view.annotations.insert("renew".to_owned(), renew.to_owned());
+    view
+}
+
+/// An operator with one of its ports changed.
+async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
+    let mut ports = fakes.ports(&Rc::new(Life::default()));
+    change(&mut ports);
+    let operator = start(ports, Fakes::settings(), fakes.metrics.clone(), None).await.unwrap();
+    fakes.pass(SECOND).await;
+    operator
+}
+
+/// Time until the Secret is there, to the step.
+async fn wait_for_secret(fakes: &Fakes, step: Duration) -> Duration {
+    let mut waited = Duration::ZERO;
+    while fakes.cluster.secret("web", "shop").is_none() {
+        fakes.pass(step).await;
+        waited += step;
+        assert!(waited < 30 * DAY, "there is no Secret");
+    }
+    waited
+}
+
+#[test]
+fn an_edit_while_a_host_is_probed_never_sends_the_ca_to_a_host_without_a_route() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.set_latency(SECOND);
+        fakes.cluster.apply(shop());
+        while fakes.cluster.calls("write_routes") == 0 {
+            fakes.pass(SECOND / 20).await;
+        }
+        fakes.pass(SECOND / 2).await; // the probe is on its way
+        fakes.cluster.apply(with_tls("shop", "shop", &["new.example.com"]));
+        while fakes.cluster.calls("accept") == 0 {
+            fakes.pass(SECOND / 20).await;
+        }
+        assert!(fakes.cluster.routed().contains(&"new.example.com".to_owned()));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+    });
+}
+
+#[test]
+fn an_edit_of_the_class_while_a_host_is_probed_brings_a_route_of_that_class() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.set_latency(SECOND);
+        fakes.cluster.apply(shop());
+        while fakes.cluster.calls("write_routes") == 0 {
+            fakes.pass(SECOND / 20).await;
+        }
+        fakes.cluster.apply(IngressView { class: IngressClass::Named("nginx".into()), ..shop() });
+        while fakes.cluster.calls("accept") == 0 {
+            fakes.pass(SECOND / 20).await;
+        }
+        assert_eq!(fakes.cluster.routed().len(), 2, "one route in each class");
+    });
+}
+
+/// An API server whose admission refuses every solver Ingress with a certain host.
+struct Picky(Rc<dyn Routes>);
+
+#[async_trait(?Send)]
+impl Routes for Picky {
+    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
+        self.0.list().await
+    }
+
+    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+        if ingress.hosts.iter().any(|host| host.as_str().starts_with("bad")) {
+            return Err(PortError::lasting(
+                FailureClass::SecretWrite,
+                "host and path already defined",
+            ));
+        }
+        self.0.write(ingress).await
+    }
+}
+
+#[test]
+fn a_host_whose_route_is_refused_delays_nobody_else() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        operator_with(&fakes, |ports| ports.routes = Rc::new(Picky(ports.routes.clone()))).await;
+        fakes.cluster.apply(ingress("evil", "bad", &["bad.example.com"]));
+        for n in 0..20 {
+            fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
+        }
+        fakes.pass(30 * SECOND).await;
+        let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}")).is_some());
+        assert_eq!(there.count(), 20);
+        assert_eq!(fakes.ca.orders(), 20);
+        let told = fakes.cluster.announcements("evil", "bad");
+        assert!(told[0].note.contains("host and path already defined"), "{told:?}");
+    });
+}
+
+#[test]
+fn waiting_for_dns_does_not_make_the_first_failure_at_the_ca_cost_a_day() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.unresolve("a.example.com", true);
+        fakes.cluster.apply(shop());
+        fakes.pass(10 * MINUTE).await;
+        let failure = Failure::new(FailureClass::Authorization, "DNS is not everywhere yet");
+        fakes.ca.refuse(Some(failure));
+        fakes.cluster.unresolve("a.example.com", false);
+        while fakes.cluster.calls("open_order") == 0 {
+            fakes.pass(SECOND).await;
+        }
+        fakes.pass(SECOND).await;
+        fakes.ca.refuse(None);
+        assert!(wait_for_secret(&fakes, SECOND).await < 2 * MINUTE);
+    });
+}
+
+#[test]
+fn a_rate_limit_is_waited_out_as_long_as_the_ca_says_and_no_longer() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let retry_after = Some(20 * MINUTE);
+        let detail = "too many new orders".to_owned();
+        let failure = Failure { class: FailureClass::RateLimited, detail, retry_after };
+        fakes.ca.refuse(Some(failure));
+        fakes.cluster.apply(shop());
+        fakes.pass(3 * HOUR).await;
+        assert!(fakes.cluster.calls("open_order") <= 9, "{}", fakes.cluster.calls("open_order"));
+        fakes.ca.refuse(None);
+        assert!(wait_for_secret(&fakes, MINUTE).await <= 23 * MINUTE);
+    });
+}
+
+#[test]
+fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("fill_tls", 1_000_000);
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(DAY).await;
+        assert!(fakes.cluster.calls("fill_tls") < 200, "{}", fakes.cluster.calls("fill_tls"));
+        let told = fakes.cluster.announcements("web", "shop");
+        assert!(told.iter().all(|one| one.reason != "Failed"), "{told:?}");
+        assert_eq!(fakes.ca.issued().len(), 1);
+    });
+}
+
+/// A Secret with an owner reference that somebody else has set, and that we cannot take away.
+struct Sticky(Rc<dyn Vault>, Rc<Cell<u32>>);
+
+fn with_a_stranger(status: SecretStatus) -> SecretStatus {
+    status.map(|mut view| {
+        view.owners.insert("a-stranger".to_owned());
+        view
+    })
+}
+
+#[async_trait(?Send)]
+impl Vault for Sticky {
+    async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
+        self.0.read(key).await.map(with_a_stranger)
+    }
+
+    async fn install(
+        &self,
+        key: &SecretKey,
+        what: Installation,
+    ) -> Result<SecretStatus, PortError> {
+        self.0.install(key, what).await.map(with_a_stranger)
+    }
+
+    async fn set_owners(
+        &self,
+        key: &SecretKey,
+        owners: &BTreeSet<IngressRef>,
+    ) -> Result<SecretStatus, PortError> {
+        self.1.set(self.1.get() + 1);
+        self.0.set_owners(key, owners).await.map(with_a_stranger)
+    }
+
+    async fn fill_tls(
+        &self,
+        ingress: &IngressRef,
+        secret: &SecretKey,
+        hosts: &BTreeSet<DnsName>,
+    ) -> Result<(), PortError> {
+        self.0.fill_tls(ingress, secret, hosts).await
+    }
+}
+
+#[test]
+fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
+    Fakes::paused(async {
+        let (fakes, writes) = (Fakes::default(), Rc::new(Cell::new(0)));
+        let counted = writes.clone();
+        operator_with(&fakes, |ports| ports.vault = Rc::new(Sticky(ports.vault.clone(), counted)))
+            .await;
+        fakes.cluster.apply(shop());
+        fakes.pass(DAY).await;
+        assert_eq!(writes.get(), 1);
+    });
+}
+
+/// A clock that is off by so much.
+struct Off(Rc<dyn Clock>, Duration, bool);
+
+impl Clock for Off {
+    fn now(&self) -> Timestamp {
+        let Self(clock, by, ahead) = self;
+        if *ahead { clock.now() + *by } else { clock.now() - *by }
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_costs_one_certificate_and_not_one_after_the_other() {
+    for ahead in [true, false] {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.ca.set_life(6 * DAY);
+            let wrong =
+                |ports: &mut Ports| ports.clock = Rc::new(Off(ports.clock.clone(), 4 * DAY, ahead));
+            operator_with(&fakes, wrong).await;
+            fakes.cluster.apply(shop());
+            fakes.pass(11 * HOUR).await;
+            assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"], "ahead: {ahead}");
+            assert_eq!(fakes.ca.issued().len(), 1, "ahead: {ahead}");
+        });
+    }
+}
+
+/// A journal that does not take the URL of an order.
+struct Forgetful(Rc<dyn Journal>, Rc<Cell<bool>>);
+
+#[async_trait(?Send)]
+impl Journal for Forgetful {
+    async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
+        let opens = |record: &Record| matches!(record.event, Event::OrderOpened { .. });
+        if self.1.get() && records.iter().any(opens) {
+            return Err(JournalError::Unavailable("it is down".to_owned()));
+        }
+        self.0.append(records).await
+    }
+
+    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
+        self.0.replay().await
+    }
+}
+
+#[test]
+fn a_journal_in_trouble_after_an_order_was_opened_opens_no_other() {
+    Fakes::paused(async {
+        let (fakes, down) = (Fakes::default(), Rc::new(Cell::new(true)));
+        let switch = down.clone();
+        operator_with(&fakes, |ports| {
+            ports.journal = Rc::new(Forgetful(ports.journal.clone(), switch))
+        })
+        .await;
+        fakes.cluster.apply(shop());
+        fakes.pass(30 * MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 1);
+        down.set(false);
+        fakes.pass(3 * MINUTE).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+    });
+}
+
+#[test]
+fn routes_stay_while_an_order_waits_for_a_ca_that_does_not_answer() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("refresh", 6);
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.routed(), ["a.example.com"]);
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        assert!(fakes.cluster.routed().is_empty());
+    });
+}
+
+#[test]
+fn a_sharer_that_came_while_nobody_worked_becomes_an_owner() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(with_tls("one", "shared", &["a.example.com"]));
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        fakes.cluster.apply(with_tls("two", "shared", &["a.example.com"]));
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.secret("web", "shared").unwrap().owners.len(), 2);
+        fakes.cluster.delete(&IngressKey::new("web", "one"));
+        fakes.pass(MINUTE).await;
+        assert!(fakes.cluster.secret("web", "shared").is_some());
+        assert_eq!(fakes.ca.issued().len(), 1);
+    });
+}
+
+#[test]
+fn a_failure_with_a_retry_in_seconds_is_retried_in_seconds_after_a_restart() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.unresolve("a.example.com", true);
+        fakes.cluster.apply(shop());
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(25 * SECOND).await;
+        fakes.kill();
+        fakes.cluster.unresolve("a.example.com", false);
+        fakes.operator(Fakes::settings()).await;
+        assert!(wait_for_secret(&fakes, SECOND).await < MINUTE);
+    });
+}
+
+#[test]
+fn a_spec_tls_is_filled_in_with_its_own_hosts_only_and_once() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.cluster.apply(with_tls("other", "shop", &["b.example.com"]));
+        fakes.pass(DAY).await;
+        let tls = fakes.cluster.view("web", "shop").unwrap().tls;
+        assert_eq!(tls[0].hosts, ["a.example.com"]);
+        assert_eq!(fakes.cluster.calls("fill_tls"), 1);
+    });
+}
+
+#[test]
+fn each_sharer_may_ask_for_a_renewal_and_one_that_stops_asking_asks_for_nothing() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let (one, two) = ("one", "two");
+        let sharer = |name| with_tls(name, "shared", &["a.example.com"]);
+        fakes.cluster.apply(asking(sharer(one), "2026-01"));
+        fakes.cluster.apply(asking(sharer(two), "2026-02"));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.cluster.apply(sharer(two));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.cluster.apply(asking(sharer(two), "2025-12"));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 2);
+    });
+}
+
+#[test]
+fn a_certificate_that_can_never_be_written_is_tried_ever_more_seldom() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("install", 1_000_000);
+        fakes.cluster.apply(shop());
+        fakes.pass(DAY).await;
+        assert!(fakes.cluster.calls("install") < 500, "{}", fakes.cluster.calls("install"));
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+    });
+}
+
+#[test]
+fn a_wildcard_that_somebody_made_by_hand_serves() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let mut secret = foreign_secret();
+        secret.view.certificate = Ok(CertificateView {
+            names: ["*.example.com".to_owned()].into(),
+            not_before: fakes.clock.now() - DAY,
+            not_after: fakes.clock.now() + 300 * DAY,
+            serial: "1".to_owned(),
+            issuer: "Somebody".to_owned(),
+            key_matches: true,
+        });
+        fakes.cluster.put_secret(&SecretKey::new("web", "shop"), secret);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.announcements("web", "shop"), []);
+        assert_eq!(fakes.ca.orders(), 0);
+    });
+}
+
+/// A network in which some hosts swallow every packet.
+struct BlackHoles(Rc<dyn Probe>);
+
+#[async_trait(?Send)]
+impl Probe for BlackHoles {
+    async fn probe(&self, host: &DnsName) -> Reach {
+        if host.as_str().starts_with("dead") {
+            tokio::time::sleep(5 * SECOND).await;
+            return Reach::Elsewhere("no answer in time".to_owned());
+        }
+        self.0.probe(host).await
+    }
+}
+
+#[test]
+fn a_hundred_black_holes_delay_another_namespace_by_seconds() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        operator_with(&fakes, |ports| ports.probe = Rc::new(BlackHoles(ports.probe.clone()))).await;
+        for n in 0..100 {
+            fakes.cluster.apply(ingress(
+                "dead",
+                &format!("d{n}"),
+                &[&format!("dead{n}.example.com")],
+            ));
+        }
+        fakes.pass(3 * MINUTE).await;
+        fakes.cluster.apply(shop());
+        let waited = wait_for_secret(&fakes, SECOND).await;
+        assert!(waited < 30 * SECOND, "{waited:?}");
+    });
+}

@@ -47,7 +47,8 @@ fn asking(mut view: IngressView, renew: &str) -> IngressView {
 async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
     let mut ports = fakes.ports(&Rc::new(Life::default()));
     change(&mut ports);
-    let operator = start(ports, Fakes::settings(), fakes.metrics.clone(), None).await.unwrap();
+    let started = start(ports, Fakes::settings(), fakes.metrics.clone(), None).await;
+    let operator = started.expect("the journal is legal");
     fakes.pass(SECOND).await;
     operator
 }
@@ -300,7 +301,7 @@ fn a_journal_in_trouble_after_an_order_was_opened_opens_no_other() {
         let (fakes, down) = (Fakes::default(), Rc::new(Cell::new(true)));
         let switch = down.clone();
         operator_with(&fakes, |ports| {
-            ports.journal = Rc::new(Forgetful(ports.journal.clone(), switch))
+            ports.journal = Rc::new(Forgetful(ports.journal.clone(), switch));
         })
         .await;
         fakes.cluster.apply(shop());

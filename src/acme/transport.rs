@@ -253,6 +253,10 @@ fn with_causes(error: &dyn StdError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use instant_acme::{Account, NewAccount};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     fn transport(extra_roots: Option<&str>) -> Result<Transport, TrustError> {
@@ -271,6 +275,30 @@ mod tests {
         call.run(async { Call::asks("finalize") }).await;
         assert_eq!(transport.endpoint("https://ca.example/1", Some(&call)), "finalize");
         assert_eq!(transport.endpoint("https://ca.example/nonce", Some(&call)), "new_nonce");
+    }
+
+    #[tokio::test]
+    async fn the_ca_sees_our_user_agent_and_not_the_librarys() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/dir", server.local_addr().unwrap());
+        let transport = Transport::new(&url, None, Arc::new(|_, _, _| {})).unwrap();
+        let asking = tokio::spawn(async move {
+            let new = NewAccount {
+                contact: &[],
+                terms_of_service_agreed: true,
+                only_return_existing: false,
+            };
+            Account::builder_with_http(Box::new(transport)).create(&new, url, None).await.map(drop)
+        });
+        let (mut connection, _) = server.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]).to_lowercase();
+        let agents: Vec<&str> =
+            request.lines().filter(|line| line.starts_with("user-agent:")).collect();
+        assert_eq!(agents, [format!("user-agent: {}", crate::USER_AGENT)]);
+        drop(connection);
+        assert!(asking.await.unwrap().is_err());
     }
 
     #[test]

@@ -423,7 +423,7 @@ fn a_storm_has_no_more_open_orders_than_places_and_writes_few_routes() {
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (200, 200));
         assert_eq!(fakes.cluster.calls("read"), 200);
         assert!(
-            fakes.cluster.calls("write_routes") <= 30,
+            fakes.cluster.calls("write_routes") <= 40,
             "{}",
             fakes.cluster.calls("write_routes")
         );

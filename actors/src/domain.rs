@@ -4,7 +4,7 @@
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`wish`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`queue`], [`desk`], [`scan`].
-//! - Getting a certificate: [`issuance`], [`failure`], [`routes`], and what of its log still matters: [`live`].
+//! - Getting a certificate: [`issuance`], [`failure`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
 //! - What the user is told: [`announcement`].
 
 pub mod announcement;
@@ -17,6 +17,7 @@ pub mod ingress;
 pub mod issuance;
 pub mod limits;
 pub mod live;
+pub mod log;
 pub mod name;
 pub mod plan;
 pub mod queue;

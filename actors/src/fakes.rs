@@ -7,6 +7,7 @@
 mod ca;
 mod cluster;
 mod life;
+mod segments;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,16 +19,17 @@ pub use ca::FakeCa;
 pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress};
 pub use life::Life;
 use life::Mortal;
+pub use segments::FakeSegments;
 
 use crate::domain::dedup::Windows;
 use crate::domain::issuance::Reach;
 use crate::domain::name::DnsName;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
-use crate::memory::MemoryJournal;
+use crate::journal::SegmentedJournal;
 use crate::metrics::Metrics;
 use crate::operator::{Operator, Ports, Settings, start};
-use crate::ports::{Clock, Journal, Probe};
+use crate::ports::{Clock, Probe, Segments};
 
 /// The ACME directory's URL in this world.
 pub const DIRECTORY: &str = "https://ca.example/directory";
@@ -71,11 +73,12 @@ pub struct Fakes {
     pub ca: Rc<FakeCa>,
     /// The time.
     pub clock: Rc<dyn Clock>,
-    /// The journal; it outlives an operator.
-    pub journal: Rc<dyn Journal>,
+    /// The journal's segments; they outlive an operator.
+    pub segments: Rc<FakeSegments>,
     /// What an operator started here counts.
     pub metrics: Metrics,
     life: RefCell<Rc<Life>>,
+    operators: Cell<u32>,
 }
 
 impl Default for Fakes {
@@ -83,8 +86,16 @@ impl Default for Fakes {
         let clock: Rc<dyn Clock> = Rc::new(FakeClock { began: tokio::time::Instant::now() });
         let cluster = Rc::new(FakeCluster::new(clock.clone()));
         let ca = Rc::new(FakeCa::new(cluster.clone(), clock.clone()));
-        let journal = Rc::new(MemoryJournal::default());
-        Self { cluster, ca, clock, journal, metrics: Metrics::default(), life: RefCell::default() }
+        let segments = Rc::new(FakeSegments::new(cluster.clone()));
+        Self {
+            cluster,
+            ca,
+            clock,
+            segments,
+            metrics: Metrics::default(),
+            life: RefCell::default(),
+            operators: Cell::new(0),
+        }
     }
 }
 
@@ -108,6 +119,10 @@ impl Fakes {
     /// The ports of this world, for the operator whose life this is.
     pub fn ports(&self, life: &Rc<Life>) -> Ports {
         let cluster = Rc::new(Mortal { port: self.cluster.clone(), life: life.clone() });
+        let segments: Rc<dyn Segments> =
+            Rc::new(Mortal { port: self.segments.clone(), life: life.clone() });
+        let number = self.operators.get();
+        self.operators.set(number + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
         Ports {
             ingresses: cluster.clone(),
@@ -117,7 +132,7 @@ impl Fakes {
             authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
             probe: Rc::new(Mortal { port: probe, life: life.clone() }),
             keys: self.ca.clone(),
-            journal: Rc::new(Mortal { port: self.journal.clone(), life: life.clone() }),
+            journal: Rc::new(SegmentedJournal::new(segments, format!("writer-{number}"))),
             clock: self.clock.clone(),
         }
     }
@@ -155,6 +170,23 @@ impl Fakes {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         operator
+    }
+
+    /// Starts an operator that dies after so many port calls, and waits for nothing.
+    pub fn doomed_operator(&self, settings: Settings, calls: u64) -> Rc<Life> {
+        let life = Rc::new(Life::default());
+        life.end_after(calls);
+        *self.life.borrow_mut() = life.clone();
+        let (ports, metrics) = (self.ports(&life), self.metrics.clone());
+        actix::spawn(async move {
+            drop(start(ports, settings, metrics, None).await); // it may die before it has begun
+        });
+        life
+    }
+
+    /// The life of the operator that runs now.
+    pub fn life(&self) -> Rc<Life> {
+        self.life.borrow().clone()
     }
 
     /// Lets this much time pass.

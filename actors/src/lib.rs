@@ -4,7 +4,8 @@
 //!
 //! # Layout
 //! - [`domain`]: pure rules; time and randomness are arguments.
-//! - [`ports`]: what the world must be able to do, one small trait per outside system; [`memory`] is a journal
+//! - [`ports`]: what the world must be able to do, one small trait per outside system; [`journal`] keeps the log in
+//!   segments, [`memory`] is one
 //!   that lasts as long as the process.
 //! - The actors, in the order of the work: [`watcher`] and [`scanner`] tell the [`registry`], which addresses one
 //!   [`dedup`] actor per Ingress; that asks the [`pool`], whose [`issuer`] actors do the steps; the
@@ -19,6 +20,7 @@ pub mod examine;
 #[cfg(feature = "fakes")]
 pub mod fakes;
 pub mod issuer;
+pub mod journal;
 pub mod ledger;
 pub mod memory;
 pub mod messages;

@@ -191,6 +191,30 @@ pub enum JournalError {
     Unavailable(String),
 }
 
+/// How a segment could not be created.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is one with this number.
+    #[error("there is one with this number")]
+    Exists,
+    /// It is not known whether it was created.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Where the journal's segments are kept: numbered and immutable.
+#[async_trait(?Send)]
+pub trait Segments {
+    /// All of them, in any order.
+    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError>;
+    /// One of them, if it is there.
+    async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError>;
+    /// Creates one; never changes one that is there.
+    async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError>;
+    /// Deletes one; it is no error when it is gone.
+    async fn delete(&self, number: u64) -> Result<(), JournalError>;
+}
+
 /// The append-only log of all streams.
 #[async_trait(?Send)]
 pub trait Journal {

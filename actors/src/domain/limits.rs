@@ -11,8 +11,8 @@ const fn secs(secs: u64) -> Duration {
 pub const KUBE_CALL: Duration = secs(20);
 /// Longest a port call to the CA may take: Let's Encrypt answers new-order in seconds even on bad days.
 pub const CA_CALL: Duration = secs(30);
-/// Longest a journal append may take before the step is given up and tried again.
-pub const JOURNAL_CALL: Duration = secs(30);
+/// Longest an append may take, the writes before it included. The journal itself gives up sooner.
+pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest one probe of a host may take: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
 /// Longest making a key or checking a chain may take; RSA needs most of a second on a slow core.
@@ -44,6 +44,23 @@ pub const ORDER_PAUSE_MAX: Duration = secs(3600);
 /// A certificate that we installed this recently is not judged by dates: when it looks due or not yet valid
 /// so soon, the clock is wrong or the CA's lives are odd, and more certificates would not help.
 pub const JUST_INSTALLED: Duration = secs(12 * 3600);
+
+/// Longest the journal tries to write one segment; then the process stops, for it cannot know what is durable, and
+/// its next start finds out.
+pub const JOURNAL_GIVE_UP: Duration = secs(60);
+/// Events that nobody waits for are written with the next that somebody does, or after this long.
+pub const JOURNAL_LAZY: Duration = secs(2);
+/// Between two writes under load, so that events gather.
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(20);
+/// The log is made a snapshot when it has this many segments.
+pub const JOURNAL_SEGMENTS: usize = 32;
+/// A log that nobody has written to for so long is made one segment.
+pub const JOURNAL_IDLE: Duration = secs(10);
+/// Fences kept: a process that slept through so many terms of others is fenced no more by its next number.
+pub const FENCES: usize = 8;
+/// Records in one segment of the journal, in bytes of JSON; with its frame it stays under 512 KiB, half of what an
+/// object may have in etcd.
+pub const SEGMENT_BYTES: usize = 480 * 1024;
 
 /// Pauses after a passing error of a port (5xx, timeout, broken connection) before the step is tried again.
 pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];

@@ -11,12 +11,12 @@ use futures_util::stream::LocalBoxStream;
 use crate::domain::announcement::Announcement;
 use crate::domain::certificate::SecretStatus;
 use crate::domain::ingress::{IngressRef, SecretKey};
-use crate::domain::issuance::{OrderView, Reach, Record};
+use crate::domain::issuance::{OrderView, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
-    Announcer, Authority, IngressChange, IngressSource, Installation, Journal, JournalError,
-    PortError, Probe, Routes, Vault,
+    Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
+    PortError, Probe, Routes, Segments, Vault,
 };
 
 /// The life of one operator, counted in port calls.
@@ -30,6 +30,11 @@ impl Life {
     /// Ends after this many port calls; the last one still has its effect, but nobody learns of it.
     pub fn end_after(&self, calls: u64) {
         self.dies_after.set(Some(calls));
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.is_over()
     }
 
     /// Port calls so far.
@@ -155,13 +160,21 @@ impl<P: Probe> Probe for Mortal<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: Journal + ?Sized> Journal for Mortal<P> {
-    async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
-        self.life.live(self.port.append(records)).await
+impl<P: Segments> Segments for Mortal<P> {
+    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        self.life.live(self.port.list()).await
     }
 
-    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
-        self.life.live(self.port.replay()).await
+    async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        self.life.live(self.port.read(number)).await
+    }
+
+    async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
+        self.life.live(self.port.create(number, data)).await
+    }
+
+    async fn delete(&self, number: u64) -> Result<(), JournalError> {
+        self.life.live(self.port.delete(number)).await
     }
 }
 

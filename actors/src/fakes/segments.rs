@@ -1,0 +1,63 @@
+//! The journal's segments in memory: numbers are taken once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+
+use super::cluster::FakeCluster;
+use crate::domain::log::Segment;
+use crate::ports::{CreateError, JournalError, Segments};
+
+/// The segments. They outlive an operator.
+pub struct FakeSegments {
+    cluster: Rc<FakeCluster>,
+    stored: RefCell<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl FakeSegments {
+    /// None yet.
+    pub fn new(cluster: Rc<FakeCluster>) -> Self {
+        Self { cluster, stored: RefCell::default() }
+    }
+
+    /// All of them, read.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub fn log(&self) -> BTreeMap<u64, Segment> {
+        let stored = self.stored.borrow();
+        let decoded = stored.iter().map(|(number, data)| (*number, Segment::decode(*number, data)));
+        decoded.map(|(number, segment)| (number, segment.expect("it was written here"))).collect()
+    }
+}
+
+#[async_trait(?Send)]
+impl Segments for FakeSegments {
+    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        self.cluster.count("journal_list").await;
+        Ok(self.stored.borrow().clone().into_iter().collect())
+    }
+
+    async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        self.cluster.count("journal_read").await;
+        Ok(self.stored.borrow().get(&number).cloned())
+    }
+
+    async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
+        let failing = self.cluster.call("journal_create").await;
+        if self.stored.borrow().contains_key(&number) {
+            return Err(CreateError::Exists);
+        }
+        self.stored.borrow_mut().insert(number, data.to_vec());
+        // It has worked, and the answer is lost.
+        failing.map_err(|error| CreateError::Unknown(error.to_string()))
+    }
+
+    async fn delete(&self, number: u64) -> Result<(), JournalError> {
+        self.cluster.count("journal_delete").await;
+        self.stored.borrow_mut().remove(&number);
+        Ok(())
+    }
+}

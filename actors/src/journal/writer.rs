@@ -1,0 +1,119 @@
+//! One writer of the log: takes numbers in a row, and stops when another has taken one.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::domain::failure::transient_pause;
+use crate::domain::limits;
+use crate::domain::log::{Kind, SCHEMA, Segment};
+use crate::ports::{CreateError, JournalError, Segments};
+
+/// Attempts to take over, should others take over at the same time.
+const TAKE_OVERS: u32 = 5;
+
+/// The writer.
+pub(super) struct Writer {
+    segments: Rc<dyn Segments>,
+    name: String,
+    next: Cell<u64>,
+}
+
+impl Writer {
+    pub(super) fn new(segments: Rc<dyn Segments>, name: String) -> Self {
+        Self { segments, name, next: Cell::new(1) }
+    }
+
+    /// Its name in the segments.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads the log and fences whoever wrote it, so that nothing can follow what was read.
+    pub(super) async fn take_over(&self) -> Result<BTreeMap<u64, Segment>, JournalError> {
+        for _ in 0..TAKE_OVERS {
+            let mut log = self.read().await?;
+            let last = log.keys().next_back().copied().unwrap_or(0);
+            self.next.set(last + 1);
+            let fence = Segment {
+                schema: SCHEMA,
+                writer: self.name.clone(),
+                kind: Kind::Fence,
+                records: Vec::new(),
+            };
+            match self.write(&fence).await {
+                Ok(number) => {
+                    log.insert(number, fence);
+                    return Ok(log);
+                }
+                Err(JournalError::Fenced) => {
+                    debug!("somebody wrote meanwhile; the log is read again")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(JournalError::Fenced)
+    }
+
+    async fn read(&self) -> Result<BTreeMap<u64, Segment>, JournalError> {
+        let unanswered = |_| unavailable("the API server did not answer in time");
+        let listed =
+            timeout(limits::KUBE_CALL, self.segments.list()).await.map_err(unanswered)??;
+        let decode = |(number, data): (u64, Vec<u8>)| {
+            let segment =
+                Segment::decode(number, &data).map_err(|error| unavailable(&error.to_string()))?;
+            Ok((number, segment))
+        };
+        listed.into_iter().map(decode).collect()
+    }
+
+    /// Writes one segment and returns its number. [`JournalError::Fenced`] means that somebody else has taken it.
+    pub(super) async fn write(&self, segment: &Segment) -> Result<u64, JournalError> {
+        let (number, data, began) = (self.next.get(), segment.encode(), Instant::now());
+        let mut errors = 0;
+        loop {
+            let created = timeout(limits::KUBE_CALL, self.segments.create(number, &data)).await;
+            let why = match created {
+                Ok(Ok(())) => break,
+                Ok(Err(CreateError::Exists)) => match self.is_ours(number, &data).await {
+                    Some(true) => break, // an earlier attempt has worked, and nobody told us
+                    Some(false) => return Err(JournalError::Fenced),
+                    None => "it cannot be read".to_owned(),
+                },
+                Ok(Err(CreateError::Unknown(why))) => why,
+                Err(_) => "no answer in time".to_owned(),
+            };
+            if began.elapsed() >= limits::JOURNAL_GIVE_UP {
+                return Err(unavailable(&why));
+            }
+            errors += 1;
+            let pause = transient_pause(errors, None).unwrap_or(Duration::from_secs(10));
+            warn!(number, why, retry_in = ?pause, "a segment of the journal is not written yet");
+            sleep(pause).await;
+        }
+        self.next.set(number + 1);
+        Ok(number)
+    }
+
+    async fn is_ours(&self, number: u64, data: &[u8]) -> Option<bool> {
+        let read = timeout(limits::KUBE_CALL, self.segments.read(number)).await.ok()?.ok()?;
+        read.map(|found| found == data)
+    }
+
+    /// Deletes what nothing depends on; what cannot be deleted now is by a later snapshot or start.
+    pub(super) async fn delete(&self, number: u64) {
+        match timeout(limits::KUBE_CALL, self.segments.delete(number)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(number, %error, "a segment stays a little longer"),
+            Err(_) => debug!(number, "a segment stays a little longer"),
+        }
+    }
+}
+
+fn unavailable(why: &str) -> JournalError {
+    JournalError::Unavailable(why.to_owned())
+}

@@ -1,0 +1,156 @@
+//! Killed after every single port call, and started again on the same journal and the same CA: nothing is lost,
+//! and nothing is issued twice.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::ingress::{IngressView, TlsBlock};
+use ingress_acme_actors::domain::log::replay;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn shop() -> IngressView {
+    let tls =
+        TlsBlock { hosts: vec!["a.example.com".to_owned()], secret_name: Some("shop".to_owned()) };
+    IngressView { tls: vec![tls], ..ingress("web", "shop", &["a.example.com"]) }
+}
+
+/// What came of a run that was killed after `calls` port calls.
+struct Outcome {
+    orders: usize,
+    died: bool,
+}
+
+/// Kills the first operator after so many calls and lets a second one finish.
+fn killed_after(calls: u64, prepare: impl FnOnce(&Fakes) + 'static) -> Outcome {
+    Fakes::paused(async move {
+        let fakes = Fakes::default();
+        prepare(&fakes);
+        let life = fakes.doomed_operator(Fakes::settings(), calls);
+        fakes.pass(5 * MINUTE).await;
+        let died = life.has_ended();
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"], "killed after {calls}");
+        assert_eq!(fakes.ca.issued().len(), 1, "killed after {calls}");
+        let secret = fakes.cluster.secret("web", "shop").expect("it was just there");
+        let leaf = secret.view.certificate.expect("it is a certificate");
+        assert!(leaf.key_matches, "killed after {calls}: the key is the journaled one");
+        assert!(fakes.cluster.routed().is_empty(), "killed after {calls}: the routes have gone");
+        let log = replay(&fakes.segments.log());
+        assert!(log.live.is_empty(), "killed after {calls}: nothing is live");
+        assert!(log.needed <= 1, "killed after {calls}: the log is one segment when idle");
+        Outcome { orders: fakes.ca.orders(), died }
+    })
+}
+
+#[test]
+fn killed_after_any_call_there_is_one_certificate_and_an_order_more_only_when_its_url_was_lost() {
+    let mut with_two_orders = Vec::new();
+    let mut calls = 1;
+    loop {
+        let outcome = killed_after(calls, |fakes| fakes.cluster.apply(shop()));
+        if !outcome.died {
+            break;
+        }
+        assert!(outcome.orders <= 2, "killed after {calls}: {} orders", outcome.orders);
+        if outcome.orders == 2 {
+            with_two_orders.push(calls);
+        }
+        calls += 1;
+    }
+    assert!(calls > 12, "the whole way was walked: {calls} calls");
+    // Between the CA's answer to new-order and the journal's to the URL, and nowhere else.
+    assert!(with_two_orders.len() <= 1, "{with_two_orders:?}");
+}
+
+#[test]
+fn killed_after_any_call_of_a_storm_each_ingress_has_one_certificate() {
+    for calls in (1..160).step_by(7) {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            for n in 0..10 {
+                fakes.cluster.apply(ingress(
+                    "web",
+                    &format!("s{n}"),
+                    &[&format!("s{n}.example.com")],
+                ));
+            }
+            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.pass(5 * MINUTE).await;
+            fakes.kill();
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(10 * MINUTE).await;
+            assert_eq!(fakes.ca.issued().len(), 10, "killed after {calls}");
+            assert!(fakes.ca.orders() <= 14, "killed after {calls}: {}", fakes.ca.orders());
+            assert!(replay(&fakes.segments.log()).live.is_empty(), "killed after {calls}");
+        });
+    }
+}
+
+#[test]
+fn killed_again_and_again_it_gets_there() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(shop());
+        for calls in 4..30 {
+            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.pass(MINUTE / 2).await;
+            fakes.kill();
+        }
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 1);
+    });
+}
+
+#[test]
+fn a_writer_that_was_deposed_is_fenced_before_any_further_effect() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await; // leads, and does not know yet that it no longer does
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+    });
+}
+
+#[test]
+fn a_storm_writes_the_journal_less_than_once_a_certificate_and_a_lone_one_four_times_at_most() {
+    for (ingresses, most) in [(1, 4 + 1), (200, 200)] {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            let settings =
+                ingress_acme_actors::operator::Settings { issuers: 16, ..Fakes::settings() };
+            fakes.operator(settings).await;
+            fakes.cluster.set_latency(Duration::from_millis(20));
+            for n in 0..ingresses {
+                fakes.cluster.apply(ingress(
+                    "web",
+                    &format!("s{n}"),
+                    &[&format!("s{n}.example.com")],
+                ));
+            }
+            fakes.pass(10 * MINUTE).await;
+            let writes = fakes.cluster.calls("journal_create");
+            println!("{ingresses} certificates: {writes} journal writes, the fence included");
+            assert_eq!(fakes.ca.issued().len(), ingresses);
+            assert!(writes <= most, "{writes}");
+        });
+    }
+}
+
+#[test]
+fn a_journal_write_whose_answer_is_lost_is_found_and_not_repeated() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("journal_create", 2);
+        fakes.cluster.apply(shop());
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+    });
+}

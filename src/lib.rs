@@ -4,7 +4,7 @@
 //! # Layout
 //! - The process: [`cli`], [`logging`], [`lifecycle`], [`clock`]; the binary's `main` composes them.
 //! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
-//!   [`account_secret`], [`lease`].
+//!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
 //! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes.
 //! - The other commands: [`status`], and `demo` with the cargo feature of that name.
@@ -24,6 +24,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod logging;
 pub mod probe;
+pub mod segments;
 pub mod solver;
 pub mod solver_ingresses;
 pub mod status;

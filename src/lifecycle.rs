@@ -1,5 +1,6 @@
 //! The life of an operator's process: prepare, wait to lead, work, drain. Every phase ends at a signal.
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,11 +50,11 @@ pub struct Process {
 
 impl Process {
     /// Lives until a signal, or until leadership is lost.
-    pub async fn live(self) -> anyhow::Result<ExitCode> {
+    pub async fn live(self) -> anyhow::Result<Ending> {
         let mut terminate = Terminate::listen()?;
         actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
-            return Ok(ExitCode::FAILURE); // at once: somebody else may lead any moment
+            return Ok(Ending::Reborn); // at once: somebody else may lead any moment
         };
         for server in &self.servers {
             server.stop(true).await;
@@ -63,7 +64,7 @@ impl Process {
             term.release().await;
         }
         info!("ended");
-        Ok(ExitCode::SUCCESS)
+        Ok(Ending::Done)
     }
 
     /// Works until a signal, and drains; `None` when leadership is lost before that.
@@ -87,7 +88,11 @@ impl Process {
         tokio::select! {
             () = drained => Ok(Some(Led(term))),
             () = lost(term.as_ref()) => {
-                error!("leadership is lost: this process ends, and comes back as a standby");
+                error!("leadership is lost: this process begins anew, as a standby");
+                Ok(None)
+            }
+            () = self.ports.journal.stopped() => {
+                error!("the journal has stopped: this process begins anew, as a standby");
                 Ok(None)
             }
         }
@@ -157,6 +162,28 @@ pub fn listen(
     actix::spawn(admin);
     actix::spawn(vitals.clone().beat());
     Ok(handles)
+}
+
+/// How a process ends.
+pub enum Ending {
+    /// By a signal, drained.
+    Done,
+    /// It may have no further effect, and everything in it is to be forgotten: the same program begins anew in its
+    /// place. What was in flight is in the journal.
+    Reborn,
+}
+
+impl Ending {
+    /// The code to exit with; or nothing, for this process is replaced by a fresh one: same program, same arguments,
+    /// same pid.
+    pub fn carry_out(self) -> anyhow::Result<ExitCode> {
+        if let Self::Done = self {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let program = std::env::current_exe().context("this program cannot find itself")?;
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        Err(error).context("this program cannot begin anew")
+    }
 }
 
 /// The term that was led, where a Lease is used at all.

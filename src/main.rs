@@ -11,12 +11,13 @@ use ingress_acme::cli::{Cli, Command, RunArgs, Surroundings};
 use ingress_acme::clock::SystemClock;
 use ingress_acme::lifecycle::{Process, listen};
 use ingress_acme::{
-    account_secret, admin, announcer, cluster, ingresses, keys, lease, logging, probe, solver,
-    solver_ingresses, status, vault,
+    account_secret, admin, announcer, cluster, ingresses, keys, lease, logging, probe, segments,
+    solver, solver_ingresses, status, vault,
 };
-use ingress_acme_actors::memory::MemoryJournal;
+use ingress_acme_actors::journal::SegmentedJournal;
 use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::Ports;
+use ingress_acme_actors::ports::Clock;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     logging::start(matches!(command, Command::Run(_)));
     match command {
-        Command::Run(args) => assemble(*args).await?.live().await,
+        Command::Run(args) => assemble(*args).await?.live().await?.carry_out(),
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,
         Command::Renew(one) => status::renew(&one.ingress).await,
@@ -54,6 +55,8 @@ async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
     tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
 
     let pod = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+    let writer = format!("{pod} since {}", clock.now().as_millis());
+    let segments = segments::SecretSegments::new(client.clone(), &around.namespace);
     let lease = lease::Lease::new(client.clone(), &around.namespace, &pod, Arc::new(clock));
     let account =
         account_secret::AccountSecret::new(client.clone(), &around.namespace, &settings.directory);
@@ -75,7 +78,7 @@ async fn assemble(args: RunArgs) -> anyhow::Result<Process> {
         probe: Rc::new(probe),
         keys: Rc::new(keys::Pki),
         announcer: Rc::new(announcer::Events::start(client, &pod, Box::new(clock), dropped)),
-        journal: Rc::new(MemoryJournal::default()),
+        journal: Rc::new(SegmentedJournal::new(Rc::new(segments), writer)),
         clock: Rc::new(clock),
     };
     let lease = around.leader_elect.then_some(lease);

@@ -293,6 +293,10 @@ impl Journal for Forgetful {
     async fn replay(&self) -> Result<Vec<Record>, JournalError> {
         self.0.replay().await
     }
+
+    async fn stopped(&self) {
+        self.0.stopped().await;
+    }
 }
 
 #[test]

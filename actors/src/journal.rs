@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -34,6 +34,7 @@ pub struct SegmentedJournal(Rc<Inner>);
 struct Inner {
     writer: Writer,
     state: RefCell<State>,
+    stopped: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -56,7 +57,9 @@ struct State {
 impl SegmentedJournal {
     /// A journal in `segments`. `writer` names this process and term; no other has or had the same name.
     pub fn new(segments: Rc<dyn Segments>, writer: String) -> Self {
-        Self(Rc::new(Inner { writer: Writer::new(segments, writer), state: RefCell::default() }))
+        let writer = Writer::new(segments, writer);
+        let stopped = watch::Sender::new(false);
+        Self(Rc::new(Inner { writer, state: RefCell::default(), stopped }))
     }
 }
 
@@ -100,6 +103,11 @@ impl Journal for SegmentedJournal {
         }
         self.0.clone().compact_when_idle();
         Ok(found.records)
+    }
+
+    async fn stopped(&self) {
+        // The sender is a field of what is waited on.
+        _ = self.0.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 }
 
@@ -183,6 +191,7 @@ impl Inner {
             Err(error) => {
                 warn!(%error, "the journal stops");
                 state.stopped = true;
+                self.stopped.send_replace(true);
                 for waits in state.waiting.drain(..) {
                     _ = waits.send(Err(error.clone())); // whoever waited is gone
                 }

@@ -5,8 +5,7 @@
 //! # Layout
 //! - [`domain`]: pure rules; time and randomness are arguments.
 //! - [`ports`]: what the world must be able to do, one small trait per outside system; [`journal`] keeps the log in
-//!   segments, [`memory`] is one
-//!   that lasts as long as the process.
+//!   segments.
 //! - The actors, in the order of the work: [`watcher`] and [`scanner`] tell the [`registry`], which addresses one
 //!   [`dedup`] actor per Ingress; that asks the [`pool`], whose [`issuer`] actors do the steps; the
 //!   [`route_keeper`] brings challenges to the solver; the [`reporter`] tells what is going on.
@@ -22,7 +21,6 @@ pub mod fakes;
 pub mod issuer;
 pub mod journal;
 pub mod ledger;
-pub mod memory;
 pub mod messages;
 pub mod metrics;
 pub mod notices;

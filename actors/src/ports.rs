@@ -220,8 +220,10 @@ pub trait Segments {
 pub trait Journal {
     /// Appends; the records are durable when it returns.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
-    /// All records that are still live, oldest first.
+    /// Takes the journal over and returns all records that are still live, oldest first.
     async fn replay(&self) -> Result<Vec<Record>, JournalError>;
+    /// Waits until nothing can be appended any more: this process must have no further effect.
+    async fn stopped(&self);
 }
 
 /// Tells users what happens to their Ingress, by Kubernetes Events.

@@ -8,6 +8,7 @@
 mod bad_input;
 mod commands;
 mod deploy;
+mod failover;
 mod fifty;
 mod life;
 mod sites;

@@ -86,6 +86,9 @@ pub struct Replay {
 
 impl Segment {
     /// As it is stored.
+    ///
+    /// # Panics
+    /// Never: JSON can hold whatever a segment can.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
     }
@@ -111,9 +114,7 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
     for (number, segment) in segments {
         if segment.kind == Kind::Fence {
             replay.fences.push(*number);
-        } else if *number < start {
-            replay.obsolete.push(*number);
-        } else if is_half_a_snapshot(segments, *number, segment) {
+        } else if *number < start || is_half_a_snapshot(segments, *number, segment) {
             replay.obsolete.push(*number);
         } else {
             replay.needed += 1;
@@ -169,17 +170,17 @@ pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
 
 /// Records in runs that each fit a segment; at least one run, perhaps empty.
 pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
-    let mut chunks = vec![Vec::new()];
-    let mut size = 0;
+    let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
     for record in records {
         let length = serde_json::to_vec(&record).map_or(0, |json| json.len());
         if size + length > limits::SEGMENT_BYTES && size > 0 {
-            chunks.push(Vec::new());
+            chunks.push(std::mem::take(&mut chunk));
             size = 0;
         }
         size += length;
-        chunks.last_mut().expect("there is at least one").push(record);
+        chunk.push(record);
     }
+    chunks.push(chunk);
     chunks
 }
 

@@ -51,7 +51,7 @@ impl Writer {
                     return Ok(log);
                 }
                 Err(JournalError::Fenced) => {
-                    debug!("somebody wrote meanwhile; the log is read again")
+                    debug!("somebody wrote meanwhile; the log is read again");
                 }
                 Err(error) => return Err(error),
             }

@@ -1,0 +1,140 @@
+//! Killed, deposed, frozen: on a real API server and a real CA nothing is lost and nothing is issued twice.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ingress_acme_control_plane::{Operator, OperatorOptions, World, eventually, retry_when_wedged};
+use kube::Client;
+
+use crate::alone;
+use crate::sites::{PATIENCE, Site, namespace, secret, verify};
+
+/// Pod names are the identities in the Lease: one that is started again takes its own Lease at once.
+async fn start(world: &World, pod: &str) -> Operator {
+    let mut options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme"));
+    options.env.push(("POD_NAME".to_owned(), pod.to_owned()));
+    world.start_operator(options).await.expect("the operator starts")
+}
+
+async fn storm(client: &Client, sites: usize) {
+    namespace(client, "web").await;
+    for n in 0..sites {
+        let (name, host) = (format!("s{n}"), format!("s{n}.example.com"));
+        Site::new("web", &name, &[&host]).tls(&name, &[&host]).create(client).await;
+    }
+}
+
+async fn there(client: &Client, sites: usize) -> usize {
+    let mut there = 0;
+    for n in 0..sites {
+        there += usize::from(secret(client, "web", &format!("s{n}")).await.is_some());
+    }
+    there
+}
+
+async fn all_there(world: &World, client: &Client, sites: usize) {
+    eventually(PATIENCE, &format!("{sites} certificates"), async || {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (there(client, sites).await == sites).then_some(())
+    })
+    .await;
+    for n in 0..sites {
+        verify(world, &secret(client, "web", &format!("s{n}")).await.expect("it was there")).await;
+    }
+    assert_eq!(world.certificates_issued(), sites, "by the CA's own count");
+}
+
+async fn leads(operator: &Operator) -> bool {
+    let metrics = reqwest::get(format!("{}/metrics", operator.admin_url())).await;
+    let Ok(metrics) = metrics else { return false };
+    metrics.text().await.is_ok_and(|text| text.contains("\ningress_acme_leader 1"))
+}
+
+/// Milliseconds that differ from run to run.
+#[expect(clippy::disallowed_methods, reason = "the moment of a kill is to be a random one")]
+fn random_pause() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(2_000 + u64::from(now.subsec_nanos()) % 3_000)
+}
+
+#[actix::test]
+async fn killed_ten_times_in_a_storm_of_sixty_there_are_sixty_certificates() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let mut operator = start(world, "one").await;
+        storm(&client, 60).await;
+        for _ in 0..10 {
+            tokio::time::sleep(random_pause()).await;
+            operator.kill().await;
+            operator = start(world, "one").await;
+        }
+        all_there(world, &client, 60).await;
+        let orders = world.orders_created();
+        println!("10 kills: {} certificates of {orders} orders", world.certificates_issued());
+        assert!(orders <= 60 + 10 * 4, "an order more only for a URL that was lost: {orders}");
+        assert_eq!(operator.terminate().await.expect("it ends"), 0);
+    })
+    .await;
+}
+
+#[actix::test]
+async fn another_replica_takes_over_from_a_leader_that_was_killed() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let first = start(world, "one").await;
+        let second = start(world, "two").await;
+        storm(&client, 30).await;
+        eventually(PATIENCE, "a few certificates", async || {
+            (there(&client, 30).await >= 5).then_some(())
+        })
+        .await;
+        assert!(leads(&first).await && !leads(&second).await);
+        let killed = tokio::time::Instant::now();
+        first.kill().await;
+        eventually(PATIENCE, "a takeover", async || leads(&second).await.then_some(())).await;
+        println!("takeover after {:.1} s", killed.elapsed().as_secs_f64());
+        all_there(world, &client, 30).await;
+        assert_eq!(second.terminate().await.expect("it ends"), 0);
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_leader_that_slept_past_its_lease_wakes_up_as_a_standby() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let first = start(world, "one").await;
+        let second = start(world, "two").await;
+        storm(&client, 30).await;
+        eventually(PATIENCE, "a few certificates", async || {
+            (there(&client, 30).await >= 5).then_some(())
+        })
+        .await;
+        first.signal("STOP").expect("it is frozen");
+        eventually(PATIENCE, "a takeover", async || leads(&second).await.then_some(())).await;
+        first.signal("CONT").expect("it is thawed");
+        all_there(world, &client, 30).await;
+        eventually(PATIENCE, "a standby", async || {
+            let ready = reqwest::get(format!("{}/readyz", first.admin_url())).await.ok()?;
+            (ready.status().is_success() && !leads(&first).await).then_some(())
+        })
+        .await;
+        assert!(first.is_running() && leads(&second).await);
+        let token = "a".repeat(43);
+        for replica in [&first, &second] {
+            let url =
+                format!("http://{}/.well-known/acme-challenge/{token}", replica.solver_address());
+            assert_eq!(
+                reqwest::get(url).await.expect("an answer").status(),
+                200,
+                "both answer challenges"
+            );
+        }
+        for replica in [first, second] {
+            assert_eq!(replica.terminate().await.expect("it ends"), 0);
+        }
+    })
+    .await;
+}

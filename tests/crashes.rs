@@ -1,11 +1,31 @@
 //! Killed after every single port call, and started again on the same journal and the same CA: nothing is lost,
 //! and nothing is issued twice.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long a replay takes is measured on a real clock"
+)]
+
+use std::rc::Rc;
 use std::time::Duration;
 
-use ingress_acme_actors::domain::ingress::{IngressView, TlsBlock};
-use ingress_acme_actors::domain::log::replay;
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::issuance::{Command, Record, State, decide};
+use ingress_acme_actors::domain::log::{Segment, replay};
+use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::journal::SegmentedJournal;
+use ingress_acme_actors::ledger::Ledger;
+use ingress_acme_actors::ports::Journal;
+
+/// Prints a figure past the capture of the test runner, so that it stands in CI's output.
+macro_rules! figure {
+    ($($text:tt)*) => {
+        _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("figure: {}\n", format_args!($($text)*)))
+    };
+}
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -136,11 +156,42 @@ fn a_storm_writes_the_journal_less_than_once_a_certificate_and_a_lone_one_four_t
             }
             fakes.pass(10 * MINUTE).await;
             let writes = fakes.cluster.calls("journal_create");
-            println!("{ingresses} certificates: {writes} journal writes, the fence included");
+            figure!("{ingresses} certificates: {writes} journal writes, the fence included");
             assert_eq!(fakes.ca.issued().len(), ingresses);
             assert!(writes <= most, "{writes}");
         });
     }
+}
+
+#[test]
+fn ten_thousand_live_streams_are_replayed() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let wish = |n: usize| {
+            let mut index = Index::new(Selection::default(), None);
+            index.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
+            index.wish(&SecretKey::new("web", &format!("s{n}"))).expect("it was just asked for")
+        };
+        let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
+        journal.replay().await.expect("it is empty");
+        let key = "k".repeat(241); // as long as an ECDSA key in PEM
+        let began = |n| {
+            let command = Command::Begin(Box::new(wish(n)), PrivateKey::from_pem(key.clone()));
+            let event = decide(&State::Idle, command, fakes.clock.now()).expect("it is legal");
+            Record { stream: wish(n).secret, at: fakes.clock.now(), event }
+        };
+        let records: Vec<Record> = (0..10_000).map(began).collect();
+        journal.append(&records).await.expect("it is written");
+        let again = Rc::new(SegmentedJournal::new(fakes.segments.clone(), "second".to_owned()));
+        let started = std::time::Instant::now();
+        let ledger = Ledger::open(again, fakes.metrics.clone()).await.expect("it is legal");
+        figure!("10,000 live streams replayed in {:?} (this build)", started.elapsed());
+        let mut live = 0;
+        ledger.for_each_live(|_, _| live += 1);
+        assert_eq!(live, 10_000);
+        let largest = fakes.segments.log().values().map(|segment| segment.encode().len()).max();
+        assert!(largest <= Some(512 * 1024), "{largest:?}");
+    });
 }
 
 #[test]
@@ -153,4 +204,27 @@ fn a_journal_write_whose_answer_is_lost_is_found_and_not_repeated() {
         fakes.pass(10 * MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
     });
+}
+
+/// What release 0.1 has written. A file here is never changed: the next schema gets one of its own.
+#[test]
+fn a_journal_of_every_schema_is_still_read() {
+    let files = [("1", include_str!("golden/journal-schema-1.json"), 3)];
+    for (schema, golden, live) in files {
+        let segments: std::collections::BTreeMap<u64, Segment> = (1..)
+            .zip(golden.lines())
+            .map(|(number, line)| {
+                let read = Segment::decode(number, line.as_bytes());
+                (number, read.unwrap_or_else(|error| panic!("schema {schema}: {error}")))
+            })
+            .collect();
+        assert_eq!(replay(&segments).live.len(), live, "schema {schema}");
+        for (segment, line) in segments.values().zip(golden.lines()) {
+            assert_eq!(
+                String::from_utf8_lossy(&segment.encode()),
+                line,
+                "schema {schema} is written as it was"
+            );
+        }
+    }
 }

@@ -45,28 +45,27 @@ impl RouteKeeper {
         }
     }
 
-    fn look_for_leftovers(&self) -> impl Future<Output = Found> + use<> {
+    /// What is there: left by an earlier process at the start, and changed by whomever later.
+    fn look(&self) -> impl Future<Output = Found> + use<> {
         let routes = self.routes.clone();
         async move { bounded(routes.list()).await }
     }
 
     fn looked(&mut self, found: Found, ctx: &mut Context<Self>) {
-        let now = self.clock.now();
-        match found {
+        let next = match found {
             Ok(found) => {
-                for one in found {
-                    self.table.found(one, now);
-                }
+                self.table.compare(found, self.clock.now());
+                limits::ROUTE_CHECK
             }
             Err(error) => {
-                let retry_in = limits::ROUTE_RETRY;
-                warn!(%error, ?retry_in, "routes left by an earlier process cannot be listed");
-                ctx.run_later(retry_in, |keeper, ctx| {
-                    let looked = keeper.look_for_leftovers().into_actor(keeper);
-                    ctx.spawn(looked.map(|found, keeper, ctx| keeper.looked(found, ctx)));
-                });
+                warn!(%error, retry_in = ?limits::ROUTE_RETRY, "the solver Ingresses cannot be listed");
+                limits::ROUTE_RETRY
             }
-        }
+        };
+        ctx.run_later(next, |keeper, ctx| {
+            let looked = keeper.look().into_actor(keeper);
+            ctx.spawn(looked.map(|found, keeper, ctx| keeper.looked(found, ctx)));
+        });
         self.sweep(ctx);
     }
 
@@ -147,7 +146,7 @@ impl Actor for RouteKeeper {
 
     /// Nothing is written before it is known what is there, unless that cannot be found out now.
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let looked = self.look_for_leftovers();
+        let looked = self.look();
         ctx.wait(looked.into_actor(self).map(|found, keeper, ctx| keeper.looked(found, ctx)));
     }
 }

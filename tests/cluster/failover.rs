@@ -70,7 +70,7 @@ async fn killed_ten_times_in_a_storm_of_sixty_there_are_sixty_certificates() {
         }
         all_there(world, &client, 60).await;
         let orders = world.orders_created();
-        println!("10 kills: {} certificates of {orders} orders", world.certificates_issued());
+        figure!("10 kills: {} certificates of {orders} orders", world.certificates_issued());
         assert!(orders <= 60 + 10 * 4, "an order more only for a URL that was lost: {orders}");
         assert_eq!(operator.terminate().await.expect("it ends"), 0);
     })
@@ -93,7 +93,7 @@ async fn another_replica_takes_over_from_a_leader_that_was_killed() {
         let killed = tokio::time::Instant::now();
         first.kill().await;
         eventually(PATIENCE, "a takeover", async || leads(&second).await.then_some(())).await;
-        println!("takeover after {:.1} s", killed.elapsed().as_secs_f64());
+        figure!("takeover after {:.1} s", killed.elapsed().as_secs_f64());
         all_there(world, &client, 30).await;
         assert_eq!(second.terminate().await.expect("it ends"), 0);
     })
@@ -135,6 +135,31 @@ async fn a_leader_that_slept_past_its_lease_wakes_up_as_a_standby() {
         for replica in [first, second] {
             assert_eq!(replica.terminate().await.expect("it ends"), 0);
         }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_ca_that_freezes_and_an_api_server_that_restarts_in_a_storm_only_delay_it() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let operator = start(world, "one").await;
+        storm(&client, 30).await;
+        let some = async |least| {
+            let what = format!("{least} certificates");
+            eventually(PATIENCE, &what, async || (there(&client, 30).await >= least).then_some(()))
+                .await;
+        };
+        some(5).await;
+        world.pause_ca().expect("the CA is frozen");
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.resume_ca().expect("the CA is thawed");
+        some(12).await;
+        world.restart_apiserver().await.expect("the API server is back");
+        all_there(world, &client, 30).await;
+        assert!(operator.is_running(), "nothing was restarted by hand");
+        assert_eq!(operator.terminate().await.expect("it ends"), 0);
     })
     .await;
 }

@@ -213,7 +213,7 @@ fn check_requests(world: &World, certificates: usize) {
         *by_kind.entry(format!("{} {}", entry.verb, entry.resource)).or_default() += 1;
     }
     let total: usize = by_kind.values().sum();
-    println!("{total} API requests for {certificates} certificates: {by_kind:?}");
+    figure!("{total} API requests for {certificates} certificates: {by_kind:?}");
     assert_eq!(by_kind["patch secrets"], certificates, "one write each");
 }
 

@@ -5,6 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+/// Prints a figure past the capture of the test runner, so that it stands in CI's output.
+macro_rules! figure {
+    ($($text:tt)*) => {
+        _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("figure: {}\n", format_args!($($text)*)))
+    };
+}
+
 mod bad_input;
 mod commands;
 mod deploy;

@@ -21,6 +21,7 @@ pub enum KeyAlgorithm {
     /// ECDSA on P-384.
     EcdsaP384,
     /// RSA with 2048 bits, for old clients.
+    #[serde(rename = "rsa-2048")]
     Rsa2048,
 }
 

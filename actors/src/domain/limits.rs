@@ -103,6 +103,8 @@ pub const ROUTE_LINGER: Duration = secs(10);
 pub const ROUTE_SWEEP: Duration = secs(5);
 /// Routes found at start that nobody claims stay this long: resumed orders claim theirs within it.
 pub const ROUTE_GRACE: Duration = secs(120);
+/// The solver Ingresses are compared with what they should be this often, should anybody have changed them.
+pub const ROUTE_CHECK: Duration = secs(600);
 /// Pause before a failed change of a solver Ingress is tried again.
 pub const ROUTE_RETRY: Duration = secs(5);
 

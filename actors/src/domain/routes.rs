@@ -65,12 +65,23 @@ impl Shard {
 }
 
 impl RouteTable {
-    /// Takes in a solver Ingress found at start; its hosts go after a grace time unless someone claims them. One
-    /// that was written here meanwhile holds nothing of an earlier process any more.
-    pub fn found(&mut self, found: SolverIngress, now: Timestamp) {
-        if self.shards.contains_key(&found.name) {
-            return;
+    /// Compares what is there with what should be. What differs is written again; what is not known here was left
+    /// by an earlier process.
+    pub fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
+        let names: BTreeSet<String> = found.iter().map(|one| one.name.clone()).collect();
+        for (name, shard) in &mut self.shards {
+            shard.dirty |= !names.contains(name) && !shard.hosts.is_empty();
         }
+        for one in found {
+            match self.shards.get_mut(&one.name) {
+                Some(shard) => shard.dirty |= shard.hosts != one.hosts,
+                None => self.found(one, now),
+            }
+        }
+    }
+
+    /// Takes in a solver Ingress of an earlier process; its hosts go after a grace time unless someone claims them.
+    fn found(&mut self, found: SolverIngress, now: Timestamp) {
         for host in &found.hosts {
             let route = Route { class: found.class.clone(), host: host.clone() };
             let until = Some(now + limits::ROUTE_GRACE);
@@ -310,7 +321,7 @@ mod tests {
         let mut table = RouteTable::default();
         let hosts = names(&["old.example.com", "live.example.com"]);
         let found = SolverIngress { name: "found".into(), class: IngressClass::Default, hosts };
-        table.found(found, at(0));
+        table.compare(vec![found], at(0));
         table.hold(&stream("live"), &routes(&["live.example.com"]));
         assert!(table.needs(&stream("live"), "found"));
         assert_eq!(table.next_write(at(0)), None);
@@ -327,6 +338,21 @@ mod tests {
         table.failed(write, at(0));
         assert_eq!(table.next_write(at(0)), None);
         assert_eq!(table.next_write(at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
+    }
+
+    #[test]
+    fn what_differs_from_what_should_be_is_written_again() {
+        let mut table = RouteTable::default();
+        table.hold(&stream("a"), &routes(&["a.example.com"]));
+        let write = table.next_write(at(0)).unwrap();
+        table.compare(vec![write.clone()], at(0));
+        assert_eq!(table.next_write(at(0)), None);
+        let more =
+            SolverIngress { hosts: names(&["a.example.com", "b.example.com"]), ..write.clone() };
+        table.compare(vec![more], at(0));
+        assert_eq!(table.next_write(at(0)), Some(write.clone()));
+        table.compare(vec![], at(0));
+        assert_eq!(table.next_write(at(0)), Some(write));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct FakeCa {
     refused: RefCell<Option<Failure>>,
     life: Cell<Duration>,
     keys: Cell<u64>,
+    most_open: Cell<usize>,
 }
 
 #[derive(Clone)]
@@ -45,6 +46,7 @@ impl FakeCa {
             refused: RefCell::default(),
             life: Cell::new(Duration::from_hours(2160)),
             keys: Cell::new(0),
+            most_open: Cell::new(0),
         }
     }
 
@@ -62,6 +64,23 @@ impl FakeCa {
             )
         };
         self.orders.borrow().values().filter(open).count()
+    }
+
+    /// The largest number of orders that were open at once for one set of names.
+    pub fn most_open_for_one_set(&self) -> usize {
+        self.most_open.get()
+    }
+
+    fn note_open(&self, names: &BTreeSet<DnsName>) {
+        let open = |order: &&Order| {
+            let over = matches!(
+                order.status,
+                OrderStatus::Valid | OrderStatus::Invalid(_) | OrderStatus::Gone
+            );
+            order.names == *names && !over
+        };
+        let count = self.orders.borrow().values().filter(open).count();
+        self.most_open.set(self.most_open.get().max(count));
     }
 
     /// Names of each certificate issued so far.
@@ -132,6 +151,7 @@ impl Authority for FakeCa {
             chain: None,
         };
         self.orders.borrow_mut().insert(url.clone(), order);
+        self.note_open(names);
         Ok(self.view(&url))
     }
 

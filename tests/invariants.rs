@@ -1,0 +1,159 @@
+//! Whatever happens in whatever order, these hold: edits, deletions, kills, depositions, errors and waits are drawn
+//! at random, and then the world is left in peace for a while.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::log::replay;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+/// Ingresses in the game.
+const INGRESSES: usize = 3;
+
+/// What may happen.
+#[derive(Clone, Debug)]
+enum Move {
+    /// The Ingress asks for these of three hosts of its own; for none, it is deleted.
+    Edit(usize, u8),
+    /// A user deletes the Secret.
+    DeleteSecret(usize),
+    /// The process is gone, and starts again.
+    Kill,
+    /// Another process takes over while this one goes on.
+    Depose,
+    /// The next calls of this name fail in passing.
+    Fail(&'static str, usize),
+    /// A host does not resolve, or does again.
+    Resolve(usize, bool),
+    /// Time passes.
+    Pass(u16),
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    let calls = prop::sample::select(vec![
+        "read",
+        "install",
+        "open_order",
+        "accept",
+        "refresh",
+        "finalize",
+        "download",
+        "write_routes",
+        "journal_create",
+    ]);
+    prop_oneof![
+        4 => (0..INGRESSES, 0_u8..8).prop_map(|(n, hosts)| Move::Edit(n, hosts)),
+        1 => (0..INGRESSES).prop_map(Move::DeleteSecret),
+        1 => Just(Move::Kill),
+        1 => Just(Move::Depose),
+        2 => (calls, 1_usize..4).prop_map(|(call, times)| Move::Fail(call, times)),
+        1 => (0..INGRESSES, any::<bool>()).prop_map(|(n, resolves)| Move::Resolve(n, resolves)),
+        4 => (0_u16..8000).prop_map(Move::Pass),
+    ]
+}
+
+fn hosts(n: usize, chosen: u8) -> Vec<String> {
+    (0..3)
+        .filter(|bit| chosen & (1 << bit) != 0)
+        .map(|bit| format!("h{bit}.s{n}.example.com"))
+        .collect()
+}
+
+fn site(n: usize, chosen: u8) -> IngressView {
+    let hosts = hosts(n, chosen);
+    let secret_name = Some(format!("s{n}"));
+    let name = format!("s{n}");
+    let plain = ingress("web", &name, &hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    IngressView { tls: vec![TlsBlock { hosts, secret_name }], ..plain }
+}
+
+async fn play(fakes: &Fakes, moves: Vec<Move>) -> [u8; INGRESSES] {
+    let mut wanted = [0; INGRESSES];
+    fakes.cluster.set_latency(SECOND / 20);
+    fakes.operator(Fakes::settings()).await;
+    for next in moves {
+        match next {
+            Move::Edit(n, 0) => {
+                wanted[n] = 0;
+                fakes.cluster.delete(&IngressKey::new("web", &format!("s{n}")));
+            }
+            Move::Edit(n, chosen) => {
+                wanted[n] = chosen;
+                fakes.cluster.apply(site(n, chosen));
+            }
+            Move::DeleteSecret(n) => {
+                fakes.cluster.delete_secret(&SecretKey::new("web", &format!("s{n}")))
+            }
+            Move::Kill => {
+                fakes.kill();
+                fakes.operator(Fakes::settings()).await;
+            }
+            Move::Depose => depose(fakes).await,
+            Move::Fail(call, times) => fakes.cluster.fail(call, times),
+            Move::Resolve(n, resolves) => {
+                fakes.cluster.unresolve(&format!("h0.s{n}.example.com"), !resolves)
+            }
+            Move::Pass(millis) => fakes.pass(Duration::from_millis(millis.into())).await,
+        }
+    }
+    (0..INGRESSES).for_each(|n| fakes.cluster.unresolve(&format!("h0.s{n}.example.com"), false));
+    wanted
+}
+
+/// Another process takes over; the one before goes on until it notices that its lease is lost.
+async fn depose(fakes: &Fakes) {
+    let before = fakes.life();
+    fakes.operator(Fakes::settings()).await;
+    actix::spawn(async move {
+        tokio::time::sleep(10 * SECOND).await;
+        before.end_after(0);
+    });
+}
+
+/// No set of names has two orders open at once, but for one that a killed process had no time to note.
+fn at_most_one_issuance_in_flight_per_key(fakes: &Fakes, kills: usize) {
+    let most = fakes.ca.most_open_for_one_set();
+    assert!(most <= 1 + kills, "{most} orders open at once, {kills} kills");
+}
+
+fn the_newest_wish_is_always_served(fakes: &Fakes, wanted: [u8; INGRESSES]) {
+    for (n, chosen) in wanted.into_iter().enumerate().filter(|(_, chosen)| *chosen != 0) {
+        assert_eq!(fakes.cluster.names("web", &format!("s{n}")), hosts(n, chosen));
+    }
+}
+
+fn no_key_stays_busy_for_ever(fakes: &Fakes) {
+    let log = replay(&fakes.segments.log());
+    assert!(log.live.is_empty(), "{:?}", log.live);
+    assert!(fakes.cluster.routed().is_empty(), "{:?}", fakes.cluster.routed());
+}
+
+/// In peace, an hour of scans and a restart issue nothing.
+async fn nothing_is_issued_where_a_valid_certificate_exists(fakes: &Fakes) {
+    let issued = fakes.ca.issued().len();
+    fakes.kill();
+    fakes.operator(Fakes::settings()).await;
+    fakes.pass(2 * HOUR).await;
+    assert_eq!(fakes.ca.issued().len(), issued);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold(moves in prop::collection::vec(any_move(), 1..25)) {
+        let kills = moves.iter().filter(|next| matches!(next, Move::Kill | Move::Depose)).count();
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            let wanted = play(&fakes, moves).await;
+            fakes.pass(4 * HOUR).await;
+            at_most_one_issuance_in_flight_per_key(&fakes, kills);
+            the_newest_wish_is_always_served(&fakes, wanted);
+            no_key_stays_busy_for_ever(&fakes);
+            nothing_is_issued_where_a_valid_certificate_exists(&fakes).await;
+        });
+    }
+}

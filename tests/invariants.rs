@@ -141,7 +141,7 @@ async fn nothing_is_issued_where_a_valid_certificate_exists(fakes: &Fakes) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold(moves in prop::collection::vec(any_move(), 1..25)) {

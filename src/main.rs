@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         eprintln!("ingress-acme: another cryptography provider is installed");
         return ExitCode::FAILURE;
     }
-    let ended = actix::System::new().block_on(carry_out(cli.command));
-    ended.unwrap_or_else(|error| {
+    actix::System::new().block_on(carry_out(cli.command)).unwrap_or_else(|error| {
         eprintln!("ingress-acme: {error:#}");
         ExitCode::FAILURE
     })

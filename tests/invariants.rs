@@ -85,7 +85,7 @@ async fn play(fakes: &Fakes, moves: Vec<Move>) -> [u8; INGRESSES] {
                 fakes.cluster.apply(site(n, chosen));
             }
             Move::DeleteSecret(n) => {
-                fakes.cluster.delete_secret(&SecretKey::new("web", &format!("s{n}")))
+                fakes.cluster.delete_secret(&SecretKey::new("web", &format!("s{n}")));
             }
             Move::Kill => {
                 fakes.kill();
@@ -94,7 +94,7 @@ async fn play(fakes: &Fakes, moves: Vec<Move>) -> [u8; INGRESSES] {
             Move::Depose => depose(fakes).await,
             Move::Fail(call, times) => fakes.cluster.fail(call, times),
             Move::Resolve(n, resolves) => {
-                fakes.cluster.unresolve(&format!("h0.s{n}.example.com"), !resolves)
+                fakes.cluster.unresolve(&format!("h0.s{n}.example.com"), !resolves);
             }
             Move::Pass(millis) => fakes.pass(Duration::from_millis(millis.into())).await,
         }
@@ -141,7 +141,7 @@ async fn nothing_is_issued_where_a_valid_certificate_exists(fakes: &Fakes) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 800, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold(moves in prop::collection::vec(any_move(), 1..25)) {

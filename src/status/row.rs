@@ -49,6 +49,8 @@ pub(super) struct Row {
     issuer: Option<String>,
     not_after: Option<String>,
     renewal: Option<String>,
+    /// Time of the last Event: since when it stands so.
+    since: Option<String>,
     detail: String,
 }
 
@@ -64,6 +66,7 @@ impl Row {
             issuer: None,
             not_after: None,
             renewal: None,
+            since: None,
             detail: why,
         }
     }
@@ -85,6 +88,7 @@ impl Row {
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
             renewal: leaf.map(|leaf| renewal(leaf).to_string()),
+            since: last.map(|told| told.at().to_owned()),
             state,
             ..Self::skipped(key, detail)
         }
@@ -111,7 +115,8 @@ impl Row {
             lines.push(format!("  expires   {}", or_none(&self.not_after)));
             lines.push(format!("  renewal   {}", or_none(&self.renewal)));
         }
-        lines.push(format!("  state     {}", self.state));
+        let since = self.since.as_ref().map_or_else(String::new, |at| format!(" since {at}"));
+        lines.push(format!("  state     {}{since}", self.state));
         if !self.detail.is_empty() {
             lines.push(format!("  because   {}", self.detail));
         }

@@ -23,6 +23,11 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// When, as RFC 3339.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
     /// Something is wrong.
     pub(super) fn is_warning(&self) -> bool {
         self.warning

@@ -51,7 +51,7 @@ pub const JOURNAL_GIVE_UP: Duration = secs(60);
 /// Events that nobody waits for are written with the next that somebody does, or after this long.
 pub const JOURNAL_LAZY: Duration = secs(2);
 /// Between two writes under load, so that events gather.
-pub const JOURNAL_LINGER: Duration = Duration::from_millis(20);
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(10);
 /// The log is made a snapshot when it has this many segments.
 pub const JOURNAL_SEGMENTS: usize = 32;
 /// A log that nobody has written to for so long is made one segment.

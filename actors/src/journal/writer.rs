@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use crate::domain::failure::transient_pause;
 use crate::domain::limits;
@@ -73,7 +74,8 @@ impl Writer {
 
     /// Writes one segment and returns its number. [`JournalError::Fenced`] means that somebody else has taken it.
     pub(super) async fn write(&self, segment: &Segment) -> Result<u64, JournalError> {
-        let (number, data, began) = (self.next.get(), segment.encode(), Instant::now());
+        let (number, began) = (self.next.get(), Instant::now());
+        let data = Zeroizing::new(segment.encode()); // there may be private keys in it
         let mut errors = 0;
         loop {
             let created = timeout(limits::KUBE_CALL, self.segments.create(number, &data)).await;

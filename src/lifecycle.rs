@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::ledger::CommitError;
 use ingress_acme_actors::messages::Drain;
 use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
@@ -25,6 +26,8 @@ use crate::solver::{self, Thumbprints};
 
 /// Pauses between attempts to load or make the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
+/// Pause before a journal that could not be read is read again, by a process that has begun anew.
+const REPLAY_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for Events that are still to be sent.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -78,8 +81,18 @@ impl Process {
             () = terminate.wait() => return Ok(Some(Led(None))),
         };
         self.metrics.leads(true);
-        let operator =
-            start(self.ports.clone(), self.settings.clone(), self.metrics.clone(), None).await?;
+        let (ports, settings) = (self.ports.clone(), self.settings.clone());
+        let operator = match start(ports, settings, self.metrics.clone(), None).await {
+            Ok(operator) => operator,
+            Err(CommitError::Journal(error)) => {
+                error!(%error, retry_in = ?REPLAY_RETRY, "the journal cannot be taken over");
+                tokio::select! {
+                    () = sleep(REPLAY_RETRY) => return Ok(None),
+                    () = terminate.wait() => return Ok(Some(Led(term))),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.vitals.set_reporter(operator.reporter.clone());
         let drained = async {
             terminate.wait().await;

@@ -53,6 +53,20 @@ async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operat
     operator
 }
 
+/// An Ingress whose route has just been written, in a world where each call takes a second.
+async fn begin_slowly(fakes: &Fakes) {
+    fakes.operator(Fakes::settings()).await;
+    fakes.cluster.set_latency(SECOND);
+    fakes.cluster.apply(shop());
+    wait_for_call(fakes, "write_routes").await;
+}
+
+async fn wait_for_call(fakes: &Fakes, call: &'static str) {
+    while fakes.cluster.calls(call) == 0 {
+        fakes.pass(SECOND / 20).await;
+    }
+}
+
 /// Time until the Secret is there, to the step.
 async fn wait_for_secret(fakes: &Fakes, step: Duration) -> Duration {
     let mut waited = Duration::ZERO;
@@ -68,17 +82,10 @@ async fn wait_for_secret(fakes: &Fakes, step: Duration) -> Duration {
 fn an_edit_while_a_host_is_probed_never_sends_the_ca_to_a_host_without_a_route() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.set_latency(SECOND);
-        fakes.cluster.apply(shop());
-        while fakes.cluster.calls("write_routes") == 0 {
-            fakes.pass(SECOND / 20).await;
-        }
+        begin_slowly(&fakes).await;
         fakes.pass(SECOND / 2).await; // the probe is on its way
         fakes.cluster.apply(with_tls("shop", "shop", &["new.example.com"]));
-        while fakes.cluster.calls("accept") == 0 {
-            fakes.pass(SECOND / 20).await;
-        }
+        wait_for_call(&fakes, "accept").await;
         assert!(fakes.cluster.routed().contains(&"new.example.com".to_owned()));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
@@ -90,16 +97,9 @@ fn an_edit_while_a_host_is_probed_never_sends_the_ca_to_a_host_without_a_route()
 fn an_edit_of_the_class_while_a_host_is_probed_brings_a_route_of_that_class() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.set_latency(SECOND);
-        fakes.cluster.apply(shop());
-        while fakes.cluster.calls("write_routes") == 0 {
-            fakes.pass(SECOND / 20).await;
-        }
+        begin_slowly(&fakes).await;
         fakes.cluster.apply(IngressView { class: IngressClass::Named("nginx".into()), ..shop() });
-        while fakes.cluster.calls("accept") == 0 {
-            fakes.pass(SECOND / 20).await;
-        }
+        wait_for_call(&fakes, "accept").await;
         assert_eq!(fakes.cluster.routed().len(), 2, "one route in each class");
     });
 }

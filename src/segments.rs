@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 
-use crate::cluster::{FIELD_MANAGER, detail, our_label};
+use crate::cluster::{FIELD_MANAGER, detail, list_all, our_label};
 
 /// Names begin with it; the number follows, with leading zeros, so that `kubectl get` shows them in order.
 const PREFIX: &str = "ingress-acme-journal-";
@@ -36,17 +36,9 @@ impl SecretSegments {
 #[async_trait(?Send)]
 impl Segments for SecretSegments {
     async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        let mut params = ListParams::default().labels(LABEL).limit(PAGE);
-        let mut all = Vec::new();
-        loop {
-            let page =
-                self.api.list(&params).await.map_err(|error| unavailable("listed", &error))?;
-            all.extend(page.items.into_iter().filter_map(numbered));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(all),
-            }
-        }
+        let all = list_all(&self.api, ListParams::default().labels(LABEL).limit(PAGE)).await;
+        let all = all.map_err(|error| unavailable("listed", &error))?;
+        Ok(all.into_iter().filter_map(numbered).collect())
     }
 
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {

@@ -198,17 +198,8 @@ async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<V
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let mut params = ListParams::default().limit(PAGE);
-    let mut all = Vec::new();
-    loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            Err(error) => bail!("the Ingresses cannot be listed: {}", cluster::detail(&error)),
-        };
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
+    match cluster::list_all(&api, ListParams::default().limit(PAGE)).await {
+        Ok(all) => Ok(all),
+        Err(error) => bail!("the Ingresses cannot be listed: {}", cluster::detail(&error)),
     }
 }

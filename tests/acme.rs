@@ -19,27 +19,10 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView, Reach};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{AccountStore, Authority, Keys, PortError, Probe, StoredAccount};
 use ingress_acme_control_plane::{
-    Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
+    Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged, solver_route,
 };
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// Routes the challenges of both hosts to the solver.
-const ROUTE: &str = "
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: solver, namespace: ingress-acme}
-spec:
-  rules:
-    - host: a.example.com
-      http: &challenge
-        paths:
-          - path: /.well-known/acme-challenge/
-            pathType: Prefix
-            backend: {service: {name: ingress-acme-solver, port: {number: 80}}}
-    - host: b.example.com
-      http: *challenge
-";
 
 /// An account store that forgets with the test.
 #[derive(Default)]
@@ -100,7 +83,7 @@ async fn route(world: &World, thumbprint: String) -> (Operator, HttpProbe) {
     let address = operator.solver_address();
     let (server, _) = serve(address, thumbprints.clone(), Arc::new(|| {})).unwrap();
     tokio::spawn(server);
-    apply_yaml(&world.admin(), ROUTE).await.unwrap();
+    apply_yaml(&world.admin(), &solver_route(&["a.example.com", "b.example.com"])).await.unwrap();
     let probe =
         HttpProbe::new(Some(world.nameserver()), world.gateway_port(), thumbprints).unwrap();
     for host in ["a.example.com", "b.example.com"] {

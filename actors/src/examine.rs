@@ -1,56 +1,17 @@
 //! Does an Ingress need anything? Asked by the scanner before deduplication; the issuer asks again after it.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use tracing::debug;
 
 use crate::domain::certificate::SecretView;
-use crate::domain::index::Index;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{judge, serves};
+use crate::domain::validity::{judge_installed, serves};
 use crate::domain::wish::Wish;
 use crate::issuer::Office;
-use crate::ledger::Ledger;
-use crate::metrics::Metrics;
-use crate::notices::Notices;
-use crate::ports::{Clock, Vault};
 
-/// What an examination looks at.
-pub struct Examiner {
-    /// The Ingresses.
-    pub index: Rc<RefCell<Index>>,
-    /// What is in flight or failing.
-    pub ledger: Rc<Ledger>,
-    /// The Secrets.
-    pub vault: Rc<dyn Vault>,
-    /// What users were told.
-    pub notices: Rc<Notices>,
-    /// The time.
-    pub clock: Rc<dyn Clock>,
-    /// The ACME directory in use.
-    pub directory: String,
-    /// Validity of each certificate.
-    pub metrics: Metrics,
-}
-
-impl Examiner {
-    /// An examiner that sees what the issuers see.
-    pub fn of(office: &Office) -> Self {
-        Self {
-            index: office.index.clone(),
-            ledger: office.ledger.clone(),
-            vault: office.vault.clone(),
-            notices: office.notices.clone(),
-            clock: office.clock.clone(),
-            directory: office.directory.clone(),
-            metrics: office.metrics.clone(),
-        }
-    }
-
+impl Office {
     /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.
     pub async fn needs_work(&self, key: &IngressKey) -> bool {
         if self.notices.has_news(&self.index.borrow(), key) {
@@ -90,12 +51,11 @@ impl Examiner {
         if found.is_some_and(|found| !found.ours && serves(found, wish, now)) {
             return false;
         }
-        let installed = self.ledger.installed_at(key);
-        let recent = installed.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
         let orphan =
             |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
-        match judge(found, wish, &self.directory, now) {
-            Err(reason) => !(recent && reason.is_of_time()),
+        let installed_at = self.ledger.installed_at(key);
+        match judge_installed(found, wish, &self.directory, installed_at, now) {
+            Err(_) => true,
             Ok(()) => !wish.fill.is_empty() || wish.owners.iter().any(|owner| orphan(&owner.uid)),
         }
     }

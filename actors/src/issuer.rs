@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use actix::prelude::*;
-use tracing::{Instrument, debug, debug_span, error};
+use tracing::{Instrument, debug, error, info_span};
 
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
@@ -21,6 +21,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
+use crate::domain::wish::Wish;
 use crate::ledger::Ledger;
 use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
 use crate::metrics::Metrics;
@@ -66,10 +67,13 @@ pub struct RouteDesk {
 }
 
 impl Office {
-    fn next(&self, run: &Run) -> Step {
-        let wish = self.index.borrow().wish(&run.stream);
+    fn wish(&self, run: &Run) -> Option<Wish> {
+        self.index.borrow().wish(&run.stream)
+    }
+
+    fn next(&self, run: &Run, wish: Option<&Wish>) -> Step {
         let known = Known {
-            wish: wish.as_ref(),
+            wish,
             seen: &run.seen,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
@@ -82,7 +86,8 @@ impl Office {
     /// Takes the run as far as it goes.
     async fn carry_on(&self, run: &mut Run) -> Verdict {
         loop {
-            let step = match self.next(run) {
+            let wish = self.wish(run);
+            let step = match self.next(run, wish.as_ref()) {
                 Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
                 Step::Done(conclusion) => return self.end(run, conclusion).await,
                 _ if run.steps >= limits::RUN_STEPS => return self.give_up(run).await,
@@ -91,13 +96,13 @@ impl Office {
             run.steps += 1;
             debug!(?step, "next step");
             let (name, began) = (steps::name(&step), self.clock.now());
-            self.take(step, run).await;
+            self.take(step, run, wish).await;
             self.metrics.step(name, self.clock.now().since(began));
         }
     }
 
     async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
-        let wish = self.index.borrow().wish(&run.stream);
+        let wish = self.wish(run);
         let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
         match (conclusion, wish) {
             (Conclusion::RetryAt(until), Some(wish)) if ordered => {
@@ -148,7 +153,7 @@ impl Handler<Work> for Issuer {
 
     fn handle(&mut self, Work(mut run): Work, _: &mut Context<Self>) -> Self::Result {
         let office = self.office.clone();
-        let span = debug_span!("run", ingress = %run.for_ingress, secret = %run.stream);
+        let span = info_span!("run", ingress = %run.for_ingress, secret = %run.stream);
         let carried = async move {
             let verdict = office.carry_on(&mut run).await;
             Returned(run, verdict)

@@ -12,7 +12,6 @@ use crate::domain::dedup::Windows;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
-use crate::examine::Examiner;
 use crate::issuer::{Office, RouteDesk};
 use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
@@ -94,7 +93,7 @@ pub async fn start(
     let index = Rc::new(RefCell::new(index));
     let notices = Rc::new(Notices::new(ports.announcer.clone()));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
-    let office = Office {
+    let office = Rc::new(Office {
         index: index.clone(),
         ledger: ledger.clone(),
         vault: ports.vault.clone(),
@@ -111,9 +110,8 @@ pub async fn start(
         paused: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
-    };
-    let examiner = Rc::new(Examiner::of(&office));
-    let pool = Pool::new(Rc::new(office), settings.issuers, limits::QUEUE_MAX).start();
+    });
+    let pool = Pool::new(office.clone(), settings.issuers, limits::QUEUE_MAX).start();
     let downstream = Downstream {
         pool: Rc::new(pool.clone().recipient()),
         windows: settings.windows,
@@ -121,7 +119,7 @@ pub async fn start(
     };
     let registry = Registry::new(downstream, metrics.clone());
     let scanner =
-        Scanner::new(examiner, registry.clone(), settings.scan_interval, first_scan).start();
+        Scanner::new(office, registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();
     Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics).start();
     let reporter =

@@ -68,6 +68,16 @@ impl PortError {
     }
 }
 
+/// Makes a port call under its deadline; running into that is a passing error.
+pub async fn bounded<T>(
+    limit: Duration,
+    whom: &str,
+    call: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let late = |_| Err(PortError::passing(format!("the {whom} did not answer within {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
+}
+
 /// What is written into a TLS Secret.
 #[derive(Clone, Debug)]
 pub struct Installation {

@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tracing::warn;
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
 use crate::messages::{Foresee, Publish, Withdraw};
-use crate::ports::{Clock, PortError, Routes};
+use crate::ports::{Clock, PortError, Routes, bounded};
 
 /// The actor.
 pub struct RouteKeeper {
@@ -48,7 +47,7 @@ impl RouteKeeper {
     /// What is there: left by an earlier process at the start, and changed by whomever later.
     fn look(&self) -> impl Future<Output = Found> + use<> {
         let routes = self.routes.clone();
-        async move { bounded(routes.list()).await }
+        async move { bounded(limits::KUBE_CALL, "API server", routes.list()).await }
     }
 
     fn looked(&mut self, found: Found, ctx: &mut Context<Self>) {
@@ -78,7 +77,7 @@ impl RouteKeeper {
         self.writing = Some(write.name.clone());
         let routes = self.routes.clone();
         let written = async move {
-            let result = bounded(routes.write(&write)).await;
+            let result = bounded(limits::KUBE_CALL, "API server", routes.write(&write)).await;
             (write, result)
         };
         ctx.spawn(written.into_actor(self).map(|(write, result), keeper, ctx| {
@@ -134,11 +133,6 @@ impl RouteKeeper {
         }
         self.write(ctx);
     }
-}
-
-async fn bounded<T>(call: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
-    let answer = timeout(limits::KUBE_CALL, call).await;
-    answer.unwrap_or_else(|_| Err(PortError::passing("the API server did not answer in time")))
 }
 
 impl Actor for RouteKeeper {

@@ -13,14 +13,14 @@ use crate::domain::index::{Scope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scan::{pace, slot};
-use crate::examine::Examiner;
+use crate::issuer::Office;
 use crate::messages::Listed;
 use crate::metrics::Source;
 use crate::registry::Registry;
 
 /// The actor.
 pub struct Scanner {
-    examiner: Rc<Examiner>,
+    office: Rc<Office>,
     registry: Rc<Registry>,
     interval: Duration,
     next_slot: u32,
@@ -34,20 +34,20 @@ pub type FirstScan = Option<Box<dyn FnOnce()>>;
 impl Scanner {
     /// A scanner that waits for the first list.
     pub fn new(
-        examiner: Rc<Examiner>,
+        office: Rc<Office>,
         registry: Rc<Registry>,
         interval: Duration,
         first_scan: FirstScan,
     ) -> Self {
-        Self { examiner, registry, interval, next_slot: 0, ticking: false, first_scan }
+        Self { office, registry, interval, next_slot: 0, ticking: false, first_scan }
     }
 
     /// Looks at these Ingresses, a few at a time, and passes on those that need work.
     fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
-        let (examiner, registry) = (self.examiner.clone(), self.registry.clone());
+        let (office, registry) = (self.office.clone(), self.registry.clone());
         async move {
             let examined = stream::iter(keys).map(|key| async {
-                let needs = examiner.needs_work(&key).await;
+                let needs = office.needs_work(&key).await;
                 needs.then_some(key)
             });
             let mut examined = examined.buffer_unordered(limits::SCAN_AT_ONCE);
@@ -57,20 +57,20 @@ impl Scanner {
                 registry.observe(&key, Source::Scan);
                 found += 1;
             }
-            examiner.metrics.scanned(examiner.clock.now());
+            office.metrics.scanned(office.clock.now());
             found
         }
     }
 
     fn keys(&self, wanted: impl Fn(&IngressKey) -> bool) -> Vec<IngressKey> {
-        self.examiner.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
+        self.office.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
     }
 
     /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
     /// namespace clears them away.
     fn pass_on_orphans(&self, scope: &Scope) {
-        let index = self.examiner.index.borrow();
-        self.examiner.ledger.for_each_live(|stream, _| {
+        let index = self.office.index.borrow();
+        self.office.ledger.for_each_live(|stream, _| {
             if covers(scope, &stream.namespace) && index.wish(stream).is_none() {
                 let key =
                     IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };

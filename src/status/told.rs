@@ -50,27 +50,18 @@ pub(super) async fn told(
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let mut params = ListParams::default().limit(PAGE);
-    let mut all: HashMap<IngressKey, Vec<Told>> = HashMap::new();
-    loop {
-        let page = match api.list(&params).await {
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                eprintln!(
-                    "note: without the right to list Events, what was last told is not shown"
-                );
-                return Ok(all);
-            }
-            Ok(page) => page,
-            Err(error) => bail!("the Events cannot be listed: {}", cluster::detail(&error)),
-        };
-        for (key, told) in page.items.into_iter().filter_map(ours) {
-            if only.is_none_or(|name| *key.name == *name) {
-                all.entry(key).or_default().push(told);
-            }
+    let events = match cluster::list_all(&api, ListParams::default().limit(PAGE)).await {
+        Ok(events) => events,
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            eprintln!("note: without the right to list Events, what was last told is not shown");
+            Vec::new()
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
+        Err(error) => bail!("the Events cannot be listed: {}", cluster::detail(&error)),
+    };
+    let mut all: HashMap<IngressKey, Vec<Told>> = HashMap::new();
+    for (key, told) in events.into_iter().filter_map(ours) {
+        if only.is_none_or(|name| *key.name == *name) {
+            all.entry(key).or_default().push(told);
         }
     }
     for told in all.values_mut() {

@@ -11,7 +11,7 @@ use super::issuance::Record;
 use super::limits;
 use super::live::Live;
 
-/// Version of the form in which segments are written. Older ones are read as long as `docs/journal` shows them.
+/// Version of the form in which segments are written. Older ones are still read: `tests/golden` has one of each.
 pub const SCHEMA: u32 = 1;
 
 /// One segment.

@@ -50,7 +50,7 @@ impl fmt::Display for Reason {
 
 impl Reason {
     /// It is about dates alone.
-    pub fn is_of_time(&self) -> bool {
+    fn is_of_time(&self) -> bool {
         matches!(self, Self::DueForRenewal(_) | Self::NotYetValid(_))
     }
 
@@ -83,6 +83,20 @@ pub fn judge(
         return Err(Reason::Requested);
     }
     Ok(())
+}
+
+/// [`judge`], but for a certificate that this process installed at `installed_at`: when that was a moment ago, dates
+/// say nothing about it.
+pub fn judge_installed(
+    secret: Option<&SecretView>,
+    wish: &Wish,
+    directory: &str,
+    installed_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
+    judge(secret, wish, directory, now)
+        .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
 /// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.

@@ -7,7 +7,6 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Office;
-use super::steps::bounded;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
@@ -17,7 +16,7 @@ use crate::domain::validity::{Reason, judge};
 use crate::domain::wish::Wish;
 use crate::messages::Publish;
 use crate::metrics::Kind;
-use crate::ports::{Installation, PortError};
+use crate::ports::{Installation, PortError, bounded};
 
 impl Office {
     pub(super) async fn read_secret(&self, run: &mut Run) {

@@ -1,9 +1,6 @@
 //! Each step is one port call under its deadline; what comes of it goes into the run's knowledge or the ledger.
 //! Those at the CA and those in the cluster have a file each; here is what they share.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
 use tracing::{debug, error};
 
 use super::Office;
@@ -38,10 +35,10 @@ pub(super) fn name(step: &Step) -> &'static str {
 }
 
 impl Office {
-    /// Takes one step. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
+    /// Takes one step for the wish that it was decided on. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.
-    pub(super) async fn take(&self, step: Step, run: &mut Run) {
-        let Some(wish) = self.index.borrow().wish(&run.stream) else {
+    pub(super) async fn take(&self, step: Step, run: &mut Run, wish: Option<Wish>) {
+        let Some(wish) = wish else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
         match step {
@@ -70,7 +67,7 @@ impl Office {
 
     /// Journals a failure of the newest wish.
     pub(super) async fn fail(&self, run: &mut Run, failure: Failure) {
-        let Some(wish) = self.index.borrow().wish(&run.stream) else {
+        let Some(wish) = self.wish(run) else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
         if self.commit(run, Command::Fail(wish.fingerprint(), failure)).await {
@@ -90,8 +87,7 @@ impl Office {
         let now = self.clock.now();
         match self.ledger.commit(&run.stream, command, now).await {
             Ok((event, before)) => {
-                let wish = self.index.borrow().wish(&run.stream);
-                if let Some(wish) = wish
+                if let Some(wish) = self.wish(run)
                     && let Some(announcement) = Announcement::of_event(&event, &before, &wish)
                 {
                     self.notices.announce(&wish, &announcement);
@@ -143,14 +139,4 @@ impl Office {
         }
         None
     }
-}
-
-/// Every port call has a deadline; running into it is a passing error.
-pub(super) async fn bounded<T>(
-    limit: Duration,
-    whom: &str,
-    call: impl Future<Output = Result<T, PortError>>,
-) -> Result<T, PortError> {
-    let late = |_| Err(PortError::passing(format!("the {whom} did not answer within {limit:?}")));
-    timeout(limit, call).await.unwrap_or_else(late)
 }

@@ -3,7 +3,6 @@
 use tracing::info;
 
 use super::Office;
-use super::steps::bounded;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
@@ -11,7 +10,7 @@ use crate::domain::issuance::{Chain, Command, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
-use crate::ports::PortError;
+use crate::ports::{PortError, bounded};
 
 impl Office {
     pub(super) async fn begin(&self, run: &mut Run, wish: Wish, reason: &Reason) {

@@ -57,7 +57,7 @@ pub use audit::AuditEntry;
 pub use chain::{Untrusted, verify_chain};
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;
-pub use manifest::apply_yaml;
+pub use manifest::{apply_yaml, solver_route};
 pub use operator::{Operator, OperatorOptions};
 pub use retry::{Outcome, retry_when_wedged, retry_when_wedged_with};
 pub use world::{Options, World};

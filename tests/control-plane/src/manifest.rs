@@ -13,6 +13,30 @@ const FIELD_MANAGER: &str = "kubectl";
 /// Where objects go that name no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
+/// A solver Ingress, as the operator would make it, that leads the challenges of these hosts to the solver: for tests
+/// that run without an operator.
+pub fn solver_route(hosts: &[&str]) -> String {
+    let rule = |host: &&str| {
+        format!(
+            "    - host: {host}
+      http:
+        paths:
+          - path: /.well-known/acme-challenge/
+            pathType: Prefix
+            backend: {{service: {{name: ingress-acme-solver, port: {{number: 80}}}}}}\n"
+        )
+    };
+    let rules: String = hosts.iter().map(rule).collect();
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: solver, namespace: ingress-acme}}
+spec:
+  rules:
+{rules}"
+    )
+}
+
 /// Applies each document of a YAML text, in order, by server-side apply.
 ///
 /// Empty documents are skipped. An object of a namespaced kind without a

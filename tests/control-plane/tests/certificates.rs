@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ingress_acme_control_plane::{
-    OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
+    OperatorOptions, World, apply_yaml, eventually, retry_when_wedged, solver_route,
 };
 use instant_acme::{
     Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -16,20 +16,6 @@ use rcgen::{CertificateParams, KeyPair};
 
 const HOST: &str = "shop.example";
 const SOON: Duration = Duration::from_secs(30);
-
-const ROUTE: &str = "
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: solver, namespace: ingress-acme}
-spec:
-  rules:
-    - host: shop.example
-      http:
-        paths:
-          - path: /.well-known/acme-challenge/
-            pathType: Prefix
-            backend: {service: {name: ingress-acme-solver, port: {number: 80}}}
-";
 
 #[tokio::test]
 async fn a_certificate_is_issued_only_over_a_route_that_exists() {
@@ -44,7 +30,7 @@ async fn a_certificate_is_issued_only_over_a_route_that_exists() {
         assert!(failure.contains("returned 404"), "{failure}");
         assert_eq!((world.orders_created(), world.certificates_issued()), (1, 0));
 
-        apply_yaml(&world.admin(), ROUTE).await.unwrap();
+        apply_yaml(&world.admin(), &solver_route(&[HOST])).await.unwrap();
         eventually(SOON, "the route to the solver", async || {
             (status(world, "/.well-known/acme-challenge/x").await == 503).then_some(())
         })

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use ingress_acme_control_plane::{
-    Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
+    Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged, solver_route,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -36,20 +36,6 @@ spec:
         paths:
           - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
           - {path: /cart, pathType: Exact, backend: {service: {name: cart, port: {number: 80}}}}
-";
-
-const SOLVER: &str = "
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: solver, namespace: ingress-acme}
-spec:
-  rules:
-    - host: shop.example
-      http:
-        paths:
-          - path: /.well-known/acme-challenge/
-            pathType: Prefix
-            backend: {service: {name: ingress-acme-solver, port: {number: 80}}}
 ";
 
 async fn world() -> World {
@@ -257,7 +243,7 @@ while true; do sleep 0.1; done";
 }
 
 async fn the_solver_route_leads_to_a_live_operator(world: &World) {
-    apply_yaml(&world.admin(), SOLVER).await.unwrap();
+    apply_yaml(&world.admin(), &solver_route(&["shop.example"])).await.unwrap();
     let path = "/.well-known/acme-challenge/token";
     let dead = waiting(world);
     eventually(SOON, "the route to the solver", async || {

@@ -7,7 +7,7 @@ use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Reason, judge, judge_certificate, serves};
+use crate::domain::validity::{Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
 
 /// The next step for a stream in `state`.
@@ -232,9 +232,8 @@ impl Run<'_> {
     }
 
     fn judge(&self) -> Result<(), Reason> {
-        let judged = judge(self.secret(), self.wish, self.context.directory, self.context.now);
-        let recent = self.context.just_installed();
-        judged.or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
+        let Context { directory, installed_at, now, .. } = self.context;
+        judge_installed(self.secret(), self.wish, directory, installed_at, now)
     }
 }
 

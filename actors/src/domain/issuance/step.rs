@@ -2,7 +2,6 @@
 
 use super::seen::Seen;
 use crate::domain::failure::Failure;
-use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
@@ -73,11 +72,4 @@ pub struct Context<'a> {
     pub paused_until: Option<Timestamp>,
     /// The time.
     pub now: Timestamp,
-}
-
-impl Context<'_> {
-    /// A certificate was installed so recently that dates say nothing.
-    pub fn just_installed(&self) -> bool {
-        self.installed_at.is_some_and(|at| self.now.since(at) < limits::JUST_INSTALLED)
-    }
 }

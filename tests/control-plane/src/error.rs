@@ -37,6 +37,9 @@ pub enum StartError {
     /// A throw-away key or certificate could not be made.
     #[error("cannot make a test certificate: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// A part that is simulated did not start.
+    #[error(transparent)]
+    Simulated(#[from] ingress_acme_sim::SimError),
     /// The HTTP client of the management ports could not be built.
     #[error("cannot build an HTTP client: {0}")]
     Http(#[from] reqwest::Error),

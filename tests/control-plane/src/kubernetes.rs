@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::binaries::Binaries;
 use crate::directory::Directory;
 use crate::error::StartError;
-use crate::pki::Authority;
 use crate::ports::Port;
 use crate::process::{Process, Program, Readiness};
+use ingress_acme_sim::pki::Authority;
 
 /// Includes a slow machine under load; it takes about 5 s on a quiet one.
 const READY_WITHIN: Duration = Duration::from_mins(2);

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{OperatorError, StartError};
-use crate::gateway::State;
 use crate::ports::Port;
 use crate::process::{Process, Program, tail};
 use crate::world::reserve;
+use ingress_acme_sim::gateway::State;
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// A drain has to be shorter.

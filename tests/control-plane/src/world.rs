@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ingress_acme_sim::gateway::Gateway;
 use kube::Client;
 
 pub(crate) use boot::{Ground, kube_client, reserve};
@@ -18,7 +19,6 @@ pub use options::Options;
 use crate::audit::{self, AuditEntry};
 use crate::dns::Dns;
 use crate::error::{OperatorError, StartError};
-use crate::gateway::Gateway;
 use crate::kubernetes::Cluster;
 use crate::manifest::apply_yaml;
 use crate::operator::{Operator, OperatorOptions, Surroundings};

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
+use ingress_acme_sim::gateway::Gateway;
+use ingress_acme_sim::pki::Authority;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
@@ -12,10 +14,8 @@ use crate::binaries::Binaries;
 use crate::directory::{self, Directory};
 use crate::dns::Dns;
 use crate::error::StartError;
-use crate::gateway::Gateway;
 use crate::kubernetes::Cluster;
 use crate::pebble;
-use crate::pki::Authority;
 use crate::ports::Port;
 
 /// Starts everything; what has started is ended again when a later part fails.
@@ -42,7 +42,8 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let controllers = cluster.controller_manager(binaries, directory).start()?;
     let admin_file = cluster.admin_kubeconfig.clone();
     let admin = kube_client(&admin_file).await?;
-    let gateway = Gateway::start(gateway_port.address(), admin_file, options.route_delay)?;
+    let watched = kube_config(&admin_file).await?;
+    let gateway = Gateway::start(gateway_port.address(), watched, options.route_delay)?;
     let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
     let servers = Servers { gateway, controllers, ca, dns, apiserver, etcd };
     let manifest = options.manifest;
@@ -99,10 +100,13 @@ fn http_client(authority: &Authority) -> Result<reqwest::Client, StartError> {
 
 /// A client for the cluster and user of a kubeconfig, on the current runtime.
 pub(crate) async fn kube_client(kubeconfig: &Path) -> Result<Client, StartError> {
+    let config = kube_config(kubeconfig).await?;
+    Client::try_from(config).map_err(|error| StartError::Client(error.to_string()))
+}
+
+async fn kube_config(kubeconfig: &Path) -> Result<Config, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Client(error.to_string());
     let kubeconfig = Kubeconfig::read_from(kubeconfig).map_err(|error| failed(&error))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| failed(&error))?;
-    Client::try_from(config).map_err(|error| failed(&error))
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    config.map_err(|error| failed(&error))
 }

@@ -1,16 +1,17 @@
-//! All routes of all Ingresses, kept from watch events.
+//! All routes of all Ingresses, kept from watch events, found by host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
-use super::routing::{Backend, Route, routes_of};
+use super::routing::{Backend, Route, parent, routes_of};
 
 /// Namespace and name.
 type Key = (String, String);
-type Ingresses = BTreeMap<Key, Vec<Scheduled>>;
+/// Routes of one host, by Ingress.
+type Routes = BTreeMap<Key, Vec<Scheduled>>;
 
 /// A route that works from some moment on.
 #[derive(Clone, Debug)]
@@ -27,6 +28,52 @@ pub(super) struct Table {
     relisted: Ingresses,
 }
 
+/// Ingresses with their routes; a storm has many, and a request concerns one host.
+#[derive(Debug, Default)]
+struct Ingresses {
+    /// The empty host stands for any, `*.` for one label.
+    by_host: HashMap<String, Routes>,
+    hosts: HashMap<Key, Vec<String>>,
+}
+
+impl Ingresses {
+    fn insert(&mut self, key: Key, routes: Vec<Scheduled>) {
+        self.remove(&key);
+        let mut hosts = Vec::new();
+        for scheduled in routes {
+            let host = scheduled.route.host().unwrap_or_default().to_owned();
+            let same_host = self.by_host.entry(host.clone()).or_default();
+            same_host.entry(key.clone()).or_default().push(scheduled);
+            hosts.push(host);
+        }
+        self.hosts.insert(key, hosts);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        for host in self.hosts.remove(key).unwrap_or_default() {
+            let Some(routes) = self.by_host.get_mut(&host) else { continue };
+            routes.remove(key);
+            if routes.is_empty() {
+                self.by_host.remove(&host);
+            }
+        }
+    }
+
+    /// The same route of the same Ingress, if it is there.
+    fn known(&self, key: &Key, route: &Route) -> Option<&Scheduled> {
+        let routes = self.by_host.get(route.host().unwrap_or_default())?;
+        routes.get(key)?.iter().find(|known| known.route == *route)
+    }
+
+    /// All that may fit a host.
+    fn candidates(&self, host: &str) -> impl Iterator<Item = &Scheduled> {
+        let wildcard = parent(host).map(|parent| format!("*.{parent}"));
+        let hosts = [Some(host.to_owned()), wildcard, Some(String::new())];
+        let routes = hosts.into_iter().flatten().filter_map(|host| self.by_host.get(&host));
+        routes.flat_map(|routes| routes.values().rev().flatten())
+    }
+}
+
 impl Table {
     /// Takes in one watch event; routes that are new work from `live_at`.
     pub(super) fn observe(&mut self, event: Event<Ingress>, live_at: Instant) {
@@ -35,10 +82,8 @@ impl Table {
                 let (key, routes) = self.schedule(&ingress, live_at);
                 self.current.insert(key, routes);
             }
-            Event::Delete(ingress) => {
-                self.current.remove(&key_of(&ingress));
-            }
-            Event::Init => self.relisted.clear(),
+            Event::Delete(ingress) => self.current.remove(&key_of(&ingress)),
+            Event::Init => self.relisted = Ingresses::default(),
             Event::InitApply(ingress) => {
                 let (key, routes) = self.schedule(&ingress, live_at);
                 self.relisted.insert(key, routes);
@@ -50,10 +95,9 @@ impl Table {
     /// A route that was there before keeps its moment.
     fn schedule(&self, ingress: &Ingress, live_at: Instant) -> (Key, Vec<Scheduled>) {
         let key = key_of(ingress);
-        let before = self.current.get(&key).map(Vec::as_slice).unwrap_or_default();
         let scheduled = |route: Route| {
-            let known = before.iter().find(|known| known.route == route);
-            known.cloned().unwrap_or(Scheduled { route, live_at })
+            let known = self.current.known(&key, &route).cloned();
+            known.unwrap_or(Scheduled { route, live_at })
         };
         let routes = routes_of(ingress).into_iter().map(scheduled).collect();
         (key, routes)
@@ -62,9 +106,7 @@ impl Table {
     /// The Service a request goes to; of equals, the first Ingress by name.
     pub(super) fn backend(&self, host: &str, path: &str, now: Instant) -> Option<&Backend> {
         self.current
-            .values()
-            .rev()
-            .flatten()
+            .candidates(host)
             .filter(|scheduled| scheduled.live_at <= now)
             .filter_map(|Scheduled { route, .. }| Some((route.rank(host, path)?, route)))
             .max_by_key(|(rank, _)| *rank)

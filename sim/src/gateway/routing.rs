@@ -86,7 +86,17 @@ pub(super) fn host_of(header: &str) -> String {
     host.to_ascii_lowercase()
 }
 
+/// What a wildcard that matches `host` has behind its `*.`.
+pub(super) fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent)
+}
+
 impl Route {
+    /// The host of its rule; none matches every host.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
     /// How well it fits a request, if at all; `host` as [`host_of`] returns it.
     pub(super) fn rank(&self, host: &str, path: &str) -> Option<Rank> {
         let host = self.host_rank(host)?;
@@ -100,9 +110,8 @@ impl Route {
             None => Some(HostRank::Any),
             Some(own) if own == host => Some(HostRank::Named),
             Some(own) => {
-                let parent = own.strip_prefix("*.")?;
-                let (label, rest) = host.split_once('.')?;
-                (!label.is_empty() && rest == parent).then_some(HostRank::Wildcard)
+                let own = own.strip_prefix("*.")?;
+                (parent(host) == Some(own)).then_some(HostRank::Wildcard)
             }
         }
     }

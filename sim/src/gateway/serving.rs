@@ -1,76 +1,45 @@
-//! The gateway's thread: the HTTP server and the watch.
+//! What the gateway answers, and the watch that tells it how.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::{StatusCode, header};
-use actix_web::rt::System;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
 
 use super::State;
 use super::routing::host_of;
-use crate::world::kube_client;
+use crate::SimError;
 
 /// A solver answers from memory; a slow one is as good as none.
 const SOLVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs until the server is stopped; reports once whether it could start.
-pub(super) fn run(
-    address: SocketAddr,
-    kubeconfig: PathBuf,
+/// The one handler, which has no paths of its own.
+pub(super) fn configure(
     state: &Arc<State>,
-    started: &mpsc::Sender<io::Result<ServerHandle>>,
-) {
-    System::new().block_on(async move {
-        match server(address, state) {
-            Ok(server) => {
-                let watch = actix_web::rt::spawn(watch(kubeconfig, Arc::clone(state)));
-                // The receiver waits for exactly this message.
-                let _ = started.send(Ok(server.handle()));
-                let _ = server.await;
-                watch.abort();
-            }
-            Err(error) => drop(started.send(Err(error))),
-        }
-    });
-}
-
-fn server(address: SocketAddr, state: &Arc<State>) -> io::Result<Server> {
+) -> Result<impl Fn(&mut ServiceConfig) + Clone + Send + 'static, SimError> {
     let state = web::Data::from(Arc::clone(state));
-    // A fresh connection each time: a kept one may lead to an operator that was killed.
-    let solvers = reqwest::Client::builder()
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .timeout(SOLVER_TIMEOUT)
-        .tls_certs_only([])
-        .build()
-        .map_err(io::Error::other)?;
+    let solvers =
+        reqwest::Client::builder().no_proxy().timeout(SOLVER_TIMEOUT).tls_certs_only([]).build()?;
     let solvers = web::Data::new(solvers);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .app_data(solvers.clone())
-            .default_service(web::to(answer))
-    });
-    Ok(server.workers(1).disable_signals().bind(address)?.run())
+    Ok(move |config: &mut ServiceConfig| {
+        config.app_data(state.clone()).app_data(solvers.clone()).default_service(web::to(answer));
+    })
 }
 
-/// Follows all Ingresses until the thread ends, through any error.
-async fn watch(kubeconfig: PathBuf, state: Arc<State>) {
-    let client = match kube_client(Path::new(&kubeconfig)).await {
+/// Follows all Ingresses until it is dropped, through any error.
+pub(super) async fn watch(cluster: kube::Config, state: Arc<State>) {
+    let client = match Client::try_from(cluster) {
         Ok(client) => client,
-        Err(error) => return eprintln!("gateway: {error}"),
+        Err(error) => return tracing::error!(%error, "the gateway cannot reach its cluster"),
     };
     let ingresses: Api<Ingress> = Api::all(client);
-    let events = watcher(ingresses, watcher::Config::default()).default_backoff();
+    let events = watcher(ingresses, watcher::Config::default().page_size(500)).default_backoff();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         // An error is followed by a re-list; until then the routes stay.

@@ -1,0 +1,196 @@
+//! A DNS server on UDP (RFC 1035): every name is at 127.0.0.1, but for those that a test makes fail.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+
+use crate::SimError;
+
+/// Longest question; without EDNS none is longer (RFC 1035 §2.3.4), and ours have one name.
+const QUESTION_MAX: usize = 1232;
+/// The thread looks this often whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// A test may change its mind.
+const TTL: u32 = 0;
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no such name.
+    NxDomain,
+    /// The server cannot tell.
+    ServFail,
+    /// The name resolves to an address where nothing listens.
+    Dead,
+}
+
+/// Where hosts of [`Trouble::Dead`] are: loopback, where no server of this world is.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
+
+/// Names with trouble; a name stands for all under it too. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Zone(Arc<RwLock<HashMap<String, Trouble>>>);
+
+impl Zone {
+    /// From now on `name`, and each name under it, has this trouble, or none.
+    pub fn set(&self, name: &str, trouble: Option<Trouble>) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => _ = names.insert(name.to_ascii_lowercase(), trouble),
+            None => _ = names.remove(&name.to_ascii_lowercase()),
+        }
+    }
+
+    /// The address of a name, or its trouble.
+    pub fn resolve(&self, name: &str) -> Result<Ipv4Addr, Trouble> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let mut zone = Some(name.as_str());
+        while let Some(name) = zone {
+            match names.get(name) {
+                Some(Trouble::Dead) => return Ok(NOBODY),
+                Some(trouble) => return Err(*trouble),
+                None => zone = name.split_once('.').map(|(_, parent)| parent),
+            }
+        }
+        Ok(Ipv4Addr::LOCALHOST)
+    }
+}
+
+/// A running server; dropped, it no longer answers.
+#[derive(Debug)]
+pub struct Dns {
+    address: SocketAddr,
+    zone: Zone,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Dns {
+    /// On a free port of loopback.
+    pub fn start() -> Result<Self, SimError> {
+        let failed = || SimError::io("start the DNS server");
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
+        let address = socket.local_addr().map_err(failed())?;
+        socket.set_read_timeout(Some(LOOK)).map_err(failed())?;
+        let (zone, ended) = (Zone::default(), Arc::new(AtomicBool::new(false)));
+        let (served, end) = (zone.clone(), Arc::clone(&ended));
+        let serve = move || serve(&socket, &served, &end);
+        let thread = thread::Builder::new().name("dns".into()).spawn(serve).map_err(failed())?;
+        Ok(Self { address, zone, ended, thread: Some(thread) })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its names.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+fn serve(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
+    let mut question = [0; QUESTION_MAX];
+    while !ended.load(Ordering::Relaxed) {
+        let Ok((length, from)) = socket.recv_from(&mut question) else { continue };
+        let asked = Message::from_bytes(&question[..length]).ok();
+        let answer = asked.and_then(|asked| answer(&asked, zone).to_bytes().ok());
+        if let Some(answer) = answer {
+            _ = socket.send_to(&answer, from); // whoever asked may be gone
+        }
+    }
+}
+
+/// One A record; for any other type the name is there, without records (RFC 2308 §2.2).
+fn answer(asked: &Message, zone: &Zone) -> Message {
+    let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+    answer.metadata.recursion_desired = asked.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    let Some(query) = asked.queries.first() else { return answer };
+    answer.add_query(query.clone());
+    match zone.resolve(&query.name().to_ascii()) {
+        Ok(address) if query.query_type() == RecordType::A => {
+            answer.add_answer(record(query, address));
+        }
+        Err(Trouble::NxDomain) => answer.metadata.response_code = ResponseCode::NXDomain,
+        Err(_) => answer.metadata.response_code = ResponseCode::ServFail,
+        Ok(_) => {}
+    }
+    answer
+}
+
+fn record(query: &Query, address: Ipv4Addr) -> Record {
+    Record::from_rdata(query.name().clone(), TTL, RData::A(A(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::MessageType;
+    use hickory_proto::rr::Name;
+
+    use super::*;
+
+    fn ask(zone: &Zone, name: &str, kind: RecordType) -> (ResponseCode, usize) {
+        let mut question = Message::new(7, MessageType::Query, OpCode::Query);
+        question.add_query(Query::query(name.parse::<Name>().unwrap(), kind));
+        let answer = answer(&question, zone);
+        assert_eq!(answer.metadata.id, 7);
+        (answer.metadata.response_code, answer.answers.len())
+    }
+
+    #[test]
+    fn every_name_is_at_loopback_and_has_no_other_records() {
+        let zone = Zone::default();
+        assert_eq!(ask(&zone, "a.example.", RecordType::A), (ResponseCode::NoError, 1));
+        assert_eq!(ask(&zone, "a.example.", RecordType::AAAA), (ResponseCode::NoError, 0));
+    }
+
+    #[test]
+    fn trouble_holds_for_a_name_and_all_under_it_until_it_is_over() {
+        let zone = Zone::default();
+        zone.set("Example.org", Some(Trouble::NxDomain));
+        zone.set("x.example.net", Some(Trouble::ServFail));
+        assert_eq!(ask(&zone, "a.b.example.org.", RecordType::A), (ResponseCode::NXDomain, 0));
+        assert_eq!(ask(&zone, "X.example.net.", RecordType::AAAA), (ResponseCode::ServFail, 0));
+        assert_eq!(zone.resolve("example.net"), Ok(Ipv4Addr::LOCALHOST));
+        zone.set("example.org", Some(Trouble::Dead));
+        assert_eq!(zone.resolve("a.example.org."), Ok(NOBODY));
+        zone.set("example.org", None);
+        assert_eq!(zone.resolve("a.example.org"), Ok(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn it_answers_over_a_socket_until_it_is_dropped() {
+        let dns = Dns::start().unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut question = Message::new(9, MessageType::Query, OpCode::Query);
+        question.add_query(Query::query("a.example.".parse::<Name>().unwrap(), RecordType::A));
+        client.send_to(&question.to_bytes().unwrap(), dns.address()).unwrap();
+        let mut answer = [0; 512];
+        let (length, _) = client.recv_from(&mut answer).unwrap();
+        assert_eq!(Message::from_bytes(&answer[..length]).unwrap().answers.len(), 1);
+        let address = dns.address();
+        drop(dns);
+        assert!(UdpSocket::bind(address).is_ok());
+    }
+}

@@ -2,7 +2,7 @@
 //! [`ingress_acme_actors`], which decides.
 //!
 //! # Layout
-//! - The process: [`cli`], [`logging`], [`lifecycle`], [`clock`]; the binary's `main` composes them.
+//! - The process: [`cli`], [`logging`], [`assembly`] (the composition root), [`lifecycle`], [`clock`].
 //! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
@@ -13,6 +13,7 @@ pub mod account_secret;
 pub mod acme;
 pub mod admin;
 pub mod announcer;
+pub mod assembly;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! The life of an operator's process: prepare, wait to lead, work, drain. Every phase ends at a signal.
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
 use ingress_acme_actors::ports::PortError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -48,20 +50,35 @@ pub struct Process {
     /// Counters.
     pub metrics: Metrics,
     /// Servers to be stopped last: until then challenges are answered.
-    pub servers: Vec<ServerHandle>,
+    pub servers: Servers,
+}
+
+/// The servers of both ports.
+pub struct Servers {
+    /// Where challenges are answered.
+    pub solver: SocketAddr,
+    /// Where health, metrics and state are.
+    pub admin: SocketAddr,
+    handles: Vec<ServerHandle>,
+}
+
+impl Servers {
+    /// Stops them; gracefully, or at once.
+    pub async fn stop(&self, graceful: bool) {
+        for server in &self.handles {
+            server.stop(graceful).await;
+        }
+    }
 }
 
 impl Process {
-    /// Lives until a signal, or until leadership is lost.
-    pub async fn live(self) -> anyhow::Result<Ending> {
-        let mut terminate = Terminate::listen()?;
+    /// Lives until it is told to end, or until leadership is lost.
+    pub async fn live(self, mut terminate: Terminate) -> anyhow::Result<Ending> {
         actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
             return Ok(Ending::Reborn); // at once: somebody else may lead any moment
         };
-        for server in &self.servers {
-            server.stop(true).await;
-        }
+        self.servers.stop(true).await;
         // Last of all: what still moves here may touch the solver Ingresses, which are then the next leader's.
         if let Led(Some(term)) = term {
             term.release().await;
@@ -162,19 +179,19 @@ pub fn listen(
     vitals: &Vitals,
     thumbprints: &Thumbprints,
     metrics: &Metrics,
-) -> anyhow::Result<Vec<ServerHandle>> {
+) -> anyhow::Result<Servers> {
     let (metrics, solver, admin) = (metrics.clone(), around.solver_bind, around.admin_bind);
     let answered = Arc::new(move || metrics.answered());
-    let (solver, solver_address) = solver::serve(solver, thumbprints.clone(), answered)
+    let (solving, solver) = solver::serve(solver, thumbprints.clone(), answered)
         .with_context(|| format!("cannot listen on --solver-bind {solver}"))?;
-    let (admin, admin_address) = admin::serve(admin, vitals.clone())
+    let (telling, admin) = admin::serve(admin, vitals.clone())
         .with_context(|| format!("cannot listen on --admin-bind {admin}"))?;
-    info!(%solver_address, %admin_address, "listening");
-    let handles = vec![solver.handle(), admin.handle()];
-    actix::spawn(solver);
-    actix::spawn(admin);
+    info!(solver_address = %solver, admin_address = %admin, "listening");
+    let handles = vec![solving.handle(), telling.handle()];
+    actix::spawn(solving);
+    actix::spawn(telling);
     actix::spawn(vitals.clone().beat());
-    Ok(handles)
+    Ok(Servers { solver, admin, handles })
 }
 
 /// How a process ends.
@@ -209,22 +226,33 @@ async fn lost(term: Option<&Term>) {
     }
 }
 
-/// SIGTERM, which the kubelet sends, or Ctrl-C.
-struct Terminate {
-    terminate: Signal,
-    interrupt: Signal,
+/// What tells a process to drain and end.
+pub enum Terminate {
+    /// SIGTERM, which the kubelet sends, or Ctrl-C.
+    Signals {
+        /// SIGTERM.
+        terminate: Signal,
+        /// SIGINT.
+        interrupt: Signal,
+    },
+    /// Whoever runs it in a process of their own: it turns true, or its sender is dropped.
+    Told(watch::Receiver<bool>),
 }
 
 impl Terminate {
-    fn listen() -> std::io::Result<Self> {
+    /// Listens from now on.
+    pub fn on_signals() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self::Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        match self {
+            Self::Signals { terminate, interrupt } => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            Self::Told(told) => _ = told.wait_for(|told| *told).await,
         }
     }
 }

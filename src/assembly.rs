@@ -1,0 +1,108 @@
+//! The composition root: each adapter is built here, once, and the process that runs them is put together.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::journal::SegmentedJournal;
+use ingress_acme_actors::metrics::Metrics;
+use ingress_acme_actors::operator::Ports;
+use ingress_acme_actors::ports::Clock;
+use kube::Client;
+
+use crate::acme::{Acme, AcmeOptions};
+use crate::cli::{RunArgs, Surroundings};
+use crate::lifecycle::{Process, listen};
+use crate::{
+    account_secret, admin, announcer, ingresses, keys, lease, probe, segments, solver,
+    solver_ingresses, vault,
+};
+
+/// Where a process finds itself.
+#[derive(Clone)]
+pub struct Here {
+    /// The cluster.
+    pub client: Client,
+    /// Who this replica is: the pod's name. No two that run at once may have the same.
+    pub pod: String,
+    /// The time.
+    pub clock: Arc<dyn Clock + Send + Sync>,
+}
+
+/// One clock in the shapes that its users hold it in.
+#[derive(Clone)]
+struct Shared(Arc<dyn Clock + Send + Sync>);
+
+impl Clock for Shared {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+/// Builds everything and listens; nothing is asked of the cluster or the CA yet.
+pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
+    let (settings, around) = args.split();
+    let metrics = Metrics::default();
+    let vitals = admin::Vitals::new(metrics.registry(env!("CARGO_PKG_VERSION")));
+    let thumbprints = solver::Thumbprints::default();
+    let servers = listen(&around, &vitals, &thumbprints, &metrics)?;
+    tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
+
+    let Here { client, pod, clock } = here.clone();
+    let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
+    let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
+    let account = account_secret::AccountSecret::new(client, namespace, directory);
+    let acme = acme_options(directory, &around, &metrics)?;
+    let acme = Rc::new(Acme::new(acme, Rc::new(account))?);
+    let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
+    let ports = ports(here, &around, directory, &metrics, (acme.clone(), Rc::new(probe)));
+    let lease = around.leader_elect.then_some(lease);
+    Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
+}
+
+fn ports(
+    here: &Here,
+    around: &Surroundings,
+    directory: &str,
+    metrics: &Metrics,
+    (authority, probe): (Rc<Acme>, Rc<probe::HttpProbe>),
+) -> Ports {
+    let Here { client, pod, clock } = here.clone();
+    let (namespace, clock) = (around.namespace.as_str(), Shared(clock));
+    let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
+    let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
+    let dropped = Arc::new(move || event_metrics.announcement_dropped());
+    let watched = &around.watch_namespaces;
+    let ingresses = ingresses::Ingresses::new(client.clone(), watched, restarted);
+    let announcer =
+        announcer::Events::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
+    let writer = format!("{pod} since {}", clock.now().as_millis());
+    let segments = segments::SecretSegments::new(client.clone(), namespace);
+    Ports {
+        ingresses: Rc::new(ingresses),
+        vault: Rc::new(vault::Secrets::new(client.clone(), directory)),
+        authority,
+        routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
+        probe,
+        keys: Rc::new(keys::Pki),
+        announcer: Rc::new(announcer),
+        journal: Rc::new(SegmentedJournal::new(Rc::new(segments), writer)),
+        clock: Rc::new(clock),
+    }
+}
+
+fn acme_options(
+    directory: &str,
+    around: &Surroundings,
+    metrics: &Metrics,
+) -> anyhow::Result<AcmeOptions> {
+    let metrics = metrics.clone();
+    let extra_roots = around.acme_ca_file.as_ref().map(std::fs::read_to_string).transpose();
+    Ok(AcmeOptions {
+        directory: directory.to_owned(),
+        extra_roots: extra_roots.context("the file of --acme-ca-file cannot be read")?,
+        contacts: around.contacts.clone(),
+        hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+    })
+}

@@ -14,12 +14,14 @@ use crate::cluster::{FIELD_MANAGER, detail, list_all, our_label};
 
 /// Names begin with it; the number follows, with leading zeros, so that `kubectl get` shows them in order.
 const PREFIX: &str = "ingress-acme-journal-";
-/// Label of all segments: what is listed.
+/// Label of all segments: what is listed. Its value is the number, so that many are deleted by one request.
 const LABEL: &str = "ingress-acme.dev/journal";
 /// Data key of the segment.
 const DATA: &str = "segment.json";
 /// Segments in one page of a list: each has up to half a mebibyte.
 const PAGE: u32 = 16;
+/// Segments deleted by one request: their numbers are in its URL.
+const DELETED_AT_ONCE: usize = 128;
 
 /// The segments of one namespace.
 pub struct SecretSegments {
@@ -57,12 +59,15 @@ impl Segments for SecretSegments {
         }
     }
 
-    async fn delete(&self, number: u64) -> Result<(), JournalError> {
-        match self.api.delete(&name(number), &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(unavailable("deleted", &error)),
+    async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        for numbers in numbers.chunks(DELETED_AT_ONCE) {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let these = format!("{LABEL} in ({})", numbers.join(","));
+            let these = ListParams::default().labels(&these);
+            let deleted = self.api.delete_collection(&DeleteParams::default(), &these).await;
+            deleted.map(drop).map_err(|error| unavailable("deleted", &error))?;
         }
+        Ok(())
     }
 }
 
@@ -72,7 +77,7 @@ fn name(number: u64) -> String {
 
 fn secret(number: u64, data: &[u8]) -> Secret {
     let mut labels = our_label();
-    labels.insert(LABEL.to_owned(), "segment".to_owned());
+    labels.insert(LABEL.to_owned(), number.to_string());
     Secret {
         metadata: ObjectMeta {
             name: Some(name(number)),
@@ -105,6 +110,7 @@ mod tests {
         let written = secret(42, b"{}");
         assert_eq!(written.immutable, Some(true));
         assert_eq!(written.metadata.name.as_deref(), Some("ingress-acme-journal-000000000042"));
+        assert_eq!(written.metadata.labels.as_ref().unwrap()[LABEL], "42");
         assert_eq!(numbered(written), Some((42, b"{}".to_vec())));
         assert_eq!(numbered(Secret::default()), None);
     }

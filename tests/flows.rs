@@ -47,7 +47,7 @@ fn an_ingress_appears_and_its_secret_holds_a_certificate() {
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
-        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Issuing", "Issued"]);
+        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Issued"]);
         let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
         assert_eq!(tls[0].secret_name.as_deref(), Some("shop"));
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));

@@ -211,9 +211,8 @@ impl Inner {
             self.write_segment(part.kind, part.records).await?;
         }
         let surplus = fences.len().saturating_sub(limits::FENCES);
-        for number in old.iter().chain(&fences[..surplus]) {
-            self.writer.delete(*number).await;
-        }
+        let replaced: Vec<u64> = old.iter().chain(&fences[..surplus]).copied().collect();
+        self.writer.delete(&replaced).await;
         let mut state = self.state.borrow_mut();
         state.segments.retain(|number| !old.contains(number));
         state.fences.drain(..surplus);

@@ -221,8 +221,8 @@ pub trait Segments {
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError>;
     /// Creates one; never changes one that is there.
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError>;
-    /// Deletes one; it is no error when it is gone.
-    async fn delete(&self, number: u64) -> Result<(), JournalError>;
+    /// Deletes these; it is no error when some are gone.
+    async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError>;
 }
 
 /// The append-only log of all streams.

@@ -87,7 +87,7 @@ impl FailureClass {
             _ => &limits::BACKOFF,
         };
         if let (Self::RateLimited, Some(named)) = (self, retry_after) {
-            return named.max(limits::BACKOFF[0]); // the CA knows when, and a ladder would only add to it
+            return named.max(limits::RATE_LIMIT_MIN); // the CA knows when, and a ladder would only add to it
         }
         let rung = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let pause = ladder[rung.min(ladder.len() - 1)];
@@ -141,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_after_makes_a_pause_longer_and_never_shorter() {
+    fn a_rate_limit_is_waited_out_as_the_ca_says_but_never_hammered() {
         let pause = |named| FailureClass::RateLimited.pause(1, Some(Duration::from_secs(named)));
         assert_eq!(pause(7200), Duration::from_hours(2));
-        assert_eq!(pause(1), Duration::from_mins(1));
+        assert_eq!(pause(1), limits::RATE_LIMIT_MIN);
     }
 
     #[test]

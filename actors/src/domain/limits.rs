@@ -69,6 +69,8 @@ pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(1
 pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
 /// Pauses while a host cannot be reached: no request goes to the CA, so it may be short.
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
+/// A rate limit is waited out at least this long, whatever the CA says: many wait for the same moment.
+pub const RATE_LIMIT_MIN: Duration = secs(5);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
 pub const CONFLICT_BACKOFF: Duration = secs(3600);
 

@@ -173,8 +173,8 @@ impl<P: Segments> Segments for Mortal<P> {
         self.life.live(self.port.create(number, data)).await
     }
 
-    async fn delete(&self, number: u64) -> Result<(), JournalError> {
-        self.life.live(self.port.delete(number)).await
+    async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        self.life.live(self.port.delete(numbers)).await
     }
 }
 

@@ -55,9 +55,12 @@ impl Segments for FakeSegments {
         failing.map_err(|error| CreateError::Unknown(error.to_string()))
     }
 
-    async fn delete(&self, number: u64) -> Result<(), JournalError> {
-        self.cluster.count("journal_delete").await;
-        self.stored.borrow_mut().remove(&number);
+    /// One after the other, as an API server does: a crash may come between any two.
+    async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        for number in numbers {
+            self.cluster.count("journal_delete").await;
+            self.stored.borrow_mut().remove(number);
+        }
         Ok(())
     }
 }

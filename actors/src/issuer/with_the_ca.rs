@@ -17,11 +17,14 @@ impl Office {
         let made = bounded(limits::KEY_CALL, "key maker", self.keys.generate(wish.algorithm)).await;
         let Some(key) = self.succeeded(run, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = wish.names.len(), "a certificate is needed");
-        let issuing = Announcement::issuing(&wish, reason);
-        let told = wish.clone();
+        // Who was told of a failure is told that it goes on; else the certificate itself is the news.
+        let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
+        let told = failed.then(|| (wish.clone(), Announcement::issuing(&wish, reason)));
         if self.commit(run, Command::Begin(Box::new(wish), key)).await {
             run.seen.progressed();
-            self.notices.announce(&told, &issuing);
+            if let Some((wish, issuing)) = told {
+                self.notices.announce(&wish, &issuing);
+            }
         }
     }
 

@@ -107,11 +107,11 @@ impl Writer {
     }
 
     /// Deletes what nothing depends on; what cannot be deleted now is by a later snapshot or start.
-    pub(super) async fn delete(&self, number: u64) {
-        match timeout(limits::KUBE_CALL, self.segments.delete(number)).await {
+    pub(super) async fn delete(&self, numbers: &[u64]) {
+        match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(number, %error, "a segment stays a little longer"),
-            Err(_) => debug!(number, "a segment stays a little longer"),
+            Ok(Err(error)) => debug!(?numbers, %error, "segments stay a little longer"),
+            Err(_) => debug!(?numbers, "segments stay a little longer"),
         }
     }
 }

@@ -37,16 +37,22 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 /// Names with trouble; a name stands for all under it too. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Zone(Arc<RwLock<HashMap<String, Trouble>>>);
+pub struct Zone(Arc<RwLock<HashMap<String, Option<Trouble>>>>);
 
 impl Zone {
     /// From now on `name`, and each name under it, has this trouble, or none.
     pub fn set(&self, name: &str, trouble: Option<Trouble>) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match trouble {
-            Some(trouble) => _ = names.insert(name.to_ascii_lowercase(), trouble),
+            Some(_) => _ = names.insert(name.to_ascii_lowercase(), trouble),
             None => _ = names.remove(&name.to_ascii_lowercase()),
         }
+    }
+
+    /// From now on this name has no trouble, whatever those above it have.
+    pub fn exempt(&self, name: &str) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert(name.to_ascii_lowercase(), None);
     }
 
     /// The address of a name, or its trouble.
@@ -56,8 +62,9 @@ impl Zone {
         let mut zone = Some(name.as_str());
         while let Some(name) = zone {
             match names.get(name) {
-                Some(Trouble::Dead) => return Ok(NOBODY),
-                Some(trouble) => return Err(*trouble),
+                Some(Some(Trouble::Dead)) => return Ok(NOBODY),
+                Some(Some(trouble)) => return Err(*trouble),
+                Some(None) => break,
                 None => zone = name.split_once('.').map(|(_, parent)| parent),
             }
         }
@@ -174,8 +181,11 @@ mod tests {
         assert_eq!(zone.resolve("example.net"), Ok(Ipv4Addr::LOCALHOST));
         zone.set("example.org", Some(Trouble::Dead));
         assert_eq!(zone.resolve("a.example.org."), Ok(NOBODY));
-        zone.set("example.org", None);
+        zone.exempt("a.example.org");
         assert_eq!(zone.resolve("a.example.org"), Ok(Ipv4Addr::LOCALHOST));
+        assert_eq!(zone.resolve("b.example.org"), Ok(NOBODY));
+        zone.set("example.org", None);
+        assert_eq!(zone.resolve("b.example.org"), Ok(Ipv4Addr::LOCALHOST));
     }
 
     #[test]

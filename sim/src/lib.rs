@@ -9,7 +9,8 @@
 //! - [`kube`]: the Kubernetes API server. [`ca`]: the ACME CA. [`gateway`]: plays the ingress controller.
 //!   [`dns`]: resolves every name to loopback.
 //! - [`clock`]: the world's time, which can be moved ahead. [`faults`]: what goes wrong, by chance that repeats.
-//! - [`pki`], `serving`: TLS of the servers, and the threads they run in.
+//! - [`pki`], `serving`: TLS of the servers, and the threads they run in. [`trust`]: what a client would make of a
+//!   certificate.
 
 pub mod ca;
 pub mod clock;
@@ -19,6 +20,10 @@ pub mod gateway;
 pub mod kube;
 pub mod pki;
 mod serving;
+pub mod trust;
+mod world;
+
+pub use world::{Options, World};
 
 /// Why a part of the world did not start.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::SimError;
 
+/// Makes the workspace's cryptography provider the default of the process, unless there is one already: the HTTP
+/// clients need it. Which one it is, the features in the workspace's Cargo.toml say, and only they: asking rustls for any
+/// configuration installs the one it was built with.
+pub fn choose_provider() {
+    drop(rustls::ClientConfig::builder());
+}
+
 /// A root of its own for each world.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,

@@ -37,7 +37,6 @@
 
 mod audit;
 mod binaries;
-mod chain;
 mod directory;
 mod dns;
 mod error;
@@ -52,7 +51,6 @@ mod retry;
 mod world;
 
 pub use audit::AuditEntry;
-pub use chain::{Untrusted, verify_chain};
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;
 pub use manifest::{apply_yaml, solver_route};

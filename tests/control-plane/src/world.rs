@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ingress_acme_sim::ca::Ca;
 use ingress_acme_sim::gateway::Gateway;
 use kube::Client;
 
@@ -48,6 +49,7 @@ pub struct World {
 
 /// Everything that runs; dropped from top to bottom, users before the used.
 struct Servers {
+    simulated_ca: Option<Ca>,
     gateway: Gateway,
     controllers: Process,
     ca: Mutex<Process>,
@@ -127,9 +129,25 @@ impl World {
         kube_client(self.operator_kubeconfig()).await
     }
 
-    /// The CA's directory URL.
+    /// URL of the directory that operators order of: the simulated CA's where there is one, else Pebble's.
     pub fn acme_directory(&self) -> String {
-        self.ca_ports.directory_url()
+        let simulated = self.servers.simulated_ca.as_ref().map(Ca::directory_url);
+        simulated.unwrap_or_else(|| self.ca_ports.directory_url())
+    }
+
+    /// The simulated CA, where [`Options::simulated_ca`] asked for one.
+    pub fn simulated_ca(&self) -> Option<&Ca> {
+        self.servers.simulated_ca.as_ref()
+    }
+
+    /// Where the gateway leads requests for the solver: for programs that are no operators.
+    pub fn add_solver(&self, address: SocketAddr) {
+        self.servers.gateway.state().add_solver(address);
+    }
+
+    /// Ends [`World::add_solver`].
+    pub fn remove_solver(&self, address: SocketAddr) {
+        self.servers.gateway.state().remove_solver(address);
     }
 
     /// PEM file of the root under which the directory's own TLS certificate is.
@@ -244,6 +262,11 @@ impl World {
     /// panic does.
     pub fn keep_files(&self) {
         self.ground.directory.keep();
+    }
+
+    /// Process id of the API server.
+    pub fn apiserver_pid(&self) -> u32 {
+        locked(&self.servers.apiserver).pid()
     }
 
     /// Process ids of all servers.

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
+use ingress_acme_sim::ca::{self, Ca};
+use ingress_acme_sim::clock::Clock;
+use ingress_acme_sim::dns::Zone;
 use ingress_acme_sim::gateway::Gateway;
-use ingress_acme_sim::pki::Authority;
+use ingress_acme_sim::pki::{self, Authority};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
@@ -44,8 +47,13 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let admin = kube_client(&admin_file).await?;
     let watched = kube_config(&admin_file).await?;
     let gateway = Gateway::start(gateway_port.address(), watched, options.route_delay)?;
+    let simulated = options.simulated_ca.map(|ca| {
+        let ca = ca::Options { validation_port: gateway_port.number(), ..ca };
+        Ca::start(ca, Clock::default(), Zone::default(), authority)
+    });
+    let simulated_ca = simulated.transpose()?;
     let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
-    let servers = Servers { gateway, controllers, ca, dns, apiserver, etcd };
+    let servers = Servers { simulated_ca, gateway, controllers, ca, dns, apiserver, etcd };
     let manifest = options.manifest;
     Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, ground })
 }
@@ -64,7 +72,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     async fn prepare() -> Result<Self, StartError> {
-        install_crypto_provider();
+        pki::choose_provider();
         let binaries = tokio::task::spawn_blocking(Binaries::ensure)
             .await
             .map_err(|error| StartError::io("check the binaries")(error.into()))??;
@@ -74,15 +82,6 @@ impl Ground {
         let http = http_client(&authority)?;
         Ok(Self { binaries, authority, root_file, http, directory })
     }
-}
-
-/// Makes the workspace's provider the default of the process, unless there is
-/// one already: kube and reqwest need it.
-///
-/// Which one it is, the features in the workspace's Cargo.toml say, and only
-/// they: asking rustls for any configuration installs the one it was built with.
-fn install_crypto_provider() {
-    drop(rustls::ClientConfig::builder());
 }
 
 /// A free port among those of all worlds on this machine's checkout.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ingress_acme_sim::ca;
+
 /// Let's Encrypt's usual lifetime.
 const NINETY_DAYS: Duration = Duration::from_hours(90 * 24);
 
@@ -24,6 +26,9 @@ pub struct Options {
     pub ca_env: Vec<(String, String)>,
     /// How long the gateway takes until a new route works.
     pub route_delay: Duration,
+    /// Operators order of a simulated CA, which takes loads that Pebble does not; its validation port is set by the
+    /// world.
+    pub simulated_ca: Option<ca::Options>,
 }
 
 impl Default for Options {
@@ -35,6 +40,7 @@ impl Default for Options {
             profiles: vec![("default".into(), NINETY_DAYS)],
             ca_env: Vec::new(),
             route_delay: Duration::ZERO,
+            simulated_ca: None,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! the CA's own root, as a browser would with a public one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -30,12 +32,19 @@ pub enum Untrusted {
     },
 }
 
-/// Verifies `chain` (PEM, leaf first) for each of `names` against `roots` (PEM), at this moment.
+/// Verifies `chain` (PEM, leaf first) for each of `names` against `roots` (PEM), as at the moment `now`.
 ///
 /// # Errors
 ///
 /// When anything is unreadable, or a client would refuse the chain for one of the names.
-pub fn verify_chain(chain: &str, roots: &str, names: &[&str]) -> Result<(), Untrusted> {
+pub fn verify_chain(
+    chain: &str,
+    roots: &str,
+    names: &[&str],
+    now: Timestamp,
+) -> Result<(), Untrusted> {
+    let since_1970 = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
+    let now = UnixTime::since_unix_epoch(since_1970);
     let mut store = RootCertStore::empty();
     for root in certificates("the roots", roots)? {
         store.add(root).map_err(|why| unreadable("the roots", &why))?;
@@ -49,7 +58,7 @@ pub fn verify_chain(chain: &str, roots: &str, names: &[&str]) -> Result<(), Untr
     for name in names {
         let server = ServerName::try_from(*name).map_err(|why| unreadable("a name", &why))?;
         verifier
-            .verify_server_cert(leaf, intermediates, &server, &[], UnixTime::now())
+            .verify_server_cert(leaf, intermediates, &server, &[], now)
             .map_err(|why| Untrusted::Refused { name: (*name).to_owned(), why })?;
     }
     Ok(())
@@ -67,14 +76,16 @@ fn unreadable(what: &'static str, why: &impl ToString) -> Untrusted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn a_chain_of_another_ca_is_refused_and_nonsense_is_unreadable() {
         drop(rustls::ClientConfig::builder()); // makes the one provider of the build the process's
         let signed = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let (one, other) = (signed("a.example.com").cert.pem(), signed("b.example.com").cert.pem());
-        let refused = verify_chain(&one, &other, &["a.example.com"]);
+        let now = Clock::default().now();
+        let refused = verify_chain(&one, &other, &["a.example.com"], now);
         assert!(matches!(refused, Err(Untrusted::Refused { .. })), "{refused:?}");
-        assert!(matches!(verify_chain("", &one, &[]), Err(Untrusted::Unreadable { .. })));
+        assert!(matches!(verify_chain("", &one, &[], now), Err(Untrusted::Unreadable { .. })));
     }
 }

@@ -1,0 +1,278 @@
+//! What was issued, and when it should be renewed (RFC 9773).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
+use jiff::{SignedDuration, Timestamp};
+
+use super::accounts::AccountId;
+use super::names::{Names, SetId};
+use super::orders::OrderId;
+use super::problem::Problem;
+use super::profiles::suggested;
+
+/// Beginning of every serial number, so that all are as long and none is negative.
+const PREFIX: u128 = 0x2c;
+/// An exact set that was issued longer ago than this is new again.
+const RENEWAL: SignedDuration = SignedDuration::from_hours(120 * 24);
+/// A revoked certificate's window: over since this long ago, and so long it was.
+const REVOKED: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(60), SignedDuration::from_mins(30));
+
+/// A serial number: 16 octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Serial(u128);
+
+impl Serial {
+    pub(super) fn new(random: u128) -> Self {
+        Self(random >> 8 | PREFIX << 120)
+    }
+
+    pub(super) fn octets(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// From a certificate, where a leading zero may stand before it.
+    pub(super) fn of_octets(octets: &[u8]) -> Option<Self> {
+        Some(Self(u128::from_be_bytes(octets.try_into().ok()?)))
+    }
+
+    /// From its hexadecimal form.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// When a certificate should be renewed (RFC 9773 §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Not before then.
+    pub start: Timestamp,
+    /// Before then.
+    pub end: Timestamp,
+    /// Where it is explained to people.
+    pub explanation_url: Option<String>,
+}
+
+/// A certificate that was issued, for tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Its serial number, hexadecimal.
+    pub serial: String,
+    /// Sorted.
+    pub names: Vec<String>,
+    /// The number of the account that ordered it, from 1.
+    pub account: u64,
+    /// The profile it was ordered with.
+    pub profile: &'static str,
+    /// As it says itself.
+    pub not_before: Timestamp,
+    /// As it says itself.
+    pub not_after: Timestamp,
+    /// When it was issued; `not_before` is earlier.
+    pub at: Timestamp,
+    /// Serial number of the certificate that its order said to replace.
+    pub replaces: Option<String>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A certificate as the CA remembers it.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) account: AccountId,
+    pub(super) names: Names,
+    pub(super) profile: &'static str,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+    pub(super) at: Timestamp,
+    pub(super) replaces: Option<Serial>,
+    pub(super) revoked_at: Option<Timestamp>,
+    /// DER, as long as the order is remembered.
+    pub(super) leaf: Option<Vec<u8>>,
+    /// The order that replaces it.
+    pub(super) replaced_by: Option<OrderId>,
+    /// Another than the one that follows from its life.
+    pub(super) window: Option<Window>,
+}
+
+/// All certificates.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    records: HashMap<Serial, Record>,
+    /// As they were issued.
+    serials: Vec<Serial>,
+    /// When each exact set was last issued.
+    sets: HashMap<SetId, Timestamp>,
+    /// The window of all that have none of their own.
+    pub(super) window: Option<Window>,
+}
+
+impl Certificates {
+    pub(super) fn add(&mut self, serial: Serial, set: SetId, record: Record) {
+        self.sets.insert(set, record.at);
+        self.serials.push(serial);
+        self.records.insert(serial, record);
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.serials.len() as u64
+    }
+
+    pub(super) fn get(&self, serial: Serial) -> Result<&Record, Problem> {
+        let unknown = || Problem::not_found("Requested certificate was not found");
+        self.records.get(&serial).ok_or_else(unknown)
+    }
+
+    pub(super) fn get_mut(&mut self, serial: Serial) -> Option<&mut Record> {
+        self.records.get_mut(&serial)
+    }
+
+    /// Whether a new certificate of this set is a renewal.
+    pub(super) fn is_renewal(&self, set: SetId, now: Timestamp) -> bool {
+        self.sets.get(&set).is_some_and(|at| now.duration_since(*at) < RENEWAL)
+    }
+
+    /// A certificate can be revoked once (RFC 8555 §7.6).
+    pub(super) fn revoke(&mut self, serial: Serial, now: Timestamp) -> Result<(), Problem> {
+        let unknown = || Problem::not_found("No such certificate");
+        let record = self.records.get_mut(&serial).ok_or_else(unknown)?;
+        if record.revoked_at.is_some() {
+            let detail = "Unable to revoke :: Certificate already revoked";
+            return Err(Problem::new(400, "alreadyRevoked", detail));
+        }
+        record.revoked_at = Some(now);
+        Ok(())
+    }
+
+    pub(super) fn renewal_window(&self, serial: Serial, now: Timestamp) -> Result<Window, Problem> {
+        let record = self.get(serial)?;
+        if let Some(window) = record.window.as_ref().or(self.window.as_ref()) {
+            return Ok(window.clone());
+        }
+        if record.revoked_at.is_some() {
+            let start = now - REVOKED.0;
+            return Ok(Window { start, end: start + REVOKED.1, explanation_url: None });
+        }
+        let life =
+            record.not_after.duration_since(record.not_before) + SignedDuration::from_secs(1);
+        let (start, end) = suggested(Duration::try_from(life).unwrap_or_default());
+        let at = |offset: Duration| {
+            record.not_before + SignedDuration::try_from(offset).unwrap_or_default()
+        };
+        Ok(Window { start: at(start), end: at(end), explanation_url: None })
+    }
+
+    pub(super) fn issued(&self) -> Vec<Issued> {
+        let issued = |serial: &Serial| {
+            let record = self.records.get(serial)?;
+            Some(Issued {
+                serial: serial.to_string(),
+                names: record.names.iter().map(ToString::to_string).collect(),
+                account: record.account,
+                profile: record.profile,
+                not_before: record.not_before,
+                not_after: record.not_after,
+                at: record.at,
+                replaces: record.replaces.map(|serial| serial.to_string()),
+                revoked_at: record.revoked_at,
+            })
+        };
+        self.serials.iter().filter_map(issued).collect()
+    }
+}
+
+/// Reads a certificate's id: its issuer's key identifier and its serial number (RFC 9773 §4.1).
+pub(super) fn parse_id(id: &str, issuer: &[u8]) -> Result<Serial, Problem> {
+    let bad = |what: &str| {
+        Problem::malformed(format!("While parsing ARI CertID an error occurred :: {what}"))
+    };
+    let (key, serial) = id.split_once('.').ok_or_else(|| bad("Invalid path"))?;
+    let decoded = |text: &str, what: &str| {
+        let wrong = |_| bad(&format!("{what} was not base64url-encoded or contained padding"));
+        BASE64URL.decode(text).map_err(wrong)
+    };
+    if decoded(key, "Authority Key Identifier")? != issuer {
+        let detail = "path contained an Authority Key Identifier that did not match a known issuer";
+        return Err(Problem::not_found(detail));
+    }
+    let unknown = || Problem::not_found("Requested certificate was not found");
+    Serial::of_octets(&decoded(serial, "serial number")?).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(not_after: Timestamp) -> (Certificates, Serial) {
+        let (mut certificates, serial) = (Certificates::default(), Serial::new(u128::MAX));
+        let names: Names = [Box::from("a.example.com")].into();
+        let start = Timestamp::UNIX_EPOCH;
+        let record = Record {
+            account: 1,
+            names: names.clone(),
+            profile: "classic",
+            not_before: start,
+            not_after,
+            at: start,
+            replaces: None,
+            revoked_at: None,
+            leaf: None,
+            replaced_by: None,
+            window: None,
+        };
+        certificates.add(serial, SetId::of(&names), record);
+        (certificates, serial)
+    }
+
+    #[test]
+    fn a_serial_number_is_positive_and_survives_both_of_its_forms() {
+        let serial = Serial::new(u128::MAX);
+        assert_eq!(serial.octets()[0], 0x2c);
+        assert_eq!(Serial::parse(&serial.to_string()), Some(serial));
+        assert_eq!(Serial::of_octets(&serial.octets()), Some(serial));
+        assert_eq!(Serial::of_octets(&[1, 2]), None);
+    }
+
+    #[test]
+    fn the_window_follows_from_the_life_unless_one_was_set() {
+        let days = |days: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * days);
+        let (mut certificates, serial) = one(days(90) - SignedDuration::from_secs(1));
+        let window = certificates.renewal_window(serial, days(1)).unwrap();
+        assert!(window.start < days(60) && days(60) < window.end);
+        let set = Window { start: days(1), end: days(2), explanation_url: Some("x".into()) };
+        certificates.window = Some(set.clone());
+        assert_eq!(certificates.renewal_window(serial, days(1)), Ok(set.clone()));
+        let own = Window { end: days(3), ..set };
+        certificates.get_mut(serial).unwrap().window = Some(own.clone());
+        assert_eq!(certificates.renewal_window(serial, days(1)), Ok(own));
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_overdue_and_cannot_be_revoked_again() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
+        let (mut certificates, serial) = one(now + SignedDuration::from_hours(24));
+        certificates.revoke(serial, now).unwrap();
+        assert_eq!(certificates.revoke(serial, now).unwrap_err().kind, "alreadyRevoked");
+        assert!(certificates.renewal_window(serial, now).unwrap().end < now);
+    }
+
+    #[test]
+    fn ids_of_other_issuers_and_nonsense_are_refused() {
+        let serial = Serial::new(7);
+        let id = format!("{}.{}", BASE64URL.encode("key"), BASE64URL.encode(serial.octets()));
+        assert_eq!(parse_id(&id, b"key"), Ok(serial));
+        assert_eq!(parse_id(&id, b"other").unwrap_err().status, 404);
+        assert_eq!(parse_id("hello", b"key").unwrap_err().status, 400);
+        assert_eq!(parse_id("a2V5.!", b"key").unwrap_err().status, 400);
+    }
+}

@@ -1,0 +1,235 @@
+//! What the CA decides, from requests that were parsed and verified: no sockets, no clock; time is an argument.
+
+mod ordering;
+mod revoking;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::accounts::{Account, AccountId, Accounts, check_contacts};
+use super::certificates::Certificates;
+use super::issuing::Signing;
+use super::jws::{self, Jwk, Jws, Signer};
+use super::limits::{Limits, Meter};
+use super::names::Policy;
+use super::orders::{Authorization, AuthorizationId, Orders};
+use super::problem::Problem;
+
+pub(super) use ordering::OrderView;
+pub(super) use revoking::Revoker;
+
+/// What there is to choose.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    /// The external account that new accounts must be bound to: its id and MAC key.
+    pub(super) external_account: Option<(String, Vec<u8>)>,
+    /// Of certificates, whatever their profile says.
+    pub(super) life: Option<Duration>,
+    /// From the CSR until the certificate is there.
+    pub(super) processing: Duration,
+    pub(super) reuse_authorizations: bool,
+    pub(super) reuse_orders: bool,
+    pub(super) orders_kept: usize,
+    pub(super) seed: u64,
+}
+
+/// The whole state of the CA but for connections and nonces.
+pub(super) struct Core {
+    settings: Settings,
+    random: fastrand::Rng,
+    accounts: Accounts,
+    pub(super) orders: Orders,
+    pub(super) certificates: Certificates,
+    pub(super) meter: Meter,
+    pub(super) policy: Policy,
+    pub(super) signing: Signing,
+    /// Validations that passed and that failed.
+    pub(super) validations: (u64, u64),
+}
+
+/// The payload of `newAccount` (RFC 8555 §7.3).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NewAccount {
+    contact: Vec<String>,
+    terms_of_service_agreed: bool,
+    only_return_existing: bool,
+    external_account_binding: Option<Value>,
+}
+
+/// The payload of a POST to an account (RFC 8555 §7.3.2, §7.3.6).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AccountChange {
+    contact: Option<Vec<String>>,
+    status: Option<String>,
+}
+
+/// The payload of the inner JWS of `keyChange` (RFC 8555 §7.3.5).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyChange {
+    account: String,
+    old_key: Value,
+}
+
+/// A validation that is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Validation {
+    pub(super) authorization: AuthorizationId,
+    pub(super) name: String,
+    pub(super) token: String,
+    /// What the host must answer (RFC 8555 §8.1).
+    pub(super) answer: String,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, signing: Signing) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            accounts: Accounts::default(),
+            orders: Orders::new(settings.orders_kept, settings.reuse_authorizations),
+            certificates: Certificates::default(),
+            meter: Meter::new(&settings.limits),
+            policy: Policy::default(),
+            signing,
+            validations: (0, 0),
+            settings,
+        }
+    }
+
+    /// An account that may still ask for something.
+    pub(super) fn account(&self, id: AccountId) -> Result<&Account, Problem> {
+        self.accounts.active(id)
+    }
+
+    pub(super) fn wants_external_accounts(&self) -> bool {
+        self.settings.external_account.is_some()
+    }
+
+    /// Registers a key, or finds its account (RFC 8555 §7.3.1): with it, whether it is new.
+    pub(super) fn new_account(
+        &mut self,
+        (key, url): (Jwk, &str),
+        asked: NewAccount,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<(Account, bool), Problem> {
+        if let Some(existing) = self.accounts.of_key(&key) {
+            return Ok((self.accounts.active(existing.id)?.clone(), false));
+        }
+        if asked.only_return_existing {
+            let detail = "No account exists with the provided key";
+            return Err(Problem::new(400, "accountDoesNotExist", detail));
+        }
+        if !asked.terms_of_service_agreed {
+            return Err(Problem::malformed("must agree to terms of service"));
+        }
+        check_contacts(&asked.contact)?;
+        self.check_binding(asked.external_account_binding, &key, url)?;
+        self.meter.register(from, now)?;
+        Ok((self.accounts.create(key, asked.contact, now).clone(), true))
+    }
+
+    /// RFC 8555 §7.3.4.
+    fn check_binding(&self, binding: Option<Value>, key: &Jwk, url: &str) -> Result<(), Problem> {
+        let Some((kid, secret)) = &self.settings.external_account else { return Ok(()) };
+        let Some(binding) = binding else {
+            let detail = "an external account binding is required";
+            return Err(Problem::new(403, "externalAccountRequired", detail));
+        };
+        let jws = Jws::of_value(binding)?;
+        if jws.url.as_deref() != Some(url) || jws.nonce.is_some() {
+            return Err(Problem::malformed(
+                "the binding must have the URL of the request and no nonce",
+            ));
+        }
+        if jws.signer != Signer::Kid(kid.clone()) {
+            return Err(Problem::unauthorized("the external account is not known"));
+        }
+        if jws.verified_by_mac(secret)?.jwk()? != *key {
+            return Err(Problem::malformed("the external account binding is of another key"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn update_account(
+        &mut self,
+        id: AccountId,
+        change: AccountChange,
+    ) -> Result<Account, Problem> {
+        check_contacts(change.contact.as_deref().unwrap_or_default())?;
+        self.accounts.update(id, change.contact, change.status.as_deref())
+    }
+
+    /// Rolls an account over to the key that signed the inner JWS (RFC 8555 §7.3.5).
+    pub(super) fn change_key(
+        &mut self,
+        (id, account_url): (AccountId, &str),
+        inner: Jws,
+        url: &str,
+    ) -> Result<Account, Problem> {
+        if inner.url.as_deref() != Some(url) || inner.nonce.is_some() {
+            return Err(Problem::malformed(
+                "the inner JWS must have the URL of the outer one and no nonce",
+            ));
+        }
+        let Signer::Key(new) = inner.signer.clone() else {
+            return Err(Problem::malformed("the inner JWS must have the new key"));
+        };
+        let change: KeyChange = inner.verified(&new)?.read()?;
+        if change.account != account_url {
+            return Err(Problem::malformed("the inner JWS is about another account"));
+        }
+        let old = jws::jwk(change.old_key)?;
+        self.accounts.change_key(id, &old, new)
+    }
+
+    /// The client is ready to be validated: the authorization, and the validation that is to begin.
+    pub(super) fn respond(
+        &mut self,
+        account: AccountId,
+        id: AuthorizationId,
+        now: Timestamp,
+    ) -> Result<(Authorization, Option<Validation>), Problem> {
+        let thumbprint = &self.accounts.active(account)?.thumbprint;
+        let (authorization, begins) = self.orders.authorizations.respond(account, id, now)?;
+        let validation = begins.then(|| Validation {
+            authorization: id,
+            name: authorization.name.to_string(),
+            token: authorization.token.clone(),
+            answer: format!("{}.{thumbprint}", authorization.token),
+        });
+        Ok((authorization.clone(), validation))
+    }
+
+    /// A validation over HTTP is over; CAA has a word in it.
+    pub(super) fn validated(
+        &mut self,
+        validation: &Validation,
+        outcome: Result<(), Problem>,
+        now: Timestamp,
+    ) {
+        let caa = || self.policy.caa_problem(&validation.name).map_or(Ok(()), Err);
+        let outcome = outcome.and_then(|()| caa());
+        let passed = outcome.is_ok();
+        let authorizations = &mut self.orders.authorizations;
+        let done = authorizations.validated(validation.authorization, outcome, now);
+        let Some(account) = done.map(|authorization| authorization.account) else { return };
+        if passed {
+            self.validations.0 += 1;
+            self.meter.passed(account, &validation.name);
+        } else {
+            self.validations.1 += 1;
+            self.meter.failed(account, &validation.name, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

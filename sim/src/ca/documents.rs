@@ -1,0 +1,155 @@
+//! The CA's documents (RFC 8555 §7.1), and the URLs in them.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::accounts::{Account, AccountId};
+use super::certificates::{Serial, Window};
+use super::core::OrderView;
+use super::orders::{Authorization, Challenge, OrderId};
+use super::profiles::PROFILES;
+
+/// The challenge that can be met.
+pub(super) const HTTP_01: &str = "http-01";
+/// One that no client knows (draft-ietf-acme-dns-persist): it is to be passed over.
+pub(super) const UNKNOWN_CHALLENGE: &str = "dns-persist-01";
+
+/// URLs, as the client that asks writes them.
+#[derive(Clone, Debug)]
+pub(super) struct Urls {
+    /// Scheme and host.
+    pub(super) base: String,
+}
+
+impl Urls {
+    fn to(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(super) fn directory_url(&self) -> String {
+        self.to("/directory")
+    }
+
+    pub(super) fn account_url(&self, id: AccountId) -> String {
+        self.to(&format!("/acme/acct/{id}"))
+    }
+
+    pub(super) fn order_url(&self, account: AccountId, id: OrderId) -> String {
+        self.to(&format!("/acme/order/{account}/{id}"))
+    }
+
+    pub(super) fn authorization_url(&self, account: AccountId, id: u64) -> String {
+        self.to(&format!("/acme/authz/{account}/{id}"))
+    }
+
+    /// The second chain has a number behind it.
+    pub(super) fn certificate_url(&self, serial: Serial, other: bool) -> String {
+        self.to(&format!("/acme/cert/{serial}{}", if other { "/1" } else { "" }))
+    }
+
+    fn challenge_url(&self, of: &Authorization, kind: &str) -> String {
+        self.to(&format!("/acme/chall/{}/{}/{kind}", of.account, of.id))
+    }
+
+    /// RFC 8555 §7.1.1.
+    pub(super) fn directory(&self, external_account_required: bool) -> Value {
+        let profiles = PROFILES.iter().map(|profile| (profile.name, profile.description));
+        let profiles: Map<String, Value> =
+            profiles.map(|(name, description)| (name.to_owned(), description.into())).collect();
+        json!({
+            "newNonce": self.to("/acme/new-nonce"),
+            "newAccount": self.to("/acme/new-acct"),
+            "newOrder": self.to("/acme/new-order"),
+            "revokeCert": self.to("/acme/revoke-cert"),
+            "keyChange": self.to("/acme/key-change"),
+            "renewalInfo": self.to("/acme/renewal-info"),
+            "meta": {
+                "termsOfService": self.to("/terms"),
+                "website": self.to("/"),
+                "externalAccountRequired": external_account_required,
+                "profiles": profiles,
+            },
+        })
+    }
+
+    /// RFC 8555 §7.1.2.
+    pub(super) fn account(account: &Account) -> Value {
+        let Account { contacts, created, deactivated, .. } = account;
+        let status = if *deactivated { "deactivated" } else { "valid" };
+        json!({ "status": status, "contact": contacts, "createdAt": seconds(*created) })
+    }
+
+    /// RFC 8555 §7.1.3.
+    pub(super) fn order(&self, view: &OrderView) -> Value {
+        let (order, account) = (&view.order, view.order.wanted.account);
+        let wanted = &order.wanted;
+        let identifiers: Vec<Value> = wanted.names.iter().map(|name| identifier(name)).collect();
+        let authorizations: Vec<String> =
+            order.authorizations.iter().map(|id| self.authorization_url(account, *id)).collect();
+        let mut document = json!({
+            "status": view.status.name(),
+            "expires": seconds(order.expires),
+            "identifiers": identifiers,
+            "profile": wanted.profile.name,
+            "authorizations": authorizations,
+            "finalize": self.to(&format!("/acme/finalize/{account}/{}", order.id)),
+        });
+        if let Some(replaces) = &wanted.replaces {
+            document["replaces"] = replaces.id.clone().into();
+        }
+        if let Some(serial) = view.certificate() {
+            document["certificate"] = self.certificate_url(serial, false).into();
+        }
+        document
+    }
+
+    /// RFC 8555 §7.1.4; of challenges that were tried, only the one that was.
+    pub(super) fn authorization(&self, of: &Authorization, now: Timestamp) -> Value {
+        let mut challenges = vec![self.challenge(of, HTTP_01)];
+        if of.challenge == Challenge::Pending {
+            challenges.push(self.challenge(of, UNKNOWN_CHALLENGE));
+        }
+        json!({
+            "identifier": identifier(&of.name),
+            "status": of.validity(now).name(),
+            "expires": seconds(of.expires),
+            "challenges": challenges,
+        })
+    }
+
+    /// RFC 8555 §7.1.5.
+    pub(super) fn challenge(&self, of: &Authorization, kind: &str) -> Value {
+        let url = self.challenge_url(of, kind);
+        if kind != HTTP_01 {
+            let issuers = json!(["ca.example.com"]);
+            return json!({ "type": kind, "url": url, "status": "pending", "issuer-domain-names": issuers });
+        }
+        let status = of.challenge.name();
+        let mut document = json!({ "type": kind, "url": url, "status": status, "token": of.token });
+        match &of.challenge {
+            Challenge::Valid(at) => document["validated"] = seconds(*at).into(),
+            Challenge::Invalid(problem) => document["error"] = problem.document(),
+            Challenge::Pending | Challenge::Processing => {}
+        }
+        document
+    }
+}
+
+/// RFC 9773 §4.2.
+pub(super) fn renewal_info(window: &Window) -> Value {
+    let (start, end) = (window.start.to_string(), window.end.to_string());
+    let mut document = json!({ "suggestedWindow": { "start": start, "end": end } });
+    if let Some(explanation) = &window.explanation_url {
+        document["explanationURL"] = explanation.clone().into();
+    }
+    document
+}
+
+fn identifier(name: &str) -> Value {
+    json!({ "type": "dns", "value": name })
+}
+
+/// RFC 3339, whole seconds.
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

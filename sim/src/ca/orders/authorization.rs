@@ -1,0 +1,258 @@
+//! Authorizations (RFC 8555 §7.1.4): that an account controls a name, proved by a challenge, for a while.
+
+use std::collections::HashMap;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
+use jiff::Timestamp;
+
+use super::super::accounts::AccountId;
+use super::super::problem::Problem;
+use super::super::profiles::Profile;
+use super::span;
+
+/// Numbers authorizations from 1.
+pub(in crate::ca) type AuthorizationId = u64;
+
+/// What became of the challenge (RFC 8555 §7.1.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::ca) enum Challenge {
+    Pending,
+    /// The client said that it is ready.
+    Processing,
+    Valid(Timestamp),
+    Invalid(Problem),
+}
+
+impl Challenge {
+    pub(in crate::ca) fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Valid(_) => "valid",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+}
+
+/// RFC 8555 §7.1.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ca) enum Validity {
+    Pending,
+    Valid,
+    Invalid,
+    Deactivated,
+    Expired,
+}
+
+impl Validity {
+    pub(in crate::ca) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Deactivated => "deactivated",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// One authorization.
+#[derive(Clone, Debug)]
+pub(in crate::ca) struct Authorization {
+    pub(in crate::ca) id: AuthorizationId,
+    pub(in crate::ca) account: AccountId,
+    pub(in crate::ca) name: Box<str>,
+    /// Of its http-01 challenge.
+    pub(in crate::ca) token: String,
+    pub(in crate::ca) challenge: Challenge,
+    pub(in crate::ca) expires: Timestamp,
+    deactivated: bool,
+    /// Its reach once it is valid.
+    profile: &'static Profile,
+    /// Orders that have it.
+    orders: u32,
+}
+
+impl Authorization {
+    pub(in crate::ca) fn validity(&self, now: Timestamp) -> Validity {
+        match &self.challenge {
+            Challenge::Invalid(_) => Validity::Invalid,
+            _ if self.deactivated => Validity::Deactivated,
+            _ if self.expires <= now => Validity::Expired,
+            Challenge::Valid(_) => Validity::Valid,
+            Challenge::Pending | Challenge::Processing => Validity::Pending,
+        }
+    }
+}
+
+/// Those of all orders that are remembered, and those that can be used again.
+#[derive(Debug)]
+pub(in crate::ca) struct Authorizations {
+    all: HashMap<AuthorizationId, Authorization>,
+    valid: HashMap<AccountId, HashMap<Box<str>, AuthorizationId>>,
+    made: u64,
+    /// Whether a passed validation can be used again at all.
+    reuse: bool,
+}
+
+impl Authorizations {
+    pub(super) fn new(reuse: bool) -> Self {
+        Self { all: HashMap::new(), valid: HashMap::new(), made: 0, reuse }
+    }
+
+    pub(super) fn validity(&self, id: AuthorizationId, now: Timestamp) -> Validity {
+        self.all.get(&id).map_or(Validity::Expired, |authorization| authorization.validity(now))
+    }
+
+    /// An authorization of this account.
+    pub(in crate::ca) fn get(
+        &self,
+        account: AccountId,
+        id: AuthorizationId,
+        now: Timestamp,
+    ) -> Result<&Authorization, Problem> {
+        let unknown = || Problem::not_found("No such authorization");
+        let authorization = self.all.get(&id).ok_or_else(unknown)?;
+        if authorization.account != account {
+            let detail = "Account ID doesn't match ID for authorization";
+            return Err(Problem::unauthorized(detail));
+        }
+        if authorization.validity(now) == Validity::Expired {
+            return Err(Problem::not_found("Expired authorization"));
+        }
+        Ok(authorization)
+    }
+
+    /// One that is valid already, with its end, or a new one.
+    pub(super) fn for_order(
+        &mut self,
+        (account, name): (AccountId, &str),
+        profile: &'static Profile,
+        random: &mut fastrand::Rng,
+        now: Timestamp,
+    ) -> (AuthorizationId, Option<Timestamp>) {
+        let valid = self.valid.get(&account).and_then(|names| names.get(name)).copied();
+        if let Some(authorization) = valid.and_then(|id| self.all.get_mut(&id))
+            && self.reuse
+            && authorization.validity(now) == Validity::Valid
+        {
+            authorization.orders += 1;
+            return (authorization.id, Some(authorization.expires));
+        }
+        self.made += 1;
+        let mut token = [0; 32];
+        random.fill(&mut token);
+        let authorization = Authorization {
+            id: self.made,
+            account,
+            name: name.into(),
+            token: BASE64URL.encode(token),
+            challenge: Challenge::Pending,
+            expires: now + span(profile.pending),
+            deactivated: false,
+            profile,
+            orders: 1,
+        };
+        self.all.insert(self.made, authorization);
+        (self.made, None)
+    }
+
+    /// The client is ready (RFC 8555 §7.5.1): whether a validation is to begin.
+    pub(in crate::ca) fn respond(
+        &mut self,
+        account: AccountId,
+        id: AuthorizationId,
+        now: Timestamp,
+    ) -> Result<(&Authorization, bool), Problem> {
+        let validity = self.get(account, id, now)?.validity(now);
+        let authorization =
+            self.all.get_mut(&id).ok_or_else(|| Problem::not_found("No such authorization"))?;
+        match (validity, &authorization.challenge) {
+            (Validity::Valid, _) | (Validity::Pending, Challenge::Processing) => {
+                Ok((authorization, false))
+            }
+            (Validity::Pending, _) => {
+                authorization.challenge = Challenge::Processing;
+                Ok((authorization, true))
+            }
+            _ => {
+                let detail = "Unable to update challenge :: authorization must be pending";
+                Err(Problem::malformed(detail))
+            }
+        }
+    }
+
+    /// A validation is over; what became of its authorization.
+    pub(in crate::ca) fn validated(
+        &mut self,
+        id: AuthorizationId,
+        outcome: Result<(), Problem>,
+        now: Timestamp,
+    ) -> Option<&Authorization> {
+        let authorization = self.all.get_mut(&id)?;
+        if authorization.validity(now) != Validity::Pending {
+            return None;
+        }
+        match outcome {
+            Ok(()) => {
+                authorization.challenge = Challenge::Valid(now);
+                authorization.expires = now + span(authorization.profile.reuse);
+                let names = self.valid.entry(authorization.account).or_default();
+                let before = names.insert(authorization.name.clone(), id);
+                if let Some(before) = before {
+                    self.drop_unused(before);
+                }
+            }
+            Err(problem) => authorization.challenge = Challenge::Invalid(problem),
+        }
+        self.all.get(&id)
+    }
+
+    /// The client gives it up (RFC 8555 §7.5.2).
+    pub(in crate::ca) fn deactivate(
+        &mut self,
+        account: AccountId,
+        id: AuthorizationId,
+        now: Timestamp,
+    ) -> Result<Authorization, Problem> {
+        let validity = self.get(account, id, now)?.validity(now);
+        let authorization =
+            self.all.get_mut(&id).ok_or_else(|| Problem::not_found("No such authorization"))?;
+        if !matches!(validity, Validity::Pending | Validity::Valid) {
+            let detail = format!("Authorization is {} already", validity.name());
+            return Err(Problem::malformed(detail));
+        }
+        authorization.deactivated = true;
+        Ok(authorization.clone())
+    }
+
+    /// One order fewer has it.
+    pub(super) fn release(&mut self, id: AuthorizationId, now: Timestamp) {
+        let Some(authorization) = self.all.get_mut(&id) else { return };
+        authorization.orders -= 1;
+        if authorization.orders > 0 {
+            return;
+        }
+        let names = self.valid.get_mut(&authorization.account);
+        let names = names.filter(|names| names.get(&authorization.name) == Some(&id));
+        let usable = self.reuse && authorization.validity(now) == Validity::Valid;
+        match names {
+            Some(_) if usable => return,
+            Some(names) => _ = names.remove(&authorization.name),
+            None => {}
+        }
+        self.all.remove(&id);
+    }
+
+    fn drop_unused(&mut self, id: AuthorizationId) {
+        if self.all.get(&id).is_some_and(|authorization| authorization.orders == 0) {
+            self.all.remove(&id);
+        }
+    }
+
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+}

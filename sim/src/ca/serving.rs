@@ -1,0 +1,190 @@
+//! The CA over HTTP: what goes wrong on demand, who signed, which document; decisions are the core's.
+
+mod answer;
+mod signed;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::http::header::USER_AGENT;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::core::{Core, Validation};
+use super::documents::{Urls, renewal_info};
+use super::nonces::Nonces;
+use super::problem::Problem;
+use super::target::Target;
+use super::validation::Validator;
+use crate::clock::Clock;
+use crate::faults::{Fault, Faults, broken};
+
+pub(super) use answer::Answer;
+
+/// How the CA behaves beside its decisions.
+#[derive(Debug)]
+pub(super) struct Manners {
+    /// Each answer is late by this.
+    pub(super) slow: Duration,
+    /// `Retry-After` of what is pending or processing, in seconds.
+    pub(super) retry_after: Option<u64>,
+    /// Whether `Retry-After` of limits is a date.
+    pub(super) retry_after_as_date: bool,
+    /// `Retry-After` of renewal information.
+    pub(super) poll_renewal_info: Duration,
+    /// From the client's word until the host is asked.
+    pub(super) validation_delay: Duration,
+}
+
+/// What the server's thread and the CA's user share.
+pub(super) struct Shell {
+    pub(super) core: Mutex<Core>,
+    pub(super) nonces: Mutex<Nonces>,
+    pub(super) manners: Mutex<Manners>,
+    /// Answers by endpoint and status; 0 is a connection that was broken.
+    pub(super) requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    pub(super) frozen: watch::Sender<bool>,
+    pub(super) faults: Faults,
+    pub(super) clock: Clock,
+    pub(super) validator: Validator,
+}
+
+/// No state is left half changed by a panic: it is replaced as a whole.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The one handler, which reads the path itself.
+pub(super) fn configure(
+    shell: &Arc<Shell>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let shell = web::Data::from(Arc::clone(shell));
+    move |config: &mut ServiceConfig| {
+        config.app_data(shell.clone()).default_service(web::to(answer));
+    }
+}
+
+async fn answer(request: HttpRequest, body: web::Bytes, shell: web::Data<Shell>) -> HttpResponse {
+    let target = Target::of(request.path());
+    let fault = shell.faults.next();
+    // The sender lives as long as the server.
+    _ = shell.frozen.subscribe().wait_for(|frozen| !frozen).await;
+    let late = match fault {
+        Some(Fault::Delayed(late)) => late,
+        _ => Duration::ZERO,
+    };
+    let late = late + locked(&shell.manners).slow;
+    if !late.is_zero() {
+        tokio::time::sleep(late).await;
+    }
+    let outcome = shell.outcome(&request, &body, target, fault);
+    let endpoint = target.endpoint();
+    if matches!(fault, Some(Fault::Dropped | Fault::Unanswered)) {
+        shell.count(endpoint, 0);
+        return broken();
+    }
+    let nonce = (request.method() == Method::POST || target == Target::NewNonce)
+        .then(|| locked(&shell.nonces).give());
+    let answer = outcome.unwrap_or_else(|problem| shell.refuse(&problem, &request));
+    shell.count(endpoint, answer.status);
+    answer.respond(nonce, &urls(&request), target)
+}
+
+/// URLs as this client writes them.
+fn urls(request: &HttpRequest) -> Urls {
+    Urls { base: format!("https://{}", request.connection_info().host()) }
+}
+
+fn client(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
+}
+
+impl Shell {
+    fn count(&self, endpoint: &'static str, status: u16) {
+        *locked(&self.requests).entry((endpoint, status)).or_default() += 1;
+    }
+
+    fn outcome(
+        self: &Arc<Self>,
+        request: &HttpRequest,
+        body: &[u8],
+        target: Target<'_>,
+        fault: Option<Fault>,
+    ) -> Result<Answer, Problem> {
+        let now = self.clock.now();
+        match fault {
+            Some(Fault::Dropped) => return Ok(Answer::empty(200)),
+            Some(Fault::Throttled) => {
+                let soon = now + SignedDuration::from_secs(1);
+                return Err(Problem::rate_limited("Service busy; retry later.", Some(soon)));
+            }
+            Some(Fault::Failed) => {
+                return Err(Problem::new(500, "serverInternal", "The service is having trouble"));
+            }
+            Some(Fault::Unanswered | Fault::Delayed(_)) | None => {}
+        }
+        locked(&self.core).meter.request(target.endpoint(), client(request), now)?;
+        if !request.headers().contains_key(USER_AGENT) {
+            return Err(Problem::malformed("The request has no User-Agent header"));
+        }
+        match *request.method() {
+            Method::GET | Method::HEAD => self.read(target, &urls(request), request.method(), now),
+            Method::POST => self.post(request, body, target, now),
+            _ => Err(Problem::new(405, "malformed", "Method not allowed")),
+        }
+    }
+
+    /// What anybody may read.
+    fn read(
+        &self,
+        target: Target<'_>,
+        urls: &Urls,
+        method: &Method,
+        now: Timestamp,
+    ) -> Result<Answer, Problem> {
+        let core = locked(&self.core);
+        Ok(match target {
+            Target::Directory => Answer::json(200, urls.directory(core.wants_external_accounts())),
+            Target::NewNonce => Answer::empty(if method == Method::HEAD { 200 } else { 204 }),
+            Target::Terms => Answer::text("There are no terms.\n"),
+            Target::RenewalInfo(id) => {
+                let window = core.renewal_info(id, now)?;
+                let poll = locked(&self.manners).poll_renewal_info.as_secs();
+                Answer::json(200, renewal_info(&window)).retry_after(Some(poll))
+            }
+            Target::Nothing => return Err(Problem::not_found("Page not found")),
+            _ => return Err(Problem::new(405, "malformed", "Method not allowed")),
+        })
+    }
+
+    fn refuse(&self, problem: &Problem, request: &HttpRequest) -> Answer {
+        let mut answer = Answer::problem(problem);
+        if let Some(at) = problem.retry_at {
+            let as_date = locked(&self.manners).retry_after_as_date;
+            answer = answer.retry_at(at, self.clock.now(), as_date);
+        }
+        match problem.existing {
+            Some(account) => answer.at(urls(request).account_url(account)),
+            None => answer,
+        }
+    }
+
+    /// Validates beside the answers to clients.
+    fn begin(self: &Arc<Self>, validation: Validation) {
+        let shell = Arc::clone(self);
+        actix_web::rt::spawn(async move {
+            let delay = locked(&shell.manners).validation_delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let outcome = shell.validator.validate(&validation).await;
+            let now = shell.clock.now();
+            locked(&shell.core).validated(&validation, outcome, now);
+        });
+    }
+}

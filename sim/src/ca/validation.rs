@@ -1,0 +1,237 @@
+//! HTTP-01 (RFC 8555 §8.3): what the CA fetches from a host, and how it words what is wrong.
+//!
+//! Names are resolved by the world's zone; port 80 of every host is the validation port.
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HOST, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url};
+
+use super::core::Validation;
+use super::problem::Problem;
+use crate::SimError;
+use crate::dns::{Trouble, Zone};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 10;
+/// More of an answer is not read.
+const ANSWER_MAX: usize = 512;
+/// Tells the hosts who asks.
+const USER_AGENT: &str = "Mozilla/5.0 (compatible; ingress-acme simulated validation server)";
+
+/// Asks hosts.
+#[derive(Debug)]
+pub(super) struct Validator {
+    client: Client,
+    zone: Zone,
+    port: u16,
+}
+
+impl Validator {
+    /// `port` stands for port 80; `patience` is for each request.
+    pub(super) fn new(zone: Zone, port: u16, patience: Duration) -> Result<Self, SimError> {
+        // Of the provider that this crate uses, whatever the process has as its default.
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let client = Client::builder()
+            .no_proxy()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(patience)
+            .timeout(patience)
+            .user_agent(USER_AGENT)
+            .build()?;
+        Ok(Self { client, zone, port })
+    }
+
+    /// Whether the host answers as it must.
+    pub(super) async fn validate(&self, wanted: &Validation) -> Result<(), Problem> {
+        let Validation { name, token, answer, .. } = wanted;
+        let url = format!("http://{name}/.well-known/acme-challenge/{token}");
+        let mut url = Url::parse(&url).map_err(|wrong| Problem::malformed(wrong.to_string()))?;
+        for _ in 0..=REDIRECTS {
+            let (address, response) = self.fetch(&url).await?;
+            if !response.status().is_redirection() {
+                return judge(&url, address, response, answer).await;
+            }
+            url = next(&url, address, &response)?;
+        }
+        Err(connection(&format!("Fetching {url}: Too many redirects")))
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<(Ipv4Addr, Response), Problem> {
+        let host = url.host_str().unwrap_or_default();
+        let address = self.resolve(host)?;
+        let port = if url.scheme() == "http" { self.port } else { 443 };
+        let (scheme, path) = (url.scheme(), url.path());
+        let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+        let real = format!("{scheme}://{address}:{port}{path}{query}");
+        let asked = self.client.get(real).header(HOST, host).send().await;
+        let failed = |error: reqwest::Error| {
+            connection(&format!("{address}: Fetching {url}: {}", cause(&error)))
+        };
+        Ok((address, asked.map_err(failed)?))
+    }
+
+    fn resolve(&self, host: &str) -> Result<Ipv4Addr, Problem> {
+        self.zone.resolve(host).map_err(|trouble| {
+            let detail = match trouble {
+                Trouble::NxDomain => format!(
+                    "DNS problem: NXDOMAIN looking up A for {host} - check that a DNS record exists for this domain"
+                ),
+                Trouble::ServFail | Trouble::Dead => format!(
+                    "DNS problem: SERVFAIL looking up A for {host} - the domain's nameservers may be malfunctioning"
+                ),
+            };
+            Problem::new(400, "dns", detail)
+        })
+    }
+}
+
+/// Where a redirect leads: to port 80 or 443 of some host.
+fn next(url: &Url, address: Ipv4Addr, response: &Response) -> Result<Url, Problem> {
+    let bad =
+        |what: &str| connection(&format!("{address}: Fetching {url}: Invalid {what} in redirect"));
+    let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+    let next = url.join(location.ok_or_else(|| bad("location"))?).map_err(|_| bad("location"))?;
+    let known = matches!(next.port_or_known_default(), Some(80 | 443));
+    if !matches!(next.scheme(), "http" | "https") {
+        return Err(bad("protocol scheme"));
+    }
+    if known { Ok(next) } else { Err(bad("port")) }
+}
+
+async fn judge(
+    url: &Url,
+    address: Ipv4Addr,
+    mut response: Response,
+    answer: &str,
+) -> Result<(), Problem> {
+    let status = response.status();
+    if status != StatusCode::OK {
+        let status = status.as_u16();
+        let detail = format!("{address}: Invalid response from {url}: {status}");
+        return Err(Problem::unauthorized(detail));
+    }
+    let mut body = Vec::new();
+    while body.len() < ANSWER_MAX {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(_) => {
+                let what = format!("{address}: Fetching {url}: Error reading HTTP response body");
+                return Err(connection(&what));
+            }
+        }
+    }
+    body.truncate(ANSWER_MAX);
+    let body = String::from_utf8_lossy(&body);
+    if body.trim_end() == answer {
+        return Ok(());
+    }
+    let got = body.trim_end();
+    Err(Problem::unauthorized(format!(
+        "The key authorization file from the server did not match this challenge. Expected {answer:?} (got {got:?})"
+    )))
+}
+
+fn connection(detail: &str) -> Problem {
+    Problem::new(400, "connection", detail)
+}
+
+/// What happened to a connection, in few words.
+fn cause(error: &reqwest::Error) -> &'static str {
+    let mut source = error.source();
+    while let Some(error) = source {
+        match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(ErrorKind::ConnectionRefused) => return "Connection refused",
+            Some(ErrorKind::ConnectionReset) => return "Connection reset by peer",
+            _ => source = error.source(),
+        }
+    }
+    match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "Timeout during connect (likely firewall problem)",
+        (true, false) => "Timeout after connect (your server may be slow or overloaded)",
+        _ => "Error getting validation data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Validates `a.example.com` at a host that gives these answers in turn, and tells what the host was asked.
+    async fn validate(answers: &[&str]) -> (Result<(), Problem>, Vec<String>) {
+        let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = host.local_addr().unwrap().port();
+        let validator = Validator::new(Zone::default(), port, Duration::from_secs(10)).unwrap();
+        let wanted = Validation {
+            authorization: 1,
+            name: "a.example.com".to_owned(),
+            token: "token".to_owned(),
+            answer: "token.thumbprint".to_owned(),
+        };
+        let mut asked = Vec::new();
+        let serve = async {
+            for answer in answers {
+                let (mut connection, _) = host.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let length = connection.read(&mut request).await.unwrap();
+                asked.push(String::from_utf8_lossy(&request[..length]).into_owned());
+                let answer = format!("HTTP/1.1 {answer}");
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let outcome = tokio::select! {
+            outcome = validator.validate(&wanted) => outcome,
+            () = serve => unreachable!("it waits for ever"),
+        };
+        (outcome, asked)
+    }
+
+    fn redirect(to: &str) -> String {
+        format!("302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    }
+
+    const GOOD: &str = "200 OK\r\nconnection: close\r\n\r\ntoken.thumbprint\n";
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_to_another_host_and_its_port_80_is_the_validation_port() {
+        let there = redirect("http://b.example.com/else?where");
+        let (outcome, asked) = validate(&[&there, GOOD]).await;
+        assert_eq!(outcome, Ok(()));
+        assert!(asked[0].contains("host: a.example.com\r\n"), "{}", asked[0]);
+        assert!(asked[1].starts_with("GET /else?where "), "{}", asked[1]);
+        assert!(asked[1].contains("host: b.example.com\r\n"), "{}", asked[1]);
+    }
+
+    #[tokio::test]
+    async fn redirects_have_an_end_and_lead_only_to_ports_80_and_443() {
+        let round = redirect("/again");
+        let (outcome, asked) = validate(&[round.as_str(); REDIRECTS + 1]).await;
+        assert!(outcome.unwrap_err().detail.contains("Too many redirects"));
+        assert_eq!(asked.len(), REDIRECTS + 1);
+        let (outcome, _) = validate(&[&redirect("http://a.example.com:8080/")]).await;
+        assert!(outcome.unwrap_err().detail.ends_with("Invalid port in redirect"));
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_not_read_to_its_end() {
+        let long = format!("200 OK\r\nconnection: close\r\n\r\n{}", "a".repeat(10_000));
+        let (outcome, _) = validate(&[&long]).await;
+        let problem = outcome.unwrap_err();
+        assert_eq!(problem.kind, "unauthorized");
+        assert!(problem.detail.len() < 2 * ANSWER_MAX, "{}", problem.detail.len());
+    }
+}

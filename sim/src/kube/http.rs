@@ -1,0 +1,194 @@
+//! The server's side of HTTP: a request becomes one call of the store, an answer of the store becomes bytes.
+//!
+//! Every decision about objects is the store's. Here are the faults, the counting, and what watches wait for.
+
+mod answer;
+mod asked;
+mod watching;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::User;
+use super::audit::{Audit, Audited};
+use super::ownership::Author;
+use super::refusal::Refusal;
+use super::store::Store;
+use crate::clock::Clock;
+use crate::faults::{Fault, Faults, broken};
+use answer::Answer;
+use asked::Asked;
+
+/// Largest body of a request, as on the real server.
+const BODY_MAX: usize = 3 << 20;
+/// From a deletion to the collection of what it leaves behind; on a real cluster it takes about as long.
+const COLLECT_AFTER: Duration = Duration::from_millis(50);
+
+/// What requests, watches and the server's owner share.
+#[derive(Debug)]
+pub(crate) struct State {
+    store: Mutex<Store>,
+    clock: Clock,
+    random: Mutex<fastrand::Rng>,
+    faults: Faults,
+    audit: Audit,
+    signals: watch::Sender<Signals>,
+}
+
+/// What those who wait are woken by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signals {
+    /// The store's revision.
+    revision: u64,
+    /// How often all watches were ended.
+    pub(crate) cuts: u64,
+    /// Watches deliver nothing.
+    pub(crate) held: bool,
+    /// The operator gets no answer.
+    pub(crate) frozen: bool,
+}
+
+impl State {
+    pub(crate) fn new(clock: Clock, seed: u64) -> Self {
+        Self {
+            store: Mutex::new(Store::new()),
+            clock,
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            faults: Faults::seeded(seed),
+            audit: Audit::default(),
+            signals: watch::Sender::default(),
+        }
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `act` write, with the time and a random number, and wakes the watches.
+    pub(crate) fn write<T>(
+        &self,
+        manager: &str,
+        status: bool,
+        act: impl FnOnce(&mut Store, &Author<'_>, u128) -> T,
+    ) -> T {
+        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
+        let by = Author { manager, now: self.clock.now(), status };
+        let (done, revision) = {
+            let mut store = self.store();
+            (act(&mut store, &by, random), store.revision())
+        };
+        self.signals.send_if_modified(|signals| {
+            let is_new = signals.revision < revision;
+            signals.revision = signals.revision.max(revision);
+            is_new
+        });
+        done
+    }
+
+    pub(crate) fn signal(&self, change: impl FnOnce(&mut Signals)) {
+        self.signals.send_modify(change);
+    }
+
+    async fn thawed(&self) {
+        let mut signals = self.signals.subscribe();
+        // The sender is a field of this.
+        _ = signals.wait_for(|signals| !signals.frozen).await;
+    }
+}
+
+/// Collects garbage until it is dropped.
+pub(crate) async fn collect(state: Arc<State>) {
+    let mut signals = state.signals.subscribe();
+    loop {
+        if state.store().has_garbage() {
+            tokio::time::sleep(COLLECT_AFTER).await;
+            state.write("", false, |store, by, _| store.collect(by.now));
+            continue;
+        }
+        if signals.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The one handler, which has no paths of its own.
+pub(crate) fn configure(
+    state: &Arc<State>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let state = Data::from(Arc::clone(state));
+    move |config: &mut ServiceConfig| {
+        config
+            .app_data(state.clone())
+            .app_data(PayloadConfig::new(BODY_MAX))
+            .default_service(web::to(serve));
+    }
+}
+
+async fn serve(
+    request: HttpRequest,
+    body: Result<Bytes, actix_web::Error>,
+    state: Data<State>,
+) -> HttpResponse {
+    let Some(user) = user(&request) else {
+        return answer::refused(&Refusal::unauthorized());
+    };
+    let mut fault = None;
+    if user == User::Operator {
+        state.thawed().await;
+        fault = state.faults.next();
+    }
+    if fault == Some(Fault::Dropped) {
+        return broken();
+    }
+    let asked = Asked::read(&request, user);
+    let answer = match (&asked, body, fault) {
+        (_, _, Some(Fault::Throttled)) => Err(Refusal::throttled()),
+        (_, _, Some(Fault::Failed)) => Err(Refusal::failed()),
+        (Err(refusal), ..) => Err(refusal.clone()),
+        (_, Err(_), _) => Err(Refusal::too_large()),
+        (Ok(asked), Ok(body), _) => answer::answer(&state, asked, &body),
+    };
+    state.audit.count(audited(&request, user, asked.as_ref().ok(), &answer));
+    match fault {
+        Some(Fault::Unanswered) => return broken(),
+        Some(Fault::Delayed(delay)) => tokio::time::sleep(delay).await,
+        _ => {}
+    }
+    answer.map_or_else(|refusal| answer::refused(&refusal), |answer| answer.response(&state))
+}
+
+fn user(request: &HttpRequest) -> Option<User> {
+    let header = request.headers().get("authorization")?.to_str().ok()?;
+    let token = header.strip_prefix("Bearer ")?;
+    [User::Admin, User::Operator].into_iter().find(|user| user.token() == token)
+}
+
+fn audited(
+    request: &HttpRequest,
+    user: User,
+    asked: Option<&Asked>,
+    answer: &Result<Answer, Refusal>,
+) -> Audited {
+    let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
+    Audited {
+        user,
+        verb: asked.map_or("get", |asked| asked.verb),
+        resource: asked.map_or_else(String::new, Asked::resource_name),
+        code: answer.as_ref().map_or_else(Refusal::code, Answer::code),
+        user_agent: agent.unwrap_or_default().to_owned(),
+        count: 0,
+    }
+}

@@ -1,0 +1,217 @@
+//! One request, answered by one call of the store.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::web::Data;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::State;
+use super::asked::{Asked, Place};
+use super::watching::Watching;
+use crate::kube::object::{Key, Stored};
+use crate::kube::refusal::{Cause, Refusal};
+use crate::kube::resource::{Resource, discovery};
+use crate::kube::store::{Deleted, Page};
+
+const JSON: &str = "application/json";
+
+/// What is answered.
+pub(super) enum Answer {
+    Whole(StatusCode, Bytes),
+    Watch(Box<Watching>),
+}
+
+impl Answer {
+    pub(super) fn code(&self) -> u16 {
+        match self {
+            Self::Whole(code, _) => code.as_u16(),
+            Self::Watch(_) => 200,
+        }
+    }
+
+    pub(super) fn response(self, state: &Data<State>) -> HttpResponse {
+        match self {
+            Self::Whole(code, body) => {
+                HttpResponse::build(code).insert_header((CONTENT_TYPE, JSON)).body(body)
+            }
+            Self::Watch(watching) => HttpResponse::Ok()
+                .insert_header((CONTENT_TYPE, JSON))
+                .streaming(watching.stream(Arc::clone(state))),
+        }
+    }
+
+    fn value(value: &Value) -> Self {
+        Self::Whole(StatusCode::OK, value.to_string().into())
+    }
+}
+
+/// A refusal as a response.
+pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
+    let code = StatusCode::from_u16(refusal.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(code);
+    response.insert_header((CONTENT_TYPE, JSON));
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        response.insert_header((RETRY_AFTER, "1"));
+    }
+    response.body(refusal.body().to_string())
+}
+
+/// Carries a request out.
+pub(super) fn answer(state: &State, asked: &Asked, body: &Bytes) -> Result<Answer, Refusal> {
+    let Some(place) = &asked.place else {
+        return discovery(&asked.path)
+            .map(|told| Answer::value(&told))
+            .ok_or_else(Refusal::no_such_path);
+    };
+    match (asked.verb, place.key()) {
+        ("get", Some(key)) => {
+            let object = state.store().get(place.resource, &key)?;
+            Ok(one(StatusCode::OK, &object, asked))
+        }
+        ("create", _) => create(state, asked, place, body),
+        ("update", Some(key)) => {
+            let object = parsed(body)?;
+            let updated = state.write(&asked.manager, place.status, |store, by, random| {
+                store.replace(place.resource, &key, object, by, random)
+            })?;
+            Ok(one(StatusCode::OK, &updated, asked))
+        }
+        ("patch", Some(key)) => patch(state, asked, place, &key, body),
+        ("delete", Some(key)) => delete(state, asked, place, &key, body),
+        ("watch", _) => Ok(Answer::Watch(Box::new(Watching::begin(state, asked, place.clone())))),
+        ("deletecollection", _) => {
+            let listing = place.listing(&asked.options, 0);
+            let items = state.write(&asked.manager, false, |store, by, _| {
+                store.delete_collection(&listing, by)
+            })?;
+            let revision = state.store().revision();
+            Ok(list(place.resource, &Page { items, revision, token: None }, asked))
+        }
+        _ => {
+            let listing = place.listing(&asked.options, asked.options.limit);
+            let page = state.store().list(&listing)?;
+            Ok(list(place.resource, &page, asked))
+        }
+    }
+}
+
+fn create(state: &State, asked: &Asked, place: &Place, body: &Bytes) -> Result<Answer, Refusal> {
+    let object = parsed(body)?;
+    if place.resource.is_namespaced() && place.namespace.is_none() {
+        return Err(Refusal::method_not_allowed());
+    }
+    let namespace = place.namespace.as_deref().unwrap_or_default();
+    let created = state.write(&asked.manager, false, |store, by, random| {
+        store.create(place.resource, namespace, object, by, random)
+    })?;
+    Ok(one(StatusCode::CREATED, &created, asked))
+}
+
+fn patch(
+    state: &State,
+    asked: &Asked,
+    place: &Place,
+    key: &Key,
+    body: &Bytes,
+) -> Result<Answer, Refusal> {
+    let kind = asked.content_type.split(';').next().unwrap_or_default();
+    match kind {
+        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+            let patch = parsed(body)?;
+            let patched = state.write(&asked.manager, place.status, |store, by, _| {
+                store.merge(place.resource, key, &patch, by)
+            })?;
+            Ok(one(StatusCode::OK, &patched, asked))
+        }
+        "application/apply-patch+yaml" => {
+            if !asked.options.names_manager {
+                let cause = Cause {
+                    message: "Required value: is required for apply patch".to_owned(),
+                    ..Cause::required("fieldManager")
+                };
+                return Err(Refusal::patch_options(&cause));
+            }
+            let (applied, force) = (parsed(body)?, asked.options.force);
+            let (object, is_new) =
+                state.write(&asked.manager, place.status, |store, by, random| {
+                    store.apply(place.resource, key, applied, by, (force, random))
+                })?;
+            let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+            Ok(one(code, &object, asked))
+        }
+        other => Err(Refusal::unsupported_patch(other)),
+    }
+}
+
+fn delete(
+    state: &State,
+    asked: &Asked,
+    place: &Place,
+    key: &Key,
+    body: &Bytes,
+) -> Result<Answer, Refusal> {
+    let options = if body.is_empty() { Value::Null } else { parsed(body)? };
+    let deleted = state.write(&asked.manager, false, |store, by, _| {
+        store.delete(place.resource, key, &options, by)
+    })?;
+    match deleted {
+        Deleted::Leaving(object) => Ok(one(StatusCode::OK, &object, asked)),
+        Deleted::Gone(object) => {
+            let resource = place.resource;
+            let mut details =
+                json!({"name": key.name, "kind": resource.plural(), "uid": object.uid});
+            if !resource.group().is_empty() {
+                details["group"] = json!(resource.group());
+            }
+            Ok(Answer::value(&json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+            })))
+        }
+    }
+}
+
+/// JSON, or the YAML that an apply may be.
+fn parsed(body: &Bytes) -> Result<Value, Refusal> {
+    serde_json::from_slice(body).or_else(|error| {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let yaml = serde_saphyr::from_str::<Value>(text).ok().filter(Value::is_object);
+        yaml.ok_or_else(|| Refusal::bad_request(format!("the body cannot be read: {error}")))
+    })
+}
+
+fn one(code: StatusCode, object: &Stored, asked: &Asked) -> Answer {
+    if !asked.metadata_only {
+        return Answer::Whole(code, object.json().clone());
+    }
+    let mut text = Vec::new();
+    object.write_to(&mut text, true);
+    Answer::Whole(code, text.into())
+}
+
+fn list(resource: Resource, page: &Page, asked: &Asked) -> Answer {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = &page.token {
+        metadata["continue"] = json!(token);
+    }
+    let (kind, version) = if asked.metadata_only {
+        ("PartialObjectMetadata", "meta.k8s.io/v1")
+    } else {
+        (resource.kind(), resource.api_version())
+    };
+    let head = format!(
+        r#"{{"kind":"{kind}List","apiVersion":"{version}","metadata":{metadata},"items":["#
+    );
+    let mut text = head.into_bytes();
+    for (index, item) in page.items.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        item.write_to(&mut text, asked.metadata_only);
+    }
+    text.extend_from_slice(b"]}");
+    Answer::Whole(StatusCode::OK, text.into())
+}

@@ -1,0 +1,187 @@
+//! The kinds of objects this server knows, and how each is named in paths, in bodies and in refusals.
+
+use serde_json::{Value, json};
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Resource {
+    Namespaces,
+    Secrets,
+    Services,
+    Ingresses,
+    Events,
+    Leases,
+}
+
+/// How a kind is called.
+struct Names {
+    /// Empty for the core group.
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+}
+
+/// All of them are of version v1.
+const VERSION: &str = "v1";
+
+impl Resource {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Namespaces,
+        Self::Secrets,
+        Self::Services,
+        Self::Ingresses,
+        Self::Events,
+        Self::Leases,
+    ];
+
+    const fn names(self) -> Names {
+        let (group, plural, singular, kind) = match self {
+            Self::Namespaces => ("", "namespaces", "namespace", "Namespace"),
+            Self::Secrets => ("", "secrets", "secret", "Secret"),
+            Self::Services => ("", "services", "service", "Service"),
+            Self::Ingresses => ("networking.k8s.io", "ingresses", "ingress", "Ingress"),
+            Self::Events => ("events.k8s.io", "events", "event", "Event"),
+            Self::Leases => ("coordination.k8s.io", "leases", "lease", "Lease"),
+        };
+        Names { group, plural, singular, kind }
+    }
+
+    pub(crate) const fn group(self) -> &'static str {
+        self.names().group
+    }
+
+    pub(crate) const fn plural(self) -> &'static str {
+        self.names().plural
+    }
+
+    pub(crate) const fn kind(self) -> &'static str {
+        self.names().kind
+    }
+
+    /// As it stands in `apiVersion`.
+    pub(crate) const fn api_version(self) -> &'static str {
+        match self {
+            Self::Namespaces | Self::Secrets | Self::Services => VERSION,
+            Self::Ingresses => "networking.k8s.io/v1",
+            Self::Events => "events.k8s.io/v1",
+            Self::Leases => "coordination.k8s.io/v1",
+        }
+    }
+
+    pub(crate) fn is_namespaced(self) -> bool {
+        self != Self::Namespaces
+    }
+
+    /// It has a subresource `status`, and a write of the object itself leaves its status alone.
+    pub(crate) fn has_status(self) -> bool {
+        matches!(self, Self::Namespaces | Self::Services | Self::Ingresses)
+    }
+
+    /// It counts changes of its spec in `metadata.generation`.
+    pub(crate) fn has_generation(self) -> bool {
+        self == Self::Ingresses
+    }
+
+    /// A PUT without `resourceVersion` is taken.
+    pub(crate) fn may_be_updated_blindly(self) -> bool {
+        self != Self::Leases
+    }
+
+    /// A PUT of what is not there makes it.
+    pub(crate) fn is_created_by_put(self) -> bool {
+        matches!(self, Self::Leases | Self::Services | Self::Events)
+    }
+
+    /// The name as an error message has it: `secrets`, `ingresses.networking.k8s.io`.
+    pub(crate) fn qualified(self) -> String {
+        match self.group() {
+            "" => self.plural().to_owned(),
+            group => format!("{}.{group}", self.plural()),
+        }
+    }
+
+    /// The kind as an error message has it: `Secret`, `Ingress.networking.k8s.io`.
+    pub(crate) fn qualified_kind(self) -> String {
+        match self.group() {
+            "" => self.kind().to_owned(),
+            group => format!("{}.{group}", self.kind()),
+        }
+    }
+
+    /// By the parts of a path.
+    pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter().filter(|_| version == VERSION);
+        all.find(|resource| resource.group() == group && resource.plural() == plural)
+    }
+
+    /// By what stands in an object.
+    pub(crate) fn of(object: &Value) -> Option<Self> {
+        let (version, kind) = (object.get("apiVersion")?.as_str()?, object.get("kind")?.as_str()?);
+        let mut all = Self::ALL.into_iter();
+        all.find(|resource| resource.api_version() == version && resource.kind() == kind)
+    }
+}
+
+/// What a client that asks for `path` without a resource is told: which groups and kinds there are, or that the
+/// server is well.
+pub(crate) fn discovery(path: &str) -> Option<Value> {
+    let groups =
+        || Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty());
+    match path {
+        "/version" => Some(json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3-simulated"})),
+        "/livez" | "/readyz" | "/healthz" => Some(json!("ok")),
+        "/api" => Some(json!({"kind": "APIVersions", "versions": [VERSION]})),
+        "/apis" => {
+            let groups: Vec<Value> = groups().map(group).collect();
+            Some(json!({"kind": "APIGroupList", "apiVersion": VERSION, "groups": groups}))
+        }
+        "/api/v1" => Some(resources("")),
+        _ => {
+            let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+            (version == VERSION && groups().any(|known| known == group)).then(|| resources(group))
+        }
+    }
+}
+
+fn group(name: &str) -> Value {
+    let version = json!({"groupVersion": format!("{name}/{VERSION}"), "version": VERSION});
+    json!({"name": name, "versions": [version], "preferredVersion": version})
+}
+
+fn resources(group: &str) -> Value {
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let of_group = Resource::ALL.into_iter().filter(|resource| resource.group() == group);
+    let resources: Vec<Value> = of_group
+        .map(|resource| {
+            let Names { plural, singular, kind, .. } = resource.names();
+            let namespaced = resource.is_namespaced();
+            json!({"name": plural, "singularName": singular, "kind": kind, "namespaced": namespaced, "verbs": verbs})
+        })
+        .collect();
+    let version = if group.is_empty() { VERSION.to_owned() } else { format!("{group}/{VERSION}") };
+    json!({"kind": "APIResourceList", "apiVersion": VERSION, "groupVersion": version, "resources": resources})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_found_by_its_path_and_by_its_object() {
+        for resource in Resource::ALL {
+            let found = Resource::find(resource.group(), "v1", resource.plural());
+            assert_eq!(found, Some(resource));
+            let object = json!({"apiVersion": resource.api_version(), "kind": resource.kind()});
+            assert_eq!(Resource::of(&object), Some(resource));
+        }
+        assert_eq!(Resource::find("", "v1", "pods"), None);
+    }
+
+    #[test]
+    fn discovery_tells_the_kinds_of_a_group() {
+        let told = discovery("/apis/networking.k8s.io/v1").unwrap();
+        assert_eq!(told["resources"][0]["kind"], "Ingress");
+        assert_eq!(discovery("/apis/apps/v1"), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the garbage collector and the namespace controller of a real cluster do: an object whose owners are all
+//! gone is deleted, references to owners that are gone are taken out of the others, and a Namespace that is being
+//! deleted takes along what is in it.
+//!
+//! An owner counts within the namespace of its dependent, or when it has none.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Store;
+use crate::kube::object::{Key, Stored};
+use crate::kube::ownership::Author;
+use crate::kube::resource::Resource;
+
+/// Objects looked at in one round, so that requests are answered in between.
+const ROUND: usize = 500;
+/// Who does it, in managed fields.
+const CONTROLLER: &str = "kube-controller-manager";
+
+/// Who owns whom, and what is to be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Garbage {
+    /// Objects that are there, by uid, with their namespace.
+    alive: HashMap<Arc<str>, Arc<str>>,
+    /// Objects that refer to an owner, by its uid.
+    dependents: HashMap<Arc<str>, HashSet<(Resource, Key)>>,
+    /// Objects with an owner that may be gone.
+    suspects: Vec<(Resource, Key)>,
+    /// Namespaces that are being deleted.
+    leaving: Vec<Key>,
+}
+
+impl Garbage {
+    /// Follows one change of one object.
+    pub(super) fn note(
+        &mut self,
+        resource: Resource,
+        before: Option<&Stored>,
+        after: Option<&Stored>,
+    ) {
+        let Some(key) = before.or(after).map(|object| &object.key) else { return };
+        for owner in before.into_iter().flat_map(|object| &object.owners) {
+            if let Some(dependents) = self.dependents.get_mut(owner) {
+                dependents.remove(&(resource, key.clone()));
+                if dependents.is_empty() {
+                    self.dependents.remove(owner);
+                }
+            }
+        }
+        for owner in after.into_iter().flat_map(|object| &object.owners) {
+            let dependents = self.dependents.entry(Arc::clone(owner)).or_default();
+            dependents.insert((resource, key.clone()));
+        }
+        match (before, after) {
+            (None, Some(new)) => {
+                self.alive.insert(Arc::clone(&new.uid), Arc::clone(&key.namespace));
+            }
+            (Some(gone), None) => {
+                self.alive.remove(&gone.uid);
+                self.suspects.extend(self.dependents.get(&gone.uid).into_iter().flatten().cloned());
+            }
+            _ => {}
+        }
+        if let Some(object) = after {
+            if object.owners.iter().any(|owner| !self.is_owner(owner, &object.key)) {
+                self.suspects.push((resource, key.clone()));
+            }
+            if resource == Resource::Namespaces && object.is_leaving {
+                self.leaving.push(key.clone());
+            }
+        }
+    }
+
+    /// No object that is gone is remembered as an owner or a dependent.
+    #[cfg(test)]
+    pub(super) fn is_clean(&self) -> bool {
+        self.dependents.is_empty() && self.suspects.is_empty() && self.leaving.is_empty()
+    }
+
+    fn is_owner(&self, uid: &str, of: &Key) -> bool {
+        let namespace = self.alive.get(uid);
+        namespace.is_some_and(|namespace| namespace.is_empty() || *namespace == of.namespace)
+    }
+}
+
+impl Store {
+    /// There is something to collect.
+    pub(crate) fn has_garbage(&self) -> bool {
+        !self.garbage.suspects.is_empty() || !self.garbage.leaving.is_empty()
+    }
+
+    /// One round of collection.
+    pub(crate) fn collect(&mut self, now: Timestamp) {
+        let by = Author { manager: CONTROLLER, now, status: false };
+        let suspects = &mut self.garbage.suspects;
+        let some = suspects.split_off(suspects.len().saturating_sub(ROUND));
+        for (resource, key) in some {
+            self.judge(resource, &key, &by);
+        }
+        for namespace in std::mem::take(&mut self.garbage.leaving) {
+            if self.empty(&namespace.name, &by) {
+                self.remove(Resource::Namespaces, &namespace);
+            } else {
+                self.garbage.leaving.push(namespace);
+            }
+        }
+    }
+
+    /// Takes the references to this owner out of all that have one.
+    pub(super) fn orphan(&mut self, owner: &str, by: &Author<'_>) {
+        let dependents = self.garbage.dependents.get(owner).cloned();
+        for (resource, key) in dependents.into_iter().flatten() {
+            if let Some(live) = self.find(resource, &key).cloned() {
+                self.disown(resource, &live, &[owner.into()], by);
+            }
+        }
+    }
+
+    fn judge(&mut self, resource: Resource, key: &Key, by: &Author<'_>) {
+        let Some(live) = self.find(resource, key).cloned() else { return };
+        let is_gone = |owner: &&Arc<str>| !self.garbage.is_owner(owner, key);
+        let gone: Vec<Arc<str>> = live.owners.iter().filter(is_gone).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        if gone.len() == live.owners.len() {
+            // Nothing that could be refused: it is there.
+            _ = self.delete(resource, key, &serde_json::Value::Null, by);
+        } else {
+            self.disown(resource, &live, &gone, by);
+        }
+    }
+
+    fn disown(
+        &mut self,
+        resource: Resource,
+        live: &Arc<Stored>,
+        gone: &[Arc<str>],
+        by: &Author<'_>,
+    ) {
+        let mut object = live.value();
+        let references = &mut object["metadata"]["ownerReferences"];
+        if let Some(references) = references.as_array_mut() {
+            let uid = |reference: &serde_json::Value| reference["uid"].as_str().map(Arc::from);
+            references.retain(|reference| uid(reference).is_none_or(|uid| !gone.contains(&uid)));
+        }
+        if references.as_array().is_some_and(Vec::is_empty) {
+            *references = serde_json::Value::Null;
+        }
+        if crate::kube::defaults::complete(resource, &mut object).is_ok() {
+            _ = self.change(resource, live, object, by); // the rest of it was valid before
+        }
+    }
+
+    /// Deletes some of what is in a namespace; true when nothing is left.
+    fn empty(&mut self, namespace: &str, by: &Author<'_>) -> bool {
+        let mut is_empty = true;
+        for resource in Resource::ALL.into_iter().filter(|resource| resource.is_namespaced()) {
+            let inside: Vec<Key> = self.within(resource, namespace).take(ROUND).cloned().collect();
+            is_empty &= inside.is_empty();
+            for key in inside {
+                _ = self.delete(resource, &key, &serde_json::Value::Null, by);
+            }
+        }
+        is_empty
+    }
+
+    fn within(&self, resource: Resource, namespace: &str) -> impl Iterator<Item = &Key> {
+        let all = self.shelf(resource).objects.range(Key::new(namespace, "")..);
+        all.map(|(key, _)| key).take_while(move |key| *key.namespace == *namespace)
+    }
+}

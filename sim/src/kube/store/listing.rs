@@ -1,0 +1,161 @@
+//! Lists, page by page, and what a watch is told.
+//!
+//! Later pages show the objects as they are by then, under the revision of the first page: a watch from that
+//! revision makes up for whatever changed in between.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::kube::history::{Change, Happened};
+use crate::kube::object::{Key, Stored};
+use crate::kube::refusal::Refusal;
+use crate::kube::resource::Resource;
+use crate::kube::selector::{Fields, Selector};
+
+/// Which objects are meant, and where to go on.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing<'a> {
+    pub(crate) resource: Resource,
+    /// Of all namespaces if there is none.
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) selector: &'a Selector,
+    pub(crate) fields: &'a Fields,
+    /// Objects in one page; 0 is all.
+    pub(crate) limit: usize,
+    /// From the page before; empty for the first.
+    pub(crate) token: &'a str,
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) items: Vec<Arc<Stored>>,
+    /// Of the whole list.
+    pub(crate) revision: u64,
+    /// For the next page, if there is one.
+    pub(crate) token: Option<String>,
+}
+
+/// What a watch is told about one object.
+pub(crate) type Told = (Happened, Arc<Stored>);
+
+/// Where a list goes on.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    /// That of the first page; none: that of now.
+    revision: Option<u64>,
+    /// After this object.
+    namespace: String,
+    name: String,
+}
+
+impl Token {
+    fn write(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("memory takes any JSON value"))
+    }
+
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        let token = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        token.ok_or_else(|| Refusal::bad_request("continue key is not valid"))
+    }
+}
+
+impl Listing<'_> {
+    fn takes(&self, object: &Stored) -> bool {
+        self.is_of(object) && self.selector.matches(&object.labels)
+    }
+
+    /// All but the labels, which may change.
+    fn is_of(&self, object: &Stored) -> bool {
+        let Key { namespace, name } = &object.key;
+        self.namespace.is_none_or(|wanted| **namespace == *wanted)
+            && self.fields.name.as_deref().is_none_or(|wanted| **name == *wanted)
+            && self.fields.namespace.as_deref().is_none_or(|wanted| **namespace == *wanted)
+    }
+}
+
+impl Store {
+    /// One page.
+    pub(crate) fn list(&self, listing: &Listing<'_>) -> Result<Page, Refusal> {
+        let token = match listing.token {
+            "" => None,
+            text => Some(Token::read(text)?),
+        };
+        let revision = token.as_ref().and_then(|token| token.revision).unwrap_or(self.revision);
+        if revision < self.lists_forgotten
+            && let Some(token) = token
+        {
+            return Err(Refusal::list_expired(Token { revision: None, ..token }.write()));
+        }
+        let limit = if listing.limit == 0 { usize::MAX } else { listing.limit };
+        let mut found = self.range(listing, token.as_ref());
+        let items: Vec<_> = found.by_ref().take(limit).cloned().collect();
+        let last = items.last().filter(|_| found.next().is_some());
+        let token = last.map(|last| {
+            let Key { namespace, name } = &last.key;
+            let (namespace, name) = (namespace.to_string(), name.to_string());
+            Token { revision: Some(revision), namespace, name }.write()
+        });
+        Ok(Page { items, revision, token })
+    }
+
+    fn range<'a>(
+        &'a self,
+        listing: &'a Listing<'_>,
+        after: Option<&Token>,
+    ) -> impl Iterator<Item = &'a Arc<Stored>> {
+        let namespace = listing.namespace.or(listing.fields.namespace.as_deref());
+        let begin = match after {
+            Some(token) => Bound::Excluded(Key::new(&token.namespace, &token.name)),
+            None => Bound::Included(Key::new(namespace.unwrap_or_default(), "")),
+        };
+        let all = self.shelf(listing.resource).objects.range((begin, Bound::Unbounded));
+        let within = move |object: &&Arc<Stored>| {
+            namespace.is_none_or(|namespace| *object.key.namespace == *namespace)
+        };
+        let all = all.map(|(_, object)| object).take_while(within);
+        all.filter(|object| listing.takes(object))
+    }
+
+    /// What happened since a revision to the objects that are meant, at most `limit` changes; and the revision up to
+    /// which that is all.
+    pub(crate) fn changes(
+        &self,
+        listing: &Listing<'_>,
+        since: u64,
+    ) -> Result<(Vec<Told>, u64), Refusal> {
+        let changes = self.shelf(listing.resource).history.since(since)?;
+        let mut told = Vec::new();
+        for change in changes {
+            if told.len() >= listing.limit {
+                let up_to = change.object.revision - 1;
+                return Ok((told, up_to));
+            }
+            let happened = meaning(listing, change);
+            told.extend(happened.map(|happened| (happened, Arc::clone(&change.object))));
+        }
+        Ok((told, self.revision.max(since)))
+    }
+}
+
+/// An object whose labels no longer match is deleted to who selects by them, and one that matches now is added.
+fn meaning(listing: &Listing<'_>, change: &Change) -> Option<Happened> {
+    if !listing.is_of(&change.object) {
+        return None;
+    }
+    let is_selected = listing.selector.matches(&change.object.labels);
+    let before = change.labels_before.as_ref().unwrap_or(&change.object.labels);
+    let was_selected = change.happened != Happened::Added && listing.selector.matches(before);
+    match (change.happened, was_selected, is_selected) {
+        (Happened::Deleted, true, _) | (Happened::Modified, true, false) => Some(Happened::Deleted),
+        (Happened::Modified, true, true) => Some(Happened::Modified),
+        (Happened::Added | Happened::Modified, false, true) => Some(Happened::Added),
+        _ => None,
+    }
+}

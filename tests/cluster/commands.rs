@@ -4,7 +4,7 @@ use std::process::Output;
 
 use ingress_acme_control_plane::{Operator, World, eventually, retry_when_wedged};
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sites::{PATIENCE, Site, certificate, events, namespace, text};
 use crate::{alone, operator};
@@ -50,6 +50,8 @@ async fn commands_and_ports_tell_how_it_stands() {
         check_status(world).await;
         check_explain(world).await;
         check_ports(&operator).await;
+        check_api(&operator).await;
+        check_page(&operator).await;
         check_renew(world, &client).await;
         check_dump(&operator).await;
         check_no_key_is_shown(&operator, &text(&secret, "tls.key").unwrap()).await;
@@ -100,6 +102,15 @@ async fn check_ports(operator: &Operator) {
         "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop\"}",
         "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\"} 1",
         "ingress_acme_build_info",
+        "ingress_acme_acme_directory_info{directory=\"https://",
+        "ingress_acme_kube_requests_total{verb=\"list\",resource=\"ingresses\",code=\"200\"}",
+        "ingress_acme_kube_requests_total{verb=\"watch\",resource=\"ingresses\",code=\"200\"}",
+        "ingress_acme_kube_requests_total{verb=\"get\",resource=\"secrets\",code=\"404\"}",
+        "ingress_acme_kube_requests_total{verb=\"create\",resource=\"events\",code=\"201\"}",
+        "ingress_acme_kube_requests_total{verb=\"create\",resource=\"leases\",code=\"201\"}",
+        "ingress_acme_process_resident_memory_peak_bytes ",
+        "\nprocess_resident_memory_bytes ",
+        "\nprocess_cpu_seconds_total ",
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
@@ -109,6 +120,36 @@ async fn check_ports(operator: &Operator) {
     assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
     assert!(answer.text().await.unwrap().starts_with(&format!("{token}.")));
     assert_eq!(reqwest::get(format!("{solver}/..%2fetc")).await.unwrap().status(), 404);
+}
+
+async fn check_api(operator: &Operator) {
+    let (code, listing) = fetched(operator, "/api/v1/ingresses?namespace=web").await;
+    assert_eq!(code, 200, "{listing}");
+    let listing: Value = serde_json::from_str(&listing).unwrap();
+    assert_eq!((&listing["role"], &listing["total"]), (&json!("leader"), &json!(2)));
+    let shop = &listing["ingresses"][0];
+    assert_eq!((&shop["namespace"], &shop["name"]), (&json!("web"), &json!("shop")));
+    let certificate = &shop["certificates"][0];
+    assert_eq!((&certificate["secret"], &certificate["state"]), (&json!("shop"), &json!("valid")));
+    assert_eq!(certificate["hosts"], json!(["shop.example.com"]));
+    let (not_after, renewal) = (certificate["not_after"].as_str(), certificate["renewal"].as_str());
+    assert!(renewal.is_some() && renewal < not_after, "{certificate}");
+    let wild = &listing["ingresses"][1];
+    assert!(wild["problems"][0].as_str().unwrap().contains("wildcard"), "{wild}");
+    let (_, second) = fetched(operator, "/api/v1/ingresses?limit=1&offset=1").await;
+    let second: Value = serde_json::from_str(&second).unwrap();
+    assert_eq!(second["ingresses"].as_array().map(Vec::len), Some(1));
+    assert_eq!(fetched(operator, "/api/v1/ingresses?limit=all").await.0, 400);
+}
+
+async fn check_page(operator: &Operator) {
+    let answer = reqwest::get(operator.admin_url()).await.expect("the page");
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = answer.text().await.unwrap();
+    for told in ["leader", "web/shop", "shop.example.com", "Nothing fails"] {
+        assert!(page.contains(told), "{told} in\n{page}");
+    }
 }
 
 async fn check_renew(world: &World, client: &Client) {
@@ -129,7 +170,8 @@ async fn check_dump(operator: &Operator) {
     let (code, state) = fetched(operator, "/debug/state").await;
     assert_eq!(code, 200);
     let state: Value = serde_json::from_str(&state).unwrap();
-    assert_eq!(state["managed_ingresses"], 2);
+    assert_eq!((&state["role"], &state["managed_ingresses"]), (&json!("leader"), &json!(2)));
+    assert!(state["directory"].as_str().unwrap().starts_with("https://"), "{state}");
     operator.signal("USR1").expect("the signal is sent");
     eventually(PATIENCE, "the state in the log", async || {
         let log = std::fs::read_to_string(operator.log_path()).ok()?;
@@ -143,7 +185,9 @@ async fn check_no_key_is_shown(operator: &Operator, key: &str) {
     let log = std::fs::read_to_string(operator.log_path()).unwrap();
     let (_, state) = fetched(operator, "/debug/state").await;
     let (_, metrics) = fetched(operator, "/metrics").await;
-    for shown in [&log, &state, &metrics] {
+    let (_, page) = fetched(operator, "/").await;
+    let (_, listing) = fetched(operator, "/api/v1/ingresses").await;
+    for shown in [&log, &state, &metrics, &page, &listing] {
         assert!(!shown.contains(line) && !shown.contains("PRIVATE KEY"));
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ingress_acme::keys::inspect;
-use ingress_acme_control_plane::{World, eventually, verify_chain};
+use ingress_acme_control_plane::{World, eventually};
+use ingress_acme_sim::clock::Clock;
+use ingress_acme_sim::trust::verify_chain;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -151,7 +153,8 @@ pub(crate) async fn verify(world: &World, secret: &Secret) {
     assert!(leaf.key_matches, "{name}: the key is that of the certificate");
     let names: Vec<&str> = leaf.names.iter().map(String::as_str).collect();
     let roots = world.issuing_roots_pem().await.expect("the CA shows its root");
-    verify_chain(&chain, &roots, &names).unwrap_or_else(|error| panic!("{name}: {error}"));
+    verify_chain(&chain, &roots, &names, Clock::default().now())
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
 /// Reasons and notes of our Events on an Ingress, oldest first.

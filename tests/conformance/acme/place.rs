@@ -1,0 +1,198 @@
+//! The two CAs that are compared, each with hosts whose challenges are answered.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ingress_acme::probe::HttpProbe;
+use ingress_acme::solver::{Thumbprints, serve};
+use ingress_acme_actors::domain::issuance::Reach;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::ports::Probe;
+use ingress_acme_control_plane::{
+    Operator, OperatorOptions, World, apply_yaml, eventually, solver_route,
+};
+use ingress_acme_sim::ca::{Ca, Options};
+use ingress_acme_sim::clock::Clock;
+use ingress_acme_sim::dns::Zone;
+use ingress_acme_sim::pki::Authority;
+
+use crate::client::Client;
+
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Hosts whose challenges are answered, once [`Place::answer`] was called.
+pub(crate) const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
+
+/// A simulated CA, which can be started again.
+pub(crate) struct Simulated {
+    ca: Mutex<Option<Ca>>,
+    options: Options,
+    pub(crate) zone: Zone,
+    authority: Authority,
+}
+
+impl Simulated {
+    pub(crate) fn start(options: Options) -> Self {
+        let (zone, authority) = (Zone::default(), Authority::new().unwrap());
+        let ca = Ca::start(options.clone(), Clock::default(), zone.clone(), &authority).unwrap();
+        let options = Options { port: ca.address().port(), ..options };
+        Self { ca: Mutex::new(Some(ca)), options, zone, authority }
+    }
+
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&Ca) -> T) -> T {
+        act(self.ca.lock().unwrap().as_ref().unwrap())
+    }
+
+    fn restart(&self) {
+        let mut ca = self.ca.lock().unwrap();
+        drop(ca.take());
+        let (options, zone) = (self.options.clone(), self.zone.clone());
+        *ca = Some(Ca::start(options, Clock::default(), zone, &self.authority).unwrap());
+    }
+}
+
+/// Where challenges are answered: through the gateway of a world, or at once.
+enum Hosts<'a> {
+    Gateway(&'a World, Mutex<Option<Box<Operator>>>),
+    Solver,
+}
+
+/// One CA with its surroundings.
+pub(crate) struct Place<'a> {
+    simulated: Option<Simulated>,
+    hosts: Hosts<'a>,
+    thumbprints: Thumbprints,
+}
+
+impl<'a> Place<'a> {
+    /// Pebble, behind a real control plane.
+    pub(crate) fn pebble(world: &'a World) -> Self {
+        let (hosts, thumbprints) =
+            (Hosts::Gateway(world, Mutex::default()), Thumbprints::default());
+        Self { simulated: None, hosts, thumbprints }
+    }
+
+    /// The simulated CA in the same surroundings.
+    pub(crate) fn simulated_in(world: &'a World) -> Self {
+        let options = Options { validation_port: world.gateway_port(), ..Options::default() };
+        Self { simulated: Some(Simulated::start(options)), ..Self::pebble(world) }
+    }
+
+    /// The simulated CA alone; all hosts are one solver, which is 503 until [`Place::answer`] was called.
+    pub(crate) fn simulated() -> Place<'static> {
+        Self::simulated_with(|_| {})
+    }
+
+    /// The simulated CA alone, not as it is by default.
+    pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> Place<'static> {
+        let thumbprints = Thumbprints::default();
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (server, http) = serve(anywhere, thumbprints.clone(), Arc::new(|| {})).unwrap();
+        tokio::spawn(server);
+        let mut options = Options { validation_port: http.port(), ..Options::default() };
+        change(&mut options);
+        let simulated = Some(Simulated::start(options));
+        Place { simulated, hosts: Hosts::Solver, thumbprints }
+    }
+
+    pub(crate) fn sim(&self) -> &Simulated {
+        self.simulated.as_ref().unwrap()
+    }
+
+    fn world(&self) -> &World {
+        match &self.hosts {
+            Hosts::Gateway(world, _) => world,
+            Hosts::Solver => panic!("there is no world around it"),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        if self.simulated.is_some() { "the simulated CA" } else { "Pebble" }
+    }
+
+    pub(crate) fn directory(&self) -> String {
+        match &self.simulated {
+            Some(simulated) => simulated.with(Ca::directory_url),
+            None => self.world().acme_directory(),
+        }
+    }
+
+    /// What the CA's own TLS certificate is under, PEM.
+    pub(crate) fn trust(&self) -> String {
+        match &self.simulated {
+            Some(simulated) => simulated.authority.root_pem().to_owned(),
+            None => std::fs::read_to_string(self.world().acme_ca_file()).unwrap(),
+        }
+    }
+
+    /// The root of the certificates that the CA issues, PEM.
+    pub(crate) async fn roots(&self) -> String {
+        match &self.simulated {
+            Some(simulated) => simulated.with(Ca::root_pem),
+            None => self.world().issuing_roots_pem().await.unwrap(),
+        }
+    }
+
+    /// Its profiles, sorted.
+    pub(crate) fn profiles(&self) -> &'static [&'static str] {
+        if self.simulated.is_some() {
+            &["classic", "shortlived", "tlsserver"]
+        } else {
+            &["default"]
+        }
+    }
+
+    /// How many orders and certificates there were.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        match &self.simulated {
+            Some(simulated) => {
+                let counts = simulated.with(Ca::counts);
+                (counts.orders.try_into().unwrap(), counts.certificates.try_into().unwrap())
+            }
+            None => (self.world().orders_created(), self.world().certificates_issued()),
+        }
+    }
+
+    /// The CA forgets everything.
+    pub(crate) async fn restart(&self) {
+        match &self.simulated {
+            Some(simulated) => simulated.restart(),
+            None => self.world().restart_ca().await.unwrap(),
+        }
+    }
+
+    /// From now on challenges for [`HOSTS`] are answered with this thumbprint.
+    pub(crate) async fn answer(&self, thumbprint: String) {
+        self.thumbprints.add(thumbprint);
+        let Hosts::Gateway(world, operator) = &self.hosts else { return };
+        if operator.lock().unwrap().is_some() {
+            return;
+        }
+        // It ends at once; what counts is that its solver's address is registered.
+        let started = world.spawn_operator(OperatorOptions::new("true")).unwrap();
+        let address = started.solver_address();
+        let (server, _) = serve(address, self.thumbprints.clone(), Arc::new(|| {})).unwrap();
+        tokio::spawn(server);
+        *operator.lock().unwrap() = Some(Box::new(started));
+        apply_yaml(&world.admin(), &solver_route(&HOSTS)).await.unwrap();
+        let (nameserver, port) = (Some(world.nameserver()), world.gateway_port());
+        let probe = HttpProbe::new(nameserver, port, self.thumbprints.clone()).unwrap();
+        for host in HOSTS {
+            let host = DnsName::parse(host).unwrap();
+            eventually(SOON, "the route to the solver", async || {
+                (probe.probe(&host).await == Reach::Reached).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// A client with a new key.
+    pub(crate) async fn client(&self) -> Client {
+        Client::new(&self.directory(), &self.trust()).await
+    }
+
+    /// A client with a new account.
+    pub(crate) async fn account(&self) -> Client {
+        Client::registered(&self.directory(), &self.trust()).await
+    }
+}

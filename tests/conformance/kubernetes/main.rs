@@ -1,0 +1,46 @@
+//! What holds the simulated API server to reality: every behaviour that is asserted here is asserted of a real
+//! control plane and of the simulated one.
+//!
+//! - `adapters`: the operator's own adapters keep their promises.
+//! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: what they rely on, asked for by a plain client.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod adapters;
+mod applies;
+mod garbage;
+mod ground;
+mod lists;
+mod refusals;
+mod watches;
+mod writes;
+
+use ground::Ground;
+
+#[actix::test]
+async fn the_adapters_hold_their_promises_on_a_real_api_server() {
+    adapters::hold_their_promises(&Ground::real().await).await;
+}
+
+#[actix::test]
+async fn the_adapters_hold_their_promises_on_the_simulated_api_server() {
+    adapters::hold_their_promises(&Ground::simulated().await).await;
+}
+
+#[actix::test]
+async fn a_real_api_server_behaves_as_the_operator_relies_on() {
+    behave(&Ground::real().await).await;
+}
+
+#[actix::test]
+async fn the_simulated_api_server_behaves_as_the_operator_relies_on() {
+    behave(&Ground::simulated().await).await;
+}
+
+async fn behave(ground: &Ground) {
+    lists::behave(ground).await;
+    writes::behave(ground).await;
+    refusals::behave(ground).await;
+    applies::behave(ground).await;
+    garbage::behave(ground).await;
+    watches::behave(ground).await;
+}

@@ -1,4 +1,10 @@
-//! The admin port: health for the kubelet, metrics for Prometheus, the whole state for whoever is on call.
+//! The admin port: health for the kubelet, metrics for Prometheus, and how it goes for whoever is on call: the status
+//! page, the Ingresses as JSON, the whole state. It has no authentication, changes nothing and shows no key.
+//!
+//! What is shown is decided elsewhere, by the reporter; here it is asked under a deadline, at most once a second.
+
+mod cached;
+mod page;
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,29 +12,38 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Handler, Message};
 use actix_web::dev::Server;
-use actix_web::http::header::ContentType;
-use actix_web::web::{self, Data};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::web::{self, Data, Query};
 use actix_web::{App, HttpResponse, HttpServer};
-use ingress_acme_actors::reporter::{Describe, Reporter};
+use askama::Template;
+use ingress_acme_actors::metrics::Metrics;
+use ingress_acme_actors::reporter::{Describe, ListIngresses, Listing, Reporter, Survey};
 use prometheus_client::registry::Registry;
-use tokio::sync::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
+
+use cached::Cached;
+use page::Page;
 
 /// The arbiter that does not turn for so long is stuck: the kubelet restarts it.
 const STUCK: Duration = Duration::from_secs(30);
 /// How often the arbiter says that it turns.
 const BEAT: Duration = Duration::from_secs(1);
-/// Longest wait for a state dump.
-const DUMP: Duration = Duration::from_secs(5);
+/// Longest wait for the reporter.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Prometheus and the kubelet need a handful; so many that somebody who opens connections and says nothing does
 /// not shut them out before those are dropped.
 const CONNECTIONS: usize = 8_192;
 /// Who says nothing for so long is dropped.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
-/// A state dump is made at most this often: it takes the arbiter's time.
-const DUMP_AGE: Duration = Duration::from_secs(1);
+/// Ingresses in one answer, where no limit is named.
+const LISTED: usize = 500;
+/// Most Ingresses in one answer: it is made on the arbiter, and takes milliseconds.
+const LISTED_MAX: usize = 1_000;
 
 /// What the admin port knows of the process; the parts fill in as it starts.
 #[derive(Clone)]
@@ -39,20 +54,29 @@ struct Inner {
     last_beat: AtomicU64,
     ready: AtomicBool,
     reporter: OnceLock<Addr<Reporter>>,
-    metrics: Registry,
-    last_dump: Mutex<Option<(Instant, String)>>,
+    registry: Registry,
+    metrics: Metrics,
+    directory: String,
+    state: Cached<()>,
+    page: Cached<()>,
+    listing: Cached<ListIngresses>,
 }
 
 impl Vitals {
-    /// Of a process that has just begun.
-    pub fn new(metrics: Registry) -> Self {
+    /// Of a process that has just begun: `registry` is what Prometheus sees, `metrics` what the page shows of it,
+    /// `directory` the ACME directory in use.
+    pub fn new(registry: Registry, metrics: Metrics, directory: &str) -> Self {
         let inner = Inner {
             began: Instant::now(),
             last_beat: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             reporter: OnceLock::new(),
+            registry,
             metrics,
-            last_dump: Mutex::new(None),
+            directory: directory.to_owned(),
+            state: Cached::default(),
+            page: Cached::default(),
+            listing: Cached::default(),
         };
         Self(Arc::new(inner))
     }
@@ -82,21 +106,81 @@ impl Vitals {
     }
 
     /// The whole state as JSON, without key material.
-    pub async fn state(&self) -> Result<String, String> {
+    pub async fn state(&self) -> Result<String, Unanswered> {
         let Some(reporter) = self.0.reporter.get() else {
-            return Ok(r#"{"role":"standby"}"#.to_owned());
+            return json(&Standby { role: STANDBY, directory: &self.0.directory });
         };
-        let mut last = self.0.last_dump.lock().await;
-        if let Some((_, dump)) = last.as_ref().filter(|(made, _)| made.elapsed() < DUMP_AGE) {
-            return Ok(dump.clone());
-        }
-        let dump = timeout(DUMP, reporter.send(Describe)).await;
-        let dump = dump.map_err(|_| format!("the arbiter did not answer within {DUMP:?}"))?;
-        let dump = dump.map_err(|gone| format!("the reporter is gone: {gone}"))?;
-        let dump = serde_json::to_string(&dump).map_err(|error| error.to_string())?;
-        *last = Some((Instant::now(), dump.clone()));
-        Ok(dump)
+        self.0.state.answer((), async { json(&ask(reporter, Describe).await?) }).await
     }
+
+    async fn listing(&self, query: ListIngresses) -> Result<String, Unanswered> {
+        let Some(reporter) = self.0.reporter.get() else {
+            let ListIngresses { limit, offset, .. } = query;
+            return json(&Listing {
+                role: STANDBY,
+                total: 0,
+                offset,
+                limit,
+                ingresses: Vec::new(),
+            });
+        };
+        let made = async { json(&ask(reporter, query.clone()).await?) };
+        self.0.listing.answer(query.clone(), made).await
+    }
+
+    async fn page(&self) -> Result<String, Unanswered> {
+        let made = async {
+            let overview = match self.0.reporter.get() {
+                Some(reporter) => Some(ask(reporter, Survey { rows: page::ROWS }).await?),
+                None => None,
+            };
+            let page = Page {
+                version: crate::VERSION,
+                directory: &self.0.directory,
+                overview: overview.as_ref(),
+                totals: self.0.metrics.totals(),
+            };
+            page.render().map_err(|error| Unanswered::Unwritable(error.to_string()))
+        };
+        self.0.page.answer((), made).await
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The arbiter is busy or stuck; `/livez` tells which.
+    #[error("the arbiter did not answer within {ANSWER:?}")]
+    Late,
+    /// The reporter is gone: the process ends.
+    #[error("the reporter is gone: {0}")]
+    Gone(#[from] actix::MailboxError),
+    /// The answer could not be put into words.
+    #[error("the answer cannot be written: {0}")]
+    Unwritable(String),
+}
+
+/// What a replica is that does not lead.
+const STANDBY: &str = "standby";
+
+/// All that a standby has to tell.
+#[derive(Serialize)]
+struct Standby<'a> {
+    role: &'static str,
+    directory: &'a str,
+}
+
+async fn ask<M>(reporter: &Addr<Reporter>, question: M) -> Result<M::Result, Unanswered>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+    Reporter: Handler<M>,
+{
+    Ok(timeout(ANSWER, reporter.send(question)).await.map_err(|_| Unanswered::Late)??)
+}
+
+fn json(answer: &impl Serialize) -> Result<String, Unanswered> {
+    serde_json::to_string(answer).map_err(|error| Unanswered::Unwritable(error.to_string()))
 }
 
 /// Listens on `bind`; returns the server, to be awaited, with its address.
@@ -121,15 +205,21 @@ fn routes(config: &mut web::ServiceConfig, vitals: Vitals) {
         .route("/livez", web::get().to(livez))
         .route("/readyz", web::get().to(readyz))
         .route("/metrics", web::get().to(metrics))
-        .route("/debug/state", web::get().to(state));
+        .route("/debug/state", web::get().to(state))
+        .route("/api/v1/ingresses", web::get().to(ingresses));
 }
 
-async fn index() -> &'static str {
-    concat!(
-        "ingress-acme ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n/livez\n/readyz\n/metrics\n/debug/state\n"
-    )
+async fn index(vitals: Data<Vitals>) -> HttpResponse {
+    match vitals.page().await {
+        Ok(page) => HttpResponse::Ok()
+            .content_type(ContentType::html())
+            .insert_header((CONTENT_SECURITY_POLICY, page::POLICY))
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((REFERRER_POLICY, "no-referrer"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(page),
+        Err(why) => HttpResponse::ServiceUnavailable().body(why.to_string()),
+    }
 }
 
 async fn livez(vitals: Data<Vitals>) -> HttpResponse {
@@ -149,7 +239,7 @@ async fn readyz(vitals: Data<Vitals>) -> HttpResponse {
 
 async fn metrics(vitals: Data<Vitals>) -> HttpResponse {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &vitals.0.metrics) {
+    match prometheus_client::encoding::text::encode(&mut text, &vitals.0.registry) {
         Ok(()) => HttpResponse::Ok()
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
             .body(text),
@@ -158,28 +248,65 @@ async fn metrics(vitals: Data<Vitals>) -> HttpResponse {
 }
 
 async fn state(vitals: Data<Vitals>) -> HttpResponse {
-    match vitals.state().await {
-        Ok(state) => HttpResponse::Ok().content_type(ContentType::json()).body(state),
-        Err(why) => HttpResponse::ServiceUnavailable().body(why),
+    answer(vitals.state().await)
+}
+
+/// What may be asked of `/api/v1/ingresses`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    namespace: Option<String>,
+    limit: Option<usize>,
+    offset: Option<usize>,
+}
+
+async fn ingresses(vitals: Data<Vitals>, Query(wanted): Query<Wanted>) -> HttpResponse {
+    let Wanted { namespace, limit, offset } = wanted;
+    let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
+    answer(vitals.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
+}
+
+fn answer(told: Result<String, Unanswered>) -> HttpResponse {
+    match told {
+        Ok(json) => HttpResponse::Ok()
+            .content_type(ContentType::json())
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .body(json),
+        Err(why) => HttpResponse::ServiceUnavailable().body(why.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::dev::ServiceResponse;
     use actix_web::http::StatusCode;
+    use actix_web::http::header::{CONTENT_TYPE, HeaderName};
     use actix_web::test;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    async fn status(vitals: &Vitals, path: &str) -> StatusCode {
+    fn vitals() -> Vitals {
+        Vitals::new(Registry::default(), Metrics::default(), "https://ca.example/directory")
+    }
+
+    async fn asked(vitals: &Vitals, path: &str) -> ServiceResponse {
         let app = App::new().configure(|config| routes(config, vitals.clone()));
         let app = test::init_service(app).await;
-        test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await.status()
+        test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await
+    }
+
+    async fn status(vitals: &Vitals, path: &str) -> StatusCode {
+        asked(vitals, path).await.status()
+    }
+
+    async fn told(vitals: &Vitals, path: &str) -> Value {
+        test::read_body_json(asked(vitals, path).await).await
     }
 
     #[actix_web::test]
     async fn it_is_ready_when_it_says_so_and_lives_while_the_arbiter_turns() {
-        let vitals = Vitals::new(Registry::default());
+        let vitals = vitals();
         assert_eq!(status(&vitals, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
         vitals.set_ready(true);
         assert_eq!(status(&vitals, "/readyz").await, StatusCode::OK);
@@ -191,9 +318,35 @@ mod tests {
 
     #[actix_web::test]
     async fn a_standby_has_metrics_and_a_state() {
-        let vitals = Vitals::new(Registry::default());
+        let vitals = vitals();
         assert_eq!(status(&vitals, "/metrics").await, StatusCode::OK);
-        assert_eq!(status(&vitals, "/debug/state").await, StatusCode::OK);
+        let state = json!({"role": "standby", "directory": "https://ca.example/directory"});
+        assert_eq!(told(&vitals, "/debug/state").await, state);
         assert_eq!(status(&vitals, "/nothing").await, StatusCode::NOT_FOUND);
+    }
+
+    #[actix_web::test]
+    async fn a_standby_lists_no_ingresses_and_the_limit_is_bounded() {
+        let vitals = vitals();
+        let none = |limit, offset| json!({"role": "standby", "total": 0, "offset": offset, "limit": limit, "ingresses": []});
+        assert_eq!(told(&vitals, "/api/v1/ingresses").await, none(LISTED, 0));
+        let much = "/api/v1/ingresses?namespace=web&limit=999999&offset=3";
+        assert_eq!(told(&vitals, much).await, none(LISTED_MAX, 3));
+        for bad in ["limit=-1", "limit=many", "ns=web"] {
+            let path = format!("/api/v1/ingresses?{bad}");
+            assert_eq!(status(&vitals, &path).await, StatusCode::BAD_REQUEST, "{bad}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_page_is_html_that_a_browser_runs_nothing_of() {
+        let page = asked(&vitals(), "/").await;
+        assert_eq!(page.status(), StatusCode::OK);
+        let header =
+            |name: HeaderName| page.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(header(CONTENT_TYPE), "text/html; charset=utf-8");
+        let policy = header(CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("script"), "{policy}");
+        assert_eq!(header(X_CONTENT_TYPE_OPTIONS), "nosniff");
     }
 }

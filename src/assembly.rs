@@ -15,8 +15,8 @@ use crate::acme::{Acme, AcmeOptions};
 use crate::cli::{RunArgs, Surroundings};
 use crate::lifecycle::{Process, listen};
 use crate::{
-    account_secret, admin, announcer, ingresses, keys, lease, probe, segments, solver,
-    solver_ingresses, vault,
+    account_secret, admin, announcer, cluster, ingresses, keys, lease, probe, process, segments,
+    solver, solver_ingresses, vault,
 };
 
 /// Where a process finds itself.
@@ -44,11 +44,15 @@ impl Clock for Shared {
 pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let (settings, around) = args.split();
     let metrics = Metrics::default();
-    let vitals = admin::Vitals::new(metrics.registry(env!("CARGO_PKG_VERSION")));
+    let shown = process::shown_in(metrics.registry(crate::VERSION, &settings.directory));
+    let vitals = admin::Vitals::new(shown, metrics.clone(), &settings.directory);
     let thumbprints = solver::Thumbprints::default();
     let servers = listen(&around, &vitals, &thumbprints, &metrics)?;
     tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
 
+    let asked = metrics.clone();
+    let asked = Arc::new(move |verb, resource, code| asked.kube_request(verb, resource, code));
+    let here = Here { client: cluster::counted(&here.client, asked), ..here.clone() };
     let Here { client, pod, clock } = here.clone();
     let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
@@ -56,7 +60,7 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let acme = acme_options(directory, &around, &metrics)?;
     let acme = Rc::new(Acme::new(acme, Rc::new(account))?);
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
-    let ports = ports(here, &around, directory, &metrics, (acme.clone(), Rc::new(probe)));
+    let ports = ports(&here, &around, directory, &metrics, (acme.clone(), Rc::new(probe)));
     let lease = around.leader_elect.then_some(lease);
     Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
 }

@@ -5,6 +5,7 @@
 
 mod marks;
 mod refusal;
+mod requests;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
 };
 pub use refusal::{detail, port_error};
+pub use requests::{RequestHook, counted};
 
 /// A healthy API server takes a connection in milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -54,6 +54,7 @@ pub struct Process {
 }
 
 /// The servers of both ports.
+#[derive(Clone)]
 pub struct Servers {
     /// Where challenges are answered.
     pub solver: SocketAddr,

@@ -5,9 +5,10 @@
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`queue`], [`desk`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
-//! - What the user is told: [`announcement`].
+//! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
 
 pub mod announcement;
+pub mod calendar;
 pub mod certificate;
 pub mod dedup;
 pub mod desk;
@@ -24,6 +25,7 @@ pub mod queue;
 pub mod routes;
 pub mod scan;
 pub mod selection;
+pub mod standing;
 pub mod time;
 pub mod validity;
 pub mod wish;

@@ -2,6 +2,7 @@
 
 use tracing::debug;
 
+use crate::domain::calendar::Dates;
 use crate::domain::certificate::SecretView;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
@@ -37,8 +38,15 @@ impl Office {
             debug!(%secret, "the Secret could not be read; the issuer will try");
             return true;
         };
-        self.metrics.secret(secret, status.as_ref());
+        self.saw(secret, status.as_ref());
         self.is_work(secret, status.as_ref(), wish, now)
+    }
+
+    /// Keeps the dates of what was found in a Secret, unless the last Ingress that wanted it went meanwhile.
+    pub(crate) fn saw(&self, secret: &SecretKey, found: Option<&SecretView>) {
+        if self.index.borrow().is_wanted(secret) {
+            self.metrics.secret(secret, Dates::of(found));
+        }
     }
 
     fn is_work(

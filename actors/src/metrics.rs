@@ -1,6 +1,10 @@
 //! What Prometheus scrapes. Host names are never labels of counters or histograms: a storm would blow them up.
 
+mod dates;
 mod labels;
+mod totals;
+
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,17 +13,18 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::domain::certificate::SecretView;
+use crate::domain::calendar::{Calendar, Dates};
 use crate::domain::desk::Load;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::renewal;
 
+use dates::ShownDates;
 use labels::{
-    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, BySecret, BySource, ByState, ByStep,
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, BySource, ByState, ByStep,
 };
 pub use labels::{Kind, Source};
+pub use totals::Totals;
 
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.01, 2.5, 12))
@@ -43,8 +48,8 @@ pub struct Metrics {
     watch_restarts: Family<ByReason, Counter>,
     acme_requests: Family<ByAnswer, Counter>,
     acme_durations: Family<ByEndpoint, Histogram, fn() -> Histogram>,
-    not_after: Family<BySecret, Gauge>,
-    renewal: Family<BySecret, Gauge>,
+    kube_requests: Family<ByRequest, Counter>,
+    calendar: Arc<RwLock<Calendar>>,
     answers: Counter,
     announcements_dropped: Counter,
     leader: Gauge,
@@ -68,8 +73,8 @@ impl Default for Metrics {
             watch_restarts: Family::default(),
             acme_requests: Family::default(),
             acme_durations: Family::new_with_constructor(durations),
-            not_after: Family::default(),
-            renewal: Family::default(),
+            kube_requests: Family::default(),
+            calendar: Arc::default(),
             answers: Counter::default(),
             announcements_dropped: Counter::default(),
             leader: Gauge::default(),
@@ -78,13 +83,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry that shows all of them under `ingress_acme_…`.
-    pub fn registry(&self, version: &str) -> Registry {
-        let mut all = Registry::with_prefix("ingress_acme");
+    /// A registry that shows all of them under `ingress_acme_…`; others may be added to it.
+    pub fn registry(&self, version: &str, directory: &str) -> Registry {
+        let mut all = Registry::default();
+        let ours = all.sub_registry_with_prefix("ingress_acme");
         let build = Info::new(vec![("version", version.to_owned())]);
-        all.register("build", "The running release", build);
-        self.register_work(&mut all);
-        self.register_world(&mut all);
+        ours.register("build", "The running release", build);
+        let ca = Info::new(vec![("directory", directory.to_owned())]);
+        ours.register("acme_directory", "The ACME directory in use", ca);
+        self.register_work(ours);
+        self.register_world(ours);
+        ours.register_collector(Box::new(ShownDates(self.calendar.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
         }
@@ -126,10 +135,8 @@ impl Metrics {
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
         all.register("acme_request_duration_seconds", "Their time", self.acme_durations.clone());
-        let help = "End of the certificate's validity";
-        all.register("certificate_not_after_timestamp_seconds", help, self.not_after.clone());
-        let help = "When the certificate is to be renewed";
-        all.register("certificate_renewal_timestamp_seconds", help, self.renewal.clone());
+        let help = "Requests to the Kubernetes API server, by verb, resource and HTTP status";
+        all.register("kube_requests", help, self.kube_requests.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.announcements_dropped.clone());
@@ -202,20 +209,25 @@ impl Metrics {
         self.acme_durations.get_or_create(&ByEndpoint { endpoint }).observe(took.as_secs_f64());
     }
 
+    /// The API server has answered; `code` 0 when it has not.
+    pub fn kube_request(&self, verb: &'static str, resource: &'static str, code: u16) {
+        self.kube_requests.get_or_create(&ByRequest { verb, resource, code }).inc();
+    }
+
     /// What a Secret holds: the dates of a certificate of ours, or nothing of ours.
-    pub fn secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
-        let ours = found.filter(|found| found.ours);
-        let Some(Ok(leaf)) = ours.map(|found| &found.certificate) else {
-            return self.forget(secret);
-        };
-        self.not_after.get_or_create(&by_secret(secret)).set(leaf.not_after.as_secs());
-        self.renewal.get_or_create(&by_secret(secret)).set(renewal(leaf).as_secs());
+    pub fn secret(&self, secret: &SecretKey, dates: Option<Dates>) {
+        let mut calendar = self.calendar.write().unwrap_or_else(PoisonError::into_inner);
+        calendar.seen(secret, dates);
     }
 
     /// No Ingress wants the Secret any more.
     pub fn forget(&self, secret: &SecretKey) {
-        self.not_after.remove(&by_secret(secret));
-        self.renewal.remove(&by_secret(secret));
+        self.calendar.write().unwrap_or_else(PoisonError::into_inner).forget(secret);
+    }
+
+    /// Looks at the dates of all certificates.
+    pub fn with_calendar<R>(&self, look: impl FnOnce(&Calendar) -> R) -> R {
+        look(&self.calendar.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A challenge was answered.
@@ -232,34 +244,55 @@ impl Metrics {
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
-
-    /// Events that came and those that were coalesced: for tests and the demo's table.
-    pub fn event_counts(&self) -> (u64, u64) {
-        let of = |source: Source| self.events.get_or_create(&source.label()).get();
-        (of(Source::Watch) + of(Source::Scan), self.coalesced.get())
-    }
 }
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn by_secret(secret: &SecretKey) -> BySecret {
-    BySecret { namespace: secret.namespace.to_string(), secret: secret.name.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shown(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        let registry = metrics.registry("1.2.3", "https://ca.example/dir");
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
 
     #[test]
     fn what_is_scraped_has_the_names_that_are_documented() {
         let metrics = Metrics::default();
         metrics.issued(Kind::First, std::time::Duration::from_secs(2));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &metrics.registry("1.2.3")).unwrap();
-        assert!(text.contains("ingress_acme_build_info{version=\"1.2.3\"} 1"), "{text}");
-        assert!(text.contains("ingress_acme_issued_total{kind=\"first\"} 1"), "{text}");
-        assert!(text.contains("ingress_acme_failed_total{reason=\"authorization\"} 0"), "{text}");
+        metrics.kube_request("get", "secrets", 404);
+        let text = shown(&metrics);
+        for line in [
+            "ingress_acme_build_info{version=\"1.2.3\"} 1",
+            "ingress_acme_acme_directory_info{directory=\"https://ca.example/dir\"} 1",
+            "ingress_acme_issued_total{kind=\"first\"} 1",
+            "ingress_acme_failed_total{reason=\"authorization\"} 0",
+            "ingress_acme_kube_requests_total{verb=\"get\",resource=\"secrets\",code=\"404\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_dates_of_a_certificate_are_shown_until_nobody_wants_it() {
+        let (metrics, secret) = (Metrics::default(), SecretKey::new("web", "shop"));
+        assert!(!shown(&metrics).contains("certificate_not_after"));
+        let (not_after, renewal) = (Timestamp::from_secs(90), Timestamp::from_secs(60));
+        metrics.secret(&secret, Some(Dates { not_after, renewal }));
+        let text = shown(&metrics);
+        let series = "{namespace=\"web\",secret=\"shop\"}";
+        for (name, value) in [("not_after", 90), ("renewal", 60)] {
+            let name = format!("ingress_acme_certificate_{name}_timestamp_seconds");
+            assert!(text.contains(&format!("# TYPE {name} gauge")), "{text}");
+            assert!(text.contains(&format!("{name}{series} {value}\n")), "{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        metrics.forget(&secret);
+        assert!(!shown(&metrics).contains("shop"));
     }
 }

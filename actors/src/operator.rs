@@ -119,10 +119,9 @@ pub async fn start(
     };
     let registry = Registry::new(downstream, metrics.clone());
     let scanner =
-        Scanner::new(office, registry.clone(), settings.scan_interval, first_scan).start();
+        Scanner::new(office.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();
     Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics).start();
-    let reporter =
-        Reporter::new(index.clone(), registry.clone(), ledger.clone(), pool.clone()).start();
+    let reporter = Reporter::new(office, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter })
 }

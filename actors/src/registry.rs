@@ -86,6 +86,11 @@ impl Registry {
         self.entries.is_empty()
     }
 
+    /// Where the actor of `key` stands, if it lives.
+    pub fn phase(&self, key: &IngressKey) -> Option<Phase> {
+        self.entries.get(key).map(|entry| entry.phase.get())
+    }
+
     /// Where each live actor stands.
     pub fn phases(&self) -> Vec<(IngressKey, Phase)> {
         self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()

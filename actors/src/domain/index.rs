@@ -136,8 +136,17 @@ impl Index {
 
     /// The Secrets an Ingress asks for.
     pub fn secrets(&self, key: &IngressKey) -> Vec<SecretKey> {
-        let parts = self.entries.get(key).map_or(&[][..], |entry| &entry.plan.parts);
-        parts.iter().map(|part| part.secret.clone()).collect()
+        self.parts(key).iter().map(|part| part.secret.clone()).collect()
+    }
+
+    /// What an Ingress asks for, Secret by Secret.
+    pub fn parts(&self, key: &IngressKey) -> &[Part] {
+        self.entries.get(key).map_or(&[], |entry| &entry.plan.parts)
+    }
+
+    /// Whether any Ingress asks for `secret`.
+    pub fn is_wanted(&self, secret: &SecretKey) -> bool {
+        self.users.contains_key(secret)
     }
 
     /// What `secret` should hold; `None` when no Ingress asks for it any more.

@@ -22,7 +22,7 @@ impl Office {
     pub(super) async fn read_secret(&self, run: &mut Run) {
         let read = bounded(limits::KUBE_CALL, "API server", self.vault.read(&run.stream)).await;
         if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, read) {
-            self.metrics.secret(&run.stream, status.as_ref());
+            self.saw(&run.stream, status.as_ref());
             run.seen.secret = Some((status, self.clock.now()));
         }
     }
@@ -89,7 +89,7 @@ impl Office {
         if self.commit(run, Command::Installed { serial, not_after }).await {
             let now = self.clock.now();
             self.metrics.issued(kind, now.since(started_at));
-            self.metrics.secret(&run.stream, status.as_ref());
+            self.saw(&run.stream, status.as_ref());
             let installed = Some(issuance.fingerprint);
             run.seen = Seen { secret: Some((status, now)), installed, ..Seen::default() };
         }

@@ -1,4 +1,4 @@
-//! The labels of the metrics, all from closed sets but the Secret's name.
+//! The labels of the metrics, all from closed sets.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
@@ -84,11 +84,12 @@ pub(super) struct ByAnswer {
     pub(super) status: u16,
 }
 
-/// Labels of a certificate.
+/// Labels of a request to the API server.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub(super) struct BySecret {
-    pub(super) namespace: String,
-    pub(super) secret: String,
+pub(super) struct ByRequest {
+    pub(super) verb: &'static str,
+    pub(super) resource: &'static str,
+    pub(super) code: u16,
 }
 
 /// Label `state`.

@@ -1,0 +1,114 @@
+//! When each certificate of ours ends and is renewed, as it was last seen: the one source of what metrics, status
+//! page and API say about dates.
+//!
+//! There is an entry for every certificate of the cluster, so an entry is two numbers under a key that shares its
+//! texts with the index: 48 bytes.
+
+use std::collections::HashMap;
+
+use super::certificate::SecretView;
+use super::ingress::SecretKey;
+use super::standing::least;
+use super::time::Timestamp;
+use super::validity::renewal;
+
+/// The dates of one certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dates {
+    /// End of its validity.
+    pub not_after: Timestamp,
+    /// When it is to be renewed.
+    pub renewal: Timestamp,
+}
+
+impl Dates {
+    /// Those of what was found in a Secret, where that is a certificate of ours.
+    pub fn of(found: Option<&SecretView>) -> Option<Self> {
+        let leaf = found.filter(|found| found.ours)?.certificate.as_ref().ok()?;
+        Some(Self { not_after: leaf.not_after, renewal: renewal(leaf) })
+    }
+}
+
+/// The dates of all certificates that were seen.
+#[derive(Clone, Debug, Default)]
+pub struct Calendar {
+    by_secret: HashMap<SecretKey, Dates>,
+}
+
+impl Calendar {
+    /// A Secret was seen, with these dates; or without a certificate of ours.
+    pub fn seen(&mut self, secret: &SecretKey, dates: Option<Dates>) {
+        match dates {
+            Some(dates) => _ = self.by_secret.insert(secret.clone(), dates),
+            None => self.forget(secret),
+        }
+    }
+
+    /// No Ingress wants the Secret any more.
+    pub fn forget(&mut self, secret: &SecretKey) {
+        self.by_secret.remove(secret);
+    }
+
+    /// The dates of one, where they are known.
+    pub fn dates(&self, secret: &SecretKey) -> Option<Dates> {
+        self.by_secret.get(secret).copied()
+    }
+
+    /// All of them, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SecretKey, Dates)> {
+        self.by_secret.iter().map(|(secret, dates)| (secret, *dates))
+    }
+
+    /// The `count` that end first, soonest first.
+    pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Dates)> {
+        least(self.iter(), 0, count, |(secret, dates)| (dates.not_after, *secret))
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.by_secret.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_secret.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str) -> SecretKey {
+        SecretKey::new("web", name)
+    }
+
+    fn ends(at: i64) -> Dates {
+        let not_after = Timestamp::from_secs(at);
+        Dates { not_after, renewal: not_after }
+    }
+
+    #[test]
+    fn an_entry_stays_small() {
+        assert!(size_of::<(SecretKey, Dates)>() <= 48);
+    }
+
+    #[test]
+    fn those_that_end_first_come_first_and_equals_by_name() {
+        let mut calendar = Calendar::default();
+        for (name, at) in [("c", 30), ("b", 10), ("a", 10), ("d", 20)] {
+            calendar.seen(&secret(name), Some(ends(at)));
+        }
+        let soonest: Vec<&str> = calendar.soonest(3).iter().map(|(key, _)| &*key.name).collect();
+        assert_eq!(soonest, ["a", "b", "d"]);
+    }
+
+    #[test]
+    fn a_secret_without_a_certificate_of_ours_has_no_entry() {
+        let mut calendar = Calendar::default();
+        calendar.seen(&secret("shop"), Some(ends(10)));
+        assert_eq!(calendar.dates(&secret("shop")), Some(ends(10)));
+        calendar.seen(&secret("shop"), None);
+        assert!(calendar.is_empty());
+    }
+}

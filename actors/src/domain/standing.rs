@@ -1,0 +1,120 @@
+//! How a certificate stands, by what is known without reading its Secret; and which of many are shown.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::calendar::Dates;
+use super::time::Timestamp;
+
+/// How a certificate stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It is good.
+    Valid,
+    /// It is good, and a new one is being worked on or due.
+    Renewing,
+    /// There is none that serves, and it is being worked on.
+    Pending,
+    /// The last attempt failed.
+    Failing,
+    /// It has ended, and nothing is going on.
+    Expired,
+    /// No certificate of ours was seen: the Secret is somebody else's, or was not looked at yet.
+    Unknown,
+}
+
+impl Standing {
+    /// Judges by the dates last seen, and by whether the last attempt failed or one is being made.
+    pub fn of(dates: Option<Dates>, failing: bool, at_work: bool, now: Timestamp) -> Self {
+        let good = dates.is_some_and(|dates| now < dates.not_after);
+        let due = dates.is_some_and(|dates| dates.renewal <= now);
+        match (good, at_work) {
+            _ if failing => Self::Failing,
+            (true, true) => Self::Renewing,
+            (true, false) if due => Self::Renewing,
+            (true, false) => Self::Valid,
+            (false, true) => Self::Pending,
+            (false, false) if dates.is_some() => Self::Expired,
+            (false, false) => Self::Unknown,
+        }
+    }
+
+    /// One word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Renewing => "renewing",
+            Self::Pending => "pending",
+            Self::Failing => "failing",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// Of `all`, ordered by `key`, the `count` after the first `skip`. Sorts no more than it returns, for there may be
+/// very many.
+pub fn least<T, K: Ord>(
+    all: impl Iterator<Item = T>,
+    skip: usize,
+    count: usize,
+    key: impl Fn(&T) -> K,
+) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    if skip >= all.len() || count == 0 {
+        return Vec::new();
+    }
+    if skip > 0 {
+        all.select_nth_unstable_by(skip, |one, other| key(one).cmp(&key(other)));
+        all.drain(..skip);
+    }
+    if count < all.len() {
+        all.select_nth_unstable_by(count, |one, other| key(one).cmp(&key(other)));
+        all.truncate(count);
+    }
+    all.sort_unstable_by_key(key);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_certificate_stands_by_its_dates_and_by_what_is_going_on() {
+        let dates = Some(Dates { not_after: at(90), renewal: at(60) });
+        assert_eq!(Standing::of(dates, false, false, at(10)), Standing::Valid);
+        assert_eq!(Standing::of(dates, false, true, at(10)), Standing::Renewing);
+        assert_eq!(Standing::of(dates, false, false, at(60)), Standing::Renewing);
+        assert_eq!(Standing::of(dates, true, false, at(60)), Standing::Failing);
+        assert_eq!(Standing::of(dates, false, true, at(90)), Standing::Pending);
+        assert_eq!(Standing::of(dates, false, false, at(90)), Standing::Expired);
+        assert_eq!(Standing::of(None, false, false, at(90)), Standing::Unknown);
+        assert_eq!(Standing::of(None, false, true, at(90)), Standing::Pending);
+    }
+
+    #[test]
+    fn a_cut_is_what_sorting_all_would_give() {
+        let all = [7, 3, 9, 1, 5, 8, 2];
+        let mut sorted = all.to_vec();
+        sorted.sort_unstable();
+        for skip in 0..9 {
+            for count in 0..9 {
+                let expected: Vec<i32> = sorted.iter().copied().skip(skip).take(count).collect();
+                assert_eq!(least(all.into_iter(), skip, count, |n| *n), expected, "{skip} {count}");
+            }
+        }
+    }
+}

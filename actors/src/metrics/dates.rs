@@ -1,0 +1,50 @@
+//! The certificates' dates as metrics, made from the calendar when they are scraped. No series is kept for it.
+
+use std::fmt::Error;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::domain::calendar::{Calendar, Dates};
+use crate::domain::ingress::SecretKey;
+use crate::domain::time::Timestamp;
+
+/// The calendar, to be scraped.
+#[derive(Debug)]
+pub(super) struct ShownDates(pub(super) Arc<RwLock<Calendar>>);
+
+impl Collector for ShownDates {
+    /// Copies first: whoever has seen a Secret shall not wait while megabytes of text are written.
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        let calendar = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = calendar.iter().map(|(key, dates)| (key.clone(), dates)).collect();
+        drop(calendar);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let (name, help) =
+            ("certificate_not_after_timestamp_seconds", "End of the certificate's validity.");
+        family(&mut encoder, name, help, &all, |dates| dates.not_after)?;
+        let (name, help) =
+            ("certificate_renewal_timestamp_seconds", "When the certificate is to be renewed.");
+        family(&mut encoder, name, help, &all, |dates| dates.renewal)
+    }
+}
+
+fn family(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    all: &[(SecretKey, Dates)],
+    date: impl Fn(&Dates) -> Timestamp,
+) -> Result<(), Error> {
+    let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (secret, dates) in all {
+        let labels = [("namespace", &*secret.namespace), ("secret", &*secret.name)];
+        ConstGauge::new(date(dates).as_secs()).encode(series.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

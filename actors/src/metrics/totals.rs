@@ -1,0 +1,99 @@
+//! The counters as plain numbers, for whoever shows them otherwise than Prometheus does.
+
+use super::labels::{ByReason, ByState, Kind, Source};
+use super::{Metrics, Timestamp};
+use crate::domain::failure::FailureClass;
+
+/// The main counters at one moment, since the process began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Ingresses that are ours to serve.
+    pub managed: usize,
+    /// Certificates whose dates are known.
+    pub known: usize,
+    /// Certificates installed.
+    pub issued: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Events on Ingresses.
+    pub events: u64,
+    /// Those that another one took along.
+    pub coalesced: u64,
+    /// Certificates that wait for a place.
+    pub queued: usize,
+    /// Certificates that a worker is on.
+    pub running: usize,
+    /// Certificates that wait for the CA, a route or a pause.
+    pub parked: usize,
+    /// Since when the one that waits longest for a place waits.
+    pub oldest_queued: Option<Timestamp>,
+    /// End of the last scan.
+    pub last_scan: Option<Timestamp>,
+}
+
+impl Metrics {
+    /// What they say now.
+    pub fn totals(&self) -> Totals {
+        let (events, coalesced) = self.event_counts();
+        let kinds = [Kind::First, Kind::Renew, Kind::Replace];
+        let issued = |kind: Kind| self.issued.get_or_create(&kind.label()).get();
+        let failed = |class: FailureClass| {
+            self.failed.get_or_create(&ByReason { reason: class.label() }).get()
+        };
+        let runs = |state| count(self.runs.get_or_create(&ByState { state }).get());
+        Totals {
+            managed: count(self.ingresses.get()),
+            known: self.with_calendar(crate::domain::calendar::Calendar::len),
+            issued: kinds.map(issued).iter().sum(),
+            failed: FailureClass::ALL.map(failed).iter().sum(),
+            events,
+            coalesced,
+            queued: runs("queued"),
+            running: runs("running"),
+            parked: runs("parked"),
+            oldest_queued: moment(self.oldest_queued.get()),
+            last_scan: moment(self.last_scan.get()),
+        }
+    }
+
+    /// Events that came and those that were coalesced: for tests and the demo's table.
+    pub fn event_counts(&self) -> (u64, u64) {
+        let of = |source: Source| self.events.get_or_create(&source.label()).get();
+        (of(Source::Watch) + of(Source::Scan), self.coalesced.get())
+    }
+}
+
+fn count(gauge: i64) -> usize {
+    usize::try_from(gauge).unwrap_or(0)
+}
+
+/// A gauge of a time is 0 when there is none.
+fn moment(gauge: i64) -> Option<Timestamp> {
+    (gauge != 0).then(|| Timestamp::from_secs(gauge))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_what_was_counted() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.totals(), Totals::default());
+        metrics.event(Source::Watch);
+        metrics.event(Source::Scan);
+        metrics.event_coalesced();
+        metrics.issued(Kind::Renew, std::time::Duration::from_secs(1));
+        metrics.failed(FailureClass::Dns);
+        metrics.scanned(Timestamp::from_secs(7));
+        let expected = Totals {
+            events: 2,
+            coalesced: 1,
+            issued: 1,
+            failed: 1,
+            last_scan: Some(Timestamp::from_secs(7)),
+            ..Totals::default()
+        };
+        assert_eq!(metrics.totals(), expected);
+    }
+}

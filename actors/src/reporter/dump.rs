@@ -1,0 +1,104 @@
+//! The whole state, for whoever is on call.
+
+use actix::prelude::*;
+use serde::Serialize;
+
+use super::parts::{DescribeRuns, FailureDump, RunDump, Which};
+use super::{LEADER, Reporter};
+use crate::domain::dedup::Phase;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::State;
+
+/// To the reporter: describe everything.
+#[derive(Debug, Message)]
+#[rtype(result = "StateDump")]
+pub struct Describe;
+
+/// The state of the operator, in the shape of `/debug/state`.
+#[derive(Debug, Serialize, MessageResponse)]
+pub struct StateDump {
+    /// What this replica is: only the leader has a reporter.
+    pub role: &'static str,
+    /// The ACME directory in use.
+    pub directory: String,
+    /// Ingresses that are known.
+    pub managed_ingresses: usize,
+    /// Ingresses with something going on.
+    pub ingresses: Vec<IngressDump>,
+    /// Certificates in the pool.
+    pub runs: Vec<RunDump>,
+    /// Streams of the journal that are not idle.
+    pub streams: Vec<StreamDump>,
+}
+
+/// One dedup actor.
+#[derive(Debug, Serialize)]
+pub struct IngressDump {
+    ingress: String,
+    phase: String,
+}
+
+/// One stream.
+#[derive(Debug, Serialize)]
+pub struct StreamDump {
+    secret: String,
+    state: &'static str,
+    names: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureDump>,
+}
+
+impl Handler<Describe> for Reporter {
+    type Result = ResponseFuture<StateDump>;
+
+    fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
+        let mut streams = Vec::new();
+        let live =
+            |secret: &SecretKey, state: &State| streams.push(stream(secret.to_string(), state));
+        self.office.ledger.for_each_live(live);
+        let phases = self.registry.phases().into_iter();
+        let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
+        let managed_ingresses = self.office.index.borrow().managed_count();
+        let (role, directory) = (LEADER, self.office.directory.clone());
+        let runs = self.pool.send(DescribeRuns(Which::All));
+        Box::pin(async move {
+            let runs = runs.await.unwrap_or_default();
+            StateDump { role, directory, managed_ingresses, ingresses, runs, streams }
+        })
+    }
+}
+
+fn ingress(ingress: String, phase: Phase) -> IngressDump {
+    let phase = match phase {
+        Phase::Idle => "idle".to_owned(),
+        Phase::Settling(_) => "settling".to_owned(),
+        Phase::InFlight { since, dirty: None } => format!("in flight since {since}"),
+        Phase::InFlight { since, dirty: Some(_) } => {
+            format!("in flight since {since}, once more after")
+        }
+        Phase::Waiting { until } => format!("waiting until {until}"),
+    };
+    IngressDump { ingress, phase }
+}
+
+fn stream(secret: String, state: &State) -> StreamDump {
+    let issuance = state.issuance();
+    let order = match state {
+        State::Ordered { url, .. } => Some(url.clone()),
+        _ => None,
+    };
+    StreamDump {
+        secret,
+        state: state.name(),
+        names: issuance
+            .map(|i| i.names.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        order,
+        since: issuance.map(|issuance| issuance.started_at.to_string()),
+        failure: state.failing().map(FailureDump::of),
+    }
+}

@@ -1,0 +1,176 @@
+//! One page of the Ingresses that are served, with all that is known of each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use serde::Serialize;
+
+use super::parts::{DescribeRuns, FailureDump, RunDump, Which};
+use super::{LEADER, Reporter};
+use crate::domain::dedup::Phase;
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::name::DnsName;
+use crate::domain::plan::Part;
+use crate::domain::standing::{Standing, least};
+use crate::domain::time::Timestamp;
+use crate::issuer::Office;
+
+/// To the reporter: list Ingresses, in the order of their keys.
+#[derive(Clone, PartialEq, Eq, Debug, Message)]
+#[rtype(result = "Listing")]
+pub struct ListIngresses {
+    /// Only those of this namespace.
+    pub namespace: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+    /// Without the first so many.
+    pub offset: usize,
+}
+
+/// The page, in the shape of `/api/v1/ingresses`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, MessageResponse)]
+pub struct Listing {
+    /// What this replica is; a standby knows no Ingresses.
+    pub role: &'static str,
+    /// How many there are, on this page or not.
+    pub total: usize,
+    /// How many are left out before the first one.
+    pub offset: usize,
+    /// Most that could be here.
+    pub limit: usize,
+    /// The page itself.
+    pub ingresses: Vec<IngressRow>,
+}
+
+/// One Ingress.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct IngressRow {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// What is going on, if anything is.
+    pub phase: Option<PhaseDump>,
+    /// What it asks for and cannot have.
+    pub problems: Vec<String>,
+    /// What it asks for.
+    pub certificates: Vec<CertificateRow>,
+}
+
+/// Where an Ingress's work is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct PhaseDump {
+    /// `settling`, `in flight` or `waiting`.
+    pub name: &'static str,
+    /// Since when it is in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// There were further events: it is looked at once more after.
+    pub again: bool,
+}
+
+/// One certificate that an Ingress asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct CertificateRow {
+    /// The Secret's name.
+    pub secret: Arc<str>,
+    /// The hosts this Ingress asks for.
+    pub hosts: Vec<String>,
+    /// How it stands.
+    pub state: Standing,
+    /// End of its validity, as last seen.
+    pub not_after: Option<String>,
+    /// When it is to be renewed.
+    pub renewal: Option<String>,
+    /// Where its issuance is: `idle`, `started`, `ordered` or `failing`.
+    pub issuance: &'static str,
+    /// Its place in the pool, if it is there.
+    pub run: Option<RunDump>,
+    /// What failed last, if the last attempt did.
+    pub failing: Option<FailureDump>,
+}
+
+impl Handler<ListIngresses> for Reporter {
+    type Result = ResponseFuture<Listing>;
+
+    fn handle(&mut self, query: ListIngresses, _: &mut Context<Self>) -> Self::Result {
+        let (office, registry) = (self.office.clone(), self.registry.clone());
+        let (total, keys) = office.page(&query);
+        let secrets = keys.iter().flat_map(|key| office.index.borrow().secrets(key)).collect();
+        let runs = self.pool.send(DescribeRuns(Which::Of(secrets)));
+        Box::pin(async move {
+            let runs = runs.await.unwrap_or_default().into_iter();
+            let runs = runs.map(|run| (run.key.clone(), run)).collect();
+            let row = |key: &IngressKey| office.row(key, registry.phase(key), &runs);
+            let ingresses = keys.iter().map(row).collect();
+            let ListIngresses { limit, offset, .. } = query;
+            Listing { role: LEADER, total, offset, limit, ingresses }
+        })
+    }
+}
+
+impl Office {
+    /// How many Ingresses the query means, and those of its page.
+    fn page(&self, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
+        let index = self.index.borrow();
+        let meant = |key: &&IngressKey| {
+            query.namespace.as_ref().is_none_or(|namespace| **namespace == *key.namespace)
+        };
+        let all: Vec<&IngressKey> = index.managed().filter(meant).collect();
+        let total = all.len();
+        let page = least(all.into_iter(), query.offset, query.limit, |key| *key);
+        (total, page.into_iter().cloned().collect())
+    }
+
+    fn row(
+        &self,
+        key: &IngressKey,
+        phase: Option<Phase>,
+        runs: &HashMap<SecretKey, RunDump>,
+    ) -> IngressRow {
+        let index = self.index.borrow();
+        let problems = index.problems(key).into_iter().flatten();
+        let row = |part: &Part| self.certificate(part, runs.get(&part.secret));
+        IngressRow {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            phase: phase.and_then(described),
+            problems: problems.map(ToString::to_string).collect(),
+            certificates: index.parts(key).iter().map(row).collect(),
+        }
+    }
+
+    fn certificate(&self, part: &Part, run: Option<&RunDump>) -> CertificateRow {
+        let dates = self.metrics.with_calendar(|calendar| calendar.dates(&part.secret));
+        let (issuance, in_flight, failing) = self.ledger.with(&part.secret, |state| {
+            let failing = state.failing().map(FailureDump::of);
+            (state.name(), state.issuance().is_some(), failing)
+        });
+        let at_work = in_flight || run.is_some();
+        CertificateRow {
+            secret: part.secret.name.clone(),
+            hosts: part.names.iter().map(DnsName::to_string).collect(),
+            state: Standing::of(dates, failing.is_some(), at_work, self.clock.now()),
+            not_after: dates.map(|dates| dates.not_after.to_string()),
+            renewal: dates.map(|dates| dates.renewal.to_string()),
+            issuance,
+            run: run.cloned(),
+            failing,
+        }
+    }
+}
+
+fn described(phase: Phase) -> Option<PhaseDump> {
+    let text = |at: Timestamp| Some(at.to_string());
+    let (name, since, until, again) = match phase {
+        Phase::Idle => return None,
+        Phase::Settling(_) => ("settling", None, None, false),
+        Phase::InFlight { since, dirty } => ("in flight", text(since), None, dirty.is_some()),
+        Phase::Waiting { until } => ("waiting", None, text(until), false),
+    };
+    Some(PhaseDump { name, since, until, again })
+}

@@ -1,0 +1,148 @@
+//! What several answers have in common: failures, and the runs, which the pool is asked for.
+
+use std::collections::HashSet;
+
+use actix::prelude::*;
+use serde::{Serialize, Serializer};
+
+use crate::domain::desk::Desk;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::Failing;
+use crate::domain::standing::least;
+use crate::domain::time::Timestamp;
+use crate::pool::Pool;
+
+/// What failed, and when it goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FailureDump {
+    /// Kind of the last failure.
+    pub class: &'static str,
+    /// Words of the last failure.
+    pub detail: String,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// Time of the first of them.
+    #[serde(serialize_with = "as_text")]
+    pub since: Timestamp,
+    /// When it is tried again.
+    #[serde(serialize_with = "as_text")]
+    pub retry_at: Timestamp,
+}
+
+impl FailureDump {
+    pub(super) fn of(failing: &Failing) -> Self {
+        Self {
+            class: failing.class.label(),
+            detail: failing.detail.clone(),
+            attempts: failing.attempts,
+            since: failing.since,
+            retry_at: failing.retry_at,
+        }
+    }
+}
+
+/// One run of the pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RunDump {
+    /// Its Secret.
+    pub secret: String,
+    /// `queued`, `running` or `parked`.
+    pub phase: &'static str,
+    /// Since when it is asked for.
+    #[serde(serialize_with = "as_text")]
+    pub since: Timestamp,
+    #[serde(skip)]
+    pub(super) key: SecretKey,
+}
+
+/// RFC 3339, for eyes and for other programs; the journal writes milliseconds.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+pub(super) fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+/// To the pool: describe these runs.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<RunDump>")]
+pub(super) struct DescribeRuns(pub(super) Which);
+
+/// Which runs are meant.
+#[derive(Debug)]
+pub(super) enum Which {
+    /// All, in any order.
+    All,
+    /// Those of these Secrets that there are.
+    Of(HashSet<SecretKey>),
+    /// So many of them, those first that get on.
+    First(usize),
+}
+
+impl Handler<DescribeRuns> for Pool {
+    type Result = Vec<RunDump>;
+
+    fn handle(&mut self, DescribeRuns(which): DescribeRuns, _: &mut Context<Self>) -> Vec<RunDump> {
+        runs(self.desk(), &which)
+    }
+}
+
+type Described<'a> = (&'a SecretKey, &'static str, Timestamp);
+
+fn runs(desk: &Desk, which: &Which) -> Vec<RunDump> {
+    match which {
+        Which::All => desk.describe().map(dump).collect(),
+        Which::Of(wanted) => {
+            desk.describe().filter(|(secret, ..)| wanted.contains(secret)).map(dump).collect()
+        }
+        Which::First(count) => {
+            least(desk.describe(), 0, *count, order).into_iter().map(dump).collect()
+        }
+    }
+}
+
+fn order<'a>((secret, phase, since): &Described<'a>) -> (u8, Timestamp, &'a SecretKey) {
+    let rank = match *phase {
+        "running" => 0,
+        "parked" => 1,
+        _ => 2,
+    };
+    (rank, *since, *secret)
+}
+
+fn dump((secret, phase, since): Described) -> RunDump {
+    RunDump { secret: secret.to_string(), phase, since, key: secret.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ingress::IngressKey;
+
+    fn desk() -> Desk {
+        let mut desk = Desk::new(1, 10);
+        for (name, at) in [("a", 3), ("b", 1), ("c", 2)] {
+            let (ingress, stream) = (IngressKey::new("web", name), SecretKey::new("web", name));
+            desk.request(&ingress, [stream], Timestamp::from_secs(at)).unwrap();
+        }
+        _ = desk.next_run(Timestamp::from_secs(4)).unwrap();
+        desk
+    }
+
+    fn told(which: &Which) -> Vec<String> {
+        runs(&desk(), which)
+            .into_iter()
+            .map(|run| format!("{} {}", run.secret, run.phase))
+            .collect()
+    }
+
+    #[test]
+    fn those_that_get_on_come_before_those_that_wait_longest() {
+        assert_eq!(told(&Which::First(2)), ["web/a running", "web/b queued"]);
+        assert_eq!(told(&Which::All).len(), 3);
+    }
+
+    #[test]
+    fn runs_of_chosen_secrets_are_told_where_there_are_any() {
+        let wanted = ["c", "none"].map(|name| SecretKey::new("web", name));
+        assert_eq!(told(&Which::Of(wanted.into())), ["web/c queued"]);
+    }
+}

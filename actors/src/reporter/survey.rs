@@ -1,0 +1,161 @@
+//! What matters most of all that is going on: what fails, what is in progress, which certificates end first.
+
+use std::collections::BTreeMap;
+
+use actix::prelude::*;
+
+use super::Reporter;
+use super::parts::{DescribeRuns, FailureDump, Which};
+use crate::domain::calendar::{Calendar, Dates};
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::{Failing, State};
+use crate::domain::name::DnsName;
+use crate::domain::standing::{Standing, least};
+use crate::domain::time::Timestamp;
+use crate::issuer::Office;
+
+/// To the reporter: tell what matters most, at most `rows` of each kind.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Overview")]
+pub struct Survey {
+    /// Most rows of each kind.
+    pub rows: usize,
+}
+
+/// What matters most.
+#[derive(Clone, PartialEq, Eq, Debug, Default, MessageResponse)]
+pub struct Overview {
+    /// When it was so.
+    pub now: Timestamp,
+    /// How many certificates fail, by class.
+    pub failures: BTreeMap<&'static str, usize>,
+    /// Those without a certificate first, then by the end of the one they have.
+    pub failing: Vec<Failure>,
+    /// Those in a worker's hands first, then the parked, then the queued.
+    pub working: Vec<Working>,
+    /// Those that end first.
+    pub ending: Vec<Ending>,
+}
+
+/// A certificate whose last attempt failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Where it is to go.
+    pub secret: SecretKey,
+    /// Who asks for it.
+    pub ingresses: Vec<IngressKey>,
+    /// What it is to hold.
+    pub hosts: Vec<String>,
+    /// What failed.
+    pub failure: FailureDump,
+    /// End of the certificate that is there, if one is.
+    pub not_after: Option<Timestamp>,
+}
+
+/// A certificate that is being worked on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Working {
+    /// Where it is to go.
+    pub secret: SecretKey,
+    /// What it is to hold.
+    pub hosts: Vec<String>,
+    /// `queued`, `running` or `parked`.
+    pub phase: &'static str,
+    /// Where its issuance is.
+    pub issuance: &'static str,
+    /// Since when it is asked for.
+    pub since: Timestamp,
+}
+
+/// A certificate that ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// Where it is.
+    pub secret: SecretKey,
+    /// What it is to hold.
+    pub hosts: Vec<String>,
+    /// When it ends, and when it is renewed.
+    pub dates: Dates,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+impl Handler<Survey> for Reporter {
+    type Result = ResponseFuture<Overview>;
+
+    fn handle(&mut self, Survey { rows }: Survey, _: &mut Context<Self>) -> Self::Result {
+        let office = self.office.clone();
+        let runs = self.pool.send(DescribeRuns(Which::First(rows)));
+        Box::pin(async move {
+            let runs = runs.await.unwrap_or_default().into_iter();
+            let working = runs.map(|run| {
+                let issuance = office.ledger.with(&run.key, State::name);
+                let (hosts, secret) = (office.hosts(&run.key), run.key);
+                Working { secret, hosts, phase: run.phase, issuance, since: run.since }
+            });
+            let working = working.collect();
+            let (failures, failing) = office.failing(rows);
+            let (now, ending) = (office.clock.now(), office.ending(rows));
+            Overview { now, failures, failing, working, ending }
+        })
+    }
+}
+
+impl Office {
+    fn hosts(&self, secret: &SecretKey) -> Vec<String> {
+        let wish = self.index.borrow().wish(secret);
+        wish.map(|wish| wish.names.iter().map(DnsName::to_string).collect()).unwrap_or_default()
+    }
+
+    /// How many fail, by class, and the `count` that are worst off.
+    fn failing(&self, count: usize) -> (BTreeMap<&'static str, usize>, Vec<Failure>) {
+        let (mut failures, mut all) = (BTreeMap::new(), Vec::new());
+        let look = |calendar: &Calendar| {
+            self.ledger.for_each_live(|secret, state| {
+                let Some(failing) = state.failing() else { return };
+                *failures.entry(failing.class.label()).or_default() += 1;
+                let not_after = calendar.dates(secret).map(|dates| dates.not_after);
+                all.push((not_after, failing.since, secret.clone()));
+            });
+        };
+        self.metrics.with_calendar(look);
+        let worst = least(all.into_iter(), 0, count, Clone::clone).into_iter();
+        let told = |(not_after, _, secret)| {
+            let failing = self.ledger.with(&secret, |state| state.failing().cloned())?;
+            Some(self.failure(secret, &failing, not_after))
+        };
+        (failures, worst.filter_map(told).collect())
+    }
+
+    fn failure(
+        &self,
+        secret: SecretKey,
+        failing: &Failing,
+        not_after: Option<Timestamp>,
+    ) -> Failure {
+        let wish = self.index.borrow().wish(&secret);
+        let owners = wish.iter().flat_map(|wish| &wish.owners);
+        Failure {
+            ingresses: owners.map(|owner| owner.key.clone()).collect(),
+            hosts: self.hosts(&secret),
+            failure: FailureDump::of(failing),
+            secret,
+            not_after,
+        }
+    }
+
+    fn ending(&self, count: usize) -> Vec<Ending> {
+        let soonest = self.metrics.with_calendar(|calendar| {
+            let soonest = calendar.soonest(count).into_iter();
+            soonest.map(|(secret, dates)| (secret.clone(), dates)).collect::<Vec<_>>()
+        });
+        let told = |(secret, dates): (SecretKey, Dates)| {
+            let (failing, at_work) = self
+                .ledger
+                .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
+            let standing = Standing::of(Some(dates), failing, at_work, self.clock.now());
+            Ending { hosts: self.hosts(&secret), secret, dates, standing }
+        };
+        soonest.into_iter().map(told).collect()
+    }
+}

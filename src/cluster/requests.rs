@@ -1,0 +1,178 @@
+//! Tells a hook of every request to the API server, in the words of its audit log. It sits in front of the client's own
+//! services: whatever an adapter does goes through it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response, Uri};
+use kube::Client;
+use kube::client::Body;
+use tower::Service;
+
+/// Told of every request: the verb, the plural of the resource (both closed sets, fit for metric labels) and the HTTP
+/// status, 0 when there was no answer. An answer counts when it begins: a watch goes on after that.
+pub type RequestHook = Arc<dyn Fn(&'static str, &'static str, u16) + Send + Sync>;
+
+/// The resources that this operator asks for; a request for anything else is for `other`.
+const RESOURCES: [&str; 4] = ["ingresses", "secrets", "events", "leases"];
+
+/// A client that asks through `client` and tells `hook` of every request. Must be called within a runtime.
+pub fn counted(client: &Client, hook: RequestHook) -> Client {
+    Client::new(Counted { client: client.clone(), hook }, client.default_namespace())
+}
+
+/// A client as a service whose requests are counted.
+struct Counted {
+    client: Client,
+    hook: RequestHook,
+}
+
+impl Service<Request<Body>> for Counted {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, kube::Error>> + Send>>;
+
+    /// Whether the client is ready, it finds out when it sends.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (verb, resource) = meaning(request.method(), request.uri());
+        let mut asked = Asked { hook: self.hook.clone(), verb, resource, code: 0 };
+        let client = self.client.clone();
+        Box::pin(async move {
+            let answer = client.send(request).await;
+            asked.answered(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
+            answer
+        })
+    }
+}
+
+/// A request under way. It is told when it ends, also when whoever waited for it has given up.
+struct Asked {
+    hook: RequestHook,
+    verb: &'static str,
+    resource: &'static str,
+    code: u16,
+}
+
+impl Asked {
+    /// It ends with an answer.
+    fn answered(&mut self, code: u16) {
+        self.code = code;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        (self.hook)(self.verb, self.resource, self.code);
+    }
+}
+
+/// Verb and resource of a request, from `/api/v1/…` or `/apis/GROUP/VERSION/…`, then
+/// `[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]]`.
+fn meaning(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
+    let mut path = uri.path().split('/').filter(|part| !part.is_empty());
+    let versioned = match path.next() {
+        Some("api") => path.next(),
+        Some("apis") => path.nth(1),
+        _ => None,
+    };
+    let rest: Vec<&str> = path.collect();
+    let (resource, named) = match (versioned, &rest[..]) {
+        (Some(_), ["namespaces", _, resource, name @ ..] | [resource, name @ ..]) => {
+            (*resource, !name.is_empty())
+        }
+        _ => ("", true),
+    };
+    let watch = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let watch = watch.into_iter().any(|pair| matches!(pair, "watch=true" | "watch=1"));
+    let known = RESOURCES.into_iter().find(|known| *known == resource);
+    (verb(method, named, watch), known.unwrap_or("other"))
+}
+
+fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
+    match (method.as_str(), named) {
+        ("GET", false) if watch => "watch",
+        ("GET", false) => "list",
+        ("GET", true) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "delete",
+        ("DELETE", false) => "deletecollection",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use tower::service_fn;
+
+    use super::*;
+
+    fn asked(method: &str, uri: &str) -> (&'static str, &'static str) {
+        meaning(&method.parse().unwrap(), &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn a_request_is_named_as_the_audit_log_names_it() {
+        let ingresses = "/apis/networking.k8s.io/v1/ingresses";
+        let secrets = "/api/v1/namespaces/web/secrets";
+        for (method, uri, expected) in [
+            ("GET", format!("{ingresses}?limit=500"), ("list", "ingresses")),
+            ("GET", format!("{ingresses}?&watch=true&timeoutSeconds=60"), ("watch", "ingresses")),
+            ("GET", format!("{secrets}/shop"), ("get", "secrets")),
+            ("GET", format!("{secrets}?&labelSelector=a"), ("list", "secrets")),
+            ("POST", format!("{secrets}?"), ("create", "secrets")),
+            ("PATCH", format!("{secrets}/shop?&force=true"), ("patch", "secrets")),
+            ("DELETE", format!("{secrets}/shop?"), ("delete", "secrets")),
+            ("DELETE", secrets.to_owned(), ("deletecollection", "secrets")),
+            (
+                "PUT",
+                "/apis/coordination.k8s.io/v1/namespaces/ingress-acme/leases/ingress-acme"
+                    .to_owned(),
+                ("update", "leases"),
+            ),
+            (
+                "POST",
+                "/apis/events.k8s.io/v1/namespaces/web/events".to_owned(),
+                ("create", "events"),
+            ),
+            ("GET", "/api/v1/namespaces/web".to_owned(), ("get", "other")),
+            ("GET", "/version".to_owned(), ("get", "other")),
+        ] {
+            assert_eq!(asked(method, &uri), expected, "{method} {uri}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_an_error_and_a_request_given_up_are_each_told_once() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
+        let hook: RequestHook = Arc::new(move |verb, resource, code| {
+            heard.lock().unwrap().push((verb, resource, code));
+        });
+        let server = service_fn(async |request: Request<Body>| match request.uri().path() {
+            "/api/v1/secrets" => Ok(Response::builder().status(403).body(Body::empty()).unwrap()),
+            "/api/v1/events" => Err("broken"),
+            _ => std::future::pending().await,
+        });
+        let client = counted(&Client::new(server, "web"), hook);
+        assert_eq!(client.default_namespace(), "web");
+        let ask = |path: &str| client.send(Request::get(path).body(Body::empty()).unwrap());
+        assert_eq!(ask("/api/v1/secrets").await.unwrap().status(), 403);
+        assert!(matches!(ask("/api/v1/events").await, Err(kube::Error::Service(_))));
+        let late = timeout(Duration::from_millis(1), ask("/api/v1/secrets/shop")).await;
+        assert!(late.is_err());
+        let expected = [("list", "secrets", 403), ("list", "events", 0), ("get", "secrets", 0)];
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
+}

@@ -1,0 +1,137 @@
+//! What the operator tells of itself, on fakes: the Ingresses, page by page, and what matters most.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::standing::Standing;
+use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
+use ingress_acme_actors::operator::Operator;
+use ingress_acme_actors::reporter::{Describe, ListIngresses, Listing, Overview, Survey};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn site(namespace: &str, name: &str) -> IngressView {
+    ingress(namespace, name, &[&format!("{name}.example.com")])
+}
+
+async fn listed(operator: &Operator, namespace: Option<&str>, offset: usize) -> Listing {
+    let namespace = namespace.map(str::to_owned);
+    operator.reporter.send(ListIngresses { namespace, limit: 2, offset }).await.expect("a listing")
+}
+
+async fn surveyed(operator: &Operator) -> Overview {
+    operator.reporter.send(Survey { rows: 2 }).await.expect("an overview")
+}
+
+fn names(listing: &Listing) -> Vec<&str> {
+    listing.ingresses.iter().map(|row| &*row.name).collect()
+}
+
+fn scraped(fakes: &Fakes) -> String {
+    let (mut text, registry) = (String::new(), fakes.metrics.registry("0", DIRECTORY));
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+    text
+}
+
+#[test]
+fn ingresses_are_listed_in_order_page_by_page_and_by_namespace() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        for (namespace, name) in [("web", "b"), ("api", "z"), ("web", "a")] {
+            fakes.cluster.apply(site(namespace, name));
+        }
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        let first = listed(&operator, None, 0).await;
+        assert_eq!((first.total, names(&first)), (3, vec!["z", "a"]));
+        assert_eq!(names(&listed(&operator, None, 2).await), ["b"]);
+        assert!(listed(&operator, None, 3).await.ingresses.is_empty());
+        let web = listed(&operator, Some("web"), 0).await;
+        assert_eq!((web.total, names(&web)), (2, vec!["a", "b"]));
+        assert_eq!(listed(&operator, Some("none"), 0).await.total, 0);
+        let certificate = &first.ingresses[0].certificates[0];
+        assert_eq!(certificate.state, Standing::Valid);
+        assert_eq!((&*certificate.secret, certificate.issuance), ("z", "idle"));
+        assert_eq!(certificate.hosts, ["z.example.com"]);
+        assert!(certificate.not_after.is_some() && certificate.run.is_none());
+    });
+}
+
+#[test]
+fn what_fails_is_told_with_its_reason_and_its_next_try() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Caa, "CAA forbids <it>")));
+        fakes.cluster.apply(site("web", "shop"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(Duration::from_secs(30)).await;
+        let row = listed(&operator, None, 0).await.ingresses.remove(0);
+        let phase = row.phase.expect("it waits");
+        assert!(phase.name == "waiting" && phase.until.is_some(), "{phase:?}");
+        let certificate = &row.certificates[0];
+        assert_eq!((certificate.state, certificate.issuance), (Standing::Failing, "failing"));
+        assert_eq!(certificate.not_after, None);
+        let failing = certificate.failing.as_ref().expect("it failed");
+        assert_eq!((failing.class, failing.attempts), ("caa", 1));
+        let overview = surveyed(&operator).await;
+        assert_eq!(overview.failures, [("caa", 1)].into());
+        let worst = &overview.failing[0];
+        assert_eq!(worst.ingresses, [IngressKey::new("web", "shop")]);
+        assert_eq!(worst.failure.detail, "CAA forbids <it>");
+        assert!(worst.failure.retry_at > overview.now);
+    });
+}
+
+#[test]
+fn what_is_in_the_pool_is_in_progress() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.unresolve("shop.example.com", true);
+        fakes.cluster.apply(site("web", "shop"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(Duration::from_secs(3)).await;
+        let overview = surveyed(&operator).await;
+        let working = &overview.working[0];
+        assert_eq!(working.secret, SecretKey::new("web", "shop"));
+        assert_eq!((working.phase, working.issuance), ("parked", "idle"));
+        let row = listed(&operator, None, 0).await.ingresses.remove(0);
+        assert_eq!(row.phase.map(|phase| phase.name), Some("in flight"));
+        assert_eq!(row.certificates[0].state, Standing::Pending);
+        assert_eq!(row.certificates[0].run.as_ref().map(|run| run.phase), Some("parked"));
+    });
+}
+
+#[test]
+fn the_page_and_the_metrics_tell_the_same_dates_until_the_ingress_goes() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.set_life(30 * DAY);
+        fakes.cluster.apply(site("web", "later"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        fakes.ca.set_life(20 * DAY);
+        fakes.cluster.apply(site("web", "sooner"));
+        fakes.pass(MINUTE).await;
+        let overview = surveyed(&operator).await;
+        let order: Vec<&str> = overview.ending.iter().map(|row| &*row.secret.name).collect();
+        assert_eq!(order, ["sooner", "later"]);
+        let ends = overview.ending[0].dates.not_after.as_secs();
+        let series = format!("seconds{{namespace=\"web\",secret=\"sooner\"}} {ends}\n");
+        assert!(scraped(&fakes).contains(&series), "{series} in\n{}", scraped(&fakes));
+        fakes.cluster.delete(&IngressKey::new("web", "sooner"));
+        fakes.pass(MINUTE).await;
+        assert!(!scraped(&fakes).contains("sooner"));
+        assert_eq!(surveyed(&operator).await.ending.len(), 1);
+    });
+}
+
+#[test]
+fn the_state_names_the_role_and_the_directory() {
+    Fakes::paused(async {
+        let operator = Fakes::default().operator(Fakes::settings()).await;
+        let state = operator.reporter.send(Describe).await.unwrap();
+        assert_eq!((state.role, &*state.directory), ("leader", DIRECTORY));
+    });
+}

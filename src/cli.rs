@@ -1,5 +1,8 @@
 //! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
 
+#[cfg(feature = "sim")]
+mod sim;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +14,9 @@ use ingress_acme_actors::domain::dedup::Windows;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::selection::{Manage, Selection};
 use ingress_acme_actors::operator::Settings;
+
+#[cfg(feature = "sim")]
+pub use sim::{DemoArgs, StormArgs, TargetArg};
 
 /// Let's Encrypt's production directory.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -35,9 +41,12 @@ pub enum Command {
     Explain(OneIngress),
     /// Ask for a new certificate for one Ingress, though the present one is good
     Renew(OneIngress),
-    /// See it all on this machine: a real control plane, a test CA, a few Ingresses
-    #[cfg(feature = "demo")]
+    /// See the whole system at work on this machine, in a simulated world
+    #[cfg(feature = "sim")]
     Demo(DemoArgs),
+    /// Load test: many Ingresses at once, on a simulated world or on a cluster
+    #[cfg(feature = "sim")]
+    Storm(Box<StormArgs>),
 }
 
 /// Flags of `run`.
@@ -150,18 +159,6 @@ pub struct OneIngress {
     /// The Ingress
     #[arg(value_name = "NS/NAME")]
     pub ingress: IngressKey,
-}
-
-/// Flags of `demo`.
-#[cfg(feature = "demo")]
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// How many Ingresses
-    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=90))]
-    pub ingresses: u16,
-    /// Stay up at the end, until Ctrl-C
-    #[arg(long)]
-    pub keep: bool,
 }
 
 /// What of the flags is for the adapters; the rest is for the actors, as [`Settings`].

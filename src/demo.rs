@@ -1,162 +1,144 @@
-//! `ingress-acme demo`: the whole thing on this machine, with nothing simulated.
+//! `ingress-acme demo`: the whole system in one process, on a simulated world, with what may happen to it.
 //!
-//! It starts a real control plane with a test CA, runs this same program against it under the rights of
-//! `deploy/install.yaml`, creates some Ingresses in two namespaces, and checks each certificate as a TLS client
-//! would.
+//! A storm of Ingresses that are edited while they come, a CA that refuses because of a rate limit, a crash in the
+//! middle of it all, a certificate that runs out, an Ingress that is deleted. At the end each certificate is verified
+//! as a TLS client would, and the books must balance.
 
+mod acts;
+mod checks;
+mod resident;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use comfy_table::{Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
-use ingress_acme_control_plane::{OperatorOptions, World, apply_yaml, verify_chain};
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
-use tokio::time::{Instant, sleep};
+use anyhow::Context;
+use ingress_acme_sim::ca::{self, Limits, Rate};
+use ingress_acme_sim::kube::User;
+use ingress_acme_sim::{Options, World};
+use kube::Client;
+use tokio::time::timeout;
 
 use crate::cli::DemoArgs;
-use crate::keys::inspect;
+use crate::storm::operator::{Sample, Source};
+use crate::storm::plan::Plan;
+use checks::Checks;
+use resident::Resident;
 
-/// The certificates must be there within this.
+/// The whole of it; a few seconds are for the CA, the rest is what a rate limit and a crash make it wait.
 const DEADLINE: Duration = Duration::from_mins(5);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(250);
-const NAMESPACES: [&str; 2] = ["shop", "blog"];
-
-/// One Ingress of the demo.
-struct Site {
-    namespace: &'static str,
-    name: String,
-    hosts: Vec<String>,
-}
+/// Edits of each Ingress of the storm.
+const EDITS: u32 = 4;
+/// The CA refuses so many orders of the storm at first.
+const OVER_THE_LIMIT: u32 = 8;
+/// Then it takes one more, every so often.
+const REFILL: Duration = Duration::from_secs(1);
 
 /// `demo`.
 pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    let DemoArgs { ingresses, keep } = args;
-    let steps = spinner(
-        "starting etcd, kube-apiserver, kube-controller-manager and Pebble (first time: building them)",
-    );
-    let world = World::start().await.context("the control plane did not start")?;
-    steps.set_message("starting the operator");
-    let operator = world.start_operator(OperatorOptions::new(std::env::current_exe()?)).await?;
-    steps.finish_and_clear();
-    println!("A real control plane is up, and the operator runs as process {}.", operator.pid());
-
-    let sites: Vec<Site> = (0..ingresses).map(site).collect();
-    let client = world.admin();
-    for namespace in NAMESPACES {
-        apply_yaml(
-            &client,
-            &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"),
-        )
-        .await?;
+    let mut demo = Demo::begin(args.ingresses)?;
+    timeout(DEADLINE, demo.play()).await.context("the demo took too long")??;
+    println!("{}", demo.checks.table());
+    println!("{}", demo.closing());
+    let held = demo.checks.all_held();
+    if args.keep {
+        demo.stay().await?;
     }
-    let began = Instant::now();
-    for site in &sites {
-        apply_yaml(&client, &site.yaml()).await?;
-    }
-    let found = wait_for_all(&client, &sites).await?;
-    println!("{} certificates in {:.1} s:\n", found.len(), began.elapsed().as_secs_f64());
-    println!("{}", check(&sites, &found, &world.issuing_roots_pem().await?)?);
-    println!("\nEvery chain was verified for every name against the CA's root.");
-    if keep {
-        wait_for_the_end(&world, &operator.admin_url()).await?;
-    }
-    let code = operator.terminate().await?;
-    if code != 0 {
-        bail!("the operator ended with code {code}; its log is {}", operator.log_path().display());
-    }
-    Ok(ExitCode::SUCCESS)
+    demo.end()?;
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn site(number: u16) -> Site {
-    let namespace = NAMESPACES[usize::from(number % 2)];
-    let mut hosts = vec![format!("site-{number}.{namespace}.example.com")];
-    if number % 3 == 1 {
-        hosts.push(format!("www.site-{number}.{namespace}.example.com"));
-    }
-    Site { namespace, name: format!("site-{number}"), hosts }
+/// The world with its operator, and what was seen so far.
+struct Demo {
+    world: World,
+    /// As the users of the cluster.
+    client: Client,
+    plan: Plan,
+    /// None only while one follows another.
+    operator: Option<Resident>,
+    admin: SocketAddr,
+    /// How many operators there were.
+    lives: u32,
+    /// What operators said that are gone.
+    heard: Sample,
+    /// Requests of operators to the API server until the storm was over.
+    requests: u64,
+    times: Option<crate::storm::figures::Percentiles>,
+    checks: Checks,
 }
 
-impl Site {
-    fn yaml(&self) -> String {
-        let Self { namespace, name, hosts } = self;
-        let backend = format!("{{service: {{name: {name}, port: {{number: 80}}}}}}");
-        let rule = |host: &String| {
-            format!(
-                "{{host: {host}, http: {{paths: [{{path: /, pathType: Prefix, backend: {backend}}}]}}}}"
-            )
+impl Demo {
+    fn begin(ingresses: u32) -> anyhow::Result<Self> {
+        let limit =
+            Rate { count: ingresses - OVER_THE_LIMIT.min(ingresses / 2), per: Duration::ZERO };
+        let limit = Rate { per: REFILL * limit.count, ..limit };
+        let limits = Limits { orders: Some(limit), ..Limits::unlimited() };
+        let ca = ca::Options { limits, ..ca::Options::default() };
+        let world = World::start(Options { ca, ..Options::default() })?;
+        let client = Client::try_from(world.api().config(User::Admin))?;
+        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let operator = Some(Resident::start(&world, 1, admin)?);
+        let plan = Plan {
+            run: "demo".to_owned(),
+            ingresses,
+            edits: EDITS,
+            namespaces: 3,
+            names: 2,
+            domain: "example.com".to_owned(),
+            class: None,
+            spec_tls: true,
         };
-        let rules: Vec<String> = hosts.iter().map(rule).collect();
+        println!(
+            "A simulated world is up: API server, CA, DNS and ingress gateway, all on loopback."
+        );
+        println!("The operator runs in this process. Its status page: http://{admin}/\n");
+        let (heard, checks) = (Sample::default(), Checks::default());
+        let (lives, requests, times) = (1, 0, None);
+        Ok(Self { world, client, plan, operator, admin, lives, heard, requests, times, checks })
+    }
+
+    /// Where the operator's figures are.
+    fn source(&self) -> anyhow::Result<Source> {
+        Source::url(format!("http://{}/metrics", self.admin).parse()?)
+    }
+
+    /// The operator is gone in an instant, and another one takes its place at the same ports.
+    async fn crash(&mut self) -> anyhow::Result<()> {
+        if let Ok(said) = self.source()?.sample().await {
+            self.heard.add(&said);
+        }
+        if let Some(operator) = self.operator.take() {
+            operator.crash(&self.world)?;
+        }
+        self.lives += 1;
+        self.operator = Some(Resident::start(&self.world, self.lives, self.admin)?);
+        Ok(())
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        self.operator.map_or(Ok(()), Resident::end)
+    }
+
+    /// The figures of the whole.
+    fn closing(&self) -> String {
+        let (ca, certificates) = (self.world.ca().counts(), self.world.ca().issued().len());
+        let each = self.requests / u64::from(self.plan.ingresses);
+        let times = self.times.map_or_else(String::new, |times| {
+            format!("; from Ingress to Secret p50 {:.2} s, p99 {:.2} s", times.p50, times.p99)
+        });
         format!(
-            "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
-             metadata: {{name: {name}, namespace: {namespace}}}\nspec: {{rules: [{}]}}\n",
-            rules.join(", ")
+            "{certificates} certificates of {} orders; {} events, {} of them coalesced; {each} requests to the API server for \
+             each certificate of the storm, scans included{times}.",
+            ca.orders, self.heard.events, self.heard.coalesced
         )
     }
 
-    /// The chain in the Secret, once it is there.
-    async fn chain(&self, client: &Client) -> anyhow::Result<Option<String>> {
-        let api: Api<Secret> = Api::namespaced(client.clone(), self.namespace);
-        let secret = api.get_opt(&self.name).await?;
-        let chain = secret.and_then(|secret| secret.data?.remove("tls.crt"));
-        Ok(chain.map(|chain| String::from_utf8_lossy(&chain.0).into_owned()))
+    /// `--keep`.
+    async fn stay(&self) -> anyhow::Result<()> {
+        println!("\nIt stays up until Ctrl-C. To look around:");
+        println!("  http://{}/", self.admin);
+        println!("  export KUBECONFIG={}", self.world.kubeconfig().display());
+        println!("  ingress-acme status -A        kubectl get ingress,secret,events -A");
+        Ok(tokio::signal::ctrl_c().await?)
     }
-}
-
-async fn wait_for_all(client: &Client, sites: &[Site]) -> anyhow::Result<Vec<String>> {
-    let bar = ProgressBar::new(u64::try_from(sites.len())?);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} certificates, {elapsed}")?);
-    let deadline = Instant::now() + DEADLINE;
-    let mut found = Vec::new();
-    while let Some(site) = sites.get(found.len()) {
-        match site.chain(client).await? {
-            Some(chain) => {
-                found.push(chain);
-                bar.inc(1);
-            }
-            None if Instant::now() > deadline => {
-                bail!("{}/{} has no certificate after {DEADLINE:?}", site.namespace, site.name)
-            }
-            None => sleep(LOOK).await,
-        }
-    }
-    bar.finish_and_clear();
-    Ok(found)
-}
-
-fn check(sites: &[Site], chains: &[String], roots: &str) -> anyhow::Result<Table> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["Ingress", "Names", "Issuer", "Expires", "Chain"]);
-    for (site, chain) in sites.iter().zip(chains) {
-        let names: Vec<&str> = site.hosts.iter().map(String::as_str).collect();
-        verify_chain(chain, roots, &names)
-            .with_context(|| format!("{}/{} has a bad chain", site.namespace, site.name))?;
-        let leaf = inspect(chain, None).map_err(anyhow::Error::msg)?;
-        let key = format!("{}/{}", site.namespace, site.name);
-        table.add_row([
-            key,
-            site.hosts.join("\n"),
-            leaf.issuer,
-            leaf.not_after.to_string(),
-            "verified".into(),
-        ]);
-    }
-    Ok(table)
-}
-
-async fn wait_for_the_end(world: &World, admin: &str) -> anyhow::Result<()> {
-    println!("\nIt stays up until Ctrl-C. To look around:");
-    println!("  export KUBECONFIG={}", world.admin_kubeconfig().display());
-    println!("  kubectl get ingress,secret,events -A      ingress-acme status -A");
-    println!("  curl {admin}/metrics                      curl {admin}/debug/state");
-    Ok(tokio::signal::ctrl_c().await?)
-}
-
-fn spinner(message: &'static str) -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_message(message);
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    spinner
 }

@@ -6,8 +6,8 @@
 //! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
-//! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes.
-//! - The other commands: [`status`], and `demo` with the cargo feature of that name.
+//! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process`] what the process takes.
+//! - The other commands: [`status`]; with the cargo feature `sim` also `demo` and `storm`.
 
 pub mod account_secret;
 pub mod acme;
@@ -17,7 +17,7 @@ pub mod assembly;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
-#[cfg(feature = "demo")]
+#[cfg(feature = "sim")]
 pub mod demo;
 pub mod ingresses;
 pub mod keys;
@@ -25,11 +25,16 @@ pub mod lease;
 pub mod lifecycle;
 pub mod logging;
 pub mod probe;
+pub mod process;
 pub mod segments;
 pub mod solver;
 pub mod solver_ingresses;
 pub mod status;
+#[cfg(feature = "sim")]
+pub mod storm;
 pub mod vault;
 
+/// The release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What every request of ours carries as `User-Agent` (RFC 8555 §6.1 asks for one; audit logs are read by it).
 pub const USER_AGENT: &str = concat!("ingress-acme/", env!("CARGO_PKG_VERSION"));

@@ -37,7 +37,9 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,
         Command::Renew(one) => status::renew(&one.ingress).await,
-        #[cfg(feature = "demo")]
+        #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::demo::show(args).await,
+        #[cfg(feature = "sim")]
+        Command::Storm(args) => ingress_acme::storm::lay(*args).await,
     }
 }

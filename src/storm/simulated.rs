@@ -1,0 +1,159 @@
+//! A simulated world, and an operator in a process of its own: what it takes is the operator's alone.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ingress_acme_sim::kube::User;
+use ingress_acme_sim::{Options, World};
+use kube::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Target;
+use super::operator::Source;
+
+/// An operator leads in this simulated cluster within a second.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Pause between two looks whether it does.
+const LOOK: Duration = Duration::from_millis(50);
+/// A drain takes less.
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
+/// Lines of its log that are shown when it ended too soon.
+const TAIL: usize = 20;
+
+/// A world with an operator; dropped, the operator is killed.
+pub struct Simulated {
+    operator: Child,
+    world: World,
+    admin: SocketAddr,
+    solver: SocketAddr,
+    log: PathBuf,
+}
+
+impl Simulated {
+    /// Starts both, with this many issuers and further flags of `run`, and waits until the operator leads.
+    pub async fn start(issuers: u16) -> anyhow::Result<Self> {
+        Self::start_with(
+            Options::default(),
+            &[format!("--issuers={issuers}")],
+            &std::env::current_exe()?,
+        )
+        .await
+    }
+
+    /// Starts this program in a world with these options.
+    pub async fn start_with(
+        options: Options,
+        flags: &[String],
+        program: &std::path::Path,
+    ) -> anyhow::Result<Self> {
+        let world = World::start(options)?;
+        Self::start_in(world, flags, program).await
+    }
+
+    /// Starts this program in a world that runs already.
+    pub async fn start_in(
+        world: World,
+        flags: &[String],
+        program: &std::path::Path,
+    ) -> anyhow::Result<Self> {
+        let (admin, solver) = (free_address()?, free_address()?);
+        let log = world.directory().join("operator.log");
+        let out = std::fs::File::create(&log).context("cannot write the operator's log")?;
+        let operator = Command::new(program)
+            .arg("run")
+            .args(chosen(&world, admin, solver, flags))
+            .env("KUBECONFIG", world.operator_kubeconfig())
+            .env("POD_NAME", "operator")
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        world.gateway().state().add_solver(solver);
+        let mut simulated = Self { operator, world, admin, solver, log };
+        simulated.leads().await?;
+        Ok(simulated)
+    }
+
+    async fn leads(&mut self) -> anyhow::Result<()> {
+        let operator = self.metrics()?;
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if let Some(status) = self.operator.try_wait()? {
+                bail!("the operator ended with {status}; its log ends with:\n{}", self.tail());
+            }
+            match operator.sample().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(
+                        error.context(format!("the operator does not lead:\n{}", self.tail()))
+                    );
+                }
+                Err(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    fn tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(TAIL).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn metrics(&self) -> anyhow::Result<Source> {
+        Source::url(self.metrics_url().parse()?)
+    }
+
+    /// Where the operator's metrics are.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.admin)
+    }
+
+    /// What a storm is laid on.
+    pub fn target(&self) -> anyhow::Result<Target> {
+        let client = Client::try_from(self.world.api().config(User::Admin))?;
+        Ok(Target { client, operator: self.metrics()? })
+    }
+
+    /// The world.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The operator's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.operator.id()
+    }
+
+    /// Has the operator drain, and waits until it has ended.
+    pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
+        let pid = self.operator.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = pid.with_context(|| {
+            format!("the operator had ended; its log ends with:\n{}", self.tail())
+        })?;
+        kill_process(pid, Signal::TERM)?;
+        let ended = timeout(ENDS_WITHIN, self.operator.wait()).await;
+        self.world.gateway().state().remove_solver(self.solver);
+        Ok(ended.context("the operator does not end")??)
+    }
+}
+
+/// The world's flags, but for those that are given.
+fn chosen(world: &World, admin: SocketAddr, solver: SocketAddr, given: &[String]) -> Vec<String> {
+    let ports = [format!("--admin-bind={admin}"), format!("--solver-bind={solver}")];
+    let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+    let ours = world.operator_flags().into_iter().chain(ports);
+    let kept = ours.filter(|flag| !given.iter().any(|given| name(given) == name(flag)));
+    kept.chain(given.iter().cloned()).collect()
+}
+
+/// Free at this moment, for a process that is started at once.
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}

@@ -5,7 +5,7 @@ FROM rust:1.95-alpine AS build
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
 COPY . .
-# The feature `demo`, on by default, starts a control plane on a developer's machine; a cluster has no use for it.
+# The feature `sim`, on by default, is the simulated world for load tests and the demo; a cluster has no use for it.
 # The musl target links statically. The target directory is a cache and not part of the layer, hence the copy.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

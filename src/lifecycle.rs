@@ -247,7 +247,8 @@ impl Terminate {
         Ok(Self::Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    /// Waits until it is told.
+    pub async fn wait(&mut self) {
         match self {
             Self::Signals { terminate, interrupt } => tokio::select! {
                 _ = terminate.recv() => {}

@@ -36,6 +36,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::cli::{Output, StormArgs, TargetArg};
 use crate::clock::SystemClock;
 use crate::cluster;
+use crate::lifecycle::Terminate;
 use figures::{Figures, Seen};
 use operator::{Sample, Source};
 use plan::Plan;
@@ -54,7 +55,7 @@ const TELL: Duration = Duration::from_secs(5);
 const LISTED_WITHIN: Duration = Duration::from_mins(2);
 /// Longest wait for an operator that still tells Events and takes routes down.
 const IDLE_WITHIN: Duration = Duration::from_secs(20);
-/// Exit code after Ctrl-C.
+/// Exit code after Ctrl-C or SIGTERM.
 const INTERRUPTED: u8 = 130;
 
 /// What is stormed.
@@ -80,10 +81,11 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
     let plan = plan(&args);
     let manner =
         Manner { rate: args.rate, deadline: args.deadline, quiet: args.output == Output::Json };
+    let mut terminate = Terminate::on_signals()?;
     let (target, world) = target(&args).await?;
     let stormed = tokio::select! {
         seen = storm(&target, &plan, &manner) => Some(seen),
-        _ = tokio::signal::ctrl_c() => None,
+        () = terminate.wait() => None,
     };
     if !manner.quiet {
         eprintln!("deleting what the storm has made");

@@ -136,8 +136,7 @@ async fn bare_loop(world: &World, round: usize) -> anyhow::Result<Bare> {
 }
 
 async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
-    let options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme"))
-        .args([format!("--issuers={AT_ONCE}")]);
+    let options = OperatorOptions::new(the_operator()).args([format!("--issuers={AT_ONCE}")]);
     let operator = world.start_operator(options).await?;
     let source = Source::url(format!("{}/metrics", operator.admin_url()).parse()?)?;
     leads(&source).await?;
@@ -211,7 +210,14 @@ fn cpu(pid: u32) -> anyhow::Result<f64> {
     Ok(count(stat.utime + stat.stime) / count(procfs::ticks_per_second()))
 }
 
-/// Built into the same directory as the operator.
+/// The program that is measured: the one that `INGRESS_ACME_OPERATOR` names, else the one built with this bench.
+pub(crate) fn the_operator() -> PathBuf {
+    let named = std::env::var_os("INGRESS_ACME_OPERATOR").map(PathBuf::from);
+    let named = named.and_then(|path| path.canonicalize().ok());
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_ingress-acme").into())
+}
+
+/// Built into the same directory as this build's operator.
 pub(crate) fn beside_the_operator(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_ingress-acme")).parent().unwrap().join(name)
 }

@@ -1,7 +1,6 @@
 //! On the simulated world: many Ingresses, many edits, many dead hosts.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -14,10 +13,8 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::real::mebibytes;
+use crate::real::{mebibytes, the_operator};
 use crate::table::Goals;
-
-const OPERATOR: &str = env!("CARGO_BIN_EXE_ingress-acme");
 
 /// Measures, and adds the rows.
 pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
@@ -38,7 +35,7 @@ async fn valid(
     let world = World::start(Options::default())?;
     load_valid(&world, ingresses)?;
     let began = Instant::now();
-    let simulated = Simulated::start_in(world, &[], Path::new(OPERATOR)).await?;
+    let simulated = Simulated::start_in(world, &[], &the_operator()).await?;
     let target = simulated.target()?;
     let scanned = async {
         loop {
@@ -131,7 +128,7 @@ async fn edits(goals: &mut Goals) -> anyhow::Result<()> {
 
 async fn edited(ingresses: u32) -> anyhow::Result<Figures> {
     eprintln!("{ingresses} Ingresses × 20 edits:");
-    let simulated = Simulated::start_with(Options::default(), &[], Path::new(OPERATOR)).await?;
+    let simulated = Simulated::start_with(Options::default(), &[], &the_operator()).await?;
     let figures = stormed(&simulated, "edits", ingresses, 20).await?;
     eprintln!(
         "  {:.1} s, {} events, {} coalesced, {} orders, {:.2} ms CPU and {:.2} API requests each, {:.0} MiB",
@@ -171,7 +168,7 @@ async fn stormed(
 /// One namespace full of hosts that take connections and say nothing, and one Ingress of another.
 async fn dead_hosts(goals: &mut Goals) -> anyhow::Result<()> {
     eprintln!("5000 dead hosts in one namespace:");
-    let simulated = Simulated::start_with(Options::default(), &[], Path::new(OPERATOR)).await?;
+    let simulated = Simulated::start_with(Options::default(), &[], &the_operator()).await?;
     let (world, operator) = (simulated.world(), simulated.target()?.operator);
     let alone = stormed(&simulated, "alone", 1, 0).await?.seconds;
     world.dns().zone().set("dead.example.com", Some(Trouble::Dead));

@@ -174,35 +174,3 @@ async fn dropped_it_answers_no_more_though_watches_are_open() {
     assert!(!matches!(timeout(SOON, events.next()).await.unwrap(), Some(Ok(_))));
     assert!(api.get("any").await.is_err());
 }
-
-#[tokio::test]
-#[ignore = "takes a minute without optimization; prints what it costs"]
-async fn a_hundred_thousand_ingresses_with_their_secrets_fit() {
-    let (server, begin) = (server(), tokio::time::Instant::now());
-    let text = "QUFB".repeat(1000);
-    for number in 0..100_000 {
-        let rules = json!([{"host": format!("h{number}.example.com")}]);
-        let name = format!("i{number}");
-        let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name}, "spec": {"rules": rules}});
-        let made = server.load(ingress).unwrap();
-        let owner = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": name, "uid": made["metadata"]["uid"]});
-        let data = json!({"tls.crt": text, "tls.key": ""});
-        server.load(json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name, "ownerReferences": [owner]}, "data": data})).unwrap();
-    }
-    println!("loaded after {:?}", begin.elapsed());
-    let api = secrets(&server, User::Operator);
-    let (mut params, mut count, mut pages) = (ListParams::default().limit(500), 0, 0);
-    let begin = tokio::time::Instant::now();
-    loop {
-        let page = api.list_metadata(&params).await.unwrap();
-        (count, pages) = (count + page.items.len(), pages + 1);
-        match page.metadata.continue_ {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
-        }
-    }
-    assert_eq!((count, pages), (100_000, 200));
-    println!("listed after {:?}", begin.elapsed());
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    println!("{:?}", status.lines().find(|line| line.starts_with("VmRSS")));
-}

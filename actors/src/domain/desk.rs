@@ -173,16 +173,21 @@ impl Desk {
         Some(*run)
     }
 
-    /// A parked run without a place lines up again, before all new work.
+    /// A parked run without a place lines up again: one with an order before all others, one that only looks again
+    /// whether its hosts can be reached takes turns with new work.
     fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.runs.get_mut(stream) else { return };
         let parked = std::mem::replace(&mut entry.phase, Phase::Running);
-        entry.phase = match parked {
-            Phase::Parked { run, .. } => Phase::Queued(run),
-            other => other,
+        let (phase, lane) = match parked {
+            Phase::Parked { run, .. } => {
+                let lane = if run.seen.order.is_some() { Lane::Resumed } else { Lane::Again };
+                (Phase::Queued(run), lane)
+            }
+            other => (other, Lane::Resumed),
         };
-        let taken = self.queue.push(stream.clone(), Lane::Resumed, now);
-        debug_assert!(taken, "resumed work is always taken");
+        entry.phase = phase;
+        let taken = self.queue.push(stream.clone(), lane, now);
+        debug_assert!(taken, "only new work is refused");
     }
 
     fn places_taken(&self, now: Timestamp) -> usize {

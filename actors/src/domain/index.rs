@@ -17,8 +17,10 @@ use super::wish::{Route, Wish};
 pub struct Index {
     selection: Selection,
     default_profile: Option<String>,
-    entries: HashMap<IngressKey, Entry>,
-    users: HashMap<SecretKey, BTreeSet<IngressKey>>,
+    /// Boxed, so that a table that doubles does not move them all.
+    entries: HashMap<IngressKey, Box<Entry>>,
+    /// Sorted. Nearly every Secret has one user, for which a set would hold room for eleven.
+    users: HashMap<SecretKey, Vec<IngressKey>>,
     listing: HashMap<Scope, HashSet<IngressKey>>,
     managed: usize,
     unused: Vec<SecretKey>,
@@ -63,7 +65,11 @@ impl Index {
         }
         let mut changed = self.unlink(&key);
         for part in &entry.plan.parts {
-            self.users.entry(part.secret.clone()).or_default().insert(key.clone());
+            let users = self.users.entry(part.secret.clone()).or_default();
+            if let Err(place) = users.binary_search(&key) {
+                users.reserve_exact(1);
+                users.insert(place, key.clone());
+            }
         }
         self.keep(key.clone(), entry);
         changed.insert(key);
@@ -171,7 +177,7 @@ impl Index {
     }
 
     fn part(&self, key: &IngressKey, secret: &SecretKey) -> Option<(&Entry, &Part)> {
-        let entry = self.entries.get(key)?;
+        let entry: &Entry = self.entries.get(key)?;
         entry.plan.parts.iter().find(|part| part.secret == *secret).map(|part| (entry, part))
     }
 
@@ -183,7 +189,7 @@ impl Index {
 
     fn keep(&mut self, key: IngressKey, entry: Entry) {
         self.managed += usize::from(entry.skip.is_none());
-        if let Some(old) = self.entries.insert(key, entry) {
+        if let Some(old) = self.entries.insert(key, Box::new(entry)) {
             self.managed -= usize::from(old.skip.is_none());
         }
     }
@@ -193,7 +199,9 @@ impl Index {
         let mut neighbours = BTreeSet::new();
         for secret in self.secrets(key) {
             let Some(users) = self.users.get_mut(&secret) else { continue };
-            users.remove(key);
+            if let Ok(place) = users.binary_search(key) {
+                users.remove(place);
+            }
             neighbours.extend(users.first().cloned());
             if users.is_empty() {
                 self.users.remove(&secret);

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::ingress::SecretKey;
 use super::time::Timestamp;
 
-/// Lanes, served in this order.
+/// Lanes. Resumed work goes first; then those that tried before and new work take turns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Lane {
-    /// An order is open at the CA, or a wait is over: finishing frees what it holds.
+    /// An order is open at the CA, or it was asked for once more: finishing frees what it holds.
     Resumed,
+    /// A host could not be reached, and it is looked at again. There may be thousands that never will be.
+    Again,
     /// New work.
     New,
 }
@@ -19,7 +21,10 @@ pub enum Lane {
 #[derive(Debug, Default)]
 pub struct FairQueue {
     resumed: RoundRobin,
+    again: RoundRobin,
     new: RoundRobin,
+    /// Whose turn it is of the last two.
+    again_first: bool,
     capacity: usize,
 }
 
@@ -36,12 +41,13 @@ impl FairQueue {
         Self { capacity, ..Self::default() }
     }
 
-    /// Puts a stream at the end of its namespace's line. `false` when the queue is full; resumed work is always
-    /// taken, for it was let in before.
+    /// Puts a stream at the end of its namespace's line. `false` when the queue is full; only new work can
+    /// be refused, for the other was let in before.
     #[must_use]
     pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
         match lane {
             Lane::Resumed => self.resumed.push(stream, now),
+            Lane::Again => self.again.push(stream, now),
             Lane::New if self.len() >= self.capacity => return false,
             Lane::New => self.new.push(stream, now),
         }
@@ -50,7 +56,15 @@ impl FairQueue {
 
     /// The next stream.
     pub fn pop(&mut self) -> Option<SecretKey> {
-        self.resumed.pop().or_else(|| self.new.pop())
+        let resumed = self.resumed.pop();
+        if resumed.is_some() {
+            return resumed;
+        }
+        self.again_first = !self.again_first;
+        if self.again_first {
+            return self.again.pop().or_else(|| self.new.pop());
+        }
+        self.new.pop().or_else(|| self.again.pop())
     }
 
     /// Some of the new streams that come next, about in their order: those at the head of each namespace's line.
@@ -67,7 +81,7 @@ impl FairQueue {
 
     /// Streams that wait.
     pub fn len(&self) -> usize {
-        self.resumed.len + self.new.len
+        self.resumed.len + self.again.len + self.new.len
     }
 
     /// Whether none waits.
@@ -77,7 +91,8 @@ impl FairQueue {
 
     /// Since when the one that has waited longest waits.
     pub fn oldest(&self) -> Option<Timestamp> {
-        let heads = self.resumed.by_namespace.values().chain(self.new.by_namespace.values());
+        let lanes = [&self.resumed, &self.again, &self.new].into_iter();
+        let heads = lanes.flat_map(|lane| lane.by_namespace.values());
         heads.filter_map(|line| line.front()).map(|(_, since)| *since).min()
     }
 }
@@ -155,5 +170,18 @@ mod tests {
         assert!(!push(&mut queue, "a", "2", Lane::New));
         assert!(push(&mut queue, "a", "3", Lane::Resumed));
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn those_that_try_again_and_new_work_take_turns() {
+        let mut queue = FairQueue::new(10);
+        for name in ["1", "2", "3"] {
+            assert!(push(&mut queue, "dead", name, Lane::Again));
+        }
+        assert!(push(&mut queue, "other", "new", Lane::New));
+        let first_two = [queue.pop(), queue.pop()].map(|stream| stream.unwrap().namespace);
+        assert!(first_two.contains(&"other".into()), "{first_two:?}");
+        assert_eq!(queue.len(), 2);
+        assert!(queue.pop().is_some() && queue.pop().is_some() && queue.pop().is_none());
     }
 }

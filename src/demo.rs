@@ -8,14 +8,14 @@ mod acts;
 mod checks;
 mod resident;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use ingress_acme_sim::ca::{self, Limits, Rate};
 use ingress_acme_sim::kube::User;
-use ingress_acme_sim::{Options, World};
+use ingress_acme_sim::{Options, World, free_address};
 use kube::Client;
 use tokio::time::timeout;
 
@@ -76,7 +76,7 @@ impl Demo {
         let ca = ca::Options { limits, ..ca::Options::default() };
         let world = World::start(Options { ca, ..Options::default() })?;
         let client = Client::try_from(world.api().config(User::Admin))?;
-        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let admin = free_address()?;
         let operator = Some(Resident::start(&world, 1, admin)?);
         let plan = Plan {
             run: "demo".to_owned(),

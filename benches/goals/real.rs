@@ -1,6 +1,5 @@
 //! On the real control plane, with the simulated CA: a storm of 500, in turn with the bare loop.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use ingress_acme::storm::operator::Source;
 use ingress_acme::storm::plan::Plan;
 use ingress_acme::storm::{Manner, Target, storm};
 use ingress_acme_control_plane::{OperatorOptions, Options, World, apply_yaml};
-use ingress_acme_sim::ca;
+use ingress_acme_sim::{ca, free_address};
 use procfs::process::Process;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -220,10 +219,6 @@ pub(crate) fn the_operator() -> PathBuf {
 /// Built into the same directory as this build's operator.
 pub(crate) fn beside_the_operator(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_ingress-acme")).parent().unwrap().join(name)
-}
-
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {

@@ -23,7 +23,7 @@ mod serving;
 pub mod trust;
 mod world;
 
-pub use world::{Options, World};
+pub use world::{Options, World, free_address};
 
 /// Why a part of the world did not start.
 #[derive(Debug, thiserror::Error)]

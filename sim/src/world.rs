@@ -1,7 +1,7 @@
 //! One of everything: the cluster, the CA, DNS and the gateway between them.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,4 +120,9 @@ impl World {
         ];
         flags.into_iter().map(|(flag, value)| format!("{flag}={value}")).collect()
     }
+}
+
+/// A port of loopback that is free at this moment, for a server that is started at once.
+pub fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

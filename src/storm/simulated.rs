@@ -1,13 +1,13 @@
 //! A simulated world, and an operator in a process of its own: what it takes is the operator's alone.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ingress_acme_sim::kube::User;
-use ingress_acme_sim::{Options, World};
+use ingress_acme_sim::{Options, World, free_address};
 use kube::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -151,9 +151,4 @@ fn chosen(world: &World, admin: SocketAddr, solver: SocketAddr, given: &[String]
     let ours = world.operator_flags().into_iter().chain(ports);
     let kept = ours.filter(|flag| !given.iter().any(|given| name(given) == name(flag)));
     kept.chain(given.iter().cloned()).collect()
-}
-
-/// Free at this moment, for a process that is started at once.
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

@@ -132,7 +132,7 @@ fn bench(criterion: &mut Criterion) {
     }
     group.bench_function("watcher_to_dedup", |bencher| {
         let setup = || changes(10_000, EVENTS);
-        bencher.iter_batched(setup, watched, BatchSize::LargeInput);
+        bencher.iter_batched(setup, watched, BatchSize::PerIteration);
     });
     group.bench_function("edits_of_10000_ingresses", |bencher| {
         bencher.iter(|| edits(10_000, EVENTS));

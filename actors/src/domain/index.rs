@@ -3,14 +3,17 @@
 //! It answers "what should this Secret hold" from the newest view, and says after each change which keys have
 //! work to do: a change of labels, status or foreign annotations has none.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::certificate::KeyAlgorithm;
 use super::ingress::{IngressKey, IngressView, SecretKey};
-use super::plan::{Part, Plan, Problem, algorithm, plan};
-use super::selection::{Selection, Skip, select};
+use super::plan::{Part, Plan, Problem, algorithm};
+use super::selection::{Selection, Skip};
 use super::wish::{Route, Wish};
+use entry::{Change, Entry};
 
 /// The Ingresses that were seen, by key, with an index from Secrets to those that use them.
 #[derive(Debug, Default)]
@@ -34,13 +37,6 @@ pub fn covers(scope: &Scope, namespace: &str) -> bool {
     scope.as_ref().is_none_or(|only| **only == *namespace)
 }
 
-#[derive(Debug)]
-struct Entry {
-    view: IngressView,
-    skip: Option<Skip>,
-    plan: Plan,
-}
-
 impl Index {
     /// An empty index. `default_profile` is `--profile`; an Ingress's annotation goes before it.
     pub fn new(selection: Selection, default_profile: Option<String>) -> Self {
@@ -52,38 +48,44 @@ impl Index {
         for listed in self.listing.values_mut() {
             listed.insert(view.key.clone());
         }
-        let entry = self.entry(view);
-        let key = entry.view.key.clone();
-        let old = self.entries.get(&key);
-        let asks = match old {
-            Some(old) => entry.asks_more_than(old),
-            None => entry.plan != Plan::default(),
-        };
-        if !asks {
-            self.keep(key, entry);
+        let Some(kept) = self.entries.get_mut(&view.key) else { return self.begin(view) };
+        if kept.view == view {
             return Vec::new();
         }
-        let mut changed = self.unlink(&key);
-        for part in &entry.plan.parts {
-            let users = self.users.entry(part.secret.clone()).or_default();
-            if let Err(place) = users.binary_search(&key) {
-                users.reserve_exact(1);
-                users.insert(place, key.clone());
+        let new = Entry::new(&self.selection, view);
+        let change = new.change(kept);
+        self.managed += usize::from(new.is_managed());
+        self.managed -= usize::from(kept.is_managed());
+        let key = new.view.key.clone();
+        let old = std::mem::replace(&mut **kept, new);
+        match change {
+            Change::Nothing => Vec::new(),
+            Change::Content => vec![key],
+            Change::Secrets => {
+                let mut changed = self.unlink(&key, &old.plan);
+                self.link(&key);
+                changed.insert(key);
+                changed.into_iter().collect()
             }
         }
-        self.keep(key.clone(), entry);
-        changed.insert(key);
-        changed.into_iter().collect()
+    }
+
+    fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
+        let entry = Entry::new(&self.selection, view);
+        let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
+        self.managed += usize::from(entry.is_managed());
+        self.entries.insert(key.clone(), Box::new(entry));
+        self.link(&key);
+        if asks { vec![key] } else { Vec::new() }
     }
 
     /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
-        let mut changed = self.unlink(key);
-        if let Some(entry) = self.entries.remove(key) {
-            self.managed -= usize::from(entry.skip.is_none());
-            if entry.plan != Plan::default() {
-                changed.insert(key.clone());
-            }
+        let Some(entry) = self.entries.remove(key) else { return Vec::new() };
+        self.managed -= usize::from(entry.is_managed());
+        let mut changed = self.unlink(key, &entry.plan);
+        if entry.plan != Plan::default() {
+            changed.insert(key.clone());
         }
         changed.into_iter().collect()
     }
@@ -105,7 +107,7 @@ impl Index {
 
     /// Ingresses that are ours to serve.
     pub fn managed(&self) -> impl Iterator<Item = &IngressKey> {
-        self.entries.iter().filter(|(_, entry)| entry.skip.is_none()).map(|(key, _)| key)
+        self.entries.iter().filter(|(_, entry)| entry.is_managed()).map(|(key, _)| key)
     }
 
     /// Secrets that no Ingress asks for any more, since this was last asked.
@@ -181,55 +183,32 @@ impl Index {
         entry.plan.parts.iter().find(|part| part.secret == *secret).map(|part| (entry, part))
     }
 
-    fn entry(&self, view: IngressView) -> Entry {
-        let skip = select(&self.selection, &view).err();
-        let plan = if skip.is_none() { plan(&view) } else { Plan::default() };
-        Entry { view, skip, plan }
-    }
-
-    fn keep(&mut self, key: IngressKey, entry: Entry) {
-        self.managed += usize::from(entry.skip.is_none());
-        if let Some(old) = self.entries.insert(key, Box::new(entry)) {
-            self.managed -= usize::from(old.skip.is_none());
+    /// Makes `key` a user of the Secrets that it asks for.
+    fn link(&mut self, key: &IngressKey) {
+        for secret in self.secrets(key) {
+            let users = self.users.entry(secret).or_default();
+            if let Err(place) = users.binary_search(key) {
+                users.reserve_exact(1);
+                users.insert(place, key.clone());
+            }
         }
     }
 
-    /// Takes `key` out of the Secrets' users; returns the neighbours it leaves behind.
-    fn unlink(&mut self, key: &IngressKey) -> BTreeSet<IngressKey> {
+    /// Takes `key` out of the users of the Secrets in `plan`; returns the neighbours it leaves behind.
+    fn unlink(&mut self, key: &IngressKey, plan: &Plan) -> BTreeSet<IngressKey> {
         let mut neighbours = BTreeSet::new();
-        for secret in self.secrets(key) {
-            let Some(users) = self.users.get_mut(&secret) else { continue };
+        for Part { secret, .. } in &plan.parts {
+            let Some(users) = self.users.get_mut(secret) else { continue };
             if let Ok(place) = users.binary_search(key) {
                 users.remove(place);
             }
             neighbours.extend(users.first().cloned());
             if users.is_empty() {
-                self.users.remove(&secret);
-                self.unused.push(secret);
+                self.users.remove(secret);
+                self.unused.push(secret.clone());
             }
         }
         neighbours
-    }
-}
-
-impl Entry {
-    /// Whether this view asks for anything that `old` did not, or no longer asks for something.
-    ///
-    /// A `spec.tls` that we have just filled in asks for nothing new.
-    fn asks_more_than(&self, old: &Self) -> bool {
-        let same_parts = self.plan.parts.len() == old.plan.parts.len()
-            && self.plan.parts.iter().zip(&old.plan.parts).all(|(new, old)| {
-                new.secret == old.secret && new.names == old.names && (!new.fill || old.fill)
-            });
-        let asks = |view: &IngressView| {
-            ["profile", "key-algorithm", "renew", "adopt-secret"]
-                .map(|short| view.annotation(short).map(str::to_owned))
-        };
-        !same_parts
-            || self.plan.problems != old.plan.problems
-            || self.view.uid != old.view.uid
-            || self.view.class != old.view.class
-            || asks(&self.view) != asks(&old.view)
     }
 }
 
@@ -252,7 +231,7 @@ impl Wish {
             (one, other) => one.or_else(|| other.map(str::to_owned)),
         };
         if part.fill {
-            self.fill.insert(view.reference(), part.names.clone());
+            self.fill.insert(view.reference(), part.names.iter().cloned().collect());
         }
     }
 }

@@ -46,20 +46,21 @@ impl DnsName {
         if host.starts_with("*.") || host == "*" {
             return Err(BadName::Wildcard);
         }
-        if host.parse::<IpAddr>().is_ok() {
+        let last = host.rfind('.').map_or(&*host, |dot| &host[dot + 1..]);
+        let numeric = last.bytes().all(|octet| octet.is_ascii_digit());
+        if (numeric || host.contains(':')) && host.parse::<IpAddr>().is_ok() {
             return Err(BadName::IpAddress);
         }
         if host.len() > MAX_NAME {
             return Err(BadName::TooLong(host.len()));
         }
-        for label in host.split('.') {
+        for label in host.as_bytes().split(|octet| *octet == b'.') {
             check_label(label)?;
         }
-        let last = host.rsplit('.').next().unwrap_or_default();
-        if last == host {
+        if last.len() == host.len() {
             return Err(BadName::NoDot);
         }
-        if last.bytes().all(|octet| octet.is_ascii_digit()) {
+        if numeric {
             return Err(BadName::Malformed); // RFC 1123 §2.1: the last label is not all digits
         }
         Ok(Self(host.into_boxed_str()))
@@ -71,13 +72,13 @@ impl DnsName {
     }
 }
 
-fn check_label(label: &str) -> Result<(), BadName> {
-    let legal = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+fn check_label(label: &[u8]) -> Result<(), BadName> {
+    let legal = |octet: &u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || *octet == b'-';
     if label.len() > MAX_LABEL {
         return Err(BadName::LabelTooLong(label.len()));
     }
-    let bounded = !label.starts_with('-') && !label.ends_with('-');
-    if label.is_empty() || !bounded || !label.bytes().all(legal) {
+    let bounded = !label.starts_with(b"-") && !label.ends_with(b"-");
+    if label.is_empty() || !bounded || !label.iter().all(legal) {
         return Err(BadName::Malformed);
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::certificate::{KeyAlgorithm, UnknownAlgorithm};
-use super::ingress::{IngressView, SecretKey, TlsBlock};
+use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::name::{BadName, DnsName};
 
 /// Our annotation that remembers which hosts we filled `spec.tls` with, comma-joined. While the block still
@@ -21,8 +21,8 @@ pub const FILLED_TLS: &str = "filled-tls";
 pub struct Part {
     /// Where it goes.
     pub secret: SecretKey,
-    /// Its names; never empty.
-    pub names: BTreeSet<DnsName>,
+    /// Its names, sorted and each once; never empty. Not a set, which would hold room for eleven.
+    pub names: Vec<DnsName>,
     /// `spec.tls` lacks it (or what we filled in before lags behind): to be filled once the Secret is there.
     pub fill: bool,
 }
@@ -148,20 +148,34 @@ fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
 
 impl Plan {
     fn add(&mut self, ingress: &IngressView, secret: &str, hosts: &[String], fill: bool) {
-        let mut names = BTreeSet::new();
+        let mut names = Vec::with_capacity(hosts.len());
         for host in hosts {
             match DnsName::parse(host) {
-                Ok(name) => _ = names.insert(name),
+                Ok(name) => names.push(name),
                 Err(why) => _ = self.problems.insert(Problem::BadHost { host: shorten(host), why }),
             }
         }
-        let secret = SecretKey::new(&ingress.key.namespace, secret);
-        match self.parts.iter_mut().find(|part| part.secret == secret) {
-            Some(part) => part.names.append(&mut names),
-            None if names.is_empty() => {}
-            None => self.parts.push(Part { secret, names, fill }),
+        let secret = secret_beside(&ingress.key, secret);
+        if let Some(part) = self.parts.iter_mut().find(|part| part.secret == secret) {
+            part.names.append(&mut names);
+            in_order(&mut part.names);
+        } else if !names.is_empty() {
+            in_order(&mut names);
+            self.parts.reserve_exact(1);
+            self.parts.push(Part { secret, names, fill });
         }
     }
+}
+
+fn in_order(names: &mut Vec<DnsName>) {
+    names.sort_unstable();
+    names.dedup();
+}
+
+/// The Secret of this name in the namespace of `ingress`. It shares the texts: there is one for nearly every Ingress.
+fn secret_beside(ingress: &IngressKey, name: &str) -> SecretKey {
+    let name = if *ingress.name == *name { ingress.name.clone() } else { name.into() };
+    SecretKey { namespace: ingress.namespace.clone(), name }
 }
 
 fn shorten(host: &str) -> String {
@@ -173,7 +187,7 @@ fn shorten(host: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::ingress::{IngressClass, IngressKey};
+    use super::super::ingress::IngressClass;
     use super::*;
 
     pub(crate) fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
@@ -202,7 +216,11 @@ pub(crate) mod tests {
     }
 
     fn part(secret: &str, hosts: &[&str], fill: bool) -> Part {
-        Part { secret: SecretKey::new("web", secret), names: names(hosts), fill }
+        Part {
+            secret: SecretKey::new("web", secret),
+            names: names(hosts).into_iter().collect(),
+            fill,
+        }
     }
 
     #[test]

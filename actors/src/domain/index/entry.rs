@@ -1,0 +1,57 @@
+//! One Ingress of the index, and what a newer view of it changes.
+
+use super::super::ingress::IngressView;
+use super::super::plan::{Plan, plan};
+use super::super::selection::{Selection, Skip, select};
+
+/// An Ingress and what follows from its view alone.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) view: IngressView,
+    pub(super) skip: Option<Skip>,
+    pub(super) plan: Plan,
+}
+
+/// What of an Ingress's wishes a newer view changes.
+pub(super) enum Change {
+    /// Nothing that is work.
+    Nothing,
+    /// What its Secrets are to hold.
+    Content,
+    /// Which Secrets it uses.
+    Secrets,
+}
+
+impl Entry {
+    pub(super) fn new(selection: &Selection, view: IngressView) -> Self {
+        let skip = select(selection, &view).err();
+        let plan = if skip.is_none() { plan(&view) } else { Plan::default() };
+        Self { view, skip, plan }
+    }
+
+    pub(super) fn is_managed(&self) -> bool {
+        self.skip.is_none()
+    }
+
+    /// What this view asks for that `old` did not, or no longer asks for.
+    ///
+    /// A `spec.tls` that we have just filled in asks for nothing new.
+    pub(super) fn change(&self, old: &Self) -> Change {
+        let pairs = || self.plan.parts.iter().zip(&old.plan.parts);
+        let same_secrets = self.plan.parts.len() == old.plan.parts.len()
+            && pairs().all(|(new, old)| new.secret == old.secret);
+        if !same_secrets {
+            return Change::Secrets;
+        }
+        let same_annotation = |short| self.view.annotation(short) == old.view.annotation(short);
+        let same_content = pairs()
+            .all(|(new, old)| new.names == old.names && (!new.fill || old.fill))
+            && self.plan.problems == old.plan.problems
+            && self.view.uid == old.view.uid
+            && self.view.class == old.view.class
+            && ["profile", "key-algorithm", "renew", "adopt-secret"]
+                .into_iter()
+                .all(same_annotation);
+        if same_content { Change::Nothing } else { Change::Content }
+    }
+}

@@ -192,7 +192,7 @@ impl Acme {
         let detail = format!(
             "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
         );
-        Err(CallError::Port(PortError::lasting(FailureClass::Rejected, detail)))
+        Err(CallError::Port(PortError::lasting(FailureClass::Policy, detail)))
     }
 }
 

@@ -212,10 +212,10 @@ fn a_refusal_of_the_ca_is_told_in_its_words_and_backs_off_and_an_edit_clears_it(
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
         let words = "rejectedIdentifier: policy forbids issuing for name";
-        fakes.ca.refuse(Some(Failure::new(FailureClass::Rejected, words)));
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Policy, words)));
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
-        assert_eq!(fakes.cluster.calls("open_order"), 4, "now, and after 1, 10 and 100 minutes");
+        assert_eq!(fakes.cluster.calls("open_order"), 1, "the next is in a day");
         let told = fakes.cluster.announcements("web", "shop");
         assert!(
             told.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),

@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod dedup;
 pub mod desk;
 pub mod failure;
+pub mod gates;
 pub mod index;
 pub mod ingress;
 pub mod issuance;

@@ -14,6 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
 pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress};
@@ -78,6 +80,8 @@ pub struct Fakes {
     /// What an operator started here counts.
     pub metrics: Metrics,
     life: RefCell<Rc<Life>>,
+    /// All tasks of the operator that was started last.
+    process: RefCell<Option<JoinHandle<()>>>,
     operators: Cell<u32>,
 }
 
@@ -94,6 +98,7 @@ impl Default for Fakes {
             segments,
             metrics: Metrics::default(),
             life: RefCell::default(),
+            process: RefCell::default(),
             operators: Cell::new(0),
         }
     }
@@ -140,6 +145,9 @@ impl Fakes {
     /// The operator's process is gone, from this moment on.
     pub fn kill(&self) {
         self.life.borrow().end_after(0);
+        if let Some(process) = self.process.take() {
+            process.abort();
+        }
     }
 
     /// The defaults of `run`, with 4 issuers.
@@ -164,7 +172,14 @@ impl Fakes {
         let first_scan: Option<Box<dyn FnOnce()>> = Some(Box::new(move || flag.set(true)));
         let life = Rc::new(Life::default());
         *self.life.borrow_mut() = life.clone();
-        let started = start(self.ports(&life), settings, self.metrics.clone(), first_scan).await;
+        let (ports, metrics) = (self.ports(&life), self.metrics.clone());
+        let (told, started) = oneshot::channel();
+        let process = LocalSet::new();
+        process.spawn_local(async move {
+            drop(told.send(start(ports, settings, metrics, first_scan).await));
+        });
+        *self.process.borrow_mut() = Some(actix::spawn(process));
+        let started = started.await.expect("nobody kills it while it starts");
         let operator = started.expect("the journal is legal");
         while !scanned.get() {
             tokio::time::sleep(Duration::from_millis(10)).await;

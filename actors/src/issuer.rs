@@ -14,8 +14,10 @@ use std::rc::Rc;
 use actix::prelude::*;
 use tracing::{Instrument, debug, error, info_span};
 
+use crate::domain::announcement::Announcement;
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::gates::{Gates, Scope, Urgency};
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
@@ -50,6 +52,8 @@ pub struct Office {
     pub clock: Rc<dyn Clock>,
     /// Orders that are kept for later: not before when.
     pub paused: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// What the CA has closed, and who waits for it.
+    pub gates: RefCell<Gates>,
     /// The ACME directory in use.
     pub directory: String,
     /// Counters.
@@ -72,13 +76,17 @@ impl Office {
     }
 
     fn next(&self, run: &Run, wish: Option<&Wish>) -> Step {
+        let now = self.clock.now();
+        let bar = |wish: &Wish| self.gates.borrow().bar(&run.stream, &wish.names, now);
+        let barred = wish.and_then(bar);
         let known = Known {
             wish,
             seen: &run.seen,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
             paused_until: self.paused.borrow().get(&run.stream).copied(),
-            now: self.clock.now(),
+            barred: barred.as_ref(),
+            now,
         };
         self.ledger.with(&run.stream, |state| next(state, known))
     }
@@ -89,6 +97,7 @@ impl Office {
             let wish = self.wish(run);
             let step = match self.next(run, wish.as_ref()) {
                 Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
+                Step::GetInLine(scope, urgency) => return self.get_in_line(run, &scope, urgency),
                 Step::Done(conclusion) => return self.end(run, conclusion).await,
                 _ if run.steps >= limits::RUN_STEPS => return self.give_up(run).await,
                 step => step,
@@ -101,7 +110,20 @@ impl Office {
         }
     }
 
+    /// The run waits for its turn, and looks at the world now and then.
+    fn get_in_line(&self, run: &Run, scope: &Scope, urgency: Urgency) -> Verdict {
+        let now = self.clock.now();
+        let joined = self.gates.borrow_mut().wait(scope, &run.stream, urgency, now);
+        if joined && let Some(wish) = self.wish(run) {
+            let waiting = self.gates.borrow().waiting(&run.stream);
+            let told = waiting.map(|waiting| Announcement::in_line(&wish, &waiting));
+            told.inspect(|in_line| self.notices.announce(&wish, in_line));
+        }
+        Verdict::Parked { until: now + limits::GATE_LOOK, at_ca: false }
+    }
+
     async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
+        self.gates.borrow_mut().leave(&run.stream, self.clock.now());
         let wish = self.wish(run);
         let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
         match (conclusion, wish) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use crate::domain::gates::Closing;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
     Command, Event, IllegalEvent, Record, Refused, State, apply, decide,
@@ -22,6 +23,8 @@ pub struct Ledger {
     states: RefCell<BTreeMap<SecretKey, State>>,
     /// When certificates were installed lately: a guard against asking again and again, kept in memory only.
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// What the CAs had closed when the journal was replayed, with their directories.
+    closings: Vec<(String, Closing)>,
     metrics: Metrics,
 }
 
@@ -42,13 +45,23 @@ pub enum CommitError {
 impl Ledger {
     /// Replays the journal.
     pub async fn open(journal: Rc<dyn Journal>, metrics: Metrics) -> Result<Self, CommitError> {
-        let mut states = BTreeMap::new();
+        let (mut states, mut closings) = (BTreeMap::new(), Vec::new());
         for record in journal.replay().await? {
             let state = states.remove(&record.stream).unwrap_or_default();
             keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
+            if let Event::ScopeClosed { directory, closing } = record.event {
+                closings.push((directory, closing));
+            }
         }
         info!(live = states.len(), "replayed the journal");
-        Ok(Self { journal, states: RefCell::new(states), installed: RefCell::default(), metrics })
+        let (states, installed) = (RefCell::new(states), RefCell::default());
+        Ok(Self { journal, states, installed, closings, metrics })
+    }
+
+    /// What the CA at `directory` had closed when the journal was replayed, oldest first.
+    pub fn closings(&self, directory: &str) -> impl Iterator<Item = Closing> {
+        let of_it = self.closings.iter().filter(move |(other, _)| other == directory);
+        of_it.map(|(_, closing)| closing.clone())
     }
 
     /// Looks at a stream's state.
@@ -123,6 +136,10 @@ impl Ledger {
             Event::IssuanceFailed { class, detail, retry_at, .. } => {
                 self.metrics.failed(*class);
                 info!(secret = %stream, class = class.label(), %detail, %retry_at, "issuance failed");
+            }
+            Event::ScopeClosed { closing, .. } => {
+                let Closing { scope, until, detail, .. } = closing;
+                info!(%scope, %until, %detail, "the CA takes no such orders for some time");
             }
             Event::IssuanceAbandoned { why } => info!(secret = %stream, %why, "issuance abandoned"),
         }

@@ -9,6 +9,7 @@ use actix::prelude::*;
 
 use crate::dedup::Downstream;
 use crate::domain::dedup::Windows;
+use crate::domain::gates::Gates;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
@@ -108,6 +109,7 @@ pub async fn start(
         notices,
         clock: ports.clock.clone(),
         paused: RefCell::default(),
+        gates: RefCell::new(Gates::of(ledger.closings(&settings.directory))),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
     });

@@ -61,6 +61,10 @@ impl Pool {
 
     /// Gives work to idle workers, and comes back when a parked run is due.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
+        let now = self.office.clock.now();
+        while let Some(admitted) = self.office.gates.borrow_mut().admit(now) {
+            self.desk.admit(&admitted, now);
+        }
         while let Some(worker) = self.idle.pop() {
             let Some(run) = self.desk.next_run(self.office.clock.now()) else {
                 self.idle.push(worker);
@@ -114,7 +118,8 @@ impl Pool {
             return; // whoever comes back hands out, and sets the timer
         }
         let now = self.office.clock.now();
-        let Some(at) = self.desk.next_wake(now) else { return };
+        let opening = self.office.gates.borrow().next_opening();
+        let Some(at) = self.desk.next_wake(now).into_iter().chain(opening).min() else { return };
         match self.timer {
             Some((armed, _)) if armed <= at => return,
             Some((_, timer)) => _ = ctx.cancel_future(timer),

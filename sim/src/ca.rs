@@ -40,7 +40,7 @@ use crate::pki::Authority;
 use crate::serving::Serving;
 
 pub use certificates::{Issued, Window};
-pub use limits::{Limits, Load, Rate};
+pub use limits::{Limits, Load, Rate, Ration, Refused};
 
 use certificates::Serial;
 use core::{Core, Settings};

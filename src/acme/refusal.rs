@@ -37,11 +37,11 @@ pub(super) fn class(problem: &Problem) -> FailureClass {
         "caa" => Some(FailureClass::Caa),
         "rateLimited" => Some(FailureClass::RateLimited),
         "serverInternal" | "badNonce" | "orderNotReady" => Some(FailureClass::AcmeServer),
-        "rejectedIdentifier"
-        | "unsupportedIdentifier"
-        | "malformed"
+        "rejectedIdentifier" | "unsupportedIdentifier" | "invalidProfile" => {
+            Some(FailureClass::Policy)
+        }
+        "malformed"
         | "badCSR"
-        | "invalidProfile"
         | "accountDoesNotExist"
         | "externalAccountRequired"
         | "userActionRequired"
@@ -51,6 +51,9 @@ pub(super) fn class(problem: &Problem) -> FailureClass {
         | "unsupportedContact" => Some(FailureClass::Rejected),
         _ => None,
     };
+    if is_pausing(problem) {
+        return FailureClass::Policy;
+    }
     let first = problem.subproblems.first().map(|first| short(first.r#type.as_deref()));
     let known = match kind(problem) {
         "compound" => first.and_then(of_kind),
@@ -61,6 +64,13 @@ pub(super) fn class(problem: &Problem) -> FailureClass {
         Some(status) if status.is_server_error() => FailureClass::AcmeServer,
         _ => FailureClass::Rejected,
     })
+}
+
+/// The CA has paused names of the account, which failed for months: Boulder tells this as a rate limit without an end
+/// (<https://letsencrypt.org/docs/rate-limits/>, "Consecutive Authorization Failures").
+fn is_pausing(problem: &Problem) -> bool {
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    kind(problem) == "rateLimited" && detail.contains("prevented from requesting certificates")
 }
 
 /// The CA's words, with those about each identifier.
@@ -93,7 +103,11 @@ pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
              and lead to this ingress controller"
         }
         (_, FailureClass::Caa) => {
-            "add the CA to the CAA record of the domain, or remove the record"
+            "add the CA to the CAA record of the domain, or remove the record, then annotate the Ingress with \
+             ingress-acme.dev/renew; without that it is tried again in a day"
+        }
+        ("rateLimited", FailureClass::Policy) => {
+            "visit the page that the CA names, then annotate the Ingress with ingress-acme.dev/renew"
         }
         (_, FailureClass::RateLimited) => "wait; it is tried again when the CA allows it",
         ("externalAccountRequired", _) => "use a CA that needs no external account",

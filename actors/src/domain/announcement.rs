@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::failure::FailureClass;
+use super::gates::Waiting;
 use super::issuance::{Event, State};
 use super::limits;
 use super::plan::Problem;
@@ -96,6 +97,16 @@ impl Announcement {
     pub fn left_undone(what: &str, detail: &str) -> Self {
         let note = format!("The certificate is good, but {what} could not be seen to: {detail}");
         Self::warning("Incomplete", note)
+    }
+
+    /// The CA takes no order for now.
+    pub fn in_line(wish: &Wish, waiting: &Waiting) -> Self {
+        let Waiting { scope, detail, turn } = waiting;
+        let note = format!(
+            "The CA takes no orders of {scope} for now, so {} waits in line and has its turn at about {turn}: {detail}",
+            wish.names_line()
+        );
+        Self::warning("Waiting", note)
     }
 
     /// A certificate is issued, but cannot be brought to its Secret, or an order waits for its CA.

@@ -132,6 +132,14 @@ impl Desk {
         }
     }
 
+    /// A parked stream's turn has come.
+    pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
+        if let Some(Entry { phase: Phase::Parked { until, .. }, .. }) = self.runs.get_mut(stream) {
+            self.parked.hasten(stream, *until, now);
+            *until = now;
+        }
+    }
+
     /// The next run for a worker, if there is one and a place for it. Parked runs that are due come first.
     pub fn next_run(&mut self, now: Timestamp) -> Option<Run> {
         while let Some((stream, placed)) = self.parked.take_due(now) {

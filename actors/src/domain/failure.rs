@@ -21,7 +21,9 @@ pub enum FailureClass {
     Caa,
     /// The CA's rate limit (RFC 8555 §6.6).
     RateLimited,
-    /// The CA refuses what was asked, and would again: names, profile, key, account.
+    /// The CA issues no such certificate: it refuses or has paused a name, or lacks the profile. It waits for an edit.
+    Policy,
+    /// The CA refuses what was asked, and would again: key, account, request.
     Rejected,
     /// The CA does not answer, answers 5xx, or lost the order.
     AcmeServer,
@@ -44,6 +46,7 @@ impl FailureClass {
             Self::Authorization => "authorization",
             Self::Caa => "caa",
             Self::RateLimited => "rate_limited",
+            Self::Policy => "policy",
             Self::Rejected => "rejected",
             Self::AcmeServer => "acme_server",
             Self::Conflict => "conflict",
@@ -54,12 +57,13 @@ impl FailureClass {
     }
 
     /// All classes, for metrics that show a zero before the first failure.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreachable,
         Self::Dns,
         Self::Authorization,
         Self::Caa,
         Self::RateLimited,
+        Self::Policy,
         Self::Rejected,
         Self::AcmeServer,
         Self::Conflict,
@@ -84,6 +88,7 @@ impl FailureClass {
         let ladder: &[Duration] = match self {
             Self::Unreachable | Self::Dns => &limits::UNREACHABLE_BACKOFF,
             Self::Conflict | Self::InvalidSpec => &[limits::CONFLICT_BACKOFF],
+            Self::Caa | Self::Policy => &[limits::PERMANENT_BACKOFF],
             _ => &limits::BACKOFF,
         };
         if let (Self::RateLimited, Some(named)) = (self, retry_after) {
@@ -138,6 +143,12 @@ mod tests {
     fn failures_at_the_ca_climb_the_ladder_and_stay_at_a_day() {
         let minutes = |attempts| FailureClass::Authorization.pause(attempts, None).as_secs() / 60;
         assert_eq!([1, 2, 3, 4, 9].map(minutes), [1, 10, 100, 1440, 1440]);
+    }
+
+    #[test]
+    fn what_only_an_edit_or_a_new_record_can_help_is_asked_once_a_day() {
+        let hours = |class: FailureClass| class.pause(1, None).as_secs() / 3600;
+        assert_eq!([FailureClass::Caa, FailureClass::Policy].map(hours), [24, 24]);
     }
 
     #[test]

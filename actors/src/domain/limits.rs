@@ -71,6 +71,16 @@ pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// A rate limit is waited out at least this long, whatever the CA says: many wait for the same moment.
 pub const RATE_LIMIT_MIN: Duration = secs(5);
+/// Pause after a refusal that only an edit of the Ingress or a CAA record can help; Let's Encrypt's integration guide
+/// asks for no more than one attempt a day.
+pub const PERMANENT_BACKOFF: Duration = secs(86_400);
+/// Most that is added to the time until which a CA has closed a scope.
+pub const GATE_JITTER: Duration = secs(60);
+/// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it
+/// allows: the first that is refused stops the others.
+pub const GATE_PACE: Duration = secs(1);
+/// Who waits at a gate looks at the world this often, should it need an order no more.
+pub const GATE_LOOK: Duration = secs(3600);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
 pub const CONFLICT_BACKOFF: Duration = secs(3600);
 

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::gates::Scope;
 use super::ingress::SecretKey;
 use super::issuance::{Event, Record};
+use super::time::Timestamp;
 
 /// Failures remembered per stream: enough to climb the whole backoff ladder on replay.
 const FAILURES: usize = 8;
 
-/// The live records, by stream.
+/// The live records, by stream, and what the CA has closed, by directory and scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     by_stream: BTreeMap<SecretKey, Vec<Record>>,
+    closed: BTreeMap<(String, Scope), Record>,
 }
 
 impl Live {
@@ -28,13 +31,18 @@ impl Live {
                 records.drain(..surplus);
                 records.push(record);
             }
+            Event::ScopeClosed { directory, closing } => {
+                let (key, now) = ((directory.clone(), closing.scope.clone()), record.at);
+                self.closed.retain(|_, closed| !is_over(closed, now));
+                self.closed.insert(key, record);
+            }
             _ => self.by_stream.entry(record.stream.clone()).or_default().push(record),
         }
     }
 
     /// All of them; within a stream in their order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.by_stream.values().flatten()
+        self.closed.values().chain(self.by_stream.values().flatten())
     }
 
     /// Streams that are not idle.
@@ -44,6 +52,11 @@ impl Live {
 
     /// Whether nothing is live.
     pub fn is_empty(&self) -> bool {
-        self.by_stream.is_empty()
+        self.by_stream.is_empty() && self.closed.is_empty()
     }
+}
+
+/// A scope that was open again at `now`.
+fn is_over(closed: &Record, now: Timestamp) -> bool {
+    matches!(&closed.event, Event::ScopeClosed { closing, .. } if closing.until <= now)
 }

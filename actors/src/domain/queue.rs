@@ -28,8 +28,9 @@ pub struct FairQueue {
     capacity: usize,
 }
 
+/// A line for each namespace, and whose turn it is.
 #[derive(Debug, Default)]
-struct RoundRobin {
+pub(super) struct RoundRobin {
     turns: VecDeque<Arc<str>>,
     by_namespace: HashMap<Arc<str>, VecDeque<(SecretKey, Timestamp)>>,
     len: usize,
@@ -98,7 +99,7 @@ impl FairQueue {
 }
 
 impl RoundRobin {
-    fn push(&mut self, stream: SecretKey, now: Timestamp) {
+    pub(super) fn push(&mut self, stream: SecretKey, now: Timestamp) {
         let namespace = stream.namespace.clone();
         let line = self.by_namespace.entry(namespace.clone()).or_default();
         if line.is_empty() {
@@ -108,7 +109,7 @@ impl RoundRobin {
         self.len += 1;
     }
 
-    fn pop(&mut self) -> Option<SecretKey> {
+    pub(super) fn pop(&mut self) -> Option<SecretKey> {
         let namespace = self.turns.pop_front()?;
         let line = self.by_namespace.get_mut(&namespace)?;
         let (stream, _) = line.pop_front()?;
@@ -119,6 +120,34 @@ impl RoundRobin {
             self.turns.push_back(namespace);
         }
         Some(stream)
+    }
+
+    /// Takes one out before its turn.
+    pub(super) fn remove(&mut self, stream: &SecretKey) {
+        let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return };
+        let before = line.len();
+        line.retain(|(other, _)| other != stream);
+        self.len -= before - line.len();
+        if line.is_empty() {
+            self.by_namespace.remove(&stream.namespace);
+            self.turns.retain(|namespace| *namespace != stream.namespace);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many come before this one, if it is there.
+    pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<usize> {
+        let line = self.by_namespace.get(&stream.namespace)?;
+        let place = line.iter().position(|(other, _)| other == stream)?;
+        let turn = self.turns.iter().position(|namespace| *namespace == stream.namespace)?;
+        let lines = self.turns.iter().enumerate().filter_map(|(other, namespace)| {
+            let rounds = place + usize::from(other < turn);
+            Some(self.by_namespace.get(namespace)?.len().min(rounds))
+        });
+        Some(lines.sum())
     }
 }
 

@@ -50,13 +50,39 @@ impl fmt::Display for Reason {
 
 impl Reason {
     /// It is about dates alone.
-    fn is_of_time(&self) -> bool {
+    pub fn is_of_time(&self) -> bool {
         matches!(self, Self::DueForRenewal(_) | Self::NotYetValid(_))
     }
 
     /// The Secret holds nothing that serves: a first certificate rather than a new one.
     pub fn is_first(&self) -> bool {
         matches!(self, Self::Missing | Self::Unparsable(_))
+    }
+}
+
+/// How much of a certificate's life is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// A tenth or more.
+    Enough,
+    /// Less than a tenth: it goes before others.
+    Little,
+    /// Less than a twentieth: nothing of ours holds its renewal up.
+    Hardly,
+    /// It is over.
+    None,
+}
+
+impl Left {
+    /// Of this certificate.
+    pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
+        let life = certificate.not_after.since(certificate.not_before);
+        match certificate.not_after.since(now) {
+            Duration::ZERO => Self::None,
+            left if left < life / 20 => Self::Hardly,
+            left if left < life / 10 => Self::Little,
+            _ => Self::Enough,
+        }
     }
 }
 

@@ -21,11 +21,14 @@ pub struct FakeCa {
     clock: Rc<dyn Clock>,
     orders: RefCell<BTreeMap<String, Order>>,
     issued: RefCell<Vec<BTreeSet<DnsName>>>,
-    refused: RefCell<Option<Failure>>,
+    policy: RefCell<Policy>,
     life: Cell<Duration>,
     keys: Cell<u64>,
     most_open: Cell<usize>,
 }
+
+/// Why an order for these names is refused, if it is.
+type Policy = Box<dyn FnMut(&BTreeSet<DnsName>) -> Option<Failure>>;
 
 #[derive(Clone)]
 struct Order {
@@ -43,7 +46,7 @@ impl FakeCa {
             clock,
             orders: RefCell::default(),
             issued: RefCell::default(),
-            refused: RefCell::default(),
+            policy: RefCell::new(Box::new(|_| None)),
             life: Cell::new(Duration::from_hours(2160)),
             keys: Cell::new(0),
             most_open: Cell::new(0),
@@ -95,7 +98,12 @@ impl FakeCa {
 
     /// Refuses every new order with this; `None` is friendly again.
     pub fn refuse(&self, failure: Option<Failure>) {
-        *self.refused.borrow_mut() = failure;
+        self.set_policy(move |_| failure.clone());
+    }
+
+    /// Asks this of every new order.
+    pub fn set_policy(&self, policy: impl FnMut(&BTreeSet<DnsName>) -> Option<Failure> + 'static) {
+        *self.policy.borrow_mut() = Box::new(policy);
     }
 
     fn view(&self, url: &str) -> OrderView {
@@ -140,8 +148,8 @@ impl Authority for FakeCa {
         _: Option<&str>,
     ) -> Result<OrderView, PortError> {
         self.cluster.call("open_order").await?;
-        if let Some(failure) = &*self.refused.borrow() {
-            return Err(PortError::Lasting(failure.clone()));
+        if let Some(failure) = (self.policy.borrow_mut())(names) {
+            return Err(PortError::Lasting(failure));
         }
         let url = format!("https://ca.example/order/{}", self.orders());
         let order = Order {

@@ -1,14 +1,18 @@
 //! Each step is one port call under its deadline; what comes of it goes into the run's knowledge or the ledger.
 //! Those at the CA and those in the cluster have a file each; here is what they share.
 
+use std::collections::BTreeSet;
+
 use tracing::{debug, error};
 
 use super::Office;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::gates::{Closing, limit};
 use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::wish::Wish;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
@@ -30,7 +34,7 @@ pub(super) fn name(step: &Step) -> &'static str {
         Step::FillTls => "fill_tls",
         Step::Abandon(_) => "abandon",
         Step::Fail(_) => "fail",
-        Step::Wait { .. } | Step::Done(_) => "none",
+        Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => "none",
     }
 }
 
@@ -41,6 +45,8 @@ impl Office {
         let Some(wish) = wish else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
+        let names =
+            self.issuance(run).map_or_else(|| wish.names.clone(), |issuance| issuance.names);
         match step {
             Step::ReadSecret => self.read_secret(run).await,
             Step::PublishRoutes => self.publish_routes(run, wish).await,
@@ -54,8 +60,18 @@ impl Office {
             Step::FillTls => self.fill_tls(run, &wish).await,
             Step::Abandon(why) => self.abandon(run, why).await,
             Step::Fail(failure) => self.fail(run, failure).await,
-            Step::Wait { .. } | Step::Done(_) => {}
+            Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
         }
+        self.heed_limits(run, &names).await;
+    }
+
+    /// What the CA has just closed is journaled, for all that come after and for the next start.
+    async fn heed_limits(&self, run: &mut Run, names: &BTreeSet<DnsName>) {
+        let Some((failure, wait)) = run.seen.limited() else { return };
+        let closing =
+            Closing::new(&limit(&failure.detail, names), wait, &failure.detail, self.clock.now());
+        self.gates.borrow_mut().close(closing.clone());
+        self.commit(run, Command::Close(self.directory.clone(), closing)).await;
     }
 
     async fn abandon(&self, run: &mut Run, why: &'static str) {

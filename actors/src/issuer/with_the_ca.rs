@@ -38,6 +38,7 @@ impl Office {
         let Some(order) = run.seen.opened.clone() else { return };
         if self.commit(run, Command::Opened(order.url.clone())).await {
             run.seen.opened = None;
+            self.gates.borrow_mut().leave(&run.stream, self.clock.now());
             run.seen.order_shown(order, self.clock.now());
         }
     }

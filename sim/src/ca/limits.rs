@@ -4,12 +4,14 @@
 //! requests ask which bucket is decided in [`meter`](self::meter).
 
 mod meter;
+mod ration;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub(super) use meter::{Exemption, Meter, Spender};
+pub use ration::{Ration, Refused};
 
 const HOUR: Duration = Duration::from_hours(1);
 const THREE_HOURS: Duration = Duration::from_hours(3);

@@ -23,7 +23,8 @@ fn each_kind_of_problem_has_its_class() {
         ("incorrectResponse", 400, FailureClass::Authorization),
         ("caa", 403, FailureClass::Caa),
         ("rateLimited", 429, FailureClass::RateLimited),
-        ("rejectedIdentifier", 400, FailureClass::Rejected),
+        ("rejectedIdentifier", 400, FailureClass::Policy),
+        ("invalidProfile", 400, FailureClass::Policy),
         ("externalAccountRequired", 400, FailureClass::Rejected),
         ("badCSR", 400, FailureClass::Rejected),
         ("serverInternal", 500, FailureClass::AcmeServer),
@@ -51,7 +52,7 @@ fn what_the_ca_says_about_each_name_is_told_with_advice() {
     }))
     .unwrap();
     let PortError::Lasting(failure) = refused(problem) else { panic!("it will not pass") };
-    assert_eq!(failure.class, FailureClass::Rejected);
+    assert_eq!(failure.class, FailureClass::Policy);
     assert_eq!(
         failure.detail,
         "it failed: Some identifiers are refused (compound); a.example.com: The name is on a list \
@@ -69,6 +70,24 @@ fn a_rate_limit_is_a_pause_and_a_busy_server_is_not() {
     assert!(matches!(refused(problem("badNonce", 400)), PortError::Passing { .. }));
     assert!(matches!(refused(problem("serverInternal", 500)), PortError::Passing { .. }));
     assert!(matches!(refused(problem("malformed", 400)), PortError::Lasting(_)));
+}
+
+#[test]
+fn names_that_the_ca_has_paused_wait_for_the_user_and_name_the_page() {
+    let problem: Problem = serde_json::from_value(json!({
+        "type": "urn:ietf:params:acme:error:rateLimited",
+        "detail": "Your account is temporarily prevented from requesting certificates for a.example.com and possibly \
+                   others. Please visit: https://ca.example/sfe/v1/unpause?jwt=1",
+        "status": 429,
+    }))
+    .unwrap();
+    let PortError::Lasting(failure) = refused(problem) else { panic!("it will not pass") };
+    assert_eq!(failure.class, FailureClass::Policy);
+    assert!(
+        failure.detail.contains("https://ca.example/sfe/v1/unpause?jwt=1"),
+        "{}",
+        failure.detail
+    );
 }
 
 #[test]

@@ -166,7 +166,7 @@ async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
             other => panic!("{other:?}"),
         };
         let (class, said) = refused(acme.open_order(&hosts, Some("gold")).await);
-        assert_eq!(class, FailureClass::Rejected);
+        assert_eq!(class, FailureClass::Policy);
         let offered = place.profiles().join(", ");
         assert!(said.contains(&format!("no profile `gold`, it offers {offered}")), "{said}");
         let order = acme.open_order(&hosts, Some(place.profiles()[0])).await.unwrap();

@@ -6,6 +6,7 @@ use super::event::Event;
 use super::state::{State, attempts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::failure::Failure;
+use crate::domain::gates::Closing;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::{Fingerprint, Wish, stable_hash};
 
@@ -25,6 +26,8 @@ pub enum Command {
     },
     /// The attempt for the wish with this fingerprint failed.
     Fail(Fingerprint, Failure),
+    /// The CA at this directory has closed a scope.
+    Close(String, Closing),
     /// Drop what is in flight or remembered.
     Abandon(&'static str),
 }
@@ -58,6 +61,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
         (state, Command::Fail(fingerprint, failure)) => {
             Ok(failed(state, fingerprint, failure, now))
         }
+        (_, Command::Close(directory, closing)) => Ok(Event::ScopeClosed { directory, closing }),
         (State::Started(_) | State::Ordered { .. } | State::Failing(_), Command::Abandon(why)) => {
             Ok(Event::IssuanceAbandoned { why: why.to_owned() })
         }
@@ -90,6 +94,7 @@ impl Command {
             Self::Opened(_) => "opened",
             Self::Installed { .. } => "installed",
             Self::Fail(..) => "fail",
+            Self::Close(..) => "close",
             Self::Abandon(_) => "abandon",
         }
     }

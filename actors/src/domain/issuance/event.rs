@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::failure::FailureClass;
+use crate::domain::gates::Closing;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
@@ -53,6 +54,14 @@ pub enum Event {
         /// Not before this the same wish is tried again.
         retry_at: Timestamp,
     },
+    /// The CA has closed a scope of orders (RFC 8555 §6.6). It concerns all streams, and changes the state of none;
+    /// this one met it.
+    ScopeClosed {
+        /// The ACME directory that it is true of.
+        directory: String,
+        /// What is closed, and until when.
+        closing: Closing,
+    },
     /// The work is no longer wanted.
     IssuanceAbandoned {
         /// Why, for the log.
@@ -68,6 +77,7 @@ impl Event {
             Self::OrderOpened { .. } => "order_opened",
             Self::CertificateInstalled { .. } => "certificate_installed",
             Self::IssuanceFailed { .. } => "issuance_failed",
+            Self::ScopeClosed { .. } => "scope_closed",
             Self::IssuanceAbandoned { .. } => "issuance_abandoned",
         }
     }

@@ -5,9 +5,10 @@ use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::gates::Urgency;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Reason, judge_certificate, judge_installed, serves};
+use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
 
 /// The next step for a stream in `state`.
@@ -80,7 +81,10 @@ impl Run<'_> {
             Err(_) if self.context.seen.installed == Some(self.wish.fingerprint()) => {
                 self.complete()
             }
-            Err(reason) => self.ready_the_routes(failing).unwrap_or(Step::Begin(reason)),
+            Err(reason) => {
+                let first = self.get_in_line(&reason).or_else(|| self.ready_the_routes(failing));
+                first.unwrap_or(Step::Begin(reason))
+            }
         }
     }
 
@@ -108,10 +112,13 @@ impl Run<'_> {
         if let Some(step) = self.look_at_secret() {
             return step;
         }
-        if self.judge().is_ok() {
+        let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
-        }
-        self.ready_the_routes(issuance.before.as_deref()).unwrap_or(Step::OpenOrder)
+        };
+        let first = self.get_in_line(&reason);
+        first
+            .or_else(|| self.ready_the_routes(issuance.before.as_deref()))
+            .unwrap_or(Step::OpenOrder)
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
@@ -194,6 +201,20 @@ impl Run<'_> {
             State::Idle => Step::Done(Conclusion::Settled),
             _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
         }
+    }
+
+    /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end.
+    fn get_in_line(&self, reason: &Reason) -> Option<Step> {
+        let scope = self.context.barred?;
+        let certificate = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
+        let left = certificate.map_or(Left::None, |one| Left::of(one, self.context.now));
+        let urgency = match left {
+            Left::Hardly => return None,
+            Left::Little => Urgency::Ending,
+            _ if reason.is_of_time() => Urgency::Renewal,
+            _ => Urgency::First,
+        };
+        Some(Step::GetInLine(scope.clone(), urgency))
     }
 
     /// Routes in place and every host reached, before the CA is asked for anything.

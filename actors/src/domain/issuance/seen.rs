@@ -103,6 +103,13 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What the CA has just refused because of a rate limit, and for how long.
+    pub fn limited(&self) -> Option<(&Failure, Duration)> {
+        let failure = self.failure.as_ref()?;
+        let wait = failure.retry_after.filter(|_| failure.class == FailureClass::RateLimited)?;
+        Some((failure, wait))
+    }
+
     /// A step was made that is not made again: errors before it are forgotten. A mere look is no progress, or a
     /// write that fails for ever would be tried for ever in between looks.
     pub fn progressed(&mut self) {

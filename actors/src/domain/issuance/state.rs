@@ -125,6 +125,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
                 detail: detail.clone(),
             }))
         }
+        (state, Event::ScopeClosed { .. }) => Ok(state),
         (State::Ordered { .. }, Event::CertificateInstalled { .. })
         | (
             State::Started(_) | State::Ordered { .. } | State::Failing(_),

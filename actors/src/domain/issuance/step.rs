@@ -2,6 +2,7 @@
 
 use super::seen::Seen;
 use crate::domain::failure::Failure;
+use crate::domain::gates::{Scope, Urgency};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
@@ -44,6 +45,8 @@ pub enum Step {
         /// The CA is working on the order.
         at_ca: bool,
     },
+    /// The CA takes no order for these names now: get in line.
+    GetInLine(Scope, Urgency),
     /// The run is over.
     Done(Conclusion),
 }
@@ -70,6 +73,8 @@ pub struct Context<'a> {
     pub installed_at: Option<Timestamp>,
     /// Not before this an order that is kept is gone on with, unless the wish changes.
     pub paused_until: Option<Timestamp>,
+    /// What the CA has closed, of all that an order for the wish is counted in.
+    pub barred: Option<&'a Scope>,
     /// The time.
     pub now: Timestamp,
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::gates::{Closing, Scope, Urgency};
 use crate::domain::limits;
 use crate::domain::plan::tests::names;
 use crate::domain::time::Timestamp;
@@ -48,12 +49,17 @@ fn given(commands: impl IntoIterator<Item = Command>) -> State {
 }
 
 fn look(state: &State, wish: Option<&Wish>, seen: &Seen) -> Step {
+    look_barred(state, wish, seen, None)
+}
+
+fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&Scope>) -> Step {
     let context = Context {
         wish,
         seen,
         directory: DIRECTORY,
         installed_at: None,
         paused_until: None,
+        barred,
         now: now(),
     };
     next(state, context)
@@ -93,6 +99,30 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing));
     let started = given([begin(&wish)]);
     assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
+}
+
+#[test]
+fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
+    let (wish, seen) = (shop(), seen_secret(None));
+    let in_line = Step::GetInLine(Scope::Account, Urgency::First);
+    for state in [State::Idle, given([begin(&wish)])] {
+        assert_eq!(look_barred(&state, Some(&wish), &seen, Some(&Scope::Account)), in_line);
+    }
+    let ordered = given([begin(&wish), opened()]);
+    let step = look_barred(&ordered, Some(&wish), &seen, Some(&Scope::Account));
+    assert_eq!(step, Step::Refresh, "an order that is open goes on");
+}
+
+#[test]
+fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
+    let of_age = |days| {
+        let seen = seen_secret(Some(secret(&["a.example.com"], now() - days * DAY, 90 * DAY)));
+        look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
+    };
+    assert_eq!(of_age(70), Step::GetInLine(Scope::Account, Urgency::Renewal));
+    assert_eq!(of_age(83), Step::GetInLine(Scope::Account, Urgency::Ending));
+    assert_eq!(of_age(87), Step::PublishRoutes);
+    assert_eq!(of_age(91), Step::GetInLine(Scope::Account, Urgency::First));
 }
 
 #[test]
@@ -254,6 +284,15 @@ fn a_record_reads_as_it_was_written() {
     assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
 }
 
+fn closing() -> Closing {
+    Closing {
+        scope: Scope::Account,
+        until: now() + DAY,
+        pace_ms: 1000,
+        detail: "too many".to_owned(),
+    }
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let installed = Command::Installed { serial: "01".to_owned(), not_after: now() + 90 * DAY };
     prop_oneof![
@@ -264,6 +303,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(fail(&shop(), FailureClass::Authorization)),
         Just(fail(&wish_with_another_name(), FailureClass::Unreachable)),
         Just(Command::Abandon("dropped")),
+        Just(Command::Close(DIRECTORY.to_owned(), closing())),
     ]
 }
 

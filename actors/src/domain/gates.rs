@@ -1,0 +1,237 @@
+//! What the CA's rate limits hold back: a gate for each scope that it has closed, and the line before it.
+//!
+//! A refusal closes exactly the scope that the CA names, until the time that it names. From then on those in line are
+//! let in one by one, at the pace of the limit where the CA's words tell it: those whose certificate is about to end
+//! first, then first certificates, then renewals, each fairly between namespaces. Who waits holds no worker.
+//!
+//! Closings are journaled and survive restarts; lines are not, for whoever needs an order asks again.
+
+mod line;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ingress::SecretKey;
+use super::limits;
+use super::name::DnsName;
+use super::time::Timestamp;
+use line::Line;
+pub use line::Urgency;
+pub use words::{Limit, limit};
+
+/// What a rate limit is counted for (<https://letsencrypt.org/docs/rate-limits/>).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All orders of the account, or all requests from this address.
+    Account,
+    /// Orders with a name under this registered domain (one label below a public suffix).
+    Domain(String),
+    /// Orders for exactly these names.
+    Set(BTreeSet<DnsName>),
+    /// Orders with this name.
+    Name(DnsName),
+}
+
+impl Scope {
+    /// All scopes that an order for these names is counted in.
+    fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
+        let domains = names.iter().map(|name| Self::Domain(registered_domain(name).to_owned()));
+        let each = names.iter().cloned().map(Self::Name);
+        [Self::Account, Self::Set(names.clone())].into_iter().chain(domains).chain(each).collect()
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => write!(f, "this account"),
+            Self::Domain(domain) => write!(f, "certificates under {domain}"),
+            Self::Set(names) => write!(f, "certificates for {}", super::wish::names_line(names)),
+            Self::Name(name) => write!(f, "orders with {name}"),
+        }
+    }
+}
+
+/// The domain that a name is registered under, by the public suffix list; the name itself where it is a suffix.
+pub fn registered_domain(name: &DnsName) -> &str {
+    psl::domain_str(name.as_str()).unwrap_or(name.as_str())
+}
+
+/// A scope that the CA has closed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Closing {
+    /// What is closed.
+    pub scope: Scope,
+    /// Until when.
+    pub until: Timestamp,
+    /// From then on, one order in so many milliseconds.
+    pub pace_ms: u64,
+    /// In the words of the CA.
+    pub detail: String,
+}
+
+impl Closing {
+    /// What a refusal at `now` closes. Up to a minute is added to the CA's time, so that those who share a limit do
+    /// not all come back in the same moment.
+    pub fn new(limit: &Limit, wait: Duration, detail: &str, now: Timestamp) -> Self {
+        let wait = wait.max(limits::RATE_LIMIT_MIN);
+        let thousandths = super::wish::stable_hash((&limit.scope, now)) % 1000;
+        let jitter =
+            (wait / 10).min(limits::GATE_JITTER) * u32::try_from(thousandths).unwrap_or(0) / 1000;
+        let pace = limit.pace.unwrap_or_default().max(limits::GATE_PACE);
+        let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
+        Self {
+            scope: limit.scope.clone(),
+            until: now + wait + jitter,
+            pace_ms,
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+/// All gates.
+#[derive(Debug, Default)]
+pub struct Gates(BTreeMap<Scope, Gate>);
+
+#[derive(Debug)]
+struct Gate {
+    closing: Closing,
+    /// When the next may pass.
+    opens: Timestamp,
+    line: Line,
+    /// Let in, and not at the CA yet.
+    admitted: HashSet<SecretKey>,
+}
+
+/// Where a stream waits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// What is closed.
+    pub scope: Scope,
+    /// In the words of the CA.
+    pub detail: String,
+    /// When its turn comes, if nothing changes.
+    pub turn: Timestamp,
+}
+
+impl Gates {
+    /// The gates as the journal left them.
+    pub fn of(closings: impl IntoIterator<Item = Closing>) -> Self {
+        let mut gates = Self::default();
+        closings.into_iter().for_each(|closing| gates.close(closing));
+        gates
+    }
+
+    /// The CA has closed a scope. Its newest word holds; who was let in and is not at the CA yet waits again.
+    pub fn close(&mut self, closing: Closing) {
+        let line = self.0.remove(&closing.scope).map(|gate| gate.line).unwrap_or_default();
+        let (scope, opens) = (closing.scope.clone(), closing.until);
+        self.0.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
+    }
+
+    /// The closed scope that an order for these names has to wait for: the one that opens last.
+    pub fn bar(
+        &self,
+        stream: &SecretKey,
+        names: &BTreeSet<DnsName>,
+        now: Timestamp,
+    ) -> Option<Scope> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let scopes = Scope::all_of(names);
+        let closed = scopes.iter().filter_map(|scope| self.0.get(scope));
+        let closed = closed.filter(|gate| !gate.lets_in(stream, now));
+        closed.max_by_key(|gate| gate.opens).map(|gate| gate.closing.scope.clone())
+    }
+
+    /// A stream waits for `scope`; `true` when it did not before. Where it waited for another, it leaves that line.
+    pub fn wait(
+        &mut self,
+        scope: &Scope,
+        stream: &SecretKey,
+        urgency: Urgency,
+        now: Timestamp,
+    ) -> bool {
+        for (_, gate) in self.0.iter_mut().filter(|(other, _)| *other != scope) {
+            gate.line.leave(stream);
+        }
+        self.0.get_mut(scope).is_some_and(|gate| gate.line.join(stream, urgency, now))
+    }
+
+    /// A stream is at the CA, or needs nothing of it any more. Gates that hold nobody back are forgotten.
+    pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
+        self.0.retain(|_, gate| {
+            gate.line.leave(stream);
+            gate.admitted.remove(stream);
+            now < gate.opens || !gate.line.is_empty() || !gate.admitted.is_empty()
+        });
+    }
+
+    /// Lets the next one in, if a gate is open for one.
+    pub fn admit(&mut self, now: Timestamp) -> Option<SecretKey> {
+        let gate = self.0.values_mut().find(|gate| gate.opens <= now && !gate.line.is_empty())?;
+        let stream = gate.line.next()?;
+        gate.admitted.insert(stream.clone());
+        gate.opens = now + gate.pace();
+        Some(stream)
+    }
+
+    /// When to call [`admit`](Self::admit) again.
+    pub fn next_opening(&self) -> Option<Timestamp> {
+        self.0.values().filter(|gate| !gate.line.is_empty()).map(|gate| gate.opens).min()
+    }
+
+    /// Where a stream waits, if it does.
+    pub fn waiting(&self, stream: &SecretKey) -> Option<Waiting> {
+        self.0.values().find_map(|gate| {
+            let ahead = gate.line.ahead_of(stream)?;
+            let turn = gate.opens + gate.pace() * ahead;
+            let Closing { scope, detail, .. } = gate.closing.clone();
+            Some(Waiting { scope, detail, turn })
+        })
+    }
+
+    /// What is closed at this moment or has a line: each with the time when the next may pass, how many wait, and when
+    /// the last of them has its turn.
+    pub fn closed(&self, now: Timestamp) -> impl Iterator<Item = Closed<'_>> {
+        let shown = move |gate: &&Gate| now < gate.opens || !gate.line.is_empty();
+        self.0.values().filter(shown).map(|gate| {
+            let waiting = gate.line.len();
+            let last = gate.opens + gate.pace() * waiting.saturating_sub(1);
+            Closed { closing: &gate.closing, opens: gate.opens, waiting, last }
+        })
+    }
+}
+
+/// A gate, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    /// What the CA said.
+    pub closing: &'a Closing,
+    /// When the next may pass.
+    pub opens: Timestamp,
+    /// How many wait.
+    pub waiting: u32,
+    /// When the last of them has its turn.
+    pub last: Timestamp,
+}
+
+impl Gate {
+    /// Nobody passes those in line.
+    fn lets_in(&self, stream: &SecretKey, now: Timestamp) -> bool {
+        self.admitted.contains(stream) || (self.opens <= now && self.line.is_empty())
+    }
+
+    fn pace(&self) -> Duration {
+        Duration::from_millis(self.closing.pace_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! The line before a gate: by urgency, and within one urgency round robin over namespaces.
+
+use std::collections::HashMap;
+
+use crate::domain::ingress::SecretKey;
+use crate::domain::queue::RoundRobin;
+use crate::domain::time::Timestamp;
+
+/// How soon a certificate is needed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Urgency {
+    /// The one that is there ends soon, or has ended.
+    Ending,
+    /// There is none yet.
+    First,
+    /// The one that is there serves for some time.
+    Renewal,
+}
+
+const URGENCIES: [Urgency; 3] = [Urgency::Ending, Urgency::First, Urgency::Renewal];
+
+/// The line itself.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    lanes: [RoundRobin; 3],
+    /// Who is in it, and in which lane.
+    members: HashMap<SecretKey, Urgency>,
+}
+
+impl Line {
+    /// Joins at the end of its namespace's part; `false` when it is there already.
+    pub(super) fn join(&mut self, stream: &SecretKey, urgency: Urgency, now: Timestamp) -> bool {
+        match self.members.get(stream) {
+            Some(joined) if *joined <= urgency => return false,
+            Some(_) => self.leave(stream), // it has become more urgent
+            None => {}
+        }
+        self.lanes[urgency as usize].push(stream.clone(), now);
+        self.members.insert(stream.clone(), urgency).is_none()
+    }
+
+    pub(super) fn leave(&mut self, stream: &SecretKey) {
+        if let Some(urgency) = self.members.remove(stream) {
+            self.lanes[urgency as usize].remove(stream);
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<SecretKey> {
+        let stream = self.lanes.iter_mut().find_map(RoundRobin::pop)?;
+        self.members.remove(&stream);
+        Some(stream)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many have their turn before it, if it is in line.
+    pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<u32> {
+        let urgency = *self.members.get(stream)?;
+        let before = URGENCIES.into_iter().take_while(|other| *other < urgency);
+        let before: usize = before.map(|other| self.lanes[other as usize].len()).sum();
+        let within = self.lanes[urgency as usize].ahead_of(stream)?;
+        Some(u32::try_from(before + within).unwrap_or(u32::MAX))
+    }
+}

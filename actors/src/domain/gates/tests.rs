@@ -1,0 +1,174 @@
+//! The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
+
+use super::super::plan::tests::names;
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn read(text: &str, hosts: &[&str]) -> Limit {
+    limit(text, &names(hosts))
+}
+
+fn closing(scope: Scope, until: i64, pace: u64) -> Closing {
+    Closing { scope, until: at(until), pace_ms: pace * 1000, detail: "too many".into() }
+}
+
+fn secret(namespace: &str, name: &str) -> SecretKey {
+    SecretKey::new(namespace, name)
+}
+
+#[test]
+fn the_scope_and_the_pace_are_read_off_what_the_ca_says() {
+    let hosts = ["a.example.com", "b.example.co.uk"];
+    let cases = [
+        (
+            "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-11-24 12:00:00 UTC",
+            Limit { scope: Scope::Account, pace: Some(Duration::from_secs(36)) },
+        ),
+        (
+            "too many new registrations (10) from this IP address in the last 3h0m0s, retry after ...",
+            Limit { scope: Scope::Account, pace: Some(Duration::from_mins(18)) },
+        ),
+        (
+            "too many certificates (50) already issued for \"example.co.uk\" in the last 168h0m0s, retry after ...",
+            Limit { scope: Scope::Domain("example.co.uk".into()), pace: Some(168 * HOUR / 50) },
+        ),
+        (
+            "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, ...",
+            Limit { scope: Scope::Set(names(&hosts)), pace: Some(168 * HOUR / 5) },
+        ),
+        (
+            "too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s, retry after ...",
+            Limit {
+                scope: Scope::Name(DnsName::parse("a.example.com").unwrap()),
+                pace: Some(HOUR / 5),
+            },
+        ),
+        ("Rate limit exceeded", Limit { scope: Scope::Account, pace: None }),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(text, &hosts), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_is_its_own_registered_domain_is_told_apart_by_what_is_counted() {
+    let of_certificates =
+        "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s";
+    let of_failures = "too many failed authorizations (5) for \"example.com\" in the last 1h0m0s";
+    let apex = DnsName::parse("example.com").unwrap();
+    assert_eq!(read(of_certificates, &["example.com"]).scope, Scope::Domain("example.com".into()));
+    assert_eq!(read(of_failures, &["example.com"]).scope, Scope::Name(apex));
+}
+
+#[test]
+fn a_part_of_a_name_is_not_the_name() {
+    let text = "too many certificates (50) already issued for \"shop.example.com.evil.net\"";
+    assert_eq!(read(text, &["shop.example.com"]).scope, Scope::Account);
+}
+
+#[test]
+fn odd_numbers_say_nothing_of_a_pace() {
+    for text in ["(0) in the last 3h0m0s", "(many) in the last 3h", "(3) in the last -3h", "(3)"] {
+        assert_eq!(read(text, &["a.example.com"]).pace, None, "{text}");
+    }
+}
+
+#[test]
+fn a_closed_domain_bars_its_names_and_no_others() {
+    let gates = Gates::of([closing(Scope::Domain("example.com".into()), 100, 1)]);
+    let bar = |host: &str, now| gates.bar(&secret("web", "shop"), &names(&[host]), at(now));
+    assert!(bar("a.example.com", 99).is_some());
+    assert!(bar("example.com", 99).is_some());
+    assert_eq!(bar("a.example.org", 99), None);
+    assert_eq!(bar("a.example.com", 100), None);
+}
+
+#[test]
+fn an_order_waits_for_the_scope_that_opens_last() {
+    let domain = Scope::Domain("example.com".into());
+    let gates = Gates::of([closing(Scope::Account, 10, 1), closing(domain.clone(), 20, 1)]);
+    let names = names(&["a.example.com", "b.example.org"]);
+    assert_eq!(gates.bar(&secret("web", "shop"), &names, at(0)), Some(domain));
+}
+
+#[test]
+fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
+    let mut gates = Gates::of([closing(Scope::Account, 100, 36)]);
+    let (a, b, late) = (secret("web", "a"), secret("web", "b"), secret("web", "late"));
+    let hosts = names(&["a.example.com"]);
+    for stream in [&a, &b] {
+        assert!(gates.wait(&Scope::Account, stream, Urgency::First, at(0)));
+    }
+    assert!(!gates.wait(&Scope::Account, &a, Urgency::First, at(1)), "it is in line");
+    assert_eq!(gates.waiting(&b).unwrap().turn, at(136));
+    assert_eq!((gates.admit(at(99)), gates.next_opening()), (None, Some(at(100))));
+    assert_eq!(gates.admit(at(100)), Some(a.clone()));
+    assert_eq!(gates.bar(&a, &hosts, at(100)), None);
+    assert_eq!(gates.bar(&late, &hosts, at(135)), Some(Scope::Account));
+    assert_eq!((gates.admit(at(135)), gates.admit(at(136))), (None, Some(b.clone())));
+    gates.leave(&a, at(136));
+    gates.leave(&b, at(200));
+    assert_eq!(gates.bar(&late, &hosts, at(200)), None);
+    assert_eq!(gates.closed(at(200)).count(), 0);
+}
+
+#[test]
+fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
+    let mut gates = Gates::of([closing(Scope::Account, 100, 36)]);
+    let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
+    gates.wait(&Scope::Account, &a, Urgency::First, at(0));
+    assert_eq!(gates.admit(at(100)), Some(a.clone()));
+    gates.close(closing(Scope::Account, 300, 36));
+    assert_eq!(gates.bar(&a, &hosts, at(101)), Some(Scope::Account));
+    assert!(gates.wait(&Scope::Account, &a, Urgency::First, at(101)));
+    assert_eq!(gates.waiting(&a).unwrap().turn, at(300));
+}
+
+#[test]
+fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly() {
+    let mut gates = Gates::of([closing(Scope::Account, 0, 1)]);
+    let line = [
+        ("big", "renewal", Urgency::Renewal),
+        ("big", "1", Urgency::First),
+        ("big", "2", Urgency::First),
+        ("small", "1", Urgency::First),
+        ("small", "ending", Urgency::Ending),
+    ];
+    for (namespace, name, urgency) in line {
+        gates.wait(&Scope::Account, &secret(namespace, name), urgency, at(0));
+    }
+    let turns =
+        ["big/2", "big/renewal"].map(|key| gates.waiting(&key.parse().unwrap()).unwrap().turn);
+    assert_eq!(turns, [at(3), at(4)]);
+    let order: Vec<String> = (0..5).map(|now| gates.admit(at(now)).unwrap().to_string()).collect();
+    assert_eq!(order, ["small/ending", "big/1", "small/1", "big/2", "big/renewal"]);
+}
+
+#[test]
+fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
+    let mut gates = Gates::of([closing(Scope::Account, 0, 1)]);
+    let (a, b) = (secret("web", "a"), secret("web", "b"));
+    gates.wait(&Scope::Account, &a, Urgency::Renewal, at(0));
+    gates.wait(&Scope::Account, &b, Urgency::Renewal, at(0));
+    gates.wait(&Scope::Account, &b, Urgency::Ending, at(0));
+    gates.leave(&a, at(0));
+    assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 1);
+    assert_eq!((gates.admit(at(0)), gates.admit(at(9))), (Some(b), None));
+}
+
+#[test]
+fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
+    let limit = Limit { scope: Scope::Account, pace: Some(Duration::from_secs(36)) };
+    let closed = Closing::new(&limit, HOUR, "too many", at(0));
+    assert!(closed.until >= at(3600) && closed.until <= at(3660), "{closed:?}");
+    assert_eq!(closed.pace_ms, 36_360, "with one in a hundred to spare");
+    let unknown =
+        Closing::new(&Limit { scope: Scope::Account, pace: None }, Duration::ZERO, "", at(0));
+    assert!(unknown.until >= at(0) + limits::RATE_LIMIT_MIN);
+    assert!(unknown.pace_ms >= 1000);
+}

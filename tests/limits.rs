@@ -1,0 +1,188 @@
+//! The operator under the real limits of Let's Encrypt, on a paused clock: what is refused once is not asked again.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_sim::ca::{Limits, Ration};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What the CA has refused: until when, and which orders.
+#[derive(Default)]
+struct Doorkeeper {
+    refused: u32,
+    /// Orders that were sent although one of the same scope had been refused until later.
+    knocks: u32,
+    account_closed_until: i64,
+    domains_closed_until: std::collections::BTreeMap<String, i64>,
+}
+
+/// A CA with these limits, and what it had to refuse.
+fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<Doorkeeper>> {
+    let doorkeeper: Rc<RefCell<Doorkeeper>> = Rc::default();
+    let (clock, kept, mut ration) = (fakes.clock.clone(), doorkeeper.clone(), Ration::new(limits));
+    fakes.ca.set_policy(move |names| {
+        let now = clock.now().as_millis();
+        let mut door = kept.borrow_mut();
+        let closed = door.is_closed(names, now);
+        door.knocks += u32::from(closed);
+        let at = jiff::Timestamp::from_millisecond(now).expect("a time of this century");
+        let names: Vec<Box<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        let Err(refused) = ration.order(&names, at) else {
+            ration.issued(&names, at);
+            return None;
+        };
+        let until = refused.retry_at.expect("a time to come back").as_millisecond();
+        door.close(&refused.detail, until);
+        let retry_after = Duration::from_millis(u64::try_from(until - now).expect("it is later"));
+        let (class, retry_after) = (FailureClass::RateLimited, Some(retry_after));
+        Some(Failure { class, detail: refused.detail, retry_after })
+    });
+    doorkeeper
+}
+
+impl Doorkeeper {
+    fn is_closed(&self, names: &BTreeSet<DnsName>, now: i64) -> bool {
+        let under =
+            |domain: &str| names.iter().any(|name| name.as_str().ends_with(&format!(".{domain}")));
+        let mut domains = self.domains_closed_until.iter();
+        now < self.account_closed_until
+            || domains.any(|(domain, until)| now < *until && under(domain))
+    }
+
+    fn close(&mut self, detail: &str, until: i64) {
+        self.refused += 1;
+        if detail.contains("from this account") {
+            self.account_closed_until = until;
+        } else {
+            let domain = detail.split('"').nth(1).expect("a domain in quotes");
+            self.domains_closed_until.insert(domain.to_owned(), until);
+        }
+    }
+}
+
+/// Each under a registered domain of its own, in ten namespaces.
+fn storm(fakes: &Fakes, count: u32) {
+    for number in 0..count {
+        let namespace = format!("n{}", number % 10);
+        let host = format!("www.shop-{number}.example");
+        fakes.cluster.apply(ingress(&namespace, &format!("i{number}"), &[&host]));
+    }
+}
+
+/// Time until so many certificates are issued, to the step.
+async fn until_issued(fakes: &Fakes, count: usize, step: Duration) -> Duration {
+    let mut waited = Duration::ZERO;
+    while fakes.ca.issued().len() < count {
+        fakes.pass(step).await;
+        waited += step;
+        assert!(waited < 60 * HOUR, "{} of {count} are issued", fakes.ca.issued().len());
+    }
+    waited
+}
+
+#[test]
+fn two_thousand_at_once_take_the_seventeen_hours_that_the_limits_allow() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let door = limited(&fakes, &Limits::lets_encrypt());
+        fakes.operator(Fakes::settings()).await;
+        storm(&fakes, 2_000);
+        let waited = until_issued(&fakes, 2_000, MINUTE).await;
+        let door = door.borrow();
+        assert_eq!((fakes.ca.orders(), door.knocks), (2_000, 0));
+        assert!(door.refused <= 2, "{} orders were refused", door.refused);
+        // (2000 - 300) × 36 s are 17 h; one in a hundred is to spare, and a minute at the start.
+        assert!(waited >= 17 * HOUR && waited <= 17 * HOUR + 20 * MINUTE, "{waited:?}");
+    });
+}
+
+#[test]
+fn a_hundred_restarts_meanwhile_do_not_add_an_order() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let door = limited(&fakes, &Limits::lets_encrypt());
+        storm(&fakes, 2_000);
+        for _ in 0..100 {
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(10 * MINUTE).await;
+            fakes.kill();
+        }
+        fakes.operator(Fakes::settings()).await;
+        until_issued(&fakes, 2_000, MINUTE).await;
+        fakes.pass(HOUR).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2_000, 2_000));
+        assert_eq!(door.borrow().knocks, 0);
+    });
+}
+
+#[test]
+fn a_domain_that_has_had_enough_delays_no_other() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let door = limited(&fakes, &Limits::lets_encrypt());
+        fakes.operator(Fakes::settings()).await;
+        for number in 0..60 {
+            let host = format!("c{number}.busy.example");
+            fakes.cluster.apply(ingress("busy", &format!("i{number}"), &[&host]));
+        }
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 50);
+        fakes.cluster.apply(ingress("busy", "other", &["www.other.example"]));
+        fakes.cluster.apply(ingress("small", "other", &["www.small.example"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 52);
+        // One more each 202 minutes (168 h / 50).
+        let waited = until_issued(&fakes, 62, MINUTE).await;
+        assert!(waited > 33 * HOUR && waited < 35 * HOUR, "{waited:?}");
+        assert_eq!(door.borrow().knocks, 0);
+    });
+}
+
+#[test]
+fn who_waits_is_told_once_why_and_about_until_when() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        limited(&fakes, &Limits::lets_encrypt());
+        fakes.operator(Fakes::settings()).await;
+        storm(&fakes, 400);
+        fakes.pass(30 * MINUTE).await;
+        let waiting = (0..400).filter_map(|number| {
+            let told =
+                fakes.cluster.announcements(&format!("n{}", number % 10), &format!("i{number}"));
+            let mut waits = told.into_iter().filter(|one| one.reason == "Waiting");
+            let first = waits.next()?;
+            assert_eq!(waits.count(), 0, "i{number} is told twice");
+            Some(first.note)
+        });
+        let notes: Vec<String> = waiting.collect();
+        assert!(notes.len() > 90 && notes.len() <= 100, "{} wait", notes.len());
+        assert!(notes[0].contains("too many new orders (300) from this account"), "{}", notes[0]);
+    });
+}
+
+#[test]
+fn whoever_has_one_waits_behind_the_storm_for_its_turn_only() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        limited(&fakes, &Limits::lets_encrypt());
+        fakes.operator(Fakes::settings()).await;
+        for number in 0..1_000 {
+            let host = format!("www.shop-{number}.example");
+            fakes.cluster.apply(ingress("big", &format!("i{number}"), &[&host]));
+        }
+        fakes.pass(10 * MINUTE).await;
+        fakes.cluster.apply(ingress("small", "one", &["www.small.example"]));
+        fakes.pass(3 * MINUTE).await;
+        let issued: BTreeSet<String> =
+            fakes.ca.issued().iter().flatten().map(ToString::to_string).collect();
+        assert!(issued.contains("www.small.example"), "{} are issued", issued.len());
+        assert!(issued.len() < 400);
+    });
+}

@@ -16,12 +16,13 @@ use prometheus_client::registry::Registry;
 use crate::domain::calendar::{Calendar, Dates};
 use crate::domain::desk::Load;
 use crate::domain::failure::FailureClass;
+use crate::domain::gates::Gates;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
 use dates::ShownDates;
 use labels::{
-    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, BySource, ByState, ByStep,
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, ByScope, BySource, ByState, ByStep,
 };
 pub use labels::{Kind, Source};
 pub use totals::Totals;
@@ -53,6 +54,8 @@ pub struct Metrics {
     answers: Counter,
     announcements_dropped: Counter,
     leader: Gauge,
+    limited_until: Family<ByScope, Gauge>,
+    in_line: Family<ByScope, Gauge>,
 }
 
 impl Default for Metrics {
@@ -78,6 +81,8 @@ impl Default for Metrics {
             answers: Counter::default(),
             announcements_dropped: Counter::default(),
             leader: Gauge::default(),
+            limited_until: Family::default(),
+            in_line: Family::default(),
         }
     }
 }
@@ -137,6 +142,10 @@ impl Metrics {
         all.register("acme_request_duration_seconds", "Their time", self.acme_durations.clone());
         let help = "Requests to the Kubernetes API server, by verb, resource and HTTP status";
         all.register("kube_requests", help, self.kube_requests.clone());
+        let help = "Until when the CA takes no orders of such a scope, the latest of them; 0 when it takes all";
+        all.register("rate_limited_until_timestamp_seconds", help, self.limited_until.clone());
+        let help = "Certificates that wait in line for such a scope";
+        all.register("rate_limit_waiting", help, self.in_line.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.announcements_dropped.clone());
@@ -165,6 +174,15 @@ impl Metrics {
             self.runs.get_or_create(&ByState { state }).set(gauge(count));
         }
         self.oldest_queued.set(oldest_queued.map_or(0, Timestamp::as_secs));
+    }
+
+    /// What the CA has closed and who waits for it, by kind of scope.
+    pub fn gates(&self, gates: &Gates, now: Timestamp) {
+        for (kind, opens, waiting) in gates.by_kind(now) {
+            let scope = ByScope { scope: kind };
+            self.limited_until.get_or_create(&scope).set(opens.map_or(0, Timestamp::as_secs));
+            self.in_line.get_or_create(&scope).set(i64::from(waiting));
+        }
     }
 
     /// A certificate was installed `after` its issuance began.

@@ -25,6 +25,8 @@ pub struct Pool {
     answers: HashMap<Ticket, oneshot::Sender<Outcome>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
+    /// The metrics tell of a gate.
+    gates_shown: bool,
 }
 
 /// Requests that wait in the pool's own mailbox; the queue proper is the desk's.
@@ -36,7 +38,9 @@ impl Pool {
         let start = |_| Issuer::new(office.clone()).start();
         let idle = (0..issuers.max(1)).map(start).collect();
         let desk = Desk::new(issuers.max(1), capacity);
-        Self { office, desk, idle, answers: HashMap::new(), timer: None, drained: Vec::new() }
+        let (answers, drained) = (HashMap::new(), Vec::new());
+        // At first too, so that the metrics show zeros.
+        Self { office, desk, idle, answers, timer: None, drained, gates_shown: true }
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
@@ -83,7 +87,17 @@ impl Pool {
         self.foresee(ctx);
         self.set_timer(ctx);
         self.office.metrics.pool(self.desk.load(), self.desk.oldest_queued());
+        self.show_gates(now);
         self.answer_drains();
+    }
+
+    /// Also once after the last gate has opened.
+    fn show_gates(&mut self, now: Timestamp) {
+        let gates = self.office.gates.borrow();
+        let any = !gates.is_empty();
+        if std::mem::replace(&mut self.gates_shown, any) || any {
+            self.office.metrics.gates(&gates, now);
+        }
     }
 
     fn returned(

@@ -104,7 +104,7 @@ mod tests {
     use ingress_acme_actors::domain::calendar::Dates;
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
     use ingress_acme_actors::domain::standing::Standing;
-    use ingress_acme_actors::reporter::{Ending, Failure, FailureDump, Working};
+    use ingress_acme_actors::reporter::{ClosedDump, Ending, Failure, FailureDump, Working};
 
     use super::*;
 
@@ -124,6 +124,13 @@ mod tests {
         let dates = Dates { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
         Overview {
             now: at(1_000),
+            closed: vec![ClosedDump {
+                scope: "this account".into(),
+                opens: at(1_036),
+                waiting: 1_700,
+                last: at(62_200),
+                detail: "too many new orders (300) from this account".into(),
+            }],
             failures: [("authorization", 1)].into(),
             failing: vec![Failure {
                 secret: secret.clone(),
@@ -160,6 +167,9 @@ mod tests {
         let (failing, working) = (place("id=\"failing\""), place("id=\"working\""));
         assert!(failing < working && working < place("id=\"ending\""));
         assert!(page.contains("in 30 d"), "{page}");
+        for told in ["this account", "too many new orders (300)", "1700", "in 36 s", "in 17 h"] {
+            assert!(page.contains(told), "{told} in\n{page}");
+        }
         for link in ["metrics", "debug/state", "api/v1/ingresses", "livez", "readyz"] {
             assert!(page.contains(&format!("href=\"{link}\"")), "{link} in\n{page}");
         }

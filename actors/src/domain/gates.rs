@@ -38,6 +38,19 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All kinds, for metrics.
+    const KINDS: [&str; 4] = ["account", "domain", "exact_set", "name"];
+
+    /// Its kind, as a metric label.
+    fn kind(&self) -> &'static str {
+        Self::KINDS[match self {
+            Self::Account => 0,
+            Self::Domain(_) => 1,
+            Self::Set(_) => 2,
+            Self::Name(_) => 3,
+        }]
+    }
+
     /// All scopes that an order for these names is counted in.
     fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
         let domains = names.iter().map(|name| Self::Domain(registered_domain(name).to_owned()));
@@ -195,6 +208,23 @@ impl Gates {
             let Closing { scope, detail, .. } = gate.closing.clone();
             Some(Waiting { scope, detail, turn })
         })
+    }
+
+    /// For each kind of scope, when the last of it lets the next one pass, and how many wait.
+    pub fn by_kind(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'static str, Option<Timestamp>, u32)> {
+        Scope::KINDS.into_iter().map(move |kind| {
+            let gates = self.0.values().filter(|gate| gate.closing.scope.kind() == kind);
+            let closed = gates.clone().map(|gate| gate.opens).filter(|opens| now < *opens);
+            (kind, closed.max(), gates.map(|gate| gate.line.len()).sum())
+        })
+    }
+
+    /// Whether nothing is closed and nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What is closed at this moment or has a line: each with the time when the next may pass, how many wait, and when

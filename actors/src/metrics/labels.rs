@@ -92,6 +92,12 @@ pub(super) struct ByRequest {
     pub(super) code: u16,
 }
 
+/// Label `scope`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByScope {
+    pub(super) scope: &'static str,
+}
+
 /// Label `state`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByState {

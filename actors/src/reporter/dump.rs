@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{DescribeRuns, FailureDump, RunDump, Which};
+use super::parts::{ClosedDump, DescribeRuns, FailureDump, RunDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::SecretKey;
@@ -25,6 +25,8 @@ pub struct StateDump {
     pub managed_ingresses: usize,
     /// Ingresses with something going on.
     pub ingresses: Vec<IngressDump>,
+    /// What the CA takes no orders of for now.
+    pub closed: Vec<ClosedDump>,
     /// Certificates in the pool.
     pub runs: Vec<RunDump>,
     /// Streams of the journal that are not idle.
@@ -64,10 +66,11 @@ impl Handler<Describe> for Reporter {
         let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
         let managed_ingresses = self.office.index.borrow().managed_count();
         let (role, directory) = (LEADER, self.office.directory.clone());
+        let closed = self.office.closed(self.office.clock.now(), usize::MAX);
         let runs = self.pool.send(DescribeRuns(Which::All));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default();
-            StateDump { role, directory, managed_ingresses, ingresses, runs, streams }
+            StateDump { role, directory, managed_ingresses, ingresses, closed, runs, streams }
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{DescribeRuns, FailureDump, RunDump, Which};
+use super::parts::{DescribeRuns, FailureDump, RunDump, WaitDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::{IngressKey, SecretKey};
@@ -90,6 +90,8 @@ pub struct CertificateRow {
     pub issuance: &'static str,
     /// Its place in the pool, if it is there.
     pub run: Option<RunDump>,
+    /// Its place in the line before a scope that the CA has closed.
+    pub waits: Option<WaitDump>,
     /// What failed last, if the last attempt did.
     pub failing: Option<FailureDump>,
 }
@@ -159,6 +161,7 @@ impl Office {
             renewal: dates.map(|dates| dates.renewal.to_string()),
             issuance,
             run: run.cloned(),
+            waits: self.gates.borrow().waiting(&part.secret).map(WaitDump::of),
             failing,
         }
     }

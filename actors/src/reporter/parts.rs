@@ -6,6 +6,7 @@ use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::domain::desk::Desk;
+use crate::domain::gates::{Closed, Waiting};
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
 use crate::domain::standing::least;
@@ -38,6 +39,50 @@ impl FailureDump {
             since: failing.since,
             retry_at: failing.retry_at,
         }
+    }
+}
+
+/// A scope of orders that the CA has closed, and who waits for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ClosedDump {
+    /// What is closed.
+    pub scope: String,
+    /// When the next may pass.
+    #[serde(serialize_with = "as_text")]
+    pub opens: Timestamp,
+    /// How many wait.
+    pub waiting: u32,
+    /// When the last of them has its turn, if nothing changes.
+    #[serde(serialize_with = "as_text")]
+    pub last: Timestamp,
+    /// In the words of the CA.
+    pub detail: String,
+}
+
+impl ClosedDump {
+    pub(super) fn of(closed: Closed<'_>) -> Self {
+        let Closed { closing, opens, waiting, last } = closed;
+        let (scope, detail) = (closing.scope.to_string(), closing.detail.clone());
+        Self { scope, opens, waiting, last, detail }
+    }
+}
+
+/// Where a certificate waits in line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct WaitDump {
+    /// What the CA takes no orders of for now.
+    pub scope: String,
+    /// When its turn comes, if nothing changes.
+    #[serde(serialize_with = "as_text")]
+    pub turn: Timestamp,
+    /// In the words of the CA.
+    pub detail: String,
+}
+
+impl WaitDump {
+    pub(super) fn of(waiting: Waiting) -> Self {
+        let Waiting { scope, detail, turn } = waiting;
+        Self { scope: scope.to_string(), turn, detail }
     }
 }
 

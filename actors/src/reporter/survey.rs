@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 
 use super::Reporter;
-use super::parts::{DescribeRuns, FailureDump, Which};
+use super::parts::{ClosedDump, DescribeRuns, FailureDump, Which};
 use crate::domain::calendar::{Calendar, Dates};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
@@ -27,6 +27,8 @@ pub struct Survey {
 pub struct Overview {
     /// When it was so.
     pub now: Timestamp,
+    /// What the CA takes no orders of for now.
+    pub closed: Vec<ClosedDump>,
     /// How many certificates fail, by class.
     pub failures: BTreeMap<&'static str, usize>,
     /// Those without a certificate first, then by the end of the one they have.
@@ -96,12 +98,22 @@ impl Handler<Survey> for Reporter {
             let working = working.collect();
             let (failures, failing) = office.failing(rows);
             let (now, ending) = (office.clock.now(), office.ending(rows));
-            Overview { now, failures, failing, working, ending }
+            let closed = office.closed(now, rows);
+            Overview { now, closed, failures, failing, working, ending }
         })
     }
 }
 
 impl Office {
+    /// At most `rows` of what is closed: that with the most in line first.
+    pub(super) fn closed(&self, now: Timestamp, rows: usize) -> Vec<ClosedDump> {
+        let mut closed: Vec<ClosedDump> =
+            self.gates.borrow().closed(now).map(ClosedDump::of).collect();
+        closed.sort_by_key(|closed| std::cmp::Reverse((closed.waiting, closed.opens)));
+        closed.truncate(rows);
+        closed
+    }
+
     fn hosts(&self, secret: &SecretKey) -> Vec<String> {
         let wish = self.index.borrow().wish(secret);
         wish.map(|wish| wish.names.iter().map(DnsName::to_string).collect()).unwrap_or_default()

@@ -19,16 +19,21 @@ mod transport;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use instant_acme::{Account, Error, Identifier, NewOrder, OrderStatus as Status};
+use instant_acme::{
+    Account, CertificateIdentifier, Error, Identifier, NewOrder, OrderStatus as Status, RenewalInfo,
+};
 use tokio::sync::Mutex;
 
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
+use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{AccountStore, Authority, PortError};
 
 pub use account::thumbprint;
@@ -84,6 +89,15 @@ impl CallError {
             Self::Acme(error) => refusal::port_error(doing, &error),
             Self::Port(error) => error,
         }
+    }
+
+    /// It may be the word of what is replaced that the CA does not take (RFC 9773 §5): it was replaced before, or is
+    /// none of its own, or it has never heard of such a thing.
+    fn is_about_replacing(&self) -> bool {
+        let conflict = Call::answered() == Some(StatusCode::CONFLICT);
+        conflict
+            || matches!(self.kind(), "alreadyReplaced" | "malformed")
+            || matches!(self, Self::Acme(Error::Unsupported(_)))
     }
 
     /// The CA says no, and not because it is busy: the order may look otherwise than was thought.
@@ -176,6 +190,33 @@ impl Acme {
         Ok(view)
     }
 
+    /// Opens an order and remembers it.
+    async fn order_for(
+        &self,
+        account: &Account,
+        names: &BTreeSet<DnsName>,
+        profile: Option<&str>,
+        replaces: Option<&CertId>,
+    ) -> Result<OrderView, CallError> {
+        let identifiers: Vec<_> =
+            names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
+        let mut wanted = NewOrder::new(&identifiers);
+        if let Some(profile) = profile {
+            wanted = wanted.profile(profile);
+        }
+        if let Some(id) = replaces {
+            wanted = wanted.replaces(identifier(id));
+        }
+        let mut order = OpenOrder::new(account.new_order(&wanted).await?);
+        if order.order.state().status != Status::Pending {
+            return self.show(order).await;
+        }
+        let url = order.order.url().to_owned();
+        self.orders.borrow_mut().put(order);
+        let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
+        Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
+    }
+
     /// Refuses a profile that the CA does not list: it would ignore the wish, or say less.
     async fn check_profile(&self, account: &Account, profile: &str) -> Result<(), CallError> {
         let listed: Vec<&str> = account.profiles().map(|meta| meta.name).collect();
@@ -196,6 +237,23 @@ impl Acme {
     }
 }
 
+/// As the library writes it.
+fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
+    let (key, serial) = id.as_str().split_once('.').unwrap_or_default();
+    CertificateIdentifier {
+        authority_key_identifier: key.to_owned().into(),
+        serial: serial.to_owned().into(),
+    }
+}
+
+/// A window that ends before it begins is its beginning.
+fn suggestion(info: RenewalInfo) -> Suggestion {
+    let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
+    let [start, end] =
+        [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
+    Suggestion { start, end: end.max(start), explanation }
+}
+
 /// Passes over the error when it says that the order is not there.
 fn unless_gone(error: Error) -> Result<(), CallError> {
     let error = CallError::Acme(error);
@@ -211,24 +269,40 @@ impl Authority for Acme {
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
+        replaces: Option<&CertId>,
     ) -> Result<OrderView, PortError> {
-        let identifiers: Vec<_> =
-            names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
         self.call("the CA did not open the order", async || {
             let account = self.accounts.account().await?;
-            let mut wanted = NewOrder::new(&identifiers);
             if let Some(profile) = profile {
                 self.check_profile(&account, profile).await?;
-                wanted = wanted.profile(profile);
             }
-            let mut order = OpenOrder::new(account.new_order(&wanted).await?);
-            if order.order.state().status != Status::Pending {
-                return self.show(order).await;
+            let Some(replaces) = replaces else {
+                return self.order_for(&account, names, profile, None).await;
+            };
+            let opened = self.order_for(&account, names, profile, Some(replaces)).await;
+            match opened {
+                Err(error) if error.is_about_replacing() => {
+                    tracing::debug!(%replaces, "the CA takes no order that says what it replaces");
+                    self.order_for(&account, names, profile, None).await
+                }
+                opened => opened,
             }
-            let url = order.order.url().to_owned();
-            self.orders.borrow_mut().put(order);
-            let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
-            Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
+        })
+        .await
+    }
+
+    async fn renewal_info(
+        &self,
+        id: &CertId,
+    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+        self.call("the CA does not say when to renew", async || {
+            let account = self.accounts.account().await?;
+            Call::asks("renewal_info");
+            match account.renewal_info(&identifier(id)).await {
+                Ok((info, _)) => Ok(Some((suggestion(info), Call::named_wait()))),
+                Err(Error::Unsupported(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
         })
         .await
     }

@@ -8,14 +8,16 @@ mod chain;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::Pem;
 
 use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{Keys, PortError};
 
@@ -78,10 +80,23 @@ pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView
         names: dns_names(leaf)?,
         not_before: Timestamp::from_secs(validity.not_before.timestamp()),
         not_after: Timestamp::from_secs(validity.not_after.timestamp()),
+        id: id(leaf),
         serial: serial(leaf),
         issuer: issuer(leaf),
         key_matches: key.is_some_and(|key| key.subject_public_key_info() == leaf.public_key().raw),
     })
+}
+
+/// How its CA knows a certificate (RFC 9773 §4.1).
+fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
+    let issuer_key =
+        leaf.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(issuer) => issuer.key_identifier.as_ref(),
+            _ => None,
+        })?;
+    let [key, serial] =
+        [issuer_key.0, leaf.raw_serial()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    Some(CertId::new(&format!("{key}.{serial}")))
 }
 
 /// The PEM blocks of the certificates; other blocks between them are passed over.

@@ -422,6 +422,7 @@ fn a_wildcard_that_somebody_made_by_hand_serves() {
             names: ["*.example.com".to_owned()].into(),
             not_before: fakes.clock.now() - DAY,
             not_after: fakes.clock.now() + 300 * DAY,
+            id: None,
             serial: "1".to_owned(),
             issuer: "Somebody".to_owned(),
             key_matches: true,

@@ -23,6 +23,7 @@ pub mod log;
 pub mod name;
 pub mod plan;
 pub mod queue;
+pub mod renewal;
 pub mod routes;
 pub mod scan;
 pub mod selection;

@@ -7,6 +7,7 @@ use crate::domain::certificate::SecretView;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
+use crate::domain::renewal::CertId;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{judge_installed, serves};
 use crate::domain::wish::Wish;
@@ -45,7 +46,10 @@ impl Office {
     /// Keeps the dates of what was found in a Secret, unless the last Ingress that wanted it went meanwhile.
     pub(crate) fn saw(&self, secret: &SecretKey, found: Option<&SecretView>) {
         if self.index.borrow().is_wanted(secret) {
-            self.metrics.secret(secret, Dates::of(found));
+            let mut suggestions = self.suggestions.borrow_mut();
+            suggestions.seen(secret, found, &self.directory, self.clock.now());
+            let suggestion = suggestions.of(secret, id(found));
+            self.metrics.secret(secret, Dates::of(found, suggestion));
         }
     }
 
@@ -62,9 +66,16 @@ impl Office {
         let orphan =
             |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
         let installed_at = self.ledger.installed_at(key);
-        match judge_installed(found, wish, &self.directory, installed_at, now) {
+        let suggestions = self.suggestions.borrow();
+        let suggestion = suggestions.of(key, id(found));
+        match judge_installed(found, wish, &self.directory, suggestion, installed_at, now) {
             Err(_) => true,
             Ok(()) => !wish.fill.is_empty() || wish.owners.iter().any(|owner| orphan(&owner.uid)),
         }
     }
+}
+
+/// How its CA knows the certificate that was found.
+pub(crate) fn id(found: Option<&SecretView>) -> Option<&CertId> {
+    found?.certificate.as_ref().ok()?.id.as_ref()
 }

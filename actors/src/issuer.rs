@@ -22,13 +22,16 @@ use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
 use crate::domain::limits;
+use crate::domain::renewal::Suggestions;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::Wish;
+use crate::examine::id;
 use crate::ledger::Ledger;
 use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, Vault};
+use crate::route_keeper::RouteKeeper;
 
 /// What all issuers share: the newest wishes, the ledger, and the ports.
 pub struct Office {
@@ -54,6 +57,8 @@ pub struct Office {
     pub paused: RefCell<HashMap<SecretKey, Timestamp>>,
     /// What the CA has closed, and who waits for it.
     pub gates: RefCell<Gates>,
+    /// What the CA suggests for the certificates that were seen.
+    pub suggestions: RefCell<Suggestions>,
     /// The ACME directory in use.
     pub directory: String,
     /// Counters.
@@ -70,6 +75,17 @@ pub struct RouteDesk {
     pub withdraw: Recipient<Withdraw>,
 }
 
+impl RouteDesk {
+    /// Those of this keeper.
+    pub fn of(keeper: &Addr<RouteKeeper>) -> Self {
+        Self {
+            publish: keeper.clone().recipient(),
+            foresee: keeper.clone().recipient(),
+            withdraw: keeper.clone().recipient(),
+        }
+    }
+}
+
 impl Office {
     fn wish(&self, run: &Run) -> Option<Wish> {
         self.index.borrow().wish(&run.stream)
@@ -79,8 +95,11 @@ impl Office {
         let now = self.clock.now();
         let bar = |wish: &Wish| self.gates.borrow().bar(&run.stream, &wish.names, now);
         let barred = wish.and_then(bar);
+        let suggestions = self.suggestions.borrow();
+        let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
         let known = Known {
             wish,
+            suggestion: suggestions.of(&run.stream, id(found)),
             seen: &run.seen,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),

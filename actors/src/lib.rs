@@ -28,6 +28,7 @@ pub mod operator;
 pub mod pool;
 pub mod ports;
 pub mod registry;
+pub mod renewal_keeper;
 pub mod reporter;
 pub mod route_keeper;
 pub mod scanner;

@@ -238,6 +238,12 @@ impl Metrics {
         calendar.seen(secret, dates);
     }
 
+    /// The CA suggests to renew what a Secret holds then.
+    pub fn suggested(&self, secret: &SecretKey, at: Timestamp) {
+        let mut calendar = self.calendar.write().unwrap_or_else(PoisonError::into_inner);
+        calendar.suggested(secret, at);
+    }
+
     /// No Ingress wants the Secret any more.
     pub fn forget(&self, secret: &SecretKey) {
         self.calendar.write().unwrap_or_else(PoisonError::into_inner).forget(secret);

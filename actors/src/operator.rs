@@ -22,6 +22,7 @@ use crate::ports::{
     Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, Vault,
 };
 use crate::registry::Registry;
+use crate::renewal_keeper::RenewalKeeper;
 use crate::reporter::Reporter;
 use crate::route_keeper::RouteKeeper;
 use crate::scanner::{FirstScan, Scanner};
@@ -99,17 +100,14 @@ pub async fn start(
         ledger: ledger.clone(),
         vault: ports.vault.clone(),
         authority: ports.authority.clone(),
-        routes: RouteDesk {
-            publish: keeper.clone().recipient(),
-            foresee: keeper.clone().recipient(),
-            withdraw: keeper.recipient(),
-        },
+        routes: RouteDesk::of(&keeper),
         probe: ports.probe.clone(),
         keys: ports.keys.clone(),
         notices,
         clock: ports.clock.clone(),
         paused: RefCell::default(),
         gates: RefCell::new(Gates::of(ledger.closings(&settings.directory))),
+        suggestions: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
     });
@@ -120,6 +118,7 @@ pub async fn start(
         clock: ports.clock.clone(),
     };
     let registry = Registry::new(downstream, metrics.clone());
+    RenewalKeeper::new(office.clone(), registry.clone()).start();
     let scanner =
         Scanner::new(office.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();

@@ -16,6 +16,7 @@ use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach, Record};
 use crate::domain::name::DnsName;
+use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::routes::SolverIngress;
 use crate::domain::time::Timestamp;
 
@@ -124,12 +125,20 @@ pub trait Vault {
 /// The ACME CA (RFC 8555). Registers its account by itself when it is first needed.
 #[async_trait(?Send)]
 pub trait Authority {
-    /// Opens an order for the names, in this profile. Returns it with its authorizations.
+    /// Opens an order for the names, in this profile; with the certificate that it replaces (RFC 9773 §5), where that
+    /// is one of this CA. Returns it with its authorizations.
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
+        replaces: Option<&CertId>,
     ) -> Result<OrderView, PortError>;
+    /// When the CA suggests to renew this certificate (RFC 9773 §4), with the time until it wants to be asked again;
+    /// `None` when it suggests nothing at all.
+    async fn renewal_info(
+        &self,
+        id: &CertId,
+    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError>;
     /// Looks at an order. An unknown one is [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError>;
     /// Tells the CA to validate each authorization by HTTP-01. Returns the order as it is then.

@@ -6,8 +6,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::renewal;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::{Reason, judge, renewal};
+use ingress_acme_actors::domain::validity::{Reason, judge};
 use ingress_acme_actors::domain::wish::Wish;
 use serde::Serialize;
 
@@ -87,7 +88,7 @@ impl Row {
             names: wish.names.iter().map(DnsName::to_string).collect(),
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
-            renewal: leaf.map(|leaf| renewal(leaf).to_string()),
+            renewal: leaf.map(|leaf| renewal(leaf, None).to_string()),
             since: last
                 .map(|told| told.at().to_owned())
                 .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
@@ -137,14 +138,17 @@ fn verdict(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(|secret| secret.directory.clone()).unwrap_or_default();
-    match judge(secret, wish, &directory, now) {
+    match judge(secret, wish, &directory, None, now) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),
         ),
         Ok(()) => (State::Valid, String::new()),
         Err(
-            reason @ (Reason::DueForRenewal(_) | Reason::Requested | Reason::OtherDirectory(_)),
+            reason @ (Reason::DueForRenewal(_)
+            | Reason::Suggested { .. }
+            | Reason::Requested
+            | Reason::OtherDirectory(_)),
         ) => (State::Renewing, reason.to_string()),
         Err(reason) => match last.filter(|told| told.is_warning()) {
             Some(told) => (State::Failing, told.to_string()),

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use super::certificate::SecretView;
 use super::ingress::SecretKey;
+use super::renewal::{Suggestion, renewal};
 use super::standing::least;
 use super::time::Timestamp;
-use super::validity::renewal;
 
 /// The dates of one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,10 +22,10 @@ pub struct Dates {
 }
 
 impl Dates {
-    /// Those of what was found in a Secret, where that is a certificate of ours.
-    pub fn of(found: Option<&SecretView>) -> Option<Self> {
+    /// Those of what was found in a Secret, where that is a certificate of ours, with what its CA suggests for it.
+    pub fn of(found: Option<&SecretView>, suggestion: Option<&Suggestion>) -> Option<Self> {
         let leaf = found.filter(|found| found.ours)?.certificate.as_ref().ok()?;
-        Some(Self { not_after: leaf.not_after, renewal: renewal(leaf) })
+        Some(Self { not_after: leaf.not_after, renewal: renewal(leaf, suggestion) })
     }
 }
 
@@ -41,6 +41,13 @@ impl Calendar {
         match dates {
             Some(dates) => _ = self.by_secret.insert(secret.clone(), dates),
             None => self.forget(secret),
+        }
+    }
+
+    /// The CA suggests to renew it then.
+    pub fn suggested(&mut self, secret: &SecretKey, at: Timestamp) {
+        if let Some(dates) = self.by_secret.get_mut(secret) {
+            dates.renewal = at.min(dates.not_after);
         }
     }
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::renewal::CertId;
 use super::time::Timestamp;
 
 /// Kind of the certificate's key: the annotation `ingress-acme.dev/key-algorithm`.
@@ -85,6 +86,8 @@ pub struct CertificateView {
     pub not_before: Timestamp,
     /// End of the validity period.
     pub not_after: Timestamp,
+    /// How its CA knows it; none where it names no key of its issuer.
+    pub id: Option<CertId>,
     /// Serial number in lower-case hexadecimal.
     pub serial: String,
     /// The issuer's common name, or its whole distinguished name where it has none.

@@ -125,6 +125,21 @@ pub const SCAN_AT_ONCE: usize = 16;
 /// A scan is spread over the interval in this many slots.
 pub const SCAN_SLOTS: u32 = 360;
 
+/// The CA is asked for its suggestion on a renewal this often, where it does not say how often (RFC 9773 §4.3.2).
+pub const ARI_POLL: Duration = secs(6 * 3600);
+/// Never more often than this, whatever the CA says, and this long after a first failure.
+pub const ARI_POLL_MIN: Duration = secs(60);
+/// Never less often than this, whatever the CA says.
+pub const ARI_POLL_MAX: Duration = secs(86_400);
+/// Longest pause after failures of the CA to answer; they double from [`ARI_POLL_MIN`] on.
+pub const ARI_RETRY_MAX: Duration = secs(6 * 3600);
+/// Suggestions are asked for in rounds, this far apart.
+pub const ARI_ROUND: Duration = secs(10);
+/// So many in one round: five a second are a hundredth of what Let's Encrypt allows, and ask about a hundred thousand
+/// certificates within six hours. When the CA revokes all of them, renewals begin at this pace too.
+pub const ARI_ROUND_SIZE: usize = 50;
+/// So many at once.
+pub const ARI_AT_ONCE: usize = 4;
 /// Certificates that live less than this renew at half of their life, others when a third is left
 /// (Let's Encrypt's integration guide).
 pub const SHORT_LIVED: Duration = secs(10 * 86_400);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::certificate::{CertificateView, SecretView};
 use super::limits;
+use super::renewal::{Suggestion, renewal};
 use super::time::Timestamp;
-use super::wish::{Wish, stable_hash};
+use super::wish::Wish;
 
 /// Why a new certificate is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,8 +25,15 @@ pub enum Reason {
     Expired(Timestamp),
     /// It has not begun, beyond what clocks differ by.
     NotYetValid(Timestamp),
-    /// Its renewal time has come.
+    /// Its renewal time has come, by its age.
     DueForRenewal(Timestamp),
+    /// Its renewal time has come, as its CA suggests.
+    Suggested {
+        /// When it came.
+        at: Timestamp,
+        /// A page of the CA that explains it.
+        explanation: Option<String>,
+    },
     /// It was issued by another ACME directory than the one in use.
     OtherDirectory(String),
     /// The annotation `ingress-acme.dev/renew` has a new value.
@@ -42,6 +50,10 @@ impl fmt::Display for Reason {
             Self::Expired(at) => write!(f, "the certificate expired at {at}"),
             Self::NotYetValid(at) => write!(f, "the certificate is not valid before {at}"),
             Self::DueForRenewal(at) => write!(f, "the certificate is due for renewal since {at}"),
+            Self::Suggested { at, explanation } => {
+                write!(f, "its CA suggests to renew the certificate since {at}")?;
+                explanation.as_ref().map_or(Ok(()), |url| write!(f, ", and says why at {url}"))
+            }
             Self::OtherDirectory(url) => write!(f, "the certificate was issued by {url}"),
             Self::Requested => write!(f, "a new certificate was requested"),
         }
@@ -49,9 +61,14 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
+    /// The CA explains it, and whoever looks after the Ingress should read it.
+    pub fn is_explained(&self) -> bool {
+        matches!(self, Self::Suggested { explanation: Some(_), .. })
+    }
+
     /// It is about dates alone.
     pub fn is_of_time(&self) -> bool {
-        matches!(self, Self::DueForRenewal(_) | Self::NotYetValid(_))
+        matches!(self, Self::DueForRenewal(_) | Self::Suggested { .. } | Self::NotYetValid(_))
     }
 
     /// The Secret holds nothing that serves: a first certificate rather than a new one.
@@ -86,19 +103,24 @@ impl Left {
     }
 }
 
-/// Judges what was read of the Secret against the wish. `directory` is the ACME directory in use.
+/// Judges what was read of the Secret against the wish. `directory` is the ACME directory in use, and `suggestion` what
+/// it suggests for this certificate.
 pub fn judge(
     secret: Option<&SecretView>,
     wish: &Wish,
     directory: &str,
+    suggestion: Option<&Suggestion>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let secret = secret.ok_or(Reason::Missing)?;
     let certificate = secret.certificate.as_ref().map_err(|why| Reason::Unparsable(why.clone()))?;
     judge_certificate(certificate, wish, now)?;
-    let renew_at = renewal(certificate);
+    let renew_at = renewal(certificate, suggestion);
     if now >= renew_at {
-        return Err(Reason::DueForRenewal(renew_at));
+        let suggested = suggestion.map(|suggestion| suggestion.explanation.clone());
+        let suggested =
+            suggested.map(|explanation| Reason::Suggested { at: renew_at, explanation });
+        return Err(suggested.unwrap_or(Reason::DueForRenewal(renew_at)));
     }
     if let Some(issued_by) =
         secret.directory.as_ref().filter(|url| secret.ours && *url != directory)
@@ -117,11 +139,12 @@ pub fn judge_installed(
     secret: Option<&SecretView>,
     wish: &Wish,
     directory: &str,
+    suggestion: Option<&Suggestion>,
     installed_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    judge(secret, wish, directory, now)
+    judge(secret, wish, directory, suggestion, now)
         .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
@@ -168,18 +191,9 @@ fn same_names(names: &BTreeSet<String>, wish: &Wish) -> bool {
     names.len() == wish.names.len() && wish.names.iter().all(|name| names.contains(name.as_str()))
 }
 
-/// When a certificate is renewed: with a third of its life left (half for short-lived ones), and earlier by up
-/// to a tenth of that, spread by serial number so that those issued together are not renewed together.
-pub fn renewal(certificate: &CertificateView) -> Timestamp {
-    let life = certificate.not_after.since(certificate.not_before);
-    let margin = if life < limits::SHORT_LIVED { life / 2 } else { life / 3 };
-    let thousandths = u32::try_from(stable_hash(&certificate.serial) % 1000).unwrap_or(0);
-    let spread: Duration = margin / 10 * thousandths / 1000;
-    certificate.not_after - margin - spread
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::renewal::CertId;
     use super::super::wish::tests::wish;
     use super::*;
 
@@ -200,6 +214,7 @@ pub(crate) mod tests {
                 names: hosts.iter().map(|host| (*host).to_owned()).collect(),
                 not_before: from,
                 not_after: from + life,
+                id: Some(CertId::new("aki.01")),
                 serial: "01".into(),
                 issuer: "Test CA".into(),
                 key_matches: true,
@@ -217,7 +232,7 @@ pub(crate) mod tests {
     }
 
     fn verdict(secret: &SecretView) -> Result<(), Reason> {
-        judge(Some(secret), &wish("shop", &["a.example.com"]), DIRECTORY, now())
+        judge(Some(secret), &wish("shop", &["a.example.com"]), DIRECTORY, None, now())
     }
 
     #[test]
@@ -228,7 +243,7 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_is_found() {
         let wish = wish("shop", &["a.example.com"]);
-        assert_eq!(judge(None, &wish, DIRECTORY, now()), Err(Reason::Missing));
+        assert_eq!(judge(None, &wish, DIRECTORY, None, now()), Err(Reason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&unparsable), Err(Reason::Unparsable("no PEM".into())));
         assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(Reason::KeyMismatch));
@@ -249,7 +264,7 @@ pub(crate) mod tests {
         assert_eq!(verdict(&staging), Err(Reason::OtherDirectory("https://staging".into())));
         let requested = Wish { renew: Some("now".into()), ..wish };
         assert_eq!(
-            judge(Some(&changed(|_| {})), &requested, DIRECTORY, now()),
+            judge(Some(&changed(|_| {})), &requested, DIRECTORY, None, now()),
             Err(Reason::Requested)
         );
     }
@@ -269,30 +284,5 @@ pub(crate) mod tests {
             c.not_after = now();
         });
         assert_eq!(verdict(&both), Err(Reason::KeyMismatch));
-    }
-
-    #[test]
-    fn renewal_comes_with_a_third_of_life_left_and_with_half_for_short_lives() {
-        for (life, earliest, latest) in
-            [(90 * DAY, 57 * DAY, 60 * DAY), (6 * DAY, 64 * DAY / 24, 3 * DAY)]
-        {
-            let Ok(certificate) = secret(&[], now(), life).certificate else { unreachable!() };
-            let after = renewal(&certificate).since(now());
-            assert!(after >= earliest && after <= latest, "{life:?}: {after:?}");
-        }
-    }
-
-    #[test]
-    fn certificates_issued_together_are_not_renewed_together() {
-        let at = |serial: &str| {
-            let Ok(mut certificate) = secret(&[], now(), 90 * DAY).certificate else {
-                unreachable!()
-            };
-            certificate.serial = serial.into();
-            renewal(&certificate)
-        };
-        let times: BTreeSet<Timestamp> =
-            (0..50).map(|serial: u32| at(&serial.to_string())).collect();
-        assert!(times.len() > 40);
     }
 }

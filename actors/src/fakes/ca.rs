@@ -12,6 +12,7 @@ use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
+use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::time::Timestamp;
 use crate::ports::{Authority, Clock, Keys, PortError};
 
@@ -22,6 +23,8 @@ pub struct FakeCa {
     orders: RefCell<BTreeMap<String, Order>>,
     issued: RefCell<Vec<BTreeSet<DnsName>>>,
     policy: RefCell<Policy>,
+    suggest: RefCell<Suggest>,
+    replaced: RefCell<Vec<CertId>>,
     life: Cell<Duration>,
     keys: Cell<u64>,
     most_open: Cell<usize>,
@@ -29,6 +32,9 @@ pub struct FakeCa {
 
 /// Why an order for these names is refused, if it is.
 type Policy = Box<dyn FnMut(&BTreeSet<DnsName>) -> Option<Failure>>;
+
+/// What is suggested for a certificate; for none, and this is a CA without renewal information.
+type Suggest = Box<dyn FnMut(&CertId) -> Option<Suggestion>>;
 
 #[derive(Clone)]
 struct Order {
@@ -47,6 +53,8 @@ impl FakeCa {
             orders: RefCell::default(),
             issued: RefCell::default(),
             policy: RefCell::new(Box::new(|_| None)),
+            suggest: RefCell::new(Box::new(|_| None)),
+            replaced: RefCell::default(),
             life: Cell::new(Duration::from_hours(2160)),
             keys: Cell::new(0),
             most_open: Cell::new(0),
@@ -101,6 +109,16 @@ impl FakeCa {
         self.set_policy(move |_| failure.clone());
     }
 
+    /// From now on there is renewal information: this.
+    pub fn set_suggestions(&self, suggest: impl FnMut(&CertId) -> Option<Suggestion> + 'static) {
+        *self.suggest.borrow_mut() = Box::new(suggest);
+    }
+
+    /// The certificates that orders said they replace, in their order.
+    pub fn replaced(&self) -> Vec<CertId> {
+        self.replaced.borrow().clone()
+    }
+
     /// Asks this of every new order.
     pub fn set_policy(&self, policy: impl FnMut(&BTreeSet<DnsName>) -> Option<Failure> + 'static) {
         *self.policy.borrow_mut() = Box::new(policy);
@@ -146,11 +164,13 @@ impl Authority for FakeCa {
         &self,
         names: &BTreeSet<DnsName>,
         _: Option<&str>,
+        replaces: Option<&CertId>,
     ) -> Result<OrderView, PortError> {
         self.cluster.call("open_order").await?;
         if let Some(failure) = (self.policy.borrow_mut())(names) {
             return Err(PortError::Lasting(failure));
         }
+        self.replaced.borrow_mut().extend(replaces.cloned());
         let url = format!("https://ca.example/order/{}", self.orders());
         let order = Order {
             names: names.clone(),
@@ -161,6 +181,14 @@ impl Authority for FakeCa {
         self.orders.borrow_mut().insert(url.clone(), order);
         self.note_open(names);
         Ok(self.view(&url))
+    }
+
+    async fn renewal_info(
+        &self,
+        id: &CertId,
+    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+        self.cluster.call("renewal_info").await?;
+        Ok((self.suggest.borrow_mut())(id).map(|suggestion| (suggestion, None)))
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
@@ -228,6 +256,7 @@ pub(super) fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateView, 
         names: names.split(',').map(str::to_owned).collect(),
         not_before: time(from)?,
         not_after: time(until)?,
+        id: Some(CertId::new(&format!("fake.{serial}"))),
         serial: serial.to_owned(),
         issuer: "Fake CA".to_owned(),
         key_matches: pem == key.pem(),

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -13,6 +14,7 @@ use crate::domain::certificate::SecretStatus;
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
 use crate::domain::name::DnsName;
+use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
     Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
@@ -120,8 +122,16 @@ impl<P: Authority> Authority for Mortal<P> {
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
+        replaces: Option<&CertId>,
     ) -> Result<OrderView, PortError> {
-        self.life.live(self.port.open_order(names, profile)).await
+        self.life.live(self.port.open_order(names, profile, replaces)).await
+    }
+
+    async fn renewal_info(
+        &self,
+        id: &CertId,
+    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+        self.life.live(self.port.renewal_info(id)).await
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {

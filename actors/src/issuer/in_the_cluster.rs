@@ -14,6 +14,7 @@ use crate::domain::issuance::{Command, Reach, Seen};
 use crate::domain::limits;
 use crate::domain::validity::{Reason, judge};
 use crate::domain::wish::Wish;
+use crate::examine::id;
 use crate::messages::Publish;
 use crate::metrics::Kind;
 use crate::ports::{Installation, PortError, bounded};
@@ -139,9 +140,13 @@ impl Office {
     /// What the certificate about to be installed replaces.
     fn kind(&self, run: &Run, wish: &Wish) -> Kind {
         let secret = run.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref());
-        match judge(secret, wish, &self.directory, self.clock.now()) {
+        let suggestions = self.suggestions.borrow();
+        let suggestion = suggestions.of(&run.stream, id(secret));
+        match judge(secret, wish, &self.directory, suggestion, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
-            Err(Reason::DueForRenewal(_) | Reason::Requested) => Kind::Renew,
+            Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
+                Kind::Renew
+            }
             _ => Kind::Replace,
         }
     }

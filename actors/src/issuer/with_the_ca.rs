@@ -1,13 +1,18 @@
 //! Steps at the CA: from the key to the chain.
 
+use std::collections::BTreeSet;
+
 use tracing::info;
 
 use super::Office;
 use crate::domain::announcement::Announcement;
+use crate::domain::certificate::SecretView;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Chain, Command, OrderView, Step};
 use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::renewal::CertId;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
 use crate::ports::{PortError, bounded};
@@ -19,7 +24,8 @@ impl Office {
         info!(%reason, names = wish.names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
         let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
-        let told = failed.then(|| (wish.clone(), Announcement::issuing(&wish, reason)));
+        let told = (failed || reason.is_explained())
+            .then(|| (wish.clone(), Announcement::issuing(&wish, reason)));
         if self.commit(run, Command::Begin(Box::new(wish), key)).await {
             run.seen.progressed();
             if let Some((wish, issuing)) = told {
@@ -31,7 +37,9 @@ impl Office {
     pub(super) async fn open_order(&self, run: &mut Run) {
         let Some(issuance) = self.issuance(run) else { return };
         if run.seen.opened.is_none() {
-            let opened = self.authority.open_order(&issuance.names, issuance.profile.as_deref());
+            let replaces = self.replaced(run, &issuance.names);
+            let (names, profile) = (&issuance.names, issuance.profile.as_deref());
+            let opened = self.authority.open_order(names, profile, replaces.as_ref());
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
         }
@@ -41,6 +49,17 @@ impl Office {
             self.gates.borrow_mut().leave(&run.stream, self.clock.now());
             run.seen.order_shown(order, self.clock.now());
         }
+    }
+
+    /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
+    fn replaced(&self, run: &Run, names: &BTreeSet<DnsName>) -> Option<CertId> {
+        let (found, _) = run.seen.secret.as_ref()?;
+        let ours = |found: &&SecretView| {
+            found.ours && found.directory.as_deref() == Some(&*self.directory)
+        };
+        let leaf = found.as_ref().filter(ours)?.certificate.as_ref().ok()?;
+        let shared = names.iter().any(|name| leaf.names.contains(name.as_str()));
+        leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }
 
     /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.

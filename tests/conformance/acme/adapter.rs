@@ -13,6 +13,7 @@ use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::ports::{AccountStore, Authority, Keys, PortError, StoredAccount};
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 
@@ -101,7 +102,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         place.answer(prepared).await;
 
         let hosts = names(&HOSTS);
-        let opened = first.open_order(&hosts, None).await.unwrap();
+        let opened = first.open_order(&hosts, None, None).await.unwrap();
         assert_eq!(opened.status, OrderStatus::Pending);
         let asked: BTreeSet<_> = opened.authorizations.iter().map(|a| a.name.clone()).collect();
         assert_eq!(asked, hosts);
@@ -137,11 +138,44 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
     .await;
 }
 
+/// Issues a certificate for these hosts and reads it.
+async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>) -> CertId {
+    let order = acme.open_order(hosts, None, replaces).await.unwrap();
+    acme.accept(&order.url).await.unwrap();
+    assert_eq!(settled(acme, &order.url).await.status, OrderStatus::Ready);
+    let private = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    acme.finalize(&order.url, &Pki.request(hosts, &private).unwrap()).await.unwrap();
+    assert_eq!(settled(acme, &order.url).await.status, OrderStatus::Valid);
+    let chain = acme.download(&order.url).await.unwrap();
+    Pki.inspect(&chain, &private).unwrap().id.unwrap()
+}
+
+#[tokio::test]
+async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_renewed_all_the_same() {
+    on_both(async |place: &Place<'_>| {
+        let (acme, _) = acme(place, &Rc::new(Memory::default()));
+        place.answer(acme.prepare().await.unwrap()).await;
+        let hosts = names(&["a.example.com"]);
+        let first = issue(&acme, &hosts, None).await;
+        let (suggestion, again) = acme.renewal_info(&first).await.unwrap().unwrap();
+        assert!(suggestion.start < suggestion.end && suggestion.explanation.is_none());
+        assert!(again.is_some());
+        let second = issue(&acme, &hosts, Some(&first)).await;
+        assert_ne!(first, second);
+        // The first is replaced by now, and of the other the CA has never heard.
+        for refused in [first, CertId::new("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")] {
+            issue(&acme, &hosts, Some(&refused)).await;
+        }
+        assert_eq!(place.counts().1, 4);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
     on_both(async |place: &Place<'_>| {
         let (acme, _) = acme(place, &Rc::new(Memory::default()));
-        let order = acme.open_order(&names(&["c.example.com"]), None).await.unwrap();
+        let order = acme.open_order(&names(&["c.example.com"]), None, None).await.unwrap();
         acme.accept(&order.url).await.unwrap();
         let OrderStatus::Invalid(failure) = settled(&acme, &order.url).await.status else {
             panic!("it cannot be valid")
@@ -165,12 +199,12 @@ async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
             Err(PortError::Lasting(failure)) => (failure.class, failure.detail),
             other => panic!("{other:?}"),
         };
-        let (class, said) = refused(acme.open_order(&hosts, Some("gold")).await);
+        let (class, said) = refused(acme.open_order(&hosts, Some("gold"), None).await);
         assert_eq!(class, FailureClass::Policy);
         let offered = place.profiles().join(", ");
         assert!(said.contains(&format!("no profile `gold`, it offers {offered}")), "{said}");
-        let order = acme.open_order(&hosts, Some(place.profiles()[0])).await.unwrap();
-        let (class, said) = refused(acme.open_order(&BTreeSet::new(), None).await);
+        let order = acme.open_order(&hosts, Some(place.profiles()[0]), None).await.unwrap();
+        let (class, said) = refused(acme.open_order(&BTreeSet::new(), None, None).await);
         assert_eq!(class, FailureClass::Rejected);
         assert!(said.starts_with("the CA did not open the order: "), "{said}");
         assert!(said.contains("(malformed)"), "{said}");
@@ -195,7 +229,7 @@ async fn one_key_has_one_account_whatever_is_lost() {
         let store = Rc::new(Memory::default());
         let (first, requests) = acme(place, &store);
         let hosts = names(&["a.example.com"]);
-        let order = first.open_order(&hosts, None).await.unwrap();
+        let order = first.open_order(&hosts, None, None).await.unwrap();
         let registered = store.0.borrow().clone().unwrap();
         assert!(requests.lock().unwrap().contains(&("new_account", 201)));
 
@@ -219,7 +253,7 @@ async fn one_key_has_one_account_whatever_is_lost() {
         assert_eq!(seen.await.status, OrderStatus::Gone);
         assert_eq!(count(&requests, "new_account"), 1);
         assert_eq!(store.0.borrow().as_ref().unwrap().key, registered.key);
-        let other = third.open_order(&hosts, None).await.unwrap();
+        let other = third.open_order(&hosts, None, None).await.unwrap();
         assert_eq!(other.status, OrderStatus::Pending);
     })
     .await;

@@ -7,6 +7,7 @@ use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Urgency;
 use crate::domain::limits;
+use crate::domain::renewal::is_suggested;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
@@ -203,9 +204,14 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end.
+    /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within
+    /// its window is counted in no limit.
     fn get_in_line(&self, reason: &Reason) -> Option<Step> {
         let scope = self.context.barred?;
+        let exempt = is_suggested(self.context.suggestion, self.context.now);
+        if exempt && matches!(reason, Reason::Suggested { .. }) {
+            return None;
+        }
         let certificate = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
         let left = certificate.map_or(Left::None, |one| Left::of(one, self.context.now));
         let urgency = match left {
@@ -253,8 +259,8 @@ impl Run<'_> {
     }
 
     fn judge(&self) -> Result<(), Reason> {
-        let Context { directory, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), self.wish, directory, installed_at, now)
+        let Context { directory, suggestion, installed_at, now, .. } = self.context;
+        judge_installed(self.secret(), self.wish, directory, suggestion, installed_at, now)
     }
 }
 

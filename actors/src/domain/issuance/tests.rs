@@ -57,6 +57,7 @@ fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&
         wish,
         seen,
         directory: DIRECTORY,
+        suggestion: None,
         installed_at: None,
         paused_until: None,
         barred,

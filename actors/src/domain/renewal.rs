@@ -1,0 +1,181 @@
+//! When a certificate is renewed: as its CA suggests (RFC 9773), else by its age.
+//!
+//! [`Suggestions`] is the book of what the CA suggests, by Secret and certificate id: a new certificate drops what was
+//! known of the one before. It is not journaled, for it can be asked again, and a moment within a window is derived
+//! from the id, so that it is the same in every process.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::certificate::{CertificateView, SecretView};
+use super::ingress::SecretKey;
+use super::limits;
+use super::time::Timestamp;
+use super::wish::stable_hash;
+
+/// How a CA knows a certificate: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773 §4.1).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CertId(Arc<str>);
+
+impl CertId {
+    /// From its text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a CA suggests for one certificate (RFC 9773 §4.2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Suggestion {
+    /// Start of the window.
+    pub start: Timestamp,
+    /// End of the window.
+    pub end: Timestamp,
+    /// A page that explains it.
+    pub explanation: Option<String>,
+}
+
+impl Suggestion {
+    /// The moment within the window, uniform over certificates (RFC 9773 §4.2: "a random time").
+    pub fn instant(&self, id: &CertId) -> Timestamp {
+        let millionths = u32::try_from(stable_hash(id) % 1_000_000).unwrap_or(0);
+        // A division first: a window of centuries times a million would not fit.
+        self.start + self.end.since(self.start) / 1_000_000 * millionths
+    }
+}
+
+/// When a certificate is to be renewed by its age alone: with a third of its life left (half for short-lived ones),
+/// and earlier by up to a tenth of that, spread by serial number so that those issued together are not renewed together.
+pub fn by_age(certificate: &CertificateView) -> Timestamp {
+    let margin = margin(certificate);
+    let thousandths = u32::try_from(stable_hash(&certificate.serial) % 1000).unwrap_or(0);
+    certificate.not_after - margin - margin / 10 * thousandths / 1000
+}
+
+/// What is left of a certificate's life when it is to be renewed by its age.
+fn margin(certificate: &CertificateView) -> Duration {
+    let life = certificate.not_after.since(certificate.not_before);
+    if life < limits::SHORT_LIVED { life / 2 } else { life / 3 }
+}
+
+/// When a certificate is to be renewed. A CA's suggestion goes before its age, but never so late that half of the time
+/// for trying again would be gone.
+pub fn renewal(certificate: &CertificateView, suggestion: Option<&Suggestion>) -> Timestamp {
+    let suggested = suggestion.zip(certificate.id.as_ref());
+    suggested.map_or_else(
+        || by_age(certificate),
+        |(suggestion, id)| {
+            suggestion.instant(id).min(certificate.not_after - margin(certificate) / 2)
+        },
+    )
+}
+
+/// Whether an order that replaces the certificate is within its window or past it: the CA then counts it in no limit.
+pub fn is_suggested(suggestion: Option<&Suggestion>, now: Timestamp) -> bool {
+    suggestion.is_some_and(|suggestion| suggestion.start <= now)
+}
+
+/// What the CA suggests for the certificates that were seen, and when it is asked again.
+#[derive(Debug, Default)]
+pub struct Suggestions {
+    by_secret: HashMap<SecretKey, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: CertId,
+    suggestion: Option<Box<Suggestion>>,
+    ask_at: Timestamp,
+    failures: u32,
+}
+
+impl Suggestions {
+    /// A Secret was seen. Only certificates of ours that `directory` has issued are asked about.
+    pub fn seen(
+        &mut self,
+        secret: &SecretKey,
+        found: Option<&SecretView>,
+        directory: &str,
+        now: Timestamp,
+    ) {
+        let ours =
+            found.filter(|found| found.ours && found.directory.as_deref() == Some(directory));
+        let leaf = ours.and_then(|found| found.certificate.as_ref().ok());
+        let Some(id) = leaf.and_then(|leaf| leaf.id.clone()) else { return self.forget(secret) };
+        if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
+            let known = Known { id, suggestion: None, ask_at: now, failures: 0 };
+            self.by_secret.insert(secret.clone(), known);
+        }
+    }
+
+    /// No Ingress wants the Secret any more, or it holds nothing to ask about.
+    pub fn forget(&mut self, secret: &SecretKey) {
+        self.by_secret.remove(secret);
+    }
+
+    /// What is suggested for this certificate.
+    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> Option<&Suggestion> {
+        let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id)?;
+        known.suggestion.as_deref()
+    }
+
+    /// At most so many that are to be asked about now. Until it is answered, each counts as asked.
+    pub fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
+        let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now).take(count);
+        due.map(|(secret, known)| {
+            known.ask_at = now + limits::ARI_RETRY_MAX;
+            (secret.clone(), known.id.clone())
+        })
+        .collect()
+    }
+
+    /// The CA has answered, and names a time until it wants to be asked again.
+    pub fn answered(
+        &mut self,
+        secret: &SecretKey,
+        id: &CertId,
+        suggestion: Suggestion,
+        again: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Some(known) = self.by_secret.get_mut(secret).filter(|known| known.id == *id) else {
+            return;
+        };
+        let pause = again.unwrap_or(limits::ARI_POLL);
+        known.ask_at = now + pause.clamp(limits::ARI_POLL_MIN, limits::ARI_POLL_MAX);
+        (known.suggestion, known.failures) = (Some(Box::new(suggestion)), 0);
+    }
+
+    /// The CA did not answer, or does not know the certificate. What it suggested before stays.
+    pub fn unanswered(
+        &mut self,
+        secret: &SecretKey,
+        id: &CertId,
+        again: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Some(known) = self.by_secret.get_mut(secret).filter(|known| known.id == *id) else {
+            return;
+        };
+        let doubled = limits::ARI_POLL_MIN * 2_u32.saturating_pow(known.failures.min(16));
+        let pause = again.unwrap_or_default().max(doubled.min(limits::ARI_RETRY_MAX));
+        known.ask_at = now + pause.min(limits::ARI_POLL_MAX);
+        known.failures = known.failures.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

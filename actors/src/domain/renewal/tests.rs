@@ -1,0 +1,146 @@
+//! Lives as CAs have them in 2026: 90, 64 and 45 days, and 160 hours.
+
+use std::collections::BTreeSet;
+
+use super::super::validity::tests::secret;
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+const DIRECTORY: &str = "https://ca.example/directory";
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(1_795_478_400)
+}
+
+fn leaf(life: Duration) -> CertificateView {
+    secret(&["a.example.com"], now(), life).certificate.unwrap()
+}
+
+fn id(number: u32) -> CertId {
+    CertId::new(&format!("aki.{number}"))
+}
+
+fn window(start: Timestamp, length: Duration) -> Suggestion {
+    Suggestion { start, end: start + length, explanation: None }
+}
+
+fn key(number: u32) -> SecretKey {
+    SecretKey::new("web", &number.to_string())
+}
+
+#[test]
+fn by_age_it_is_a_third_of_life_and_half_for_short_lives_and_a_little_earlier() {
+    let lives = [
+        (90 * DAY, 57 * DAY, 60 * DAY),
+        (64 * DAY, 40 * DAY, 43 * DAY),
+        (45 * DAY, 28 * DAY, 30 * DAY),
+        (160 * HOUR, 72 * HOUR, 80 * HOUR),
+    ];
+    for (life, earliest, latest) in lives {
+        let after = renewal(&leaf(life), None).since(now());
+        assert!(after >= earliest && after <= latest, "{life:?}: {after:?}");
+    }
+}
+
+#[test]
+fn certificates_issued_together_are_not_renewed_together() {
+    let at =
+        |serial: u32| by_age(&CertificateView { serial: serial.to_string(), ..leaf(90 * DAY) });
+    let times: BTreeSet<Timestamp> = (0..50).map(at).collect();
+    assert!(times.len() > 40);
+}
+
+#[test]
+fn a_moment_in_the_window_is_the_same_each_time_and_spread_over_certificates() {
+    let suggested = window(now() + 60 * DAY, 43 * HOUR);
+    let instants: BTreeSet<Timestamp> = (0..100).map(|n| suggested.instant(&id(n))).collect();
+    assert_eq!(suggested.instant(&id(1)), suggested.instant(&id(1)));
+    assert!(instants.len() > 90);
+    let (first, last) = (*instants.first().unwrap(), *instants.last().unwrap());
+    assert!(first >= suggested.start && last <= suggested.end);
+    assert!(last.since(first) > 30 * HOUR, "all of the window is used");
+}
+
+#[test]
+fn a_suggestion_goes_before_age_in_both_directions() {
+    let leaf = leaf(90 * DAY);
+    let later = window(now() + 65 * DAY, HOUR);
+    assert!(renewal(&leaf, Some(&later)) >= now() + 65 * DAY);
+    let revoked = window(now() - 2 * DAY, DAY);
+    assert!(renewal(&leaf, Some(&revoked)) < now());
+}
+
+#[test]
+fn a_window_of_never_leaves_time_to_try_again() {
+    let leaf = leaf(90 * DAY);
+    let never = window(now() + 4_000 * DAY, 365_000 * DAY);
+    assert_eq!(renewal(&leaf, Some(&never)), now() + 75 * DAY);
+}
+
+#[test]
+fn a_new_certificate_drops_the_window_of_the_one_before() {
+    let mut suggestions = Suggestions::default();
+    let found = secret(&["a.example.com"], now(), 90 * DAY);
+    suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
+    let [(secret, first)] = &suggestions.due(9, now())[..] else { panic!("one is due") };
+    suggestions.answered(secret, first, window(now(), HOUR), None, now());
+    assert!(suggestions.of(&key(1), Some(first)).is_some());
+    let mut renewed = found.clone();
+    renewed.certificate.as_mut().unwrap().id = Some(id(2));
+    suggestions.seen(&key(1), Some(&renewed), DIRECTORY, now());
+    assert_eq!(suggestions.of(&key(1), Some(&id(2))), None);
+    assert_eq!(suggestions.of(&key(1), Some(first)), None);
+    suggestions.answered(&key(1), first, window(now(), HOUR), None, now());
+    assert_eq!(suggestions.of(&key(1), Some(&id(2))), None, "a late answer is about the old one");
+}
+
+#[test]
+fn only_ours_of_this_directory_are_asked_about() {
+    let mut suggestions = Suggestions::default();
+    let ours = secret(&["a.example.com"], now(), 90 * DAY);
+    let foreign = SecretView { ours: false, ..ours.clone() };
+    suggestions.seen(&key(1), Some(&foreign), DIRECTORY, now());
+    suggestions.seen(&key(2), Some(&ours), "https://other.example/directory", now());
+    suggestions.seen(&key(3), None, DIRECTORY, now());
+    assert_eq!(suggestions.due(9, now()), []);
+}
+
+#[test]
+fn the_ca_is_asked_as_often_as_it_wants_within_a_minute_and_a_day() {
+    let asked_again = |again: Option<Duration>| {
+        let mut suggestions = Suggestions::default();
+        let found = secret(&["a.example.com"], now(), 90 * DAY);
+        suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
+        let (secret, id) = suggestions.due(1, now()).pop().unwrap();
+        suggestions.answered(&secret, &id, window(now(), HOUR), again, now());
+        let is_due = |after: &Duration| !suggestions.due(1, now() + *after).is_empty();
+        let minutes = (0..=1_500).map(|n| n * Duration::from_mins(1)).find(is_due);
+        minutes.unwrap().as_secs() / 60
+    };
+    let cases = [
+        (None, 360),
+        (Some(Duration::ZERO), 1),
+        (Some(Duration::from_hours(3)), 180),
+        (Some(30 * DAY), 1_440),
+    ];
+    for (again, minutes) in cases {
+        assert_eq!(asked_again(again), minutes, "{again:?}");
+    }
+}
+
+#[test]
+fn a_ca_that_does_not_answer_is_asked_less_and_less() {
+    let mut suggestions = Suggestions::default();
+    let found = secret(&["a.example.com"], now(), 90 * DAY);
+    suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
+    let (mut at, mut asked) = (now(), Vec::new());
+    while at < now() + DAY {
+        if let Some((secret, id)) = suggestions.due(1, at).pop() {
+            suggestions.unanswered(&secret, &id, None, at);
+            asked.push(at.since(now()).as_secs() / 60);
+        }
+        at = at + Duration::from_mins(1);
+    }
+    assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 871, 1231]);
+}

@@ -1,0 +1,128 @@
+//! Asks the CA when it suggests to renew each certificate (RFC 9773), at the pace that it wants, and passes on those
+//! whose time has come.
+
+use std::rc::Rc;
+
+use actix::prelude::*;
+use futures_util::stream::{self, StreamExt};
+use tracing::{debug, info};
+
+use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
+use crate::domain::renewal::CertId;
+use crate::issuer::Office;
+use crate::metrics::Source;
+use crate::ports::{PortError, bounded};
+use crate::registry::Registry;
+
+/// The actor.
+pub struct RenewalKeeper {
+    office: Rc<Office>,
+    registry: Rc<Registry>,
+    /// A round is not over yet.
+    asking: bool,
+    /// The CA has no such resource: it is asked no more.
+    unsupported: bool,
+}
+
+impl RenewalKeeper {
+    /// One that has asked nothing.
+    pub fn new(office: Rc<Office>, registry: Rc<Registry>) -> Self {
+        Self { office, registry, asking: false, unsupported: false }
+    }
+
+    fn round(&mut self, ctx: &mut Context<Self>) {
+        if self.asking || self.unsupported {
+            return;
+        }
+        let now = self.office.clock.now();
+        let mut due = self.office.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
+        due.retain(|(secret, _)| self.office.is_asked_about(secret));
+        if due.is_empty() {
+            return;
+        }
+        self.asking = true;
+        let (office, registry) = (self.office.clone(), self.registry.clone());
+        let asked = async move {
+            let ask = |(secret, id): (SecretKey, CertId)| {
+                let (office, registry) = (office.clone(), registry.clone());
+                async move { office.ask_when_to_renew(&registry, &secret, &id).await }
+            };
+            let mut asked = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
+            let mut supported = true;
+            while let Some(answered) = asked.next().await {
+                supported &= answered;
+            }
+            supported
+        };
+        ctx.spawn(asked.into_actor(self).map(|supported, keeper, _| {
+            keeper.asking = false;
+            keeper.unsupported = !supported;
+            if !supported {
+                info!(
+                    "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
+                );
+            }
+        }));
+    }
+}
+
+impl Actor for RenewalKeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(limits::ARI_ROUND, Self::round);
+    }
+}
+
+impl Office {
+    /// A Secret that no Ingress wants any more is forgotten.
+    fn is_asked_about(&self, secret: &SecretKey) -> bool {
+        let wanted = self.index.borrow().is_wanted(secret);
+        if !wanted {
+            self.suggestions.borrow_mut().forget(secret);
+        }
+        wanted
+    }
+
+    /// Asks about one certificate; `false` when the CA has no such resource.
+    async fn ask_when_to_renew(
+        &self,
+        registry: &Rc<Registry>,
+        secret: &SecretKey,
+        id: &CertId,
+    ) -> bool {
+        let answer = bounded(limits::CA_CALL, "CA", self.authority.renewal_info(id)).await;
+        let now = self.clock.now();
+        let mut suggestions = self.suggestions.borrow_mut();
+        match answer {
+            Ok(None) => return false,
+            Ok(Some((suggestion, again))) => {
+                debug!(%secret, start = %suggestion.start, end = %suggestion.end, "a suggested renewal");
+                let instant = suggestion.instant(id);
+                suggestions.answered(secret, id, suggestion, again, now);
+                drop(suggestions);
+                self.metrics.suggested(secret, instant);
+                if instant <= now {
+                    self.look_at(registry, secret);
+                }
+            }
+            Err(error) => {
+                debug!(%secret, %error, "the CA does not say when to renew");
+                let again = match error {
+                    PortError::Passing { retry_after, .. } => retry_after,
+                    PortError::Lasting(failure) => failure.retry_after,
+                };
+                suggestions.unanswered(secret, id, again, now);
+            }
+        }
+        true
+    }
+
+    /// Whoever owns the Secret first is looked at: its certificates are.
+    fn look_at(&self, registry: &Rc<Registry>, secret: &SecretKey) {
+        let wish = self.index.borrow().wish(secret);
+        let owner = wish.and_then(|wish| wish.owners.into_iter().next());
+        owner.inspect(|owner| registry.observe(&owner.key, Source::Scan));
+    }
+}

@@ -1,0 +1,150 @@
+//! Renewal on a paused clock: when the CA suggests it, and by age where it suggests nothing.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::Suggestion;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Days until there is a second certificate, to the hour.
+async fn days_until_renewed(fakes: &Fakes) -> f64 {
+    let mut waited = Duration::ZERO;
+    while fakes.ca.issued().len() < 2 {
+        fakes.pass(HOUR).await;
+        waited += HOUR;
+        assert!(waited < 200 * DAY, "it is not renewed");
+    }
+    waited.as_secs_f64() / 86_400.0
+}
+
+async fn one_shop(fakes: &Fakes) {
+    fakes.operator(Fakes::settings()).await;
+    fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+    fakes.pass(MINUTE).await;
+    assert_eq!(fakes.ca.issued().len(), 1);
+}
+
+/// The same window for whatever is asked about.
+fn always(start: Timestamp, length: Duration, explanation: Option<&str>) -> Suggestion {
+    let explanation = explanation.map(str::to_owned);
+    Suggestion { start, end: start + length, explanation }
+}
+
+#[test]
+fn without_suggestions_each_life_is_renewed_by_its_age() {
+    for (hours, earliest, latest) in
+        [(2160, 57.0, 60.1), (1536, 40.5, 42.8), (1080, 28.5, 30.1), (160, 2.9, 3.5)]
+    {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.ca.set_life(Duration::from_hours(hours));
+            one_shop(&fakes).await;
+            let days = days_until_renewed(&fakes).await;
+            assert!(days >= earliest && days <= latest, "{hours} h: after {days} days");
+            assert!(fakes.cluster.calls("renewal_info") <= 1, "it has none");
+        });
+    }
+}
+
+#[test]
+fn it_is_renewed_within_the_window_and_the_order_says_what_it_replaces() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let start = fakes.clock.now() + 20 * DAY;
+        fakes.ca.set_suggestions(move |_| Some(always(start, DAY, None)));
+        one_shop(&fakes).await;
+        let days = days_until_renewed(&fakes).await;
+        assert!((20.0..21.2).contains(&days), "after {days} days");
+        let replaced: Vec<String> = fakes.ca.replaced().iter().map(ToString::to_string).collect();
+        assert_eq!(replaced, ["fake.1"]);
+        let polls = fakes.cluster.calls("renewal_info");
+        assert!((78..=90).contains(&polls), "{polls} polls in 20 days");
+    });
+}
+
+#[test]
+fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_told_why() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let revoked = Rc::new(Cell::new(false));
+        let (known, began) = (revoked.clone(), fakes.clock.now());
+        fakes.ca.set_suggestions(move |id| {
+            let gone = known.get() && id.as_str() == "fake.1";
+            let start = if gone { began } else { began + 60 * DAY };
+            Some(always(start, HOUR, gone.then_some("https://ca.example/incident")))
+        });
+        one_shop(&fakes).await;
+        fakes.pass(2 * DAY).await;
+        revoked.set(true);
+        let days = days_until_renewed(&fakes).await;
+        assert!(days <= 0.26, "after {days} days");
+        let told = fakes.cluster.announcements("web", "shop");
+        let page = |note: &str| note.contains("https://ca.example/incident");
+        assert!(told.iter().any(|one| one.reason == "Issuing" && page(&one.note)), "{told:?}");
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.ca.issued().len(), 2, "the new one is not the old one");
+    });
+}
+
+#[test]
+fn when_the_ca_wants_all_of_them_back_they_are_replaced_at_a_pace_and_each_once() {
+    Fakes::paused(async {
+        const ALL: usize = 500;
+        let fakes = Fakes::default();
+        let revoked = Rc::new(Cell::new(false));
+        let (known, began) = (revoked.clone(), fakes.clock.now());
+        fakes.ca.set_suggestions(move |id| {
+            let number: usize = id.as_str().trim_start_matches("fake.").parse().unwrap();
+            let gone = known.get() && number <= ALL;
+            Some(always(if gone { began } else { began + 60 * DAY }, HOUR, None))
+        });
+        fakes.operator(Fakes::settings()).await;
+        for number in 0..ALL {
+            let host = format!("www.shop-{number}.example");
+            fakes.cluster.apply(ingress("web", &format!("i{number}"), &[&host]));
+        }
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.ca.issued().len(), ALL);
+        revoked.set(true);
+        let mut most = 0;
+        for _ in 0..7 * 60 {
+            let before = fakes.ca.issued().len();
+            fakes.pass(MINUTE).await;
+            most = most.max(fakes.ca.issued().len() - before);
+        }
+        assert_eq!(fakes.ca.issued().len(), 2 * ALL);
+        assert!(most <= 310, "{most} in one minute");
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.ca.issued().len(), 2 * ALL);
+    });
+}
+
+#[test]
+fn a_replacement_within_its_window_passes_a_closed_account() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let start = fakes.clock.now() + 10 * DAY;
+        fakes.ca.set_suggestions(move |_| Some(always(start, HOUR, None)));
+        one_shop(&fakes).await;
+        fakes.pass(9 * DAY).await;
+        fakes.ca.set_policy(|names| {
+            let names: Vec<&str> = names.iter().map(DnsName::as_str).collect();
+            (names == ["new.example.com"]).then(|| Failure {
+                class: FailureClass::RateLimited,
+                detail: "too many new orders (300) from this account".to_owned(),
+                retry_after: Some(5 * DAY),
+            })
+        });
+        fakes.cluster.apply(ingress("web", "new", &["new.example.com"]));
+        let days = days_until_renewed(&fakes).await;
+        assert!(days < 1.2, "after {days} days");
+    });
+}

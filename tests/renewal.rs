@@ -9,6 +9,7 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::Suggestion;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::operator::Settings;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -26,7 +27,11 @@ async fn days_until_renewed(fakes: &Fakes) -> f64 {
 }
 
 async fn one_shop(fakes: &Fakes) {
-    fakes.operator(Fakes::settings()).await;
+    one_shop_with(fakes, Fakes::settings()).await;
+}
+
+async fn one_shop_with(fakes: &Fakes, settings: Settings) {
+    fakes.operator(settings).await;
     fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
     fakes.pass(MINUTE).await;
     assert_eq!(fakes.ca.issued().len(), 1);
@@ -41,12 +46,13 @@ fn always(start: Timestamp, length: Duration, explanation: Option<&str>) -> Sugg
 #[test]
 fn without_suggestions_each_life_is_renewed_by_its_age() {
     for (hours, earliest, latest) in
-        [(2160, 57.0, 60.1), (1536, 40.5, 42.8), (1080, 28.5, 30.1), (160, 2.9, 3.5)]
+        [(2160, 57.0, 60.2), (1536, 40.5, 42.9), (1080, 28.5, 30.2), (160, 2.9, 3.6)]
     {
         Fakes::paused(async move {
             let fakes = Fakes::default();
             fakes.ca.set_life(Duration::from_hours(hours));
-            one_shop(&fakes).await;
+            let settings = Settings { scan_interval: 4 * HOUR, ..Fakes::settings() };
+            one_shop_with(&fakes, settings).await;
             let days = days_until_renewed(&fakes).await;
             assert!(days >= earliest && days <= latest, "{hours} h: after {days} days");
             assert!(fakes.cluster.calls("renewal_info") <= 1, "it has none");
@@ -124,6 +130,27 @@ fn when_the_ca_wants_all_of_them_back_they_are_replaced_at_a_pace_and_each_once(
         assert!(most <= 310, "{most} in one minute");
         fakes.pass(DAY).await;
         assert_eq!(fakes.ca.issued().len(), 2 * ALL);
+    });
+}
+
+#[test]
+fn a_certificate_about_to_end_is_tried_each_hour_though_it_has_failed_for_long() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.set_life(Duration::from_hours(160));
+        one_shop(&fakes).await;
+        let words = "unauthorized: a.example.com: Invalid response: 404";
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Authorization, words)));
+        // 152 of its 160 hours: eight are left. Asked after 1, 10 and 100 minutes, and then daily.
+        fakes.pass(152 * HOUR).await;
+        let before = fakes.cluster.calls("open_order");
+        assert!(before < 12, "{before} orders");
+        fakes.pass(6 * HOUR).await;
+        let asked = fakes.cluster.calls("open_order") - before;
+        assert!((4..=8).contains(&asked), "{asked} orders in six of the last eight hours");
+        fakes.ca.refuse(None);
+        fakes.pass(HOUR + 5 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 2);
     });
 }
 

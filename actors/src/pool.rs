@@ -11,7 +11,6 @@ use tracing::{error, info};
 use crate::domain::dedup::Outcome;
 use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::Wish;
 use crate::issuer::{Issuer, Office};
@@ -50,7 +49,7 @@ impl Pool {
             return;
         }
         let index = self.office.index.borrow();
-        let good = |wish: &Wish| wish.names.len() <= limits::MAX_NAMES;
+        let good = |wish: &Wish| wish.names.len() <= wish.most_names();
         let soon = soon.into_iter().filter_map(|stream| {
             let wish = index.wish(&stream).filter(good)?;
             Some((stream, wish.routes))

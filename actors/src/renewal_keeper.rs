@@ -21,18 +21,17 @@ pub struct RenewalKeeper {
     registry: Rc<Registry>,
     /// A round is not over yet.
     asking: bool,
-    /// The CA has no such resource: it is asked no more.
-    unsupported: bool,
+    rounds: Option<SpawnHandle>,
 }
 
 impl RenewalKeeper {
     /// One that has asked nothing.
     pub fn new(office: Rc<Office>, registry: Rc<Registry>) -> Self {
-        Self { office, registry, asking: false, unsupported: false }
+        Self { office, registry, asking: false, rounds: None }
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
-        if self.asking || self.unsupported {
+        if self.asking {
             return;
         }
         let now = self.office.clock.now();
@@ -55,10 +54,10 @@ impl RenewalKeeper {
             }
             supported
         };
-        ctx.spawn(asked.into_actor(self).map(|supported, keeper, _| {
+        ctx.spawn(asked.into_actor(self).map(|supported, keeper, ctx| {
             keeper.asking = false;
-            keeper.unsupported = !supported;
-            if !supported {
+            if !supported && let Some(rounds) = keeper.rounds.take() {
+                ctx.cancel_future(rounds);
                 info!(
                     "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
                 );
@@ -71,7 +70,7 @@ impl Actor for RenewalKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(limits::ARI_ROUND, Self::round);
+        self.rounds = Some(ctx.run_interval(limits::ARI_ROUND, Self::round));
     }
 }
 

@@ -24,6 +24,8 @@ pub const ROUTE_CALL: Duration = secs(45);
 pub const SECRET_FRESH: Duration = secs(10);
 /// Names in one certificate: the CA's limit (Let's Encrypt, classic profile).
 pub const MAX_NAMES: usize = 100;
+/// Names in one certificate of the profiles `tlsserver` and `shortlived` (Let's Encrypt).
+pub const MAX_NAMES_SHORT: usize = 25;
 
 /// Waits between looks at an order, where the CA names none (RFC 8555 §7.5.1): quick first, for most orders
 /// are done within a second.
@@ -74,6 +76,9 @@ pub const RATE_LIMIT_MIN: Duration = secs(5);
 /// Pause after a refusal that only an edit of the Ingress or a CAA record can help; Let's Encrypt's integration guide
 /// asks for no more than one attempt a day.
 pub const PERMANENT_BACKOFF: Duration = secs(86_400);
+/// After a failure this long ago the same is tried again when a certificate has less than a twentieth of its life left,
+/// whatever the pause: a day of it may be all that is left.
+pub const EMERGENCY_PAUSE: Duration = secs(3600);
 /// Most that is added to the time until which a CA has closed a scope.
 pub const GATE_JITTER: Duration = secs(60);
 /// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it

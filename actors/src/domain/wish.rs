@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::KeyAlgorithm;
 use super::ingress::{IngressClass, IngressRef, SecretKey};
+use super::limits;
 use super::name::DnsName;
 
 /// A host that the solver must answer for, and the controller that brings it there.
@@ -51,6 +52,14 @@ impl Wish {
         let mut hash = StableHash::default();
         (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
         Fingerprint(hash.finish())
+    }
+
+    /// Most names that its profile allows; of other profiles than Let's Encrypt's the CA itself says when it is too many.
+    pub fn most_names(&self) -> usize {
+        match self.profile.as_deref() {
+            Some("tlsserver" | "shortlived") => limits::MAX_NAMES_SHORT,
+            _ => limits::MAX_NAMES,
+        }
     }
 
     /// The names of the certificate in one line, in order.
@@ -127,6 +136,22 @@ pub(crate) mod tests {
         let moved = Wish { owners: BTreeSet::new(), routes: BTreeSet::new(), ..one.clone() };
         assert_eq!(one.fingerprint(), moved.fingerprint());
         assert_ne!(one.fingerprint(), wish("shop", &["b.example.com"]).fingerprint());
+    }
+
+    #[test]
+    fn short_lived_profiles_take_fewer_names() {
+        let most = |profile: Option<&str>| {
+            Wish { profile: profile.map(str::to_owned), ..wish("shop", &[]) }.most_names()
+        };
+        let cases = [
+            (None, 100),
+            (Some("classic"), 100),
+            (Some("tlsserver"), 25),
+            (Some("shortlived"), 25),
+        ];
+        for (profile, names) in cases {
+            assert_eq!(most(profile), names, "{profile:?}");
+        }
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     };
     if let State::Failing(failing) = state
         && failing.fingerprint == wish.fingerprint()
-        && context.now < failing.retry_at
+        && let Some(step) = still_waits(failing, context)
     {
-        return Step::Done(Conclusion::RetryAt(failing.retry_at));
+        return step;
     }
     if let State::Ordered { issuance, .. } = state
         && issuance.fingerprint == wish.fingerprint()
@@ -45,6 +45,22 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
         State::Started(issuance) => run.before_the_order(issuance),
         State::Ordered { issuance, opened_at, .. } => run.with_the_order(issuance, *opened_at),
     }
+}
+
+/// A wish that has failed waits, but not long when its certificate is about to end: then each look tries again, which
+/// the scanner takes once an interval.
+fn still_waits(failing: &Failing, context: Context<'_>) -> Option<Step> {
+    let waits = Step::Done(Conclusion::RetryAt(failing.retry_at));
+    if context.now >= failing.retry_at {
+        return None;
+    }
+    if context.now < failing.last + limits::EMERGENCY_PAUSE || context.seen.errors > 0 {
+        return Some(waits);
+    }
+    let Some((found, _)) = &context.seen.secret else { return Some(Step::ReadSecret) };
+    let certificate = found.as_ref().and_then(|found| found.certificate.as_ref().ok());
+    let left = certificate.map(|certificate| Left::of(certificate, context.now));
+    (left != Some(Left::Hardly)).then_some(waits)
 }
 
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
@@ -174,7 +190,7 @@ impl Run<'_> {
     /// Reads the Secret where that was too long ago, and refuses one that is not ours to write.
     fn look_at_secret(&self) -> Option<Step> {
         let wish = self.wish;
-        if wish.names.len() > limits::MAX_NAMES {
+        if wish.names.len() > wish.most_names() {
             return Some(Step::Fail(too_many_names(wish)));
         }
         let Some((_, read_at)) = &self.context.seen.secret else { return Some(Step::ReadSecret) };
@@ -287,7 +303,7 @@ fn not_ours(secret: &SecretView, wish: &Wish) -> Option<&'static str> {
 }
 
 fn too_many_names(wish: &Wish) -> Failure {
-    let (count, max) = (wish.names.len(), limits::MAX_NAMES);
+    let (count, max) = (wish.names.len(), wish.most_names());
     let detail = format!(
         "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
          over several spec.tls blocks",

@@ -60,6 +60,8 @@ pub struct Failing {
     pub attempts: u32,
     /// Time of the first of them.
     pub since: Timestamp,
+    /// Time of the last of them.
+    pub last: Timestamp,
     /// Not before this the same wish is tried again.
     pub retry_at: Timestamp,
     /// Kind of the last one.
@@ -120,6 +122,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
                 fingerprint: *fingerprint,
                 attempts: attempts(before, *class),
                 since: before.map_or(at, |failing| failing.since),
+                last: at,
                 retry_at: *retry_at,
                 class: *class,
                 detail: detail.clone(),

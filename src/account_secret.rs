@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::wish::stable_hash;
-use ingress_acme_actors::ports::{AccountStore, PortError, StoredAccount};
+use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::cluster::{FIELD_MANAGER, our_label, port_error};
 
@@ -26,19 +28,26 @@ const URL: &str = "account.url";
 /// Data key: URL of the directory that it is for.
 const DIRECTORY: &str = "directory";
 
+/// Data key of the external account's Secret: its key identifier.
+const EAB_KID: &str = "kid";
+/// Data key of the external account's Secret: its MAC key, base64.
+const EAB_HMAC: &str = "hmac";
+
 /// The Secret of one directory's account.
 pub struct AccountSecret {
     api: Api<Secret>,
     name: String,
     directory: String,
+    external: Option<String>,
 }
 
 impl AccountSecret {
-    /// In the operator's namespace, for the directory with this URL.
-    pub fn new(client: Client, namespace: &str, directory: &str) -> Self {
+    /// In the operator's namespace, for the directory with this URL. `external` names the Secret there that holds the
+    /// external account.
+    pub fn new(client: Client, namespace: &str, directory: &str, external: Option<String>) -> Self {
         let name = format!("ingress-acme-account-{:08x}", stable_hash(directory) & 0xffff_ffff);
         let api = Api::namespaced(client, namespace);
-        Self { api, name, directory: directory.to_owned() }
+        Self { api, name, directory: directory.to_owned(), external }
     }
 
     /// Its `metadata.name`.
@@ -90,6 +99,28 @@ impl AccountSecret {
     }
 }
 
+/// Reads the Secret of an external account: its `kid`, and its `hmac` in base64 as the CA shows it.
+fn external_account(name: &str, secret: Secret) -> Result<ExternalAccount, PortError> {
+    let unusable = |why: &str| {
+        let detail = format!(
+            "Secret {name} of --eab-secret cannot be used: {why}; it needs `kid` and `hmac` as the CA shows them"
+        );
+        PortError::lasting(FailureClass::Rejected, detail)
+    };
+    let mut data = secret.data.unwrap_or_default();
+    let mut text = |field: &str| {
+        let text = String::from_utf8(data.remove(field)?.0).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let kid = text(EAB_KID).ok_or_else(|| unusable("it has no kid"))?;
+    let hmac = Zeroizing::new(text(EAB_HMAC).ok_or_else(|| unusable("it has no hmac"))?);
+    // CAs show it in the URL-safe alphabet, and people and tools turn it into the other one, with padding.
+    let plain = hmac.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let hmac =
+        BASE64_URL_SAFE_NO_PAD.decode(plain).map_err(|_| unusable("its hmac is not base64"))?;
+    Ok(ExternalAccount { kid, hmac: Zeroizing::new(hmac) })
+}
+
 #[async_trait(?Send)]
 impl AccountStore for AccountSecret {
     async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
@@ -117,5 +148,19 @@ impl AccountStore for AccountSecret {
         let patch = Patch::Merge(json!({"stringData": {URL: url}}));
         let patched = self.api.patch(&self.name, &params, &patch).await;
         patched.map(drop).map_err(|error| port_error(error, &self.doing("note the URL in")))
+    }
+
+    async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+        let Some(name) = &self.external else { return Ok(None) };
+        let read = self.api.get_opt(name).await;
+        let doing = format!("read Secret {name} of --eab-secret");
+        let missing = || {
+            let detail = format!(
+                "there is no Secret {name} in the operator's namespace; create it, or correct --eab-secret"
+            );
+            PortError::lasting(FailureClass::Rejected, detail)
+        };
+        let secret = read.map_err(|error| port_error(error, &doing))?.ok_or_else(missing)?;
+        external_account(name, secret).map(Some)
     }
 }

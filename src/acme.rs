@@ -5,12 +5,13 @@
 //! CA to get on with an order: the caller looks again when it likes.
 //!
 //! # Layout
-//! - `account`: the account and where it is stored.
+//! - `account`: the account and where it is stored; `binding`: its registration where it is bound to another.
 //! - `orders`: orders as views, and those that are remembered.
 //! - `refusal`: what the CA's refusals mean.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
+mod binding;
 mod orders;
 mod refusal;
 mod retry_after;

@@ -56,7 +56,8 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let Here { client, pod, clock } = here.clone();
     let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
-    let account = account_secret::AccountSecret::new(client, namespace, directory);
+    let account =
+        account_secret::AccountSecret::new(client, namespace, directory, around.eab_secret.clone());
     let acme = acme_options(directory, &around, &metrics)?;
     let acme = Rc::new(Acme::new(acme, Rc::new(account))?);
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;

@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Contact of the ACME account, such as mailto:ops@example.com
     #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
     pub contact: Option<String>,
+    /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME account is bound to
+    #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub eab_secret: Option<String>,
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
@@ -168,6 +171,8 @@ pub struct Surroundings {
     pub namespace: String,
     /// Contacts of the ACME account.
     pub contacts: Vec<String>,
+    /// Secret of the external account.
+    pub eab_secret: Option<String>,
     /// File with a further root for the directory's TLS.
     pub acme_ca_file: Option<PathBuf>,
     /// Where challenges are answered.
@@ -189,7 +194,7 @@ impl RunArgs {
     pub fn split(self) -> (Settings, Surroundings) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
-            acme_directory, acme_ca_file, contact, namespace, solver_bind, admin_bind, nameserver, probe_port,
+            acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
             leader_elect,
         } = self;
@@ -209,6 +214,7 @@ impl RunArgs {
         let surroundings = Surroundings {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
+            eab_secret,
             acme_ca_file,
             solver_bind,
             admin_bind,

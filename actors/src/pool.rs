@@ -65,9 +65,7 @@ impl Pool {
     /// Gives work to idle workers, and comes back when a parked run is due.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
         let now = self.office.clock.now();
-        while let Some(admitted) = self.office.gates.borrow_mut().admit(now) {
-            self.desk.admit(&admitted, now);
-        }
+        self.admit(now);
         while let Some(worker) = self.idle.pop() {
             let Some(run) = self.desk.next_run(self.office.clock.now()) else {
                 self.idle.push(worker);
@@ -88,6 +86,14 @@ impl Pool {
         self.office.metrics.pool(self.desk.load(), self.desk.oldest_queued());
         self.show_gates(now);
         self.answer_drains();
+    }
+
+    /// Those whose turn has come before a scope that the CA had closed.
+    fn admit(&mut self, now: Timestamp) {
+        let (index, mut gates) = (self.office.index.borrow(), self.office.gates.borrow_mut());
+        while let Some(admitted) = gates.admit(now, |stream| index.is_wanted(stream)) {
+            self.desk.admit(&admitted, now);
+        }
     }
 
     /// Also once after the last gate has opened.

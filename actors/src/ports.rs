@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::LocalBoxStream;
+use zeroize::Zeroizing;
 
 use crate::domain::announcement::Announcement;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
@@ -160,6 +161,15 @@ pub struct StoredAccount {
     pub directory: String,
 }
 
+/// An account with the CA outside of ACME, which a new ACME account is bound to (RFC 8555 §7.3.4).
+#[derive(Clone)]
+pub struct ExternalAccount {
+    /// Its key identifier.
+    pub kid: String,
+    /// Its MAC key, decoded.
+    pub hmac: Zeroizing<Vec<u8>>,
+}
+
 /// Where the account is kept; one per directory.
 #[async_trait(?Send)]
 pub trait AccountStore {
@@ -170,6 +180,8 @@ pub trait AccountStore {
     async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError>;
     /// Adds the URL after the registration.
     async fn set_url(&self, url: &str) -> Result<(), PortError>;
+    /// The external account that a new account is bound to, where the user names one.
+    async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError>;
 }
 
 /// The solver Ingresses in the operator's namespace.

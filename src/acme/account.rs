@@ -13,14 +13,22 @@ use tokio::sync::Mutex;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::ports::{AccountStore, PortError, StoredAccount};
+use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
-use super::CallError;
 use super::transport::{Call, Transport};
+use super::{CallError, binding};
 
 /// The thumbprint of an account key (RFC 7638, SHA-256, base64url), which follows the token in the answer to
 /// every challenge (RFC 8555 §8.1). The error says what is wrong with the key.
 pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
+    let jwk = jwk(key)?;
+    // The one way to SHA-256 that rustls shows.
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
+}
+
+/// The public part of an account key as a JWK (RFC 7517) in the one form that thumbprints are made of.
+pub(super) fn jwk(key: &PrivateKey) -> Result<String, String> {
     let pair = KeyPair::from_pem(key.pem())
         .map_err(|wrong| format!("the account key cannot be read: {wrong}"))?;
     if !pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {
@@ -33,10 +41,7 @@ pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
     let (x, y) = point.split_at(point.len() / 2);
     let [x, y] = [x, y].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
     // The order of the members and the absence of blanks matter (RFC 7638 §3.2).
-    let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-    // The one way to SHA-256 that rustls shows.
-    let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
+    Ok(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
 }
 
 /// Loads, registers and remembers the account.
@@ -113,20 +118,53 @@ impl Accounts {
         Ok(builder.from_parts(url, key, self.directory.clone()).await?)
     }
 
+    /// Registers the key, bound to an external account. One that is registered already is found first: some CAs take
+    /// a binding once.
+    async fn register_bound(
+        &self,
+        key: &PrivateKey,
+        external: &ExternalAccount,
+    ) -> Result<Account, CallError> {
+        let der = pkcs8(key)?;
+        let pair = (Key::from_pkcs8_der(der.clone_key())?, der.into());
+        let builder = Account::builder_with_http(Box::new(self.transport.clone()));
+        let known = builder.from_key(pair, self.directory.clone()).await;
+        let account = match known.map_err(CallError::from) {
+            Ok((account, _)) => account,
+            Err(error) if error.kind() == "accountDoesNotExist" => {
+                let (contacts, directory) = (&self.contacts, &self.directory);
+                let url =
+                    binding::register(&self.transport, directory, key, contacts, external).await?;
+                tracing::info!(%url, kid = external.kid, "the ACME account is registered and bound");
+                self.restore(url, key).await?
+            }
+            Err(error) => return Err(error),
+        };
+        self.note(account.id()).await;
+        Ok(account)
+    }
+
+    /// A registration that was not noted is found again at the next start.
+    async fn note(&self, url: &str) {
+        if let Err(error) = self.store.set_url(url).await {
+            tracing::warn!(%error, "the URL of the ACME account could not be stored");
+        }
+    }
+
     /// Registers the key. The CA answers with the existing account if it has one of this key (RFC 8555 §7.3.1),
     /// so that a registration whose answer was lost is found again.
     async fn register(&self, key: &PrivateKey) -> Result<Account, CallError> {
+        if let Some(external) = self.store.external_account().await? {
+            return self.register_bound(key, &external).await;
+        }
         let der = pkcs8(key)?;
         let pair = (Key::from_pkcs8_der(der.clone_key())?, der.into());
         let builder = Account::builder_with_http(Box::new(self.transport.clone()));
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
         let new = Call::answered() == Some(StatusCode::CREATED);
         tracing::info!(url = account.id(), new, "the ACME account is registered");
-        // Neither of these is worth failing for: the account works without contacts, and a registration that
-        // was not noted is found again at the next start.
-        if let Err(error) = self.store.set_url(account.id()).await {
-            tracing::warn!(%error, "the URL of the ACME account could not be stored");
-        }
+        self.note(account.id()).await;
+        // This is not worth failing for: the account works without contacts.
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
         if new && !contacts.is_empty() {
             Call::asks("other");
@@ -138,7 +176,7 @@ impl Accounts {
     }
 }
 
-fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
+pub(super) fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
     PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes())
         .map_err(|wrong| CallError::Port(unusable(&wrong.to_string())))
 }

@@ -110,7 +110,7 @@ pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
             "visit the page that the CA names, then annotate the Ingress with ingress-acme.dev/renew"
         }
         (_, FailureClass::RateLimited) => "wait; it is tried again when the CA allows it",
-        ("externalAccountRequired", _) => "use a CA that needs no external account",
+        ("externalAccountRequired", _) => "name a Secret with the external account in --eab-secret",
         ("userActionRequired", _) => {
             "agree to the CA's new terms as its answer says, then annotate the Ingress with \
              ingress-acme.dev/renew"

@@ -186,10 +186,17 @@ impl Gates {
         });
     }
 
-    /// Lets the next one in, if a gate is open for one.
-    pub fn admit(&mut self, now: Timestamp) -> Option<SecretKey> {
-        let gate = self.0.values_mut().find(|gate| gate.opens <= now && !gate.line.is_empty())?;
-        let stream = gate.line.next()?;
+    /// Lets the next one in that is wanted, if a gate is open for one.
+    pub fn admit(
+        &mut self,
+        now: Timestamp,
+        is_wanted: impl Fn(&SecretKey) -> bool,
+    ) -> Option<SecretKey> {
+        let mut open = self.0.values_mut().filter(|gate| gate.opens <= now);
+        let (gate, stream) = open.find_map(|gate| {
+            let stream = gate.line.next(&is_wanted)?;
+            Some((gate, stream))
+        })?;
         gate.admitted.insert(stream.clone());
         gate.opens = now + gate.pace();
         Some(stream)

@@ -14,7 +14,9 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::CertId;
-use ingress_acme_actors::ports::{AccountStore, Authority, Keys, PortError, StoredAccount};
+use ingress_acme_actors::ports::{
+    AccountStore, Authority, ExternalAccount, Keys, PortError, StoredAccount,
+};
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 
 use crate::place::{HOSTS, Place, SOON};
@@ -32,7 +34,7 @@ async fn on_both(test: impl AsyncFn(&Place<'_>)) {
 
 /// An account store that forgets with the test.
 #[derive(Default)]
-struct Memory(RefCell<Option<StoredAccount>>);
+struct Memory(RefCell<Option<StoredAccount>>, Option<ExternalAccount>);
 
 #[async_trait(?Send)]
 impl AccountStore for Memory {
@@ -48,6 +50,10 @@ impl AccountStore for Memory {
     async fn set_url(&self, url: &str) -> Result<(), PortError> {
         self.0.borrow_mut().as_mut().unwrap().url = Some(url.to_owned());
         Ok(())
+    }
+
+    async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+        Ok(self.1.clone())
     }
 }
 
@@ -169,6 +175,37 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         assert_eq!(place.counts().1, 4);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_its_url_is_lost() {
+    let hmac = b"0123456789abcdef0123456789abcdef".to_vec();
+    let eab = Some(("kid-1".to_owned(), hmac.clone()));
+    let place = Place::simulated_with(|options| options.eab = eab);
+    let external =
+        |hmac: &[u8]| ExternalAccount { kid: "kid-1".to_owned(), hmac: hmac.to_vec().into() };
+    let hosts = names(&["a.example.com"]);
+    let refused = async |external: Option<ExternalAccount>| {
+        let (acme, _) = acme(&place, &Rc::new(Memory(RefCell::default(), external)));
+        let Err(PortError::Lasting(failure)) = acme.open_order(&hosts, None, None).await else {
+            panic!("it is not bound")
+        };
+        failure.detail
+    };
+    let unbound = refused(None).await;
+    assert!(unbound.contains("--eab-secret"), "{unbound}");
+    let wrong = refused(Some(external(b"wrong"))).await;
+    assert!(wrong.contains("(unauthorized)"), "{wrong}");
+
+    let store = Rc::new(Memory(RefCell::default(), Some(external(&hmac))));
+    let (first, _) = acme(&place, &store);
+    first.open_order(&hosts, None, None).await.unwrap();
+    let url = store.0.borrow_mut().as_mut().unwrap().url.take();
+    assert!(url.is_some());
+    let (second, requests) = acme(&place, &store);
+    second.open_order(&hosts, None, None).await.unwrap();
+    assert_eq!(store.0.borrow().as_ref().unwrap().url, url);
+    assert_eq!(count(&requests, "new_account"), 1, "it was found, not bound again");
 }
 
 #[tokio::test]

@@ -26,9 +26,10 @@ use ingress_acme_actors::ports::{
     Vault,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::ground::{DIRECTORY, Ground, SOON, WEB};
@@ -77,6 +78,7 @@ pub(crate) async fn hold_their_promises(ground: &Ground) {
     solver_ingresses_are_written_read_and_deleted(ground).await;
     the_same_event_told_twice_is_one(ground).await;
     an_account_is_made_once(ground).await;
+    an_external_account_is_read_as_the_ca_shows_it(ground).await;
     of_two_candidates_one_leads(ground).await;
     every_request_of_ours_says_who_asks(ground).await;
 }
@@ -317,7 +319,7 @@ async fn the_same_event_told_twice_is_one(ground: &Ground) {
 }
 
 async fn an_account_is_made_once(ground: &Ground) {
-    let account = || AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY);
+    let account = || AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY, None);
     assert_eq!(account().load().await.unwrap(), None);
     let key = |text: &str| PrivateKey::from_pem(text.to_owned());
     let first = account().create(&key("first")).await.unwrap();
@@ -327,6 +329,36 @@ async fn an_account_is_made_once(ground: &Ground) {
     let loaded = account().load().await.unwrap().unwrap();
     assert_eq!(loaded.url.as_deref(), Some("https://ca.example/account/1"));
     assert_eq!((loaded.key, &*loaded.directory), (first.key, DIRECTORY));
+}
+
+async fn an_external_account_is_read_as_the_ca_shows_it(ground: &Ground) {
+    let named = |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY, name)
+    };
+    assert!(named(None).external_account().await.unwrap().is_none());
+    let api: Api<Secret> = Api::namespaced(ground.admin.clone(), "ingress-acme");
+    // The same two octets in both alphabets.
+    for (name, data) in [
+        ("url-safe", json!({"kid": "kid-1\n", "hmac": "-_8"})),
+        ("padded", json!({"kid": "kid-1", "hmac": "+/8=\n"})),
+        ("half", json!({"kid": "kid-1"})),
+        ("odd", json!({"kid": "kid-1", "hmac": "no base64!"})),
+    ] {
+        let secret = json!({"metadata": {"name": name}, "stringData": data});
+        api.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    }
+    for good in ["url-safe", "padded"] {
+        let external = named(Some(good)).external_account().await.unwrap().unwrap();
+        assert_eq!((&*external.kid, &external.hmac[..]), ("kid-1", &[0xfb, 0xff][..]), "{good}");
+    }
+    for (bad, why) in [("missing", "no Secret missing"), ("half", "no hmac"), ("odd", "base64")] {
+        let Err(PortError::Lasting(failure)) = named(Some(bad)).external_account().await else {
+            panic!("{bad} is read")
+        };
+        let told = failure.detail;
+        assert!(told.contains(why) && told.contains("--eab-secret"), "{told}");
+    }
 }
 
 async fn of_two_candidates_one_leads(ground: &Ground) {

@@ -45,10 +45,15 @@ impl Line {
         }
     }
 
-    pub(super) fn next(&mut self) -> Option<SecretKey> {
-        let stream = self.lanes.iter_mut().find_map(RoundRobin::pop)?;
-        self.members.remove(&stream);
-        Some(stream)
+    /// The next one that is wanted. Those before it that nobody wants any more are gone from the line.
+    pub(super) fn next(&mut self, is_wanted: impl Fn(&SecretKey) -> bool) -> Option<SecretKey> {
+        while let Some(stream) = self.lanes.iter_mut().find_map(RoundRobin::pop) {
+            self.members.remove(&stream);
+            if is_wanted(&stream) {
+                return Some(stream);
+            }
+        }
+        None
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -106,11 +106,14 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
     }
     assert!(!gates.wait(&Scope::Account, &a, Urgency::First, at(1)), "it is in line");
     assert_eq!(gates.waiting(&b).unwrap().turn, at(136));
-    assert_eq!((gates.admit(at(99)), gates.next_opening()), (None, Some(at(100))));
-    assert_eq!(gates.admit(at(100)), Some(a.clone()));
+    assert_eq!((gates.admit(at(99), |_| true), gates.next_opening()), (None, Some(at(100))));
+    assert_eq!(gates.admit(at(100), |_| true), Some(a.clone()));
     assert_eq!(gates.bar(&a, &hosts, at(100)), None);
     assert_eq!(gates.bar(&late, &hosts, at(135)), Some(Scope::Account));
-    assert_eq!((gates.admit(at(135)), gates.admit(at(136))), (None, Some(b.clone())));
+    assert_eq!(
+        (gates.admit(at(135), |_| true), gates.admit(at(136), |_| true)),
+        (None, Some(b.clone()))
+    );
     gates.leave(&a, at(136));
     gates.leave(&b, at(200));
     assert_eq!(gates.bar(&late, &hosts, at(200)), None);
@@ -122,7 +125,7 @@ fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
     let mut gates = Gates::of([closing(Scope::Account, 100, 36)]);
     let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
     gates.wait(&Scope::Account, &a, Urgency::First, at(0));
-    assert_eq!(gates.admit(at(100)), Some(a.clone()));
+    assert_eq!(gates.admit(at(100), |_| true), Some(a.clone()));
     gates.close(closing(Scope::Account, 300, 36));
     assert_eq!(gates.bar(&a, &hosts, at(101)), Some(Scope::Account));
     assert!(gates.wait(&Scope::Account, &a, Urgency::First, at(101)));
@@ -145,7 +148,8 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
     let turns =
         ["big/2", "big/renewal"].map(|key| gates.waiting(&key.parse().unwrap()).unwrap().turn);
     assert_eq!(turns, [at(3), at(4)]);
-    let order: Vec<String> = (0..5).map(|now| gates.admit(at(now)).unwrap().to_string()).collect();
+    let order: Vec<String> =
+        (0..5).map(|now| gates.admit(at(now), |_| true).unwrap().to_string()).collect();
     assert_eq!(order, ["small/ending", "big/1", "small/1", "big/2", "big/renewal"]);
 }
 
@@ -158,7 +162,7 @@ fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
     gates.wait(&Scope::Account, &b, Urgency::Ending, at(0));
     gates.leave(&a, at(0));
     assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 1);
-    assert_eq!((gates.admit(at(0)), gates.admit(at(9))), (Some(b), None));
+    assert_eq!((gates.admit(at(0), |_| true), gates.admit(at(9), |_| true)), (Some(b), None));
 }
 
 #[test]
@@ -171,4 +175,15 @@ fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
         Closing::new(&Limit { scope: Scope::Account, pace: None }, Duration::ZERO, "", at(0));
     assert!(unknown.until >= at(0) + limits::RATE_LIMIT_MIN);
     assert!(unknown.pace_ms >= 1000);
+}
+
+#[test]
+fn those_that_nobody_wants_any_more_use_up_no_turn() {
+    let mut gates = Gates::of([closing(Scope::Account, 0, 36)]);
+    for name in ["gone", "also-gone", "wanted"] {
+        gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
+    }
+    let wanted = |stream: &SecretKey| !stream.name.ends_with("gone");
+    assert_eq!(gates.admit(at(0), wanted), Some(secret("web", "wanted")));
+    assert_eq!((gates.admit(at(99), wanted), gates.next_opening()), (None, None));
 }

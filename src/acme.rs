@@ -6,12 +6,14 @@
 //!
 //! # Layout
 //! - `account`: the account and where it is stored; `binding`: its registration where it is bound to another.
+//! - `ordering`: new orders, and when the CA suggests one.
 //! - `orders`: orders as views, and those that are remembered.
 //! - `refusal`: what the CA's refusals mean.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
 mod binding;
+mod ordering;
 mod orders;
 mod refusal;
 mod retry_after;
@@ -24,9 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use instant_acme::{
-    Account, CertificateIdentifier, Error, Identifier, NewOrder, OrderStatus as Status, RenewalInfo,
-};
+use instant_acme::{Error, OrderStatus as Status};
 use tokio::sync::Mutex;
 
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -34,14 +34,13 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
-use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{AccountStore, Authority, PortError};
 
 pub use account::thumbprint;
 pub use transport::{RequestHook, TrustError};
 
 use account::{Accounts, Known};
-use orders::{OpenOrder, Orders, accepted, gone, unaccepted};
+use orders::{OpenOrder, Orders, accepted, gone};
 use transport::{Call, Transport};
 
 /// What there is to choose about a CA.
@@ -190,69 +189,6 @@ impl Acme {
         }
         Ok(view)
     }
-
-    /// Opens an order and remembers it.
-    async fn order_for(
-        &self,
-        account: &Account,
-        names: &BTreeSet<DnsName>,
-        profile: Option<&str>,
-        replaces: Option<&CertId>,
-    ) -> Result<OrderView, CallError> {
-        let identifiers: Vec<_> =
-            names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
-        let mut wanted = NewOrder::new(&identifiers);
-        if let Some(profile) = profile {
-            wanted = wanted.profile(profile);
-        }
-        if let Some(id) = replaces {
-            wanted = wanted.replaces(identifier(id));
-        }
-        let mut order = OpenOrder::new(account.new_order(&wanted).await?);
-        if order.order.state().status != Status::Pending {
-            return self.show(order).await;
-        }
-        let url = order.order.url().to_owned();
-        self.orders.borrow_mut().put(order);
-        let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
-        Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
-    }
-
-    /// Refuses a profile that the CA does not list: it would ignore the wish, or say less.
-    async fn check_profile(&self, account: &Account, profile: &str) -> Result<(), CallError> {
-        let listed: Vec<&str> = account.profiles().map(|meta| meta.name).collect();
-        if listed.contains(&profile) {
-            return Ok(());
-        }
-        let mut offers = "it offers no profiles".to_owned();
-        if !listed.is_empty() {
-            let sorted: BTreeSet<&str> = listed.into_iter().collect();
-            offers = format!("it offers {}", sorted.into_iter().collect::<Vec<_>>().join(", "));
-        }
-        // The list was read with the account; the next try reads it anew.
-        self.accounts.forget(false).await;
-        let detail = format!(
-            "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
-        );
-        Err(CallError::Port(PortError::lasting(FailureClass::Policy, detail)))
-    }
-}
-
-/// As the library writes it.
-fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
-    let (key, serial) = id.as_str().split_once('.').unwrap_or_default();
-    CertificateIdentifier {
-        authority_key_identifier: key.to_owned().into(),
-        serial: serial.to_owned().into(),
-    }
-}
-
-/// A window that ends before it begins is its beginning.
-fn suggestion(info: RenewalInfo) -> Suggestion {
-    let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
-    let [start, end] =
-        [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
-    Suggestion { start, end: end.max(start), explanation }
 }
 
 /// Passes over the error when it says that the order is not there.
@@ -296,16 +232,7 @@ impl Authority for Acme {
         &self,
         id: &CertId,
     ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
-        self.call("the CA does not say when to renew", async || {
-            let account = self.accounts.account().await?;
-            Call::asks("renewal_info");
-            match account.renewal_info(&identifier(id)).await {
-                Ok((info, _)) => Ok(Some((suggestion(info), Call::named_wait()))),
-                Err(Error::Unsupported(_)) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        })
-        .await
+        self.call("the CA does not say when to renew", async || self.suggested(id).await).await
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {

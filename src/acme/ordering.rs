@@ -1,0 +1,102 @@
+//! New orders, in a profile and with what they replace; and when the CA suggests to replace (RFC 9773).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, CertificateIdentifier, Error, Identifier, NewOrder, OrderStatus as Status, RenewalInfo,
+};
+
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::PortError;
+
+use super::orders::{OpenOrder, unaccepted};
+use super::transport::Call;
+use super::{Acme, CallError};
+
+impl Acme {
+    /// Opens an order and remembers it.
+    pub(super) async fn order_for(
+        &self,
+        account: &Account,
+        names: &BTreeSet<DnsName>,
+        profile: Option<&str>,
+        replaces: Option<&CertId>,
+    ) -> Result<OrderView, CallError> {
+        let identifiers: Vec<_> =
+            names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
+        let mut wanted = NewOrder::new(&identifiers);
+        if let Some(profile) = profile {
+            wanted = wanted.profile(profile);
+        }
+        if let Some(id) = replaces {
+            wanted = wanted.replaces(identifier(id));
+        }
+        let mut order = OpenOrder::new(account.new_order(&wanted).await?);
+        if order.order.state().status != Status::Pending {
+            return self.show(order).await;
+        }
+        let url = order.order.url().to_owned();
+        self.orders.borrow_mut().put(order);
+        let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
+        Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
+    }
+
+    /// Refuses a profile that the CA does not list: it would ignore the wish, or say less.
+    pub(super) async fn check_profile(
+        &self,
+        account: &Account,
+        profile: &str,
+    ) -> Result<(), CallError> {
+        let listed: Vec<&str> = account.profiles().map(|meta| meta.name).collect();
+        if listed.contains(&profile) {
+            return Ok(());
+        }
+        let mut offers = "it offers no profiles".to_owned();
+        if !listed.is_empty() {
+            let sorted: BTreeSet<&str> = listed.into_iter().collect();
+            offers = format!("it offers {}", sorted.into_iter().collect::<Vec<_>>().join(", "));
+        }
+        // The list was read with the account; the next try reads it anew.
+        self.accounts.forget(false).await;
+        let detail = format!(
+            "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
+        );
+        Err(CallError::Port(PortError::lasting(FailureClass::Policy, detail)))
+    }
+
+    /// What the CA suggests for one certificate; `None` when its directory has no such resource.
+    pub(super) async fn suggested(
+        &self,
+        id: &CertId,
+    ) -> Result<Option<(Suggestion, Option<Duration>)>, CallError> {
+        let account = self.accounts.account().await?;
+        Call::asks("renewal_info");
+        match account.renewal_info(&identifier(id)).await {
+            Ok((info, _)) => Ok(Some((suggestion(info), Call::named_wait()))),
+            Err(Error::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// As the library writes it.
+fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
+    let (key, serial) = id.as_str().split_once('.').unwrap_or_default();
+    CertificateIdentifier {
+        authority_key_identifier: key.to_owned().into(),
+        serial: serial.to_owned().into(),
+    }
+}
+
+/// A window that ends before it begins is its beginning.
+fn suggestion(info: RenewalInfo) -> Suggestion {
+    let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
+    let [start, end] =
+        [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
+    Suggestion { start, end: end.max(start), explanation }
+}

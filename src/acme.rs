@@ -34,7 +34,7 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
-use ingress_acme_actors::ports::{AccountStore, Authority, PortError};
+use ingress_acme_actors::ports::{AccountStore, Authority, PortError, Replaces};
 
 pub use account::thumbprint;
 pub use transport::{RequestHook, TrustError};
@@ -206,20 +206,18 @@ impl Authority for Acme {
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
-        replaces: Option<&CertId>,
+        replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.call("the CA did not open the order", async || {
             let account = self.accounts.account().await?;
             if let Some(profile) = profile {
                 self.check_profile(&account, profile).await?;
             }
-            let Some(replaces) = replaces else {
-                return self.order_for(&account, names, profile, None).await;
-            };
-            let opened = self.order_for(&account, names, profile, Some(replaces)).await;
-            match opened {
-                Err(error) if error.is_about_replacing() => {
-                    tracing::debug!(%replaces, "the CA takes no order that says what it replaces");
+            let id = replaces.map(|replaces| replaces.id);
+            let or_nothing = replaces.is_some_and(|replaces| replaces.or_nothing);
+            match self.order_for(&account, names, profile, id).await {
+                Err(error) if or_nothing && error.is_about_replacing() => {
+                    tracing::debug!(?id, "the CA takes no order that says what it replaces");
                     self.order_for(&account, names, profile, None).await
                 }
                 opened => opened,

@@ -146,6 +146,29 @@ fn a_domain_that_has_had_enough_delays_no_other() {
 }
 
 #[test]
+fn hosts_that_lead_nowhere_hold_up_nobody_in_line() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        limited(&fakes, &Limits::lets_encrypt());
+        fakes.operator(Fakes::settings()).await;
+        storm(&fakes, 300);
+        fakes.pass(10 * MINUTE).await;
+        for number in 0..100 {
+            let host = format!("www.dead-{number}.example");
+            fakes.cluster.unresolve(&host, true);
+            fakes.cluster.apply(ingress("n0", &format!("dead-{number}"), &[&host]));
+        }
+        for number in 0..50 {
+            let host = format!("www.good-{number}.example");
+            fakes.cluster.apply(ingress("n0", &format!("good-{number}"), &[&host]));
+        }
+        // One in 36 s: half an hour for the fifty.
+        let waited = until_issued(&fakes, 350, MINUTE).await;
+        assert!(waited <= 40 * MINUTE, "{waited:?}");
+    });
+}
+
+#[test]
 fn who_waits_is_told_once_why_and_about_until_when() {
     Fakes::paused(async {
         let fakes = Fakes::default();

@@ -48,8 +48,8 @@ impl Office {
         if self.index.borrow().is_wanted(secret) {
             let mut suggestions = self.suggestions.borrow_mut();
             suggestions.seen(secret, found, &self.directory, self.clock.now());
-            let suggestion = suggestions.of(secret, id(found));
-            self.metrics.secret(secret, Dates::of(found, suggestion));
+            let advice = suggestions.of(secret, id(found));
+            self.metrics.secret(secret, Dates::of(found, advice));
         }
     }
 
@@ -67,8 +67,8 @@ impl Office {
             |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
         let installed_at = self.ledger.installed_at(key);
         let suggestions = self.suggestions.borrow();
-        let suggestion = suggestions.of(key, id(found));
-        match judge_installed(found, wish, &self.directory, suggestion, installed_at, now) {
+        let advice = suggestions.of(key, id(found));
+        match judge_installed(found, wish, &self.directory, advice, installed_at, now) {
             Err(_) => true,
             Ok(()) => !wish.fill.is_empty() || wish.owners.iter().any(|owner| orphan(&owner.uid)),
         }

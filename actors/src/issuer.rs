@@ -99,7 +99,7 @@ impl Office {
         let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
         let known = Known {
             wish,
-            suggestion: suggestions.of(&run.stream, id(found)),
+            advice: suggestions.of(&run.stream, id(found)),
             seen: &run.seen,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
@@ -130,7 +130,8 @@ impl Office {
     }
 
     /// The run waits for its turn, and looks at the world now and then.
-    fn get_in_line(&self, run: &Run, scope: &Scope, urgency: Urgency) -> Verdict {
+    fn get_in_line(&self, run: &mut Run, scope: &Scope, urgency: Urgency) -> Verdict {
+        run.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
         let joined = self.gates.borrow_mut().wait(scope, &run.stream, urgency, now);
         if joined && let Some(wish) = self.wish(run) {

@@ -117,6 +117,7 @@ impl Pool {
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
+                self.office.gates.borrow_mut().leave(stream, self.office.clock.now());
                 self.desk.lost(stream)
             }
         };

@@ -123,16 +123,24 @@ pub trait Vault {
     ) -> Result<(), PortError>;
 }
 
+/// What an order replaces (RFC 9773 §5).
+#[derive(Clone, Copy, Debug)]
+pub struct Replaces<'a> {
+    /// A certificate of this CA.
+    pub id: &'a CertId,
+    /// Where the CA does not take that, the same order is opened without it. Not so when limits allow a replacement only.
+    pub or_nothing: bool,
+}
+
 /// The ACME CA (RFC 8555). Registers its account by itself when it is first needed.
 #[async_trait(?Send)]
 pub trait Authority {
-    /// Opens an order for the names, in this profile; with the certificate that it replaces (RFC 9773 §5), where that
-    /// is one of this CA. Returns it with its authorizations.
+    /// Opens an order for the names, in this profile; with what it replaces. Returns it with its authorizations.
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
-        replaces: Option<&CertId>,
+        replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError>;
     /// When the CA suggests to renew this certificate (RFC 9773 §4), with the time until it wants to be asked again;
     /// `None` when it suggests nothing at all.

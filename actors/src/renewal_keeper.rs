@@ -58,6 +58,7 @@ impl RenewalKeeper {
             keeper.asking = false;
             if !supported && let Some(rounds) = keeper.rounds.take() {
                 ctx.cancel_future(rounds);
+                keeper.office.suggestions.borrow_mut().are_unsupported();
                 info!(
                     "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
                 );

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, USER_AGENT};
+use http::header::{HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::pki_types::CertificateDer;
@@ -217,7 +217,8 @@ impl Transport {
         let (code, took) = (status.map_or(0, |status| status.as_u16()), started.elapsed());
         (self.hook)(endpoint, code, took);
         tracing::debug!(endpoint, status = code, ?took, %url, "asked the CA");
-        let wait = outcome.as_ref().ok().and_then(|(_, headers, _)| retry_after(headers));
+        let mut outcome = outcome;
+        let wait = outcome.as_mut().ok().and_then(|(_, headers, _)| believed(headers));
         if let Some(call) = call {
             call.with(|heard| (heard.status, heard.retry_after) = (status, wait));
         }
@@ -238,6 +239,16 @@ impl HttpClient for Transport {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().exchange(request, CALL.try_with(Call::clone).ok()))
     }
+}
+
+/// The wait that an answer names, if it is no longer than any that makes sense. The header is corrected too: the library
+/// adds it to the time of day, which ends.
+fn believed(headers: &mut HeaderMap) -> Option<Duration> {
+    let wait = retry_after(headers)?;
+    if wait > limits::RETRY_AFTER_MAX {
+        headers.insert(RETRY_AFTER, limits::RETRY_AFTER_MAX.as_secs().into());
+    }
+    Some(wait.min(limits::RETRY_AFTER_MAX))
 }
 
 /// An error with all its causes, which reqwest leaves out of its own text.
@@ -299,6 +310,16 @@ mod tests {
         assert_eq!(agents, [format!("user-agent: {}", crate::USER_AGENT)]);
         drop(connection);
         assert!(asking.await.unwrap().is_err());
+    }
+
+    #[test]
+    fn a_wait_of_ages_is_not_believed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, u64::MAX.into());
+        assert_eq!(believed(&mut headers), Some(limits::RETRY_AFTER_MAX));
+        assert_eq!(retry_after(&headers), Some(limits::RETRY_AFTER_MAX));
+        headers.insert(RETRY_AFTER, 60.into());
+        assert_eq!(believed(&mut headers), Some(Duration::from_mins(1)));
     }
 
     #[test]

@@ -134,9 +134,16 @@ impl Desk {
 
     /// A parked stream's turn has come.
     pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
-        if let Some(Entry { phase: Phase::Parked { until, .. }, .. }) = self.runs.get_mut(stream) {
-            self.parked.hasten(stream, *until, now);
-            *until = now;
+        let Some(entry) = self.runs.get_mut(stream) else { return };
+        match &mut entry.phase {
+            Phase::Parked { run, until } => {
+                run.seen.forget_reach();
+                self.parked.hasten(stream, *until, now);
+                *until = now;
+            }
+            // It got in line a moment ago, and is on its way back here.
+            Phase::Running => entry.again = true,
+            Phase::Queued(_) => {}
         }
     }
 

@@ -51,11 +51,12 @@ impl Scope {
         }]
     }
 
-    /// All scopes that an order for these names is counted in.
+    /// All scopes that an order for these names is counted in. Which of the domains above a name is the registered one
+    /// is the CA's to say: it names the domain when it closes one.
     fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
-        let domains = names.iter().map(|name| Self::Domain(registered_domain(name).to_owned()));
+        let above = names.iter().flat_map(domains).map(|domain| Self::Domain(domain.to_owned()));
         let each = names.iter().cloned().map(Self::Name);
-        [Self::Account, Self::Set(names.clone())].into_iter().chain(domains).chain(each).collect()
+        [Self::Account, Self::Set(names.clone())].into_iter().chain(above).chain(each).collect()
     }
 }
 
@@ -70,9 +71,14 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The domain that a name is registered under, by the public suffix list; the name itself where it is a suffix.
-pub fn registered_domain(name: &DnsName) -> &str {
-    psl::domain_str(name.as_str()).unwrap_or(name.as_str())
+/// A name and all domains above it that have a dot.
+fn domains(name: &DnsName) -> impl Iterator<Item = &str> {
+    let mut next = Some(name.as_str());
+    std::iter::from_fn(move || {
+        let domain = next?;
+        next = domain.split_once('.').map(|(_, above)| above);
+        next.map(|_| domain)
+    })
 }
 
 /// A scope that the CA has closed.
@@ -92,18 +98,14 @@ impl Closing {
     /// What a refusal at `now` closes. Up to a minute is added to the CA's time, so that those who share a limit do
     /// not all come back in the same moment.
     pub fn new(limit: &Limit, wait: Duration, detail: &str, now: Timestamp) -> Self {
-        let wait = wait.max(limits::RATE_LIMIT_MIN);
+        let wait = wait.clamp(limits::RATE_LIMIT_MIN, limits::GATE_MAX);
         let thousandths = super::wish::stable_hash((&limit.scope, now)) % 1000;
-        let jitter =
-            (wait / 10).min(limits::GATE_JITTER) * u32::try_from(thousandths).unwrap_or(0) / 1000;
-        let pace = limit.pace.unwrap_or_default().max(limits::GATE_PACE);
+        let thousandths = u32::try_from(thousandths).unwrap_or(0);
+        let jitter = (wait / 10).min(limits::GATE_JITTER) * thousandths / 1000;
+        let pace = limit.pace.unwrap_or_default().clamp(limits::GATE_PACE, limits::GATE_MAX);
         let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
-        Self {
-            scope: limit.scope.clone(),
-            until: now + wait + jitter,
-            pace_ms,
-            detail: detail.to_owned(),
-        }
+        let (scope, until) = (limit.scope.clone(), now + wait + jitter);
+        Self { scope, until, pace_ms, detail: detail.to_owned() }
     }
 }
 
@@ -140,14 +142,18 @@ impl Gates {
         gates
     }
 
-    /// The CA has closed a scope. Its newest word holds; who was let in and is not at the CA yet waits again.
+    /// The CA has closed a scope. Of two closings that which ends later holds; who was let in and is not at the CA yet
+    /// waits again.
     pub fn close(&mut self, closing: Closing) {
-        let line = self.0.remove(&closing.scope).map(|gate| gate.line).unwrap_or_default();
-        let (scope, opens) = (closing.scope.clone(), closing.until);
+        let before = self.0.remove(&closing.scope);
+        let (known, line) = before.map(|gate| (gate.closing, gate.line)).unzip();
+        let closing = known.filter(|known| known.until > closing.until).unwrap_or(closing);
+        let (scope, opens, line) = (closing.scope.clone(), closing.until, line.unwrap_or_default());
         self.0.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
     }
 
-    /// The closed scope that an order for these names has to wait for: the one that opens last.
+    /// The closed scope that an order for these names has to wait for: the one it waits for already, else the one that
+    /// opens last.
     pub fn bar(
         &self,
         stream: &SecretKey,
@@ -160,7 +166,8 @@ impl Gates {
         let scopes = Scope::all_of(names);
         let closed = scopes.iter().filter_map(|scope| self.0.get(scope));
         let closed = closed.filter(|gate| !gate.lets_in(stream, now));
-        closed.max_by_key(|gate| gate.opens).map(|gate| gate.closing.scope.clone())
+        let gate = closed.max_by_key(|gate| (gate.line.has(stream), gate.opens))?;
+        Some(gate.closing.scope.clone())
     }
 
     /// A stream waits for `scope`; `true` when it did not before. Where it waited for another, it leaves that line.
@@ -177,13 +184,23 @@ impl Gates {
         self.0.get_mut(scope).is_some_and(|gate| gate.line.join(stream, urgency, now))
     }
 
-    /// A stream is at the CA, or needs nothing of it any more. Gates that hold nobody back are forgotten.
-    pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
+    /// A stream is at the CA: its turn is used. Gates that hold nobody back are forgotten.
+    pub fn pass(&mut self, stream: &SecretKey, now: Timestamp) {
         self.0.retain(|_, gate| {
             gate.line.leave(stream);
             gate.admitted.remove(stream);
             now < gate.opens || !gate.line.is_empty() || !gate.admitted.is_empty()
         });
+    }
+
+    /// A stream needs nothing of the CA any more, or cannot be helped now: a turn that it had is the next one's.
+    pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
+        for gate in self.0.values_mut() {
+            if gate.admitted.contains(stream) && gate.closing.until <= now {
+                gate.opens = gate.opens.min(now);
+            }
+        }
+        self.pass(stream, now);
     }
 
     /// Lets the next one in that is wanted, if a gate is open for one.
@@ -211,7 +228,7 @@ impl Gates {
     pub fn waiting(&self, stream: &SecretKey) -> Option<Waiting> {
         self.0.values().find_map(|gate| {
             let ahead = gate.line.ahead_of(stream)?;
-            let turn = gate.opens + gate.pace() * ahead;
+            let turn = gate.opens + gate.pace().saturating_mul(ahead);
             let Closing { scope, detail, .. } = gate.closing.clone();
             Some(Waiting { scope, detail, turn })
         })
@@ -240,7 +257,7 @@ impl Gates {
         let shown = move |gate: &&Gate| now < gate.opens || !gate.line.is_empty();
         self.0.values().filter(shown).map(|gate| {
             let waiting = gate.line.len();
-            let last = gate.opens + gate.pace() * waiting.saturating_sub(1);
+            let last = gate.opens + gate.pace().saturating_mul(waiting.saturating_sub(1));
             Closed { closing: &gate.closing, opens: gate.opens, waiting, last }
         })
     }

@@ -81,6 +81,11 @@ pub const PERMANENT_BACKOFF: Duration = secs(86_400);
 pub const EMERGENCY_PAUSE: Duration = secs(3600);
 /// Most that is added to the time until which a CA has closed a scope.
 pub const GATE_JITTER: Duration = secs(60);
+/// Longest that a scope is closed by one refusal, and longest pace: the longest limit of Let's Encrypt's is a week. A CA that
+/// says more is asked again then.
+pub const GATE_MAX: Duration = secs(7 * 86_400);
+/// Longest Retry-After that is believed of any answer.
+pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
 /// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it
 /// allows: the first that is refused stops the others.
 pub const GATE_PACE: Duration = secs(1);

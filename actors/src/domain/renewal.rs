@@ -71,27 +71,46 @@ fn margin(certificate: &CertificateView) -> Duration {
     if life < limits::SHORT_LIVED { life / 2 } else { life / 3 }
 }
 
-/// When a certificate is to be renewed. A CA's suggestion goes before its age, but never so late that half of the time
-/// for trying again would be gone.
-pub fn renewal(certificate: &CertificateView, suggestion: Option<&Suggestion>) -> Timestamp {
-    let suggested = suggestion.zip(certificate.id.as_ref());
-    suggested.map_or_else(
-        || by_age(certificate),
-        |(suggestion, id)| {
-            suggestion.instant(id).min(certificate.not_after - margin(certificate) / 2)
-        },
-    )
+/// What is known of the CA's wishes for one certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Advice<'a> {
+    /// There is none, or it cannot be had.
+    #[default]
+    None,
+    /// It was not asked yet.
+    Awaited,
+    /// This.
+    Given(&'a Suggestion),
 }
 
-/// Whether an order that replaces the certificate is within its window or past it: the CA then counts it in no limit.
-pub fn is_suggested(suggestion: Option<&Suggestion>, now: Timestamp) -> bool {
-    suggestion.is_some_and(|suggestion| suggestion.start <= now)
+impl Advice<'_> {
+    /// Whether an order that replaces the certificate is within its window or past it: Let's Encrypt then counts it in
+    /// no limit.
+    pub fn is_suggested(self, now: Timestamp) -> bool {
+        matches!(self, Self::Given(suggestion) if suggestion.start <= now)
+    }
+}
+
+/// When a certificate is to be renewed. A CA's suggestion goes before its age, but never so late that half of the time
+/// for trying again would be gone. After a start there is a moment in which the CA was not asked yet: who is not late then
+/// waits for its answer.
+pub fn renewal(certificate: &CertificateView, advice: Advice<'_>) -> Timestamp {
+    let left = |part: Duration| certificate.not_after - part;
+    match (advice, &certificate.id) {
+        (Advice::Given(suggestion), Some(id)) => {
+            suggestion.instant(id).min(left(margin(certificate) / 2))
+        }
+        (Advice::Awaited, _) => left(margin(certificate) / 4 * 3),
+        _ => by_age(certificate),
+    }
 }
 
 /// What the CA suggests for the certificates that were seen, and when it is asked again.
 #[derive(Debug, Default)]
 pub struct Suggestions {
     by_secret: HashMap<SecretKey, Known>,
+    /// The CA suggests nothing at all.
+    unsupported: bool,
 }
 
 #[derive(Debug)]
@@ -126,20 +145,35 @@ impl Suggestions {
         self.by_secret.remove(secret);
     }
 
-    /// What is suggested for this certificate.
-    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> Option<&Suggestion> {
-        let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id)?;
-        known.suggestion.as_deref()
+    /// What is known for this certificate.
+    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> Advice<'_> {
+        let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
+        match known {
+            Some(Known { suggestion: Some(suggestion), .. }) => Advice::Given(suggestion),
+            Some(Known { failures: 0, .. }) if !self.unsupported => Advice::Awaited,
+            _ => Advice::None,
+        }
     }
 
-    /// At most so many that are to be asked about now. Until it is answered, each counts as asked.
+    /// The CA suggests nothing at all.
+    pub fn are_unsupported(&mut self) {
+        self.unsupported = true;
+    }
+
+    /// At most so many that are to be asked about now, those that wait longest first. Until it is answered, each counts
+    /// as asked.
     pub fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
-        let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now).take(count);
-        due.map(|(secret, known)| {
+        let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
+        let mut due: Vec<_> = due.collect();
+        if due.len() > count {
+            due.select_nth_unstable_by_key(count, |(_, known)| known.ask_at);
+            due.truncate(count);
+        }
+        let asked = due.into_iter().map(|(secret, known)| {
             known.ask_at = now + limits::ARI_RETRY_MAX;
             (secret.clone(), known.id.clone())
-        })
-        .collect()
+        });
+        asked.collect()
     }
 
     /// The CA has answered, and names a time until it wants to be asked again.

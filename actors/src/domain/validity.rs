@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::certificate::{CertificateView, SecretView};
 use super::limits;
-use super::renewal::{Suggestion, renewal};
+use super::renewal::{Advice, Suggestion, renewal};
 use super::time::Timestamp;
 use super::wish::Wish;
 
@@ -84,9 +84,9 @@ pub enum Left {
     Enough,
     /// Less than a tenth: it goes before others.
     Little,
-    /// Less than a twentieth: nothing of ours holds its renewal up.
+    /// Less than a twentieth, or it was over no longer ago: nothing of ours holds its renewal up.
     Hardly,
-    /// It is over.
+    /// It is over for some time.
     None,
 }
 
@@ -95,7 +95,7 @@ impl Left {
     pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
         let life = certificate.not_after.since(certificate.not_before);
         match certificate.not_after.since(now) {
-            Duration::ZERO => Self::None,
+            Duration::ZERO if now.since(certificate.not_after) >= life / 20 => Self::None,
             left if left < life / 20 => Self::Hardly,
             left if left < life / 10 => Self::Little,
             _ => Self::Enough,
@@ -103,24 +103,27 @@ impl Left {
     }
 }
 
-/// Judges what was read of the Secret against the wish. `directory` is the ACME directory in use, and `suggestion` what
+/// Judges what was read of the Secret against the wish. `directory` is the ACME directory in use, and `advice` what
 /// it suggests for this certificate.
 pub fn judge(
     secret: Option<&SecretView>,
     wish: &Wish,
     directory: &str,
-    suggestion: Option<&Suggestion>,
+    advice: Advice<'_>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let secret = secret.ok_or(Reason::Missing)?;
     let certificate = secret.certificate.as_ref().map_err(|why| Reason::Unparsable(why.clone()))?;
     judge_certificate(certificate, wish, now)?;
-    let renew_at = renewal(certificate, suggestion);
+    let renew_at = renewal(certificate, advice);
     if now >= renew_at {
-        let suggested = suggestion.map(|suggestion| suggestion.explanation.clone());
-        let suggested =
-            suggested.map(|explanation| Reason::Suggested { at: renew_at, explanation });
-        return Err(suggested.unwrap_or(Reason::DueForRenewal(renew_at)));
+        let at = renew_at;
+        return Err(match advice {
+            Advice::Given(Suggestion { explanation, .. }) => {
+                Reason::Suggested { at, explanation: explanation.clone() }
+            }
+            Advice::None | Advice::Awaited => Reason::DueForRenewal(at),
+        });
     }
     if let Some(issued_by) =
         secret.directory.as_ref().filter(|url| secret.ours && *url != directory)
@@ -139,12 +142,12 @@ pub fn judge_installed(
     secret: Option<&SecretView>,
     wish: &Wish,
     directory: &str,
-    suggestion: Option<&Suggestion>,
+    advice: Advice<'_>,
     installed_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    judge(secret, wish, directory, suggestion, now)
+    judge(secret, wish, directory, advice, now)
         .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
@@ -232,7 +235,7 @@ pub(crate) mod tests {
     }
 
     fn verdict(secret: &SecretView) -> Result<(), Reason> {
-        judge(Some(secret), &wish("shop", &["a.example.com"]), DIRECTORY, None, now())
+        judge(Some(secret), &wish("shop", &["a.example.com"]), DIRECTORY, Advice::None, now())
     }
 
     #[test]
@@ -243,7 +246,7 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_is_found() {
         let wish = wish("shop", &["a.example.com"]);
-        assert_eq!(judge(None, &wish, DIRECTORY, None, now()), Err(Reason::Missing));
+        assert_eq!(judge(None, &wish, DIRECTORY, Advice::None, now()), Err(Reason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&unparsable), Err(Reason::Unparsable("no PEM".into())));
         assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(Reason::KeyMismatch));
@@ -264,7 +267,7 @@ pub(crate) mod tests {
         assert_eq!(verdict(&staging), Err(Reason::OtherDirectory("https://staging".into())));
         let requested = Wish { renew: Some("now".into()), ..wish };
         assert_eq!(
-            judge(Some(&changed(|_| {})), &requested, DIRECTORY, None, now()),
+            judge(Some(&changed(|_| {})), &requested, DIRECTORY, Advice::None, now()),
             Err(Reason::Requested)
         );
     }

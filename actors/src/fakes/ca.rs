@@ -14,7 +14,7 @@ use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
 use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::time::Timestamp;
-use crate::ports::{Authority, Clock, Keys, PortError};
+use crate::ports::{Authority, Clock, Keys, PortError, Replaces};
 
 /// The CA. It validates a name when a solver Ingress names its host.
 pub struct FakeCa {
@@ -164,13 +164,13 @@ impl Authority for FakeCa {
         &self,
         names: &BTreeSet<DnsName>,
         _: Option<&str>,
-        replaces: Option<&CertId>,
+        replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.cluster.call("open_order").await?;
         if let Some(failure) = (self.policy.borrow_mut())(names) {
             return Err(PortError::Lasting(failure));
         }
-        self.replaced.borrow_mut().extend(replaces.cloned());
+        self.replaced.borrow_mut().extend(replaces.map(|replaces| replaces.id.clone()));
         let url = format!("https://ca.example/order/{}", self.orders());
         let order = Order {
             names: names.clone(),

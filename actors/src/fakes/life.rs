@@ -18,7 +18,7 @@ use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
     Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
-    PortError, Probe, Routes, Segments, Vault,
+    PortError, Probe, Replaces, Routes, Segments, Vault,
 };
 
 /// The life of one operator, counted in port calls.
@@ -122,7 +122,7 @@ impl<P: Authority> Authority for Mortal<P> {
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
-        replaces: Option<&CertId>,
+        replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.life.live(self.port.open_order(names, profile, replaces)).await
     }

@@ -141,8 +141,8 @@ impl Office {
     fn kind(&self, run: &Run, wish: &Wish) -> Kind {
         let secret = run.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref());
         let suggestions = self.suggestions.borrow();
-        let suggestion = suggestions.of(&run.stream, id(secret));
-        match judge(secret, wish, &self.directory, suggestion, self.clock.now()) {
+        let advice = suggestions.of(&run.stream, id(secret));
+        match judge(secret, wish, &self.directory, advice, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
             Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
                 Kind::Renew

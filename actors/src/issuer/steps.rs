@@ -70,6 +70,7 @@ impl Office {
         let Some((failure, wait)) = run.seen.limited() else { return };
         let closing =
             Closing::new(&limit(&failure.detail, names), wait, &failure.detail, self.clock.now());
+        run.seen.heeded = true;
         self.gates.borrow_mut().close(closing.clone());
         self.commit(run, Command::Close(self.directory.clone(), closing)).await;
     }

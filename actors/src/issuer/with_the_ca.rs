@@ -15,7 +15,7 @@ use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
-use crate::ports::{PortError, bounded};
+use crate::ports::{PortError, Replaces, bounded};
 
 impl Office {
     pub(super) async fn begin(&self, run: &mut Run, wish: Wish, reason: &Reason) {
@@ -37,16 +37,18 @@ impl Office {
     pub(super) async fn open_order(&self, run: &mut Run) {
         let Some(issuance) = self.issuance(run) else { return };
         if run.seen.opened.is_none() {
-            let replaces = self.replaced(run, &issuance.names);
+            let id = self.replaced(run, &issuance.names);
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
-            let opened = self.authority.open_order(names, profile, replaces.as_ref());
+            let barred = self.gates.borrow().bar(&run.stream, names, self.clock.now()).is_some();
+            let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
+            let opened = self.authority.open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
         }
         let Some(order) = run.seen.opened.clone() else { return };
         if self.commit(run, Command::Opened(order.url.clone())).await {
             run.seen.opened = None;
-            self.gates.borrow_mut().leave(&run.stream, self.clock.now());
+            self.gates.borrow_mut().pass(&run.stream, self.clock.now());
             run.seen.order_shown(order, self.clock.now());
         }
     }

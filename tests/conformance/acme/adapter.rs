@@ -15,7 +15,7 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::ports::{
-    AccountStore, Authority, ExternalAccount, Keys, PortError, StoredAccount,
+    AccountStore, Authority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
 };
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 
@@ -146,6 +146,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
 
 /// Issues a certificate for these hosts and reads it.
 async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>) -> CertId {
+    let replaces = replaces.map(|id| Replaces { id, or_nothing: true });
     let order = acme.open_order(hosts, None, replaces).await.unwrap();
     acme.accept(&order.url).await.unwrap();
     assert_eq!(settled(acme, &order.url).await.status, OrderStatus::Ready);
@@ -169,6 +170,9 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         let second = issue(&acme, &hosts, Some(&first)).await;
         assert_ne!(first, second);
         // The first is replaced by now, and of the other the CA has never heard.
+        let only = Some(Replaces { id: &first, or_nothing: false });
+        let refused = acme.open_order(&hosts, None, only).await;
+        assert!(matches!(refused, Err(PortError::Lasting(_))), "{refused:?}");
         for refused in [first, CertId::new("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")] {
             issue(&acme, &hosts, Some(&refused)).await;
         }

@@ -56,6 +56,10 @@ impl Line {
         None
     }
 
+    pub(super) fn has(&self, stream: &SecretKey) -> bool {
+        self.members.contains_key(stream)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

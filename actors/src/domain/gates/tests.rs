@@ -114,8 +114,8 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
         (gates.admit(at(135), |_| true), gates.admit(at(136), |_| true)),
         (None, Some(b.clone()))
     );
-    gates.leave(&a, at(136));
-    gates.leave(&b, at(200));
+    gates.pass(&a, at(136));
+    gates.pass(&b, at(200));
     assert_eq!(gates.bar(&late, &hosts, at(200)), None);
     assert_eq!(gates.closed(at(200)).count(), 0);
 }
@@ -186,4 +186,61 @@ fn those_that_nobody_wants_any_more_use_up_no_turn() {
     let wanted = |stream: &SecretKey| !stream.name.ends_with("gone");
     assert_eq!(gates.admit(at(0), wanted), Some(secret("web", "wanted")));
     assert_eq!((gates.admit(at(99), wanted), gates.next_opening()), (None, None));
+}
+
+#[test]
+fn a_turn_that_is_not_used_is_the_next_ones() {
+    let mut gates = Gates::of([closing(Scope::Account, 0, 36)]);
+    for name in ["dead", "good"] {
+        gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
+    }
+    assert_eq!(gates.admit(at(0), |_| true), Some(secret("web", "dead")));
+    gates.leave(&secret("web", "dead"), at(5));
+    assert_eq!(gates.admit(at(5), |_| true), Some(secret("web", "good")));
+    gates.pass(&secret("web", "good"), at(6));
+    let bar = gates.bar(&secret("web", "late"), &names(&["a.example.com"]), at(7));
+    assert_eq!(bar, Some(Scope::Account), "that turn was used");
+}
+
+#[test]
+fn a_short_refusal_does_not_open_what_is_closed_for_long() {
+    let mut gates = Gates::of([closing(Scope::Account, 9_000, 36)]);
+    gates.close(closing(Scope::Account, 60, 1));
+    assert_eq!(gates.closed(at(0)).map(|gate| gate.opens).next(), Some(at(9_000)));
+}
+
+#[test]
+fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
+    let domain = Scope::Domain("example.com".into());
+    let mut gates = Gates::of([closing(domain.clone(), 100, 1)]);
+    let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
+    gates.wait(&domain, &shop, Urgency::First, at(0));
+    gates.close(closing(Scope::Account, 9_000, 1));
+    assert_eq!(gates.bar(&shop, &hosts, at(1)), Some(domain));
+    assert_eq!(gates.bar(&secret("web", "new"), &hosts, at(1)), Some(Scope::Account));
+}
+
+#[test]
+fn a_domain_is_the_one_that_the_ca_names_whatever_lists_of_suffixes_say() {
+    let text =
+        "too many certificates (50) already issued for \"b.c.example.com\" in the last 168h0m0s";
+    assert_eq!(read(text, &["a.b.c.example.com"]).scope, Scope::Domain("b.c.example.com".into()));
+    let gates = Gates::of([closing(Scope::Domain("b.c.example.com".into()), 9, 1)]);
+    let bar = |host: &str| gates.bar(&secret("web", "shop"), &names(&[host]), at(0)).is_some();
+    assert_eq!(
+        ["x.b.c.example.com", "x.c.example.com", "b.c.example.com"].map(bar),
+        [true, false, true]
+    );
+}
+
+#[test]
+fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
+    let limit = Limit { scope: Scope::Account, pace: Some(Duration::MAX) };
+    let closed = Closing::new(&limit, Duration::MAX, "", at(0));
+    assert!(closed.until <= at(0) + limits::GATE_MAX + limits::GATE_JITTER);
+    let mut gates = Gates::of([Closing { pace_ms: u64::MAX, ..closed }]);
+    for number in 0..3_000 {
+        gates.wait(&Scope::Account, &secret("web", &number.to_string()), Urgency::First, at(0));
+    }
+    assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 3_000);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Scope, registered_domain};
+use super::{Scope, domains};
 use crate::domain::name::DnsName;
 
 /// A rate limit as a refusal describes it.
@@ -19,24 +19,27 @@ pub struct Limit {
 }
 
 /// The limit that refused an order for `names` with this text. A text that names nothing of the order is taken to
-/// be about the whole account: to ask on would be to be refused again.
+/// be about the whole account: to ask on would be to be refused again. Its pace is believed only where it says so.
 pub fn limit(text: &str, names: &BTreeSet<DnsName>) -> Limit {
-    Limit { scope: scope(text, names), pace: pace(text) }
+    let scope = scope(text, names);
+    let of_account = ["this account", "this IP"].iter().any(|whose| text.contains(whose));
+    let known = scope != Scope::Account || of_account;
+    Limit { scope, pace: pace(text).filter(|_| known) }
 }
 
 fn scope(text: &str, names: &BTreeSet<DnsName>) -> Scope {
     if text.contains("exact set") {
         return Scope::Set(names.clone());
     }
-    let is_word = |word: &str| {
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
-            .any(|other| other.trim_matches('.').eq_ignore_ascii_case(word))
-    };
-    let domain = names.iter().map(registered_domain).find(|domain| is_word(domain));
-    let name = names.iter().find(|name| is_word(name.as_str()));
-    let of_certificates = text.contains("certificates");
+    let words: BTreeSet<String> = text
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
+        .map(|word| word.trim_matches('.').to_ascii_lowercase())
+        .collect();
+    let name = names.iter().find(|name| words.contains(name.as_str()));
+    let domain = names.iter().flat_map(domains).find(|domain| words.contains(*domain));
     match (name, domain) {
-        (Some(name), domain) if domain.is_none() || !of_certificates => Scope::Name(name.clone()),
+        // A name may be the registered domain: then it matters what is counted.
+        (Some(name), _) if !text.contains("certificates") => Scope::Name(name.clone()),
         (_, Some(domain)) => Scope::Domain(domain.to_owned()),
         _ => Scope::Account,
     }

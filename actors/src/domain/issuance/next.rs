@@ -7,7 +7,6 @@ use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Urgency;
 use crate::domain::limits;
-use crate::domain::renewal::is_suggested;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
@@ -47,20 +46,19 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     }
 }
 
-/// A wish that has failed waits, but not long when its certificate is about to end: then each look tries again, which
-/// the scanner takes once an interval.
+/// A wish that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
 fn still_waits(failing: &Failing, context: Context<'_>) -> Option<Step> {
-    let waits = Step::Done(Conclusion::RetryAt(failing.retry_at));
-    if context.now >= failing.retry_at {
-        return None;
+    let (seen, emergency) = (context.seen, failing.last + limits::EMERGENCY_PAUSE);
+    let waits = |until| (context.now < until).then_some(Step::Done(Conclusion::RetryAt(until)));
+    let unread = seen.errors > 0 || seen.failure.is_some();
+    if context.now >= failing.retry_at || failing.retry_at <= emergency || unread {
+        return waits(failing.retry_at);
     }
-    if context.now < failing.last + limits::EMERGENCY_PAUSE || context.seen.errors > 0 {
-        return Some(waits);
-    }
-    let Some((found, _)) = &context.seen.secret else { return Some(Step::ReadSecret) };
-    let certificate = found.as_ref().and_then(|found| found.certificate.as_ref().ok());
+    let Some((found, _)) = &seen.secret else { return Some(Step::ReadSecret) };
+    let ours = found.as_ref().filter(|found| found.ours);
+    let certificate = ours.and_then(|found| found.certificate.as_ref().ok());
     let left = certificate.map(|certificate| Left::of(certificate, context.now));
-    (left != Some(Left::Hardly)).then_some(waits)
+    waits(if left == Some(Left::Hardly) { emergency } else { failing.retry_at })
 }
 
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
@@ -99,7 +97,7 @@ impl Run<'_> {
                 self.complete()
             }
             Err(reason) => {
-                let first = self.get_in_line(&reason).or_else(|| self.ready_the_routes(failing));
+                let first = self.ready_the_routes(failing).or_else(|| self.get_in_line(&reason));
                 first.unwrap_or(Step::Begin(reason))
             }
         }
@@ -132,10 +130,8 @@ impl Run<'_> {
         let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
-        let first = self.get_in_line(&reason);
-        first
-            .or_else(|| self.ready_the_routes(issuance.before.as_deref()))
-            .unwrap_or(Step::OpenOrder)
+        let first = self.ready_the_routes(issuance.before.as_deref());
+        first.or_else(|| self.get_in_line(&reason)).unwrap_or(Step::OpenOrder)
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
@@ -221,19 +217,23 @@ impl Run<'_> {
     }
 
     /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within
-    /// its window is counted in no limit.
+    /// its window is counted in no limit. What stands in the Secret counts only where it is ours and good but for its age:
+    /// users can write there what they like.
     fn get_in_line(&self, reason: &Reason) -> Option<Step> {
         let scope = self.context.barred?;
-        let exempt = is_suggested(self.context.suggestion, self.context.now);
-        if exempt && matches!(reason, Reason::Suggested { .. }) {
-            return None;
-        }
-        let certificate = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
-        let left = certificate.map_or(Left::None, |one| Left::of(one, self.context.now));
-        let urgency = match left {
-            Left::Hardly => return None,
-            Left::Little => Urgency::Ending,
-            _ if reason.is_of_time() => Urgency::Renewal,
+        let exempt = self.context.advice.is_suggested(self.context.now);
+        let ours = self.secret().filter(|secret| {
+            secret.ours && secret.directory.as_deref() == Some(self.context.directory)
+        });
+        let certificate = ours.and_then(|secret| secret.certificate.as_ref().ok());
+        let left = certificate.map(|one| Left::of(one, self.context.now));
+        let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
+        let urgency = match (left, reason) {
+            (Some(_), Reason::Suggested { .. }) if exempt => return None,
+            (Some(Left::Hardly), _) if by_age => return None,
+            (Some(Left::Little | Left::None), _) if by_age => Urgency::Ending,
+            (Some(_), Reason::OtherDirectory(_) | Reason::Requested) => Urgency::Renewal,
+            (Some(_), _) if by_age => Urgency::Renewal,
             _ => Urgency::First,
         };
         Some(Step::GetInLine(scope.clone(), urgency))
@@ -275,8 +275,8 @@ impl Run<'_> {
     }
 
     fn judge(&self) -> Result<(), Reason> {
-        let Context { directory, suggestion, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), self.wish, directory, suggestion, installed_at, now)
+        let Context { directory, advice, installed_at, now, .. } = self.context;
+        judge_installed(self.secret(), self.wish, directory, advice, installed_at, now)
     }
 }
 

@@ -100,12 +100,14 @@ pub struct Seen {
     pub wait_until: Option<Timestamp>,
     /// A failure that ends the attempt, to be journaled.
     pub failure: Option<Failure>,
+    /// What the CA has closed by that failure is journaled.
+    pub heeded: bool,
 }
 
 impl Seen {
     /// What the CA has just refused because of a rate limit, and for how long.
     pub fn limited(&self) -> Option<(&Failure, Duration)> {
-        let failure = self.failure.as_ref()?;
+        let failure = self.failure.as_ref().filter(|_| !self.heeded)?;
         let wait = failure.retry_after.filter(|_| failure.class == FailureClass::RateLimited)?;
         Some((failure, wait))
     }
@@ -164,6 +166,11 @@ impl Seen {
     /// Routes and probes begin anew, for they may be those of an older wish.
     pub fn forget_the_way(&mut self) {
         self.routes = None;
+        self.forget_reach();
+    }
+
+    /// Whether its hosts are reached is an old story: it has waited for its turn.
+    pub fn forget_reach(&mut self) {
         self.reach.clear();
         self.probes = 0;
     }

@@ -3,7 +3,7 @@
 use super::seen::Seen;
 use crate::domain::failure::Failure;
 use crate::domain::gates::{Scope, Urgency};
-use crate::domain::renewal::Suggestion;
+use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
@@ -71,7 +71,7 @@ pub struct Context<'a> {
     /// The ACME directory in use.
     pub directory: &'a str,
     /// What the CA suggests for the certificate that was read.
-    pub suggestion: Option<&'a Suggestion>,
+    pub advice: Advice<'a>,
     /// When this process last installed a certificate for the stream.
     pub installed_at: Option<Timestamp>,
     /// Not before this an order that is kept is gone on with, unless the wish changes.

@@ -11,6 +11,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::{Closing, Scope, Urgency};
 use crate::domain::limits;
 use crate::domain::plan::tests::names;
+use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::validity::tests::secret;
@@ -57,7 +58,7 @@ fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&
         wish,
         seen,
         directory: DIRECTORY,
-        suggestion: None,
+        advice: Advice::None,
         installed_at: None,
         paused_until: None,
         barred,
@@ -104,7 +105,7 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
 
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
-    let (wish, seen) = (shop(), seen_secret(None));
+    let (wish, seen) = (shop(), reached(seen_secret(None)));
     let in_line = Step::GetInLine(Scope::Account, Urgency::First);
     for state in [State::Idle, given([begin(&wish)])] {
         assert_eq!(look_barred(&state, Some(&wish), &seen, Some(&Scope::Account)), in_line);
@@ -117,13 +118,40 @@ fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
 #[test]
 fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
     let of_age = |days| {
-        let seen = seen_secret(Some(secret(&["a.example.com"], now() - days * DAY, 90 * DAY)));
+        let found = Some(secret(&["a.example.com"], now() - days * DAY, 90 * DAY));
+        let seen = reached(seen_secret(found));
         look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
     };
     assert_eq!(of_age(70), Step::GetInLine(Scope::Account, Urgency::Renewal));
     assert_eq!(of_age(83), Step::GetInLine(Scope::Account, Urgency::Ending));
-    assert_eq!(of_age(87), Step::PublishRoutes);
-    assert_eq!(of_age(91), Step::GetInLine(Scope::Account, Urgency::First));
+    assert!(matches!(of_age(87), Step::Begin(_)));
+    assert!(matches!(of_age(91), Step::Begin(_)), "it ended a day ago");
+    assert_eq!(of_age(120), Step::GetInLine(Scope::Account, Urgency::Ending));
+}
+
+#[test]
+fn what_users_write_into_a_secret_opens_no_gate() {
+    let step = |found: SecretView| {
+        let seen = reached(seen_secret(Some(found)));
+        look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
+    };
+    let first = Step::GetInLine(Scope::Account, Urgency::First);
+    let other_names = secret(&["other.example.com"], now() - 87 * DAY, 90 * DAY);
+    assert_eq!(step(other_names), first);
+    let elsewhere = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
+    let elsewhere = SecretView { directory: Some("https://other".into()), ..elsewhere };
+    assert_eq!(step(elsewhere), first);
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_does_not_end_a_long_pause() {
+    let wish = shop();
+    let event = decide(&State::Idle, fail(&wish, FailureClass::Policy), now() - DAY / 2).unwrap();
+    let state = apply(State::Idle, &event, now() - DAY / 2).unwrap();
+    assert_eq!(look(&state, Some(&wish), &Seen::default()), Step::ReadSecret);
+    let failure = Some(Failure::new(FailureClass::SecretWrite, "forbidden"));
+    let refused = look(&state, Some(&wish), &Seen { failure, ..Seen::default() });
+    assert!(matches!(refused, Step::Done(Conclusion::RetryAt(_))), "{refused:?}");
 }
 
 #[test]
@@ -212,7 +240,7 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
         let rung = Duration::from_mins(minutes);
         assert!(pause >= rung && pause <= rung + rung / 10, "{pause:?}");
     }
-    let waits = look(&state, Some(&wish), &Seen::default());
+    let waits = look(&state, Some(&wish), &seen_secret(None));
     assert!(matches!(waits, Step::Done(Conclusion::RetryAt(_))));
     let edited = wish_with_another_name();
     assert_eq!(look(&state, Some(&edited), &Seen::default()), Step::ReadSecret);

@@ -38,7 +38,7 @@ fn by_age_it_is_a_third_of_life_and_half_for_short_lives_and_a_little_earlier() 
         (160 * HOUR, 72 * HOUR, 80 * HOUR),
     ];
     for (life, earliest, latest) in lives {
-        let after = renewal(&leaf(life), None).since(now());
+        let after = renewal(&leaf(life), Advice::None).since(now());
         assert!(after >= earliest && after <= latest, "{life:?}: {after:?}");
     }
 }
@@ -66,16 +66,16 @@ fn a_moment_in_the_window_is_the_same_each_time_and_spread_over_certificates() {
 fn a_suggestion_goes_before_age_in_both_directions() {
     let leaf = leaf(90 * DAY);
     let later = window(now() + 65 * DAY, HOUR);
-    assert!(renewal(&leaf, Some(&later)) >= now() + 65 * DAY);
+    assert!(renewal(&leaf, Advice::Given(&later)) >= now() + 65 * DAY);
     let revoked = window(now() - 2 * DAY, DAY);
-    assert!(renewal(&leaf, Some(&revoked)) < now());
+    assert!(renewal(&leaf, Advice::Given(&revoked)) < now());
 }
 
 #[test]
 fn a_window_of_never_leaves_time_to_try_again() {
     let leaf = leaf(90 * DAY);
     let never = window(now() + 4_000 * DAY, 365_000 * DAY);
-    assert_eq!(renewal(&leaf, Some(&never)), now() + 75 * DAY);
+    assert_eq!(renewal(&leaf, Advice::Given(&never)), now() + 75 * DAY);
 }
 
 #[test]
@@ -85,14 +85,16 @@ fn a_new_certificate_drops_the_window_of_the_one_before() {
     suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
     let [(secret, first)] = &suggestions.due(9, now())[..] else { panic!("one is due") };
     suggestions.answered(secret, first, window(now(), HOUR), None, now());
-    assert!(suggestions.of(&key(1), Some(first)).is_some());
+    assert!(matches!(suggestions.of(&key(1), Some(first)), Advice::Given(_)));
     let mut renewed = found.clone();
     renewed.certificate.as_mut().unwrap().id = Some(id(2));
     suggestions.seen(&key(1), Some(&renewed), DIRECTORY, now());
-    assert_eq!(suggestions.of(&key(1), Some(&id(2))), None);
-    assert_eq!(suggestions.of(&key(1), Some(first)), None);
+    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::Awaited);
+    assert_eq!(suggestions.of(&key(1), Some(first)), Advice::None);
     suggestions.answered(&key(1), first, window(now(), HOUR), None, now());
-    assert_eq!(suggestions.of(&key(1), Some(&id(2))), None, "a late answer is about the old one");
+    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::Awaited, "it was about the old one");
+    suggestions.unanswered(&key(1), &id(2), None, now());
+    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::None, "it cannot be had");
 }
 
 #[test]
@@ -143,4 +145,29 @@ fn a_ca_that_does_not_answer_is_asked_less_and_less() {
         at = at + Duration::from_mins(1);
     }
     assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 871, 1231]);
+}
+
+#[test]
+fn who_was_not_asked_about_yet_waits_a_little_for_the_answer() {
+    let leaf = leaf(90 * DAY);
+    assert_eq!(renewal(&leaf, Advice::Awaited), now() + 67 * DAY + 12 * HOUR);
+}
+
+#[test]
+fn when_more_are_due_than_can_be_asked_none_is_left_out() {
+    let mut suggestions = Suggestions::default();
+    for number in 0..20 {
+        let mut found = secret(&["a.example.com"], now(), 90 * DAY);
+        found.certificate.as_mut().unwrap().id = Some(id(number));
+        suggestions.seen(&key(number), Some(&found), DIRECTORY, now());
+    }
+    let mut asked = BTreeSet::new();
+    for round in 0..10 {
+        let at = now() + round * Duration::from_mins(2);
+        for (secret, id) in suggestions.due(4, at) {
+            suggestions.answered(&secret, &id, window(now(), HOUR), Some(Duration::ZERO), at);
+            asked.insert(secret);
+        }
+    }
+    assert_eq!(asked.len(), 20, "though each is due again at once");
 }

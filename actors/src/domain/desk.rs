@@ -404,4 +404,25 @@ mod tests {
         ask(&mut desk, "a", 2).unwrap();
         assert!(desk.next_run(at(2)).is_some());
     }
+
+    #[test]
+    fn whose_turn_comes_while_it_gets_in_line_does_not_sleep_through_it() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        let run = desk.next_run(at(0)).unwrap();
+        desk.admit(&SecretKey::new("web", "a"), at(1));
+        desk.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(desk.next_run(at(1)).is_some());
+    }
+
+    #[test]
+    fn who_is_parked_goes_on_when_its_turn_comes() {
+        let mut desk = Desk::new(1, 10);
+        ask(&mut desk, "a", 0).unwrap();
+        let run = desk.next_run(at(0)).unwrap();
+        desk.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(desk.next_run(at(2)).is_none());
+        desk.admit(&SecretKey::new("web", "a"), at(2));
+        assert!(desk.next_run(at(2)).is_some());
+    }
 }

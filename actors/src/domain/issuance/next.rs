@@ -221,6 +221,9 @@ impl Run<'_> {
     /// users can write there what they like.
     fn get_in_line(&self, reason: &Reason) -> Option<Step> {
         let scope = self.context.barred?;
+        if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
+            return Some(Step::GetInLine(scope.clone(), Urgency::Renewal));
+        }
         let exempt = self.context.advice.is_suggested(self.context.now);
         let ours = self.secret().filter(|secret| {
             secret.ours && secret.directory.as_deref() == Some(self.context.directory)
@@ -228,13 +231,12 @@ impl Run<'_> {
         let certificate = ours.and_then(|secret| secret.certificate.as_ref().ok());
         let left = certificate.map(|one| Left::of(one, self.context.now));
         let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
-        let urgency = match (left, reason) {
+        let urgency = match (left.filter(|_| by_age), reason) {
             (Some(_), Reason::Suggested { .. }) if exempt => return None,
-            (Some(Left::Hardly), _) if by_age => return None,
-            (Some(Left::Little | Left::None), _) if by_age => Urgency::Ending,
-            (Some(_), Reason::OtherDirectory(_) | Reason::Requested) => Urgency::Renewal,
-            (Some(_), _) if by_age => Urgency::Renewal,
-            _ => Urgency::First,
+            (Some(Left::Hardly), _) => return None,
+            (Some(Left::Little | Left::None), _) => Urgency::Ending,
+            (Some(Left::Enough), _) => Urgency::Renewal,
+            (None, _) => Urgency::First,
         };
         Some(Step::GetInLine(scope.clone(), urgency))
     }

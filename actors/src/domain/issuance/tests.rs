@@ -141,6 +141,23 @@ fn what_users_write_into_a_secret_opens_no_gate() {
     let elsewhere = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
     let elsewhere = SecretView { directory: Some("https://other".into()), ..elsewhere };
     assert_eq!(step(elsewhere), first);
+    let foreign = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
+    let adopting = Wish { adopt: true, ..shop() };
+    let seen = reached(seen_secret(Some(SecretView { ours: false, ..foreign })));
+    let adopted = look_barred(&State::Idle, Some(&adopting), &seen, Some(&Scope::Account));
+    assert_eq!(adopted, first);
+}
+
+#[test]
+fn what_serves_waits_behind_what_does_not() {
+    let renewal = Step::GetInLine(Scope::Account, Urgency::Renewal);
+    let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
+    let seen = reached(seen_secret(Some(good.clone())));
+    let requested = Wish { renew: Some("now".into()), ..shop() };
+    assert_eq!(look_barred(&State::Idle, Some(&requested), &seen, Some(&Scope::Account)), renewal);
+    let staging = SecretView { directory: Some("https://staging".into()), ..good };
+    let seen = reached(seen_secret(Some(staging)));
+    assert_eq!(look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account)), renewal);
 }
 
 #[test]

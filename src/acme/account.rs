@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use http::StatusCode;
-use instant_acme::{Account, Error, Key};
+use instant_acme::{Account, AccountBuilder, Error, Key};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::Mutex;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
@@ -113,9 +113,11 @@ impl Accounts {
     }
 
     async fn restore(&self, url: String, key: &PrivateKey) -> Result<Account, CallError> {
-        let http = Box::new(self.transport.clone());
-        let (builder, key) = (Account::builder_with_http(http), pkcs8(key)?);
-        Ok(builder.from_parts(url, key, self.directory.clone()).await?)
+        Ok(self.builder().from_parts(url, pkcs8(key)?, self.directory.clone()).await?)
+    }
+
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(self.transport.clone()))
     }
 
     /// Registers the key, bound to an external account. One that is registered already is found first: some CAs take
@@ -125,9 +127,7 @@ impl Accounts {
         key: &PrivateKey,
         external: &ExternalAccount,
     ) -> Result<Account, CallError> {
-        let der = pkcs8(key)?;
-        let pair = (Key::from_pkcs8_der(der.clone_key())?, der.into());
-        let builder = Account::builder_with_http(Box::new(self.transport.clone()));
+        let (builder, pair) = (self.builder(), pair(key)?);
         let known = builder.from_key(pair, self.directory.clone()).await;
         let account = match known.map_err(CallError::from) {
             Ok((account, _)) => account,
@@ -157,9 +157,7 @@ impl Accounts {
         if let Some(external) = self.store.external_account().await? {
             return self.register_bound(key, &external).await;
         }
-        let der = pkcs8(key)?;
-        let pair = (Key::from_pkcs8_der(der.clone_key())?, der.into());
-        let builder = Account::builder_with_http(Box::new(self.transport.clone()));
+        let (builder, pair) = (self.builder(), pair(key)?);
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
         let new = Call::answered() == Some(StatusCode::CREATED);
         tracing::info!(url = account.id(), new, "the ACME account is registered");
@@ -179,6 +177,12 @@ impl Accounts {
 pub(super) fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
     PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes())
         .map_err(|wrong| CallError::Port(unusable(&wrong.to_string())))
+}
+
+/// The key in the two forms that the library asks for.
+fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
+    let der = pkcs8(key)?;
+    Ok((Key::from_pkcs8_der(der.clone_key())?, der.into()))
 }
 
 fn unusable(wrong: &str) -> PortError {

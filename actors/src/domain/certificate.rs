@@ -115,6 +115,14 @@ pub struct SecretView {
     pub directory: Option<String>,
 }
 
+impl SecretView {
+    /// The leaf, where it is one of ours that the CA at `directory` has issued.
+    pub fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
+        let ours = self.ours && self.directory.as_deref() == Some(directory);
+        self.certificate.as_ref().ok().filter(|_| ours)
+    }
+}
+
 /// A Secret that may not be there.
 pub type SecretStatus = Option<SecretView>;
 

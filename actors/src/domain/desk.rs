@@ -127,8 +127,7 @@ impl Desk {
         run.seen.forget_the_way();
         if run.seen.order.is_none() {
             run.seen.wait_until = None;
-            self.parked.hasten(stream, *until, now);
-            *until = now;
+            self.parked.hasten(stream, until, now);
         }
     }
 
@@ -138,8 +137,7 @@ impl Desk {
         match &mut entry.phase {
             Phase::Parked { run, until } => {
                 run.seen.forget_reach();
-                self.parked.hasten(stream, *until, now);
-                *until = now;
+                self.parked.hasten(stream, until, now);
             }
             // It got in line a moment ago, and is on its way back here.
             Phase::Running => entry.again = true,

@@ -14,6 +14,7 @@
 mod decide;
 mod event;
 mod next;
+mod reasons;
 mod seen;
 mod state;
 mod step;

@@ -130,9 +130,7 @@ impl Suggestions {
         directory: &str,
         now: Timestamp,
     ) {
-        let ours =
-            found.filter(|found| found.ours && found.directory.as_deref() == Some(directory));
-        let leaf = ours.and_then(|found| found.certificate.as_ref().ok());
+        let leaf = found.and_then(|found| found.issued_by(directory));
         let Some(id) = leaf.and_then(|leaf| leaf.id.clone()) else { return self.forget(secret) };
         if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
             let known = Known { id, suggestion: None, ask_at: now, failures: 0 };

@@ -6,7 +6,6 @@ use tracing::info;
 
 use super::Office;
 use crate::domain::announcement::Announcement;
-use crate::domain::certificate::SecretView;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Chain, Command, OrderView, Step};
@@ -56,10 +55,7 @@ impl Office {
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
     fn replaced(&self, run: &Run, names: &BTreeSet<DnsName>) -> Option<CertId> {
         let (found, _) = run.seen.secret.as_ref()?;
-        let ours = |found: &&SecretView| {
-            found.ours && found.directory.as_deref() == Some(&*self.directory)
-        };
-        let leaf = found.as_ref().filter(ours)?.certificate.as_ref().ok()?;
+        let leaf = found.as_ref()?.issued_by(&self.directory)?;
         let shared = names.iter().any(|name| leaf.names.contains(name.as_str()));
         leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }

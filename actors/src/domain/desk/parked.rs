@@ -22,9 +22,10 @@ impl Parked {
     }
 
     /// A stream that was due at `until` is due at `sooner`.
-    pub(super) fn hasten(&mut self, stream: &SecretKey, until: Timestamp, sooner: Timestamp) {
-        self.due.remove(&(until, stream.clone()));
+    pub(super) fn hasten(&mut self, stream: &SecretKey, until: &mut Timestamp, sooner: Timestamp) {
+        self.due.remove(&(*until, stream.clone()));
         self.due.insert((sooner, stream.clone()));
+        *until = sooner;
     }
 
     /// Takes out a stream that is due, with whether it still has its place.

@@ -1,5 +1,6 @@
 //! The next step of a run, from what is journaled, what is wished and what was seen. First rule wins.
 
+use super::reasons::{not_ours, overdue, too_many_names};
 use super::seen::{OrderStatus, OrderView, Reach};
 use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
@@ -225,10 +226,8 @@ impl Run<'_> {
             return Some(Step::GetInLine(scope.clone(), Urgency::Renewal));
         }
         let exempt = self.context.advice.is_suggested(self.context.now);
-        let ours = self.secret().filter(|secret| {
-            secret.ours && secret.directory.as_deref() == Some(self.context.directory)
-        });
-        let certificate = ours.and_then(|secret| secret.certificate.as_ref().ok());
+        let found = self.secret();
+        let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
         let left = certificate.map(|one| Left::of(one, self.context.now));
         let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
         let urgency = match (left.filter(|_| by_age), reason) {
@@ -288,34 +287,4 @@ fn ignore_slow_clock(reason: Reason) -> Result<(), Reason> {
         Reason::NotYetValid(_) => Ok(()),
         reason => Err(reason),
     }
-}
-
-/// Why a Secret must not be written, if it must not.
-fn not_ours(secret: &SecretView, wish: &Wish) -> Option<&'static str> {
-    if secret.immutable {
-        return Some("is immutable (delete it, or name another secretName)");
-    }
-    if !secret.is_tls {
-        return Some("is not of type kubernetes.io/tls (delete it, or name another secretName)");
-    }
-    (!secret.ours && !wish.adopt).then_some(
-        "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \
-         hand it over, or name another secretName)",
-    )
-}
-
-fn too_many_names(wish: &Wish) -> Failure {
-    let (count, max) = (wish.names.len(), wish.most_names());
-    let detail = format!(
-        "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
-         over several spec.tls blocks",
-        wish.secret
-    );
-    Failure::new(FailureClass::InvalidSpec, detail)
-}
-
-fn overdue(opened_at: Timestamp) -> Failure {
-    let detail =
-        format!("the CA has not finished the order opened at {opened_at}; a new one is opened");
-    Failure::new(FailureClass::AcmeServer, detail)
 }

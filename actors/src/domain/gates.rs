@@ -29,7 +29,7 @@ pub use words::{Limit, limit};
 pub enum Scope {
     /// All orders of the account, or all requests from this address.
     Account,
-    /// Orders with a name under this registered domain (one label below a public suffix).
+    /// Orders with a name under this domain: the registered one (one label below a public suffix), as the CA names it.
     Domain(String),
     /// Orders for exactly these names.
     Set(BTreeSet<DnsName>),

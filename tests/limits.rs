@@ -118,7 +118,9 @@ fn a_hundred_restarts_meanwhile_do_not_add_an_order() {
         until_issued(&fakes, 2_000, MINUTE).await;
         fakes.pass(HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2_000, 2_000));
-        assert_eq!(door.borrow().knocks, 0);
+        let door = door.borrow();
+        assert_eq!(door.knocks, 0);
+        assert!(door.refused <= 5, "{} orders were refused", door.refused);
     });
 }
 
@@ -207,5 +209,29 @@ fn whoever_has_one_waits_behind_the_storm_for_its_turn_only() {
             fakes.ca.issued().iter().flatten().map(ToString::to_string).collect();
         assert!(issued.contains("www.small.example"), "{} are issued", issued.len());
         assert!(issued.len() < 400);
+    });
+}
+
+#[test]
+fn a_busy_ca_is_left_alone_also_by_the_next_operator() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        storm(&fakes, 20);
+        fakes.pass(2 * MINUTE).await;
+        fakes.ca.set_busy_until(fakes.clock.now() + HOUR);
+        let before = fakes.cluster.calls("open_order");
+        for number in 20..300 {
+            let host = format!("www.shop-{number}.example");
+            fakes.cluster.apply(ingress("web", &format!("i{number}"), &[&host]));
+        }
+        fakes.pass(20 * MINUTE).await;
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(39 * MINUTE).await;
+        let asked = fakes.cluster.calls("open_order") - before;
+        assert!(asked <= Fakes::settings().issuers, "{asked} requests to a busy CA");
+        fakes.pass(6 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 300);
     });
 }

@@ -104,6 +104,7 @@ impl Office {
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
             paused_until: self.paused.borrow().get(&run.stream).copied(),
+            busy_until: self.gates.borrow().busy_until(now),
             barred: barred.as_ref(),
             now,
         };

@@ -106,7 +106,7 @@ pub async fn start(
         notices,
         clock: ports.clock.clone(),
         paused: RefCell::default(),
-        gates: RefCell::new(Gates::of(ledger.closings(&settings.directory))),
+        gates: RefCell::new(Gates::of(ledger.closings(&settings.directory), ports.clock.now())),
         suggestions: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),

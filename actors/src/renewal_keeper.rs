@@ -35,6 +35,9 @@ impl RenewalKeeper {
             return;
         }
         let now = self.office.clock.now();
+        if self.office.gates.borrow().busy_until(now).is_some() {
+            return;
+        }
         let mut due = self.office.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
         due.retain(|(secret, _)| self.office.is_asked_about(secret));
         if due.is_empty() {

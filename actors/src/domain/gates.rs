@@ -27,7 +27,9 @@ pub use words::{Limit, limit};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// All orders of the account, or all requests from this address.
+    /// All requests from this address: the CA is overloaded, or its load balancer has had enough (HTTP 503).
+    Address,
+    /// All orders of the account.
     Account,
     /// Orders with a name under this domain: the registered one (one label below a public suffix), as the CA names it.
     Domain(String),
@@ -39,15 +41,16 @@ pub enum Scope {
 
 impl Scope {
     /// All kinds, for metrics.
-    const KINDS: [&str; 4] = ["account", "domain", "exact_set", "name"];
+    const KINDS: [&str; 5] = ["address", "account", "domain", "exact_set", "name"];
 
     /// Its kind, as a metric label.
     fn kind(&self) -> &'static str {
         Self::KINDS[match self {
-            Self::Account => 0,
-            Self::Domain(_) => 1,
-            Self::Set(_) => 2,
-            Self::Name(_) => 3,
+            Self::Address => 0,
+            Self::Account => 1,
+            Self::Domain(_) => 2,
+            Self::Set(_) => 3,
+            Self::Name(_) => 4,
         }]
     }
 
@@ -56,13 +59,15 @@ impl Scope {
     fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
         let above = names.iter().flat_map(domains).map(|domain| Self::Domain(domain.to_owned()));
         let each = names.iter().cloned().map(Self::Name);
-        [Self::Account, Self::Set(names.clone())].into_iter().chain(above).chain(each).collect()
+        let all = [Self::Address, Self::Account, Self::Set(names.clone())];
+        all.into_iter().chain(above).chain(each).collect()
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Address => write!(f, "requests from this address"),
             Self::Account => write!(f, "this account"),
             Self::Domain(domain) => write!(f, "certificates under {domain}"),
             Self::Set(names) => write!(f, "certificates for {}", super::wish::names_line(names)),
@@ -102,10 +107,26 @@ impl Closing {
         let thousandths = super::wish::stable_hash((&limit.scope, now)) % 1000;
         let thousandths = u32::try_from(thousandths).unwrap_or(0);
         let jitter = (wait / 10).min(limits::GATE_JITTER) * thousandths / 1000;
-        let pace = limit.pace.unwrap_or_default().clamp(limits::GATE_PACE, limits::GATE_MAX);
+        let pace = limit.pace.unwrap_or(limits::GATE_PACE);
+        let pace = pace.clamp(limits::BUSY_PACE, limits::GATE_MAX);
         let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
         let (scope, until) = (limit.scope.clone(), now + wait + jitter);
         Self { scope, until, pace_ms, detail: detail.to_owned() }
+    }
+
+    /// A CA that is busy (RFC 9110 §15.6.4) is left alone as long as it says.
+    pub fn of_busy(wait: Duration, detail: &str, now: Timestamp) -> Self {
+        let limit = Limit { scope: Scope::Address, pace: Some(limits::BUSY_PACE) };
+        Self::new(&limit, wait, detail, now)
+    }
+
+    fn pace(&self) -> Duration {
+        Duration::from_millis(self.pace_ms)
+    }
+
+    /// It opened so long ago that nobody is in line any more, or whoever is there may go.
+    pub fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.until + limits::GATE_MEMORY.max(self.pace()) <= now
     }
 }
 
@@ -135,21 +156,49 @@ pub struct Waiting {
 }
 
 impl Gates {
-    /// The gates as the journal left them.
-    pub fn of(closings: impl IntoIterator<Item = Closing>) -> Self {
+    /// The gates as the journal left them. One that opened a moment ago had a line, and has it again soon: whoever comes
+    /// first waits for its pace.
+    pub fn of(closings: impl IntoIterator<Item = Closing>, now: Timestamp) -> Self {
         let mut gates = Self::default();
-        closings.into_iter().for_each(|closing| gates.close(closing));
+        for closing in closings.into_iter().filter(|closing| !closing.is_forgotten(now)) {
+            let (scope, soon) = (closing.scope.clone(), now + closing.pace());
+            gates.close(closing);
+            if let Some(gate) = gates.0.get_mut(&scope).filter(|gate| gate.opens <= now) {
+                gate.opens = soon;
+            }
+        }
         gates
     }
 
-    /// The CA has closed a scope. Of two closings that which ends later holds; who was let in and is not at the CA yet
-    /// waits again.
-    pub fn close(&mut self, closing: Closing) {
+    /// The CA has closed a scope; `false` when it was known to be closed for longer. Who was let in and is not at the CA
+    /// yet waits again.
+    pub fn close(&mut self, closing: Closing) -> bool {
         let before = self.0.remove(&closing.scope);
         let (known, line) = before.map(|gate| (gate.closing, gate.line)).unzip();
-        let closing = known.filter(|known| known.until > closing.until).unwrap_or(closing);
+        let known = known.filter(|known| known.until >= closing.until);
+        let (is_new, closing) = (known.is_none(), known.unwrap_or(closing));
         let (scope, opens, line) = (closing.scope.clone(), closing.until, line.unwrap_or_default());
         self.0.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
+        is_new
+    }
+
+    /// Until when nothing at all is asked of the CA, if it is busy.
+    pub fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.0.get(&Scope::Address)?.closing.until;
+        (now < until).then_some(until)
+    }
+
+    /// What is to be journaled when an order for these names was opened: each gate that still has a line, closed until
+    /// the next one's turn, so that a restart keeps the pace.
+    pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let scopes = Scope::all_of(names);
+        let gates = scopes.iter().filter_map(|scope| self.0.get(scope));
+        let paced = gates
+            .filter(|gate| !gate.line.is_empty() && gate.closing.until <= now && now < gate.opens);
+        paced.map(|gate| Closing { until: gate.opens, ..gate.closing.clone() }).collect()
     }
 
     /// The closed scope that an order for these names has to wait for: the one it waits for already, else the one that
@@ -215,7 +264,7 @@ impl Gates {
             Some((gate, stream))
         })?;
         gate.admitted.insert(stream.clone());
-        gate.opens = now + gate.pace();
+        gate.opens = now + gate.closing.pace();
         Some(stream)
     }
 
@@ -228,7 +277,7 @@ impl Gates {
     pub fn waiting(&self, stream: &SecretKey) -> Option<Waiting> {
         self.0.values().find_map(|gate| {
             let ahead = gate.line.ahead_of(stream)?;
-            let turn = gate.opens + gate.pace().saturating_mul(ahead);
+            let turn = gate.opens + gate.closing.pace().saturating_mul(ahead);
             let Closing { scope, detail, .. } = gate.closing.clone();
             Some(Waiting { scope, detail, turn })
         })
@@ -257,7 +306,7 @@ impl Gates {
         let shown = move |gate: &&Gate| now < gate.opens || !gate.line.is_empty();
         self.0.values().filter(shown).map(|gate| {
             let waiting = gate.line.len();
-            let last = gate.opens + gate.pace().saturating_mul(waiting.saturating_sub(1));
+            let last = gate.opens + gate.closing.pace().saturating_mul(waiting.saturating_sub(1));
             Closed { closing: &gate.closing, opens: gate.opens, waiting, last }
         })
     }
@@ -280,10 +329,6 @@ impl Gate {
     /// Nobody passes those in line.
     fn lets_in(&self, stream: &SecretKey, now: Timestamp) -> bool {
         self.admitted.contains(stream) || (self.opens <= now && self.line.is_empty())
-    }
-
-    fn pace(&self) -> Duration {
-        Duration::from_millis(self.closing.pace_ms)
     }
 }
 

@@ -89,6 +89,10 @@ pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
 /// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it
 /// allows: the first that is refused stops the others.
 pub const GATE_PACE: Duration = secs(1);
+/// The same after the CA was busy: its load balancer lets hundreds a second pass (Let's Encrypt).
+pub const BUSY_PACE: Duration = Duration::from_millis(20);
+/// A gate that opened this long ago is forgotten, and a restart lets everybody pass.
+pub const GATE_MEMORY: Duration = secs(3600);
 /// Who waits at a gate looks at the world this often, should it need an order no more.
 pub const GATE_LOOK: Duration = secs(3600);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.

@@ -56,7 +56,7 @@ impl Live {
     }
 }
 
-/// A scope that was open again at `now`.
+/// A scope that was open again at `now`, and for long.
 fn is_over(closed: &Record, now: Timestamp) -> bool {
-    matches!(&closed.event, Event::ScopeClosed { closing, .. } if closing.until <= now)
+    matches!(&closed.event, Event::ScopeClosed { closing, .. } if closing.is_forgotten(now))
 }

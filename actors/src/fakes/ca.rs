@@ -28,6 +28,7 @@ pub struct FakeCa {
     life: Cell<Duration>,
     keys: Cell<u64>,
     most_open: Cell<usize>,
+    busy_until: Cell<Timestamp>,
 }
 
 /// Why an order for these names is refused, if it is.
@@ -58,6 +59,7 @@ impl FakeCa {
             life: Cell::new(Duration::from_hours(2160)),
             keys: Cell::new(0),
             most_open: Cell::new(0),
+            busy_until: Cell::default(),
         }
     }
 
@@ -107,6 +109,20 @@ impl FakeCa {
     /// Refuses every new order with this; `None` is friendly again.
     pub fn refuse(&self, failure: Option<Failure>) {
         self.set_policy(move |_| failure.clone());
+    }
+
+    /// Until then every request is answered by HTTP 503 with Retry-After.
+    pub fn set_busy_until(&self, until: Timestamp) {
+        self.busy_until.set(until);
+    }
+
+    /// Counts the call, and answers it when the CA is busy.
+    async fn called(&self, call: &'static str) -> Result<(), PortError> {
+        self.cluster.call(call).await?;
+        let (now, until) = (self.clock.now(), self.busy_until.get());
+        let detail = "the CA answers HTTP 503 and does not say why".to_owned();
+        let busy = PortError::Passing { detail, retry_after: Some(until.since(now)) };
+        if now < until { Err(busy) } else { Ok(()) }
     }
 
     /// From now on there is renewal information: this.
@@ -166,7 +182,7 @@ impl Authority for FakeCa {
         _: Option<&str>,
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
-        self.cluster.call("open_order").await?;
+        self.called("open_order").await?;
         if let Some(failure) = (self.policy.borrow_mut())(names) {
             return Err(PortError::Lasting(failure));
         }
@@ -187,18 +203,18 @@ impl Authority for FakeCa {
         &self,
         id: &CertId,
     ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
-        self.cluster.call("renewal_info").await?;
+        self.called("renewal_info").await?;
         Ok((self.suggest.borrow_mut())(id).map(|suggestion| (suggestion, None)))
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
-        self.cluster.call("refresh").await?;
+        self.called("refresh").await?;
         self.validate(url);
         Ok(self.view(url))
     }
 
     async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
-        self.cluster.call("accept").await?;
+        self.called("accept").await?;
         if let Some(order) = self.orders.borrow_mut().get_mut(url) {
             order.accepted = true;
         }
@@ -206,7 +222,7 @@ impl Authority for FakeCa {
     }
 
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
-        self.cluster.call("finalize").await?;
+        self.called("finalize").await?;
         let mut orders = self.orders.borrow_mut();
         let Some(order) = orders.get_mut(url) else { return Ok(self.view(url)) };
         if order.status == OrderStatus::Ready {
@@ -223,7 +239,7 @@ impl Authority for FakeCa {
     }
 
     async fn download(&self, url: &str) -> Result<String, PortError> {
-        self.cluster.call("download").await?;
+        self.called("download").await?;
         let chain = self.orders.borrow().get(url).and_then(|order| order.chain.clone());
         chain.ok_or_else(|| PortError::passing("there is no certificate"))
     }

@@ -9,7 +9,6 @@ use super::Office;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Closing, limit};
 use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -67,12 +66,10 @@ impl Office {
 
     /// What the CA has just closed is journaled, for all that come after and for the next start.
     async fn heed_limits(&self, run: &mut Run, names: &BTreeSet<DnsName>) {
-        let Some((failure, wait)) = run.seen.limited() else { return };
-        let closing =
-            Closing::new(&limit(&failure.detail, names), wait, &failure.detail, self.clock.now());
-        run.seen.heeded = true;
-        self.gates.borrow_mut().close(closing.clone());
-        self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+        let Some(closing) = run.seen.closing(names, self.clock.now()) else { return };
+        if self.gates.borrow_mut().close(closing.clone()) {
+            self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+        }
     }
 
     async fn abandon(&self, run: &mut Run, why: &'static str) {
@@ -150,6 +147,9 @@ impl Office {
             Ok(value) => return Some(value),
             Err(PortError::Passing { detail, retry_after }) => {
                 debug!(%detail, ?retry_after, "a passing error");
+                if class == FailureClass::AcmeServer {
+                    run.seen.busy = retry_after.map(|wait| (detail.clone(), wait));
+                }
                 run.seen.stumbled(Failure { class, detail, retry_after }, self.clock.now());
             }
             Err(PortError::Lasting(failure)) => run.seen.failure = Some(failure),

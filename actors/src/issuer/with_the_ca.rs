@@ -49,6 +49,10 @@ impl Office {
             run.seen.opened = None;
             self.gates.borrow_mut().pass(&run.stream, self.clock.now());
             run.seen.order_shown(order, self.clock.now());
+            let paced = self.gates.borrow().paced(&issuance.names, self.clock.now());
+            for closing in paced {
+                self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+            }
         }
     }
 

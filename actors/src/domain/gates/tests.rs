@@ -80,7 +80,7 @@ fn odd_numbers_say_nothing_of_a_pace() {
 
 #[test]
 fn a_closed_domain_bars_its_names_and_no_others() {
-    let gates = Gates::of([closing(Scope::Domain("example.com".into()), 100, 1)]);
+    let gates = Gates::of([closing(Scope::Domain("example.com".into()), 100, 1)], at(-1));
     let bar = |host: &str, now| gates.bar(&secret("web", "shop"), &names(&[host]), at(now));
     assert!(bar("a.example.com", 99).is_some());
     assert!(bar("example.com", 99).is_some());
@@ -91,14 +91,14 @@ fn a_closed_domain_bars_its_names_and_no_others() {
 #[test]
 fn an_order_waits_for_the_scope_that_opens_last() {
     let domain = Scope::Domain("example.com".into());
-    let gates = Gates::of([closing(Scope::Account, 10, 1), closing(domain.clone(), 20, 1)]);
+    let gates = Gates::of([closing(Scope::Account, 10, 1), closing(domain.clone(), 20, 1)], at(-1));
     let names = names(&["a.example.com", "b.example.org"]);
     assert_eq!(gates.bar(&secret("web", "shop"), &names, at(0)), Some(domain));
 }
 
 #[test]
 fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
-    let mut gates = Gates::of([closing(Scope::Account, 100, 36)]);
+    let mut gates = Gates::of([closing(Scope::Account, 100, 36)], at(-1));
     let (a, b, late) = (secret("web", "a"), secret("web", "b"), secret("web", "late"));
     let hosts = names(&["a.example.com"]);
     for stream in [&a, &b] {
@@ -122,7 +122,7 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
 
 #[test]
 fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
-    let mut gates = Gates::of([closing(Scope::Account, 100, 36)]);
+    let mut gates = Gates::of([closing(Scope::Account, 100, 36)], at(-1));
     let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
     gates.wait(&Scope::Account, &a, Urgency::First, at(0));
     assert_eq!(gates.admit(at(100), |_| true), Some(a.clone()));
@@ -134,7 +134,7 @@ fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
 
 #[test]
 fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly() {
-    let mut gates = Gates::of([closing(Scope::Account, 0, 1)]);
+    let mut gates = Gates::of([closing(Scope::Account, 0, 1)], at(-1));
     let line = [
         ("big", "renewal", Urgency::Renewal),
         ("big", "1", Urgency::First),
@@ -155,7 +155,7 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
 
 #[test]
 fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
-    let mut gates = Gates::of([closing(Scope::Account, 0, 1)]);
+    let mut gates = Gates::of([closing(Scope::Account, 0, 1)], at(-1));
     let (a, b) = (secret("web", "a"), secret("web", "b"));
     gates.wait(&Scope::Account, &a, Urgency::Renewal, at(0));
     gates.wait(&Scope::Account, &b, Urgency::Renewal, at(0));
@@ -179,7 +179,7 @@ fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
 
 #[test]
 fn those_that_nobody_wants_any_more_use_up_no_turn() {
-    let mut gates = Gates::of([closing(Scope::Account, 0, 36)]);
+    let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
     for name in ["gone", "also-gone", "wanted"] {
         gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
     }
@@ -190,7 +190,7 @@ fn those_that_nobody_wants_any_more_use_up_no_turn() {
 
 #[test]
 fn a_turn_that_is_not_used_is_the_next_ones() {
-    let mut gates = Gates::of([closing(Scope::Account, 0, 36)]);
+    let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
     for name in ["dead", "good"] {
         gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
     }
@@ -204,7 +204,7 @@ fn a_turn_that_is_not_used_is_the_next_ones() {
 
 #[test]
 fn a_short_refusal_does_not_open_what_is_closed_for_long() {
-    let mut gates = Gates::of([closing(Scope::Account, 9_000, 36)]);
+    let mut gates = Gates::of([closing(Scope::Account, 9_000, 36)], at(-1));
     gates.close(closing(Scope::Account, 60, 1));
     assert_eq!(gates.closed(at(0)).map(|gate| gate.opens).next(), Some(at(9_000)));
 }
@@ -212,7 +212,7 @@ fn a_short_refusal_does_not_open_what_is_closed_for_long() {
 #[test]
 fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
     let domain = Scope::Domain("example.com".into());
-    let mut gates = Gates::of([closing(domain.clone(), 100, 1)]);
+    let mut gates = Gates::of([closing(domain.clone(), 100, 1)], at(-1));
     let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
     gates.wait(&domain, &shop, Urgency::First, at(0));
     gates.close(closing(Scope::Account, 9_000, 1));
@@ -225,7 +225,7 @@ fn a_domain_is_the_one_that_the_ca_names_whatever_lists_of_suffixes_say() {
     let text =
         "too many certificates (50) already issued for \"b.c.example.com\" in the last 168h0m0s";
     assert_eq!(read(text, &["a.b.c.example.com"]).scope, Scope::Domain("b.c.example.com".into()));
-    let gates = Gates::of([closing(Scope::Domain("b.c.example.com".into()), 9, 1)]);
+    let gates = Gates::of([closing(Scope::Domain("b.c.example.com".into()), 9, 1)], at(-1));
     let bar = |host: &str| gates.bar(&secret("web", "shop"), &names(&[host]), at(0)).is_some();
     assert_eq!(
         ["x.b.c.example.com", "x.c.example.com", "b.c.example.com"].map(bar),
@@ -238,9 +238,50 @@ fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
     let limit = Limit { scope: Scope::Account, pace: Some(Duration::MAX) };
     let closed = Closing::new(&limit, Duration::MAX, "", at(0));
     assert!(closed.until <= at(0) + limits::GATE_MAX + limits::GATE_JITTER);
-    let mut gates = Gates::of([Closing { pace_ms: u64::MAX, ..closed }]);
+    let mut gates = Gates::of([Closing { pace_ms: u64::MAX, ..closed }], at(-1));
     for number in 0..3_000 {
         gates.wait(&Scope::Account, &secret("web", &number.to_string()), Urgency::First, at(0));
     }
     assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 3_000);
+}
+
+#[test]
+fn a_busy_ca_is_left_alone_by_all_as_long_as_it_says() {
+    let closing = Closing::of_busy(HOUR, "the CA answers HTTP 503", at(0));
+    let mut gates = Gates::default();
+    assert!(gates.close(closing.clone()));
+    assert!(!gates.close(closing), "that is known");
+    let until = gates.busy_until(at(10)).unwrap();
+    assert!(until >= at(3600) && until <= at(3660), "{until}");
+    let bar = gates.bar(&secret("web", "a"), &names(&["a.example.com"]), at(10));
+    assert_eq!(bar, Some(Scope::Address));
+    assert_eq!(gates.busy_until(until), None);
+}
+
+#[test]
+fn a_restart_keeps_the_pace_of_a_line() {
+    let hosts = names(&["a.example.com"]);
+    let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
+    let [a, b] = ["a", "b"].map(|name| secret("web", name));
+    for stream in [&a, &b] {
+        gates.wait(&Scope::Account, stream, Urgency::First, at(0));
+    }
+    assert_eq!(gates.admit(at(1), |_| true), Some(a.clone()));
+    gates.pass(&a, at(2));
+    let paced = gates.paced(&hosts, at(2));
+    assert_eq!(paced, [closing(Scope::Account, 37, 36)]);
+    let gates = Gates::of(paced, at(5));
+    assert_eq!(gates.bar(&b, &hosts, at(36)), Some(Scope::Account));
+    assert_eq!(gates.bar(&b, &hosts, at(37)), None);
+}
+
+#[test]
+fn who_comes_first_after_a_restart_waits_for_the_pace_and_not_for_what_is_long_over() {
+    let (hosts, stream) = (names(&["a.example.com"]), secret("web", "a"));
+    let bar = |restart| {
+        let gates = Gates::of([closing(Scope::Account, 0, 36)], at(restart));
+        gates.bar(&stream, &hosts, at(restart))
+    };
+    assert_eq!(bar(60), Some(Scope::Account));
+    assert_eq!(bar(3_600), None);
 }

@@ -6,7 +6,7 @@ use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::Urgency;
+use crate::domain::gates::{Scope, Urgency};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
@@ -32,7 +32,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     {
         return Step::Done(Conclusion::RetryAt(until));
     }
-    if let Some(until) = context.seen.wait_until.filter(|until| context.now < *until) {
+    if let Some(until) = waits(state, context) {
         return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
     }
     if let Some(failure) = &context.seen.failure {
@@ -45,6 +45,14 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
         State::Started(issuance) => run.before_the_order(issuance),
         State::Ordered { issuance, opened_at, .. } => run.with_the_order(issuance, *opened_at),
     }
+}
+
+/// Until when there is nothing to do. A run that has its chain needs the CA no more.
+fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
+    let needs_the_ca = matches!(state, State::Ordered { .. }) && context.seen.chain.is_none();
+    let busy = context.busy_until.filter(|_| needs_the_ca);
+    let until = context.seen.wait_until.max(busy);
+    until.filter(|until| context.now < *until)
 }
 
 /// A wish that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
@@ -225,7 +233,7 @@ impl Run<'_> {
         if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
             return Some(Step::GetInLine(scope.clone(), Urgency::Renewal));
         }
-        let exempt = self.context.advice.is_suggested(self.context.now);
+        let exempt = *scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
         let found = self.secret();
         let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
         let left = certificate.map(|one| Left::of(one, self.context.now));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
+use crate::domain::gates::{Closing, limit};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
@@ -102,11 +103,24 @@ pub struct Seen {
     pub failure: Option<Failure>,
     /// What the CA has closed by that failure is journaled.
     pub heeded: bool,
+    /// The CA has just said that it is busy, and for how long.
+    pub busy: Option<(String, Duration)>,
 }
 
 impl Seen {
+    /// What the CA has just closed for orders with `names`.
+    pub fn closing(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<Closing> {
+        if let Some((detail, wait)) = self.busy.take() {
+            return Some(Closing::of_busy(wait, &detail, now));
+        }
+        let (failure, wait) = self.limited()?;
+        let closing = Closing::new(&limit(&failure.detail, names), wait, &failure.detail, now);
+        self.heeded = true;
+        Some(closing)
+    }
+
     /// What the CA has just refused because of a rate limit, and for how long.
-    pub fn limited(&self) -> Option<(&Failure, Duration)> {
+    fn limited(&self) -> Option<(&Failure, Duration)> {
         let failure = self.failure.as_ref().filter(|_| !self.heeded)?;
         let wait = failure.retry_after.filter(|_| failure.class == FailureClass::RateLimited)?;
         Some((failure, wait))

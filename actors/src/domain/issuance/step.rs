@@ -76,6 +76,8 @@ pub struct Context<'a> {
     pub installed_at: Option<Timestamp>,
     /// Not before this an order that is kept is gone on with, unless the wish changes.
     pub paused_until: Option<Timestamp>,
+    /// Until then the CA is busy, and nothing is asked of it.
+    pub busy_until: Option<Timestamp>,
     /// What the CA has closed, of all that an order for the wish is counted in.
     pub barred: Option<&'a Scope>,
     /// The time.

@@ -61,6 +61,7 @@ fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&
         advice: Advice::None,
         installed_at: None,
         paused_until: None,
+        busy_until: None,
         barred,
         now: now(),
     };
@@ -101,6 +102,29 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing));
     let started = given([begin(&wish)]);
     assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
+}
+
+#[test]
+fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
+    let wish = shop();
+    let ordered = given([begin(&wish), opened()]);
+    let step = |seen: &Seen| {
+        let context = Context {
+            wish: Some(&wish),
+            seen,
+            directory: DIRECTORY,
+            advice: Advice::None,
+            installed_at: None,
+            paused_until: None,
+            busy_until: Some(now() + DAY),
+            barred: None,
+            now: now(),
+        };
+        next(&ordered, context)
+    };
+    let waits = Step::Wait { until: now() + DAY, at_ca: true };
+    assert_eq!(step(&with_order(OrderStatus::Ready)), waits);
+    assert_eq!(step(&with_chain(&["a.example.com"])), Step::Install);
 }
 
 #[test]

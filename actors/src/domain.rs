@@ -3,7 +3,7 @@
 //! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`wish`], [`index`].
 //! - Is a certificate good: [`validity`].
-//! - From events to work: [`dedup`], [`queue`], [`desk`], [`scan`].
+//! - From events to work: [`dedup`], [`need`], [`queue`], [`desk`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
 //! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
 
@@ -21,6 +21,7 @@ pub mod limits;
 pub mod live;
 pub mod log;
 pub mod name;
+pub mod need;
 pub mod plan;
 pub mod queue;
 pub mod renewal;

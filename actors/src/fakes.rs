@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
-pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress};
+pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress, our_secret};
 pub use life::Life;
 use life::Mortal;
 pub use segments::FakeSegments;

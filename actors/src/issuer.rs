@@ -17,11 +17,12 @@ use tracing::{Instrument, debug, error, info_span};
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Gates, Scope, Urgency};
+use crate::domain::gates::{Gates, Scope};
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
 use crate::domain::limits;
+use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::Wish;
@@ -117,7 +118,7 @@ impl Office {
             let wish = self.wish(run);
             let step = match self.next(run, wish.as_ref()) {
                 Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
-                Step::GetInLine(scope, urgency) => return self.get_in_line(run, &scope, urgency),
+                Step::GetInLine(scope, need) => return self.get_in_line(run, &scope, need),
                 Step::Done(conclusion) => return self.end(run, conclusion).await,
                 _ if run.steps >= limits::RUN_STEPS => return self.give_up(run).await,
                 step => step,
@@ -131,10 +132,10 @@ impl Office {
     }
 
     /// The run waits for its turn, and looks at the world now and then.
-    fn get_in_line(&self, run: &mut Run, scope: &Scope, urgency: Urgency) -> Verdict {
+    fn get_in_line(&self, run: &mut Run, scope: &Scope, need: Need) -> Verdict {
         run.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
-        let joined = self.gates.borrow_mut().wait(scope, &run.stream, urgency, now);
+        let joined = self.gates.borrow_mut().wait(scope, &run.stream, need, now);
         if joined && let Some(wish) = self.wish(run) {
             let waiting = self.gates.borrow().waiting(&run.stream);
             let told = waiting.map(|waiting| Announcement::in_line(&wish, &waiting));

@@ -11,6 +11,7 @@ use tracing::{error, info};
 use crate::domain::dedup::Outcome;
 use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::need::Need;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::Wish;
 use crate::issuer::{Issuer, Office};
@@ -152,13 +153,17 @@ impl Pool {
         self.timer = Some((at, timer));
     }
 
-    /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more.
-    fn targets(&self, key: &IngressKey) -> Vec<SecretKey> {
+    /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more; each with how soon it is
+    /// needed.
+    fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Need)> {
         let index = self.office.index.borrow();
         let mut targets = index.secrets(key);
         let live = self.office.ledger.live_in(&key.namespace);
         targets.extend(live.into_iter().filter(|stream| index.wish(stream).is_none()));
-        targets
+        self.office.metrics.with_calendar(|calendar| {
+            let need = |stream: &SecretKey| Need::of(calendar.dates(stream), now);
+            targets.into_iter().map(|stream| (stream.clone(), need(&stream))).collect()
+        })
     }
 
     /// Numbers and streams for the state dump.
@@ -188,8 +193,9 @@ impl Handler<Issue> for Pool {
 
     fn handle(&mut self, Issue(key): Issue, ctx: &mut Context<Self>) -> Self::Result {
         self.office.notices.tell(&self.office.index.borrow(), &key);
-        let targets = self.targets(&key);
-        let ticket = match self.desk.request(&key, targets, self.office.clock.now()) {
+        let now = self.office.clock.now();
+        let targets = self.targets(&key, now);
+        let ticket = match self.desk.request(&key, targets, now) {
             Ok(ticket) => ticket,
             Err(outcome) => return Box::pin(async move { outcome }),
         };

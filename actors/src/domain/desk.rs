@@ -14,6 +14,7 @@ use super::dedup::Outcome;
 use super::ingress::{IngressKey, SecretKey};
 use super::issuance::{Conclusion, Seen};
 use super::limits;
+use super::need::Need;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
 use parked::Parked;
@@ -70,13 +71,13 @@ impl Desk {
     pub fn request(
         &mut self,
         ingress: &IngressKey,
-        streams: impl IntoIterator<Item = SecretKey>,
+        streams: impl IntoIterator<Item = (SecretKey, Need)>,
         now: Timestamp,
     ) -> Result<Ticket, Outcome> {
         let ticket = self.tickets.upcoming();
         let (mut remaining, mut outcome) = (BTreeSet::new(), Outcome::Settled);
-        for stream in streams {
-            if self.join(ticket, ingress, &stream, now) {
+        for (stream, need) in streams {
+            if self.join(ticket, ingress, (&stream, need), now) {
                 remaining.insert(stream);
             } else {
                 outcome = Outcome::Busy;
@@ -92,7 +93,7 @@ impl Desk {
         &mut self,
         ticket: Ticket,
         ingress: &IngressKey,
-        stream: &SecretKey,
+        (stream, need): (&SecretKey, Need),
         now: Timestamp,
     ) -> bool {
         if let Some(entry) = self.runs.get_mut(stream) {
@@ -109,7 +110,7 @@ impl Desk {
             placed_at: now,
         };
         let phase = Phase::Queued(Box::new(run));
-        let taken = self.queue.push(stream.clone(), Lane::New, now);
+        let taken = self.queue.push(stream.clone(), Lane::New(need), now);
         if taken {
             let entry = Entry { phase, waiting: vec![ticket], again: false, since: now };
             self.runs.insert(stream.clone(), entry);
@@ -308,7 +309,7 @@ mod tests {
 
     fn ask(desk: &mut Desk, name: &str, now: i64) -> Result<Ticket, Outcome> {
         let key = IngressKey::new("web", name);
-        desk.request(&key, [SecretKey::new("web", name)], at(now))
+        desk.request(&key, [(SecretKey::new("web", name), Need::FIRST)], at(now))
     }
 
     const SETTLED: Verdict = Verdict::Finished(Conclusion::Settled);
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn a_request_is_answered_when_all_its_streams_are() {
         let mut desk = Desk::new(2, 10);
-        let streams = ["a", "b"].map(|name| SecretKey::new("web", name));
+        let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), Need::FIRST));
         let ticket = desk.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
         let (a, b) = (desk.next_run(at(0)).unwrap(), desk.next_run(at(0)).unwrap());
         assert_eq!(desk.returned(a, SETTLED, at(1)), []);

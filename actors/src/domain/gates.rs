@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::ingress::SecretKey;
 use super::limits;
 use super::name::DnsName;
+use super::need::Need;
 use super::time::Timestamp;
 use line::Line;
-pub use line::Urgency;
 pub use words::{Limit, limit};
 
 /// What a rate limit is counted for (<https://letsencrypt.org/docs/rate-limits/>).
@@ -220,17 +220,11 @@ impl Gates {
     }
 
     /// A stream waits for `scope`; `true` when it did not before. Where it waited for another, it leaves that line.
-    pub fn wait(
-        &mut self,
-        scope: &Scope,
-        stream: &SecretKey,
-        urgency: Urgency,
-        now: Timestamp,
-    ) -> bool {
+    pub fn wait(&mut self, scope: &Scope, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
         for (_, gate) in self.0.iter_mut().filter(|(other, _)| *other != scope) {
             gate.line.leave(stream);
         }
-        self.0.get_mut(scope).is_some_and(|gate| gate.line.join(stream, urgency, now))
+        self.0.get_mut(scope).is_some_and(|gate| gate.line.join(stream, need, now))
     }
 
     /// A stream is at the CA: its turn is used. Gates that hold nobody back are forgotten.

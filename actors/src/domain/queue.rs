@@ -1,10 +1,11 @@
 //! A bounded queue that is fair between namespaces: each gets its turn, however much another one asks for.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+mod round_robin;
 
 use super::ingress::SecretKey;
+use super::need::Need;
 use super::time::Timestamp;
+pub(super) use round_robin::RoundRobin;
 
 /// Lanes. Resumed work goes first; then those that tried before and new work take turns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -13,8 +14,8 @@ pub enum Lane {
     Resumed,
     /// A host could not be reached, and it is looked at again. There may be thousands that never will be.
     Again,
-    /// New work.
-    New,
+    /// New work, in the order in which it is needed.
+    New(Need),
 }
 
 /// Streams that wait for a place, in lanes, round robin over namespaces within a lane.
@@ -22,18 +23,11 @@ pub enum Lane {
 pub struct FairQueue {
     resumed: RoundRobin,
     again: RoundRobin,
-    new: RoundRobin,
+    /// By urgency.
+    new: [RoundRobin; 3],
     /// Whose turn it is of the last two.
     again_first: bool,
     capacity: usize,
-}
-
-/// A line for each namespace, and whose turn it is.
-#[derive(Debug, Default)]
-pub(super) struct RoundRobin {
-    turns: VecDeque<Arc<str>>,
-    by_namespace: HashMap<Arc<str>, VecDeque<(SecretKey, Timestamp)>>,
-    len: usize,
 }
 
 impl FairQueue {
@@ -46,11 +40,12 @@ impl FairQueue {
     /// be refused, for the other was let in before.
     #[must_use]
     pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
+        let in_order = Need::FIRST.by;
         match lane {
-            Lane::Resumed => self.resumed.push(stream, now),
-            Lane::Again => self.again.push(stream, now),
-            Lane::New if self.len() >= self.capacity => return false,
-            Lane::New => self.new.push(stream, now),
+            Lane::Resumed => self.resumed.push(stream, in_order, now),
+            Lane::Again => self.again.push(stream, in_order, now),
+            Lane::New(_) if self.len() >= self.capacity => return false,
+            Lane::New(need) => self.new[need.urgency as usize].push(stream, need.by, now),
         }
         true
     }
@@ -62,27 +57,20 @@ impl FairQueue {
             return resumed;
         }
         self.again_first = !self.again_first;
-        if self.again_first {
-            return self.again.pop().or_else(|| self.new.pop());
-        }
-        self.new.pop().or_else(|| self.again.pop())
+        let again = self.again_first.then(|| self.again.pop()).flatten();
+        let new = || self.new.iter_mut().find_map(RoundRobin::pop);
+        again.or_else(new).or_else(|| self.again.pop())
     }
 
     /// Some of the new streams that come next, about in their order: those at the head of each namespace's line.
     pub fn upcoming(&self, count: usize) -> Vec<SecretKey> {
-        let each = count.div_ceil(self.new.turns.len().max(1));
-        let lines =
-            self.new.turns.iter().filter_map(|namespace| self.new.by_namespace.get(namespace));
-        lines
-            .flat_map(|line| line.iter().take(each))
-            .take(count)
-            .map(|(key, _)| key.clone())
-            .collect()
+        self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
     }
 
     /// Streams that wait.
     pub fn len(&self) -> usize {
-        self.resumed.len + self.again.len + self.new.len
+        let new: usize = self.new.iter().map(RoundRobin::len).sum();
+        self.resumed.len() + self.again.len() + new
     }
 
     /// Whether none waits.
@@ -92,72 +80,21 @@ impl FairQueue {
 
     /// Since when the one that has waited longest waits.
     pub fn oldest(&self) -> Option<Timestamp> {
-        let lanes = [&self.resumed, &self.again, &self.new].into_iter();
-        let heads = lanes.flat_map(|lane| lane.by_namespace.values());
-        heads.filter_map(|line| line.front()).map(|(_, since)| *since).min()
-    }
-}
-
-impl RoundRobin {
-    pub(super) fn push(&mut self, stream: SecretKey, now: Timestamp) {
-        let namespace = stream.namespace.clone();
-        let line = self.by_namespace.entry(namespace.clone()).or_default();
-        if line.is_empty() {
-            self.turns.push_back(namespace);
-        }
-        line.push_back((stream, now));
-        self.len += 1;
-    }
-
-    pub(super) fn pop(&mut self) -> Option<SecretKey> {
-        let namespace = self.turns.pop_front()?;
-        let line = self.by_namespace.get_mut(&namespace)?;
-        let (stream, _) = line.pop_front()?;
-        self.len -= 1;
-        if line.is_empty() {
-            self.by_namespace.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace);
-        }
-        Some(stream)
-    }
-
-    /// Takes one out before its turn.
-    pub(super) fn remove(&mut self, stream: &SecretKey) {
-        let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return };
-        let before = line.len();
-        line.retain(|(other, _)| other != stream);
-        self.len -= before - line.len();
-        if line.is_empty() {
-            self.by_namespace.remove(&stream.namespace);
-            self.turns.retain(|namespace| *namespace != stream.namespace);
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// How many come before this one, if it is there.
-    pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<usize> {
-        let line = self.by_namespace.get(&stream.namespace)?;
-        let place = line.iter().position(|(other, _)| other == stream)?;
-        let turn = self.turns.iter().position(|namespace| *namespace == stream.namespace)?;
-        let lines = self.turns.iter().enumerate().filter_map(|(other, namespace)| {
-            let rounds = place + usize::from(other < turn);
-            Some(self.by_namespace.get(namespace)?.len().min(rounds))
-        });
-        Some(lines.sum())
+        let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
+        lanes.filter_map(RoundRobin::oldest).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::need::Urgency;
     use super::*;
 
     fn push(queue: &mut FairQueue, namespace: &str, name: &str, lane: Lane) -> bool {
         queue.push(SecretKey::new(namespace, name), lane, Timestamp::default())
     }
+
+    const NEW: Lane = Lane::New(Need::FIRST);
 
     fn drain(queue: &mut FairQueue) -> Vec<String> {
         std::iter::from_fn(|| queue.pop()).map(|key| key.to_string()).collect()
@@ -167,9 +104,9 @@ mod tests {
     fn a_namespace_with_much_work_delays_no_other() {
         let mut queue = FairQueue::new(10);
         for name in ["1", "2", "3"] {
-            assert!(push(&mut queue, "big", name, Lane::New));
+            assert!(push(&mut queue, "big", name, NEW));
         }
-        assert!(push(&mut queue, "small", "1", Lane::New));
+        assert!(push(&mut queue, "small", "1", NEW));
         assert_eq!(drain(&mut queue), ["big/1", "small/1", "big/2", "big/3"]);
     }
 
@@ -177,7 +114,7 @@ mod tests {
     fn who_comes_next_can_be_foreseen() {
         let mut queue = FairQueue::new(10);
         for (namespace, name) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")] {
-            assert!(push(&mut queue, namespace, name, Lane::New));
+            assert!(push(&mut queue, namespace, name, NEW));
         }
         let upcoming: Vec<String> = queue.upcoming(2).iter().map(ToString::to_string).collect();
         assert_eq!(upcoming, ["a/1", "b/1"]);
@@ -187,16 +124,35 @@ mod tests {
     #[test]
     fn resumed_work_goes_first() {
         let mut queue = FairQueue::new(10);
-        assert!(push(&mut queue, "a", "new", Lane::New));
+        assert!(push(&mut queue, "a", "new", NEW));
         assert!(push(&mut queue, "b", "resumed", Lane::Resumed));
         assert_eq!(drain(&mut queue), ["b/resumed", "a/new"]);
     }
 
     #[test]
+    fn what_ends_first_goes_first_and_what_is_missing_before_what_has_time() {
+        let until = |urgency, at| Lane::New(Need { urgency, by: Timestamp::from_secs(at) });
+        let mut queue = FairQueue::new(10);
+        for (namespace, name, lane) in [
+            ("a", "renewal-9", until(Urgency::Renewal, 9)),
+            ("a", "renewal-8", until(Urgency::Renewal, 8)),
+            ("a", "first", NEW),
+            ("b", "first", NEW),
+            ("b", "ending-2", until(Urgency::Ending, 2)),
+            ("b", "ending-1", until(Urgency::Ending, 1)),
+        ] {
+            assert!(push(&mut queue, namespace, name, lane));
+        }
+        let order =
+            ["b/ending-1", "b/ending-2", "a/first", "b/first", "a/renewal-8", "a/renewal-9"];
+        assert_eq!(drain(&mut queue), order);
+    }
+
+    #[test]
     fn a_full_queue_refuses_new_work_only() {
         let mut queue = FairQueue::new(1);
-        assert!(push(&mut queue, "a", "1", Lane::New));
-        assert!(!push(&mut queue, "a", "2", Lane::New));
+        assert!(push(&mut queue, "a", "1", NEW));
+        assert!(!push(&mut queue, "a", "2", NEW));
         assert!(push(&mut queue, "a", "3", Lane::Resumed));
         assert_eq!(queue.len(), 2);
     }
@@ -207,7 +163,7 @@ mod tests {
         for name in ["1", "2", "3"] {
             assert!(push(&mut queue, "dead", name, Lane::Again));
         }
-        assert!(push(&mut queue, "other", "new", Lane::New));
+        assert!(push(&mut queue, "other", "new", NEW));
         let first_two = [queue.pop(), queue.pop()].map(|stream| stream.unwrap().namespace);
         assert!(first_two.contains(&"other".into()), "{first_two:?}");
         assert_eq!(queue.len(), 2);

@@ -116,9 +116,17 @@ pub struct Suggestions {
 #[derive(Debug)]
 struct Known {
     id: CertId,
+    not_after: Timestamp,
     suggestion: Option<Box<Suggestion>>,
     ask_at: Timestamp,
     failures: u32,
+}
+
+impl Known {
+    /// After a start all wait since about the same time.
+    fn turn(&self) -> (i64, Timestamp) {
+        (self.ask_at.as_secs() / 60, self.not_after)
+    }
 }
 
 impl Suggestions {
@@ -131,9 +139,10 @@ impl Suggestions {
         now: Timestamp,
     ) {
         let leaf = found.and_then(|found| found.issued_by(directory));
-        let Some(id) = leaf.and_then(|leaf| leaf.id.clone()) else { return self.forget(secret) };
+        let leaf = leaf.and_then(|leaf| Some((leaf.id.clone()?, leaf.not_after)));
+        let Some((id, not_after)) = leaf else { return self.forget(secret) };
         if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
-            let known = Known { id, suggestion: None, ask_at: now, failures: 0 };
+            let known = Known { id, not_after, suggestion: None, ask_at: now, failures: 0 };
             self.by_secret.insert(secret.clone(), known);
         }
     }
@@ -158,15 +167,16 @@ impl Suggestions {
         self.unsupported = true;
     }
 
-    /// At most so many that are to be asked about now, those that wait longest first. Until it is answered, each counts
-    /// as asked.
+    /// At most so many that are to be asked about now: those that wait longest, to the minute, and of them those that end
+    /// first. Until it is answered, each counts as asked.
     pub fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
         let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
         let mut due: Vec<_> = due.collect();
         if due.len() > count {
-            due.select_nth_unstable_by_key(count, |(_, known)| known.ask_at);
+            due.select_nth_unstable_by_key(count, |(_, known)| known.turn());
             due.truncate(count);
         }
+        due.sort_unstable_by_key(|(_, known)| known.turn());
         let asked = due.into_iter().map(|(secret, known)| {
             known.ask_at = now + limits::ARI_RETRY_MAX;
             (secret.clone(), known.id.clone())

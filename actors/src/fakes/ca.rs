@@ -29,6 +29,7 @@ pub struct FakeCa {
     keys: Cell<u64>,
     most_open: Cell<usize>,
     busy_until: Cell<Timestamp>,
+    first_number: Cell<usize>,
 }
 
 /// Why an order for these names is refused, if it is.
@@ -60,6 +61,7 @@ impl FakeCa {
             keys: Cell::new(0),
             most_open: Cell::new(0),
             busy_until: Cell::default(),
+            first_number: Cell::new(0),
         }
     }
 
@@ -104,6 +106,11 @@ impl FakeCa {
     /// New certificates live this long.
     pub fn set_life(&self, life: Duration) {
         self.life.set(life);
+    }
+
+    /// The serial number before the first that it gives.
+    pub fn number_from(&self, first: usize) {
+        self.first_number.set(first);
     }
 
     /// Refuses every new order with this; `None` is friendly again.
@@ -231,7 +238,8 @@ impl Authority for FakeCa {
             let until = (self.clock.now() + self.life.get()).as_millis();
             let now = self.clock.now().as_millis();
             let request = String::from_utf8_lossy(csr);
-            order.chain = Some(format!("{request}|{now}|{until}|{}", issued.len()));
+            let number = self.first_number.get() + issued.len();
+            order.chain = Some(format!("{request}|{now}|{until}|{number}"));
             order.status = OrderStatus::Valid;
         }
         drop(orders);

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::DIRECTORY;
+use super::ca::inspect;
 use crate::domain::announcement::Announcement;
-use crate::domain::certificate::SecretView;
+use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
@@ -75,6 +77,17 @@ pub fn foreign_secret() -> FakeSecret {
         directory: None,
     };
     FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new() }
+}
+
+/// A Secret as the operator leaves it, with this chain and this key of the fake CA.
+pub fn our_secret(chain: &str, key: &str) -> FakeSecret {
+    let view = SecretView {
+        ours: true,
+        certificate: inspect(chain, &PrivateKey::from_pem(key.to_owned())),
+        directory: Some(DIRECTORY.to_owned()),
+        ..foreign_secret().view
+    };
+    FakeSecret { view, chain: chain.to_owned(), owners: BTreeSet::new() }
 }
 
 impl FakeCluster {

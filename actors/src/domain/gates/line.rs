@@ -3,21 +3,9 @@
 use std::collections::HashMap;
 
 use crate::domain::ingress::SecretKey;
+use crate::domain::need::{Need, URGENCIES, Urgency};
 use crate::domain::queue::RoundRobin;
 use crate::domain::time::Timestamp;
-
-/// How soon a certificate is needed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Urgency {
-    /// The one that is there ends soon, or has ended.
-    Ending,
-    /// There is none yet.
-    First,
-    /// The one that is there serves for some time.
-    Renewal,
-}
-
-const URGENCIES: [Urgency; 3] = [Urgency::Ending, Urgency::First, Urgency::Renewal];
 
 /// The line itself.
 #[derive(Debug, Default)]
@@ -29,13 +17,14 @@ pub(super) struct Line {
 
 impl Line {
     /// Joins at the end of its namespace's part; `false` when it is there already.
-    pub(super) fn join(&mut self, stream: &SecretKey, urgency: Urgency, now: Timestamp) -> bool {
+    pub(super) fn join(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
+        let Need { urgency, by } = need;
         match self.members.get(stream) {
             Some(joined) if *joined <= urgency => return false,
             Some(_) => self.leave(stream), // it has become more urgent
             None => {}
         }
-        self.lanes[urgency as usize].push(stream.clone(), now);
+        self.lanes[urgency as usize].push(stream.clone(), by, now);
         self.members.insert(stream.clone(), urgency).is_none()
     }
 

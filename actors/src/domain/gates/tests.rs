@@ -1,5 +1,6 @@
 //! The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
 
+use super::super::need::Urgency;
 use super::super::plan::tests::names;
 use super::*;
 
@@ -15,6 +16,10 @@ fn read(text: &str, hosts: &[&str]) -> Limit {
 
 fn closing(scope: Scope, until: i64, pace: u64) -> Closing {
     Closing { scope, until: at(until), pace_ms: pace * 1000, detail: "too many".into() }
+}
+
+fn need(urgency: Urgency) -> Need {
+    Need { urgency, ..Need::FIRST }
 }
 
 fn secret(namespace: &str, name: &str) -> SecretKey {
@@ -102,9 +107,9 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
     let (a, b, late) = (secret("web", "a"), secret("web", "b"), secret("web", "late"));
     let hosts = names(&["a.example.com"]);
     for stream in [&a, &b] {
-        assert!(gates.wait(&Scope::Account, stream, Urgency::First, at(0)));
+        assert!(gates.wait(&Scope::Account, stream, Need::FIRST, at(0)));
     }
-    assert!(!gates.wait(&Scope::Account, &a, Urgency::First, at(1)), "it is in line");
+    assert!(!gates.wait(&Scope::Account, &a, Need::FIRST, at(1)), "it is in line");
     assert_eq!(gates.waiting(&b).unwrap().turn, at(136));
     assert_eq!((gates.admit(at(99), |_| true), gates.next_opening()), (None, Some(at(100))));
     assert_eq!(gates.admit(at(100), |_| true), Some(a.clone()));
@@ -124,11 +129,11 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
 fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
     let mut gates = Gates::of([closing(Scope::Account, 100, 36)], at(-1));
     let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
-    gates.wait(&Scope::Account, &a, Urgency::First, at(0));
+    gates.wait(&Scope::Account, &a, Need::FIRST, at(0));
     assert_eq!(gates.admit(at(100), |_| true), Some(a.clone()));
     gates.close(closing(Scope::Account, 300, 36));
     assert_eq!(gates.bar(&a, &hosts, at(101)), Some(Scope::Account));
-    assert!(gates.wait(&Scope::Account, &a, Urgency::First, at(101)));
+    assert!(gates.wait(&Scope::Account, &a, Need::FIRST, at(101)));
     assert_eq!(gates.waiting(&a).unwrap().turn, at(300));
 }
 
@@ -143,7 +148,7 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
         ("small", "ending", Urgency::Ending),
     ];
     for (namespace, name, urgency) in line {
-        gates.wait(&Scope::Account, &secret(namespace, name), urgency, at(0));
+        gates.wait(&Scope::Account, &secret(namespace, name), need(urgency), at(0));
     }
     let turns =
         ["big/2", "big/renewal"].map(|key| gates.waiting(&key.parse().unwrap()).unwrap().turn);
@@ -157,9 +162,9 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
 fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
     let mut gates = Gates::of([closing(Scope::Account, 0, 1)], at(-1));
     let (a, b) = (secret("web", "a"), secret("web", "b"));
-    gates.wait(&Scope::Account, &a, Urgency::Renewal, at(0));
-    gates.wait(&Scope::Account, &b, Urgency::Renewal, at(0));
-    gates.wait(&Scope::Account, &b, Urgency::Ending, at(0));
+    gates.wait(&Scope::Account, &a, need(Urgency::Renewal), at(0));
+    gates.wait(&Scope::Account, &b, need(Urgency::Renewal), at(0));
+    gates.wait(&Scope::Account, &b, need(Urgency::Ending), at(0));
     gates.leave(&a, at(0));
     assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 1);
     assert_eq!((gates.admit(at(0), |_| true), gates.admit(at(9), |_| true)), (Some(b), None));
@@ -181,7 +186,7 @@ fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
 fn those_that_nobody_wants_any_more_use_up_no_turn() {
     let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
     for name in ["gone", "also-gone", "wanted"] {
-        gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
+        gates.wait(&Scope::Account, &secret("web", name), Need::FIRST, at(0));
     }
     let wanted = |stream: &SecretKey| !stream.name.ends_with("gone");
     assert_eq!(gates.admit(at(0), wanted), Some(secret("web", "wanted")));
@@ -192,7 +197,7 @@ fn those_that_nobody_wants_any_more_use_up_no_turn() {
 fn a_turn_that_is_not_used_is_the_next_ones() {
     let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
     for name in ["dead", "good"] {
-        gates.wait(&Scope::Account, &secret("web", name), Urgency::First, at(0));
+        gates.wait(&Scope::Account, &secret("web", name), Need::FIRST, at(0));
     }
     assert_eq!(gates.admit(at(0), |_| true), Some(secret("web", "dead")));
     gates.leave(&secret("web", "dead"), at(5));
@@ -214,7 +219,7 @@ fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
     let domain = Scope::Domain("example.com".into());
     let mut gates = Gates::of([closing(domain.clone(), 100, 1)], at(-1));
     let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
-    gates.wait(&domain, &shop, Urgency::First, at(0));
+    gates.wait(&domain, &shop, Need::FIRST, at(0));
     gates.close(closing(Scope::Account, 9_000, 1));
     assert_eq!(gates.bar(&shop, &hosts, at(1)), Some(domain));
     assert_eq!(gates.bar(&secret("web", "new"), &hosts, at(1)), Some(Scope::Account));
@@ -240,7 +245,7 @@ fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
     assert!(closed.until <= at(0) + limits::GATE_MAX + limits::GATE_JITTER);
     let mut gates = Gates::of([Closing { pace_ms: u64::MAX, ..closed }], at(-1));
     for number in 0..3_000 {
-        gates.wait(&Scope::Account, &secret("web", &number.to_string()), Urgency::First, at(0));
+        gates.wait(&Scope::Account, &secret("web", &number.to_string()), Need::FIRST, at(0));
     }
     assert_eq!(gates.closed(at(0)).map(|gate| gate.waiting).sum::<u32>(), 3_000);
 }
@@ -264,7 +269,7 @@ fn a_restart_keeps_the_pace_of_a_line() {
     let mut gates = Gates::of([closing(Scope::Account, 0, 36)], at(-1));
     let [a, b] = ["a", "b"].map(|name| secret("web", name));
     for stream in [&a, &b] {
-        gates.wait(&Scope::Account, stream, Urgency::First, at(0));
+        gates.wait(&Scope::Account, stream, Need::FIRST, at(0));
     }
     assert_eq!(gates.admit(at(1), |_| true), Some(a.clone()));
     gates.pass(&a, at(2));

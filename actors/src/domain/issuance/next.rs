@@ -6,8 +6,9 @@ use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Scope, Urgency};
+use crate::domain::gates::Scope;
 use crate::domain::limits;
+use crate::domain::need::{Need, Urgency};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
@@ -230,22 +231,23 @@ impl Run<'_> {
     /// users can write there what they like.
     fn get_in_line(&self, reason: &Reason) -> Option<Step> {
         let scope = self.context.barred?;
+        let in_line = |urgency, by| Some(Step::GetInLine(scope.clone(), Need { urgency, by }));
         if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
-            return Some(Step::GetInLine(scope.clone(), Urgency::Renewal));
+            return in_line(Urgency::Renewal, Need::FIRST.by);
         }
         let exempt = *scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
         let found = self.secret();
         let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
         let left = certificate.map(|one| Left::of(one, self.context.now));
         let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
-        let urgency = match (left.filter(|_| by_age), reason) {
-            (Some(_), Reason::Suggested { .. }) if exempt => return None,
-            (Some(Left::Hardly), _) => return None,
-            (Some(Left::Little | Left::None), _) => Urgency::Ending,
-            (Some(Left::Enough), _) => Urgency::Renewal,
-            (None, _) => Urgency::First,
-        };
-        Some(Step::GetInLine(scope.clone(), urgency))
+        let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
+        match (left.filter(|_| by_age), reason) {
+            (Some(_), Reason::Suggested { .. }) if exempt => None,
+            (Some(Left::Hardly), _) => None,
+            (Some(Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
+            (Some(Left::Enough), _) => in_line(Urgency::Renewal, by),
+            (None, _) => in_line(Urgency::First, Need::FIRST.by),
+        }
     }
 
     /// Routes in place and every host reached, before the CA is asked for anything.

@@ -2,7 +2,8 @@
 
 use super::seen::Seen;
 use crate::domain::failure::Failure;
-use crate::domain::gates::{Scope, Urgency};
+use crate::domain::gates::Scope;
+use crate::domain::need::Need;
 use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
@@ -47,7 +48,7 @@ pub enum Step {
         at_ca: bool,
     },
     /// The CA takes no order for these names now: get in line.
-    GetInLine(Scope, Urgency),
+    GetInLine(Scope, Need),
     /// The run is over.
     Done(Conclusion),
 }

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Closing, Scope, Urgency};
+use crate::domain::gates::{Closing, Scope};
 use crate::domain::limits;
+use crate::domain::need::{Need, Urgency};
 use crate::domain::plan::tests::names;
 use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
@@ -66,6 +67,10 @@ fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&
         now: now(),
     };
     next(state, context)
+}
+
+fn in_line(urgency: Urgency, by: Timestamp) -> Step {
+    Step::GetInLine(Scope::Account, Need { urgency, by })
 }
 
 fn seen_secret(secret: Option<SecretView>) -> Seen {
@@ -130,7 +135,7 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
     let (wish, seen) = (shop(), reached(seen_secret(None)));
-    let in_line = Step::GetInLine(Scope::Account, Urgency::First);
+    let in_line = Step::GetInLine(Scope::Account, Need::FIRST);
     for state in [State::Idle, given([begin(&wish)])] {
         assert_eq!(look_barred(&state, Some(&wish), &seen, Some(&Scope::Account)), in_line);
     }
@@ -146,11 +151,11 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
         let seen = reached(seen_secret(found));
         look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
     };
-    assert_eq!(of_age(70), Step::GetInLine(Scope::Account, Urgency::Renewal));
-    assert_eq!(of_age(83), Step::GetInLine(Scope::Account, Urgency::Ending));
+    assert_eq!(of_age(70), in_line(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
+    assert_eq!(of_age(83), in_line(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
     assert!(matches!(of_age(87), Step::Begin(_)));
     assert!(matches!(of_age(91), Step::Begin(_)), "it ended a day ago");
-    assert_eq!(of_age(120), Step::GetInLine(Scope::Account, Urgency::Ending));
+    assert_eq!(of_age(120), in_line(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
 }
 
 #[test]
@@ -159,7 +164,7 @@ fn what_users_write_into_a_secret_opens_no_gate() {
         let seen = reached(seen_secret(Some(found)));
         look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
     };
-    let first = Step::GetInLine(Scope::Account, Urgency::First);
+    let first = Step::GetInLine(Scope::Account, Need::FIRST);
     let other_names = secret(&["other.example.com"], now() - 87 * DAY, 90 * DAY);
     assert_eq!(step(other_names), first);
     let elsewhere = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
@@ -174,7 +179,7 @@ fn what_users_write_into_a_secret_opens_no_gate() {
 
 #[test]
 fn what_serves_waits_behind_what_does_not() {
-    let renewal = Step::GetInLine(Scope::Account, Urgency::Renewal);
+    let renewal = in_line(Urgency::Renewal, Need::FIRST.by);
     let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
     let seen = reached(seen_secret(Some(good.clone())));
     let requested = Wish { renew: Some("now".into()), ..shop() };

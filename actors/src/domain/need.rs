@@ -1,0 +1,57 @@
+//! How soon a certificate is needed: the order of work, in the queue and in line before a gate.
+
+use super::calendar::Dates;
+use super::time::Timestamp;
+
+/// How soon, in kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Urgency {
+    /// The one that is there ends soon, or has ended.
+    Ending,
+    /// There is none yet.
+    First,
+    /// The one that is there serves for some time.
+    Renewal,
+}
+
+/// All of them, most urgent first.
+pub const URGENCIES: [Urgency; 3] = [Urgency::Ending, Urgency::First, Urgency::Renewal];
+
+/// How soon, to the moment: within one urgency, those go first whose certificates end first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Need {
+    /// In kind.
+    pub urgency: Urgency,
+    /// End of the certificate that is there.
+    pub by: Timestamp,
+}
+
+impl Need {
+    /// Of a certificate that is not there yet: such come in the order in which they are asked for.
+    pub const FIRST: Self = Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
+
+    /// Of a Secret with these dates, as they were last seen. Less than a third of the time between renewal and end is
+    /// about a tenth of a life.
+    pub fn of(dates: Option<Dates>, now: Timestamp) -> Self {
+        let Some(Dates { not_after, renewal }) = dates else { return Self::FIRST };
+        let soon = not_after.since(now) < not_after.since(renewal) / 3;
+        let ending = soon || not_after <= now;
+        Self { urgency: if ending { Urgency::Ending } else { Urgency::Renewal }, by: not_after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_soon_goes_before_what_is_missing_and_that_before_what_has_time() {
+        let at = Timestamp::from_secs;
+        let dates =
+            |renewal, not_after| Some(Dates { renewal: at(renewal), not_after: at(not_after) });
+        let [ended, soon, later] = [dates(60, 90), dates(70, 100), dates(95, 125)];
+        let needs = [ended, soon, None, later].map(|dates| Need::of(dates, at(96)));
+        assert!(needs.is_sorted(), "{needs:?}");
+        assert_eq!(needs.map(|need| need.urgency)[1..], URGENCIES);
+    }
+}

@@ -23,7 +23,7 @@ fn one_stream(wish: &Wish) -> State {
     let now = Timestamp::from_secs(0);
     let key = PrivateKey::from_pem("key".to_owned());
     let commands = [
-        Command::Begin(Box::new(wish.clone()), key),
+        Command::Begin(Box::new(wish.clone()), wish.names.clone(), key),
         Command::Opened("https://ca.example/order/1".to_owned()),
         Command::Installed { serial: "01".to_owned(), not_after: now },
     ];

@@ -41,8 +41,8 @@ fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<Doorkeeper>> {
         let until = refused.retry_at.expect("a time to come back").as_millisecond();
         door.close(&refused.detail, until);
         let retry_after = Duration::from_millis(u64::try_from(until - now).expect("it is later"));
-        let (class, retry_after) = (FailureClass::RateLimited, Some(retry_after));
-        Some(Failure { class, detail: refused.detail, retry_after })
+        let failure = Failure::new(FailureClass::RateLimited, refused.detail);
+        Some(Failure { retry_after: Some(retry_after), ..failure })
     });
     doorkeeper
 }

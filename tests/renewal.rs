@@ -186,11 +186,10 @@ fn a_replacement_within_its_window_passes_a_closed_account() {
         fakes.pass(9 * DAY).await;
         fakes.ca.set_policy(|names| {
             let names: Vec<&str> = names.iter().map(DnsName::as_str).collect();
-            (names == ["new.example.com"]).then(|| Failure {
-                class: FailureClass::RateLimited,
-                detail: "too many new orders (300) from this account".to_owned(),
-                retry_after: Some(5 * DAY),
-            })
+            let detail = "too many new orders (300) from this account";
+            let limited = Failure::new(FailureClass::RateLimited, detail);
+            let limited = Failure { retry_after: Some(5 * DAY), ..limited };
+            (names == ["new.example.com"]).then_some(limited)
         });
         fakes.cluster.apply(ingress("web", "new", &["new.example.com"]));
         let days = days_until_renewed(&fakes).await;

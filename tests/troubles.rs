@@ -168,8 +168,8 @@ fn a_rate_limit_is_waited_out_as_long_as_the_ca_says_and_no_longer() {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
         let retry_after = Some(20 * MINUTE);
-        let detail = "too many new orders".to_owned();
-        let failure = Failure { class: FailureClass::RateLimited, detail, retry_after };
+        let failure = Failure::new(FailureClass::RateLimited, "too many new orders");
+        let failure = Failure { retry_after, ..failure };
         fakes.ca.refuse(Some(failure));
         fakes.cluster.apply(shop());
         fakes.pass(3 * HOUR).await;

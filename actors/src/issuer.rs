@@ -94,19 +94,18 @@ impl Office {
 
     fn next(&self, run: &Run, wish: Option<&Wish>) -> Step {
         let now = self.clock.now();
-        let bar = |wish: &Wish| self.gates.borrow().bar(&run.stream, &wish.names, now);
-        let barred = wish.and_then(bar);
+        let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
         let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
         let known = Known {
+            stream: &run.stream,
             wish,
             advice: suggestions.of(&run.stream, id(found)),
             seen: &run.seen,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
             paused_until: self.paused.borrow().get(&run.stream).copied(),
-            busy_until: self.gates.borrow().busy_until(now),
-            barred: barred.as_ref(),
+            gates: &gates,
             now,
         };
         self.ledger.with(&run.stream, |state| next(state, known))

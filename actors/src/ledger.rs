@@ -128,10 +128,10 @@ impl Ledger {
                 info!(secret = %stream, names = names.len(), "issuance started");
             }
             Event::OrderOpened { url } => info!(secret = %stream, %url, "order opened"),
-            Event::CertificateInstalled { serial, not_after } => {
+            Event::CertificateInstalled { serial, not_after, left_out } => {
                 let took =
                     before.issuance().map_or_else(Default::default, |i| at.since(i.started_at));
-                info!(secret = %stream, %serial, %not_after, ?took, "certificate installed");
+                info!(secret = %stream, %serial, %not_after, ?left_out, ?took, "certificate installed");
             }
             Event::IssuanceFailed { class, detail, retry_at, .. } => {
                 self.metrics.failed(*class);

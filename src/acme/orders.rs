@@ -178,7 +178,8 @@ fn verdict(dead: &[Grievance]) -> Option<Failure> {
         Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
     };
     let detail = format!("the CA could not validate {}; {advice}", said.join("; "));
-    Some(Failure::new(class, detail))
+    let names = dead.iter().filter_map(|(name, _)| DnsName::parse(name).ok());
+    Some(Failure::new(class, detail).about(names))
 }
 
 fn buried(error: Option<&Problem>) -> Failure {

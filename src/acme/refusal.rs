@@ -9,6 +9,7 @@ use instant_acme::{Error, Problem};
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
 use super::transport::Call;
@@ -131,7 +132,9 @@ pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
 pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Duration>) -> Failure {
     let class = class(problem);
     let detail = format!("{doing}: {}; {}", words(problem), advice(kind(problem), class));
-    Failure { class, detail, retry_after }
+    let blamed = problem.subproblems.iter().filter_map(|subproblem| subproblem.identifier.as_ref());
+    let blamed = blamed.filter_map(|name| DnsName::parse(&name.authorized(false).to_string()).ok());
+    Failure { retry_after, ..Failure::new(class, detail).about(blamed) }
 }
 
 /// An error of the library as the port tells it; must be asked within the call that met it.
@@ -199,7 +202,7 @@ fn of_answer(doing: &str, error: &Error) -> PortError {
         _ => FailureClass::Rejected,
     };
     let detail = format!("{detail}; check --acme-directory");
-    PortError::Lasting(Failure { class, detail, retry_after: wait })
+    PortError::Lasting(Failure { retry_after: wait, ..Failure::new(class, detail) })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{Advice, renewal};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::{Reason, judge};
+use ingress_acme_actors::domain::validity::{Reason, judge, serves};
 use ingress_acme_actors::domain::wish::Wish;
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub(super) enum State {
     Valid,
     /// It is good, and due for renewal or asked to be renewed.
     Renewing,
+    /// It is good for some of the names; the others cannot be had.
+    Partial,
     /// There is none that serves, and it is being worked on.
     Pending,
     /// There is none that serves, and the last attempt failed.
@@ -150,11 +152,23 @@ fn verdict(
             | Reason::Requested
             | Reason::OtherDirectory(_)),
         ) => (State::Renewing, reason.to_string()),
+        Err(reason) if secret.is_some_and(|secret| is_partial(secret, wish, now)) => {
+            (State::Partial, last.map_or_else(|| reason.to_string(), Told::to_string))
+        }
         Err(reason) => match last.filter(|told| told.is_warning()) {
             Some(told) => (State::Failing, told.to_string()),
             None => (State::Pending, reason.to_string()),
         },
     }
+}
+
+/// It is good but for names that are left out, and its Ingresses are content with that.
+fn is_partial(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
+    let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && wish.partial);
+    let has = |name: &DnsName| certificate.is_some_and(|one| one.names.contains(name.as_str()));
+    let names = wish.names.iter().filter(|name| has(name)).cloned().collect();
+    let part = Wish { names, ..wish.clone() };
+    !part.names.is_empty() && serves(secret, &part, now)
 }
 
 /// The rows as a table, no wider than the terminal.

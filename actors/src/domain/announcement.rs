@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::failure::FailureClass;
 use super::gates::Waiting;
-use super::issuance::{Event, State};
+use super::ingress::SecretKey;
+use super::issuance::{Event, Failing, State};
 use super::limits;
+use super::name::DnsName;
 use super::plan::Problem;
 use super::validity::Reason;
 use super::wish::{Wish, names_line};
@@ -52,25 +54,25 @@ impl Announcement {
     }
 
     /// Work has begun.
-    pub fn issuing(wish: &Wish, why: &Reason) -> Self {
-        let note = format!(
-            "Getting a certificate for {} into Secret {}: {why}",
-            wish.names_line(),
-            wish.secret.name
-        );
+    pub fn issuing(secret: &SecretKey, names: &BTreeSet<DnsName>, why: &Reason) -> Self {
+        let (names, secret) = (names_line(names), &secret.name);
+        let note = format!("Getting a certificate for {names} into Secret {secret}: {why}");
         Self::normal("Issuing", note)
     }
 
     /// What a journaled event means to the user, if anything. `before` is the state it met.
     pub fn of_event(event: &Event, before: &State, wish: &Wish) -> Option<Self> {
         match event {
-            Event::CertificateInstalled { serial, not_after } => {
+            Event::CertificateInstalled { serial, not_after, left_out } => {
                 let names = before.issuance().map_or_else(String::new, |i| names_line(&i.names));
                 let secret = &wish.secret.name;
                 let note = format!(
                     "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial})"
                 );
-                Some(Self::normal("Issued", note))
+                match before.failing().filter(|_| !left_out.is_empty()) {
+                    None => Some(Self::normal("Issued", note)),
+                    Some(failing) => Some(Self::partly(&note, left_out, failing)),
+                }
             }
             Event::IssuanceFailed { class, detail, retry_at, .. } => {
                 let before =
@@ -84,6 +86,17 @@ impl Announcement {
             }
             _ => None,
         }
+    }
+
+    /// A certificate that does without some of the names.
+    fn partly(note: &str, left_out: &BTreeSet<DnsName>, failing: &Failing) -> Self {
+        let Failing { class, detail, retry_at, .. } = failing;
+        let (left_out, class) = (names_line(left_out), class.label());
+        let next = format!(
+            "All names are tried again at {retry_at}, or at once when the Ingress is edited"
+        );
+        let note = format!("{note}. It does without {left_out} ({class}): {detail}. {next}");
+        Self::warning("PartlyIssued", note)
     }
 
     /// Some of the Ingress cannot be served.

@@ -1,10 +1,12 @@
 //! Kinds of failure, and how long each waits before it is tried again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::limits;
+use super::name::DnsName;
 use super::time::Timestamp;
 
 /// Why an issuance failed. A closed set: it is a metric label and the first word of what the user is told.
@@ -109,12 +111,21 @@ pub struct Failure {
     pub detail: String,
     /// When the CA wants to be asked again, where it said so.
     pub retry_after: Option<Duration>,
+    /// The names that it is about, where it is not about all of them.
+    pub names: BTreeSet<DnsName>,
 }
 
 impl Failure {
     /// A failure without a word on when to retry.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
-        Self { class, detail: detail.into(), retry_after: None }
+        Self { class, detail: detail.into(), retry_after: None, names: BTreeSet::new() }
+    }
+
+    /// It is about these names.
+    #[must_use]
+    pub fn about(mut self, names: impl IntoIterator<Item = DnsName>) -> Self {
+        self.names.extend(names);
+        self
     }
 }
 

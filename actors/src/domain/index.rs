@@ -168,6 +168,7 @@ impl Index {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            partial: true,
             renew: None,
             fill: BTreeMap::new(),
         };
@@ -226,6 +227,7 @@ impl Wish {
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
         self.adopt |= view.annotation("adopt-secret") == Some("true");
+        self.partial &= view.annotation("partial") == Some("true");
         self.renew = match (self.renew.take(), view.annotation("renew")) {
             (Some(one), Some(other)) => Some(format!("{one},{other}")),
             (one, other) => one.or_else(|| other.map(str::to_owned)),

@@ -11,9 +11,11 @@
 //!  └────Abandoned── Failing ◄─────Failed───────┘
 //! ```
 
+mod ahead;
 mod decide;
 mod event;
 mod next;
+mod partial;
 mod reasons;
 mod seen;
 mod state;

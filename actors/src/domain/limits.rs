@@ -69,6 +69,10 @@ pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(1
 
 /// Pauses after a failed issuance: Let's Encrypt's integration guide names this ladder.
 pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
+/// Failures in a row after which a certificate for a part of the names may be had, where that is asked for ...
+pub const PARTIAL_ATTEMPTS: u32 = 2;
+/// ... and the time since the first of them: a DNS record that is being made is there by then.
+pub const PARTIAL_AFTER: Duration = secs(300);
 /// Pauses while a host cannot be reached: no request goes to the CA, so it may be short.
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// A rate limit is waited out at least this long, whatever the CA says: many wait for the same moment.

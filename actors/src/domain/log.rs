@@ -196,6 +196,7 @@ mod tests {
     fn started(name: &str) -> Record {
         let command = Command::Begin(
             Box::new(wish("shop", &["a.example.com"])),
+            super::super::plan::tests::names(&["a.example.com"]),
             PrivateKey::from_pem("k".into()),
         );
         let event = decide(&State::Idle, command, Timestamp::default()).unwrap();

@@ -36,6 +36,8 @@ pub struct Wish {
     pub profile: Option<String>,
     /// A Secret that is not ours may be taken over.
     pub adopt: bool,
+    /// A part of the names is better than nothing: all of the Ingresses say so.
+    pub partial: bool,
     /// The values of `ingress-acme.dev/renew`, comma-joined: a new one asks for a new certificate.
     pub renew: Option<String>,
     /// Ingresses whose `spec.tls` is to be filled in, each with its own names.
@@ -125,6 +127,7 @@ pub(crate) mod tests {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            partial: false,
             renew: None,
             fill: BTreeMap::new(),
         }

@@ -170,13 +170,14 @@ impl FakeCa {
         if order.status != OrderStatus::Pending {
             return;
         }
-        let bad = order.names.iter().find(|name| !self.cluster.leads_to_solver(name));
-        order.status = match bad {
+        let bad = order.names.iter().filter(|name| !self.cluster.is_validated(name));
+        let bad: BTreeSet<DnsName> = bad.cloned().collect();
+        order.status = match bad.first() {
             None => OrderStatus::Ready,
-            Some(name) => OrderStatus::Invalid(Failure::new(
-                FailureClass::Authorization,
-                format!("unauthorized: {name}: Invalid response: 404"),
-            )),
+            Some(name) => {
+                let detail = format!("unauthorized: {name}: Invalid response: 404");
+                OrderStatus::Invalid(Failure::new(FailureClass::Authorization, detail).about(bad))
+            }
         };
     }
 }

@@ -44,6 +44,7 @@ struct State {
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     cut: BTreeSet<DnsName>,
     unresolved: BTreeSet<DnsName>,
+    doubted: BTreeSet<DnsName>,
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,
     latency: Duration,
@@ -170,6 +171,11 @@ impl FakeCluster {
         toggle(&mut self.state.borrow_mut().unresolved, host, unresolved);
     }
 
+    /// The CA alone cannot validate a host, or can again: it looks from elsewhere.
+    pub fn doubt(&self, host: &str, doubted: bool) {
+        toggle(&mut self.state.borrow_mut().doubted, host, doubted);
+    }
+
     /// The next `times` calls of this name fail in passing.
     pub fn fail(&self, call: &'static str, times: usize) {
         self.state.borrow_mut().failing.insert(call, times);
@@ -200,6 +206,11 @@ impl FakeCluster {
     pub(super) fn leads_to_solver(&self, host: &DnsName) -> bool {
         let state = self.state.borrow();
         !state.cut.contains(host) && state.solver.values().any(|one| one.hosts.contains(host))
+    }
+
+    /// Whether the CA can validate the host.
+    pub(super) fn is_validated(&self, host: &DnsName) -> bool {
+        self.leads_to_solver(host) && !self.state.borrow().doubted.contains(host)
     }
 
     /// Counts a call and lets its time pass.

@@ -1,6 +1,6 @@
 //! Steps in the cluster: the Secret, the way to the hosts, `spec.tls`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Reach, Seen};
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::validity::{Reason, judge};
 use crate::domain::wish::Wish;
 use crate::examine::id;
@@ -48,9 +49,9 @@ impl Office {
     }
 
     /// Hosts that were reached are not probed again.
-    pub(super) async fn probe_hosts(&self, run: &mut Run, wish: &Wish) {
+    pub(super) async fn probe_hosts(&self, run: &mut Run, hosts: &BTreeSet<DnsName>) {
         let reached = |host| run.seen.reach.get(host) == Some(&Reach::Reached);
-        let (known, unknown): (Vec<_>, Vec<_>) = wish.names.iter().partition(|host| reached(host));
+        let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
         let probes = stream::iter(unknown).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
             let found = timeout(limits::PROBE_CALL, self.probe.probe(host)).await;

@@ -21,8 +21,8 @@ pub(super) fn name(step: &Step) -> &'static str {
     match step {
         Step::ReadSecret => "read_secret",
         Step::PublishRoutes => "publish_routes",
-        Step::Probe => "probe",
-        Step::Begin(_) => "begin",
+        Step::Probe(_) => "probe",
+        Step::Begin(..) => "begin",
         Step::OpenOrder => "open_order",
         Step::Refresh => "refresh",
         Step::Accept => "accept",
@@ -49,8 +49,8 @@ impl Office {
         match step {
             Step::ReadSecret => self.read_secret(run).await,
             Step::PublishRoutes => self.publish_routes(run, wish).await,
-            Step::Probe => self.probe_hosts(run, &wish).await,
-            Step::Begin(reason) => self.begin(run, wish, &reason).await,
+            Step::Probe(hosts) => self.probe_hosts(run, &hosts).await,
+            Step::Begin(reason, names) => self.begin(run, wish, names, &reason).await,
             Step::OpenOrder => self.open_order(run).await,
             Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, run).await,
             Step::Download => self.download(run).await,
@@ -150,7 +150,10 @@ impl Office {
                 if class == FailureClass::AcmeServer {
                     run.seen.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }
-                run.seen.stumbled(Failure { class, detail, retry_after }, self.clock.now());
+                run.seen.stumbled(
+                    Failure { retry_after, ..Failure::new(class, detail) },
+                    self.clock.now(),
+                );
             }
             Err(PortError::Lasting(failure)) => run.seen.failure = Some(failure),
         }

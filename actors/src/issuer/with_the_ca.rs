@@ -17,15 +17,21 @@ use crate::domain::wish::Wish;
 use crate::ports::{PortError, Replaces, bounded};
 
 impl Office {
-    pub(super) async fn begin(&self, run: &mut Run, wish: Wish, reason: &Reason) {
+    pub(super) async fn begin(
+        &self,
+        run: &mut Run,
+        wish: Wish,
+        names: BTreeSet<DnsName>,
+        reason: &Reason,
+    ) {
         let made = bounded(limits::KEY_CALL, "key maker", self.keys.generate(wish.algorithm)).await;
         let Some(key) = self.succeeded(run, FailureClass::InvalidSpec, made) else { return };
-        info!(%reason, names = wish.names.len(), "a certificate is needed");
+        info!(%reason, names = names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
         let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
         let told = (failed || reason.is_explained())
-            .then(|| (wish.clone(), Announcement::issuing(&wish, reason)));
-        if self.commit(run, Command::Begin(Box::new(wish), key)).await {
+            .then(|| (wish.clone(), Announcement::issuing(&wish.secret, &names, reason)));
+        if self.commit(run, Command::Begin(Box::new(wish), names, key)).await {
             run.seen.progressed();
             if let Some((wish, issuing)) = told {
                 self.notices.announce(&wish, &issuing);

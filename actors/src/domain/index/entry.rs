@@ -49,7 +49,7 @@ impl Entry {
             && self.plan.problems == old.plan.problems
             && self.view.uid == old.view.uid
             && self.view.class == old.view.class
-            && ["profile", "key-algorithm", "renew", "adopt-secret"]
+            && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);
         if same_content { Change::Nothing } else { Change::Content }

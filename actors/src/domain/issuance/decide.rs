@@ -1,5 +1,6 @@
 //! From commands to events: the only place where events are made.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::Event;
@@ -7,14 +8,15 @@ use super::state::{State, attempts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::failure::Failure;
 use crate::domain::gates::Closing;
+use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::{Fingerprint, Wish, stable_hash};
 
 /// What the issuer has done or met, to be made an event.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Begin an issuance for this wish with this key.
-    Begin(Box<Wish>, PrivateKey),
+    /// Begin an issuance of a certificate for these names of this wish, with this key.
+    Begin(Box<Wish>, BTreeSet<DnsName>, PrivateKey),
     /// The CA has opened an order at this URL.
     Opened(String),
     /// The certificate is in its Secret.
@@ -44,10 +46,10 @@ pub struct Refused {
 pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, Refused> {
     let refused = Refused { command: command.name(), state: state.name() };
     match (state, command) {
-        (State::Idle | State::Failing(_), Command::Begin(wish, key)) => {
+        (State::Idle | State::Failing(_), Command::Begin(wish, names, key)) => {
             Ok(Event::IssuanceStarted {
                 fingerprint: wish.fingerprint(),
-                names: wish.names,
+                names,
                 algorithm: wish.algorithm,
                 profile: wish.profile,
                 renew: wish.renew,
@@ -55,8 +57,9 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
             })
         }
         (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened { url }),
-        (State::Ordered { .. }, Command::Installed { serial, not_after }) => {
-            Ok(Event::CertificateInstalled { serial, not_after })
+        (State::Ordered { issuance, .. }, Command::Installed { serial, not_after }) => {
+            let left_out = issuance.left_out();
+            Ok(Event::CertificateInstalled { serial, not_after, left_out })
         }
         (state, Command::Fail(fingerprint, failure)) => {
             Ok(failed(state, fingerprint, failure, now))
@@ -72,12 +75,20 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
     let attempts = attempts(before, failure.class);
+    // What fails in a part of the wish comes on top of what was left out of it.
+    let known =
+        before.map(|failing| &failing.names).filter(|known| known.is_disjoint(&failure.names));
+    let mut names = failure.names;
+    if !names.is_empty() {
+        names.extend(known.into_iter().flatten().cloned());
+    }
     let pause = failure.class.pause(attempts, failure.retry_after);
     Event::IssuanceFailed {
         class: failure.class,
         detail: failure.detail,
         fingerprint,
         retry_at: now + pause + jitter(pause, fingerprint, attempts),
+        names,
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Event {
         serial: String,
         /// End of its validity.
         not_after: Timestamp,
+        /// Names of the wish that it does without.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        left_out: BTreeSet<DnsName>,
     },
     /// The attempt failed.
     IssuanceFailed {
@@ -53,6 +56,9 @@ pub enum Event {
         fingerprint: Fingerprint,
         /// Not before this the same wish is tried again.
         retry_at: Timestamp,
+        /// The names that are the reason, where not all of them are.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        names: BTreeSet<DnsName>,
     },
     /// The CA has closed a scope of orders (RFC 8555 §6.6). It concerns all streams, and changes the state of none;
     /// this one met it.

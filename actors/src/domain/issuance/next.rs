@@ -1,14 +1,13 @@
 //! The next step of a run, from what is journaled, what is wished and what was seen. First rule wins.
 
+use super::partial::{looked_at_again, obtainable};
 use super::reasons::{not_ours, overdue, too_many_names};
-use super::seen::{OrderStatus, OrderView, Reach};
+use super::seen::{OrderStatus, OrderView};
 use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::Scope;
 use crate::domain::limits;
-use crate::domain::need::{Need, Urgency};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 use crate::domain::wish::Wish;
@@ -23,7 +22,8 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     };
     if let State::Failing(failing) = state
         && failing.fingerprint == wish.fingerprint()
-        && let Some(step) = still_waits(failing, context)
+        && obtainable(failing, wish, context.now).is_none()
+        && let Some(step) = still_waits(failing, wish, context)
     {
         return step;
     }
@@ -42,7 +42,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     let run = Run { state, wish, context };
     match state {
         State::Idle => run.fresh(None),
-        State::Failing(failing) => run.fresh(Some(failing)),
+        State::Failing(failing) => run.once_more(failing),
         State::Started(issuance) => run.before_the_order(issuance),
         State::Ordered { issuance, opened_at, .. } => run.with_the_order(issuance, *opened_at),
     }
@@ -51,24 +51,25 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
 /// Until when there is nothing to do. A run that has its chain needs the CA no more.
 fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
     let needs_the_ca = matches!(state, State::Ordered { .. }) && context.seen.chain.is_none();
-    let busy = context.busy_until.filter(|_| needs_the_ca);
+    let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
     let until = context.seen.wait_until.max(busy);
     until.filter(|until| context.now < *until)
 }
 
 /// A wish that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
-fn still_waits(failing: &Failing, context: Context<'_>) -> Option<Step> {
+fn still_waits(failing: &Failing, wish: &Wish, context: Context<'_>) -> Option<Step> {
+    let retry_at = looked_at_again(failing, wish, context.now);
     let (seen, emergency) = (context.seen, failing.last + limits::EMERGENCY_PAUSE);
     let waits = |until| (context.now < until).then_some(Step::Done(Conclusion::RetryAt(until)));
     let unread = seen.errors > 0 || seen.failure.is_some();
-    if context.now >= failing.retry_at || failing.retry_at <= emergency || unread {
-        return waits(failing.retry_at);
+    if context.now >= retry_at || retry_at <= emergency || unread {
+        return waits(retry_at);
     }
     let Some((found, _)) = &seen.secret else { return Some(Step::ReadSecret) };
     let ours = found.as_ref().filter(|found| found.ours);
     let certificate = ours.and_then(|found| found.certificate.as_ref().ok());
     let left = certificate.map(|certificate| Left::of(certificate, context.now));
-    waits(if left == Some(Left::Hardly) { emergency } else { failing.retry_at })
+    waits(if left == Some(Left::Hardly) { emergency } else { retry_at })
 }
 
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
@@ -89,13 +90,19 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
     Step::Done(Conclusion::RetryAt(context.now + pause))
 }
 
-struct Run<'a> {
-    state: &'a State,
-    wish: &'a Wish,
-    context: Context<'a>,
+pub(super) struct Run<'a> {
+    pub(super) state: &'a State,
+    pub(super) wish: &'a Wish,
+    pub(super) context: Context<'a>,
 }
 
 impl Run<'_> {
+    fn once_more(&self, failing: &Failing) -> Step {
+        let same = failing.fingerprint == self.wish.fingerprint();
+        let part = || self.part(failing).or_else(|| still_waits(failing, self.wish, self.context));
+        same.then(part).flatten().unwrap_or_else(|| self.fresh(Some(failing)))
+    }
+
     fn fresh(&self, failing: Option<&Failing>) -> Step {
         if let Some(step) = self.look_at_secret() {
             return step;
@@ -106,15 +113,12 @@ impl Run<'_> {
             Err(_) if self.context.seen.installed == Some(self.wish.fingerprint()) => {
                 self.complete()
             }
-            Err(reason) => {
-                let first = self.ready_the_routes(failing).or_else(|| self.get_in_line(&reason));
-                first.unwrap_or(Step::Begin(reason))
-            }
+            Err(reason) => self.towards_an_order(self.wish.names.clone(), failing, reason),
         }
     }
 
     /// The Secret is good: see to what hangs on it.
-    fn complete(&self) -> Step {
+    pub(super) fn complete(&self) -> Step {
         let (secret, seen) = (self.secret(), self.context.seen);
         let owners = self.wish.owners.iter().map(|owner| owner.uid.to_string()).collect();
         let differ = secret.is_some_and(|secret| secret.ours && secret.owners != owners);
@@ -140,8 +144,9 @@ impl Run<'_> {
         let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
-        let first = self.ready_the_routes(issuance.before.as_deref());
-        first.or_else(|| self.get_in_line(&reason)).unwrap_or(Step::OpenOrder)
+        let names = &issuance.names;
+        let first = self.ready_the_routes(names, issuance.before.as_deref());
+        first.or_else(|| self.get_in_line(names, &reason)).unwrap_or(Step::OpenOrder)
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
@@ -170,7 +175,8 @@ impl Run<'_> {
             // The CA may come any moment, also to a run that has begun anew.
             return if self.are_routed() { Step::Refresh } else { Step::PublishRoutes };
         }
-        self.ready_the_routes(issuance.before.as_deref()).unwrap_or(Step::Accept)
+        let first = self.ready_the_routes(&issuance.names, issuance.before.as_deref());
+        first.unwrap_or(Step::Accept)
     }
 
     /// A certificate that was issued is installed wherever it serves, also when the wish has moved on: the
@@ -194,7 +200,7 @@ impl Run<'_> {
     }
 
     /// Reads the Secret where that was too long ago, and refuses one that is not ours to write.
-    fn look_at_secret(&self) -> Option<Step> {
+    pub(super) fn look_at_secret(&self) -> Option<Step> {
         let wish = self.wish;
         if wish.names.len() > wish.most_names() {
             return Some(Step::Fail(too_many_names(wish)));
@@ -226,62 +232,7 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within
-    /// its window is counted in no limit. What stands in the Secret counts only where it is ours and good but for its age:
-    /// users can write there what they like.
-    fn get_in_line(&self, reason: &Reason) -> Option<Step> {
-        let scope = self.context.barred?;
-        let in_line = |urgency, by| Some(Step::GetInLine(scope.clone(), Need { urgency, by }));
-        if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
-            return in_line(Urgency::Renewal, Need::FIRST.by);
-        }
-        let exempt = *scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
-        let found = self.secret();
-        let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
-        let left = certificate.map(|one| Left::of(one, self.context.now));
-        let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
-        let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
-        match (left.filter(|_| by_age), reason) {
-            (Some(_), Reason::Suggested { .. }) if exempt => None,
-            (Some(Left::Hardly), _) => None,
-            (Some(Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
-            (Some(Left::Enough), _) => in_line(Urgency::Renewal, by),
-            (None, _) => in_line(Urgency::First, Need::FIRST.by),
-        }
-    }
-
-    /// Routes in place and every host reached, before the CA is asked for anything.
-    fn ready_the_routes(&self, failing: Option<&Failing>) -> Option<Step> {
-        let seen = self.context.seen;
-        if !self.are_routed() {
-            return Some(Step::PublishRoutes);
-        }
-        if !self.wish.names.iter().all(|name| seen.reach.contains_key(name)) {
-            return Some(Step::Probe);
-        }
-        let failure = seen.unreachable()?;
-        if self.probing_is_advisory(failing) {
-            return None;
-        }
-        let rounds = usize::try_from(seen.probes).unwrap_or(usize::MAX);
-        Some(if rounds > limits::PROBE.len() { Step::Fail(failure) } else { Step::Probe })
-    }
-
-    /// All hosts resolve, and it has been tried long enough.
-    fn probing_is_advisory(&self, failing: Option<&Failing>) -> bool {
-        let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
-        let long = |failing: &Failing| {
-            self.context.now.since(failing.since) >= limits::PROBE_ADVISORY_AFTER
-        };
-        failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
-    }
-
-    /// The routes in place are those of the newest wish.
-    fn are_routed(&self) -> bool {
-        self.context.seen.routes.as_ref() == Some(&self.wish.routes)
-    }
-
-    fn secret(&self) -> Option<&SecretView> {
+    pub(super) fn secret(&self) -> Option<&SecretView> {
         self.context.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref())
     }
 

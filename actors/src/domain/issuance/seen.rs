@@ -205,7 +205,9 @@ impl Seen {
 
     /// What the user is told when a host could not be reached.
     pub fn unreachable(&self) -> Option<Failure> {
-        match self.unreached()? {
+        let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
+        let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
+        let failure = match self.unreached()? {
             (host, Reach::Unresolved(why)) => Some(Failure::new(
                 FailureClass::Dns,
                 format!(
@@ -220,6 +222,7 @@ impl Seen {
                 ),
             )),
             (_, Reach::Reached) => None,
-        }
+        };
+        failure.map(|failure| failure.about(unreached))
     }
 }

@@ -68,6 +68,8 @@ pub struct Failing {
     pub class: FailureClass,
     /// Words of the last one.
     pub detail: String,
+    /// The names that are the reason, where not all of them are.
+    pub names: BTreeSet<DnsName>,
 }
 
 /// An event that cannot follow the state it met: the journal is damaged, or the code that wrote it is wrong.
@@ -116,7 +118,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         (State::Started(issuance), Event::OrderOpened { url }) => {
             Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
         }
-        (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at }) => {
+        (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at, names }) => {
             let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
             Ok(State::Failing(Failing {
                 fingerprint: *fingerprint,
@@ -126,11 +128,15 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
                 retry_at: *retry_at,
                 class: *class,
                 detail: detail.clone(),
+                names: names.clone(),
             }))
         }
         (state, Event::ScopeClosed { .. }) => Ok(state),
-        (State::Ordered { .. }, Event::CertificateInstalled { .. })
-        | (
+        (State::Ordered { issuance, .. }, Event::CertificateInstalled { left_out, .. }) => {
+            let failing = issuance.before.filter(|_| !left_out.is_empty());
+            Ok(failing.map_or(State::Idle, |failing| State::Failing(*failing)))
+        }
+        (
             State::Started(_) | State::Ordered { .. } | State::Failing(_),
             Event::IssuanceAbandoned { .. },
         ) => Ok(State::Idle),

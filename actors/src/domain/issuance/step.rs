@@ -1,8 +1,12 @@
 //! What a run may do next, and what the decision may look at.
 
+use std::collections::BTreeSet;
+
 use super::seen::Seen;
 use crate::domain::failure::Failure;
-use crate::domain::gates::Scope;
+use crate::domain::gates::{Gates, Scope};
+use crate::domain::ingress::SecretKey;
+use crate::domain::name::DnsName;
 use crate::domain::need::Need;
 use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
@@ -16,10 +20,10 @@ pub enum Step {
     ReadSecret,
     /// Bring the challenge path of each host to the solver.
     PublishRoutes,
-    /// Fetch our own challenge path through DNS and the ingress.
-    Probe,
-    /// Make a key and journal the start.
-    Begin(Reason),
+    /// Fetch our own challenge path of these hosts through DNS and the ingress.
+    Probe(BTreeSet<DnsName>),
+    /// Make a key and journal the start of a certificate for these names.
+    Begin(Reason, BTreeSet<DnsName>),
     /// Ask the CA for an order.
     OpenOrder,
     /// Look at the order.
@@ -65,6 +69,8 @@ pub enum Conclusion {
 /// What every decision may look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// The Secret that it is about.
+    pub stream: &'a SecretKey,
     /// The newest wish; `None` when no Ingress wants the Secret.
     pub wish: Option<&'a Wish>,
     /// What the run has learned.
@@ -77,10 +83,8 @@ pub struct Context<'a> {
     pub installed_at: Option<Timestamp>,
     /// Not before this an order that is kept is gone on with, unless the wish changes.
     pub paused_until: Option<Timestamp>,
-    /// Until then the CA is busy, and nothing is asked of it.
-    pub busy_until: Option<Timestamp>,
-    /// What the CA has closed, of all that an order for the wish is counted in.
-    pub barred: Option<&'a Scope>,
+    /// What the CA has closed.
+    pub gates: &'a Gates,
     /// The time.
     pub now: Timestamp,
 }

@@ -1,6 +1,6 @@
 //! Given these events, when this command or look at the world, then that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Closing, Scope};
+use crate::domain::gates::{Closing, Gates, Scope};
+use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::plan::tests::names;
@@ -31,7 +32,11 @@ fn shop() -> Wish {
 }
 
 fn begin(wish: &Wish) -> Command {
-    Command::Begin(Box::new(wish.clone()), PrivateKey::from_pem("key".to_owned()))
+    Command::Begin(
+        Box::new(wish.clone()),
+        wish.names.clone(),
+        PrivateKey::from_pem("key".to_owned()),
+    )
 }
 
 fn opened() -> Command {
@@ -55,15 +60,18 @@ fn look(state: &State, wish: Option<&Wish>, seen: &Seen) -> Step {
 }
 
 fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&Scope>) -> Step {
+    let closing = |scope: &Scope| Closing { scope: scope.clone(), until: now() + DAY, ..closing() };
+    let gates = Gates::of(barred.map(closing), now());
+    let stream = SecretKey::new("web", "shop");
     let context = Context {
+        stream: &stream,
         wish,
         seen,
         directory: DIRECTORY,
         advice: Advice::None,
         installed_at: None,
         paused_until: None,
-        busy_until: None,
-        barred,
+        gates: &gates,
         now: now(),
     };
     next(state, context)
@@ -103,8 +111,8 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     let mut seen = seen_secret(None);
     assert_eq!(step(&seen), Step::PublishRoutes);
     seen.routes = Some(wish.routes.clone());
-    assert_eq!(step(&seen), Step::Probe);
-    assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing));
+    assert_eq!(step(&seen), Step::Probe(wish.names.clone()));
+    assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing, wish.names.clone()));
     let started = given([begin(&wish)]);
     assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
 }
@@ -113,20 +121,7 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
 fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
     let wish = shop();
     let ordered = given([begin(&wish), opened()]);
-    let step = |seen: &Seen| {
-        let context = Context {
-            wish: Some(&wish),
-            seen,
-            directory: DIRECTORY,
-            advice: Advice::None,
-            installed_at: None,
-            paused_until: None,
-            busy_until: Some(now() + DAY),
-            barred: None,
-            now: now(),
-        };
-        next(&ordered, context)
-    };
+    let step = |seen: &Seen| look_barred(&ordered, Some(&wish), seen, Some(&Scope::Address));
     let waits = Step::Wait { until: now() + DAY, at_ca: true };
     assert_eq!(step(&with_order(OrderStatus::Ready)), waits);
     assert_eq!(step(&with_chain(&["a.example.com"])), Step::Install);
@@ -153,8 +148,8 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
     };
     assert_eq!(of_age(70), in_line(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
     assert_eq!(of_age(83), in_line(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
-    assert!(matches!(of_age(87), Step::Begin(_)));
-    assert!(matches!(of_age(91), Step::Begin(_)), "it ended a day ago");
+    assert!(matches!(of_age(87), Step::Begin(..)));
+    assert!(matches!(of_age(91), Step::Begin(..)), "it ended a day ago");
     assert_eq!(of_age(120), in_line(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
 }
 
@@ -322,7 +317,7 @@ fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_th
         seen.wait_until = None;
         rounds += 1;
         match look(&State::Idle, Some(&wish), &seen) {
-            Step::Probe => {}
+            Step::Probe(_) => {}
             Step::Fail(failure) => break failure,
             other => panic!("{other:?}"),
         }
@@ -341,7 +336,11 @@ fn too_many_names_are_refused_before_anything_is_asked() {
 
 #[test]
 fn illegal_events_are_refused_and_change_nothing() {
-    let installed = Event::CertificateInstalled { serial: "01".to_owned(), not_after: now() };
+    let installed = Event::CertificateInstalled {
+        serial: "01".to_owned(),
+        not_after: now(),
+        left_out: BTreeSet::new(),
+    };
     let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
     let started = given([begin(&shop())]);
     assert!(apply(State::Idle, &installed, now()).is_err());

@@ -1,0 +1,73 @@
+//! What a rate limit is counted for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::name::DnsName;
+
+/// What a rate limit is counted for (<https://letsencrypt.org/docs/rate-limits/>).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All requests from this address: the CA is overloaded, or its load balancer has had enough (HTTP 503).
+    Address,
+    /// All orders of the account.
+    Account,
+    /// Orders with a name under this domain: the registered one (one label below a public suffix), as the CA names it.
+    Domain(String),
+    /// Orders for exactly these names.
+    Set(BTreeSet<DnsName>),
+    /// Orders with this name.
+    Name(DnsName),
+}
+
+impl Scope {
+    /// All kinds, for metrics.
+    pub(super) const KINDS: [&str; 5] = ["address", "account", "domain", "exact_set", "name"];
+
+    /// Its kind, as a metric label.
+    pub(super) fn kind(&self) -> &'static str {
+        Self::KINDS[match self {
+            Self::Address => 0,
+            Self::Account => 1,
+            Self::Domain(_) => 2,
+            Self::Set(_) => 3,
+            Self::Name(_) => 4,
+        }]
+    }
+
+    /// All scopes that an order for these names is counted in. Which of the domains above a name is the registered one
+    /// is the CA's to say: it names the domain when it closes one.
+    pub(super) fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
+        let above = names.iter().flat_map(domains).map(|domain| Self::Domain(domain.to_owned()));
+        let each = names.iter().cloned().map(Self::Name);
+        let all = [Self::Address, Self::Account, Self::Set(names.clone())];
+        all.into_iter().chain(above).chain(each).collect()
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => write!(f, "requests from this address"),
+            Self::Account => write!(f, "this account"),
+            Self::Domain(domain) => write!(f, "certificates under {domain}"),
+            Self::Set(names) => {
+                write!(f, "certificates for {}", crate::domain::wish::names_line(names))
+            }
+            Self::Name(name) => write!(f, "orders with {name}"),
+        }
+    }
+}
+
+/// A name and all domains above it that have a dot.
+pub(super) fn domains(name: &DnsName) -> impl Iterator<Item = &str> {
+    let mut next = Some(name.as_str());
+    std::iter::from_fn(move || {
+        let domain = next?;
+        next = domain.split_once('.').map(|(_, above)| above);
+        next.map(|_| domain)
+    })
+}

@@ -1,0 +1,87 @@
+//! What comes before an order: the challenge's way to the solver, and the line where the CA has closed something.
+
+use std::collections::BTreeSet;
+
+use super::next::Run;
+use super::seen::Reach;
+use super::state::Failing;
+use super::step::Step;
+use crate::domain::gates::Scope;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::need::{Need, Urgency};
+use crate::domain::validity::{Left, Reason};
+
+impl Run<'_> {
+    /// A certificate for `names` is needed.
+    pub(super) fn towards_an_order(
+        &self,
+        names: BTreeSet<DnsName>,
+        failing: Option<&Failing>,
+        reason: Reason,
+    ) -> Step {
+        let first = self.ready_the_routes(&names, failing);
+        let first = first.or_else(|| self.get_in_line(&names, &reason));
+        first.unwrap_or(Step::Begin(reason, names))
+    }
+
+    /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within
+    /// its window is counted in no limit. What stands in the Secret counts only where it is ours and good but for its age:
+    /// users can write there what they like.
+    pub(super) fn get_in_line(&self, names: &BTreeSet<DnsName>, reason: &Reason) -> Option<Step> {
+        let scope = self.context.gates.bar(self.context.stream, names, self.context.now)?;
+        let in_line = |urgency, by| Some(Step::GetInLine(scope.clone(), Need { urgency, by }));
+        if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
+            return in_line(Urgency::Renewal, Need::FIRST.by);
+        }
+        let exempt = scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
+        let found = self.secret();
+        let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
+        let left = certificate.map(|one| Left::of(one, self.context.now));
+        let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
+        let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
+        match (left.filter(|_| by_age), reason) {
+            (Some(_), Reason::Suggested { .. }) if exempt => None,
+            (Some(Left::Hardly), _) => None,
+            (Some(Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
+            (Some(Left::Enough), _) => in_line(Urgency::Renewal, by),
+            (None, _) => in_line(Urgency::First, Need::FIRST.by),
+        }
+    }
+
+    /// Routes in place and every host reached, before the CA is asked for anything.
+    pub(super) fn ready_the_routes(
+        &self,
+        names: &BTreeSet<DnsName>,
+        failing: Option<&Failing>,
+    ) -> Option<Step> {
+        let seen = self.context.seen;
+        if !self.are_routed() {
+            return Some(Step::PublishRoutes);
+        }
+        let probe = || Some(Step::Probe(names.clone()));
+        if !names.iter().all(|name| seen.reach.contains_key(name)) {
+            return probe();
+        }
+        let failure = seen.unreachable()?;
+        if self.probing_is_advisory(failing) {
+            return None;
+        }
+        let rounds = usize::try_from(seen.probes).unwrap_or(usize::MAX);
+        if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
+    }
+
+    /// All hosts resolve, and it has been tried long enough.
+    fn probing_is_advisory(&self, failing: Option<&Failing>) -> bool {
+        let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
+        let long = |failing: &Failing| {
+            self.context.now.since(failing.since) >= limits::PROBE_ADVISORY_AFTER
+        };
+        failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
+    }
+
+    /// The routes in place are those of the newest wish.
+    pub(super) fn are_routed(&self) -> bool {
+        self.context.seen.routes.as_ref() == Some(&self.wish.routes)
+    }
+}

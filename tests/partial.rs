@@ -1,0 +1,126 @@
+//! Certificates for a part of the names, where some cannot be had: on a paused clock.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ingress_acme_actors::domain::ingress::IngressView;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::operator::Settings;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+const HOSTS: [&str; 3] = ["a.example.com", "b.example.com", "bad.example.com"];
+
+fn shop(opted_in: bool) -> IngressView {
+    let mut view = ingress("web", "shop", &HOSTS);
+    if opted_in {
+        view.annotations.insert("partial".to_owned(), "true".to_owned());
+    }
+    view
+}
+
+fn issued(fakes: &Fakes) -> Vec<String> {
+    let line =
+        |names: &BTreeSet<DnsName>| names.iter().map(DnsName::as_str).collect::<Vec<_>>().join(" ");
+    fakes.ca.issued().iter().map(line).collect()
+}
+
+#[test]
+fn without_asking_for_it_nobody_gets_less_than_all_names() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.doubt("bad.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(false));
+        fakes.pass(2 * DAY).await;
+        assert!(issued(&fakes).is_empty());
+    });
+}
+
+#[test]
+fn the_names_that_can_be_had_get_a_certificate_and_the_bad_one_is_named() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.doubt("bad.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(6 * MINUTE).await;
+        assert_eq!(issued(&fakes), ["a.example.com b.example.com"]);
+        let told = fakes.cluster.announcements("web", "shop");
+        let partly = told.iter().find(|one| one.reason == "PartlyIssued").expect("it is told");
+        assert!(partly.note.contains("It does without bad.example.com"), "{}", partly.note);
+        assert!(!fakes.cluster.view("web", "shop").expect("it is there").tls.is_empty());
+
+        // All names are tried on the ladder that any failure has, and nothing else is.
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 1);
+        assert!(fakes.ca.orders() <= 8, "{} orders", fakes.ca.orders());
+        fakes.cluster.doubt("bad.example.com", false);
+        fakes.pass(25 * HOUR).await;
+        assert_eq!(issued(&fakes).last().map(String::as_str), Some(&*HOSTS.join(" ")));
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 2);
+    });
+}
+
+#[test]
+fn a_host_that_does_not_resolve_is_done_without_and_joins_when_it_does() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.unresolve("bad.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(4 * MINUTE).await;
+        assert!(issued(&fakes).is_empty(), "its record may be on the way");
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(issued(&fakes), ["a.example.com b.example.com"]);
+        fakes.cluster.unresolve("bad.example.com", false);
+        fakes.pass(11 * MINUTE).await;
+        assert_eq!(issued(&fakes).last().map(String::as_str), Some(&*HOSTS.join(" ")));
+        assert_eq!(fakes.ca.orders(), 2, "the CA was asked for what could be had");
+    });
+}
+
+#[test]
+fn a_restart_does_without_the_same_names() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.doubt("bad.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(10 * MINUTE).await;
+        let orders = fakes.ca.orders();
+        for _ in 0..20 {
+            fakes.kill();
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(MINUTE / 20).await;
+        }
+        assert_eq!((issued(&fakes).len(), fakes.ca.orders()), (1, orders));
+    });
+}
+
+#[test]
+fn a_certificate_for_all_names_is_given_up_only_when_it_is_about_to_end() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let settings = Settings { scan_interval: 6 * HOUR, ..Fakes::settings() };
+        fakes.operator(settings).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes).len(), 1);
+        fakes.cluster.doubt("bad.example.com", true);
+        // It is due with a third left; a tenth of its 90 days is left after 81.
+        fakes.pass(80 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 1);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 2);
+        assert_eq!(issued(&fakes)[1], "a.example.com b.example.com");
+        fakes.pass(50 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 2, "a part has its own life");
+        fakes.pass(20 * DAY).await;
+        assert_eq!(issued(&fakes).len(), 3);
+    });
+}

@@ -1,7 +1,7 @@
 //! Pure rules: no runtime, no clock, no randomness. Whatever they need to know is an argument.
 //!
 //! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
-//! - From Ingresses to certificates: [`selection`], [`plan`], [`wish`], [`index`].
+//! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`wish`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`desk`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
@@ -14,6 +14,7 @@ pub mod dedup;
 pub mod desk;
 pub mod failure;
 pub mod gates;
+pub mod grouping;
 pub mod index;
 pub mod ingress;
 pub mod issuance;

@@ -4,6 +4,7 @@
 //! work to do: a change of labels, status or foreign annotations has none.
 
 mod entry;
+mod groups;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::plan::{Part, Plan, Problem, algorithm};
 use super::selection::{Selection, Skip};
 use super::wish::{Route, Wish};
 use entry::{Change, Entry};
+use groups::Groups;
 
 /// The Ingresses that were seen, by key, with an index from Secrets to those that use them.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ pub struct Index {
     listing: HashMap<Scope, HashSet<IngressKey>>,
     managed: usize,
     unused: Vec<SecretKey>,
+    groups: Groups,
 }
 
 /// What one watch covers: one namespace, or all of them (`None`).
@@ -52,31 +55,45 @@ impl Index {
         if kept.view == view {
             return Vec::new();
         }
-        let new = Entry::new(&self.selection, view);
+        let mut new = Entry::new(&self.selection, view);
+        new.keep_place(kept);
         let change = new.change(kept);
+        let groups = new.moves(kept).then(|| (kept.group(), new.group()));
         self.managed += usize::from(new.is_managed());
         self.managed -= usize::from(kept.is_managed());
         let key = new.view.key.clone();
         let old = std::mem::replace(&mut **kept, new);
-        match change {
-            Change::Nothing => Vec::new(),
-            Change::Content => vec![key],
+        let mut changed = match change {
+            Change::Nothing => BTreeSet::new(),
+            Change::Content => BTreeSet::from([key.clone()]),
             Change::Secrets => {
                 let mut changed = self.unlink(&key, &old.plan);
                 self.link(&key);
-                changed.insert(key);
-                changed.into_iter().collect()
+                changed.insert(key.clone());
+                changed
             }
+        };
+        if let Some(groups) = groups {
+            changed.append(&mut self.regroup(&key, groups));
         }
+        changed.into_iter().collect()
     }
 
     fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
         let entry = Entry::new(&self.selection, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
+        let group = entry.group();
         self.managed += usize::from(entry.is_managed());
         self.entries.insert(key.clone(), Box::new(entry));
         self.link(&key);
-        if asks { vec![key] } else { Vec::new() }
+        let mut changed = Vec::new();
+        if group.is_some() {
+            changed.extend(
+                self.regroup(&key, (None, group)).into_iter().filter(|other| *other != key),
+            );
+        }
+        changed.extend(asks.then_some(key));
+        changed
     }
 
     /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.
@@ -84,6 +101,7 @@ impl Index {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.managed -= usize::from(entry.is_managed());
         let mut changed = self.unlink(key, &entry.plan);
+        changed.append(&mut self.regroup(key, (entry.group(), None)));
         if entry.plan != Plan::default() {
             changed.insert(key.clone());
         }
@@ -169,12 +187,15 @@ impl Index {
             profile: None,
             adopt: false,
             partial: true,
+            grouped: false,
             renew: None,
             fill: BTreeMap::new(),
         };
         for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
             wish.add(&entry.view, part);
+            wish.grouped |= entry.plan.group.is_some();
         }
+        wish.partial |= wish.grouped; // one bad host of one Ingress is not to cost the others theirs
         wish.profile = wish.profile.or_else(|| self.default_profile.clone());
         (!wish.names.is_empty()).then_some(wish)
     }

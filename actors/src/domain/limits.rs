@@ -24,6 +24,8 @@ pub const ROUTE_CALL: Duration = secs(45);
 pub const SECRET_FRESH: Duration = secs(10);
 /// Names in one certificate: the CA's limit (Let's Encrypt, classic profile).
 pub const MAX_NAMES: usize = 100;
+/// Names in one certificate of a group: what every profile of Let's Encrypt takes.
+pub const GROUP_NAMES: usize = 25;
 /// Names in one certificate of the profiles `tlsserver` and `shortlived` (Let's Encrypt).
 pub const MAX_NAMES_SHORT: usize = 25;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::certificate::{KeyAlgorithm, UnknownAlgorithm};
+use super::grouping::{registered_domain, secret_name};
 use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::name::{BadName, DnsName};
 
@@ -48,6 +49,17 @@ pub enum Problem {
     BadAlgorithm(UnknownAlgorithm),
     /// The annotation `kubernetes.io/ingress.class` is not a name, so no solver Ingress can carry it.
     BadClass,
+    /// It asks for a certificate together with others, and cannot have one.
+    NotGrouped(Alone),
+}
+
+/// Why an Ingress is in no group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Alone {
+    /// The user's own `spec.tls` says where its certificate goes.
+    OwnTls,
+    /// Its hosts have no registered domain in common.
+    ManyDomains,
 }
 
 impl fmt::Display for Problem {
@@ -70,6 +82,15 @@ impl fmt::Display for Problem {
             Self::BadClass => {
                 write!(f, "its annotation kubernetes.io/ingress.class is not the name of a class")
             }
+            Self::NotGrouped(Alone::OwnTls) => write!(
+                f,
+                "annotation ingress-acme.dev/group is of no use where spec.tls names a Secret: leave out spec.tls, or \
+                 name one Secret in several Ingresses"
+            ),
+            Self::NotGrouped(Alone::ManyDomains) => write!(
+                f,
+                "annotation ingress-acme.dev/group needs hosts of one registered domain; it has a certificate of its own"
+            ),
         }
     }
 }
@@ -81,6 +102,8 @@ pub struct Plan {
     pub parts: Vec<Part>,
     /// In order of severity and name, without repetition.
     pub problems: BTreeSet<Problem>,
+    /// The registered domain in whose group it is: then there is one part, and its Secret is the group's.
+    pub group: Option<Box<str>>,
 }
 
 /// Reads the plan off `ingress`, which [`select`](super::selection::select) has let through.
@@ -107,6 +130,9 @@ pub fn plan(ingress: &IngressView) -> Plan {
     }
     if plan.parts.is_empty() && plan.problems.is_empty() {
         plan.problems.insert(Problem::NoHosts);
+    }
+    if ingress.annotation("group") == Some("true") {
+        plan.join_a_group(ingress, filled);
     }
     plan
 }
@@ -147,6 +173,28 @@ fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
 }
 
 impl Plan {
+    /// Only what we fill in may go into a Secret that others share.
+    fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
+        let [part] = &self.parts[..] else { return };
+        if !ingress.tls.is_empty() && !filled {
+            self.problems.insert(Problem::NotGrouped(Alone::OwnTls));
+        } else if let Some(domain) = registered_domain(&part.names) {
+            self.group = Some(domain.into());
+            self.go_to(ingress, "");
+        } else {
+            self.problems.insert(Problem::NotGrouped(Alone::ManyDomains));
+        }
+    }
+
+    /// Its place in the group is at `path`; `spec.tls` is to say so.
+    pub(super) fn go_to(&mut self, ingress: &IngressView, path: &str) {
+        let (Some(domain), Some(part)) = (&self.group, self.parts.first_mut()) else { return };
+        part.secret = secret_beside(&ingress.key, &secret_name(domain, path));
+        let named = |block: &TlsBlock| block.secret_name.as_deref() == Some(&*part.secret.name);
+        let hosts = &ingress.rule_hosts;
+        part.fill = !ingress.tls.iter().any(|block| named(block) && same_hosts(block, hosts));
+    }
+
     fn add(&mut self, ingress: &IngressView, secret: &str, hosts: &[String], fill: bool) {
         let mut names = Vec::with_capacity(hosts.len());
         for host in hosts {
@@ -242,7 +290,10 @@ pub(crate) mod tests {
         for class in [String::new(), "a\u{1b}b".to_owned(), "x".repeat(254)] {
             let class = IngressClass::Annotated(class.as_str().into());
             let view = IngressView { class, ..ingress("web", "shop", &["a.example.com"]) };
-            assert_eq!(plan(&view), Plan { parts: vec![], problems: [Problem::BadClass].into() });
+            assert_eq!(
+                plan(&view),
+                Plan { parts: vec![], problems: [Problem::BadClass].into(), group: None }
+            );
         }
     }
 

@@ -191,7 +191,8 @@ fn requests(renew: Option<&String>) -> BTreeSet<&str> {
 }
 
 fn same_names(names: &BTreeSet<String>, wish: &Wish) -> bool {
-    names.len() == wish.names.len() && wish.names.iter().all(|name| names.contains(name.as_str()))
+    (wish.grouped || names.len() == wish.names.len())
+        && wish.names.iter().all(|name| names.contains(name.as_str()))
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ pub struct Wish {
     pub profile: Option<String>,
     /// A Secret that is not ours may be taken over.
     pub adopt: bool,
-    /// A part of the names is better than nothing: all of the Ingresses say so.
+    /// It is a group's: names that its certificate has beyond them are left in it until it is renewed.
+    pub grouped: bool,
+    /// A part of the names is better than nothing: all of the Ingresses say so, or it is a group's.
     pub partial: bool,
     /// The values of `ingress-acme.dev/renew`, comma-joined: a new one asks for a new certificate.
     pub renew: Option<String>,
@@ -128,6 +130,7 @@ pub(crate) mod tests {
             profile: None,
             adopt: false,
             partial: false,
+            grouped: false,
             renew: None,
             fill: BTreeMap::new(),
         }

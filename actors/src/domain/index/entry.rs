@@ -33,6 +33,17 @@ impl Entry {
         self.skip.is_none()
     }
 
+    /// Its group, or what that goes by, is another than that of `old`.
+    pub(super) fn moves(&self, old: &Self) -> bool {
+        if self.plan.group.is_none() && old.plan.group.is_none() {
+            return false;
+        }
+        let names = |entry: &Self| entry.plan.parts.first().map(|part| part.names.clone());
+        self.plan.group != old.plan.group
+            || self.view.tls != old.view.tls
+            || names(self) != names(old)
+    }
+
     /// What this view asks for that `old` did not, or no longer asks for.
     ///
     /// A `spec.tls` that we have just filled in asks for nothing new.

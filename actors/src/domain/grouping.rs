@@ -1,0 +1,178 @@
+//! One certificate for many Ingresses of one namespace and one registered domain: for those that say
+//! `ingress-acme.dev/group: "true"` and leave `spec.tls` to us.
+//!
+//! A CA counts certificates by registered domain, so a hundred Ingresses under one domain need more weeks than
+//! certificates of [`limits::GROUP_NAMES`] names do hours. Which of them share a certificate follows from the names of the
+//! Ingresses and their number alone: a group with too many names is split in two by a bit of each name's hash, and so on.
+//! Whoever joins changes one certificate, or splits it. What is split stays so, as the Secrets in use tell, or an Ingress
+//! that comes and goes would have two certificates made each time.
+
+use std::collections::BTreeSet;
+
+use super::limits;
+use super::name::DnsName;
+use super::wish::stable_hash;
+
+/// Bits of the hash that are used at most: by then no two names are together.
+const DEPTH: usize = 32;
+
+/// An Ingress of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// `metadata.name`.
+    pub ingress: &'a str,
+    /// Names that it needs a certificate for.
+    pub names: &'a [DnsName],
+    /// The path of the Secret that its `spec.tls` names, where that is one of the group's.
+    pub in_use: Option<&'a str>,
+}
+
+/// The registered domain that all of these names are under (one label below a public suffix), if there is one.
+pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
+    let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(str::len);
+    let (first, length) = (names.first()?.as_str(), domain(names.first()?)?);
+    let common = &first[first.len() - length..];
+    let same = |name: &DnsName| domain(name) == Some(length) && name.as_str().ends_with(common);
+    names.iter().all(same).then_some(common)
+}
+
+/// Name of the Secret of the part of a group at `path`: the bits by which it was split.
+pub fn secret_name(domain: &str, path: &str) -> String {
+    let dash = if path.is_empty() { "" } else { "-" };
+    format!("group-{domain}{dash}{path}")
+}
+
+/// The path of a Secret of the group of `domain`, where that is its name.
+pub fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
+    let rest = secret.strip_prefix("group-")?.strip_prefix(domain)?;
+    let path = if rest.is_empty() { rest } else { rest.strip_prefix('-')? };
+    path.bytes().all(|bit| bit == b'0' || bit == b'1').then_some(path)
+}
+
+/// The path of each of `members`, in their order.
+pub fn paths(members: &[Member<'_>]) -> Vec<String> {
+    let mut paths = vec![String::new(); members.len()];
+    let bits: Vec<u32> = members.iter().map(|member| bits(member.ingress)).collect();
+    let mut open: Vec<Vec<usize>> = vec![(0..members.len()).collect()];
+    while let Some(together) = open.pop() {
+        let depth = together.first().map_or(DEPTH, |first| paths[*first].len());
+        if depth >= DEPTH || !is_split(&together, (members, &bits), depth) {
+            continue;
+        }
+        let mut halves = [Vec::new(), Vec::new()];
+        for index in together {
+            let bit = bit(bits[index], depth);
+            paths[index].push(if bit { '1' } else { '0' });
+            halves[usize::from(bit)].push(index);
+        }
+        open.extend(halves.into_iter().filter(|half| !half.is_empty()));
+    }
+    paths
+}
+
+/// There are too many names for one certificate, or one of its halves is in use.
+fn is_split(together: &[usize], (members, bits): (&[Member<'_>], &[u32]), depth: usize) -> bool {
+    let deeper = |index: &usize| {
+        let own = |(depth, set): (usize, u8)| bit(bits[*index], depth) == (set == b'1');
+        let is_its = |path: &str| path.len() > depth && path.bytes().enumerate().all(own);
+        members[*index].in_use.is_some_and(is_its)
+    };
+    let mut names = BTreeSet::new();
+    let mut all = together.iter().flat_map(|index| members[*index].names);
+    let many = all.any(|name| names.insert(name) && names.len() > limits::GROUP_NAMES);
+    (many && together.len() > 1) || together.iter().any(deeper)
+}
+
+fn bits(ingress: &str) -> u32 {
+    let hash = stable_hash(ingress);
+    u32::try_from((hash ^ (hash >> 32)) & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn bit(bits: u32, depth: usize) -> bool {
+    bits >> depth.min(DEPTH - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(host: &str) -> DnsName {
+        DnsName::parse(host).unwrap()
+    }
+
+    fn hosts(count: usize) -> Vec<(String, Vec<DnsName>)> {
+        let host = |number| (format!("i{number}"), vec![name(&format!("h{number}.example.com"))]);
+        (0..count).map(host).collect()
+    }
+
+    fn members(hosts: &[(String, Vec<DnsName>)]) -> Vec<Member<'_>> {
+        hosts.iter().map(|(ingress, names)| Member { ingress, names, in_use: None }).collect()
+    }
+
+    #[test]
+    fn the_registered_domain_is_one_label_below_a_public_suffix_and_must_be_common() {
+        let of = |hosts: &[&str]| {
+            let names: Vec<DnsName> = hosts.iter().map(|host| name(host)).collect();
+            registered_domain(&names).map(str::to_owned)
+        };
+        assert_eq!(of(&["a.b.example.co.uk", "example.co.uk"]).as_deref(), Some("example.co.uk"));
+        assert_eq!(of(&["a.example.com", "a.example.org"]), None);
+        assert_eq!(of(&["badexample.com", "example.com"]), None);
+        assert_eq!(of(&["co.uk"]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn a_secret_tells_its_path() {
+        for at in ["", "0", "101"] {
+            assert_eq!(path("example.com", &secret_name("example.com", at)), Some(at));
+        }
+        for other in ["group-example.org", "group-example.com-x", "shop", "group-example.com1"] {
+            assert_eq!(path("example.com", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn twenty_five_names_are_together_and_one_more_splits_them() {
+        let few = hosts(limits::GROUP_NAMES);
+        assert!(paths(&members(&few)).iter().all(String::is_empty));
+        let many = hosts(limits::GROUP_NAMES + 1);
+        assert!(paths(&members(&many)).iter().all(|path| path.len() == 1));
+    }
+
+    #[test]
+    fn what_is_split_stays_so_while_a_half_is_in_use() {
+        let few = hosts(3);
+        let mut members = members(&few);
+        let in_use = if bit(bits("i1"), 0) { "1" } else { "0" };
+        members[1].in_use = Some(in_use);
+        assert!(paths(&members).iter().all(|path| path.len() == 1));
+        members[1].in_use = Some(if in_use == "1" { "0" } else { "1" });
+        assert!(paths(&members).iter().all(String::is_empty), "that half is not its own");
+    }
+
+    #[test]
+    fn an_ingress_with_many_names_is_not_split() {
+        let names: Vec<DnsName> = (0..60).map(|n| name(&format!("h{n}.example.com"))).collect();
+        assert_eq!(paths(&members(&[("big".to_owned(), names)])), [""]);
+    }
+
+    proptest! {
+        /// No certificate has too many names, and who joins moves nobody but those of the part that it splits.
+        #[test]
+        fn parts_are_small_and_a_new_member_touches_one(count in 1_usize..120) {
+            let (before, after) = (hosts(count), hosts(count + 1));
+            let (before, after) = (paths(&members(&before)), paths(&members(&after)));
+            let mut sizes = std::collections::BTreeMap::new();
+            for path in &after {
+                *sizes.entry(path).or_insert(0_usize) += 1;
+            }
+            prop_assert!(sizes.values().all(|size| *size <= limits::GROUP_NAMES));
+            let moved: BTreeSet<&String> =
+                before.iter().zip(&after).filter(|(one, other)| one != other).map(|(one, _)| one).collect();
+            prop_assert!(moved.len() <= 1, "{moved:?}");
+        }
+    }
+}

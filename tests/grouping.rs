@@ -1,0 +1,169 @@
+//! One certificate for many Ingresses: on a paused clock.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, TlsBlock};
+use ingress_acme_actors::fakes::{Fakes, ingress};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn grouped(number: usize) -> IngressView {
+    let host = format!("shop-{number}.example.com");
+    let mut view = ingress("web", &format!("i{number}"), &[&host]);
+    view.annotations.insert("group".to_owned(), "true".to_owned());
+    view
+}
+
+/// The Secret that an Ingress's `spec.tls` names.
+fn secret_of(fakes: &Fakes, name: &str) -> String {
+    let view = fakes.cluster.view("web", name).expect("it is there");
+    let block = view.tls.first().expect("it has spec.tls");
+    block.secret_name.clone().expect("it names a Secret")
+}
+
+fn secrets(fakes: &Fakes, count: usize) -> BTreeSet<String> {
+    (0..count).map(|number| secret_of(fakes, &format!("i{number}"))).collect()
+}
+
+/// The host of each Ingress is in the certificate that its `spec.tls` names.
+fn assert_served(fakes: &Fakes, count: usize) {
+    for number in 0..count {
+        let secret = secret_of(fakes, &format!("i{number}"));
+        let names = fakes.cluster.names("web", &secret);
+        assert!(names.contains(&format!("shop-{number}.example.com")), "i{number}: {names:?}");
+        assert!(names.len() <= 25, "{} names in {secret}", names.len());
+    }
+}
+
+#[test]
+fn twenty_ingresses_of_one_domain_share_one_certificate() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        (0..20).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 1);
+        assert_eq!(secrets(&fakes, 20), ["group-example.com".to_owned()].into());
+        assert_served(&fakes, 20);
+        let owners = fakes.cluster.secret("web", "group-example.com").expect("it is there").owners;
+        assert_eq!(owners.len(), 20);
+    });
+}
+
+#[test]
+fn a_hundred_have_a_few_and_neither_a_restart_nor_a_deletion_orders_one_more() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        (0..100).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(5 * MINUTE).await;
+        assert_served(&fakes, 100);
+        let parts = secrets(&fakes, 100);
+        assert!((4..=10).contains(&parts.len()), "{parts:?}");
+        assert_eq!(fakes.ca.orders(), parts.len());
+
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(2 * HOUR).await;
+        (40..100).for_each(|number| {
+            fakes.cluster.delete(&IngressKey::new("web", &format!("i{number}")))
+        });
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(fakes.ca.orders(), parts.len());
+        assert_served(&fakes, 40);
+
+        // At their renewal the names of those that are gone go too.
+        fakes.pass(65 * DAY).await;
+        assert!(fakes.ca.orders() <= 2 * parts.len(), "{} orders", fakes.ca.orders());
+        let names: usize =
+            secrets(&fakes, 40).iter().map(|secret| fakes.cluster.names("web", secret).len()).sum();
+        assert_eq!(names, 40);
+    });
+}
+
+#[test]
+fn who_joins_changes_one_certificate_and_the_twenty_sixth_name_splits_it() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        (0..24).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(grouped(24));
+        fakes.pass(MINUTE).await;
+        assert_eq!((fakes.ca.orders(), secrets(&fakes, 25).len()), (2, 1));
+        fakes.cluster.apply(grouped(25));
+        fakes.pass(MINUTE).await;
+        assert_eq!((fakes.ca.orders(), secrets(&fakes, 26).len()), (4, 2));
+        assert_served(&fakes, 26);
+
+        // Once split it stays so, or one that comes and goes would be two orders each time.
+        for _ in 0..3 {
+            fakes.cluster.delete(&IngressKey::new("web", "i25"));
+            fakes.pass(MINUTE).await;
+            fakes.cluster.apply(grouped(25));
+            fakes.pass(MINUTE).await;
+        }
+        assert_eq!(fakes.ca.orders(), 4);
+    });
+}
+
+#[test]
+fn a_host_that_leads_nowhere_does_not_cost_the_others_theirs() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.unresolve("shop-7.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        (0..20).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(
+            (fakes.ca.orders(), fakes.cluster.names("web", "group-example.com").len()),
+            (1, 19)
+        );
+        fakes.cluster.unresolve("shop-7.example.com", false);
+        fakes.pass(15 * MINUTE).await;
+        assert_served(&fakes, 20);
+    });
+}
+
+#[test]
+fn who_cannot_share_is_told_why_and_has_its_own() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let block = TlsBlock { hosts: Vec::new(), secret_name: Some("mine".to_owned()) };
+        fakes.cluster.apply(IngressView { tls: vec![block], ..grouped(0) });
+        let hosts = ["a.example.com", "a.example.org"].map(str::to_owned).to_vec();
+        fakes.cluster.apply(IngressView { rule_hosts: hosts, ..grouped(1) });
+        fakes.pass(MINUTE).await;
+        assert_eq!(
+            (secret_of(&fakes, "i0"), secret_of(&fakes, "i1")),
+            ("mine".into(), "i1".into())
+        );
+        for name in ["i0", "i1"] {
+            let told = fakes.cluster.announcements("web", name);
+            assert!(told.iter().any(|one| one.note.contains("ingress-acme.dev/group")), "{told:?}");
+        }
+    });
+}
+
+#[test]
+fn who_has_a_certificate_and_joins_is_served_all_the_time() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let alone = IngressView { annotations: Default::default(), ..grouped(0) };
+        fakes.cluster.apply(alone);
+        fakes.pass(MINUTE).await;
+        assert_eq!(secret_of(&fakes, "i0"), "i0");
+        let mut joined = fakes.cluster.view("web", "i0").expect("it is there");
+        joined.annotations.insert("group".to_owned(), "true".to_owned());
+        fakes.cluster.apply(joined);
+        fakes.pass(MINUTE).await;
+        assert_eq!(secret_of(&fakes, "i0"), "group-example.com");
+        assert_served(&fakes, 1);
+        assert!(fakes.cluster.secret("web", "i0").is_some(), "it goes with its Ingress");
+    });
+}

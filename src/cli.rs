@@ -116,10 +116,26 @@ pub struct RunArgs {
     /// ACME profile to ask for [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
+    /// Whether to hold back what Let's Encrypt would soon refuse: more than 4 certificates a week for exactly the same
+    /// names, more than 4 failed validations of a name an hour. `auto` is on for Let's Encrypt's production only
+    #[arg(long, env = "INGRESS_ACME_GUARDS", value_enum, default_value_t)]
+    pub guards: GuardsArg,
     /// Of several replicas only the holder of the Lease issues; all answer challenges
     #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
     pub leader_elect: bool,
+}
+
+/// `--guards`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum GuardsArg {
+    /// On for Let's Encrypt's production directory.
+    #[default]
+    Auto,
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// `--manage`.
@@ -196,7 +212,7 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            leader_elect,
+            guards, leader_elect,
         } = self;
         let manage = match manage {
             ManageArg::All => Manage::All,
@@ -210,6 +226,10 @@ impl RunArgs {
             windows: Windows { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
+            guards: match guards {
+                GuardsArg::Auto => acme_directory.as_str() == LETS_ENCRYPT,
+                guards => guards == GuardsArg::On,
+            },
         };
         let surroundings = Surroundings {
             namespace: own_namespace(namespace),
@@ -302,7 +322,10 @@ mod tests {
         assert_eq!(settings.issuers, 64);
         assert_eq!(settings.windows, Windows::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
-        assert!(surroundings.leader_elect);
+        assert!(surroundings.leader_elect && settings.guards);
+        let staging =
+            ["--acme-directory", "https://acme-staging-v02.api.letsencrypt.org/directory"];
+        assert!(!run(&staging).unwrap().split().0.guards);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One certificate for many Ingresses: on a paused clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, TlsBlock};
@@ -68,9 +68,9 @@ fn a_hundred_have_a_few_and_neither_a_restart_nor_a_deletion_orders_one_more() {
         fakes.kill();
         fakes.operator(Fakes::settings()).await;
         fakes.pass(2 * HOUR).await;
-        (40..100).for_each(|number| {
-            fakes.cluster.delete(&IngressKey::new("web", &format!("i{number}")))
-        });
+        for number in 40..100 {
+            fakes.cluster.delete(&IngressKey::new("web", &format!("i{number}")));
+        }
         fakes.pass(2 * HOUR).await;
         assert_eq!(fakes.ca.orders(), parts.len());
         assert_served(&fakes, 40);
@@ -154,7 +154,7 @@ fn who_has_a_certificate_and_joins_is_served_all_the_time() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
-        let alone = IngressView { annotations: Default::default(), ..grouped(0) };
+        let alone = IngressView { annotations: BTreeMap::default(), ..grouped(0) };
         fakes.cluster.apply(alone);
         fakes.pass(MINUTE).await;
         assert_eq!(secret_of(&fakes, "i0"), "i0");

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::operator::Settings;
 use ingress_acme_sim::ca::{Limits, Ration};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -233,5 +235,48 @@ fn a_busy_ca_is_left_alone_also_by_the_next_operator() {
         assert!(asked <= Fakes::settings().issuers, "{asked} requests to a busy CA");
         fakes.pass(6 * MINUTE).await;
         assert_eq!(fakes.ca.issued().len(), 300);
+    });
+}
+
+#[test]
+fn a_secret_that_is_deleted_again_and_again_does_not_cost_the_last_certificate_of_the_week() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let settings = || Settings { guards: true, ..Fakes::settings() };
+        fakes.operator(settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["www.example.com"]));
+        for _ in 0..48 {
+            fakes.pass(HOUR).await;
+            fakes.cluster.delete_secret(&SecretKey::new("web", "shop"));
+        }
+        // Four at once, and one more after 42 hours; a restart forgets the counts, and not what is closed.
+        assert_eq!(fakes.ca.orders(), 5);
+        fakes.kill();
+        fakes.operator(settings()).await;
+        fakes.pass(10 * HOUR).await;
+        assert_eq!(fakes.ca.orders(), 5);
+        let told = fakes.cluster.announcements("web", "shop");
+        assert!(
+            told.iter().any(|one| one.note.contains("deletes or changes their Secret")),
+            "{told:?}"
+        );
+    });
+}
+
+#[test]
+fn a_host_that_fails_after_each_edit_keeps_a_validation_of_the_hour_for_when_it_is_right() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Settings { guards: true, ..Fakes::settings() }).await;
+        fakes.cluster.doubt("www.example.com", true);
+        for edit in 0..20 {
+            let other = format!("edit-{edit}.example.com");
+            fakes.cluster.apply(ingress("web", "shop", &["www.example.com", &other]));
+            fakes.pass(MINUTE / 2).await;
+        }
+        assert_eq!(fakes.ca.orders(), 4);
+        fakes.cluster.doubt("www.example.com", false);
+        fakes.pass(20 * MINUTE).await;
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (5, 1));
     });
 }

@@ -4,7 +4,7 @@
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`wish`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`desk`], [`scan`].
-//! - Getting a certificate: [`issuance`], [`failure`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
+//! - Getting a certificate: [`issuance`], [`failure`], [`gates`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
 //! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
 
 pub mod announcement;
@@ -15,6 +15,7 @@ pub mod desk;
 pub mod failure;
 pub mod gates;
 pub mod grouping;
+pub mod guards;
 pub mod index;
 pub mod ingress;
 pub mod issuance;

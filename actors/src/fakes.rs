@@ -159,6 +159,7 @@ impl Fakes {
             windows: Windows::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),
+            guards: false,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::domain::announcement::Announcement;
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::{Gates, Scope};
+use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
@@ -58,6 +59,8 @@ pub struct Office {
     pub paused: RefCell<HashMap<SecretKey, Timestamp>>,
     /// What the CA has closed, and who waits for it.
     pub gates: RefCell<Gates>,
+    /// What we hold back by ourselves.
+    pub guards: RefCell<Guards>,
     /// What the CA suggests for the certificates that were seen.
     pub suggestions: RefCell<Suggestions>,
     /// The ACME directory in use.

@@ -139,7 +139,7 @@ impl Ledger {
             }
             Event::ScopeClosed { closing, .. } => {
                 let Closing { scope, until, detail, .. } = closing;
-                info!(%scope, %until, %detail, "the CA takes no such orders for some time");
+                info!(%scope, %until, %detail, "no such orders are sent for some time");
             }
             Event::IssuanceAbandoned { why } => info!(secret = %stream, %why, "issuance abandoned"),
         }

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use crate::dedup::Downstream;
 use crate::domain::dedup::Windows;
 use crate::domain::gates::Gates;
+use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub issuers: usize,
     /// `--scan-interval`.
     pub scan_interval: Duration,
+    /// `--guards`: whether to hold back by ourselves what the CA would soon refuse.
+    pub guards: bool,
 }
 
 /// A running operator, to be asked and drained.
@@ -107,6 +110,7 @@ pub async fn start(
         clock: ports.clock.clone(),
         paused: RefCell::default(),
         gates: RefCell::new(Gates::of(ledger.closings(&settings.directory), ports.clock.now())),
+        guards: RefCell::new(Guards::new(settings.guards)),
         suggestions: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),

@@ -116,7 +116,7 @@ impl Announcement {
     pub fn in_line(wish: &Wish, waiting: &Waiting) -> Self {
         let Waiting { scope, detail, turn } = waiting;
         let note = format!(
-            "The CA takes no orders of {scope} for now, so {} waits in line and has its turn at about {turn}: {detail}",
+            "No orders of {scope} are sent for now, so {} waits in line and has its turn at about {turn}: {detail}",
             wish.names_line()
         );
         Self::warning("Waiting", note)

@@ -99,6 +99,14 @@ pub const GATE_PACE: Duration = secs(1);
 pub const BUSY_PACE: Duration = Duration::from_millis(20);
 /// A gate that opened this long ago is forgotten, and a restart lets everybody pass.
 pub const GATE_MEMORY: Duration = secs(3600);
+/// Certificates for exactly the same names that we ask for in a row: one less than Let's Encrypt gives in a week ...
+pub const GUARD_CERTIFICATES: u32 = 4;
+/// ... and the time after which there may be one more.
+pub const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
+/// Validations of one name that we let fail in a row: one less than Let's Encrypt takes in an hour ...
+pub const GUARD_FAILURES: u32 = 4;
+/// ... and the time after which there may be one more.
+pub const GUARD_FAILURES_INTERVAL: Duration = secs(900);
 /// Who waits at a gate looks at the world this often, should it need an order no more.
 pub const GATE_LOOK: Duration = secs(3600);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.

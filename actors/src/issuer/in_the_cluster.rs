@@ -94,6 +94,8 @@ impl Office {
             self.saw(&run.stream, status.as_ref());
             let installed = Some(issuance.fingerprint);
             run.seen = Seen { secret: Some((status, now)), installed, ..Seen::default() };
+            let closing = self.guards.borrow_mut().issued(&issuance.names, now);
+            self.close(run, closing).await;
         }
     }
 

@@ -9,6 +9,7 @@ use super::Office;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -66,9 +67,16 @@ impl Office {
 
     /// What the CA has just closed is journaled, for all that come after and for the next start.
     async fn heed_limits(&self, run: &mut Run, names: &BTreeSet<DnsName>) {
-        let Some(closing) = run.seen.closing(names, self.clock.now()) else { return };
-        if self.gates.borrow_mut().close(closing.clone()) {
-            self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+        let closing = run.seen.closing(names, self.clock.now());
+        self.close(run, closing).await;
+    }
+
+    /// Closes scopes, for all that come after and for the next start.
+    pub(super) async fn close(&self, run: &mut Run, closings: impl IntoIterator<Item = Closing>) {
+        for closing in closings {
+            if self.gates.borrow_mut().close(closing.clone()) {
+                self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+            }
         }
     }
 
@@ -84,8 +92,12 @@ impl Office {
         let Some(wish) = self.wish(run) else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
+        let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
         if self.commit(run, Command::Fail(wish.fingerprint(), failure)).await {
             run.seen = Seen::default();
+            let failed = failed.unwrap_or_default();
+            let closings = self.guards.borrow_mut().failed(&failed, self.clock.now());
+            self.close(run, closings).await;
         }
     }
 

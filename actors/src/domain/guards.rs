@@ -1,0 +1,141 @@
+//! What we hold back by ourselves, just under the two limits of Let's Encrypt that a mistake meets first: the same
+//! certificate again and again, and a host that fails again and again (<https://letsencrypt.org/docs/rate-limits/>).
+//!
+//! It is advice: what the CA says goes before it, and a restart forgets the counts, but not what they have closed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::gates::{Closing, Limit, Scope};
+use super::limits;
+use super::name::DnsName;
+use super::time::Timestamp;
+use super::wish::stable_hash;
+
+/// So many at once, and one more each time the interval has passed.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    count: u32,
+    interval: Duration,
+}
+
+/// Certificates for exactly these names; Let's Encrypt gives 5 in 7 days.
+const CERTIFICATES: Rate =
+    Rate { count: limits::GUARD_CERTIFICATES, interval: limits::GUARD_CERTIFICATES_INTERVAL };
+/// Validations of a name that fail; Let's Encrypt takes 5 in an hour.
+const FAILURES: Rate =
+    Rate { count: limits::GUARD_FAILURES, interval: limits::GUARD_FAILURES_INTERVAL };
+
+/// The counts. Each is the time at which all of it is given back.
+#[derive(Debug, Default)]
+pub struct Guards {
+    certificates: HashMap<u64, Timestamp>,
+    failures: HashMap<u64, Timestamp>,
+    off: bool,
+}
+
+impl Guards {
+    /// With `on`, or holding back nothing.
+    pub fn new(on: bool) -> Self {
+        Self { off: !on, ..Self::default() }
+    }
+
+    /// A certificate for exactly these names was issued.
+    pub fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<Closing> {
+        if self.off {
+            return None;
+        }
+        let wait = CERTIFICATES.take(&mut self.certificates, stable_hash(names), now)?;
+        let detail = format!(
+            "by itself, ingress-acme asks for no more than {} certificates for exactly the same names in a week, for the CA \
+             gives 5; find out what deletes or changes their Secret (--guards off lifts this)",
+            CERTIFICATES.count
+        );
+        Some(closing(Scope::Set(names.clone()), wait, &detail, now))
+    }
+
+    /// The CA could not validate these names.
+    pub fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {
+        if self.off {
+            return Vec::new();
+        }
+        let detail = format!(
+            "by itself, ingress-acme has no more than {} validations of one name fail in an hour, for the CA takes 5 \
+             (--guards off lifts this)",
+            FAILURES.count
+        );
+        let mut close = |name: &DnsName| {
+            let wait = FAILURES.take(&mut self.failures, stable_hash(name), now)?;
+            Some(closing(Scope::Name(name.clone()), wait, &detail, now))
+        };
+        names.iter().filter_map(&mut close).collect()
+    }
+}
+
+fn closing(scope: Scope, wait: Duration, detail: &str, now: Timestamp) -> Closing {
+    Closing::new(&Limit { scope, pace: None }, wait, detail, now)
+}
+
+impl Rate {
+    /// Takes one of `key`'s; the time until the next may be taken when that was the last.
+    fn take(
+        self,
+        given_back: &mut HashMap<u64, Timestamp>,
+        key: u64,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        if given_back.len() >= given_back.capacity() {
+            given_back.retain(|_, at| now < *at);
+        }
+        let at = given_back.entry(key).or_insert(now);
+        *at = (*at).max(now) + self.interval;
+        let all_but_one = self.interval * (self.count - 1);
+        Some(at.since(now + all_but_one)).filter(|wait| !wait.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::tests::names;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn the_fourth_certificate_in_a_row_is_the_last_for_a_while_and_other_names_are_free() {
+        let (mut guards, now) = (Guards::new(true), Timestamp::from_secs(0));
+        let set = names(&["a.example.com", "b.example.com"]);
+        let closed: Vec<_> = (0..4).map(|_| guards.issued(&set, now)).collect();
+        assert!(closed[..3].iter().all(Option::is_none));
+        let closing = closed[3].as_ref().unwrap();
+        assert_eq!(closing.scope, Scope::Set(set.clone()));
+        assert!(closing.until >= now + 42 * HOUR && closing.until <= now + 43 * HOUR);
+        assert_eq!(guards.issued(&names(&["a.example.com"]), now), None);
+        // A renewal each fortnight never meets it.
+        let each = |weeks: u32| guards.issued(&set, now + 336 * HOUR * weeks);
+        assert!((1..50).map(each).all(|closed| closed.is_none()));
+    }
+
+    #[test]
+    fn a_name_that_fails_four_times_in_a_row_waits_a_quarter_of_an_hour() {
+        let (mut guards, now) = (Guards::new(true), Timestamp::from_secs(0));
+        let bad = names(&["bad.example.com"]);
+        let closed: Vec<_> = (0..4).flat_map(|_| guards.failed(&bad, now)).collect();
+        assert_eq!(closed.len(), 1);
+        let wait = closed[0].until.since(now);
+        assert!(wait >= HOUR / 4 && wait <= HOUR / 3, "{wait:?}");
+    }
+
+    #[test]
+    fn switched_off_it_holds_back_nothing_and_it_forgets_what_is_over() {
+        let mut off = Guards::new(false);
+        let set = names(&["a.example.com"]);
+        assert!((0..50).all(|_| off.issued(&set, Timestamp::from_secs(0)).is_none()));
+        let mut guards = Guards::new(true);
+        for number in 0..10_000 {
+            let host = names(&[&format!("h{number}.example.com")]);
+            guards.failed(&host, Timestamp::from_secs(3600 * number));
+        }
+        assert!(guards.failures.len() < 100, "{}", guards.failures.len());
+    }
+}

@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::index::Index;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::domain::issuance::{Command, State, apply, decide};
+use ingress_acme_actors::domain::issuance::{Beginning, Command, State, apply, decide};
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::wish::Wish;
@@ -23,7 +23,7 @@ fn one_stream(wish: &Wish) -> State {
     let now = Timestamp::from_secs(0);
     let key = PrivateKey::from_pem("key".to_owned());
     let commands = [
-        Command::Begin(Box::new(wish.clone()), wish.names.clone(), key),
+        Command::Begin(Box::new(Beginning::of(wish.clone(), key))),
         Command::Opened("https://ca.example/order/1".to_owned()),
         Command::Installed { serial: "01".to_owned(), not_after: now },
     ];

@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::issuer::FallbackCa;
 use ingress_acme_actors::journal::SegmentedJournal;
 use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::Ports;
-use ingress_acme_actors::ports::Clock;
+use ingress_acme_actors::ports::{AccountStore, Clock};
 use kube::Client;
 
+use crate::account_secret::AccountSecret;
 use crate::acme::{Acme, AcmeOptions};
-use crate::cli::{RunArgs, Surroundings};
+use crate::cli::{FallbackDirectory, RunArgs, Surroundings};
+use crate::fallback_account::FallbackAccount;
 use crate::lifecycle::{Process, listen};
 use crate::{
-    account_secret, admin, announcer, cluster, ingresses, keys, lease, probe, process, segments,
-    solver, solver_ingresses, vault,
+    admin, announcer, cluster, ingresses, keys, lease, probe, process, segments, solver,
+    solver_ingresses, vault,
 };
 
 /// Where a process finds itself.
@@ -56,12 +59,15 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let Here { client, pod, clock } = here.clone();
     let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
-    let account =
-        account_secret::AccountSecret::new(client, namespace, directory, around.eab_secret.clone());
+    let account: Rc<dyn AccountStore> =
+        Rc::new(AccountSecret::new(client, namespace, directory, around.eab_secret.clone()));
     let acme = acme_options(directory, &around, &metrics)?;
-    let acme = Rc::new(Acme::new(acme, Rc::new(account))?);
+    let acme = Rc::new(Acme::new(acme, account.clone())?);
+    let fallback = around.fallback.as_ref();
+    let fallback = fallback.map(|second| fallback_ca(&here, &around, second, &account, &metrics));
+    let fallback = fallback.transpose()?;
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
-    let ports = ports(&here, &around, directory, &metrics, (acme.clone(), Rc::new(probe)));
+    let ports = ports(&here, &around, &metrics, (acme.clone(), fallback), Rc::new(probe));
     let lease = around.leader_elect.then_some(lease);
     Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
 }
@@ -69,9 +75,9 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
 fn ports(
     here: &Here,
     around: &Surroundings,
-    directory: &str,
     metrics: &Metrics,
-    (authority, probe): (Rc<Acme>, Rc<probe::HttpProbe>),
+    (authority, fallback): (Rc<Acme>, Option<FallbackCa>),
+    probe: Rc<probe::HttpProbe>,
 ) -> Ports {
     let Here { client, pod, clock } = here.clone();
     let (namespace, clock) = (around.namespace.as_str(), Shared(clock));
@@ -86,8 +92,9 @@ fn ports(
     let segments = segments::SecretSegments::new(client.clone(), namespace);
     Ports {
         ingresses: Rc::new(ingresses),
-        vault: Rc::new(vault::Secrets::new(client.clone(), directory)),
+        vault: Rc::new(vault::Secrets::new(client.clone())),
         authority,
+        fallback,
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
         probe,
         keys: Rc::new(keys::Pki),
@@ -95,6 +102,25 @@ fn ports(
         journal: Rc::new(SegmentedJournal::new(Rc::new(segments), writer)),
         clock: Rc::new(clock),
     }
+}
+
+/// The second CA, with the key of the first one's account.
+fn fallback_ca(
+    here: &Here,
+    around: &Surroundings,
+    second: &FallbackDirectory,
+    first: &Rc<dyn AccountStore>,
+    metrics: &Metrics,
+) -> anyhow::Result<FallbackCa> {
+    let FallbackDirectory { directory, after, eab_secret } = second.clone();
+    let (client, external) = (here.client.clone(), eab_secret);
+    let store = FallbackAccount {
+        first: first.clone(),
+        second: Rc::new(AccountSecret::new(client, &around.namespace, &directory, external)),
+        directory: directory.clone(),
+    };
+    let acme = Acme::new(acme_options(&directory, around, metrics)?, Rc::new(store))?;
+    Ok(FallbackCa { authority: Rc::new(acme), directory, after })
 }
 
 fn acme_options(

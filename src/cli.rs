@@ -65,6 +65,16 @@ pub struct RunArgs {
     /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME account is bound to
     #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub eab_secret: Option<String>,
+    /// ACME directory of a second CA, asked for a certificate when the first has failed for long
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
+    pub fallback_directory: Option<url::Url>,
+    /// How long the first CA must have failed
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
+    pub fallback_after: Duration,
+    /// Secret with the external account at the second CA
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_EAB_SECRET", value_name = "NAME", requires = "fallback_directory",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub fallback_eab_secret: Option<String>,
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
@@ -138,6 +148,16 @@ pub enum GuardsArg {
     Off,
 }
 
+impl GuardsArg {
+    fn are_on(self, directory: &str) -> bool {
+        match self {
+            Self::Auto => directory == LETS_ENCRYPT,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
 /// `--manage`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum ManageArg {
@@ -189,7 +209,9 @@ pub struct Surroundings {
     pub contacts: Vec<String>,
     /// Secret of the external account.
     pub eab_secret: Option<String>,
-    /// File with a further root for the directory's TLS.
+    /// The second CA.
+    pub fallback: Option<FallbackDirectory>,
+    /// File with a further root for the directories' TLS.
     pub acme_ca_file: Option<PathBuf>,
     /// Where challenges are answered.
     pub solver_bind: SocketAddr,
@@ -205,6 +227,17 @@ pub struct Surroundings {
     pub leader_elect: bool,
 }
 
+/// A second CA.
+#[derive(Clone, Debug)]
+pub struct FallbackDirectory {
+    /// URL of its directory.
+    pub directory: String,
+    /// How long the first must have failed.
+    pub after: Duration,
+    /// Secret of its external account.
+    pub eab_secret: Option<String>,
+}
+
 impl RunArgs {
     /// Every flag goes one way or the other: one that goes nowhere does not compile.
     pub fn split(self) -> (Settings, Surroundings) {
@@ -212,12 +245,17 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            guards, leader_elect,
+            guards, leader_elect, fallback_directory, fallback_after, fallback_eab_secret,
         } = self;
         let manage = match manage {
             ManageArg::All => Manage::All,
             ManageArg::Annotated => Manage::Annotated,
         };
+        let fallback = fallback_directory.map(|directory| FallbackDirectory {
+            directory: directory.to_string(),
+            after: fallback_after,
+            eab_secret: fallback_eab_secret,
+        });
         let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
         let settings = Settings {
             directory: acme_directory.to_string(),
@@ -226,15 +264,13 @@ impl RunArgs {
             windows: Windows { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
-            guards: match guards {
-                GuardsArg::Auto => acme_directory.as_str() == LETS_ENCRYPT,
-                guards => guards == GuardsArg::On,
-            },
+            guards: guards.are_on(acme_directory.as_str()),
         };
         let surroundings = Surroundings {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
             eab_secret,
+            fallback,
             acme_ca_file,
             solver_bind,
             admin_bind,

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod cluster;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod fallback_account;
 pub mod ingresses;
 pub mod keys;
 pub mod lease;

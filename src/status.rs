@@ -111,7 +111,7 @@ impl Survey {
         }
         let wanted = |key: &&IngressKey| only.is_none_or(|name| *key.name == *name);
         let keys: Vec<IngressKey> = index.managed().filter(wanted).cloned().collect();
-        let vault = Secrets::new(client.clone(), "");
+        let vault = Secrets::new(client.clone());
         let wanted: Vec<SecretKey> = keys.iter().flat_map(|key| index.secrets(key)).collect();
         let reads = stream::iter(wanted).map(|secret| async {
             let read = vault.read(&secret).await;

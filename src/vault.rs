@@ -46,8 +46,6 @@ const REMEMBERED: usize = 4096;
 /// TLS Secrets of all namespaces.
 pub struct Secrets {
     client: Client,
-    /// URL of the ACME directory in use: the annotation on what we write.
-    directory: String,
     /// From a read to the write that follows it; saves the second read.
     seen: RefCell<Memory>,
 }
@@ -61,10 +59,9 @@ enum Refusal {
 }
 
 impl Secrets {
-    /// With the ACME directory's URL, which every Secret of ours names.
-    pub fn new(client: Client, directory: &str) -> Self {
-        let seen = RefCell::new(Memory::holding(REMEMBERED));
-        Self { client, directory: directory.to_owned(), seen }
+    /// Nothing is read yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, seen: RefCell::new(Memory::holding(REMEMBERED)) }
     }
 
     fn api(&self, key: &SecretKey) -> Api<Secret> {
@@ -84,7 +81,7 @@ impl Secrets {
         last: &LastRead,
     ) -> Result<SecretView, Refusal> {
         let write = write_for(key, last, what.adopt).map_err(Refusal::Conflict)?;
-        let secret = installed(key, what, &self.directory);
+        let secret = installed(key, what);
         match write {
             Write::Create => self.apply(key, secret, false).await,
             Write::Replace { resource_version } => {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::index::Index;
 use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
-use ingress_acme_actors::domain::issuance::{Command, Record, State, decide};
+use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
 use ingress_acme_actors::domain::log::{Segment, replay};
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::fakes::{Fakes, Life, ingress};
@@ -226,8 +226,8 @@ fn ten_thousand_live_streams_are_replayed() {
         journal.replay().await.expect("it is empty");
         let key = "k".repeat(241); // as long as an ECDSA key in PEM
         let began = |n| {
-            let command =
-                Command::Begin(Box::new(wish(n)), wish(n).names, PrivateKey::from_pem(key.clone()));
+            let beginning = Beginning::of(wish(n), PrivateKey::from_pem(key.clone()));
+            let command = Command::Begin(Box::new(beginning));
             let event = decide(&State::Idle, command, fakes.clock.now()).expect("it is legal");
             Record { stream: wish(n).secret, at: fakes.clock.now(), event }
         };

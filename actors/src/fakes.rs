@@ -28,6 +28,7 @@ use crate::domain::issuance::Reach;
 use crate::domain::name::DnsName;
 use crate::domain::selection::Selection;
 use crate::domain::time::Timestamp;
+use crate::issuer::FallbackCa;
 use crate::journal::SegmentedJournal;
 use crate::metrics::Metrics;
 use crate::operator::{Operator, Ports, Settings, start};
@@ -35,6 +36,9 @@ use crate::ports::{Clock, Probe, Segments};
 
 /// The ACME directory's URL in this world.
 pub const DIRECTORY: &str = "https://ca.example/directory";
+
+/// That of the second CA.
+pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
 
 /// Tokio's clock, from a fixed day on.
 #[derive(Debug)]
@@ -73,6 +77,10 @@ pub struct Fakes {
     pub cluster: Rc<FakeCluster>,
     /// The CA.
     pub ca: Rc<FakeCa>,
+    /// The CA that is asked when that one has failed for this long, if one is.
+    pub fallback: Rc<FakeCa>,
+    /// How long that is; at first there is none.
+    pub fallback_after: Cell<Option<Duration>>,
     /// The time.
     pub clock: Rc<dyn Clock>,
     /// The journal's segments; they outlive an operator.
@@ -89,11 +97,14 @@ impl Default for Fakes {
     fn default() -> Self {
         let clock: Rc<dyn Clock> = Rc::new(FakeClock { began: tokio::time::Instant::now() });
         let cluster = Rc::new(FakeCluster::new(clock.clone()));
-        let ca = Rc::new(FakeCa::new(cluster.clone(), clock.clone()));
+        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
+        let (ca, fallback) = (ca("ca.example"), ca("fallback.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
         Self {
             cluster,
             ca,
+            fallback,
+            fallback_after: Cell::new(None),
             clock,
             segments,
             metrics: Metrics::default(),
@@ -129,12 +140,18 @@ impl Fakes {
         let number = self.operators.get();
         self.operators.set(number + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
+        let fallback = |after| FallbackCa {
+            authority: Rc::new(Mortal { port: self.fallback.clone(), life: life.clone() }),
+            directory: FALLBACK_DIRECTORY.to_owned(),
+            after,
+        };
         Ports {
             ingresses: cluster.clone(),
             vault: cluster.clone(),
             routes: cluster.clone(),
             announcer: cluster,
             authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
+            fallback: self.fallback_after.get().map(fallback),
             probe: Rc::new(Mortal { port: probe, life: life.clone() }),
             keys: self.ca.clone(),
             journal: Rc::new(SegmentedJournal::new(segments, format!("writer-{number}"))),

@@ -10,6 +10,7 @@ mod with_the_ca;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{Instrument, debug, error, info_span};
@@ -21,7 +22,7 @@ use crate::domain::gates::{Gates, Scope};
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Conclusion, Context as Known, State, Step, next};
+use crate::domain::issuance::{Conclusion, Context as Known, Fallback, State, Step, next};
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
@@ -45,6 +46,8 @@ pub struct Office {
     pub vault: Rc<dyn Vault>,
     /// The CA.
     pub authority: Rc<dyn Authority>,
+    /// The CA that is asked when that one has failed for long.
+    pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
     pub routes: RouteDesk,
     /// The way to a host.
@@ -67,6 +70,23 @@ pub struct Office {
     pub directory: String,
     /// Counters.
     pub metrics: Metrics,
+}
+
+/// A second CA and when it is asked.
+#[derive(Clone)]
+pub struct FallbackCa {
+    /// The CA.
+    pub authority: Rc<dyn Authority>,
+    /// URL of its directory.
+    pub directory: String,
+    /// How long the first must have failed.
+    pub after: Duration,
+}
+
+impl FallbackCa {
+    fn terms(&self) -> Fallback<'_> {
+        Fallback { directory: &self.directory, after: self.after }
+    }
 }
 
 /// The route keeper's ears.
@@ -108,6 +128,7 @@ impl Office {
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
             paused_until: self.paused.borrow().get(&run.stream).copied(),
+            fallback: self.fallback.as_ref().map(FallbackCa::terms),
             gates: &gates,
             now,
         };

@@ -14,7 +14,7 @@ use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
-use crate::issuer::{Office, RouteDesk};
+use crate::issuer::{FallbackCa, Office, RouteDesk};
 use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -38,6 +38,8 @@ pub struct Ports {
     pub vault: Rc<dyn Vault>,
     /// The CA.
     pub authority: Rc<dyn Authority>,
+    /// The CA that is asked when that one has failed for long.
+    pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
     pub routes: Rc<dyn Routes>,
     /// The way to a host.
@@ -103,6 +105,7 @@ pub async fn start(
         ledger: ledger.clone(),
         vault: ports.vault.clone(),
         authority: ports.authority.clone(),
+        fallback: ports.fallback.clone(),
         routes: RouteDesk::of(&keeper),
         probe: ports.probe.clone(),
         keys: ports.keys.clone(),

@@ -93,6 +93,10 @@ pub struct Installation {
     pub renew: Option<String>,
     /// A Secret that is not ours may be taken over.
     pub adopt: bool,
+    /// URL of the ACME directory that issued it.
+    pub directory: String,
+    /// URL of the directory in use, where that one is the fallback.
+    pub instead_of: Option<String>,
 }
 
 /// TLS Secrets and what hangs on them.

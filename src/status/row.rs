@@ -139,8 +139,8 @@ fn verdict(
         Ok(secret) => secret.as_ref(),
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
-    let directory = secret.and_then(|secret| secret.directory.clone()).unwrap_or_default();
-    match judge(secret, wish, &directory, Advice::None, now) {
+    let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
+    match judge(secret, wish, directory, Advice::None, now) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),

@@ -18,6 +18,8 @@ pub(super) const CHAIN: &str = "tls.crt";
 pub(super) const KEY: &str = "tls.key";
 /// Annotation: URL of the ACME directory that issued the certificate.
 pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
+/// Annotation: URL of the ACME directory in use, where that one was its fallback.
+pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
 /// Annotation: the value of the Ingress's `ingress-acme.dev/renew` that it was issued for.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
 /// `kind` of the owners.
@@ -26,8 +28,12 @@ pub(super) const OWNER_KIND: &str = "Ingress";
 pub(super) const OWNER_VERSION: &str = "networking.k8s.io/v1";
 
 /// A Secret with a new certificate.
-pub(super) fn installed(key: &SecretKey, what: &Installation, directory: &str) -> Secret {
-    let annotations = [(DIRECTORY, Some(directory)), (RENEW, what.renew.as_deref())];
+pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
+    let annotations = [
+        (DIRECTORY, Some(&*what.directory)),
+        (INSTEAD_OF, what.instead_of.as_deref()),
+        (RENEW, what.renew.as_deref()),
+    ];
     let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let data = [(CHAIN, what.chain.as_bytes()), (KEY, what.key.pem().as_bytes())];
     Secret {
@@ -47,7 +53,8 @@ pub(super) fn installed(key: &SecretKey, what: &Installation, directory: &str) -
 /// What was read of a Secret of ours, with other owners, for the version that was read.
 pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> Secret {
     let annotations = read.metadata.annotations.iter().flatten();
-    let annotations = annotations.filter(|(name, _)| [DIRECTORY, RENEW].contains(&name.as_str()));
+    let annotations =
+        annotations.filter(|(name, _)| [DIRECTORY, INSTEAD_OF, RENEW].contains(&name.as_str()));
     let data = read.data.iter().flatten();
     let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));
     Secret {
@@ -100,8 +107,10 @@ mod tests {
             owners: [owner].into(),
             renew: None,
             adopt: false,
+            directory: "https://ca.example/dir".into(),
+            instead_of: None,
         };
-        let secret = installed(&SecretKey::new("web", "tls"), &what, "https://ca.example/dir");
+        let secret = installed(&SecretKey::new("web", "tls"), &what);
         let mut expected = json!({
             "apiVersion": "v1",
             "kind": "Secret",

@@ -4,7 +4,7 @@ use ingress_acme_actors::domain::certificate::{CertificateView, PrivateKey, Secr
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::fields::{CHAIN, DIRECTORY, KEY, OWNER_KIND, RENEW, TLS_TYPE};
+use super::fields::{CHAIN, DIRECTORY, INSTEAD_OF, KEY, OWNER_KIND, RENEW, TLS_TYPE};
 use crate::cluster::is_ours;
 
 /// What the rules see of `secret`.
@@ -27,6 +27,7 @@ pub(super) fn view(mut secret: Secret) -> SecretView {
             .collect(),
         renew: annotation(RENEW),
         directory: annotation(DIRECTORY),
+        instead_of: annotation(INSTEAD_OF),
     }
 }
 

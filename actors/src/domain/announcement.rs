@@ -54,9 +54,16 @@ impl Announcement {
     }
 
     /// Work has begun.
-    pub fn issuing(secret: &SecretKey, names: &BTreeSet<DnsName>, why: &Reason) -> Self {
+    pub fn issuing(
+        secret: &SecretKey,
+        names: &BTreeSet<DnsName>,
+        why: &Reason,
+        elsewhere: Option<&str>,
+    ) -> Self {
         let (names, secret) = (names_line(names), &secret.name);
         let note = format!("Getting a certificate for {names} into Secret {secret}: {why}");
+        let Some(fallback) = elsewhere else { return Self::normal("Issuing", note) };
+        let note = format!("{note}. The CA in use has failed for long, so {fallback} is asked");
         Self::normal("Issuing", note)
     }
 

@@ -113,9 +113,16 @@ pub struct SecretView {
     pub renew: Option<String>,
     /// The ACME directory it was issued by.
     pub directory: Option<String>,
+    /// The directory in use when that one, the fallback, issued it: our annotation.
+    pub instead_of: Option<String>,
 }
 
 impl SecretView {
+    /// The directory that was meant to issue it: another than did, where that was the fallback.
+    pub fn meant_for(&self) -> Option<&str> {
+        self.instead_of.as_deref().or(self.directory.as_deref())
+    }
+
     /// The leaf, where it is one of ours that the CA at `directory` has issued.
     pub fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
         let ours = self.ours && self.directory.as_deref() == Some(directory);

@@ -79,6 +79,11 @@ impl FailureClass {
         matches!(self, Self::Unreachable | Self::Dns | Self::Conflict | Self::InvalidSpec)
     }
 
+    /// Failures that are the CA's own, so that another CA may do better.
+    pub fn is_of_the_ca(self) -> bool {
+        matches!(self, Self::AcmeServer | Self::Rejected)
+    }
+
     /// Failures of one kind climb one ladder: waiting for DNS says nothing about the CA.
     pub fn same_ladder(self, other: Self) -> bool {
         self.is_before_the_ca() == other.is_before_the_ca()

@@ -127,6 +127,11 @@ impl Gates {
         (now < until).then_some(until)
     }
 
+    /// Since when a stream waits for a busy CA.
+    pub fn waits_for_busy_since(&self, stream: &SecretKey) -> Option<Timestamp> {
+        self.0.get(&Scope::Address)?.line.since(stream)
+    }
+
     /// What is to be journaled when an order for these names was opened: each gate that still has a line, closed until
     /// the next one's turn, so that a restart keeps the pace.
     pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {

@@ -14,6 +14,7 @@
 mod ahead;
 mod decide;
 mod event;
+mod fallback;
 mod next;
 mod partial;
 mod reasons;
@@ -23,8 +24,9 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Command, Refused, decide};
+pub use decide::{Beginning, Command, Refused, decide};
 pub use event::{Event, Record};
+pub use fallback::Fallback;
 pub use next::next;
 pub use seen::{AuthorizationView, Chain, OrderStatus, OrderView, Reach, Seen};
 pub use state::{Failing, IllegalEvent, Issuance, State, apply};

@@ -125,10 +125,8 @@ pub fn judge(
             Advice::None | Advice::Awaited => Reason::DueForRenewal(at),
         });
     }
-    if let Some(issued_by) =
-        secret.directory.as_ref().filter(|url| secret.ours && *url != directory)
-    {
-        return Err(Reason::OtherDirectory(issued_by.clone()));
+    if let Some(issued_by) = secret.meant_for().filter(|url| secret.ours && *url != directory) {
+        return Err(Reason::OtherDirectory(issued_by.to_owned()));
     }
     if !requests(wish.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
         return Err(Reason::Requested);
@@ -226,6 +224,7 @@ pub(crate) mod tests {
             owners: ["uid".to_owned()].into(),
             renew: None,
             directory: Some(DIRECTORY.into()),
+            instead_of: None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::ports::{Authority, Clock, Keys, PortError, Replaces};
 
 /// The CA. It validates a name when a solver Ingress names its host.
 pub struct FakeCa {
+    host: &'static str,
     cluster: Rc<FakeCluster>,
     clock: Rc<dyn Clock>,
     orders: RefCell<BTreeMap<String, Order>>,
@@ -47,9 +48,10 @@ struct Order {
 }
 
 impl FakeCa {
-    /// A CA whose certificates live 90 days.
-    pub fn new(cluster: Rc<FakeCluster>, clock: Rc<dyn Clock>) -> Self {
+    /// A CA at this host, whose certificates live 90 days.
+    pub fn new(host: &'static str, cluster: Rc<FakeCluster>, clock: Rc<dyn Clock>) -> Self {
         Self {
+            host,
             cluster,
             clock,
             orders: RefCell::default(),
@@ -195,7 +197,7 @@ impl Authority for FakeCa {
             return Err(PortError::Lasting(failure));
         }
         self.replaced.borrow_mut().extend(replaces.map(|replaces| replaces.id.clone()));
-        let url = format!("https://ca.example/order/{}", self.orders());
+        let url = format!("https://{}/order/{}", self.host, self.orders());
         let order = Order {
             names: names.clone(),
             accepted: false,

@@ -76,6 +76,7 @@ pub fn foreign_secret() -> FakeSecret {
         owners: BTreeSet::new(),
         renew: None,
         directory: None,
+        instead_of: None,
     };
     FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new() }
 }

@@ -78,6 +78,8 @@ impl Office {
             owners: wish.owners.clone(),
             renew: issuance.renew,
             adopt: wish.adopt,
+            instead_of: issuance.directory.as_ref().map(|_| self.directory.clone()),
+            directory: issuance.directory.unwrap_or_else(|| self.directory.clone()),
         };
         let installed = self.vault.install(&run.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;

@@ -1,8 +1,6 @@
 //! Each step is one port call under its deadline; what comes of it goes into the run's knowledge or the ledger.
 //! Those at the CA and those in the cluster have a file each; here is what they share.
 
-use std::collections::BTreeSet;
-
 use tracing::{debug, error};
 
 use super::Office;
@@ -12,7 +10,6 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
 use crate::domain::limits;
-use crate::domain::name::DnsName;
 use crate::domain::wish::Wish;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
@@ -23,7 +20,7 @@ pub(super) fn name(step: &Step) -> &'static str {
         Step::ReadSecret => "read_secret",
         Step::PublishRoutes => "publish_routes",
         Step::Probe(_) => "probe",
-        Step::Begin(..) => "begin",
+        Step::Begin { .. } => "begin",
         Step::OpenOrder => "open_order",
         Step::Refresh => "refresh",
         Step::Accept => "accept",
@@ -45,13 +42,17 @@ impl Office {
         let Some(wish) = wish else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
-        let names =
-            self.issuance(run).map_or_else(|| wish.names.clone(), |issuance| issuance.names);
+        let (names, elsewhere) = self.issuance(run).map_or_else(
+            || (wish.names.clone(), None),
+            |issuance| (issuance.names, issuance.directory),
+        );
         match step {
             Step::ReadSecret => self.read_secret(run).await,
             Step::PublishRoutes => self.publish_routes(run, wish).await,
             Step::Probe(hosts) => self.probe_hosts(run, &hosts).await,
-            Step::Begin(reason, names) => self.begin(run, wish, names, &reason).await,
+            Step::Begin { reason, names, directory } => {
+                self.begin(run, wish, (names, directory), &reason).await;
+            }
             Step::OpenOrder => self.open_order(run).await,
             Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, run).await,
             Step::Download => self.download(run).await,
@@ -62,13 +63,8 @@ impl Office {
             Step::Fail(failure) => self.fail(run, failure).await,
             Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
         }
-        self.heed_limits(run, &names).await;
-    }
-
-    /// What the CA has just closed is journaled, for all that come after and for the next start.
-    async fn heed_limits(&self, run: &mut Run, names: &BTreeSet<DnsName>) {
-        let closing = run.seen.closing(names, self.clock.now());
-        self.close(run, closing).await;
+        let closing = run.seen.closing(&names, self.clock.now());
+        self.close(run, closing.filter(|_| elsewhere.is_none())).await;
     }
 
     /// Closes scopes, for all that come after and for the next start.

@@ -8,20 +8,26 @@ use super::Office;
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Chain, Command, OrderView, Step};
+use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
 use crate::domain::validity::Reason;
 use crate::domain::wish::Wish;
-use crate::ports::{PortError, Replaces, bounded};
+use crate::ports::{Authority, PortError, Replaces, bounded};
 
 impl Office {
+    /// The CA that an issuance is for.
+    fn ca(&self, issuance: &Issuance) -> &dyn Authority {
+        let fallback = issuance.directory.as_ref().and(self.fallback.as_ref());
+        fallback.map_or(&*self.authority, |fallback| &*fallback.authority)
+    }
+
     pub(super) async fn begin(
         &self,
         run: &mut Run,
         wish: Wish,
-        names: BTreeSet<DnsName>,
+        (names, directory): (BTreeSet<DnsName>, Option<String>),
         reason: &Reason,
     ) {
         let made = bounded(limits::KEY_CALL, "key maker", self.keys.generate(wish.algorithm)).await;
@@ -29,9 +35,12 @@ impl Office {
         info!(%reason, names = names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
         let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
-        let told = (failed || reason.is_explained())
-            .then(|| (wish.clone(), Announcement::issuing(&wish.secret, &names, reason)));
-        if self.commit(run, Command::Begin(Box::new(wish), names, key)).await {
+        let elsewhere = directory.as_deref();
+        let told = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
+            (wish.clone(), Announcement::issuing(&wish.secret, &names, reason, elsewhere))
+        });
+        let beginning = Beginning { wish, names, directory, key };
+        if self.commit(run, Command::Begin(Box::new(beginning))).await {
             run.seen.progressed();
             if let Some((wish, issuing)) = told {
                 self.notices.announce(&wish, &issuing);
@@ -42,11 +51,11 @@ impl Office {
     pub(super) async fn open_order(&self, run: &mut Run) {
         let Some(issuance) = self.issuance(run) else { return };
         if run.seen.opened.is_none() {
-            let id = self.replaced(run, &issuance.names);
+            let id = self.replaced(run, &issuance);
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
             let barred = self.gates.borrow().bar(&run.stream, names, self.clock.now()).is_some();
             let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
-            let opened = self.authority.open_order(names, profile, replaces);
+            let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
         }
@@ -63,21 +72,23 @@ impl Office {
     }
 
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
-    fn replaced(&self, run: &Run, names: &BTreeSet<DnsName>) -> Option<CertId> {
+    fn replaced(&self, run: &Run, issuance: &Issuance) -> Option<CertId> {
         let (found, _) = run.seen.secret.as_ref()?;
-        let leaf = found.as_ref()?.issued_by(&self.directory)?;
-        let shared = names.iter().any(|name| leaf.names.contains(name.as_str()));
+        let directory = issuance.directory.as_ref().unwrap_or(&self.directory);
+        let leaf = found.as_ref()?.issued_by(directory)?;
+        let shared = issuance.names.iter().any(|name| leaf.names.contains(name.as_str()));
         leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }
 
     /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.
     pub(super) async fn advance(&self, step: Step, run: &mut Run) {
-        let Some(url) = self.order_url(run) else { return };
+        let (Some(url), Some(issuance)) = (self.order_url(run), self.issuance(run)) else { return };
+        let ca = self.ca(&issuance);
         let call = async {
             match step {
-                Step::Refresh => self.authority.refresh(&url).await,
-                Step::Accept => self.authority.accept(&url).await,
-                _ => self.authority.finalize(&url, &self.certificate_request(run)?).await,
+                Step::Refresh => ca.refresh(&url).await,
+                Step::Accept => ca.accept(&url).await,
+                _ => ca.finalize(&url, &self.keys.request(&issuance.names, &issuance.key)?).await,
             }
         };
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
@@ -86,14 +97,9 @@ impl Office {
         }
     }
 
-    fn certificate_request(&self, run: &Run) -> Result<Vec<u8>, PortError> {
-        let issuance = self.issuance(run).ok_or_else(|| PortError::passing("there is no order"))?;
-        self.keys.request(&issuance.names, &issuance.key)
-    }
-
     pub(super) async fn download(&self, run: &mut Run) {
         let (Some(url), Some(issuance)) = (self.order_url(run), self.issuance(run)) else { return };
-        let chain = bounded(limits::CA_CALL, "CA", self.authority.download(&url)).await;
+        let chain = bounded(limits::CA_CALL, "CA", self.ca(&issuance).download(&url)).await;
         let Some(pem) = self.succeeded(run, FailureClass::AcmeServer, chain) else { return };
         match self.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {

@@ -53,6 +53,8 @@ fn certificate(owners: &[IngressRef]) -> Installation {
         owners: owners.iter().cloned().collect(),
         renew: Some("1".to_owned()),
         adopt: false,
+        directory: DIRECTORY.to_owned(),
+        instead_of: None,
     }
 }
 
@@ -236,7 +238,7 @@ async fn an_ingress_that_is_gone_or_another_is_not_filled(ground: &Ground) {
     assert_eq!(ground.ingresses.get("shop").await.unwrap(), before);
 
     // With the rights of an administrator, for those of the operator alone would hide a mistake.
-    let vault = Secrets::new(ground.admin.clone(), DIRECTORY);
+    let vault = Secrets::new(ground.admin.clone());
     let shop = ground.shop().await;
     ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
     vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();

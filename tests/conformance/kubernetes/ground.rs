@@ -88,7 +88,7 @@ impl Ground {
     }
 
     pub(crate) fn vault(&self) -> Secrets {
-        Secrets::new(self.client.clone(), DIRECTORY)
+        Secrets::new(self.client.clone())
     }
 
     pub(crate) async fn make(&self, name: &str, kind: &str, data: Value) -> Secret {

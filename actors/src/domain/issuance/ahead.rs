@@ -20,9 +20,10 @@ impl Run<'_> {
         failing: Option<&Failing>,
         reason: Reason,
     ) -> Step {
+        let directory = self.elsewhere(failing);
         let first = self.ready_the_routes(&names, failing);
-        let first = first.or_else(|| self.get_in_line(&names, &reason));
-        first.unwrap_or(Step::Begin(reason, names))
+        let in_line = || directory.is_none().then(|| self.get_in_line(&names, &reason)).flatten();
+        first.or_else(in_line).unwrap_or(Step::Begin { reason, names, directory })
     }
 
     /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within

@@ -15,8 +15,8 @@ use crate::domain::wish::{Fingerprint, Wish, stable_hash};
 /// What the issuer has done or met, to be made an event.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Begin an issuance of a certificate for these names of this wish, with this key.
-    Begin(Box<Wish>, BTreeSet<DnsName>, PrivateKey),
+    /// Begin an issuance.
+    Begin(Box<Beginning>),
     /// The CA has opened an order at this URL.
     Opened(String),
     /// The certificate is in its Secret.
@@ -34,6 +34,26 @@ pub enum Command {
     Abandon(&'static str),
 }
 
+/// An issuance that is to begin.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// What it is for.
+    pub wish: Wish,
+    /// Those of the wish's names that the certificate will have.
+    pub names: BTreeSet<DnsName>,
+    /// The ACME directory that is asked, where it is not the first.
+    pub directory: Option<String>,
+    /// The certificate's key.
+    pub key: PrivateKey,
+}
+
+impl Beginning {
+    /// All that the wish asks for, of the first CA.
+    pub fn of(wish: Wish, key: PrivateKey) -> Self {
+        Self { names: wish.names.clone(), wish, directory: None, key }
+    }
+}
+
 /// A command that does not fit the state. It is a bug of the caller; nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("command {command} is refused in state {state}")]
@@ -46,12 +66,14 @@ pub struct Refused {
 pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, Refused> {
     let refused = Refused { command: command.name(), state: state.name() };
     match (state, command) {
-        (State::Idle | State::Failing(_), Command::Begin(wish, names, key)) => {
+        (State::Idle | State::Failing(_), Command::Begin(beginning)) => {
+            let Beginning { wish, names, directory, key } = *beginning;
             Ok(Event::IssuanceStarted {
                 fingerprint: wish.fingerprint(),
                 names,
                 algorithm: wish.algorithm,
-                profile: wish.profile,
+                profile: wish.profile.filter(|_| directory.is_none()), // the second has others
+                directory,
                 renew: wish.renew,
                 key,
             })

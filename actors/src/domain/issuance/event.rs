@@ -26,6 +26,9 @@ pub enum Event {
         profile: Option<String>,
         /// Value of the renew annotation that this answers.
         renew: Option<String>,
+        /// The ACME directory that is asked, where it is not the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        directory: Option<String>,
         /// What the wish was.
         fingerprint: Fingerprint,
         /// The key that the certificate will be for.

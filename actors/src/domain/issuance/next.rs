@@ -50,7 +50,8 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
 
 /// Until when there is nothing to do. A run that has its chain needs the CA no more.
 fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
-    let needs_the_ca = matches!(state, State::Ordered { .. }) && context.seen.chain.is_none();
+    let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
+    let needs_the_ca = ordered && context.seen.chain.is_none();
     let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
     let until = context.seen.wait_until.max(busy);
     until.filter(|until| context.now < *until)
@@ -59,6 +60,8 @@ fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
 /// A wish that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
 fn still_waits(failing: &Failing, wish: &Wish, context: Context<'_>) -> Option<Step> {
     let retry_at = looked_at_again(failing, wish, context.now);
+    let elsewhere = failing.elsewhere_from(context.fallback);
+    let retry_at = elsewhere.map_or(retry_at, |from| from.min(retry_at));
     let (seen, emergency) = (context.seen, failing.last + limits::EMERGENCY_PAUSE);
     let waits = |until| (context.now < until).then_some(Step::Done(Conclusion::RetryAt(until)));
     let unread = seen.errors > 0 || seen.failure.is_some();
@@ -144,9 +147,13 @@ impl Run<'_> {
         let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
-        let names = &issuance.names;
+        let (names, is_first) = (&issuance.names, issuance.directory.is_none());
+        if is_first && self.is_busy_for_long() {
+            return Step::Abandon("its CA is busy for long, and another one is asked");
+        }
         let first = self.ready_the_routes(names, issuance.before.as_deref());
-        first.or_else(|| self.get_in_line(names, &reason)).unwrap_or(Step::OpenOrder)
+        let in_line = || is_first.then(|| self.get_in_line(names, &reason)).flatten();
+        first.or_else(in_line).unwrap_or(Step::OpenOrder)
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {

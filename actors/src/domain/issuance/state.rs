@@ -39,6 +39,8 @@ pub struct Issuance {
     pub algorithm: KeyAlgorithm,
     /// ACME profile asked for.
     pub profile: Option<String>,
+    /// The ACME directory that is asked, where it is not the first.
+    pub directory: Option<String>,
     /// Value of the renew annotation that this answers.
     pub renew: Option<String>,
     /// What the wish was.
@@ -70,6 +72,10 @@ pub struct Failing {
     pub detail: String,
     /// The names that are the reason, where not all of them are.
     pub names: BTreeSet<DnsName>,
+    /// Since when all failures at the CA were the CA's own, if the last was.
+    pub down_since: Option<Timestamp>,
+    /// The CA that failed last was the second.
+    pub at_fallback: bool,
 }
 
 /// An event that cannot follow the state it met: the journal is damaged, or the code that wrote it is wrong.
@@ -120,7 +126,15 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         }
         (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at, names }) => {
             let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
+            let down_since = before.and_then(|failing| failing.down_since);
+            let at_fallback = before.is_some_and(|failing| failing.at_fallback);
             Ok(State::Failing(Failing {
+                down_since: match class {
+                    class if class.is_of_the_ca() => down_since.or(Some(at)),
+                    class if class.is_before_the_ca() => down_since,
+                    _ => None,
+                },
+                at_fallback: state.issuance().map_or(at_fallback, |one| one.directory.is_some()),
                 fingerprint: *fingerprint,
                 attempts: attempts(before, *class),
                 since: before.map_or(at, |failing| failing.since),
@@ -151,7 +165,8 @@ pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
 }
 
 fn started(state: &State, event: &Event, at: Timestamp) -> State {
-    let Event::IssuanceStarted { names, algorithm, profile, renew, fingerprint, key } = event
+    let Event::IssuanceStarted { names, algorithm, profile, directory, renew, fingerprint, key } =
+        event
     else {
         unreachable!("called for IssuanceStarted only")
     };
@@ -160,6 +175,7 @@ fn started(state: &State, event: &Event, at: Timestamp) -> State {
         names: names.clone(),
         algorithm: *algorithm,
         profile: profile.clone(),
+        directory: directory.clone(),
         renew: renew.clone(),
         fingerprint: *fingerprint,
         key: key.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::fallback::Fallback;
 use super::seen::Seen;
 use crate::domain::failure::Failure;
 use crate::domain::gates::{Gates, Scope};
@@ -22,8 +23,15 @@ pub enum Step {
     PublishRoutes,
     /// Fetch our own challenge path of these hosts through DNS and the ingress.
     Probe(BTreeSet<DnsName>),
-    /// Make a key and journal the start of a certificate for these names.
-    Begin(Reason, BTreeSet<DnsName>),
+    /// Make a key and journal the start of a certificate.
+    Begin {
+        /// Why it is needed.
+        reason: Reason,
+        /// Its names.
+        names: BTreeSet<DnsName>,
+        /// The ACME directory to ask, where it is not the first.
+        directory: Option<String>,
+    },
     /// Ask the CA for an order.
     OpenOrder,
     /// Look at the order.
@@ -77,6 +85,8 @@ pub struct Context<'a> {
     pub seen: &'a Seen,
     /// The ACME directory in use.
     pub directory: &'a str,
+    /// The CA that is asked when the first has failed for long.
+    pub fallback: Option<Fallback<'a>>,
     /// What the CA suggests for the certificate that was read.
     pub advice: Advice<'a>,
     /// When this process last installed a certificate for the stream.

@@ -32,11 +32,7 @@ fn shop() -> Wish {
 }
 
 fn begin(wish: &Wish) -> Command {
-    Command::Begin(
-        Box::new(wish.clone()),
-        wish.names.clone(),
-        PrivateKey::from_pem("key".to_owned()),
-    )
+    Command::Begin(Box::new(Beginning::of(wish.clone(), PrivateKey::from_pem("key".to_owned()))))
 }
 
 fn opened() -> Command {
@@ -71,6 +67,7 @@ fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&
         advice: Advice::None,
         installed_at: None,
         paused_until: None,
+        fallback: None,
         gates: &gates,
         now: now(),
     };
@@ -112,7 +109,10 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     assert_eq!(step(&seen), Step::PublishRoutes);
     seen.routes = Some(wish.routes.clone());
     assert_eq!(step(&seen), Step::Probe(wish.names.clone()));
-    assert_eq!(step(&reached(seen)), Step::Begin(Reason::Missing, wish.names.clone()));
+    assert_eq!(
+        step(&reached(seen)),
+        Step::Begin { reason: Reason::Missing, names: wish.names.clone(), directory: None }
+    );
     let started = given([begin(&wish)]);
     assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
 }
@@ -148,8 +148,8 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
     };
     assert_eq!(of_age(70), in_line(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
     assert_eq!(of_age(83), in_line(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
-    assert!(matches!(of_age(87), Step::Begin(..)));
-    assert!(matches!(of_age(91), Step::Begin(..)), "it ended a day ago");
+    assert!(matches!(of_age(87), Step::Begin { .. }));
+    assert!(matches!(of_age(91), Step::Begin { .. }), "it ended a day ago");
     assert_eq!(of_age(120), in_line(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
 }
 

@@ -7,7 +7,6 @@ use futures_util::StreamExt;
 use futures_util::stream::{LocalBoxStream, unfold};
 use tokio::sync::mpsc;
 
-use super::super::DIRECTORY;
 use super::super::ca::inspect;
 use super::{FakeCluster, FakeSecret};
 use crate::domain::announcement::Announcement;
@@ -60,7 +59,8 @@ impl Vault for FakeCluster {
             certificate: inspect(&what.chain, &what.key),
             owners: owners.clone(),
             renew: what.renew,
-            directory: Some(DIRECTORY.to_owned()),
+            directory: Some(what.directory),
+            instead_of: what.instead_of,
         };
         state
             .secrets

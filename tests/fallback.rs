@@ -1,0 +1,134 @@
+//! A second CA that is asked when the first has failed for long: on a paused clock.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::fakes::{DIRECTORY, FALLBACK_DIRECTORY, Fakes, ingress};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A world with a second CA, in which the first does not work.
+fn outage() -> Fakes {
+    let fakes = Fakes::default();
+    fakes.fallback_after.set(Some(6 * HOUR));
+    fakes.ca.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+    fakes
+}
+
+fn issued(fakes: &Fakes) -> (usize, usize) {
+    (fakes.ca.issued().len(), fakes.fallback.issued().len())
+}
+
+fn directory(fakes: &Fakes) -> Option<String> {
+    fakes.cluster.secret("web", "shop")?.view.directory
+}
+
+#[test]
+fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at_renewal() {
+    Fakes::paused(async {
+        let fakes = outage();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(5 * HOUR).await;
+        assert_eq!(fakes.fallback.orders(), 0);
+        fakes.pass(HOUR + 10 * MINUTE).await;
+        assert_eq!(issued(&fakes), (0, 1));
+        assert_eq!(directory(&fakes).as_deref(), Some(FALLBACK_DIRECTORY));
+        let told = fakes.cluster.announcements("web", "shop");
+        assert!(told.iter().any(|one| one.note.contains(FALLBACK_DIRECTORY)), "{told:?}");
+
+        // The first works again: that is no reason to replace what is good.
+        fakes.ca.refuse(None);
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(50 * DAY).await;
+        assert_eq!(issued(&fakes), (0, 1));
+        fakes.pass(12 * DAY).await;
+        assert_eq!(issued(&fakes), (1, 1));
+        assert_eq!(directory(&fakes).as_deref(), Some(DIRECTORY));
+    });
+}
+
+#[test]
+fn a_first_that_is_busy_for_long_is_not_waited_for() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.fallback_after.set(Some(6 * HOUR));
+        fakes.ca.set_busy_until(fakes.clock.now() + 3 * DAY);
+        fakes.operator(Fakes::settings()).await;
+        for number in 0..50 {
+            let host = format!("h{number}.example.com");
+            fakes.cluster.apply(ingress("web", &format!("i{number}"), &[&host]));
+        }
+        fakes.pass(5 * HOUR).await;
+        assert_eq!(issued(&fakes), (0, 0));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(issued(&fakes), (0, 50));
+    });
+}
+
+#[test]
+fn a_host_that_cannot_be_validated_is_no_reason_to_ask_another_ca() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.fallback_after.set(Some(6 * HOUR));
+        fakes.cluster.doubt("a.example.com", true);
+        fakes.cluster.unresolve("b.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "a", &["a.example.com"]));
+        fakes.cluster.apply(ingress("web", "b", &["b.example.com"]));
+        fakes.pass(3 * DAY).await;
+        assert_eq!(fakes.fallback.orders(), 0);
+    });
+}
+
+#[test]
+fn without_a_second_ca_the_first_is_asked_on() {
+    Fakes::paused(async {
+        let fakes = outage();
+        fakes.fallback_after.set(None);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(3 * DAY).await;
+        assert_eq!(fakes.fallback.orders(), 0);
+        fakes.ca.refuse(None);
+        fakes.pass(25 * HOUR).await;
+        assert_eq!(issued(&fakes), (1, 0));
+    });
+}
+
+#[test]
+fn when_both_fail_they_are_asked_in_turn_and_seldom() {
+    Fakes::paused(async {
+        let fakes = outage();
+        fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(5 * DAY).await;
+        let asked = fakes.cluster.calls("open_order");
+        assert!((8..=16).contains(&asked), "{asked} orders asked for");
+        fakes.ca.refuse(None);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes), (1, 0));
+    });
+}
+
+#[test]
+fn an_order_at_the_second_ca_is_gone_on_with_there_wherever_the_operator_dies() {
+    for calls in (0..60).step_by(3) {
+        Fakes::paused(async move {
+            let fakes = outage();
+            fakes.fallback_after.set(Some(Duration::ZERO));
+            fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.pass(5 * MINUTE).await;
+            fakes.kill();
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(HOUR).await;
+            assert_eq!(issued(&fakes), (0, 1), "killed after {calls} calls");
+            assert!(fakes.fallback.orders() <= 2, "killed after {calls} calls");
+        });
+    }
+}

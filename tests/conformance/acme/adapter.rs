@@ -216,12 +216,15 @@ async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_it
 async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
     on_both(async |place: &Place<'_>| {
         let (acme, _) = acme(place, &Rc::new(Memory::default()));
-        let order = acme.open_order(&names(&["c.example.com"]), None, None).await.unwrap();
+        place.answer(acme.prepare().await.unwrap()).await;
+        let hosts = names(&["a.example.com", "c.example.com"]);
+        let order = acme.open_order(&hosts, None, None).await.unwrap();
         acme.accept(&order.url).await.unwrap();
         let OrderStatus::Invalid(failure) = settled(&acme, &order.url).await.status else {
             panic!("it cannot be valid")
         };
         assert_eq!(failure.class, FailureClass::Authorization);
+        assert_eq!(failure.names, names(&["c.example.com"]), "the other is not blamed");
         assert!(failure.detail.contains("c.example.com: "), "{}", failure.detail);
         assert!(failure.detail.contains("404"), "{}", failure.detail);
         // Told again to validate, it says the same.

@@ -34,7 +34,8 @@ pub struct World {
     api: ApiServer,
     dns: Dns,
     clock: Clock,
-    root_pem: String,
+    seed: u64,
+    authority: Authority,
     files: TempDir,
 }
 
@@ -53,9 +54,8 @@ impl World {
         let ca = Ca::start(ca, clock.clone(), dns.zone().clone(), &authority)?;
         let directory =
             tempfile::Builder::new().prefix("ingress-acme-").tempdir().map_err(files())?;
-        let root_pem = authority.root_pem().to_owned();
-        let world = Self { ca, gateway, api, dns, clock, root_pem, files: directory };
-        fs::write(world.root_file(), &world.root_pem).map_err(files())?;
+        let world = Self { ca, gateway, api, dns, clock, seed, authority, files: directory };
+        fs::write(world.root_file(), world.authority.root_pem()).map_err(files())?;
         for (user, file) in
             [(User::Admin, world.kubeconfig()), (User::Operator, world.operator_kubeconfig())]
         {
@@ -72,6 +72,13 @@ impl World {
     /// The ACME CA.
     pub fn ca(&self) -> &Ca {
         &self.ca
+    }
+
+    /// A further CA of this world: with roots of its own, and TLS under the same.
+    pub fn another_ca(&self, options: ca::Options) -> Result<Ca, SimError> {
+        let (validation_port, seed) = (self.gateway.address().port(), self.seed);
+        let options = ca::Options { validation_port, seed, ..options };
+        Ca::start(options, self.clock.clone(), self.dns.zone().clone(), &self.authority)
     }
 
     /// The ingress controller.

@@ -5,6 +5,7 @@
 
 mod commands;
 mod faults;
+mod opted_in;
 mod storms;
 
 use std::path::Path;

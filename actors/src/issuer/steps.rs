@@ -84,10 +84,11 @@ impl Office {
     }
 
     /// Journals a failure of the newest wish.
-    pub(super) async fn fail(&self, run: &mut Run, failure: Failure) {
+    pub(super) async fn fail(&self, run: &mut Run, mut failure: Failure) {
         let Some(wish) = self.wish(run) else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
+        failure.names.retain(|name| wish.names.contains(name)); // a CA may blame what was not asked for
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
         if self.commit(run, Command::Fail(wish.fingerprint(), failure)).await {
             run.seen = Seen::default();

@@ -1,5 +1,6 @@
 //! The composition root: each adapter is built here, once, and the process that runs them is put together.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use ingress_acme_actors::operator::Ports;
 use ingress_acme_actors::ports::Clock;
 use kube::Client;
 
+use crate::account_secret::AccountSecret;
 use crate::acme::{Acme, AcmeOptions};
 use crate::cli::{RunArgs, Surroundings};
 use crate::lifecycle::{Process, listen};
 use crate::{
-    account_secret, admin, announcer, cluster, ingresses, keys, lease, probe, process, segments,
-    solver, solver_ingresses, vault,
+    admin, announcer, cluster, ingresses, keys, lease, probe, process, segments, solver,
+    solver_ingresses, vault,
 };
 
 /// Where a process finds itself.
@@ -56,14 +58,13 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let Here { client, pod, clock } = here.clone();
     let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
-    let account =
-        account_secret::AccountSecret::new(client, namespace, directory, around.eab_secret.clone());
-    let acme = acme_options(directory, &around, &metrics)?;
+    let account = AccountSecret::new(client, namespace, directory, around.eab_secret.clone());
+    let acme = acme_options(directory, &around, &metrics, &thumbprints)?;
     let acme = Rc::new(Acme::new(acme, Rc::new(account))?);
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
     let ports = ports(&here, &around, directory, &metrics, (acme.clone(), Rc::new(probe)));
     let lease = around.leader_elect.then_some(lease);
-    Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
+    Ok(Process { ports, settings, acme, lease, vitals, metrics, servers })
 }
 
 fn ports(
@@ -101,13 +102,41 @@ fn acme_options(
     directory: &str,
     around: &Surroundings,
     metrics: &Metrics,
+    thumbprints: &solver::Thumbprints,
 ) -> anyhow::Result<AcmeOptions> {
-    let metrics = metrics.clone();
-    let extra_roots = around.acme_ca_file.as_ref().map(std::fs::read_to_string).transpose();
+    let (metrics, thumbprints) = (metrics.clone(), thumbprints.clone());
     Ok(AcmeOptions {
         directory: directory.to_owned(),
-        extra_roots: extra_roots.context("the file of --acme-ca-file cannot be read")?,
+        extra_roots: extra_roots(around.acme_ca_file.as_deref())?,
+        preferred_chain: around.preferred_chain.clone(),
         contacts: around.contacts.clone(),
         hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+        answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
     })
+}
+
+fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let read = file.map(std::fs::read_to_string).transpose();
+    read.context("the file of --acme-ca-file cannot be read")
+}
+
+/// The CA of one directory with its account, for a command that is not the operator: it registers nothing, and nobody
+/// counts its requests. Nothing is asked of the cluster or the CA yet.
+pub fn ca_of_a_command(
+    client: &Client,
+    namespace: &str,
+    directory: &str,
+    acme_ca_file: Option<&Path>,
+) -> anyhow::Result<(Rc<AccountSecret>, Acme)> {
+    let account = Rc::new(AccountSecret::new(client.clone(), namespace, directory, None));
+    let options = AcmeOptions {
+        directory: directory.to_owned(),
+        extra_roots: extra_roots(acme_ca_file)?,
+        preferred_chain: None,
+        contacts: Vec::new(),
+        hook: Arc::new(|_, _, _| {}),
+        answering: Rc::new(|_| {}),
+    };
+    let acme = Acme::new(options, account.clone())?;
+    Ok((account, acme))
 }

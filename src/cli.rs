@@ -1,5 +1,6 @@
 //! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
 
+mod account;
 #[cfg(feature = "sim")]
 mod sim;
 
@@ -15,6 +16,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::selection::{Manage, Selection};
 use ingress_acme_actors::operator::Settings;
 
+pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 #[cfg(feature = "sim")]
 pub use sim::{DemoArgs, StormArgs, TargetArg};
 
@@ -41,6 +43,10 @@ pub enum Command {
     Explain(OneIngress),
     /// Ask for a new certificate for one Ingress, though the present one is good
     Renew(OneIngress),
+    /// Revoke the certificates of one Ingress at their CA, and ask for new ones
+    Revoke(RevokeArgs),
+    /// Give the ACME account a new key
+    Rollover(RolloverArgs),
     /// See the whole system at work on this machine, in a simulated world
     #[cfg(feature = "sim")]
     Demo(DemoArgs),
@@ -116,6 +122,9 @@ pub struct RunArgs {
     /// ACME profile to ask for [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
+    /// Of the chains that the CA offers, the one whose topmost issuer has this common name [default: the CA's]
+    #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub preferred_chain: Option<String>,
     /// Of several replicas only the holder of the Lease issues; all answer challenges
     #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
@@ -173,6 +182,8 @@ pub struct Surroundings {
     pub contacts: Vec<String>,
     /// Secret of the external account.
     pub eab_secret: Option<String>,
+    /// Issuer of the chain to take.
+    pub preferred_chain: Option<String>,
     /// File with a further root for the directory's TLS.
     pub acme_ca_file: Option<PathBuf>,
     /// Where challenges are answered.
@@ -196,7 +207,7 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            leader_elect,
+            preferred_chain, leader_elect,
         } = self;
         let manage = match manage {
             ManageArg::All => Manage::All,
@@ -215,6 +226,7 @@ impl RunArgs {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
             eab_secret,
+            preferred_chain,
             acme_ca_file,
             solver_bind,
             admin_bind,

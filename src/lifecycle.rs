@@ -14,7 +14,7 @@ use ingress_acme_actors::ledger::CommitError;
 use ingress_acme_actors::messages::Drain;
 use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
-use ingress_acme_actors::ports::PortError;
+use ingress_acme_actors::ports::{PortError, bounded};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -28,6 +28,8 @@ use crate::solver::{self, Thumbprints};
 
 /// Pauses between attempts to load or make the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
+/// Every replica looks at the account this often, should its key have been replaced: one small read.
+const FOLLOW: Duration = Duration::from_mins(1);
 /// Pause before a journal that could not be read is read again, by a process that has begun anew.
 const REPLAY_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for Events that are still to be sent.
@@ -41,8 +43,6 @@ pub struct Process {
     pub settings: Settings,
     /// The CA, for its account key.
     pub acme: Rc<Acme>,
-    /// What challenges are answered with.
-    pub thumbprints: Thumbprints,
     /// Whether one of several replicas must be chosen.
     pub lease: Option<Lease>,
     /// What the admin port knows.
@@ -94,6 +94,7 @@ impl Process {
             () = self.prepare() => {}
             () = terminate.wait() => return Ok(Some(Led(None))),
         }
+        actix::spawn(Self::follow(self.acme.clone()));
         let term = tokio::select! {
             term = self.lead() => term,
             () = terminate.wait() => return Ok(Some(Led(None))),
@@ -133,8 +134,7 @@ impl Process {
     async fn prepare(&self) {
         loop {
             match self.acme.prepare().await {
-                Ok(thumbprint) => {
-                    self.thumbprints.add(thumbprint);
+                Ok(_) => {
                     self.vitals.set_ready(true);
                     return;
                 }
@@ -143,6 +143,16 @@ impl Process {
                 }
             }
             sleep(PREPARE_RETRY).await;
+        }
+    }
+
+    /// Follows the account's key for ever: whoever answers challenges must do so with the newest.
+    async fn follow(acme: Rc<Acme>) {
+        loop {
+            sleep(FOLLOW).await;
+            if let Err(error) = bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
+                warn!(%error, retry_in = ?FOLLOW, "the account key cannot be looked at");
+            }
         }
     }
 

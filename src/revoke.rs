@@ -20,6 +20,7 @@ use crate::acme::{Acme, Revoked, RevokedBy};
 use crate::assembly::ca_of_a_command;
 use crate::cli::RevokeArgs;
 use crate::clock::SystemClock;
+use crate::status::plain;
 use crate::vault::{Held, Secrets};
 use crate::{cluster, consent, keys, status};
 use choice::{AccountSeen, Signatory, revocable, signatory};
@@ -42,7 +43,7 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     for secret in status::secrets_of(&client, &ingress).await? {
         match target(&client, (&namespace, file), secret.clone(), reason).await? {
             Ok(target) => targets.push(target),
-            Err(why) => println!("Secret {secret} is passed over: {why}."),
+            Err(why) => println!("Secret {secret} is passed over: {}.", plain(&why)),
         }
     }
     if targets.is_empty() {
@@ -51,7 +52,7 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     for target in &targets {
         println!("{target}");
     }
-    println!("\nReason: {reason:?}. A revocation cannot be undone.");
+    println!("\nReason: {reason}. A revocation cannot be undone.");
     if !consent::given(at.yes)? {
         bail!("nothing was revoked");
     }
@@ -75,7 +76,7 @@ async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
                 println!("The certificate in Secret {} had been revoked before.", target.secret);
             }
             Err(error) => {
-                eprintln!("ingress-acme: Secret {}: {error}", target.secret);
+                eprintln!("ingress-acme: Secret {}: {}", target.secret, plain(&error));
                 continue;
             }
         }
@@ -137,11 +138,11 @@ impl fmt::Display for Target {
         writeln!(f, "\nSecret {}", self.secret)?;
         if let Ok(leaf) = &self.held.view.certificate {
             let names: Vec<&str> = leaf.names.iter().map(String::as_str).collect();
-            writeln!(f, "  names      {}", names.join(", "))?;
+            writeln!(f, "  names      {}", plain(&names.join(", ")))?;
             writeln!(f, "  serial     {}", leaf.serial)?;
             writeln!(f, "  expires    {}", leaf.not_after)?;
         }
-        writeln!(f, "  CA         {}", self.directory)?;
+        writeln!(f, "  CA         {}", plain(&self.directory))?;
         match self.by {
             Signatory::Account => write!(f, "  signed by  the ACME account's key"),
             Signatory::Certificate(why) => {

@@ -30,6 +30,7 @@ use crate::cluster;
 use crate::ingresses::view;
 use crate::vault::Secrets;
 use row::Row;
+pub(crate) use told::plain;
 use told::{Told, told};
 
 /// Secrets read at once.

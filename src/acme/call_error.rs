@@ -51,6 +51,22 @@ impl CallError {
         }
     }
 
+    /// As [`Self::told`], but where `advice` has something for a refusal of this kind, with that instead of what is
+    /// advised for an order.
+    pub(super) fn advised(
+        self,
+        doing: &str,
+        advice: impl FnOnce(&str) -> Option<&'static str>,
+    ) -> PortError {
+        match (&self, advice(self.kind())) {
+            (Self::Acme(Error::Api(problem)), Some(advice)) => {
+                let said = format!("{doing}: {}; {advice}", refusal::words(problem));
+                PortError::lasting(FailureClass::Rejected, said)
+            }
+            _ => self.told(doing),
+        }
+    }
+
     /// It may be the word of what is replaced that the CA does not take (RFC 9773 §5): it was replaced before, or is
     /// none of its own, or it has never heard of such a thing.
     pub(super) fn is_about_replacing(&self) -> bool {

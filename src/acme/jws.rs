@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
+use zeroize::Zeroizing;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -100,8 +101,8 @@ impl Signer {
     pub(super) fn new(key: &PrivateKey) -> Result<Self, CallError> {
         let unusable = |wrong: &dyn std::fmt::Display| CallError::Port(refused(wrong));
         let (pair, jwk) = read(key).map_err(|wrong| unusable(&wrong))?;
-        let der = PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes())
-            .map_err(|wrong| unusable(&wrong))?;
+        let der = PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes());
+        let der = Zeroizing::new(der.map_err(|wrong| unusable(&wrong))?);
         let der = der.secret_pkcs8_der();
         let on = |alg, algorithm| Ok::<_, CallError>(Pair::Ecdsa(alg, ecdsa(algorithm, der)?));
         let pair = if pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {

@@ -12,6 +12,24 @@ use ingress_acme_actors::ports::PortError;
 use super::Acme;
 use super::jws::{Sender, Signer, post, resource};
 
+/// What was going on when it failed.
+const DOING: &str = "the CA did not revoke the certificate";
+
+/// What the user can do about a refusal of this kind.
+fn advice(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "unauthorized" => {
+            "where it was ordered by another account, --reason keyCompromise revokes it with its own key"
+        }
+        "badRevocationReason" => "choose another --reason",
+        "badPublicKey" | "badSignatureAlgorithm" => {
+            "the CA takes no signature of such a key; without --reason keyCompromise the account signs"
+        }
+        "malformed" => "it may be a certificate of another CA: see what its Secret says",
+        _ => return None,
+    })
+}
+
 /// Whose key signs.
 pub enum RevokedBy<'a> {
     /// The stored account's; it must have ordered the certificate.
@@ -37,7 +55,7 @@ impl Acme {
         reason: u8,
         by: &RevokedBy<'_>,
     ) -> Result<Revoked, PortError> {
-        self.within("the CA did not revoke the certificate", async || {
+        self.within(DOING, async || {
             let transport = &self.accounts.transport;
             let url = resource(transport, "revoke_cert").await?;
             let payload =
@@ -53,7 +71,7 @@ impl Acme {
             match post(transport, ("revoke_cert", &url), (&signer, sender), Some(&payload)).await {
                 Ok(_) => Ok(Revoked::Now),
                 Err(error) if error.kind() == "alreadyRevoked" => Ok(Revoked::Before),
-                Err(error) => Err(error),
+                Err(error) => Err(error.advised(DOING, advice).into()),
             }
         })
         .await

@@ -23,6 +23,12 @@ const STEPS: u32 = 40;
 /// What was going on when it failed.
 const DOING: &str = "the account's key was not rolled over";
 
+/// What the user can do about a refusal of this kind.
+fn advice(kind: &str) -> Option<&'static str> {
+    matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
+        .then_some("the account keeps the key that it has; try again later, or ask the CA")
+}
+
 /// A rollover that is done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RolledOver {
@@ -120,7 +126,9 @@ impl Acme {
             return Err(progress.refused());
         };
         let changed = self.within(DOING, async || {
-            self.ask_for(&Signer::new(&progress.stored.key)?, &Signer::new(next)?, url).await
+            let (old, new) = (Signer::new(&progress.stored.key)?, Signer::new(next)?);
+            let asked = self.ask_for(&old, &new, url).await;
+            asked.map_err(|error| error.advised(DOING, advice).into())
         });
         progress.refusal = changed.await.err();
         progress.seen.changed = true;

@@ -1,5 +1,7 @@
 //! What of an Ingress is revoked, and with whose signature: no I/O.
 
+use std::fmt;
+
 use clap::ValueEnum;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretView};
 use ingress_acme_actors::domain::time::Timestamp;
@@ -24,6 +26,13 @@ pub enum Reason {
     /// The hosts are no longer yours, or given up.
     #[value(name = "cessationOfOperation")]
     CessationOfOperation,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
 }
 
 impl Reason {
@@ -179,9 +188,10 @@ mod tests {
 
     #[test]
     fn reasons_have_the_names_and_numbers_of_rfc_5280() {
-        let named = |reason: &Reason| reason.to_possible_value().unwrap().get_name().to_owned();
-        let all: Vec<_> =
-            Reason::value_variants().iter().map(|reason| (named(reason), reason.code())).collect();
+        let all: Vec<_> = Reason::value_variants()
+            .iter()
+            .map(|reason| (reason.to_string(), reason.code()))
+            .collect();
         let expected = [
             ("unspecified", 0),
             ("keyCompromise", 1),

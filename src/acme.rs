@@ -105,18 +105,18 @@ impl Acme {
         work: impl AsyncFn() -> Result<T, CallError>,
     ) -> Result<T, PortError> {
         self.within(doing, async || {
-            let error = match work().await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let kind = error.kind().to_owned();
-            let told = error.told(doing);
-            if !self.recovered(&kind).await {
-                return Err(told.into());
-            }
-            match work().await {
-                Ok(done) => Ok(done),
-                Err(error) => Err(self.told_of_a_new_key(error, doing).await.into()),
+            let mut recovered = false;
+            loop {
+                let error = match work().await {
+                    Ok(done) => return Ok(done),
+                    Err(error) => error,
+                };
+                let kind = error.kind().to_owned();
+                let told = error.told(doing);
+                if recovered || !self.recovered(&kind).await {
+                    return Err(self.while_it_settles(&kind, told).await.into());
+                }
+                recovered = true;
             }
         })
         .await

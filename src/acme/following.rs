@@ -65,18 +65,16 @@ impl Acme {
         true
     }
 
-    /// An error as it is told after the account was found to have another key: it passes while that may not be known all
-    /// over the CA.
-    pub(super) async fn told_of_a_new_key(&self, error: CallError, doing: &str) -> PortError {
-        let doubtful = may_be_about_the_key(error.kind());
-        let told = error.told(doing);
+    /// What is told of a refusal of this kind: it passes while a new key of the account may not be known all over the CA.
+    pub(super) async fn while_it_settles(&self, kind: &str, told: PortError) -> PortError {
         let switched = self.accounts.known.lock().await.switched;
-        if doubtful && switched.is_some_and(|at| at.elapsed() < SETTLES_WITHIN) {
-            return PortError::passing(format!(
-                "{told}; the account's key was just replaced, and the CA may not know that everywhere"
-            ));
+        let settles = switched.is_some_and(|at| at.elapsed() < SETTLES_WITHIN);
+        if !settles || !may_be_about_the_key(kind) {
+            return told;
         }
-        told
+        PortError::passing(format!(
+            "{told}; the account's key was just replaced, and the CA may not know that everywhere"
+        ))
     }
 }
 

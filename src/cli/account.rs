@@ -57,3 +57,47 @@ pub struct RolloverArgs {
     #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
     pub at: AtTheCa,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn revoke(args: &[&str]) -> Result<RevokeArgs, clap::Error> {
+        let all = ["ingress-acme", "revoke"].iter().chain(args);
+        match Cli::try_parse_from(all)?.command {
+            Command::Revoke(args) => Ok(args),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_revocation_asks_and_renews_unless_it_is_told_otherwise() {
+        let args = revoke(&["web/shop"]).unwrap();
+        assert!(!args.at.yes && !args.no_renew);
+        assert_eq!(args.reason, Reason::Unspecified);
+        let args = revoke(&["web/shop", "--reason", "keyCompromise", "--yes", "--no-renew"]);
+        let args = args.unwrap();
+        assert!(args.at.yes && args.no_renew);
+        assert_eq!(args.reason, Reason::KeyCompromise);
+    }
+
+    #[test]
+    fn a_reason_that_is_a_cas_own_is_refused_with_those_there_are() {
+        let refused = revoke(&["web/shop", "--reason", "cACompromise"]).unwrap_err().to_string();
+        assert!(refused.contains("cessationOfOperation"), "{refused}");
+    }
+
+    #[test]
+    fn a_rollover_is_for_the_directory_that_run_has_by_default() {
+        let Command::Rollover(args) =
+            Cli::try_parse_from(["ingress-acme", "rollover"]).unwrap().command
+        else {
+            panic!("it is a rollover")
+        };
+        assert_eq!(args.acme_directory.as_str(), LETS_ENCRYPT);
+        assert!(!args.at.yes);
+    }
+}

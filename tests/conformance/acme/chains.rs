@@ -43,13 +43,13 @@ async fn the_chain_of_the_preferred_issuer_is_taken_and_else_the_default() {
         let store = Rc::new(Memory::default());
         let (first, _) = acme_with(place, &store, |_| {});
         place.answer(first.prepare().await.unwrap()).await;
-        let (hosts, now) = (names(&["a.example.com"]), Clock::default().now());
+        let hosts = names(&["a.example.com"]);
         let (default, last) = (place.roots().await, place.alternate_root(2).await);
         for (wanted, root) in [(name_of(&last), &last), ("nobody".to_owned(), &default)] {
             let (acme, _) = preferring(place, &store, &wanted);
             let (chain, key) = issued(&acme, &hosts, KeyAlgorithm::EcdsaP256).await;
             Pki.inspect(&chain, &key).unwrap();
-            verify_chain(&chain, root, &["a.example.com"], now).unwrap();
+            verify_chain(&chain, root, &["a.example.com"], Clock::default().now()).unwrap();
             assert_eq!(issuers(&chain).unwrap().last(), Some(&name_of(root)));
         }
     })

@@ -105,7 +105,7 @@ impl Acme {
         work: impl AsyncFn() -> Result<T, CallError>,
     ) -> Result<T, PortError> {
         self.within(doing, async || {
-            let mut recovered = false;
+            let (began, mut recovered) = (Instant::now(), false);
             loop {
                 let error = match work().await {
                     Ok(done) => return Ok(done),
@@ -113,7 +113,7 @@ impl Acme {
                 };
                 let kind = error.kind().to_owned();
                 let told = error.told(doing);
-                if recovered || !self.recovered(&kind).await {
+                if recovered || !self.recovered(&kind, began).await {
                     return Err(self.while_it_settles(&kind, told).await.into());
                 }
                 recovered = true;

@@ -20,6 +20,11 @@ pub(super) fn may_be_about_the_key(kind: &str) -> bool {
     matches!(kind, "malformed" | "unauthorized")
 }
 
+/// The key that a rollover is on its way to. One that nobody can read is none: the CA cannot have been asked for it.
+pub(super) fn next_of(stored: &StoredAccount) -> Option<&PrivateKey> {
+    stored.next.as_ref().filter(|key| thumbprint(key).is_ok())
+}
+
 /// The account after its rollover to the next key.
 pub(super) fn promoted(stored: &StoredAccount, next: PrivateKey, url: String) -> StoredAccount {
     StoredAccount {
@@ -43,14 +48,15 @@ impl Acme {
         Ok(())
     }
 
-    /// Whether the account was why the CA refused, and is another one now, so that the same is worth another try.
-    pub(super) async fn recovered(&self, kind: &str) -> bool {
+    /// Whether the account was why the CA refused what began then, and is another one now, so that the same is worth another
+    /// try.
+    pub(super) async fn recovered(&self, kind: &str, began: Instant) -> bool {
         if kind == "accountDoesNotExist" {
             tracing::warn!("the CA does not know the ACME account; its key is registered again");
             self.accounts.forget(true).await;
         } else if may_be_about_the_key(kind) {
-            let settled = self.accounts.settle().await.map_err(|error| error.told("no other key"));
-            match settled {
+            let settled = self.accounts.settle(began).await;
+            match settled.map_err(|error| error.told("the ACME account cannot be looked at")) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
@@ -108,8 +114,11 @@ impl Accounts {
 
     /// The CA says that a request was not signed with the account's key: finds out whether it has another one. A rollover
     /// that was cut off after the CA had agreed is finished here.
-    async fn settle(&self) -> Result<bool, CallError> {
+    async fn settle(&self, began: Instant) -> Result<bool, CallError> {
         let mut known = self.known.lock().await;
+        if known.switched.is_some_and(|at| at >= began) {
+            return Ok(true); // another call has found out meanwhile
+        }
         if self.look(&mut known).await? {
             return Ok(true);
         }
@@ -119,7 +128,7 @@ impl Accounts {
     /// Where a rollover was begun, asks the CA whether the next key is the account's already, and then stores that.
     pub(super) async fn finish(&self, known: &mut Known) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
-        let Some(next) = stored.next.clone() else { return Ok(false) };
+        let Some(next) = next_of(&stored).cloned() else { return Ok(false) };
         let Some(account) = self.of_key(&next).await? else { return Ok(false) };
         tracing::warn!("a rollover of the ACME account's key was cut off; it is finished");
         let promoted = promoted(&stored, next, account.id().to_owned());
@@ -133,10 +142,10 @@ impl Accounts {
     pub(super) async fn registered(&self) -> Result<(PrivateKey, String), CallError> {
         let stored = self.store.load().await?;
         let Some(stored) = stored else { return Err(no_account()) };
-        if let Some(next) = stored.next
-            && let Some(account) = self.of_key(&next).await?
+        if let Some(next) = next_of(&stored)
+            && let Some(account) = self.of_key(next).await?
         {
-            return Ok((next, account.id().to_owned()));
+            return Ok((next.clone(), account.id().to_owned()));
         }
         if let Some(url) = stored.url {
             return Ok((stored.key, url));

@@ -13,7 +13,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
 use super::account::{new_key, thumbprint};
-use super::following::{no_account, promoted};
+use super::following::{next_of, no_account, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
 use step::{Answer, Seen, Step, step};
@@ -27,6 +27,15 @@ const DOING: &str = "the account's key was not rolled over";
 fn advice(kind: &str) -> Option<&'static str> {
     matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
         .then_some("the account keeps the key that it has; try again later, or ask the CA")
+}
+
+/// The CA has forgotten the account, or it was never registered.
+fn unknown_to_the_ca() -> PortError {
+    let detail = format!(
+        "{DOING}: the CA knows no account of the key that is stored; the operator registers it with its next order, and it can \
+         be rolled over after that"
+    );
+    PortError::lasting(FailureClass::Rejected, detail)
 }
 
 /// A rollover that is done.
@@ -67,7 +76,7 @@ impl Acme {
                 Step::Change => self.change(&mut progress).await?,
                 Step::Promote => self.promote(&mut progress).await?,
                 Step::Refused => return Err(progress.refused()),
-                Step::NoAccount => return Err(no_account().told(DOING)),
+                Step::NoAccount => return Err(unknown_to_the_ca()),
             }
         }
         Err(PortError::passing(format!("{DOING}: others change it all the time; try again")))
@@ -150,13 +159,13 @@ impl Acme {
 impl Progress {
     fn new(stored: StoredAccount) -> Self {
         let began_with = stored.key.clone();
-        let seen = Seen { has_next: stored.next.is_some(), ..Seen::default() };
+        let seen = Seen { has_next: next_of(&stored).is_some(), ..Seen::default() };
         Self { stored, began_with, seen, next_url: None, url: None, refusal: None }
     }
 
     fn now_stored(&mut self, stored: StoredAccount) {
         let is_new = stored.key != self.began_with;
-        self.seen = Seen { is_new, has_next: stored.next.is_some(), ..Seen::default() };
+        self.seen = Seen { is_new, has_next: next_of(&stored).is_some(), ..Seen::default() };
         self.stored = stored;
     }
 

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::commands::{command, output, text};
-use crate::{alone, eventually, simulated};
+use crate::{alone, eventually, plan, simulated, stormed};
 
 /// What a command said, all of it.
 struct Said {
@@ -171,5 +171,23 @@ async fn the_account_gets_a_new_key_and_a_running_operator_goes_on() {
     let accounts: Vec<u64> = issued.iter().map(|issued| issued.account).collect();
     assert_eq!((accounts, cluster.ca().counts().orders), (vec![1, 1, 1], 3));
     assert_eq!(cluster.ca().counts().validations_failed, 0);
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+#[actix::test]
+async fn a_rollover_in_the_middle_of_a_storm_costs_no_certificate_and_no_account() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    let directory = cluster.ca().directory_url();
+    let args = ["rollover", "--yes", "--namespace", "ingress-acme", "--acme-directory", &directory];
+    let in_the_middle = async {
+        eventually("the first of them", async || cluster.ca().counts().certificates > 0).await;
+        cluster.runs(&args).await
+    };
+    let plan = plan(60, 0);
+    let (figures, done) = tokio::join!(stormed(&cluster.simulated, &plan), in_the_middle);
+    assert!(done.success, "{}", done.words);
+    assert_eq!((figures.right, cluster.ca().counts().certificates), (60, 60));
+    assert!(cluster.ca().issued().iter().all(|issued| issued.account == 1));
     assert!(cluster.simulated.end().await.unwrap().success());
 }

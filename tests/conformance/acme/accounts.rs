@@ -6,7 +6,7 @@ use std::rc::Rc;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use ingress_acme::acme::{Acme, Revoked, RevokedBy, thumbprint};
 use ingress_acme::keys::{Pki, leaf};
-use ingress_acme_actors::domain::certificate::KeyAlgorithm;
+use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::issuance::OrderStatus;
 use ingress_acme_actors::ports::{Authority, ExternalAccount, Keys, PortError, StoredAccount};
 use ingress_acme_control_plane::{Options, World, retry_when_wedged_with};
@@ -147,7 +147,7 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
     let (command, _) = acme(&place, &store);
     let refused = command.roll_over().await;
     let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
-    assert!(failure.detail.contains("no account of ours"), "{}", failure.detail);
+    assert!(failure.detail.contains("no account of the key"), "{}", failure.detail);
     let stored = store.account();
     assert!(stored.next.is_some() && stored.previous.is_none());
     // The operator registers the key that it has, and a rollover then uses the one that was made.
@@ -157,6 +157,20 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
     assert_eq!(Some(store.account().key), stored.next);
     let nobody = acme(&place, &Rc::new(Memory::default())).0.roll_over().await;
     assert!(nobody.is_err(), "there is nothing to roll over");
+}
+
+#[tokio::test]
+async fn a_next_key_that_nobody_can_read_is_in_nobodys_way() {
+    let place = Place::simulated();
+    let (store, _, before) = registered(&place).await;
+    let damaged = Some(PrivateKey::from_pem("hello".to_owned()));
+    *store.0.borrow_mut() = Some(StoredAccount { url: None, next: damaged, ..before.clone() });
+    let (operator, _) = acme(&place, &store);
+    operator.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
+    assert_eq!(store.account().url, before.url);
+    acme(&place, &store).0.roll_over().await.unwrap();
+    let after = store.account();
+    assert_eq!((after.url, after.next, after.previous), (before.url, None, Some(before.key)));
 }
 
 #[tokio::test]

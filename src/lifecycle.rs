@@ -277,3 +277,77 @@ async fn dump_on_signal(vitals: Vitals, mut signal: Signal) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use async_trait::async_trait;
+    use ingress_acme_actors::domain::certificate::PrivateKey;
+    use ingress_acme_actors::ports::{AccountStore, ExternalAccount, StoredAccount};
+    use rcgen::KeyPair;
+
+    use super::*;
+    use crate::acme::{AcmeOptions, thumbprint};
+
+    /// An account that others change.
+    struct Shared(RefCell<StoredAccount>);
+
+    #[async_trait(?Send)]
+    impl AccountStore for Shared {
+        async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+            Ok(Some(self.0.borrow().clone()))
+        }
+
+        async fn create(&self, _key: &PrivateKey) -> Result<StoredAccount, PortError> {
+            Ok(self.0.borrow().clone())
+        }
+
+        async fn replace(&self, _: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+            Ok(None)
+        }
+
+        async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+            Ok(None)
+        }
+    }
+
+    fn key() -> PrivateKey {
+        PrivateKey::from_pem(KeyPair::generate().unwrap().serialize_pem())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn within_a_minute_challenges_are_answered_with_a_key_that_others_have_stored() {
+        let directory = "https://ca.example/dir".to_owned();
+        let account = StoredAccount {
+            key: key(),
+            next: None,
+            previous: None,
+            url: None,
+            directory: directory.clone(),
+            version: "1".to_owned(),
+        };
+        let store = Rc::new(Shared(RefCell::new(account)));
+        let thumbprints = Thumbprints::default();
+        let answering = thumbprints.clone();
+        let options = AcmeOptions {
+            directory,
+            extra_roots: None,
+            preferred_chain: None,
+            contacts: Vec::new(),
+            hook: Arc::new(|_, _, _| {}),
+            answering: Rc::new(move |thumbprint| answering.add(thumbprint)),
+        };
+        let acme = Rc::new(Acme::new(options, store.clone()).unwrap());
+        let old = acme.prepare().await.unwrap();
+        assert_eq!(thumbprints.newest(), Some(old.clone()));
+        store.0.borrow_mut().key = key();
+        tokio::select! {
+            () = Process::follow(acme) => panic!("it has no end"),
+            () = sleep(FOLLOW + PREPARE_RETRY) => {}
+        }
+        let new = thumbprint(&store.0.borrow().key).unwrap();
+        assert_eq!(thumbprints.newest(), Some(new));
+        assert!(thumbprints.is_answer("token", &format!("token.{old}")), "others may still say so");
+    }
+}

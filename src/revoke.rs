@@ -20,7 +20,7 @@ use crate::acme::{Acme, Revoked, RevokedBy};
 use crate::assembly::ca_of_a_command;
 use crate::cli::RevokeArgs;
 use crate::clock::SystemClock;
-use crate::status::plain;
+use crate::status::{plain, print};
 use crate::vault::{Held, Secrets};
 use crate::{cluster, consent, keys, status};
 use choice::{AccountSeen, Signatory, revocable, signatory};
@@ -43,16 +43,16 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     for secret in status::secrets_of(&client, &ingress).await? {
         match target(&client, (&namespace, file), secret.clone(), reason).await? {
             Ok(target) => targets.push(target),
-            Err(why) => println!("Secret {secret} is passed over: {}.", plain(&why)),
+            Err(why) => _ = print(&format!("Secret {secret} is passed over: {}.", plain(&why))),
         }
     }
     if targets.is_empty() {
         bail!("Ingress {ingress} has no certificate that can be revoked");
     }
     for target in &targets {
-        println!("{target}");
+        print(&target.to_string());
     }
-    println!("\nReason: {reason}. A revocation cannot be undone.");
+    print(&format!("\nReason: {reason}. A revocation cannot be undone."));
     if !consent::given(at.yes)? {
         bail!("nothing was revoked");
     }
@@ -70,16 +70,18 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
 async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
     let mut done = 0;
     for target in targets {
-        match target.revoke(reason).await {
-            Ok(Revoked::Now) => println!("Revoked: the certificate in Secret {}.", target.secret),
+        let secret = &target.secret;
+        let said = match target.revoke(reason).await {
+            Ok(Revoked::Now) => format!("Revoked: the certificate in Secret {secret}."),
             Ok(Revoked::Before) => {
-                println!("The certificate in Secret {} had been revoked before.", target.secret);
+                format!("The certificate in Secret {secret} had been revoked before.")
             }
             Err(error) => {
-                eprintln!("ingress-acme: Secret {}: {}", target.secret, plain(&error));
+                eprintln!("ingress-acme: Secret {secret}: {}", plain(&error));
                 continue;
             }
-        }
+        };
+        print(&said);
         done += 1;
     }
     done
@@ -88,7 +90,7 @@ async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
 /// Otherwise its hosts would stay with a revoked certificate.
 async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
     match status::ask_for_renewal(client, ingress).await {
-        Ok(asked) => println!("{asked}"),
+        Ok(asked) => _ = print(&asked),
         Err(error) => bail!(
             "revoked, but no new certificate is asked for, so the hosts of Ingress {ingress} have a revoked one: {error:#}"
         ),

@@ -8,6 +8,7 @@ use ingress_acme_actors::ports::AccountStore;
 
 use crate::assembly::ca_of_a_command;
 use crate::cli::RolloverArgs;
+use crate::status::print;
 use crate::{cluster, consent};
 
 /// `rollover`.
@@ -22,22 +23,23 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
              be those of the operator"
         );
     };
-    println!("Account  {}", stored.url.as_deref().unwrap_or("not registered, as far as is known"));
-    println!("CA       {directory}");
-    println!("Secret   {namespace}/{}", account.name());
+    let url = stored.url.as_deref().unwrap_or("not registered, as far as is known");
+    print(&format!(
+        "Account  {url}\nCA       {directory}\nSecret   {namespace}/{}",
+        account.name()
+    ));
     if stored.next.is_some() {
-        println!("A rollover was begun and not finished; it is gone on with.");
+        print("A rollover was begun and not finished; it is gone on with.");
     }
-    println!("\nThe account gets a new key; the one it has is of no use after that.");
+    print("\nThe account gets a new key; the one it has is of no use after that.");
     if !consent::given(at.yes)? {
         bail!("nothing was changed");
     }
     let done = acme.roll_over().await?;
-    println!(
+    Ok(print(&format!(
         "Account {} has a new key, with the thumbprint {}.\n\
          The operator finds it by itself: the replica that leads with its next request to the CA, the others within a minute. \
          A challenge that is answered with the old key meanwhile fails, and is tried again.",
         done.url, done.thumbprint
-    );
-    Ok(ExitCode::SUCCESS)
+    )))
 }

@@ -106,8 +106,8 @@ pub(crate) async fn secrets_of(
     Ok(survey.index.secrets(key).clone())
 }
 
-/// Writes to standard output. Whoever reads it may stop reading, as `head` does.
-fn print(text: &str) -> ExitCode {
+/// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.
+pub(crate) fn print(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -1,12 +1,12 @@
 //! The ACME account of one directory, kept in a Secret of the operator's namespace.
 //!
-//! The key is stored before it is registered, and never replaced here: of two replicas that make one at the same
-//! moment, the second gets the first one's.
+//! The key is stored before it is registered: of two replicas that make one at the same moment, the second gets the
+//! first one's. A change is for the version that was read, so that two who change it at once cannot mix.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::wish::stable_hash;
@@ -16,13 +16,17 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
-use zeroize::Zeroizing;
+use serde_json::{Value, json};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::cluster::{FIELD_MANAGER, our_label, port_error};
 
 /// Data key: the account key, PKCS #8 in PEM.
 const KEY: &str = "account.key";
+/// Data key: the key that a rollover is on its way to; it is stored before the CA is asked.
+const NEXT: &str = "account.key.next";
+/// Data key: the key before the last rollover.
+const PREVIOUS: &str = "account.key.previous";
 /// Data key: the account's URL (RFC 8555 §7.3), once it is registered.
 const URL: &str = "account.url";
 /// Data key: URL of the directory that it is for.
@@ -71,16 +75,19 @@ impl AccountSecret {
     }
 
     fn parse(&self, secret: Secret) -> Result<StoredAccount, PortError> {
+        let version = secret.metadata.resource_version.unwrap_or_default();
         let mut data: BTreeMap<_, _> = secret.data.unwrap_or_default();
         let mut text = |name: &str| {
             let bytes = data.remove(name)?.0;
             String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
         };
-        let (key, url, directory) = (text(KEY), text(URL), text(DIRECTORY));
-        let key = key.map(PrivateKey::from_pem).ok_or_else(|| self.unusable("it has no key"))?;
+        let [key, next, previous] =
+            [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
+        let (url, directory) = (text(URL), text(DIRECTORY));
+        let key = key.ok_or_else(|| self.unusable("it has no key"))?;
         match directory {
             Some(directory) if directory == self.directory => {
-                Ok(StoredAccount { key, url, directory })
+                Ok(StoredAccount { key, next, previous, url, directory, version })
             }
             _ => Err(self.unusable("it is for another ACME directory")),
         }
@@ -96,6 +103,30 @@ impl AccountSecret {
 
     fn doing(&self, verb: &str) -> String {
         format!("{verb} the account's Secret {}", self.name)
+    }
+}
+
+/// The merge patch (RFC 7396) after which the account is stored exactly so; what it does not have goes. With the version,
+/// the API server refuses it when there is another one.
+fn replacement(account: &StoredAccount) -> Value {
+    let key = |key: &PrivateKey| BASE64_STANDARD.encode(key.pem());
+    json!({
+        "metadata": {"resourceVersion": account.version},
+        "data": {
+            KEY: key(&account.key),
+            NEXT: account.next.as_ref().map(key),
+            PREVIOUS: account.previous.as_ref().map(key),
+            URL: account.url.as_ref().map(|url| BASE64_STANDARD.encode(url)),
+        },
+    })
+}
+
+/// Overwrites the data of a patch, which are keys.
+fn wipe(patch: &mut Value) {
+    for value in patch["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+        if let Value::String(text) = value {
+            text.zeroize();
+        }
     }
 }
 
@@ -142,12 +173,17 @@ impl AccountStore for AccountSecret {
         }
     }
 
-    async fn set_url(&self, url: &str) -> Result<(), PortError> {
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(json!({"stringData": {URL: url}}));
-        let patched = self.api.patch(&self.name, &params, &patch).await;
-        patched.map(drop).map_err(|error| port_error(error, &self.doing("note the URL in")))
+        let mut patch = replacement(account);
+        let patched = self.api.patch(&self.name, &params, &Patch::Merge(&patch)).await;
+        wipe(&mut patch);
+        match patched {
+            Ok(secret) => self.parse(secret).map(Some),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(error) => Err(port_error(error, &self.doing("write"))),
+        }
     }
 
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
@@ -162,5 +198,45 @@ impl AccountStore for AccountSecret {
         };
         let secret = read.map_err(|error| port_error(error, &doing))?.ok_or_else(missing)?;
         external_account(name, secret).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> StoredAccount {
+        StoredAccount {
+            key: PrivateKey::from_pem("s3cret".to_owned()),
+            next: None,
+            previous: Some(PrivateKey::from_pem("zero".to_owned())),
+            url: Some("https://ca.example/1".to_owned()),
+            directory: "https://ca.example/dir".to_owned(),
+            version: "7".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_change_is_for_one_version_and_removes_what_is_no_more() {
+        let patch = replacement(&account());
+        let expected = json!({
+            "metadata": {"resourceVersion": "7"},
+            "data": {
+                "account.key": "czNjcmV0",
+                "account.key.next": null,
+                "account.key.previous": "emVybw==",
+                "account.url": "aHR0cHM6Ly9jYS5leGFtcGxlLzE=",
+            },
+        });
+        assert_eq!(patch, expected);
+    }
+
+    #[test]
+    fn no_key_is_left_of_a_patch_that_was_sent() {
+        let mut patch = replacement(&account());
+        wipe(&mut patch);
+        assert_eq!(patch["data"]["account.key"], "");
+        assert_eq!(patch["data"]["account.key.previous"], "");
+        assert!(!format!("{:?}", account()).contains("s3cret"), "nor does Debug show it");
     }
 }

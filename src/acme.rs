@@ -6,17 +6,27 @@
 //!
 //! # Layout
 //! - `account`: the account and where it is stored; `binding`: its registration where it is bound to another.
+//! - `following`: its key may be replaced by others; `rollover`: is replaced.
+//! - `jws`: signed requests that the library cannot write; `revocation`: one of them.
 //! - `ordering`: new orders, and when the CA suggests one.
+//! - `chains`: which of several chains is taken; `link`: where they are.
 //! - `orders`: orders as views, and those that are remembered.
-//! - `refusal`: what the CA's refusals mean.
+//! - `refusal`: what the CA's refusals mean; `call_error`: before they are told.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
 mod binding;
+mod call_error;
+mod chains;
+mod following;
+mod jws;
+mod link;
 mod ordering;
 mod orders;
 mod refusal;
 mod retry_after;
+mod revocation;
+mod rollover;
 mod transport;
 
 use std::cell::RefCell;
@@ -28,6 +38,7 @@ use async_trait::async_trait;
 use http::StatusCode;
 use instant_acme::{Error, OrderStatus as Status};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
@@ -36,10 +47,13 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
 use ingress_acme_actors::ports::{AccountStore, Authority, PortError, Replaces};
 
-pub use account::thumbprint;
+pub use account::{ThumbprintHook, thumbprint};
+pub use revocation::{Revoked, RevokedBy};
+pub use rollover::RolledOver;
 pub use transport::{RequestHook, TrustError};
 
 use account::{Accounts, Known};
+use call_error::CallError;
 use orders::{OpenOrder, Orders, accepted, gone};
 use transport::{Call, Transport};
 
@@ -49,74 +63,32 @@ pub struct AcmeOptions {
     pub directory: String,
     /// Further roots that the directory's own TLS certificate may chain up to, PEM.
     pub extra_roots: Option<String>,
+    /// Common name of the issuer whose chain is taken where the CA offers several.
+    pub preferred_chain: Option<String>,
     /// Contact URLs of the account, such as `mailto:ops@example.com`; given at its registration.
     pub contacts: Vec<String>,
     /// Told of every request.
     pub hook: RequestHook,
+    /// Told what challenges are answered with, at first and whenever the account has another key.
+    pub answering: ThumbprintHook,
 }
 
 /// One CA with our account there.
 pub struct Acme {
     accounts: Accounts,
     orders: RefCell<Orders>,
-}
-
-/// How a call failed, before it is told to the port.
-enum CallError {
-    /// At the CA or on the way there.
-    Acme(Error),
-    /// Already in the port's words.
-    Port(PortError),
-}
-
-impl From<PortError> for CallError {
-    fn from(error: PortError) -> Self {
-        Self::Port(error)
-    }
-}
-
-impl CallError {
-    fn kind(&self) -> &str {
-        match self {
-            Self::Acme(Error::Api(problem)) => refusal::kind(problem),
-            _ => "",
-        }
-    }
-
-    /// In the port's words; to be asked before any further request of the call.
-    fn told(self, doing: &str) -> PortError {
-        match self {
-            Self::Acme(error) => refusal::port_error(doing, &error),
-            Self::Port(error) => error,
-        }
-    }
-
-    /// It may be the word of what is replaced that the CA does not take (RFC 9773 §5): it was replaced before, or is
-    /// none of its own, or it has never heard of such a thing.
-    fn is_about_replacing(&self) -> bool {
-        let conflict = Call::answered() == Some(StatusCode::CONFLICT);
-        conflict
-            || matches!(self.kind(), "alreadyReplaced" | "malformed")
-            || matches!(self, Self::Acme(Error::Unsupported(_)))
-    }
-
-    /// The CA says no, and not because it is busy: the order may look otherwise than was thought.
-    fn is_refusal(&self) -> bool {
-        let busy = |status: StatusCode| {
-            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-        };
-        matches!(self, Self::Acme(Error::Api(_))) && !Call::answered().is_some_and(busy)
-    }
+    preferred_chain: Option<String>,
 }
 
 impl Acme {
     /// Talks to nobody yet.
     pub fn new(options: AcmeOptions, store: Rc<dyn AccountStore>) -> Result<Self, TrustError> {
-        let AcmeOptions { directory, extra_roots, contacts, hook } = options;
+        let AcmeOptions { directory, extra_roots, preferred_chain, contacts, hook, answering } =
+            options;
         let transport = Transport::new(&directory, extra_roots.as_deref(), hook)?;
         let known = Mutex::new(Known::default());
-        let accounts = Accounts { directory, contacts, transport, store, known };
-        Ok(Self { accounts, orders: RefCell::default() })
+        let accounts = Accounts { directory, contacts, transport, store, answering, known };
+        Ok(Self { accounts, orders: RefCell::default(), preferred_chain })
     }
 
     /// Loads the account key, or makes and stores it, and returns its thumbprint. The CA is not asked, so that
@@ -125,24 +97,40 @@ impl Acme {
         self.accounts.prepare().await
     }
 
-    /// One port call: under its deadline, and once more when the CA has forgotten our account.
+    /// One port call: under its deadline, and once more when the CA has forgotten our account, or the account has another
+    /// key by now.
     async fn call<T>(
         &self,
         doing: &'static str,
         work: impl AsyncFn() -> Result<T, CallError>,
     ) -> Result<T, PortError> {
+        self.within(doing, async || {
+            let (began, mut recovered) = (Instant::now(), false);
+            loop {
+                let error = match work().await {
+                    Ok(done) => return Ok(done),
+                    Err(error) => error,
+                };
+                let kind = error.kind().to_owned();
+                let told = error.told(doing);
+                if recovered || !self.recovered(&kind, began).await {
+                    return Err(self.while_it_settles(&kind, told).await.into());
+                }
+                recovered = true;
+            }
+        })
+        .await
+    }
+
+    /// Work with the CA under the deadline of one port call.
+    async fn within<T>(
+        &self,
+        doing: &'static str,
+        work: impl AsyncFnOnce() -> Result<T, CallError>,
+    ) -> Result<T, PortError> {
         let call = Call::default();
         let in_time = call.run(tokio::time::timeout(limits::CA_CALL, async {
-            let mut outcome = work().await;
-            if outcome.as_ref().is_err_and(|error| error.kind() == "accountDoesNotExist") {
-                tracing::warn!(
-                    "the CA does not know the ACME account; its key is registered again"
-                );
-                self.accounts.forget(true).await;
-                self.orders.borrow_mut().clear();
-                outcome = work().await;
-            }
-            outcome.map_err(|error| error.told(doing))
+            work().await.map_err(|error| error.told(doing))
         }));
         let late = || format!("{doing}: not done within {} s", limits::CA_CALL.as_secs());
         in_time.await.unwrap_or_else(|_| Err(PortError::passing(late())))
@@ -286,11 +274,13 @@ impl Authority for Acme {
 
     async fn download(&self, url: &str) -> Result<String, PortError> {
         self.call("the CA did not give the certificate", async || {
+            let began = Instant::now();
             let lost = || PortError::lasting(FailureClass::AcmeServer, "the CA lost the order");
             let Some(mut order) = self.order(url).await? else { return Err(lost().into()) };
             Call::asks("certificate");
             let chain = order.order.certificate().await?;
-            Ok(chain.ok_or_else(|| PortError::passing("the CA is still issuing"))?)
+            let chain = chain.ok_or_else(|| PortError::passing("the CA is still issuing"))?;
+            Ok(self.preferred(chain, began).await)
         })
         .await
     }

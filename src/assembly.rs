@@ -1,5 +1,6 @@
 //! The composition root: each adapter is built here, once, and the process that runs them is put together.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,22 +62,22 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
     let account: Rc<dyn AccountStore> =
         Rc::new(AccountSecret::new(client, namespace, directory, around.eab_secret.clone()));
-    let acme = acme_options(directory, &around, &metrics)?;
+    let acme = acme_options(directory, &around, &metrics, &thumbprints)?;
     let acme = Rc::new(Acme::new(acme, account.clone())?);
-    let fallback = around.fallback.as_ref();
-    let fallback = fallback.map(|second| fallback_ca(&here, &around, second, &account, &metrics));
-    let fallback = fallback.transpose()?;
+    let second = around.fallback.as_ref();
+    let second = second.map(|second| second_ca(&here, &around, second, account, &metrics));
+    let second = second.transpose()?;
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
-    let ports = ports(&here, &around, &metrics, (acme.clone(), fallback), Rc::new(probe));
+    let ports = ports(&here, &around, &metrics, (&acme, second.as_ref()), Rc::new(probe));
     let lease = around.leader_elect.then_some(lease);
-    Ok(Process { ports, settings, acme, thumbprints, lease, vitals, metrics, servers })
+    Ok(Process { ports, settings, acme, second, lease, vitals, metrics, servers })
 }
 
 fn ports(
     here: &Here,
     around: &Surroundings,
     metrics: &Metrics,
-    (authority, fallback): (Rc<Acme>, Option<FallbackCa>),
+    (first, second): (&Rc<Acme>, Option<&Rc<Acme>>),
     probe: Rc<probe::HttpProbe>,
 ) -> Ports {
     let Here { client, pod, clock } = here.clone();
@@ -90,11 +91,14 @@ fn ports(
         announcer::Events::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
     let writer = format!("{pod} since {}", clock.now().as_millis());
     let segments = segments::SecretSegments::new(client.clone(), namespace);
+    let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
+        FallbackCa { authority: acme.clone(), directory, after }
+    };
     Ports {
         ingresses: Rc::new(ingresses),
         vault: Rc::new(vault::Secrets::new(client.clone())),
-        authority,
-        fallback,
+        authority: first.clone(),
+        fallback: second.zip(around.fallback.clone()).map(fallback),
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
         probe,
         keys: Rc::new(keys::Pki),
@@ -105,35 +109,62 @@ fn ports(
 }
 
 /// The second CA, with the key of the first one's account.
-fn fallback_ca(
+fn second_ca(
     here: &Here,
     around: &Surroundings,
     second: &FallbackDirectory,
-    first: &Rc<dyn AccountStore>,
+    first: Rc<dyn AccountStore>,
     metrics: &Metrics,
-) -> anyhow::Result<FallbackCa> {
-    let FallbackDirectory { directory, after, eab_secret } = second.clone();
-    let (client, external) = (here.client.clone(), eab_secret);
-    let store = FallbackAccount {
-        first: first.clone(),
-        second: Rc::new(AccountSecret::new(client, &around.namespace, &directory, external)),
-        directory: directory.clone(),
-    };
-    let acme = Acme::new(acme_options(&directory, around, metrics)?, Rc::new(store))?;
-    Ok(FallbackCa { authority: Rc::new(acme), directory, after })
+) -> anyhow::Result<Rc<Acme>> {
+    let FallbackDirectory { directory, eab_secret, .. } = second.clone();
+    let (client, namespace) = (here.client.clone(), &around.namespace);
+    let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
+    let store = FallbackAccount::new(&directory, first, external);
+    let options = acme_options(&directory, around, metrics, &solver::Thumbprints::default())?;
+    // It has other chains than the first.
+    let options = AcmeOptions { preferred_chain: None, ..options };
+    Ok(Rc::new(Acme::new(options, Rc::new(store))?))
 }
 
 fn acme_options(
     directory: &str,
     around: &Surroundings,
     metrics: &Metrics,
+    thumbprints: &solver::Thumbprints,
 ) -> anyhow::Result<AcmeOptions> {
-    let metrics = metrics.clone();
-    let extra_roots = around.acme_ca_file.as_ref().map(std::fs::read_to_string).transpose();
+    let (metrics, thumbprints) = (metrics.clone(), thumbprints.clone());
     Ok(AcmeOptions {
         directory: directory.to_owned(),
-        extra_roots: extra_roots.context("the file of --acme-ca-file cannot be read")?,
+        extra_roots: extra_roots(around.acme_ca_file.as_deref())?,
+        preferred_chain: around.preferred_chain.clone(),
         contacts: around.contacts.clone(),
         hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+        answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
     })
+}
+
+fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let read = file.map(std::fs::read_to_string).transpose();
+    read.context("the file of --acme-ca-file cannot be read")
+}
+
+/// The CA of one directory with its account, for a command that is not the operator: it registers nothing, and nobody
+/// counts its requests. Nothing is asked of the cluster or the CA yet.
+pub fn ca_of_a_command(
+    client: &Client,
+    namespace: &str,
+    directory: &str,
+    acme_ca_file: Option<&Path>,
+) -> anyhow::Result<(Rc<AccountSecret>, Acme)> {
+    let account = Rc::new(AccountSecret::new(client.clone(), namespace, directory, None));
+    let options = AcmeOptions {
+        directory: directory.to_owned(),
+        extra_roots: extra_roots(acme_ca_file)?,
+        preferred_chain: None,
+        contacts: Vec::new(),
+        hook: Arc::new(|_, _, _| {}),
+        answering: Rc::new(|_| {}),
+    };
+    let acme = Acme::new(options, account.clone())?;
+    Ok((account, acme))
 }

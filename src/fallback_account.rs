@@ -2,8 +2,9 @@
 //!
 //! Challenges are answered with the thumbprint of one key, by replicas that do not know which CA asks, so both CAs must know
 //! that key. Nothing more is stored: a CA answers the registration of a key that it knows with the account it has
-//! (RFC 8555 §7.3.1).
+//! (RFC 8555 §7.3.1). When the first one's key is replaced, the new one is registered here.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use async_trait::async_trait;
@@ -12,35 +13,97 @@ use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, Store
 
 /// The store of the second account.
 pub struct FallbackAccount {
-    /// URL of the second CA's directory.
-    pub directory: String,
-    /// Where the key is.
-    pub first: Rc<dyn AccountStore>,
-    /// Where the external account of the second CA is.
-    pub second: Rc<dyn AccountStore>,
+    directory: String,
+    first: Rc<dyn AccountStore>,
+    second: Rc<dyn AccountStore>,
+    /// As it was registered by this process.
+    registered: RefCell<Option<StoredAccount>>,
 }
 
 impl FallbackAccount {
-    fn here(&self, StoredAccount { key, .. }: StoredAccount) -> StoredAccount {
-        StoredAccount { key, url: None, directory: self.directory.clone() }
+    /// For the second CA's `directory`: the key is in `first`, the external account in `second`.
+    pub fn new(directory: &str, first: Rc<dyn AccountStore>, second: Rc<dyn AccountStore>) -> Self {
+        Self { directory: directory.to_owned(), first, second, registered: RefCell::default() }
+    }
+
+    /// The account with the key of the first.
+    fn with_key_of(&self, first: StoredAccount) -> StoredAccount {
+        let registered = self.registered.borrow().clone();
+        let same = registered.filter(|registered| registered.key == first.key);
+        let (url, directory) = (same.and_then(|same| same.url), self.directory.clone());
+        StoredAccount { next: None, previous: None, url, directory, ..first }
     }
 }
 
 #[async_trait(?Send)]
 impl AccountStore for FallbackAccount {
     async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
-        Ok(self.first.load().await?.map(|stored| self.here(stored)))
+        Ok(self.first.load().await?.map(|first| self.with_key_of(first)))
     }
 
     async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        Ok(self.here(self.first.create(key).await?))
+        Ok(self.with_key_of(self.first.create(key).await?))
     }
 
-    async fn set_url(&self, _: &str) -> Result<(), PortError> {
-        Ok(())
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+        *self.registered.borrow_mut() = Some(account.clone());
+        Ok(Some(account.clone()))
     }
 
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
         self.second.external_account().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store with one account; a rollover gives it another key.
+    struct First(RefCell<StoredAccount>);
+
+    #[async_trait(?Send)]
+    impl AccountStore for First {
+        async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+            Ok(Some(self.0.borrow().clone()))
+        }
+
+        async fn create(&self, _: &PrivateKey) -> Result<StoredAccount, PortError> {
+            Ok(self.0.borrow().clone())
+        }
+
+        async fn replace(&self, _: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+            panic!("the first account is not the second's to write")
+        }
+
+        async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn it_has_the_firsts_key_and_a_url_of_its_own_until_the_key_is_another() {
+        let key = |text: &str| PrivateKey::from_pem(text.to_owned());
+        let account = StoredAccount {
+            key: key("one"),
+            next: Some(key("two")),
+            previous: None,
+            url: Some("https://first.example/1".to_owned()),
+            directory: "https://first.example/dir".to_owned(),
+            version: "7".to_owned(),
+        };
+        let first = Rc::new(First(RefCell::new(account)));
+        let store =
+            FallbackAccount::new("https://second.example/dir", first.clone(), first.clone());
+        let loaded = store.load().await.unwrap().unwrap();
+        assert_eq!((loaded.key.pem(), &loaded.next, &loaded.url), ("one", &None, &None));
+        assert_eq!(loaded.directory, "https://second.example/dir");
+
+        let url = Some("https://second.example/9".to_owned());
+        let registered = StoredAccount { url: url.clone(), ..loaded };
+        store.replace(&registered).await.unwrap();
+        assert_eq!(store.load().await.unwrap().unwrap().url, url);
+        first.0.borrow_mut().key = key("two");
+        assert_eq!(store.load().await.unwrap().unwrap().url, None, "it is to be registered");
     }
 }

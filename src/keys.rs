@@ -87,6 +87,20 @@ pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView
     })
 }
 
+/// The first certificate of a PEM chain, DER.
+pub fn leaf(chain_pem: &str) -> Result<Vec<u8>, String> {
+    let first = certificates(chain_pem)?.into_iter().next();
+    Ok(first.ok_or("there is no certificate in it")?.contents)
+}
+
+/// The common name of the issuer of each certificate in a PEM chain that hangs together, leaf first.
+pub fn issuers(chain_pem: &str) -> Result<Vec<String>, String> {
+    let blocks = certificates(chain_pem)?;
+    let chain = parse(&blocks)?;
+    chain::check(&chain)?;
+    Ok(chain.iter().map(issuer).collect())
+}
+
 /// How its CA knows a certificate (RFC 9773 §4.1).
 fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
     let issuer_key =

@@ -7,7 +7,7 @@
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
 //! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process`] what the process takes.
-//! - The other commands: [`status`]; with the cargo feature `sim` also `demo` and `storm`.
+//! - The other commands: [`status`]; [`revoke`] and [`rollover`], which ask first ([`consent`]); with the cargo feature `sim` also `demo` and `storm`.
 
 pub mod account_secret;
 pub mod acme;
@@ -17,6 +17,7 @@ pub mod assembly;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
 pub mod fallback_account;
@@ -27,6 +28,8 @@ pub mod lifecycle;
 pub mod logging;
 pub mod probe;
 pub mod process;
+pub mod revoke;
+pub mod rollover;
 pub mod segments;
 pub mod solver;
 pub mod solver_ingresses;

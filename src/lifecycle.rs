@@ -14,7 +14,7 @@ use ingress_acme_actors::ledger::CommitError;
 use ingress_acme_actors::messages::Drain;
 use ingress_acme_actors::metrics::Metrics;
 use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
-use ingress_acme_actors::ports::PortError;
+use ingress_acme_actors::ports::{PortError, bounded};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -28,6 +28,8 @@ use crate::solver::{self, Thumbprints};
 
 /// Pauses between attempts to load or make the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
+/// Every replica looks at the account this often, should its key have been replaced: one small read.
+const FOLLOW: Duration = Duration::from_mins(1);
 /// Pause before a journal that could not be read is read again, by a process that has begun anew.
 const REPLAY_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for Events that are still to be sent.
@@ -41,8 +43,8 @@ pub struct Process {
     pub settings: Settings,
     /// The CA, for its account key.
     pub acme: Rc<Acme>,
-    /// What challenges are answered with.
-    pub thumbprints: Thumbprints,
+    /// The second CA, whose account has the same key.
+    pub second: Option<Rc<Acme>>,
     /// Whether one of several replicas must be chosen.
     pub lease: Option<Lease>,
     /// What the admin port knows.
@@ -94,6 +96,7 @@ impl Process {
             () = self.prepare() => {}
             () = terminate.wait() => return Ok(Some(Led(None))),
         }
+        self.follow_accounts();
         let term = tokio::select! {
             term = self.lead() => term,
             () = terminate.wait() => return Ok(Some(Led(None))),
@@ -133,8 +136,7 @@ impl Process {
     async fn prepare(&self) {
         loop {
             match self.acme.prepare().await {
-                Ok(thumbprint) => {
-                    self.thumbprints.add(thumbprint);
+                Ok(_) => {
                     self.vitals.set_ready(true);
                     return;
                 }
@@ -143,6 +145,22 @@ impl Process {
                 }
             }
             sleep(PREPARE_RETRY).await;
+        }
+    }
+
+    fn follow_accounts(&self) {
+        for acme in std::iter::once(&self.acme).chain(&self.second) {
+            actix::spawn(Self::follow(acme.clone()));
+        }
+    }
+
+    /// Follows the account's key for ever: whoever answers challenges must do so with the newest.
+    async fn follow(acme: Rc<Acme>) {
+        loop {
+            sleep(FOLLOW).await;
+            if let Err(error) = bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
+                warn!(%error, retry_in = ?FOLLOW, "the account key cannot be looked at");
+            }
         }
     }
 
@@ -265,5 +283,79 @@ async fn dump_on_signal(vitals: Vitals, mut signal: Signal) {
             Ok(state) => info!(%state, "state"),
             Err(why) => error!(%why, "no state"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use async_trait::async_trait;
+    use ingress_acme_actors::domain::certificate::PrivateKey;
+    use ingress_acme_actors::ports::{AccountStore, ExternalAccount, StoredAccount};
+    use rcgen::KeyPair;
+
+    use super::*;
+    use crate::acme::{AcmeOptions, thumbprint};
+
+    /// An account that others change.
+    struct Shared(RefCell<StoredAccount>);
+
+    #[async_trait(?Send)]
+    impl AccountStore for Shared {
+        async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+            Ok(Some(self.0.borrow().clone()))
+        }
+
+        async fn create(&self, _key: &PrivateKey) -> Result<StoredAccount, PortError> {
+            Ok(self.0.borrow().clone())
+        }
+
+        async fn replace(&self, _: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+            Ok(None)
+        }
+
+        async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+            Ok(None)
+        }
+    }
+
+    fn key() -> PrivateKey {
+        PrivateKey::from_pem(KeyPair::generate().unwrap().serialize_pem())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn within_a_minute_challenges_are_answered_with_a_key_that_others_have_stored() {
+        let directory = "https://ca.example/dir".to_owned();
+        let account = StoredAccount {
+            key: key(),
+            next: None,
+            previous: None,
+            url: None,
+            directory: directory.clone(),
+            version: "1".to_owned(),
+        };
+        let store = Rc::new(Shared(RefCell::new(account)));
+        let thumbprints = Thumbprints::default();
+        let answering = thumbprints.clone();
+        let options = AcmeOptions {
+            directory,
+            extra_roots: None,
+            preferred_chain: None,
+            contacts: Vec::new(),
+            hook: Arc::new(|_, _, _| {}),
+            answering: Rc::new(move |thumbprint| answering.add(thumbprint)),
+        };
+        let acme = Rc::new(Acme::new(options, store.clone()).unwrap());
+        let old = acme.prepare().await.unwrap();
+        assert_eq!(thumbprints.newest(), Some(old.clone()));
+        store.0.borrow_mut().key = key();
+        tokio::select! {
+            () = Process::follow(acme) => panic!("it has no end"),
+            () = sleep(FOLLOW + PREPARE_RETRY) => {}
+        }
+        let new = thumbprint(&store.0.borrow().key).unwrap();
+        assert_eq!(thumbprints.newest(), Some(new));
+        assert!(thumbprints.is_answer("token", &format!("token.{old}")), "others may still say so");
     }
 }

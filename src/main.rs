@@ -9,7 +9,7 @@ use ingress_acme::assembly::{Here, assemble};
 use ingress_acme::cli::{Cli, Command};
 use ingress_acme::clock::SystemClock;
 use ingress_acme::lifecycle::Terminate;
-use ingress_acme::{cluster, logging, status};
+use ingress_acme::{cluster, logging, revoke, rollover, status};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -37,6 +37,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,
         Command::Renew(one) => status::renew(&one.ingress).await,
+        Command::Revoke(args) => revoke::revoke(args).await,
+        Command::Rollover(args) => rollover::roll_over(args).await,
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::demo::show(args).await,
         #[cfg(feature = "sim")]

@@ -30,6 +30,7 @@ use crate::cluster;
 use crate::ingresses::view;
 use crate::vault::Secrets;
 use row::Row;
+pub(crate) use told::plain;
 use told::{Told, told};
 
 /// Secrets read at once.
@@ -71,26 +72,42 @@ pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
 
 /// `renew NS/NAME`.
 pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
-    let client = cluster::connect().await?;
-    let survey = Survey::of_one(&client, key).await?;
+    Ok(print(&ask_for_renewal(&cluster::connect().await?, key).await?))
+}
+
+/// Annotates the Ingress, and returns what to tell the user then.
+pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow::Result<String> {
+    let survey = Survey::of_one(client, key).await?;
     if let Some(why) = survey.reason_not_to_renew(key) {
         bail!("Ingress {key} cannot have a new certificate: {why}");
     }
     let now = SystemClock::default().now().to_string();
     let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-    let api: Api<Ingress> = Api::namespaced(client, &key.namespace);
+    let api: Api<Ingress> = Api::namespaced(client.clone(), &key.namespace);
     if let Err(error) = api.patch(&key.name, &PatchParams::default(), &patch).await {
         bail!("Ingress {key} could not be annotated: {}", cluster::detail(&error));
     }
-    Ok(print(&format!(
+    Ok(format!(
         "A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.\n\
          Follow it with: ingress-acme explain {key}"
-    )))
+    ))
 }
 
-/// Writes to standard output. Whoever reads it may stop reading, as `head` does.
-fn print(text: &str) -> ExitCode {
+/// The Secrets that an Ingress asks for.
+pub(crate) async fn secrets_of(
+    client: &Client,
+    key: &IngressKey,
+) -> anyhow::Result<Vec<SecretKey>> {
+    let survey = Survey::of_one(client, key).await?;
+    if let Some(why) = survey.index.skip(key) {
+        bail!("ingress-acme does not serve Ingress {key}: {why}");
+    }
+    Ok(survey.index.secrets(key).clone())
+}
+
+/// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.
+pub(crate) fn print(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

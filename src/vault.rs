@@ -38,7 +38,8 @@ use kube::{Api, Client};
 use crate::cluster::{FIELD_MANAGER, port_error};
 use fields::{installed, same_with_owners};
 use seen::{LastRead, Memory, Write, write_for};
-use view::{view, wipe};
+pub use view::Held;
+use view::{hold, view, wipe};
 
 /// Secrets whose last read is remembered; a write of one that is not reads it again.
 const REMEMBERED: usize = 4096;
@@ -71,6 +72,11 @@ impl Secrets {
     async fn look(&self, key: &SecretKey) -> Result<Option<Secret>, PortError> {
         let secret = self.api(key).get_opt(&key.name).await;
         secret.map_err(|error| port_error(error, &format!("read Secret {key}")))
+    }
+
+    /// Reads one Secret with its key, as only a user's command needs it.
+    pub async fn hold(&self, key: &SecretKey) -> Result<Option<Held>, PortError> {
+        Ok(self.look(key).await?.map(hold))
     }
 
     /// One attempt, for what was seen of the Secret.

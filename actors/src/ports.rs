@@ -167,10 +167,16 @@ pub trait Authority {
 pub struct StoredAccount {
     /// Its key, ECDSA P-256.
     pub key: PrivateKey,
+    /// The key that a rollover is on its way to (RFC 8555 §7.3.5); it may be the account's already.
+    pub next: Option<PrivateKey>,
+    /// The key that it had before its last rollover.
+    pub previous: Option<PrivateKey>,
     /// Its URL at the CA (RFC 8555 §7.3), once it is registered.
     pub url: Option<String>,
     /// The directory it belongs to; a URL of another directory is not used.
     pub directory: String,
+    /// Version of what is stored: a write is for this one and no other.
+    pub version: String,
 }
 
 /// An account with the CA outside of ACME, which a new ACME account is bound to (RFC 8555 §7.3.4).
@@ -190,8 +196,9 @@ pub trait AccountStore {
     /// Stores the key unless there is an account already, and returns what is stored then: two replicas that
     /// start together end up with one key.
     async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError>;
-    /// Adds the URL after the registration.
-    async fn set_url(&self, url: &str) -> Result<(), PortError>;
+    /// Writes keys and URL exactly so, if it is still in this version; returns it as it is then, or `None` when somebody
+    /// else has changed it.
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError>;
     /// The external account that a new account is bound to, where the user names one.
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError>;
 }

@@ -141,6 +141,7 @@ impl Ca {
         let Options { validation_port, validation_patience, .. } = options;
         let manners = Manners {
             slow: Duration::ZERO,
+            broken_alternates: false,
             retry_after: options.retry_after,
             retry_after_as_date: options.retry_after_as_date,
             poll_renewal_info: options.poll_renewal_info,
@@ -261,6 +262,11 @@ impl Ca {
     /// From now on each answer is late by this.
     pub fn slow(&self, by: Duration) {
         locked(&self.shell.manners).slow = by;
+    }
+
+    /// From now on the alternate chain of each certificate (RFC 8555 §7.4.2) is named and cannot be had, or it can again.
+    pub fn break_alternates(&self, broken: bool) {
+        locked(&self.shell.manners).broken_alternates = broken;
     }
 
     /// From now on this long passes between the client's word and the validation.

@@ -4,45 +4,37 @@ use std::rc::Rc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use http::StatusCode;
-use instant_acme::{Account, AccountBuilder, Error, Key};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use instant_acme::{Account, AccountBuilder, Key};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
+use super::following::no_account;
+use super::jws::jwk;
 use super::transport::{Call, Transport};
 use super::{CallError, binding};
 
 /// The thumbprint of an account key (RFC 7638, SHA-256, base64url), which follows the token in the answer to
 /// every challenge (RFC 8555 §8.1). The error says what is wrong with the key.
 pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
-    let jwk = jwk(key)?;
+    let jwk = jwk(key).map_err(|wrong| format!("the account key is unusable: {wrong}"))?;
+    if !jwk.starts_with(r#"{"crv":"P-256","#) {
+        return Err("the account key is not ECDSA P-256".to_owned());
+    }
     // The one way to SHA-256 that rustls shows.
     let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
 }
 
-/// The public part of an account key as a JWK (RFC 7517) in the one form that thumbprints are made of.
-pub(super) fn jwk(key: &PrivateKey) -> Result<String, String> {
-    let pair = KeyPair::from_pem(key.pem())
-        .map_err(|wrong| format!("the account key cannot be read: {wrong}"))?;
-    if !pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {
-        return Err("the account key is not ECDSA P-256".to_owned());
-    }
-    // An uncompressed point (SEC 1 §2.3.3): 4, x, y.
-    let [4, point @ ..] = pair.der_bytes() else {
-        return Err("the account key's public point is compressed".to_owned());
-    };
-    let (x, y) = point.split_at(point.len() / 2);
-    let [x, y] = [x, y].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
-    // The order of the members and the absence of blanks matter (RFC 7638 §3.2).
-    Ok(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
-}
+/// Told each thumbprint that challenges are answered with from then on.
+pub type ThumbprintHook = Rc<dyn Fn(String)>;
 
 /// Loads, registers and remembers the account.
 pub(super) struct Accounts {
@@ -50,6 +42,7 @@ pub(super) struct Accounts {
     pub(super) contacts: Vec<String>,
     pub(super) transport: Transport,
     pub(super) store: Rc<dyn AccountStore>,
+    pub(super) answering: ThumbprintHook,
     /// Held over a registration, so that there is one at a time.
     pub(super) known: Mutex<Known>,
 }
@@ -57,16 +50,26 @@ pub(super) struct Accounts {
 /// What this process knows of the account.
 #[derive(Default)]
 pub(super) struct Known {
-    stored: Option<StoredAccount>,
-    account: Option<Account>,
+    pub(super) stored: Option<StoredAccount>,
+    pub(super) account: Option<Account>,
+    /// A stored URL that the CA does not know any more.
+    unknown: Option<String>,
+    /// When the key was last replaced by another one.
+    pub(super) switched: Option<Instant>,
 }
 
 impl Accounts {
-    /// The key's thumbprint; loads the key or makes it, and asks the CA nothing.
+    /// The key's thumbprint; loads the key or makes it, and asks the CA nothing. The one before it is told, too: other
+    /// replicas may answer with it for a while.
     pub(super) async fn prepare(&self) -> Result<String, PortError> {
         let mut known = self.known.lock().await;
         let stored = self.stored(&mut known).await?;
-        thumbprint(&stored.key).map_err(|wrong| unusable(&wrong))
+        if let Some(Ok(previous)) = stored.previous.as_ref().map(thumbprint) {
+            (self.answering)(previous);
+        }
+        let newest = thumbprint(&stored.key).map_err(|wrong| unusable(&wrong))?;
+        (self.answering)(newest.clone());
+        Ok(newest)
     }
 
     /// The registered account.
@@ -75,24 +78,37 @@ impl Accounts {
         if let Some(account) = &known.account {
             return Ok(account.clone());
         }
-        let stored = self.stored(&mut known).await?;
-        let StoredAccount { key, url, directory } = stored;
-        let account = match url.filter(|_| directory == self.directory) {
-            Some(url) => self.restore(url, &key).await?,
-            None => self.register(&key).await?,
+        let mut stored = self.stored(&mut known).await?;
+        let mut url = known.usable_url(&stored, &self.directory);
+        if url.is_none() {
+            // Another process may have registered it since, or rolled it over: a new account would be one too many.
+            self.look(&mut known).await?;
+            self.finish(&mut known).await?;
+            stored = self.stored(&mut known).await?;
+            url = known.usable_url(&stored, &self.directory);
+        }
+        let account = match url {
+            Some(url) => self.restore(url, &stored.key).await?,
+            None => self.register(&mut known, &stored).await?,
         };
-        let (url, directory) = (Some(account.id().to_owned()), self.directory.clone());
-        known.stored = Some(StoredAccount { key, url, directory });
         known.account = Some(account.clone());
         Ok(account)
+    }
+
+    /// Key and URL of the registered account.
+    pub(super) async fn credentials(&self) -> Result<(PrivateKey, String), CallError> {
+        let url = self.account().await?.id().to_owned();
+        let known = self.known.lock().await;
+        let stored = known.stored.as_ref().ok_or_else(no_account)?;
+        Ok((stored.key.clone(), url))
     }
 
     /// Forgets the account, and its URL when the CA does not know it: the next need registers the same key.
     pub(super) async fn forget(&self, unknown_to_the_ca: bool) {
         let mut known = self.known.lock().await;
-        known.account = None;
-        if let Some(stored) = known.stored.as_mut().filter(|_| unknown_to_the_ca) {
-            stored.url = None;
+        let forgotten = known.account.take();
+        if let Some(account) = forgotten.filter(|_| unknown_to_the_ca) {
+            known.unknown = Some(account.id().to_owned());
         }
     }
 
@@ -104,9 +120,7 @@ impl Accounts {
         let stored = if let Some(stored) = self.store.load().await? {
             stored
         } else {
-            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-                .map_err(|failed| PortError::passing(format!("no account key: {failed}")))?;
-            self.store.create(&PrivateKey::from_pem(key.serialize_pem())).await?
+            self.store.create(&new_key()?).await?
         };
         known.stored = Some(stored.clone());
         Ok(stored)
@@ -127,41 +141,45 @@ impl Accounts {
         key: &PrivateKey,
         external: &ExternalAccount,
     ) -> Result<Account, CallError> {
-        let (builder, pair) = (self.builder(), pair(key)?);
-        let known = builder.from_key(pair, self.directory.clone()).await;
-        let account = match known.map_err(CallError::from) {
-            Ok((account, _)) => account,
-            Err(error) if error.kind() == "accountDoesNotExist" => {
-                let (contacts, directory) = (&self.contacts, &self.directory);
-                let url =
-                    binding::register(&self.transport, directory, key, contacts, external).await?;
-                tracing::info!(%url, kid = external.kid, "the ACME account is registered and bound");
-                self.restore(url, key).await?
-            }
-            Err(error) => return Err(error),
+        if let Some(account) = self.of_key(key).await? {
+            return Ok(account);
+        }
+        let url = binding::register(&self.transport, key, &self.contacts, external).await?;
+        tracing::info!(%url, kid = external.kid, "the ACME account is registered and bound");
+        self.restore(url, key).await
+    }
+
+    /// Registers the key, and notes the account's URL. A URL that could not be noted is found again at the next start.
+    async fn register(
+        &self,
+        known: &mut Known,
+        stored: &StoredAccount,
+    ) -> Result<Account, CallError> {
+        let account = match self.store.external_account().await? {
+            Some(external) => self.register_bound(&stored.key, &external).await?,
+            None => self.register_plainly(&stored.key).await?,
         };
-        self.note(account.id()).await;
+        let (url, directory) = (Some(account.id().to_owned()), self.directory.clone());
+        let registered = StoredAccount { url, directory, ..stored.clone() };
+        known.unknown = None;
+        known.stored = Some(match self.store.replace(&registered).await {
+            Ok(Some(noted)) => noted,
+            Ok(None) => registered,
+            Err(error) => {
+                tracing::warn!(%error, "the URL of the ACME account could not be stored");
+                registered
+            }
+        });
         Ok(account)
     }
 
-    /// A registration that was not noted is found again at the next start.
-    async fn note(&self, url: &str) {
-        if let Err(error) = self.store.set_url(url).await {
-            tracing::warn!(%error, "the URL of the ACME account could not be stored");
-        }
-    }
-
-    /// Registers the key. The CA answers with the existing account if it has one of this key (RFC 8555 §7.3.1),
-    /// so that a registration whose answer was lost is found again.
-    async fn register(&self, key: &PrivateKey) -> Result<Account, CallError> {
-        if let Some(external) = self.store.external_account().await? {
-            return self.register_bound(key, &external).await;
-        }
+    /// The CA answers with the existing account if it has one of this key (RFC 8555 §7.3.1), so that a registration whose
+    /// answer was lost is found again.
+    async fn register_plainly(&self, key: &PrivateKey) -> Result<Account, CallError> {
         let (builder, pair) = (self.builder(), pair(key)?);
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
         let new = Call::answered() == Some(StatusCode::CREATED);
         tracing::info!(url = account.id(), new, "the ACME account is registered");
-        self.note(account.id()).await;
         // This is not worth failing for: the account works without contacts.
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
         if new && !contacts.is_empty() {
@@ -172,6 +190,30 @@ impl Accounts {
         }
         Ok(account)
     }
+
+    /// The account that the CA has of this key, if any (RFC 8555 §7.3.1).
+    pub(super) async fn of_key(&self, key: &PrivateKey) -> Result<Option<Account>, CallError> {
+        let (builder, pair) = (self.builder(), pair(key)?);
+        match builder.from_key(pair, self.directory.clone()).await.map_err(CallError::from) {
+            Ok((account, _)) => Ok(Some(account)),
+            Err(error) if error.kind() == "accountDoesNotExist" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Known {
+    fn usable_url(&self, stored: &StoredAccount, directory: &str) -> Option<String> {
+        let url = stored.url.clone().filter(|_| stored.directory == directory);
+        url.filter(|url| self.unknown.as_ref() != Some(url))
+    }
+}
+
+/// A new account key; stored before it is used.
+pub(super) fn new_key() -> Result<PrivateKey, PortError> {
+    let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+    let made = made.map_err(|failed| PortError::passing(format!("no account key: {failed}")))?;
+    Ok(PrivateKey::from_pem(made.serialize_pem()))
 }
 
 pub(super) fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
@@ -185,15 +227,9 @@ fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
     Ok((Key::from_pkcs8_der(der.clone_key())?, der.into()))
 }
 
-fn unusable(wrong: &str) -> PortError {
+pub(super) fn unusable(wrong: &str) -> PortError {
     let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
     PortError::lasting(FailureClass::Rejected, detail)
-}
-
-impl From<Error> for CallError {
-    fn from(error: Error) -> Self {
-        Self::Acme(error)
-    }
 }
 
 #[cfg(test)]

@@ -18,12 +18,22 @@ use tokio::time::Instant;
 
 use ingress_acme_actors::domain::limits;
 
+use super::link::alternates;
 use super::retry_after::retry_after;
 
 /// Longest a connection to the CA may take to come up.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Largest answer that is read; a chain of four certificates has under 10 KiB.
 const MAX_ANSWER: usize = 1 << 20;
+
+/// What a directory lists (RFC 8555 §7.1.1), and how it is called as an endpoint.
+const RESOURCES: [(&str, &str); 5] = [
+    ("newNonce", "new_nonce"),
+    ("newAccount", "new_account"),
+    ("newOrder", "new_order"),
+    ("revokeCert", "revoke_cert"),
+    ("keyChange", "key_change"),
+];
 
 /// Told of every answer: the endpoint (a closed set, fit for a metric label), the HTTP status (0 when there was
 /// no answer) and how long it took.
@@ -38,12 +48,14 @@ tokio::task_local! {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Call(Arc<Mutex<Heard>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Heard {
     /// What is being asked for, where the URL does not tell.
     endpoint: Option<&'static str>,
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
+    /// URLs of what the last answer says to be alternates of it.
+    alternates: Vec<String>,
 }
 
 impl Call {
@@ -65,6 +77,11 @@ impl Call {
     /// `Retry-After` of the last answer to the current call.
     pub(super) fn named_wait() -> Option<Duration> {
         CALL.try_with(Self::retry_after).ok().flatten()
+    }
+
+    /// URLs of the alternates that the last answer to the current call has named.
+    pub(super) fn alternates() -> Vec<String> {
+        CALL.try_with(|call| call.with(|heard| heard.alternates.clone())).unwrap_or_default()
     }
 
     /// Status of the last answer.
@@ -168,14 +185,19 @@ impl Transport {
         known.get(url).copied().or_else(asked).unwrap_or("other")
     }
 
+    /// The URL of an endpoint that has one of its own, once the directory was read.
+    pub(super) fn url_of(&self, endpoint: &str) -> Option<String> {
+        let known = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(_, named)| **named == endpoint).map(|(url, _)| url.clone())
+    }
+
     /// Learns the URLs of a directory (RFC 8555 §7.1.1).
     fn learn(&self, directory: &[u8]) {
         let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
         let mut known = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        for (field, endpoint) in
-            [("newNonce", "new_nonce"), ("newAccount", "new_account"), ("newOrder", "new_order")]
-        {
+        for (field, endpoint) in RESOURCES {
             if let Some(url) = listed.get(field).and_then(serde_json::Value::as_str) {
+                known.retain(|_, named| *named != endpoint);
                 known.insert(url.to_owned(), endpoint);
             }
         }
@@ -220,7 +242,11 @@ impl Transport {
         let mut outcome = outcome;
         let wait = outcome.as_mut().ok().and_then(|(_, headers, _)| believed(headers));
         if let Some(call) = call {
-            call.with(|heard| (heard.status, heard.retry_after) = (status, wait));
+            let headers = outcome.as_ref().ok().map(|(_, headers, _)| headers);
+            let alternates = headers.map(|headers| alternates(headers, &url)).unwrap_or_default();
+            call.with(|heard| {
+                (heard.status, heard.retry_after, heard.alternates) = (status, wait, alternates);
+            });
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
         if endpoint == "directory" && status.is_success() {

@@ -87,7 +87,7 @@ fn ours(event: Event) -> Option<(IngressKey, Told)> {
 }
 
 /// Without control characters, which a terminal would obey.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 

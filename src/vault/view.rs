@@ -31,6 +31,26 @@ pub(super) fn view(mut secret: Secret) -> SecretView {
     }
 }
 
+/// A Secret with its certificate and key, for the one who revokes it.
+pub struct Held {
+    /// As the rules see it.
+    pub view: SecretView,
+    /// Its chain, PEM; empty where there is none.
+    pub chain: String,
+    /// Its key; empty where there is none.
+    pub key: PrivateKey,
+}
+
+/// All of `secret` that is about its certificate.
+pub(super) fn hold(secret: Secret) -> Held {
+    let text = |name: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(name));
+        bytes.and_then(|bytes| str::from_utf8(&bytes.0).ok()).unwrap_or_default().to_owned()
+    };
+    let (chain, key) = (text(CHAIN), PrivateKey::from_pem(text(KEY)));
+    Held { view: view(secret), chain, key }
+}
+
 /// Overwrites all data that is text, which keys are.
 pub(super) fn wipe(secret: &mut Secret) {
     for (_, ByteString(bytes)) in secret.data.take().unwrap_or_default() {

@@ -1,6 +1,7 @@
 //! The commands and ports that users and other programs rely on.
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use ingress_acme_control_plane::{Operator, World, eventually, retry_when_wedged};
 use kube::Client;
@@ -10,8 +11,13 @@ use crate::sites::{PATIENCE, Site, certificate, events, namespace, text};
 use crate::{alone, operator};
 
 async fn command(world: &World, args: &[&str]) -> Output {
+    command_as(world.admin_kubeconfig(), args).await
+}
+
+/// Runs a command with the rights of a kubeconfig's user, without a terminal.
+async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ingress-acme"));
-    command.args(args).env("KUBECONFIG", world.admin_kubeconfig()).kill_on_drop(true);
+    command.args(args).env("KUBECONFIG", kubeconfig).kill_on_drop(true).stdin(Stdio::null());
     let ended = tokio::time::timeout(PATIENCE, command.output()).await;
     ended.expect("the command ends").expect("the command starts")
 }
@@ -53,7 +59,9 @@ async fn commands_and_ports_tell_how_it_stands() {
         check_api(&operator).await;
         check_page(&operator).await;
         check_renew(world, &client).await;
+        check_revoke(world, &client).await;
         check_dump(&operator).await;
+        check_rollover(world, &client).await;
         check_no_key_is_shown(&operator, &text(&secret, "tls.key").unwrap()).await;
         assert_eq!(operator.terminate().await.expect("it ends"), 0, "SIGTERM drains and exits 0");
     })
@@ -164,6 +172,37 @@ async fn check_renew(world: &World, client: &Client) {
     assert_eq!(world.certificates_issued(), before + 1, "one new certificate");
     let refused = command(world, &["renew", "web/nothing"]).await;
     assert_eq!(refused.status.code(), Some(1));
+}
+
+/// With the rights of the operator, as in its pod.
+async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
+    let file = world.acme_ca_file().display().to_string();
+    let args = [args, &["--yes", "--namespace", "ingress-acme", "--acme-ca-file", &file]].concat();
+    let output = command_as(world.operator_kubeconfig(), &args).await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn check_revoke(world: &World, client: &Client) {
+    let before = world.certificates_issued();
+    let said = asked_of_the_ca(world, &["revoke", "web/shop", "--reason", "superseded"]).await;
+    assert!(said.contains("Revoked: the certificate in Secret web/shop"), "{said}");
+    assert!(said.contains("the ACME account's key"), "{said}");
+    eventually(PATIENCE, "a certificate in place of the revoked one", async || {
+        let issued = events(client, "web", "shop").await;
+        (issued.iter().filter(|(reason, _)| reason == "Issued").count() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(world.certificates_issued(), before + 1, "one new certificate");
+}
+
+async fn check_rollover(world: &World, client: &Client) {
+    let directory = world.acme_directory();
+    let said = asked_of_the_ca(world, &["rollover", "--acme-directory", &directory]).await;
+    assert!(said.contains("has a new key"), "{said}");
+    Site::new("web", "late", &["late.example.com"]).create(client).await;
+    certificate(client, "web", "late", &["late.example.com"]).await;
 }
 
 async fn check_dump(operator: &Operator) {

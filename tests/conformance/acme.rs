@@ -4,14 +4,20 @@
 //! the simulated one's, such as rate limits, is in `simulated`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+#[path = "acme/accounts.rs"]
+mod accounts;
 #[path = "acme/adapter.rs"]
 mod adapter;
 #[path = "acme/behaviours.rs"]
 mod behaviours;
+#[path = "acme/chains.rs"]
+mod chains;
 #[path = "acme/client.rs"]
 mod client;
 #[path = "acme/place.rs"]
 mod place;
+#[path = "acme/revocations.rs"]
+mod revocations;
 #[path = "acme/simulated.rs"]
 mod simulated;
 

@@ -12,17 +12,17 @@ use tokio::process::Command;
 
 use crate::{OPERATOR, PATIENCE, alone, eventually, simulated};
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(OPERATOR);
     command.args(args).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
-async fn output(mut command: Command) -> Output {
+pub(crate) async fn output(mut command: Command) -> Output {
     tokio::time::timeout(2 * PATIENCE, command.output()).await.unwrap().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -31,6 +31,8 @@ pub(super) use answer::Answer;
 pub(super) struct Manners {
     /// Each answer is late by this.
     pub(super) slow: Duration,
+    /// Whether alternate chains are named and cannot be had.
+    pub(super) broken_alternates: bool,
     /// `Retry-After` of what is pending or processing, in seconds.
     pub(super) retry_after: Option<u64>,
     /// Whether `Retry-After` of limits is a date.

@@ -17,13 +17,18 @@ use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::ports::{
     AccountStore, Authority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
 };
-use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
+use ingress_acme_control_plane::{Options, World, eventually, retry_when_wedged_with};
 
 use crate::place::{HOSTS, Place, SOON};
 
 /// Runs a test on both, in the same surroundings.
-async fn on_both(test: impl AsyncFn(&Place<'_>)) {
-    retry_when_wedged(3, async |world: &World| {
+pub(crate) async fn on_both(test: impl AsyncFn(&Place<'_>)) {
+    on_both_with(&Options::default(), test).await;
+}
+
+/// As [`on_both`], in worlds that differ from the default.
+pub(crate) async fn on_both_with(options: &Options, test: impl AsyncFn(&Place<'_>)) {
+    retry_when_wedged_with(3, options, async |world: &World| {
         for place in [Place::pebble(world), Place::simulated_in(world)] {
             println!("on {}", place.name());
             test(&place).await;
@@ -34,7 +39,17 @@ async fn on_both(test: impl AsyncFn(&Place<'_>)) {
 
 /// An account store that forgets with the test.
 #[derive(Default)]
-struct Memory(RefCell<Option<StoredAccount>>, Option<ExternalAccount>);
+pub(crate) struct Memory(
+    pub(crate) RefCell<Option<StoredAccount>>,
+    pub(crate) Option<ExternalAccount>,
+);
+
+impl Memory {
+    /// What is stored.
+    pub(crate) fn account(&self) -> StoredAccount {
+        self.0.borrow().clone().unwrap()
+    }
+}
 
 #[async_trait(?Send)]
 impl AccountStore for Memory {
@@ -43,13 +58,18 @@ impl AccountStore for Memory {
     }
 
     async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
-        let new = || StoredAccount { key: key.clone(), url: None, directory: String::new() };
-        Ok(self.0.borrow_mut().get_or_insert_with(new).clone())
+        Ok(self.0.borrow_mut().get_or_insert_with(|| stored(key)).clone())
     }
 
-    async fn set_url(&self, url: &str) -> Result<(), PortError> {
-        self.0.borrow_mut().as_mut().unwrap().url = Some(url.to_owned());
-        Ok(())
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+        let mut kept = self.0.borrow_mut();
+        let version = kept.as_ref().unwrap().version.clone();
+        if version != account.version {
+            return Ok(None);
+        }
+        let version = (version.parse::<u64>().unwrap() + 1).to_string();
+        *kept = Some(StoredAccount { version, ..account.clone() });
+        Ok(kept.clone())
     }
 
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
@@ -57,37 +77,61 @@ impl AccountStore for Memory {
     }
 }
 
-/// What the request hook was told: endpoint and status.
-type Requests = Arc<Mutex<Vec<(&'static str, u16)>>>;
+/// An account that is not registered.
+fn stored(key: &PrivateKey) -> StoredAccount {
+    StoredAccount {
+        key: key.clone(),
+        next: None,
+        previous: None,
+        url: None,
+        directory: String::new(),
+        version: "1".to_owned(),
+    }
+}
 
-fn acme(place: &Place<'_>, store: &Rc<Memory>) -> (Acme, Requests) {
+/// What the request hook was told: endpoint and status.
+pub(crate) type Requests = Arc<Mutex<Vec<(&'static str, u16)>>>;
+
+pub(crate) fn acme(place: &Place<'_>, store: &Rc<Memory>) -> (Acme, Requests) {
+    acme_with(place, store, |_| {})
+}
+
+/// One that differs from the default.
+pub(crate) fn acme_with(
+    place: &Place<'_>,
+    store: &Rc<Memory>,
+    change: impl FnOnce(&mut AcmeOptions),
+) -> (Acme, Requests) {
     // The store does not know the directory when it is made.
     if let Some(stored) = store.0.borrow_mut().as_mut() {
         stored.directory = place.directory();
     }
     let requests = Requests::default();
     let seen = Arc::clone(&requests);
-    let options = AcmeOptions {
+    let mut options = AcmeOptions {
         directory: place.directory(),
         extra_roots: Some(place.trust()),
+        preferred_chain: None,
         contacts: vec!["mailto:ops@example.com".to_owned()],
         hook: Arc::new(move |endpoint, status, _| seen.lock().unwrap().push((endpoint, status))),
+        answering: Rc::new(place.answering()),
     };
+    change(&mut options);
     (Acme::new(options, Rc::clone(store) as Rc<dyn AccountStore>).unwrap(), requests)
 }
 
 /// Requests that went well: the CA refuses some good nonces, to see that they are sent again.
-fn count(requests: &Requests, endpoint: &str) -> usize {
+pub(crate) fn count(requests: &Requests, endpoint: &str) -> usize {
     let good = |(asked, status): &&(&str, u16)| *asked == endpoint && *status < 400;
     requests.lock().unwrap().iter().filter(good).count()
 }
 
-fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
+pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
 }
 
 /// Looks at the order until it is no longer `Pending` or `Processing`.
-async fn settled(acme: &Acme, url: &str) -> OrderView {
+pub(crate) async fn settled(acme: &Acme, url: &str) -> OrderView {
     eventually(SOON, "the order to get on", async || {
         let order = acme.refresh(url).await.unwrap();
         let waits = matches!(order.status, OrderStatus::Pending | OrderStatus::Processing);
@@ -148,13 +192,35 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
 async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>) -> CertId {
     let replaces = replaces.map(|id| Replaces { id, or_nothing: true });
     let order = acme.open_order(hosts, None, replaces).await.unwrap();
-    acme.accept(&order.url).await.unwrap();
-    assert_eq!(settled(acme, &order.url).await.status, OrderStatus::Ready);
     let private = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
-    acme.finalize(&order.url, &Pki.request(hosts, &private).unwrap()).await.unwrap();
-    assert_eq!(settled(acme, &order.url).await.status, OrderStatus::Valid);
-    let chain = acme.download(&order.url).await.unwrap();
+    let chain = finished(acme, &order.url, hosts, &private).await;
     Pki.inspect(&chain, &private).unwrap().id.unwrap()
+}
+
+/// Takes an open order to its end, and returns the chain.
+pub(crate) async fn finished(
+    acme: &Acme,
+    order: &str,
+    hosts: &BTreeSet<DnsName>,
+    private: &PrivateKey,
+) -> String {
+    acme.accept(order).await.unwrap();
+    assert_eq!(settled(acme, order).await.status, OrderStatus::Ready);
+    acme.finalize(order, &Pki.request(hosts, private).unwrap()).await.unwrap();
+    assert_eq!(settled(acme, order).await.status, OrderStatus::Valid);
+    acme.download(order).await.unwrap()
+}
+
+/// A certificate for these hosts: its chain and its key.
+pub(crate) async fn issued(
+    acme: &Acme,
+    hosts: &BTreeSet<DnsName>,
+    algorithm: KeyAlgorithm,
+) -> (String, PrivateKey) {
+    let private = Pki.generate(algorithm).await.unwrap();
+    let order = acme.open_order(hosts, None, None).await.unwrap();
+    let chain = finished(acme, &order.url, hosts, &private).await;
+    (chain, private)
 }
 
 #[tokio::test]

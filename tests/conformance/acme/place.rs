@@ -106,6 +106,10 @@ impl<'a> Place<'a> {
         }
     }
 
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         if self.simulated.is_some() { "the simulated CA" } else { "Pebble" }
     }
@@ -130,6 +134,14 @@ impl<'a> Place<'a> {
         match &self.simulated {
             Some(simulated) => simulated.with(Ca::root_pem),
             None => self.world().issuing_roots_pem().await.unwrap(),
+        }
+    }
+
+    /// The root of the alternate chain with this number, PEM; the simulated CA has one alternate.
+    pub(crate) async fn alternate_root(&self, number: u32) -> String {
+        match &self.simulated {
+            Some(simulated) => simulated.with(Ca::other_root_pem),
+            None => self.world().root_pem(number).await.unwrap(),
         }
     }
 
@@ -159,6 +171,12 @@ impl<'a> Place<'a> {
             Some(simulated) => simulated.restart(),
             None => self.world().restart_ca().await.unwrap(),
         }
+    }
+
+    /// What is told how challenges are answered from then on; of use once [`Place::answer`] was called.
+    pub(crate) fn answering(&self) -> impl Fn(String) + 'static {
+        let thumbprints = self.thumbprints.clone();
+        move |thumbprint| thumbprints.add(thumbprint)
     }
 
     /// From now on challenges for [`HOSTS`] are answered with this thumbprint.

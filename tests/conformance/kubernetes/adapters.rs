@@ -23,7 +23,7 @@ use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Announcer, Clock, IngressChange, IngressSource, Installation, PortError, Routes,
-    Vault,
+    StoredAccount, Vault,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -327,10 +327,20 @@ async fn an_account_is_made_once(ground: &Ground) {
     let first = account().create(&key("first")).await.unwrap();
     let second = account().create(&key("second")).await.unwrap();
     assert_eq!((&first, first.key.pem()), (&second, "first"));
-    account().set_url("https://ca.example/account/1").await.unwrap();
+    let url = Some("https://ca.example/account/1".to_owned());
+    let (next, previous) = (Some(key("next")), Some(key("zero")));
+    let wanted = StoredAccount { url, next, previous, ..first.clone() };
+    let written = account().replace(&wanted).await.unwrap().unwrap();
     let loaded = account().load().await.unwrap().unwrap();
-    assert_eq!(loaded.url.as_deref(), Some("https://ca.example/account/1"));
-    assert_eq!((loaded.key, &*loaded.directory), (first.key, DIRECTORY));
+    assert_eq!(loaded, written);
+    assert_eq!(StoredAccount { version: first.version.clone(), ..loaded.clone() }, wanted);
+
+    // Of two who change it at once, one finds that it has changed; what is no more is removed.
+    let outdated = StoredAccount { next: None, ..wanted };
+    assert_eq!(account().replace(&outdated).await.unwrap(), None);
+    let newest = StoredAccount { version: loaded.version, ..outdated };
+    let written = account().replace(&newest).await.unwrap().unwrap();
+    assert_eq!((written.next, written.key, &*written.directory), (None, first.key, DIRECTORY));
 }
 
 async fn an_external_account_is_read_as_the_ca_shows_it(ground: &Ground) {

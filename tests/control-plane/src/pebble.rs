@@ -40,9 +40,10 @@ impl Ports {
         format!("https://localhost:{}/dir", self.acme.number())
     }
 
-    /// The root that the issued certificates chain up to; new at each start.
-    pub(crate) fn roots_url(&self) -> String {
-        format!("https://localhost:{}/roots/0", self.management.number())
+    /// The root that the issued certificates chain up to; new at each start. 0 is that of the default chain, the others
+    /// are those of its alternates.
+    pub(crate) fn roots_url(&self, number: u32) -> String {
+        format!("https://localhost:{}/roots/{number}", self.management.number())
     }
 
     fn set_renewal_info_url(&self) -> String {
@@ -51,7 +52,7 @@ impl Ports {
 
     /// Waits until Pebble answers on both ports.
     pub(crate) async fn ready(&self, ca: Readiness, http: &Client) -> Result<(), StartError> {
-        let (acme, management) = (self.directory_url(), self.roots_url());
+        let (acme, management) = (self.directory_url(), self.roots_url(0));
         let ready = async || {
             gets_within(http, &acme, ANSWERS_WITHIN).await
                 && gets_within(http, &management, ANSWERS_WITHIN).await
@@ -124,6 +125,11 @@ fn config(
             (name.clone(), json!({ "description": name, "validityPeriod": life.as_secs() }))
         })
         .collect();
+    let external: Map<String, Value> = options
+        .external_accounts
+        .iter()
+        .map(|(kid, mac)| (kid.clone(), mac.clone().into()))
+        .collect();
     json!({ "pebble": {
         "listenAddress": ports.acme.address(),
         "managementListenAddress": ports.management.address(),
@@ -132,7 +138,8 @@ fn config(
         "httpPort": gateway.number(),
         "tlsPort": ports.tls_alpn.number(),
         "ocspResponderURL": "",
-        "externalAccountBindingRequired": false,
+        "externalAccountBindingRequired": !options.external_accounts.is_empty(),
+        "externalAccountMACKeys": external,
         "keyAlgorithm": "ecdsa",
         "retryAfter": { "authz": options.retry_after_seconds, "order": options.retry_after_seconds },
         "profiles": profiles,

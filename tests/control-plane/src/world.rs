@@ -173,7 +173,12 @@ impl World {
     /// The root of the certificates the CA issues, in PEM; another one after
     /// each [`World::restart_ca`].
     pub async fn issuing_roots_pem(&self) -> Result<String, reqwest::Error> {
-        let answer = self.ground.http.get(self.ca_ports.roots_url()).send().await?;
+        self.root_pem(0).await
+    }
+
+    /// The root of an alternate chain, from 1; there are as many as `PEBBLE_ALTERNATE_ROOTS` in [`Options::ca_env`] says.
+    pub async fn root_pem(&self, number: u32) -> Result<String, reqwest::Error> {
+        let answer = self.ground.http.get(self.ca_ports.roots_url(number)).send().await?;
         answer.error_for_status()?.text().await
     }
 

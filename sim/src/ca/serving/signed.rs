@@ -82,6 +82,9 @@ impl Shell {
                 core.revoke(&by, &signed.payload.read()?, now)?;
                 Ok(Answer::empty(200))
             }
+            Target::Certificate(_, true) if locked(&self.manners).broken_alternates => {
+                Err(Problem::new(500, "serverInternal", "Failed to retrieve certificate"))
+            }
             Target::Certificate(serial, other) => {
                 let chain = core.chain(signed.reader()?, serial, other)?;
                 let alternate = urls.certificate_url(serial, !other);

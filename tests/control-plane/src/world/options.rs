@@ -22,6 +22,9 @@ pub struct Options {
     /// Certificate profiles by name, with their certificates' lifetime. Pebble
     /// picks one at random for an order that names none.
     pub profiles: Vec<(String, Duration)>,
+    /// External accounts that new accounts must be bound to (RFC 8555 §7.3.4), by key identifier with the MAC key in
+    /// base64url; without any, Pebble asks for none.
+    pub external_accounts: Vec<(String, String)>,
     /// Further environment of Pebble, such as `PEBBLE_AUTHZREUSE`.
     pub ca_env: Vec<(String, String)>,
     /// How long the gateway takes until a new route works.
@@ -38,6 +41,7 @@ impl Default for Options {
             nonce_reject_percent: None,
             retry_after_seconds: 1,
             profiles: vec![("default".into(), NINETY_DAYS)],
+            external_accounts: Vec::new(),
             ca_env: Vec::new(),
             route_delay: Duration::ZERO,
             simulated_ca: None,

@@ -1,0 +1,215 @@
+//! Which of the chains that a CA offers for one certificate is taken (RFC 8555 §7.4.2).
+//!
+//! The rule, as in certbot, lego and cert-manager: the topmost certificate of a chain counts, which is the last one, and
+//! its issuer is the root that clients need. The first chain whose topmost issuer has the wanted common name is taken;
+//! where there is none, the first in which any certificate's issuer has it; else the default chain.
+
+use std::time::Duration;
+
+use instant_acme::Error;
+use tokio::time::{Instant, timeout_at};
+
+use ingress_acme_actors::domain::limits;
+
+use super::jws::{Sender, Signer, post};
+use super::transport::Call;
+use super::{Acme, CallError};
+use crate::keys;
+
+/// The alternates are waited for until this long after the call began, so that the default chain, which is there by
+/// then, is not lost to the call's deadline.
+const UNTIL: Duration =
+    limits::CA_CALL.checked_div(3).expect("three is not zero").saturating_mul(2);
+/// Largest alternate that is read; four certificates have under 10 KiB.
+const LARGEST: usize = 64 << 10;
+
+/// How well a chain suits: better is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Fit {
+    /// None of its certificates is issued by the wanted one.
+    Not,
+    /// One of those below the topmost is.
+    Within,
+    /// The topmost one is.
+    Topmost,
+}
+
+fn fit(issuers: &[String], wanted: &str) -> Fit {
+    match issuers {
+        [.., topmost] if topmost == wanted => Fit::Topmost,
+        issuers if issuers.iter().any(|issuer| issuer == wanted) => Fit::Within,
+        _ => Fit::Not,
+    }
+}
+
+/// The chains seen so far, and the one that suits best; of equals the first.
+struct Choice<'a> {
+    wanted: &'a str,
+    best: (Fit, String),
+    /// The leaf; an alternate is of the same certificate.
+    leaf: Vec<u8>,
+    /// Topmost issuers of all that were offered.
+    offered: Vec<String>,
+}
+
+impl<'a> Choice<'a> {
+    /// Begins with the default chain; `None` where that cannot be read, so that whoever gets it says why.
+    fn begin(wanted: &'a str, default: &str) -> Option<Self> {
+        let (issuers, leaf) = (keys::issuers(default).ok()?, keys::leaf(default).ok()?);
+        let best = (fit(&issuers, wanted), default.to_owned());
+        let offered = issuers.last().cloned().into_iter().collect();
+        Some(Self { wanted, best, leaf, offered })
+    }
+
+    fn is_made(&self) -> bool {
+        self.best.0 == Fit::Topmost
+    }
+
+    /// Considers an alternate; the error says why it is none.
+    fn consider(&mut self, chain: String) -> Result<(), String> {
+        let issuers = keys::issuers(&chain)?;
+        if keys::leaf(&chain)? != self.leaf {
+            return Err("it is of another certificate".to_owned());
+        }
+        self.offered.extend(issuers.last().cloned());
+        let fit = fit(&issuers, self.wanted);
+        if fit > self.best.0 {
+            self.best = (fit, chain);
+        }
+        Ok(())
+    }
+
+    fn made(self) -> String {
+        let Self { wanted, best: (fit, chain), offered, .. } = self;
+        if fit == Fit::Not {
+            let offered = offered.join(", ");
+            tracing::warn!(
+                wanted,
+                offered,
+                "the CA offers no chain of this issuer; its default chain is taken"
+            );
+        }
+        chain
+    }
+}
+
+impl Acme {
+    /// Of the default chain, just downloaded, and its alternates the one that is preferred. Alternates are asked for only
+    /// where that may change anything; one that fails is passed over.
+    pub(super) async fn preferred(&self, default: String, began: Instant) -> String {
+        let alternates = Call::alternates();
+        let Some(wanted) = &self.preferred_chain else { return default };
+        let Some(mut choice) = Choice::begin(wanted, &default) else { return default };
+        let searching = async {
+            for url in alternates {
+                if choice.is_made() {
+                    break;
+                }
+                let considered = match self.alternate(&url).await {
+                    Ok(chain) => choice.consider(chain),
+                    Err(error) => Err(error.told("the CA did not give it").to_string()),
+                };
+                if let Err(why) = considered {
+                    tracing::warn!(url, why, "an alternate chain is passed over");
+                }
+            }
+        };
+        if timeout_at(began + UNTIL, searching).await.is_err() {
+            tracing::warn!(
+                "the CA is slow to give alternate chains; those that came are chosen from"
+            );
+        }
+        choice.made()
+    }
+
+    /// One alternate, by a POST-as-GET (RFC 8555 §6.3), which the library has for orders only.
+    async fn alternate(&self, url: &str) -> Result<String, CallError> {
+        let (key, account) = self.accounts.credentials().await?;
+        let sender = (&Signer::new(&key)?, Sender::Account(&account));
+        let answer = post(&self.accounts.transport, ("certificate", url), sender, None).await?;
+        if answer.body.len() > LARGEST {
+            return Err(CallError::lacking(format!("it is larger than {LARGEST} bytes")));
+        }
+        String::from_utf8(answer.body).map_err(|_| Error::Str("it is not text").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    fn root(name: &str) -> (Issuer<'static, KeyPair>, String) {
+        let key = KeyPair::generate().unwrap();
+        let pem = params(name).self_signed(&key).unwrap().pem();
+        (Issuer::new(params(name), key), pem)
+    }
+
+    /// Three chains of one leaf under the intermediate E: by root One, by root Two, and by Two which Old has signed.
+    fn chains() -> [String; 3] {
+        let ((one, _), (old, _)) = (root("One"), root("Old"));
+        let two_key = KeyPair::generate().unwrap();
+        let crossed = params("Two").signed_by(&two_key, &old).unwrap().pem();
+        let two = Issuer::new(params("Two"), two_key);
+        let key = KeyPair::generate().unwrap();
+        let [by_one, by_two] =
+            [&one, &two].map(|root| params("E").signed_by(&key, root).unwrap().pem());
+        let intermediate = Issuer::new(params("E"), key);
+        let leaf = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &intermediate).unwrap().pem();
+        [format!("{leaf}{by_one}"), format!("{leaf}{by_two}"), format!("{leaf}{by_two}{crossed}")]
+    }
+
+    /// Which of the chains is taken; the first is the default.
+    fn taken(wanted: &str, offered: &[&String]) -> usize {
+        let mut choice = Choice::begin(wanted, offered[0]).unwrap();
+        for chain in &offered[1..] {
+            if !choice.is_made() {
+                choice.consider((*chain).clone()).unwrap();
+            }
+        }
+        let made = choice.made();
+        offered.iter().position(|chain| **chain == made).unwrap()
+    }
+
+    #[test]
+    fn the_first_chain_whose_topmost_issuer_is_wanted_is_taken() {
+        let [one, two, crossed] = chains();
+        assert_eq!(taken("One", &[&one, &two, &crossed]), 0);
+        assert_eq!(taken("Two", &[&one, &crossed, &two]), 2, "the shorter one ends there");
+        assert_eq!(taken("Two", &[&crossed, &two]), 1, "though the default has it within");
+        assert_eq!(taken("Old", &[&one, &two, &crossed]), 2);
+    }
+
+    #[test]
+    fn where_none_ends_there_one_that_has_it_within_is_taken_and_else_the_default() {
+        let [one, two, crossed] = chains();
+        assert_eq!(taken("Two", &[&one, &crossed]), 1);
+        assert_eq!(taken("E", &[&one, &two]), 0, "all have it, so the default");
+        assert_eq!(taken("Three", &[&one, &two, &crossed]), 0);
+        assert_eq!(taken("one", &[&two, &one]), 0, "names are compared exactly");
+    }
+
+    #[test]
+    fn an_alternate_that_is_broken_or_of_another_certificate_is_none() {
+        let ([one, two, _], [_, other, _]) = (chains(), chains());
+        let mut choice = Choice::begin("Two", &one).unwrap();
+        assert!(choice.consider("hello".to_owned()).is_err());
+        assert!(choice.consider(other.clone()).unwrap_err().contains("another certificate"));
+        let leaf = one.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        let foreign = other.split_inclusive("-----END CERTIFICATE-----\n").nth(1).unwrap();
+        assert!(choice.consider(format!("{leaf}{foreign}")).is_err(), "it does not hang together");
+        assert!(!choice.is_made());
+        choice.consider(two.clone()).unwrap();
+        assert_eq!(choice.made(), two);
+        assert!(Choice::begin("Two", "hello").is_none());
+    }
+}

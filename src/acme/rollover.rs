@@ -1,0 +1,187 @@
+//! Rollover of the account's key (RFC 8555 §7.3.5, decisions/0013).
+//!
+//! The new key is stored before the CA is asked, and the old one goes after the CA has agreed. What to do next follows
+//! from what is stored and from what the CA says about each key, so that a rollover that was cut off anywhere, or that
+//! another process is at, is simply gone on with.
+
+mod step;
+
+use serde_json::json;
+
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::ports::{PortError, StoredAccount};
+
+use super::account::{new_key, thumbprint};
+use super::following::{next_of, no_account, promoted};
+use super::jws::{Sender, Signer, post, resource};
+use super::{Acme, CallError};
+use step::{Answer, Seen, Step, step};
+
+/// Steps of one rollover; each conflict with another process costs a few more.
+const STEPS: u32 = 40;
+/// What was going on when it failed.
+const DOING: &str = "the account's key was not rolled over";
+
+/// What the user can do about a refusal of this kind.
+fn advice(kind: &str) -> Option<&'static str> {
+    matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
+        .then_some("the account keeps the key that it has; try again later, or ask the CA")
+}
+
+/// The CA has forgotten the account, or it was never registered.
+fn unknown_to_the_ca() -> PortError {
+    let detail = format!(
+        "{DOING}: the CA knows no account of the key that is stored; the operator registers it with its next order, and it can \
+         be rolled over after that"
+    );
+    PortError::lasting(FailureClass::Rejected, detail)
+}
+
+/// A rollover that is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RolledOver {
+    /// The account, which is the same as before.
+    pub url: String,
+    /// Thumbprint of its key from now on (RFC 7638).
+    pub thumbprint: String,
+}
+
+/// One rollover: what is stored, and what was seen of the CA.
+struct Progress {
+    stored: StoredAccount,
+    began_with: PrivateKey,
+    seen: Seen,
+    /// The account of the next key, once the CA has named it.
+    next_url: Option<String>,
+    /// The account of the key that it has, once the CA has named it.
+    url: Option<String>,
+    /// What the CA said against it.
+    refusal: Option<PortError>,
+}
+
+impl Acme {
+    /// Gives the stored account a new key, or finishes a rollover that was cut off. The key it has is lost only after the CA
+    /// has taken the new one, and that is stored before.
+    pub async fn roll_over(&self) -> Result<RolledOver, PortError> {
+        let stored = self.accounts.store.load().await?;
+        let Some(stored) = stored else { return Err(no_account().told(DOING)) };
+        let mut progress = Progress::new(stored);
+        for _ in 0..STEPS {
+            match step(progress.seen) {
+                Step::Done => return progress.done(),
+                Step::StoreNext => self.store_next(&mut progress).await?,
+                Step::AskNext => self.ask_next(&mut progress).await?,
+                Step::AskCurrent => self.ask_current(&mut progress).await?,
+                Step::Change => self.change(&mut progress).await?,
+                Step::Promote => self.promote(&mut progress).await?,
+                Step::Refused => return Err(progress.refused()),
+                Step::NoAccount => return Err(unknown_to_the_ca()),
+            }
+        }
+        Err(PortError::passing(format!("{DOING}: others change it all the time; try again")))
+    }
+
+    async fn store_next(&self, progress: &mut Progress) -> Result<(), PortError> {
+        let next = Some(new_key()?);
+        let wanted = StoredAccount { next, ..progress.stored.clone() };
+        self.write(progress, &wanted).await
+    }
+
+    async fn promote(&self, progress: &mut Progress) -> Result<(), PortError> {
+        let (next, url) = (progress.stored.next.clone(), progress.next_url.clone());
+        let (Some(next), Some(url)) = (next, url) else { return Err(progress.refused()) };
+        let wanted = promoted(&progress.stored, next, url);
+        self.write(progress, &wanted).await
+    }
+
+    /// Writes it, or reads what somebody else has written; what was known of the CA is asked again after the latter.
+    async fn write(&self, progress: &mut Progress, what: &StoredAccount) -> Result<(), PortError> {
+        let stored = match self.accounts.store.replace(what).await? {
+            Some(stored) => stored,
+            None => match self.accounts.store.load().await? {
+                Some(stored) => stored,
+                None => return Err(no_account().told(DOING)),
+            },
+        };
+        progress.now_stored(stored);
+        Ok(())
+    }
+
+    async fn ask_next(&self, progress: &mut Progress) -> Result<(), PortError> {
+        let Some(next) = &progress.stored.next else { return Err(progress.refused()) };
+        progress.next_url = self.account_of(next).await?;
+        progress.seen.next = Answer::of(progress.next_url.as_ref());
+        Ok(())
+    }
+
+    async fn ask_current(&self, progress: &mut Progress) -> Result<(), PortError> {
+        progress.url = self.account_of(&progress.stored.key).await?;
+        progress.seen.current = Answer::of(progress.url.as_ref());
+        Ok(())
+    }
+
+    /// The URL of the account that has this key at the CA.
+    async fn account_of(&self, key: &PrivateKey) -> Result<Option<String>, PortError> {
+        self.within(DOING, async || {
+            Ok(self.accounts.of_key(key).await?.map(|account| account.id().to_owned()))
+        })
+        .await
+    }
+
+    /// Whatever comes of it, the CA is asked afterwards whose key the next one is: the answer may have been lost.
+    async fn change(&self, progress: &mut Progress) -> Result<(), PortError> {
+        let (Some(next), Some(url)) = (&progress.stored.next, &progress.url) else {
+            return Err(progress.refused());
+        };
+        let changed = self.within(DOING, async || {
+            let (old, new) = (Signer::new(&progress.stored.key)?, Signer::new(next)?);
+            let asked = self.ask_for(&old, &new, url).await;
+            asked.map_err(|error| error.advised(DOING, advice).into())
+        });
+        progress.refusal = changed.await.err();
+        progress.seen.changed = true;
+        progress.seen.next = Answer::NotAsked;
+        Ok(())
+    }
+
+    /// The old key asks in the account's name, the new one agrees (RFC 8555 §7.3.5).
+    async fn ask_for(&self, old: &Signer, new: &Signer, account: &str) -> Result<(), CallError> {
+        let transport = &self.accounts.transport;
+        let url = resource(transport, "key_change").await?;
+        let change = json!({"account": account, "oldKey": old.jwk()});
+        let inner = new.sign(&url, (Sender::Key, None), Some(&change))?;
+        let sender = (old, Sender::Account(account));
+        post(transport, ("key_change", &url), sender, Some(&inner)).await.map(drop)
+    }
+}
+
+impl Progress {
+    fn new(stored: StoredAccount) -> Self {
+        let began_with = stored.key.clone();
+        let seen = Seen { has_next: next_of(&stored).is_some(), ..Seen::default() };
+        Self { stored, began_with, seen, next_url: None, url: None, refusal: None }
+    }
+
+    fn now_stored(&mut self, stored: StoredAccount) {
+        let is_new = stored.key != self.began_with;
+        self.seen = Seen { is_new, has_next: next_of(&stored).is_some(), ..Seen::default() };
+        self.stored = stored;
+    }
+
+    fn done(self) -> Result<RolledOver, PortError> {
+        let thumbprint = thumbprint(&self.stored.key)
+            .map_err(|wrong| PortError::lasting(FailureClass::Rejected, wrong))?;
+        Ok(RolledOver { url: self.stored.url.unwrap_or_default(), thumbprint })
+    }
+
+    fn refused(&mut self) -> PortError {
+        let silent = || {
+            let what = format!(
+                "{DOING}: the CA agreed, but knows no account of the new key; the old one is still its key"
+            );
+            PortError::lasting(FailureClass::AcmeServer, what)
+        };
+        self.refusal.take().unwrap_or_else(silent)
+    }
+}

@@ -1,0 +1,138 @@
+//! Rollovers on a model of the world, cut off anywhere and interleaved in every way.
+
+use super::*;
+
+/// Keys are numbers; 1 is the account's at first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct World {
+    /// The key that the CA has for the account.
+    at_the_ca: u32,
+    stored: u32,
+    next: Option<u32>,
+    version: u32,
+}
+
+const FRESH: World = World { at_the_ca: 1, stored: 1, next: None, version: 0 };
+
+/// One that rolls over; what it has read of the Secret is its own.
+#[derive(Clone, Copy, Debug)]
+struct Agent {
+    read: World,
+    began_with: u32,
+    seen: Seen,
+    /// What it would make.
+    key: u32,
+}
+
+impl Agent {
+    fn begins(world: World, key: u32) -> Self {
+        let seen = Seen { has_next: world.next.is_some(), ..Seen::default() };
+        Self { read: world, began_with: world.stored, seen, key }
+    }
+
+    /// A write for the version that was read; a conflict is a read.
+    fn writes(&mut self, world: &mut World, stored: u32, next: Option<u32>) {
+        if world.version == self.read.version {
+            (world.stored, world.next, world.version) = (stored, next, world.version + 1);
+        }
+        self.read = *world;
+        let is_new = world.stored != self.began_with;
+        self.seen = Seen { is_new, has_next: world.next.is_some(), ..Seen::default() };
+    }
+
+    fn acts(&mut self, step: Step, world: &mut World) {
+        let known = |key| if world.at_the_ca == key { Answer::Known } else { Answer::Unknown };
+        match step {
+            Step::StoreNext => self.writes(world, self.read.stored, Some(self.key)),
+            Step::AskNext => self.seen.next = known(self.read.next.unwrap()),
+            Step::AskCurrent => self.seen.current = known(self.read.stored),
+            Step::Change => {
+                if world.at_the_ca == self.read.stored {
+                    world.at_the_ca = self.read.next.unwrap();
+                }
+                (self.seen.changed, self.seen.next) = (true, Answer::NotAsked);
+            }
+            Step::Promote => self.writes(world, self.read.next.unwrap(), None),
+            Step::Done | Step::Refused | Step::NoAccount => panic!("it has ended: {step:?}"),
+        }
+    }
+}
+
+/// The account can still be used by whoever reads the Secret.
+fn is_not_lost(world: World) {
+    let keys = [Some(world.stored), world.next];
+    assert!(keys.contains(&Some(world.at_the_ca)), "{world:?}");
+}
+
+/// Runs one for at most so many steps; whether it is done.
+fn runs(world: &mut World, key: u32, most: usize) -> bool {
+    let mut agent = Agent::begins(*world, key);
+    for _ in 0..most {
+        match step(agent.seen) {
+            Step::Done => return true,
+            next => agent.acts(next, world),
+        }
+        is_not_lost(*world);
+    }
+    false
+}
+
+#[test]
+fn cut_off_after_any_step_the_next_one_finishes_and_makes_no_further_key() {
+    for cut in 0..=5 {
+        let mut world = FRESH;
+        let done = runs(&mut world, 2, cut);
+        assert!(!done, "{cut}: one more look is needed to see that it is done");
+        if world.stored == 2 {
+            continue; // all was done but for looking
+        }
+        assert!(runs(&mut world, 3, 20), "{cut}: {world:?}");
+        let made = if cut == 0 { 3 } else { 2 };
+        assert_eq!((world.at_the_ca, world.stored, world.next), (made, made, None), "{cut}");
+    }
+}
+
+#[test]
+fn each_crash_point_has_its_next_step() {
+    use Answer::{Known, NotAsked, Unknown};
+    let seen = |has_next, current, next| Seen { has_next, next, current, ..Seen::default() };
+    assert_eq!(step(seen(false, NotAsked, NotAsked)), Step::StoreNext, "nothing was done");
+    assert_eq!(step(seen(true, NotAsked, NotAsked)), Step::AskCurrent, "the next key is stored");
+    assert_eq!(step(seen(true, Known, NotAsked)), Step::Change, "the CA was not asked");
+    assert_eq!(step(seen(true, Unknown, NotAsked)), Step::AskNext);
+    assert_eq!(step(seen(true, Unknown, Known)), Step::Promote, "the CA has agreed");
+    assert_eq!(step(seen(true, Unknown, Unknown)), Step::NoAccount, "the CA has forgotten it");
+    let changed = Seen { changed: true, ..seen(true, Known, NotAsked) };
+    assert_eq!(step(changed), Step::AskNext, "its answer may have been lost");
+    assert_eq!(step(Seen { next: Known, ..changed }), Step::Promote);
+    assert_eq!(step(Seen { next: Unknown, ..changed }), Step::Refused, "it is asked once");
+    let stored = Seen { is_new: true, ..seen(false, NotAsked, NotAsked) };
+    assert_eq!(step(stored), Step::Done, "the new key is the account's");
+}
+
+/// Takes every path on which the two may go.
+fn interleaves(world: World, agents: [Agent; 2], ends: &mut u32) {
+    let steps = agents.map(|agent| step(agent.seen));
+    if steps == [Step::Done; 2] {
+        assert_eq!((world.at_the_ca, world.next), (world.stored, None), "{world:?}");
+        assert_ne!(world.stored, FRESH.stored);
+        *ends += 1;
+    }
+    for (index, next) in steps.into_iter().enumerate() {
+        if next == Step::Done {
+            continue;
+        }
+        assert!(!matches!(next, Step::Refused | Step::NoAccount), "{world:?} {agents:?}");
+        let (mut world, mut agents) = (world, agents);
+        agents[index].acts(next, &mut world);
+        is_not_lost(world);
+        interleaves(world, agents, ends);
+    }
+}
+
+#[test]
+fn two_at_once_end_with_one_key_in_every_order_of_their_steps() {
+    let mut ends = 0;
+    interleaves(FRESH, [Agent::begins(FRESH, 2), Agent::begins(FRESH, 3)], &mut ends);
+    assert!(ends > 100, "{ends}");
+}

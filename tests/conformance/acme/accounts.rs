@@ -1,0 +1,204 @@
+//! The account's key and its binding, against both CAs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
+use ingress_acme::acme::{Acme, Revoked, RevokedBy, thumbprint};
+use ingress_acme::keys::{Pki, leaf};
+use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::issuance::OrderStatus;
+use ingress_acme_actors::ports::{Authority, ExternalAccount, Keys, PortError, StoredAccount};
+use ingress_acme_control_plane::{Options, World, retry_when_wedged_with};
+
+use crate::adapter::{Memory, acme, acme_with, count, finished, issued, names, on_both};
+use crate::place::Place;
+
+const MAC_KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+#[tokio::test]
+async fn pebble_registers_an_account_with_the_right_external_key_and_no_other() {
+    let external_accounts = vec![("kid-1".to_owned(), BASE64URL.encode(MAC_KEY))];
+    let options = Options { external_accounts, ..Options::default() };
+    retry_when_wedged_with(3, &options, async |world: &World| {
+        let place = Place::pebble(world);
+        let hosts = names(&["a.example.com"]);
+        let asked = async |external: Option<(&str, &[u8])>| {
+            let external = external.map(|(kid, hmac)| ExternalAccount {
+                kid: kid.to_owned(),
+                hmac: hmac.to_vec().into(),
+            });
+            let store = Rc::new(Memory(RefCell::default(), external));
+            let (acme, _) = acme(&place, &store);
+            (acme.open_order(&hosts, None, None).await, store)
+        };
+        for (external, words) in [
+            (None, "--eab-secret"),
+            (Some(("kid-1", &b"wrong"[..])), "(unauthorized)"),
+            (Some(("kid-2", MAC_KEY)), "(unauthorized)"),
+        ] {
+            let (refused, _) = asked(external).await;
+            let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+            assert!(failure.detail.contains(words), "{}", failure.detail);
+        }
+        let (opened, store) = asked(Some(("kid-1", MAC_KEY))).await;
+        assert_eq!(opened.unwrap().status, OrderStatus::Pending);
+        // It is found again, not bound again, when the answer was lost.
+        let url = store.0.borrow_mut().as_mut().unwrap().url.take();
+        assert!(url.is_some());
+        let (again, requests) = acme(&place, &store);
+        again.open_order(&hosts, None, None).await.unwrap();
+        assert_eq!((store.account().url, count(&requests, "new_account")), (url, 1));
+    })
+    .await;
+}
+
+/// An account that is registered.
+async fn registered(place: &Place<'_>) -> (Rc<Memory>, Acme, StoredAccount) {
+    let store = Rc::new(Memory::default());
+    let (acme, _) = acme(place, &store);
+    place.answer(acme.prepare().await.unwrap()).await;
+    acme.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
+    let account = store.account();
+    (store, acme, account)
+}
+
+#[tokio::test]
+async fn an_operator_goes_on_with_the_new_key_also_with_what_was_in_flight() {
+    on_both(async |place: &Place<'_>| {
+        let (store, operator, before) = registered(place).await;
+        let hosts = names(&["b.example.com"]);
+        let open = operator.open_order(&hosts, None, None).await.unwrap();
+
+        let (command, requests) = acme(place, &store);
+        let done = command.roll_over().await.unwrap();
+        assert_eq!(count(&requests, "key_change"), 1);
+        let after = store.account();
+        assert_eq!(Ok(&done.thumbprint), thumbprint(&after.key).as_ref());
+        assert_eq!((Some(&done.url), &after.url), (before.url.as_ref(), &before.url));
+        assert_ne!(after.key, before.key);
+        assert_eq!((after.next, after.previous), (None, Some(before.key.clone())));
+
+        // The order was opened with the old key; its challenges are answered with the new one.
+        let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        let chain = finished(&operator, &open.url, &hosts, &key).await;
+        Pki.inspect(&chain, &key).unwrap();
+        let revoked = operator.revoke(&leaf(&chain).unwrap(), 0, &RevokedBy::Account).await;
+        assert_eq!(revoked, Ok(Revoked::Now));
+        issued(&operator, &names(&["a.example.com"]), KeyAlgorithm::EcdsaP256).await;
+        assert_eq!(store.account().url, before.url, "no other account was made");
+
+        // The old key is of no use any more.
+        let old = Rc::new(Memory(RefCell::new(Some(before)), None));
+        let (thief, _) = acme(place, &old);
+        let refused = thief.open_order(&hosts, None, None).await;
+        assert!(matches!(refused, Err(PortError::Lasting(_))), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollover_that_was_cut_off_is_finished_by_whoever_comes_next() {
+    on_both(async |place: &Place<'_>| {
+        let (store, _, before) = registered(place).await;
+        let hosts = names(&["a.example.com"]);
+        // Killed before the CA was asked: the very key that was stored becomes the account's.
+        let next = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        let begun = StoredAccount { next: Some(next.clone()), ..before.clone() };
+        *store.0.borrow_mut() = Some(begun.clone());
+        let (operator, requests) = acme(place, &store);
+        operator.open_order(&hosts, None, None).await.unwrap();
+        assert_eq!(store.account(), begun, "the operator does not begin what was not begun");
+        assert_eq!(count(&requests, "key_change"), 0);
+        acme(place, &store).0.roll_over().await.unwrap();
+        let after = store.account();
+        assert_eq!((&after.key, &after.next), (&next, &None));
+
+        // Killed after the CA has agreed: the next rollover only stores it,
+        *store.0.borrow_mut() = Some(begun.clone());
+        let (command, requests) = acme(place, &store);
+        assert_eq!(Some(command.roll_over().await.unwrap().url), before.url);
+        assert_eq!((store.account().key, count(&requests, "key_change")), (next.clone(), 0));
+
+        // so does an operator that would register, for it does not know that there is an account,
+        *store.0.borrow_mut() = Some(StoredAccount { url: None, ..begun.clone() });
+        let (operator, requests) = acme(place, &store);
+        operator.open_order(&hosts, None, None).await.unwrap();
+        assert!(!requests.lock().unwrap().contains(&("new_account", 201)), "no second account");
+        let after = store.account();
+        assert_eq!((&after.key, &after.url), (&next, &before.url));
+
+        // and one that is refused, in the same call.
+        *store.0.borrow_mut() = Some(begun);
+        let (operator, _) = acme(place, &store);
+        issued(&operator, &hosts, KeyAlgorithm::EcdsaP256).await;
+        let after = store.account();
+        assert_eq!((after.key, after.next, after.url), (next, None, before.url));
+        assert_eq!(after.previous, Some(before.key));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_the_ca_knows_neither_key_nothing_is_changed() {
+    let place = Place::simulated();
+    let (store, _, _) = registered(&place).await;
+    place.restart().await;
+    let (command, _) = acme(&place, &store);
+    let refused = command.roll_over().await;
+    let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.detail.contains("no account of the key"), "{}", failure.detail);
+    let stored = store.account();
+    assert!(stored.next.is_some() && stored.previous.is_none());
+    // The operator registers the key that it has, and a rollover then uses the one that was made.
+    let (operator, _) = acme(&place, &store);
+    operator.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
+    acme(&place, &store).0.roll_over().await.unwrap();
+    assert_eq!(Some(store.account().key), stored.next);
+    let nobody = acme(&place, &Rc::new(Memory::default())).0.roll_over().await;
+    assert!(nobody.is_err(), "there is nothing to roll over");
+}
+
+#[tokio::test]
+async fn a_next_key_that_nobody_can_read_is_in_nobodys_way() {
+    let place = Place::simulated();
+    let (store, _, before) = registered(&place).await;
+    let damaged = Some(PrivateKey::from_pem("hello".to_owned()));
+    *store.0.borrow_mut() = Some(StoredAccount { url: None, next: damaged, ..before.clone() });
+    let (operator, _) = acme(&place, &store);
+    operator.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
+    assert_eq!(store.account().url, before.url);
+    acme(&place, &store).0.roll_over().await.unwrap();
+    let after = store.account();
+    assert_eq!((after.url, after.next, after.previous), (before.url, None, Some(before.key)));
+}
+
+#[tokio::test]
+async fn a_replica_that_asks_nothing_of_the_ca_follows_too() {
+    let place = Place::simulated();
+    let (store, _, before) = registered(&place).await;
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let hears = Rc::clone(&told);
+    let (standby, requests) = acme_with(&place, &store, |options| {
+        options.answering = Rc::new(move |thumbprint| hears.borrow_mut().push(thumbprint));
+    });
+    let old = standby.prepare().await.unwrap();
+    standby.follow().await.unwrap();
+    assert_eq!(told.borrow().as_slice(), std::slice::from_ref(&old), "nothing has changed");
+    let new = acme(&place, &store).0.roll_over().await.unwrap().thumbprint;
+    standby.follow().await.unwrap();
+    assert_eq!(*told.borrow(), [old.clone(), new.clone()]);
+    // One that starts now also knows what others may still answer with.
+    told.borrow_mut().clear();
+    let hears = Rc::clone(&told);
+    let (late, _) = acme_with(&place, &store, |options| {
+        options.answering = Rc::new(move |thumbprint| hears.borrow_mut().push(thumbprint));
+    });
+    late.prepare().await.unwrap();
+    assert_eq!(*told.borrow(), [old, new]);
+    // A Secret that is gone does not stop who has the key.
+    *store.0.borrow_mut() = None;
+    standby.follow().await.unwrap();
+    assert_eq!(requests.lock().unwrap().len(), 0, "the CA is not asked");
+    assert_eq!(Ok(&told.borrow()[0]), thumbprint(&before.key).as_ref());
+}

@@ -1,0 +1,88 @@
+//! The choice among the chains of a certificate, against both CAs.
+
+use std::rc::Rc;
+
+use ingress_acme::acme::Acme;
+use ingress_acme::keys::{Pki, issuers};
+use ingress_acme_actors::domain::certificate::KeyAlgorithm;
+use ingress_acme_actors::ports::Keys;
+use ingress_acme_control_plane::Options;
+use ingress_acme_sim::clock::Clock;
+use ingress_acme_sim::trust::verify_chain;
+use x509_parser::pem::Pem;
+
+use crate::adapter::{Memory, Requests, acme_with, issued, names, on_both_with};
+use crate::place::Place;
+
+/// Three chains at Pebble.
+fn options() -> Options {
+    let ca_env = vec![("PEBBLE_ALTERNATE_ROOTS".to_owned(), "2".to_owned())];
+    Options { ca_env, ..Options::default() }
+}
+
+/// The common name of a certificate, which is a root here.
+fn name_of(root: &str) -> String {
+    let block = Pem::iter_from_buffer(root.as_bytes()).next().unwrap().unwrap();
+    let root = block.parse_x509().unwrap();
+    root.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned()
+}
+
+fn preferring(place: &Place<'_>, store: &Rc<Memory>, name: &str) -> (Acme, Requests) {
+    let name = name.to_owned();
+    acme_with(place, store, |options| options.preferred_chain = Some(name))
+}
+
+/// Chains that were asked for, also in vain.
+fn downloads(requests: &Requests) -> usize {
+    requests.lock().unwrap().iter().filter(|(endpoint, _)| *endpoint == "certificate").count()
+}
+
+#[tokio::test]
+async fn the_chain_of_the_preferred_issuer_is_taken_and_else_the_default() {
+    on_both_with(&options(), async |place: &Place<'_>| {
+        let store = Rc::new(Memory::default());
+        let (first, _) = acme_with(place, &store, |_| {});
+        place.answer(first.prepare().await.unwrap()).await;
+        let hosts = names(&["a.example.com"]);
+        let (default, last) = (place.roots().await, place.alternate_root(2).await);
+        for (wanted, root) in [(name_of(&last), &last), ("nobody".to_owned(), &default)] {
+            let (acme, _) = preferring(place, &store, &wanted);
+            let (chain, key) = issued(&acme, &hosts, KeyAlgorithm::EcdsaP256).await;
+            Pki.inspect(&chain, &key).unwrap();
+            verify_chain(&chain, root, &["a.example.com"], Clock::default().now()).unwrap();
+            assert_eq!(issuers(&chain).unwrap().last(), Some(&name_of(root)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alternates_are_asked_for_only_where_that_may_change_anything() {
+    let place = Place::simulated();
+    let store = Rc::new(Memory::default());
+    let (first, plain) = acme_with(&place, &store, |_| {});
+    place.answer(first.prepare().await.unwrap()).await;
+    let hosts = names(&["a.example.com"]);
+    issued(&first, &hosts, KeyAlgorithm::EcdsaP256).await;
+    let (second, same) = preferring(&place, &store, &name_of(&place.roots().await));
+    issued(&second, &hosts, KeyAlgorithm::EcdsaP256).await;
+    let (third, other) = preferring(&place, &store, "nobody");
+    issued(&third, &hosts, KeyAlgorithm::EcdsaP256).await;
+    assert_eq!([plain, same, other].each_ref().map(downloads), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_alternate_that_cannot_be_had_costs_no_certificate() {
+    let place = Place::simulated();
+    let store = Rc::new(Memory::default());
+    let (acme, requests) = preferring(&place, &store, &name_of(&place.alternate_root(1).await));
+    place.answer(acme.prepare().await.unwrap()).await;
+    place.sim().with(|ca| ca.break_alternates(true));
+    let hosts = names(&["a.example.com"]);
+    let (chain, _) = issued(&acme, &hosts, KeyAlgorithm::EcdsaP256).await;
+    assert_eq!(issuers(&chain).unwrap().last(), Some(&name_of(&place.roots().await)));
+    assert!(requests.lock().unwrap().contains(&("certificate", 500)));
+    place.sim().with(|ca| ca.break_alternates(false));
+    let (chain, _) = issued(&acme, &hosts, KeyAlgorithm::EcdsaP256).await;
+    assert_eq!(issuers(&chain).unwrap().last(), Some(&name_of(&place.alternate_root(1).await)));
+}

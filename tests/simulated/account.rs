@@ -1,0 +1,193 @@
+//! `revoke` and `rollover` as users call them, while an operator is at work.
+
+use ingress_acme::storm::Simulated;
+use ingress_acme_sim::Options;
+use ingress_acme_sim::ca::{Ca, Issued};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::commands::{command, output, text};
+use crate::{alone, eventually, plan, simulated, stormed};
+
+/// What a command said, all of it.
+struct Said {
+    success: bool,
+    words: String,
+}
+
+/// An operator with one Ingress, `web/NAME`, and a user who may do everything.
+struct Cluster {
+    simulated: Simulated,
+    client: Client,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let simulated = simulated(Options::default()).await;
+        let client = simulated.target().unwrap().client;
+        let web = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}});
+        simulated.world().api().load(web).unwrap();
+        Self { simulated, client }
+    }
+
+    fn ca(&self) -> &Ca {
+        self.simulated.world().ca()
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Adds an Ingress and waits for its certificate.
+    async fn add(&self, name: &str) {
+        let host = format!("{name}.example.com");
+        let ingress = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"namespace": "web", "name": name},
+            "spec": {"rules": [{"host": host}], "tls": [{"hosts": [host], "secretName": name}]},
+        });
+        self.simulated.world().api().load(ingress).unwrap();
+        let secrets = self.secrets("web");
+        eventually("its Secret", async || secrets.get_opt(name).await.unwrap().is_some()).await;
+    }
+
+    /// The serial number of the certificate that `web/NAME` has.
+    async fn serial(&self, name: &str) -> String {
+        let chain = self.secrets("web").get(name).await.unwrap().data.unwrap().remove("tls.crt");
+        let chain = String::from_utf8(chain.unwrap().0).unwrap();
+        ingress_acme::keys::inspect(&chain, None).unwrap().serial
+    }
+
+    /// What the CA knows of a certificate.
+    fn issued(&self, serial: &str) -> Issued {
+        self.ca().issued().into_iter().find(|issued| issued.serial == serial).unwrap()
+    }
+
+    /// Runs a command, without a terminal, as that user.
+    async fn runs(&self, args: &[&str]) -> Said {
+        let world = self.simulated.world();
+        let mut command = command(args);
+        command.env("KUBECONFIG", world.kubeconfig()).arg("--acme-ca-file").arg(world.root_file());
+        let output = output(command).await;
+        let words = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(!words.contains("PRIVATE KEY"), "{words}");
+        Said { success: output.status.success(), words }
+    }
+
+    async fn account(&self) -> Secret {
+        let secrets = self.secrets("ingress-acme").list(&ListParams::default()).await.unwrap();
+        let name = |secret: &Secret| secret.metadata.name.clone().unwrap();
+        secrets.into_iter().find(|secret| name(secret).contains("-account-")).unwrap()
+    }
+}
+
+fn field(secret: &Secret, name: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(name)?;
+    Some(String::from_utf8(bytes.0.clone()).unwrap())
+}
+
+#[actix::test]
+async fn a_certificate_is_revoked_when_the_user_says_so_and_followed_by_another() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    cluster.add("shop").await;
+    let serial = cluster.serial("shop").await;
+
+    let asked = cluster.runs(&["revoke", "web/shop"]).await;
+    assert!(!asked.success && asked.words.contains("--yes"), "{}", asked.words);
+    for told in ["Secret web/shop", "shop.example.com", &serial, "the ACME account's key"] {
+        assert!(asked.words.contains(told), "{told} in {}", asked.words);
+    }
+    assert_eq!(cluster.issued(&serial).revoked_at, None);
+
+    let args = ["revoke", "web/shop", "--yes", "--reason", "superseded"];
+    let done = cluster.runs(&args).await;
+    assert!(done.success && done.words.contains("explain web/shop"), "{}", done.words);
+    assert!(cluster.issued(&serial).revoked_at.is_some());
+    eventually("another certificate", async || cluster.serial("shop").await != serial).await;
+    let next = cluster.serial("shop").await;
+    assert_eq!(cluster.issued(&next).revoked_at, None);
+
+    let nothing = cluster.runs(&["revoke", "web/nothing", "--yes"]).await;
+    assert!(!nothing.success && nothing.words.contains("no Ingress web/nothing"));
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+#[actix::test]
+async fn the_certificates_own_key_revokes_it_where_that_is_meant_or_all_there_is() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    cluster.add("leaked").await;
+    cluster.add("other").await;
+    let [leaked, other] = [cluster.serial("leaked").await, cluster.serial("other").await];
+
+    let reason = ["--reason", "keyCompromise", "--yes", "--no-renew"];
+    let args = [&["revoke", "web/leaked"], &reason[..]].concat();
+    let done = cluster.runs(&args).await;
+    assert!(done.success && done.words.contains("certificate's own key"), "{}", done.words);
+    assert!(cluster.issued(&leaked).revoked_at.is_some());
+    let again = cluster.runs(&args).await;
+    assert!(again.success && again.words.contains("revoked before"), "{}", again.words);
+    let ingresses: Api<Ingress> = Api::namespaced(cluster.client.clone(), "web");
+    assert_eq!(ingresses.get("leaked").await.unwrap().metadata.annotations, None);
+
+    let args = ["revoke", "web/other", "--yes", "--namespace", "elsewhere"];
+    let done = cluster.runs(&args).await;
+    assert!(done.success && done.words.contains("whatever the reason"), "{}", done.words);
+    assert!(cluster.issued(&other).revoked_at.is_some());
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+#[actix::test]
+async fn the_account_gets_a_new_key_and_a_running_operator_goes_on() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    cluster.add("before").await;
+    let old = cluster.account().await;
+    let directory = cluster.ca().directory_url();
+    let args = ["rollover", "--namespace", "ingress-acme", "--acme-directory", &directory];
+
+    let asked = cluster.runs(&args).await;
+    assert!(!asked.success && asked.words.contains("--yes"), "{}", asked.words);
+    assert_eq!(cluster.account().await, old);
+
+    let args = [&args[..], &["--yes"]].concat();
+    let done = cluster.runs(&args).await;
+    assert!(done.success && done.words.contains("has a new key"), "{}", done.words);
+    let new = cluster.account().await;
+    assert_ne!(field(&new, "account.key"), field(&old, "account.key"));
+    assert_eq!(field(&new, "account.key.previous"), field(&old, "account.key"));
+    assert_eq!(field(&new, "account.key.next"), None);
+    assert_eq!(field(&new, "account.url"), field(&old, "account.url"));
+
+    cluster.add("after").await;
+    let done = cluster.runs(&args).await;
+    assert!(done.success, "{}", done.words);
+    cluster.add("again").await;
+    let issued = cluster.ca().issued();
+    let accounts: Vec<u64> = issued.iter().map(|issued| issued.account).collect();
+    assert_eq!((accounts, cluster.ca().counts().orders), (vec![1, 1, 1], 3));
+    assert_eq!(cluster.ca().counts().validations_failed, 0);
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+#[actix::test]
+async fn a_rollover_in_the_middle_of_a_storm_costs_no_certificate_and_no_account() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    let directory = cluster.ca().directory_url();
+    let args = ["rollover", "--yes", "--namespace", "ingress-acme", "--acme-directory", &directory];
+    let in_the_middle = async {
+        eventually("the first of them", async || cluster.ca().counts().certificates > 0).await;
+        cluster.runs(&args).await
+    };
+    let plan = plan(60, 0);
+    let (figures, done) = tokio::join!(stormed(&cluster.simulated, &plan), in_the_middle);
+    assert!(done.success, "{}", done.words);
+    assert_eq!((figures.right, cluster.ca().counts().certificates), (60, 60));
+    assert!(cluster.ca().issued().iter().all(|issued| issued.account == 1));
+    assert!(cluster.simulated.end().await.unwrap().success());
+}

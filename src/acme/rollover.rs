@@ -6,7 +6,10 @@
 
 mod step;
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::sleep;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -20,6 +23,10 @@ use step::{Answer, Seen, Step, step};
 
 /// Steps of one rollover; each conflict with another process costs a few more.
 const STEPS: u32 = 40;
+/// A CA that has agreed may not show it everywhere at once: it is asked again this often,
+const LAGS: u32 = 5;
+/// this far apart.
+const LAG: Duration = Duration::from_secs(1);
 /// What was going on when it failed.
 const DOING: &str = "the account's key was not rolled over";
 
@@ -110,7 +117,15 @@ impl Acme {
 
     async fn ask_next(&self, progress: &mut Progress) -> Result<(), PortError> {
         let Some(next) = &progress.stored.next else { return Err(progress.refused()) };
+        let agreed = progress.seen.changed && progress.refusal.is_none();
         progress.next_url = self.account_of(next).await?;
+        for _ in 0..LAGS {
+            if progress.next_url.is_some() || !agreed {
+                break;
+            }
+            sleep(LAG).await;
+            progress.next_url = self.account_of(next).await?;
+        }
         progress.seen.next = Answer::of(progress.next_url.as_ref());
         Ok(())
     }
@@ -178,7 +193,8 @@ impl Progress {
     fn refused(&mut self) -> PortError {
         let silent = || {
             let what = format!(
-                "{DOING}: the CA agreed, but knows no account of the new key; the old one is still its key"
+                "{DOING} to the end: the CA agreed, but does not show an account of the new key yet; both keys are stored, so \
+                 run it again"
             );
             PortError::lasting(FailureClass::AcmeServer, what)
         };

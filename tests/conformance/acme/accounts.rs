@@ -10,6 +10,7 @@ use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::issuance::OrderStatus;
 use ingress_acme_actors::ports::{Authority, ExternalAccount, Keys, PortError, StoredAccount};
 use ingress_acme_control_plane::{Options, World, retry_when_wedged_with};
+use ingress_acme_sim::faults::Chances;
 
 use crate::adapter::{Memory, acme, acme_with, count, finished, issued, names, on_both};
 use crate::place::Place;
@@ -157,6 +158,29 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
     assert_eq!(Some(store.account().key), stored.next);
     let nobody = acme(&place, &Rc::new(Memory::default())).0.roll_over().await;
     assert!(nobody.is_err(), "there is nothing to roll over");
+}
+
+#[tokio::test]
+async fn however_many_answers_are_lost_the_account_is_not() {
+    let place = Place::simulated();
+    let (store, _, before) = registered(&place).await;
+    let flaky = Chances { unanswered: 0.2, dropped: 0.1, ..Chances::default() };
+    for _ in 0..5 {
+        let old = store.account().key;
+        place.sim().with(|ca| ca.faults().set(flaky));
+        let mut tries = 0;
+        while let Err(error) = acme(&place, &store).0.roll_over().await {
+            assert!(matches!(error, PortError::Passing { .. }), "{error}");
+            tries += 1;
+            assert!(tries < 500, "{error}");
+        }
+        place.sim().with(|ca| ca.faults().set(Chances::default()));
+        assert_ne!(store.account().key, old);
+        let (operator, requests) = acme(&place, &store);
+        operator.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
+        assert_eq!((store.account().url, count(&requests, "new_account")), (before.url.clone(), 0));
+    }
+    assert!(place.sim().with(|ca| ca.faults().met()) > 5);
 }
 
 #[tokio::test]

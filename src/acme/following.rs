@@ -128,24 +128,33 @@ impl Accounts {
     /// Where a rollover was begun, asks the CA whether the next key is the account's already, and then stores that.
     pub(super) async fn finish(&self, known: &mut Known) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
-        let Some(next) = next_of(&stored).cloned() else { return Ok(false) };
-        let Some(account) = self.of_key(&next).await? else { return Ok(false) };
+        let Some((next, url)) = self.rolled_over(&stored).await? else { return Ok(false) };
         tracing::warn!("a rollover of the ACME account's key was cut off; it is finished");
-        let promoted = promoted(&stored, next, account.id().to_owned());
+        let promoted = promoted(&stored, next, url);
         match self.store.replace(&promoted).await? {
             Some(stored) => Ok(self.adopt(known, stored)?),
             None => Ok(self.look(known).await?),
         }
     }
 
+    /// The next key and the account's URL, where the CA has that key for the account already.
+    async fn rolled_over(
+        &self,
+        stored: &StoredAccount,
+    ) -> Result<Option<(PrivateKey, String)>, CallError> {
+        let Some(next) = next_of(stored) else { return Ok(None) };
+        let url = self.of_key(next).await?.map(|account| account.id().to_owned());
+        // One that is another account's is none of this one's.
+        let url = url.filter(|url| stored.url.as_ref().is_none_or(|stored| stored == url));
+        Ok(url.map(|url| (next.clone(), url)))
+    }
+
     /// Key and URL of the account that is stored; nothing is made and nothing registered.
     pub(super) async fn registered(&self) -> Result<(PrivateKey, String), CallError> {
         let stored = self.store.load().await?;
         let Some(stored) = stored else { return Err(no_account()) };
-        if let Some(next) = next_of(&stored)
-            && let Some(account) = self.of_key(next).await?
-        {
-            return Ok((next.clone(), account.id().to_owned()));
+        if let Some(rolled_over) = self.rolled_over(&stored).await? {
+            return Ok(rolled_over);
         }
         if let Some(url) = stored.url {
             return Ok((stored.key, url));

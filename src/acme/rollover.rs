@@ -115,18 +115,21 @@ impl Acme {
         Ok(())
     }
 
+    /// A next key that is another account's is none of this one's.
     async fn ask_next(&self, progress: &mut Progress) -> Result<(), PortError> {
         let Some(next) = &progress.stored.next else { return Err(progress.refused()) };
         let agreed = progress.seen.changed && progress.refusal.is_none();
-        progress.next_url = self.account_of(next).await?;
+        let ours = |named: &String| progress.url.as_ref().is_none_or(|url| url == named);
+        let mut named = self.account_of(next).await?.filter(ours);
         for _ in 0..LAGS {
-            if progress.next_url.is_some() || !agreed {
+            if named.is_some() || !agreed {
                 break;
             }
             sleep(LAG).await;
-            progress.next_url = self.account_of(next).await?;
+            named = self.account_of(next).await?.filter(ours);
         }
-        progress.seen.next = Answer::of(progress.next_url.as_ref());
+        progress.seen.next = Answer::of(named.as_ref());
+        progress.next_url = named;
         Ok(())
     }
 

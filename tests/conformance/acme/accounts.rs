@@ -161,6 +161,27 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
 }
 
 #[tokio::test]
+async fn a_next_key_that_is_another_accounts_changes_nothing() {
+    on_both(async |place: &Place<'_>| {
+        let (_, _, other) = registered(place).await;
+        let (store, operator, before) = registered(place).await;
+        let taken = StoredAccount { next: Some(other.key), ..before.clone() };
+        *store.0.borrow_mut() = Some(taken.clone());
+        assert!(acme(place, &store).0.roll_over().await.is_err());
+        let after = store.account();
+        assert_eq!((after.key, after.url), (before.key, before.url));
+        operator.open_order(&names(&["b.example.com"]), None, None).await.unwrap();
+        // Nor does an operator that is refused take it for its own.
+        let stranger = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        *store.0.borrow_mut() = Some(StoredAccount { key: stranger.clone(), ..taken });
+        let (operator, _) = acme(place, &store);
+        let refused = operator.open_order(&names(&["b.example.com"]), None, None).await;
+        assert!(refused.is_err() && store.account().key == stranger, "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn however_many_answers_are_lost_the_account_is_not() {
     let place = Place::simulated();
     let (store, _, before) = registered(&place).await;

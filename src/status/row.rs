@@ -168,7 +168,7 @@ fn is_partial(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
     let has = |name: &DnsName| certificate.is_some_and(|one| one.names.contains(name.as_str()));
     let names = wish.names.iter().filter(|name| has(name)).cloned().collect();
     let part = Wish { names, ..wish.clone() };
-    !part.names.is_empty() && serves(secret, &part, now)
+    (1..wish.names.len()).contains(&part.names.len()) && serves(secret, &part, now)
 }
 
 /// The rows as a table, no wider than the terminal.

@@ -150,6 +150,29 @@ fn who_cannot_share_is_told_why_and_has_its_own() {
 }
 
 #[test]
+fn who_leaves_has_a_certificate_of_its_own_and_the_others_keep_theirs() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        (0..3).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 1);
+        let mut alone = fakes.cluster.view("web", "i0").expect("it is there");
+        alone.annotations.remove("group");
+        fakes.cluster.apply(alone);
+        let mut elsewhere = fakes.cluster.view("web", "i1").expect("it is there");
+        elsewhere.rule_hosts.push("www.example.org".to_owned());
+        fakes.cluster.apply(elsewhere);
+        fakes.pass(MINUTE).await;
+        let named = ["i0", "i1", "i2"].map(|name| secret_of(&fakes, name));
+        assert_eq!(named, ["i0", "i1", "group-example.com"]);
+        assert_eq!(fakes.cluster.names("web", "i0"), ["shop-0.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "i1"), ["shop-1.example.com", "www.example.org"]);
+        assert_eq!(fakes.ca.orders(), 3);
+    });
+}
+
+#[test]
 fn who_has_a_certificate_and_joins_is_served_all_the_time() {
     Fakes::paused(async {
         let fakes = Fakes::default();

@@ -221,3 +221,65 @@ fn brief(detail: &str) -> String {
         None => detail.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm};
+    use ingress_acme_actors::domain::ingress::SecretKey;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    fn wish(partial: bool) -> Wish {
+        let names = ["a.example.com", "b.example.com"];
+        Wish {
+            secret: SecretKey::new("web", "shop"),
+            names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),
+            owners: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            algorithm: KeyAlgorithm::default(),
+            profile: None,
+            adopt: false,
+            grouped: false,
+            partial,
+            renew: None,
+            fill: BTreeMap::new(),
+        }
+    }
+
+    fn state(hosts: &[&str], from: i64, partial: bool) -> State {
+        let certificate = CertificateView {
+            names: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            not_before: Timestamp::from_secs(from),
+            not_after: Timestamp::from_secs(from + 100_000),
+            id: None,
+            serial: "01".to_owned(),
+            issuer: "E1".to_owned(),
+            key_matches: true,
+        };
+        let secret = SecretView {
+            ours: true,
+            is_tls: true,
+            immutable: false,
+            certificate: Ok(certificate),
+            owners: BTreeSet::new(),
+            renew: None,
+            directory: None,
+            instead_of: None,
+        };
+        verdict(&wish(partial), &Ok(Some(secret)), None, NOW).0
+    }
+
+    #[test]
+    fn a_certificate_that_does_without_some_names_is_partial_where_that_was_asked_for() {
+        let (one, both) = (["a.example.com"], ["a.example.com", "b.example.com"]);
+        assert_eq!(state(&one, 0, true), State::Partial);
+        assert_eq!(state(&one, 0, false), State::Pending);
+        assert_eq!(state(&both, 0, true), State::Valid);
+        assert_eq!(state(&both, 50_000, true), State::Pending, "it is not valid yet");
+        assert_eq!(state(&["c.example.com"], 0, true), State::Pending);
+    }
+}

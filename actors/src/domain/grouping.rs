@@ -13,6 +13,8 @@ use super::limits;
 use super::name::DnsName;
 use super::wish::stable_hash;
 
+/// What the names of their Secrets begin with.
+const PREFIX: &str = "group-";
 /// Bits of the hash that are used at most: by then no two names are together.
 const DEPTH: usize = 32;
 
@@ -39,12 +41,17 @@ pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
 /// Name of the Secret of the part of a group at `path`: the bits by which it was split.
 pub fn secret_name(domain: &str, path: &str) -> String {
     let dash = if path.is_empty() { "" } else { "-" };
-    format!("group-{domain}{dash}{path}")
+    format!("{PREFIX}{domain}{dash}{path}")
+}
+
+/// Whether a Secret that we have named is one of a group.
+pub fn is_a_groups(secret: &str) -> bool {
+    secret.starts_with(PREFIX)
 }
 
 /// The path of a Secret of the group of `domain`, where that is its name.
 pub fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
-    let rest = secret.strip_prefix("group-")?.strip_prefix(domain)?;
+    let rest = secret.strip_prefix(PREFIX)?.strip_prefix(domain)?;
     let path = if rest.is_empty() { rest } else { rest.strip_prefix('-')? };
     path.bytes().all(|bit| bit == b'0' || bit == b'1').then_some(path)
 }

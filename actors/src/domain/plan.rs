@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::certificate::{KeyAlgorithm, UnknownAlgorithm};
-use super::grouping::{registered_domain, secret_name};
+use super::grouping::{is_a_groups, registered_domain, secret_name};
 use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::name::{BadName, DnsName};
 
@@ -124,6 +124,10 @@ pub fn plan(ingress: &IngressView) -> Plan {
         let hosts =
             if block.hosts.is_empty() || filled { &ingress.rule_hosts } else { &block.hosts };
         match block.secret_name.as_deref().filter(|name| !name.is_empty()) {
+            // It was in a group, and is to have a certificate of its own.
+            Some(secret) if filled && is_a_groups(secret) => {
+                plan.add(ingress, &ingress.key.name, hosts, true);
+            }
             Some(secret) => plan.add(ingress, secret, hosts, filled && !same_hosts(block, hosts)),
             None => _ = plan.problems.insert(Problem::NoSecretName { block: index }),
         }

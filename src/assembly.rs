@@ -65,6 +65,8 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let acme = acme_options(directory, &around, &metrics, &thumbprints)?;
     let acme = Rc::new(Acme::new(acme, account.clone())?);
     let second = around.fallback.as_ref();
+    let same = second.is_some_and(|second| second.directory == directory);
+    anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
     let second = second.map(|second| second_ca(&here, &around, second, account, &metrics));
     let second = second.transpose()?;
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;

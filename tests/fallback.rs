@@ -132,3 +132,61 @@ fn an_order_at_the_second_ca_is_gone_on_with_there_wherever_the_operator_dies() 
         });
     }
 }
+
+#[test]
+fn an_order_that_is_open_when_the_first_ca_fails_is_not_waited_for_a_day() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.fallback_after.set(Some(6 * HOUR));
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.fail("refresh", 100_000);
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 1);
+        fakes.cluster.fail("refresh", 0);
+        fakes.ca.set_busy_until(fakes.clock.now() + 5 * DAY);
+        fakes.pass(8 * HOUR).await;
+        assert_eq!(issued(&fakes), (0, 1));
+    });
+}
+
+#[test]
+fn a_restart_does_not_ask_the_second_ca_out_of_turn() {
+    Fakes::paused(async {
+        let fakes = outage();
+        fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(3 * DAY).await;
+        let asked = fakes.cluster.calls("open_order");
+        for _ in 0..20 {
+            fakes.kill();
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(MINUTE).await;
+        }
+        let more = fakes.cluster.calls("open_order") - asked;
+        assert!(more <= 2, "{more} orders asked for");
+    });
+}
+
+#[test]
+fn what_was_begun_at_a_second_ca_that_is_not_in_use_any_more_is_begun_anew_at_the_first() {
+    for calls in 8..24 {
+        Fakes::paused(async move {
+            let fakes = outage();
+            fakes.fallback_after.set(Some(Duration::ZERO));
+            fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.pass(5 * MINUTE).await;
+            fakes.kill();
+            let (orders, done) = (fakes.fallback.orders(), directory(&fakes).is_some());
+            fakes.ca.refuse(None);
+            fakes.fallback_after.set(None);
+            fakes.operator(Fakes::settings()).await;
+            fakes.pass(HOUR).await;
+            assert_eq!(fakes.fallback.orders(), orders, "killed after {calls} calls");
+            let expected = if done { FALLBACK_DIRECTORY } else { DIRECTORY };
+            assert_eq!(directory(&fakes).as_deref(), Some(expected), "killed after {calls} calls");
+        });
+    }
+}

@@ -190,3 +190,29 @@ fn who_has_a_certificate_and_joins_is_served_all_the_time() {
         assert!(fakes.cluster.secret("web", "i0").is_some(), "it goes with its Ingress");
     });
 }
+
+#[test]
+fn who_moves_to_a_certificate_that_does_without_its_host_keeps_the_one_it_has() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let mut alone = grouped(7);
+        alone.annotations.clear();
+        fakes.cluster.apply(alone);
+        fakes.pass(MINUTE).await;
+        fakes.cluster.doubt("shop-7.example.com", true);
+        (0..3).for_each(|number| fakes.cluster.apply(grouped(number)));
+        let mut joins = fakes.cluster.view("web", "i7").expect("it is there");
+        joins.annotations.insert("group".to_owned(), "true".to_owned());
+        fakes.cluster.apply(joins);
+        fakes.pass(20 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "group-example.com").len(), 3);
+        assert_eq!(
+            (secret_of(&fakes, "i1"), secret_of(&fakes, "i7")),
+            ("group-example.com".into(), "i7".into())
+        );
+        fakes.cluster.doubt("shop-7.example.com", false);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(secret_of(&fakes, "i7"), "group-example.com");
+    });
+}

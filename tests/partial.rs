@@ -1,8 +1,11 @@
 //! Certificates for a part of the names, where some cannot be had: on a paused clock.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::IngressView;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::fakes::{Fakes, ingress};
@@ -122,5 +125,59 @@ fn a_certificate_for_all_names_is_given_up_only_when_it_is_about_to_end() {
         assert_eq!(issued(&fakes).len(), 2, "a part has its own life");
         fakes.pass(20 * DAY).await;
         assert_eq!(issued(&fakes).len(), 3);
+    });
+}
+
+#[test]
+fn a_name_that_is_served_stays_so_when_another_is_added_to_it_and_one_fails() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.doubt("bad.example.com", true);
+        let mut more = fakes.cluster.view("web", "shop").expect("it is there");
+        more.rule_hosts.push("new.example.com".to_owned());
+        fakes.cluster.apply(more);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes), [HOSTS.join(" ")]);
+    });
+}
+
+#[test]
+fn hosts_that_fail_one_after_the_other_cost_few_orders() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let hosts: Vec<String> = (0..40).map(|number| format!("h{number}.example.com")).collect();
+        let (known, refused) = (hosts.clone(), Rc::new(Cell::new(0)));
+        let counted = refused.clone();
+        // Whatever is asked for, the first name of it is the one that it does not take.
+        fakes.ca.set_policy(move |names| {
+            counted.set(counted.get() + 1);
+            let first = names.iter().find(|name| known.contains(&name.to_string()))?;
+            Some(Failure::new(FailureClass::Authorization, "no").about([first.clone()]))
+        });
+        let mut view =
+            ingress("web", "shop", &hosts.iter().map(String::as_str).collect::<Vec<_>>());
+        view.annotations.insert("partial".to_owned(), "true".to_owned());
+        fakes.cluster.apply(view);
+        fakes.pass(3 * HOUR).await;
+        assert!(refused.get() <= 8, "{} orders", refused.get());
+        fakes.pass(7 * DAY).await;
+        assert!(refused.get() <= 30, "{} orders", refused.get());
+    });
+}
+
+#[test]
+fn a_part_is_issued_once_though_its_dates_look_wrong() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.doubt("bad.example.com", true);
+        fakes.ca.set_life(Duration::ZERO + MINUTE);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(true));
+        fakes.pass(20 * MINUTE).await;
+        assert!(issued(&fakes).len() <= 16, "{} certificates", issued(&fakes).len());
     });
 }

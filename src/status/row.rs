@@ -247,6 +247,7 @@ mod tests {
             partial,
             renew: None,
             fill: BTreeMap::new(),
+            moving: BTreeSet::new(),
         }
     }
 

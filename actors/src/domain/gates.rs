@@ -30,6 +30,9 @@ pub use words::{Limit, limit};
 pub struct Closing {
     /// What is closed.
     pub scope: Scope,
+    /// Since when, without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// Until when.
     pub until: Timestamp,
     /// From then on, one order in so many milliseconds.
@@ -50,7 +53,7 @@ impl Closing {
         let pace = pace.clamp(limits::BUSY_PACE, limits::GATE_MAX);
         let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
         let (scope, until) = (limit.scope.clone(), now + wait + jitter);
-        Self { scope, until, pace_ms, detail: detail.to_owned() }
+        Self { scope, since: Some(now), until, pace_ms, detail: detail.to_owned() }
     }
 
     /// A CA that is busy (RFC 9110 §15.6.4) is left alone as long as it says.
@@ -109,16 +112,20 @@ impl Gates {
         gates
     }
 
-    /// The CA has closed a scope; `false` when it was known to be closed for longer. Who was let in and is not at the CA
-    /// yet waits again.
-    pub fn close(&mut self, closing: Closing) -> bool {
+    /// The CA has closed a scope. Returns what is to be journaled; nothing when it was known to be closed for longer. Who
+    /// was let in and is not at the CA yet waits again.
+    pub fn close(&mut self, closing: Closing) -> Option<Closing> {
         let before = self.0.remove(&closing.scope);
+        let first = before.as_ref().and_then(|gate| gate.closing.since);
         let (known, line) = before.map(|gate| (gate.closing, gate.line)).unzip();
         let known = known.filter(|known| known.until >= closing.until);
+        let since = first.or(closing.since);
         let (is_new, closing) = (known.is_none(), known.unwrap_or(closing));
+        let closing = Closing { since, ..closing };
         let (scope, opens, line) = (closing.scope.clone(), closing.until, line.unwrap_or_default());
+        let told = is_new.then(|| closing.clone());
         self.0.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
-        is_new
+        told
     }
 
     /// Until when nothing at all is asked of the CA, if it is busy.
@@ -127,9 +134,10 @@ impl Gates {
         (now < until).then_some(until)
     }
 
-    /// Since when a stream waits for a busy CA.
-    pub fn waits_for_busy_since(&self, stream: &SecretKey) -> Option<Timestamp> {
-        self.0.get(&Scope::Address)?.line.since(stream)
+    /// Since when the CA is busy, without having taken an order in between.
+    pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let closing = &self.0.get(&Scope::Address)?.closing;
+        closing.since.filter(|_| now < closing.until)
     }
 
     /// What is to be journaled when an order for these names was opened: each gate that still has a line, closed until

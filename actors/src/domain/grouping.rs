@@ -56,9 +56,14 @@ pub fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
     path.bytes().all(|bit| bit == b'0' || bit == b'1').then_some(path)
 }
 
-/// The path of each of `members`, in their order.
-pub fn paths(members: &[Member<'_>]) -> Vec<String> {
-    let mut paths = vec![String::new(); members.len()];
+/// From the path of a part to that of the half of it that an Ingress is in.
+pub fn deeper(path: &mut String, ingress: &str) {
+    path.push(if bit(bits(ingress), path.len()) { '1' } else { '0' });
+}
+
+/// The path of each of `members`, in their order; all are of the part at `from`.
+pub fn paths(from: &str, members: &[Member<'_>]) -> Vec<String> {
+    let mut paths = vec![from.to_owned(); members.len()];
     let bits: Vec<u32> = members.iter().map(|member| bits(member.ingress)).collect();
     let mut open: Vec<Vec<usize>> = vec![(0..members.len()).collect()];
     while let Some(together) = open.pop() {
@@ -144,9 +149,9 @@ mod tests {
     #[test]
     fn twenty_five_names_are_together_and_one_more_splits_them() {
         let few = hosts(limits::GROUP_NAMES);
-        assert!(paths(&members(&few)).iter().all(String::is_empty));
+        assert!(paths("", &members(&few)).iter().all(String::is_empty));
         let many = hosts(limits::GROUP_NAMES + 1);
-        assert!(paths(&members(&many)).iter().all(|path| path.len() == 1));
+        assert!(paths("", &members(&many)).iter().all(|path| path.len() == 1));
     }
 
     #[test]
@@ -155,15 +160,15 @@ mod tests {
         let mut members = members(&few);
         let in_use = if bit(bits("i1"), 0) { "1" } else { "0" };
         members[1].in_use = Some(in_use);
-        assert!(paths(&members).iter().all(|path| path.len() == 1));
+        assert!(paths("", &members).iter().all(|path| path.len() == 1));
         members[1].in_use = Some(if in_use == "1" { "0" } else { "1" });
-        assert!(paths(&members).iter().all(String::is_empty), "that half is not its own");
+        assert!(paths("", &members).iter().all(String::is_empty), "that half is not its own");
     }
 
     #[test]
     fn an_ingress_with_many_names_is_not_split() {
         let names: Vec<DnsName> = (0..60).map(|n| name(&format!("h{n}.example.com"))).collect();
-        assert_eq!(paths(&members(&[("big".to_owned(), names)])), [""]);
+        assert_eq!(paths("", &members(&[("big".to_owned(), names)])), [""]);
     }
 
     proptest! {
@@ -171,7 +176,7 @@ mod tests {
         #[test]
         fn parts_are_small_and_a_new_member_touches_one(count in 1_usize..120) {
             let (before, after) = (hosts(count), hosts(count + 1));
-            let (before, after) = (paths(&members(&before)), paths(&members(&after)));
+            let (before, after) = (paths("", &members(&before)), paths("", &members(&after)));
             let mut sizes = std::collections::BTreeMap::new();
             for path in &after {
                 *sizes.entry(path).or_insert(0_usize) += 1;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::certificate::KeyAlgorithm;
-use super::ingress::{IngressKey, IngressView, SecretKey};
+use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::plan::{Part, Plan, Problem, algorithm};
 use super::selection::{Selection, Skip};
 use super::wish::{Route, Wish};
@@ -63,20 +63,21 @@ impl Index {
         self.managed -= usize::from(kept.is_managed());
         let key = new.view.key.clone();
         let old = std::mem::replace(&mut **kept, new);
-        let mut changed = match change {
-            Change::Nothing => BTreeSet::new(),
-            Change::Content => BTreeSet::from([key.clone()]),
-            Change::Secrets => {
-                let mut changed = self.unlink(&key, &old.plan);
-                self.link(&key);
-                changed.insert(key.clone());
-                changed
+        let mut regrouped = groups.map_or_else(BTreeSet::new, |groups| self.regroup(&key, groups));
+        match change {
+            Change::Nothing if regrouped.is_empty() => Vec::new(),
+            Change::Content if regrouped.is_empty() => vec![key],
+            Change::Nothing | Change::Content => {
+                regrouped.insert(key);
+                regrouped.into_iter().collect()
             }
-        };
-        if let Some(groups) = groups {
-            changed.append(&mut self.regroup(&key, groups));
+            Change::Secrets => {
+                regrouped.append(&mut self.unlink(&key, &old.plan));
+                self.link(&key);
+                regrouped.insert(key);
+                regrouped.into_iter().collect()
+            }
         }
-        changed.into_iter().collect()
     }
 
     fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
@@ -190,6 +191,7 @@ impl Index {
             grouped: false,
             renew: None,
             fill: BTreeMap::new(),
+            moving: BTreeSet::new(),
         };
         for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
             wish.add(&entry.view, part);
@@ -255,6 +257,12 @@ impl Wish {
         };
         if part.fill {
             self.fill.insert(view.reference(), part.names.iter().cloned().collect());
+            let elsewhere = |block: &TlsBlock| {
+                block.secret_name.as_deref().is_some_and(|name| name != &*part.secret.name)
+            };
+            if view.tls.iter().any(elsewhere) {
+                self.moving.insert(view.reference());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::limits;
 use super::live::Live;
 
 /// Version of the form in which segments are written. Older ones are still read: `tests/golden` has one of each.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// One segment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -125,8 +125,10 @@ pub fn judge(
             Advice::None | Advice::Awaited => Reason::DueForRenewal(at),
         });
     }
-    if let Some(issued_by) = secret.meant_for().filter(|url| secret.ours && *url != directory) {
-        return Err(Reason::OtherDirectory(issued_by.to_owned()));
+    let is_in_use = secret.meant_for().is_none_or(|url| url == directory)
+        || secret.directory.as_deref() == Some(directory);
+    if secret.ours && !is_in_use {
+        return Err(Reason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
     if !requests(wish.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
         return Err(Reason::Requested);

@@ -44,6 +44,8 @@ pub struct Wish {
     pub renew: Option<String>,
     /// Ingresses whose `spec.tls` is to be filled in, each with its own names.
     pub fill: BTreeMap<IngressRef, BTreeSet<DnsName>>,
+    /// Those of them that have another Secret so far, which is not to be given up for one without their names.
+    pub moving: BTreeSet<IngressRef>,
 }
 
 /// Identifies what was asked of the CA: a failure is remembered for it, and an edit changes it.
@@ -133,6 +135,7 @@ pub(crate) mod tests {
             grouped: false,
             renew: None,
             fill: BTreeMap::new(),
+            moving: BTreeSet::new(),
         }
     }
 

@@ -133,6 +133,9 @@ impl Office {
 
     pub(super) async fn fill_tls(&self, run: &mut Run, wish: &Wish) {
         for (ingress, names) in &wish.fill {
+            if wish.moving.contains(ingress) && !has(run, names) {
+                continue; // the Secret that it has may still serve them
+            }
             let filled = self.vault.fill_tls(ingress, &run.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
             if !self.attended(run, wish, "spec.tls", filled) {
@@ -155,4 +158,11 @@ impl Office {
             _ => Kind::Replace,
         }
     }
+}
+
+/// The certificate in the Secret that was read has all of these names.
+fn has(run: &Run, names: &BTreeSet<DnsName>) -> bool {
+    let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
+    let certificate = found.and_then(|found| found.certificate.as_ref().ok());
+    certificate.is_some_and(|one| names.iter().all(|name| one.names.contains(name.as_str())))
 }

@@ -70,7 +70,8 @@ impl Office {
     /// Closes scopes, for all that come after and for the next start.
     pub(super) async fn close(&self, run: &mut Run, closings: impl IntoIterator<Item = Closing>) {
         for closing in closings {
-            if self.gates.borrow_mut().close(closing.clone()) {
+            let closing = self.gates.borrow_mut().close(closing);
+            if let Some(closing) = closing {
                 self.commit(run, Command::Close(self.directory.clone(), closing)).await;
             }
         }

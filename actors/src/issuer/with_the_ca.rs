@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
-use super::Office;
+use super::{FallbackCa, Office};
 use crate::domain::announcement::Announcement;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
@@ -19,7 +19,9 @@ use crate::ports::{Authority, PortError, Replaces, bounded};
 impl Office {
     /// The CA that an issuance is for.
     fn ca(&self, issuance: &Issuance) -> &dyn Authority {
-        let fallback = issuance.directory.as_ref().and(self.fallback.as_ref());
+        let of_it =
+            |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
+        let fallback = self.fallback.as_ref().filter(of_it);
         fallback.map_or(&*self.authority, |fallback| &*fallback.authority)
     }
 

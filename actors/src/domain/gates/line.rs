@@ -11,28 +11,25 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     lanes: [RoundRobin; 3],
-    /// Who is in it, in which lane, and since when.
-    members: HashMap<SecretKey, (Urgency, Timestamp)>,
+    /// Who is in it, and in which lane.
+    members: HashMap<SecretKey, Urgency>,
 }
 
 impl Line {
     /// Joins at the end of its namespace's part; `false` when it is there already.
     pub(super) fn join(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
         let Need { urgency, by } = need;
-        let before = self.members.get(stream).copied();
-        match before {
-            Some((joined, _)) if joined <= urgency => return false,
+        match self.members.get(stream) {
+            Some(joined) if *joined <= urgency => return false,
             Some(_) => self.leave(stream), // it has become more urgent
             None => {}
         }
-        let since = before.map_or(now, |(_, since)| since);
         self.lanes[urgency as usize].push(stream.clone(), by, now);
-        self.members.insert(stream.clone(), (urgency, since));
-        before.is_none()
+        self.members.insert(stream.clone(), urgency).is_none()
     }
 
     pub(super) fn leave(&mut self, stream: &SecretKey) {
-        if let Some((urgency, _)) = self.members.remove(stream) {
+        if let Some(urgency) = self.members.remove(stream) {
             self.lanes[urgency as usize].remove(stream);
         }
     }
@@ -52,10 +49,6 @@ impl Line {
         self.members.contains_key(stream)
     }
 
-    pub(super) fn since(&self, stream: &SecretKey) -> Option<Timestamp> {
-        self.members.get(stream).map(|(_, since)| *since)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -66,7 +59,7 @@ impl Line {
 
     /// How many have their turn before it, if it is in line.
     pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<u32> {
-        let (urgency, _) = *self.members.get(stream)?;
+        let urgency = *self.members.get(stream)?;
         let before = URGENCIES.into_iter().take_while(|other| *other < urgency);
         let before: usize = before.map(|other| self.lanes[other as usize].len()).sum();
         let within = self.lanes[urgency as usize].ahead_of(stream)?;

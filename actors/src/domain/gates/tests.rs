@@ -15,7 +15,13 @@ fn read(text: &str, hosts: &[&str]) -> Limit {
 }
 
 fn closing(scope: Scope, until: i64, pace: u64) -> Closing {
-    Closing { scope, until: at(until), pace_ms: pace * 1000, detail: "too many".into() }
+    Closing {
+        scope,
+        since: None,
+        until: at(until),
+        pace_ms: pace * 1000,
+        detail: "too many".into(),
+    }
 }
 
 fn need(urgency: Urgency) -> Need {
@@ -254,8 +260,8 @@ fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
 fn a_busy_ca_is_left_alone_by_all_as_long_as_it_says() {
     let closing = Closing::of_busy(HOUR, "the CA answers HTTP 503", at(0));
     let mut gates = Gates::default();
-    assert!(gates.close(closing.clone()));
-    assert!(!gates.close(closing), "that is known");
+    assert!(gates.close(closing.clone()).is_some());
+    assert_eq!(gates.close(closing), None, "that is known");
     let until = gates.busy_until(at(10)).unwrap();
     assert!(until >= at(3600) && until <= at(3660), "{until}");
     let bar = gates.bar(&secret("web", "a"), &names(&["a.example.com"]), at(10));
@@ -289,4 +295,21 @@ fn who_comes_first_after_a_restart_waits_for_the_pace_and_not_for_what_is_long_o
     };
     assert_eq!(bar(60), Some(Scope::Account));
     assert_eq!(bar(3_600), None);
+}
+
+#[test]
+fn a_ca_that_says_again_that_it_is_busy_has_been_so_since_it_first_did() {
+    let mut gates = Gates::default();
+    gates.close(Closing::of_busy(HOUR, "HTTP 503", at(0)));
+    let stream = secret("web", "a");
+    gates.wait(&Scope::Address, &stream, Need::FIRST, at(1));
+    assert_eq!(gates.admit(at(4000), |_| true), Some(stream));
+    assert_eq!(gates.busy_since(at(4000)), None, "it may be over");
+    let again = gates.close(Closing::of_busy(HOUR, "HTTP 503", at(4001))).unwrap();
+    assert_eq!(again.since, Some(at(0)));
+    assert_eq!(
+        Gates::of([again], at(4002)).busy_since(at(4002)),
+        Some(at(0)),
+        "after a restart too"
+    );
 }

@@ -39,8 +39,9 @@ impl Entry {
             return false;
         }
         let names = |entry: &Self| entry.plan.parts.first().map(|part| part.names.clone());
+        let settled = self.plan.parts.first().is_some_and(|part| !part.fill);
         self.plan.group != old.plan.group
-            || self.view.tls != old.view.tls
+            || (self.view.tls != old.view.tls && !settled)
             || names(self) != names(old)
     }
 

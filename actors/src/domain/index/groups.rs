@@ -1,6 +1,6 @@
 //! Who is in which group, and so which Ingresses share a certificate.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Index;
@@ -11,20 +11,35 @@ use crate::domain::ingress::IngressKey;
 /// A namespace and a registered domain.
 pub(super) type GroupKey = (Arc<str>, Box<str>);
 
-/// The groups.
+/// The members of each group, by the path of the part that they are in.
 #[derive(Debug, Default)]
-pub(super) struct Groups(HashMap<GroupKey, BTreeSet<IngressKey>>);
+pub(super) struct Groups(HashMap<GroupKey, BTreeMap<String, BTreeSet<IngressKey>>>);
 
 impl Groups {
-    fn join(&mut self, group: GroupKey, key: IngressKey) {
-        self.0.entry(group).or_default().insert(key);
+    fn leave(&mut self, group: &GroupKey, key: &IngressKey) {
+        let Some(parts) = self.0.get_mut(group) else { return };
+        parts.retain(|_, members| {
+            members.remove(key);
+            !members.is_empty()
+        });
+        if parts.is_empty() {
+            self.0.remove(group);
+        }
     }
 
-    fn leave(&mut self, group: &GroupKey, key: &IngressKey) {
-        let Some(members) = self.0.get_mut(group) else { return };
-        members.remove(key);
-        if members.is_empty() {
-            self.0.remove(group);
+    /// Takes out the part that an Ingress of this name belongs to, with its path.
+    fn take_part_of(&mut self, group: &GroupKey, ingress: &str) -> (String, BTreeSet<IngressKey>) {
+        let parts = self.0.entry(group.clone()).or_default();
+        let mut path = String::new();
+        loop {
+            if let Some(members) = parts.remove(&path) {
+                return (path, members);
+            }
+            let first_from = parts.range(path.clone()..).next();
+            if !first_from.is_some_and(|(other, _)| other.starts_with(&path)) {
+                return (path, BTreeSet::new());
+            }
+            grouping::deeper(&mut path, ingress);
         }
     }
 }
@@ -55,49 +70,46 @@ impl Entry {
 }
 
 impl Index {
-    /// An Ingress was `old` and is `new`: its groups follow. Returns whose Secrets are others now.
+    /// An Ingress was in the group `old` and is in `new`. Returns whose Secrets are others now: those of the part that it
+    /// comes into, at most.
     pub(super) fn regroup(
         &mut self,
         key: &IngressKey,
         (old, new): (Option<GroupKey>, Option<GroupKey>),
     ) -> BTreeSet<IngressKey> {
-        let mut changed = BTreeSet::new();
-        if let Some(left) = old.filter(|old| Some(old) != new.as_ref()) {
-            self.groups.leave(&left, key);
-            changed.append(&mut self.settle(&left));
+        if let Some(left) = &old {
+            self.groups.leave(left, key);
         }
-        if let Some(joined) = new {
-            self.groups.join(joined.clone(), key.clone());
-            changed.append(&mut self.settle(&joined));
-        }
-        changed
-    }
-
-    /// Gives each member of a group its place.
-    fn settle(&mut self, group: &GroupKey) -> BTreeSet<IngressKey> {
+        let Some(group) = new else { return BTreeSet::new() };
+        let (at, mut members) = self.groups.take_part_of(&group, &key.name);
+        members.insert(key.clone());
+        let known = members.iter().filter_map(|key| self.entries.get(key)?.member());
+        let paths = grouping::paths(&at, &known.collect::<Vec<_>>());
         let mut changed = BTreeSet::new();
-        for (key, path) in self.places(group) {
-            let Some(mut entry) = self.entries.remove(&key) else { continue };
-            let wanted = grouping::secret_name(&group.1, &path);
-            if entry.plan.parts.first().is_some_and(|part| *part.secret.name != *wanted) {
-                changed.append(&mut self.unlink(&key, &entry.plan));
-                let Entry { plan, view, .. } = &mut *entry;
-                plan.go_to(view, &path);
-                self.entries.insert(key.clone(), entry);
-                self.link(&key);
-                changed.insert(key);
-            } else {
-                self.entries.insert(key, entry);
+        for (key, path) in members.into_iter().zip(paths) {
+            if self.move_to(&key, &grouping::secret_name(&group.1, &path), &path) {
+                changed.insert(key.clone());
             }
+            let parts = self.groups.0.entry(group.clone()).or_default();
+            parts.entry(path).or_default().insert(key);
         }
         changed
     }
 
-    fn places(&self, group: &GroupKey) -> Vec<(IngressKey, String)> {
-        let keys: Vec<&IngressKey> = self.groups.0.get(group).into_iter().flatten().collect();
-        let member = |key: &&IngressKey| self.entries.get(*key)?.member();
-        let members: Vec<Member<'_>> = keys.iter().filter_map(member).collect();
-        let paths = grouping::paths(&members);
-        keys.into_iter().cloned().zip(paths).collect()
+    /// Gives an Ingress its place in its group; whether it is another.
+    fn move_to(&mut self, key: &IngressKey, secret: &str, path: &str) -> bool {
+        let Some(mut entry) = self.entries.remove(key) else { return false };
+        let moves = entry.plan.parts.first().is_some_and(|part| *part.secret.name != *secret);
+        if moves {
+            // Whom it leaves behind has lost a name, which a group's certificate may keep.
+            self.unlink(key, &entry.plan);
+            let Entry { plan, view, .. } = &mut *entry;
+            plan.go_to(view, path);
+        }
+        self.entries.insert(key.clone(), entry);
+        if moves {
+            self.link(key);
+        }
+        moves
     }
 }

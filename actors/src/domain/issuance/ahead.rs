@@ -6,6 +6,7 @@ use super::next::Run;
 use super::seen::Reach;
 use super::state::Failing;
 use super::step::Step;
+use crate::domain::certificate::SecretView;
 use crate::domain::gates::Scope;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -37,7 +38,10 @@ impl Run<'_> {
         }
         let exempt = scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
         let found = self.secret();
-        let certificate = found.and_then(|secret| secret.issued_by(self.context.directory));
+        let ours = |secret: &&SecretView| {
+            secret.ours && secret.meant_for() == Some(self.context.directory)
+        };
+        let certificate = found.filter(ours).and_then(|secret| secret.certificate.as_ref().ok());
         let left = certificate.map(|one| Left::of(one, self.context.now));
         let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
         let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);

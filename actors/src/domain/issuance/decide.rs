@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::Event;
-use super::state::{State, attempts};
+use super::state::{Failing, State, attempts};
 use crate::domain::certificate::PrivateKey;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
@@ -96,21 +96,56 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 
 fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
-    let attempts = attempts(before, failure.class);
-    // What fails in a part of the wish comes on top of what was left out of it.
-    let known =
-        before.map(|failing| &failing.names).filter(|known| known.is_disjoint(&failure.names));
-    let mut names = failure.names;
-    if !names.is_empty() {
-        names.extend(known.into_iter().flatten().cloned());
-    }
+    let part = before.filter(|before| is_of_part(state, before, &failure));
+    let attempts = match part {
+        Some(failing) => failing.part_attempts.saturating_add(1),
+        None => attempts(before, failure.class),
+    };
     let pause = failure.class.pause(attempts, failure.retry_after);
+    let again = now + pause + jitter(pause, fingerprint, attempts);
+    let known = before.map(|failing| failing.names.clone()).unwrap_or_default();
+    let names = match part {
+        // What fails in a part comes on top of what was left out of it.
+        Some(_) => failure.names.into_iter().chain(known).collect(),
+        None if failure.names.is_empty() => known,
+        None => failure.names,
+    };
+    let issuance = state.issuance().filter(|_| !failure.class.is_before_the_ca());
+    let at_fallback = before.is_some_and(|failing| failing.at_fallback);
     Event::IssuanceFailed {
         class: failure.class,
         detail: failure.detail,
         fingerprint,
-        retry_at: now + pause + jitter(pause, fingerprint, attempts),
+        retry_at: part.map_or(again, |failing| failing.retry_at.max(again)),
         names,
+        part_retry_at: part.map(|_| again),
+        down_since: down_since(state, before, failure.class, now),
+        at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
+    }
+}
+
+/// A certificate for a part of the names was tried; before there is an issuance, it shows in who is blamed.
+fn is_of_part(state: &State, before: &Failing, failure: &Failure) -> bool {
+    let others = !failure.names.is_empty() && before.names.is_disjoint(&failure.names);
+    let blamed = !before.names.is_empty() && others;
+    state.issuance().map_or(blamed, |issuance| !issuance.left_out().is_empty())
+}
+
+fn down_since(
+    state: &State,
+    before: Option<&Failing>,
+    class: FailureClass,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let known = before.and_then(|failing| failing.down_since);
+    let began = match state {
+        State::Ordered { opened_at, .. } => *opened_at, // it has not got on with it since
+        _ => now,
+    };
+    match class {
+        class if class.is_of_the_ca() => known.or(Some(began)),
+        class if class.is_before_the_ca() => known,
+        _ => None,
     }
 }
 

@@ -62,6 +62,15 @@ pub enum Event {
         /// The names that are the reason, where not all of them are.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         names: BTreeSet<DnsName>,
+        /// A certificate for a part of the names was tried: not before this another such is, and `retry_at` is about all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part_retry_at: Option<Timestamp>,
+        /// Since when all failures at the CA were the CA's own, if this is one or says nothing about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down_since: Option<Timestamp>,
+        /// The CA that failed last was the second.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_fallback: bool,
     },
     /// The CA has closed a scope of orders (RFC 8555 §6.6). It concerns all streams, and changes the state of none;
     /// this one met it.

@@ -36,9 +36,8 @@ impl Run<'_> {
         self.context.fallback.is_some_and(long)
     }
 
-    /// Since when it waits for a busy CA.
     fn busy_since(&self) -> Option<Timestamp> {
-        self.context.gates.waits_for_busy_since(self.context.stream)
+        self.context.gates.busy_since(self.context.now)
     }
 }
 

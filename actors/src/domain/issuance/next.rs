@@ -1,5 +1,7 @@
 //! The next step of a run, from what is journaled, what is wished and what was seen. First rule wins.
 
+use std::time::Duration;
+
 use super::partial::{looked_at_again, obtainable};
 use super::reasons::{not_ours, overdue, too_many_names};
 use super::seen::{OrderStatus, OrderView};
@@ -27,6 +29,12 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     {
         return step;
     }
+    if let Some(issuance) = state.issuance()
+        && let Some(directory) = &issuance.directory
+        && context.fallback.is_none_or(|fallback| fallback.directory != directory)
+    {
+        return Step::Abandon("it is of a second CA that is not in use any more");
+    }
     if let State::Ordered { issuance, .. } = state
         && issuance.fingerprint == wish.fingerprint()
         && let Some(until) = context.paused_until.filter(|until| context.now < *until)
@@ -48,11 +56,26 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     }
 }
 
+/// How long an order of the first CA is kept that this does not get on with, where there is a second. One that may have
+/// a certificate is kept.
+fn patience(state: &State, context: Context<'_>) -> Duration {
+    let is_first = state.issuance().is_some_and(|issuance| issuance.directory.is_none());
+    let seen = context.seen.order.as_ref().map(|order| &order.status);
+    let unissued = !matches!(seen, Some(OrderStatus::Valid | OrderStatus::Processing));
+    let fallback = context.fallback.filter(|_| is_first && unissued);
+    fallback.map_or(limits::ORDER_LIFE, |fallback| fallback.after)
+}
+
 /// Until when there is nothing to do. A run that has its chain needs the CA no more.
 fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
     let needs_the_ca = ordered && context.seen.chain.is_none();
     let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
+    let opened_at = match state {
+        State::Ordered { opened_at, .. } => *opened_at,
+        _ => context.now,
+    };
+    let busy = busy.map(|until| until.min(opened_at + patience(state, context)));
     let until = context.seen.wait_until.max(busy);
     until.filter(|until| context.now < *until)
 }
@@ -83,11 +106,11 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
         failure.class,
         FailureClass::AcmeServer | FailureClass::SecretWrite | FailureClass::RateLimited
     );
-    let hopeless = context.now.since(*opened_at) >= limits::ORDER_LIFE;
+    let age = context.now.since(*opened_at);
+    let hopeless = age >= limits::ORDER_LIFE || age >= patience(state, context);
     if !passing || (hopeless && context.seen.chain.is_none()) {
         return Step::Fail(failure.clone());
     }
-    let age = context.now.since(*opened_at);
     let pause = (age / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);
     let pause = failure.retry_after.unwrap_or_default().max(pause);
     Step::Done(Conclusion::RetryAt(context.now + pause))
@@ -114,7 +137,13 @@ impl Run<'_> {
             Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
             Ok(()) => self.complete(),
             Err(_) if self.context.seen.installed == Some(self.wish.fingerprint()) => {
-                self.complete()
+                match (self.complete(), failing) {
+                    // A part was installed, and the time for all names has come meanwhile.
+                    (Step::Done(Conclusion::Settled), Some(_)) => {
+                        Step::Done(Conclusion::RetryAt(self.context.now + limits::BUSY_RETRY))
+                    }
+                    (step, _) => step,
+                }
             }
             Err(reason) => self.towards_an_order(self.wish.names.clone(), failing, reason),
         }
@@ -147,6 +176,8 @@ impl Run<'_> {
         let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
+        let asked = Wish { names: issuance.names.clone(), ..self.wish.clone() };
+        let reason = self.judge_for(&asked).err().unwrap_or(reason); // it may be for a part
         let (names, is_first) = (&issuance.names, issuance.directory.is_none());
         if is_first && self.is_busy_for_long() {
             return Step::Abandon("its CA is busy for long, and another one is asked");
@@ -244,8 +275,12 @@ impl Run<'_> {
     }
 
     fn judge(&self) -> Result<(), Reason> {
+        self.judge_for(self.wish)
+    }
+
+    pub(super) fn judge_for(&self, wish: &Wish) -> Result<(), Reason> {
         let Context { directory, advice, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), self.wish, directory, advice, installed_at, now)
+        judge_installed(self.secret(), wish, directory, advice, installed_at, now)
     }
 }
 

@@ -9,11 +9,10 @@ use std::collections::BTreeSet;
 use super::next::Run;
 use super::state::{Failing, Issuance};
 use super::step::{Conclusion, Step};
-use crate::domain::certificate::SecretView;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Left, Reason, judge, serves};
+use crate::domain::validity::{Left, Reason};
 use crate::domain::wish::Wish;
 
 /// The names that can be had, where the others have failed for long enough.
@@ -37,7 +36,9 @@ pub(super) fn looked_at_again(failing: &Failing, wish: &Wish, now: Timestamp) ->
 fn partial_from(failing: &Failing, wish: &Wish) -> Option<Timestamp> {
     let some = wish.names.iter().any(|name| failing.names.contains(name));
     let enough = failing.attempts >= limits::PARTIAL_ATTEMPTS;
-    (wish.partial && some && enough).then(|| failing.since + limits::PARTIAL_AFTER)
+    let from =
+        (failing.since + limits::PARTIAL_AFTER).max(failing.part_retry_at.unwrap_or(failing.since));
+    (wish.partial && some && enough).then_some(from)
 }
 
 impl Issuance {
@@ -62,19 +63,19 @@ impl Run<'_> {
         Some(self.complete()).filter(|step| *step != Step::Done(Conclusion::Settled))
     }
 
-    /// Why the Secret does not do for `part`.
+    /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
     fn lacks(&self, part: &Wish) -> Option<Reason> {
-        let now = self.context.now;
-        let reason =
-            judge(self.secret(), part, self.context.directory, self.context.advice, now).err()?;
-        let has_more = |secret: &SecretView| {
-            let certificate = secret.certificate.as_ref().ok()?;
-            let asked = |name: &String| self.wish.names.iter().any(|host| host.as_str() == name);
-            let more =
-                certificate.names.iter().filter(|name| asked(name)).count() > part.names.len();
-            (more && Left::of(certificate, now) == Left::Enough).then_some(())
-        };
-        let found = self.secret().filter(|secret| serves(secret, part, now));
-        found.and_then(has_more).is_none().then_some(reason)
+        if self.context.seen.installed == Some(self.wish.fingerprint()) {
+            return None; // once a run is enough, whatever its dates look like
+        }
+        let reason = self.judge_for(part).err()?;
+        let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
+        let serving = found.filter(|one| one.key_matches);
+        let given_up = serving.is_some_and(|certificate| {
+            let has = |name: &DnsName| certificate.names.contains(name.as_str());
+            let loses = self.wish.names.difference(&part.names).any(has);
+            loses && Left::of(certificate, self.context.now) == Left::Enough
+        });
+        (!given_up).then_some(reason)
     }
 }

@@ -72,6 +72,10 @@ pub struct Failing {
     pub detail: String,
     /// The names that are the reason, where not all of them are.
     pub names: BTreeSet<DnsName>,
+    /// Not before this a part of the names is tried.
+    pub part_retry_at: Option<Timestamp>,
+    /// Failures of parts in a row.
+    pub part_attempts: u32,
     /// Since when all failures at the CA were the CA's own, if the last was.
     pub down_since: Option<Timestamp>,
     /// The CA that failed last was the second.
@@ -124,27 +128,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         (State::Started(issuance), Event::OrderOpened { url }) => {
             Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
         }
-        (state, Event::IssuanceFailed { class, detail, fingerprint, retry_at, names }) => {
-            let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
-            let down_since = before.and_then(|failing| failing.down_since);
-            let at_fallback = before.is_some_and(|failing| failing.at_fallback);
-            Ok(State::Failing(Failing {
-                down_since: match class {
-                    class if class.is_of_the_ca() => down_since.or(Some(at)),
-                    class if class.is_before_the_ca() => down_since,
-                    _ => None,
-                },
-                at_fallback: state.issuance().map_or(at_fallback, |one| one.directory.is_some()),
-                fingerprint: *fingerprint,
-                attempts: attempts(before, *class),
-                since: before.map_or(at, |failing| failing.since),
-                last: at,
-                retry_at: *retry_at,
-                class: *class,
-                detail: detail.clone(),
-                names: names.clone(),
-            }))
-        }
+        (state, Event::IssuanceFailed { .. }) => Ok(State::Failing(failed(&state, event, at))),
         (state, Event::ScopeClosed { .. }) => Ok(state),
         (State::Ordered { issuance, .. }, Event::CertificateInstalled { left_out, .. }) => {
             let failing = issuance.before.filter(|_| !left_out.is_empty());
@@ -162,6 +146,32 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
 pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
     let row = before.filter(|failing| failing.class.same_ladder(class));
     row.map_or(0, |failing| failing.attempts).saturating_add(1)
+}
+
+fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
+    let Event::IssuanceFailed { class, detail, fingerprint, retry_at, names, .. } = event else {
+        unreachable!("called for IssuanceFailed only")
+    };
+    let Event::IssuanceFailed { part_retry_at, down_since, at_fallback, .. } = event else {
+        unreachable!("called for IssuanceFailed only")
+    };
+    let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
+    let part = before.filter(|_| part_retry_at.is_some());
+    let parts = before.map_or(0, |failing| failing.part_attempts);
+    Failing {
+        fingerprint: *fingerprint,
+        attempts: part.map_or_else(|| attempts(before, *class), |failing| failing.attempts),
+        since: before.map_or(at, |failing| failing.since),
+        last: at,
+        retry_at: *retry_at,
+        class: *class,
+        detail: detail.clone(),
+        names: names.clone(),
+        part_retry_at: part_retry_at.or_else(|| before?.part_retry_at),
+        part_attempts: parts.saturating_add(u32::from(part.is_some())),
+        down_since: *down_since,
+        at_fallback: *at_fallback,
+    }
 }
 
 fn started(state: &State, event: &Event, at: Timestamp) -> State {

@@ -361,6 +361,7 @@ fn a_record_reads_as_it_was_written() {
 fn closing() -> Closing {
     Closing {
         scope: Scope::Account,
+        since: None,
         until: now() + DAY,
         pace_ms: 1000,
         detail: "too many".to_owned(),

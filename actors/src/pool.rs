@@ -11,7 +11,9 @@ use tracing::{error, info};
 use crate::domain::dedup::Outcome;
 use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::State;
 use crate::domain::need::Need;
+use crate::domain::queue::Lane;
 use crate::domain::time::Timestamp;
 use crate::domain::wish::Wish;
 use crate::issuer::{Issuer, Office};
@@ -154,15 +156,23 @@ impl Pool {
     }
 
     /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more; each with how soon it is
-    /// needed.
-    fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Need)> {
+    /// needed. What has failed before the CA was asked only looks again whether its hosts are there.
+    fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
         let index = self.office.index.borrow();
         let mut targets = index.secrets(key);
         let live = self.office.ledger.live_in(&key.namespace);
         targets.extend(live.into_iter().filter(|stream| index.wish(stream).is_none()));
         self.office.metrics.with_calendar(|calendar| {
-            let need = |stream: &SecretKey| Need::of(calendar.dates(stream), now);
-            targets.into_iter().map(|stream| (stream.clone(), need(&stream))).collect()
+            let again = |state: &State| {
+                state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
+            };
+            let lane = |stream: &SecretKey| {
+                if self.office.ledger.with(stream, again) {
+                    return Lane::Again;
+                }
+                Lane::New(Need::of(calendar.dates(stream), now))
+            };
+            targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
         })
     }
 

@@ -14,7 +14,6 @@ use super::dedup::Outcome;
 use super::ingress::{IngressKey, SecretKey};
 use super::issuance::{Conclusion, Seen};
 use super::limits;
-use super::need::Need;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
 use parked::Parked;
@@ -43,6 +42,8 @@ struct Entry {
     /// It was asked for again while a worker was on it: look once more before it is over.
     again: bool,
     since: Timestamp,
+    /// In which it came.
+    lane: Lane,
 }
 
 #[derive(Debug)]
@@ -71,13 +72,13 @@ impl Desk {
     pub fn request(
         &mut self,
         ingress: &IngressKey,
-        streams: impl IntoIterator<Item = (SecretKey, Need)>,
+        streams: impl IntoIterator<Item = (SecretKey, Lane)>,
         now: Timestamp,
     ) -> Result<Ticket, Outcome> {
         let ticket = self.tickets.upcoming();
         let (mut remaining, mut outcome) = (BTreeSet::new(), Outcome::Settled);
-        for (stream, need) in streams {
-            if self.join(ticket, ingress, (&stream, need), now) {
+        for (stream, lane) in streams {
+            if self.join(ticket, ingress, (&stream, lane), now) {
                 remaining.insert(stream);
             } else {
                 outcome = Outcome::Busy;
@@ -93,12 +94,16 @@ impl Desk {
         &mut self,
         ticket: Ticket,
         ingress: &IngressKey,
-        (stream, need): (&SecretKey, Need),
+        (stream, lane): (&SecretKey, Lane),
         now: Timestamp,
     ) -> bool {
         if let Some(entry) = self.runs.get_mut(stream) {
             entry.waiting.push(ticket);
             entry.again |= matches!(entry.phase, Phase::Running);
+            if let (Lane::New(from), Lane::New(to)) = (entry.lane, lane) {
+                self.queue.hasten(stream, (from, to), now);
+                entry.lane = Lane::New(from.min(to));
+            }
             self.wake_when_edited(stream, now);
             return true;
         }
@@ -110,9 +115,10 @@ impl Desk {
             placed_at: now,
         };
         let phase = Phase::Queued(Box::new(run));
-        let taken = self.queue.push(stream.clone(), Lane::New(need), now);
+        let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
         if taken {
-            let entry = Entry { phase, waiting: vec![ticket], again: false, since: now };
+            let (waiting, again) = (vec![ticket], false);
+            let entry = Entry { phase, waiting, again, since: now, lane };
             self.runs.insert(stream.clone(), entry);
         }
         taken
@@ -301,15 +307,18 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::need::Need;
     use super::*;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
     }
 
+    const NEW: Lane = Lane::New(Need::FIRST);
+
     fn ask(desk: &mut Desk, name: &str, now: i64) -> Result<Ticket, Outcome> {
         let key = IngressKey::new("web", name);
-        desk.request(&key, [(SecretKey::new("web", name), Need::FIRST)], at(now))
+        desk.request(&key, [(SecretKey::new("web", name), NEW)], at(now))
     }
 
     const SETTLED: Verdict = Verdict::Finished(Conclusion::Settled);
@@ -317,7 +326,7 @@ mod tests {
     #[test]
     fn a_request_is_answered_when_all_its_streams_are() {
         let mut desk = Desk::new(2, 10);
-        let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), Need::FIRST));
+        let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), NEW));
         let ticket = desk.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
         let (a, b) = (desk.next_run(at(0)).unwrap(), desk.next_run(at(0)).unwrap());
         assert_eq!(desk.returned(a, SETTLED, at(1)), []);

@@ -10,7 +10,8 @@ mod line;
 mod scope;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,11 @@ impl Closing {
 
 /// All gates.
 #[derive(Debug, Default)]
-pub struct Gates(BTreeMap<Scope, Gate>);
+pub struct Gates {
+    by_scope: BTreeMap<Scope, Gate>,
+    /// When namespaces have passed closed ones lately.
+    passed: HashMap<Arc<str>, Vec<Timestamp>>,
+}
 
 #[derive(Debug)]
 struct Gate {
@@ -105,7 +110,7 @@ impl Gates {
         for closing in closings.into_iter().filter(|closing| !closing.is_forgotten(now)) {
             let (scope, soon) = (closing.scope.clone(), now + closing.pace());
             gates.close(closing);
-            if let Some(gate) = gates.0.get_mut(&scope).filter(|gate| gate.opens <= now) {
+            if let Some(gate) = gates.by_scope.get_mut(&scope).filter(|gate| gate.opens <= now) {
                 gate.opens = soon;
             }
         }
@@ -115,7 +120,7 @@ impl Gates {
     /// The CA has closed a scope. Returns what is to be journaled; nothing when it was known to be closed for longer. Who
     /// was let in and is not at the CA yet waits again.
     pub fn close(&mut self, closing: Closing) -> Option<Closing> {
-        let before = self.0.remove(&closing.scope);
+        let before = self.by_scope.remove(&closing.scope);
         let first = before.as_ref().and_then(|gate| gate.closing.since);
         let (known, line) = before.map(|gate| (gate.closing, gate.line)).unzip();
         let known = known.filter(|known| known.until >= closing.until);
@@ -124,30 +129,45 @@ impl Gates {
         let closing = Closing { since, ..closing };
         let (scope, opens, line) = (closing.scope.clone(), closing.until, line.unwrap_or_default());
         let told = is_new.then(|| closing.clone());
-        self.0.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
+        self.by_scope.insert(scope, Gate { closing, opens, line, admitted: HashSet::new() });
         told
     }
 
     /// Until when nothing at all is asked of the CA, if it is busy.
     pub fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = self.0.get(&Scope::Address)?.closing.until;
+        let until = self.by_scope.get(&Scope::Address)?.closing.until;
         (now < until).then_some(until)
     }
 
     /// Since when the CA is busy, without having taken an order in between.
     pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let closing = &self.0.get(&Scope::Address)?.closing;
+        let closing = &self.by_scope.get(&Scope::Address)?.closing;
         closing.since.filter(|_| now < closing.until)
+    }
+
+    /// Whether one more certificate of this namespace that is about to end may pass what is closed.
+    pub fn lets_pass(&self, namespace: &str, now: Timestamp) -> bool {
+        let passed = self.passed.get(namespace).into_iter().flatten();
+        passed.filter(|at| now.since(**at) < limits::EMERGENCY_PAUSE).count() < limits::EMERGENCIES
+    }
+
+    /// An order of this namespace was sent though something was closed for it.
+    pub fn passed_closed(&mut self, namespace: &Arc<str>, now: Timestamp) {
+        self.passed.retain(|_, passed| {
+            passed.retain(|at| now.since(*at) < limits::EMERGENCY_PAUSE);
+            !passed.is_empty()
+        });
+        self.passed.entry(namespace.clone()).or_default().push(now);
     }
 
     /// What is to be journaled when an order for these names was opened: each gate that still has a line, closed until
     /// the next one's turn, so that a restart keeps the pace.
     pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {
-        if self.0.is_empty() {
+        if self.by_scope.is_empty() {
             return Vec::new();
         }
         let scopes = Scope::all_of(names);
-        let gates = scopes.iter().filter_map(|scope| self.0.get(scope));
+        let gates = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
         let paced = gates
             .filter(|gate| !gate.line.is_empty() && gate.closing.until <= now && now < gate.opens);
         paced.map(|gate| Closing { until: gate.opens, ..gate.closing.clone() }).collect()
@@ -161,11 +181,11 @@ impl Gates {
         names: &BTreeSet<DnsName>,
         now: Timestamp,
     ) -> Option<Scope> {
-        if self.0.is_empty() {
+        if self.by_scope.is_empty() {
             return None;
         }
         let scopes = Scope::all_of(names);
-        let closed = scopes.iter().filter_map(|scope| self.0.get(scope));
+        let closed = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
         let closed = closed.filter(|gate| !gate.lets_in(stream, now));
         let gate = closed.max_by_key(|gate| (gate.line.has(stream), gate.opens))?;
         Some(gate.closing.scope.clone())
@@ -173,15 +193,15 @@ impl Gates {
 
     /// A stream waits for `scope`; `true` when it did not before. Where it waited for another, it leaves that line.
     pub fn wait(&mut self, scope: &Scope, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
-        for (_, gate) in self.0.iter_mut().filter(|(other, _)| *other != scope) {
+        for (_, gate) in self.by_scope.iter_mut().filter(|(other, _)| *other != scope) {
             gate.line.leave(stream);
         }
-        self.0.get_mut(scope).is_some_and(|gate| gate.line.join(stream, need, now))
+        self.by_scope.get_mut(scope).is_some_and(|gate| gate.line.join(stream, need, now))
     }
 
     /// A stream is at the CA: its turn is used. Gates that hold nobody back are forgotten.
     pub fn pass(&mut self, stream: &SecretKey, now: Timestamp) {
-        self.0.retain(|_, gate| {
+        self.by_scope.retain(|_, gate| {
             gate.line.leave(stream);
             gate.admitted.remove(stream);
             now < gate.opens || !gate.line.is_empty() || !gate.admitted.is_empty()
@@ -190,7 +210,7 @@ impl Gates {
 
     /// A stream needs nothing of the CA any more, or cannot be helped now: a turn that it had is the next one's.
     pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
-        for gate in self.0.values_mut() {
+        for gate in self.by_scope.values_mut() {
             if gate.admitted.contains(stream) && gate.closing.until <= now {
                 gate.opens = gate.opens.min(now);
             }
@@ -204,7 +224,7 @@ impl Gates {
         now: Timestamp,
         is_wanted: impl Fn(&SecretKey) -> bool,
     ) -> Option<SecretKey> {
-        let mut open = self.0.values_mut().filter(|gate| gate.opens <= now);
+        let mut open = self.by_scope.values_mut().filter(|gate| gate.opens <= now);
         let (gate, stream) = open.find_map(|gate| {
             let stream = gate.line.next(&is_wanted)?;
             Some((gate, stream))
@@ -216,12 +236,12 @@ impl Gates {
 
     /// When to call [`admit`](Self::admit) again.
     pub fn next_opening(&self) -> Option<Timestamp> {
-        self.0.values().filter(|gate| !gate.line.is_empty()).map(|gate| gate.opens).min()
+        self.by_scope.values().filter(|gate| !gate.line.is_empty()).map(|gate| gate.opens).min()
     }
 
     /// Where a stream waits, if it does.
     pub fn waiting(&self, stream: &SecretKey) -> Option<Waiting> {
-        self.0.values().find_map(|gate| {
+        self.by_scope.values().find_map(|gate| {
             let ahead = gate.line.ahead_of(stream)?;
             let turn = gate.opens + gate.closing.pace().saturating_mul(ahead);
             let Closing { scope, detail, .. } = gate.closing.clone();
@@ -235,7 +255,7 @@ impl Gates {
         now: Timestamp,
     ) -> impl Iterator<Item = (&'static str, Option<Timestamp>, u32)> {
         Scope::KINDS.into_iter().map(move |kind| {
-            let gates = self.0.values().filter(|gate| gate.closing.scope.kind() == kind);
+            let gates = self.by_scope.values().filter(|gate| gate.closing.scope.kind() == kind);
             let closed = gates.clone().map(|gate| gate.opens).filter(|opens| now < *opens);
             (kind, closed.max(), gates.map(|gate| gate.line.len()).sum())
         })
@@ -243,14 +263,14 @@ impl Gates {
 
     /// Whether nothing is closed and nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_scope.is_empty()
     }
 
     /// What is closed at this moment or has a line: each with the time when the next may pass, how many wait, and when
     /// the last of them has its turn.
     pub fn closed(&self, now: Timestamp) -> impl Iterator<Item = Closed<'_>> {
         let shown = move |gate: &&Gate| now < gate.opens || !gate.line.is_empty();
-        self.0.values().filter(shown).map(|gate| {
+        self.by_scope.values().filter(shown).map(|gate| {
             let waiting = gate.line.len();
             let last = gate.opens + gate.closing.pace().saturating_mul(waiting.saturating_sub(1));
             Closed { closing: &gate.closing, opens: gate.opens, waiting, last }

@@ -85,6 +85,9 @@ pub const PERMANENT_BACKOFF: Duration = secs(86_400);
 /// After a failure this long ago the same is tried again when a certificate has less than a twentieth of its life left,
 /// whatever the pause: a day of it may be all that is left.
 pub const EMERGENCY_PAUSE: Duration = secs(3600);
+/// Certificates about to end for which one namespace may pass a closed gate in an hour; the others are the first in line. What is
+/// about to end is told by Secrets, which tenants can write.
+pub const EMERGENCIES: usize = 10;
 /// Most that is added to the time until which a CA has closed a scope.
 pub const GATE_JITTER: Duration = secs(60);
 /// Longest that a scope is closed by one refusal, and longest pace: the longest limit of Let's Encrypt's is a week. A CA that

@@ -3,7 +3,7 @@
 mod round_robin;
 
 use super::ingress::SecretKey;
-use super::need::Need;
+use super::need::{Need, Urgency};
 use super::time::Timestamp;
 pub(super) use round_robin::RoundRobin;
 
@@ -18,6 +18,12 @@ pub enum Lane {
     New(Need),
 }
 
+/// Whose turn it is among new work: four, two and one of seven.
+const TURNS: [Urgency; 7] = {
+    use Urgency::{Ending, First, Renewal};
+    [Renewal, Ending, First, Ending, First, Ending, Ending]
+};
+
 /// Streams that wait for a place, in lanes, round robin over namespaces within a lane.
 #[derive(Debug, Default)]
 pub struct FairQueue {
@@ -25,6 +31,8 @@ pub struct FairQueue {
     again: RoundRobin,
     /// By urgency.
     new: [RoundRobin; 3],
+    /// How far the turns of these have come.
+    turn: usize,
     /// Whose turn it is of the last two.
     again_first: bool,
     capacity: usize,
@@ -44,7 +52,7 @@ impl FairQueue {
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
-            Lane::New(_) if self.len() >= self.capacity => return false,
+            Lane::New(_) if self.is_full() => return false,
             Lane::New(need) => self.new[need.urgency as usize].push(stream, need.by, now),
         }
         true
@@ -58,13 +66,31 @@ impl FairQueue {
         }
         self.again_first = !self.again_first;
         let again = self.again_first.then(|| self.again.pop()).flatten();
-        let new = || self.new.iter_mut().find_map(RoundRobin::pop);
-        again.or_else(new).or_else(|| self.again.pop())
+        again.or_else(|| self.pop_new()).or_else(|| self.again.pop())
+    }
+
+    /// The more urgent have more turns, and none has all: thousands of one kind hold up the others' for a while only.
+    fn pop_new(&mut self) -> Option<SecretKey> {
+        self.turn = (self.turn + 1) % TURNS.len();
+        let whose = TURNS[self.turn] as usize;
+        self.new[whose].pop().or_else(|| self.new.iter_mut().find_map(RoundRobin::pop))
+    }
+
+    /// New work is needed sooner than was thought when it came.
+    pub fn hasten(&mut self, stream: &SecretKey, (from, to): (Need, Need), now: Timestamp) {
+        if to < from && self.new[from.urgency as usize].remove(stream) {
+            self.new[to.urgency as usize].push(stream.clone(), to.by, now);
+        }
     }
 
     /// Some of the new streams that come next, about in their order: those at the head of each namespace's line.
     pub fn upcoming(&self, count: usize) -> Vec<SecretKey> {
         self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
+    }
+
+    /// Whether new work is refused.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.capacity
     }
 
     /// Streams that wait.
@@ -87,7 +113,6 @@ impl FairQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::need::Urgency;
     use super::*;
 
     fn push(queue: &mut FairQueue, namespace: &str, name: &str, lane: Lane) -> bool {
@@ -130,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_first_goes_first_and_what_is_missing_before_what_has_time() {
+    fn the_more_urgent_have_more_turns_and_what_ends_first_goes_first() {
         let until = |urgency, at| Lane::New(Need { urgency, by: Timestamp::from_secs(at) });
         let mut queue = FairQueue::new(10);
         for (namespace, name, lane) in [
@@ -144,8 +169,34 @@ mod tests {
             assert!(push(&mut queue, namespace, name, lane));
         }
         let order =
-            ["b/ending-1", "b/ending-2", "a/first", "b/first", "a/renewal-8", "a/renewal-9"];
+            ["b/ending-1", "a/first", "b/ending-2", "b/first", "a/renewal-8", "a/renewal-9"];
         assert_eq!(drain(&mut queue), order);
+    }
+
+    #[test]
+    fn thousands_that_are_more_urgent_do_not_hold_up_a_renewal_for_ever() {
+        let need = |urgency| Lane::New(Need { urgency, ..Need::FIRST });
+        let mut queue = FairQueue::new(10_000);
+        for number in 0..1000 {
+            let name = number.to_string();
+            assert!(push(&mut queue, "dead", &name, need(Urgency::First)));
+            assert!(push(&mut queue, "ending", &name, need(Urgency::Ending)));
+        }
+        assert!(push(&mut queue, "small", "renewal", need(Urgency::Renewal)));
+        let before = std::iter::from_fn(|| queue.pop()).position(|one| &*one.namespace == "small");
+        assert!(before.unwrap() < TURNS.len(), "{before:?}");
+    }
+
+    #[test]
+    fn what_has_become_urgent_while_it_waited_goes_first() {
+        let at = |urgency, secs| Need { urgency, by: Timestamp::from_secs(secs) };
+        let (before, after) = (at(Urgency::Renewal, 9), at(Urgency::Ending, 9));
+        let mut queue = FairQueue::new(10);
+        assert!(push(&mut queue, "a", "1", NEW));
+        assert!(push(&mut queue, "a", "2", Lane::New(before)));
+        queue.hasten(&SecretKey::new("a", "2"), (before, after), Timestamp::default());
+        queue.hasten(&SecretKey::new("a", "3"), (before, after), Timestamp::default());
+        assert_eq!(drain(&mut queue), ["a/2", "a/1"]);
     }
 
     #[test]

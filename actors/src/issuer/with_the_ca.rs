@@ -57,6 +57,10 @@ impl Office {
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
             let barred = self.gates.borrow().bar(&run.stream, names, self.clock.now()).is_some();
             let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
+            if barred && issuance.directory.is_none() {
+                let (namespace, now) = (&run.stream.namespace, self.clock.now());
+                self.gates.borrow_mut().passed_closed(namespace, now);
+            }
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);

@@ -162,12 +162,14 @@ mod tests {
     use super::*;
     use crate::domain::ingress::IngressKey;
     use crate::domain::need::Need;
+    use crate::domain::queue::Lane;
 
     fn desk() -> Desk {
         let mut desk = Desk::new(1, 10);
         for (name, at) in [("a", 3), ("b", 1), ("c", 2)] {
             let (ingress, stream) = (IngressKey::new("web", name), SecretKey::new("web", name));
-            desk.request(&ingress, [(stream, Need::FIRST)], Timestamp::from_secs(at)).unwrap();
+            desk.request(&ingress, [(stream, Lane::New(Need::FIRST))], Timestamp::from_secs(at))
+                .unwrap();
         }
         _ = desk.next_run(Timestamp::from_secs(4)).unwrap();
         desk

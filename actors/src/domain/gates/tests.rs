@@ -313,3 +313,14 @@ fn a_ca_that_says_again_that_it_is_busy_has_been_so_since_it_first_did() {
         "after a restart too"
     );
 }
+
+#[test]
+fn a_namespace_passes_what_is_closed_a_few_times_an_hour() {
+    let (mut gates, web) = (Gates::default(), "web".into());
+    for secs in 0..10 {
+        assert!(gates.lets_pass("web", at(secs)));
+        gates.passed_closed(&web, at(secs));
+    }
+    assert!(!gates.lets_pass("web", at(10)) && gates.lets_pass("other", at(10)));
+    assert!(gates.lets_pass("web", at(3_600)));
+}

@@ -47,11 +47,15 @@ impl Run<'_> {
         let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
         match (left.filter(|_| by_age), reason) {
             (Some(_), Reason::Suggested { .. }) if exempt => None,
-            (Some(Left::Hardly), _) => None,
-            (Some(Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
+            (Some(Left::Hardly), _) if self.may_pass() => None,
+            (Some(Left::Hardly | Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
             (Some(Left::Enough), _) => in_line(Urgency::Renewal, by),
             (None, _) => in_line(Urgency::First, Need::FIRST.by),
         }
+    }
+
+    fn may_pass(&self) -> bool {
+        self.context.gates.lets_pass(&self.context.stream.namespace, self.context.now)
     }
 
     /// Routes in place and every host reached, before the CA is asked for anything.

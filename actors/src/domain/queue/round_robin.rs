@@ -45,9 +45,10 @@ impl RoundRobin {
         Some(stream)
     }
 
-    /// Takes one out before its turn.
-    pub(in crate::domain) fn remove(&mut self, stream: &SecretKey) {
-        let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return };
+    /// Takes one out before its turn; whether it was there.
+    pub(in crate::domain) fn remove(&mut self, stream: &SecretKey) -> bool {
+        let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return false };
+        let before = line.len();
         let waiting = &mut self.waiting;
         line.retain(|(_, came), (other, since)| {
             let stays = other != stream;
@@ -59,7 +60,9 @@ impl RoundRobin {
         if line.is_empty() {
             self.by_namespace.remove(&stream.namespace);
             self.turns.retain(|namespace| *namespace != stream.namespace);
+            return before > 0;
         }
+        line.len() < before
     }
 
     pub(in crate::domain) fn len(&self) -> usize {

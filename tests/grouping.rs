@@ -216,3 +216,19 @@ fn who_moves_to_a_certificate_that_does_without_its_host_keeps_the_one_it_has() 
         assert_eq!(secret_of(&fakes, "i7"), "group-example.com");
     });
 }
+
+#[test]
+fn who_joins_a_group_with_a_bad_host_does_not_wait_for_what_is_known() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.doubt("shop-0.example.com", true);
+        fakes.operator(Fakes::settings()).await;
+        (0..3).for_each(|number| fakes.cluster.apply(grouped(number)));
+        fakes.pass(10 * MINUTE).await;
+        for number in 3..8 {
+            fakes.cluster.apply(grouped(number));
+            fakes.pass(2 * MINUTE).await;
+            assert_eq!(fakes.cluster.names("web", "group-example.com").len(), number);
+        }
+    });
+}

@@ -75,6 +75,10 @@ pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400
 pub const PARTIAL_ATTEMPTS: u32 = 2;
 /// ... and the time since the first of them: a DNS record that is being made is there by then.
 pub const PARTIAL_AFTER: Duration = secs(300);
+/// So long what has failed of a group counts for the group with other members ...
+pub const GROUP_MEMORY: Duration = secs(3600);
+/// ... and so long a host that fails keeps what the group's certificate has of it, while others wait to join.
+pub const GROUP_PATIENCE: Duration = secs(86_400);
 /// Pauses while a host cannot be reached: no request goes to the CA, so it may be short.
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// A rate limit is waited out at least this long, whatever the CA says: many wait for the same moment.

@@ -1,5 +1,7 @@
 //! The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
 
+use std::time::Duration;
+
 use super::super::need::Urgency;
 use super::super::plan::tests::names;
 use super::*;

@@ -70,6 +70,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
             let Beginning { wish, names, directory, key } = *beginning;
             Ok(Event::IssuanceStarted {
                 fingerprint: wish.fingerprint(),
+                left_out: wish.names.difference(&names).cloned().collect(),
                 names,
                 algorithm: wish.algorithm,
                 profile: wish.profile.filter(|_| directory.is_none()), // the second has others
@@ -80,7 +81,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
         }
         (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened { url }),
         (State::Ordered { issuance, .. }, Command::Installed { serial, not_after }) => {
-            let left_out = issuance.left_out();
+            let left_out = issuance.left_out.clone();
             Ok(Event::CertificateInstalled { serial, not_after, left_out })
         }
         (state, Command::Fail(fingerprint, failure)) => {
@@ -128,7 +129,7 @@ fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timest
 fn is_of_part(state: &State, before: &Failing, failure: &Failure) -> bool {
     let others = !failure.names.is_empty() && before.names.is_disjoint(&failure.names);
     let blamed = !before.names.is_empty() && others;
-    state.issuance().map_or(blamed, |issuance| !issuance.left_out().is_empty())
+    state.issuance().map_or(blamed, |issuance| !issuance.left_out.is_empty())
 }
 
 fn down_since(

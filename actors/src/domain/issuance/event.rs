@@ -26,6 +26,9 @@ pub enum Event {
         profile: Option<String>,
         /// Value of the renew annotation that this answers.
         renew: Option<String>,
+        /// Names of the wish that it does without, for they have failed.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        left_out: BTreeSet<DnsName>,
         /// The ACME directory that is asked, where it is not the first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         directory: Option<String>,

@@ -125,8 +125,9 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn once_more(&self, failing: &Failing) -> Step {
         let same = failing.fingerprint == self.wish.fingerprint();
-        let part = || self.part(failing).or_else(|| still_waits(failing, self.wish, self.context));
-        same.then(part).flatten().unwrap_or_else(|| self.fresh(Some(failing)))
+        let waits = || same.then(|| still_waits(failing, self.wish, self.context)).flatten();
+        let step = self.part(failing).or_else(waits);
+        step.unwrap_or_else(|| self.fresh(Some(failing)))
     }
 
     fn fresh(&self, failing: Option<&Failing>) -> Step {

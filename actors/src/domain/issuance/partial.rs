@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::next::Run;
-use super::state::{Failing, Issuance};
+use super::state::Failing;
 use super::step::{Conclusion, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -26,6 +26,18 @@ pub(super) fn obtainable(
     (since <= now && !good.is_empty()).then_some(good)
 }
 
+/// The names of a group that can be had, where others have failed a moment ago and then somebody joined or left: each
+/// would wait anew for what is known.
+fn obtainable_by_others(
+    failing: &Failing,
+    wish: &Wish,
+    now: Timestamp,
+) -> Option<BTreeSet<DnsName>> {
+    let known = wish.grouped && now.since(failing.last) < limits::GROUP_MEMORY;
+    let good: BTreeSet<DnsName> = wish.names.difference(&failing.names).cloned().collect();
+    (known && !good.is_empty() && good.len() < wish.names.len()).then_some(good)
+}
+
 /// When a wish that fails is looked at again.
 pub(super) fn looked_at_again(failing: &Failing, wish: &Wish, now: Timestamp) -> Timestamp {
     let partial = partial_from(failing, wish).filter(|from| now < *from);
@@ -41,30 +53,24 @@ fn partial_from(failing: &Failing, wish: &Wish) -> Option<Timestamp> {
     (wish.partial && some && enough).then_some(from)
 }
 
-impl Issuance {
-    /// The names of the wish that it does without, for they had failed.
-    pub fn left_out(&self) -> BTreeSet<DnsName> {
-        let failed = self.before.as_ref().map(|before| &before.names);
-        failed.filter(|names| names.is_disjoint(&self.names)).cloned().unwrap_or_default()
-    }
-}
-
 impl Run<'_> {
     /// The step towards a certificate for a part of the wish, where one is to be had and needed.
     pub(super) fn part(&self, failing: &Failing) -> Option<Step> {
-        let names = obtainable(failing, self.wish, self.context.now)?;
+        let (wish, now) = (self.wish, self.context.now);
+        let same = failing.fingerprint == wish.fingerprint();
+        let names = if same { obtainable } else { obtainable_by_others }(failing, wish, now)?;
         if let Some(step) = self.look_at_secret() {
             return Some(step);
         }
         let part = Wish { names, ..self.wish.clone() };
-        if let Some(reason) = self.lacks(&part) {
+        if let Some(reason) = self.lacks(&part, failing) {
             return Some(self.towards_an_order(part.names, Some(failing), reason));
         }
         Some(self.complete()).filter(|step| *step != Step::Done(Conclusion::Settled))
     }
 
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
-    fn lacks(&self, part: &Wish) -> Option<Reason> {
+    fn lacks(&self, part: &Wish, failing: &Failing) -> Option<Reason> {
         if self.context.seen.installed == Some(self.wish.fingerprint()) {
             return None; // once a run is enough, whatever its dates look like
         }
@@ -74,7 +80,9 @@ impl Run<'_> {
         let given_up = serving.is_some_and(|certificate| {
             let has = |name: &DnsName| certificate.names.contains(name.as_str());
             let loses = self.wish.names.difference(&part.names).any(has);
-            loses && Left::of(certificate, self.context.now) == Left::Enough
+            let waited = self.context.now.since(failing.since) >= limits::GROUP_PATIENCE;
+            let patient = !(self.wish.grouped && waited);
+            loses && patient && Left::of(certificate, self.context.now) == Left::Enough
         });
         (!given_up).then_some(reason)
     }

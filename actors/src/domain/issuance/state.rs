@@ -39,6 +39,8 @@ pub struct Issuance {
     pub algorithm: KeyAlgorithm,
     /// ACME profile asked for.
     pub profile: Option<String>,
+    /// Names of the wish that it does without, for they have failed.
+    pub left_out: BTreeSet<DnsName>,
     /// The ACME directory that is asked, where it is not the first.
     pub directory: Option<String>,
     /// Value of the renew annotation that this answers.
@@ -175,21 +177,27 @@ fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
 }
 
 fn started(state: &State, event: &Event, at: Timestamp) -> State {
-    let Event::IssuanceStarted { names, algorithm, profile, directory, renew, fingerprint, key } =
-        event
+    let Event::IssuanceStarted { names, algorithm, profile, renew, fingerprint, key, .. } = event
     else {
         unreachable!("called for IssuanceStarted only")
     };
-    let same = |failing: &&Failing| failing.fingerprint == *fingerprint;
+    let Event::IssuanceStarted { left_out, directory, .. } = event else {
+        unreachable!("called for IssuanceStarted only")
+    };
+    // What a group did without before it had other members, it does without now.
+    let same = |failing: &&Failing| failing.fingerprint == *fingerprint || !left_out.is_empty();
+    let before = state.failing().filter(same).cloned();
+    let before = before.map(|failing| Failing { fingerprint: *fingerprint, ..failing });
     State::Started(Issuance {
         names: names.clone(),
         algorithm: *algorithm,
         profile: profile.clone(),
+        left_out: left_out.clone(),
         directory: directory.clone(),
         renew: renew.clone(),
         fingerprint: *fingerprint,
         key: key.clone(),
         started_at: at,
-        before: state.failing().filter(same).cloned().map(Box::new),
+        before: before.map(Box::new),
     })
 }

@@ -81,11 +81,14 @@ impl Announcement {
                     Some(failing) => Some(Self::partly(&note, left_out, failing)),
                 }
             }
-            Event::IssuanceFailed { class, detail, retry_at, .. } => {
+            Event::IssuanceFailed { class, detail, retry_at, names, .. } => {
                 let before =
                     before.failing().map(|failing| (failing.class, failing.detail.as_str()));
                 let told = class.is_before_the_ca() && before == Some((*class, detail.as_str()));
-                let what = format!("No certificate for {} yet", wish.names_line());
+                // The others of them may have one.
+                let part = wish.partial && !names.is_empty();
+                let whose = if part { names_line(names) } else { wish.names_line() };
+                let what = format!("No certificate for {whose} yet");
                 let next =
                     format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
                 let note = format!("{what} ({}): {detail}. {next}", class.label());

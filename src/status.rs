@@ -103,7 +103,7 @@ pub(crate) async fn secrets_of(
     if let Some(why) = survey.index.skip(key) {
         bail!("ingress-acme does not serve Ingress {key}: {why}");
     }
-    Ok(survey.index.secrets(key).clone())
+    Ok(survey.index.secrets(key))
 }
 
 /// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.

@@ -17,6 +17,18 @@ fn outage() -> Fakes {
     fakes
 }
 
+/// A world in which neither of them works, so much time after somebody has asked for a certificate; and how many orders were
+/// asked for until then.
+async fn both_fail_for(time: Duration) -> (Fakes, usize) {
+    let fakes = outage();
+    fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
+    fakes.operator(Fakes::settings()).await;
+    fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+    fakes.pass(time).await;
+    let asked = fakes.cluster.calls("open_order");
+    (fakes, asked)
+}
+
 fn issued(fakes: &Fakes) -> (usize, usize) {
     (fakes.ca.issued().len(), fakes.fallback.issued().len())
 }
@@ -102,12 +114,7 @@ fn without_a_second_ca_the_first_is_asked_on() {
 #[test]
 fn when_both_fail_they_are_asked_in_turn_and_seldom() {
     Fakes::paused(async {
-        let fakes = outage();
-        fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
-        fakes.pass(5 * DAY).await;
-        let asked = fakes.cluster.calls("open_order");
+        let (fakes, asked) = both_fail_for(5 * DAY).await;
         assert!((8..=16).contains(&asked), "{asked} orders asked for");
         fakes.ca.refuse(None);
         fakes.pass(2 * DAY).await;
@@ -153,12 +160,7 @@ fn an_order_that_is_open_when_the_first_ca_fails_is_not_waited_for_a_day() {
 #[test]
 fn a_restart_does_not_ask_the_second_ca_out_of_turn() {
     Fakes::paused(async {
-        let fakes = outage();
-        fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
-        fakes.pass(3 * DAY).await;
-        let asked = fakes.cluster.calls("open_order");
+        let (fakes, asked) = both_fail_for(3 * DAY).await;
         for _ in 0..20 {
             fakes.kill();
             fakes.operator(Fakes::settings()).await;

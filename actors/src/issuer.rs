@@ -119,7 +119,7 @@ impl Office {
         let now = self.clock.now();
         let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
-        let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
+        let found = run.seen.found();
         let known = Known {
             stream: &run.stream,
             wish,

@@ -12,6 +12,7 @@
 mod accounts;
 mod certificates;
 mod core;
+mod counts;
 mod documents;
 mod issuing;
 mod jws;
@@ -25,7 +26,6 @@ mod serving;
 mod target;
 mod validation;
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +40,7 @@ use crate::pki::Authority;
 use crate::serving::Serving;
 
 pub use certificates::{Issued, Window};
+pub use counts::Counts;
 pub use limits::{Limits, Load, Rate, Ration, Refused};
 
 use certificates::Serial;
@@ -104,23 +105,6 @@ impl Default for Options {
             seed: 0,
         }
     }
-}
-
-/// What a CA has done since it was started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Orders that were opened.
-    pub orders: u64,
-    /// Certificates that were issued.
-    pub certificates: u64,
-    /// Validations that passed.
-    pub validations_passed: u64,
-    /// Validations that failed.
-    pub validations_failed: u64,
-    /// Answers 429, and 503 of the load balancer.
-    pub rate_limited: u64,
-    /// Answers by endpoint and HTTP status; status 0 is a connection that was broken.
-    pub requests: BTreeMap<(&'static str, u16), u64>,
 }
 
 /// A running CA; dropped, it no longer answers.

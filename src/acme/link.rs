@@ -9,10 +9,15 @@ const MAX: usize = 8;
 /// The URLs that an answer from `base` names as alternates of itself, in its order, each once and bounded. Only those of
 /// https: a signed request goes there.
 pub(super) fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
-    let Ok(base) = base.parse::<Url>() else { return Vec::new() };
     let texts = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let targets = texts.flat_map(links).filter(|(_, alternate)| *alternate).map(|(url, _)| url);
+    let mut targets = targets.peekable();
     let mut found = Vec::new();
-    for target in texts.flat_map(links).filter(|(_, alternate)| *alternate).map(|(url, _)| url) {
+    if targets.peek().is_none() {
+        return found; // as nearly every answer: its URL need not be read
+    }
+    let Ok(base) = base.parse::<Url>() else { return found };
+    for target in targets {
         let url = base.join(target).ok().filter(|url| url.scheme() == "https");
         let Some(url) = url.map(String::from) else { continue };
         if url != base.as_str() && !found.contains(&url) && found.len() < MAX {

@@ -165,7 +165,7 @@ fn verdict(
 /// It is good but for names that are left out, and its Ingresses are content with that.
 fn is_partial(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
     let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && wish.partial);
-    let has = |name: &DnsName| certificate.is_some_and(|one| one.names.contains(name.as_str()));
+    let has = |name: &DnsName| certificate.is_some_and(|one| one.is_for(name));
     let names = wish.names.iter().filter(|name| has(name)).cloned().collect();
     let part = Wish { names, ..wish.clone() };
     (1..wish.names.len()).contains(&part.names.len()) && serves(secret, &part, now)

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::name::DnsName;
 use super::renewal::CertId;
 use super::time::Timestamp;
 
@@ -127,6 +128,13 @@ impl SecretView {
     pub fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
         let ours = self.ours && self.directory.as_deref() == Some(directory);
         self.certificate.as_ref().ok().filter(|_| ours)
+    }
+}
+
+impl CertificateView {
+    /// Whether it names this host itself, not by a wildcard.
+    pub fn is_for(&self, name: &DnsName) -> bool {
+        self.names.contains(name.as_str())
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
+mod entry;
 mod parked;
 mod run;
 mod tickets;
@@ -16,6 +17,7 @@ use super::issuance::{Conclusion, Seen};
 use super::limits;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
+use entry::{Entry, Phase};
 use parked::Parked;
 pub use run::{Load, Run, Verdict};
 pub use tickets::Ticket;
@@ -33,24 +35,6 @@ pub struct Desk {
     draining: bool,
     /// Queued streams whose routes were asked for ahead of their turn.
     foreseen: HashSet<SecretKey>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    phase: Phase,
-    waiting: Vec<Ticket>,
-    /// It was asked for again while a worker was on it: look once more before it is over.
-    again: bool,
-    since: Timestamp,
-    /// In which it came.
-    lane: Lane,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Queued(Box<Run>),
-    Running,
-    Parked { run: Box<Run>, until: Timestamp },
 }
 
 impl Desk {

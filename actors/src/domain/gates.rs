@@ -87,14 +87,24 @@ impl Gates {
 
     /// Until when nothing at all is asked of the CA, if it is busy.
     pub fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = self.by_scope.get(&Scope::Address)?.closing.until;
-        (now < until).then_some(until)
+        self.busy(now).map(|closing| closing.until)
     }
 
     /// Since when the CA is busy, without having taken an order in between.
     pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.busy(now)?.since
+    }
+
+    fn busy(&self, now: Timestamp) -> Option<&Closing> {
         let closing = &self.by_scope.get(&Scope::Address)?.closing;
-        closing.since.filter(|_| now < closing.until)
+        (now < closing.until).then_some(closing)
+    }
+
+    /// The gates of all scopes that an order for these names is counted in.
+    fn of_order(&self, names: &BTreeSet<DnsName>) -> impl Iterator<Item = &Gate> {
+        let any = !self.by_scope.is_empty();
+        let scopes = any.then(|| Scope::all_of(names)).into_iter().flatten();
+        scopes.filter_map(|scope| self.by_scope.get(&scope))
     }
 
     /// Whether one more certificate of this namespace that is about to end may pass what is closed.
@@ -115,12 +125,8 @@ impl Gates {
     /// What is to be journaled when an order for these names was opened: each gate that still has a line, closed until
     /// the next one's turn, so that a restart keeps the pace.
     pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {
-        if self.by_scope.is_empty() {
-            return Vec::new();
-        }
-        let scopes = Scope::all_of(names);
-        let gates = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
-        let paced = gates
+        let paced = self
+            .of_order(names)
             .filter(|gate| !gate.line.is_empty() && gate.closing.until <= now && now < gate.opens);
         paced.map(|gate| Closing { until: gate.opens, ..gate.closing.clone() }).collect()
     }
@@ -133,12 +139,7 @@ impl Gates {
         names: &BTreeSet<DnsName>,
         now: Timestamp,
     ) -> Option<Scope> {
-        if self.by_scope.is_empty() {
-            return None;
-        }
-        let scopes = Scope::all_of(names);
-        let closed = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
-        let closed = closed.filter(|gate| !gate.lets_in(stream, now));
+        let closed = self.of_order(names).filter(|gate| !gate.lets_in(stream, now));
         let gate = closed.max_by_key(|gate| (gate.line.has(stream), gate.opens))?;
         Some(gate.closing.scope.clone())
     }

@@ -1,8 +1,8 @@
 //! One certificate for many Ingresses of one namespace and one registered domain: for those that say
 //! `ingress-acme.dev/group: "true"` and leave `spec.tls` to us.
 //!
-//! A CA counts certificates by registered domain, so a hundred Ingresses under one domain need more weeks than
-//! certificates of [`limits::GROUP_NAMES`] names do hours. Which of them share a certificate follows from the names of the
+//! A CA counts certificates by registered domain, so that many Ingresses under one domain wait for weeks. With certificates of
+//! [`limits::GROUP_NAMES`] names they need few. Which of them share a certificate follows from the names of the
 //! Ingresses and their number alone: a group with too many names is split in two by a bit of each name's hash, and so on.
 //! Whoever joins changes one certificate, or splits it. What is split stays so, as the Secrets in use tell, or an Ingress
 //! that comes and goes would have two certificates made each time.

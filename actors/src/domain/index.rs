@@ -87,14 +87,11 @@ impl Index {
         self.managed += usize::from(entry.is_managed());
         self.entries.insert(key.clone(), Box::new(entry));
         self.link(&key);
-        let mut changed = Vec::new();
-        if group.is_some() {
-            changed.extend(
-                self.regroup(&key, (None, group)).into_iter().filter(|other| *other != key),
-            );
+        let mut changed = self.regroup(&key, (None, group));
+        if asks {
+            changed.insert(key);
         }
-        changed.extend(asks.then_some(key));
-        changed
+        changed.into_iter().collect()
     }
 
     /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.

@@ -147,7 +147,7 @@ impl Office {
 
     /// What the certificate about to be installed replaces.
     fn kind(&self, run: &Run, wish: &Wish) -> Kind {
-        let secret = run.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref());
+        let secret = run.seen.found();
         let suggestions = self.suggestions.borrow();
         let advice = suggestions.of(&run.stream, id(secret));
         match judge(secret, wish, &self.directory, advice, self.clock.now()) {
@@ -162,7 +162,6 @@ impl Office {
 
 /// The certificate in the Secret that was read has all of these names.
 fn has(run: &Run, names: &BTreeSet<DnsName>) -> bool {
-    let found = run.seen.secret.as_ref().and_then(|(found, _)| found.as_ref());
-    let certificate = found.and_then(|found| found.certificate.as_ref().ok());
-    certificate.is_some_and(|one| names.iter().all(|name| one.names.contains(name.as_str())))
+    let certificate = run.seen.found().and_then(|found| found.certificate.as_ref().ok());
+    certificate.is_some_and(|one| names.iter().all(|name| one.is_for(name)))
 }

@@ -79,10 +79,9 @@ impl Office {
 
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
     fn replaced(&self, run: &Run, issuance: &Issuance) -> Option<CertId> {
-        let (found, _) = run.seen.secret.as_ref()?;
         let directory = issuance.directory.as_ref().unwrap_or(&self.directory);
-        let leaf = found.as_ref()?.issued_by(directory)?;
-        let shared = issuance.names.iter().any(|name| leaf.names.contains(name.as_str()));
+        let leaf = run.seen.found()?.issued_by(directory)?;
+        let shared = issuance.names.iter().any(|name| leaf.is_for(name));
         leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }
 

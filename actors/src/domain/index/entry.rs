@@ -38,11 +38,11 @@ impl Entry {
         if self.plan.group.is_none() && old.plan.group.is_none() {
             return false;
         }
-        let names = |entry: &Self| entry.plan.parts.first().map(|part| part.names.clone());
-        let settled = self.plan.parts.first().is_some_and(|part| !part.fill);
+        let [part, before] = [self, old].map(|entry| entry.plan.parts.first());
+        let settled = part.is_some_and(|part| !part.fill);
         self.plan.group != old.plan.group
             || (self.view.tls != old.view.tls && !settled)
-            || names(self) != names(old)
+            || part.map(|part| &part.names) != before.map(|before| &before.names)
     }
 
     /// What this view asks for that `old` did not, or no longer asks for.

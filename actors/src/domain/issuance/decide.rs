@@ -139,10 +139,7 @@ fn down_since(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let known = before.and_then(|failing| failing.down_since);
-    let began = match state {
-        State::Ordered { opened_at, .. } => *opened_at, // it has not got on with it since
-        _ => now,
-    };
+    let began = state.opened_at().unwrap_or(now); // it has not got on with its order since
     match class {
         class if class.is_of_the_ca() => known.or(Some(began)),
         class if class.is_before_the_ca() => known,

@@ -71,10 +71,7 @@ fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
     let needs_the_ca = ordered && context.seen.chain.is_none();
     let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
-    let opened_at = match state {
-        State::Ordered { opened_at, .. } => *opened_at,
-        _ => context.now,
-    };
+    let opened_at = state.opened_at().unwrap_or(context.now);
     let busy = busy.map(|until| until.min(opened_at + patience(state, context)));
     let until = context.seen.wait_until.max(busy);
     until.filter(|until| context.now < *until)
@@ -101,12 +98,12 @@ fn still_waits(failing: &Failing, wish: &Wish, context: Context<'_>) -> Option<S
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
 /// it costs nothing to keep, and a certificate that was issued must reach its Secret.
 fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
-    let State::Ordered { opened_at, .. } = state else { return Step::Fail(failure.clone()) };
+    let Some(opened_at) = state.opened_at() else { return Step::Fail(failure.clone()) };
     let passing = matches!(
         failure.class,
         FailureClass::AcmeServer | FailureClass::SecretWrite | FailureClass::RateLimited
     );
-    let age = context.now.since(*opened_at);
+    let age = context.now.since(opened_at);
     let hopeless = age >= limits::ORDER_LIFE || age >= patience(state, context);
     if !passing || (hopeless && context.seen.chain.is_none()) {
         return Step::Fail(failure.clone());
@@ -177,8 +174,9 @@ impl Run<'_> {
         let Err(reason) = self.judge() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
-        let asked = Wish { names: issuance.names.clone(), ..self.wish.clone() };
-        let reason = self.judge_for(&asked).err().unwrap_or(reason); // it may be for a part
+        let of_part = (!issuance.left_out.is_empty()).then(|| self.asked_for(issuance));
+        let of_part = of_part.and_then(|part| self.judge_for(&part).err());
+        let reason = of_part.unwrap_or(reason);
         let (names, is_first) = (&issuance.names, issuance.directory.is_none());
         if is_first && self.is_busy_for_long() {
             return Step::Abandon("its CA is busy for long, and another one is asked");
@@ -225,7 +223,7 @@ impl Run<'_> {
             return Step::Abandon("the Ingress was edited and shares no name with the certificate");
         }
         let Some(chain) = &self.context.seen.chain else { return Step::Download };
-        let asked = Wish { names: issuance.names.clone(), ..self.wish.clone() };
+        let asked = self.asked_for(issuance);
         let judged = judge_certificate(&chain.leaf, &asked, self.context.now);
         if let Err(reason) = judged.or_else(ignore_slow_clock) {
             let detail = format!("the CA's certificate is not used: {reason}");
@@ -272,7 +270,12 @@ impl Run<'_> {
     }
 
     pub(super) fn secret(&self) -> Option<&SecretView> {
-        self.context.seen.secret.as_ref().and_then(|(secret, _)| secret.as_ref())
+        self.context.seen.found()
+    }
+
+    /// The wish as far as `issuance` is for it.
+    fn asked_for(&self, issuance: &Issuance) -> Wish {
+        Wish { names: issuance.names.clone(), ..self.wish.clone() }
     }
 
     fn judge(&self) -> Result<(), Reason> {

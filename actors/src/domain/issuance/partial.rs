@@ -78,8 +78,8 @@ impl Run<'_> {
         let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
         let serving = found.filter(|one| one.key_matches);
         let given_up = serving.is_some_and(|certificate| {
-            let has = |name: &DnsName| certificate.names.contains(name.as_str());
-            let loses = self.wish.names.difference(&part.names).any(has);
+            let mut others = self.wish.names.difference(&part.names);
+            let loses = others.any(|name| certificate.is_for(name));
             let waited = self.context.now.since(failing.since) >= limits::GROUP_PATIENCE;
             let patient = !(self.wish.grouped && waited);
             loses && patient && Left::of(certificate, self.context.now) == Left::Enough

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::domain::certificate::{CertificateView, SecretStatus};
+use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::gates::{Closing, limit};
 use crate::domain::limits;
@@ -108,6 +108,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The Secret as it was read, where there was one.
+    pub fn found(&self) -> Option<&SecretView> {
+        self.secret.as_ref()?.0.as_ref()
+    }
+
     /// What the CA has just closed for orders with `names`.
     pub fn closing(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<Closing> {
         if let Some((detail, wait)) = self.busy.take() {

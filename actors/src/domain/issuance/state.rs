@@ -111,6 +111,14 @@ impl State {
         }
     }
 
+    /// When its order was opened, if there is one.
+    pub fn opened_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Ordered { opened_at, .. } => Some(*opened_at),
+            _ => None,
+        }
+    }
+
     /// The memory of failures, also while a new attempt is in flight.
     pub fn failing(&self) -> Option<&Failing> {
         match self {
@@ -151,10 +159,17 @@ pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
 }
 
 fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
-    let Event::IssuanceFailed { class, detail, fingerprint, retry_at, names, .. } = event else {
-        unreachable!("called for IssuanceFailed only")
-    };
-    let Event::IssuanceFailed { part_retry_at, down_since, at_fallback, .. } = event else {
+    let Event::IssuanceFailed {
+        class,
+        detail,
+        fingerprint,
+        retry_at,
+        names,
+        part_retry_at,
+        down_since,
+        at_fallback,
+    } = event
+    else {
         unreachable!("called for IssuanceFailed only")
     };
     let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
@@ -177,11 +192,17 @@ fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
 }
 
 fn started(state: &State, event: &Event, at: Timestamp) -> State {
-    let Event::IssuanceStarted { names, algorithm, profile, renew, fingerprint, key, .. } = event
+    let Event::IssuanceStarted {
+        names,
+        algorithm,
+        profile,
+        renew,
+        left_out,
+        directory,
+        fingerprint,
+        key,
+    } = event
     else {
-        unreachable!("called for IssuanceStarted only")
-    };
-    let Event::IssuanceStarted { left_out, directory, .. } = event else {
         unreachable!("called for IssuanceStarted only")
     };
     // What a group did without before it had other members, it does without now.

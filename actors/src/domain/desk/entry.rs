@@ -1,0 +1,26 @@
+//! A stream at the desk.
+
+use super::run::Run;
+use super::tickets::Ticket;
+use crate::domain::queue::Lane;
+use crate::domain::time::Timestamp;
+
+/// A stream that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) phase: Phase,
+    pub(super) waiting: Vec<Ticket>,
+    /// It was asked for again while a worker was on it: look once more before it is over.
+    pub(super) again: bool,
+    pub(super) since: Timestamp,
+    /// In which it came.
+    pub(super) lane: Lane,
+}
+
+/// Where its run is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Queued(Box<Run>),
+    Running,
+    Parked { run: Box<Run>, until: Timestamp },
+}

@@ -4,6 +4,8 @@
 //! It asks nobody outside: all it tells is in memory. What may be long is cut here, so that no question takes the
 //! arbiter's time for long.
 
+#[cfg(test)]
+mod contracts;
 mod dump;
 mod listing;
 mod parts;

@@ -105,3 +105,69 @@ fn stream(secret: String, state: &State) -> StreamDump {
         failure: state.failing().map(FailureDump::of),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+    use crate::domain::failure::FailureClass;
+    use crate::domain::gates::{Closed, Closing, Scope};
+    use crate::domain::issuance::{Event, apply};
+    use crate::domain::wish::tests::wish;
+    use crate::reporter::contracts::{NOW, hold, phases};
+
+    /// The states are one of each: idle, failing, begun, and with an order.
+    fn states() -> Vec<State> {
+        let wish = wish("shop", &["shop.example.com"]);
+        let failed = Event::IssuanceFailed {
+            class: FailureClass::Authorization,
+            detail: "the words of the CA".to_owned(),
+            fingerprint: wish.fingerprint(),
+            retry_at: NOW,
+            names: std::collections::BTreeSet::new(),
+            part_retry_at: None,
+            down_since: None,
+            at_fallback: false,
+        };
+        let started = Event::IssuanceStarted {
+            names: wish.names.clone(),
+            algorithm: KeyAlgorithm::default(),
+            profile: None,
+            renew: None,
+            left_out: std::collections::BTreeSet::new(),
+            directory: None,
+            fingerprint: wish.fingerprint(),
+            key: PrivateKey::from_pem("k".to_owned()),
+        };
+        let opened = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+        let mut all = vec![State::Idle];
+        for event in [failed, started, opened] {
+            all.push(apply(all[all.len() - 1].clone(), &event, NOW).unwrap());
+        }
+        all
+    }
+
+    #[test]
+    fn the_dump_has_the_keys_that_programs_read() {
+        let (scope, detail) = (Scope::Account, "the words of the CA".to_owned());
+        let closing = Closing { scope, since: Some(NOW), until: NOW, pace_ms: 1, detail };
+        let closed = Closed { closing: &closing, opens: NOW, waiting: 2, last: NOW };
+        let run = RunDump {
+            secret: "web/shop".to_owned(),
+            phase: "running",
+            since: NOW,
+            key: SecretKey::new("web", "shop"),
+        };
+        let ingresses = phases().into_iter().map(|phase| ingress("web/shop".to_owned(), phase));
+        let dump = StateDump {
+            role: LEADER,
+            directory: "https://ca.example/directory".to_owned(),
+            managed_ingresses: 1,
+            ingresses: ingresses.collect(),
+            closed: vec![ClosedDump::of(closed)],
+            runs: vec![run],
+            streams: states().iter().map(|state| stream("web/shop".to_owned(), state)).collect(),
+        };
+        hold("debug-state", &serde_json::to_string_pretty(&dump).unwrap());
+    }
+}

@@ -177,3 +177,62 @@ fn described(phase: Phase) -> Option<PhaseDump> {
     };
     Some(PhaseDump { name, since, until, again })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::gates::{Scope, Waiting};
+    use crate::reporter::contracts::{NOW, hold, phases};
+
+    fn certificate() -> CertificateRow {
+        let (scope, detail) = (Scope::Account, "the words of the CA".to_owned());
+        let (class, text) = ("authorization", || Some(NOW.to_string()));
+        CertificateRow {
+            secret: "shop".into(),
+            hosts: vec!["shop.example.com".to_owned()],
+            state: Standing::Failing,
+            not_after: text(),
+            renewal: text(),
+            issuance: "failing",
+            run: Some(RunDump {
+                secret: "web/shop".to_owned(),
+                phase: "parked",
+                since: NOW,
+                key: SecretKey::new("web", "shop"),
+            }),
+            waits: Some(WaitDump::of(Waiting { scope, detail: detail.clone(), turn: NOW })),
+            failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
+        }
+    }
+
+    #[test]
+    fn the_page_has_the_keys_that_programs_read() {
+        let text = || Some(NOW.to_string());
+        let phase = PhaseDump { name: "in flight", since: text(), until: text(), again: true };
+        let row = IngressRow {
+            namespace: "web".into(),
+            name: "shop".into(),
+            phase: Some(phase),
+            problems: vec!["a problem".to_owned()],
+            certificates: vec![certificate()],
+        };
+        let page = Listing { role: LEADER, total: 1, offset: 0, limit: 500, ingresses: vec![row] };
+        hold("api-ingresses", &serde_json::to_string_pretty(&page).unwrap());
+    }
+
+    #[test]
+    fn every_standing_and_phase_is_called_as_programs_know_it() {
+        let standings = [
+            Standing::Valid,
+            Standing::Renewing,
+            Standing::Pending,
+            Standing::Failing,
+            Standing::Expired,
+            Standing::Unknown,
+        ];
+        let standings = standings.iter().map(|one| serde_json::to_string(one).unwrap());
+        let phases = phases().into_iter();
+        let phases = phases.map(|phase| serde_json::to_string(&described(phase)).unwrap());
+        hold("api-words", &standings.chain(phases).collect::<Vec<_>>().join("\n"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Snapshots hold the answers beside those of `tests/contracts`, for other programs read them.
+
+use crate::domain::dedup::{Dedup, Phase, Windows};
+use crate::domain::time::Timestamp;
+
+/// The moment is the same in all examples.
+pub(super) const NOW: Timestamp = Timestamp::from_secs(1_795_478_400);
+
+/// The text equals the snapshot of this name.
+pub(super) fn hold(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings
+        .set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/contracts/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// The phases are one of each kind.
+pub(super) fn phases() -> Vec<Phase> {
+    let windows = Windows::default();
+    let mut machine = Dedup::new(windows);
+    let mut all = vec![machine.phase()];
+    machine.observed(NOW);
+    all.push(machine.phase());
+    machine.timer(NOW + windows.settle_max);
+    all.push(machine.phase());
+    machine.observed(NOW + windows.settle_max);
+    all.push(machine.phase());
+    all.push(Phase::Waiting { until: NOW });
+    all
+}

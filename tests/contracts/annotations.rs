@@ -1,0 +1,102 @@
+//! Annotations and labels on Ingresses keep their names, their values and their effects.
+
+use ingress_acme::ingresses::view;
+use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
+use ingress_acme_actors::domain::selection::{Manage, Selection};
+use k8s_openapi::api::networking::v1::Ingress;
+use serde_json::{Value, json};
+
+use crate::{hold, lines};
+
+fn key() -> IngressKey {
+    IngressKey::new("web", "shop")
+}
+
+fn index(metadata: &Value, manage: Manage) -> Index {
+    let mut whole = json!({"namespace": "web", "name": "shop", "uid": "u1"});
+    for (name, value) in metadata.as_object().unwrap() {
+        whole[name] = value.clone();
+    }
+    let ingress = json!({"metadata": whole, "spec": {"rules": [{"host": "shop.example.com"}]}});
+    let ingress: Ingress = serde_json::from_value(ingress).unwrap();
+    let mut index = Index::new(Selection { manage, classes: Vec::new() }, None);
+    index.apply(view(&ingress));
+    index
+}
+
+/// The effect is told in the words of the documentation, which outlive those of the code.
+fn effect(index: &Index) -> String {
+    if index.skip(&key()).is_some() {
+        return "left alone".to_owned();
+    }
+    let told = |secret: &SecretKey| {
+        let wish = index.wish(secret).unwrap();
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        format!(
+            "Secret {}, key {}, profile {}, renew {}, adopted {}, grouped {}, partial {}, problems {}",
+            wish.secret,
+            wish.algorithm.as_str(),
+            or_none(&wish.profile),
+            or_none(&wish.renew),
+            wish.adopt,
+            wish.grouped,
+            wish.partial,
+            index.problems(&key()).map_or(0, std::collections::BTreeSet::len),
+        )
+    };
+    index.secrets(&key()).iter().map(told).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn each_annotation_has_the_effect_of_before() {
+    let marks = [
+        ("ingress-acme.dev/enabled", "true"),
+        ("ingress-acme.dev/enabled", "false"),
+        ("ingress-acme.dev/enabled", "yes"),
+        ("ingress-acme.dev/profile", "shortlived"),
+        ("ingress-acme.dev/key-algorithm", "ecdsa-p256"),
+        ("ingress-acme.dev/key-algorithm", "ecdsa-p384"),
+        ("ingress-acme.dev/key-algorithm", "rsa-2048"),
+        ("ingress-acme.dev/key-algorithm", "ed25519"),
+        ("ingress-acme.dev/renew", "now"),
+        ("ingress-acme.dev/group", "true"),
+        ("ingress-acme.dev/partial", "true"),
+        ("ingress-acme.dev/partial", "yes"),
+        ("ingress-acme.dev/adopt-secret", "true"),
+        ("ingress-acme.dev/adopt-secret", "yes"),
+        ("ingress-acme.dev/nothing", "true"),
+        ("cert-manager.io/cluster-issuer", "x"),
+        ("cert.gardener.cloud/purpose", "managed"),
+        ("kubernetes.io/tls-acme", "true"),
+        ("kubernetes.io/tls-acme", "false"),
+    ];
+    let none = json!({});
+    let mut all = vec![
+        format!("none: {}", effect(&index(&none, Manage::All))),
+        format!("none, --manage annotated: {}", effect(&index(&none, Manage::Annotated))),
+    ];
+    for (name, value) in marks {
+        let metadata = json!({"annotations": {name: value}});
+        all.push(format!("{name}: {value}: {}", effect(&index(&metadata, Manage::All))));
+        if name.ends_with("/enabled") {
+            let told = effect(&index(&metadata, Manage::Annotated));
+            all.push(format!("{name}: {value}, --manage annotated: {told}"));
+        }
+    }
+    hold("annotations", &lines(all));
+}
+
+#[test]
+fn each_label_has_the_effect_of_before() {
+    let labels = [
+        ("app.kubernetes.io/managed-by", "ingress-acme"),
+        ("app.kubernetes.io/managed-by", "Helm"),
+        ("acme.cert-manager.io/http01-solver", "true"),
+    ];
+    let line = |(name, value): (&str, &str)| {
+        let metadata = json!({"labels": {name: value}});
+        format!("{name}: {value}: {}", effect(&index(&metadata, Manage::All)))
+    };
+    hold("labels", &lines(labels.map(line)));
+}

@@ -1,0 +1,128 @@
+//! Kubernetes Events keep their reasons, types and actions; their notes are held apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ingress_acme_actors::domain::announcement::{Announcement, Severity};
+use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::gates::{Scope, Waiting};
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::issuance::{Event, State, apply};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::plan::Problem;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::validity::Reason;
+use ingress_acme_actors::domain::wish::Wish;
+
+use crate::{hold, lines};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_478_400);
+
+pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
+    hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+}
+
+/// The wish of `web/shop` has every field that is hashed.
+pub(crate) fn wish() -> Wish {
+    Wish {
+        secret: SecretKey::new("web", "shop"),
+        names: names(&["shop.example.com", "www.example.com"]),
+        owners: BTreeSet::new(),
+        routes: BTreeSet::new(),
+        algorithm: KeyAlgorithm::EcdsaP384,
+        profile: Some("shortlived".to_owned()),
+        adopt: true,
+        grouped: false,
+        partial: true,
+        renew: Some("now".to_owned()),
+        fill: BTreeMap::new(),
+        moving: BTreeSet::new(),
+    }
+}
+
+fn started(left_out: BTreeSet<DnsName>) -> Event {
+    Event::IssuanceStarted {
+        names: names(&["shop.example.com"]),
+        algorithm: KeyAlgorithm::EcdsaP256,
+        profile: None,
+        renew: None,
+        left_out,
+        directory: None,
+        fingerprint: wish().fingerprint(),
+        key: PrivateKey::from_pem("k".to_owned()),
+    }
+}
+
+pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
+    Event::IssuanceFailed {
+        class,
+        detail: "the words of the CA".to_owned(),
+        fingerprint: wish().fingerprint(),
+        retry_at: NOW,
+        names,
+        part_retry_at: None,
+        down_since: None,
+        at_fallback: false,
+    }
+}
+
+fn installed(left_out: BTreeSet<DnsName>) -> Event {
+    Event::CertificateInstalled { serial: "0a".to_owned(), not_after: NOW, left_out }
+}
+
+/// The state follows from these events.
+fn after(events: &[Event]) -> State {
+    events.iter().fold(State::Idle, |state, event| apply(state, event, NOW).unwrap())
+}
+
+/// The announcements are all there are, each with its occasion.
+fn all() -> Vec<(String, Announcement)> {
+    let (secret, wish) = (SecretKey::new("web", "shop"), wish());
+    let bad = names(&["www.example.com"]);
+    let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+    let whole = after(&[started(BTreeSet::new()), order.clone()]);
+    let failure = failed(FailureClass::Authorization, bad.clone());
+    let part = after(&[failure, started(bad.clone()), order]);
+    let waiting =
+        Waiting { scope: Scope::Account, detail: "the words of the CA".to_owned(), turn: NOW };
+    let told = |event: &Event, before: &State| Announcement::of_event(event, before, &wish);
+    let begun = |why, at| Some(Announcement::issuing(&secret, &wish.names, why, at));
+    let mut all = vec![
+        ("work begins", begun(&Reason::Missing, None)),
+        ("work begins at the second CA", begun(&Reason::Missing, Some("https://second.example"))),
+        ("a certificate is in its Secret", told(&installed(BTreeSet::new()), &whole)),
+        ("one for a part of the names is", told(&installed(bad), &part)),
+        ("some of an Ingress is not served", Announcement::skipped(&[Problem::NoHosts].into())),
+        ("something is left undone", Some(Announcement::left_undone("spec.tls", "refused"))),
+        ("the CA has closed a scope", Some(Announcement::in_line(&wish, &waiting))),
+        ("an order waits", Some(Announcement::held_up(&wish, "the API server is away"))),
+    ]
+    .into_iter()
+    .map(|(when, told)| (when.to_owned(), told.unwrap()))
+    .collect::<Vec<_>>();
+    for class in FailureClass::ALL {
+        let told = told(&failed(class, BTreeSet::new()), &State::Idle).unwrap();
+        all.push((format!("an attempt failed: {}", class.label()), told));
+    }
+    all
+}
+
+#[test]
+fn every_event_has_the_reason_the_type_and_the_action_of_before() {
+    let line = |(when, told): &(String, Announcement)| {
+        let kind = match told.severity {
+            Severity::Normal => "Normal",
+            Severity::Warning => "Warning",
+        };
+        format!("{when}: {kind} {} {}", told.reason, told.action)
+    };
+    let all = all();
+    hold("events", &lines(all.iter().map(line)));
+    let reasons: BTreeSet<&str> = all.iter().map(|(_, told)| told.reason).collect();
+    hold("event-reasons", &lines(reasons.into_iter().map(str::to_owned)));
+}
+
+#[test]
+fn every_event_has_the_note_of_before() {
+    hold("event-notes", &lines(all().iter().map(|(when, told)| format!("{when}: {}", told.note))));
+}

@@ -1,0 +1,70 @@
+//! The manifests keep their objects, and all that other manifests and runbooks name of them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::{hold, lines, pretty};
+
+fn objects(yaml: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    all.into_iter().filter(|object| !object.is_null()).collect()
+}
+
+fn install() -> Vec<Value> {
+    objects(include_str!("../../deploy/install.yaml"))
+}
+
+fn of_kind(kind: &str) -> Vec<Value> {
+    install().into_iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn line(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let (api, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+    let (namespace, name) =
+        (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
+    format!("{api} {kind} {namespace}/{name} labels {}", object["metadata"]["labels"])
+}
+
+#[test]
+fn the_manifests_have_the_objects_of_before() {
+    let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+    let install = lines(install().iter().map(line)).replace(&version, "\"[version]\"");
+    hold("install", &install);
+    let guard = objects(include_str!("../../deploy/guard.yaml"));
+    hold("guard", &lines(guard.iter().map(line)));
+}
+
+#[test]
+fn the_operator_has_the_rights_and_the_services_of_before() {
+    let rules = |kind| of_kind(kind).into_iter().map(|role| role["rules"].clone());
+    let rules: Value = rules("ClusterRole").chain(rules("Role")).collect();
+    hold("rights", &pretty(&rules));
+    let specs: Value = of_kind("Service").iter().map(|service| service["spec"].clone()).collect();
+    hold("services", &pretty(&specs));
+}
+
+#[test]
+fn the_pod_is_started_asked_and_found_as_before() {
+    let deployment = of_kind("Deployment").remove(0);
+    let mut template = deployment["spec"]["template"].clone();
+    let container = &mut template["spec"]["containers"][0];
+    container.as_object_mut().unwrap().remove("resources");
+    for place in ["/spec/containers/0/image", "/metadata/labels/app.kubernetes.io~1version"] {
+        let text = template.pointer_mut(place).unwrap();
+        let plain = text.as_str().unwrap().replace(env!("CARGO_PKG_VERSION"), "[version]");
+        *text = plain.into();
+    }
+    hold("pod", &pretty(&template));
+}
+
+/// The comments of the manifest tell users to set variables, so those count too.
+#[test]
+fn the_environment_that_the_manifest_speaks_of_is_that_of_before() {
+    let words = include_str!("../../deploy/install.yaml");
+    let words = words.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let named = words.filter(|word| word.len() > 4 && word.contains('_'));
+    let all: BTreeSet<String> = named.map(str::to_owned).collect();
+    hold("install-environment", &lines(all));
+}

@@ -1,0 +1,139 @@
+//! The journal is written byte by byte as before, for a journal in a cluster outlives its release.
+//! Those of older schemas are read and written again by the test of `tests/golden`.
+
+use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::gates::{Closing, Scope};
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::issuance::{Event, Record};
+use ingress_acme_actors::domain::live::Live;
+use ingress_acme_actors::domain::log::{Kind, SCHEMA, Segment, snapshot};
+use ingress_acme_actors::domain::wish::stable_hash;
+
+use crate::announcements::{NOW, failed, names, wish};
+use crate::{hold, lines};
+
+fn started(algorithm: KeyAlgorithm) -> Event {
+    Event::IssuanceStarted {
+        names: names(&["shop.example.com"]),
+        algorithm,
+        profile: Some("shortlived".to_owned()),
+        renew: Some("now".to_owned()),
+        left_out: names(&["www.example.com"]),
+        directory: Some("https://second.example/directory".to_owned()),
+        fingerprint: wish().fingerprint(),
+        key: PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n".to_owned()),
+    }
+}
+
+fn failed_in_part() -> Event {
+    Event::IssuanceFailed {
+        class: FailureClass::AcmeServer,
+        detail: "HTTP 503".to_owned(),
+        fingerprint: wish().fingerprint(),
+        retry_at: NOW,
+        names: names(&["www.example.com"]),
+        part_retry_at: Some(NOW),
+        down_since: Some(NOW),
+        at_fallback: true,
+    }
+}
+
+fn closed(scope: Scope) -> Event {
+    let (detail, directory) = ("too many".to_owned(), "https://ca.example/directory".to_owned());
+    let closing = Closing { scope, since: Some(NOW), until: NOW, pace_ms: 36_360, detail };
+    Event::ScopeClosed { directory, closing }
+}
+
+/// The events are of each kind and form, with every field filled.
+fn every() -> Vec<Event> {
+    let (serial, left_out) = ("0a".to_owned(), names(&["www.example.com"]));
+    let mut all: Vec<Event> =
+        [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048]
+            .map(started)
+            .into();
+    all.push(Event::OrderOpened { url: "https://ca.example/order/1".to_owned() });
+    all.push(Event::CertificateInstalled { serial, not_after: NOW, left_out });
+    all.push(failed_in_part());
+    all.extend(FailureClass::ALL.map(|class| failed(class, names(&[]))));
+    let scopes = [
+        Scope::Address,
+        Scope::Account,
+        Scope::Domain("example.com".to_owned()),
+        Scope::Set(names(&["a.example.com", "b.example.com"])),
+        Scope::Name(names(&["a.example.com"]).pop_first().unwrap()),
+    ];
+    all.extend(scopes.map(closed));
+    all.push(Event::IssuanceAbandoned { why: "the Ingress was edited".to_owned() });
+    all
+}
+
+/// A new kind of event does not compile here, until somebody adds the kind to [`every`].
+fn is_known(event: &Event) -> bool {
+    match event {
+        Event::IssuanceStarted { .. }
+        | Event::OrderOpened { .. }
+        | Event::CertificateInstalled { .. }
+        | Event::IssuanceFailed { .. }
+        | Event::ScopeClosed { .. }
+        | Event::IssuanceAbandoned { .. } => true,
+    }
+}
+
+fn record(event: Event) -> Record {
+    Record { stream: SecretKey::new("web", "shop"), at: NOW, event }
+}
+
+#[test]
+fn every_record_is_written_and_counted_under_the_names_of_before() {
+    let records: Vec<Record> = every().into_iter().map(record).collect();
+    assert!(records.iter().all(|record| is_known(&record.event)));
+    let written = records.iter().map(|record| serde_json::to_string(record).unwrap());
+    hold("journal-records", &lines(written));
+    let mut counted: Vec<String> =
+        records.iter().map(|record| record.event.name().to_owned()).collect();
+    counted.dedup();
+    hold("journal-names", &lines(counted));
+}
+
+#[test]
+fn every_segment_is_written_as_before() {
+    let records = vec![record(Event::IssuanceAbandoned { why: "edited".to_owned() })];
+    let writer = "ingress-acme-0 since 1795478400000".to_owned();
+    let segment = |kind, records| Segment { schema: SCHEMA, writer: writer.clone(), kind, records };
+    let mut all = vec![segment(Kind::Fence, Vec::new()), segment(Kind::Batch, records)];
+    let mut live = Live::default();
+    every().into_iter().map(record).for_each(|record| live.keep(record));
+    for class in [FailureClass::Dns, FailureClass::Caa] {
+        let stream = SecretKey::new("web", "failing");
+        live.keep(Record { stream, at: NOW, event: failed(class, names(&[])) });
+    }
+    live.keep(Record {
+        stream: SecretKey::new("web", "new"),
+        at: NOW,
+        event: started(KeyAlgorithm::EcdsaP256),
+    });
+    all.extend(snapshot(&live, &writer));
+    let written = |segment: &Segment| String::from_utf8(segment.encode()).unwrap();
+    hold("journal-segments", &lines(all.iter().map(written)));
+}
+
+/// A hash that changed would forget failures, orphan the account and rename shared Secrets.
+#[test]
+fn what_is_stored_as_a_hash_is_hashed_as_before() {
+    let mut all = vec![format!("wish: {}", serde_json::to_string(&wish().fingerprint()).unwrap())];
+    for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048] {
+        let wish = ingress_acme_actors::domain::wish::Wish {
+            algorithm,
+            adopt: false,
+            profile: None,
+            renew: None,
+            ..wish()
+        };
+        let hash = serde_json::to_string(&wish.fingerprint()).unwrap();
+        all.push(format!("plain wish, {}: {hash}", algorithm.as_str()));
+    }
+    all.push(format!("text: {:016x}", stable_hash("https://ca.example/directory")));
+    all.push(format!("scope and time: {:016x}", stable_hash((&Scope::Account, NOW))));
+    hold("hashes", &lines(all));
+}

@@ -1,0 +1,124 @@
+//! Metrics keep the names, types and labels that dashboards and alerts write; help texts are held
+//! apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ingress_acme_actors::domain::calendar::Dates;
+use ingress_acme_actors::domain::desk::Load;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::gates::Gates;
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::metrics::{Kind, Metrics, Source};
+use prometheus_client::registry::Registry;
+
+use crate::announcements::NOW;
+use crate::{hold, lines};
+
+/// The operator shows all its families, each with a sample.
+fn scraped() -> String {
+    let (metrics, took) = (Metrics::default(), Duration::from_secs(1));
+    metrics.event(Source::Watch);
+    metrics.event(Source::Scan);
+    metrics.event_coalesced();
+    metrics.dedup_actors(1);
+    metrics.pool(Load { queued: 1, running: 1, parked: 1 }, Some(NOW));
+    metrics.gates(&Gates::default(), NOW);
+    for kind in [Kind::First, Kind::Renew, Kind::Replace] {
+        metrics.issued(kind, took);
+    }
+    for class in FailureClass::ALL {
+        metrics.failed(class);
+    }
+    metrics.step("a step", took);
+    metrics.journaled("an event");
+    metrics.managed(1);
+    metrics.scanned(NOW);
+    metrics.watch_restarted("a reason");
+    metrics.acme_request("an endpoint", 200, took);
+    metrics.kube_request("get", "secrets", 200);
+    let dates = Dates { not_after: NOW, renewal: NOW };
+    metrics.secret(&SecretKey::new("web", "shop"), Some(dates));
+    metrics.answered();
+    metrics.announcement_dropped();
+    metrics.leads(true);
+    encoded(&metrics.registry("1.2.3", "https://ca.example/directory"))
+}
+
+fn encoded(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    text
+}
+
+/// A sample has a name and labels.
+pub(crate) fn sample(line: &str) -> (String, Vec<(String, String)>) {
+    let (series, _) = line.rsplit_once(' ').unwrap();
+    let Some((name, labels)) = series.split_once('{') else {
+        return (series.to_owned(), Vec::new());
+    };
+    let labels = labels.trim_end_matches('}').split("\",");
+    let pair = |label: &str| {
+        let (name, value) = label.split_once("=\"").unwrap();
+        (name.to_owned(), value.trim_end_matches('"').to_owned())
+    };
+    (name.to_owned(), labels.map(pair).collect())
+}
+
+/// The lines that begin with a mark follow in order, without the mark.
+pub(crate) fn told(text: &str, mark: &str) -> BTreeSet<String> {
+    text.lines().filter_map(|line| line.strip_prefix(mark)).map(str::to_owned).collect()
+}
+
+fn samples(text: &str) -> impl Iterator<Item = (String, Vec<(String, String)>)> {
+    text.lines().filter(|line| !line.starts_with('#')).map(sample)
+}
+
+fn series(text: &str) -> BTreeSet<String> {
+    let named = |(name, labels): (String, Vec<(String, String)>)| {
+        let names: Vec<String> = labels.into_iter().map(|(name, _)| name).collect();
+        format!("{name}{{{}}}", names.join(","))
+    };
+    samples(text).map(named).collect()
+}
+
+#[test]
+fn every_metric_has_the_name_the_type_and_the_labels_of_before() {
+    let text = scraped();
+    let types = told(&text, "# TYPE ");
+    let names: BTreeSet<String> = samples(&text).map(|(name, _)| name).collect();
+    for family in &types {
+        let family = family.split(' ').next().unwrap();
+        assert!(names.iter().any(|name| name.starts_with(family)), "{family} has no sample");
+    }
+    hold("metrics", &lines(types));
+    hold("metric-series", &lines(series(&text)));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_metric_of_the_process_has_the_name_and_the_type_of_before() {
+    let text = encoded(&ingress_acme::process::shown_in(Registry::default()));
+    hold("metrics-of-the-process", &lines(told(&text, "# TYPE ")));
+    hold("metric-series-of-the-process", &lines(series(&text)));
+    hold("metric-help-of-the-process", &lines(told(&text, "# HELP ")));
+}
+
+#[test]
+fn every_metric_has_the_help_of_before() {
+    hold("metric-help", &lines(told(&scraped(), "# HELP ")));
+}
+
+#[test]
+fn labels_with_a_closed_set_of_values_have_those_of_before() {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, labels) in samples(&scraped()) {
+        for (label, value) in labels {
+            all.entry(format!("{name} {label}")).or_default().insert(value);
+        }
+    }
+    let line = |(of, values): (String, BTreeSet<String>)| {
+        format!("{of}: {}", values.into_iter().collect::<Vec<_>>().join(" | "))
+    };
+    hold("metric-label-values", &lines(all.into_iter().map(line)));
+}

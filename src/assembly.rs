@@ -20,7 +20,7 @@ use crate::fallback_account::FallbackAccount;
 use crate::lifecycle::{Process, listen};
 use crate::{
     admin, announcer, cluster, ingresses, keys, lease, probe, process, segments, solver,
-    solver_ingresses, vault,
+    solver_ingresses, tls_secrets,
 };
 
 /// Where a process finds itself.
@@ -98,7 +98,7 @@ fn ports(
     };
     Ports {
         ingresses: Rc::new(ingresses),
-        vault: Rc::new(vault::Secrets::new(client.clone())),
+        tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
         authority: first.clone(),
         fallback: second.zip(around.fallback.clone()).map(fallback),
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),

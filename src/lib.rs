@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - The process: [`cli`], [`logging`], [`assembly`] (the composition root), [`lifecycle`], [`clock`].
-//! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`vault`], [`solver_ingresses`], [`announcer`],
+//! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`tls_secrets`], [`solver_ingresses`], [`announcer`],
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
 //! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process`] what the process takes.
@@ -36,7 +36,7 @@ pub mod solver_ingresses;
 pub mod status;
 #[cfg(feature = "sim")]
 pub mod storm;
-pub mod vault;
+pub mod tls_secrets;
 
 /// The release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -21,7 +21,7 @@ use crate::assembly::ca_of_a_command;
 use crate::cli::RevokeArgs;
 use crate::clock::SystemClock;
 use crate::status::{plain, print};
-use crate::vault::{Held, Secrets};
+use crate::tls_secrets::{Held, KubeTlsSecrets};
 use crate::{cluster, consent, keys, status};
 use choice::{AccountSeen, Signatory, revocable, signatory};
 
@@ -105,7 +105,7 @@ async fn target(
     secret: SecretKey,
     reason: Reason,
 ) -> anyhow::Result<Result<Target, String>> {
-    let held = Secrets::new(client.clone()).hold(&secret).await?;
+    let held = KubeTlsSecrets::new(client.clone()).hold(&secret).await?;
     let now = SystemClock::default().now();
     let directory = match revocable(held.as_ref().map(|held| &held.view), now) {
         Ok((_, directory)) => directory.to_owned(),

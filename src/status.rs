@@ -18,7 +18,7 @@ use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, Secret
 use ingress_acme_actors::domain::plan::Problem;
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::ports::{Clock, Vault};
+use ingress_acme_actors::ports::{Clock, TlsSecrets};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -28,7 +28,7 @@ use crate::cli::{Output, StatusArgs};
 use crate::clock::SystemClock;
 use crate::cluster;
 use crate::ingresses::view;
-use crate::vault::Secrets;
+use crate::tls_secrets::KubeTlsSecrets;
 use row::Row;
 pub(crate) use told::plain;
 use told::{Told, told};
@@ -128,10 +128,10 @@ impl Survey {
         }
         let wanted = |key: &&IngressKey| only.is_none_or(|name| *key.name == *name);
         let keys: Vec<IngressKey> = index.managed().filter(wanted).cloned().collect();
-        let vault = Secrets::new(client.clone());
+        let tls_secrets = KubeTlsSecrets::new(client.clone());
         let wanted: Vec<SecretKey> = keys.iter().flat_map(|key| index.secrets(key)).collect();
         let reads = stream::iter(wanted).map(|secret| async {
-            let read = vault.read(&secret).await;
+            let read = tls_secrets.read(&secret).await;
             (secret, read.map_err(|error| error.to_string()))
         });
         let secrets = reads.buffer_unordered(AT_ONCE).collect().await;

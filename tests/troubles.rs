@@ -18,7 +18,7 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, Life, foreign_secret, ingress};
 use ingress_acme_actors::operator::{Operator, Ports, start};
 use ingress_acme_actors::ports::{
-    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, Vault,
+    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -195,7 +195,7 @@ fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
 }
 
 /// A Secret with an owner reference that somebody else has set, and that we cannot take away.
-struct Sticky(Rc<dyn Vault>, Rc<Cell<u32>>);
+struct Sticky(Rc<dyn TlsSecrets>, Rc<Cell<u32>>);
 
 fn with_a_stranger(status: SecretStatus) -> SecretStatus {
     status.map(|mut view| {
@@ -205,7 +205,7 @@ fn with_a_stranger(status: SecretStatus) -> SecretStatus {
 }
 
 #[async_trait(?Send)]
-impl Vault for Sticky {
+impl TlsSecrets for Sticky {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         self.0.read(key).await.map(with_a_stranger)
     }
@@ -242,8 +242,10 @@ fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
     Fakes::paused(async {
         let (fakes, writes) = (Fakes::default(), Rc::new(Cell::new(0)));
         let counted = writes.clone();
-        operator_with(&fakes, |ports| ports.vault = Rc::new(Sticky(ports.vault.clone(), counted)))
-            .await;
+        operator_with(&fakes, |ports| {
+            ports.tls_secrets = Rc::new(Sticky(ports.tls_secrets.clone(), counted))
+        })
+        .await;
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
         assert_eq!(writes.get(), 1);

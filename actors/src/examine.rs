@@ -34,7 +34,7 @@ impl Office {
         if self.ledger.with(secret, |state| *state != State::Idle) {
             return true; // whoever is asked for it knows when it goes on, and waits until then
         }
-        let read = tokio::time::timeout(limits::KUBE_CALL, self.vault.read(secret)).await;
+        let read = tokio::time::timeout(limits::KUBE_CALL, self.tls_secrets.read(secret)).await;
         let Ok(Ok(status)) = read else {
             debug!(%secret, "the Secret could not be read; the issuer will try");
             return true;

@@ -147,7 +147,7 @@ impl Fakes {
         };
         Ports {
             ingresses: cluster.clone(),
-            vault: cluster.clone(),
+            tls_secrets: cluster.clone(),
             routes: cluster.clone(),
             announcer: cluster,
             authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),

@@ -33,7 +33,7 @@ use crate::ledger::Ledger;
 use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::ports::{Authority, Clock, Keys, Probe, Vault};
+use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 
 /// What all issuers share: the newest wishes, the ledger, and the ports.
@@ -43,7 +43,7 @@ pub struct Office {
     /// State and journal.
     pub ledger: Rc<Ledger>,
     /// Secrets and `spec.tls`.
-    pub vault: Rc<dyn Vault>,
+    pub tls_secrets: Rc<dyn TlsSecrets>,
     /// The CA.
     pub authority: Rc<dyn Authority>,
     /// The CA that is asked when that one has failed for long.

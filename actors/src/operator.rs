@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::pool::Pool;
 use crate::ports::{
-    Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, Vault,
+    Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, TlsSecrets,
 };
 use crate::registry::Registry;
 use crate::renewal_keeper::RenewalKeeper;
@@ -35,7 +35,7 @@ pub struct Ports {
     /// Ingresses.
     pub ingresses: Rc<dyn IngressSource>,
     /// Secrets and `spec.tls`.
-    pub vault: Rc<dyn Vault>,
+    pub tls_secrets: Rc<dyn TlsSecrets>,
     /// The CA.
     pub authority: Rc<dyn Authority>,
     /// The CA that is asked when that one has failed for long.
@@ -103,7 +103,7 @@ pub async fn start(
     let office = Rc::new(Office {
         index: index.clone(),
         ledger: ledger.clone(),
-        vault: ports.vault.clone(),
+        tls_secrets: ports.tls_secrets.clone(),
         authority: ports.authority.clone(),
         fallback: ports.fallback.clone(),
         routes: RouteDesk::of(&keeper),

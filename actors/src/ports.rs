@@ -101,7 +101,7 @@ pub struct Installation {
 
 /// TLS Secrets and what hangs on them.
 #[async_trait(?Send)]
-pub trait Vault {
+pub trait TlsSecrets {
     /// Reads one Secret by name.
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
     /// Writes the Secret; fails with [`FailureClass::Conflict`] when there is one that is not ours, or that

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ingress_acme::account_secret::AccountSecret;
 use ingress_acme::cli::LETS_ENCRYPT;
 use ingress_acme::storm::Simulated;
-use ingress_acme::vault::Secrets;
+use ingress_acme::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::ports::{AccountStore, Installation, Vault};
+use ingress_acme_actors::ports::{AccountStore, Installation, TlsSecrets};
 use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, ca};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -286,8 +286,8 @@ async fn a_secret_says_where_its_certificate_is_from_under_the_annotations_of_be
         directory: "https://second.example/directory".to_owned(),
         instead_of: Some("https://ca.example/directory".to_owned()),
     };
-    let vault = Secrets::new(client.clone());
-    vault.install(&SecretKey::new("web", "shop"), what).await.unwrap();
+    let tls_secrets = KubeTlsSecrets::new(client.clone());
+    tls_secrets.install(&SecretKey::new("web", "shop"), what).await.unwrap();
     let api: Api<Secret> = Api::namespaced(client, "web");
     let secret = api.get("shop").await.unwrap();
     hold("object-secret-of-the-second-ca", &pretty(&plain(&secret)));

@@ -18,7 +18,7 @@ use crate::domain::renewal::{CertId, Suggestion};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
     Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
-    PortError, Probe, Replaces, Routes, Segments, Vault,
+    PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
 };
 
 /// The life of one operator, counted in port calls.
@@ -85,7 +85,7 @@ impl<P: IngressSource + 'static> IngressSource for Mortal<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: Vault> Vault for Mortal<P> {
+impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.life.live(self.port.read(secret)).await
     }

@@ -22,7 +22,8 @@ use crate::ports::{Installation, PortError, bounded};
 
 impl Office {
     pub(super) async fn read_secret(&self, run: &mut Run) {
-        let read = bounded(limits::KUBE_CALL, "API server", self.vault.read(&run.stream)).await;
+        let read =
+            bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&run.stream)).await;
         if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, read) {
             self.saw(&run.stream, status.as_ref());
             run.seen.secret = Some((status, self.clock.now()));
@@ -81,7 +82,7 @@ impl Office {
             instead_of: issuance.directory.as_ref().map(|_| self.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.directory.clone()),
         };
-        let installed = self.vault.install(&run.stream, what);
+        let installed = self.tls_secrets.install(&run.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Passing { .. }) = installed {
             run.seen.secret = None; // it may have changed under us: read it again before the next try
@@ -102,7 +103,7 @@ impl Office {
     }
 
     pub(super) async fn update_owners(&self, run: &mut Run, wish: &Wish) {
-        let updated = self.vault.set_owners(&run.stream, &wish.owners);
+        let updated = self.tls_secrets.set_owners(&run.stream, &wish.owners);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
         if self.attended(run, wish, "the owners of its Secret", updated.map(drop)) {
@@ -136,7 +137,7 @@ impl Office {
             if wish.moving.contains(ingress) && !has(run, names) {
                 continue; // the Secret that it has may still serve them
             }
-            let filled = self.vault.fill_tls(ingress, &run.stream, names);
+            let filled = self.tls_secrets.fill_tls(ingress, &run.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
             if !self.attended(run, wish, "spec.tls", filled) {
                 return;

@@ -13,7 +13,7 @@ use ingress_acme::announcer::Events;
 use ingress_acme::ingresses::Ingresses;
 use ingress_acme::lease::Lease;
 use ingress_acme::solver_ingresses::SolverIngresses;
-use ingress_acme::vault::Secrets;
+use ingress_acme::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -23,7 +23,7 @@ use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Announcer, Clock, IngressChange, IngressSource, Installation, PortError, Routes,
-    StoredAccount, Vault,
+    StoredAccount, TlsSecrets,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -86,16 +86,17 @@ pub(crate) async fn hold_their_promises(ground: &Ground) {
 }
 
 async fn a_certificate_costs_one_read_and_one_write(ground: &Ground) {
-    let (vault, key) = (ground.vault(), SecretKey::new("web", "tls"));
-    assert_eq!(vault.read(&key).await.unwrap(), None);
+    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "tls"));
+    assert_eq!(tls_secrets.read(&key).await.unwrap(), None);
     let owner = ground.shop().await;
-    let written = vault.install(&key, certificate(std::slice::from_ref(&owner))).await.unwrap();
+    let written =
+        tls_secrets.install(&key, certificate(std::slice::from_ref(&owner))).await.unwrap();
     let view = written.unwrap();
     assert!(view.ours && view.is_tls && view.certificate.as_ref().unwrap().key_matches);
     assert_eq!(view.owners, [owner.uid.to_string()].into());
     assert_eq!((view.directory.as_deref(), view.renew.as_deref()), (Some(DIRECTORY), Some("1")));
-    assert_eq!(vault.read(&key).await.unwrap(), Some(view));
-    vault.install(&key, certificate(&[owner])).await.unwrap();
+    assert_eq!(tls_secrets.read(&key).await.unwrap(), Some(view));
+    tls_secrets.install(&key, certificate(&[owner])).await.unwrap();
     eventually(SOON, "the audit log", async || {
         let verbs = ground.verbs("secrets");
         (verbs == [("get".to_owned(), 2), ("patch".to_owned(), 2)].into()).then_some(())
@@ -112,11 +113,14 @@ async fn a_foreign_secret_is_never_changed(ground: &Ground) {
     ];
     for (name, kind, data) in kinds {
         let before = ground.make(name, kind, data).await;
-        let (vault, key) = (ground.vault(), SecretKey::new("web", name));
-        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
-        vault.read(&key).await.unwrap();
-        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
-        assert!(is_conflict(vault.set_owners(&key, &[ground.shop().await].into()).await), "{name}");
+        let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", name));
+        assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
+        tls_secrets.read(&key).await.unwrap();
+        assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
+        assert!(
+            is_conflict(tls_secrets.set_owners(&key, &[ground.shop().await].into()).await),
+            "{name}"
+        );
         assert_eq!(ground.secrets.get(name).await.unwrap(), before);
     }
 }
@@ -130,84 +134,85 @@ async fn a_foreign_secret_made_between_read_and_write_is_never_changed(ground: &
         ("race-unowned-empty", "Opaque", json!({}), true),
     ];
     for (name, kind, data, unowned) in kinds {
-        let (vault, key) = (ground.vault(), SecretKey::new("web", name));
-        assert_eq!(vault.read(&key).await.unwrap(), None);
+        let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", name));
+        assert_eq!(tls_secrets.read(&key).await.unwrap(), None);
         let mut before = ground.make(name, kind, data).await;
         if unowned {
             let patch = Patch::Merge(json!({"metadata": {"managedFields": [{}]}}));
             before = ground.secrets.patch(name, &PatchParams::default(), &patch).await.unwrap();
         }
-        assert!(is_conflict(vault.install(&key, certificate(&[])).await), "{name}");
+        assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
         assert_eq!(ground.secrets.get(name).await.unwrap(), before, "{name}");
     }
 }
 
 async fn a_secret_of_ours_that_changed_since_it_was_read_is_read_again(ground: &Ground) {
-    let (vault, key) = (ground.vault(), SecretKey::new("web", "tls"));
-    vault.read(&key).await.unwrap();
+    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "tls"));
+    tls_secrets.read(&key).await.unwrap();
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"team": "shop"}}}));
     ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
-    assert!(vault.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
+    assert!(tls_secrets.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
     let annotations = ground.secrets.get("tls").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations.get("team").map(String::as_str), Some("shop"));
 
-    vault.read(&key).await.unwrap();
+    tls_secrets.read(&key).await.unwrap();
     ground.secrets.delete("tls", &DeleteParams::default()).await.unwrap();
-    assert!(vault.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
+    assert!(tls_secrets.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
 
-    vault.read(&key).await.unwrap();
+    tls_secrets.read(&key).await.unwrap();
     let patch =
         Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
     let before = ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
-    assert!(is_conflict(vault.install(&key, certificate(&[])).await));
+    assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await));
     assert_eq!(ground.secrets.get("tls").await.unwrap(), before);
 }
 
 async fn a_foreign_secret_is_taken_over_where_the_user_allows_it(ground: &Ground) {
-    let vault = ground.vault();
+    let tls_secrets = ground.tls_secrets();
     let adopting = || Installation { adopt: true, ..certificate(&[]) };
     let old = json!({"tls.crt": "QQ==", "tls.key": "QQ==", "ca.crt": "QQ=="});
     ground.make("adopted", "kubernetes.io/tls", old).await;
     let key = SecretKey::new("web", "adopted");
-    assert!(is_conflict(vault.install(&key, certificate(&[])).await));
-    let view = vault.install(&key, adopting()).await.unwrap().unwrap();
+    assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await));
+    let view = tls_secrets.install(&key, adopting()).await.unwrap().unwrap();
     assert!(view.ours && view.certificate.unwrap().key_matches);
     assert!(ground.secrets.get("adopted").await.unwrap().data.unwrap().contains_key("ca.crt"));
 
     let before = ground.secrets.get("opaque-tls").await.unwrap();
     let key = SecretKey::new("web", "opaque-tls");
-    assert!(is_conflict(vault.install(&key, adopting()).await));
+    assert!(is_conflict(tls_secrets.install(&key, adopting()).await));
     assert_eq!(ground.secrets.get("opaque-tls").await.unwrap(), before);
 
     let patch = Patch::Merge(json!({"immutable": true}));
     ground.secrets.patch("adopted", &PatchParams::default(), &patch).await.unwrap();
-    assert!(is_conflict(vault.install(&SecretKey::new("web", "adopted"), adopting()).await));
+    assert!(is_conflict(tls_secrets.install(&SecretKey::new("web", "adopted"), adopting()).await));
 }
 
 async fn owners_shrink_and_nothing_else_changes(ground: &Ground) {
-    let (vault, key) = (ground.vault(), SecretKey::new("web", "shared"));
+    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "shared"));
     let shop = ground.shop().await;
     // A real one: the garbage collector takes dangling references out.
     apply_yaml(&ground.admin, &WEB.replace("name: shop", "name: other")).await.unwrap();
     let uid = ground.ingresses.get("other").await.unwrap().metadata.uid.unwrap();
     let other = IngressRef { key: IngressKey::new("web", "other"), uid: uid.into() };
-    let first = vault.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
+    let first =
+        tls_secrets.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
     assert_eq!(first.owners.len(), 2);
-    let one = vault.set_owners(&key, &[shop.clone()].into()).await.unwrap().unwrap();
+    let one = tls_secrets.set_owners(&key, &[shop.clone()].into()).await.unwrap().unwrap();
     assert_eq!(one.owners, [shop.uid.to_string()].into());
     assert_eq!((&one.certificate, &one.renew), (&first.certificate, &first.renew));
     assert!(one.certificate.unwrap().key_matches);
-    let none = vault.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+    let none = tls_secrets.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
     assert_eq!(none.owners, BTreeSet::new());
     ground.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
     let gone = SecretKey::new("web", "never-was");
-    assert_eq!(vault.set_owners(&gone, &[shop].into()).await.unwrap(), None);
+    assert_eq!(tls_secrets.set_owners(&gone, &[shop].into()).await.unwrap(), None);
 }
 
 async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
-    let (vault, shop, secret) =
-        (ground.vault(), ground.shop().await, SecretKey::new("web", "shop"));
-    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    let (tls_secrets, shop, secret) =
+        (ground.tls_secrets(), ground.shop().await, SecretKey::new("web", "shop"));
+    tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
     let filled = ground.ingresses.get("shop").await.unwrap();
     let spec = serde_json::to_value(&filled.spec).unwrap();
     assert_eq!(spec["tls"], json!([{"hosts": ["a.example.com"], "secretName": "shop"}]));
@@ -217,7 +222,10 @@ async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
         "a.example.com"
     );
 
-    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com", "b.example.com"])).await.unwrap();
+    tls_secrets
+        .fill_tls(&shop, &secret, &hosts(&["a.example.com", "b.example.com"]))
+        .await
+        .unwrap();
     apply_yaml(&ground.admin, WEB).await.unwrap();
     let spec = ground.ingresses.get("shop").await.unwrap().spec.unwrap();
     assert_eq!(spec.tls.unwrap()[0].hosts.as_ref().unwrap().len(), 2);
@@ -225,26 +233,26 @@ async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
     let patch = json!({"spec": {"tls": [{"hosts": ["a.example.com"], "secretName": "mine"}]}});
     let patch = Patch::Merge(patch);
     let theirs = ground.ingresses.patch("shop", &PatchParams::default(), &patch).await.unwrap();
-    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
     assert_eq!(ground.ingresses.get("shop").await.unwrap(), theirs);
 }
 
 async fn an_ingress_that_is_gone_or_another_is_not_filled(ground: &Ground) {
-    let (vault, secret) = (ground.vault(), SecretKey::new("web", "shop"));
+    let (tls_secrets, secret) = (ground.tls_secrets(), SecretKey::new("web", "shop"));
     let before = ground.ingresses.get("shop").await.unwrap();
     let other =
         IngressRef { uid: "6f7c6b0a-0000-4000-8000-000000000000".into(), ..ground.shop().await };
-    vault.fill_tls(&other, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    tls_secrets.fill_tls(&other, &secret, &hosts(&["a.example.com"])).await.unwrap();
     assert_eq!(ground.ingresses.get("shop").await.unwrap(), before);
 
     // With the rights of an administrator, for those of the operator alone would hide a mistake.
-    let vault = Secrets::new(ground.admin.clone());
+    let tls_secrets = KubeTlsSecrets::new(ground.admin.clone());
     let shop = ground.shop().await;
     ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
-    vault.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
     assert!(ground.ingresses.get_opt("shop").await.unwrap().is_none());
     let nowhere = IngressRef { key: IngressKey::new("nowhere", "shop"), ..shop };
-    vault.fill_tls(&nowhere, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    tls_secrets.fill_tls(&nowhere, &secret, &hosts(&["a.example.com"])).await.unwrap();
     apply_yaml(&ground.admin, WEB).await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use ingress_acme::cluster;
-use ingress_acme::vault::Secrets;
+use ingress_acme::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressRef};
 use ingress_acme_control_plane::{World, apply_yaml};
 use ingress_acme_sim::clock::Clock;
@@ -87,8 +87,8 @@ impl Ground {
         Self { cluster, admin, client, secrets, ingresses }
     }
 
-    pub(crate) fn vault(&self) -> Secrets {
-        Secrets::new(self.client.clone())
+    pub(crate) fn tls_secrets(&self) -> KubeTlsSecrets {
+        KubeTlsSecrets::new(self.client.clone())
     }
 
     pub(crate) async fn make(&self, name: &str, kind: &str, data: Value) -> Secret {

@@ -17,7 +17,7 @@ use crate::domain::name::DnsName;
 use crate::domain::plan::{FILLED_TLS, filled_tls_value};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
-    Announcer, IngressChange, IngressSource, Installation, PortError, Routes, Vault,
+    Announcer, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
 };
 
 impl IngressSource for FakeCluster {
@@ -34,7 +34,7 @@ impl IngressSource for FakeCluster {
 }
 
 #[async_trait(?Send)]
-impl Vault for FakeCluster {
+impl TlsSecrets for FakeCluster {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.call("read").await?;
         Ok(self.state.borrow().secrets.get(secret).map(|secret| secret.view.clone()))

@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{SecretStatus, SecretView};
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::ports::{Installation, PortError, Vault};
+use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -45,7 +45,7 @@ use view::{hold, view, wipe};
 const REMEMBERED: usize = 4096;
 
 /// TLS Secrets of all namespaces.
-pub struct Secrets {
+pub struct KubeTlsSecrets {
     client: Client,
     /// From a read to the write that follows it; saves the second read.
     seen: RefCell<Memory>,
@@ -59,7 +59,7 @@ enum Refusal {
     Api(kube::Error),
 }
 
-impl Secrets {
+impl KubeTlsSecrets {
     /// Nothing is read yet.
     pub fn new(client: Client) -> Self {
         Self { client, seen: RefCell::new(Memory::holding(REMEMBERED)) }
@@ -122,7 +122,7 @@ fn may_be_outdated(refusal: &Refusal) -> bool {
 }
 
 #[async_trait(?Send)]
-impl Vault for Secrets {
+impl TlsSecrets for KubeTlsSecrets {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         let secret = self.look(key).await?;
         self.seen.borrow_mut().remember(key, LastRead::of(secret.as_ref()));

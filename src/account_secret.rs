@@ -98,7 +98,7 @@ impl AccountSecret {
             "Secret {} cannot be used as the ACME account: {why}; restore it, or delete it to register a new account",
             self.name
         );
-        PortError::lasting(FailureClass::SecretWrite, detail)
+        PortError::permanent(FailureClass::SecretWrite, detail)
     }
 
     fn doing(&self, verb: &str) -> String {
@@ -136,7 +136,7 @@ fn external_account(name: &str, secret: Secret) -> Result<ExternalAccount, PortE
         let detail = format!(
             "Secret {name} of --eab-secret cannot be used: {why}; it needs `kid` and `hmac` as the CA shows them"
         );
-        PortError::lasting(FailureClass::Rejected, detail)
+        PortError::permanent(FailureClass::Rejected, detail)
     };
     let mut data = secret.data.unwrap_or_default();
     let mut text = |field: &str| {
@@ -166,7 +166,7 @@ impl AccountStore for AccountSecret {
         match self.api.create(&params, &self.secret(key)).await {
             Ok(created) => self.parse(created),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let raced = || PortError::passing(format!("{} came and went", self.name));
+                let raced = || PortError::transient(format!("{} came and went", self.name));
                 self.load().await?.ok_or_else(raced)
             }
             Err(error) => Err(port_error(error, &self.doing("create"))),
@@ -194,7 +194,7 @@ impl AccountStore for AccountSecret {
             let detail = format!(
                 "there is no Secret {name} in the operator's namespace; create it, or correct --eab-secret"
             );
-            PortError::lasting(FailureClass::Rejected, detail)
+            PortError::permanent(FailureClass::Rejected, detail)
         };
         let secret = read.map_err(|error| port_error(error, &doing))?.ok_or_else(missing)?;
         external_account(name, secret).map(Some)

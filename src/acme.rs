@@ -133,7 +133,7 @@ impl Acme {
             work().await.map_err(|error| error.told(doing))
         }));
         let late = || format!("{doing}: not done within {} s", limits::CA_CALL.as_secs());
-        in_time.await.unwrap_or_else(|_| Err(PortError::passing(late())))
+        in_time.await.unwrap_or_else(|_| Err(PortError::transient(late())))
     }
 
     /// The remembered order, or as the CA shows it now; `None` when it does not know it. Another account's order
@@ -275,11 +275,11 @@ impl Authority for Acme {
     async fn download(&self, url: &str) -> Result<String, PortError> {
         self.call("the CA did not give the certificate", async || {
             let began = Instant::now();
-            let lost = || PortError::lasting(FailureClass::AcmeServer, "the CA lost the order");
+            let lost = || PortError::permanent(FailureClass::AcmeServer, "the CA lost the order");
             let Some(mut order) = self.order(url).await? else { return Err(lost().into()) };
             Call::asks("certificate");
             let chain = order.order.certificate().await?;
-            let chain = chain.ok_or_else(|| PortError::passing("the CA is still issuing"))?;
+            let chain = chain.ok_or_else(|| PortError::transient("the CA is still issuing"))?;
             Ok(self.preferred(chain, began).await)
         })
         .await

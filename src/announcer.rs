@@ -116,8 +116,8 @@ async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
     let mut tries = 1;
     loop {
         let tried = tokio::time::timeout(DEADLINE, create(client, event)).await;
-        let error = match tried.unwrap_or_else(|_| Err(PortError::passing("no answer in time"))) {
-            Err(PortError::Passing { retry_after, .. }) if tries < TRIES => retry_after,
+        let error = match tried.unwrap_or_else(|_| Err(PortError::transient("no answer in time"))) {
+            Err(PortError::Transient { retry_after, .. }) if tries < TRIES => retry_after,
             done => return done,
         };
         tries += 1;

@@ -36,16 +36,17 @@ impl Keys for Pki {
                 KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)
             })
             .await
-            .map_err(|died| PortError::passing(format!("the key could not be made: {died}")))?,
+            .map_err(|died| PortError::transient(format!("the key could not be made: {died}")))?,
         };
-        let key = made
-            .map_err(|failed| PortError::passing(format!("the key could not be made: {failed}")))?;
+        let key = made.map_err(|failed| {
+            PortError::transient(format!("the key could not be made: {failed}"))
+        })?;
         Ok(PrivateKey::from_pem(key.serialize_pem()))
     }
 
     /// The subject stays empty: a common name is optional for CAs, and limited to 64 characters.
     fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError> {
-        let refused = |what: String| PortError::lasting(FailureClass::BadCertificate, what);
+        let refused = |what: String| PortError::permanent(FailureClass::BadCertificate, what);
         let key = read_key(key.pem()).map_err(refused)?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let unwritable =

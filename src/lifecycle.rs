@@ -140,7 +140,7 @@ impl Process {
                     self.vitals.set_ready(true);
                     return;
                 }
-                Err(error @ (PortError::Passing { .. } | PortError::Lasting(_))) => {
+                Err(error @ (PortError::Transient { .. } | PortError::Permanent(_))) => {
                     warn!(%error, retry_in = ?PREPARE_RETRY, "the account key cannot be loaded");
                 }
             }

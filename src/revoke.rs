@@ -116,8 +116,8 @@ async fn target(
     let seen = match account.load().await {
         Ok(Some(_)) => AccountSeen::Readable,
         Ok(None) => AccountSeen::Missing,
-        Err(PortError::Lasting(_)) => AccountSeen::Unreadable,
-        Err(error @ PortError::Passing { .. }) => return Err(error.into()),
+        Err(PortError::Permanent(_)) => AccountSeen::Unreadable,
+        Err(error @ PortError::Transient { .. }) => return Err(error.into()),
     };
     let by = signatory(reason, seen);
     Ok(Ok(Target { secret, held, directory, acme, by }))

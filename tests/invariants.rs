@@ -28,7 +28,7 @@ enum Move {
     Kill,
     /// Another process takes over while this one goes on.
     Depose,
-    /// The next calls of this name fail in passing.
+    /// The next calls of this name fail in transient.
     Fail(&'static str, usize),
     /// A host does not resolve, or does again.
     Resolve(usize, bool),

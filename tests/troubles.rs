@@ -115,7 +115,7 @@ impl Routes for Picky {
 
     async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
         if ingress.hosts.iter().any(|host| host.as_str().starts_with("bad")) {
-            return Err(PortError::lasting(
+            return Err(PortError::permanent(
                 FailureClass::SecretWrite,
                 "host and path already defined",
             ));

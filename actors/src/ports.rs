@@ -47,7 +47,7 @@ pub trait IngressSource {
 pub enum PortError {
     /// It may work in a moment: a timeout, a broken connection, 5xx, a conflict of versions.
     #[error("{detail}")]
-    Passing {
+    Transient {
         /// What it was, in the words of who refused.
         detail: String,
         /// When it may be tried again, where the other side said so.
@@ -55,28 +55,28 @@ pub enum PortError {
     },
     /// It will not work again soon.
     #[error("{}", .0.detail)]
-    Lasting(Failure),
+    Permanent(Failure),
 }
 
 impl PortError {
-    /// A passing error without a word on when to retry.
-    pub fn passing(detail: impl Into<String>) -> Self {
-        Self::Passing { detail: detail.into(), retry_after: None }
+    /// A transient error without a word on when to retry.
+    pub fn transient(detail: impl Into<String>) -> Self {
+        Self::Transient { detail: detail.into(), retry_after: None }
     }
 
-    /// A lasting error of this class.
-    pub fn lasting(class: FailureClass, detail: impl Into<String>) -> Self {
-        Self::Lasting(Failure::new(class, detail))
+    /// A permanent error of this class.
+    pub fn permanent(class: FailureClass, detail: impl Into<String>) -> Self {
+        Self::Permanent(Failure::new(class, detail))
     }
 }
 
-/// Makes a port call under its deadline; running into that is a passing error.
+/// Makes a port call under its deadline; running into that is a transient error.
 pub async fn bounded<T>(
     limit: Duration,
     whom: &str,
     call: impl Future<Output = Result<T, PortError>>,
 ) -> Result<T, PortError> {
-    let late = |_| Err(PortError::passing(format!("the {whom} did not answer within {limit:?}")));
+    let late = |_| Err(PortError::transient(format!("the {whom} did not answer within {limit:?}")));
     tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 

@@ -113,8 +113,8 @@ impl Office {
             Err(error) => {
                 debug!(%secret, %error, "the CA does not say when to renew");
                 let again = match error {
-                    PortError::Passing { retry_after, .. } => retry_after,
-                    PortError::Lasting(failure) => failure.retry_after,
+                    PortError::Transient { retry_after, .. } => retry_after,
+                    PortError::Permanent(failure) => failure.retry_after,
                 };
                 suggestions.unanswered(secret, id, again, now);
             }

@@ -94,7 +94,7 @@ impl RouteKeeper {
     ) {
         match result {
             Ok(()) => self.table.written(&write),
-            Err(PortError::Lasting(_)) if self.table.isolate(&write) => {
+            Err(PortError::Permanent(_)) if self.table.isolate(&write) => {
                 warn!(solver_ingress = %write.name, "routes refused; each new host is tried alone");
             }
             Err(error) => self.not_written(write, &error, ctx),
@@ -157,7 +157,7 @@ impl Handler<Publish> for RouteKeeper {
         Box::pin(async {
             answered
                 .await
-                .unwrap_or_else(|_| Err(PortError::passing("the route keeper has stopped")))
+                .unwrap_or_else(|_| Err(PortError::transient("the route keeper has stopped")))
         })
     }
 }

@@ -212,7 +212,7 @@ impl Known {
 /// A new account key; stored before it is used.
 pub(super) fn new_key() -> Result<PrivateKey, PortError> {
     let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
-    let made = made.map_err(|failed| PortError::passing(format!("no account key: {failed}")))?;
+    let made = made.map_err(|failed| PortError::transient(format!("no account key: {failed}")))?;
     Ok(PrivateKey::from_pem(made.serialize_pem()))
 }
 
@@ -229,7 +229,7 @@ fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
 
 pub(super) fn unusable(wrong: &str) -> PortError {
     let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
-    PortError::lasting(FailureClass::Rejected, detail)
+    PortError::permanent(FailureClass::Rejected, detail)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl From<PortError> for CallError {
 impl CallError {
     /// Something is missing without which there is nothing to ask for.
     pub(super) fn lacking(what: String) -> Self {
-        Self::Port(PortError::lasting(FailureClass::Rejected, what))
+        Self::Port(PortError::permanent(FailureClass::Rejected, what))
     }
 
     /// The last part of the CA's problem type; empty where there is none.
@@ -61,7 +61,7 @@ impl CallError {
         match (&self, advice(self.kind())) {
             (Self::Acme(Error::Api(problem)), Some(advice)) => {
                 let said = format!("{doing}: {}; {advice}", refusal::words(problem));
-                PortError::lasting(FailureClass::Rejected, said)
+                PortError::permanent(FailureClass::Rejected, said)
             }
             _ => self.told(doing),
         }

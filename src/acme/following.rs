@@ -78,7 +78,7 @@ impl Acme {
         if !settles || !may_be_about_the_key(kind) {
             return told;
         }
-        PortError::passing(format!(
+        PortError::transient(format!(
             "{told}; the account's key was just replaced, and the CA may not know that everywhere"
         ))
     }

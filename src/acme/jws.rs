@@ -176,7 +176,7 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 fn refused(wrong: &dyn std::fmt::Display) -> PortError {
-    PortError::lasting(FailureClass::Rejected, format!("the key cannot sign: {wrong}"))
+    PortError::permanent(FailureClass::Rejected, format!("the key cannot sign: {wrong}"))
 }
 
 /// A success of the CA.
@@ -215,7 +215,7 @@ pub(super) async fn post(
         }
         nonce = header(&headers, "replay-nonce").ok();
     }
-    Err(PortError::passing(format!("the CA has refused {NONCES} nonces in a row")).into())
+    Err(PortError::transient(format!("the CA has refused {NONCES} nonces in a row")).into())
 }
 
 async fn new_nonce(transport: &Transport) -> Result<String, CallError> {
@@ -257,7 +257,7 @@ async fn ask(
 
 fn header(headers: &HeaderMap, name: &str) -> Result<String, CallError> {
     let text = headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    text.ok_or_else(|| PortError::passing(format!("the CA's answer has no {name}")).into())
+    text.ok_or_else(|| PortError::transient(format!("the CA's answer has no {name}")).into())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Acme {
         let detail = format!(
             "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
         );
-        Err(CallError::Port(PortError::lasting(FailureClass::Policy, detail)))
+        Err(CallError::Port(PortError::permanent(FailureClass::Policy, detail)))
     }
 
     /// What the CA suggests for one certificate; `None` when its directory has no such resource.

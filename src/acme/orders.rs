@@ -199,7 +199,7 @@ fn no_http(authorization: &AuthorizationState) -> PortError {
     let offered: Vec<String> =
         authorization.challenges.iter().map(|offer| format!("{:?}", offer.r#type)).collect();
     let offered = offered.join(", ");
-    PortError::lasting(
+    PortError::permanent(
         FailureClass::Rejected,
         format!("the CA offers no http-01 challenge for {name}, only {offered}; use another CA"),
     )

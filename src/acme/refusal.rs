@@ -141,17 +141,17 @@ pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Durati
 pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
     match error {
         Error::Api(problem) => of_problem(doing, problem),
-        Error::Crypto | Error::KeyRejected => PortError::lasting(
+        Error::Crypto | Error::KeyRejected => PortError::permanent(
             FailureClass::Rejected,
             format!(
                 "{doing}: the account key cannot be used ({error}); it must be ECDSA P-256 in PKCS #8"
             ),
         ),
-        Error::Http(_) | Error::InvalidUri(_) => PortError::lasting(
+        Error::Http(_) | Error::InvalidUri(_) => PortError::permanent(
             FailureClass::Rejected,
             format!("{doing}: the CA gave an unusable URL ({error}); check --acme-directory"),
         ),
-        Error::Unsupported(what) => PortError::lasting(
+        Error::Unsupported(what) => PortError::permanent(
             FailureClass::Rejected,
             format!("{doing}: the CA does not support {what}"),
         ),
@@ -166,15 +166,15 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
     // A rate limit is a pause of a scope, unless it is the load balancer's, which says 503.
     let limited = status == Some(StatusCode::TOO_MANY_REQUESTS);
     let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
-    let passing = match status {
+    let transient = match status {
         _ if failure.class == FailureClass::AcmeServer => true,
         Some(status) if status.is_server_error() => true,
         _ => limited && kind(problem) != "rateLimited" && !long,
     };
-    if passing {
-        return PortError::Passing { detail: failure.detail, retry_after: wait };
+    if transient {
+        return PortError::Transient { detail: failure.detail, retry_after: wait };
     }
-    PortError::Lasting(failure)
+    PortError::Permanent(failure)
 }
 
 /// An answer that is no problem document, or no answer.
@@ -186,23 +186,23 @@ fn of_answer(doing: &str, error: &Error) -> PortError {
             Some(_) => format!("{doing}: the CA's answer cannot be used: {error}"),
             None => format!("{doing}: {error}"),
         };
-        return PortError::Passing { detail, retry_after: wait };
+        return PortError::Transient { detail, retry_after: wait };
     };
     let detail = format!("{doing}: the CA answers HTTP {} and does not say why", status.as_u16());
     let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
     let class = match status {
         StatusCode::TOO_MANY_REQUESTS if long => FailureClass::RateLimited,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            return PortError::Passing { detail, retry_after: wait };
+            return PortError::Transient { detail, retry_after: wait };
         }
         status if status.is_server_error() => {
-            return PortError::Passing { detail, retry_after: wait };
+            return PortError::Transient { detail, retry_after: wait };
         }
         StatusCode::NOT_FOUND => FailureClass::AcmeServer,
         _ => FailureClass::Rejected,
     };
     let detail = format!("{detail}; check --acme-directory");
-    PortError::Lasting(Failure { retry_after: wait, ..Failure::new(class, detail) })
+    PortError::Permanent(Failure { retry_after: wait, ..Failure::new(class, detail) })
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn unknown_to_the_ca() -> PortError {
         "{DOING}: the CA knows no account of the key that is stored; the operator registers it with its next order, and it can \
          be rolled over after that"
     );
-    PortError::lasting(FailureClass::Rejected, detail)
+    PortError::permanent(FailureClass::Rejected, detail)
 }
 
 /// A rollover that is done.
@@ -86,7 +86,7 @@ impl Acme {
                 Step::NoAccount => return Err(unknown_to_the_ca()),
             }
         }
-        Err(PortError::passing(format!("{DOING}: others change it all the time; try again")))
+        Err(PortError::transient(format!("{DOING}: others change it all the time; try again")))
     }
 
     async fn store_next(&self, progress: &mut Progress) -> Result<(), PortError> {
@@ -189,7 +189,7 @@ impl Progress {
 
     fn done(self) -> Result<RolledOver, PortError> {
         let thumbprint = thumbprint(&self.stored.key)
-            .map_err(|wrong| PortError::lasting(FailureClass::Rejected, wrong))?;
+            .map_err(|wrong| PortError::permanent(FailureClass::Rejected, wrong))?;
         Ok(RolledOver { url: self.stored.url.unwrap_or_default(), thumbprint })
     }
 
@@ -199,7 +199,7 @@ impl Progress {
                 "{DOING} to the end: the CA agreed, but does not show an account of the new key yet; both keys are stored, so \
                  run it again"
             );
-            PortError::lasting(FailureClass::AcmeServer, what)
+            PortError::permanent(FailureClass::AcmeServer, what)
         };
         self.refusal.take().unwrap_or_else(silent)
     }

@@ -13,20 +13,20 @@ pub fn port_error(error: kube::Error, doing: &str) -> PortError {
         kube::Error::Api(status) if passes(&status) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             let retry_after = Some(Duration::from_secs(u64::from(seconds)));
-            PortError::Passing {
+            PortError::Transient {
                 detail: format!("could not {doing}: {}", words(&status)),
                 retry_after: retry_after.filter(|pause| !pause.is_zero()),
             }
         }
-        kube::Error::Api(status) => PortError::lasting(
+        kube::Error::Api(status) => PortError::permanent(
             FailureClass::SecretWrite,
             format!("could not {doing}: {}; {}", words(&status), advice(&status)),
         ),
-        kube::Error::BuildRequest(error) => PortError::lasting(
+        kube::Error::BuildRequest(error) => PortError::permanent(
             FailureClass::SecretWrite,
             format!("could not {doing}: {}", detail(&error)),
         ),
-        other => PortError::passing(format!("could not {doing}: {}", detail(&other))),
+        other => PortError::transient(format!("could not {doing}: {}", detail(&other))),
     }
 }
 
@@ -108,9 +108,10 @@ mod tests {
     fn a_busy_server_and_a_conflict_of_versions_pass() {
         for code in [401, 408, 409, 410, 429, 500, 503, 504] {
             let error = refused(code, "not now", None);
-            assert!(matches!(error, PortError::Passing { retry_after: None, .. }), "{code}");
+            assert!(matches!(error, PortError::Transient { retry_after: None, .. }), "{code}");
         }
-        let PortError::Passing { retry_after, detail } = refused(429, "busy", Some(details(7, "")))
+        let PortError::Transient { retry_after, detail } =
+            refused(429, "busy", Some(details(7, "")))
         else {
             panic!("429 passes")
         };
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn a_refusal_lasts_and_says_what_the_user_can_do() {
         let text = |error: PortError| match error {
-            PortError::Lasting(failure) if failure.class == FailureClass::SecretWrite => {
+            PortError::Permanent(failure) if failure.class == FailureClass::SecretWrite => {
                 failure.detail
             }
             other => panic!("{other:?}"),
@@ -139,7 +140,7 @@ mod tests {
     fn a_broken_connection_passes_with_all_its_causes() {
         let cause = std::io::Error::other("connection reset by peer");
         let error = port_error(kube::Error::Service(cause.into()), "read Secret web/shop");
-        assert!(matches!(error, PortError::Passing { .. }));
+        assert!(matches!(error, PortError::Transient { .. }));
         assert!(error.to_string().contains("connection reset by peer"));
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Write {
 
 /// Whether a Secret may be written, and how. `adopt`: one that is not ours may be taken over.
 pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result<Write, PortError> {
-    let refuse = |why: &str| Err(PortError::lasting(FailureClass::Conflict, why));
+    let refuse = |why: &str| Err(PortError::permanent(FailureClass::Conflict, why));
     let LastRead::Present(seen) = last else { return Ok(Write::Create) };
     if !seen.ours && !adopt {
         return refuse(&format!(
@@ -139,7 +139,7 @@ mod tests {
         ];
         for (seen, adopt, why) in refused {
             match write_for(&key(0), &LastRead::Present(seen), adopt) {
-                Err(PortError::Lasting(failure)) => {
+                Err(PortError::Permanent(failure)) => {
                     assert_eq!(failure.class, FailureClass::Conflict);
                     assert!(failure.detail.contains(why), "{}", failure.detail);
                 }

@@ -246,8 +246,8 @@ async fn check_words_of_metrics(scene: &Scene) {
         }
     }
     hold("metric-words", &lines(all));
-    let passing = |family: &&String| !family.contains("process_") && !family.contains("restarts");
-    let families: Vec<String> = told(&text, "# TYPE ").iter().filter(passing).cloned().collect();
+    let transient = |family: &&String| !family.contains("process_") && !family.contains("restarts");
+    let families: Vec<String> = told(&text, "# TYPE ").iter().filter(transient).cloned().collect();
     hold("metrics-of-an-operator", &lines(families));
 }
 

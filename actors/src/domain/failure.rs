@@ -134,7 +134,7 @@ impl Failure {
     }
 }
 
-/// A pause for the `errors`-th passing error in a row (1 for the first); `None` when it is enough.
+/// A pause for the `errors`-th transient error in a row (1 for the first); `None` when it is enough.
 pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Duration> {
     let rung = usize::try_from(errors.checked_sub(1)?).ok()?;
     let pause = *limits::TRANSIENT.get(rung)?;

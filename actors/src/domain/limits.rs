@@ -66,7 +66,7 @@ pub const FENCES: usize = 8;
 /// object may have in etcd.
 pub const SEGMENT_BYTES: usize = 480 * 1024;
 
-/// Pauses after a passing error of a port (5xx, timeout, broken connection) before the step is tried again.
+/// Pauses after a transient error of a port (5xx, timeout, broken connection) before the step is tried again.
 pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
 
 /// Pauses after a failed issuance: Let's Encrypt's integration guide names this ladder.

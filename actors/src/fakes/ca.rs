@@ -130,7 +130,7 @@ impl FakeCa {
         self.cluster.call(call).await?;
         let (now, until) = (self.clock.now(), self.busy_until.get());
         let detail = "the CA answers HTTP 503 and does not say why".to_owned();
-        let busy = PortError::Passing { detail, retry_after: Some(until.since(now)) };
+        let busy = PortError::Transient { detail, retry_after: Some(until.since(now)) };
         if now < until { Err(busy) } else { Ok(()) }
     }
 
@@ -194,7 +194,7 @@ impl Authority for FakeCa {
     ) -> Result<OrderView, PortError> {
         self.called("open_order").await?;
         if let Some(failure) = (self.policy.borrow_mut())(names) {
-            return Err(PortError::Lasting(failure));
+            return Err(PortError::Permanent(failure));
         }
         self.replaced.borrow_mut().extend(replaces.map(|replaces| replaces.id.clone()));
         let url = format!("https://{}/order/{}", self.host, self.orders());
@@ -252,7 +252,7 @@ impl Authority for FakeCa {
     async fn download(&self, url: &str) -> Result<String, PortError> {
         self.called("download").await?;
         let chain = self.orders.borrow().get(url).and_then(|order| order.chain.clone());
-        chain.ok_or_else(|| PortError::passing("there is no certificate"))
+        chain.ok_or_else(|| PortError::transient("there is no certificate"))
     }
 }
 

@@ -177,7 +177,7 @@ impl FakeCluster {
         toggle(&mut self.state.borrow_mut().doubted, host, doubted);
     }
 
-    /// The next `times` calls of this name fail in passing.
+    /// The next `times` calls of this name fail in transient.
     pub fn fail(&self, call: &'static str, times: usize) {
         self.state.borrow_mut().failing.insert(call, times);
     }
@@ -227,7 +227,7 @@ impl FakeCluster {
         match state.failing.get_mut(call) {
             Some(times) if *times > 0 => {
                 *times -= 1;
-                Err(PortError::passing(format!("{call}: 500 on demand")))
+                Err(PortError::transient(format!("{call}: 500 on demand")))
             }
             _ => Ok(()),
         }

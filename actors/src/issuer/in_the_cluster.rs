@@ -34,15 +34,15 @@ impl Office {
         let publish = Publish { stream: run.stream.clone(), routes: wish.routes.clone() };
         let published = async {
             let answer = self.routes.publish.send(publish).await;
-            answer.unwrap_or_else(|gone| Err(PortError::passing(gone.to_string())))
+            answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
         };
         let published = bounded(limits::ROUTE_CALL, "API server", published).await;
         // Whatever is wrong with a route, the CA was not asked: it may be tried again soon.
         let published = published.map_err(|error| match error {
-            PortError::Lasting(failure) => {
-                PortError::lasting(FailureClass::Unreachable, failure.detail)
+            PortError::Permanent(failure) => {
+                PortError::permanent(FailureClass::Unreachable, failure.detail)
             }
-            passing @ PortError::Passing { .. } => passing,
+            transient @ PortError::Transient { .. } => transient,
         });
         if self.succeeded(run, FailureClass::Unreachable, published).is_some() {
             run.seen.routed(wish.routes);
@@ -84,7 +84,7 @@ impl Office {
         };
         let installed = self.tls_secrets.install(&run.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
-        if let Err(PortError::Passing { .. }) = installed {
+        if let Err(PortError::Transient { .. }) = installed {
             run.seen.secret = None; // it may have changed under us: read it again before the next try
         }
         let Some(status) = self.succeeded(run, FailureClass::SecretWrite, installed) else {

@@ -106,7 +106,7 @@ impl Office {
         }
     }
 
-    /// Commits; the journal's own trouble is a passing error of the run. Returns whether it was done.
+    /// Commits; the journal's own trouble is a transient error of the run. Returns whether it was done.
     pub(super) async fn commit(&self, run: &mut Run, command: Command) -> bool {
         let now = self.clock.now();
         match self.ledger.commit(&run.stream, command, now).await {
@@ -146,7 +146,7 @@ impl Office {
     }
 
     /// Takes a port's answer: an error becomes a pause or, when it lasts, the run's failure. `class` is what a
-    /// passing error counts as when there are too many.
+    /// transient error counts as when there are too many.
     pub(super) fn succeeded<T>(
         &self,
         run: &mut Run,
@@ -155,7 +155,7 @@ impl Office {
     ) -> Option<T> {
         match answer {
             Ok(value) => return Some(value),
-            Err(PortError::Passing { detail, retry_after }) => {
+            Err(PortError::Transient { detail, retry_after }) => {
                 debug!(%detail, ?retry_after, "a passing error");
                 if class == FailureClass::AcmeServer {
                     run.seen.busy = retry_after.map(|wait| (detail.clone(), wait));
@@ -165,7 +165,7 @@ impl Office {
                     self.clock.now(),
                 );
             }
-            Err(PortError::Lasting(failure)) => run.seen.failure = Some(failure),
+            Err(PortError::Permanent(failure)) => run.seen.failure = Some(failure),
         }
         None
     }

@@ -51,7 +51,7 @@ fn what_the_ca_says_about_each_name_is_told_with_advice() {
         }],
     }))
     .unwrap();
-    let PortError::Lasting(failure) = refused(problem) else { panic!("it will not pass") };
+    let PortError::Permanent(failure) = refused(problem) else { panic!("it will not pass") };
     assert_eq!(failure.class, FailureClass::Policy);
     assert_eq!(
         failure.detail,
@@ -63,13 +63,13 @@ fn what_the_ca_says_about_each_name_is_told_with_advice() {
 
 #[test]
 fn a_rate_limit_is_a_pause_and_a_busy_server_is_not() {
-    assert!(matches!(refused(problem("rateLimited", 429)), PortError::Lasting(failure)
+    assert!(matches!(refused(problem("rateLimited", 429)), PortError::Permanent(failure)
         if failure.class == FailureClass::RateLimited));
-    assert!(matches!(refused(problem("rateLimited", 503)), PortError::Passing { .. }));
-    assert!(matches!(refused(problem("slowDown", 429)), PortError::Passing { .. }));
-    assert!(matches!(refused(problem("badNonce", 400)), PortError::Passing { .. }));
-    assert!(matches!(refused(problem("serverInternal", 500)), PortError::Passing { .. }));
-    assert!(matches!(refused(problem("malformed", 400)), PortError::Lasting(_)));
+    assert!(matches!(refused(problem("rateLimited", 503)), PortError::Transient { .. }));
+    assert!(matches!(refused(problem("slowDown", 429)), PortError::Transient { .. }));
+    assert!(matches!(refused(problem("badNonce", 400)), PortError::Transient { .. }));
+    assert!(matches!(refused(problem("serverInternal", 500)), PortError::Transient { .. }));
+    assert!(matches!(refused(problem("malformed", 400)), PortError::Permanent(_)));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn names_that_the_ca_has_paused_wait_for_the_user_and_name_the_page() {
         "status": 429,
     }))
     .unwrap();
-    let PortError::Lasting(failure) = refused(problem) else { panic!("it will not pass") };
+    let PortError::Permanent(failure) = refused(problem) else { panic!("it will not pass") };
     assert_eq!(failure.class, FailureClass::Policy);
     assert!(
         failure.detail.contains("https://ca.example/sfe/v1/unpause?jwt=1"),
@@ -93,12 +93,12 @@ fn names_that_the_ca_has_paused_wait_for_the_user_and_name_the_page() {
 #[test]
 fn an_error_on_the_way_passes() {
     let broken = Error::Other("connection reset".into());
-    let PortError::Passing { detail, .. } = port_error("it failed", &broken) else {
+    let PortError::Transient { detail, .. } = port_error("it failed", &broken) else {
         panic!("it may pass")
     };
     assert_eq!(detail, "it failed: connection reset");
-    let lasting = port_error("it failed", &Error::KeyRejected);
-    assert!(matches!(lasting, PortError::Lasting(_)));
+    let permanent = port_error("it failed", &Error::KeyRejected);
+    assert!(matches!(permanent, PortError::Permanent(_)));
 }
 
 #[tokio::test]
@@ -111,17 +111,17 @@ async fn a_named_wait_is_handed_on_and_a_long_one_is_a_pause() {
     let (limited, down) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);
     let no_document = || Error::Json(serde_json::from_str::<u8>("<html>").unwrap_err());
     for error in [no_document(), Error::Api(problem("slowDown", 429))] {
-        let PortError::Passing { retry_after, .. } = told(limited, short, error).await else {
+        let PortError::Transient { retry_after, .. } = told(limited, short, error).await else {
             panic!("it may pass")
         };
         assert_eq!(retry_after, Some(short));
     }
     for error in [no_document(), Error::Api(problem("rateLimited", 429))] {
-        let PortError::Lasting(failure) = told(limited, long, error).await else {
+        let PortError::Permanent(failure) = told(limited, long, error).await else {
             panic!("it is a pause")
         };
         assert_eq!((failure.class, failure.retry_after), (FailureClass::RateLimited, Some(long)));
     }
     let busy = told(down, long, no_document()).await;
-    assert!(matches!(busy, PortError::Passing { retry_after: Some(wait), .. } if wait == long));
+    assert!(matches!(busy, PortError::Transient { retry_after: Some(wait), .. } if wait == long));
 }

@@ -39,7 +39,7 @@ async fn pebble_registers_an_account_with_the_right_external_key_and_no_other() 
             (Some(("kid-2", MAC_KEY)), "(unauthorized)"),
         ] {
             let (refused, _) = asked(external).await;
-            let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+            let Err(PortError::Permanent(failure)) = refused else { panic!("{refused:?}") };
             assert!(failure.detail.contains(words), "{}", failure.detail);
         }
         let (opened, store) = asked(Some(("kid-1", MAC_KEY))).await;
@@ -93,7 +93,7 @@ async fn an_operator_goes_on_with_the_new_key_also_with_what_was_in_flight() {
         let old = Rc::new(Memory(RefCell::new(Some(before)), None));
         let (thief, _) = acme(place, &old);
         let refused = thief.open_order(&hosts, None, None).await;
-        assert!(matches!(refused, Err(PortError::Lasting(_))), "{refused:?}");
+        assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
     })
     .await;
 }
@@ -147,7 +147,7 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
     place.restart().await;
     let (command, _) = acme(&place, &store);
     let refused = command.roll_over().await;
-    let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+    let Err(PortError::Permanent(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.detail.contains("no account of the key"), "{}", failure.detail);
     let stored = store.account();
     assert!(stored.next.is_some() && stored.previous.is_none());
@@ -191,7 +191,7 @@ async fn however_many_answers_are_lost_the_account_is_not() {
         place.sim().with(|ca| ca.faults().set(flaky));
         let mut tries = 0;
         while let Err(error) = acme(&place, &store).0.roll_over().await {
-            assert!(matches!(error, PortError::Passing { .. }), "{error}");
+            assert!(matches!(error, PortError::Transient { .. }), "{error}");
             tries += 1;
             assert!(tries < 500, "{error}");
         }

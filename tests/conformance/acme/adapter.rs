@@ -169,7 +169,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         let private = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let other = Pki.request(&names(&["a.example.com"]), &private).unwrap();
         let refused = first.finalize(&opened.url, &other).await;
-        assert!(matches!(refused, Err(PortError::Lasting(_))), "{refused:?}");
+        assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
 
         // Another process finds the order by its URL, and finalizes; the first then sends its CSR in vain.
         let (second, _) = acme(place, &store);
@@ -238,7 +238,7 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         // The first is replaced by now, and of the other the CA has never heard.
         let only = Some(Replaces { id: &first, or_nothing: false });
         let refused = acme.open_order(&hosts, None, only).await;
-        assert!(matches!(refused, Err(PortError::Lasting(_))), "{refused:?}");
+        assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
         for refused in [first, CertId::new("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")] {
             issue(&acme, &hosts, Some(&refused)).await;
         }
@@ -257,7 +257,7 @@ async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_it
     let hosts = names(&["a.example.com"]);
     let refused = async |external: Option<ExternalAccount>| {
         let (acme, _) = acme(&place, &Rc::new(Memory(RefCell::default(), external)));
-        let Err(PortError::Lasting(failure)) = acme.open_order(&hosts, None, None).await else {
+        let Err(PortError::Permanent(failure)) = acme.open_order(&hosts, None, None).await else {
             panic!("it is not bound")
         };
         failure.detail
@@ -306,7 +306,7 @@ async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
         let (acme, requests) = acme(place, &Rc::new(Memory::default()));
         let hosts = names(&["a.example.com"]);
         let refused = |error: Result<OrderView, PortError>| match error {
-            Err(PortError::Lasting(failure)) => (failure.class, failure.detail),
+            Err(PortError::Permanent(failure)) => (failure.class, failure.detail),
             other => panic!("{other:?}"),
         };
         let (class, said) = refused(acme.open_order(&hosts, Some("gold"), None).await);

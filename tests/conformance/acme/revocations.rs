@@ -53,7 +53,7 @@ async fn whoever_has_the_certificates_key_revokes_it_and_no_other() {
             let (_, wrong) = issued(&ordering, &hosts, KeyAlgorithm::EcdsaP256).await;
             let leaf = leaf(&chain).unwrap();
             let refused = other.revoke(&leaf, 1, &RevokedBy::Certificate(&wrong)).await;
-            let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+            let Err(PortError::Permanent(failure)) = refused else { panic!("{refused:?}") };
             assert!(failure.detail.contains("unauthorized"), "{}", failure.detail);
             let by = RevokedBy::Certificate(&key);
             assert_eq!(other.revoke(&leaf, 1, &by).await, Ok(Revoked::Now), "{kind:?}");
@@ -62,7 +62,7 @@ async fn whoever_has_the_certificates_key_revokes_it_and_no_other() {
         assert!(stranger.0.borrow().is_none(), "no account is made for it");
         let (chain, _) = issued(&ordering, &hosts, KeyAlgorithm::EcdsaP256).await;
         let refused = other.revoke(&leaf(&chain).unwrap(), 0, &RevokedBy::Account).await;
-        let Err(PortError::Lasting(failure)) = refused else { panic!("{refused:?}") };
+        let Err(PortError::Permanent(failure)) = refused else { panic!("{refused:?}") };
         assert!(failure.detail.contains("--namespace"), "{}", failure.detail);
     })
     .await;

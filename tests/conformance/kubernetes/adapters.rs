@@ -63,7 +63,7 @@ fn hosts(names: &[&str]) -> BTreeSet<DnsName> {
 }
 
 fn is_conflict<T>(result: Result<T, PortError>) -> bool {
-    matches!(result, Err(PortError::Lasting(failure)) if failure.class == FailureClass::Conflict)
+    matches!(result, Err(PortError::Permanent(failure)) if failure.class == FailureClass::Conflict)
 }
 
 /// All of them, in an order in which each finds what it needs.
@@ -373,7 +373,7 @@ async fn an_external_account_is_read_as_the_ca_shows_it(ground: &Ground) {
         assert_eq!((&*external.kid, &external.hmac[..]), ("kid-1", &[0xfb, 0xff][..]), "{good}");
     }
     for (bad, why) in [("missing", "no Secret missing"), ("half", "no hmac"), ("odd", "base64")] {
-        let Err(PortError::Lasting(failure)) = named(Some(bad)).external_account().await else {
+        let Err(PortError::Permanent(failure)) = named(Some(bad)).external_account().await else {
             panic!("{bad} is read")
         };
         let told = failure.detail;

@@ -99,13 +99,13 @@ fn still_waits(failing: &Failing, wish: &Wish, context: Context<'_>) -> Option<S
 /// it costs nothing to keep, and a certificate that was issued must reach its Secret.
 fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
     let Some(opened_at) = state.opened_at() else { return Step::Fail(failure.clone()) };
-    let passing = matches!(
+    let transient = matches!(
         failure.class,
         FailureClass::AcmeServer | FailureClass::SecretWrite | FailureClass::RateLimited
     );
     let age = context.now.since(opened_at);
     let hopeless = age >= limits::ORDER_LIFE || age >= patience(state, context);
-    if !passing || (hopeless && context.seen.chain.is_none()) {
+    if !transient || (hopeless && context.seen.chain.is_none()) {
         return Step::Fail(failure.clone());
     }
     let pause = (age / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);

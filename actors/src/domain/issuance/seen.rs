@@ -95,7 +95,7 @@ pub struct Seen {
     pub owned: bool,
     /// `spec.tls` was seen to, well or not; not again in this run.
     pub filled: bool,
-    /// Passing errors in a row.
+    /// Transient errors in a row.
     pub errors: u32,
     /// Nothing is done before this.
     pub wait_until: Option<Timestamp>,

@@ -48,7 +48,7 @@ impl TlsSecrets for FakeCluster {
         self.call("install").await?;
         let mut state = self.state.borrow_mut();
         if state.secrets.get(key).is_some_and(|there| !there.view.ours && !what.adopt) {
-            return Err(PortError::lasting(FailureClass::Conflict, "it is not ours"));
+            return Err(PortError::permanent(FailureClass::Conflict, "it is not ours"));
         }
         let owners: BTreeSet<String> =
             what.owners.iter().map(|owner| owner.uid.to_string()).collect();

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::index::Index;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Beginning, Command, State, apply, decide};
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::wish::Wish;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 
-fn wish() -> Wish {
+fn desired() -> DesiredCertificate {
     let mut index = Index::new(Selection::default(), None);
     index.apply(ingress("web", "shop", &["shop.example.com", "www.example.com"]));
-    index.wish(&SecretKey::new("web", "shop")).expect("it was just asked for")
+    index.desired(&SecretKey::new("web", "shop")).expect("it was just asked for")
 }
 
 /// Started, ordered, installed: three commands decided and applied.
-fn one_stream(wish: &Wish) -> State {
+fn one_stream(desired: &DesiredCertificate) -> State {
     let now = Timestamp::from_secs(0);
     let key = PrivateKey::from_pem("key".to_owned());
     let commands = [
-        Command::Begin(Box::new(Beginning::of(wish.clone(), key))),
+        Command::Begin(Box::new(Beginning::of(desired.clone(), key))),
         Command::Opened("https://ca.example/order/1".to_owned()),
         Command::Installed { serial: "01".to_owned(), not_after: now },
     ];
@@ -48,9 +48,9 @@ fn storm(ingresses: usize) {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let wish = wish();
+    let desired = desired();
     criterion.bench_function("decide_and_apply_one_certificate", |bencher| {
-        bencher.iter(|| one_stream(&wish));
+        bencher.iter(|| one_stream(&desired));
     });
     let mut group = criterion.benchmark_group("operator_on_fakes");
     group.sample_size(10).throughput(Throughput::Elements(500));

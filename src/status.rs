@@ -157,7 +157,7 @@ impl Survey {
             return Some(self.problems(key).join("; "));
         }
         let foreign = |secret: &SecretKey| {
-            let adopted = self.index.wish(secret).is_some_and(|wish| wish.adopt);
+            let adopted = self.index.desired(secret).is_some_and(|desired| desired.adopt);
             let read = self.secrets.get(secret).and_then(|read| read.as_ref().ok()?.as_ref());
             !adopted && read.is_some_and(|found| !found.ours)
         };
@@ -186,9 +186,9 @@ impl Survey {
         }
         let last = self.told.get(key).and_then(|told| told.last());
         let row = |secret: &SecretKey| {
-            let wish = self.index.wish(secret)?;
+            let desired = self.index.desired(secret)?;
             let read = self.secrets.get(secret)?;
-            Some(Row::of(key, &wish, read, last, self.now))
+            Some(Row::of(key, &desired, read, last, self.now))
         };
         secrets.iter().filter_map(row).map(|row| row.with_problems(&problems)).collect()
     }

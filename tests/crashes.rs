@@ -217,19 +217,19 @@ fn the_journal_slows_a_storm_by_little() {
 fn ten_thousand_live_streams_are_replayed() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let wish = |n: usize| {
+        let desired = |n: usize| {
             let mut index = Index::new(Selection::default(), None);
             index.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
-            index.wish(&SecretKey::new("web", &format!("s{n}"))).expect("it was just asked for")
+            index.desired(&SecretKey::new("web", &format!("s{n}"))).expect("it was just asked for")
         };
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
         journal.replay().await.expect("it is empty");
         let key = "k".repeat(241); // as long as an ECDSA key in PEM
         let began = |n| {
-            let beginning = Beginning::of(wish(n), PrivateKey::from_pem(key.clone()));
+            let beginning = Beginning::of(desired(n), PrivateKey::from_pem(key.clone()));
             let command = Command::Begin(Box::new(beginning));
             let event = decide(&State::Idle, command, fakes.clock.now()).expect("it is legal");
-            Record { stream: wish(n).secret, at: fakes.clock.now(), event }
+            Record { stream: desired(n).secret, at: fakes.clock.now(), event }
         };
         let records: Vec<Record> = (0..10_000).map(began).collect();
         journal.append(&records).await.expect("it is written");

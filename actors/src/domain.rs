@@ -1,7 +1,7 @@
 //! Pure rules: no runtime, no clock, no randomness. Whatever they need to know is an argument.
 //!
 //! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
-//! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`wish`], [`index`].
+//! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`desired`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`desk`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`gates`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
@@ -11,6 +11,7 @@ pub mod announcement;
 pub mod calendar;
 pub mod certificate;
 pub mod dedup;
+pub mod desired;
 pub mod desk;
 pub mod failure;
 pub mod gates;
@@ -33,4 +34,3 @@ pub mod selection;
 pub mod standing;
 pub mod time;
 pub mod validity;
-pub mod wish;

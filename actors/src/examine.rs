@@ -4,13 +4,13 @@ use tracing::debug;
 
 use crate::domain::calendar::Dates;
 use crate::domain::certificate::SecretView;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::renewal::CertId;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{judge_installed, serves};
-use crate::domain::wish::Wish;
 use crate::issuer::Office;
 
 impl Office {
@@ -21,15 +21,15 @@ impl Office {
         }
         let secrets = self.index.borrow().secrets(key);
         for secret in secrets {
-            let Some(wish) = self.index.borrow().wish(&secret) else { continue };
-            if self.secret_needs_work(&secret, &wish).await {
+            let Some(desired) = self.index.borrow().desired(&secret) else { continue };
+            if self.secret_needs_work(&secret, &desired).await {
                 return true;
             }
         }
         false
     }
 
-    async fn secret_needs_work(&self, secret: &SecretKey, wish: &Wish) -> bool {
+    async fn secret_needs_work(&self, secret: &SecretKey, desired: &DesiredCertificate) -> bool {
         let now = self.clock.now();
         if self.ledger.with(secret, |state| *state != State::Idle) {
             return true; // whoever is asked for it knows when it goes on, and waits until then
@@ -40,7 +40,7 @@ impl Office {
             return true;
         };
         self.saw(secret, status.as_ref());
-        self.is_work(secret, status.as_ref(), wish, now)
+        self.is_work(secret, status.as_ref(), desired, now)
     }
 
     /// Keeps the dates of what was found in a Secret, unless the last Ingress that wanted it went meanwhile.
@@ -57,10 +57,10 @@ impl Office {
         &self,
         key: &SecretKey,
         found: Option<&SecretView>,
-        wish: &Wish,
+        desired: &DesiredCertificate,
         now: Timestamp,
     ) -> bool {
-        if found.is_some_and(|found| !found.ours && serves(found, wish, now)) {
+        if found.is_some_and(|found| !found.ours && serves(found, desired, now)) {
             return false;
         }
         let orphan =
@@ -68,9 +68,11 @@ impl Office {
         let installed_at = self.ledger.installed_at(key);
         let suggestions = self.suggestions.borrow();
         let advice = suggestions.of(key, id(found));
-        match judge_installed(found, wish, &self.directory, advice, installed_at, now) {
+        match judge_installed(found, desired, &self.directory, advice, installed_at, now) {
             Err(_) => true,
-            Ok(()) => !wish.fill.is_empty() || wish.owners.iter().any(|owner| orphan(&owner.uid)),
+            Ok(()) => {
+                !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid))
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An issuer takes one run at a time as far as it goes: next step, one port call, decide, append, apply.
 //!
 //! Work that was just begun and work that a crash interrupted take the same loop, for all it knows is the
-//! journaled state, the newest wish and what the run has seen.
+//! journaled state, the newest desired certificate and what the run has seen.
 
 mod in_the_cluster;
 mod steps;
@@ -16,6 +16,7 @@ use actix::prelude::*;
 use tracing::{Instrument, debug, error, info_span};
 
 use crate::domain::announcement::Announcement;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::{Gates, Scope};
@@ -27,7 +28,6 @@ use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::Wish;
 use crate::examine::id;
 use crate::ledger::Ledger;
 use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
@@ -36,7 +36,7 @@ use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 
-/// What all issuers share: the newest wishes, the ledger, and the ports.
+/// What all issuers share: the newest desired certificates, the ledger, and the ports.
 pub struct Office {
     /// The Ingresses.
     pub index: Rc<RefCell<Index>>,
@@ -111,18 +111,18 @@ impl RouteDesk {
 }
 
 impl Office {
-    fn wish(&self, run: &Run) -> Option<Wish> {
-        self.index.borrow().wish(&run.stream)
+    fn desired(&self, run: &Run) -> Option<DesiredCertificate> {
+        self.index.borrow().desired(&run.stream)
     }
 
-    fn next(&self, run: &Run, wish: Option<&Wish>) -> Step {
+    fn next(&self, run: &Run, desired: Option<&DesiredCertificate>) -> Step {
         let now = self.clock.now();
         let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
         let found = run.seen.found();
         let known = Known {
             stream: &run.stream,
-            wish,
+            desired,
             advice: suggestions.of(&run.stream, id(found)),
             seen: &run.seen,
             directory: &self.directory,
@@ -138,8 +138,8 @@ impl Office {
     /// Takes the run as far as it goes.
     async fn carry_on(&self, run: &mut Run) -> Verdict {
         loop {
-            let wish = self.wish(run);
-            let step = match self.next(run, wish.as_ref()) {
+            let desired = self.desired(run);
+            let step = match self.next(run, desired.as_ref()) {
                 Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
                 Step::GetInLine(scope, need) => return self.get_in_line(run, &scope, need),
                 Step::Done(conclusion) => return self.end(run, conclusion).await,
@@ -149,7 +149,7 @@ impl Office {
             run.steps += 1;
             debug!(?step, "next step");
             let (name, began) = (steps::name(&step), self.clock.now());
-            self.take(step, run, wish).await;
+            self.take(step, run, desired).await;
             self.metrics.step(name, self.clock.now().since(began));
         }
     }
@@ -159,22 +159,22 @@ impl Office {
         run.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
         let joined = self.gates.borrow_mut().wait(scope, &run.stream, need, now);
-        if joined && let Some(wish) = self.wish(run) {
+        if joined && let Some(desired) = self.desired(run) {
             let waiting = self.gates.borrow().waiting(&run.stream);
-            let told = waiting.map(|waiting| Announcement::in_line(&wish, &waiting));
-            told.inspect(|in_line| self.notices.announce(&wish, in_line));
+            let told = waiting.map(|waiting| Announcement::in_line(&desired, &waiting));
+            told.inspect(|in_line| self.notices.announce(&desired, in_line));
         }
         Verdict::Parked { until: now + limits::GATE_LOOK, at_ca: false }
     }
 
     async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
         self.gates.borrow_mut().leave(&run.stream, self.clock.now());
-        let wish = self.wish(run);
+        let desired = self.desired(run);
         let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
-        match (conclusion, wish) {
-            (Conclusion::RetryAt(until), Some(wish)) if ordered => {
+        match (conclusion, desired) {
+            (Conclusion::RetryAt(until), Some(desired)) if ordered => {
                 self.paused.borrow_mut().insert(run.stream.clone(), until);
-                self.tell_of_hold_up(run, &wish);
+                self.tell_of_hold_up(run, &desired);
                 return Verdict::Finished(conclusion); // its routes stay: the CA may come any moment
             }
             _ => _ = self.paused.borrow_mut().remove(&run.stream),

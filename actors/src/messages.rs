@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use actix::prelude::*;
 
 use crate::domain::dedup::Outcome;
+use crate::domain::desired::Route;
 use crate::domain::desk::{Run, Verdict};
 use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::wish::Route;
 use crate::ports::PortError;
 
 /// To a dedup actor: something about its Ingress may have changed.

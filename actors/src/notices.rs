@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::domain::announcement::Announcement;
+use crate::domain::desired::{DesiredCertificate, stable_hash};
 use crate::domain::index::Index;
 use crate::domain::ingress::{IngressKey, IngressRef};
-use crate::domain::wish::{Wish, stable_hash};
 use crate::ports::Announcer;
 
 /// What was told, by Ingress: the hash of the last notice.
@@ -39,9 +39,9 @@ impl Notices {
         }
     }
 
-    /// Tells all Ingresses that a wish comes from.
-    pub fn announce(&self, wish: &Wish, announcement: &Announcement) {
-        for owner in &wish.owners {
+    /// Tells all Ingresses that a desired certificate comes from.
+    pub fn announce(&self, desired: &DesiredCertificate, announcement: &Announcement) {
+        for owner in &desired.owners {
             self.announcer.announce(owner, announcement.clone());
         }
     }

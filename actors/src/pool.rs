@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::domain::dedup::Outcome;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::need::Need;
 use crate::domain::queue::Lane;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::Wish;
 use crate::issuer::{Issuer, Office};
 use crate::messages::{Drain, Foresee, Issue, Returned, Work};
 
@@ -52,10 +52,10 @@ impl Pool {
             return;
         }
         let index = self.office.index.borrow();
-        let good = |wish: &Wish| wish.names.len() <= wish.most_names();
+        let good = |desired: &DesiredCertificate| desired.names.len() <= desired.most_names();
         let soon = soon.into_iter().filter_map(|stream| {
-            let wish = index.wish(&stream).filter(good)?;
-            Some((stream, wish.routes))
+            let desired = index.desired(&stream).filter(good)?;
+            Some((stream, desired.routes))
         });
         let told = self.office.routes.foresee.send(Foresee(soon.collect()));
         ctx.spawn(told.into_actor(self).map(|told, _, _| {
@@ -161,7 +161,7 @@ impl Pool {
         let index = self.office.index.borrow();
         let mut targets = index.secrets(key);
         let live = self.office.ledger.live_in(&key.namespace);
-        targets.extend(live.into_iter().filter(|stream| index.wish(stream).is_none()));
+        targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
         self.office.metrics.with_calendar(|calendar| {
             let again = |state: &State| {
                 state.failing().is_some_and(|failing| failing.class.is_before_the_ca())

@@ -124,8 +124,8 @@ impl Office {
 
     /// Whoever owns the Secret first is looked at: its certificates are.
     fn look_at(&self, registry: &Rc<Registry>, secret: &SecretKey) {
-        let wish = self.index.borrow().wish(secret);
-        let owner = wish.and_then(|wish| wish.owners.into_iter().next());
+        let desired = self.index.borrow().desired(secret);
+        let owner = desired.and_then(|desired| desired.owners.into_iter().next());
         owner.inspect(|owner| registry.observe(&owner.key, Source::Scan));
     }
 }

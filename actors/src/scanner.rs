@@ -71,7 +71,7 @@ impl Scanner {
     fn pass_on_orphans(&self, scope: &Scope) {
         let index = self.office.index.borrow();
         self.office.ledger.for_each_live(|stream, _| {
-            if covers(scope, &stream.namespace) && index.wish(stream).is_none() {
+            if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
                 let key =
                     IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };
                 self.registry.observe(&key, Source::Scan);

@@ -46,7 +46,7 @@ impl Acme {
         Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
     }
 
-    /// Refuses a profile that the CA does not list: it would ignore the wish, or say less.
+    /// Refuses a profile that the CA does not list: it would ignore the desired certificate, or say less.
     pub(super) async fn check_profile(
         &self,
         account: &Account,

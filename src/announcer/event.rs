@@ -1,9 +1,9 @@
 //! An announcement as an Event of the API, with a name that follows from what it says.
 
 use ingress_acme_actors::domain::announcement::{Announcement, Severity};
+use ingress_acme_actors::domain::desired::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::wish::stable_hash;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};

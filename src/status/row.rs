@@ -4,12 +4,12 @@ use std::fmt;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{Advice, renewal};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::{Reason, judge, serves};
-use ingress_acme_actors::domain::wish::Wish;
 use serde::Serialize;
 
 use super::told::Told;
@@ -77,17 +77,17 @@ impl Row {
     /// A certificate as it was found.
     pub(super) fn of(
         key: &IngressKey,
-        wish: &Wish,
+        desired: &DesiredCertificate,
         read: &Result<Option<SecretView>, String>,
         last: Option<&Told>,
         now: Timestamp,
     ) -> Self {
         let secret = read.as_ref().ok().and_then(Option::as_ref);
         let leaf = secret.and_then(|secret| secret.certificate.as_ref().ok());
-        let (state, detail) = verdict(wish, read, last, now);
+        let (state, detail) = verdict(desired, read, last, now);
         Self {
-            secret: Some(wish.secret.name.to_string()),
-            names: wish.names.iter().map(DnsName::to_string).collect(),
+            secret: Some(desired.secret.name.to_string()),
+            names: desired.names.iter().map(DnsName::to_string).collect(),
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
             renewal: leaf.map(|leaf| renewal(leaf, Advice::None).to_string()),
@@ -130,7 +130,7 @@ impl Row {
 }
 
 fn verdict(
-    wish: &Wish,
+    desired: &DesiredCertificate,
     read: &Result<Option<SecretView>, String>,
     last: Option<&Told>,
     now: Timestamp,
@@ -140,7 +140,7 @@ fn verdict(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    match judge(secret, wish, directory, Advice::None, now) {
+    match judge(secret, desired, directory, Advice::None, now) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),
@@ -152,7 +152,7 @@ fn verdict(
             | Reason::Requested
             | Reason::OtherDirectory(_)),
         ) => (State::Renewing, reason.to_string()),
-        Err(reason) if secret.is_some_and(|secret| is_partial(secret, wish, now)) => {
+        Err(reason) if secret.is_some_and(|secret| is_partial(secret, desired, now)) => {
             (State::Partial, last.map_or_else(|| reason.to_string(), Told::to_string))
         }
         Err(reason) => match last.filter(|told| told.is_warning()) {
@@ -163,12 +163,12 @@ fn verdict(
 }
 
 /// It is good but for names that are left out, and its Ingresses are content with that.
-fn is_partial(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
-    let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && wish.partial);
+fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
+    let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && desired.partial);
     let has = |name: &DnsName| certificate.is_some_and(|one| one.is_for(name));
-    let names = wish.names.iter().filter(|name| has(name)).cloned().collect();
-    let part = Wish { names, ..wish.clone() };
-    (1..wish.names.len()).contains(&part.names.len()) && serves(secret, &part, now)
+    let names = desired.names.iter().filter(|name| has(name)).cloned().collect();
+    let part = DesiredCertificate { names, ..desired.clone() };
+    (1..desired.names.len()).contains(&part.names.len()) && serves(secret, &part, now)
 }
 
 /// The rows as a table, no wider than the terminal.
@@ -233,9 +233,9 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
-    fn wish(partial: bool) -> Wish {
+    fn desired(partial: bool) -> DesiredCertificate {
         let names = ["a.example.com", "b.example.com"];
-        Wish {
+        DesiredCertificate {
             secret: SecretKey::new("web", "shop"),
             names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),
             owners: BTreeSet::new(),
@@ -271,7 +271,7 @@ mod tests {
             directory: None,
             instead_of: None,
         };
-        verdict(&wish(partial), &Ok(Some(secret)), None, NOW).0
+        verdict(&desired(partial), &Ok(Some(secret)), None, NOW).0
     }
 
     #[test]

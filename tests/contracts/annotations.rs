@@ -31,17 +31,17 @@ fn effect(index: &Index) -> String {
         return "left alone".to_owned();
     }
     let told = |secret: &SecretKey| {
-        let wish = index.wish(secret).unwrap();
+        let desired = index.desired(secret).unwrap();
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         format!(
             "Secret {}, key {}, profile {}, renew {}, adopted {}, grouped {}, partial {}, problems {}",
-            wish.secret,
-            wish.algorithm.as_str(),
-            or_none(&wish.profile),
-            or_none(&wish.renew),
-            wish.adopt,
-            wish.grouped,
-            wish.partial,
+            desired.secret,
+            desired.algorithm.as_str(),
+            or_none(&desired.profile),
+            or_none(&desired.renew),
+            desired.adopt,
+            desired.grouped,
+            desired.partial,
             index.problems(&key()).map_or(0, std::collections::BTreeSet::len),
         )
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::gates::{Scope, Waiting};
 use ingress_acme_actors::domain::ingress::SecretKey;
@@ -12,7 +13,6 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::plan::Problem;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::Reason;
-use ingress_acme_actors::domain::wish::Wish;
 
 use crate::{hold, lines};
 
@@ -22,9 +22,9 @@ pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
 }
 
-/// The wish of `web/shop` has every field that is hashed.
-pub(crate) fn wish() -> Wish {
-    Wish {
+/// The desired certificate of `web/shop` has every field that is hashed.
+pub(crate) fn desired() -> DesiredCertificate {
+    DesiredCertificate {
         secret: SecretKey::new("web", "shop"),
         names: names(&["shop.example.com", "www.example.com"]),
         owners: BTreeSet::new(),
@@ -48,7 +48,7 @@ fn started(left_out: BTreeSet<DnsName>) -> Event {
         renew: None,
         left_out,
         directory: None,
-        fingerprint: wish().fingerprint(),
+        fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("k".to_owned()),
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
     Event::IssuanceFailed {
         class,
         detail: "the words of the CA".to_owned(),
-        fingerprint: wish().fingerprint(),
+        fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names,
         part_retry_at: None,
@@ -77,7 +77,7 @@ fn after(events: &[Event]) -> State {
 
 /// The announcements are all there are, each with its occasion.
 fn all() -> Vec<(String, Announcement)> {
-    let (secret, wish) = (SecretKey::new("web", "shop"), wish());
+    let (secret, desired) = (SecretKey::new("web", "shop"), desired());
     let bad = names(&["www.example.com"]);
     let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
     let whole = after(&[started(BTreeSet::new()), order.clone()]);
@@ -85,8 +85,8 @@ fn all() -> Vec<(String, Announcement)> {
     let part = after(&[failure, started(bad.clone()), order]);
     let waiting =
         Waiting { scope: Scope::Account, detail: "the words of the CA".to_owned(), turn: NOW };
-    let told = |event: &Event, before: &State| Announcement::of_event(event, before, &wish);
-    let begun = |why, at| Some(Announcement::issuing(&secret, &wish.names, why, at));
+    let told = |event: &Event, before: &State| Announcement::of_event(event, before, &desired);
+    let begun = |why, at| Some(Announcement::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
         ("work begins", begun(&Reason::Missing, None)),
         ("work begins at the second CA", begun(&Reason::Missing, Some("https://second.example"))),
@@ -94,8 +94,8 @@ fn all() -> Vec<(String, Announcement)> {
         ("one for a part of the names is", told(&installed(bad), &part)),
         ("some of an Ingress is not served", Announcement::skipped(&[Problem::NoHosts].into())),
         ("something is left undone", Some(Announcement::left_undone("spec.tls", "refused"))),
-        ("the CA has closed a scope", Some(Announcement::in_line(&wish, &waiting))),
-        ("an order waits", Some(Announcement::held_up(&wish, "the API server is away"))),
+        ("the CA has closed a scope", Some(Announcement::in_line(&desired, &waiting))),
+        ("an order waits", Some(Announcement::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()
     .map(|(when, told)| (when.to_owned(), told.unwrap()))

@@ -2,15 +2,15 @@
 //! Those of older schemas are read and written again by the test of `tests/golden`.
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::desired::stable_hash;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::gates::{Closing, Scope};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, Record};
 use ingress_acme_actors::domain::live::Live;
 use ingress_acme_actors::domain::log::{Kind, SCHEMA, Segment, snapshot};
-use ingress_acme_actors::domain::wish::stable_hash;
 
-use crate::announcements::{NOW, failed, names, wish};
+use crate::announcements::{NOW, desired, failed, names};
 use crate::{hold, lines};
 
 fn started(algorithm: KeyAlgorithm) -> Event {
@@ -21,7 +21,7 @@ fn started(algorithm: KeyAlgorithm) -> Event {
         renew: Some("now".to_owned()),
         left_out: names(&["www.example.com"]),
         directory: Some("https://second.example/directory".to_owned()),
-        fingerprint: wish().fingerprint(),
+        fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n".to_owned()),
     }
 }
@@ -30,7 +30,7 @@ fn failed_in_part() -> Event {
     Event::IssuanceFailed {
         class: FailureClass::AcmeServer,
         detail: "HTTP 503".to_owned(),
-        fingerprint: wish().fingerprint(),
+        fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names: names(&["www.example.com"]),
         part_retry_at: Some(NOW),
@@ -121,16 +121,17 @@ fn every_segment_is_written_as_before() {
 /// A hash that changed would forget failures, orphan the account and rename shared Secrets.
 #[test]
 fn what_is_stored_as_a_hash_is_hashed_as_before() {
-    let mut all = vec![format!("wish: {}", serde_json::to_string(&wish().fingerprint()).unwrap())];
+    let mut all =
+        vec![format!("wish: {}", serde_json::to_string(&desired().fingerprint()).unwrap())];
     for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048] {
-        let wish = ingress_acme_actors::domain::wish::Wish {
+        let desired = ingress_acme_actors::domain::desired::DesiredCertificate {
             algorithm,
             adopt: false,
             profile: None,
             renew: None,
-            ..wish()
+            ..desired()
         };
-        let hash = serde_json::to_string(&wish.fingerprint()).unwrap();
+        let hash = serde_json::to_string(&desired.fingerprint()).unwrap();
         all.push(format!("plain wish, {}: {hash}", algorithm.as_str()));
     }
     all.push(format!("text: {:016x}", stable_hash("https://ca.example/directory")));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::desired::{DesiredCertificate, names_line};
 use super::failure::FailureClass;
 use super::gates::Waiting;
 use super::ingress::SecretKey;
@@ -10,7 +11,6 @@ use super::limits;
 use super::name::DnsName;
 use super::plan::Problem;
 use super::validity::Reason;
-use super::wish::{Wish, names_line};
 
 /// `type` of a Kubernetes Event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,11 +68,11 @@ impl Announcement {
     }
 
     /// What a journaled event means to the user, if anything. `before` is the state it met.
-    pub fn of_event(event: &Event, before: &State, wish: &Wish) -> Option<Self> {
+    pub fn of_event(event: &Event, before: &State, desired: &DesiredCertificate) -> Option<Self> {
         match event {
             Event::CertificateInstalled { serial, not_after, left_out } => {
                 let names = before.issuance().map_or_else(String::new, |i| names_line(&i.names));
-                let secret = &wish.secret.name;
+                let secret = &desired.secret.name;
                 let note = format!(
                     "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial})"
                 );
@@ -86,8 +86,8 @@ impl Announcement {
                     before.failing().map(|failing| (failing.class, failing.detail.as_str()));
                 let told = class.is_before_the_ca() && before == Some((*class, detail.as_str()));
                 // The others of them may have one.
-                let part = wish.partial && !names.is_empty();
-                let whose = if part { names_line(names) } else { wish.names_line() };
+                let part = desired.partial && !names.is_empty();
+                let whose = if part { names_line(names) } else { desired.names_line() };
                 let what = format!("No certificate for {whose} yet");
                 let next =
                     format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
@@ -123,20 +123,20 @@ impl Announcement {
     }
 
     /// The CA takes no order for now.
-    pub fn in_line(wish: &Wish, waiting: &Waiting) -> Self {
+    pub fn in_line(desired: &DesiredCertificate, waiting: &Waiting) -> Self {
         let Waiting { scope, detail, turn } = waiting;
         let note = format!(
             "No orders of {scope} are sent for now, so {} waits in line and has its turn at about {turn}: {detail}",
-            wish.names_line()
+            desired.names_line()
         );
         Self::warning("Waiting", note)
     }
 
     /// A certificate is issued, but cannot be brought to its Secret, or an order waits for its CA.
-    pub fn held_up(wish: &Wish, detail: &str) -> Self {
+    pub fn held_up(desired: &DesiredCertificate, detail: &str) -> Self {
         let note = format!(
             "The order for {} is kept and gone on with: {detail}. Nothing is lost and nothing is ordered twice",
-            wish.names_line()
+            desired.names_line()
         );
         Self::warning("Waiting", note)
     }
@@ -161,17 +161,18 @@ fn shortened(note: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::desired::tests::desired;
     use super::super::failure::Failure;
     use super::super::issuance::{Command, apply, decide};
     use super::super::time::Timestamp;
-    use super::super::wish::tests::wish;
     use super::*;
 
     fn fail(state: &State, class: FailureClass) -> (State, Option<Announcement>) {
-        let wish = wish("shop", &["a.example.com"]);
-        let command = Command::Fail(wish.fingerprint(), Failure::new(class, "the words of the CA"));
+        let desired = desired("shop", &["a.example.com"]);
+        let command =
+            Command::Fail(desired.fingerprint(), Failure::new(class, "the words of the CA"));
         let event = decide(state, command, Timestamp::default()).unwrap();
-        let announcement = Announcement::of_event(&event, state, &wish);
+        let announcement = Announcement::of_event(&event, state, &desired);
         (apply(state.clone(), &event, Timestamp::default()).unwrap(), announcement)
     }
 

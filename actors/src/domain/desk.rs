@@ -108,7 +108,7 @@ impl Desk {
         taken
     }
 
-    /// A parked run that somebody asks for anew looks at the newest wish at once; its routes and probes may be
+    /// A parked run that somebody asks for anew looks at the newest desired certificate at once; its routes and probes may be
     /// those of an older one. The CA is not polled sooner for it.
     fn wake_when_edited(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(Entry { phase: Phase::Parked { run, until }, .. }) = self.runs.get_mut(stream)

@@ -9,9 +9,9 @@
 
 use std::collections::BTreeSet;
 
+use super::desired::stable_hash;
 use super::limits;
 use super::name::DnsName;
-use super::wish::stable_hash;
 
 /// What the names of their Secrets begin with.
 const PREFIX: &str = "group-";

@@ -6,11 +6,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::desired::stable_hash;
 use super::gates::{Closing, Limit, Scope};
 use super::limits;
 use super::name::DnsName;
 use super::time::Timestamp;
-use super::wish::stable_hash;
 
 /// So many at once, and one more each time the interval has passed.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::certificate::KeyAlgorithm;
+use super::desired::{DesiredCertificate, Route};
 use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::plan::{Part, Plan, Problem, algorithm};
 use super::selection::{Selection, Skip};
-use super::wish::{Route, Wish};
 use entry::{Change, Entry};
 use groups::Groups;
 
@@ -174,9 +174,9 @@ impl Index {
     }
 
     /// What `secret` should hold; `None` when no Ingress asks for it any more.
-    pub fn wish(&self, secret: &SecretKey) -> Option<Wish> {
+    pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         let users = self.users.get(secret)?;
-        let mut wish = Wish {
+        let mut desired = DesiredCertificate {
             secret: secret.clone(),
             names: BTreeSet::new(),
             owners: BTreeSet::new(),
@@ -191,12 +191,12 @@ impl Index {
             moving: BTreeSet::new(),
         };
         for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
-            wish.add(&entry.view, part);
-            wish.grouped |= entry.plan.group.is_some();
+            desired.add(&entry.view, part);
+            desired.grouped |= entry.plan.group.is_some();
         }
-        wish.partial |= wish.grouped; // one bad host of one Ingress is not to cost the others theirs
-        wish.profile = wish.profile.or_else(|| self.default_profile.clone());
-        (!wish.names.is_empty()).then_some(wish)
+        desired.partial |= desired.grouped; // one bad host of one Ingress is not to cost the others theirs
+        desired.profile = desired.profile.or_else(|| self.default_profile.clone());
+        (!desired.names.is_empty()).then_some(desired)
     }
 
     fn part(&self, key: &IngressKey, secret: &SecretKey) -> Option<(&Entry, &Part)> {
@@ -233,7 +233,7 @@ impl Index {
     }
 }
 
-impl Wish {
+impl DesiredCertificate {
     /// Joins what one more Ingress asks of the Secret.
     fn add(&mut self, view: &IngressView, part: &Part) {
         for host in &part.names {
@@ -299,7 +299,7 @@ mod tests {
         let mut index = Index::default();
         index.apply(shop());
         assert_eq!(index.apply(with_tls("shop", "shop", &["shop.example.com"])), []);
-        assert!(index.wish(&SecretKey::new("web", "shop")).unwrap().fill.is_empty());
+        assert!(index.desired(&SecretKey::new("web", "shop")).unwrap().fill.is_empty());
     }
 
     #[test]
@@ -307,9 +307,9 @@ mod tests {
         let mut index = Index::default();
         index.apply(with_tls("one", "shared", &["a.example.com"]));
         index.apply(with_tls("two", "shared", &["b.example.com"]));
-        let wish = index.wish(&SecretKey::new("web", "shared")).unwrap();
-        assert_eq!(wish.names, names(&["a.example.com", "b.example.com"]));
-        assert_eq!(wish.owners.len(), 2);
+        let desired = index.desired(&SecretKey::new("web", "shared")).unwrap();
+        assert_eq!(desired.names, names(&["a.example.com", "b.example.com"]));
+        assert_eq!(desired.owners.len(), 2);
     }
 
     #[test]
@@ -319,12 +319,12 @@ mod tests {
         index.apply(with_tls("two", "shared", &["b.example.com"]));
         assert_eq!(index.remove(&key("two")), [key("one"), key("two")]);
         assert_eq!(
-            index.wish(&SecretKey::new("web", "shared")).unwrap().names,
+            index.desired(&SecretKey::new("web", "shared")).unwrap().names,
             names(&["a.example.com"])
         );
         assert_eq!(index.remove(&key("one")), [key("one")]);
         assert_eq!(index.take_unused(), [SecretKey::new("web", "shared")]);
-        assert_eq!(index.wish(&SecretKey::new("web", "shared")), None);
+        assert_eq!(index.desired(&SecretKey::new("web", "shared")), None);
     }
 
     #[test]
@@ -347,6 +347,6 @@ mod tests {
         assert_eq!(index.apply(theirs.clone()), []);
         assert_eq!(index.apply(shop()), [key("shop")]);
         assert_eq!(index.apply(theirs), [key("shop")]);
-        assert_eq!(index.wish(&SecretKey::new("web", "shop")), None);
+        assert_eq!(index.desired(&SecretKey::new("web", "shop")), None);
     }
 }

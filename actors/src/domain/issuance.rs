@@ -1,7 +1,7 @@
 //! Getting one certificate: the event-sourced core.
 //!
 //! State is the fold of [`Event`]s. [`decide`] turns a command into events or refuses, [`apply`] folds one event
-//! and refuses an illegal one, and [`next`] says from the state, the newest wish and what was [`Seen`] what to do
+//! and refuses an illegal one, and [`next`] says from the state, the newest desired certificate and what was [`Seen`] what to do
 //! now. Work that was just begun and work resumed after a crash take the same path, because `next` knows nothing
 //! else.
 //!

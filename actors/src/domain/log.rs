@@ -187,15 +187,15 @@ pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
 #[cfg(test)]
 mod tests {
     use super::super::certificate::PrivateKey;
+    use super::super::desired::tests::desired;
     use super::super::ingress::SecretKey;
     use super::super::issuance::{Beginning, Command, State, decide};
     use super::super::time::Timestamp;
-    use super::super::wish::tests::wish;
     use super::*;
 
     fn started(name: &str) -> Record {
-        let wish = wish("shop", &["a.example.com"]);
-        let beginning = Beginning::of(wish, PrivateKey::from_pem("k".into()));
+        let desired = desired("shop", &["a.example.com"]);
+        let beginning = Beginning::of(desired, PrivateKey::from_pem("k".into()));
         let command = Command::Begin(Box::new(beginning));
         let event = decide(&State::Idle, command, Timestamp::default()).unwrap();
         Record { stream: SecretKey::new("web", name), at: Timestamp::default(), event }

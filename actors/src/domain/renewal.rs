@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificate::{CertificateView, SecretView};
+use super::desired::stable_hash;
 use super::ingress::SecretKey;
 use super::limits;
 use super::time::Timestamp;
-use super::wish::stable_hash;
 
 /// How a CA knows a certificate: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773 §4.1).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -71,7 +71,7 @@ fn margin(certificate: &CertificateView) -> Duration {
     if life < limits::SHORT_LIVED { life / 2 } else { life / 3 }
 }
 
-/// What is known of the CA's wishes for one certificate.
+/// What is known of the CA's desired certificates for one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Advice<'a> {
     /// There is none, or it cannot be had.

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::desired::{Route, stable_hash};
 use super::ingress::{IngressClass, SecretKey};
 use super::limits;
 use super::name::DnsName;
 use super::time::Timestamp;
-use super::wish::{Route, stable_hash};
 
 /// A solver Ingress as it is, or as it should be. Without hosts it should not be.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::desired::stable_hash;
 use super::ingress::IngressKey;
 use super::limits;
-use super::wish::stable_hash;
 
 /// The slot of the interval, `0..SCAN_SLOTS`, in which an Ingress is looked at.
 pub fn slot(key: &IngressKey) -> u32 {

@@ -5,10 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::certificate::{CertificateView, SecretView};
+use super::desired::DesiredCertificate;
 use super::limits;
 use super::renewal::{Advice, Suggestion, renewal};
 use super::time::Timestamp;
-use super::wish::Wish;
 
 /// Why a new certificate is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,18 +103,18 @@ impl Left {
     }
 }
 
-/// Judges what was read of the Secret against the wish. `directory` is the ACME directory in use, and `advice` what
+/// Judges what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `advice` what
 /// it suggests for this certificate.
 pub fn judge(
     secret: Option<&SecretView>,
-    wish: &Wish,
+    desired: &DesiredCertificate,
     directory: &str,
     advice: Advice<'_>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let secret = secret.ok_or(Reason::Missing)?;
     let certificate = secret.certificate.as_ref().map_err(|why| Reason::Unparsable(why.clone()))?;
-    judge_certificate(certificate, wish, now)?;
+    judge_certificate(certificate, desired, now)?;
     let renew_at = renewal(certificate, advice);
     if now >= renew_at {
         let at = renew_at;
@@ -130,7 +130,7 @@ pub fn judge(
     if secret.ours && !is_in_use {
         return Err(Reason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
-    if !requests(wish.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
+    if !requests(desired.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
         return Err(Reason::Requested);
     }
     Ok(())
@@ -140,26 +140,26 @@ pub fn judge(
 /// say nothing about it.
 pub fn judge_installed(
     secret: Option<&SecretView>,
-    wish: &Wish,
+    desired: &DesiredCertificate,
     directory: &str,
     advice: Advice<'_>,
     installed_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    judge(secret, wish, directory, advice, now)
+    judge(secret, desired, directory, advice, now)
         .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
 /// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.
-pub fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
+pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
     secret.certificate.as_ref().is_ok_and(|certificate| {
         let covered = |name: &str| {
             let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
             certificate.names.contains(name)
                 || wildcard.is_some_and(|wildcard| certificate.names.contains(&wildcard))
         };
-        let all = wish.names.iter().all(|name| covered(name.as_str()));
+        let all = desired.names.iter().all(|name| covered(name.as_str()));
         all && certificate.key_matches && now < certificate.not_after
     })
 }
@@ -167,13 +167,13 @@ pub fn serves(secret: &SecretView, wish: &Wish, now: Timestamp) -> bool {
 /// The part of [`judge`] that a chain fresh from the CA must pass as well, before it is installed.
 pub fn judge_certificate(
     certificate: &CertificateView,
-    wish: &Wish,
+    desired: &DesiredCertificate,
     now: Timestamp,
 ) -> Result<(), Reason> {
     if !certificate.key_matches {
         return Err(Reason::KeyMismatch);
     }
-    if !same_names(&certificate.names, wish) {
+    if !same_names(&certificate.names, desired) {
         return Err(Reason::NamesDiffer);
     }
     if now >= certificate.not_after {
@@ -185,20 +185,20 @@ pub fn judge_certificate(
     Ok(())
 }
 
-/// The renew requests of all sharers, of a wish or answered by a Secret.
+/// The renew requests of all sharers, of a desired certificate or answered by a Secret.
 fn requests(renew: Option<&String>) -> BTreeSet<&str> {
     renew.into_iter().flat_map(|all| all.split(',')).collect()
 }
 
-fn same_names(names: &BTreeSet<String>, wish: &Wish) -> bool {
-    (wish.grouped || names.len() == wish.names.len())
-        && wish.names.iter().all(|name| names.contains(name.as_str()))
+fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
+    (desired.grouped || names.len() == desired.names.len())
+        && desired.names.iter().all(|name| names.contains(name.as_str()))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::desired::tests::desired;
     use super::super::renewal::CertId;
-    use super::super::wish::tests::wish;
     use super::*;
 
     const DIRECTORY: &str = "https://ca.example/directory";
@@ -237,7 +237,7 @@ pub(crate) mod tests {
     }
 
     fn verdict(secret: &SecretView) -> Result<(), Reason> {
-        judge(Some(secret), &wish("shop", &["a.example.com"]), DIRECTORY, Advice::None, now())
+        judge(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, Advice::None, now())
     }
 
     #[test]
@@ -247,8 +247,8 @@ pub(crate) mod tests {
 
     #[test]
     fn each_reason_is_found() {
-        let wish = wish("shop", &["a.example.com"]);
-        assert_eq!(judge(None, &wish, DIRECTORY, Advice::None, now()), Err(Reason::Missing));
+        let desired = desired("shop", &["a.example.com"]);
+        assert_eq!(judge(None, &desired, DIRECTORY, Advice::None, now()), Err(Reason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&unparsable), Err(Reason::Unparsable("no PEM".into())));
         assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(Reason::KeyMismatch));
@@ -267,7 +267,7 @@ pub(crate) mod tests {
         assert!(matches!(verdict(&old), Err(Reason::DueForRenewal(_))));
         let staging = SecretView { directory: Some("https://staging".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&staging), Err(Reason::OtherDirectory("https://staging".into())));
-        let requested = Wish { renew: Some("now".into()), ..wish };
+        let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
         assert_eq!(
             judge(Some(&changed(|_| {})), &requested, DIRECTORY, Advice::None, now()),
             Err(Reason::Requested)
@@ -276,10 +276,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_foreign_certificate_serves_by_wildcard_too() {
-        let wish = wish("shop", &["a.example.com", "b.example.com"]);
+        let desired = desired("shop", &["a.example.com", "b.example.com"]);
         let of = |hosts| secret(hosts, now(), 90 * DAY);
-        assert!(serves(&of(&["*.example.com"]), &wish, now()));
-        assert!(!serves(&of(&["*.com", "a.example.com"]), &wish, now()));
+        assert!(serves(&of(&["*.example.com"]), &desired, now()));
+        assert!(!serves(&of(&["*.com", "a.example.com"]), &desired, now()));
     }
 
     #[test]

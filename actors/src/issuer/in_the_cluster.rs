@@ -8,13 +8,13 @@ use tracing::{debug, warn};
 
 use super::Office;
 use crate::domain::announcement::Announcement;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Reach, Seen};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::validity::{Reason, judge};
-use crate::domain::wish::Wish;
 use crate::examine::id;
 use crate::messages::Publish;
 use crate::metrics::Kind;
@@ -30,8 +30,8 @@ impl Office {
         }
     }
 
-    pub(super) async fn publish_routes(&self, run: &mut Run, wish: Wish) {
-        let publish = Publish { stream: run.stream.clone(), routes: wish.routes.clone() };
+    pub(super) async fn publish_routes(&self, run: &mut Run, desired: DesiredCertificate) {
+        let publish = Publish { stream: run.stream.clone(), routes: desired.routes.clone() };
         let published = async {
             let answer = self.routes.publish.send(publish).await;
             answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
@@ -45,7 +45,7 @@ impl Office {
             transient @ PortError::Transient { .. } => transient,
         });
         if self.succeeded(run, FailureClass::Unreachable, published).is_some() {
-            run.seen.routed(wish.routes);
+            run.seen.routed(desired.routes);
         }
     }
 
@@ -67,18 +67,18 @@ impl Office {
         }
     }
 
-    pub(super) async fn install(&self, run: &mut Run, wish: &Wish) {
+    pub(super) async fn install(&self, run: &mut Run, desired: &DesiredCertificate) {
         let (Some(issuance), Some(chain)) = (self.issuance(run), run.seen.chain.clone()) else {
             return;
         };
         let started_at = issuance.started_at;
-        let kind = self.kind(run, wish);
+        let kind = self.kind(run, desired);
         let what = Installation {
             chain: chain.pem,
             key: issuance.key,
-            owners: wish.owners.clone(),
+            owners: desired.owners.clone(),
             renew: issuance.renew,
-            adopt: wish.adopt,
+            adopt: desired.adopt,
             instead_of: issuance.directory.as_ref().map(|_| self.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.directory.clone()),
         };
@@ -102,11 +102,11 @@ impl Office {
         }
     }
 
-    pub(super) async fn update_owners(&self, run: &mut Run, wish: &Wish) {
-        let updated = self.tls_secrets.set_owners(&run.stream, &wish.owners);
+    pub(super) async fn update_owners(&self, run: &mut Run, desired: &DesiredCertificate) {
+        let updated = self.tls_secrets.set_owners(&run.stream, &desired.owners);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
-        if self.attended(run, wish, "the owners of its Secret", updated.map(drop)) {
+        if self.attended(run, desired, "the owners of its Secret", updated.map(drop)) {
             run.seen.owned = true;
         }
         if let Some(status) = status {
@@ -119,7 +119,7 @@ impl Office {
     fn attended(
         &self,
         run: &mut Run,
-        wish: &Wish,
+        desired: &DesiredCertificate,
         what: &str,
         answer: Result<(), PortError>,
     ) -> bool {
@@ -128,18 +128,18 @@ impl Office {
         }
         let Some(failure) = run.seen.failure.take() else { return false };
         warn!(detail = failure.detail, "{what} could not be seen to");
-        self.notices.announce(wish, &Announcement::left_undone(what, &failure.detail));
+        self.notices.announce(desired, &Announcement::left_undone(what, &failure.detail));
         true
     }
 
-    pub(super) async fn fill_tls(&self, run: &mut Run, wish: &Wish) {
-        for (ingress, names) in &wish.fill {
-            if wish.moving.contains(ingress) && !has(run, names) {
+    pub(super) async fn fill_tls(&self, run: &mut Run, desired: &DesiredCertificate) {
+        for (ingress, names) in &desired.fill {
+            if desired.moving.contains(ingress) && !has(run, names) {
                 continue; // the Secret that it has may still serve them
             }
             let filled = self.tls_secrets.fill_tls(ingress, &run.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
-            if !self.attended(run, wish, "spec.tls", filled) {
+            if !self.attended(run, desired, "spec.tls", filled) {
                 return;
             }
         }
@@ -147,11 +147,11 @@ impl Office {
     }
 
     /// What the certificate about to be installed replaces.
-    fn kind(&self, run: &Run, wish: &Wish) -> Kind {
+    fn kind(&self, run: &Run, desired: &DesiredCertificate) -> Kind {
         let secret = run.seen.found();
         let suggestions = self.suggestions.borrow();
         let advice = suggestions.of(&run.stream, id(secret));
-        match judge(secret, wish, &self.directory, advice, self.clock.now()) {
+        match judge(secret, desired, &self.directory, advice, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
             Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
                 Kind::Renew

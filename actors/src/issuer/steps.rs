@@ -5,12 +5,12 @@ use tracing::{debug, error};
 
 use super::Office;
 use crate::domain::announcement::Announcement;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
 use crate::domain::limits;
-use crate::domain::wish::Wish;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
@@ -36,29 +36,34 @@ pub(super) fn name(step: &Step) -> &'static str {
 }
 
 impl Office {
-    /// Takes one step for the wish that it was decided on. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
+    /// Takes one step for the desired certificate that it was decided on. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.
-    pub(super) async fn take(&self, step: Step, run: &mut Run, wish: Option<Wish>) {
-        let Some(wish) = wish else {
+    pub(super) async fn take(
+        &self,
+        step: Step,
+        run: &mut Run,
+        desired: Option<DesiredCertificate>,
+    ) {
+        let Some(desired) = desired else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
         let (names, elsewhere) = self.issuance(run).map_or_else(
-            || (wish.names.clone(), None),
+            || (desired.names.clone(), None),
             |issuance| (issuance.names, issuance.directory),
         );
         match step {
             Step::ReadSecret => self.read_secret(run).await,
-            Step::PublishRoutes => self.publish_routes(run, wish).await,
+            Step::PublishRoutes => self.publish_routes(run, desired).await,
             Step::Probe(hosts) => self.probe_hosts(run, &hosts).await,
             Step::Begin { reason, names, directory } => {
-                self.begin(run, wish, (names, directory), &reason).await;
+                self.begin(run, desired, (names, directory), &reason).await;
             }
             Step::OpenOrder => self.open_order(run).await,
             Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, run).await,
             Step::Download => self.download(run).await,
-            Step::Install => self.install(run, &wish).await,
-            Step::UpdateOwners => self.update_owners(run, &wish).await,
-            Step::FillTls => self.fill_tls(run, &wish).await,
+            Step::Install => self.install(run, &desired).await,
+            Step::UpdateOwners => self.update_owners(run, &desired).await,
+            Step::FillTls => self.fill_tls(run, &desired).await,
             Step::Abandon(why) => self.abandon(run, why).await,
             Step::Fail(failure) => self.fail(run, failure).await,
             Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
@@ -84,14 +89,14 @@ impl Office {
         }
     }
 
-    /// Journals a failure of the newest wish.
+    /// Journals a failure of the newest desired certificate.
     pub(super) async fn fail(&self, run: &mut Run, mut failure: Failure) {
-        let Some(wish) = self.wish(run) else {
+        let Some(desired) = self.desired(run) else {
             return self.abandon(run, "no Ingress wants it any more").await;
         };
-        failure.names.retain(|name| wish.names.contains(name)); // a CA may blame what was not asked for
+        failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
-        if self.commit(run, Command::Fail(wish.fingerprint(), failure)).await {
+        if self.commit(run, Command::Fail(desired.fingerprint(), failure)).await {
             run.seen = Seen::default();
             let failed = failed.unwrap_or_default();
             let closings = self.guards.borrow_mut().failed(&failed, self.clock.now());
@@ -100,9 +105,9 @@ impl Office {
     }
 
     /// Tells the user when an order is kept for later: that is no journaled failure.
-    pub(super) fn tell_of_hold_up(&self, run: &Run, wish: &Wish) {
+    pub(super) fn tell_of_hold_up(&self, run: &Run, desired: &DesiredCertificate) {
         if let Some(failure) = &run.seen.failure {
-            self.notices.announce(wish, &Announcement::held_up(wish, &failure.detail));
+            self.notices.announce(desired, &Announcement::held_up(desired, &failure.detail));
         }
     }
 
@@ -111,10 +116,10 @@ impl Office {
         let now = self.clock.now();
         match self.ledger.commit(&run.stream, command, now).await {
             Ok((event, before)) => {
-                if let Some(wish) = self.wish(run)
-                    && let Some(announcement) = Announcement::of_event(&event, &before, &wish)
+                if let Some(desired) = self.desired(run)
+                    && let Some(announcement) = Announcement::of_event(&event, &before, &desired)
                 {
-                    self.notices.announce(&wish, &announcement);
+                    self.notices.announce(&desired, &announcement);
                 }
                 return true;
             }

@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::{FallbackCa, Office};
 use crate::domain::announcement::Announcement;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
@@ -13,7 +14,6 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
 use crate::domain::validity::Reason;
-use crate::domain::wish::Wish;
 use crate::ports::{Authority, PortError, Replaces, bounded};
 
 impl Office {
@@ -28,24 +28,25 @@ impl Office {
     pub(super) async fn begin(
         &self,
         run: &mut Run,
-        wish: Wish,
+        desired: DesiredCertificate,
         (names, directory): (BTreeSet<DnsName>, Option<String>),
         reason: &Reason,
     ) {
-        let made = bounded(limits::KEY_CALL, "key maker", self.keys.generate(wish.algorithm)).await;
+        let made =
+            bounded(limits::KEY_CALL, "key maker", self.keys.generate(desired.algorithm)).await;
         let Some(key) = self.succeeded(run, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
         let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let told = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
-            (wish.clone(), Announcement::issuing(&wish.secret, &names, reason, elsewhere))
+            (desired.clone(), Announcement::issuing(&desired.secret, &names, reason, elsewhere))
         });
-        let beginning = Beginning { wish, names, directory, key };
+        let beginning = Beginning { desired, names, directory, key };
         if self.commit(run, Command::Begin(Box::new(beginning))).await {
             run.seen.progressed();
-            if let Some((wish, issuing)) = told {
-                self.notices.announce(&wish, &issuing);
+            if let Some((desired, issuing)) = told {
+                self.notices.announce(&desired, &issuing);
             }
         }
     }

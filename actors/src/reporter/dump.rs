@@ -110,19 +110,19 @@ fn stream(secret: String, state: &State) -> StreamDump {
 mod tests {
     use super::*;
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+    use crate::domain::desired::tests::desired;
     use crate::domain::failure::FailureClass;
     use crate::domain::gates::{Closed, Closing, Scope};
     use crate::domain::issuance::{Event, apply};
-    use crate::domain::wish::tests::wish;
     use crate::reporter::contracts::{NOW, hold, phases};
 
     /// The states are one of each: idle, failing, begun, and with an order.
     fn states() -> Vec<State> {
-        let wish = wish("shop", &["shop.example.com"]);
+        let desired = desired("shop", &["shop.example.com"]);
         let failed = Event::IssuanceFailed {
             class: FailureClass::Authorization,
             detail: "the words of the CA".to_owned(),
-            fingerprint: wish.fingerprint(),
+            fingerprint: desired.fingerprint(),
             retry_at: NOW,
             names: std::collections::BTreeSet::new(),
             part_retry_at: None,
@@ -130,13 +130,13 @@ mod tests {
             at_fallback: false,
         };
         let started = Event::IssuanceStarted {
-            names: wish.names.clone(),
+            names: desired.names.clone(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
             renew: None,
             left_out: std::collections::BTreeSet::new(),
             directory: None,
-            fingerprint: wish.fingerprint(),
+            fingerprint: desired.fingerprint(),
             key: PrivateKey::from_pem("k".to_owned()),
         };
         let opened = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };

@@ -115,8 +115,10 @@ impl Office {
     }
 
     fn hosts(&self, secret: &SecretKey) -> Vec<String> {
-        let wish = self.index.borrow().wish(secret);
-        wish.map(|wish| wish.names.iter().map(DnsName::to_string).collect()).unwrap_or_default()
+        let desired = self.index.borrow().desired(secret);
+        desired
+            .map(|desired| desired.names.iter().map(DnsName::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// How many fail, by class, and the `count` that are worst off.
@@ -145,8 +147,8 @@ impl Office {
         failing: &Failing,
         not_after: Option<Timestamp>,
     ) -> Failure {
-        let wish = self.index.borrow().wish(&secret);
-        let owners = wish.iter().flat_map(|wish| &wish.owners);
+        let desired = self.index.borrow().desired(&secret);
+        let owners = desired.iter().flat_map(|desired| &desired.owners);
         Failure {
             ingresses: owners.map(|owner| owner.key.clone()).collect(),
             hosts: self.hosts(&secret),

@@ -29,7 +29,7 @@ impl Closing {
     /// not all come back in the same moment.
     pub fn new(limit: &Limit, wait: Duration, detail: &str, now: Timestamp) -> Self {
         let wait = wait.clamp(limits::RATE_LIMIT_MIN, limits::GATE_MAX);
-        let thousandths = crate::domain::wish::stable_hash((&limit.scope, now)) % 1000;
+        let thousandths = crate::domain::desired::stable_hash((&limit.scope, now)) % 1000;
         let thousandths = u32::try_from(thousandths).unwrap_or(0);
         let jitter = (wait / 10).min(limits::GATE_JITTER) * thousandths / 1000;
         let pace = limit.pace.unwrap_or(limits::GATE_PACE);

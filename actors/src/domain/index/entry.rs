@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) plan: Plan,
 }
 
-/// What of an Ingress's wishes a newer view changes.
+/// What of an Ingress's desired certificates a newer view changes.
 pub(super) enum Change {
     /// Nothing that is work.
     Nothing,

@@ -89,8 +89,8 @@ impl Run<'_> {
         failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
     }
 
-    /// The routes in place are those of the newest wish.
+    /// The routes in place are those of the newest desired certificate.
     pub(super) fn are_routed(&self) -> bool {
-        self.context.seen.routes.as_ref() == Some(&self.wish.routes)
+        self.context.seen.routes.as_ref() == Some(&self.desired.routes)
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::event::Event;
 use super::state::{Failing, State, attempts};
 use crate::domain::certificate::PrivateKey;
+use crate::domain::desired::{DesiredCertificate, Fingerprint, stable_hash};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::{Fingerprint, Wish, stable_hash};
 
 /// What the issuer has done or met, to be made an event.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub enum Command {
         /// End of its validity.
         not_after: Timestamp,
     },
-    /// The attempt for the wish with this fingerprint failed.
+    /// The attempt for the desired certificate with this fingerprint failed.
     Fail(Fingerprint, Failure),
     /// The CA at this directory has closed a scope.
     Close(String, Closing),
@@ -38,8 +38,8 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Beginning {
     /// What it is for.
-    pub wish: Wish,
-    /// Those of the wish's names that the certificate will have.
+    pub desired: DesiredCertificate,
+    /// Those of the desired certificate's names that the certificate will have.
     pub names: BTreeSet<DnsName>,
     /// The ACME directory that is asked, where it is not the first.
     pub directory: Option<String>,
@@ -48,9 +48,9 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// All that the wish asks for, of the first CA.
-    pub fn of(wish: Wish, key: PrivateKey) -> Self {
-        Self { names: wish.names.clone(), wish, directory: None, key }
+    /// All that the desired certificate asks for, of the first CA.
+    pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
+        Self { names: desired.names.clone(), desired, directory: None, key }
     }
 }
 
@@ -67,15 +67,15 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
     let refused = Refused { command: command.name(), state: state.name() };
     match (state, command) {
         (State::Idle | State::Failing(_), Command::Begin(beginning)) => {
-            let Beginning { wish, names, directory, key } = *beginning;
+            let Beginning { desired, names, directory, key } = *beginning;
             Ok(Event::IssuanceStarted {
-                fingerprint: wish.fingerprint(),
-                left_out: wish.names.difference(&names).cloned().collect(),
+                fingerprint: desired.fingerprint(),
+                left_out: desired.names.difference(&names).cloned().collect(),
                 names,
-                algorithm: wish.algorithm,
-                profile: wish.profile.filter(|_| directory.is_none()), // the second has others
+                algorithm: desired.algorithm,
+                profile: desired.profile.filter(|_| directory.is_none()), // the second has others
                 directory,
-                renew: wish.renew,
+                renew: desired.renew,
                 key,
             })
         }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::desired::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::gates::Closing;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::Fingerprint;
 
 /// An event of one Secret's stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,13 +26,13 @@ pub enum Event {
         profile: Option<String>,
         /// Value of the renew annotation that this answers.
         renew: Option<String>,
-        /// Names of the wish that it does without, for they have failed.
+        /// Names of the desired certificate that it does without, for they have failed.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         left_out: BTreeSet<DnsName>,
         /// The ACME directory that is asked, where it is not the first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         directory: Option<String>,
-        /// What the wish was.
+        /// What the desired certificate was.
         fingerprint: Fingerprint,
         /// The key that the certificate will be for.
         key: PrivateKey,
@@ -48,7 +48,7 @@ pub enum Event {
         serial: String,
         /// End of its validity.
         not_after: Timestamp,
-        /// Names of the wish that it does without.
+        /// Names of the desired certificate that it does without.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         left_out: BTreeSet<DnsName>,
     },
@@ -58,9 +58,9 @@ pub enum Event {
         class: FailureClass,
         /// In the words of who refused.
         detail: String,
-        /// What the wish was; an edit that changes it clears the pause.
+        /// What the desired certificate was; an edit that changes it clears the pause.
         fingerprint: Fingerprint,
-        /// Not before this the same wish is tried again.
+        /// Not before this the same desired certificate is tried again.
         retry_at: Timestamp,
         /// The names that are the reason, where not all of them are.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

@@ -1,6 +1,6 @@
 //! A second CA, asked when the first has failed for long: opt-in, by `--fallback-directory`.
 //!
-//! Each wish that fails goes there by itself, and at its next renewal to the first again. Only what is the CA's own
+//! Each desired certificate that fails goes there by itself, and at its next renewal to the first again. Only what is the CA's own
 //! failure counts: a host that cannot be validated, or a rate limit, would be no better elsewhere or is waited for.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The next step of a run, from what is journaled, what is wished and what was seen. First rule wins.
+//! The next step of a run, from what is journaled, what is desired and what was seen. First rule wins.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use super::seen::{OrderStatus, OrderView};
 use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
-use crate::domain::wish::Wish;
 
 /// The next step for a stream in `state`.
 pub fn next(state: &State, context: Context<'_>) -> Step {
-    let Some(wish) = context.wish else {
+    let Some(desired) = context.desired else {
         return match state {
             State::Idle => Step::Done(Conclusion::Settled),
             _ => Step::Abandon("no Ingress wants it any more"),
         };
     };
     if let State::Failing(failing) = state
-        && failing.fingerprint == wish.fingerprint()
-        && obtainable(failing, wish, context.now).is_none()
-        && let Some(step) = still_waits(failing, wish, context)
+        && failing.fingerprint == desired.fingerprint()
+        && obtainable(failing, desired, context.now).is_none()
+        && let Some(step) = still_waits(failing, desired, context)
     {
         return step;
     }
@@ -36,7 +36,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
         return Step::Abandon("it is of a second CA that is not in use any more");
     }
     if let State::Ordered { issuance, .. } = state
-        && issuance.fingerprint == wish.fingerprint()
+        && issuance.fingerprint == desired.fingerprint()
         && let Some(until) = context.paused_until.filter(|until| context.now < *until)
     {
         return Step::Done(Conclusion::RetryAt(until));
@@ -47,7 +47,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     if let Some(failure) = &context.seen.failure {
         return failed(state, failure, context);
     }
-    let run = Run { state, wish, context };
+    let run = Run { state, desired, context };
     match state {
         State::Idle => run.fresh(None),
         State::Failing(failing) => run.once_more(failing),
@@ -77,9 +77,13 @@ fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
     until.filter(|until| context.now < *until)
 }
 
-/// A wish that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
-fn still_waits(failing: &Failing, wish: &Wish, context: Context<'_>) -> Option<Step> {
-    let retry_at = looked_at_again(failing, wish, context.now);
+/// A desired certificate that has failed waits, but not long when its certificate is about to end: a day may be all that is left.
+fn still_waits(
+    failing: &Failing,
+    desired: &DesiredCertificate,
+    context: Context<'_>,
+) -> Option<Step> {
+    let retry_at = looked_at_again(failing, desired, context.now);
     let elsewhere = failing.elsewhere_from(context.fallback);
     let retry_at = elsewhere.map_or(retry_at, |from| from.min(retry_at));
     let (seen, emergency) = (context.seen, failing.last + limits::EMERGENCY_PAUSE);
@@ -115,14 +119,14 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
 
 pub(super) struct Run<'a> {
     pub(super) state: &'a State,
-    pub(super) wish: &'a Wish,
+    pub(super) desired: &'a DesiredCertificate,
     pub(super) context: Context<'a>,
 }
 
 impl Run<'_> {
     fn once_more(&self, failing: &Failing) -> Step {
-        let same = failing.fingerprint == self.wish.fingerprint();
-        let waits = || same.then(|| still_waits(failing, self.wish, self.context)).flatten();
+        let same = failing.fingerprint == self.desired.fingerprint();
+        let waits = || same.then(|| still_waits(failing, self.desired, self.context)).flatten();
         let step = self.part(failing).or_else(waits);
         step.unwrap_or_else(|| self.fresh(Some(failing)))
     }
@@ -134,7 +138,7 @@ impl Run<'_> {
         match self.judge() {
             Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
             Ok(()) => self.complete(),
-            Err(_) if self.context.seen.installed == Some(self.wish.fingerprint()) => {
+            Err(_) if self.context.seen.installed == Some(self.desired.fingerprint()) => {
                 match (self.complete(), failing) {
                     // A part was installed, and the time for all names has come meanwhile.
                     (Step::Done(Conclusion::Settled), Some(_)) => {
@@ -143,26 +147,26 @@ impl Run<'_> {
                     (step, _) => step,
                 }
             }
-            Err(reason) => self.towards_an_order(self.wish.names.clone(), failing, reason),
+            Err(reason) => self.towards_an_order(self.desired.names.clone(), failing, reason),
         }
     }
 
     /// The Secret is good: see to what hangs on it.
     pub(super) fn complete(&self) -> Step {
         let (secret, seen) = (self.secret(), self.context.seen);
-        let owners = self.wish.owners.iter().map(|owner| owner.uid.to_string()).collect();
+        let owners = self.desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
         let differ = secret.is_some_and(|secret| secret.ours && secret.owners != owners);
         if differ && !seen.owned {
             return Step::UpdateOwners;
         }
-        if !self.wish.fill.is_empty() && !seen.filled {
+        if !self.desired.fill.is_empty() && !seen.filled {
             return Step::FillTls;
         }
         Step::Done(Conclusion::Settled)
     }
 
     fn before_the_order(&self, issuance: &Issuance) -> Step {
-        if issuance.fingerprint != self.wish.fingerprint() {
+        if issuance.fingerprint != self.desired.fingerprint() {
             return Step::Abandon("the Ingress was edited");
         }
         if self.context.seen.opened.is_some() {
@@ -188,7 +192,7 @@ impl Run<'_> {
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
         let Some(order) = &self.context.seen.order else { return Step::Refresh };
-        let edited = issuance.fingerprint != self.wish.fingerprint();
+        let edited = issuance.fingerprint != self.desired.fingerprint();
         let late = self.context.now.since(opened_at) >= limits::ORDER_DEADLINE;
         match &order.status {
             OrderStatus::Gone => Step::Fail(Failure::new(
@@ -216,10 +220,10 @@ impl Run<'_> {
         first.unwrap_or(Step::Accept)
     }
 
-    /// A certificate that was issued is installed wherever it serves, also when the wish has moved on: the
+    /// A certificate that was issued is installed wherever it serves, also when the desired certificate has moved on: the
     /// next look at the Secret finds what differs and asks for another.
     fn with_the_certificate(&self, issuance: &Issuance) -> Step {
-        if issuance.names.is_disjoint(&self.wish.names) {
+        if issuance.names.is_disjoint(&self.desired.names) {
             return Step::Abandon("the Ingress was edited and shares no name with the certificate");
         }
         let Some(chain) = &self.context.seen.chain else { return Step::Download };
@@ -238,9 +242,9 @@ impl Run<'_> {
 
     /// Reads the Secret where that was too long ago, and refuses one that is not ours to write.
     pub(super) fn look_at_secret(&self) -> Option<Step> {
-        let wish = self.wish;
-        if wish.names.len() > wish.most_names() {
-            return Some(Step::Fail(too_many_names(wish)));
+        let desired = self.desired;
+        if desired.names.len() > desired.most_names() {
+            return Some(Step::Fail(too_many_names(desired)));
         }
         let Some((_, read_at)) = &self.context.seen.secret else { return Some(Step::ReadSecret) };
         if self.context.now.since(*read_at) > limits::SECRET_FRESH {
@@ -251,12 +255,12 @@ impl Run<'_> {
 
     /// What to do about a Secret that is not ours to write.
     fn leave_alone(&self) -> Option<Step> {
-        let (secret, wish) = (self.secret()?, self.wish);
-        let why = not_ours(secret, wish)?;
-        if serves(secret, wish, self.context.now) {
+        let (secret, desired) = (self.secret()?, self.desired);
+        let why = not_ours(secret, desired)?;
+        if serves(secret, desired, self.context.now) {
             return Some(self.conclude());
         }
-        let key = &wish.secret;
+        let key = &desired.secret;
         let detail = format!("Secret {key} {why}; it is left as it is");
         Some(Step::Fail(Failure::new(FailureClass::Conflict, detail)))
     }
@@ -273,18 +277,18 @@ impl Run<'_> {
         self.context.seen.found()
     }
 
-    /// The wish as far as `issuance` is for it.
-    fn asked_for(&self, issuance: &Issuance) -> Wish {
-        Wish { names: issuance.names.clone(), ..self.wish.clone() }
+    /// The desired certificate as far as `issuance` is for it.
+    fn asked_for(&self, issuance: &Issuance) -> DesiredCertificate {
+        DesiredCertificate { names: issuance.names.clone(), ..self.desired.clone() }
     }
 
     fn judge(&self) -> Result<(), Reason> {
-        self.judge_for(self.wish)
+        self.judge_for(self.desired)
     }
 
-    pub(super) fn judge_for(&self, wish: &Wish) -> Result<(), Reason> {
+    pub(super) fn judge_for(&self, desired: &DesiredCertificate) -> Result<(), Reason> {
         let Context { directory, advice, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), wish, directory, advice, installed_at, now)
+        judge_installed(self.secret(), desired, directory, advice, installed_at, now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A certificate for the names that can be had, where some of many cannot: for Ingresses that say
 //! `ingress-acme.dev/partial: "true"`.
 //!
-//! The wish stays as it is, and goes on failing at its pace; in between, those names that were not the reason get a
+//! The desired certificate stays as it is, and goes on failing at its pace; in between, those names that were not the reason get a
 //! certificate of their own. No name that the present certificate has is given up while that one has time.
 
 use std::collections::BTreeSet;
@@ -9,20 +9,20 @@ use std::collections::BTreeSet;
 use super::next::Run;
 use super::state::Failing;
 use super::step::{Conclusion, Step};
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason};
-use crate::domain::wish::Wish;
 
 /// The names that can be had, where the others have failed for long enough.
 pub(super) fn obtainable(
     failing: &Failing,
-    wish: &Wish,
+    desired: &DesiredCertificate,
     now: Timestamp,
 ) -> Option<BTreeSet<DnsName>> {
-    let since = partial_from(failing, wish)?;
-    let good: BTreeSet<DnsName> = wish.names.difference(&failing.names).cloned().collect();
+    let since = partial_from(failing, desired)?;
+    let good: BTreeSet<DnsName> = desired.names.difference(&failing.names).cloned().collect();
     (since <= now && !good.is_empty()).then_some(good)
 }
 
@@ -30,39 +30,43 @@ pub(super) fn obtainable(
 /// would wait anew for what is known.
 fn obtainable_by_others(
     failing: &Failing,
-    wish: &Wish,
+    desired: &DesiredCertificate,
     now: Timestamp,
 ) -> Option<BTreeSet<DnsName>> {
-    let known = wish.grouped && now.since(failing.last) < limits::GROUP_MEMORY;
-    let good: BTreeSet<DnsName> = wish.names.difference(&failing.names).cloned().collect();
-    (known && !good.is_empty() && good.len() < wish.names.len()).then_some(good)
+    let known = desired.grouped && now.since(failing.last) < limits::GROUP_MEMORY;
+    let good: BTreeSet<DnsName> = desired.names.difference(&failing.names).cloned().collect();
+    (known && !good.is_empty() && good.len() < desired.names.len()).then_some(good)
 }
 
-/// When a wish that fails is looked at again.
-pub(super) fn looked_at_again(failing: &Failing, wish: &Wish, now: Timestamp) -> Timestamp {
-    let partial = partial_from(failing, wish).filter(|from| now < *from);
+/// When a desired certificate that fails is looked at again.
+pub(super) fn looked_at_again(
+    failing: &Failing,
+    desired: &DesiredCertificate,
+    now: Timestamp,
+) -> Timestamp {
+    let partial = partial_from(failing, desired).filter(|from| now < *from);
     partial.map_or(failing.retry_at, |from| from.min(failing.retry_at))
 }
 
-/// From when on a part of the wish is as good as nothing more is to be hoped for.
-fn partial_from(failing: &Failing, wish: &Wish) -> Option<Timestamp> {
-    let some = wish.names.iter().any(|name| failing.names.contains(name));
+/// From when on a part of the desired certificate is as good as nothing more is to be hoped for.
+fn partial_from(failing: &Failing, desired: &DesiredCertificate) -> Option<Timestamp> {
+    let some = desired.names.iter().any(|name| failing.names.contains(name));
     let enough = failing.attempts >= limits::PARTIAL_ATTEMPTS;
     let from =
         (failing.since + limits::PARTIAL_AFTER).max(failing.part_retry_at.unwrap_or(failing.since));
-    (wish.partial && some && enough).then_some(from)
+    (desired.partial && some && enough).then_some(from)
 }
 
 impl Run<'_> {
-    /// The step towards a certificate for a part of the wish, where one is to be had and needed.
+    /// The step towards a certificate for a part of the desired certificate, where one is to be had and needed.
     pub(super) fn part(&self, failing: &Failing) -> Option<Step> {
-        let (wish, now) = (self.wish, self.context.now);
-        let same = failing.fingerprint == wish.fingerprint();
-        let names = if same { obtainable } else { obtainable_by_others }(failing, wish, now)?;
+        let (desired, now) = (self.desired, self.context.now);
+        let same = failing.fingerprint == desired.fingerprint();
+        let names = if same { obtainable } else { obtainable_by_others }(failing, desired, now)?;
         if let Some(step) = self.look_at_secret() {
             return Some(step);
         }
-        let part = Wish { names, ..self.wish.clone() };
+        let part = DesiredCertificate { names, ..self.desired.clone() };
         if let Some(reason) = self.lacks(&part, failing) {
             return Some(self.towards_an_order(part.names, Some(failing), reason));
         }
@@ -70,18 +74,18 @@ impl Run<'_> {
     }
 
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
-    fn lacks(&self, part: &Wish, failing: &Failing) -> Option<Reason> {
-        if self.context.seen.installed == Some(self.wish.fingerprint()) {
+    fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<Reason> {
+        if self.context.seen.installed == Some(self.desired.fingerprint()) {
             return None; // once a run is enough, whatever its dates look like
         }
         let reason = self.judge_for(part).err()?;
         let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
         let serving = found.filter(|one| one.key_matches);
         let given_up = serving.is_some_and(|certificate| {
-            let mut others = self.wish.names.difference(&part.names);
+            let mut others = self.desired.names.difference(&part.names);
             let loses = others.any(|name| certificate.is_for(name));
             let waited = self.context.now.since(failing.since) >= limits::GROUP_PATIENCE;
-            let patient = !(self.wish.grouped && waited);
+            let patient = !(self.desired.grouped && waited);
             loses && patient && Left::of(certificate, self.context.now) == Left::Enough
         });
         (!given_up).then_some(reason)

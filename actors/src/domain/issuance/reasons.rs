@@ -1,31 +1,31 @@
 //! Why work cannot go on, in words for users, with what they can do.
 
 use crate::domain::certificate::SecretView;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::time::Timestamp;
-use crate::domain::wish::Wish;
 
 /// Why a Secret must not be written, if it must not.
-pub(super) fn not_ours(secret: &SecretView, wish: &Wish) -> Option<&'static str> {
+pub(super) fn not_ours(secret: &SecretView, desired: &DesiredCertificate) -> Option<&'static str> {
     if secret.immutable {
         return Some("is immutable (delete it, or name another secretName)");
     }
     if !secret.is_tls {
         return Some("is not of type kubernetes.io/tls (delete it, or name another secretName)");
     }
-    (!secret.ours && !wish.adopt).then_some(
+    (!secret.ours && !desired.adopt).then_some(
         "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \
          hand it over, or name another secretName)",
     )
 }
 
 /// One certificate cannot carry them.
-pub(super) fn too_many_names(wish: &Wish) -> Failure {
-    let (count, max) = (wish.names.len(), wish.most_names());
+pub(super) fn too_many_names(desired: &DesiredCertificate) -> Failure {
+    let (count, max) = (desired.names.len(), desired.most_names());
     let detail = format!(
         "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
          over several spec.tls blocks",
-        wish.secret
+        desired.secret
     );
     Failure::new(FailureClass::InvalidSpec, detail)
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::desired::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::gates::{Closing, limit};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::{Fingerprint, Route};
 
 /// An order as the CA last showed it (RFC 8555 §7.1.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ pub struct Seen {
     pub chain: Option<Chain>,
     /// An order that the CA has opened and the journal has not taken yet: it is not opened again.
     pub opened: Option<OrderView>,
-    /// A certificate was installed in this run, for this wish: whatever is found, no other is asked for in it.
+    /// A certificate was installed in this run, for this desired certificate: whatever is found, no other is asked for in it.
     pub installed: Option<Fingerprint>,
     /// The owner references were seen to, well or not; not again in this run.
     pub owned: bool,
@@ -182,7 +182,7 @@ impl Seen {
         self.progressed();
     }
 
-    /// Routes and probes begin anew, for they may be those of an older wish.
+    /// Routes and probes begin anew, for they may be those of an older desired certificate.
     pub fn forget_the_way(&mut self) {
         self.routes = None;
         self.forget_reach();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::event::Event;
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::desired::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::domain::wish::Fingerprint;
 
 /// Where a stream stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,13 +39,13 @@ pub struct Issuance {
     pub algorithm: KeyAlgorithm,
     /// ACME profile asked for.
     pub profile: Option<String>,
-    /// Names of the wish that it does without, for they have failed.
+    /// Names of the desired certificate that it does without, for they have failed.
     pub left_out: BTreeSet<DnsName>,
     /// The ACME directory that is asked, where it is not the first.
     pub directory: Option<String>,
     /// Value of the renew annotation that this answers.
     pub renew: Option<String>,
-    /// What the wish was.
+    /// What the desired certificate was.
     pub fingerprint: Fingerprint,
     /// The certificate's key.
     pub key: PrivateKey,
@@ -55,10 +55,10 @@ pub struct Issuance {
     pub before: Option<Box<Failing>>,
 }
 
-/// A memory of failures in a row for one wish.
+/// A memory of failures in a row for one desired certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failing {
-    /// The wish that failed.
+    /// The desired certificate that failed.
     pub fingerprint: Fingerprint,
     /// Failures in a row, 1 or more.
     pub attempts: u32,
@@ -66,7 +66,7 @@ pub struct Failing {
     pub since: Timestamp,
     /// Time of the last of them.
     pub last: Timestamp,
-    /// Not before this the same wish is tried again.
+    /// Not before this the same desired certificate is tried again.
     pub retry_at: Timestamp,
     /// Kind of the last one.
     pub class: FailureClass,
@@ -152,7 +152,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
     }
 }
 
-/// The number of this failure in its row: `before` is what the same wish has met.
+/// The number of this failure in its row: `before` is what the same desired certificate has met.
 pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
     let row = before.filter(|failing| failing.class.same_ladder(class));
     row.map_or(0, |failing| failing.attempts).saturating_add(1)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
 use super::seen::Seen;
+use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::Failure;
 use crate::domain::gates::{Gates, Scope};
 use crate::domain::ingress::SecretKey;
@@ -12,7 +13,6 @@ use crate::domain::need::Need;
 use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
-use crate::domain::wish::Wish;
 
 /// One thing to do. Each is one port call or one commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,8 +79,8 @@ pub enum Conclusion {
 pub struct Context<'a> {
     /// The Secret that it is about.
     pub stream: &'a SecretKey,
-    /// The newest wish; `None` when no Ingress wants the Secret.
-    pub wish: Option<&'a Wish>,
+    /// The newest desired certificate; `None` when no Ingress wants the Secret.
+    pub desired: Option<&'a DesiredCertificate>,
     /// What the run has learned.
     pub seen: &'a Seen,
     /// The ACME directory in use.
@@ -91,7 +91,7 @@ pub struct Context<'a> {
     pub advice: Advice<'a>,
     /// When this process last installed a certificate for the stream.
     pub installed_at: Option<Timestamp>,
-    /// Not before this an order that is kept is gone on with, unless the wish changes.
+    /// Not before this an order that is kept is gone on with, unless the desired certificate changes.
     pub paused_until: Option<Timestamp>,
     /// What the CA has closed.
     pub gates: &'a Gates,

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::certificate::{PrivateKey, SecretView};
+use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::tests::desired;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::{Closing, Gates, Scope};
 use crate::domain::ingress::SecretKey;
@@ -17,8 +19,6 @@ use crate::domain::renewal::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::validity::tests::secret;
-use crate::domain::wish::Wish;
-use crate::domain::wish::tests::wish;
 
 const DIRECTORY: &str = "https://ca.example/directory";
 const DAY: Duration = Duration::from_hours(24);
@@ -27,20 +27,20 @@ fn now() -> Timestamp {
     Timestamp::from_secs(1_795_478_400)
 }
 
-fn shop() -> Wish {
-    wish("shop", &["a.example.com"])
+fn shop() -> DesiredCertificate {
+    desired("shop", &["a.example.com"])
 }
 
-fn begin(wish: &Wish) -> Command {
-    Command::Begin(Box::new(Beginning::of(wish.clone(), PrivateKey::from_pem("key".to_owned()))))
+fn begin(desired: &DesiredCertificate) -> Command {
+    Command::Begin(Box::new(Beginning::of(desired.clone(), PrivateKey::from_pem("key".to_owned()))))
 }
 
 fn opened() -> Command {
     Command::Opened("https://ca.example/order/1".to_owned())
 }
 
-fn fail(wish: &Wish, class: FailureClass) -> Command {
-    Command::Fail(wish.fingerprint(), Failure::new(class, "no"))
+fn fail(desired: &DesiredCertificate, class: FailureClass) -> Command {
+    Command::Fail(desired.fingerprint(), Failure::new(class, "no"))
 }
 
 /// The state after these commands, given one after the other.
@@ -51,17 +51,22 @@ fn given(commands: impl IntoIterator<Item = Command>) -> State {
     })
 }
 
-fn look(state: &State, wish: Option<&Wish>, seen: &Seen) -> Step {
-    look_barred(state, wish, seen, None)
+fn look(state: &State, desired: Option<&DesiredCertificate>, seen: &Seen) -> Step {
+    look_barred(state, desired, seen, None)
 }
 
-fn look_barred(state: &State, wish: Option<&Wish>, seen: &Seen, barred: Option<&Scope>) -> Step {
+fn look_barred(
+    state: &State,
+    desired: Option<&DesiredCertificate>,
+    seen: &Seen,
+    barred: Option<&Scope>,
+) -> Step {
     let closing = |scope: &Scope| Closing { scope: scope.clone(), until: now() + DAY, ..closing() };
     let gates = Gates::of(barred.map(closing), now());
     let stream = SecretKey::new("web", "shop");
     let context = Context {
         stream: &stream,
-        wish,
+        desired,
         seen,
         directory: DIRECTORY,
         advice: Advice::None,
@@ -102,26 +107,26 @@ fn with_chain(hosts: &[&str]) -> Seen {
 
 #[test]
 fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
-    let wish = shop();
-    let step = |seen: &Seen| look(&State::Idle, Some(&wish), seen);
+    let desired = shop();
+    let step = |seen: &Seen| look(&State::Idle, Some(&desired), seen);
     assert_eq!(step(&Seen::default()), Step::ReadSecret);
     let mut seen = seen_secret(None);
     assert_eq!(step(&seen), Step::PublishRoutes);
-    seen.routes = Some(wish.routes.clone());
-    assert_eq!(step(&seen), Step::Probe(wish.names.clone()));
+    seen.routes = Some(desired.routes.clone());
+    assert_eq!(step(&seen), Step::Probe(desired.names.clone()));
     assert_eq!(
         step(&reached(seen)),
-        Step::Begin { reason: Reason::Missing, names: wish.names.clone(), directory: None }
+        Step::Begin { reason: Reason::Missing, names: desired.names.clone(), directory: None }
     );
-    let started = given([begin(&wish)]);
-    assert_eq!(look(&started, Some(&wish), &reached(seen_secret(None))), Step::OpenOrder);
+    let started = given([begin(&desired)]);
+    assert_eq!(look(&started, Some(&desired), &reached(seen_secret(None))), Step::OpenOrder);
 }
 
 #[test]
 fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
-    let wish = shop();
-    let ordered = given([begin(&wish), opened()]);
-    let step = |seen: &Seen| look_barred(&ordered, Some(&wish), seen, Some(&Scope::Address));
+    let desired = shop();
+    let ordered = given([begin(&desired), opened()]);
+    let step = |seen: &Seen| look_barred(&ordered, Some(&desired), seen, Some(&Scope::Address));
     let waits = Step::Wait { until: now() + DAY, at_ca: true };
     assert_eq!(step(&with_order(OrderStatus::Ready)), waits);
     assert_eq!(step(&with_chain(&["a.example.com"])), Step::Install);
@@ -129,13 +134,13 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
 
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
-    let (wish, seen) = (shop(), reached(seen_secret(None)));
+    let (desired, seen) = (shop(), reached(seen_secret(None)));
     let in_line = Step::GetInLine(Scope::Account, Need::FIRST);
-    for state in [State::Idle, given([begin(&wish)])] {
-        assert_eq!(look_barred(&state, Some(&wish), &seen, Some(&Scope::Account)), in_line);
+    for state in [State::Idle, given([begin(&desired)])] {
+        assert_eq!(look_barred(&state, Some(&desired), &seen, Some(&Scope::Account)), in_line);
     }
-    let ordered = given([begin(&wish), opened()]);
-    let step = look_barred(&ordered, Some(&wish), &seen, Some(&Scope::Account));
+    let ordered = given([begin(&desired), opened()]);
+    let step = look_barred(&ordered, Some(&desired), &seen, Some(&Scope::Account));
     assert_eq!(step, Step::Refresh, "an order that is open goes on");
 }
 
@@ -166,7 +171,7 @@ fn what_users_write_into_a_secret_opens_no_gate() {
     let elsewhere = SecretView { directory: Some("https://other".into()), ..elsewhere };
     assert_eq!(step(elsewhere), first);
     let foreign = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
-    let adopting = Wish { adopt: true, ..shop() };
+    let adopting = DesiredCertificate { adopt: true, ..shop() };
     let seen = reached(seen_secret(Some(SecretView { ours: false, ..foreign })));
     let adopted = look_barred(&State::Idle, Some(&adopting), &seen, Some(&Scope::Account));
     assert_eq!(adopted, first);
@@ -177,7 +182,7 @@ fn what_serves_waits_behind_what_does_not() {
     let renewal = in_line(Urgency::Renewal, Need::FIRST.by);
     let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
     let seen = reached(seen_secret(Some(good.clone())));
-    let requested = Wish { renew: Some("now".into()), ..shop() };
+    let requested = DesiredCertificate { renew: Some("now".into()), ..shop() };
     assert_eq!(look_barred(&State::Idle, Some(&requested), &seen, Some(&Scope::Account)), renewal);
     let staging = SecretView { directory: Some("https://staging".into()), ..good };
     let seen = reached(seen_secret(Some(staging)));
@@ -186,35 +191,36 @@ fn what_serves_waits_behind_what_does_not() {
 
 #[test]
 fn a_secret_that_cannot_be_read_does_not_end_a_long_pause() {
-    let wish = shop();
-    let event = decide(&State::Idle, fail(&wish, FailureClass::Policy), now() - DAY / 2).unwrap();
+    let desired = shop();
+    let event =
+        decide(&State::Idle, fail(&desired, FailureClass::Policy), now() - DAY / 2).unwrap();
     let state = apply(State::Idle, &event, now() - DAY / 2).unwrap();
-    assert_eq!(look(&state, Some(&wish), &Seen::default()), Step::ReadSecret);
+    assert_eq!(look(&state, Some(&desired), &Seen::default()), Step::ReadSecret);
     let failure = Some(Failure::new(FailureClass::SecretWrite, "forbidden"));
-    let refused = look(&state, Some(&wish), &Seen { failure, ..Seen::default() });
+    let refused = look(&state, Some(&desired), &Seen { failure, ..Seen::default() });
     assert!(matches!(refused, Step::Done(Conclusion::RetryAt(_))), "{refused:?}");
 }
 
 #[test]
 fn a_secret_read_long_ago_is_read_again_before_the_order() {
-    let wish = shop();
+    let desired = shop();
     let mut seen = reached(seen_secret(None));
     seen.secret = Some((None, now() - 2 * limits::SECRET_FRESH));
-    assert_eq!(look(&given([begin(&wish)]), Some(&wish), &seen), Step::ReadSecret);
+    assert_eq!(look(&given([begin(&desired)]), Some(&desired), &seen), Step::ReadSecret);
 }
 
 #[test]
 fn a_certificate_that_turned_up_meanwhile_ends_the_work_before_the_order() {
-    let wish = shop();
+    let desired = shop();
     let seen = seen_secret(Some(secret(&["a.example.com"], now(), 90 * DAY)));
-    assert!(matches!(look(&given([begin(&wish)]), Some(&wish), &seen), Step::Abandon(_)));
-    assert_eq!(look(&State::Idle, Some(&wish), &seen), Step::Done(Conclusion::Settled));
+    assert!(matches!(look(&given([begin(&desired)]), Some(&desired), &seen), Step::Abandon(_)));
+    assert_eq!(look(&State::Idle, Some(&desired), &seen), Step::Done(Conclusion::Settled));
 }
 
 #[test]
 fn an_order_is_looked_at_before_anything_is_done_with_it() {
-    let (wish, ordered) = (shop(), given([begin(&shop()), opened()]));
-    assert_eq!(look(&ordered, Some(&wish), &Seen::default()), Step::Refresh);
+    let (desired, ordered) = (shop(), given([begin(&shop()), opened()]));
+    assert_eq!(look(&ordered, Some(&desired), &Seen::default()), Step::Refresh);
     let steps = [
         (with_order(OrderStatus::Ready), Step::Finalize),
         (with_order(OrderStatus::Processing), Step::Refresh),
@@ -222,19 +228,19 @@ fn an_order_is_looked_at_before_anything_is_done_with_it() {
         (with_chain(&["a.example.com"]), Step::Install),
     ];
     for (seen, step) in steps {
-        assert_eq!(look(&ordered, Some(&wish), &seen), step);
+        assert_eq!(look(&ordered, Some(&desired), &seen), step);
     }
 }
 
 #[test]
 fn an_edit_drops_an_order_but_not_a_certificate_that_still_serves() {
     let ordered = given([begin(&shop()), opened()]);
-    let edited = wish("shop", &["a.example.com", "b.example.com"]);
+    let edited = desired("shop", &["a.example.com", "b.example.com"]);
     let pending = look(&ordered, Some(&edited), &with_order(OrderStatus::Ready));
     assert_eq!(pending, Step::Abandon("the Ingress was edited"));
     let issued = look(&ordered, Some(&edited), &with_chain(&["a.example.com"]));
     assert_eq!(issued, Step::Install);
-    let other = wish("shop", &["c.example.com"]);
+    let other = desired("shop", &["c.example.com"]);
     assert!(matches!(
         look(&ordered, Some(&other), &with_chain(&["a.example.com"])),
         Step::Abandon(_)
@@ -271,17 +277,17 @@ fn an_open_order_outlives_the_troubles_of_its_ca_and_of_the_api_server() {
 
 #[test]
 fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
-    let wish = shop();
+    let desired = shop();
     let mut state = State::Idle;
     for minutes in [1, 10, 100] {
-        let event = decide(&state, fail(&wish, FailureClass::Authorization), now()).unwrap();
+        let event = decide(&state, fail(&desired, FailureClass::Authorization), now()).unwrap();
         state = apply(state, &event, now()).unwrap();
         let State::Failing(failing) = &state else { panic!("{state:?}") };
         let pause = failing.retry_at.since(now());
         let rung = Duration::from_mins(minutes);
         assert!(pause >= rung && pause <= rung + rung / 10, "{pause:?}");
     }
-    let waits = look(&state, Some(&wish), &seen_secret(None));
+    let waits = look(&state, Some(&desired), &seen_secret(None));
     assert!(matches!(waits, Step::Done(Conclusion::RetryAt(_))));
     let edited = wish_with_another_name();
     assert_eq!(look(&state, Some(&edited), &Seen::default()), Step::ReadSecret);
@@ -290,22 +296,22 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
     assert_eq!(failing.attempts, 1);
 }
 
-fn wish_with_another_name() -> Wish {
-    wish("shop", &["b.example.com"])
+fn wish_with_another_name() -> DesiredCertificate {
+    desired("shop", &["b.example.com"])
 }
 
 #[test]
 fn failures_are_remembered_through_the_next_attempt() {
-    let wish = shop();
-    let state = given([fail(&wish, FailureClass::Authorization), begin(&wish), opened()]);
-    let event = decide(&state, fail(&wish, FailureClass::Authorization), now()).unwrap();
+    let desired = shop();
+    let state = given([fail(&desired, FailureClass::Authorization), begin(&desired), opened()]);
+    let event = decide(&state, fail(&desired, FailureClass::Authorization), now()).unwrap();
     let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
     assert_eq!(failing.attempts, 2);
 }
 
 #[test]
 fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_the_ca() {
-    let wish = shop();
+    let desired = shop();
     let mut seen = reached(seen_secret(None));
     let mut rounds = 0;
     let failure = loop {
@@ -316,7 +322,7 @@ fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_th
         );
         seen.wait_until = None;
         rounds += 1;
-        match look(&State::Idle, Some(&wish), &seen) {
+        match look(&State::Idle, Some(&desired), &seen) {
             Step::Probe(_) => {}
             Step::Fail(failure) => break failure,
             other => panic!("{other:?}"),
@@ -330,7 +336,7 @@ fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_th
 fn too_many_names_are_refused_before_anything_is_asked() {
     let hosts: Vec<String> = (0..101).map(|n| format!("h{n}.example.com")).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let step = look(&State::Idle, Some(&wish("shop", &hosts)), &Seen::default());
+    let step = look(&State::Idle, Some(&desired("shop", &hosts)), &Seen::default());
     assert!(matches!(step, Step::Fail(failure) if failure.class == FailureClass::InvalidSpec));
 }
 
@@ -399,7 +405,7 @@ proptest! {
         prop_assert_eq!(replayed, Ok(live));
     }
 
-    /// Wherever a stream stands and whatever was seen, there is a next step, and it never finalizes for a wish
+    /// Wherever a stream stands and whatever was seen, there is a next step, and it never finalizes for a desired certificate
     /// that has changed.
     #[test]
     fn there_is_always_a_next_step_and_it_serves_the_newest_wish(
@@ -410,9 +416,9 @@ proptest! {
             decided.map_or(state.clone(), |event| apply(state, &event, now()).unwrap())
         });
         let seen = if ready { with_order(OrderStatus::Ready) } else { Seen::default() };
-        let wish = shop();
-        if look(&state, Some(&wish), &seen) == Step::Finalize {
-            prop_assert_eq!(state.issuance().map(|i| i.fingerprint), Some(wish.fingerprint()));
+        let desired = shop();
+        if look(&state, Some(&desired), &seen) == Step::Finalize {
+            prop_assert_eq!(state.issuance().map(|i| i.fingerprint), Some(desired.fingerprint()));
         }
     }
 }

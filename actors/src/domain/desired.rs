@@ -21,7 +21,7 @@ pub struct Route {
 
 /// The certificate that one Secret should hold, read from the newest Ingresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wish {
+pub struct DesiredCertificate {
     /// Where it goes.
     pub secret: SecretKey,
     /// Exactly these names; never empty.
@@ -52,7 +52,7 @@ pub struct Wish {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
 
-impl Wish {
+impl DesiredCertificate {
     /// The fingerprint of all that the CA or the Secret's fate depends on.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = StableHash::default();
@@ -119,11 +119,11 @@ pub(crate) mod tests {
     use super::super::plan::tests::names;
     use super::*;
 
-    pub(crate) fn wish(secret: &str, hosts: &[&str]) -> Wish {
+    pub(crate) fn desired(secret: &str, hosts: &[&str]) -> DesiredCertificate {
         let class = IngressClass::Default;
         let route = |host: &DnsName| Route { class: class.clone(), host: host.clone() };
         let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };
-        Wish {
+        DesiredCertificate {
             secret: SecretKey::new("web", secret),
             names: names(hosts),
             owners: [owner].into(),
@@ -141,16 +141,18 @@ pub(crate) mod tests {
 
     #[test]
     fn owners_and_routes_do_not_change_the_fingerprint_and_names_do() {
-        let one = wish("shop", &["a.example.com"]);
-        let moved = Wish { owners: BTreeSet::new(), routes: BTreeSet::new(), ..one.clone() };
+        let one = desired("shop", &["a.example.com"]);
+        let moved =
+            DesiredCertificate { owners: BTreeSet::new(), routes: BTreeSet::new(), ..one.clone() };
         assert_eq!(one.fingerprint(), moved.fingerprint());
-        assert_ne!(one.fingerprint(), wish("shop", &["b.example.com"]).fingerprint());
+        assert_ne!(one.fingerprint(), desired("shop", &["b.example.com"]).fingerprint());
     }
 
     #[test]
     fn short_lived_profiles_take_fewer_names() {
         let most = |profile: Option<&str>| {
-            Wish { profile: profile.map(str::to_owned), ..wish("shop", &[]) }.most_names()
+            DesiredCertificate { profile: profile.map(str::to_owned), ..desired("shop", &[]) }
+                .most_names()
         };
         let cases = [
             (None, 100),
@@ -166,6 +168,6 @@ pub(crate) mod tests {
     #[test]
     fn many_names_are_counted() {
         let hosts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
-        assert!(wish("shop", &hosts).names_line().ends_with("c.example.com and 1 more"));
+        assert!(desired("shop", &hosts).names_line().ends_with("c.example.com and 1 more"));
     }
 }

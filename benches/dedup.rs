@@ -17,7 +17,7 @@ use ingress_acme_actors::domain::index::Index;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::fakes::{Fakes, ingress};
-use ingress_acme_actors::messages::{Issue, Listed};
+use ingress_acme_actors::messages::{Listed, Reconcile};
 use ingress_acme_actors::metrics::{Metrics, Source};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use ingress_acme_actors::registry::Registry;
@@ -29,10 +29,10 @@ impl Actor for AtOnce {
     type Context = Context<Self>;
 }
 
-impl Handler<Issue> for AtOnce {
+impl Handler<Reconcile> for AtOnce {
     type Result = ResponseFuture<Outcome>;
 
-    fn handle(&mut self, _: Issue, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: Reconcile, _: &mut Context<Self>) -> Self::Result {
         Box::pin(async { Outcome::Settled })
     }
 }
@@ -89,7 +89,7 @@ fn events(keys: usize, events: usize) {
         let registry = registry();
         let keys: Vec<_> = (0..keys).map(|n| IngressKey::new("web", &n.to_string())).collect();
         for n in 0..events {
-            registry.observe(&keys[n % keys.len()], Source::Watch);
+            registry.notify(&keys[n % keys.len()], Source::Watch);
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -108,7 +108,7 @@ fn edits(ingresses: usize, edits: usize) {
         for n in 0..edits {
             let (name, host) = (format!("{}", n % ingresses), format!("host-{n}.example.com"));
             for key in index.apply(ingress("web", &name, &[&host])) {
-                registry.observe(&key, Source::Watch);
+                registry.notify(&key, Source::Watch);
             }
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use ingress_acme_actors::dedup::Downstream;
 use ingress_acme_actors::domain::dedup::{Outcome, Windows};
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::fakes::Fakes;
-use ingress_acme_actors::messages::Issue;
+use ingress_acme_actors::messages::Reconcile;
 use ingress_acme_actors::metrics::{Metrics, Source};
 use ingress_acme_actors::registry::Registry;
 use tokio::time::{Instant, sleep};
@@ -28,10 +28,10 @@ impl Actor for SlowPool {
     type Context = Context<Self>;
 }
 
-impl Handler<Issue> for SlowPool {
+impl Handler<Reconcile> for SlowPool {
     type Result = ResponseFuture<Outcome>;
 
-    fn handle(&mut self, Issue(key): Issue, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Reconcile(key): Reconcile, _: &mut Context<Self>) -> Self::Result {
         let first = !self.runs.borrow().iter().any(|(_, run)| *run == *key.name);
         self.runs.borrow_mut().push((self.began.elapsed(), key.name.to_string()));
         let work = if &*key.name == "slow" { 10 } else { 1 };
@@ -64,8 +64,8 @@ fn setup() -> Setup {
 }
 
 impl Setup {
-    fn observe(&self, name: &str) {
-        self.registry.observe(&IngressKey::new("web", name), Source::Watch);
+    fn notify(&self, name: &str) {
+        self.registry.notify(&IngressKey::new("web", name), Source::Watch);
     }
 
     /// Starts of each key's runs, in tenths of a second.
@@ -86,9 +86,9 @@ async fn millis(millis: u64) {
 fn fifty_events_over_eight_keys_a_pause_and_fifty_more_are_two_runs_a_key() {
     Fakes::paused(async {
         let setup = setup();
-        (0..50).for_each(|n| setup.observe(&format!("key-{}", n % 8)));
+        (0..50).for_each(|n| setup.notify(&format!("key-{}", n % 8)));
         millis(1500).await;
-        (0..50).for_each(|n| setup.observe(&format!("key-{}", n % 8)));
+        (0..50).for_each(|n| setup.notify(&format!("key-{}", n % 8)));
         millis(20_000).await;
         let starts = setup.starts();
         assert_eq!(starts.len(), 8);
@@ -104,11 +104,11 @@ fn fifty_events_over_eight_keys_a_pause_and_fifty_more_are_two_runs_a_key() {
 fn events_of_one_key_never_eat_those_of_another() {
     Fakes::paused(async {
         let setup = setup();
-        (0..500).for_each(|_| setup.observe("loud"));
-        setup.observe("quiet");
+        (0..500).for_each(|_| setup.notify("loud"));
+        setup.notify("quiet");
         millis(1100).await;
-        (0..500).for_each(|_| setup.observe("loud"));
-        setup.observe("late");
+        (0..500).for_each(|_| setup.notify("loud"));
+        setup.notify("late");
         millis(10_000).await;
         let starts = setup.starts();
         assert_eq!(starts["loud"].len(), 2);
@@ -121,10 +121,10 @@ fn events_of_one_key_never_eat_those_of_another() {
 fn a_failing_downstream_releases_its_key() {
     Fakes::paused(async {
         let setup = setup();
-        setup.observe("failing");
+        setup.notify("failing");
         millis(3000).await;
         assert_eq!(setup.starts()["failing"], [10]);
-        setup.observe("failing");
+        setup.notify("failing");
         millis(3000).await;
         assert_eq!(
             setup.starts()["failing"],
@@ -139,7 +139,7 @@ fn a_failing_downstream_releases_its_key() {
 fn a_failed_key_comes_back_by_itself() {
     Fakes::paused(async {
         let setup = setup();
-        setup.observe("failing");
+        setup.notify("failing");
         millis(40_000).await;
         assert_eq!(setup.starts()["failing"], [10, 320]);
     });
@@ -151,9 +151,9 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
     impl Actor for Gone {
         type Context = Context<Self>;
     }
-    impl Handler<Issue> for Gone {
+    impl Handler<Reconcile> for Gone {
         type Result = ResponseFuture<Outcome>;
-        fn handle(&mut self, _: Issue, ctx: &mut Context<Self>) -> Self::Result {
+        fn handle(&mut self, _: Reconcile, ctx: &mut Context<Self>) -> Self::Result {
             ctx.stop();
             Box::pin(std::future::pending())
         }
@@ -164,8 +164,8 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
         let windows = Windows::default();
         let downstream = Downstream { pool, windows, clock: fakes.clock.clone() };
         let registry = Registry::new(downstream, Metrics::default());
-        registry.observe(&IngressKey::new("web", "a"), Source::Watch);
-        registry.observe(&IngressKey::new("web", "b"), Source::Watch);
+        registry.notify(&IngressKey::new("web", "a"), Source::Watch);
+        registry.notify(&IngressKey::new("web", "b"), Source::Watch);
         millis(3 * 3_600_000).await;
         let phases = registry.phases();
         assert_eq!(phases.len(), 2);
@@ -180,10 +180,10 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
 fn a_slow_key_does_not_hold_up_others() {
     Fakes::paused(async {
         let setup = setup();
-        setup.observe("slow");
-        setup.observe("other");
+        setup.notify("slow");
+        setup.notify("other");
         millis(1500).await;
-        setup.observe("third");
+        setup.notify("third");
         millis(20_000).await;
         let starts = setup.starts();
         assert_eq!((&starts["slow"][..], &starts["other"][..]), (&[10][..], &[10][..]));
@@ -197,7 +197,7 @@ fn a_constant_stream_on_one_key_still_runs_within_the_maximum_wait() {
     Fakes::paused(async {
         let setup = setup();
         for _ in 0..200 {
-            setup.observe("busy");
+            setup.notify("busy");
             millis(100).await;
         }
         let starts = &setup.starts()["busy"];

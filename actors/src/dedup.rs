@@ -9,7 +9,7 @@ use crate::domain::dedup::{Action, Dedup as Machine, Outcome, Phase, Windows};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::messages::{Issue, Observed};
+use crate::messages::{Changed, Reconcile};
 use crate::ports::Clock;
 use crate::registry::Registry;
 
@@ -20,7 +20,7 @@ const MAILBOX: usize = 2;
 #[derive(Clone)]
 pub struct Downstream {
     /// Where work goes. Shared, because each clone of an address adds a slot to its mailbox.
-    pub pool: Rc<Recipient<Issue>>,
+    pub pool: Rc<Recipient<Reconcile>>,
     /// Settle window and maximum wait.
     pub windows: Windows,
     /// The time.
@@ -57,9 +57,9 @@ impl Dedup {
         match action {
             Action::Rest => {}
             Action::Wake(at) => self.wake(at, ctx),
-            Action::Issue(deadline) => {
+            Action::Reconcile(deadline) => {
                 self.wake(deadline, ctx);
-                self.issue(ctx);
+                self.reconcile(ctx);
             }
             Action::Retire => self.retire(ctx),
         }
@@ -94,8 +94,8 @@ impl Dedup {
     }
 
     /// Hands the key over; whatever becomes of the pool, the answer releases the key.
-    fn issue(&mut self, ctx: &mut Context<Self>) {
-        let answer = self.downstream.pool.send(Issue(self.key.clone())).into_actor(self);
+    fn reconcile(&mut self, ctx: &mut Context<Self>) {
+        let answer = self.downstream.pool.send(Reconcile(self.key.clone())).into_actor(self);
         self.answer.take().map(|earlier| ctx.cancel_future(earlier));
         let answer = ctx.spawn(answer.map(|outcome, dedup, ctx| {
             dedup.answer = None;
@@ -115,12 +115,12 @@ impl Actor for Dedup {
     }
 }
 
-impl Handler<Observed> for Dedup {
+impl Handler<Changed> for Dedup {
     type Result = ();
 
-    fn handle(&mut self, _: Observed, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Changed, ctx: &mut Context<Self>) {
         self.handled += 1;
-        let (coalesced, action) = self.machine.observed(self.downstream.clock.now());
+        let (coalesced, action) = self.machine.changed(self.downstream.clock.now());
         if coalesced {
             self.registry.coalesced();
         }

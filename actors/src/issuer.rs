@@ -30,7 +30,7 @@ use crate::domain::renewal::Suggestions;
 use crate::domain::time::Timestamp;
 use crate::examine::id;
 use crate::ledger::Ledger;
-use crate::messages::{Foresee, Publish, Returned, Withdraw, Work};
+use crate::messages::{Foresee, JobDone, Publish, RunJob, Withdraw};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
@@ -215,15 +215,15 @@ impl Actor for Issuer {
     type Context = Context<Self>;
 }
 
-impl Handler<Work> for Issuer {
-    type Result = ResponseFuture<Returned>;
+impl Handler<RunJob> for Issuer {
+    type Result = ResponseFuture<JobDone>;
 
-    fn handle(&mut self, Work(mut run): Work, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, RunJob(mut run): RunJob, _: &mut Context<Self>) -> Self::Result {
         let office = self.office.clone();
         let span = info_span!("run", ingress = %run.for_ingress, secret = %run.stream);
         let carried = async move {
             let verdict = office.carry_on(&mut run).await;
-            Returned(run, verdict)
+            JobDone(run, verdict)
         };
         Box::pin(carried.instrument(span))
     }

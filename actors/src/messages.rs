@@ -14,23 +14,23 @@ use crate::ports::PortError;
 /// To a dedup actor: something about its Ingress may have changed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Observed;
+pub struct Changed;
 
 /// To the pool: see to all that this Ingress asks for, and answer when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "Outcome")]
-pub struct Issue(pub IngressKey);
+pub struct Reconcile(pub IngressKey);
 
 /// To an issuer: take this run as far as it goes.
 #[derive(Debug, Message)]
-#[rtype(result = "Returned")]
-pub struct Work(pub Box<Run>);
+#[rtype(result = "JobDone")]
+pub struct RunJob(pub Box<Run>);
 
 /// The issuer's answer.
 #[derive(Debug)]
-pub struct Returned(pub Box<Run>, pub Verdict);
+pub struct JobDone(pub Box<Run>, pub Verdict);
 
-impl<A, M> actix::dev::MessageResponse<A, M> for Returned
+impl<A, M> actix::dev::MessageResponse<A, M> for JobDone
 where
     A: Actor,
     M: Message<Result = Self>,

@@ -17,7 +17,7 @@ use crate::domain::need::Need;
 use crate::domain::queue::Lane;
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, Office};
-use crate::messages::{Drain, Foresee, Issue, Returned, Work};
+use crate::messages::{Drain, Foresee, JobDone, Reconcile, RunJob};
 
 /// The actor.
 pub struct Pool {
@@ -76,7 +76,7 @@ impl Pool {
             };
             let stream = run.stream.clone();
             let returned = async move {
-                let returned = worker.send(Work(Box::new(run))).await;
+                let returned = worker.send(RunJob(Box::new(run))).await;
                 (worker, stream, returned)
             };
             ctx.spawn(returned.into_actor(self).map(|(worker, stream, returned), pool, ctx| {
@@ -111,13 +111,11 @@ impl Pool {
     fn returned(
         &mut self,
         stream: &SecretKey,
-        returned: Result<Returned, MailboxError>,
+        returned: Result<JobDone, MailboxError>,
         ctx: &mut Context<Self>,
     ) {
         let answered = match returned {
-            Ok(Returned(run, verdict)) => {
-                self.desk.returned(*run, verdict, self.office.clock.now())
-            }
+            Ok(JobDone(run, verdict)) => self.desk.returned(*run, verdict, self.office.clock.now()),
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
                 self.office.gates.borrow_mut().leave(stream, self.office.clock.now());
@@ -198,10 +196,10 @@ impl Actor for Pool {
     }
 }
 
-impl Handler<Issue> for Pool {
+impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Outcome>;
 
-    fn handle(&mut self, Issue(key): Issue, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
         self.office.notices.tell(&self.office.index.borrow(), &key);
         let now = self.office.clock.now();
         let targets = self.targets(&key, now);

@@ -10,7 +10,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use crate::dedup::{Dedup, Downstream};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::IngressKey;
-use crate::messages::Observed;
+use crate::messages::Changed;
 use crate::metrics::{Metrics, Source};
 
 /// The registry. Events are counted here, so that an actor can retire without losing one.
@@ -37,10 +37,10 @@ impl Registry {
     /// Tells the dedup actor of `key`, starting it where there is none.
     ///
     /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
-    pub fn observe(self: &Rc<Self>, key: &IngressKey, source: Source) {
+    pub fn notify(self: &Rc<Self>, key: &IngressKey, source: Source) {
         self.metrics.event(source);
         if let Some(mut entry) = self.entries.get_mut(key) {
-            match entry.addr.try_send(Observed) {
+            match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
                 Err(SendError::Full(_)) => self.metrics.event_coalesced(),
                 Err(SendError::Closed(_)) => *entry = self.start(key),
@@ -56,7 +56,7 @@ impl Registry {
         let phase = Rc::new(Cell::new(Phase::Idle));
         let dedup = Dedup::new(key.clone(), self.downstream.clone(), self.clone(), phase.clone());
         let addr = dedup.start();
-        let sent = u64::from(addr.try_send(Observed).is_ok());
+        let sent = u64::from(addr.try_send(Changed).is_ok());
         Entry { addr, sent, phase }
     }
 

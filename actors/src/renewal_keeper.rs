@@ -126,6 +126,6 @@ impl Office {
     fn look_at(&self, registry: &Rc<Registry>, secret: &SecretKey) {
         let desired = self.index.borrow().desired(secret);
         let owner = desired.and_then(|desired| desired.owners.into_iter().next());
-        owner.inspect(|owner| registry.observe(&owner.key, Source::Scan));
+        owner.inspect(|owner| registry.notify(&owner.key, Source::Scan));
     }
 }

@@ -54,7 +54,7 @@ impl Scanner {
             let mut found = 0;
             while let Some(needs_work) = examined.next().await {
                 let Some(key) = needs_work else { continue };
-                registry.observe(&key, Source::Scan);
+                registry.notify(&key, Source::Scan);
                 found += 1;
             }
             office.metrics.scanned(office.clock.now());
@@ -74,7 +74,7 @@ impl Scanner {
             if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
                 let key =
                     IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };
-                self.registry.observe(&key, Source::Scan);
+                self.registry.notify(&key, Source::Scan);
             }
         });
     }

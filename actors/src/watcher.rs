@@ -95,7 +95,7 @@ impl StreamHandler<IngressChange> for Watcher {
         };
         let changed = self.take(change);
         for key in changed.iter().filter(|key| self.is_listed(key)) {
-            self.registry.observe(key, Source::Watch);
+            self.registry.notify(key, Source::Watch);
         }
         if let Some(scope) = ended {
             self.list_ended(scope, ctx);

@@ -71,7 +71,7 @@ pub enum Action {
     /// Call [`Dedup::timer`] at this time, and forget earlier timers.
     Wake(Timestamp),
     /// Hand the key to the pool, and call [`Dedup::timer`] at this time in case it never answers.
-    Issue(Timestamp),
+    Reconcile(Timestamp),
     /// Leave the registry.
     Retire,
 }
@@ -95,7 +95,7 @@ impl Dedup {
     }
 
     /// An event has come. `true` with the action when it was coalesced into one already known.
-    pub fn observed(&mut self, now: Timestamp) -> (bool, Action) {
+    pub fn changed(&mut self, now: Timestamp) -> (bool, Action) {
         match &mut self.phase {
             Phase::Idle | Phase::Waiting { .. } => {
                 (false, self.settle(Burst { first: now, last: now }, now))
@@ -118,7 +118,7 @@ impl Dedup {
         match self.phase {
             Phase::Idle => Action::Retire,
             Phase::Settling(burst) => self.settle(burst, now),
-            Phase::Waiting { until } if now >= until => self.issue(now),
+            Phase::Waiting { until } if now >= until => self.reconcile(now),
             Phase::Waiting { until } => Action::Wake(until),
             Phase::InFlight { since, .. } if now.since(since) >= limits::IN_FLIGHT_MAX => {
                 self.finished(Outcome::Busy, now)
@@ -149,15 +149,15 @@ impl Dedup {
         let quiet = burst.last + self.windows.settle;
         let due = quiet.min(burst.first + self.windows.settle_max);
         if now >= due {
-            return self.issue(now);
+            return self.reconcile(now);
         }
         self.phase = Phase::Settling(burst);
         Action::Wake(due)
     }
 
-    fn issue(&mut self, now: Timestamp) -> Action {
+    fn reconcile(&mut self, now: Timestamp) -> Action {
         self.phase = Phase::InFlight { since: now, dirty: None };
-        Action::Issue(now + limits::IN_FLIGHT_MAX)
+        Action::Reconcile(now + limits::IN_FLIGHT_MAX)
     }
 }
 
@@ -171,18 +171,18 @@ mod tests {
 
     fn settled() -> Dedup {
         let mut dedup = Dedup::new(Windows::default());
-        dedup.observed(at(0));
-        assert!(matches!(dedup.timer(at(1000)), Action::Issue(_)));
+        dedup.changed(at(0));
+        assert!(matches!(dedup.timer(at(1000)), Action::Reconcile(_)));
         dedup
     }
 
     #[test]
     fn a_burst_settles_after_a_quiet_period() {
         let mut dedup = Dedup::new(Windows::default());
-        assert_eq!(dedup.observed(at(0)), (false, Action::Wake(at(1000))));
-        assert_eq!(dedup.observed(at(600)), (true, Action::Wake(at(1600))));
+        assert_eq!(dedup.changed(at(0)), (false, Action::Wake(at(1000))));
+        assert_eq!(dedup.changed(at(600)), (true, Action::Wake(at(1600))));
         assert_eq!(dedup.timer(at(1000)), Action::Wake(at(1600)));
-        assert!(matches!(dedup.timer(at(1600)), Action::Issue(_)));
+        assert!(matches!(dedup.timer(at(1600)), Action::Reconcile(_)));
     }
 
     #[test]
@@ -190,23 +190,23 @@ mod tests {
         let mut dedup = Dedup::new(Windows::default());
         let issued = (0..100)
             .map(|n| at(n * 100))
-            .find(|now| matches!(dedup.observed(*now).1, Action::Issue(_)));
+            .find(|now| matches!(dedup.changed(*now).1, Action::Reconcile(_)));
         assert_eq!(issued, Some(at(5000)));
     }
 
     #[test]
     fn events_in_flight_become_exactly_one_more_run() {
         let mut dedup = settled();
-        assert_eq!(dedup.observed(at(1100)), (false, Action::Rest));
-        assert_eq!(dedup.observed(at(1200)), (true, Action::Rest));
-        assert!(matches!(dedup.finished(Outcome::Settled, at(9000)), Action::Issue(_)));
+        assert_eq!(dedup.changed(at(1100)), (false, Action::Rest));
+        assert_eq!(dedup.changed(at(1200)), (true, Action::Rest));
+        assert!(matches!(dedup.finished(Outcome::Settled, at(9000)), Action::Reconcile(_)));
         assert_eq!(dedup.finished(Outcome::Settled, at(9500)), Action::Retire);
     }
 
     #[test]
     fn a_run_that_ends_amid_a_burst_lets_it_settle_first() {
         let mut dedup = settled();
-        dedup.observed(at(1900));
+        dedup.changed(at(1900));
         assert_eq!(dedup.finished(Outcome::Settled, at(2000)), Action::Wake(at(2900)));
     }
 
@@ -218,8 +218,8 @@ mod tests {
             Action::Wake(at(60_000))
         );
         let mut edited = dedup.clone();
-        assert!(matches!(dedup.timer(at(60_000)), Action::Issue(_)));
-        assert_eq!(edited.observed(at(5000)), (false, Action::Wake(at(6000))));
+        assert!(matches!(dedup.timer(at(60_000)), Action::Reconcile(_)));
+        assert_eq!(edited.changed(at(5000)), (false, Action::Wake(at(6000))));
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         let mut dedup = settled();
         let late = at(1000) + limits::IN_FLIGHT_MAX;
         assert_eq!(dedup.timer(late), Action::Wake(late + limits::BUSY_RETRY));
-        assert!(matches!(dedup.timer(late + limits::BUSY_RETRY), Action::Issue(_)));
+        assert!(matches!(dedup.timer(late + limits::BUSY_RETRY), Action::Reconcile(_)));
     }
 
     #[test]

@@ -21,11 +21,11 @@ pub(super) fn phases() -> Vec<Phase> {
     let windows = Windows::default();
     let mut machine = Dedup::new(windows);
     let mut all = vec![machine.phase()];
-    machine.observed(NOW);
+    machine.changed(NOW);
     all.push(machine.phase());
     machine.timer(NOW + windows.settle_max);
     all.push(machine.phase());
-    machine.observed(NOW + windows.settle_max);
+    machine.changed(NOW + windows.settle_max);
     all.push(machine.phase());
     all.push(Phase::Waiting { until: NOW });
     all

@@ -37,7 +37,7 @@ use crate::cli::{Output, StormArgs, TargetArg};
 use crate::clock::SystemClock;
 use crate::cluster;
 use crate::lifecycle::Terminate;
-use figures::{Figures, Seen};
+use figures::{Figures, StormRun};
 use operator::{Sample, Source};
 use plan::Plan;
 pub use simulated::Simulated;
@@ -84,7 +84,7 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
     let mut terminate = Terminate::on_signals()?;
     let (target, world) = target(&args).await?;
     let stormed = tokio::select! {
-        seen = storm(&target, &plan, &manner) => Some(seen),
+        run = storm(&target, &plan, &manner) => Some(run),
         () = terminate.wait() => None,
     };
     if !manner.quiet {
@@ -94,12 +94,12 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
     if let Some(world) = world {
         world.end().await?;
     }
-    let Some(seen) = stormed else {
+    let Some(run) = stormed else {
         cleaned?;
         eprintln!("interrupted; what the storm had made is deleted");
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    let done = tell(&seen?, &args);
+    let done = tell(&run?, &args);
     cleaned?;
     done
 }
@@ -138,10 +138,10 @@ async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)>
     Ok((Target { client, operator }, None))
 }
 
-fn tell(seen: &Seen, args: &StormArgs) -> anyhow::Result<ExitCode> {
-    let figures = Figures::of(seen);
+fn tell(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
+    let figures = Figures::of(run);
     if let Some(file) = &args.report {
-        let html = report::html(seen, &figures)?;
+        let html = report::html(run, &figures)?;
         std::fs::write(file, html).with_context(|| format!("cannot write {}", file.display()))?;
     }
     match args.output {
@@ -160,7 +160,7 @@ fn tell(seen: &Seen, args: &StormArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Lays the storm and waits for all certificates, or the deadline. What it makes stays.
-pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Result<Seen> {
+pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Result<StormRun> {
     let Target { client, operator } = target;
     prepare(client, plan, manner.deadline).await?;
     let before = operator.sample().await?;
@@ -174,7 +174,7 @@ pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Res
     }
     let after = settled(operator).await?;
     let (rows, meanwhile) = (tally.into_inner().rows().to_vec(), meanwhile.into_inner());
-    Ok(Seen { plan: plan.clone(), rows, before, after, meanwhile })
+    Ok(StormRun { plan: plan.clone(), rows, before, after, meanwhile })
 }
 
 /// Makes the namespaces, and deletes those that storms left that were killed.

@@ -119,12 +119,12 @@ impl Office {
         let now = self.clock.now();
         let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
-        let found = run.seen.found();
+        let found = run.observed.found();
         let known = Known {
             stream: &run.stream,
             desired,
             advice: suggestions.of(&run.stream, id(found)),
-            seen: &run.seen,
+            observed: &run.observed,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&run.stream),
             paused_until: self.paused.borrow().get(&run.stream).copied(),

@@ -154,7 +154,7 @@ async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
     // An operator's start is no part of a storm.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (audited, api_cpu) = (audited(world), cpu(world.apiserver_pid())?);
-    let seen = storm(&target, &plan, &manner).await?;
+    let run = storm(&target, &plan, &manner).await?;
     let (audited, api_cpu) =
         (self::audited(world) - audited, cpu(world.apiserver_pid())? - api_cpu);
     ensure!(
@@ -163,9 +163,9 @@ async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
         operator.log_path().display()
     );
     let first =
-        seen.rows.iter().filter_map(|row| Some(row.written?.saturating_sub(row.made?))).min();
+        run.rows.iter().filter_map(|row| Some(row.written?.saturating_sub(row.made?))).min();
     let first = first.context("no Secret came")?.as_secs_f64();
-    Ok(Operated { figures: Figures::of(&seen), first, audited, api_cpu })
+    Ok(Operated { figures: Figures::of(&run), first, audited, api_cpu })
 }
 
 /// Waits until the operator leads.

@@ -19,7 +19,7 @@ use super::account::{new_key, thumbprint};
 use super::following::{next_of, no_account, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
-use step::{Answer, Seen, Step, step};
+use step::{Answer, Findings, Step, step};
 
 /// Steps of one rollover; each conflict with another process costs a few more.
 const STEPS: u32 = 40;
@@ -58,7 +58,7 @@ pub struct RolledOver {
 struct Progress {
     stored: StoredAccount,
     began_with: PrivateKey,
-    seen: Seen,
+    findings: Findings,
     /// The account of the next key, once the CA has named it.
     next_url: Option<String>,
     /// The account of the key that it has, once the CA has named it.
@@ -75,7 +75,7 @@ impl Acme {
         let Some(stored) = stored else { return Err(no_account().told(DOING)) };
         let mut progress = Progress::new(stored);
         for _ in 0..STEPS {
-            match step(progress.seen) {
+            match step(progress.findings) {
                 Step::Done => return progress.done(),
                 Step::StoreNext => self.store_next(&mut progress).await?,
                 Step::AskNext => self.ask_next(&mut progress).await?,
@@ -118,7 +118,7 @@ impl Acme {
     /// A next key that is another account's is none of this one's.
     async fn ask_next(&self, progress: &mut Progress) -> Result<(), PortError> {
         let Some(next) = &progress.stored.next else { return Err(progress.refused()) };
-        let agreed = progress.seen.changed && progress.refusal.is_none();
+        let agreed = progress.findings.changed && progress.refusal.is_none();
         let ours = |named: &String| progress.url.as_ref().is_none_or(|url| url == named);
         let mut named = self.account_of(next).await?.filter(ours);
         for _ in 0..LAGS {
@@ -128,14 +128,14 @@ impl Acme {
             sleep(LAG).await;
             named = self.account_of(next).await?.filter(ours);
         }
-        progress.seen.next = Answer::of(named.as_ref());
+        progress.findings.next = Answer::of(named.as_ref());
         progress.next_url = named;
         Ok(())
     }
 
     async fn ask_current(&self, progress: &mut Progress) -> Result<(), PortError> {
         progress.url = self.account_of(&progress.stored.key).await?;
-        progress.seen.current = Answer::of(progress.url.as_ref());
+        progress.findings.current = Answer::of(progress.url.as_ref());
         Ok(())
     }
 
@@ -158,8 +158,8 @@ impl Acme {
             asked.map_err(|error| error.advised(DOING, advice).into())
         });
         progress.refusal = changed.await.err();
-        progress.seen.changed = true;
-        progress.seen.next = Answer::NotAsked;
+        progress.findings.changed = true;
+        progress.findings.next = Answer::NotAsked;
         Ok(())
     }
 
@@ -177,13 +177,14 @@ impl Acme {
 impl Progress {
     fn new(stored: StoredAccount) -> Self {
         let began_with = stored.key.clone();
-        let seen = Seen { has_next: next_of(&stored).is_some(), ..Seen::default() };
-        Self { stored, began_with, seen, next_url: None, url: None, refusal: None }
+        let findings = Findings { has_next: next_of(&stored).is_some(), ..Findings::default() };
+        Self { stored, began_with, findings, next_url: None, url: None, refusal: None }
     }
 
     fn now_stored(&mut self, stored: StoredAccount) {
         let is_new = stored.key != self.began_with;
-        self.seen = Seen { is_new, has_next: next_of(&stored).is_some(), ..Seen::default() };
+        self.findings =
+            Findings { is_new, has_next: next_of(&stored).is_some(), ..Findings::default() };
         self.stored = stored;
     }
 

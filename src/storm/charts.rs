@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plotters::prelude::*;
 
-use super::figures::Seen;
+use super::figures::StormRun;
 use super::operator::Sample;
 use super::tally::Row;
 
@@ -32,25 +32,25 @@ impl Series {
 }
 
 /// Time to Secret of each Ingress, over the moment its Secret came.
-pub(super) fn time_to_secret(seen: &Seen) -> anyhow::Result<String> {
+pub(super) fn time_to_secret(run: &StormRun) -> anyhow::Result<String> {
     let point = |row: &Row| Some((row.written?.as_secs_f64(), row.took()?.as_secs_f64()));
-    let points = seen.rows.iter().filter_map(point).collect();
+    let points = run.rows.iter().filter_map(point).collect();
     draw(&[Series { name: "one Ingress", color: FIRST, points, dots: true }])
 }
 
 /// Certificates that wait and those in work, over time.
-pub(super) fn queue(seen: &Seen) -> anyhow::Result<String> {
+pub(super) fn queue(run: &StormRun) -> anyhow::Result<String> {
     draw(&[
-        Series::line("queued", FIRST, over_time(seen, |sample| sample.queued)),
-        Series::line("in work", SECOND, over_time(seen, |sample| sample.in_work)),
+        Series::line("queued", FIRST, over_time(run, |sample| sample.queued)),
+        Series::line("in work", SECOND, over_time(run, |sample| sample.in_work)),
     ])
 }
 
 /// Requests to the API server and to the CA since the begin.
-pub(super) fn requests(seen: &Seen) -> anyhow::Result<String> {
-    let (kube, acme) = (seen.before.kube_total(), seen.before.acme_requests);
-    let to_api = over_time(seen, |sample| sample.kube_total().saturating_sub(kube));
-    let to_ca = over_time(seen, |sample| sample.acme_requests.saturating_sub(acme));
+pub(super) fn requests(run: &StormRun) -> anyhow::Result<String> {
+    let (kube, acme) = (run.before.kube_total(), run.before.acme_requests);
+    let to_api = over_time(run, |sample| sample.kube_total().saturating_sub(kube));
+    let to_ca = over_time(run, |sample| sample.acme_requests.saturating_sub(acme));
     draw(&[
         Series::line("to the API server", FIRST, to_api),
         Series::line("to the CA", SECOND, to_ca),
@@ -58,16 +58,16 @@ pub(super) fn requests(seen: &Seen) -> anyhow::Result<String> {
 }
 
 /// Resident memory of the operator in MiB, over time.
-pub(super) fn memory(seen: &Seen) -> anyhow::Result<String> {
-    let kib = over_time(seen, |sample| sample.memory >> 10);
+pub(super) fn memory(run: &StormRun) -> anyhow::Result<String> {
+    let kib = over_time(run, |sample| sample.memory >> 10);
     let mib = kib.into_iter().map(|(at, kib)| (at, kib / 1024.0)).collect();
     draw(&[Series::line("resident", FIRST, mib)])
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn over_time(seen: &Seen, value: impl Fn(&Sample) -> u64) -> Vec<(f64, f64)> {
+fn over_time(run: &StormRun, value: impl Fn(&Sample) -> u64) -> Vec<(f64, f64)> {
     let point = |(at, sample): &(Duration, Sample)| (at.as_secs_f64(), value(sample) as f64);
-    seen.meanwhile.iter().map(point).collect()
+    run.meanwhile.iter().map(point).collect()
 }
 
 fn draw(all: &[Series]) -> anyhow::Result<String> {

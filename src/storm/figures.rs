@@ -10,7 +10,7 @@ use super::tally::Row;
 
 /// Everything that was seen of one storm.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct StormRun {
     /// What was to be done.
     pub plan: Plan,
     /// When each Ingress and its Secret came.
@@ -105,8 +105,8 @@ impl Percentiles {
 
 impl Figures {
     /// Of what was seen.
-    pub fn of(seen: &Seen) -> Self {
-        let Seen { plan, rows, before, after, .. } = seen;
+    pub fn of(run: &StormRun) -> Self {
+        let StormRun { plan, rows, before, after, .. } = run;
         let right: Vec<&Row> = rows.iter().filter(|row| row.right).collect();
         let first = rows.iter().filter_map(|row| row.made).min().unwrap_or_default();
         let last = right.iter().filter_map(|row| row.written).max().unwrap_or_default();
@@ -133,18 +133,18 @@ impl Figures {
             cpu_seconds: cpu,
             cpu_ms_per_certificate: share(1000.0 * cpu, certificates),
             memory_before: before.memory,
-            memory_peak: memory_peak(seen),
+            memory_peak: memory_peak(run),
         }
     }
 }
 
 /// The kernel's own mark where the storm has raised it, else the most that was seen.
-fn memory_peak(seen: &Seen) -> u64 {
-    if seen.after.memory_peak > seen.before.memory_peak {
-        return seen.after.memory_peak;
+fn memory_peak(run: &StormRun) -> u64 {
+    if run.after.memory_peak > run.before.memory_peak {
+        return run.after.memory_peak;
     }
-    let meanwhile = seen.meanwhile.iter().map(|(_, sample)| sample.memory);
-    meanwhile.chain([seen.after.memory]).max().unwrap_or_default()
+    let meanwhile = run.meanwhile.iter().map(|(_, sample)| sample.memory);
+    meanwhile.chain([run.after.memory]).max().unwrap_or_default()
 }
 
 /// The most frequent first.
@@ -172,7 +172,7 @@ fn float(count: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn seen() -> Seen {
+    fn run() -> StormRun {
         let plan = Plan {
             run: "r".into(),
             ingresses: 2,
@@ -197,7 +197,7 @@ mod tests {
             memory_peak: 50,
             ..Sample::default()
         };
-        Seen {
+        StormRun {
             plan,
             rows: vec![row(1, 3, true), row(2, 8, true)],
             before: sample(5, 10),
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn figures_are_of_the_storm_and_not_of_what_was_before() {
-        let figures = Figures::of(&seen());
+        let figures = Figures::of(&run());
         assert_eq!((figures.right, figures.certificates), (2, 2));
         let patches = Requests { verb: "patch".into(), resource: "secrets".into(), count: 8 };
         assert_eq!(figures.kube_requests, [patches]);
@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_peak_of_long_ago_is_not_the_storms() {
-        let mut seen = seen();
-        assert_eq!(Figures::of(&seen).memory_peak, 30);
-        seen.after.memory_peak = 60;
-        assert_eq!(Figures::of(&seen).memory_peak, 60);
+        let mut run = run();
+        assert_eq!(Figures::of(&run).memory_peak, 30);
+        run.after.memory_peak = 60;
+        assert_eq!(Figures::of(&run).memory_peak, 60);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use askama::Template;
 use comfy_table::{Table, presets};
 
 use super::charts;
-use super::figures::{Figures, Percentiles, Seen};
+use super::figures::{Figures, Percentiles, StormRun};
 
 /// The figures as a table for people.
 pub(super) fn table(figures: &Figures) -> Table {
@@ -70,7 +70,7 @@ struct Page<'a> {
 }
 
 /// The figures with their charts, in one file that needs no other.
-pub(super) fn html(seen: &Seen, figures: &Figures) -> anyhow::Result<String> {
+pub(super) fn html(run: &StormRun, figures: &Figures) -> anyhow::Result<String> {
     let requests = figures.kube_requests.iter();
     let requests = requests.map(|of| (format!("{} {}", of.verb, of.resource), of.count)).collect();
     let page = Page {
@@ -79,10 +79,10 @@ pub(super) fn html(seen: &Seen, figures: &Figures) -> anyhow::Result<String> {
         rows: rows(figures),
         requests,
         charts: vec![
-            ("Time to Secret", charts::time_to_secret(seen)?),
-            ("Queue", charts::queue(seen)?),
-            ("Requests so far", charts::requests(seen)?),
-            ("Memory of the operator, MiB", charts::memory(seen)?),
+            ("Time to Secret", charts::time_to_secret(run)?),
+            ("Queue", charts::queue(run)?),
+            ("Requests so far", charts::requests(run)?),
+            ("Memory of the operator, MiB", charts::memory(run)?),
         ],
     };
     Ok(page.render()?)

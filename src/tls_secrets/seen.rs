@@ -12,7 +12,7 @@ use crate::cluster::is_ours;
 
 /// What was seen of a Secret that is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Seen {
+pub(super) struct Existing {
     /// `metadata.resourceVersion`: the write is for this state and no other.
     pub(super) resource_version: String,
     pub(super) ours: bool,
@@ -20,7 +20,7 @@ pub(super) struct Seen {
     pub(super) immutable: bool,
 }
 
-impl Seen {
+impl Existing {
     pub(super) fn of(secret: &Secret) -> Self {
         Self {
             resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
@@ -67,12 +67,12 @@ pub(super) enum LastRead {
     /// No such Secret.
     Absent,
     /// This one.
-    Present(Seen),
+    Present(Existing),
 }
 
 impl LastRead {
     pub(super) fn of(secret: Option<&Secret>) -> Self {
-        secret.map_or(Self::Absent, |secret| Self::Present(Seen::of(secret)))
+        secret.map_or(Self::Absent, |secret| Self::Present(Existing::of(secret)))
     }
 }
 
@@ -112,8 +112,8 @@ mod tests {
         SecretKey::new("web", &format!("s{number}"))
     }
 
-    fn seen() -> Seen {
-        Seen { resource_version: "7".into(), ours: true, is_tls: true, immutable: false }
+    fn seen() -> Existing {
+        Existing { resource_version: "7".into(), ours: true, is_tls: true, immutable: false }
     }
 
     fn present() -> LastRead {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_ours_is_replaced_in_the_version_that_was_read() {
-        let foreign = LastRead::Present(Seen { ours: false, ..seen() });
+        let foreign = LastRead::Present(Existing { ours: false, ..seen() });
         let replace = Ok(Write::Replace { resource_version: "7".into() });
         assert_eq!(write_for(&key(0), &LastRead::Absent, false), Ok(Write::Create));
         assert_eq!(write_for(&key(0), &present(), false), replace);
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn what_is_not_ours_or_cannot_be_changed_is_a_conflict() {
         let refused = [
-            (Seen { ours: false, ..seen() }, false, "not made by"),
-            (Seen { is_tls: false, ..seen() }, false, "not of type"),
-            (Seen { ours: false, is_tls: false, ..seen() }, true, "not of type"),
-            (Seen { immutable: true, ..seen() }, true, "is immutable"),
+            (Existing { ours: false, ..seen() }, false, "not made by"),
+            (Existing { is_tls: false, ..seen() }, false, "not of type"),
+            (Existing { ours: false, is_tls: false, ..seen() }, true, "not of type"),
+            (Existing { immutable: true, ..seen() }, true, "is immutable"),
         ];
         for (seen, adopt, why) in refused {
             match write_for(&key(0), &LastRead::Present(seen), adopt) {

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::dedup::Outcome;
 use super::ingress::{IngressKey, SecretKey};
-use super::issuance::{Conclusion, Seen};
+use super::issuance::{Conclusion, Observed};
 use super::limits;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
@@ -94,7 +94,7 @@ impl Desk {
         let run = Run {
             stream: stream.clone(),
             for_ingress: ingress.clone(),
-            seen: Seen::default(),
+            observed: Observed::default(),
             steps: 0,
             placed_at: now,
         };
@@ -115,9 +115,9 @@ impl Desk {
         else {
             return;
         };
-        run.seen.forget_the_way();
-        if run.seen.order.is_none() {
-            run.seen.wait_until = None;
+        run.observed.forget_the_way();
+        if run.observed.order.is_none() {
+            run.observed.wait_until = None;
             self.parked.hasten(stream, until, now);
         }
     }
@@ -127,7 +127,7 @@ impl Desk {
         let Some(entry) = self.runs.get_mut(stream) else { return };
         match &mut entry.phase {
             Phase::Parked { run, until } => {
-                run.seen.forget_reach();
+                run.observed.forget_reach();
                 self.parked.hasten(stream, until, now);
             }
             // It got in line a moment ago, and is on its way back here.
@@ -184,7 +184,7 @@ impl Desk {
         let parked = std::mem::replace(&mut entry.phase, Phase::Running);
         let (phase, lane) = match parked {
             Phase::Parked { run, .. } => {
-                let lane = if run.seen.order.is_some() { Lane::Resumed } else { Lane::Again };
+                let lane = if run.observed.order.is_some() { Lane::Resumed } else { Lane::Again };
                 (Phase::Queued(run), lane)
             }
             other => (other, Lane::Resumed),
@@ -213,7 +213,7 @@ impl Desk {
                 return self.finished(&stream, conclusion);
             }
             Verdict::Finished(_) => {
-                let fresh = Run { seen: Seen::default(), steps: 0, ..run };
+                let fresh = Run { observed: Observed::default(), steps: 0, ..run };
                 entry.phase = Phase::Queued(Box::new(fresh));
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");

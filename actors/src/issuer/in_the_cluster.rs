@@ -11,7 +11,7 @@ use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
 use crate::domain::failure::FailureClass;
-use crate::domain::issuance::{Command, Reach, Seen};
+use crate::domain::issuance::{Command, Observed, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::validity::{Reason, judge};
@@ -26,7 +26,7 @@ impl Office {
             bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&run.stream)).await;
         if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, read) {
             self.saw(&run.stream, status.as_ref());
-            run.seen.secret = Some((status, self.clock.now()));
+            run.observed.secret = Some((status, self.clock.now()));
         }
     }
 
@@ -45,13 +45,13 @@ impl Office {
             transient @ PortError::Transient { .. } => transient,
         });
         if self.succeeded(run, FailureClass::Unreachable, published).is_some() {
-            run.seen.routed(desired.routes);
+            run.observed.routed(desired.routes);
         }
     }
 
     /// Hosts that were reached are not probed again.
     pub(super) async fn probe_hosts(&self, run: &mut Run, hosts: &BTreeSet<DnsName>) {
-        let reached = |host| run.seen.reach.get(host) == Some(&Reach::Reached);
+        let reached = |host| run.observed.reach.get(host) == Some(&Reach::Reached);
         let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
         let probes = stream::iter(unknown).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
@@ -61,14 +61,14 @@ impl Office {
         let probed: Vec<_> = probes.buffer_unordered(limits::PROBES_AT_ONCE).collect().await;
         let known = known.into_iter().map(|host| (host.clone(), Reach::Reached));
         let reach: BTreeMap<_, _> = known.chain(probed).collect();
-        run.seen.probed(reach, self.clock.now());
-        if let Some((host, found)) = run.seen.unreached() {
+        run.observed.probed(reach, self.clock.now());
+        if let Some((host, found)) = run.observed.unreached() {
             debug!(%host, ?found, "not reached");
         }
     }
 
     pub(super) async fn install(&self, run: &mut Run, desired: &DesiredCertificate) {
-        let (Some(issuance), Some(chain)) = (self.issuance(run), run.seen.chain.clone()) else {
+        let (Some(issuance), Some(chain)) = (self.issuance(run), run.observed.chain.clone()) else {
             return;
         };
         let started_at = issuance.started_at;
@@ -85,7 +85,7 @@ impl Office {
         let installed = self.tls_secrets.install(&run.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Transient { .. }) = installed {
-            run.seen.secret = None; // it may have changed under us: read it again before the next try
+            run.observed.secret = None; // it may have changed under us: read it again before the next try
         }
         let Some(status) = self.succeeded(run, FailureClass::SecretWrite, installed) else {
             return;
@@ -96,7 +96,8 @@ impl Office {
             self.metrics.issued(kind, now.since(started_at));
             self.saw(&run.stream, status.as_ref());
             let installed = Some(issuance.fingerprint);
-            run.seen = Seen { secret: Some((status, now)), installed, ..Seen::default() };
+            run.observed =
+                Observed { secret: Some((status, now)), installed, ..Observed::default() };
             let closing = self.guards.borrow_mut().issued(&issuance.names, now);
             self.close(run, closing).await;
         }
@@ -107,10 +108,10 @@ impl Office {
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
         if self.attended(run, desired, "the owners of its Secret", updated.map(drop)) {
-            run.seen.owned = true;
+            run.observed.owned = true;
         }
         if let Some(status) = status {
-            run.seen.secret = Some((status, self.clock.now()));
+            run.observed.secret = Some((status, self.clock.now()));
         }
     }
 
@@ -126,7 +127,7 @@ impl Office {
         if self.succeeded(run, FailureClass::SecretWrite, answer).is_some() {
             return true;
         }
-        let Some(failure) = run.seen.failure.take() else { return false };
+        let Some(failure) = run.observed.failure.take() else { return false };
         warn!(detail = failure.detail, "{what} could not be seen to");
         self.notices.announce(desired, &Announcement::left_undone(what, &failure.detail));
         true
@@ -143,12 +144,12 @@ impl Office {
                 return;
             }
         }
-        run.seen.filled = true;
+        run.observed.filled = true;
     }
 
     /// What the certificate about to be installed replaces.
     fn kind(&self, run: &Run, desired: &DesiredCertificate) -> Kind {
-        let secret = run.seen.found();
+        let secret = run.observed.found();
         let suggestions = self.suggestions.borrow();
         let advice = suggestions.of(&run.stream, id(secret));
         match judge(secret, desired, &self.directory, advice, self.clock.now()) {
@@ -163,6 +164,6 @@ impl Office {
 
 /// The certificate in the Secret that was read has all of these names.
 fn has(run: &Run, names: &BTreeSet<DnsName>) -> bool {
-    let certificate = run.seen.found().and_then(|found| found.certificate.as_ref().ok());
+    let certificate = run.observed.found().and_then(|found| found.certificate.as_ref().ok());
     certificate.is_some_and(|one| names.iter().all(|name| one.is_for(name)))
 }

@@ -9,7 +9,7 @@ use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
-use crate::domain::issuance::{Command, Issuance, Seen, State, Step};
+use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
@@ -68,7 +68,7 @@ impl Office {
             Step::Fail(failure) => self.fail(run, failure).await,
             Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
         }
-        let closing = run.seen.closing(&names, self.clock.now());
+        let closing = run.observed.closing(&names, self.clock.now());
         self.close(run, closing.filter(|_| elsewhere.is_none())).await;
     }
 
@@ -84,8 +84,8 @@ impl Office {
 
     async fn abandon(&self, run: &mut Run, why: &'static str) {
         if self.commit(run, Command::Abandon(why)).await {
-            let secret = run.seen.secret.take();
-            run.seen = Seen { secret, ..Seen::default() };
+            let secret = run.observed.secret.take();
+            run.observed = Observed { secret, ..Observed::default() };
         }
     }
 
@@ -97,7 +97,7 @@ impl Office {
         failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
         if self.commit(run, Command::Fail(desired.fingerprint(), failure)).await {
-            run.seen = Seen::default();
+            run.observed = Observed::default();
             let failed = failed.unwrap_or_default();
             let closings = self.guards.borrow_mut().failed(&failed, self.clock.now());
             self.close(run, closings).await;
@@ -106,7 +106,7 @@ impl Office {
 
     /// Tells the user when an order is kept for later: that is no journaled failure.
     pub(super) fn tell_of_hold_up(&self, run: &Run, desired: &DesiredCertificate) {
-        if let Some(failure) = &run.seen.failure {
+        if let Some(failure) = &run.observed.failure {
             self.notices.announce(desired, &Announcement::held_up(desired, &failure.detail));
         }
     }
@@ -125,15 +125,15 @@ impl Office {
             }
             Err(CommitError::Journal(JournalError::Fenced)) => {
                 error!("another process leads; this one stops here");
-                run.seen.wait_until = Some(now + limits::IN_FLIGHT_MAX);
+                run.observed.wait_until = Some(now + limits::IN_FLIGHT_MAX);
             }
             Err(CommitError::Journal(error @ JournalError::Unavailable(_))) => {
                 debug!(%error, "the journal is tried again");
-                run.seen.journal_stumbled(now);
+                run.observed.journal_stumbled(now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
                 error!(%bug, "this is a bug; the run waits before it goes on");
-                run.seen.wait_until = Some(now + limits::BUSY_RETRY);
+                run.observed.wait_until = Some(now + limits::BUSY_RETRY);
             }
         }
         false
@@ -163,14 +163,14 @@ impl Office {
             Err(PortError::Transient { detail, retry_after }) => {
                 debug!(%detail, ?retry_after, "a passing error");
                 if class == FailureClass::AcmeServer {
-                    run.seen.busy = retry_after.map(|wait| (detail.clone(), wait));
+                    run.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }
-                run.seen.stumbled(
+                run.observed.stumbled(
                     Failure { retry_after, ..Failure::new(class, detail) },
                     self.clock.now(),
                 );
             }
-            Err(PortError::Permanent(failure)) => run.seen.failure = Some(failure),
+            Err(PortError::Permanent(failure)) => run.observed.failure = Some(failure),
         }
         None
     }

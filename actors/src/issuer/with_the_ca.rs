@@ -44,7 +44,7 @@ impl Office {
         });
         let beginning = Beginning { desired, names, directory, key };
         if self.commit(run, Command::Begin(Box::new(beginning))).await {
-            run.seen.progressed();
+            run.observed.progressed();
             if let Some((desired, issuing)) = told {
                 self.notices.announce(&desired, &issuing);
             }
@@ -53,7 +53,7 @@ impl Office {
 
     pub(super) async fn open_order(&self, run: &mut Run) {
         let Some(issuance) = self.issuance(run) else { return };
-        if run.seen.opened.is_none() {
+        if run.observed.opened.is_none() {
             let id = self.replaced(run, &issuance);
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
             let barred = self.gates.borrow().bar(&run.stream, names, self.clock.now()).is_some();
@@ -64,13 +64,13 @@ impl Office {
             }
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
-            run.seen.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
+            run.observed.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
         }
-        let Some(order) = run.seen.opened.clone() else { return };
+        let Some(order) = run.observed.opened.clone() else { return };
         if self.commit(run, Command::Opened(order.url.clone())).await {
-            run.seen.opened = None;
+            run.observed.opened = None;
             self.gates.borrow_mut().pass(&run.stream, self.clock.now());
-            run.seen.order_shown(order, self.clock.now());
+            run.observed.order_shown(order, self.clock.now());
             let paced = self.gates.borrow().paced(&issuance.names, self.clock.now());
             for closing in paced {
                 self.commit(run, Command::Close(self.directory.clone(), closing)).await;
@@ -81,7 +81,7 @@ impl Office {
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
     fn replaced(&self, run: &Run, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.directory);
-        let leaf = run.seen.found()?.issued_by(directory)?;
+        let leaf = run.observed.found()?.issued_by(directory)?;
         let shared = issuance.names.iter().any(|name| leaf.is_for(name));
         leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }
@@ -99,7 +99,7 @@ impl Office {
         };
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
         if let Some(order) = self.succeeded(run, FailureClass::AcmeServer, shown) {
-            run.seen.order_shown(order, self.clock.now());
+            run.observed.order_shown(order, self.clock.now());
         }
     }
 
@@ -109,13 +109,13 @@ impl Office {
         let Some(pem) = self.succeeded(run, FailureClass::AcmeServer, chain) else { return };
         match self.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {
-                run.seen.chain = Some(Chain { pem, leaf });
-                run.seen.progressed();
+                run.observed.chain = Some(Chain { pem, leaf });
+                run.observed.progressed();
             }
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                run.seen.stumbled(failure, self.clock.now()); // once more, before the order is given up
+                run.observed.stumbled(failure, self.clock.now()); // once more, before the order is given up
             }
         }
     }

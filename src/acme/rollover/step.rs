@@ -21,7 +21,7 @@ impl Answer {
 
 /// What is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Findings {
     /// The stored key is another one than when this rollover began.
     pub(super) is_new: bool,
     /// A next key is stored.
@@ -57,16 +57,16 @@ pub(super) enum Step {
 
 /// The stored key comes first: where it is the account's, the next one is not yet. Asked in the other order, another
 /// process could change it between the two answers, and both would be no.
-pub(super) fn step(seen: Seen) -> Step {
-    match seen {
-        Seen { is_new: true, .. } => Step::Done,
-        Seen { has_next: false, .. } => Step::StoreNext,
-        Seen { changed: false, current: Answer::NotAsked, .. } => Step::AskCurrent,
-        Seen { changed: false, current: Answer::Known, .. } => Step::Change,
-        Seen { next: Answer::NotAsked, .. } => Step::AskNext,
-        Seen { next: Answer::Known, .. } => Step::Promote,
-        Seen { next: Answer::Unknown, changed: true, .. } => Step::Refused,
-        Seen { next: Answer::Unknown, changed: false, .. } => Step::NoAccount,
+pub(super) fn step(findings: Findings) -> Step {
+    match findings {
+        Findings { is_new: true, .. } => Step::Done,
+        Findings { has_next: false, .. } => Step::StoreNext,
+        Findings { changed: false, current: Answer::NotAsked, .. } => Step::AskCurrent,
+        Findings { changed: false, current: Answer::Known, .. } => Step::Change,
+        Findings { next: Answer::NotAsked, .. } => Step::AskNext,
+        Findings { next: Answer::Known, .. } => Step::Promote,
+        Findings { next: Answer::Unknown, changed: true, .. } => Step::Refused,
+        Findings { next: Answer::Unknown, changed: false, .. } => Step::NoAccount,
     }
 }
 

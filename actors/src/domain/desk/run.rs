@@ -1,7 +1,7 @@
 //! What goes over the desk: runs, and how they come back.
 
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::issuance::{Conclusion, Seen};
+use crate::domain::issuance::{Conclusion, Observed};
 use crate::domain::time::Timestamp;
 
 /// One stream's way through the pool, with what it has learned.
@@ -12,7 +12,7 @@ pub struct Run {
     /// The Ingress that asked first; the logs carry it.
     pub for_ingress: IngressKey,
     /// Knowledge that survives parking.
-    pub seen: Seen,
+    pub observed: Observed,
     /// Steps taken so far.
     pub steps: u32,
     /// When it last got its place.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::next::Run;
-use super::seen::Reach;
+use super::observed::Reach;
 use super::state::Failing;
 use super::step::Step;
 use crate::domain::certificate::SecretView;
@@ -64,19 +64,19 @@ impl Run<'_> {
         names: &BTreeSet<DnsName>,
         failing: Option<&Failing>,
     ) -> Option<Step> {
-        let seen = self.context.seen;
+        let observed = self.context.observed;
         if !self.are_routed() {
             return Some(Step::PublishRoutes);
         }
         let probe = || Some(Step::Probe(names.clone()));
-        if !names.iter().all(|name| seen.reach.contains_key(name)) {
+        if !names.iter().all(|name| observed.reach.contains_key(name)) {
             return probe();
         }
-        let failure = seen.unreachable()?;
+        let failure = observed.unreachable()?;
         if self.probing_is_advisory(failing) {
             return None;
         }
-        let rounds = usize::try_from(seen.probes).unwrap_or(usize::MAX);
+        let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
         if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
     }
 
@@ -86,11 +86,11 @@ impl Run<'_> {
         let long = |failing: &Failing| {
             self.context.now.since(failing.since) >= limits::PROBE_ADVISORY_AFTER
         };
-        failing.is_some_and(long) && self.context.seen.reach.values().all(resolves)
+        failing.is_some_and(long) && self.context.observed.reach.values().all(resolves)
     }
 
     /// The routes in place are those of the newest desired certificate.
     pub(super) fn are_routed(&self) -> bool {
-        self.context.seen.routes.as_ref() == Some(&self.desired.routes)
+        self.context.observed.routes.as_ref() == Some(&self.desired.routes)
     }
 }

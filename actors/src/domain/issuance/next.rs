@@ -1,10 +1,10 @@
-//! The next step of a run, from what is journaled, what is desired and what was seen. First rule wins.
+//! The next step of a run, from what is journaled, what is desired and what was observed. First rule wins.
 
 use std::time::Duration;
 
+use super::observed::{OrderStatus, OrderView};
 use super::partial::{looked_at_again, obtainable};
 use super::reasons::{not_ours, overdue, too_many_names};
-use super::seen::{OrderStatus, OrderView};
 use super::state::{Failing, Issuance, State};
 use super::step::{Conclusion, Context, Step};
 use crate::domain::certificate::SecretView;
@@ -44,7 +44,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
     if let Some(until) = waits(state, context) {
         return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
     }
-    if let Some(failure) = &context.seen.failure {
+    if let Some(failure) = &context.observed.failure {
         return failed(state, failure, context);
     }
     let run = Run { state, desired, context };
@@ -60,8 +60,8 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
 /// a certificate is kept.
 fn patience(state: &State, context: Context<'_>) -> Duration {
     let is_first = state.issuance().is_some_and(|issuance| issuance.directory.is_none());
-    let seen = context.seen.order.as_ref().map(|order| &order.status);
-    let unissued = !matches!(seen, Some(OrderStatus::Valid | OrderStatus::Processing));
+    let observed = context.observed.order.as_ref().map(|order| &order.status);
+    let unissued = !matches!(observed, Some(OrderStatus::Valid | OrderStatus::Processing));
     let fallback = context.fallback.filter(|_| is_first && unissued);
     fallback.map_or(limits::ORDER_LIFE, |fallback| fallback.after)
 }
@@ -69,11 +69,11 @@ fn patience(state: &State, context: Context<'_>) -> Duration {
 /// Until when there is nothing to do. A run that has its chain needs the CA no more.
 fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
-    let needs_the_ca = ordered && context.seen.chain.is_none();
+    let needs_the_ca = ordered && context.observed.chain.is_none();
     let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
     let opened_at = state.opened_at().unwrap_or(context.now);
     let busy = busy.map(|until| until.min(opened_at + patience(state, context)));
-    let until = context.seen.wait_until.max(busy);
+    let until = context.observed.wait_until.max(busy);
     until.filter(|until| context.now < *until)
 }
 
@@ -86,13 +86,13 @@ fn still_waits(
     let retry_at = looked_at_again(failing, desired, context.now);
     let elsewhere = failing.elsewhere_from(context.fallback);
     let retry_at = elsewhere.map_or(retry_at, |from| from.min(retry_at));
-    let (seen, emergency) = (context.seen, failing.last + limits::EMERGENCY_PAUSE);
+    let (observed, emergency) = (context.observed, failing.last + limits::EMERGENCY_PAUSE);
     let waits = |until| (context.now < until).then_some(Step::Done(Conclusion::RetryAt(until)));
-    let unread = seen.errors > 0 || seen.failure.is_some();
+    let unread = observed.errors > 0 || observed.failure.is_some();
     if context.now >= retry_at || retry_at <= emergency || unread {
         return waits(retry_at);
     }
-    let Some((found, _)) = &seen.secret else { return Some(Step::ReadSecret) };
+    let Some((found, _)) = &observed.secret else { return Some(Step::ReadSecret) };
     let ours = found.as_ref().filter(|found| found.ours);
     let certificate = ours.and_then(|found| found.certificate.as_ref().ok());
     let left = certificate.map(|certificate| Left::of(certificate, context.now));
@@ -109,7 +109,7 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
     );
     let age = context.now.since(opened_at);
     let hopeless = age >= limits::ORDER_LIFE || age >= patience(state, context);
-    if !transient || (hopeless && context.seen.chain.is_none()) {
+    if !transient || (hopeless && context.observed.chain.is_none()) {
         return Step::Fail(failure.clone());
     }
     let pause = (age / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);
@@ -138,7 +138,7 @@ impl Run<'_> {
         match self.judge() {
             Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
             Ok(()) => self.complete(),
-            Err(_) if self.context.seen.installed == Some(self.desired.fingerprint()) => {
+            Err(_) if self.context.observed.installed == Some(self.desired.fingerprint()) => {
                 match (self.complete(), failing) {
                     // A part was installed, and the time for all names has come meanwhile.
                     (Step::Done(Conclusion::Settled), Some(_)) => {
@@ -153,13 +153,13 @@ impl Run<'_> {
 
     /// The Secret is good: see to what hangs on it.
     pub(super) fn complete(&self) -> Step {
-        let (secret, seen) = (self.secret(), self.context.seen);
+        let (secret, observed) = (self.secret(), self.context.observed);
         let owners = self.desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
         let differ = secret.is_some_and(|secret| secret.ours && secret.owners != owners);
-        if differ && !seen.owned {
+        if differ && !observed.owned {
             return Step::UpdateOwners;
         }
-        if !self.desired.fill.is_empty() && !seen.filled {
+        if !self.desired.fill.is_empty() && !observed.filled {
             return Step::FillTls;
         }
         Step::Done(Conclusion::Settled)
@@ -169,7 +169,7 @@ impl Run<'_> {
         if issuance.fingerprint != self.desired.fingerprint() {
             return Step::Abandon("the Ingress was edited");
         }
-        if self.context.seen.opened.is_some() {
+        if self.context.observed.opened.is_some() {
             return Step::OpenOrder; // it is opened; the journal is to learn of it before anything else
         }
         if let Some(step) = self.look_at_secret() {
@@ -191,7 +191,7 @@ impl Run<'_> {
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {
-        let Some(order) = &self.context.seen.order else { return Step::Refresh };
+        let Some(order) = &self.context.observed.order else { return Step::Refresh };
         let edited = issuance.fingerprint != self.desired.fingerprint();
         let late = self.context.now.since(opened_at) >= limits::ORDER_DEADLINE;
         match &order.status {
@@ -226,7 +226,7 @@ impl Run<'_> {
         if issuance.names.is_disjoint(&self.desired.names) {
             return Step::Abandon("the Ingress was edited and shares no name with the certificate");
         }
-        let Some(chain) = &self.context.seen.chain else { return Step::Download };
+        let Some(chain) = &self.context.observed.chain else { return Step::Download };
         let asked = self.asked_for(issuance);
         let judged = judge_certificate(&chain.leaf, &asked, self.context.now);
         if let Err(reason) = judged.or_else(ignore_slow_clock) {
@@ -234,7 +234,7 @@ impl Run<'_> {
             return Step::Fail(Failure::new(FailureClass::BadCertificate, detail));
         }
         // The write itself refuses what has changed since it was read: it need not be fresh.
-        if self.context.seen.secret.is_none() {
+        if self.context.observed.secret.is_none() {
             return Step::ReadSecret;
         }
         self.leave_alone().unwrap_or(Step::Install)
@@ -246,7 +246,9 @@ impl Run<'_> {
         if desired.names.len() > desired.most_names() {
             return Some(Step::Fail(too_many_names(desired)));
         }
-        let Some((_, read_at)) = &self.context.seen.secret else { return Some(Step::ReadSecret) };
+        let Some((_, read_at)) = &self.context.observed.secret else {
+            return Some(Step::ReadSecret);
+        };
         if self.context.now.since(*read_at) > limits::SECRET_FRESH {
             return Some(Step::ReadSecret);
         }
@@ -274,7 +276,7 @@ impl Run<'_> {
     }
 
     pub(super) fn secret(&self) -> Option<&SecretView> {
-        self.context.seen.found()
+        self.context.observed.found()
     }
 
     /// The desired certificate as far as `issuance` is for it.

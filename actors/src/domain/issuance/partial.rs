@@ -75,7 +75,7 @@ impl Run<'_> {
 
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
     fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<Reason> {
-        if self.context.seen.installed == Some(self.desired.fingerprint()) {
+        if self.context.observed.installed == Some(self.desired.fingerprint()) {
             return None; // once a run is enough, whatever its dates look like
         }
         let reason = self.judge_for(part).err()?;

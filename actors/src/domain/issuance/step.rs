@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
-use super::seen::Seen;
+use super::observed::Observed;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::Failure;
 use crate::domain::gates::{Gates, Scope};
@@ -82,7 +82,7 @@ pub struct Context<'a> {
     /// The newest desired certificate; `None` when no Ingress wants the Secret.
     pub desired: Option<&'a DesiredCertificate>,
     /// What the run has learned.
-    pub seen: &'a Seen,
+    pub observed: &'a Observed,
     /// The ACME directory in use.
     pub directory: &'a str,
     /// The CA that is asked when the first has failed for long.

@@ -51,14 +51,14 @@ fn given(commands: impl IntoIterator<Item = Command>) -> State {
     })
 }
 
-fn look(state: &State, desired: Option<&DesiredCertificate>, seen: &Seen) -> Step {
-    look_barred(state, desired, seen, None)
+fn look(state: &State, desired: Option<&DesiredCertificate>, observed: &Observed) -> Step {
+    look_barred(state, desired, observed, None)
 }
 
 fn look_barred(
     state: &State,
     desired: Option<&DesiredCertificate>,
-    seen: &Seen,
+    observed: &Observed,
     barred: Option<&Scope>,
 ) -> Step {
     let closing = |scope: &Scope| Closing { scope: scope.clone(), until: now() + DAY, ..closing() };
@@ -67,7 +67,7 @@ fn look_barred(
     let context = Context {
         stream: &stream,
         desired,
-        seen,
+        observed,
         directory: DIRECTORY,
         advice: Advice::None,
         installed_at: None,
@@ -83,39 +83,42 @@ fn in_line(urgency: Urgency, by: Timestamp) -> Step {
     Step::GetInLine(Scope::Account, Need { urgency, by })
 }
 
-fn seen_secret(secret: Option<SecretView>) -> Seen {
-    Seen { secret: Some((secret, now())), ..Seen::default() }
+fn seen_secret(secret: Option<SecretView>) -> Observed {
+    Observed { secret: Some((secret, now())), ..Observed::default() }
 }
 
 /// Routes in place, host reached.
-fn reached(mut seen: Seen) -> Seen {
-    seen.routes = Some(shop().routes);
-    seen.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
-    seen
+fn reached(mut observed: Observed) -> Observed {
+    observed.routes = Some(shop().routes);
+    observed.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
+    observed
 }
 
-fn with_order(status: OrderStatus) -> Seen {
+fn with_order(status: OrderStatus) -> Observed {
     let url = "https://ca.example/order/1".to_owned();
     let order = OrderView { url, status, authorizations: Vec::new(), retry_after: None };
-    Seen { order: Some(order), ..reached(seen_secret(None)) }
+    Observed { order: Some(order), ..reached(seen_secret(None)) }
 }
 
-fn with_chain(hosts: &[&str]) -> Seen {
+fn with_chain(hosts: &[&str]) -> Observed {
     let Ok(leaf) = secret(hosts, now(), 90 * DAY).certificate else { unreachable!() };
-    Seen { chain: Some(Chain { pem: "PEM".to_owned(), leaf }), ..with_order(OrderStatus::Valid) }
+    Observed {
+        chain: Some(Chain { pem: "PEM".to_owned(), leaf }),
+        ..with_order(OrderStatus::Valid)
+    }
 }
 
 #[test]
 fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     let desired = shop();
-    let step = |seen: &Seen| look(&State::Idle, Some(&desired), seen);
-    assert_eq!(step(&Seen::default()), Step::ReadSecret);
-    let mut seen = seen_secret(None);
-    assert_eq!(step(&seen), Step::PublishRoutes);
-    seen.routes = Some(desired.routes.clone());
-    assert_eq!(step(&seen), Step::Probe(desired.names.clone()));
+    let step = |observed: &Observed| look(&State::Idle, Some(&desired), observed);
+    assert_eq!(step(&Observed::default()), Step::ReadSecret);
+    let mut observed = seen_secret(None);
+    assert_eq!(step(&observed), Step::PublishRoutes);
+    observed.routes = Some(desired.routes.clone());
+    assert_eq!(step(&observed), Step::Probe(desired.names.clone()));
     assert_eq!(
-        step(&reached(seen)),
+        step(&reached(observed)),
         Step::Begin { reason: Reason::Missing, names: desired.names.clone(), directory: None }
     );
     let started = given([begin(&desired)]);
@@ -126,7 +129,9 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
 fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
     let desired = shop();
     let ordered = given([begin(&desired), opened()]);
-    let step = |seen: &Seen| look_barred(&ordered, Some(&desired), seen, Some(&Scope::Address));
+    let step = |observed: &Observed| {
+        look_barred(&ordered, Some(&desired), observed, Some(&Scope::Address))
+    };
     let waits = Step::Wait { until: now() + DAY, at_ca: true };
     assert_eq!(step(&with_order(OrderStatus::Ready)), waits);
     assert_eq!(step(&with_chain(&["a.example.com"])), Step::Install);
@@ -134,13 +139,13 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
 
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
-    let (desired, seen) = (shop(), reached(seen_secret(None)));
+    let (desired, observed) = (shop(), reached(seen_secret(None)));
     let in_line = Step::GetInLine(Scope::Account, Need::FIRST);
     for state in [State::Idle, given([begin(&desired)])] {
-        assert_eq!(look_barred(&state, Some(&desired), &seen, Some(&Scope::Account)), in_line);
+        assert_eq!(look_barred(&state, Some(&desired), &observed, Some(&Scope::Account)), in_line);
     }
     let ordered = given([begin(&desired), opened()]);
-    let step = look_barred(&ordered, Some(&desired), &seen, Some(&Scope::Account));
+    let step = look_barred(&ordered, Some(&desired), &observed, Some(&Scope::Account));
     assert_eq!(step, Step::Refresh, "an order that is open goes on");
 }
 
@@ -148,8 +153,8 @@ fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
 fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
     let of_age = |days| {
         let found = Some(secret(&["a.example.com"], now() - days * DAY, 90 * DAY));
-        let seen = reached(seen_secret(found));
-        look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
+        let observed = reached(seen_secret(found));
+        look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account))
     };
     assert_eq!(of_age(70), in_line(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
     assert_eq!(of_age(83), in_line(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
@@ -161,8 +166,8 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
 #[test]
 fn what_users_write_into_a_secret_opens_no_gate() {
     let step = |found: SecretView| {
-        let seen = reached(seen_secret(Some(found)));
-        look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account))
+        let observed = reached(seen_secret(Some(found)));
+        look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account))
     };
     let first = Step::GetInLine(Scope::Account, Need::FIRST);
     let other_names = secret(&["other.example.com"], now() - 87 * DAY, 90 * DAY);
@@ -172,8 +177,8 @@ fn what_users_write_into_a_secret_opens_no_gate() {
     assert_eq!(step(elsewhere), first);
     let foreign = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
     let adopting = DesiredCertificate { adopt: true, ..shop() };
-    let seen = reached(seen_secret(Some(SecretView { ours: false, ..foreign })));
-    let adopted = look_barred(&State::Idle, Some(&adopting), &seen, Some(&Scope::Account));
+    let observed = reached(seen_secret(Some(SecretView { ours: false, ..foreign })));
+    let adopted = look_barred(&State::Idle, Some(&adopting), &observed, Some(&Scope::Account));
     assert_eq!(adopted, first);
 }
 
@@ -181,12 +186,15 @@ fn what_users_write_into_a_secret_opens_no_gate() {
 fn what_serves_waits_behind_what_does_not() {
     let renewal = in_line(Urgency::Renewal, Need::FIRST.by);
     let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
-    let seen = reached(seen_secret(Some(good.clone())));
+    let observed = reached(seen_secret(Some(good.clone())));
     let requested = DesiredCertificate { renew: Some("now".into()), ..shop() };
-    assert_eq!(look_barred(&State::Idle, Some(&requested), &seen, Some(&Scope::Account)), renewal);
+    assert_eq!(
+        look_barred(&State::Idle, Some(&requested), &observed, Some(&Scope::Account)),
+        renewal
+    );
     let staging = SecretView { directory: Some("https://staging".into()), ..good };
-    let seen = reached(seen_secret(Some(staging)));
-    assert_eq!(look_barred(&State::Idle, Some(&shop()), &seen, Some(&Scope::Account)), renewal);
+    let observed = reached(seen_secret(Some(staging)));
+    assert_eq!(look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account)), renewal);
 }
 
 #[test]
@@ -195,40 +203,40 @@ fn a_secret_that_cannot_be_read_does_not_end_a_long_pause() {
     let event =
         decide(&State::Idle, fail(&desired, FailureClass::Policy), now() - DAY / 2).unwrap();
     let state = apply(State::Idle, &event, now() - DAY / 2).unwrap();
-    assert_eq!(look(&state, Some(&desired), &Seen::default()), Step::ReadSecret);
+    assert_eq!(look(&state, Some(&desired), &Observed::default()), Step::ReadSecret);
     let failure = Some(Failure::new(FailureClass::SecretWrite, "forbidden"));
-    let refused = look(&state, Some(&desired), &Seen { failure, ..Seen::default() });
+    let refused = look(&state, Some(&desired), &Observed { failure, ..Observed::default() });
     assert!(matches!(refused, Step::Done(Conclusion::RetryAt(_))), "{refused:?}");
 }
 
 #[test]
 fn a_secret_read_long_ago_is_read_again_before_the_order() {
     let desired = shop();
-    let mut seen = reached(seen_secret(None));
-    seen.secret = Some((None, now() - 2 * limits::SECRET_FRESH));
-    assert_eq!(look(&given([begin(&desired)]), Some(&desired), &seen), Step::ReadSecret);
+    let mut observed = reached(seen_secret(None));
+    observed.secret = Some((None, now() - 2 * limits::SECRET_FRESH));
+    assert_eq!(look(&given([begin(&desired)]), Some(&desired), &observed), Step::ReadSecret);
 }
 
 #[test]
 fn a_certificate_that_turned_up_meanwhile_ends_the_work_before_the_order() {
     let desired = shop();
-    let seen = seen_secret(Some(secret(&["a.example.com"], now(), 90 * DAY)));
-    assert!(matches!(look(&given([begin(&desired)]), Some(&desired), &seen), Step::Abandon(_)));
-    assert_eq!(look(&State::Idle, Some(&desired), &seen), Step::Done(Conclusion::Settled));
+    let observed = seen_secret(Some(secret(&["a.example.com"], now(), 90 * DAY)));
+    assert!(matches!(look(&given([begin(&desired)]), Some(&desired), &observed), Step::Abandon(_)));
+    assert_eq!(look(&State::Idle, Some(&desired), &observed), Step::Done(Conclusion::Settled));
 }
 
 #[test]
 fn an_order_is_looked_at_before_anything_is_done_with_it() {
     let (desired, ordered) = (shop(), given([begin(&shop()), opened()]));
-    assert_eq!(look(&ordered, Some(&desired), &Seen::default()), Step::Refresh);
+    assert_eq!(look(&ordered, Some(&desired), &Observed::default()), Step::Refresh);
     let steps = [
         (with_order(OrderStatus::Ready), Step::Finalize),
         (with_order(OrderStatus::Processing), Step::Refresh),
         (with_order(OrderStatus::Valid), Step::Download),
         (with_chain(&["a.example.com"]), Step::Install),
     ];
-    for (seen, step) in steps {
-        assert_eq!(look(&ordered, Some(&desired), &seen), step);
+    for (observed, step) in steps {
+        assert_eq!(look(&ordered, Some(&desired), &observed), step);
     }
 }
 
@@ -252,9 +260,9 @@ fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
     let commands = [begin(&shop()), opened()];
     for count in 1..=2 {
         let state = given(commands.clone().into_iter().take(count));
-        assert!(matches!(look(&state, None, &Seen::default()), Step::Abandon(_)));
+        assert!(matches!(look(&state, None, &Observed::default()), Step::Abandon(_)));
     }
-    assert_eq!(look(&State::Idle, None, &Seen::default()), Step::Done(Conclusion::Settled));
+    assert_eq!(look(&State::Idle, None, &Observed::default()), Step::Done(Conclusion::Settled));
 }
 
 #[test]
@@ -268,10 +276,13 @@ fn a_chain_that_does_not_fit_is_never_installed() {
 fn an_open_order_outlives_the_troubles_of_its_ca_and_of_the_api_server() {
     let ordered = given([begin(&shop()), opened()]);
     for class in [FailureClass::AcmeServer, FailureClass::SecretWrite, FailureClass::RateLimited] {
-        let mut seen = with_order(OrderStatus::Ready);
-        seen.failure = Some(Failure::new(class, "no answer"));
+        let mut observed = with_order(OrderStatus::Ready);
+        observed.failure = Some(Failure::new(class, "no answer"));
         let later = now() + limits::ORDER_PAUSE;
-        assert_eq!(look(&ordered, Some(&shop()), &seen), Step::Done(Conclusion::RetryAt(later)));
+        assert_eq!(
+            look(&ordered, Some(&shop()), &observed),
+            Step::Done(Conclusion::RetryAt(later))
+        );
     }
 }
 
@@ -290,7 +301,7 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
     let waits = look(&state, Some(&desired), &seen_secret(None));
     assert!(matches!(waits, Step::Done(Conclusion::RetryAt(_))));
     let edited = wish_with_another_name();
-    assert_eq!(look(&state, Some(&edited), &Seen::default()), Step::ReadSecret);
+    assert_eq!(look(&state, Some(&edited), &Observed::default()), Step::ReadSecret);
     let event = decide(&state, fail(&edited, FailureClass::Authorization), now()).unwrap();
     let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
     assert_eq!(failing.attempts, 1);
@@ -312,17 +323,17 @@ fn failures_are_remembered_through_the_next_attempt() {
 #[test]
 fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_the_ca() {
     let desired = shop();
-    let mut seen = reached(seen_secret(None));
+    let mut observed = reached(seen_secret(None));
     let mut rounds = 0;
     let failure = loop {
         let elsewhere = Reach::Elsewhere("HTTP 404".to_owned());
-        seen.probed(
+        observed.probed(
             names(&["a.example.com"]).into_iter().map(|host| (host, elsewhere.clone())).collect(),
             now(),
         );
-        seen.wait_until = None;
+        observed.wait_until = None;
         rounds += 1;
-        match look(&State::Idle, Some(&desired), &seen) {
+        match look(&State::Idle, Some(&desired), &observed) {
             Step::Probe(_) => {}
             Step::Fail(failure) => break failure,
             other => panic!("{other:?}"),
@@ -336,7 +347,7 @@ fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_th
 fn too_many_names_are_refused_before_anything_is_asked() {
     let hosts: Vec<String> = (0..101).map(|n| format!("h{n}.example.com")).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let step = look(&State::Idle, Some(&desired("shop", &hosts)), &Seen::default());
+    let step = look(&State::Idle, Some(&desired("shop", &hosts)), &Observed::default());
     assert!(matches!(step, Step::Fail(failure) if failure.class == FailureClass::InvalidSpec));
 }
 
@@ -405,7 +416,7 @@ proptest! {
         prop_assert_eq!(replayed, Ok(live));
     }
 
-    /// Wherever a stream stands and whatever was seen, there is a next step, and it never finalizes for a desired certificate
+    /// Wherever a stream stands and whatever was observed, there is a next step, and it never finalizes for a desired certificate
     /// that has changed.
     #[test]
     fn there_is_always_a_next_step_and_it_serves_the_newest_wish(
@@ -415,9 +426,9 @@ proptest! {
             let decided = decide(&state, command, now());
             decided.map_or(state.clone(), |event| apply(state, &event, now()).unwrap())
         });
-        let seen = if ready { with_order(OrderStatus::Ready) } else { Seen::default() };
+        let observed = if ready { with_order(OrderStatus::Ready) } else { Observed::default() };
         let desired = shop();
-        if look(&state, Some(&desired), &seen) == Step::Finalize {
+        if look(&state, Some(&desired), &observed) == Step::Finalize {
             prop_assert_eq!(state.issuance().map(|i| i.fingerprint), Some(desired.fingerprint()));
         }
     }

@@ -19,15 +19,15 @@ const FRESH: World = World { at_the_ca: 1, stored: 1, next: None, version: 0 };
 struct Agent {
     read: World,
     began_with: u32,
-    seen: Seen,
+    findings: Findings,
     /// What it would make.
     key: u32,
 }
 
 impl Agent {
     fn begins(world: World, key: u32) -> Self {
-        let seen = Seen { has_next: world.next.is_some(), ..Seen::default() };
-        Self { read: world, began_with: world.stored, seen, key }
+        let findings = Findings { has_next: world.next.is_some(), ..Findings::default() };
+        Self { read: world, began_with: world.stored, findings, key }
     }
 
     /// A write for the version that was read; a conflict is a read.
@@ -37,20 +37,20 @@ impl Agent {
         }
         self.read = *world;
         let is_new = world.stored != self.began_with;
-        self.seen = Seen { is_new, has_next: world.next.is_some(), ..Seen::default() };
+        self.findings = Findings { is_new, has_next: world.next.is_some(), ..Findings::default() };
     }
 
     fn acts(&mut self, step: Step, world: &mut World) {
         let known = |key| if world.at_the_ca == key { Answer::Known } else { Answer::Unknown };
         match step {
             Step::StoreNext => self.writes(world, self.read.stored, Some(self.key)),
-            Step::AskNext => self.seen.next = known(self.read.next.unwrap()),
-            Step::AskCurrent => self.seen.current = known(self.read.stored),
+            Step::AskNext => self.findings.next = known(self.read.next.unwrap()),
+            Step::AskCurrent => self.findings.current = known(self.read.stored),
             Step::Change => {
                 if world.at_the_ca == self.read.stored {
                     world.at_the_ca = self.read.next.unwrap();
                 }
-                (self.seen.changed, self.seen.next) = (true, Answer::NotAsked);
+                (self.findings.changed, self.findings.next) = (true, Answer::NotAsked);
             }
             Step::Promote => self.writes(world, self.read.next.unwrap(), None),
             Step::Done | Step::Refused | Step::NoAccount => panic!("it has ended: {step:?}"),
@@ -68,7 +68,7 @@ fn is_not_lost(world: World) {
 fn runs(world: &mut World, key: u32, most: usize) -> bool {
     let mut agent = Agent::begins(*world, key);
     for _ in 0..most {
-        match step(agent.seen) {
+        match step(agent.findings) {
             Step::Done => return true,
             next => agent.acts(next, world),
         }
@@ -95,24 +95,29 @@ fn cut_off_after_any_step_the_next_one_finishes_and_makes_no_further_key() {
 #[test]
 fn each_crash_point_has_its_next_step() {
     use Answer::{Known, NotAsked, Unknown};
-    let seen = |has_next, current, next| Seen { has_next, next, current, ..Seen::default() };
-    assert_eq!(step(seen(false, NotAsked, NotAsked)), Step::StoreNext, "nothing was done");
-    assert_eq!(step(seen(true, NotAsked, NotAsked)), Step::AskCurrent, "the next key is stored");
-    assert_eq!(step(seen(true, Known, NotAsked)), Step::Change, "the CA was not asked");
-    assert_eq!(step(seen(true, Unknown, NotAsked)), Step::AskNext);
-    assert_eq!(step(seen(true, Unknown, Known)), Step::Promote, "the CA has agreed");
-    assert_eq!(step(seen(true, Unknown, Unknown)), Step::NoAccount, "the CA has forgotten it");
-    let changed = Seen { changed: true, ..seen(true, Known, NotAsked) };
+    let findings =
+        |has_next, current, next| Findings { has_next, next, current, ..Findings::default() };
+    assert_eq!(step(findings(false, NotAsked, NotAsked)), Step::StoreNext, "nothing was done");
+    assert_eq!(
+        step(findings(true, NotAsked, NotAsked)),
+        Step::AskCurrent,
+        "the next key is stored"
+    );
+    assert_eq!(step(findings(true, Known, NotAsked)), Step::Change, "the CA was not asked");
+    assert_eq!(step(findings(true, Unknown, NotAsked)), Step::AskNext);
+    assert_eq!(step(findings(true, Unknown, Known)), Step::Promote, "the CA has agreed");
+    assert_eq!(step(findings(true, Unknown, Unknown)), Step::NoAccount, "the CA has forgotten it");
+    let changed = Findings { changed: true, ..findings(true, Known, NotAsked) };
     assert_eq!(step(changed), Step::AskNext, "its answer may have been lost");
-    assert_eq!(step(Seen { next: Known, ..changed }), Step::Promote);
-    assert_eq!(step(Seen { next: Unknown, ..changed }), Step::Refused, "it is asked once");
-    let stored = Seen { is_new: true, ..seen(false, NotAsked, NotAsked) };
+    assert_eq!(step(Findings { next: Known, ..changed }), Step::Promote);
+    assert_eq!(step(Findings { next: Unknown, ..changed }), Step::Refused, "it is asked once");
+    let stored = Findings { is_new: true, ..findings(false, NotAsked, NotAsked) };
     assert_eq!(step(stored), Step::Done, "the new key is the account's");
 }
 
 /// Takes every path on which the two may go.
 fn interleaves(world: World, agents: [Agent; 2], ends: &mut u32) {
-    let steps = agents.map(|agent| step(agent.seen));
+    let steps = agents.map(|agent| step(agent.findings));
     if steps == [Step::Done; 2] {
         assert_eq!((world.at_the_ca, world.next), (world.stored, None), "{world:?}");
         assert_ne!(world.stored, FRESH.stored);

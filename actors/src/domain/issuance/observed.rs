@@ -72,7 +72,7 @@ pub struct Chain {
 
 /// The ephemeral knowledge of one run. It travels with the run while it is parked, and a restart begins anew.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observed {
     /// The Secret as it was read, and when.
     pub secret: Option<(SecretStatus, Timestamp)>,
     /// The routes that are in place.
@@ -93,7 +93,7 @@ pub struct Seen {
     pub installed: Option<Fingerprint>,
     /// The owner references were seen to, well or not; not again in this run.
     pub owned: bool,
-    /// `spec.tls` was seen to, well or not; not again in this run.
+    /// `spec.tls` was observed to, well or not; not again in this run.
     pub filled: bool,
     /// Transient errors in a row.
     pub errors: u32,
@@ -107,7 +107,7 @@ pub struct Seen {
     pub busy: Option<(String, Duration)>,
 }
 
-impl Seen {
+impl Observed {
     /// The Secret as it was read, where there was one.
     pub fn found(&self) -> Option<&SecretView> {
         self.secret.as_ref()?.0.as_ref()

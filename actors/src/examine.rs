@@ -11,9 +11,9 @@ use crate::domain::limits;
 use crate::domain::renewal::CertId;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{judge_installed, serves};
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 
-impl Office {
+impl OperatorContext {
     /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.
     pub async fn needs_work(&self, key: &IngressKey) -> bool {
         if self.notices.has_news(&self.index.borrow(), key) {

@@ -23,7 +23,7 @@ use crate::domain::gates::{Gates, Scope};
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Conclusion, Context as Known, Fallback, State, Step, next};
+use crate::domain::issuance::{Conclusion, Fallback, Inputs as NextInputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
@@ -37,7 +37,7 @@ use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 
 /// What all issuers share: the newest desired certificates, the ledger, and the ports.
-pub struct Office {
+pub struct OperatorContext {
     /// The Ingresses.
     pub index: Rc<RefCell<Index>>,
     /// State and journal.
@@ -110,7 +110,7 @@ impl RouteDesk {
     }
 }
 
-impl Office {
+impl OperatorContext {
     fn desired(&self, run: &Run) -> Option<DesiredCertificate> {
         self.index.borrow().desired(&run.stream)
     }
@@ -120,7 +120,7 @@ impl Office {
         let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
         let found = run.observed.found();
-        let known = Known {
+        let known = NextInputs {
             stream: &run.stream,
             desired,
             advice: suggestions.of(&run.stream, id(found)),
@@ -201,13 +201,13 @@ impl Office {
 
 /// The actor.
 pub struct Issuer {
-    office: Rc<Office>,
+    context: Rc<OperatorContext>,
 }
 
 impl Issuer {
     /// An idle one.
-    pub fn new(office: Rc<Office>) -> Self {
-        Self { office }
+    pub fn new(context: Rc<OperatorContext>) -> Self {
+        Self { context }
     }
 }
 
@@ -219,10 +219,10 @@ impl Handler<RunJob> for Issuer {
     type Result = ResponseFuture<JobDone>;
 
     fn handle(&mut self, RunJob(mut run): RunJob, _: &mut Context<Self>) -> Self::Result {
-        let office = self.office.clone();
+        let context = self.context.clone();
         let span = info_span!("run", ingress = %run.for_ingress, secret = %run.stream);
         let carried = async move {
-            let verdict = office.carry_on(&mut run).await;
+            let verdict = context.carry_on(&mut run).await;
             JobDone(run, verdict)
         };
         Box::pin(carried.instrument(span))

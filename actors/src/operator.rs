@@ -14,7 +14,7 @@ use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
-use crate::issuer::{FallbackCa, Office, RouteDesk};
+use crate::issuer::{FallbackCa, OperatorContext, RouteDesk};
 use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -100,7 +100,7 @@ pub async fn start(
     let index = Rc::new(RefCell::new(index));
     let notices = Rc::new(Notices::new(ports.announcer.clone()));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
-    let office = Rc::new(Office {
+    let context = Rc::new(OperatorContext {
         index: index.clone(),
         ledger: ledger.clone(),
         tls_secrets: ports.tls_secrets.clone(),
@@ -118,18 +118,18 @@ pub async fn start(
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
     });
-    let pool = Pool::new(office.clone(), settings.issuers, limits::QUEUE_MAX).start();
+    let pool = Pool::new(context.clone(), settings.issuers, limits::QUEUE_MAX).start();
     let downstream = Downstream {
         pool: Rc::new(pool.clone().recipient()),
         windows: settings.windows,
         clock: ports.clock.clone(),
     };
     let registry = Registry::new(downstream, metrics.clone());
-    RenewalKeeper::new(office.clone(), registry.clone()).start();
+    RenewalKeeper::new(context.clone(), registry.clone()).start();
     let scanner =
-        Scanner::new(office.clone(), registry.clone(), settings.scan_interval, first_scan).start();
+        Scanner::new(context.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();
     Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics).start();
-    let reporter = Reporter::new(office, registry.clone(), pool.clone()).start();
+    let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter })
 }

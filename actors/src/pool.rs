@@ -16,12 +16,12 @@ use crate::domain::issuance::State;
 use crate::domain::need::Need;
 use crate::domain::queue::Lane;
 use crate::domain::time::Timestamp;
-use crate::issuer::{Issuer, Office};
+use crate::issuer::{Issuer, OperatorContext};
 use crate::messages::{Drain, Foresee, JobDone, Reconcile, RunJob};
 
 /// The actor.
 pub struct Pool {
-    office: Rc<Office>,
+    context: Rc<OperatorContext>,
     desk: Desk,
     idle: Vec<Addr<Issuer>>,
     answers: HashMap<Ticket, oneshot::Sender<Outcome>>,
@@ -36,13 +36,13 @@ const MAILBOX: usize = 1024;
 
 impl Pool {
     /// A pool of `issuers` workers, and a queue for at most `capacity` streams.
-    pub fn new(office: Rc<Office>, issuers: usize, capacity: usize) -> Self {
-        let start = |_| Issuer::new(office.clone()).start();
+    pub fn new(context: Rc<OperatorContext>, issuers: usize, capacity: usize) -> Self {
+        let start = |_| Issuer::new(context.clone()).start();
         let idle = (0..issuers.max(1)).map(start).collect();
         let desk = Desk::new(issuers.max(1), capacity);
         let (answers, drained) = (HashMap::new(), Vec::new());
         // At first too, so that the metrics show zeros.
-        Self { office, desk, idle, answers, timer: None, drained, gates_shown: true }
+        Self { context, desk, idle, answers, timer: None, drained, gates_shown: true }
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
@@ -51,13 +51,13 @@ impl Pool {
         if soon.is_empty() {
             return;
         }
-        let index = self.office.index.borrow();
+        let index = self.context.index.borrow();
         let good = |desired: &DesiredCertificate| desired.names.len() <= desired.most_names();
         let soon = soon.into_iter().filter_map(|stream| {
             let desired = index.desired(&stream).filter(good)?;
             Some((stream, desired.routes))
         });
-        let told = self.office.routes.foresee.send(Foresee(soon.collect()));
+        let told = self.context.routes.foresee.send(Foresee(soon.collect()));
         ctx.spawn(told.into_actor(self).map(|told, _, _| {
             if let Err(gone) = told {
                 error!(%gone, "the route keeper is gone");
@@ -67,10 +67,10 @@ impl Pool {
 
     /// Gives work to idle workers, and comes back when a parked run is due.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
-        let now = self.office.clock.now();
+        let now = self.context.clock.now();
         self.admit(now);
         while let Some(worker) = self.idle.pop() {
-            let Some(run) = self.desk.next_run(self.office.clock.now()) else {
+            let Some(run) = self.desk.next_run(self.context.clock.now()) else {
                 self.idle.push(worker);
                 break;
             };
@@ -86,14 +86,14 @@ impl Pool {
         }
         self.foresee(ctx);
         self.set_timer(ctx);
-        self.office.metrics.pool(self.desk.load(), self.desk.oldest_queued());
+        self.context.metrics.pool(self.desk.load(), self.desk.oldest_queued());
         self.show_gates(now);
         self.answer_drains();
     }
 
     /// Those whose turn has come before a scope that the CA had closed.
     fn admit(&mut self, now: Timestamp) {
-        let (index, mut gates) = (self.office.index.borrow(), self.office.gates.borrow_mut());
+        let (index, mut gates) = (self.context.index.borrow(), self.context.gates.borrow_mut());
         while let Some(admitted) = gates.admit(now, |stream| index.is_wanted(stream)) {
             self.desk.admit(&admitted, now);
         }
@@ -101,10 +101,10 @@ impl Pool {
 
     /// Also once after the last gate has opened.
     fn show_gates(&mut self, now: Timestamp) {
-        let gates = self.office.gates.borrow();
+        let gates = self.context.gates.borrow();
         let any = !gates.is_empty();
         if std::mem::replace(&mut self.gates_shown, any) || any {
-            self.office.metrics.gates(&gates, now);
+            self.context.metrics.gates(&gates, now);
         }
     }
 
@@ -115,10 +115,12 @@ impl Pool {
         ctx: &mut Context<Self>,
     ) {
         let answered = match returned {
-            Ok(JobDone(run, verdict)) => self.desk.returned(*run, verdict, self.office.clock.now()),
+            Ok(JobDone(run, verdict)) => {
+                self.desk.returned(*run, verdict, self.context.clock.now())
+            }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
-                self.office.gates.borrow_mut().leave(stream, self.office.clock.now());
+                self.context.gates.borrow_mut().leave(stream, self.context.clock.now());
                 self.desk.lost(stream)
             }
         };
@@ -138,8 +140,8 @@ impl Pool {
         if self.idle.is_empty() {
             return; // whoever comes back hands out, and sets the timer
         }
-        let now = self.office.clock.now();
-        let opening = self.office.gates.borrow().next_opening();
+        let now = self.context.clock.now();
+        let opening = self.context.gates.borrow().next_opening();
         let Some(at) = self.desk.next_wake(now).into_iter().chain(opening).min() else { return };
         match self.timer {
             Some((armed, _)) if armed <= at => return,
@@ -156,16 +158,16 @@ impl Pool {
     /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more; each with how soon it is
     /// needed. What has failed before the CA was asked only looks again whether its hosts are there.
     fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
-        let index = self.office.index.borrow();
+        let index = self.context.index.borrow();
         let mut targets = index.secrets(key);
-        let live = self.office.ledger.live_in(&key.namespace);
+        let live = self.context.ledger.live_in(&key.namespace);
         targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
-        self.office.metrics.with_calendar(|calendar| {
+        self.context.metrics.with_calendar(|calendar| {
             let again = |state: &State| {
                 state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
             };
             let lane = |stream: &SecretKey| {
-                if self.office.ledger.with(stream, again) {
+                if self.context.ledger.with(stream, again) {
                     return Lane::Again;
                 }
                 Lane::New(Need::of(calendar.dates(stream), now))
@@ -180,7 +182,7 @@ impl Pool {
     }
 
     fn answer_drains(&mut self) {
-        if self.desk.is_drained(self.office.clock.now()) {
+        if self.desk.is_drained(self.context.clock.now()) {
             for drained in self.drained.drain(..) {
                 _ = drained.send(()); // whoever asked for the drain is gone
             }
@@ -200,8 +202,8 @@ impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Outcome>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
-        self.office.notices.tell(&self.office.index.borrow(), &key);
-        let now = self.office.clock.now();
+        self.context.notices.tell(&self.context.index.borrow(), &key);
+        let now = self.context.clock.now();
         let targets = self.targets(&key, now);
         let ticket = match self.desk.request(&key, targets, now) {
             Ok(ticket) => ticket,

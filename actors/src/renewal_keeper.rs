@@ -10,14 +10,14 @@ use tracing::{debug, info};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::renewal::CertId;
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 use crate::metrics::Source;
 use crate::ports::{PortError, bounded};
 use crate::registry::Registry;
 
 /// The actor.
 pub struct RenewalKeeper {
-    office: Rc<Office>,
+    context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     /// A round is not over yet.
     asking: bool,
@@ -26,29 +26,29 @@ pub struct RenewalKeeper {
 
 impl RenewalKeeper {
     /// One that has asked nothing.
-    pub fn new(office: Rc<Office>, registry: Rc<Registry>) -> Self {
-        Self { office, registry, asking: false, rounds: None }
+    pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>) -> Self {
+        Self { context, registry, asking: false, rounds: None }
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
         if self.asking {
             return;
         }
-        let now = self.office.clock.now();
-        if self.office.gates.borrow().busy_until(now).is_some() {
+        let now = self.context.clock.now();
+        if self.context.gates.borrow().busy_until(now).is_some() {
             return;
         }
-        let mut due = self.office.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
-        due.retain(|(secret, _)| self.office.is_asked_about(secret));
+        let mut due = self.context.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
+        due.retain(|(secret, _)| self.context.is_asked_about(secret));
         if due.is_empty() {
             return;
         }
         self.asking = true;
-        let (office, registry) = (self.office.clone(), self.registry.clone());
+        let (context, registry) = (self.context.clone(), self.registry.clone());
         let asked = async move {
             let ask = |(secret, id): (SecretKey, CertId)| {
-                let (office, registry) = (office.clone(), registry.clone());
-                async move { office.ask_when_to_renew(&registry, &secret, &id).await }
+                let (context, registry) = (context.clone(), registry.clone());
+                async move { context.ask_when_to_renew(&registry, &secret, &id).await }
             };
             let mut asked = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
             let mut supported = true;
@@ -61,7 +61,7 @@ impl RenewalKeeper {
             keeper.asking = false;
             if !supported && let Some(rounds) = keeper.rounds.take() {
                 ctx.cancel_future(rounds);
-                keeper.office.suggestions.borrow_mut().are_unsupported();
+                keeper.context.suggestions.borrow_mut().are_unsupported();
                 info!(
                     "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
                 );
@@ -78,7 +78,7 @@ impl Actor for RenewalKeeper {
     }
 }
 
-impl Office {
+impl OperatorContext {
     /// A Secret that no Ingress wants any more is forgotten.
     fn is_asked_about(&self, secret: &SecretKey) -> bool {
         let wanted = self.index.borrow().is_wanted(secret);

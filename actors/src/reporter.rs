@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 use crate::pool::Pool;
 use crate::registry::Registry;
 
@@ -29,15 +29,15 @@ pub const LEADER: &str = "leader";
 
 /// The actor.
 pub struct Reporter {
-    office: Rc<Office>,
+    context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     pool: Addr<Pool>,
 }
 
 impl Reporter {
     /// A reporter on these.
-    pub fn new(office: Rc<Office>, registry: Rc<Registry>, pool: Addr<Pool>) -> Self {
-        Self { office, registry, pool }
+    pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>, pool: Addr<Pool>) -> Self {
+        Self { context, registry, pool }
     }
 }
 

@@ -13,14 +13,14 @@ use crate::domain::index::{Scope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scan::{pace, slot};
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 use crate::messages::Listed;
 use crate::metrics::Source;
 use crate::registry::Registry;
 
 /// The actor.
 pub struct Scanner {
-    office: Rc<Office>,
+    context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     interval: Duration,
     next_slot: u32,
@@ -34,20 +34,20 @@ pub type FirstScan = Option<Box<dyn FnOnce()>>;
 impl Scanner {
     /// A scanner that waits for the first list.
     pub fn new(
-        office: Rc<Office>,
+        context: Rc<OperatorContext>,
         registry: Rc<Registry>,
         interval: Duration,
         first_scan: FirstScan,
     ) -> Self {
-        Self { office, registry, interval, next_slot: 0, ticking: false, first_scan }
+        Self { context, registry, interval, next_slot: 0, ticking: false, first_scan }
     }
 
     /// Looks at these Ingresses, a few at a time, and passes on those that need work.
     fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
-        let (office, registry) = (self.office.clone(), self.registry.clone());
+        let (context, registry) = (self.context.clone(), self.registry.clone());
         async move {
             let examined = stream::iter(keys).map(|key| async {
-                let needs = office.needs_work(&key).await;
+                let needs = context.needs_work(&key).await;
                 needs.then_some(key)
             });
             let mut examined = examined.buffer_unordered(limits::SCAN_AT_ONCE);
@@ -57,20 +57,20 @@ impl Scanner {
                 registry.notify(&key, Source::Scan);
                 found += 1;
             }
-            office.metrics.scanned(office.clock.now());
+            context.metrics.scanned(context.clock.now());
             found
         }
     }
 
     fn keys(&self, wanted: impl Fn(&IngressKey) -> bool) -> Vec<IngressKey> {
-        self.office.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
+        self.context.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
     }
 
     /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
     /// namespace clears them away.
     fn pass_on_orphans(&self, scope: &Scope) {
-        let index = self.office.index.borrow();
-        self.office.ledger.for_each_live(|stream, _| {
+        let index = self.context.index.borrow();
+        self.context.ledger.for_each_live(|stream, _| {
             if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
                 let key =
                     IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::Office;
+use super::OperatorContext;
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
@@ -20,7 +20,7 @@ use crate::messages::Publish;
 use crate::metrics::Kind;
 use crate::ports::{Installation, PortError, bounded};
 
-impl Office {
+impl OperatorContext {
     pub(super) async fn read_secret(&self, run: &mut Run) {
         let read =
             bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&run.stream)).await;

@@ -3,7 +3,7 @@
 
 use tracing::{debug, error};
 
-use super::Office;
+use super::OperatorContext;
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
@@ -35,7 +35,7 @@ pub(super) fn name(step: &Step) -> &'static str {
     }
 }
 
-impl Office {
+impl OperatorContext {
     /// Takes one step for the desired certificate that it was decided on. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.
     pub(super) async fn take(

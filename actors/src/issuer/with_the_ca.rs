@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
-use super::{FallbackCa, Office};
+use super::{FallbackCa, OperatorContext};
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::desk::Run;
@@ -16,7 +16,7 @@ use crate::domain::renewal::CertId;
 use crate::domain::validity::Reason;
 use crate::ports::{Authority, PortError, Replaces, bounded};
 
-impl Office {
+impl OperatorContext {
     /// The CA that an issuance is for.
     fn ca(&self, issuance: &Issuance) -> &dyn Authority {
         let of_it =

@@ -61,12 +61,12 @@ impl Handler<Describe> for Reporter {
         let mut streams = Vec::new();
         let live =
             |secret: &SecretKey, state: &State| streams.push(stream(secret.to_string(), state));
-        self.office.ledger.for_each_live(live);
+        self.context.ledger.for_each_live(live);
         let phases = self.registry.phases().into_iter();
         let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
-        let managed_ingresses = self.office.index.borrow().managed_count();
-        let (role, directory) = (LEADER, self.office.directory.clone());
-        let closed = self.office.closed(self.office.clock.now(), usize::MAX);
+        let managed_ingresses = self.context.index.borrow().managed_count();
+        let (role, directory) = (LEADER, self.context.directory.clone());
+        let closed = self.context.closed(self.context.clock.now(), usize::MAX);
         let runs = self.pool.send(DescribeRuns(Which::All));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default();

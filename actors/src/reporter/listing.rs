@@ -14,7 +14,7 @@ use crate::domain::name::DnsName;
 use crate::domain::plan::Part;
 use crate::domain::standing::{Standing, least};
 use crate::domain::time::Timestamp;
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 
 /// To the reporter: list Ingresses, in the order of their keys.
 #[derive(Clone, PartialEq, Eq, Debug, Message)]
@@ -100,14 +100,14 @@ impl Handler<ListIngresses> for Reporter {
     type Result = ResponseFuture<Listing>;
 
     fn handle(&mut self, query: ListIngresses, _: &mut Context<Self>) -> Self::Result {
-        let (office, registry) = (self.office.clone(), self.registry.clone());
-        let (total, keys) = office.page(&query);
-        let secrets = keys.iter().flat_map(|key| office.index.borrow().secrets(key)).collect();
+        let (context, registry) = (self.context.clone(), self.registry.clone());
+        let (total, keys) = context.page(&query);
+        let secrets = keys.iter().flat_map(|key| context.index.borrow().secrets(key)).collect();
         let runs = self.pool.send(DescribeRuns(Which::Of(secrets)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let runs = runs.map(|run| (run.key.clone(), run)).collect();
-            let row = |key: &IngressKey| office.row(key, registry.phase(key), &runs);
+            let row = |key: &IngressKey| context.row(key, registry.phase(key), &runs);
             let ingresses = keys.iter().map(row).collect();
             let ListIngresses { limit, offset, .. } = query;
             Listing { role: LEADER, total, offset, limit, ingresses }
@@ -115,7 +115,7 @@ impl Handler<ListIngresses> for Reporter {
     }
 }
 
-impl Office {
+impl OperatorContext {
     /// How many Ingresses the query means, and those of its page.
     fn page(&self, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
         let index = self.index.borrow();

@@ -12,7 +12,7 @@ use crate::domain::issuance::{Failing, State};
 use crate::domain::name::DnsName;
 use crate::domain::standing::{Standing, least};
 use crate::domain::time::Timestamp;
-use crate::issuer::Office;
+use crate::issuer::OperatorContext;
 
 /// To the reporter: tell what matters most, at most `rows` of each kind.
 #[derive(Clone, Copy, Debug, Message)]
@@ -86,25 +86,25 @@ impl Handler<Survey> for Reporter {
     type Result = ResponseFuture<Overview>;
 
     fn handle(&mut self, Survey { rows }: Survey, _: &mut Context<Self>) -> Self::Result {
-        let office = self.office.clone();
+        let context = self.context.clone();
         let runs = self.pool.send(DescribeRuns(Which::First(rows)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let working = runs.map(|run| {
-                let issuance = office.ledger.with(&run.key, State::name);
-                let (hosts, secret) = (office.hosts(&run.key), run.key);
+                let issuance = context.ledger.with(&run.key, State::name);
+                let (hosts, secret) = (context.hosts(&run.key), run.key);
                 Working { secret, hosts, phase: run.phase, issuance, since: run.since }
             });
             let working = working.collect();
-            let (failures, failing) = office.failing(rows);
-            let (now, ending) = (office.clock.now(), office.ending(rows));
-            let closed = office.closed(now, rows);
+            let (failures, failing) = context.failing(rows);
+            let (now, ending) = (context.clock.now(), context.ending(rows));
+            let closed = context.closed(now, rows);
             Overview { now, closed, failures, failing, working, ending }
         })
     }
 }
 
-impl Office {
+impl OperatorContext {
     /// At most `rows` of what is closed: that with the most in line first.
     pub(super) fn closed(&self, now: Timestamp, rows: usize) -> Vec<ClosedDump> {
         let mut closed: Vec<ClosedDump> =

@@ -6,7 +6,7 @@ use super::observed::{OrderStatus, OrderView};
 use super::partial::{looked_at_again, obtainable};
 use super::reasons::{not_ours, overdue, too_many_names};
 use super::state::{Failing, Issuance, State};
-use super::step::{Conclusion, Context, Step};
+use super::step::{Conclusion, Inputs, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 
 /// The next step for a stream in `state`.
-pub fn next(state: &State, context: Context<'_>) -> Step {
+pub fn next(state: &State, context: Inputs<'_>) -> Step {
     let Some(desired) = context.desired else {
         return match state {
             State::Idle => Step::Done(Conclusion::Settled),
@@ -58,7 +58,7 @@ pub fn next(state: &State, context: Context<'_>) -> Step {
 
 /// How long an order of the first CA is kept that this does not get on with, where there is a second. One that may have
 /// a certificate is kept.
-fn patience(state: &State, context: Context<'_>) -> Duration {
+fn patience(state: &State, context: Inputs<'_>) -> Duration {
     let is_first = state.issuance().is_some_and(|issuance| issuance.directory.is_none());
     let observed = context.observed.order.as_ref().map(|order| &order.status);
     let unissued = !matches!(observed, Some(OrderStatus::Valid | OrderStatus::Processing));
@@ -67,7 +67,7 @@ fn patience(state: &State, context: Context<'_>) -> Duration {
 }
 
 /// Until when there is nothing to do. A run that has its chain needs the CA no more.
-fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
+fn waits(state: &State, context: Inputs<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
     let needs_the_ca = ordered && context.observed.chain.is_none();
     let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
@@ -81,7 +81,7 @@ fn waits(state: &State, context: Context<'_>) -> Option<Timestamp> {
 fn still_waits(
     failing: &Failing,
     desired: &DesiredCertificate,
-    context: Context<'_>,
+    context: Inputs<'_>,
 ) -> Option<Step> {
     let retry_at = looked_at_again(failing, desired, context.now);
     let elsewhere = failing.elsewhere_from(context.fallback);
@@ -101,7 +101,7 @@ fn still_waits(
 
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
 /// it costs nothing to keep, and a certificate that was issued must reach its Secret.
-fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
+fn failed(state: &State, failure: &Failure, context: Inputs<'_>) -> Step {
     let Some(opened_at) = state.opened_at() else { return Step::Fail(failure.clone()) };
     let transient = matches!(
         failure.class,
@@ -120,7 +120,7 @@ fn failed(state: &State, failure: &Failure, context: Context<'_>) -> Step {
 pub(super) struct Run<'a> {
     pub(super) state: &'a State,
     pub(super) desired: &'a DesiredCertificate,
-    pub(super) context: Context<'a>,
+    pub(super) context: Inputs<'a>,
 }
 
 impl Run<'_> {
@@ -289,7 +289,7 @@ impl Run<'_> {
     }
 
     pub(super) fn judge_for(&self, desired: &DesiredCertificate) -> Result<(), Reason> {
-        let Context { directory, advice, installed_at, now, .. } = self.context;
+        let Inputs { directory, advice, installed_at, now, .. } = self.context;
         judge_installed(self.secret(), desired, directory, advice, installed_at, now)
     }
 }

@@ -76,7 +76,7 @@ pub enum Conclusion {
 
 /// What every decision may look at.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct Inputs<'a> {
     /// The Secret that it is about.
     pub stream: &'a SecretKey,
     /// The newest desired certificate; `None` when no Ingress wants the Secret.

@@ -64,7 +64,7 @@ fn look_barred(
     let closing = |scope: &Scope| Closing { scope: scope.clone(), until: now() + DAY, ..closing() };
     let gates = Gates::of(barred.map(closing), now());
     let stream = SecretKey::new("web", "shop");
-    let context = Context {
+    let context = Inputs {
         stream: &stream,
         desired,
         observed,

@@ -3,7 +3,7 @@
 //! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`desired`], [`index`].
 //! - Is a certificate good: [`validity`].
-//! - From events to work: [`dedup`], [`need`], [`queue`], [`desk`], [`scan`].
+//! - From events to work: [`dedup`], [`need`], [`queue`], [`scheduler`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`gates`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
 //! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
 
@@ -12,7 +12,6 @@ pub mod calendar;
 pub mod certificate;
 pub mod dedup;
 pub mod desired;
-pub mod desk;
 pub mod failure;
 pub mod gates;
 pub mod grouping;
@@ -30,6 +29,7 @@ pub mod queue;
 pub mod renewal;
 pub mod routes;
 pub mod scan;
+pub mod scheduler;
 pub mod selection;
 pub mod standing;
 pub mod time;

@@ -17,7 +17,6 @@ use tracing::{Instrument, debug, error, info_span};
 
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
-use crate::domain::desk::{Run, Verdict};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::{Gates, Scope};
 use crate::domain::guards::Guards;
@@ -27,6 +26,7 @@ use crate::domain::issuance::{Conclusion, Fallback, Inputs as NextInputs, State,
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
+use crate::domain::scheduler::{Run, Verdict};
 use crate::domain::time::Timestamp;
 use crate::examine::id;
 use crate::ledger::Ledger;
@@ -49,7 +49,7 @@ pub struct OperatorContext {
     /// The CA that is asked when that one has failed for long.
     pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
-    pub routes: RouteDesk,
+    pub routes: RouteRecipients,
     /// The way to a host.
     pub probe: Rc<dyn Probe>,
     /// Keys and chains.
@@ -90,7 +90,7 @@ impl FallbackCa {
 }
 
 /// The route keeper's ears.
-pub struct RouteDesk {
+pub struct RouteRecipients {
     /// Routes are needed.
     pub publish: Recipient<Publish>,
     /// Routes will be needed soon.
@@ -99,7 +99,7 @@ pub struct RouteDesk {
     pub withdraw: Recipient<Withdraw>,
 }
 
-impl RouteDesk {
+impl RouteRecipients {
     /// Those of this keeper.
     pub fn of(keeper: &Addr<RouteKeeper>) -> Self {
         Self {

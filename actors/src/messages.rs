@@ -6,9 +6,9 @@ use actix::prelude::*;
 
 use crate::domain::dedup::Outcome;
 use crate::domain::desired::Route;
-use crate::domain::desk::{Run, Verdict};
 use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::scheduler::{Run, Verdict};
 use crate::ports::PortError;
 
 /// To a dedup actor: something about its Ingress may have changed.

@@ -14,10 +14,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::domain::calendar::{Calendar, Dates};
-use crate::domain::desk::Load;
 use crate::domain::failure::FailureClass;
 use crate::domain::gates::Gates;
 use crate::domain::ingress::SecretKey;
+use crate::domain::scheduler::Load;
 use crate::domain::time::Timestamp;
 
 use dates::ShownDates;

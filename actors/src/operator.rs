@@ -14,7 +14,7 @@ use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::selection::Selection;
-use crate::issuer::{FallbackCa, OperatorContext, RouteDesk};
+use crate::issuer::{FallbackCa, OperatorContext, RouteRecipients};
 use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -106,7 +106,7 @@ pub async fn start(
         tls_secrets: ports.tls_secrets.clone(),
         authority: ports.authority.clone(),
         fallback: ports.fallback.clone(),
-        routes: RouteDesk::of(&keeper),
+        routes: RouteRecipients::of(&keeper),
         probe: ports.probe.clone(),
         keys: ports.keys.clone(),
         notices,

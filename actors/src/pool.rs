@@ -1,5 +1,5 @@
-//! The issuer pool: hands runs to workers, parks those that wait, answers who asked. Its book is the
-//! [`Desk`].
+//! The issuer pool: hands runs to workers, parks those that wait, answers who asked. its state is the
+//! [`Scheduler`].
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,11 +10,11 @@ use tracing::{error, info};
 
 use crate::domain::dedup::Outcome;
 use crate::domain::desired::DesiredCertificate;
-use crate::domain::desk::{Desk, Ticket};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::need::Need;
 use crate::domain::queue::Lane;
+use crate::domain::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, OperatorContext};
 use crate::messages::{Drain, Foresee, JobDone, Reconcile, RunJob};
@@ -22,7 +22,7 @@ use crate::messages::{Drain, Foresee, JobDone, Reconcile, RunJob};
 /// The actor.
 pub struct Pool {
     context: Rc<OperatorContext>,
-    desk: Desk,
+    scheduler: Scheduler,
     idle: Vec<Addr<Issuer>>,
     answers: HashMap<Ticket, oneshot::Sender<Outcome>>,
     timer: Option<(Timestamp, SpawnHandle)>,
@@ -31,7 +31,7 @@ pub struct Pool {
     gates_shown: bool,
 }
 
-/// Requests that wait in the pool's own mailbox; the queue proper is the desk's.
+/// Requests that wait in the pool's own mailbox; the queue proper is the scheduler's.
 const MAILBOX: usize = 1024;
 
 impl Pool {
@@ -39,15 +39,15 @@ impl Pool {
     pub fn new(context: Rc<OperatorContext>, issuers: usize, capacity: usize) -> Self {
         let start = |_| Issuer::new(context.clone()).start();
         let idle = (0..issuers.max(1)).map(start).collect();
-        let desk = Desk::new(issuers.max(1), capacity);
+        let scheduler = Scheduler::new(issuers.max(1), capacity);
         let (answers, drained) = (HashMap::new(), Vec::new());
         // At first too, so that the metrics show zeros.
-        Self { context, desk, idle, answers, timer: None, drained, gates_shown: true }
+        Self { context, scheduler, idle, answers, timer: None, drained, gates_shown: true }
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
     fn foresee(&mut self, ctx: &mut Context<Self>) {
-        let soon = self.desk.foresee();
+        let soon = self.scheduler.foresee();
         if soon.is_empty() {
             return;
         }
@@ -70,7 +70,7 @@ impl Pool {
         let now = self.context.clock.now();
         self.admit(now);
         while let Some(worker) = self.idle.pop() {
-            let Some(run) = self.desk.next_run(self.context.clock.now()) else {
+            let Some(run) = self.scheduler.next_run(self.context.clock.now()) else {
                 self.idle.push(worker);
                 break;
             };
@@ -86,7 +86,7 @@ impl Pool {
         }
         self.foresee(ctx);
         self.set_timer(ctx);
-        self.context.metrics.pool(self.desk.load(), self.desk.oldest_queued());
+        self.context.metrics.pool(self.scheduler.load(), self.scheduler.oldest_queued());
         self.show_gates(now);
         self.answer_drains();
     }
@@ -95,7 +95,7 @@ impl Pool {
     fn admit(&mut self, now: Timestamp) {
         let (index, mut gates) = (self.context.index.borrow(), self.context.gates.borrow_mut());
         while let Some(admitted) = gates.admit(now, |stream| index.is_wanted(stream)) {
-            self.desk.admit(&admitted, now);
+            self.scheduler.admit(&admitted, now);
         }
     }
 
@@ -116,12 +116,12 @@ impl Pool {
     ) {
         let answered = match returned {
             Ok(JobDone(run, verdict)) => {
-                self.desk.returned(*run, verdict, self.context.clock.now())
+                self.scheduler.returned(*run, verdict, self.context.clock.now())
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
                 self.context.gates.borrow_mut().leave(stream, self.context.clock.now());
-                self.desk.lost(stream)
+                self.scheduler.lost(stream)
             }
         };
         for (ticket, outcome) in answered {
@@ -142,7 +142,9 @@ impl Pool {
         }
         let now = self.context.clock.now();
         let opening = self.context.gates.borrow().next_opening();
-        let Some(at) = self.desk.next_wake(now).into_iter().chain(opening).min() else { return };
+        let Some(at) = self.scheduler.next_wake(now).into_iter().chain(opening).min() else {
+            return;
+        };
         match self.timer {
             Some((armed, _)) if armed <= at => return,
             Some((_, timer)) => _ = ctx.cancel_future(timer),
@@ -177,12 +179,12 @@ impl Pool {
     }
 
     /// Numbers and streams for the state dump.
-    pub(crate) fn desk(&self) -> &Desk {
-        &self.desk
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
     }
 
     fn answer_drains(&mut self) {
-        if self.desk.is_drained(self.context.clock.now()) {
+        if self.scheduler.is_drained(self.context.clock.now()) {
             for drained in self.drained.drain(..) {
                 _ = drained.send(()); // whoever asked for the drain is gone
             }
@@ -205,7 +207,7 @@ impl Handler<Reconcile> for Pool {
         self.context.notices.tell(&self.context.index.borrow(), &key);
         let now = self.context.clock.now();
         let targets = self.targets(&key, now);
-        let ticket = match self.desk.request(&key, targets, now) {
+        let ticket = match self.scheduler.request(&key, targets, now) {
             Ok(ticket) => ticket,
             Err(outcome) => return Box::pin(async move { outcome }),
         };
@@ -220,8 +222,8 @@ impl Handler<Drain> for Pool {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
-        self.desk.begin_drain();
-        let load = self.desk.load();
+        self.scheduler.begin_drain();
+        let load = self.scheduler.load();
         info!(running = load.running, parked = load.parked, "draining: nothing new is begun");
         let (drained, all_done) = oneshot::channel();
         self.drained.push(drained);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ingress_acme_actors::domain::calendar::Dates;
-use ingress_acme_actors::domain::desk::Load;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::gates::Gates;
 use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::scheduler::Load;
 use ingress_acme_actors::metrics::{Kind, Metrics, Source};
 use prometheus_client::registry::Registry;
 

@@ -1,6 +1,6 @@
 //! When a certificate is renewed: as its CA suggests (RFC 9773), else by its age.
 //!
-//! [`Suggestions`] is the book of what the CA suggests, by Secret and certificate id: a new certificate drops what was
+//! [`Suggestions`] is the scheduler of what the CA suggests, by Secret and certificate id: a new certificate drops what was
 //! known of the one before. It is not journaled, for it can be asked again, and a moment within a window is derived
 //! from the id, so that it is the same in every process.
 

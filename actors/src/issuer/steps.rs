@@ -6,11 +6,11 @@ use tracing::{debug, error};
 use super::OperatorContext;
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
-use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
+use crate::domain::scheduler::Run;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 

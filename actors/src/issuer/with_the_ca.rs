@@ -7,12 +7,12 @@ use tracing::info;
 use super::{FallbackCa, OperatorContext};
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
-use crate::domain::desk::Run;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
+use crate::domain::scheduler::Run;
 use crate::domain::validity::Reason;
 use crate::ports::{Authority, PortError, Replaces, bounded};
 

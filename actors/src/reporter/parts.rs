@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
-use crate::domain::desk::Desk;
 use crate::domain::gates::{Closed, Waiting};
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
+use crate::domain::scheduler::Scheduler;
 use crate::domain::standing::least;
 use crate::domain::time::Timestamp;
 use crate::pool::Pool;
@@ -126,20 +126,20 @@ impl Handler<DescribeRuns> for Pool {
     type Result = Vec<RunDump>;
 
     fn handle(&mut self, DescribeRuns(which): DescribeRuns, _: &mut Context<Self>) -> Vec<RunDump> {
-        runs(self.desk(), &which)
+        runs(self.scheduler(), &which)
     }
 }
 
 type Described<'a> = (&'a SecretKey, &'static str, Timestamp);
 
-fn runs(desk: &Desk, which: &Which) -> Vec<RunDump> {
+fn runs(scheduler: &Scheduler, which: &Which) -> Vec<RunDump> {
     match which {
-        Which::All => desk.describe().map(dump).collect(),
+        Which::All => scheduler.describe().map(dump).collect(),
         Which::Of(wanted) => {
-            desk.describe().filter(|(secret, ..)| wanted.contains(secret)).map(dump).collect()
+            scheduler.describe().filter(|(secret, ..)| wanted.contains(secret)).map(dump).collect()
         }
         Which::First(count) => {
-            least(desk.describe(), 0, *count, order).into_iter().map(dump).collect()
+            least(scheduler.describe(), 0, *count, order).into_iter().map(dump).collect()
         }
     }
 }
@@ -164,19 +164,20 @@ mod tests {
     use crate::domain::need::Need;
     use crate::domain::queue::Lane;
 
-    fn desk() -> Desk {
-        let mut desk = Desk::new(1, 10);
+    fn scheduler() -> Scheduler {
+        let mut scheduler = Scheduler::new(1, 10);
         for (name, at) in [("a", 3), ("b", 1), ("c", 2)] {
             let (ingress, stream) = (IngressKey::new("web", name), SecretKey::new("web", name));
-            desk.request(&ingress, [(stream, Lane::New(Need::FIRST))], Timestamp::from_secs(at))
+            scheduler
+                .request(&ingress, [(stream, Lane::New(Need::FIRST))], Timestamp::from_secs(at))
                 .unwrap();
         }
-        _ = desk.next_run(Timestamp::from_secs(4)).unwrap();
-        desk
+        _ = scheduler.next_run(Timestamp::from_secs(4)).unwrap();
+        scheduler
     }
 
     fn told(which: &Which) -> Vec<String> {
-        runs(&desk(), which)
+        runs(&scheduler(), which)
             .into_iter()
             .map(|run| format!("{} {}", run.secret, run.phase))
             .collect()

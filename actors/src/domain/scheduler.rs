@@ -1,4 +1,4 @@
-//! The pool's book: who waits for which stream, which streams are queued, running or parked, and who may run.
+//! The scheduler of the pool: who waits for which stream, which streams are queued, running or parked, and who may run.
 //!
 //! A run holds one of N places while a worker is on it or the CA is at work on its order, but for
 //! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
@@ -23,9 +23,9 @@ pub use run::{Load, Run, Verdict};
 pub use tickets::Ticket;
 use tickets::Tickets;
 
-/// The book itself.
+/// The scheduler.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Scheduler {
     places: usize,
     queue: FairQueue,
     runs: HashMap<SecretKey, Entry>,
@@ -37,8 +37,8 @@ pub struct Desk {
     foreseen: HashSet<SecretKey>,
 }
 
-impl Desk {
-    /// A desk for `places` runs at once and `capacity` waiting streams.
+impl Scheduler {
+    /// A scheduler for `places` runs at once and `capacity` waiting streams.
     pub fn new(places: usize, capacity: usize) -> Self {
         Self {
             places,
@@ -300,121 +300,124 @@ mod tests {
 
     const NEW: Lane = Lane::New(Need::FIRST);
 
-    fn ask(desk: &mut Desk, name: &str, now: i64) -> Result<Ticket, Outcome> {
+    fn ask(scheduler: &mut Scheduler, name: &str, now: i64) -> Result<Ticket, Outcome> {
         let key = IngressKey::new("web", name);
-        desk.request(&key, [(SecretKey::new("web", name), NEW)], at(now))
+        scheduler.request(&key, [(SecretKey::new("web", name), NEW)], at(now))
     }
 
     const SETTLED: Verdict = Verdict::Finished(Conclusion::Settled);
 
     #[test]
     fn a_request_is_answered_when_all_its_streams_are() {
-        let mut desk = Desk::new(2, 10);
+        let mut scheduler = Scheduler::new(2, 10);
         let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), NEW));
-        let ticket = desk.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
-        let (a, b) = (desk.next_run(at(0)).unwrap(), desk.next_run(at(0)).unwrap());
-        assert_eq!(desk.returned(a, SETTLED, at(1)), []);
+        let ticket = scheduler.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
+        let (a, b) = (scheduler.next_run(at(0)).unwrap(), scheduler.next_run(at(0)).unwrap());
+        assert_eq!(scheduler.returned(a, SETTLED, at(1)), []);
         let failed = Verdict::Finished(Conclusion::RetryAt(at(60)));
-        assert_eq!(desk.returned(b, failed, at(1)), [(ticket, Outcome::RetryAt(at(60)))]);
-        assert_eq!(desk.load(), Load::default());
+        assert_eq!(scheduler.returned(b, failed, at(1)), [(ticket, Outcome::RetryAt(at(60)))]);
+        assert_eq!(scheduler.load(), Load::default());
     }
 
     #[test]
     fn nothing_to_do_is_answered_at_once_and_no_room_is_busy() {
-        let mut desk = Desk::new(1, 1);
-        assert_eq!(desk.request(&IngressKey::new("web", "x"), [], at(0)), Err(Outcome::Settled));
-        ask(&mut desk, "a", 0).unwrap();
-        assert_eq!(ask(&mut desk, "b", 0), Err(Outcome::Busy));
+        let mut scheduler = Scheduler::new(1, 1);
+        assert_eq!(
+            scheduler.request(&IngressKey::new("web", "x"), [], at(0)),
+            Err(Outcome::Settled)
+        );
+        ask(&mut scheduler, "a", 0).unwrap();
+        assert_eq!(ask(&mut scheduler, "b", 0), Err(Outcome::Busy));
     }
 
     #[test]
     fn no_more_run_than_there_are_places_and_the_ca_at_work_holds_one() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        ask(&mut desk, "b", 0).unwrap();
-        let a = desk.next_run(at(0)).unwrap();
-        assert!(desk.next_run(at(0)).is_none());
-        desk.returned(a, Verdict::Parked { until: at(5), at_ca: true }, at(1));
-        assert!(desk.next_run(at(2)).is_none());
-        assert_eq!(&*desk.next_run(at(5)).unwrap().stream.name, "a");
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        ask(&mut scheduler, "b", 0).unwrap();
+        let a = scheduler.next_run(at(0)).unwrap();
+        assert!(scheduler.next_run(at(0)).is_none());
+        scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: true }, at(1));
+        assert!(scheduler.next_run(at(2)).is_none());
+        assert_eq!(&*scheduler.next_run(at(5)).unwrap().stream.name, "a");
     }
 
     #[test]
     fn who_waits_for_anything_else_holds_no_place() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        ask(&mut desk, "b", 0).unwrap();
-        let a = desk.next_run(at(0)).unwrap();
-        desk.returned(a, Verdict::Parked { until: at(5), at_ca: false }, at(1));
-        let b = desk.next_run(at(1)).unwrap();
-        assert!(desk.next_run(at(5)).is_none());
-        desk.returned(b, SETTLED, at(6));
-        assert_eq!(&*desk.next_run(at(6)).unwrap().stream.name, "a");
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        ask(&mut scheduler, "b", 0).unwrap();
+        let a = scheduler.next_run(at(0)).unwrap();
+        scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: false }, at(1));
+        let b = scheduler.next_run(at(1)).unwrap();
+        assert!(scheduler.next_run(at(5)).is_none());
+        scheduler.returned(b, SETTLED, at(6));
+        assert_eq!(&*scheduler.next_run(at(6)).unwrap().stream.name, "a");
     }
 
     #[test]
     fn a_slow_order_gives_up_its_place() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        ask(&mut desk, "b", 0).unwrap();
-        let a = desk.next_run(at(0)).unwrap();
-        desk.returned(a, Verdict::Parked { until: at(600), at_ca: true }, at(1));
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        ask(&mut scheduler, "b", 0).unwrap();
+        let a = scheduler.next_run(at(0)).unwrap();
+        scheduler.returned(a, Verdict::Parked { until: at(600), at_ca: true }, at(1));
         let gives_up = at(0) + limits::PLACE;
-        assert_eq!(desk.next_wake(at(1)), Some(gives_up));
-        assert_eq!(&*desk.next_run(gives_up).unwrap().stream.name, "b");
+        assert_eq!(scheduler.next_wake(at(1)), Some(gives_up));
+        assert_eq!(&*scheduler.next_run(gives_up).unwrap().stream.name, "b");
     }
 
     #[test]
     fn a_stream_asked_for_while_it_runs_is_looked_at_once_more() {
-        let mut desk = Desk::new(1, 10);
-        let first = ask(&mut desk, "a", 0).unwrap();
-        let run = desk.next_run(at(0)).unwrap();
-        let second = ask(&mut desk, "a", 1).unwrap();
-        assert_eq!(desk.returned(run, SETTLED, at(2)), []);
-        let again = desk.next_run(at(2)).unwrap();
+        let mut scheduler = Scheduler::new(1, 10);
+        let first = ask(&mut scheduler, "a", 0).unwrap();
+        let run = scheduler.next_run(at(0)).unwrap();
+        let second = ask(&mut scheduler, "a", 1).unwrap();
+        assert_eq!(scheduler.returned(run, SETTLED, at(2)), []);
+        let again = scheduler.next_run(at(2)).unwrap();
         let answers = [(first, Outcome::Settled), (second, Outcome::Settled)];
-        assert_eq!(desk.returned(again, SETTLED, at(3)), answers);
+        assert_eq!(scheduler.returned(again, SETTLED, at(3)), answers);
     }
 
     #[test]
     fn each_stream_is_foreseen_once_before_its_turn() {
-        let mut desk = Desk::new(1, 10);
+        let mut scheduler = Scheduler::new(1, 10);
         for name in ["a", "b", "c"] {
-            ask(&mut desk, name, 0).unwrap();
+            ask(&mut scheduler, name, 0).unwrap();
         }
-        desk.next_run(at(0)).unwrap();
-        assert_eq!(desk.foresee().len(), 2);
-        assert_eq!(desk.foresee(), []);
+        scheduler.next_run(at(0)).unwrap();
+        assert_eq!(scheduler.foresee().len(), 2);
+        assert_eq!(scheduler.foresee(), []);
     }
 
     #[test]
     fn an_edit_wakes_a_parked_run_unless_the_ca_is_at_work() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        let run = desk.next_run(at(0)).unwrap();
-        desk.returned(run, Verdict::Parked { until: at(600), at_ca: false }, at(1));
-        ask(&mut desk, "a", 2).unwrap();
-        assert!(desk.next_run(at(2)).is_some());
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        let run = scheduler.next_run(at(0)).unwrap();
+        scheduler.returned(run, Verdict::Parked { until: at(600), at_ca: false }, at(1));
+        ask(&mut scheduler, "a", 2).unwrap();
+        assert!(scheduler.next_run(at(2)).is_some());
     }
 
     #[test]
     fn whose_turn_comes_while_it_gets_in_line_does_not_sleep_through_it() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        let run = desk.next_run(at(0)).unwrap();
-        desk.admit(&SecretKey::new("web", "a"), at(1));
-        desk.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
-        assert!(desk.next_run(at(1)).is_some());
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        let run = scheduler.next_run(at(0)).unwrap();
+        scheduler.admit(&SecretKey::new("web", "a"), at(1));
+        scheduler.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(scheduler.next_run(at(1)).is_some());
     }
 
     #[test]
     fn who_is_parked_goes_on_when_its_turn_comes() {
-        let mut desk = Desk::new(1, 10);
-        ask(&mut desk, "a", 0).unwrap();
-        let run = desk.next_run(at(0)).unwrap();
-        desk.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
-        assert!(desk.next_run(at(2)).is_none());
-        desk.admit(&SecretKey::new("web", "a"), at(2));
-        assert!(desk.next_run(at(2)).is_some());
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        let run = scheduler.next_run(at(0)).unwrap();
+        scheduler.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(scheduler.next_run(at(2)).is_none());
+        scheduler.admit(&SecretKey::new("web", "a"), at(2));
+        assert!(scheduler.next_run(at(2)).is_some());
     }
 }

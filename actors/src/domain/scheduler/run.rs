@@ -1,4 +1,4 @@
-//! What goes over the desk: runs, and how they come back.
+//! What goes over the scheduler: runs, and how they come back.
 
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Conclusion, Observed};
@@ -33,7 +33,7 @@ pub enum Verdict {
     },
 }
 
-/// What the desk holds, in numbers.
+/// What the scheduler holds, in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
     /// Streams that wait for a place.

@@ -1,4 +1,4 @@
-//! A stream at the desk.
+//! A stream at the scheduler.
 
 use super::run::Run;
 use super::tickets::Ticket;

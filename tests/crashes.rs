@@ -37,7 +37,7 @@ fn shop() -> IngressView {
     IngressView { tls: vec![tls], ..ingress("web", "shop", &["a.example.com"]) }
 }
 
-/// What came of a run that was killed after `calls` port calls.
+/// What came of a job that was killed after `calls` port calls.
 struct Outcome {
     orders: usize,
     died: bool,

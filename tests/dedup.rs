@@ -15,7 +15,7 @@ use ingress_acme_actors::metrics::{Metrics, Source};
 use ingress_acme_actors::registry::Registry;
 use tokio::time::{Instant, sleep};
 
-/// Start and key of each run.
+/// Start and key of each job.
 type Runs = Rc<RefCell<Vec<(Duration, String)>>>;
 
 /// A pool that works a second on each key, ten on `slow`, and fails `failing` the first time.

@@ -1,7 +1,7 @@
-//! An issuer takes one run at a time as far as it goes: next step, one port call, decide, append, apply.
+//! An issuer takes one job at a time as far as it goes: next step, one port call, decide, append, apply.
 //!
 //! Work that was just begun and work that a crash interrupted take the same loop, for all it knows is the
-//! journaled state, the newest desired certificate and what the run has seen.
+//! journaled state, the newest desired certificate and what the job has seen.
 
 mod in_the_cluster;
 mod steps;
@@ -26,7 +26,7 @@ use crate::domain::issuance::{Conclusion, Fallback, Inputs as NextInputs, State,
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
-use crate::domain::scheduler::{Run, Verdict};
+use crate::domain::scheduler::{Job, Verdict};
 use crate::domain::time::Timestamp;
 use crate::examine::id;
 use crate::ledger::Ledger;
@@ -111,91 +111,91 @@ impl RouteRecipients {
 }
 
 impl OperatorContext {
-    fn desired(&self, run: &Run) -> Option<DesiredCertificate> {
-        self.index.borrow().desired(&run.stream)
+    fn desired(&self, job: &Job) -> Option<DesiredCertificate> {
+        self.index.borrow().desired(&job.stream)
     }
 
-    fn next(&self, run: &Run, desired: Option<&DesiredCertificate>) -> Step {
+    fn next(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
         let now = self.clock.now();
         let gates = self.gates.borrow();
         let suggestions = self.suggestions.borrow();
-        let found = run.observed.found();
+        let found = job.observed.found();
         let known = NextInputs {
-            stream: &run.stream,
+            stream: &job.stream,
             desired,
-            advice: suggestions.of(&run.stream, id(found)),
-            observed: &run.observed,
+            advice: suggestions.of(&job.stream, id(found)),
+            observed: &job.observed,
             directory: &self.directory,
-            installed_at: self.ledger.installed_at(&run.stream),
-            paused_until: self.paused.borrow().get(&run.stream).copied(),
+            installed_at: self.ledger.installed_at(&job.stream),
+            paused_until: self.paused.borrow().get(&job.stream).copied(),
             fallback: self.fallback.as_ref().map(FallbackCa::terms),
             gates: &gates,
             now,
         };
-        self.ledger.with(&run.stream, |state| next(state, known))
+        self.ledger.with(&job.stream, |state| next(state, known))
     }
 
     /// Takes the run as far as it goes.
-    async fn carry_on(&self, run: &mut Run) -> Verdict {
+    async fn carry_on(&self, job: &mut Job) -> Verdict {
         loop {
-            let desired = self.desired(run);
-            let step = match self.next(run, desired.as_ref()) {
+            let desired = self.desired(job);
+            let step = match self.next(job, desired.as_ref()) {
                 Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
-                Step::GetInLine(scope, need) => return self.get_in_line(run, &scope, need),
-                Step::Done(conclusion) => return self.end(run, conclusion).await,
-                _ if run.steps >= limits::RUN_STEPS => return self.give_up(run).await,
+                Step::GetInLine(scope, need) => return self.get_in_line(job, &scope, need),
+                Step::Done(conclusion) => return self.end(job, conclusion).await,
+                _ if job.steps >= limits::RUN_STEPS => return self.give_up(job).await,
                 step => step,
             };
-            run.steps += 1;
+            job.steps += 1;
             debug!(?step, "next step");
             let (name, began) = (steps::name(&step), self.clock.now());
-            self.take(step, run, desired).await;
+            self.take(step, job, desired).await;
             self.metrics.step(name, self.clock.now().since(began));
         }
     }
 
-    /// The run waits for its turn, and looks at the world now and then.
-    fn get_in_line(&self, run: &mut Run, scope: &Scope, need: Need) -> Verdict {
-        run.steps = 0; // it may wait for days, and look at the world each hour
+    /// The job waits for its turn, and looks at the world now and then.
+    fn get_in_line(&self, job: &mut Job, scope: &Scope, need: Need) -> Verdict {
+        job.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
-        let joined = self.gates.borrow_mut().wait(scope, &run.stream, need, now);
-        if joined && let Some(desired) = self.desired(run) {
-            let waiting = self.gates.borrow().waiting(&run.stream);
+        let joined = self.gates.borrow_mut().wait(scope, &job.stream, need, now);
+        if joined && let Some(desired) = self.desired(job) {
+            let waiting = self.gates.borrow().waiting(&job.stream);
             let told = waiting.map(|waiting| Announcement::in_line(&desired, &waiting));
             told.inspect(|in_line| self.notices.announce(&desired, in_line));
         }
         Verdict::Parked { until: now + limits::GATE_LOOK, at_ca: false }
     }
 
-    async fn end(&self, run: &Run, conclusion: Conclusion) -> Verdict {
-        self.gates.borrow_mut().leave(&run.stream, self.clock.now());
-        let desired = self.desired(run);
-        let ordered = self.ledger.with(&run.stream, |state| matches!(state, State::Ordered { .. }));
+    async fn end(&self, job: &Job, conclusion: Conclusion) -> Verdict {
+        self.gates.borrow_mut().leave(&job.stream, self.clock.now());
+        let desired = self.desired(job);
+        let ordered = self.ledger.with(&job.stream, |state| matches!(state, State::Ordered { .. }));
         match (conclusion, desired) {
             (Conclusion::RetryAt(until), Some(desired)) if ordered => {
-                self.paused.borrow_mut().insert(run.stream.clone(), until);
-                self.tell_of_hold_up(run, &desired);
+                self.paused.borrow_mut().insert(job.stream.clone(), until);
+                self.tell_of_hold_up(job, &desired);
                 return Verdict::Finished(conclusion); // its routes stay: the CA may come any moment
             }
-            _ => _ = self.paused.borrow_mut().remove(&run.stream),
+            _ => _ = self.paused.borrow_mut().remove(&job.stream),
         }
-        if let Err(gone) = self.routes.withdraw.send(Withdraw(run.stream.clone())).await {
+        if let Err(gone) = self.routes.withdraw.send(Withdraw(job.stream.clone())).await {
             error!(%gone, "the route keeper is gone");
         }
         Verdict::Finished(conclusion)
     }
 
-    /// A run that goes round in circles is a bug: it fails loudly, and its pause keeps it from the CA.
-    async fn give_up(&self, run: &mut Run) -> Verdict {
-        error!(steps = run.steps, "the run goes round in circles; it is given up");
-        run.steps = 0;
+    /// A job that goes round in circles is a bug: it fails loudly, and its pause keeps it from the CA.
+    async fn give_up(&self, job: &mut Job) -> Verdict {
+        error!(steps = job.steps, "the run goes round in circles; it is given up");
+        job.steps = 0;
         let detail = format!(
             "the work went round in circles for {} steps; please report it",
             limits::RUN_STEPS
         );
-        self.fail(run, Failure::new(FailureClass::AcmeServer, detail)).await;
+        self.fail(job, Failure::new(FailureClass::AcmeServer, detail)).await;
         let retry_at = self.clock.now() + limits::BUSY_RETRY;
-        self.end(run, Conclusion::RetryAt(retry_at)).await
+        self.end(job, Conclusion::RetryAt(retry_at)).await
     }
 }
 
@@ -218,12 +218,12 @@ impl Actor for Issuer {
 impl Handler<RunJob> for Issuer {
     type Result = ResponseFuture<JobDone>;
 
-    fn handle(&mut self, RunJob(mut run): RunJob, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, RunJob(mut job): RunJob, _: &mut Context<Self>) -> Self::Result {
         let context = self.context.clone();
-        let span = info_span!("run", ingress = %run.for_ingress, secret = %run.stream);
+        let span = info_span!("job", ingress = %job.for_ingress, secret = %job.stream);
         let carried = async move {
-            let verdict = context.carry_on(&mut run).await;
-            JobDone(run, verdict)
+            let verdict = context.carry_on(&mut job).await;
+            JobDone(job, verdict)
         };
         Box::pin(carried.instrument(span))
     }

@@ -8,7 +8,7 @@ use crate::domain::dedup::Outcome;
 use crate::domain::desired::Route;
 use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::scheduler::{Run, Verdict};
+use crate::domain::scheduler::{Job, Verdict};
 use crate::ports::PortError;
 
 /// To a dedup actor: something about its Ingress may have changed.
@@ -24,11 +24,11 @@ pub struct Reconcile(pub IngressKey);
 /// To an issuer: take this run as far as it goes.
 #[derive(Debug, Message)]
 #[rtype(result = "JobDone")]
-pub struct RunJob(pub Box<Run>);
+pub struct RunJob(pub Box<Job>);
 
 /// The issuer's answer.
 #[derive(Debug)]
-pub struct JobDone(pub Box<Run>, pub Verdict);
+pub struct JobDone(pub Box<Job>, pub Verdict);
 
 impl<A, M> actix::dev::MessageResponse<A, M> for JobDone
 where
@@ -37,7 +37,7 @@ where
 {
     fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Self>>) {
         if let Some(tx) = tx {
-            let _ = tx.send(self); // the pool is gone: so is the run
+            let _ = tx.send(self); // the pool is gone: so is the job
         }
     }
 }

@@ -65,18 +65,18 @@ impl Pool {
         }));
     }
 
-    /// Gives work to idle workers, and comes back when a parked run is due.
+    /// Gives work to idle workers, and comes back when a parked job is due.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
         let now = self.context.clock.now();
         self.admit(now);
         while let Some(worker) = self.idle.pop() {
-            let Some(run) = self.scheduler.next_run(self.context.clock.now()) else {
+            let Some(job) = self.scheduler.next_job(self.context.clock.now()) else {
                 self.idle.push(worker);
                 break;
             };
-            let stream = run.stream.clone();
+            let stream = job.stream.clone();
             let returned = async move {
-                let returned = worker.send(RunJob(Box::new(run))).await;
+                let returned = worker.send(RunJob(Box::new(job))).await;
                 (worker, stream, returned)
             };
             ctx.spawn(returned.into_actor(self).map(|(worker, stream, returned), pool, ctx| {
@@ -115,8 +115,8 @@ impl Pool {
         ctx: &mut Context<Self>,
     ) {
         let answered = match returned {
-            Ok(JobDone(run, verdict)) => {
-                self.scheduler.returned(*run, verdict, self.context.clock.now())
+            Ok(JobDone(job, verdict)) => {
+                self.scheduler.returned(*job, verdict, self.context.clock.now())
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");

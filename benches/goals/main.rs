@@ -1,6 +1,6 @@
 //! The goals of this project, measured: one table, each with its figure, met or missed.
 //!
-//! Two programs are only ever compared within one run, in turn. Nothing is asserted: a machine that is busy with
+//! Two programs are only ever compared within one job, in turn. Nothing is asserted: a machine that is busy with
 //! something else must not make a test fail. `make bench` builds what this needs and runs it.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that panics has said why")]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Label of the namespaces of a storm; its value is the run.
+/// Label of the namespaces of a storm; its value is the job.
 pub const RUN_LABEL: &str = "ingress-acme.dev/storm";
-/// Annotation of those namespaces: seconds since 1970 after which the run is over, whatever became of it.
+/// Annotation of those namespaces: seconds since 1970 after which the job is over, whatever became of it.
 pub const UNTIL: &str = "ingress-acme.dev/storm-until";
 
 /// A storm.

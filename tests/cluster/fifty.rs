@@ -240,7 +240,7 @@ async fn check_restart(world: &World, client: &Client, first: Operator) {
         log.contains("the first scan has ended").then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(8)).await; // longer than the longest settling, and a run
+    tokio::time::sleep(Duration::from_secs(8)).await; // longer than the longest settling, and a job
     assert_eq!((world.certificates_issued(), world.orders_created()), (issued, orders));
     assert_eq!(versions(client).await, before, "no Secret was written");
     assert_eq!(second.terminate().await.expect("it ends"), 0);

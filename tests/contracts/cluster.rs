@@ -49,7 +49,7 @@ fn plain(object: &impl serde::Serialize) -> Value {
     value
 }
 
-/// These fields have values of one run only.
+/// These fields have values of one job only.
 const OF_A_RUN: [&str; 8] = [
     "uid",
     "resourceVersion",
@@ -185,7 +185,7 @@ async fn check_own_objects(scene: &Scene) {
     };
     let account = eventually("an account", found).await;
     let mut account = plain(&account);
-    // The name ends with a hash of the directory's URL, and that has a port of this run.
+    // The name ends with a hash of the directory's URL, and that has a port of this job.
     account["metadata"]["name"] = "ingress-acme-account-[hash]".into();
     hold("object-account", &pretty(&account));
 }
@@ -220,7 +220,7 @@ async fn check_ports(scene: &Scene) {
     hold("ports", &lines(all));
 }
 
-/// These words appear only when a run takes long, so they cannot be held.
+/// These words appear only when a job takes long, so they cannot be held.
 const LATER: [&str; 6] = [
     "update",
     "delete",

@@ -119,18 +119,18 @@ pub const GATE_LOOK: Duration = secs(3600);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
 pub const CONFLICT_BACKOFF: Duration = secs(3600);
 
-/// Waits between probes of a fresh route within one run: ingress controllers need a moment to reload.
+/// Waits between probes of a fresh route within one job: ingress controllers need a moment to reload.
 pub const PROBE: [Duration; 6] =
     [Duration::from_millis(250), Duration::from_millis(500), secs(1), secs(2), secs(4), secs(8)];
 /// After this long without reaching a host that resolves, the CA is asked all the same: behind hairpin NAT or
 /// split DNS the cluster cannot reach itself though the world can.
 pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
-/// Hosts probed at once by one run.
+/// Hosts probed at once by one job.
 pub const PROBES_AT_ONCE: usize = 8;
 
-/// A run holds its place at the CA this long; slower ones go on without counting against the others.
+/// A job holds its place at the CA this long; slower ones go on without counting against the others.
 pub const PLACE: Duration = secs(30);
-/// Steps of one run; a run that takes more goes round in circles and ends as a failure.
+/// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const RUN_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);

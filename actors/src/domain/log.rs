@@ -168,7 +168,7 @@ pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
     (1..).zip(chunks).map(segment).collect()
 }
 
-/// Records in runs that each fit a segment; at least one run, perhaps empty.
+/// Records in runs that each fit a segment; at least one job, perhaps empty.
 pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
     let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
     for record in records {

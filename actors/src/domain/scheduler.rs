@@ -1,12 +1,12 @@
 //! The scheduler of the pool: who waits for which stream, which streams are queued, running or parked, and who may run.
 //!
-//! A run holds one of N places while a worker is on it or the CA is at work on its order, but for
+//! A job holds one of N places while a worker is on it or the CA is at work on its order, but for
 //! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
 mod entry;
+mod job;
 mod parked;
-mod run;
 mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,8 +18,8 @@ use super::limits;
 use super::queue::{FairQueue, Lane};
 use super::time::Timestamp;
 use entry::{Entry, Phase};
+pub use job::{Job, Load, Verdict};
 use parked::Parked;
-pub use run::{Load, Run, Verdict};
 pub use tickets::Ticket;
 use tickets::Tickets;
 
@@ -28,7 +28,7 @@ use tickets::Tickets;
 pub struct Scheduler {
     places: usize,
     queue: FairQueue,
-    runs: HashMap<SecretKey, Entry>,
+    jobs: HashMap<SecretKey, Entry>,
     running: usize,
     parked: Parked,
     tickets: Tickets,
@@ -43,7 +43,7 @@ impl Scheduler {
         Self {
             places,
             queue: FairQueue::new(capacity),
-            runs: HashMap::new(),
+            jobs: HashMap::new(),
             running: 0,
             parked: Parked::default(),
             tickets: Tickets::default(),
@@ -81,7 +81,7 @@ impl Scheduler {
         (stream, lane): (&SecretKey, Lane),
         now: Timestamp,
     ) -> bool {
-        if let Some(entry) = self.runs.get_mut(stream) {
+        if let Some(entry) = self.jobs.get_mut(stream) {
             entry.waiting.push(ticket);
             entry.again |= matches!(entry.phase, Phase::Running);
             if let (Lane::New(from), Lane::New(to)) = (entry.lane, lane) {
@@ -91,43 +91,43 @@ impl Scheduler {
             self.wake_when_edited(stream, now);
             return true;
         }
-        let run = Run {
+        let job = Job {
             stream: stream.clone(),
             for_ingress: ingress.clone(),
             observed: Observed::default(),
             steps: 0,
             placed_at: now,
         };
-        let phase = Phase::Queued(Box::new(run));
+        let phase = Phase::Queued(Box::new(job));
         let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
         if taken {
             let (waiting, again) = (vec![ticket], false);
             let entry = Entry { phase, waiting, again, since: now, lane };
-            self.runs.insert(stream.clone(), entry);
+            self.jobs.insert(stream.clone(), entry);
         }
         taken
     }
 
-    /// A parked run that somebody asks for anew looks at the newest desired certificate at once; its routes and probes may be
+    /// A parked job that somebody asks for anew looks at the newest desired certificate at once; its routes and probes may be
     /// those of an older one. The CA is not polled sooner for it.
     fn wake_when_edited(&mut self, stream: &SecretKey, now: Timestamp) {
-        let Some(Entry { phase: Phase::Parked { run, until }, .. }) = self.runs.get_mut(stream)
+        let Some(Entry { phase: Phase::Parked { job, until }, .. }) = self.jobs.get_mut(stream)
         else {
             return;
         };
-        run.observed.forget_the_way();
-        if run.observed.order.is_none() {
-            run.observed.wait_until = None;
+        job.observed.forget_the_way();
+        if job.observed.order.is_none() {
+            job.observed.wait_until = None;
             self.parked.hasten(stream, until, now);
         }
     }
 
     /// A parked stream's turn has come.
     pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
-        let Some(entry) = self.runs.get_mut(stream) else { return };
+        let Some(entry) = self.jobs.get_mut(stream) else { return };
         match &mut entry.phase {
-            Phase::Parked { run, until } => {
-                run.observed.forget_reach();
+            Phase::Parked { job, until } => {
+                job.observed.forget_reach();
                 self.parked.hasten(stream, until, now);
             }
             // It got in line a moment ago, and is on its way back here.
@@ -136,8 +136,8 @@ impl Scheduler {
         }
     }
 
-    /// The next run for a worker, if there is one and a place for it. Parked runs that are due come first.
-    pub fn next_run(&mut self, now: Timestamp) -> Option<Run> {
+    /// The next job for a worker, if there is one and a place for it. Parked jobs that are due come first.
+    pub fn next_job(&mut self, now: Timestamp) -> Option<Job> {
         while let Some((stream, placed)) = self.parked.take_due(now) {
             if placed {
                 return self.start(&stream, None);
@@ -164,28 +164,28 @@ impl Scheduler {
     }
 
     /// Puts a stream into a worker's hands; with `placed_at` when its place is a new one.
-    fn start(&mut self, stream: &SecretKey, placed_at: Option<Timestamp>) -> Option<Run> {
-        let entry = self.runs.get_mut(stream)?;
+    fn start(&mut self, stream: &SecretKey, placed_at: Option<Timestamp>) -> Option<Job> {
+        let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
-        let (Phase::Queued(mut run) | Phase::Parked { mut run, .. }) =
+        let (Phase::Queued(mut job) | Phase::Parked { mut job, .. }) =
             std::mem::replace(&mut entry.phase, Phase::Running)
         else {
             return None;
         };
-        run.placed_at = placed_at.unwrap_or(run.placed_at);
+        job.placed_at = placed_at.unwrap_or(job.placed_at);
         self.running += 1;
-        Some(*run)
+        Some(*job)
     }
 
-    /// A parked run without a place lines up again: one with an order before all others, one that only looks again
+    /// A parked job without a place lines up again: one with an order before all others, one that only looks again
     /// whether its hosts can be reached takes turns with new work.
     fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
-        let Some(entry) = self.runs.get_mut(stream) else { return };
+        let Some(entry) = self.jobs.get_mut(stream) else { return };
         let parked = std::mem::replace(&mut entry.phase, Phase::Running);
         let (phase, lane) = match parked {
-            Phase::Parked { run, .. } => {
-                let lane = if run.observed.order.is_some() { Lane::Resumed } else { Lane::Again };
-                (Phase::Queued(run), lane)
+            Phase::Parked { job, .. } => {
+                let lane = if job.observed.order.is_some() { Lane::Resumed } else { Lane::Again };
+                (Phase::Queued(job), lane)
             }
             other => (other, Lane::Resumed),
         };
@@ -198,29 +198,29 @@ impl Scheduler {
         self.running + self.parked.places_kept(now)
     }
 
-    /// A worker gives a run back. Returns the tickets that are answered by it.
+    /// A worker gives a job back. Returns the tickets that are answered by it.
     pub fn returned(
         &mut self,
-        run: Run,
+        job: Job,
         verdict: Verdict,
         now: Timestamp,
     ) -> Vec<(Ticket, Outcome)> {
-        let stream = run.stream.clone();
-        let Some(entry) = self.runs.get_mut(&stream) else { return Vec::new() };
+        let stream = job.stream.clone();
+        let Some(entry) = self.jobs.get_mut(&stream) else { return Vec::new() };
         self.running = self.running.saturating_sub(1);
         match verdict {
             Verdict::Finished(conclusion) if !entry.again => {
                 return self.finished(&stream, conclusion);
             }
             Verdict::Finished(_) => {
-                let fresh = Run { observed: Observed::default(), steps: 0, ..run };
+                let fresh = Job { observed: Observed::default(), steps: 0, ..job };
                 entry.phase = Phase::Queued(Box::new(fresh));
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
             Verdict::Parked { until, at_ca } => {
-                let place = at_ca.then(|| run.placed_at + limits::PLACE);
-                entry.phase = Phase::Parked { run: Box::new(run), until };
+                let place = at_ca.then(|| job.placed_at + limits::PLACE);
+                entry.phase = Phase::Parked { job: Box::new(job), until };
                 self.parked.add(&stream, until, place);
                 if entry.again {
                     self.wake_when_edited(&stream, now);
@@ -230,10 +230,10 @@ impl Scheduler {
         Vec::new()
     }
 
-    /// A worker is gone with its run: whoever waits for the stream asks again.
+    /// A worker is gone with its job: whoever waits for the stream asks again.
     pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Outcome)> {
         self.running = self.running.saturating_sub(1);
-        let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
+        let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         for ticket in &entry.waiting {
             self.tickets.close(*ticket);
         }
@@ -245,19 +245,19 @@ impl Scheduler {
         self.draining = true;
     }
 
-    /// The drain has ended: no worker has a run, and none waits for the CA in its place.
+    /// The drain has ended: no worker has a job, and none waits for the CA in its place.
     pub fn is_drained(&self, now: Timestamp) -> bool {
         self.draining && self.places_taken(now) == 0
     }
 
     fn finished(&mut self, stream: &SecretKey, conclusion: Conclusion) -> Vec<(Ticket, Outcome)> {
-        let Some(entry) = self.runs.remove(stream) else { return Vec::new() };
+        let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         let tickets = &mut self.tickets;
         let answer = |ticket| Some((ticket, tickets.done(ticket, stream, conclusion)?));
         entry.waiting.into_iter().filter_map(answer).collect()
     }
 
-    /// When to call [`next_run`](Self::next_run) again though nothing was returned: a parked run is due, or one
+    /// When to call [`next_job`](Self::next_job) again though nothing was returned: a parked job is due, or one
     /// gives up its place while others wait for one.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.parked.first_due();
@@ -278,7 +278,7 @@ impl Scheduler {
 
     /// Each stream with where it is and since when it is asked for: for the state dump.
     pub fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
-        self.runs.iter().map(|(stream, entry)| {
+        self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {
                 Phase::Queued(_) => "queued",
                 Phase::Running => "running",
@@ -312,7 +312,7 @@ mod tests {
         let mut scheduler = Scheduler::new(2, 10);
         let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), NEW));
         let ticket = scheduler.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
-        let (a, b) = (scheduler.next_run(at(0)).unwrap(), scheduler.next_run(at(0)).unwrap());
+        let (a, b) = (scheduler.next_job(at(0)).unwrap(), scheduler.next_job(at(0)).unwrap());
         assert_eq!(scheduler.returned(a, SETTLED, at(1)), []);
         let failed = Verdict::Finished(Conclusion::RetryAt(at(60)));
         assert_eq!(scheduler.returned(b, failed, at(1)), [(ticket, Outcome::RetryAt(at(60)))]);
@@ -335,11 +335,11 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
-        let a = scheduler.next_run(at(0)).unwrap();
-        assert!(scheduler.next_run(at(0)).is_none());
+        let a = scheduler.next_job(at(0)).unwrap();
+        assert!(scheduler.next_job(at(0)).is_none());
         scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: true }, at(1));
-        assert!(scheduler.next_run(at(2)).is_none());
-        assert_eq!(&*scheduler.next_run(at(5)).unwrap().stream.name, "a");
+        assert!(scheduler.next_job(at(2)).is_none());
+        assert_eq!(&*scheduler.next_job(at(5)).unwrap().stream.name, "a");
     }
 
     #[test]
@@ -347,12 +347,12 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
-        let a = scheduler.next_run(at(0)).unwrap();
+        let a = scheduler.next_job(at(0)).unwrap();
         scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: false }, at(1));
-        let b = scheduler.next_run(at(1)).unwrap();
-        assert!(scheduler.next_run(at(5)).is_none());
+        let b = scheduler.next_job(at(1)).unwrap();
+        assert!(scheduler.next_job(at(5)).is_none());
         scheduler.returned(b, SETTLED, at(6));
-        assert_eq!(&*scheduler.next_run(at(6)).unwrap().stream.name, "a");
+        assert_eq!(&*scheduler.next_job(at(6)).unwrap().stream.name, "a");
     }
 
     #[test]
@@ -360,21 +360,21 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
-        let a = scheduler.next_run(at(0)).unwrap();
+        let a = scheduler.next_job(at(0)).unwrap();
         scheduler.returned(a, Verdict::Parked { until: at(600), at_ca: true }, at(1));
         let gives_up = at(0) + limits::PLACE;
         assert_eq!(scheduler.next_wake(at(1)), Some(gives_up));
-        assert_eq!(&*scheduler.next_run(gives_up).unwrap().stream.name, "b");
+        assert_eq!(&*scheduler.next_job(gives_up).unwrap().stream.name, "b");
     }
 
     #[test]
     fn a_stream_asked_for_while_it_runs_is_looked_at_once_more() {
         let mut scheduler = Scheduler::new(1, 10);
         let first = ask(&mut scheduler, "a", 0).unwrap();
-        let run = scheduler.next_run(at(0)).unwrap();
+        let job = scheduler.next_job(at(0)).unwrap();
         let second = ask(&mut scheduler, "a", 1).unwrap();
-        assert_eq!(scheduler.returned(run, SETTLED, at(2)), []);
-        let again = scheduler.next_run(at(2)).unwrap();
+        assert_eq!(scheduler.returned(job, SETTLED, at(2)), []);
+        let again = scheduler.next_job(at(2)).unwrap();
         let answers = [(first, Outcome::Settled), (second, Outcome::Settled)];
         assert_eq!(scheduler.returned(again, SETTLED, at(3)), answers);
     }
@@ -385,7 +385,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             ask(&mut scheduler, name, 0).unwrap();
         }
-        scheduler.next_run(at(0)).unwrap();
+        scheduler.next_job(at(0)).unwrap();
         assert_eq!(scheduler.foresee().len(), 2);
         assert_eq!(scheduler.foresee(), []);
     }
@@ -394,30 +394,30 @@ mod tests {
     fn an_edit_wakes_a_parked_run_unless_the_ca_is_at_work() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
-        let run = scheduler.next_run(at(0)).unwrap();
-        scheduler.returned(run, Verdict::Parked { until: at(600), at_ca: false }, at(1));
+        let job = scheduler.next_job(at(0)).unwrap();
+        scheduler.returned(job, Verdict::Parked { until: at(600), at_ca: false }, at(1));
         ask(&mut scheduler, "a", 2).unwrap();
-        assert!(scheduler.next_run(at(2)).is_some());
+        assert!(scheduler.next_job(at(2)).is_some());
     }
 
     #[test]
     fn whose_turn_comes_while_it_gets_in_line_does_not_sleep_through_it() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
-        let run = scheduler.next_run(at(0)).unwrap();
+        let job = scheduler.next_job(at(0)).unwrap();
         scheduler.admit(&SecretKey::new("web", "a"), at(1));
-        scheduler.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
-        assert!(scheduler.next_run(at(1)).is_some());
+        scheduler.returned(job, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(scheduler.next_job(at(1)).is_some());
     }
 
     #[test]
     fn who_is_parked_goes_on_when_its_turn_comes() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
-        let run = scheduler.next_run(at(0)).unwrap();
-        scheduler.returned(run, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
-        assert!(scheduler.next_run(at(2)).is_none());
+        let job = scheduler.next_job(at(0)).unwrap();
+        scheduler.returned(job, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        assert!(scheduler.next_job(at(2)).is_none());
         scheduler.admit(&SecretKey::new("web", "a"), at(2));
-        assert!(scheduler.next_run(at(2)).is_some());
+        assert!(scheduler.next_job(at(2)).is_some());
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Observed, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::scheduler::Run;
+use crate::domain::scheduler::Job;
 use crate::domain::validity::{Reason, judge};
 use crate::examine::id;
 use crate::messages::Publish;
@@ -21,17 +21,17 @@ use crate::metrics::Kind;
 use crate::ports::{Installation, PortError, bounded};
 
 impl OperatorContext {
-    pub(super) async fn read_secret(&self, run: &mut Run) {
+    pub(super) async fn read_secret(&self, job: &mut Job) {
         let read =
-            bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&run.stream)).await;
-        if let Some(status) = self.succeeded(run, FailureClass::SecretWrite, read) {
-            self.saw(&run.stream, status.as_ref());
-            run.observed.secret = Some((status, self.clock.now()));
+            bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&job.stream)).await;
+        if let Some(status) = self.succeeded(job, FailureClass::SecretWrite, read) {
+            self.saw(&job.stream, status.as_ref());
+            job.observed.secret = Some((status, self.clock.now()));
         }
     }
 
-    pub(super) async fn publish_routes(&self, run: &mut Run, desired: DesiredCertificate) {
-        let publish = Publish { stream: run.stream.clone(), routes: desired.routes.clone() };
+    pub(super) async fn publish_routes(&self, job: &mut Job, desired: DesiredCertificate) {
+        let publish = Publish { stream: job.stream.clone(), routes: desired.routes.clone() };
         let published = async {
             let answer = self.routes.publish.send(publish).await;
             answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
@@ -44,14 +44,14 @@ impl OperatorContext {
             }
             transient @ PortError::Transient { .. } => transient,
         });
-        if self.succeeded(run, FailureClass::Unreachable, published).is_some() {
-            run.observed.routed(desired.routes);
+        if self.succeeded(job, FailureClass::Unreachable, published).is_some() {
+            job.observed.routed(desired.routes);
         }
     }
 
     /// Hosts that were reached are not probed again.
-    pub(super) async fn probe_hosts(&self, run: &mut Run, hosts: &BTreeSet<DnsName>) {
-        let reached = |host| run.observed.reach.get(host) == Some(&Reach::Reached);
+    pub(super) async fn probe_hosts(&self, job: &mut Job, hosts: &BTreeSet<DnsName>) {
+        let reached = |host| job.observed.reach.get(host) == Some(&Reach::Reached);
         let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
         let probes = stream::iter(unknown).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
@@ -61,18 +61,18 @@ impl OperatorContext {
         let probed: Vec<_> = probes.buffer_unordered(limits::PROBES_AT_ONCE).collect().await;
         let known = known.into_iter().map(|host| (host.clone(), Reach::Reached));
         let reach: BTreeMap<_, _> = known.chain(probed).collect();
-        run.observed.probed(reach, self.clock.now());
-        if let Some((host, found)) = run.observed.unreached() {
+        job.observed.probed(reach, self.clock.now());
+        if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "not reached");
         }
     }
 
-    pub(super) async fn install(&self, run: &mut Run, desired: &DesiredCertificate) {
-        let (Some(issuance), Some(chain)) = (self.issuance(run), run.observed.chain.clone()) else {
+    pub(super) async fn install(&self, job: &mut Job, desired: &DesiredCertificate) {
+        let (Some(issuance), Some(chain)) = (self.issuance(job), job.observed.chain.clone()) else {
             return;
         };
         let started_at = issuance.started_at;
-        let kind = self.kind(run, desired);
+        let kind = self.kind(job, desired);
         let what = Installation {
             chain: chain.pem,
             key: issuance.key,
@@ -82,36 +82,36 @@ impl OperatorContext {
             instead_of: issuance.directory.as_ref().map(|_| self.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.directory.clone()),
         };
-        let installed = self.tls_secrets.install(&run.stream, what);
+        let installed = self.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Transient { .. }) = installed {
-            run.observed.secret = None; // it may have changed under us: read it again before the next try
+            job.observed.secret = None; // it may have changed under us: read it again before the next try
         }
-        let Some(status) = self.succeeded(run, FailureClass::SecretWrite, installed) else {
+        let Some(status) = self.succeeded(job, FailureClass::SecretWrite, installed) else {
             return;
         };
         let (serial, not_after) = (chain.leaf.serial.clone(), chain.leaf.not_after);
-        if self.commit(run, Command::Installed { serial, not_after }).await {
+        if self.commit(job, Command::Installed { serial, not_after }).await {
             let now = self.clock.now();
             self.metrics.issued(kind, now.since(started_at));
-            self.saw(&run.stream, status.as_ref());
+            self.saw(&job.stream, status.as_ref());
             let installed = Some(issuance.fingerprint);
-            run.observed =
+            job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
             let closing = self.guards.borrow_mut().issued(&issuance.names, now);
-            self.close(run, closing).await;
+            self.close(job, closing).await;
         }
     }
 
-    pub(super) async fn update_owners(&self, run: &mut Run, desired: &DesiredCertificate) {
-        let updated = self.tls_secrets.set_owners(&run.stream, &desired.owners);
+    pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
+        let updated = self.tls_secrets.set_owners(&job.stream, &desired.owners);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
-        if self.attended(run, desired, "the owners of its Secret", updated.map(drop)) {
-            run.observed.owned = true;
+        if self.attended(job, desired, "the owners of its Secret", updated.map(drop)) {
+            job.observed.owned = true;
         }
         if let Some(status) = status {
-            run.observed.secret = Some((status, self.clock.now()));
+            job.observed.secret = Some((status, self.clock.now()));
         }
     }
 
@@ -119,39 +119,39 @@ impl OperatorContext {
     /// and left to the next scan, for no certificate is missing. `false` while it is to be tried again.
     fn attended(
         &self,
-        run: &mut Run,
+        job: &mut Job,
         desired: &DesiredCertificate,
         what: &str,
         answer: Result<(), PortError>,
     ) -> bool {
-        if self.succeeded(run, FailureClass::SecretWrite, answer).is_some() {
+        if self.succeeded(job, FailureClass::SecretWrite, answer).is_some() {
             return true;
         }
-        let Some(failure) = run.observed.failure.take() else { return false };
+        let Some(failure) = job.observed.failure.take() else { return false };
         warn!(detail = failure.detail, "{what} could not be seen to");
         self.notices.announce(desired, &Announcement::left_undone(what, &failure.detail));
         true
     }
 
-    pub(super) async fn fill_tls(&self, run: &mut Run, desired: &DesiredCertificate) {
+    pub(super) async fn fill_tls(&self, job: &mut Job, desired: &DesiredCertificate) {
         for (ingress, names) in &desired.fill {
-            if desired.moving.contains(ingress) && !has(run, names) {
+            if desired.moving.contains(ingress) && !has(job, names) {
                 continue; // the Secret that it has may still serve them
             }
-            let filled = self.tls_secrets.fill_tls(ingress, &run.stream, names);
+            let filled = self.tls_secrets.fill_tls(ingress, &job.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
-            if !self.attended(run, desired, "spec.tls", filled) {
+            if !self.attended(job, desired, "spec.tls", filled) {
                 return;
             }
         }
-        run.observed.filled = true;
+        job.observed.filled = true;
     }
 
     /// What the certificate about to be installed replaces.
-    fn kind(&self, run: &Run, desired: &DesiredCertificate) -> Kind {
-        let secret = run.observed.found();
+    fn kind(&self, job: &Job, desired: &DesiredCertificate) -> Kind {
+        let secret = job.observed.found();
         let suggestions = self.suggestions.borrow();
-        let advice = suggestions.of(&run.stream, id(secret));
+        let advice = suggestions.of(&job.stream, id(secret));
         match judge(secret, desired, &self.directory, advice, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
             Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
@@ -163,7 +163,7 @@ impl OperatorContext {
 }
 
 /// The certificate in the Secret that was read has all of these names.
-fn has(run: &Run, names: &BTreeSet<DnsName>) -> bool {
-    let certificate = run.observed.found().and_then(|found| found.certificate.as_ref().ok());
+fn has(job: &Job, names: &BTreeSet<DnsName>) -> bool {
+    let certificate = job.observed.found().and_then(|found| found.certificate.as_ref().ok());
     certificate.is_some_and(|one| names.iter().all(|name| one.is_for(name)))
 }

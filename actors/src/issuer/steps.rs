@@ -1,4 +1,4 @@
-//! Each step is one port call under its deadline; what comes of it goes into the run's knowledge or the ledger.
+//! Each step is one port call under its deadline; what comes of it goes into the job's knowledge or the ledger.
 //! Those at the CA and those in the cluster have a file each; here is what they share.
 
 use tracing::{debug, error};
@@ -10,7 +10,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
-use crate::domain::scheduler::Run;
+use crate::domain::scheduler::Job;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
@@ -36,87 +36,87 @@ pub(super) fn name(step: &Step) -> &'static str {
 }
 
 impl OperatorContext {
-    /// Takes one step for the desired certificate that it was decided on. All errors end up in the run's knowledge, for [`next`](crate::domain::issuance::next) to
+    /// Takes one step for the desired certificate that it was decided on. All errors end up in the job's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.
     pub(super) async fn take(
         &self,
         step: Step,
-        run: &mut Run,
+        job: &mut Job,
         desired: Option<DesiredCertificate>,
     ) {
         let Some(desired) = desired else {
-            return self.abandon(run, "no Ingress wants it any more").await;
+            return self.abandon(job, "no Ingress wants it any more").await;
         };
-        let (names, elsewhere) = self.issuance(run).map_or_else(
+        let (names, elsewhere) = self.issuance(job).map_or_else(
             || (desired.names.clone(), None),
             |issuance| (issuance.names, issuance.directory),
         );
         match step {
-            Step::ReadSecret => self.read_secret(run).await,
-            Step::PublishRoutes => self.publish_routes(run, desired).await,
-            Step::Probe(hosts) => self.probe_hosts(run, &hosts).await,
+            Step::ReadSecret => self.read_secret(job).await,
+            Step::PublishRoutes => self.publish_routes(job, desired).await,
+            Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
             Step::Begin { reason, names, directory } => {
-                self.begin(run, desired, (names, directory), &reason).await;
+                self.begin(job, desired, (names, directory), &reason).await;
             }
-            Step::OpenOrder => self.open_order(run).await,
-            Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, run).await,
-            Step::Download => self.download(run).await,
-            Step::Install => self.install(run, &desired).await,
-            Step::UpdateOwners => self.update_owners(run, &desired).await,
-            Step::FillTls => self.fill_tls(run, &desired).await,
-            Step::Abandon(why) => self.abandon(run, why).await,
-            Step::Fail(failure) => self.fail(run, failure).await,
+            Step::OpenOrder => self.open_order(job).await,
+            Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, job).await,
+            Step::Download => self.download(job).await,
+            Step::Install => self.install(job, &desired).await,
+            Step::UpdateOwners => self.update_owners(job, &desired).await,
+            Step::FillTls => self.fill_tls(job, &desired).await,
+            Step::Abandon(why) => self.abandon(job, why).await,
+            Step::Fail(failure) => self.fail(job, failure).await,
             Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
         }
-        let closing = run.observed.closing(&names, self.clock.now());
-        self.close(run, closing.filter(|_| elsewhere.is_none())).await;
+        let closing = job.observed.closing(&names, self.clock.now());
+        self.close(job, closing.filter(|_| elsewhere.is_none())).await;
     }
 
     /// Closes scopes, for all that come after and for the next start.
-    pub(super) async fn close(&self, run: &mut Run, closings: impl IntoIterator<Item = Closing>) {
+    pub(super) async fn close(&self, job: &mut Job, closings: impl IntoIterator<Item = Closing>) {
         for closing in closings {
             let closing = self.gates.borrow_mut().close(closing);
             if let Some(closing) = closing {
-                self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+                self.commit(job, Command::Close(self.directory.clone(), closing)).await;
             }
         }
     }
 
-    async fn abandon(&self, run: &mut Run, why: &'static str) {
-        if self.commit(run, Command::Abandon(why)).await {
-            let secret = run.observed.secret.take();
-            run.observed = Observed { secret, ..Observed::default() };
+    async fn abandon(&self, job: &mut Job, why: &'static str) {
+        if self.commit(job, Command::Abandon(why)).await {
+            let secret = job.observed.secret.take();
+            job.observed = Observed { secret, ..Observed::default() };
         }
     }
 
     /// Journals a failure of the newest desired certificate.
-    pub(super) async fn fail(&self, run: &mut Run, mut failure: Failure) {
-        let Some(desired) = self.desired(run) else {
-            return self.abandon(run, "no Ingress wants it any more").await;
+    pub(super) async fn fail(&self, job: &mut Job, mut failure: Failure) {
+        let Some(desired) = self.desired(job) else {
+            return self.abandon(job, "no Ingress wants it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
-        if self.commit(run, Command::Fail(desired.fingerprint(), failure)).await {
-            run.observed = Observed::default();
+        if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
+            job.observed = Observed::default();
             let failed = failed.unwrap_or_default();
             let closings = self.guards.borrow_mut().failed(&failed, self.clock.now());
-            self.close(run, closings).await;
+            self.close(job, closings).await;
         }
     }
 
     /// Tells the user when an order is kept for later: that is no journaled failure.
-    pub(super) fn tell_of_hold_up(&self, run: &Run, desired: &DesiredCertificate) {
-        if let Some(failure) = &run.observed.failure {
+    pub(super) fn tell_of_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
+        if let Some(failure) = &job.observed.failure {
             self.notices.announce(desired, &Announcement::held_up(desired, &failure.detail));
         }
     }
 
-    /// Commits; the journal's own trouble is a transient error of the run. Returns whether it was done.
-    pub(super) async fn commit(&self, run: &mut Run, command: Command) -> bool {
+    /// Commits; the journal's own trouble is a transient error of the job. Returns whether it was done.
+    pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
         let now = self.clock.now();
-        match self.ledger.commit(&run.stream, command, now).await {
+        match self.ledger.commit(&job.stream, command, now).await {
             Ok((event, before)) => {
-                if let Some(desired) = self.desired(run)
+                if let Some(desired) = self.desired(job)
                     && let Some(announcement) = Announcement::of_event(&event, &before, &desired)
                 {
                     self.notices.announce(&desired, &announcement);
@@ -125,36 +125,36 @@ impl OperatorContext {
             }
             Err(CommitError::Journal(JournalError::Fenced)) => {
                 error!("another process leads; this one stops here");
-                run.observed.wait_until = Some(now + limits::IN_FLIGHT_MAX);
+                job.observed.wait_until = Some(now + limits::IN_FLIGHT_MAX);
             }
             Err(CommitError::Journal(error @ JournalError::Unavailable(_))) => {
                 debug!(%error, "the journal is tried again");
-                run.observed.journal_stumbled(now);
+                job.observed.journal_stumbled(now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
                 error!(%bug, "this is a bug; the run waits before it goes on");
-                run.observed.wait_until = Some(now + limits::BUSY_RETRY);
+                job.observed.wait_until = Some(now + limits::BUSY_RETRY);
             }
         }
         false
     }
 
-    pub(super) fn issuance(&self, run: &Run) -> Option<Issuance> {
-        self.ledger.with(&run.stream, |state| state.issuance().cloned())
+    pub(super) fn issuance(&self, job: &Job) -> Option<Issuance> {
+        self.ledger.with(&job.stream, |state| state.issuance().cloned())
     }
 
-    pub(super) fn order_url(&self, run: &Run) -> Option<String> {
-        self.ledger.with(&run.stream, |state| match state {
+    pub(super) fn order_url(&self, job: &Job) -> Option<String> {
+        self.ledger.with(&job.stream, |state| match state {
             State::Ordered { url, .. } => Some(url.clone()),
             _ => None,
         })
     }
 
-    /// Takes a port's answer: an error becomes a pause or, when it lasts, the run's failure. `class` is what a
+    /// Takes a port's answer: an error becomes a pause or, when it lasts, the job's failure. `class` is what a
     /// transient error counts as when there are too many.
     pub(super) fn succeeded<T>(
         &self,
-        run: &mut Run,
+        job: &mut Job,
         class: FailureClass,
         answer: Result<T, PortError>,
     ) -> Option<T> {
@@ -163,14 +163,14 @@ impl OperatorContext {
             Err(PortError::Transient { detail, retry_after }) => {
                 debug!(%detail, ?retry_after, "a passing error");
                 if class == FailureClass::AcmeServer {
-                    run.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
+                    job.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }
-                run.observed.stumbled(
+                job.observed.stumbled(
                     Failure { retry_after, ..Failure::new(class, detail) },
                     self.clock.now(),
                 );
             }
-            Err(PortError::Permanent(failure)) => run.observed.failure = Some(failure),
+            Err(PortError::Permanent(failure)) => job.observed.failure = Some(failure),
         }
         None
     }

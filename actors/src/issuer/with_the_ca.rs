@@ -12,7 +12,7 @@ use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, St
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
-use crate::domain::scheduler::Run;
+use crate::domain::scheduler::Job;
 use crate::domain::validity::Reason;
 use crate::ports::{Authority, PortError, Replaces, bounded};
 
@@ -27,68 +27,68 @@ impl OperatorContext {
 
     pub(super) async fn begin(
         &self,
-        run: &mut Run,
+        job: &mut Job,
         desired: DesiredCertificate,
         (names, directory): (BTreeSet<DnsName>, Option<String>),
         reason: &Reason,
     ) {
         let made =
             bounded(limits::KEY_CALL, "key maker", self.keys.generate(desired.algorithm)).await;
-        let Some(key) = self.succeeded(run, FailureClass::InvalidSpec, made) else { return };
+        let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
-        let failed = self.ledger.with(&run.stream, |state| state.failing().is_some());
+        let failed = self.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let told = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
             (desired.clone(), Announcement::issuing(&desired.secret, &names, reason, elsewhere))
         });
         let beginning = Beginning { desired, names, directory, key };
-        if self.commit(run, Command::Begin(Box::new(beginning))).await {
-            run.observed.progressed();
+        if self.commit(job, Command::Begin(Box::new(beginning))).await {
+            job.observed.progressed();
             if let Some((desired, issuing)) = told {
                 self.notices.announce(&desired, &issuing);
             }
         }
     }
 
-    pub(super) async fn open_order(&self, run: &mut Run) {
-        let Some(issuance) = self.issuance(run) else { return };
-        if run.observed.opened.is_none() {
-            let id = self.replaced(run, &issuance);
+    pub(super) async fn open_order(&self, job: &mut Job) {
+        let Some(issuance) = self.issuance(job) else { return };
+        if job.observed.opened.is_none() {
+            let id = self.replaced(job, &issuance);
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
-            let barred = self.gates.borrow().bar(&run.stream, names, self.clock.now()).is_some();
+            let barred = self.gates.borrow().bar(&job.stream, names, self.clock.now()).is_some();
             let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
             if barred && issuance.directory.is_none() {
-                let (namespace, now) = (&run.stream.namespace, self.clock.now());
+                let (namespace, now) = (&job.stream.namespace, self.clock.now());
                 self.gates.borrow_mut().passed_closed(namespace, now);
             }
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
-            run.observed.opened = self.succeeded(run, FailureClass::AcmeServer, opened);
+            job.observed.opened = self.succeeded(job, FailureClass::AcmeServer, opened);
         }
-        let Some(order) = run.observed.opened.clone() else { return };
-        if self.commit(run, Command::Opened(order.url.clone())).await {
-            run.observed.opened = None;
-            self.gates.borrow_mut().pass(&run.stream, self.clock.now());
-            run.observed.order_shown(order, self.clock.now());
+        let Some(order) = job.observed.opened.clone() else { return };
+        if self.commit(job, Command::Opened(order.url.clone())).await {
+            job.observed.opened = None;
+            self.gates.borrow_mut().pass(&job.stream, self.clock.now());
+            job.observed.order_shown(order, self.clock.now());
             let paced = self.gates.borrow().paced(&issuance.names, self.clock.now());
             for closing in paced {
-                self.commit(run, Command::Close(self.directory.clone(), closing)).await;
+                self.commit(job, Command::Close(self.directory.clone(), closing)).await;
             }
         }
     }
 
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
-    fn replaced(&self, run: &Run, issuance: &Issuance) -> Option<CertId> {
+    fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.directory);
-        let leaf = run.observed.found()?.issued_by(directory)?;
+        let leaf = job.observed.found()?.issued_by(directory)?;
         let shared = issuance.names.iter().any(|name| leaf.is_for(name));
         leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
     }
 
     /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.
-    pub(super) async fn advance(&self, step: Step, run: &mut Run) {
-        let (Some(url), Some(issuance)) = (self.order_url(run), self.issuance(run)) else { return };
+    pub(super) async fn advance(&self, step: Step, job: &mut Job) {
+        let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let ca = self.ca(&issuance);
         let call = async {
             match step {
@@ -98,24 +98,24 @@ impl OperatorContext {
             }
         };
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
-        if let Some(order) = self.succeeded(run, FailureClass::AcmeServer, shown) {
-            run.observed.order_shown(order, self.clock.now());
+        if let Some(order) = self.succeeded(job, FailureClass::AcmeServer, shown) {
+            job.observed.order_shown(order, self.clock.now());
         }
     }
 
-    pub(super) async fn download(&self, run: &mut Run) {
-        let (Some(url), Some(issuance)) = (self.order_url(run), self.issuance(run)) else { return };
+    pub(super) async fn download(&self, job: &mut Job) {
+        let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let chain = bounded(limits::CA_CALL, "CA", self.ca(&issuance).download(&url)).await;
-        let Some(pem) = self.succeeded(run, FailureClass::AcmeServer, chain) else { return };
+        let Some(pem) = self.succeeded(job, FailureClass::AcmeServer, chain) else { return };
         match self.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {
-                run.observed.chain = Some(Chain { pem, leaf });
-                run.observed.progressed();
+                job.observed.chain = Some(Chain { pem, leaf });
+                job.observed.progressed();
             }
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                run.observed.stumbled(failure, self.clock.now()); // once more, before the order is given up
+                job.observed.stumbled(failure, self.clock.now()); // once more, before the order is given up
             }
         }
     }

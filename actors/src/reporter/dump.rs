@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{ClosedDump, DescribeRuns, FailureDump, RunDump, Which};
+use super::parts::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::SecretKey;
@@ -28,7 +28,7 @@ pub struct StateDump {
     /// What the CA takes no orders of for now.
     pub closed: Vec<ClosedDump>,
     /// Certificates in the pool.
-    pub runs: Vec<RunDump>,
+    pub runs: Vec<JobDump>,
     /// Streams of the journal that are not idle.
     pub streams: Vec<StreamDump>,
 }
@@ -67,7 +67,7 @@ impl Handler<Describe> for Reporter {
         let managed_ingresses = self.context.index.borrow().managed_count();
         let (role, directory) = (LEADER, self.context.directory.clone());
         let closed = self.context.closed(self.context.clock.now(), usize::MAX);
-        let runs = self.pool.send(DescribeRuns(Which::All));
+        let runs = self.pool.send(DescribeJobs(Which::All));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default();
             StateDump { role, directory, managed_ingresses, ingresses, closed, runs, streams }
@@ -152,7 +152,7 @@ mod tests {
         let (scope, detail) = (Scope::Account, "the words of the CA".to_owned());
         let closing = Closing { scope, since: Some(NOW), until: NOW, pace_ms: 1, detail };
         let closed = Closed { closing: &closing, opens: NOW, waiting: 2, last: NOW };
-        let run = RunDump {
+        let run = JobDump {
             secret: "web/shop".to_owned(),
             phase: "running",
             since: NOW,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{DescribeRuns, FailureDump, RunDump, WaitDump, Which};
+use super::parts::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::{IngressKey, SecretKey};
@@ -89,7 +89,7 @@ pub struct CertificateRow {
     /// Where its issuance is: `idle`, `started`, `ordered` or `failing`.
     pub issuance: &'static str,
     /// Its place in the pool, if it is there.
-    pub run: Option<RunDump>,
+    pub run: Option<JobDump>,
     /// Its place in the line before a scope that the CA has closed.
     pub waits: Option<WaitDump>,
     /// What failed last, if the last attempt did.
@@ -103,7 +103,7 @@ impl Handler<ListIngresses> for Reporter {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         let (total, keys) = context.page(&query);
         let secrets = keys.iter().flat_map(|key| context.index.borrow().secrets(key)).collect();
-        let runs = self.pool.send(DescribeRuns(Which::Of(secrets)));
+        let runs = self.pool.send(DescribeJobs(Which::Of(secrets)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let runs = runs.map(|run| (run.key.clone(), run)).collect();
@@ -132,7 +132,7 @@ impl OperatorContext {
         &self,
         key: &IngressKey,
         phase: Option<Phase>,
-        runs: &HashMap<SecretKey, RunDump>,
+        runs: &HashMap<SecretKey, JobDump>,
     ) -> IngressRow {
         let index = self.index.borrow();
         let problems = index.problems(key).into_iter().flatten();
@@ -146,7 +146,7 @@ impl OperatorContext {
         }
     }
 
-    fn certificate(&self, part: &Part, run: Option<&RunDump>) -> CertificateRow {
+    fn certificate(&self, part: &Part, run: Option<&JobDump>) -> CertificateRow {
         let dates = self.metrics.with_calendar(|calendar| calendar.dates(&part.secret));
         let (issuance, in_flight, failing) = self.ledger.with(&part.secret, |state| {
             let failing = state.failing().map(FailureDump::of);
@@ -194,7 +194,7 @@ mod tests {
             not_after: text(),
             renewal: text(),
             issuance: "failing",
-            run: Some(RunDump {
+            run: Some(JobDump {
                 secret: "web/shop".to_owned(),
                 phase: "parked",
                 since: NOW,

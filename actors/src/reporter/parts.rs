@@ -1,4 +1,4 @@
-//! What several answers have in common: failures, and the runs, which the pool is asked for.
+//! What several answers have in common: failures, and the jobs, which the pool is asked for.
 
 use std::collections::HashSet;
 
@@ -86,9 +86,9 @@ impl WaitDump {
     }
 }
 
-/// One run of the pool.
+/// One job of the pool.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct RunDump {
+pub struct JobDump {
     /// Its Secret.
     pub secret: String,
     /// `queued`, `running` or `parked`.
@@ -106,10 +106,10 @@ pub(super) fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S:
     serializer.collect_str(at)
 }
 
-/// To the pool: describe these runs.
+/// To the pool: describe these jobs.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<RunDump>")]
-pub(super) struct DescribeRuns(pub(super) Which);
+#[rtype(result = "Vec<JobDump>")]
+pub(super) struct DescribeJobs(pub(super) Which);
 
 /// Which runs are meant.
 #[derive(Debug)]
@@ -122,17 +122,17 @@ pub(super) enum Which {
     First(usize),
 }
 
-impl Handler<DescribeRuns> for Pool {
-    type Result = Vec<RunDump>;
+impl Handler<DescribeJobs> for Pool {
+    type Result = Vec<JobDump>;
 
-    fn handle(&mut self, DescribeRuns(which): DescribeRuns, _: &mut Context<Self>) -> Vec<RunDump> {
-        runs(self.scheduler(), &which)
+    fn handle(&mut self, DescribeJobs(which): DescribeJobs, _: &mut Context<Self>) -> Vec<JobDump> {
+        jobs(self.scheduler(), &which)
     }
 }
 
 type Described<'a> = (&'a SecretKey, &'static str, Timestamp);
 
-fn runs(scheduler: &Scheduler, which: &Which) -> Vec<RunDump> {
+fn jobs(scheduler: &Scheduler, which: &Which) -> Vec<JobDump> {
     match which {
         Which::All => scheduler.describe().map(dump).collect(),
         Which::Of(wanted) => {
@@ -153,8 +153,8 @@ fn order<'a>((secret, phase, since): &Described<'a>) -> (u8, Timestamp, &'a Secr
     (rank, *since, *secret)
 }
 
-fn dump((secret, phase, since): Described) -> RunDump {
-    RunDump { secret: secret.to_string(), phase, since, key: secret.clone() }
+fn dump((secret, phase, since): Described) -> JobDump {
+    JobDump { secret: secret.to_string(), phase, since, key: secret.clone() }
 }
 
 #[cfg(test)]
@@ -172,12 +172,12 @@ mod tests {
                 .request(&ingress, [(stream, Lane::New(Need::FIRST))], Timestamp::from_secs(at))
                 .unwrap();
         }
-        _ = scheduler.next_run(Timestamp::from_secs(4)).unwrap();
+        _ = scheduler.next_job(Timestamp::from_secs(4)).unwrap();
         scheduler
     }
 
     fn told(which: &Which) -> Vec<String> {
-        runs(&scheduler(), which)
+        jobs(&scheduler(), which)
             .into_iter()
             .map(|run| format!("{} {}", run.secret, run.phase))
             .collect()

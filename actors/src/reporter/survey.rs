@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 
 use super::Reporter;
-use super::parts::{ClosedDump, DescribeRuns, FailureDump, Which};
+use super::parts::{ClosedDump, DescribeJobs, FailureDump, Which};
 use crate::domain::calendar::{Calendar, Dates};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
@@ -87,7 +87,7 @@ impl Handler<Survey> for Reporter {
 
     fn handle(&mut self, Survey { rows }: Survey, _: &mut Context<Self>) -> Self::Result {
         let context = self.context.clone();
-        let runs = self.pool.send(DescribeRuns(Which::First(rows)));
+        let runs = self.pool.send(DescribeJobs(Which::First(rows)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let working = runs.map(|run| {

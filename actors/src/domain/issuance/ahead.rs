@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::next::Run;
+use super::next::Evaluation;
 use super::observed::Reach;
 use super::state::Failing;
 use super::step::Step;
@@ -13,7 +13,7 @@ use crate::domain::name::DnsName;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::validity::{Left, Reason};
 
-impl Run<'_> {
+impl Evaluation<'_> {
     /// A certificate for `names` is needed.
     pub(super) fn towards_an_order(
         &self,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::next::Run;
+use super::next::Evaluation;
 use super::state::Failing;
 use crate::domain::time::Timestamp;
 
@@ -18,7 +18,7 @@ pub struct Fallback<'a> {
     pub after: Duration,
 }
 
-impl Run<'_> {
+impl Evaluation<'_> {
     /// The directory of the second CA, where it is its turn.
     pub(super) fn elsewhere(&self, failing: Option<&Failing>) -> Option<String> {
         let Fallback { directory, after } = self.context.fallback?;

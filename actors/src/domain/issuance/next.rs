@@ -1,4 +1,4 @@
-//! The next step of a run, from what is journaled, what is desired and what was observed. First rule wins.
+//! The next step of a job, from what is journaled, what is desired and what was observed. First rule wins.
 
 use std::time::Duration;
 
@@ -47,12 +47,14 @@ pub fn next(state: &State, context: Inputs<'_>) -> Step {
     if let Some(failure) = &context.observed.failure {
         return failed(state, failure, context);
     }
-    let run = Run { state, desired, context };
+    let evaluation = Evaluation { state, desired, context };
     match state {
-        State::Idle => run.fresh(None),
-        State::Failing(failing) => run.once_more(failing),
-        State::Started(issuance) => run.before_the_order(issuance),
-        State::Ordered { issuance, opened_at, .. } => run.with_the_order(issuance, *opened_at),
+        State::Idle => evaluation.fresh(None),
+        State::Failing(failing) => evaluation.once_more(failing),
+        State::Started(issuance) => evaluation.before_the_order(issuance),
+        State::Ordered { issuance, opened_at, .. } => {
+            evaluation.with_the_order(issuance, *opened_at)
+        }
     }
 }
 
@@ -66,7 +68,7 @@ fn patience(state: &State, context: Inputs<'_>) -> Duration {
     fallback.map_or(limits::ORDER_LIFE, |fallback| fallback.after)
 }
 
-/// Until when there is nothing to do. A run that has its chain needs the CA no more.
+/// Until when there is nothing to do. A job that has its chain needs the CA no more.
 fn waits(state: &State, context: Inputs<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
     let needs_the_ca = ordered && context.observed.chain.is_none();
@@ -117,13 +119,13 @@ fn failed(state: &State, failure: &Failure, context: Inputs<'_>) -> Step {
     Step::Done(Conclusion::RetryAt(context.now + pause))
 }
 
-pub(super) struct Run<'a> {
+pub(super) struct Evaluation<'a> {
     pub(super) state: &'a State,
     pub(super) desired: &'a DesiredCertificate,
     pub(super) context: Inputs<'a>,
 }
 
-impl Run<'_> {
+impl Evaluation<'_> {
     fn once_more(&self, failing: &Failing) -> Step {
         let same = failing.fingerprint == self.desired.fingerprint();
         let waits = || same.then(|| still_waits(failing, self.desired, self.context)).flatten();
@@ -213,7 +215,7 @@ impl Run<'_> {
 
     fn validate(&self, issuance: &Issuance, order: &OrderView) -> Step {
         if order.authorizations.iter().all(|authorization| authorization.accepted) {
-            // The CA may come any moment, also to a run that has begun anew.
+            // The CA may come any moment, also to a job that has begun anew.
             return if self.are_routed() { Step::Refresh } else { Step::PublishRoutes };
         }
         let first = self.ready_the_routes(&issuance.names, issuance.before.as_deref());

@@ -1,4 +1,4 @@
-//! What a run has learned of the world: never journaled, for it can be observed again.
+//! What a job has learned of the world: never journaled, for it can be observed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub struct Chain {
     pub leaf: CertificateView,
 }
 
-/// The ephemeral knowledge of one run. It travels with the run while it is parked, and a restart begins anew.
+/// The ephemeral knowledge of one job. It travels with the job while it is parked, and a restart begins anew.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// The Secret as it was read, and when.
@@ -89,11 +89,11 @@ pub struct Observed {
     pub chain: Option<Chain>,
     /// An order that the CA has opened and the journal has not taken yet: it is not opened again.
     pub opened: Option<OrderView>,
-    /// A certificate was installed in this run, for this desired certificate: whatever is found, no other is asked for in it.
+    /// A certificate was installed in this job, for this desired certificate: whatever is found, no other is asked for in it.
     pub installed: Option<Fingerprint>,
-    /// The owner references were seen to, well or not; not again in this run.
+    /// The owner references were seen to, well or not; not again in this job.
     pub owned: bool,
-    /// `spec.tls` was observed to, well or not; not again in this run.
+    /// `spec.tls` was observed to, well or not; not again in this job.
     pub filled: bool,
     /// Transient errors in a row.
     pub errors: u32,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::next::Run;
+use super::next::Evaluation;
 use super::state::Failing;
 use super::step::{Conclusion, Step};
 use crate::domain::desired::DesiredCertificate;
@@ -57,7 +57,7 @@ fn partial_from(failing: &Failing, desired: &DesiredCertificate) -> Option<Times
     (desired.partial && some && enough).then_some(from)
 }
 
-impl Run<'_> {
+impl Evaluation<'_> {
     /// The step towards a certificate for a part of the desired certificate, where one is to be had and needed.
     pub(super) fn part(&self, failing: &Failing) -> Option<Step> {
         let (desired, now) = (self.desired, self.context.now);
@@ -76,7 +76,7 @@ impl Run<'_> {
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
     fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<Reason> {
         if self.context.observed.installed == Some(self.desired.fingerprint()) {
-            return None; // once a run is enough, whatever its dates look like
+            return None; // once a job is enough, whatever its dates look like
         }
         let reason = self.judge_for(part).err()?;
         let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());

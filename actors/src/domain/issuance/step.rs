@@ -1,4 +1,4 @@
-//! What a run may do next, and what the decision may look at.
+//! What a job may do next, and what the decision may look at.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ pub enum Step {
     Abandon(&'static str),
     /// Journal the failure.
     Fail(Failure),
-    /// Nothing to do before then. With `at_ca`, the CA is at work and the run keeps its place.
+    /// Nothing to do before then. With `at_ca`, the CA is at work and the job keeps its place.
     Wait {
         /// When to go on.
         until: Timestamp,
@@ -61,11 +61,11 @@ pub enum Step {
     },
     /// The CA takes no order for these names now: get in line.
     GetInLine(Scope, Need),
-    /// The run is over.
+    /// The job is over.
     Done(Conclusion),
 }
 
-/// How a run ends.
+/// How a job ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conclusion {
     /// Nothing is left to do.
@@ -81,7 +81,7 @@ pub struct Inputs<'a> {
     pub stream: &'a SecretKey,
     /// The newest desired certificate; `None` when no Ingress wants the Secret.
     pub desired: Option<&'a DesiredCertificate>,
-    /// What the run has learned.
+    /// What the job has learned.
     pub observed: &'a Observed,
     /// The ACME directory in use.
     pub directory: &'a str,

@@ -1,6 +1,6 @@
 //! A stream at the scheduler.
 
-use super::run::Run;
+use super::job::Job;
 use super::tickets::Ticket;
 use crate::domain::queue::Lane;
 use crate::domain::time::Timestamp;
@@ -17,10 +17,10 @@ pub(super) struct Entry {
     pub(super) lane: Lane,
 }
 
-/// Where its run is.
+/// Where its job is.
 #[derive(Debug)]
 pub(super) enum Phase {
-    Queued(Box<Run>),
+    Queued(Box<Job>),
     Running,
-    Parked { run: Box<Run>, until: Timestamp },
+    Parked { job: Box<Job>, until: Timestamp },
 }

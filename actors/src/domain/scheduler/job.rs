@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 
 /// One stream's way through the pool, with what it has learned.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct Job {
     /// The stream.
     pub stream: SecretKey,
     /// The Ingress that asked first; the logs carry it.
@@ -19,7 +19,7 @@ pub struct Run {
     pub(super) placed_at: Timestamp,
 }
 
-/// How a worker gives a run back.
+/// How a worker gives a job back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It is over.

@@ -12,9 +12,10 @@ use actix::prelude::*;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 use ingress_acme_actors::dedup::Downstream;
-use ingress_acme_actors::domain::dedup::{Outcome, Windows};
+use ingress_acme_actors::domain::dedup::Windows;
 use ingress_acme_actors::domain::index::Index;
 use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::requeue::Requeue;
 use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::messages::{Listed, Reconcile};
@@ -30,10 +31,10 @@ impl Actor for AtOnce {
 }
 
 impl Handler<Reconcile> for AtOnce {
-    type Result = ResponseFuture<Outcome>;
+    type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, _: Reconcile, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(async { Outcome::Settled })
+        Box::pin(async { Requeue::AwaitChange })
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use ingress_acme_actors::dedup::Downstream;
-use ingress_acme_actors::domain::dedup::{Outcome, Windows};
+use ingress_acme_actors::domain::dedup::Windows;
 use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
 use ingress_acme_actors::messages::Reconcile;
 use ingress_acme_actors::metrics::{Metrics, Source};
@@ -29,7 +30,7 @@ impl Actor for SlowPool {
 }
 
 impl Handler<Reconcile> for SlowPool {
-    type Result = ResponseFuture<Outcome>;
+    type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, _: &mut Context<Self>) -> Self::Result {
         let first = !self.runs.borrow().iter().any(|(_, run)| *run == *key.name);
@@ -38,7 +39,7 @@ impl Handler<Reconcile> for SlowPool {
         let fails = first && &*key.name == "failing";
         Box::pin(async move {
             sleep(Duration::from_secs(work)).await;
-            if fails { Outcome::Busy } else { Outcome::Settled }
+            if fails { Requeue::Busy } else { Requeue::AwaitChange }
         })
     }
 }
@@ -152,7 +153,7 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
         type Context = Context<Self>;
     }
     impl Handler<Reconcile> for Gone {
-        type Result = ResponseFuture<Outcome>;
+        type Result = ResponseFuture<Requeue>;
         fn handle(&mut self, _: Reconcile, ctx: &mut Context<Self>) -> Self::Result {
             ctx.stop();
             Box::pin(std::future::pending())

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 
-use crate::domain::dedup::{Action, Dedup as Machine, Outcome, Phase, Windows};
+use crate::domain::dedup::{Action, Dedup as Machine, Phase, Windows};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::messages::{Changed, Reconcile};
 use crate::ports::Clock;
@@ -97,10 +98,10 @@ impl Dedup {
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
         let answer = self.downstream.pool.send(Reconcile(self.key.clone())).into_actor(self);
         self.answer.take().map(|earlier| ctx.cancel_future(earlier));
-        let answer = ctx.spawn(answer.map(|outcome, dedup, ctx| {
+        let answer = ctx.spawn(answer.map(|requeue, dedup, ctx| {
             dedup.answer = None;
-            let outcome = outcome.unwrap_or(Outcome::Busy);
-            let action = dedup.machine.finished(outcome, dedup.downstream.clock.now());
+            let requeue = requeue.unwrap_or(Requeue::Busy);
+            let action = dedup.machine.finished(requeue, dedup.downstream.clock.now());
             dedup.act(action, ctx);
         }));
         self.answer = Some(answer);

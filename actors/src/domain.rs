@@ -27,6 +27,7 @@ pub mod need;
 pub mod plan;
 pub mod queue;
 pub mod renewal;
+pub mod requeue;
 pub mod routes;
 pub mod scan;
 pub mod scheduler;

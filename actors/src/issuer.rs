@@ -22,11 +22,12 @@ use crate::domain::gates::{Gates, Scope};
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Conclusion, Fallback, Inputs as NextInputs, State, Step, next};
+use crate::domain::issuance::{Fallback, Inputs as NextInputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::renewal::Suggestions;
-use crate::domain::scheduler::{Job, Verdict};
+use crate::domain::requeue::Requeue;
+use crate::domain::scheduler::{Job, JobStatus};
 use crate::domain::time::Timestamp;
 use crate::examine::id;
 use crate::ledger::Ledger;
@@ -136,13 +137,13 @@ impl OperatorContext {
     }
 
     /// Takes the run as far as it goes.
-    async fn carry_on(&self, job: &mut Job) -> Verdict {
+    async fn carry_on(&self, job: &mut Job) -> JobStatus {
         loop {
             let desired = self.desired(job);
             let step = match self.next(job, desired.as_ref()) {
-                Step::Wait { until, at_ca } => return Verdict::Parked { until, at_ca },
+                Step::Wait { until, at_ca } => return JobStatus::Parked { until, at_ca },
                 Step::GetInLine(scope, need) => return self.get_in_line(job, &scope, need),
-                Step::Done(conclusion) => return self.end(job, conclusion).await,
+                Step::Done(requeue) => return self.end(job, requeue).await,
                 _ if job.steps >= limits::RUN_STEPS => return self.give_up(job).await,
                 step => step,
             };
@@ -155,7 +156,7 @@ impl OperatorContext {
     }
 
     /// The job waits for its turn, and looks at the world now and then.
-    fn get_in_line(&self, job: &mut Job, scope: &Scope, need: Need) -> Verdict {
+    fn get_in_line(&self, job: &mut Job, scope: &Scope, need: Need) -> JobStatus {
         job.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
         let joined = self.gates.borrow_mut().wait(scope, &job.stream, need, now);
@@ -164,29 +165,29 @@ impl OperatorContext {
             let told = waiting.map(|waiting| Announcement::in_line(&desired, &waiting));
             told.inspect(|in_line| self.notices.announce(&desired, in_line));
         }
-        Verdict::Parked { until: now + limits::GATE_LOOK, at_ca: false }
+        JobStatus::Parked { until: now + limits::GATE_LOOK, at_ca: false }
     }
 
-    async fn end(&self, job: &Job, conclusion: Conclusion) -> Verdict {
+    async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         self.gates.borrow_mut().leave(&job.stream, self.clock.now());
         let desired = self.desired(job);
         let ordered = self.ledger.with(&job.stream, |state| matches!(state, State::Ordered { .. }));
-        match (conclusion, desired) {
-            (Conclusion::RetryAt(until), Some(desired)) if ordered => {
+        match (requeue, desired) {
+            (Requeue::At(until), Some(desired)) if ordered => {
                 self.paused.borrow_mut().insert(job.stream.clone(), until);
                 self.tell_of_hold_up(job, &desired);
-                return Verdict::Finished(conclusion); // its routes stay: the CA may come any moment
+                return JobStatus::Finished(requeue); // its routes stay: the CA may come any moment
             }
             _ => _ = self.paused.borrow_mut().remove(&job.stream),
         }
         if let Err(gone) = self.routes.withdraw.send(Withdraw(job.stream.clone())).await {
             error!(%gone, "the route keeper is gone");
         }
-        Verdict::Finished(conclusion)
+        JobStatus::Finished(requeue)
     }
 
     /// A job that goes round in circles is a bug: it fails loudly, and its pause keeps it from the CA.
-    async fn give_up(&self, job: &mut Job) -> Verdict {
+    async fn give_up(&self, job: &mut Job) -> JobStatus {
         error!(steps = job.steps, "the run goes round in circles; it is given up");
         job.steps = 0;
         let detail = format!(
@@ -195,7 +196,7 @@ impl OperatorContext {
         );
         self.fail(job, Failure::new(FailureClass::AcmeServer, detail)).await;
         let retry_at = self.clock.now() + limits::BUSY_RETRY;
-        self.end(job, Conclusion::RetryAt(retry_at)).await
+        self.end(job, Requeue::At(retry_at)).await
     }
 }
 
@@ -222,8 +223,8 @@ impl Handler<RunJob> for Issuer {
         let context = self.context.clone();
         let span = info_span!("job", ingress = %job.for_ingress, secret = %job.stream);
         let carried = async move {
-            let verdict = context.carry_on(&mut job).await;
-            JobDone(job, verdict)
+            let status = context.carry_on(&mut job).await;
+            JobDone(job, status)
         };
         Box::pin(carried.instrument(span))
     }

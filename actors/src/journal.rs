@@ -67,7 +67,7 @@ impl SegmentedJournal {
 impl Journal for SegmentedJournal {
     async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
         let lazy = records.iter().all(|record| nobody_waits_for(&record.event));
-        let (done, outcome) = oneshot::channel();
+        let (done, requeue) = oneshot::channel();
         {
             let mut state = self.0.state.borrow_mut();
             if state.stopped {
@@ -82,7 +82,7 @@ impl Journal for SegmentedJournal {
         if lazy {
             return Ok(());
         }
-        outcome.await.unwrap_or(Err(JournalError::Fenced))
+        requeue.await.unwrap_or(Err(JournalError::Fenced))
     }
 
     async fn replay(&self) -> Result<Vec<Record>, JournalError> {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use actix::prelude::*;
 
-use crate::domain::dedup::Outcome;
 use crate::domain::desired::Route;
 use crate::domain::index::Scope;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::scheduler::{Job, Verdict};
+use crate::domain::requeue::Requeue;
+use crate::domain::scheduler::{Job, JobStatus};
 use crate::ports::PortError;
 
 /// To a dedup actor: something about its Ingress may have changed.
@@ -18,7 +18,7 @@ pub struct Changed;
 
 /// To the pool: see to all that this Ingress asks for, and answer when that is done.
 #[derive(Debug, Message)]
-#[rtype(result = "Outcome")]
+#[rtype(result = "Requeue")]
 pub struct Reconcile(pub IngressKey);
 
 /// To an issuer: take this run as far as it goes.
@@ -28,7 +28,7 @@ pub struct RunJob(pub Box<Job>);
 
 /// The issuer's answer.
 #[derive(Debug)]
-pub struct JobDone(pub Box<Job>, pub Verdict);
+pub struct JobDone(pub Box<Job>, pub JobStatus);
 
 impl<A, M> actix::dev::MessageResponse<A, M> for JobDone
 where

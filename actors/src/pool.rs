@@ -8,12 +8,12 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use crate::domain::dedup::Outcome;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::need::Need;
 use crate::domain::queue::Lane;
+use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, OperatorContext};
@@ -24,7 +24,7 @@ pub struct Pool {
     context: Rc<OperatorContext>,
     scheduler: Scheduler,
     idle: Vec<Addr<Issuer>>,
-    answers: HashMap<Ticket, oneshot::Sender<Outcome>>,
+    answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
     /// The metrics tell of a gate.
@@ -115,8 +115,8 @@ impl Pool {
         ctx: &mut Context<Self>,
     ) {
         let answered = match returned {
-            Ok(JobDone(job, verdict)) => {
-                self.scheduler.returned(*job, verdict, self.context.clock.now())
+            Ok(JobDone(job, status)) => {
+                self.scheduler.returned(*job, status, self.context.clock.now())
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
@@ -124,15 +124,15 @@ impl Pool {
                 self.scheduler.lost(stream)
             }
         };
-        for (ticket, outcome) in answered {
-            self.answer(ticket, outcome);
+        for (ticket, requeue) in answered {
+            self.answer(ticket, requeue);
         }
         self.hand_out(ctx);
     }
 
-    fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
+    fn answer(&mut self, ticket: Ticket, requeue: Requeue) {
         if let Some(answer) = self.answers.remove(&ticket) {
-            _ = answer.send(outcome); // a dedup actor that gave up asks again by itself
+            _ = answer.send(requeue); // a dedup actor that gave up asks again by itself
         }
     }
 
@@ -201,7 +201,7 @@ impl Actor for Pool {
 }
 
 impl Handler<Reconcile> for Pool {
-    type Result = ResponseFuture<Outcome>;
+    type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
         self.context.notices.tell(&self.context.index.borrow(), &key);
@@ -209,12 +209,12 @@ impl Handler<Reconcile> for Pool {
         let targets = self.targets(&key, now);
         let ticket = match self.scheduler.request(&key, targets, now) {
             Ok(ticket) => ticket,
-            Err(outcome) => return Box::pin(async move { outcome }),
+            Err(requeue) => return Box::pin(async move { requeue }),
         };
         let (answer, answered) = oneshot::channel();
         self.answers.insert(ticket, answer);
         self.hand_out(ctx);
-        Box::pin(async { answered.await.unwrap_or(Outcome::Busy) })
+        Box::pin(async { answered.await.unwrap_or(Requeue::Busy) })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::limits;
+use super::requeue::Requeue;
 use super::time::Timestamp;
 
 /// `--settle` and `--settle-max`.
@@ -50,17 +51,6 @@ pub enum Phase {
 pub struct Burst {
     first: Timestamp,
     last: Timestamp,
-}
-
-/// How the pool answers a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// All the Ingress asks for is there, or will be when something changes.
-    Settled,
-    /// To be asked for again at this time.
-    RetryAt(Timestamp),
-    /// The queue is full, or the downstream failed without a word.
-    Busy,
 }
 
 /// What the shell does next.
@@ -121,25 +111,25 @@ impl Dedup {
             Phase::Waiting { until } if now >= until => self.reconcile(now),
             Phase::Waiting { until } => Action::Wake(until),
             Phase::InFlight { since, .. } if now.since(since) >= limits::IN_FLIGHT_MAX => {
-                self.finished(Outcome::Busy, now)
+                self.finished(Requeue::Busy, now)
             }
             Phase::InFlight { since, .. } => Action::Wake(since + limits::IN_FLIGHT_MAX),
         }
     }
 
     /// The pool has answered.
-    pub fn finished(&mut self, outcome: Outcome, now: Timestamp) -> Action {
+    pub fn finished(&mut self, requeue: Requeue, now: Timestamp) -> Action {
         let Phase::InFlight { dirty, .. } = self.phase else { return Action::Rest };
         if let Some(burst) = dirty {
             return self.settle(burst, now);
         }
-        let until = match outcome {
-            Outcome::Settled => {
+        let until = match requeue {
+            Requeue::AwaitChange => {
                 self.phase = Phase::Idle;
                 return Action::Retire;
             }
-            Outcome::RetryAt(until) => until,
-            Outcome::Busy => now + limits::BUSY_RETRY,
+            Requeue::At(until) => until,
+            Requeue::Busy => now + limits::BUSY_RETRY,
         };
         self.phase = Phase::Waiting { until };
         Action::Wake(until)
@@ -199,24 +189,21 @@ mod tests {
         let mut dedup = settled();
         assert_eq!(dedup.changed(at(1100)), (false, Action::Rest));
         assert_eq!(dedup.changed(at(1200)), (true, Action::Rest));
-        assert!(matches!(dedup.finished(Outcome::Settled, at(9000)), Action::Reconcile(_)));
-        assert_eq!(dedup.finished(Outcome::Settled, at(9500)), Action::Retire);
+        assert!(matches!(dedup.finished(Requeue::AwaitChange, at(9000)), Action::Reconcile(_)));
+        assert_eq!(dedup.finished(Requeue::AwaitChange, at(9500)), Action::Retire);
     }
 
     #[test]
     fn a_run_that_ends_amid_a_burst_lets_it_settle_first() {
         let mut dedup = settled();
         dedup.changed(at(1900));
-        assert_eq!(dedup.finished(Outcome::Settled, at(2000)), Action::Wake(at(2900)));
+        assert_eq!(dedup.finished(Requeue::AwaitChange, at(2000)), Action::Wake(at(2900)));
     }
 
     #[test]
     fn a_failure_is_asked_for_again_and_an_event_does_not_wait_for_that() {
         let mut dedup = settled();
-        assert_eq!(
-            dedup.finished(Outcome::RetryAt(at(60_000)), at(2000)),
-            Action::Wake(at(60_000))
-        );
+        assert_eq!(dedup.finished(Requeue::At(at(60_000)), at(2000)), Action::Wake(at(60_000)));
         let mut edited = dedup.clone();
         assert!(matches!(dedup.timer(at(60_000)), Action::Reconcile(_)));
         assert_eq!(edited.changed(at(5000)), (false, Action::Wake(at(6000))));
@@ -233,7 +220,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_too_late_is_ignored() {
         let mut dedup = settled();
-        dedup.finished(Outcome::Settled, at(2000));
-        assert_eq!(dedup.finished(Outcome::Settled, at(3000)), Action::Rest);
+        dedup.finished(Requeue::AwaitChange, at(2000));
+        assert_eq!(dedup.finished(Requeue::AwaitChange, at(3000)), Action::Rest);
     }
 }

@@ -30,4 +30,4 @@ pub use fallback::Fallback;
 pub use next::next;
 pub use observed::{AuthorizationView, Chain, Observed, OrderStatus, OrderView, Reach};
 pub use state::{Failing, IllegalEvent, Issuance, State, apply};
-pub use step::{Conclusion, Inputs, Step};
+pub use step::{Inputs, Step};

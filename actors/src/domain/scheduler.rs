@@ -11,14 +11,14 @@ mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::dedup::Outcome;
 use super::ingress::{IngressKey, SecretKey};
-use super::issuance::{Conclusion, Observed};
+use super::issuance::Observed;
 use super::limits;
 use super::queue::{FairQueue, Lane};
+use super::requeue::Requeue;
 use super::time::Timestamp;
 use entry::{Entry, Phase};
-pub use job::{Job, Load, Verdict};
+pub use job::{Job, JobStatus, Load};
 use parked::Parked;
 pub use tickets::Ticket;
 use tickets::Tickets;
@@ -58,20 +58,20 @@ impl Scheduler {
         ingress: &IngressKey,
         streams: impl IntoIterator<Item = (SecretKey, Lane)>,
         now: Timestamp,
-    ) -> Result<Ticket, Outcome> {
+    ) -> Result<Ticket, Requeue> {
         let ticket = self.tickets.upcoming();
-        let (mut remaining, mut outcome) = (BTreeSet::new(), Outcome::Settled);
+        let (mut remaining, mut requeue) = (BTreeSet::new(), Requeue::AwaitChange);
         for (stream, lane) in streams {
             if self.join(ticket, ingress, (&stream, lane), now) {
                 remaining.insert(stream);
             } else {
-                outcome = Outcome::Busy;
+                requeue = Requeue::Busy;
             }
         }
         if remaining.is_empty() {
-            return Err(outcome);
+            return Err(requeue);
         }
-        Ok(self.tickets.open(remaining, outcome))
+        Ok(self.tickets.open(remaining, requeue))
     }
 
     fn join(
@@ -202,23 +202,23 @@ impl Scheduler {
     pub fn returned(
         &mut self,
         job: Job,
-        verdict: Verdict,
+        status: JobStatus,
         now: Timestamp,
-    ) -> Vec<(Ticket, Outcome)> {
+    ) -> Vec<(Ticket, Requeue)> {
         let stream = job.stream.clone();
         let Some(entry) = self.jobs.get_mut(&stream) else { return Vec::new() };
         self.running = self.running.saturating_sub(1);
-        match verdict {
-            Verdict::Finished(conclusion) if !entry.again => {
-                return self.finished(&stream, conclusion);
+        match status {
+            JobStatus::Finished(requeue) if !entry.again => {
+                return self.finished(&stream, requeue);
             }
-            Verdict::Finished(_) => {
+            JobStatus::Finished(_) => {
                 let fresh = Job { observed: Observed::default(), steps: 0, ..job };
                 entry.phase = Phase::Queued(Box::new(fresh));
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
-            Verdict::Parked { until, at_ca } => {
+            JobStatus::Parked { until, at_ca } => {
                 let place = at_ca.then(|| job.placed_at + limits::PLACE);
                 entry.phase = Phase::Parked { job: Box::new(job), until };
                 self.parked.add(&stream, until, place);
@@ -231,13 +231,13 @@ impl Scheduler {
     }
 
     /// A worker is gone with its job: whoever waits for the stream asks again.
-    pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Outcome)> {
+    pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Requeue)> {
         self.running = self.running.saturating_sub(1);
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         for ticket in &entry.waiting {
             self.tickets.close(*ticket);
         }
-        entry.waiting.into_iter().map(|ticket| (ticket, Outcome::Busy)).collect()
+        entry.waiting.into_iter().map(|ticket| (ticket, Requeue::Busy)).collect()
     }
 
     /// From now on nothing is begun; what the CA is at work for goes on.
@@ -250,10 +250,10 @@ impl Scheduler {
         self.draining && self.places_taken(now) == 0
     }
 
-    fn finished(&mut self, stream: &SecretKey, conclusion: Conclusion) -> Vec<(Ticket, Outcome)> {
+    fn finished(&mut self, stream: &SecretKey, requeue: Requeue) -> Vec<(Ticket, Requeue)> {
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         let tickets = &mut self.tickets;
-        let answer = |ticket| Some((ticket, tickets.done(ticket, stream, conclusion)?));
+        let answer = |ticket| Some((ticket, tickets.done(ticket, stream, requeue)?));
         entry.waiting.into_iter().filter_map(answer).collect()
     }
 
@@ -300,12 +300,12 @@ mod tests {
 
     const NEW: Lane = Lane::New(Need::FIRST);
 
-    fn ask(scheduler: &mut Scheduler, name: &str, now: i64) -> Result<Ticket, Outcome> {
+    fn ask(scheduler: &mut Scheduler, name: &str, now: i64) -> Result<Ticket, Requeue> {
         let key = IngressKey::new("web", name);
         scheduler.request(&key, [(SecretKey::new("web", name), NEW)], at(now))
     }
 
-    const SETTLED: Verdict = Verdict::Finished(Conclusion::Settled);
+    const SETTLED: JobStatus = JobStatus::Finished(Requeue::AwaitChange);
 
     #[test]
     fn a_request_is_answered_when_all_its_streams_are() {
@@ -314,8 +314,8 @@ mod tests {
         let ticket = scheduler.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
         let (a, b) = (scheduler.next_job(at(0)).unwrap(), scheduler.next_job(at(0)).unwrap());
         assert_eq!(scheduler.returned(a, SETTLED, at(1)), []);
-        let failed = Verdict::Finished(Conclusion::RetryAt(at(60)));
-        assert_eq!(scheduler.returned(b, failed, at(1)), [(ticket, Outcome::RetryAt(at(60)))]);
+        let failed = JobStatus::Finished(Requeue::At(at(60)));
+        assert_eq!(scheduler.returned(b, failed, at(1)), [(ticket, Requeue::At(at(60)))]);
         assert_eq!(scheduler.load(), Load::default());
     }
 
@@ -324,10 +324,10 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 1);
         assert_eq!(
             scheduler.request(&IngressKey::new("web", "x"), [], at(0)),
-            Err(Outcome::Settled)
+            Err(Requeue::AwaitChange)
         );
         ask(&mut scheduler, "a", 0).unwrap();
-        assert_eq!(ask(&mut scheduler, "b", 0), Err(Outcome::Busy));
+        assert_eq!(ask(&mut scheduler, "b", 0), Err(Requeue::Busy));
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
         assert!(scheduler.next_job(at(0)).is_none());
-        scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: true }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(5), at_ca: true }, at(1));
         assert!(scheduler.next_job(at(2)).is_none());
         assert_eq!(&*scheduler.next_job(at(5)).unwrap().stream.name, "a");
     }
@@ -348,7 +348,7 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(a, Verdict::Parked { until: at(5), at_ca: false }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(5), at_ca: false }, at(1));
         let b = scheduler.next_job(at(1)).unwrap();
         assert!(scheduler.next_job(at(5)).is_none());
         scheduler.returned(b, SETTLED, at(6));
@@ -361,7 +361,7 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(a, Verdict::Parked { until: at(600), at_ca: true }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(600), at_ca: true }, at(1));
         let gives_up = at(0) + limits::PLACE;
         assert_eq!(scheduler.next_wake(at(1)), Some(gives_up));
         assert_eq!(&*scheduler.next_job(gives_up).unwrap().stream.name, "b");
@@ -375,7 +375,7 @@ mod tests {
         let second = ask(&mut scheduler, "a", 1).unwrap();
         assert_eq!(scheduler.returned(job, SETTLED, at(2)), []);
         let again = scheduler.next_job(at(2)).unwrap();
-        let answers = [(first, Outcome::Settled), (second, Outcome::Settled)];
+        let answers = [(first, Requeue::AwaitChange), (second, Requeue::AwaitChange)];
         assert_eq!(scheduler.returned(again, SETTLED, at(3)), answers);
     }
 
@@ -395,7 +395,7 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(job, Verdict::Parked { until: at(600), at_ca: false }, at(1));
+        scheduler.returned(job, JobStatus::Parked { until: at(600), at_ca: false }, at(1));
         ask(&mut scheduler, "a", 2).unwrap();
         assert!(scheduler.next_job(at(2)).is_some());
     }
@@ -406,7 +406,7 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
         scheduler.admit(&SecretKey::new("web", "a"), at(1));
-        scheduler.returned(job, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        scheduler.returned(job, JobStatus::Parked { until: at(3600), at_ca: false }, at(1));
         assert!(scheduler.next_job(at(1)).is_some());
     }
 
@@ -415,7 +415,7 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(job, Verdict::Parked { until: at(3600), at_ca: false }, at(1));
+        scheduler.returned(job, JobStatus::Parked { until: at(3600), at_ca: false }, at(1));
         assert!(scheduler.next_job(at(2)).is_none());
         scheduler.admit(&SecretKey::new("web", "a"), at(2));
         assert!(scheduler.next_job(at(2)).is_some());

@@ -6,11 +6,12 @@ use super::observed::{OrderStatus, OrderView};
 use super::partial::{looked_at_again, obtainable};
 use super::reasons::{not_ours, overdue, too_many_names};
 use super::state::{Failing, Issuance, State};
-use super::step::{Conclusion, Inputs, Step};
+use super::step::{Inputs, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
 
@@ -18,7 +19,7 @@ use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, 
 pub fn next(state: &State, context: Inputs<'_>) -> Step {
     let Some(desired) = context.desired else {
         return match state {
-            State::Idle => Step::Done(Conclusion::Settled),
+            State::Idle => Step::Done(Requeue::AwaitChange),
             _ => Step::Abandon("no Ingress wants it any more"),
         };
     };
@@ -39,7 +40,7 @@ pub fn next(state: &State, context: Inputs<'_>) -> Step {
         && issuance.fingerprint == desired.fingerprint()
         && let Some(until) = context.paused_until.filter(|until| context.now < *until)
     {
-        return Step::Done(Conclusion::RetryAt(until));
+        return Step::Done(Requeue::At(until));
     }
     if let Some(until) = waits(state, context) {
         return Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) };
@@ -89,7 +90,7 @@ fn still_waits(
     let elsewhere = failing.elsewhere_from(context.fallback);
     let retry_at = elsewhere.map_or(retry_at, |from| from.min(retry_at));
     let (observed, emergency) = (context.observed, failing.last + limits::EMERGENCY_PAUSE);
-    let waits = |until| (context.now < until).then_some(Step::Done(Conclusion::RetryAt(until)));
+    let waits = |until| (context.now < until).then_some(Step::Done(Requeue::At(until)));
     let unread = observed.errors > 0 || observed.failure.is_some();
     if context.now >= retry_at || retry_at <= emergency || unread {
         return waits(retry_at);
@@ -116,7 +117,7 @@ fn failed(state: &State, failure: &Failure, context: Inputs<'_>) -> Step {
     }
     let pause = (age / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);
     let pause = failure.retry_after.unwrap_or_default().max(pause);
-    Step::Done(Conclusion::RetryAt(context.now + pause))
+    Step::Done(Requeue::At(context.now + pause))
 }
 
 pub(super) struct Evaluation<'a> {
@@ -143,8 +144,8 @@ impl Evaluation<'_> {
             Err(_) if self.context.observed.installed == Some(self.desired.fingerprint()) => {
                 match (self.complete(), failing) {
                     // A part was installed, and the time for all names has come meanwhile.
-                    (Step::Done(Conclusion::Settled), Some(_)) => {
-                        Step::Done(Conclusion::RetryAt(self.context.now + limits::BUSY_RETRY))
+                    (Step::Done(Requeue::AwaitChange), Some(_)) => {
+                        Step::Done(Requeue::At(self.context.now + limits::BUSY_RETRY))
                     }
                     (step, _) => step,
                 }
@@ -164,7 +165,7 @@ impl Evaluation<'_> {
         if !self.desired.fill.is_empty() && !observed.filled {
             return Step::FillTls;
         }
-        Step::Done(Conclusion::Settled)
+        Step::Done(Requeue::AwaitChange)
     }
 
     fn before_the_order(&self, issuance: &Issuance) -> Step {
@@ -272,7 +273,7 @@ impl Evaluation<'_> {
     /// A Secret of someone else's serves: whatever was in flight or remembered is dropped.
     fn conclude(&self) -> Step {
         match self.state {
-            State::Idle => Step::Done(Conclusion::Settled),
+            State::Idle => Step::Done(Requeue::AwaitChange),
             _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
         }
     }

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 
 use super::next::Evaluation;
 use super::state::Failing;
-use super::step::{Conclusion, Step};
+use super::step::Step;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::{Left, Reason};
 
@@ -70,7 +71,7 @@ impl Evaluation<'_> {
         if let Some(reason) = self.lacks(&part, failing) {
             return Some(self.towards_an_order(part.names, Some(failing), reason));
         }
-        Some(self.complete()).filter(|step| *step != Step::Done(Conclusion::Settled))
+        Some(self.complete()).filter(|step| *step != Step::Done(Requeue::AwaitChange))
     }
 
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.

@@ -11,6 +11,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::need::Need;
 use crate::domain::renewal::Advice;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 
@@ -62,16 +63,7 @@ pub enum Step {
     /// The CA takes no order for these names now: get in line.
     GetInLine(Scope, Need),
     /// The job is over.
-    Done(Conclusion),
-}
-
-/// How a job ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Conclusion {
-    /// Nothing is left to do.
-    Settled,
-    /// It failed, and is to be asked for again at this time.
-    RetryAt(Timestamp),
+    Done(Requeue),
 }
 
 /// What every decision may look at.

@@ -16,6 +16,7 @@ use crate::domain::limits;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::plan::tests::names;
 use crate::domain::renewal::Advice;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
 use crate::domain::validity::tests::secret;
@@ -206,7 +207,7 @@ fn a_secret_that_cannot_be_read_does_not_end_a_long_pause() {
     assert_eq!(look(&state, Some(&desired), &Observed::default()), Step::ReadSecret);
     let failure = Some(Failure::new(FailureClass::SecretWrite, "forbidden"));
     let refused = look(&state, Some(&desired), &Observed { failure, ..Observed::default() });
-    assert!(matches!(refused, Step::Done(Conclusion::RetryAt(_))), "{refused:?}");
+    assert!(matches!(refused, Step::Done(Requeue::At(_))), "{refused:?}");
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn a_certificate_that_turned_up_meanwhile_ends_the_work_before_the_order() {
     let desired = shop();
     let observed = seen_secret(Some(secret(&["a.example.com"], now(), 90 * DAY)));
     assert!(matches!(look(&given([begin(&desired)]), Some(&desired), &observed), Step::Abandon(_)));
-    assert_eq!(look(&State::Idle, Some(&desired), &observed), Step::Done(Conclusion::Settled));
+    assert_eq!(look(&State::Idle, Some(&desired), &observed), Step::Done(Requeue::AwaitChange));
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
         let state = given(commands.clone().into_iter().take(count));
         assert!(matches!(look(&state, None, &Observed::default()), Step::Abandon(_)));
     }
-    assert_eq!(look(&State::Idle, None, &Observed::default()), Step::Done(Conclusion::Settled));
+    assert_eq!(look(&State::Idle, None, &Observed::default()), Step::Done(Requeue::AwaitChange));
 }
 
 #[test]
@@ -279,10 +280,7 @@ fn an_open_order_outlives_the_troubles_of_its_ca_and_of_the_api_server() {
         let mut observed = with_order(OrderStatus::Ready);
         observed.failure = Some(Failure::new(class, "no answer"));
         let later = now() + limits::ORDER_PAUSE;
-        assert_eq!(
-            look(&ordered, Some(&shop()), &observed),
-            Step::Done(Conclusion::RetryAt(later))
-        );
+        assert_eq!(look(&ordered, Some(&shop()), &observed), Step::Done(Requeue::At(later)));
     }
 }
 
@@ -299,7 +297,7 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
         assert!(pause >= rung && pause <= rung + rung / 10, "{pause:?}");
     }
     let waits = look(&state, Some(&desired), &seen_secret(None));
-    assert!(matches!(waits, Step::Done(Conclusion::RetryAt(_))));
+    assert!(matches!(waits, Step::Done(Requeue::At(_))));
     let edited = wish_with_another_name();
     assert_eq!(look(&state, Some(&edited), &Observed::default()), Step::ReadSecret);
     let event = decide(&state, fail(&edited, FailureClass::Authorization), now()).unwrap();

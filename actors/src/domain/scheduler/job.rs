@@ -1,7 +1,8 @@
 //! What goes over the scheduler: runs, and how they come back.
 
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::issuance::{Conclusion, Observed};
+use crate::domain::issuance::Observed;
+use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 
 /// One stream's way through the pool, with what it has learned.
@@ -21,9 +22,9 @@ pub struct Job {
 
 /// How a worker gives a job back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum JobStatus {
     /// It is over.
-    Finished(Conclusion),
+    Finished(Requeue),
     /// It has nothing to do until then; `at_ca` when the CA is at work for it.
     Parked {
         /// When to go on.

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::domain::dedup::Outcome;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::Conclusion;
+use crate::domain::requeue::Requeue;
 
 /// Number of a request.
 pub type Ticket = u64;
@@ -19,7 +18,7 @@ pub(super) struct Tickets {
 #[derive(Debug)]
 struct Open {
     remaining: BTreeSet<SecretKey>,
-    outcome: Outcome,
+    requeue: Requeue,
 }
 
 impl Tickets {
@@ -29,9 +28,9 @@ impl Tickets {
     }
 
     /// Opens the upcoming one for these streams, beginning with this outcome.
-    pub(super) fn open(&mut self, remaining: BTreeSet<SecretKey>, outcome: Outcome) -> Ticket {
+    pub(super) fn open(&mut self, remaining: BTreeSet<SecretKey>, requeue: Requeue) -> Ticket {
         self.last += 1;
-        self.open.insert(self.last, Open { remaining, outcome });
+        self.open.insert(self.last, Open { remaining, requeue });
         self.last
     }
 
@@ -40,29 +39,19 @@ impl Tickets {
         &mut self,
         ticket: Ticket,
         stream: &SecretKey,
-        conclusion: Conclusion,
-    ) -> Option<Outcome> {
+        requeue: Requeue,
+    ) -> Option<Requeue> {
         let open = self.open.get_mut(&ticket)?;
         open.remaining.remove(stream);
-        open.outcome = worse(open.outcome, conclusion);
+        open.requeue = open.requeue.earlier(requeue);
         if !open.remaining.is_empty() {
             return None;
         }
-        self.open.remove(&ticket).map(|open| open.outcome)
+        self.open.remove(&ticket).map(|open| open.requeue)
     }
 
     /// It is answered otherwise.
     pub(super) fn close(&mut self, ticket: Ticket) {
         self.open.remove(&ticket);
-    }
-}
-
-/// The request as a whole comes again as soon as its first stream wants to.
-fn worse(outcome: Outcome, conclusion: Conclusion) -> Outcome {
-    match (outcome, conclusion) {
-        (outcome, Conclusion::Settled) => outcome,
-        (Outcome::RetryAt(one), Conclusion::RetryAt(other)) => Outcome::RetryAt(one.min(other)),
-        (Outcome::Busy, Conclusion::RetryAt(_)) => Outcome::Busy,
-        (Outcome::Settled, Conclusion::RetryAt(at)) => Outcome::RetryAt(at),
     }
 }

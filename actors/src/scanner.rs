@@ -12,7 +12,7 @@ use tracing::info;
 use crate::domain::index::{Scope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
-use crate::domain::scan::{pace, slot};
+use crate::domain::scan::{pace, tick};
 use crate::issuer::OperatorContext;
 use crate::messages::Listed;
 use crate::metrics::Source;
@@ -23,7 +23,7 @@ pub struct Scanner {
     context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     interval: Duration,
-    next_slot: u32,
+    next_tick: u32,
     ticking: bool,
     first_scan: FirstScan,
 }
@@ -39,7 +39,7 @@ impl Scanner {
         interval: Duration,
         first_scan: FirstScan,
     ) -> Self {
-        Self { context, registry, interval, next_slot: 0, ticking: false, first_scan }
+        Self { context, registry, interval, next_tick: 0, ticking: false, first_scan }
     }
 
     /// Looks at these Ingresses, a few at a time, and passes on those that need work.
@@ -79,10 +79,10 @@ impl Scanner {
         });
     }
 
-    fn next_slot(&mut self, ctx: &mut Context<Self>) {
-        let current = self.next_slot;
-        self.next_slot = (current + 1) % limits::SCAN_SLOTS;
-        let keys = self.keys(|key| slot(key) == current);
+    fn next_tick(&mut self, ctx: &mut Context<Self>) {
+        let current = self.next_tick;
+        self.next_tick = (current + 1) % limits::SCAN_TICKS;
+        let keys = self.keys(|key| tick(key) == current);
         ctx.spawn(self.scan(keys).into_actor(self).map(|_, _, _| ()));
     }
 }
@@ -106,7 +106,7 @@ impl Handler<Listed> for Scanner {
             }
         }));
         if !std::mem::replace(&mut self.ticking, true) {
-            ctx.run_interval(pace(self.interval), Self::next_slot);
+            ctx.run_interval(pace(self.interval), Self::next_tick);
         }
     }
 }

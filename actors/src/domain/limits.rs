@@ -128,8 +128,8 @@ pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
 /// Hosts probed at once by one job.
 pub const PROBES_AT_ONCE: usize = 8;
 
-/// A job holds its place at the CA this long; slower ones go on without counting against the others.
-pub const PLACE: Duration = secs(30);
+/// A job holds its slot at the CA this long; slower ones go on without counting against the others.
+pub const SLOT_MAX: Duration = secs(30);
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const RUN_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
@@ -157,8 +157,8 @@ pub const ROUTE_RETRY: Duration = secs(5);
 
 /// Secrets read at once by a scan.
 pub const SCAN_AT_ONCE: usize = 16;
-/// A scan is spread over the interval in this many slots.
-pub const SCAN_SLOTS: u32 = 360;
+/// A scan is spread over the interval in this many ticks.
+pub const SCAN_TICKS: u32 = 360;
 
 /// The CA is asked for its suggestion on a renewal this often, where it does not say how often (RFC 9773 §4.3.2).
 pub const ARI_POLL: Duration = secs(6 * 3600);

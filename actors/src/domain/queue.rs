@@ -24,7 +24,7 @@ const TURNS: [Urgency; 7] = {
     [Renewal, Ending, First, Ending, First, Ending, Ending]
 };
 
-/// Streams that wait for a place, in lanes, round robin over namespaces within a lane.
+/// Streams that wait for a slot, in lanes, round robin over namespaces within a lane.
 #[derive(Debug, Default)]
 pub struct FairQueue {
     resumed: RoundRobin,

@@ -1,7 +1,7 @@
 //! The scheduler of the pool: who waits for which stream, which streams are queued, running or parked, and who may run.
 //!
-//! A job holds one of N places while a worker is on it or the CA is at work on its order, but for
-//! [`limits::PLACE`] at most; whoever waits for anything else holds none. So at most N young orders are open at
+//! A job holds one of N slots while a worker is on it or the CA is at work on its order, but for
+//! [`limits::SLOT_MAX`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
 mod entry;
@@ -26,7 +26,7 @@ use tickets::Tickets;
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
-    places: usize,
+    slots: usize,
     queue: FairQueue,
     jobs: HashMap<SecretKey, Entry>,
     running: usize,
@@ -38,10 +38,10 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler for `places` runs at once and `capacity` waiting streams.
-    pub fn new(places: usize, capacity: usize) -> Self {
+    /// A scheduler for `slots` runs at once and `capacity` waiting streams.
+    pub fn new(slots: usize, capacity: usize) -> Self {
         Self {
-            places,
+            slots,
             queue: FairQueue::new(capacity),
             jobs: HashMap::new(),
             running: 0,
@@ -96,7 +96,7 @@ impl Scheduler {
             for_ingress: ingress.clone(),
             observed: Observed::default(),
             steps: 0,
-            placed_at: now,
+            slot_since: now,
         };
         let phase = Phase::Queued(Box::new(job));
         let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
@@ -136,15 +136,15 @@ impl Scheduler {
         }
     }
 
-    /// The next job for a worker, if there is one and a place for it. Parked jobs that are due come first.
+    /// The next job for a worker, if there is one and a slot for it. Parked jobs that are due come first.
     pub fn next_job(&mut self, now: Timestamp) -> Option<Job> {
-        while let Some((stream, placed)) = self.parked.take_due(now) {
-            if placed {
+        while let Some((stream, has_slot)) = self.parked.take_due(now) {
+            if has_slot {
                 return self.start(&stream, None);
             }
             self.requeue(&stream, now);
         }
-        if self.draining || self.places_taken(now) >= self.places {
+        if self.draining || self.slots_taken(now) >= self.slots {
             return None;
         }
         let stream = self.queue.pop()?;
@@ -163,8 +163,8 @@ impl Scheduler {
         upcoming
     }
 
-    /// Puts a stream into a worker's hands; with `placed_at` when its place is a new one.
-    fn start(&mut self, stream: &SecretKey, placed_at: Option<Timestamp>) -> Option<Job> {
+    /// Puts a stream into a worker's hands; with `slot_since` when its slot is a new one.
+    fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
         let (Phase::Queued(mut job) | Phase::Parked { mut job, .. }) =
@@ -172,12 +172,12 @@ impl Scheduler {
         else {
             return None;
         };
-        job.placed_at = placed_at.unwrap_or(job.placed_at);
+        job.slot_since = slot_since.unwrap_or(job.slot_since);
         self.running += 1;
         Some(*job)
     }
 
-    /// A parked job without a place lines up again: one with an order before all others, one that only looks again
+    /// A parked job without a slot lines up again: one with an order before all others, one that only looks again
     /// whether its hosts can be reached takes turns with new work.
     fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
@@ -194,8 +194,8 @@ impl Scheduler {
         debug_assert!(taken, "only new work is refused");
     }
 
-    fn places_taken(&self, now: Timestamp) -> usize {
-        self.running + self.parked.places_kept(now)
+    fn slots_taken(&self, now: Timestamp) -> usize {
+        self.running + self.parked.slots_kept(now)
     }
 
     /// A worker gives a job back. Returns the tickets that are answered by it.
@@ -219,9 +219,9 @@ impl Scheduler {
                 debug_assert!(taken, "resumed work is always taken");
             }
             JobStatus::Parked { until, at_ca } => {
-                let place = at_ca.then(|| job.placed_at + limits::PLACE);
+                let slot = at_ca.then(|| job.slot_since + limits::SLOT_MAX);
                 entry.phase = Phase::Parked { job: Box::new(job), until };
-                self.parked.add(&stream, until, place);
+                self.parked.add(&stream, until, slot);
                 if entry.again {
                     self.wake_when_edited(&stream, now);
                 }
@@ -245,9 +245,9 @@ impl Scheduler {
         self.draining = true;
     }
 
-    /// The drain has ended: no worker has a job, and none waits for the CA in its place.
+    /// The drain has ended: no worker has a job, and none waits for the CA in its slot.
     pub fn is_drained(&self, now: Timestamp) -> bool {
-        self.draining && self.places_taken(now) == 0
+        self.draining && self.slots_taken(now) == 0
     }
 
     fn finished(&mut self, stream: &SecretKey, requeue: Requeue) -> Vec<(Ticket, Requeue)> {
@@ -258,11 +258,11 @@ impl Scheduler {
     }
 
     /// When to call [`next_job`](Self::next_job) again though nothing was returned: a parked job is due, or one
-    /// gives up its place while others wait for one.
+    /// gives up its slot while others wait for one.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.parked.first_due();
-        let place = self.parked.first_place(now).filter(|_| !self.queue.is_empty());
-        due.into_iter().chain(place).min()
+        let slot = self.parked.first_slot(now).filter(|_| !self.queue.is_empty());
+        due.into_iter().chain(slot).min()
     }
 
     /// How much there is.
@@ -271,7 +271,7 @@ impl Scheduler {
         Load { queued, running: self.running, parked }
     }
 
-    /// Since when the one that waits longest for a place waits.
+    /// Since when the one that waits longest for a slot waits.
     pub fn oldest_queued(&self) -> Option<Timestamp> {
         self.queue.oldest()
     }
@@ -362,7 +362,7 @@ mod tests {
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
         scheduler.returned(a, JobStatus::Parked { until: at(600), at_ca: true }, at(1));
-        let gives_up = at(0) + limits::PLACE;
+        let gives_up = at(0) + limits::SLOT_MAX;
         assert_eq!(scheduler.next_wake(at(1)), Some(gives_up));
         assert_eq!(&*scheduler.next_job(gives_up).unwrap().stream.name, "b");
     }

@@ -19,13 +19,13 @@ pub struct Totals {
     pub events: u64,
     /// Those that another one took along.
     pub coalesced: u64,
-    /// Certificates that wait for a place.
+    /// Certificates that wait for a slot.
     pub queued: usize,
     /// Certificates that a worker is on.
     pub running: usize,
     /// Certificates that wait for the CA, a route or a pause.
     pub parked: usize,
-    /// Since when the one that waits longest for a place waits.
+    /// Since when the one that waits longest for a slot waits.
     pub oldest_queued: Option<Timestamp>,
     /// End of the last scan.
     pub last_scan: Option<Timestamp>,

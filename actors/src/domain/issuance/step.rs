@@ -53,7 +53,7 @@ pub enum Step {
     Abandon(&'static str),
     /// Journal the failure.
     Fail(Failure),
-    /// Nothing to do before then. With `at_ca`, the CA is at work and the job keeps its place.
+    /// Nothing to do before then. With `at_ca`, the CA is at work and the job keeps its slot.
     Wait {
         /// When to go on.
         until: Timestamp,

@@ -16,8 +16,8 @@ pub struct Job {
     pub observed: Observed,
     /// Steps taken so far.
     pub steps: u32,
-    /// When it last got its place.
-    pub(super) placed_at: Timestamp,
+    /// When it last got its slot.
+    pub(super) slot_since: Timestamp,
 }
 
 /// How a worker gives a job back.
@@ -37,7 +37,7 @@ pub enum JobStatus {
 /// What the scheduler holds, in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
-    /// Streams that wait for a place.
+    /// Streams that wait for a slot.
     pub queued: usize,
     /// Streams a worker is on.
     pub running: usize,

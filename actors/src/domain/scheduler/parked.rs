@@ -1,4 +1,4 @@
-//! The parked: by the time they are due, and those that keep their place meanwhile.
+//! The parked: by the time they are due, and those that keep their slot meanwhile.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,15 +9,15 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     due: BTreeSet<(Timestamp, SecretKey)>,
-    places: HashMap<SecretKey, Timestamp>,
+    slots: HashMap<SecretKey, Timestamp>,
 }
 
 impl Parked {
-    /// A stream is due at `until`; it keeps its place until `place`, if it has one.
-    pub(super) fn add(&mut self, stream: &SecretKey, until: Timestamp, place: Option<Timestamp>) {
+    /// A stream is due at `until`; it keeps its slot until `slot`, if it has one.
+    pub(super) fn add(&mut self, stream: &SecretKey, until: Timestamp, slot: Option<Timestamp>) {
         self.due.insert((until, stream.clone()));
-        if let Some(place) = place {
-            self.places.insert(stream.clone(), place);
+        if let Some(slot) = slot {
+            self.slots.insert(stream.clone(), slot);
         }
     }
 
@@ -28,19 +28,19 @@ impl Parked {
         *until = sooner;
     }
 
-    /// Takes out a stream that is due, with whether it still has its place.
+    /// Takes out a stream that is due, with whether it still has its slot.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(SecretKey, bool)> {
         if self.due.first()?.0 > now {
             return None;
         }
         let (_, stream) = self.due.pop_first()?;
-        let placed = self.places.remove(&stream).is_some_and(|until| until > now);
-        Some((stream, placed))
+        let has_slot = self.slots.remove(&stream).is_some_and(|until| until > now);
+        Some((stream, has_slot))
     }
 
     /// Places that are kept at this moment.
-    pub(super) fn places_kept(&self, now: Timestamp) -> usize {
-        self.places.values().filter(|until| **until > now).count()
+    pub(super) fn slots_kept(&self, now: Timestamp) -> usize {
+        self.slots.values().filter(|until| **until > now).count()
     }
 
     /// When the first is due.
@@ -48,9 +48,9 @@ impl Parked {
         self.due.first().map(|(until, _)| *until)
     }
 
-    /// When the first place is given up.
-    pub(super) fn first_place(&self, now: Timestamp) -> Option<Timestamp> {
-        self.places.values().copied().filter(|until| *until > now).min()
+    /// When the first slot is given up.
+    pub(super) fn first_slot(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slots.values().copied().filter(|until| *until > now).min()
     }
 
     /// How many are parked.

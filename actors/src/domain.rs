@@ -4,7 +4,7 @@
 //! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`desired`], [`index`].
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`scheduler`], [`scan`].
-//! - Getting a certificate: [`issuance`], [`failure`], [`gates`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
+//! - Getting a certificate: [`issuance`], [`failure`], [`rate_limits`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
 //! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
 
 pub mod announcement;
@@ -13,7 +13,6 @@ pub mod certificate;
 pub mod dedup;
 pub mod desired;
 pub mod failure;
-pub mod gates;
 pub mod grouping;
 pub mod guards;
 pub mod index;
@@ -26,6 +25,7 @@ pub mod name;
 pub mod need;
 pub mod plan;
 pub mod queue;
+pub mod rate_limits;
 pub mod renewal;
 pub mod requeue;
 pub mod routes;

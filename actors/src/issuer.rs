@@ -18,13 +18,13 @@ use tracing::{Instrument, debug, error, info_span};
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Gates, Scope};
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Fallback, Inputs as NextInputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::need::Need;
+use crate::domain::rate_limits::{LimitScope, RateLimits};
 use crate::domain::renewal::Suggestions;
 use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Job, JobStatus};
@@ -62,7 +62,7 @@ pub struct OperatorContext {
     /// Orders that are kept for later: not before when.
     pub paused: RefCell<HashMap<SecretKey, Timestamp>>,
     /// What the CA has closed, and who waits for it.
-    pub gates: RefCell<Gates>,
+    pub rate_limits: RefCell<RateLimits>,
     /// What we hold back by ourselves.
     pub guards: RefCell<Guards>,
     /// What the CA suggests for the certificates that were seen.
@@ -118,7 +118,7 @@ impl OperatorContext {
 
     fn next(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
         let now = self.clock.now();
-        let gates = self.gates.borrow();
+        let rate_limits = self.rate_limits.borrow();
         let suggestions = self.suggestions.borrow();
         let found = job.observed.found();
         let known = NextInputs {
@@ -130,7 +130,7 @@ impl OperatorContext {
             installed_at: self.ledger.installed_at(&job.stream),
             paused_until: self.paused.borrow().get(&job.stream).copied(),
             fallback: self.fallback.as_ref().map(FallbackCa::terms),
-            gates: &gates,
+            rate_limits: &rate_limits,
             now,
         };
         self.ledger.with(&job.stream, |state| next(state, known))
@@ -142,7 +142,7 @@ impl OperatorContext {
             let desired = self.desired(job);
             let step = match self.next(job, desired.as_ref()) {
                 Step::Wait { until, at_ca } => return JobStatus::Parked { until, at_ca },
-                Step::GetInLine(scope, need) => return self.get_in_line(job, &scope, need),
+                Step::WaitForLimit(scope, need) => return self.wait_for_limit(job, &scope, need),
                 Step::Done(requeue) => return self.end(job, requeue).await,
                 _ if job.steps >= limits::RUN_STEPS => return self.give_up(job).await,
                 step => step,
@@ -156,20 +156,20 @@ impl OperatorContext {
     }
 
     /// The job waits for its turn, and looks at the world now and then.
-    fn get_in_line(&self, job: &mut Job, scope: &Scope, need: Need) -> JobStatus {
+    fn wait_for_limit(&self, job: &mut Job, scope: &LimitScope, need: Need) -> JobStatus {
         job.steps = 0; // it may wait for days, and look at the world each hour
         let now = self.clock.now();
-        let joined = self.gates.borrow_mut().wait(scope, &job.stream, need, now);
+        let joined = self.rate_limits.borrow_mut().enqueue(scope, &job.stream, need, now);
         if joined && let Some(desired) = self.desired(job) {
-            let waiting = self.gates.borrow().waiting(&job.stream);
-            let told = waiting.map(|waiting| Announcement::in_line(&desired, &waiting));
-            told.inspect(|in_line| self.notices.announce(&desired, in_line));
+            let waiting = self.rate_limits.borrow().waiting(&job.stream);
+            let told = waiting.map(|waiting| Announcement::waiting_for_limit(&desired, &waiting));
+            told.inspect(|waiting_for_limit| self.notices.announce(&desired, waiting_for_limit));
         }
-        JobStatus::Parked { until: now + limits::GATE_LOOK, at_ca: false }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, at_ca: false }
     }
 
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
-        self.gates.borrow_mut().leave(&job.stream, self.clock.now());
+        self.rate_limits.borrow_mut().leave(&job.stream, self.clock.now());
         let desired = self.desired(job);
         let ordered = self.ledger.with(&job.stream, |state| matches!(state, State::Ordered { .. }));
         match (requeue, desired) {

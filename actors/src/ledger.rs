@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::domain::gates::Closing;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
     Command, Event, IllegalEvent, Record, Refused, State, apply, decide,
 };
 use crate::domain::limits;
+use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 use crate::metrics::Metrics;
 use crate::ports::{Journal, JournalError};
@@ -24,7 +24,7 @@ pub struct Ledger {
     /// When certificates were installed lately: a guard against asking again and again, kept in memory only.
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
     /// What the CAs had closed when the journal was replayed, with their directories.
-    closings: Vec<(String, Closing)>,
+    limit_hits: Vec<(String, LimitHit)>,
     metrics: Metrics,
 }
 
@@ -45,23 +45,23 @@ pub enum CommitError {
 impl Ledger {
     /// Replays the journal.
     pub async fn open(journal: Rc<dyn Journal>, metrics: Metrics) -> Result<Self, CommitError> {
-        let (mut states, mut closings) = (BTreeMap::new(), Vec::new());
+        let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
         for record in journal.replay().await? {
             let state = states.remove(&record.stream).unwrap_or_default();
             keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
-            if let Event::ScopeClosed { directory, closing } = record.event {
-                closings.push((directory, closing));
+            if let Event::RateLimitHit { directory, hit } = record.event {
+                limit_hits.push((directory, hit));
             }
         }
         info!(live = states.len(), "replayed the journal");
         let (states, installed) = (RefCell::new(states), RefCell::default());
-        Ok(Self { journal, states, installed, closings, metrics })
+        Ok(Self { journal, states, installed, limit_hits, metrics })
     }
 
     /// What the CA at `directory` had closed when the journal was replayed, oldest first.
-    pub fn closings(&self, directory: &str) -> impl Iterator<Item = Closing> {
-        let of_it = self.closings.iter().filter(move |(other, _)| other == directory);
-        of_it.map(|(_, closing)| closing.clone())
+    pub fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
+        let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
+        of_it.map(|(_, hit)| hit.clone())
     }
 
     /// Looks at a stream's state.
@@ -137,8 +137,8 @@ impl Ledger {
                 self.metrics.failed(*class);
                 info!(secret = %stream, class = class.label(), %detail, %retry_at, "issuance failed");
             }
-            Event::ScopeClosed { closing, .. } => {
-                let Closing { scope, until, detail, .. } = closing;
+            Event::RateLimitHit { hit, .. } => {
+                let LimitHit { scope, until, detail, .. } = hit;
                 info!(%scope, %until, %detail, "no such orders are sent for some time");
             }
             Event::IssuanceAbandoned { why } => info!(secret = %stream, %why, "issuance abandoned"),

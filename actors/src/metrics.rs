@@ -15,8 +15,8 @@ use prometheus_client::registry::Registry;
 
 use crate::domain::calendar::{Calendar, Dates};
 use crate::domain::failure::FailureClass;
-use crate::domain::gates::Gates;
 use crate::domain::ingress::SecretKey;
+use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduler::Load;
 use crate::domain::time::Timestamp;
 
@@ -55,7 +55,7 @@ pub struct Metrics {
     announcements_dropped: Counter,
     leader: Gauge,
     limited_until: Family<ByScope, Gauge>,
-    in_line: Family<ByScope, Gauge>,
+    waiting_for_limit: Family<ByScope, Gauge>,
 }
 
 impl Default for Metrics {
@@ -82,7 +82,7 @@ impl Default for Metrics {
             announcements_dropped: Counter::default(),
             leader: Gauge::default(),
             limited_until: Family::default(),
-            in_line: Family::default(),
+            waiting_for_limit: Family::default(),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Metrics {
         let help = "Until when the CA takes no orders of such a scope, the latest of them; 0 when it takes all";
         all.register("rate_limited_until_timestamp_seconds", help, self.limited_until.clone());
         let help = "Certificates that wait in line for such a scope";
-        all.register("rate_limit_waiting", help, self.in_line.clone());
+        all.register("rate_limit_waiting", help, self.waiting_for_limit.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.announcements_dropped.clone());
@@ -177,11 +177,11 @@ impl Metrics {
     }
 
     /// What the CA has closed and who waits for it, by kind of scope.
-    pub fn gates(&self, gates: &Gates, now: Timestamp) {
-        for (kind, opens, waiting) in gates.by_kind(now) {
+    pub fn rate_limits(&self, rate_limits: &RateLimits, now: Timestamp) {
+        for (kind, opens, waiting) in rate_limits.by_kind(now) {
             let scope = ByScope { scope: kind };
             self.limited_until.get_or_create(&scope).set(opens.map_or(0, Timestamp::as_secs));
-            self.in_line.get_or_create(&scope).set(i64::from(waiting));
+            self.waiting_for_limit.get_or_create(&scope).set(i64::from(waiting));
         }
     }
 

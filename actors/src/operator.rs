@@ -9,10 +9,10 @@ use actix::prelude::*;
 
 use crate::dedup::Downstream;
 use crate::domain::dedup::Windows;
-use crate::domain::gates::Gates;
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::limits;
+use crate::domain::rate_limits::RateLimits;
 use crate::domain::selection::Selection;
 use crate::issuer::{FallbackCa, OperatorContext, RouteRecipients};
 use crate::ledger::{CommitError, Ledger};
@@ -112,7 +112,10 @@ pub async fn start(
         notices,
         clock: ports.clock.clone(),
         paused: RefCell::default(),
-        gates: RefCell::new(Gates::of(ledger.closings(&settings.directory), ports.clock.now())),
+        rate_limits: RefCell::new(RateLimits::of(
+            ledger.limit_hits(&settings.directory),
+            ports.clock.now(),
+        )),
         guards: RefCell::new(Guards::new(settings.guards)),
         suggestions: RefCell::default(),
         directory: settings.directory.clone(),

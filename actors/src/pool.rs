@@ -27,8 +27,8 @@ pub struct Pool {
     answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
-    /// The metrics tell of a gate.
-    gates_shown: bool,
+    /// The metrics tell of a rate limit.
+    limits_shown: bool,
 }
 
 /// Requests that wait in the pool's own mailbox; the queue proper is the scheduler's.
@@ -42,7 +42,7 @@ impl Pool {
         let scheduler = Scheduler::new(issuers.max(1), capacity);
         let (answers, drained) = (HashMap::new(), Vec::new());
         // At first too, so that the metrics show zeros.
-        Self { context, scheduler, idle, answers, timer: None, drained, gates_shown: true }
+        Self { context, scheduler, idle, answers, timer: None, drained, limits_shown: true }
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
@@ -87,24 +87,25 @@ impl Pool {
         self.foresee(ctx);
         self.set_timer(ctx);
         self.context.metrics.pool(self.scheduler.load(), self.scheduler.oldest_queued());
-        self.show_gates(now);
+        self.show_limits(now);
         self.answer_drains();
     }
 
     /// Those whose turn has come before a scope that the CA had closed.
     fn admit(&mut self, now: Timestamp) {
-        let (index, mut gates) = (self.context.index.borrow(), self.context.gates.borrow_mut());
-        while let Some(admitted) = gates.admit(now, |stream| index.is_wanted(stream)) {
+        let (index, mut rate_limits) =
+            (self.context.index.borrow(), self.context.rate_limits.borrow_mut());
+        while let Some(admitted) = rate_limits.admit(now, |stream| index.is_wanted(stream)) {
             self.scheduler.admit(&admitted, now);
         }
     }
 
-    /// Also once after the last gate has opened.
-    fn show_gates(&mut self, now: Timestamp) {
-        let gates = self.context.gates.borrow();
-        let any = !gates.is_empty();
-        if std::mem::replace(&mut self.gates_shown, any) || any {
-            self.context.metrics.gates(&gates, now);
+    /// Also once after the last rate limit has opened.
+    fn show_limits(&mut self, now: Timestamp) {
+        let rate_limits = self.context.rate_limits.borrow();
+        let any = !rate_limits.is_empty();
+        if std::mem::replace(&mut self.limits_shown, any) || any {
+            self.context.metrics.rate_limits(&rate_limits, now);
         }
     }
 
@@ -120,7 +121,7 @@ impl Pool {
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
-                self.context.gates.borrow_mut().leave(stream, self.context.clock.now());
+                self.context.rate_limits.borrow_mut().leave(stream, self.context.clock.now());
                 self.scheduler.lost(stream)
             }
         };
@@ -141,7 +142,7 @@ impl Pool {
             return; // whoever comes back hands out, and sets the timer
         }
         let now = self.context.clock.now();
-        let opening = self.context.gates.borrow().next_opening();
+        let opening = self.context.rate_limits.borrow().next_opening();
         let Some(at) = self.scheduler.next_wake(now).into_iter().chain(opening).min() else {
             return;
         };

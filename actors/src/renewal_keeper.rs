@@ -35,7 +35,7 @@ impl RenewalKeeper {
             return;
         }
         let now = self.context.clock.now();
-        if self.context.gates.borrow().busy_until(now).is_some() {
+        if self.context.rate_limits.borrow().busy_until(now).is_some() {
             return;
         }
         let mut due = self.context.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);

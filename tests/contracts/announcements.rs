@@ -6,11 +6,11 @@ use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::gates::{Scope, Waiting};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, State, apply};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::plan::Problem;
+use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::Reason;
 
@@ -83,8 +83,11 @@ fn all() -> Vec<(String, Announcement)> {
     let whole = after(&[started(BTreeSet::new()), order.clone()]);
     let failure = failed(FailureClass::Authorization, bad.clone());
     let part = after(&[failure, started(bad.clone()), order]);
-    let waiting =
-        Waiting { scope: Scope::Account, detail: "the words of the CA".to_owned(), turn: NOW };
+    let waiting = LimitWait {
+        scope: LimitScope::Account,
+        detail: "the words of the CA".to_owned(),
+        turn: NOW,
+    };
     let told = |event: &Event, before: &State| Announcement::of_event(event, before, &desired);
     let begun = |why, at| Some(Announcement::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
@@ -94,7 +97,7 @@ fn all() -> Vec<(String, Announcement)> {
         ("one for a part of the names is", told(&installed(bad), &part)),
         ("some of an Ingress is not served", Announcement::skipped(&[Problem::NoHosts].into())),
         ("something is left undone", Some(Announcement::left_undone("spec.tls", "refused"))),
-        ("the CA has closed a scope", Some(Announcement::in_line(&desired, &waiting))),
+        ("the CA has closed a scope", Some(Announcement::waiting_for_limit(&desired, &waiting))),
         ("an order waits", Some(Announcement::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()

@@ -4,11 +4,11 @@
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::stable_hash;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::gates::{Closing, Scope};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, Record};
 use ingress_acme_actors::domain::live::Live;
 use ingress_acme_actors::domain::log::{Kind, SCHEMA, Segment, snapshot};
+use ingress_acme_actors::domain::rate_limits::{LimitHit, LimitScope};
 
 use crate::announcements::{NOW, desired, failed, names};
 use crate::{hold, lines};
@@ -39,10 +39,10 @@ fn failed_in_part() -> Event {
     }
 }
 
-fn closed(scope: Scope) -> Event {
+fn closed(scope: LimitScope) -> Event {
     let (detail, directory) = ("too many".to_owned(), "https://ca.example/directory".to_owned());
-    let closing = Closing { scope, since: Some(NOW), until: NOW, pace_ms: 36_360, detail };
-    Event::ScopeClosed { directory, closing }
+    let hit = LimitHit { scope, since: Some(NOW), until: NOW, pace_ms: 36_360, detail };
+    Event::RateLimitHit { directory, hit }
 }
 
 /// The events are of each kind and form, with every field filled.
@@ -57,11 +57,11 @@ fn every() -> Vec<Event> {
     all.push(failed_in_part());
     all.extend(FailureClass::ALL.map(|class| failed(class, names(&[]))));
     let scopes = [
-        Scope::Address,
-        Scope::Account,
-        Scope::Domain("example.com".to_owned()),
-        Scope::Set(names(&["a.example.com", "b.example.com"])),
-        Scope::Name(names(&["a.example.com"]).pop_first().unwrap()),
+        LimitScope::Address,
+        LimitScope::Account,
+        LimitScope::Domain("example.com".to_owned()),
+        LimitScope::Set(names(&["a.example.com", "b.example.com"])),
+        LimitScope::Name(names(&["a.example.com"]).pop_first().unwrap()),
     ];
     all.extend(scopes.map(closed));
     all.push(Event::IssuanceAbandoned { why: "the Ingress was edited".to_owned() });
@@ -75,7 +75,7 @@ fn is_known(event: &Event) -> bool {
         | Event::OrderOpened { .. }
         | Event::CertificateInstalled { .. }
         | Event::IssuanceFailed { .. }
-        | Event::ScopeClosed { .. }
+        | Event::RateLimitHit { .. }
         | Event::IssuanceAbandoned { .. } => true,
     }
 }
@@ -135,6 +135,6 @@ fn what_is_stored_as_a_hash_is_hashed_as_before() {
         all.push(format!("plain wish, {}: {hash}", algorithm.as_str()));
     }
     all.push(format!("text: {:016x}", stable_hash("https://ca.example/directory")));
-    all.push(format!("scope and time: {:016x}", stable_hash((&Scope::Account, NOW))));
+    all.push(format!("scope and time: {:016x}", stable_hash((&LimitScope::Account, NOW))));
     hold("hashes", &lines(all));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::calendar::Dates;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::gates::Gates;
 use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduler::Load;
 use ingress_acme_actors::metrics::{Kind, Metrics, Source};
 use prometheus_client::registry::Registry;
@@ -23,7 +23,7 @@ fn scraped() -> String {
     metrics.event_coalesced();
     metrics.dedup_actors(1);
     metrics.pool(Load { queued: 1, running: 1, parked: 1 }, Some(NOW));
-    metrics.gates(&Gates::default(), NOW);
+    metrics.rate_limits(&RateLimits::default(), NOW);
     for kind in [Kind::First, Kind::Renew, Kind::Replace] {
         metrics.issued(kind, took);
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::desired::{DesiredCertificate, names_line};
 use super::failure::FailureClass;
-use super::gates::Waiting;
 use super::ingress::SecretKey;
 use super::issuance::{Event, Failing, State};
 use super::limits;
 use super::name::DnsName;
 use super::plan::Problem;
+use super::rate_limits::LimitWait;
 use super::validity::Reason;
 
 /// `type` of a Kubernetes Event.
@@ -123,8 +123,8 @@ impl Announcement {
     }
 
     /// The CA takes no order for now.
-    pub fn in_line(desired: &DesiredCertificate, waiting: &Waiting) -> Self {
-        let Waiting { scope, detail, turn } = waiting;
+    pub fn waiting_for_limit(desired: &DesiredCertificate, waiting: &LimitWait) -> Self {
+        let LimitWait { scope, detail, turn } = waiting;
         let note = format!(
             "No orders of {scope} are sent for now, so {} waits in line and has its turn at about {turn}: {detail}",
             desired.names_line()

@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::desired::stable_hash;
-use super::gates::{Closing, Limit, Scope};
 use super::limits;
 use super::name::DnsName;
+use super::rate_limits::{LimitHit, LimitScope, RateLimit};
 use super::time::Timestamp;
 
 /// So many at once, and one more each time the interval has passed.
@@ -41,7 +41,7 @@ impl Guards {
     }
 
     /// A certificate for exactly these names was issued.
-    pub fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<Closing> {
+    pub fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
         if self.off {
             return None;
         }
@@ -51,11 +51,11 @@ impl Guards {
              gives 5; find out what deletes or changes their Secret (--guards off lifts this)",
             CERTIFICATES.count
         );
-        Some(closing(Scope::Set(names.clone()), wait, &detail, now))
+        Some(hit(LimitScope::Set(names.clone()), wait, &detail, now))
     }
 
     /// The CA could not validate these names.
-    pub fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<Closing> {
+    pub fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
         if self.off {
             return Vec::new();
         }
@@ -66,14 +66,14 @@ impl Guards {
         );
         let mut close = |name: &DnsName| {
             let wait = FAILURES.take(&mut self.failures, stable_hash(name), now)?;
-            Some(closing(Scope::Name(name.clone()), wait, &detail, now))
+            Some(hit(LimitScope::Name(name.clone()), wait, &detail, now))
         };
         names.iter().filter_map(&mut close).collect()
     }
 }
 
-fn closing(scope: Scope, wait: Duration, detail: &str, now: Timestamp) -> Closing {
-    Closing::new(&Limit { scope, pace: None }, wait, detail, now)
+fn hit(scope: LimitScope, wait: Duration, detail: &str, now: Timestamp) -> LimitHit {
+    LimitHit::new(&RateLimit { scope, pace: None }, wait, detail, now)
 }
 
 impl Rate {
@@ -107,9 +107,9 @@ mod tests {
         let set = names(&["a.example.com", "b.example.com"]);
         let closed: Vec<_> = (0..4).map(|_| guards.issued(&set, now)).collect();
         assert!(closed[..3].iter().all(Option::is_none));
-        let closing = closed[3].as_ref().unwrap();
-        assert_eq!(closing.scope, Scope::Set(set.clone()));
-        assert!(closing.until >= now + 42 * HOUR && closing.until <= now + 43 * HOUR);
+        let hit = closed[3].as_ref().unwrap();
+        assert_eq!(hit.scope, LimitScope::Set(set.clone()));
+        assert!(hit.until >= now + 42 * HOUR && hit.until <= now + 43 * HOUR);
         assert_eq!(guards.issued(&names(&["a.example.com"]), now), None);
         // A renewal each fortnight never meets it.
         let each = |weeks: u32| guards.issued(&set, now + 336 * HOUR * weeks);

@@ -89,23 +89,23 @@ pub const PERMANENT_BACKOFF: Duration = secs(86_400);
 /// After a failure this long ago the same is tried again when a certificate has less than a twentieth of its life left,
 /// whatever the pause: a day of it may be all that is left.
 pub const EMERGENCY_PAUSE: Duration = secs(3600);
-/// Certificates about to end for which one namespace may pass a closed gate in an hour; the others are the first in line. What is
+/// Certificates about to end for which one namespace may pass a closed rate limit in an hour; the others are the first in line. What is
 /// about to end is told by Secrets, which tenants can write.
 pub const EMERGENCIES: usize = 10;
 /// Most that is added to the time until which a CA has closed a scope.
-pub const GATE_JITTER: Duration = secs(60);
+pub const LIMIT_JITTER: Duration = secs(60);
 /// Longest that a scope is closed by one refusal, and longest pace: the longest limit of Let's Encrypt's is a week. A CA that
 /// says more is asked again then.
-pub const GATE_MAX: Duration = secs(7 * 86_400);
+pub const LIMIT_MAX: Duration = secs(7 * 86_400);
 /// Longest Retry-After that is believed of any answer.
 pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
 /// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it
 /// allows: the first that is refused stops the others.
-pub const GATE_PACE: Duration = secs(1);
+pub const LIMIT_PACE: Duration = secs(1);
 /// The same after the CA was busy: its load balancer lets hundreds a second pass (Let's Encrypt).
 pub const BUSY_PACE: Duration = Duration::from_millis(20);
-/// A gate that opened this long ago is forgotten, and a restart lets everybody pass.
-pub const GATE_MEMORY: Duration = secs(3600);
+/// a rate limit that opened this long ago is forgotten, and a restart lets everybody pass.
+pub const LIMIT_MEMORY: Duration = secs(3600);
 /// Certificates for exactly the same names that we ask for in a row: one less than Let's Encrypt gives in a week ...
 pub const GUARD_CERTIFICATES: u32 = 4;
 /// ... and the time after which there may be one more.
@@ -114,8 +114,8 @@ pub const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
 pub const GUARD_FAILURES: u32 = 4;
 /// ... and the time after which there may be one more.
 pub const GUARD_FAILURES_INTERVAL: Duration = secs(900);
-/// Who waits at a gate looks at the world this often, should it need an order no more.
-pub const GATE_LOOK: Duration = secs(3600);
+/// Who waits at a rate limit looks at the world this often, should it need an order no more.
+pub const LIMIT_LOOK: Duration = secs(3600);
 /// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
 pub const CONFLICT_BACKOFF: Duration = secs(3600);
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::gates::Scope;
 use super::ingress::SecretKey;
 use super::issuance::{Event, Record};
+use super::rate_limits::LimitScope;
 use super::time::Timestamp;
 
 /// Failures remembered per stream: enough to climb the whole backoff ladder on replay.
@@ -14,7 +14,7 @@ const FAILURES: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     by_stream: BTreeMap<SecretKey, Vec<Record>>,
-    closed: BTreeMap<(String, Scope), Record>,
+    closed: BTreeMap<(String, LimitScope), Record>,
 }
 
 impl Live {
@@ -36,8 +36,8 @@ impl Live {
                 records.drain(..surplus);
                 records.push(record);
             }
-            Event::ScopeClosed { directory, closing } => {
-                let (key, now) = ((directory.clone(), closing.scope.clone()), record.at);
+            Event::RateLimitHit { directory, hit } => {
+                let (key, now) = ((directory.clone(), hit.scope.clone()), record.at);
                 self.closed.retain(|_, closed| !is_over(closed, now));
                 self.closed.insert(key, record);
             }
@@ -63,5 +63,5 @@ impl Live {
 
 /// A scope that was open again at `now`, and for long.
 fn is_over(closed: &Record, now: Timestamp) -> bool {
-    matches!(&closed.event, Event::ScopeClosed { closing, .. } if closing.is_forgotten(now))
+    matches!(&closed.event, Event::RateLimitHit { hit, .. } if hit.is_over(now))
 }

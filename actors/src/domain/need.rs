@@ -1,4 +1,4 @@
-//! How soon a certificate is needed: the order of work, in the queue and in line before a gate.
+//! How soon a certificate is needed: the order of work, in the queue and in line before a rate limit.
 
 use super::calendar::Dates;
 use super::time::Timestamp;

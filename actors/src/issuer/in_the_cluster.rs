@@ -98,8 +98,8 @@ impl OperatorContext {
             let installed = Some(issuance.fingerprint);
             job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
-            let closing = self.guards.borrow_mut().issued(&issuance.names, now);
-            self.close(job, closing).await;
+            let hit = self.guards.borrow_mut().issued(&issuance.names, now);
+            self.close(job, hit).await;
         }
     }
 

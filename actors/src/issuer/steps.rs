@@ -7,9 +7,9 @@ use super::OperatorContext;
 use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::Closing;
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
+use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduler::Job;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
@@ -31,7 +31,7 @@ pub(super) fn name(step: &Step) -> &'static str {
         Step::FillTls => "fill_tls",
         Step::Abandon(_) => "abandon",
         Step::Fail(_) => "fail",
-        Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => "none",
+        Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => "none",
     }
 }
 
@@ -66,18 +66,22 @@ impl OperatorContext {
             Step::FillTls => self.fill_tls(job, &desired).await,
             Step::Abandon(why) => self.abandon(job, why).await,
             Step::Fail(failure) => self.fail(job, failure).await,
-            Step::Wait { .. } | Step::GetInLine(..) | Step::Done(_) => {}
+            Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => {}
         }
-        let closing = job.observed.closing(&names, self.clock.now());
-        self.close(job, closing.filter(|_| elsewhere.is_none())).await;
+        let hit = job.observed.hit(&names, self.clock.now());
+        self.close(job, hit.filter(|_| elsewhere.is_none())).await;
     }
 
     /// Closes scopes, for all that come after and for the next start.
-    pub(super) async fn close(&self, job: &mut Job, closings: impl IntoIterator<Item = Closing>) {
-        for closing in closings {
-            let closing = self.gates.borrow_mut().close(closing);
-            if let Some(closing) = closing {
-                self.commit(job, Command::Close(self.directory.clone(), closing)).await;
+    pub(super) async fn close(
+        &self,
+        job: &mut Job,
+        limit_hits: impl IntoIterator<Item = LimitHit>,
+    ) {
+        for hit in limit_hits {
+            let hit = self.rate_limits.borrow_mut().close(hit);
+            if let Some(hit) = hit {
+                self.commit(job, Command::Close(self.directory.clone(), hit)).await;
             }
         }
     }
@@ -99,8 +103,8 @@ impl OperatorContext {
         if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
             job.observed = Observed::default();
             let failed = failed.unwrap_or_default();
-            let closings = self.guards.borrow_mut().failed(&failed, self.clock.now());
-            self.close(job, closings).await;
+            let limit_hits = self.guards.borrow_mut().failed(&failed, self.clock.now());
+            self.close(job, limit_hits).await;
         }
     }
 

@@ -56,11 +56,12 @@ impl OperatorContext {
         if job.observed.opened.is_none() {
             let id = self.replaced(job, &issuance);
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
-            let barred = self.gates.borrow().bar(&job.stream, names, self.clock.now()).is_some();
+            let barred =
+                self.rate_limits.borrow().blocking(&job.stream, names, self.clock.now()).is_some();
             let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
             if barred && issuance.directory.is_none() {
                 let (namespace, now) = (&job.stream.namespace, self.clock.now());
-                self.gates.borrow_mut().passed_closed(namespace, now);
+                self.rate_limits.borrow_mut().record_bypass(namespace, now);
             }
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
@@ -69,11 +70,11 @@ impl OperatorContext {
         let Some(order) = job.observed.opened.clone() else { return };
         if self.commit(job, Command::Opened(order.url.clone())).await {
             job.observed.opened = None;
-            self.gates.borrow_mut().pass(&job.stream, self.clock.now());
+            self.rate_limits.borrow_mut().order_opened(&job.stream, self.clock.now());
             job.observed.order_shown(order, self.clock.now());
-            let paced = self.gates.borrow().paced(&issuance.names, self.clock.now());
-            for closing in paced {
-                self.commit(job, Command::Close(self.directory.clone(), closing)).await;
+            let paced = self.rate_limits.borrow().paced(&issuance.names, self.clock.now());
+            for hit in paced {
+                self.commit(job, Command::Close(self.directory.clone(), hit)).await;
             }
         }
     }

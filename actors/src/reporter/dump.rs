@@ -112,8 +112,8 @@ mod tests {
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
     use crate::domain::desired::tests::desired;
     use crate::domain::failure::FailureClass;
-    use crate::domain::gates::{Closed, Closing, Scope};
     use crate::domain::issuance::{Event, apply};
+    use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};
     use crate::reporter::contracts::{NOW, hold, phases};
 
     /// The states are one of each: idle, failing, begun, and with an order.
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn the_dump_has_the_keys_that_programs_read() {
-        let (scope, detail) = (Scope::Account, "the words of the CA".to_owned());
-        let closing = Closing { scope, since: Some(NOW), until: NOW, pace_ms: 1, detail };
-        let closed = Closed { closing: &closing, opens: NOW, waiting: 2, last: NOW };
+        let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
+        let hit = LimitHit { scope, since: Some(NOW), until: NOW, pace_ms: 1, detail };
+        let closed = ActiveLimit { hit: &hit, opens: NOW, waiting: 2, last: NOW };
         let run = JobDump {
             secret: "web/shop".to_owned(),
             phase: "running",

@@ -161,7 +161,7 @@ impl OperatorContext {
             renewal: dates.map(|dates| dates.renewal.to_string()),
             issuance,
             run: run.cloned(),
-            waits: self.gates.borrow().waiting(&part.secret).map(WaitDump::of),
+            waits: self.rate_limits.borrow().waiting(&part.secret).map(WaitDump::of),
             failing,
         }
     }
@@ -181,11 +181,11 @@ fn described(phase: Phase) -> Option<PhaseDump> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::gates::{Scope, Waiting};
+    use crate::domain::rate_limits::{LimitScope, LimitWait};
     use crate::reporter::contracts::{NOW, hold, phases};
 
     fn certificate() -> CertificateRow {
-        let (scope, detail) = (Scope::Account, "the words of the CA".to_owned());
+        let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
         let (class, text) = ("authorization", || Some(NOW.to_string()));
         CertificateRow {
             secret: "shop".into(),
@@ -200,7 +200,7 @@ mod tests {
                 since: NOW,
                 key: SecretKey::new("web", "shop"),
             }),
-            waits: Some(WaitDump::of(Waiting { scope, detail: detail.clone(), turn: NOW })),
+            waits: Some(WaitDump::of(LimitWait { scope, detail: detail.clone(), turn: NOW })),
             failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
         }
     }

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
-use crate::domain::gates::{Closed, Waiting};
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
+use crate::domain::rate_limits::{ActiveLimit, LimitWait};
 use crate::domain::scheduler::Scheduler;
 use crate::domain::standing::least;
 use crate::domain::time::Timestamp;
@@ -60,9 +60,9 @@ pub struct ClosedDump {
 }
 
 impl ClosedDump {
-    pub(super) fn of(closed: Closed<'_>) -> Self {
-        let Closed { closing, opens, waiting, last } = closed;
-        let (scope, detail) = (closing.scope.to_string(), closing.detail.clone());
+    pub(super) fn of(closed: ActiveLimit<'_>) -> Self {
+        let ActiveLimit { hit, opens, waiting, last } = closed;
+        let (scope, detail) = (hit.scope.to_string(), hit.detail.clone());
         Self { scope, opens, waiting, last, detail }
     }
 }
@@ -80,8 +80,8 @@ pub struct WaitDump {
 }
 
 impl WaitDump {
-    pub(super) fn of(waiting: Waiting) -> Self {
-        let Waiting { scope, detail, turn } = waiting;
+    pub(super) fn of(waiting: LimitWait) -> Self {
+        let LimitWait { scope, detail, turn } = waiting;
         Self { scope: scope.to_string(), turn, detail }
     }
 }

@@ -108,7 +108,7 @@ impl OperatorContext {
     /// At most `rows` of what is closed: that with the most in line first.
     pub(super) fn closed(&self, now: Timestamp, rows: usize) -> Vec<ClosedDump> {
         let mut closed: Vec<ClosedDump> =
-            self.gates.borrow().closed(now).map(ClosedDump::of).collect();
+            self.rate_limits.borrow().closed(now).map(ClosedDump::of).collect();
         closed.sort_by_key(|closed| std::cmp::Reverse((closed.waiting, closed.opens)));
         closed.truncate(rows);
         closed

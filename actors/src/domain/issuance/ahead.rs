@@ -7,10 +7,10 @@ use super::observed::Reach;
 use super::state::Failing;
 use super::step::Step;
 use crate::domain::certificate::SecretView;
-use crate::domain::gates::Scope;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::need::{Need, Urgency};
+use crate::domain::rate_limits::LimitScope;
 use crate::domain::validity::{Left, Reason};
 
 impl Evaluation<'_> {
@@ -23,20 +23,28 @@ impl Evaluation<'_> {
     ) -> Step {
         let directory = self.elsewhere(failing);
         let first = self.ready_the_routes(&names, failing);
-        let in_line = || directory.is_none().then(|| self.get_in_line(&names, &reason)).flatten();
-        first.or_else(in_line).unwrap_or(Step::Begin { reason, names, directory })
+        let waiting_for_limit =
+            || directory.is_none().then(|| self.wait_for_limit(&names, &reason)).flatten();
+        first.or_else(waiting_for_limit).unwrap_or(Step::Begin { reason, names, directory })
     }
 
     /// Nothing is asked of the CA that it would refuse, unless the certificate is about to end. A replacement within
     /// its window is counted in no limit. What stands in the Secret counts only where it is ours and good but for its age:
     /// users can write there what they like.
-    pub(super) fn get_in_line(&self, names: &BTreeSet<DnsName>, reason: &Reason) -> Option<Step> {
-        let scope = self.context.gates.bar(self.context.stream, names, self.context.now)?;
-        let in_line = |urgency, by| Some(Step::GetInLine(scope.clone(), Need { urgency, by }));
+    pub(super) fn wait_for_limit(
+        &self,
+        names: &BTreeSet<DnsName>,
+        reason: &Reason,
+    ) -> Option<Step> {
+        let scope =
+            self.context.rate_limits.blocking(self.context.stream, names, self.context.now)?;
+        let waiting_for_limit =
+            |urgency, by| Some(Step::WaitForLimit(scope.clone(), Need { urgency, by }));
         if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
-            return in_line(Urgency::Renewal, Need::FIRST.by);
+            return waiting_for_limit(Urgency::Renewal, Need::FIRST.by);
         }
-        let exempt = scope != Scope::Address && self.context.advice.is_suggested(self.context.now);
+        let exempt =
+            scope != LimitScope::Address && self.context.advice.is_suggested(self.context.now);
         let found = self.secret();
         let ours = |secret: &&SecretView| {
             secret.ours && secret.meant_for() == Some(self.context.directory)
@@ -48,14 +56,16 @@ impl Evaluation<'_> {
         match (left.filter(|_| by_age), reason) {
             (Some(_), Reason::Suggested { .. }) if exempt => None,
             (Some(Left::Hardly), _) if self.may_pass() => None,
-            (Some(Left::Hardly | Left::Little | Left::None), _) => in_line(Urgency::Ending, by),
-            (Some(Left::Enough), _) => in_line(Urgency::Renewal, by),
-            (None, _) => in_line(Urgency::First, Need::FIRST.by),
+            (Some(Left::Hardly | Left::Little | Left::None), _) => {
+                waiting_for_limit(Urgency::Ending, by)
+            }
+            (Some(Left::Enough), _) => waiting_for_limit(Urgency::Renewal, by),
+            (None, _) => waiting_for_limit(Urgency::First, Need::FIRST.by),
         }
     }
 
     fn may_pass(&self) -> bool {
-        self.context.gates.lets_pass(&self.context.stream.namespace, self.context.now)
+        self.context.rate_limits.may_bypass(&self.context.stream.namespace, self.context.now)
     }
 
     /// Routes in place and every host reached, before the CA is asked for anything.

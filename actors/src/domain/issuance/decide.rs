@@ -8,8 +8,8 @@ use super::state::{Failing, State, attempts};
 use crate::domain::certificate::PrivateKey;
 use crate::domain::desired::{DesiredCertificate, Fingerprint, stable_hash};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::Closing;
 use crate::domain::name::DnsName;
+use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 
 /// What the issuer has done or met, to be made an event.
@@ -29,7 +29,7 @@ pub enum Command {
     /// The attempt for the desired certificate with this fingerprint failed.
     Fail(Fingerprint, Failure),
     /// The CA at this directory has closed a scope.
-    Close(String, Closing),
+    Close(String, LimitHit),
     /// Drop what is in flight or remembered.
     Abandon(&'static str),
 }
@@ -87,7 +87,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
         (state, Command::Fail(fingerprint, failure)) => {
             Ok(failed(state, fingerprint, failure, now))
         }
-        (_, Command::Close(directory, closing)) => Ok(Event::ScopeClosed { directory, closing }),
+        (_, Command::Close(directory, hit)) => Ok(Event::RateLimitHit { directory, hit }),
         (State::Started(_) | State::Ordered { .. } | State::Failing(_), Command::Abandon(why)) => {
             Ok(Event::IssuanceAbandoned { why: why.to_owned() })
         }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::desired::Fingerprint;
 use crate::domain::failure::FailureClass;
-use crate::domain::gates::Closing;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
+use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 
 /// An event of one Secret's stream.
@@ -77,11 +77,13 @@ pub enum Event {
     },
     /// The CA has closed a scope of orders (RFC 8555 §6.6). It concerns all streams, and changes the state of none;
     /// this one met it.
-    ScopeClosed {
+    #[serde(rename = "scope_closed")]
+    RateLimitHit {
         /// The ACME directory that it is true of.
         directory: String,
         /// What is closed, and until when.
-        closing: Closing,
+        #[serde(rename = "closing")]
+        hit: LimitHit,
     },
     /// The work is no longer wanted.
     IssuanceAbandoned {
@@ -98,7 +100,7 @@ impl Event {
             Self::OrderOpened { .. } => "order_opened",
             Self::CertificateInstalled { .. } => "certificate_installed",
             Self::IssuanceFailed { .. } => "issuance_failed",
-            Self::ScopeClosed { .. } => "scope_closed",
+            Self::RateLimitHit { .. } => "scope_closed",
             Self::IssuanceAbandoned { .. } => "issuance_abandoned",
         }
     }

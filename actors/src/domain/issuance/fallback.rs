@@ -37,7 +37,7 @@ impl Evaluation<'_> {
     }
 
     fn busy_since(&self) -> Option<Timestamp> {
-        self.context.gates.busy_since(self.context.now)
+        self.context.rate_limits.busy_since(self.context.now)
     }
 }
 

@@ -73,7 +73,7 @@ fn patience(state: &State, context: Inputs<'_>) -> Duration {
 fn waits(state: &State, context: Inputs<'_>) -> Option<Timestamp> {
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
     let needs_the_ca = ordered && context.observed.chain.is_none();
-    let busy = context.gates.busy_until(context.now).filter(|_| needs_the_ca);
+    let busy = context.rate_limits.busy_until(context.now).filter(|_| needs_the_ca);
     let opened_at = state.opened_at().unwrap_or(context.now);
     let busy = busy.map(|until| until.min(opened_at + patience(state, context)));
     let until = context.observed.wait_until.max(busy);
@@ -189,8 +189,8 @@ impl Evaluation<'_> {
             return Step::Abandon("its CA is busy for long, and another one is asked");
         }
         let first = self.ready_the_routes(names, issuance.before.as_deref());
-        let in_line = || is_first.then(|| self.get_in_line(names, &reason)).flatten();
-        first.or_else(in_line).unwrap_or(Step::OpenOrder)
+        let waiting_for_limit = || is_first.then(|| self.wait_for_limit(names, &reason)).flatten();
+        first.or_else(waiting_for_limit).unwrap_or(Step::OpenOrder)
     }
 
     fn with_the_order(&self, issuance: &Issuance, opened_at: Timestamp) -> Step {

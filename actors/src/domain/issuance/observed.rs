@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::desired::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
-use crate::domain::gates::{Closing, limit};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::rate_limits::{LimitHit, limit};
 use crate::domain::time::Timestamp;
 
 /// An order as the CA last showed it (RFC 8555 §7.1.3).
@@ -114,14 +114,14 @@ impl Observed {
     }
 
     /// What the CA has just closed for orders with `names`.
-    pub fn closing(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<Closing> {
+    pub fn hit(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
         if let Some((detail, wait)) = self.busy.take() {
-            return Some(Closing::of_busy(wait, &detail, now));
+            return Some(LimitHit::of_busy(wait, &detail, now));
         }
         let (failure, wait) = self.limited()?;
-        let closing = Closing::new(&limit(&failure.detail, names), wait, &failure.detail, now);
+        let hit = LimitHit::new(&limit(&failure.detail, names), wait, &failure.detail, now);
         self.heeded = true;
-        Some(closing)
+        Some(hit)
     }
 
     /// What the CA has just refused because of a rate limit, and for how long.

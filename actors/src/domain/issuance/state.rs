@@ -139,7 +139,7 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
             Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
         }
         (state, Event::IssuanceFailed { .. }) => Ok(State::Failing(failed(&state, event, at))),
-        (state, Event::ScopeClosed { .. }) => Ok(state),
+        (state, Event::RateLimitHit { .. }) => Ok(state),
         (State::Ordered { issuance, .. }, Event::CertificateInstalled { left_out, .. }) => {
             let failing = issuance.before.filter(|_| !left_out.is_empty());
             Ok(failing.map_or(State::Idle, |failing| State::Failing(*failing)))

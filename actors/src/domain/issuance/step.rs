@@ -6,10 +6,10 @@ use super::fallback::Fallback;
 use super::observed::Observed;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::Failure;
-use crate::domain::gates::{Gates, Scope};
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::need::Need;
+use crate::domain::rate_limits::{LimitScope, RateLimits};
 use crate::domain::renewal::Advice;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
@@ -61,7 +61,7 @@ pub enum Step {
         at_ca: bool,
     },
     /// The CA takes no order for these names now: get in line.
-    GetInLine(Scope, Need),
+    WaitForLimit(LimitScope, Need),
     /// The job is over.
     Done(Requeue),
 }
@@ -86,7 +86,7 @@ pub struct Inputs<'a> {
     /// Not before this an order that is kept is gone on with, unless the desired certificate changes.
     pub paused_until: Option<Timestamp>,
     /// What the CA has closed.
-    pub gates: &'a Gates,
+    pub rate_limits: &'a RateLimits,
     /// The time.
     pub now: Timestamp,
 }

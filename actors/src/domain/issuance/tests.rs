@@ -10,11 +10,11 @@ use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::desired::tests::desired;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::gates::{Closing, Gates, Scope};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::plan::tests::names;
+use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
 use crate::domain::renewal::Advice;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
@@ -60,10 +60,10 @@ fn look_barred(
     state: &State,
     desired: Option<&DesiredCertificate>,
     observed: &Observed,
-    barred: Option<&Scope>,
+    barred: Option<&LimitScope>,
 ) -> Step {
-    let closing = |scope: &Scope| Closing { scope: scope.clone(), until: now() + DAY, ..closing() };
-    let gates = Gates::of(barred.map(closing), now());
+    let hit = |scope: &LimitScope| LimitHit { scope: scope.clone(), until: now() + DAY, ..hit() };
+    let rate_limits = RateLimits::of(barred.map(hit), now());
     let stream = SecretKey::new("web", "shop");
     let context = Inputs {
         stream: &stream,
@@ -74,14 +74,14 @@ fn look_barred(
         installed_at: None,
         paused_until: None,
         fallback: None,
-        gates: &gates,
+        rate_limits: &rate_limits,
         now: now(),
     };
     next(state, context)
 }
 
-fn in_line(urgency: Urgency, by: Timestamp) -> Step {
-    Step::GetInLine(Scope::Account, Need { urgency, by })
+fn waiting_for_limit(urgency: Urgency, by: Timestamp) -> Step {
+    Step::WaitForLimit(LimitScope::Account, Need { urgency, by })
 }
 
 fn seen_secret(secret: Option<SecretView>) -> Observed {
@@ -131,7 +131,7 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
     let desired = shop();
     let ordered = given([begin(&desired), opened()]);
     let step = |observed: &Observed| {
-        look_barred(&ordered, Some(&desired), observed, Some(&Scope::Address))
+        look_barred(&ordered, Some(&desired), observed, Some(&LimitScope::Address))
     };
     let waits = Step::Wait { until: now() + DAY, at_ca: true };
     assert_eq!(step(&with_order(OrderStatus::Ready)), waits);
@@ -141,12 +141,15 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
     let (desired, observed) = (shop(), reached(seen_secret(None)));
-    let in_line = Step::GetInLine(Scope::Account, Need::FIRST);
+    let waiting_for_limit = Step::WaitForLimit(LimitScope::Account, Need::FIRST);
     for state in [State::Idle, given([begin(&desired)])] {
-        assert_eq!(look_barred(&state, Some(&desired), &observed, Some(&Scope::Account)), in_line);
+        assert_eq!(
+            look_barred(&state, Some(&desired), &observed, Some(&LimitScope::Account)),
+            waiting_for_limit
+        );
     }
     let ordered = given([begin(&desired), opened()]);
-    let step = look_barred(&ordered, Some(&desired), &observed, Some(&Scope::Account));
+    let step = look_barred(&ordered, Some(&desired), &observed, Some(&LimitScope::Account));
     assert_eq!(step, Step::Refresh, "an order that is open goes on");
 }
 
@@ -155,22 +158,22 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
     let of_age = |days| {
         let found = Some(secret(&["a.example.com"], now() - days * DAY, 90 * DAY));
         let observed = reached(seen_secret(found));
-        look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account))
+        look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account))
     };
-    assert_eq!(of_age(70), in_line(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
-    assert_eq!(of_age(83), in_line(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
+    assert_eq!(of_age(70), waiting_for_limit(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
+    assert_eq!(of_age(83), waiting_for_limit(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
     assert!(matches!(of_age(87), Step::Begin { .. }));
     assert!(matches!(of_age(91), Step::Begin { .. }), "it ended a day ago");
-    assert_eq!(of_age(120), in_line(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
+    assert_eq!(of_age(120), waiting_for_limit(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
 }
 
 #[test]
 fn what_users_write_into_a_secret_opens_no_gate() {
     let step = |found: SecretView| {
         let observed = reached(seen_secret(Some(found)));
-        look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account))
+        look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account))
     };
-    let first = Step::GetInLine(Scope::Account, Need::FIRST);
+    let first = Step::WaitForLimit(LimitScope::Account, Need::FIRST);
     let other_names = secret(&["other.example.com"], now() - 87 * DAY, 90 * DAY);
     assert_eq!(step(other_names), first);
     let elsewhere = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
@@ -179,23 +182,26 @@ fn what_users_write_into_a_secret_opens_no_gate() {
     let foreign = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
     let adopting = DesiredCertificate { adopt: true, ..shop() };
     let observed = reached(seen_secret(Some(SecretView { ours: false, ..foreign })));
-    let adopted = look_barred(&State::Idle, Some(&adopting), &observed, Some(&Scope::Account));
+    let adopted = look_barred(&State::Idle, Some(&adopting), &observed, Some(&LimitScope::Account));
     assert_eq!(adopted, first);
 }
 
 #[test]
 fn what_serves_waits_behind_what_does_not() {
-    let renewal = in_line(Urgency::Renewal, Need::FIRST.by);
+    let renewal = waiting_for_limit(Urgency::Renewal, Need::FIRST.by);
     let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
     let observed = reached(seen_secret(Some(good.clone())));
     let requested = DesiredCertificate { renew: Some("now".into()), ..shop() };
     assert_eq!(
-        look_barred(&State::Idle, Some(&requested), &observed, Some(&Scope::Account)),
+        look_barred(&State::Idle, Some(&requested), &observed, Some(&LimitScope::Account)),
         renewal
     );
     let staging = SecretView { directory: Some("https://staging".into()), ..good };
     let observed = reached(seen_secret(Some(staging)));
-    assert_eq!(look_barred(&State::Idle, Some(&shop()), &observed, Some(&Scope::Account)), renewal);
+    assert_eq!(
+        look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account)),
+        renewal
+    );
 }
 
 #[test]
@@ -373,9 +379,9 @@ fn a_record_reads_as_it_was_written() {
     assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
 }
 
-fn closing() -> Closing {
-    Closing {
-        scope: Scope::Account,
+fn hit() -> LimitHit {
+    LimitHit {
+        scope: LimitScope::Account,
         since: None,
         until: now() + DAY,
         pace_ms: 1000,
@@ -393,7 +399,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(fail(&shop(), FailureClass::Authorization)),
         Just(fail(&wish_with_another_name(), FailureClass::Unreachable)),
         Just(Command::Abandon("dropped")),
-        Just(Command::Close(DIRECTORY.to_owned(), closing())),
+        Just(Command::Close(DIRECTORY.to_owned(), hit())),
     ]
 }
 

@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Scope, domains};
+use super::{LimitScope, domains};
 use crate::domain::name::DnsName;
 
 /// A rate limit as a refusal describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Limit {
+pub struct RateLimit {
     /// What it is counted for.
-    pub scope: Scope,
+    pub scope: LimitScope,
     /// One more is allowed each time this has passed, where the text says so.
     pub pace: Option<Duration>,
 }
 
 /// The limit that refused an order for `names` with this text. A text that names nothing of the order is taken to
 /// be about the whole account: to ask on would be to be refused again. Its pace is believed only where it says so.
-pub fn limit(text: &str, names: &BTreeSet<DnsName>) -> Limit {
+pub fn limit(text: &str, names: &BTreeSet<DnsName>) -> RateLimit {
     let scope = scope(text, names);
     let of_account = ["this account", "this IP"].iter().any(|whose| text.contains(whose));
-    let known = scope != Scope::Account || of_account;
-    Limit { scope, pace: pace(text).filter(|_| known) }
+    let known = scope != LimitScope::Account || of_account;
+    RateLimit { scope, pace: pace(text).filter(|_| known) }
 }
 
-fn scope(text: &str, names: &BTreeSet<DnsName>) -> Scope {
+fn scope(text: &str, names: &BTreeSet<DnsName>) -> LimitScope {
     if text.contains("exact set") {
-        return Scope::Set(names.clone());
+        return LimitScope::Set(names.clone());
     }
     let words: BTreeSet<String> = text
         .split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
@@ -39,9 +39,9 @@ fn scope(text: &str, names: &BTreeSet<DnsName>) -> Scope {
     let domain = names.iter().flat_map(domains).find(|domain| words.contains(*domain));
     match (name, domain) {
         // A name may be the registered domain: then it matters what is counted.
-        (Some(name), _) if !text.contains("certificates") => Scope::Name(name.clone()),
-        (_, Some(domain)) => Scope::Domain(domain.to_owned()),
-        _ => Scope::Account,
+        (Some(name), _) if !text.contains("certificates") => LimitScope::Name(name.clone()),
+        (_, Some(domain)) => LimitScope::Domain(domain.to_owned()),
+        _ => LimitScope::Account,
     }
 }
 

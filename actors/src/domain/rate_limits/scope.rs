@@ -10,7 +10,7 @@ use crate::domain::name::DnsName;
 /// What a rate limit is counted for (<https://letsencrypt.org/docs/rate-limits/>).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum LimitScope {
     /// All requests from this address: the CA is overloaded, or its load balancer has had enough (HTTP 503).
     Address,
     /// All orders of the account.
@@ -23,7 +23,7 @@ pub enum Scope {
     Name(DnsName),
 }
 
-impl Scope {
+impl LimitScope {
     /// All kinds, for metrics.
     pub(super) const KINDS: [&str; 5] = ["address", "account", "domain", "exact_set", "name"];
 
@@ -48,7 +48,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for LimitScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address => write!(f, "requests from this address"),

@@ -1,4 +1,4 @@
-//! The line before a gate: by urgency, and within one urgency round robin over namespaces.
+//! The line before a rate limit: by urgency, and within one urgency round robin over namespaces.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use crate::domain::time::Timestamp;
 
 /// The line itself.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct LimitQueue {
     lanes: [RoundRobin; 3],
     /// Who is in it, and in which lane.
     members: HashMap<SecretKey, Urgency>,
 }
 
-impl Line {
+impl LimitQueue {
     /// Joins at the end of its namespace's part; `false` when it is there already.
     pub(super) fn join(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
         let Need { urgency, by } = need;
@@ -34,7 +34,7 @@ impl Line {
         }
     }
 
-    /// The next one that is wanted. Those before it that nobody wants any more are gone from the line.
+    /// The next one that is wanted. Those before it that nobody wants any more are gone from the queue.
     pub(super) fn next(&mut self, is_wanted: impl Fn(&SecretKey) -> bool) -> Option<SecretKey> {
         while let Some(stream) = self.lanes.iter_mut().find_map(RoundRobin::pop) {
             self.members.remove(&stream);
@@ -57,7 +57,7 @@ impl Line {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many have their turn before it, if it is in line.
+    /// How many have their turn before it, if it is in queue.
     pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<u32> {
         let urgency = *self.members.get(stream)?;
         let before = URGENCIES.into_iter().take_while(|other| *other < urgency);

@@ -1,0 +1,360 @@
+//! The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
+
+use std::time::Duration;
+
+use super::super::need::Urgency;
+use super::super::plan::tests::names;
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn read(text: &str, hosts: &[&str]) -> RateLimit {
+    limit(text, &names(hosts))
+}
+
+fn hit(scope: LimitScope, until: i64, pace: u64) -> LimitHit {
+    LimitHit {
+        scope,
+        since: None,
+        until: at(until),
+        pace_ms: pace * 1000,
+        detail: "too many".into(),
+    }
+}
+
+fn need(urgency: Urgency) -> Need {
+    Need { urgency, ..Need::FIRST }
+}
+
+fn secret(namespace: &str, name: &str) -> SecretKey {
+    SecretKey::new(namespace, name)
+}
+
+#[test]
+fn the_scope_and_the_pace_are_read_off_what_the_ca_says() {
+    let hosts = ["a.example.com", "b.example.co.uk"];
+    let cases = [
+        (
+            "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-11-24 12:00:00 UTC",
+            RateLimit { scope: LimitScope::Account, pace: Some(Duration::from_secs(36)) },
+        ),
+        (
+            "too many new registrations (10) from this IP address in the last 3h0m0s, retry after ...",
+            RateLimit { scope: LimitScope::Account, pace: Some(Duration::from_mins(18)) },
+        ),
+        (
+            "too many certificates (50) already issued for \"example.co.uk\" in the last 168h0m0s, retry after ...",
+            RateLimit {
+                scope: LimitScope::Domain("example.co.uk".into()),
+                pace: Some(168 * HOUR / 50),
+            },
+        ),
+        (
+            "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s, ...",
+            RateLimit { scope: LimitScope::Set(names(&hosts)), pace: Some(168 * HOUR / 5) },
+        ),
+        (
+            "too many failed authorizations (5) for \"a.example.com\" in the last 1h0m0s, retry after ...",
+            RateLimit {
+                scope: LimitScope::Name(DnsName::parse("a.example.com").unwrap()),
+                pace: Some(HOUR / 5),
+            },
+        ),
+        ("Rate limit exceeded", RateLimit { scope: LimitScope::Account, pace: None }),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(text, &hosts), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_is_its_own_registered_domain_is_told_apart_by_what_is_counted() {
+    let of_certificates =
+        "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s";
+    let of_failures = "too many failed authorizations (5) for \"example.com\" in the last 1h0m0s";
+    let apex = DnsName::parse("example.com").unwrap();
+    assert_eq!(
+        read(of_certificates, &["example.com"]).scope,
+        LimitScope::Domain("example.com".into())
+    );
+    assert_eq!(read(of_failures, &["example.com"]).scope, LimitScope::Name(apex));
+}
+
+#[test]
+fn a_part_of_a_name_is_not_the_name() {
+    let text = "too many certificates (50) already issued for \"shop.example.com.evil.net\"";
+    assert_eq!(read(text, &["shop.example.com"]).scope, LimitScope::Account);
+}
+
+#[test]
+fn odd_numbers_say_nothing_of_a_pace() {
+    for text in ["(0) in the last 3h0m0s", "(many) in the last 3h", "(3) in the last -3h", "(3)"] {
+        assert_eq!(read(text, &["a.example.com"]).pace, None, "{text}");
+    }
+}
+
+#[test]
+fn a_closed_domain_bars_its_names_and_no_others() {
+    let rate_limits =
+        RateLimits::of([hit(LimitScope::Domain("example.com".into()), 100, 1)], at(-1));
+    let blocking =
+        |host: &str, now| rate_limits.blocking(&secret("web", "shop"), &names(&[host]), at(now));
+    assert!(blocking("a.example.com", 99).is_some());
+    assert!(blocking("example.com", 99).is_some());
+    assert_eq!(blocking("a.example.org", 99), None);
+    assert_eq!(blocking("a.example.com", 100), None);
+}
+
+#[test]
+fn an_order_waits_for_the_scope_that_opens_last() {
+    let domain = LimitScope::Domain("example.com".into());
+    let rate_limits =
+        RateLimits::of([hit(LimitScope::Account, 10, 1), hit(domain.clone(), 20, 1)], at(-1));
+    let names = names(&["a.example.com", "b.example.org"]);
+    assert_eq!(rate_limits.blocking(&secret("web", "shop"), &names, at(0)), Some(domain));
+}
+
+#[test]
+fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 100, 36)], at(-1));
+    let (a, b, late) = (secret("web", "a"), secret("web", "b"), secret("web", "late"));
+    let hosts = names(&["a.example.com"]);
+    for stream in [&a, &b] {
+        assert!(rate_limits.enqueue(&LimitScope::Account, stream, Need::FIRST, at(0)));
+    }
+    assert!(!rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(1)), "it is in line");
+    assert_eq!(rate_limits.waiting(&b).unwrap().turn, at(136));
+    assert_eq!(
+        (rate_limits.admit(at(99), |_| true), rate_limits.next_opening()),
+        (None, Some(at(100)))
+    );
+    assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
+    assert_eq!(rate_limits.blocking(&a, &hosts, at(100)), None);
+    assert_eq!(rate_limits.blocking(&late, &hosts, at(135)), Some(LimitScope::Account));
+    assert_eq!(
+        (rate_limits.admit(at(135), |_| true), rate_limits.admit(at(136), |_| true)),
+        (None, Some(b.clone()))
+    );
+    rate_limits.order_opened(&a, at(136));
+    rate_limits.order_opened(&b, at(200));
+    assert_eq!(rate_limits.blocking(&late, &hosts, at(200)), None);
+    assert_eq!(rate_limits.closed(at(200)).count(), 0);
+}
+
+#[test]
+fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 100, 36)], at(-1));
+    let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
+    rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(0));
+    assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
+    rate_limits.close(hit(LimitScope::Account, 300, 36));
+    assert_eq!(rate_limits.blocking(&a, &hosts, at(101)), Some(LimitScope::Account));
+    assert!(rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(101)));
+    assert_eq!(rate_limits.waiting(&a).unwrap().turn, at(300));
+}
+
+#[test]
+fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 1)], at(-1));
+    let queue = [
+        ("big", "renewal", Urgency::Renewal),
+        ("big", "1", Urgency::First),
+        ("big", "2", Urgency::First),
+        ("small", "1", Urgency::First),
+        ("small", "ending", Urgency::Ending),
+    ];
+    for (namespace, name, urgency) in queue {
+        rate_limits.enqueue(&LimitScope::Account, &secret(namespace, name), need(urgency), at(0));
+    }
+    let turns = ["big/2", "big/renewal"]
+        .map(|key| rate_limits.waiting(&key.parse().unwrap()).unwrap().turn);
+    assert_eq!(turns, [at(3), at(4)]);
+    let order: Vec<String> =
+        (0..5).map(|now| rate_limits.admit(at(now), |_| true).unwrap().to_string()).collect();
+    assert_eq!(order, ["small/ending", "big/1", "small/1", "big/2", "big/renewal"]);
+}
+
+#[test]
+fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 1)], at(-1));
+    let (a, b) = (secret("web", "a"), secret("web", "b"));
+    rate_limits.enqueue(&LimitScope::Account, &a, need(Urgency::Renewal), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Renewal), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Ending), at(0));
+    rate_limits.leave(&a, at(0));
+    assert_eq!(rate_limits.closed(at(0)).map(|limit| limit.waiting).sum::<u32>(), 1);
+    assert_eq!(
+        (rate_limits.admit(at(0), |_| true), rate_limits.admit(at(9), |_| true)),
+        (Some(b), None)
+    );
+}
+
+#[test]
+fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
+    let limit = RateLimit { scope: LimitScope::Account, pace: Some(Duration::from_secs(36)) };
+    let closed = LimitHit::new(&limit, HOUR, "too many", at(0));
+    assert!(closed.until >= at(3600) && closed.until <= at(3660), "{closed:?}");
+    assert_eq!(closed.pace_ms, 36_360, "with one in a hundred to spare");
+    let unknown = LimitHit::new(
+        &RateLimit { scope: LimitScope::Account, pace: None },
+        Duration::ZERO,
+        "",
+        at(0),
+    );
+    assert!(unknown.until >= at(0) + limits::RATE_LIMIT_MIN);
+    assert!(unknown.pace_ms >= 1000);
+}
+
+#[test]
+fn those_that_nobody_wants_any_more_use_up_no_turn() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
+    for name in ["gone", "also-gone", "wanted"] {
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Need::FIRST, at(0));
+    }
+    let wanted = |stream: &SecretKey| !stream.name.ends_with("gone");
+    assert_eq!(rate_limits.admit(at(0), wanted), Some(secret("web", "wanted")));
+    assert_eq!((rate_limits.admit(at(99), wanted), rate_limits.next_opening()), (None, None));
+}
+
+#[test]
+fn a_turn_that_is_not_used_is_the_next_ones() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
+    for name in ["dead", "good"] {
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Need::FIRST, at(0));
+    }
+    assert_eq!(rate_limits.admit(at(0), |_| true), Some(secret("web", "dead")));
+    rate_limits.leave(&secret("web", "dead"), at(5));
+    assert_eq!(rate_limits.admit(at(5), |_| true), Some(secret("web", "good")));
+    rate_limits.order_opened(&secret("web", "good"), at(6));
+    let blocking = rate_limits.blocking(&secret("web", "late"), &names(&["a.example.com"]), at(7));
+    assert_eq!(blocking, Some(LimitScope::Account), "that turn was used");
+}
+
+#[test]
+fn a_short_refusal_does_not_open_what_is_closed_for_long() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 9_000, 36)], at(-1));
+    rate_limits.close(hit(LimitScope::Account, 60, 1));
+    assert_eq!(rate_limits.closed(at(0)).map(|limit| limit.opens).next(), Some(at(9_000)));
+}
+
+#[test]
+fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
+    let domain = LimitScope::Domain("example.com".into());
+    let mut rate_limits = RateLimits::of([hit(domain.clone(), 100, 1)], at(-1));
+    let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
+    rate_limits.enqueue(&domain, &shop, Need::FIRST, at(0));
+    rate_limits.close(hit(LimitScope::Account, 9_000, 1));
+    assert_eq!(rate_limits.blocking(&shop, &hosts, at(1)), Some(domain));
+    assert_eq!(
+        rate_limits.blocking(&secret("web", "new"), &hosts, at(1)),
+        Some(LimitScope::Account)
+    );
+}
+
+#[test]
+fn a_domain_is_the_one_that_the_ca_names_whatever_lists_of_suffixes_say() {
+    let text =
+        "too many certificates (50) already issued for \"b.c.example.com\" in the last 168h0m0s";
+    assert_eq!(
+        read(text, &["a.b.c.example.com"]).scope,
+        LimitScope::Domain("b.c.example.com".into())
+    );
+    let rate_limits =
+        RateLimits::of([hit(LimitScope::Domain("b.c.example.com".into()), 9, 1)], at(-1));
+    let blocking =
+        |host: &str| rate_limits.blocking(&secret("web", "shop"), &names(&[host]), at(0)).is_some();
+    assert_eq!(
+        ["x.b.c.example.com", "x.c.example.com", "b.c.example.com"].map(blocking),
+        [true, false, true]
+    );
+}
+
+#[test]
+fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
+    let limit = RateLimit { scope: LimitScope::Account, pace: Some(Duration::MAX) };
+    let closed = LimitHit::new(&limit, Duration::MAX, "", at(0));
+    assert!(closed.until <= at(0) + limits::LIMIT_MAX + limits::LIMIT_JITTER);
+    let mut rate_limits = RateLimits::of([LimitHit { pace_ms: u64::MAX, ..closed }], at(-1));
+    for number in 0..3_000 {
+        rate_limits.enqueue(
+            &LimitScope::Account,
+            &secret("web", &number.to_string()),
+            Need::FIRST,
+            at(0),
+        );
+    }
+    assert_eq!(rate_limits.closed(at(0)).map(|limit| limit.waiting).sum::<u32>(), 3_000);
+}
+
+#[test]
+fn a_busy_ca_is_left_alone_by_all_as_long_as_it_says() {
+    let hit = LimitHit::of_busy(HOUR, "the CA answers HTTP 503", at(0));
+    let mut rate_limits = RateLimits::default();
+    assert!(rate_limits.close(hit.clone()).is_some());
+    assert_eq!(rate_limits.close(hit), None, "that is known");
+    let until = rate_limits.busy_until(at(10)).unwrap();
+    assert!(until >= at(3600) && until <= at(3660), "{until}");
+    let blocking = rate_limits.blocking(&secret("web", "a"), &names(&["a.example.com"]), at(10));
+    assert_eq!(blocking, Some(LimitScope::Address));
+    assert_eq!(rate_limits.busy_until(until), None);
+}
+
+#[test]
+fn a_restart_keeps_the_pace_of_a_line() {
+    let hosts = names(&["a.example.com"]);
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
+    let [a, b] = ["a", "b"].map(|name| secret("web", name));
+    for stream in [&a, &b] {
+        rate_limits.enqueue(&LimitScope::Account, stream, Need::FIRST, at(0));
+    }
+    assert_eq!(rate_limits.admit(at(1), |_| true), Some(a.clone()));
+    rate_limits.order_opened(&a, at(2));
+    let paced = rate_limits.paced(&hosts, at(2));
+    assert_eq!(paced, [hit(LimitScope::Account, 37, 36)]);
+    let rate_limits = RateLimits::of(paced, at(5));
+    assert_eq!(rate_limits.blocking(&b, &hosts, at(36)), Some(LimitScope::Account));
+    assert_eq!(rate_limits.blocking(&b, &hosts, at(37)), None);
+}
+
+#[test]
+fn who_comes_first_after_a_restart_waits_for_the_pace_and_not_for_what_is_long_over() {
+    let (hosts, stream) = (names(&["a.example.com"]), secret("web", "a"));
+    let blocking = |restart| {
+        let rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(restart));
+        rate_limits.blocking(&stream, &hosts, at(restart))
+    };
+    assert_eq!(blocking(60), Some(LimitScope::Account));
+    assert_eq!(blocking(3_600), None);
+}
+
+#[test]
+fn a_ca_that_says_again_that_it_is_busy_has_been_so_since_it_first_did() {
+    let mut rate_limits = RateLimits::default();
+    rate_limits.close(LimitHit::of_busy(HOUR, "HTTP 503", at(0)));
+    let stream = secret("web", "a");
+    rate_limits.enqueue(&LimitScope::Address, &stream, Need::FIRST, at(1));
+    assert_eq!(rate_limits.admit(at(4000), |_| true), Some(stream));
+    assert_eq!(rate_limits.busy_since(at(4000)), None, "it may be over");
+    let again = rate_limits.close(LimitHit::of_busy(HOUR, "HTTP 503", at(4001))).unwrap();
+    assert_eq!(again.since, Some(at(0)));
+    assert_eq!(
+        RateLimits::of([again], at(4002)).busy_since(at(4002)),
+        Some(at(0)),
+        "after a restart too"
+    );
+}
+
+#[test]
+fn a_namespace_passes_what_is_closed_a_few_times_an_hour() {
+    let (mut rate_limits, web) = (RateLimits::default(), "web".into());
+    for secs in 0..10 {
+        assert!(rate_limits.may_bypass("web", at(secs)));
+        rate_limits.record_bypass(&web, at(secs));
+    }
+    assert!(!rate_limits.may_bypass("web", at(10)) && rate_limits.may_bypass("other", at(10)));
+    assert!(rate_limits.may_bypass("web", at(3_600)));
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
-use ingress_acme_actors::domain::index::Scope;
+use ingress_acme_actors::domain::index::WatchScope;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -28,7 +28,7 @@ const LIST_STALLED: Duration = Duration::from_mins(2);
 /// The Ingresses of all namespaces, or of some.
 pub struct Ingresses {
     client: Client,
-    scopes: Vec<Scope>,
+    scopes: Vec<WatchScope>,
     /// Is told each error of the watch: `gone`, `forbidden`, `connection` or `other`. For a counter.
     on_error: Rc<dyn Fn(&'static str)>,
 }
@@ -36,7 +36,7 @@ pub struct Ingresses {
 impl Ingresses {
     /// Of these namespaces; of all when there is none.
     pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
-        let mut scopes: Vec<Scope> =
+        let mut scopes: Vec<WatchScope> =
             namespaces.iter().map(|namespace| Some(Arc::from(namespace.as_str()))).collect();
         scopes.sort();
         scopes.dedup();
@@ -66,7 +66,7 @@ type Events = BoxStream<'static, Result<watcher::Event<Ingress>, watcher::Error>
 /// Where the list or watch of one scope is.
 struct Place {
     api: Api<Ingress>,
-    scope: Scope,
+    scope: WatchScope,
     on_error: Rc<dyn Fn(&'static str)>,
     /// Reconnects with backoff by itself; `None` when it is to be begun anew.
     events: Option<Events>,

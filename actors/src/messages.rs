@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix::prelude::*;
 
 use crate::domain::desired::Route;
-use crate::domain::index::Scope;
+use crate::domain::index::WatchScope;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Job, JobStatus};
@@ -65,7 +65,7 @@ pub struct Withdraw(pub SecretKey);
 /// To the scanner: the first full list of the Ingresses of this scope is there.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Listed(pub Scope);
+pub struct Listed(pub WatchScope);
 
 /// To the pool: begin nothing new, and answer when no order is in anyone's hands.
 #[derive(Debug, Message)]

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::domain::announcement::Announcement;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::index::Scope;
+use crate::domain::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach, Record};
 use crate::domain::name::DnsName;
@@ -25,11 +25,11 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug)]
 pub enum IngressChange {
     /// A full list of the scope begins: at the start, and after the watch lost its place (410).
-    ListBegins(Scope),
+    ListBegins(WatchScope),
     /// An Ingress of that list.
     Listed(IngressView),
     /// The list is complete; the changes follow.
-    ListEnds(Scope),
+    ListEnds(WatchScope),
     /// An Ingress was made or changed.
     Applied(IngressView),
     /// An Ingress is gone.

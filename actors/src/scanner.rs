@@ -9,7 +9,7 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
-use crate::domain::index::{Scope, covers};
+use crate::domain::index::{WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scan::{pace, tick};
@@ -68,7 +68,7 @@ impl Scanner {
 
     /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
     /// namespace clears them away.
-    fn pass_on_orphans(&self, scope: &Scope) {
+    fn pass_on_orphans(&self, scope: &WatchScope) {
         let index = self.context.index.borrow();
         self.context.ledger.for_each_live(|stream, _| {
             if covers(scope, &stream.namespace) && index.desired(stream).is_none() {

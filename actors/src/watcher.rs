@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{error, info};
 
-use crate::domain::index::{Index, Scope, covers};
+use crate::domain::index::{Index, WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::messages::Listed;
 use crate::metrics::{Metrics, Source};
@@ -27,7 +27,7 @@ pub struct Watcher {
     metrics: Metrics,
     /// Scopes whose first list is complete. Events of others are not passed on: the scanner looks at all their
     /// Ingresses then anyway, and a start is no storm. A scope that cannot be listed holds up no other.
-    listed: HashSet<Scope>,
+    listed: HashSet<WatchScope>,
 }
 
 impl Watcher {
@@ -60,7 +60,7 @@ impl Watcher {
         changed
     }
 
-    fn list_ended(&mut self, scope: Scope, ctx: &mut Context<Self>) {
+    fn list_ended(&mut self, scope: WatchScope, ctx: &mut Context<Self>) {
         if !self.listed.insert(scope.clone()) {
             return;
         }

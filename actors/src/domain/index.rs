@@ -26,17 +26,17 @@ pub struct Index {
     entries: HashMap<IngressKey, Box<Entry>>,
     /// Sorted. Nearly every Secret has one user, for which a set would hold room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
-    listing: HashMap<Scope, HashSet<IngressKey>>,
+    listing: HashMap<WatchScope, HashSet<IngressKey>>,
     managed: usize,
     unused: Vec<SecretKey>,
     groups: Groups,
 }
 
 /// What one watch covers: one namespace, or all of them (`None`).
-pub type Scope = Option<Arc<str>>;
+pub type WatchScope = Option<Arc<str>>;
 
 /// Whether `namespace` is within `scope`.
-pub fn covers(scope: &Scope, namespace: &str) -> bool {
+pub fn covers(scope: &WatchScope, namespace: &str) -> bool {
     scope.as_ref().is_none_or(|only| **only == *namespace)
 }
 
@@ -107,12 +107,12 @@ impl Index {
     }
 
     /// A full list of `scope` begins: what it does not name is gone when it ends.
-    pub fn list_begins(&mut self, scope: Scope) {
+    pub fn list_begins(&mut self, scope: WatchScope) {
         self.listing.insert(scope, HashSet::new());
     }
 
     /// The list of `scope` is complete; returns the keys that have work because an Ingress is gone.
-    pub fn list_ends(&mut self, scope: &Scope) -> Vec<IngressKey> {
+    pub fn list_ends(&mut self, scope: &WatchScope) -> Vec<IngressKey> {
         let Some(listed) = self.listing.remove(scope) else { return Vec::new() };
         let within =
             |key: &IngressKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);

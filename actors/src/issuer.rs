@@ -31,7 +31,7 @@ use crate::domain::scheduler::{Job, JobStatus};
 use crate::domain::time::Timestamp;
 use crate::examine::id;
 use crate::ledger::Ledger;
-use crate::messages::{Foresee, JobDone, Publish, RunJob, Withdraw};
+use crate::messages::{JobDone, PrefetchRoutes, Publish, RunJob, Withdraw};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
@@ -95,7 +95,7 @@ pub struct RouteRecipients {
     /// Routes are needed.
     pub publish: Recipient<Publish>,
     /// Routes will be needed soon.
-    pub foresee: Recipient<Foresee>,
+    pub prefetch: Recipient<PrefetchRoutes>,
     /// Routes are needed no more.
     pub withdraw: Recipient<Withdraw>,
 }
@@ -105,7 +105,7 @@ impl RouteRecipients {
     pub fn of(keeper: &Addr<RouteKeeper>) -> Self {
         Self {
             publish: keeper.clone().recipient(),
-            foresee: keeper.clone().recipient(),
+            prefetch: keeper.clone().recipient(),
             withdraw: keeper.clone().recipient(),
         }
     }

@@ -55,7 +55,7 @@ pub struct Publish {
 /// To the route keeper: these will be needed soon; take them along with the next write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Foresee(pub Vec<(SecretKey, BTreeSet<Route>)>);
+pub struct PrefetchRoutes(pub Vec<(SecretKey, BTreeSet<Route>)>);
 
 /// To the route keeper: this stream needs its routes no more.
 #[derive(Debug, Message)]

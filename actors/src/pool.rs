@@ -17,7 +17,7 @@ use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, OperatorContext};
-use crate::messages::{Drain, Foresee, JobDone, Reconcile, RunJob};
+use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
 
 /// The actor.
 pub struct Pool {
@@ -46,8 +46,8 @@ impl Pool {
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
-    fn foresee(&mut self, ctx: &mut Context<Self>) {
-        let soon = self.scheduler.foresee();
+    fn prefetch(&mut self, ctx: &mut Context<Self>) {
+        let soon = self.scheduler.prefetch();
         if soon.is_empty() {
             return;
         }
@@ -57,7 +57,7 @@ impl Pool {
             let desired = index.desired(&stream).filter(good)?;
             Some((stream, desired.routes))
         });
-        let told = self.context.routes.foresee.send(Foresee(soon.collect()));
+        let told = self.context.routes.prefetch.send(PrefetchRoutes(soon.collect()));
         ctx.spawn(told.into_actor(self).map(|told, _, _| {
             if let Err(gone) = told {
                 error!(%gone, "the route keeper is gone");
@@ -84,7 +84,7 @@ impl Pool {
                 pool.returned(&stream, returned, ctx);
             }));
         }
-        self.foresee(ctx);
+        self.prefetch(ctx);
         self.set_timer(ctx);
         self.context.metrics.pool(self.scheduler.load(), self.scheduler.oldest_queued());
         self.show_limits(now);

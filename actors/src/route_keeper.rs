@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
-use crate::messages::{Foresee, Publish, Withdraw};
+use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
 /// The actor.
@@ -162,10 +162,10 @@ impl Handler<Publish> for RouteKeeper {
     }
 }
 
-impl Handler<Foresee> for RouteKeeper {
+impl Handler<PrefetchRoutes> for RouteKeeper {
     type Result = ();
 
-    fn handle(&mut self, Foresee(soon): Foresee, _: &mut Context<Self>) {
+    fn handle(&mut self, PrefetchRoutes(soon): PrefetchRoutes, _: &mut Context<Self>) {
         for (stream, routes) in soon {
             self.table.hold(&stream, &routes);
         }

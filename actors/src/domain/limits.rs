@@ -141,7 +141,7 @@ pub const BUSY_RETRY: Duration = secs(30);
 
 /// Streams whose routes are made ready ahead of their turn, so that a storm edits the solver Ingresses a few
 /// times and not once a certificate. One solver Ingress's worth.
-pub const FORESIGHT: usize = 100;
+pub const PREFETCH: usize = 100;
 /// Hosts in one solver Ingress: it stays well under the size at which controllers and etcd complain.
 pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
 /// A route stays this long after its last use: retries and neighbours find it still there.

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_next_can_be_foreseen() {
+    fn who_comes_next_can_be_prefetched() {
         let mut queue = FairQueue::new(10);
         for (namespace, name) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")] {
             assert!(push(&mut queue, namespace, name, NEW));

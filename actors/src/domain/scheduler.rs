@@ -34,7 +34,7 @@ pub struct Scheduler {
     tickets: Tickets,
     draining: bool,
     /// Queued streams whose routes were asked for ahead of their turn.
-    foreseen: HashSet<SecretKey>,
+    prefetched: HashSet<SecretKey>,
 }
 
 impl Scheduler {
@@ -48,7 +48,7 @@ impl Scheduler {
             parked: Parked::default(),
             tickets: Tickets::default(),
             draining: false,
-            foreseen: HashSet::new(),
+            prefetched: HashSet::new(),
         }
     }
 
@@ -148,18 +148,18 @@ impl Scheduler {
             return None;
         }
         let stream = self.queue.pop()?;
-        self.foreseen.remove(&stream);
+        self.prefetched.remove(&stream);
         self.start(&stream, Some(now))
     }
 
     /// Streams whose turn comes soon and that were not named before: what they need may be made ready in one go
     /// with what is needed now. Empty until most of those named before have had their turn.
-    pub fn foresee(&mut self) -> Vec<SecretKey> {
-        if self.draining || self.foreseen.len() > limits::FORESIGHT / 2 {
+    pub fn prefetch(&mut self) -> Vec<SecretKey> {
+        if self.draining || self.prefetched.len() > limits::PREFETCH / 2 {
             return Vec::new();
         }
-        let mut upcoming = self.queue.upcoming(limits::FORESIGHT);
-        upcoming.retain(|stream| self.foreseen.insert(stream.clone()));
+        let mut upcoming = self.queue.upcoming(limits::PREFETCH);
+        upcoming.retain(|stream| self.prefetched.insert(stream.clone()));
         upcoming
     }
 
@@ -380,14 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn each_stream_is_foreseen_once_before_its_turn() {
+    fn each_stream_is_prefetched_once_before_its_turn() {
         let mut scheduler = Scheduler::new(1, 10);
         for name in ["a", "b", "c"] {
             ask(&mut scheduler, name, 0).unwrap();
         }
         scheduler.next_job(at(0)).unwrap();
-        assert_eq!(scheduler.foresee().len(), 2);
-        assert_eq!(scheduler.foresee(), []);
+        assert_eq!(scheduler.prefetch().len(), 2);
+        assert_eq!(scheduler.prefetch(), []);
     }
 
     #[test]

@@ -44,7 +44,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
+use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
 use ingress_acme_actors::ports::{AccountStore, Authority, PortError, Replaces};
 
 pub use account::{ThumbprintHook, thumbprint};
@@ -217,7 +217,7 @@ impl Authority for Acme {
     async fn renewal_info(
         &self,
         id: &CertId,
-    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
         self.call("the CA does not say when to renew", async || self.suggested(id).await).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
+use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
 use ingress_acme_actors::operator::Settings;
@@ -39,9 +39,9 @@ async fn one_shop_with(fakes: &Fakes, settings: Settings) {
 }
 
 /// The same window for whatever is asked about.
-fn always(start: Timestamp, length: Duration, explanation: Option<&str>) -> Suggestion {
+fn always(start: Timestamp, length: Duration, explanation: Option<&str>) -> RenewalWindow {
     let explanation = explanation.map(str::to_owned);
-    Suggestion { start, end: start + length, explanation }
+    RenewalWindow { start, end: start + length, explanation }
 }
 
 #[test]

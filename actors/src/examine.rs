@@ -46,10 +46,10 @@ impl OperatorContext {
     /// Keeps the dates of what was found in a Secret, unless the last Ingress that wanted it went meanwhile.
     pub(crate) fn saw(&self, secret: &SecretKey, found: Option<&SecretView>) {
         if self.index.borrow().is_wanted(secret) {
-            let mut suggestions = self.suggestions.borrow_mut();
-            suggestions.seen(secret, found, &self.directory, self.clock.now());
-            let advice = suggestions.of(secret, id(found));
-            self.metrics.secret(secret, Dates::of(found, advice));
+            let mut renewal_windows = self.renewal_windows.borrow_mut();
+            renewal_windows.seen(secret, found, &self.directory, self.clock.now());
+            let ari = renewal_windows.of(secret, id(found));
+            self.metrics.secret(secret, Dates::of(found, ari));
         }
     }
 
@@ -66,9 +66,9 @@ impl OperatorContext {
         let orphan =
             |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
         let installed_at = self.ledger.installed_at(key);
-        let suggestions = self.suggestions.borrow();
-        let advice = suggestions.of(key, id(found));
-        match judge_installed(found, desired, &self.directory, advice, installed_at, now) {
+        let renewal_windows = self.renewal_windows.borrow();
+        let ari = renewal_windows.of(key, id(found));
+        match judge_installed(found, desired, &self.directory, ari, installed_at, now) {
             Err(_) => true,
             Ok(()) => {
                 !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid))

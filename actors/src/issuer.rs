@@ -25,7 +25,7 @@ use crate::domain::issuance::{Fallback, Inputs as NextInputs, State, Step, next}
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
-use crate::domain::renewal::Suggestions;
+use crate::domain::renewal::RenewalWindows;
 use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Job, JobStatus};
 use crate::domain::time::Timestamp;
@@ -66,7 +66,7 @@ pub struct OperatorContext {
     /// What we hold back by ourselves.
     pub guards: RefCell<Guards>,
     /// What the CA suggests for the certificates that were seen.
-    pub suggestions: RefCell<Suggestions>,
+    pub renewal_windows: RefCell<RenewalWindows>,
     /// The ACME directory in use.
     pub directory: String,
     /// Counters.
@@ -119,12 +119,12 @@ impl OperatorContext {
     fn next(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
         let now = self.clock.now();
         let rate_limits = self.rate_limits.borrow();
-        let suggestions = self.suggestions.borrow();
+        let renewal_windows = self.renewal_windows.borrow();
         let found = job.observed.found();
         let known = NextInputs {
             stream: &job.stream,
             desired,
-            advice: suggestions.of(&job.stream, id(found)),
+            ari: renewal_windows.of(&job.stream, id(found)),
             observed: &job.observed,
             directory: &self.directory,
             installed_at: self.ledger.installed_at(&job.stream),

@@ -13,6 +13,7 @@
 //!   told), [`metrics`], [`messages`].
 //! - [`operator`] wires all of it.
 
+pub mod ari_poller;
 pub mod dedup;
 pub mod domain;
 pub mod examine;
@@ -28,7 +29,6 @@ pub mod operator;
 pub mod pool;
 pub mod ports;
 pub mod registry;
-pub mod renewal_keeper;
 pub mod reporter;
 pub mod route_keeper;
 pub mod scanner;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use crate::ari_poller::AriPoller;
 use crate::dedup::Downstream;
 use crate::domain::dedup::Windows;
 use crate::domain::guards::Guards;
@@ -23,7 +24,6 @@ use crate::ports::{
     Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, TlsSecrets,
 };
 use crate::registry::Registry;
-use crate::renewal_keeper::RenewalKeeper;
 use crate::reporter::Reporter;
 use crate::route_keeper::RouteKeeper;
 use crate::scanner::{FirstScan, Scanner};
@@ -117,7 +117,7 @@ pub async fn start(
             ports.clock.now(),
         )),
         guards: RefCell::new(Guards::new(settings.guards)),
-        suggestions: RefCell::default(),
+        renewal_windows: RefCell::default(),
         directory: settings.directory.clone(),
         metrics: metrics.clone(),
     });
@@ -128,7 +128,7 @@ pub async fn start(
         clock: ports.clock.clone(),
     };
     let registry = Registry::new(downstream, metrics.clone());
-    RenewalKeeper::new(context.clone(), registry.clone()).start();
+    AriPoller::new(context.clone(), registry.clone()).start();
     let scanner =
         Scanner::new(context.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();

@@ -17,7 +17,7 @@ use crate::domain::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach, Record};
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, Suggestion};
+use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
 use crate::domain::time::Timestamp;
 
@@ -151,7 +151,7 @@ pub trait Authority {
     async fn renewal_info(
         &self,
         id: &CertId,
-    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError>;
+    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError>;
     /// Looks at an order. An unknown one is [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError>;
     /// Tells the CA to validate each authorization by HTTP-01. Returns the order as it is then.

@@ -10,7 +10,7 @@ use instant_acme::{
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, Suggestion};
+use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::PortError;
 
@@ -73,11 +73,11 @@ impl Acme {
     pub(super) async fn suggested(
         &self,
         id: &CertId,
-    ) -> Result<Option<(Suggestion, Option<Duration>)>, CallError> {
+    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, CallError> {
         let account = self.accounts.account().await?;
         Call::asks("renewal_info");
         match account.renewal_info(&identifier(id)).await {
-            Ok((info, _)) => Ok(Some((suggestion(info), Call::named_wait()))),
+            Ok((info, _)) => Ok(Some((window(info), Call::named_wait()))),
             Err(Error::Unsupported(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -94,9 +94,9 @@ fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
 }
 
 /// A window that ends before it begins is its beginning.
-fn suggestion(info: RenewalInfo) -> Suggestion {
+fn window(info: RenewalInfo) -> RenewalWindow {
     let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
     let [start, end] =
         [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
-    Suggestion { start, end: end.max(start), explanation }
+    RenewalWindow { start, end: end.max(start), explanation }
 }

@@ -7,7 +7,7 @@ use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{Advice, renewal};
+use ingress_acme_actors::domain::renewal::{AriStatus, renewal};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::{Reason, judge, serves};
 use serde::Serialize;
@@ -90,7 +90,7 @@ impl Row {
             names: desired.names.iter().map(DnsName::to_string).collect(),
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
-            renewal: leaf.map(|leaf| renewal(leaf, Advice::None).to_string()),
+            renewal: leaf.map(|leaf| renewal(leaf, AriStatus::None).to_string()),
             since: last
                 .map(|told| told.at().to_owned())
                 .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
@@ -140,7 +140,7 @@ fn verdict(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    match judge(secret, desired, directory, Advice::None, now) {
+    match judge(secret, desired, directory, AriStatus::None, now) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),

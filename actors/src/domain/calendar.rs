@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::certificate::SecretView;
 use super::ingress::SecretKey;
-use super::renewal::{Advice, renewal};
+use super::renewal::{AriStatus, renewal};
 use super::standing::least;
 use super::time::Timestamp;
 
@@ -23,9 +23,9 @@ pub struct Dates {
 
 impl Dates {
     /// Those of what was found in a Secret, where that is a certificate of ours, with what its CA suggests for it.
-    pub fn of(found: Option<&SecretView>, advice: Advice<'_>) -> Option<Self> {
+    pub fn of(found: Option<&SecretView>, ari: AriStatus<'_>) -> Option<Self> {
         let leaf = found.filter(|found| found.ours)?.certificate.as_ref().ok()?;
-        Some(Self { not_after: leaf.not_after, renewal: renewal(leaf, advice) })
+        Some(Self { not_after: leaf.not_after, renewal: renewal(leaf, ari) })
     }
 }
 

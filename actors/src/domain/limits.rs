@@ -160,7 +160,7 @@ pub const SCAN_AT_ONCE: usize = 16;
 /// A scan is spread over the interval in this many ticks.
 pub const SCAN_TICKS: u32 = 360;
 
-/// The CA is asked for its suggestion on a renewal this often, where it does not say how often (RFC 9773 §4.3.2).
+/// The CA is asked for its renewal window on a renewal this often, where it does not say how often (RFC 9773 §4.3.2).
 pub const ARI_POLL: Duration = secs(6 * 3600);
 /// Never more often than this, whatever the CA says, and this long after a first failure.
 pub const ARI_POLL_MIN: Duration = secs(60);

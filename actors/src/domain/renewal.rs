@@ -1,6 +1,6 @@
 //! When a certificate is renewed: as its CA suggests (RFC 9773), else by its age.
 //!
-//! [`Suggestions`] is the scheduler of what the CA suggests, by Secret and certificate id: a new certificate drops what was
+//! [`RenewalWindows`] is the scheduler of what the CA suggests, by Secret and certificate id: a new certificate drops what was
 //! known of the one before. It is not journaled, for it can be asked again, and a moment within a window is derived
 //! from the id, so that it is the same in every process.
 
@@ -39,7 +39,7 @@ impl fmt::Display for CertId {
 
 /// What a CA suggests for one certificate (RFC 9773 §4.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Suggestion {
+pub struct RenewalWindow {
     /// Start of the window.
     pub start: Timestamp,
     /// End of the window.
@@ -48,7 +48,7 @@ pub struct Suggestion {
     pub explanation: Option<String>,
 }
 
-impl Suggestion {
+impl RenewalWindow {
     /// The moment within the window, uniform over certificates (RFC 9773 §4.2: "a random time").
     pub fn instant(&self, id: &CertId) -> Timestamp {
         let millionths = u32::try_from(stable_hash(id) % 1_000_000).unwrap_or(0);
@@ -73,41 +73,41 @@ fn margin(certificate: &CertificateView) -> Duration {
 
 /// What is known of the CA's desired certificates for one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Advice<'a> {
+pub enum AriStatus<'a> {
     /// There is none, or it cannot be had.
     #[default]
     None,
     /// It was not asked yet.
-    Awaited,
+    Unasked,
     /// This.
-    Given(&'a Suggestion),
+    Window(&'a RenewalWindow),
 }
 
-impl Advice<'_> {
+impl AriStatus<'_> {
     /// Whether an order that replaces the certificate is within its window or past it: Let's Encrypt then counts it in
     /// no limit.
-    pub fn is_suggested(self, now: Timestamp) -> bool {
-        matches!(self, Self::Given(suggestion) if suggestion.start <= now)
+    pub fn is_within_window(self, now: Timestamp) -> bool {
+        matches!(self, Self::Window(window) if window.start <= now)
     }
 }
 
-/// When a certificate is to be renewed. A CA's suggestion goes before its age, but never so late that half of the time
+/// When a certificate is to be renewed. A CA's renewal window goes before its age, but never so late that half of the time
 /// for trying again would be gone. After a start there is a moment in which the CA was not asked yet: who is not late then
 /// waits for its answer.
-pub fn renewal(certificate: &CertificateView, advice: Advice<'_>) -> Timestamp {
+pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
     let left = |part: Duration| certificate.not_after - part;
-    match (advice, &certificate.id) {
-        (Advice::Given(suggestion), Some(id)) => {
-            suggestion.instant(id).min(left(margin(certificate) / 2))
+    match (ari, &certificate.id) {
+        (AriStatus::Window(window), Some(id)) => {
+            window.instant(id).min(left(margin(certificate) / 2))
         }
-        (Advice::Awaited, _) => left(margin(certificate) / 4 * 3),
+        (AriStatus::Unasked, _) => left(margin(certificate) / 4 * 3),
         _ => by_age(certificate),
     }
 }
 
 /// What the CA suggests for the certificates that were seen, and when it is asked again.
 #[derive(Debug, Default)]
-pub struct Suggestions {
+pub struct RenewalWindows {
     by_secret: HashMap<SecretKey, Known>,
     /// The CA suggests nothing at all.
     unsupported: bool,
@@ -117,7 +117,7 @@ pub struct Suggestions {
 struct Known {
     id: CertId,
     not_after: Timestamp,
-    suggestion: Option<Box<Suggestion>>,
+    window: Option<Box<RenewalWindow>>,
     ask_at: Timestamp,
     failures: u32,
 }
@@ -129,7 +129,7 @@ impl Known {
     }
 }
 
-impl Suggestions {
+impl RenewalWindows {
     /// A Secret was seen. Only certificates of ours that `directory` has issued are asked about.
     pub fn seen(
         &mut self,
@@ -142,7 +142,7 @@ impl Suggestions {
         let leaf = leaf.and_then(|leaf| Some((leaf.id.clone()?, leaf.not_after)));
         let Some((id, not_after)) = leaf else { return self.forget(secret) };
         if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
-            let known = Known { id, not_after, suggestion: None, ask_at: now, failures: 0 };
+            let known = Known { id, not_after, window: None, ask_at: now, failures: 0 };
             self.by_secret.insert(secret.clone(), known);
         }
     }
@@ -153,12 +153,12 @@ impl Suggestions {
     }
 
     /// What is known for this certificate.
-    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> Advice<'_> {
+    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> AriStatus<'_> {
         let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
         match known {
-            Some(Known { suggestion: Some(suggestion), .. }) => Advice::Given(suggestion),
-            Some(Known { failures: 0, .. }) if !self.unsupported => Advice::Awaited,
-            _ => Advice::None,
+            Some(Known { window: Some(window), .. }) => AriStatus::Window(window),
+            Some(Known { failures: 0, .. }) if !self.unsupported => AriStatus::Unasked,
+            _ => AriStatus::None,
         }
     }
 
@@ -189,7 +189,7 @@ impl Suggestions {
         &mut self,
         secret: &SecretKey,
         id: &CertId,
-        suggestion: Suggestion,
+        window: RenewalWindow,
         again: Option<Duration>,
         now: Timestamp,
     ) {
@@ -198,7 +198,7 @@ impl Suggestions {
         };
         let pause = again.unwrap_or(limits::ARI_POLL);
         known.ask_at = now + pause.clamp(limits::ARI_POLL_MIN, limits::ARI_POLL_MAX);
-        (known.suggestion, known.failures) = (Some(Box::new(suggestion)), 0);
+        (known.window, known.failures) = (Some(Box::new(window)), 0);
     }
 
     /// The CA did not answer, or does not know the certificate. What it suggested before stays.

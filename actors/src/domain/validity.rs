@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::certificate::{CertificateView, SecretView};
 use super::desired::DesiredCertificate;
 use super::limits;
-use super::renewal::{Advice, Suggestion, renewal};
+use super::renewal::{AriStatus, RenewalWindow, renewal};
 use super::time::Timestamp;
 
 /// Why a new certificate is needed.
@@ -103,26 +103,26 @@ impl Left {
     }
 }
 
-/// Judges what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `advice` what
+/// Judges what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `ari` what
 /// it suggests for this certificate.
 pub fn judge(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
     directory: &str,
-    advice: Advice<'_>,
+    ari: AriStatus<'_>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let secret = secret.ok_or(Reason::Missing)?;
     let certificate = secret.certificate.as_ref().map_err(|why| Reason::Unparsable(why.clone()))?;
     judge_certificate(certificate, desired, now)?;
-    let renew_at = renewal(certificate, advice);
+    let renew_at = renewal(certificate, ari);
     if now >= renew_at {
         let at = renew_at;
-        return Err(match advice {
-            Advice::Given(Suggestion { explanation, .. }) => {
+        return Err(match ari {
+            AriStatus::Window(RenewalWindow { explanation, .. }) => {
                 Reason::Suggested { at, explanation: explanation.clone() }
             }
-            Advice::None | Advice::Awaited => Reason::DueForRenewal(at),
+            AriStatus::None | AriStatus::Unasked => Reason::DueForRenewal(at),
         });
     }
     let is_in_use = secret.meant_for().is_none_or(|url| url == directory)
@@ -142,12 +142,12 @@ pub fn judge_installed(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
     directory: &str,
-    advice: Advice<'_>,
+    ari: AriStatus<'_>,
     installed_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), Reason> {
     let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    judge(secret, desired, directory, advice, now)
+    judge(secret, desired, directory, ari, now)
         .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
@@ -237,7 +237,7 @@ pub(crate) mod tests {
     }
 
     fn verdict(secret: &SecretView) -> Result<(), Reason> {
-        judge(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, Advice::None, now())
+        judge(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, AriStatus::None, now())
     }
 
     #[test]
@@ -248,7 +248,7 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_is_found() {
         let desired = desired("shop", &["a.example.com"]);
-        assert_eq!(judge(None, &desired, DIRECTORY, Advice::None, now()), Err(Reason::Missing));
+        assert_eq!(judge(None, &desired, DIRECTORY, AriStatus::None, now()), Err(Reason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&unparsable), Err(Reason::Unparsable("no PEM".into())));
         assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(Reason::KeyMismatch));
@@ -269,7 +269,7 @@ pub(crate) mod tests {
         assert_eq!(verdict(&staging), Err(Reason::OtherDirectory("https://staging".into())));
         let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
         assert_eq!(
-            judge(Some(&changed(|_| {})), &requested, DIRECTORY, Advice::None, now()),
+            judge(Some(&changed(|_| {})), &requested, DIRECTORY, AriStatus::None, now()),
             Err(Reason::Requested)
         );
     }

@@ -12,7 +12,7 @@ use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, Suggestion};
+use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::time::Timestamp;
 use crate::ports::{Authority, Clock, Keys, PortError, Replaces};
 
@@ -37,7 +37,7 @@ pub struct FakeCa {
 type Policy = Box<dyn FnMut(&BTreeSet<DnsName>) -> Option<Failure>>;
 
 /// What is suggested for a certificate; for none, and this is a CA without renewal information.
-type Suggest = Box<dyn FnMut(&CertId) -> Option<Suggestion>>;
+type Suggest = Box<dyn FnMut(&CertId) -> Option<RenewalWindow>>;
 
 #[derive(Clone)]
 struct Order {
@@ -135,7 +135,7 @@ impl FakeCa {
     }
 
     /// From now on there is renewal information: this.
-    pub fn set_suggestions(&self, suggest: impl FnMut(&CertId) -> Option<Suggestion> + 'static) {
+    pub fn set_suggestions(&self, suggest: impl FnMut(&CertId) -> Option<RenewalWindow> + 'static) {
         *self.suggest.borrow_mut() = Box::new(suggest);
     }
 
@@ -212,9 +212,9 @@ impl Authority for FakeCa {
     async fn renewal_info(
         &self,
         id: &CertId,
-    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
         self.called("renewal_info").await?;
-        Ok((self.suggest.borrow_mut())(id).map(|suggestion| (suggestion, None)))
+        Ok((self.suggest.borrow_mut())(id).map(|window| (window, None)))
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {

@@ -14,7 +14,7 @@ use crate::domain::certificate::SecretStatus;
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, Suggestion};
+use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
     Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
@@ -130,7 +130,7 @@ impl<P: Authority> Authority for Mortal<P> {
     async fn renewal_info(
         &self,
         id: &CertId,
-    ) -> Result<Option<(Suggestion, Option<Duration>)>, PortError> {
+    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
         self.life.live(self.port.renewal_info(id)).await
     }
 

@@ -150,9 +150,9 @@ impl OperatorContext {
     /// What the certificate about to be installed replaces.
     fn kind(&self, job: &Job, desired: &DesiredCertificate) -> Kind {
         let secret = job.observed.found();
-        let suggestions = self.suggestions.borrow();
-        let advice = suggestions.of(&job.stream, id(secret));
-        match judge(secret, desired, &self.directory, advice, self.clock.now()) {
+        let renewal_windows = self.renewal_windows.borrow();
+        let ari = renewal_windows.of(&job.stream, id(secret));
+        match judge(secret, desired, &self.directory, ari, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
             Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
                 Kind::Renew

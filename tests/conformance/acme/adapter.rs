@@ -230,8 +230,8 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         place.answer(acme.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com"]);
         let first = issue(&acme, &hosts, None).await;
-        let (suggestion, again) = acme.renewal_info(&first).await.unwrap().unwrap();
-        assert!(suggestion.start < suggestion.end && suggestion.explanation.is_none());
+        let (window, again) = acme.renewal_info(&first).await.unwrap().unwrap();
+        assert!(window.start < window.end && window.explanation.is_none());
         assert!(again.is_some());
         let second = issue(&acme, &hosts, Some(&first)).await;
         assert_ne!(first, second);

@@ -44,7 +44,7 @@ impl Evaluation<'_> {
             return waiting_for_limit(Urgency::Renewal, Need::FIRST.by);
         }
         let exempt =
-            scope != LimitScope::Address && self.context.advice.is_suggested(self.context.now);
+            scope != LimitScope::Address && self.context.ari.is_within_window(self.context.now);
         let found = self.secret();
         let ours = |secret: &&SecretView| {
             secret.ours && secret.meant_for() == Some(self.context.directory)

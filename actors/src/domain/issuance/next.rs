@@ -292,8 +292,8 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn judge_for(&self, desired: &DesiredCertificate) -> Result<(), Reason> {
-        let Inputs { directory, advice, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), desired, directory, advice, installed_at, now)
+        let Inputs { directory, ari, installed_at, now, .. } = self.context;
+        judge_installed(self.secret(), desired, directory, ari, installed_at, now)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::need::Need;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
-use crate::domain::renewal::Advice;
+use crate::domain::renewal::AriStatus;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
@@ -80,7 +80,7 @@ pub struct Inputs<'a> {
     /// The CA that is asked when the first has failed for long.
     pub fallback: Option<Fallback<'a>>,
     /// What the CA suggests for the certificate that was read.
-    pub advice: Advice<'a>,
+    pub ari: AriStatus<'a>,
     /// When this process last installed a certificate for the stream.
     pub installed_at: Option<Timestamp>,
     /// Not before this an order that is kept is gone on with, unless the desired certificate changes.

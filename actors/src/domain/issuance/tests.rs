@@ -15,7 +15,7 @@ use crate::domain::limits;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::plan::tests::names;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
-use crate::domain::renewal::Advice;
+use crate::domain::renewal::AriStatus;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Reason;
@@ -70,7 +70,7 @@ fn look_barred(
         desired,
         observed,
         directory: DIRECTORY,
-        advice: Advice::None,
+        ari: AriStatus::None,
         installed_at: None,
         paused_until: None,
         fallback: None,

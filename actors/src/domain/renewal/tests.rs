@@ -21,8 +21,8 @@ fn id(number: u32) -> CertId {
     CertId::new(&format!("aki.{number}"))
 }
 
-fn window(start: Timestamp, length: Duration) -> Suggestion {
-    Suggestion { start, end: start + length, explanation: None }
+fn window(start: Timestamp, length: Duration) -> RenewalWindow {
+    RenewalWindow { start, end: start + length, explanation: None }
 }
 
 fn key(number: u32) -> SecretKey {
@@ -38,7 +38,7 @@ fn by_age_it_is_a_third_of_life_and_half_for_short_lives_and_a_little_earlier() 
         (160 * HOUR, 72 * HOUR, 80 * HOUR),
     ];
     for (life, earliest, latest) in lives {
-        let after = renewal(&leaf(life), Advice::None).since(now());
+        let after = renewal(&leaf(life), AriStatus::None).since(now());
         assert!(after >= earliest && after <= latest, "{life:?}: {after:?}");
     }
 }
@@ -66,57 +66,61 @@ fn a_moment_in_the_window_is_the_same_each_time_and_spread_over_certificates() {
 fn a_suggestion_goes_before_age_in_both_directions() {
     let leaf = leaf(90 * DAY);
     let later = window(now() + 65 * DAY, HOUR);
-    assert!(renewal(&leaf, Advice::Given(&later)) >= now() + 65 * DAY);
+    assert!(renewal(&leaf, AriStatus::Window(&later)) >= now() + 65 * DAY);
     let revoked = window(now() - 2 * DAY, DAY);
-    assert!(renewal(&leaf, Advice::Given(&revoked)) < now());
+    assert!(renewal(&leaf, AriStatus::Window(&revoked)) < now());
 }
 
 #[test]
 fn a_window_of_never_leaves_time_to_try_again() {
     let leaf = leaf(90 * DAY);
     let never = window(now() + 4_000 * DAY, 365_000 * DAY);
-    assert_eq!(renewal(&leaf, Advice::Given(&never)), now() + 75 * DAY);
+    assert_eq!(renewal(&leaf, AriStatus::Window(&never)), now() + 75 * DAY);
 }
 
 #[test]
 fn a_new_certificate_drops_the_window_of_the_one_before() {
-    let mut suggestions = Suggestions::default();
+    let mut renewal_windows = RenewalWindows::default();
     let found = secret(&["a.example.com"], now(), 90 * DAY);
-    suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
-    let [(secret, first)] = &suggestions.due(9, now())[..] else { panic!("one is due") };
-    suggestions.answered(secret, first, window(now(), HOUR), None, now());
-    assert!(matches!(suggestions.of(&key(1), Some(first)), Advice::Given(_)));
+    renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
+    let [(secret, first)] = &renewal_windows.due(9, now())[..] else { panic!("one is due") };
+    renewal_windows.answered(secret, first, window(now(), HOUR), None, now());
+    assert!(matches!(renewal_windows.of(&key(1), Some(first)), AriStatus::Window(_)));
     let mut renewed = found.clone();
     renewed.certificate.as_mut().unwrap().id = Some(id(2));
-    suggestions.seen(&key(1), Some(&renewed), DIRECTORY, now());
-    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::Awaited);
-    assert_eq!(suggestions.of(&key(1), Some(first)), Advice::None);
-    suggestions.answered(&key(1), first, window(now(), HOUR), None, now());
-    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::Awaited, "it was about the old one");
-    suggestions.unanswered(&key(1), &id(2), None, now());
-    assert_eq!(suggestions.of(&key(1), Some(&id(2))), Advice::None, "it cannot be had");
+    renewal_windows.seen(&key(1), Some(&renewed), DIRECTORY, now());
+    assert_eq!(renewal_windows.of(&key(1), Some(&id(2))), AriStatus::Unasked);
+    assert_eq!(renewal_windows.of(&key(1), Some(first)), AriStatus::None);
+    renewal_windows.answered(&key(1), first, window(now(), HOUR), None, now());
+    assert_eq!(
+        renewal_windows.of(&key(1), Some(&id(2))),
+        AriStatus::Unasked,
+        "it was about the old one"
+    );
+    renewal_windows.unanswered(&key(1), &id(2), None, now());
+    assert_eq!(renewal_windows.of(&key(1), Some(&id(2))), AriStatus::None, "it cannot be had");
 }
 
 #[test]
 fn only_ours_of_this_directory_are_asked_about() {
-    let mut suggestions = Suggestions::default();
+    let mut renewal_windows = RenewalWindows::default();
     let ours = secret(&["a.example.com"], now(), 90 * DAY);
     let foreign = SecretView { ours: false, ..ours.clone() };
-    suggestions.seen(&key(1), Some(&foreign), DIRECTORY, now());
-    suggestions.seen(&key(2), Some(&ours), "https://other.example/directory", now());
-    suggestions.seen(&key(3), None, DIRECTORY, now());
-    assert_eq!(suggestions.due(9, now()), []);
+    renewal_windows.seen(&key(1), Some(&foreign), DIRECTORY, now());
+    renewal_windows.seen(&key(2), Some(&ours), "https://other.example/directory", now());
+    renewal_windows.seen(&key(3), None, DIRECTORY, now());
+    assert_eq!(renewal_windows.due(9, now()), []);
 }
 
 #[test]
 fn the_ca_is_asked_as_often_as_it_wants_within_a_minute_and_a_day() {
     let asked_again = |again: Option<Duration>| {
-        let mut suggestions = Suggestions::default();
+        let mut renewal_windows = RenewalWindows::default();
         let found = secret(&["a.example.com"], now(), 90 * DAY);
-        suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
-        let (secret, id) = suggestions.due(1, now()).pop().unwrap();
-        suggestions.answered(&secret, &id, window(now(), HOUR), again, now());
-        let is_due = |after: &Duration| !suggestions.due(1, now() + *after).is_empty();
+        renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
+        let (secret, id) = renewal_windows.due(1, now()).pop().unwrap();
+        renewal_windows.answered(&secret, &id, window(now(), HOUR), again, now());
+        let is_due = |after: &Duration| !renewal_windows.due(1, now() + *after).is_empty();
         let minutes = (0..=1_500).map(|n| n * Duration::from_mins(1)).find(is_due);
         minutes.unwrap().as_secs() / 60
     };
@@ -133,13 +137,13 @@ fn the_ca_is_asked_as_often_as_it_wants_within_a_minute_and_a_day() {
 
 #[test]
 fn a_ca_that_does_not_answer_is_asked_less_and_less() {
-    let mut suggestions = Suggestions::default();
+    let mut renewal_windows = RenewalWindows::default();
     let found = secret(&["a.example.com"], now(), 90 * DAY);
-    suggestions.seen(&key(1), Some(&found), DIRECTORY, now());
+    renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
     let (mut at, mut asked) = (now(), Vec::new());
     while at < now() + DAY {
-        if let Some((secret, id)) = suggestions.due(1, at).pop() {
-            suggestions.unanswered(&secret, &id, None, at);
+        if let Some((secret, id)) = renewal_windows.due(1, at).pop() {
+            renewal_windows.unanswered(&secret, &id, None, at);
             asked.push(at.since(now()).as_secs() / 60);
         }
         at = at + Duration::from_mins(1);
@@ -150,22 +154,22 @@ fn a_ca_that_does_not_answer_is_asked_less_and_less() {
 #[test]
 fn who_was_not_asked_about_yet_waits_a_little_for_the_answer() {
     let leaf = leaf(90 * DAY);
-    assert_eq!(renewal(&leaf, Advice::Awaited), now() + 67 * DAY + 12 * HOUR);
+    assert_eq!(renewal(&leaf, AriStatus::Unasked), now() + 67 * DAY + 12 * HOUR);
 }
 
 #[test]
 fn when_more_are_due_than_can_be_asked_none_is_left_out() {
-    let mut suggestions = Suggestions::default();
+    let mut renewal_windows = RenewalWindows::default();
     for number in 0..20 {
         let mut found = secret(&["a.example.com"], now(), 90 * DAY);
         found.certificate.as_mut().unwrap().id = Some(id(number));
-        suggestions.seen(&key(number), Some(&found), DIRECTORY, now());
+        renewal_windows.seen(&key(number), Some(&found), DIRECTORY, now());
     }
     let mut asked = BTreeSet::new();
     for round in 0..10 {
         let at = now() + round * Duration::from_mins(2);
-        for (secret, id) in suggestions.due(4, at) {
-            suggestions.answered(&secret, &id, window(now(), HOUR), Some(Duration::ZERO), at);
+        for (secret, id) in renewal_windows.due(4, at) {
+            renewal_windows.answered(&secret, &id, window(now(), HOUR), Some(Duration::ZERO), at);
             asked.insert(secret);
         }
     }

@@ -16,7 +16,7 @@ use crate::ports::{PortError, bounded};
 use crate::registry::Registry;
 
 /// The actor.
-pub struct RenewalKeeper {
+pub struct AriPoller {
     context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     /// A round is not over yet.
@@ -24,7 +24,7 @@ pub struct RenewalKeeper {
     rounds: Option<SpawnHandle>,
 }
 
-impl RenewalKeeper {
+impl AriPoller {
     /// One that has asked nothing.
     pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>) -> Self {
         Self { context, registry, asking: false, rounds: None }
@@ -38,7 +38,7 @@ impl RenewalKeeper {
         if self.context.rate_limits.borrow().busy_until(now).is_some() {
             return;
         }
-        let mut due = self.context.suggestions.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
+        let mut due = self.context.renewal_windows.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
         due.retain(|(secret, _)| self.context.is_asked_about(secret));
         if due.is_empty() {
             return;
@@ -61,7 +61,7 @@ impl RenewalKeeper {
             keeper.asking = false;
             if !supported && let Some(rounds) = keeper.rounds.take() {
                 ctx.cancel_future(rounds);
-                keeper.context.suggestions.borrow_mut().are_unsupported();
+                keeper.context.renewal_windows.borrow_mut().are_unsupported();
                 info!(
                     "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
                 );
@@ -70,7 +70,7 @@ impl RenewalKeeper {
     }
 }
 
-impl Actor for RenewalKeeper {
+impl Actor for AriPoller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
@@ -83,7 +83,7 @@ impl OperatorContext {
     fn is_asked_about(&self, secret: &SecretKey) -> bool {
         let wanted = self.index.borrow().is_wanted(secret);
         if !wanted {
-            self.suggestions.borrow_mut().forget(secret);
+            self.renewal_windows.borrow_mut().forget(secret);
         }
         wanted
     }
@@ -97,14 +97,14 @@ impl OperatorContext {
     ) -> bool {
         let answer = bounded(limits::CA_CALL, "CA", self.authority.renewal_info(id)).await;
         let now = self.clock.now();
-        let mut suggestions = self.suggestions.borrow_mut();
+        let mut renewal_windows = self.renewal_windows.borrow_mut();
         match answer {
             Ok(None) => return false,
-            Ok(Some((suggestion, again))) => {
-                debug!(%secret, start = %suggestion.start, end = %suggestion.end, "a suggested renewal");
-                let instant = suggestion.instant(id);
-                suggestions.answered(secret, id, suggestion, again, now);
-                drop(suggestions);
+            Ok(Some((window, again))) => {
+                debug!(%secret, start = %window.start, end = %window.end, "a suggested renewal");
+                let instant = window.instant(id);
+                renewal_windows.answered(secret, id, window, again, now);
+                drop(renewal_windows);
                 self.metrics.suggested(secret, instant);
                 if instant <= now {
                     self.look_at(registry, secret);
@@ -116,7 +116,7 @@ impl OperatorContext {
                     PortError::Transient { retry_after, .. } => retry_after,
                     PortError::Permanent(failure) => failure.retry_after,
                 };
-                suggestions.unanswered(secret, id, again, now);
+                renewal_windows.unanswered(secret, id, again, now);
             }
         }
         true

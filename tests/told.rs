@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use ingress_acme_actors::domain::certificate_status::CertificateStatus;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
-use ingress_acme_actors::domain::standing::Standing;
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
 use ingress_acme_actors::operator::Operator;
 use ingress_acme_actors::reporter::{Describe, ListIngresses, Listing, Overview, Survey};
@@ -52,7 +52,7 @@ fn ingresses_are_listed_in_order_page_by_page_and_by_namespace() {
         assert_eq!((web.total, names(&web)), (2, vec!["a", "b"]));
         assert_eq!(listed(&operator, Some("none"), 0).await.total, 0);
         let certificate = &first.ingresses[0].certificates[0];
-        assert_eq!(certificate.state, Standing::Valid);
+        assert_eq!(certificate.state, CertificateStatus::Valid);
         assert_eq!((&*certificate.secret, certificate.issuance), ("z", "idle"));
         assert_eq!(certificate.hosts, ["z.example.com"]);
         assert!(certificate.not_after.is_some() && certificate.run.is_none());
@@ -71,7 +71,10 @@ fn what_fails_is_told_with_its_reason_and_its_next_try() {
         let phase = row.phase.expect("it waits");
         assert!(phase.name == "waiting" && phase.until.is_some(), "{phase:?}");
         let certificate = &row.certificates[0];
-        assert_eq!((certificate.state, certificate.issuance), (Standing::Failing, "failing"));
+        assert_eq!(
+            (certificate.state, certificate.issuance),
+            (CertificateStatus::Failing, "failing")
+        );
         assert_eq!(certificate.not_after, None);
         let failing = certificate.failing.as_ref().expect("it failed");
         assert_eq!((failing.class, failing.attempts), ("caa", 1));
@@ -98,7 +101,7 @@ fn what_is_in_the_pool_is_in_progress() {
         assert_eq!((working.phase, working.issuance), ("parked", "idle"));
         let row = listed(&operator, None, 0).await.ingresses.remove(0);
         assert_eq!(row.phase.map(|phase| phase.name), Some("in flight"));
-        assert_eq!(row.certificates[0].state, Standing::Pending);
+        assert_eq!(row.certificates[0].state, CertificateStatus::Pending);
         assert_eq!(row.certificates[0].run.as_ref().map(|run| run.phase), Some("parked"));
     });
 }
@@ -117,7 +120,7 @@ fn the_page_and_the_metrics_tell_the_same_dates_until_the_ingress_goes() {
         let overview = surveyed(&operator).await;
         let order: Vec<&str> = overview.ending.iter().map(|row| &*row.secret.name).collect();
         assert_eq!(order, ["sooner", "later"]);
-        let ends = overview.ending[0].dates.not_after.as_secs();
+        let ends = overview.ending[0].validity.not_after.as_secs();
         let series = format!("seconds{{namespace=\"web\",secret=\"sooner\"}} {ends}\n");
         assert!(scraped(&fakes).contains(&series), "{series} in\n{}", scraped(&fakes));
         fakes.cluster.delete(&IngressKey::new("web", "sooner"));

@@ -5,13 +5,14 @@
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`scheduler`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`rate_limits`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
-//! - What the user is told: [`announcement`]; what is shown: [`calendar`], [`standing`].
+//! - What the user is told: [`announcement`]; what is shown: [`expiries`], [`certificate_status`].
 
 pub mod announcement;
-pub mod calendar;
 pub mod certificate;
+pub mod certificate_status;
 pub mod dedup;
 pub mod desired;
+pub mod expiries;
 pub mod failure;
 pub mod grouping;
 pub mod guards;
@@ -32,6 +33,5 @@ pub mod routes;
 pub mod scan;
 pub mod scheduler;
 pub mod selection;
-pub mod standing;
 pub mod time;
 pub mod validity;

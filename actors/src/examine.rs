@@ -2,9 +2,9 @@
 
 use tracing::debug;
 
-use crate::domain::calendar::Dates;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::DesiredCertificate;
+use crate::domain::expiries::Validity;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
@@ -49,7 +49,7 @@ impl OperatorContext {
             let mut renewal_windows = self.renewal_windows.borrow_mut();
             renewal_windows.seen(secret, found, &self.directory, self.clock.now());
             let ari = renewal_windows.of(secret, id(found));
-            self.metrics.secret(secret, Dates::of(found, ari));
+            self.metrics.secret(secret, Validity::of(found, ari));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What Prometheus scrapes. Host names are never labels of counters or histograms: a storm would blow them up.
 
-mod dates;
+mod expiries;
 mod labels;
 mod totals;
 
@@ -13,14 +13,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::domain::calendar::{Calendar, Dates};
+use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduler::Load;
 use crate::domain::time::Timestamp;
 
-use dates::ShownDates;
+use expiries::ExpiryCollector;
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, ByScope, BySource, ByState, ByStep,
 };
@@ -50,7 +50,7 @@ pub struct Metrics {
     acme_requests: Family<ByAnswer, Counter>,
     acme_durations: Family<ByEndpoint, Histogram, fn() -> Histogram>,
     kube_requests: Family<ByRequest, Counter>,
-    calendar: Arc<RwLock<Calendar>>,
+    expiries: Arc<RwLock<Expiries>>,
     answers: Counter,
     announcements_dropped: Counter,
     leader: Gauge,
@@ -77,7 +77,7 @@ impl Default for Metrics {
             acme_requests: Family::default(),
             acme_durations: Family::new_with_constructor(durations),
             kube_requests: Family::default(),
-            calendar: Arc::default(),
+            expiries: Arc::default(),
             answers: Counter::default(),
             announcements_dropped: Counter::default(),
             leader: Gauge::default(),
@@ -98,7 +98,7 @@ impl Metrics {
         ours.register("acme_directory", "The ACME directory in use", ca);
         self.register_work(ours);
         self.register_world(ours);
-        ours.register_collector(Box::new(ShownDates(self.calendar.clone())));
+        ours.register_collector(Box::new(ExpiryCollector(self.expiries.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
         }
@@ -233,25 +233,25 @@ impl Metrics {
     }
 
     /// What a Secret holds: the dates of a certificate of ours, or nothing of ours.
-    pub fn secret(&self, secret: &SecretKey, dates: Option<Dates>) {
-        let mut calendar = self.calendar.write().unwrap_or_else(PoisonError::into_inner);
-        calendar.seen(secret, dates);
+    pub fn secret(&self, secret: &SecretKey, validity: Option<Validity>) {
+        let mut expiries = self.expiries.write().unwrap_or_else(PoisonError::into_inner);
+        expiries.seen(secret, validity);
     }
 
     /// The CA suggests to renew what a Secret holds then.
     pub fn suggested(&self, secret: &SecretKey, at: Timestamp) {
-        let mut calendar = self.calendar.write().unwrap_or_else(PoisonError::into_inner);
-        calendar.suggested(secret, at);
+        let mut expiries = self.expiries.write().unwrap_or_else(PoisonError::into_inner);
+        expiries.suggested(secret, at);
     }
 
     /// No Ingress wants the Secret any more.
     pub fn forget(&self, secret: &SecretKey) {
-        self.calendar.write().unwrap_or_else(PoisonError::into_inner).forget(secret);
+        self.expiries.write().unwrap_or_else(PoisonError::into_inner).forget(secret);
     }
 
     /// Looks at the dates of all certificates.
-    pub fn with_calendar<R>(&self, look: impl FnOnce(&Calendar) -> R) -> R {
-        look(&self.calendar.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn with_expiries<R>(&self, look: impl FnOnce(&Expiries) -> R) -> R {
+        look(&self.expiries.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A challenge was answered.
@@ -307,7 +307,7 @@ mod tests {
         let (metrics, secret) = (Metrics::default(), SecretKey::new("web", "shop"));
         assert!(!shown(&metrics).contains("certificate_not_after"));
         let (not_after, renewal) = (Timestamp::from_secs(90), Timestamp::from_secs(60));
-        metrics.secret(&secret, Some(Dates { not_after, renewal }));
+        metrics.secret(&secret, Some(Validity { not_after, renewal }));
         let text = shown(&metrics);
         let series = "{namespace=\"web\",secret=\"shop\"}";
         for (name, value) in [("not_after", 90), ("renewal", 60)] {

@@ -165,7 +165,7 @@ impl Pool {
         let mut targets = index.secrets(key);
         let live = self.context.ledger.live_in(&key.namespace);
         targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
-        self.context.metrics.with_calendar(|calendar| {
+        self.context.metrics.with_expiries(|expiries| {
             let again = |state: &State| {
                 state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
             };
@@ -173,7 +173,7 @@ impl Pool {
                 if self.context.ledger.with(stream, again) {
                     return Lane::Again;
                 }
-                Lane::New(Need::of(calendar.dates(stream), now))
+                Lane::New(Need::of(expiries.validity(stream), now))
             };
             targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
         })

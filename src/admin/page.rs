@@ -101,9 +101,9 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ingress_acme_actors::domain::calendar::Dates;
+    use ingress_acme_actors::domain::certificate_status::CertificateStatus;
+    use ingress_acme_actors::domain::expiries::Validity;
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
-    use ingress_acme_actors::domain::standing::Standing;
     use ingress_acme_actors::reporter::{ClosedDump, Ending, Failure, FailureDump, Working};
 
     use super::*;
@@ -121,7 +121,7 @@ mod tests {
             since: at(0),
             retry_at: at(1_600),
         };
-        let dates = Dates { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
+        let validity = Validity { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
         Overview {
             now: at(1_000),
             closed: vec![ClosedDump {
@@ -146,7 +146,7 @@ mod tests {
                 issuance: "ordered",
                 since: at(900),
             }],
-            ending: vec![Ending { secret, hosts, dates, standing: Standing::Renewing }],
+            ending: vec![Ending { secret, hosts, validity, status: CertificateStatus::Renewing }],
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ingress_acme_actors::domain::calendar::Dates;
+use ingress_acme_actors::domain::expiries::Validity;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
@@ -37,8 +37,8 @@ fn scraped() -> String {
     metrics.watch_restarted("a reason");
     metrics.acme_request("an endpoint", 200, took);
     metrics.kube_request("get", "secrets", 200);
-    let dates = Dates { not_after: NOW, renewal: NOW };
-    metrics.secret(&SecretKey::new("web", "shop"), Some(dates));
+    let validity = Validity { not_after: NOW, renewal: NOW };
+    metrics.secret(&SecretKey::new("web", "shop"), Some(validity));
     metrics.answered();
     metrics.announcement_dropped();
     metrics.leads(true);

@@ -1,6 +1,6 @@
 //! How soon a certificate is needed: the order of work, in the queue and in line before a rate limit.
 
-use super::calendar::Dates;
+use super::expiries::Validity;
 use super::time::Timestamp;
 
 /// How soon, in kind.
@@ -32,8 +32,8 @@ impl Need {
 
     /// Of a Secret with these dates, as they were last seen. Less than a third of the time between renewal and end is
     /// about a tenth of a life.
-    pub fn of(dates: Option<Dates>, now: Timestamp) -> Self {
-        let Some(Dates { not_after, renewal }) = dates else { return Self::FIRST };
+    pub fn of(validity: Option<Validity>, now: Timestamp) -> Self {
+        let Some(Validity { not_after, renewal }) = validity else { return Self::FIRST };
         let soon = not_after.since(now) < not_after.since(renewal) / 3;
         let ending = soon || not_after <= now;
         Self { urgency: if ending { Urgency::Ending } else { Urgency::Renewal }, by: not_after }
@@ -47,10 +47,10 @@ mod tests {
     #[test]
     fn what_ends_soon_goes_before_what_is_missing_and_that_before_what_has_time() {
         let at = Timestamp::from_secs;
-        let dates =
-            |renewal, not_after| Some(Dates { renewal: at(renewal), not_after: at(not_after) });
-        let [ended, soon, later] = [dates(60, 90), dates(70, 100), dates(95, 125)];
-        let needs = [ended, soon, None, later].map(|dates| Need::of(dates, at(96)));
+        let validity =
+            |renewal, not_after| Some(Validity { renewal: at(renewal), not_after: at(not_after) });
+        let [ended, soon, later] = [validity(60, 90), validity(70, 100), validity(95, 125)];
+        let needs = [ended, soon, None, later].map(|validity| Need::of(validity, at(96)));
         assert!(needs.is_sorted(), "{needs:?}");
         assert_eq!(needs.map(|need| need.urgency)[1..], URGENCIES);
     }

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::parts::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
+use crate::domain::certificate_status::{CertificateStatus, least};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::name::DnsName;
 use crate::domain::plan::Part;
-use crate::domain::standing::{Standing, least};
 use crate::domain::time::Timestamp;
 use crate::issuer::OperatorContext;
 
@@ -81,7 +81,7 @@ pub struct CertificateRow {
     /// The hosts this Ingress asks for.
     pub hosts: Vec<String>,
     /// How it stands.
-    pub state: Standing,
+    pub state: CertificateStatus,
     /// End of its validity, as last seen.
     pub not_after: Option<String>,
     /// When it is to be renewed.
@@ -147,7 +147,7 @@ impl OperatorContext {
     }
 
     fn certificate(&self, part: &Part, run: Option<&JobDump>) -> CertificateRow {
-        let dates = self.metrics.with_calendar(|calendar| calendar.dates(&part.secret));
+        let validity = self.metrics.with_expiries(|expiries| expiries.validity(&part.secret));
         let (issuance, in_flight, failing) = self.ledger.with(&part.secret, |state| {
             let failing = state.failing().map(FailureDump::of);
             (state.name(), state.issuance().is_some(), failing)
@@ -156,9 +156,9 @@ impl OperatorContext {
         CertificateRow {
             secret: part.secret.name.clone(),
             hosts: part.names.iter().map(DnsName::to_string).collect(),
-            state: Standing::of(dates, failing.is_some(), at_work, self.clock.now()),
-            not_after: dates.map(|dates| dates.not_after.to_string()),
-            renewal: dates.map(|dates| dates.renewal.to_string()),
+            state: CertificateStatus::of(validity, failing.is_some(), at_work, self.clock.now()),
+            not_after: validity.map(|validity| validity.not_after.to_string()),
+            renewal: validity.map(|validity| validity.renewal.to_string()),
             issuance,
             run: run.cloned(),
             waits: self.rate_limits.borrow().waiting(&part.secret).map(WaitDump::of),
@@ -190,7 +190,7 @@ mod tests {
         CertificateRow {
             secret: "shop".into(),
             hosts: vec!["shop.example.com".to_owned()],
-            state: Standing::Failing,
+            state: CertificateStatus::Failing,
             not_after: text(),
             renewal: text(),
             issuance: "failing",
@@ -223,12 +223,12 @@ mod tests {
     #[test]
     fn every_standing_and_phase_is_called_as_programs_know_it() {
         let standings = [
-            Standing::Valid,
-            Standing::Renewing,
-            Standing::Pending,
-            Standing::Failing,
-            Standing::Expired,
-            Standing::Unknown,
+            CertificateStatus::Valid,
+            CertificateStatus::Renewing,
+            CertificateStatus::Pending,
+            CertificateStatus::Failing,
+            CertificateStatus::Expired,
+            CertificateStatus::Unknown,
         ];
         let standings = standings.iter().map(|one| serde_json::to_string(one).unwrap());
         let phases = phases().into_iter();

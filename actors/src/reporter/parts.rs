@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
+use crate::domain::certificate_status::least;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
 use crate::domain::rate_limits::{ActiveLimit, LimitWait};
 use crate::domain::scheduler::Scheduler;
-use crate::domain::standing::least;
 use crate::domain::time::Timestamp;
 use crate::pool::Pool;
 

@@ -6,11 +6,11 @@ use actix::prelude::*;
 
 use super::Reporter;
 use super::parts::{ClosedDump, DescribeJobs, FailureDump, Which};
-use crate::domain::calendar::{Calendar, Dates};
+use crate::domain::certificate_status::{CertificateStatus, least};
+use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
 use crate::domain::name::DnsName;
-use crate::domain::standing::{Standing, least};
 use crate::domain::time::Timestamp;
 use crate::issuer::OperatorContext;
 
@@ -77,9 +77,9 @@ pub struct Ending {
     /// What it is to hold.
     pub hosts: Vec<String>,
     /// When it ends, and when it is renewed.
-    pub dates: Dates,
+    pub validity: Validity,
     /// How it stands.
-    pub standing: Standing,
+    pub status: CertificateStatus,
 }
 
 impl Handler<Survey> for Reporter {
@@ -124,15 +124,15 @@ impl OperatorContext {
     /// How many fail, by class, and the `count` that are worst off.
     fn failing(&self, count: usize) -> (BTreeMap<&'static str, usize>, Vec<Failure>) {
         let (mut failures, mut all) = (BTreeMap::new(), Vec::new());
-        let look = |calendar: &Calendar| {
+        let look = |expiries: &Expiries| {
             self.ledger.for_each_live(|secret, state| {
                 let Some(failing) = state.failing() else { return };
                 *failures.entry(failing.class.label()).or_default() += 1;
-                let not_after = calendar.dates(secret).map(|dates| dates.not_after);
+                let not_after = expiries.validity(secret).map(|validity| validity.not_after);
                 all.push((not_after, failing.since, secret.clone()));
             });
         };
-        self.metrics.with_calendar(look);
+        self.metrics.with_expiries(look);
         let worst = least(all.into_iter(), 0, count, Clone::clone).into_iter();
         let told = |(not_after, _, secret)| {
             let failing = self.ledger.with(&secret, |state| state.failing().cloned())?;
@@ -159,16 +159,16 @@ impl OperatorContext {
     }
 
     fn ending(&self, count: usize) -> Vec<Ending> {
-        let soonest = self.metrics.with_calendar(|calendar| {
-            let soonest = calendar.soonest(count).into_iter();
-            soonest.map(|(secret, dates)| (secret.clone(), dates)).collect::<Vec<_>>()
+        let soonest = self.metrics.with_expiries(|expiries| {
+            let soonest = expiries.soonest(count).into_iter();
+            soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
         });
-        let told = |(secret, dates): (SecretKey, Dates)| {
+        let told = |(secret, validity): (SecretKey, Validity)| {
             let (failing, at_work) = self
                 .ledger
                 .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
-            let standing = Standing::of(Some(dates), failing, at_work, self.clock.now());
-            Ending { hosts: self.hosts(&secret), secret, dates, standing }
+            let status = CertificateStatus::of(Some(validity), failing, at_work, self.clock.now());
+            Ending { hosts: self.hosts(&secret), secret, validity, status }
         };
         soonest.into_iter().map(told).collect()
     }

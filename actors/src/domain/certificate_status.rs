@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::calendar::Dates;
+use super::expiries::Validity;
 use super::time::Timestamp;
 
 /// How a certificate stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum CertificateStatus {
     /// It is good.
     Valid,
     /// It is good, and a new one is being worked on or due.
@@ -25,18 +25,18 @@ pub enum Standing {
     Unknown,
 }
 
-impl Standing {
+impl CertificateStatus {
     /// Judges by the dates last seen, and by whether the last attempt failed or one is being made.
-    pub fn of(dates: Option<Dates>, failing: bool, at_work: bool, now: Timestamp) -> Self {
-        let good = dates.is_some_and(|dates| now < dates.not_after);
-        let due = dates.is_some_and(|dates| dates.renewal <= now);
+    pub fn of(validity: Option<Validity>, failing: bool, at_work: bool, now: Timestamp) -> Self {
+        let good = validity.is_some_and(|validity| now < validity.not_after);
+        let due = validity.is_some_and(|validity| validity.renewal <= now);
         match (good, at_work) {
             _ if failing => Self::Failing,
             (true, true) => Self::Renewing,
             (true, false) if due => Self::Renewing,
             (true, false) => Self::Valid,
             (false, true) => Self::Pending,
-            (false, false) if dates.is_some() => Self::Expired,
+            (false, false) if validity.is_some() => Self::Expired,
             (false, false) => Self::Unknown,
         }
     }
@@ -54,7 +54,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for CertificateStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
     }
@@ -94,15 +94,30 @@ mod tests {
 
     #[test]
     fn a_certificate_stands_by_its_dates_and_by_what_is_going_on() {
-        let dates = Some(Dates { not_after: at(90), renewal: at(60) });
-        assert_eq!(Standing::of(dates, false, false, at(10)), Standing::Valid);
-        assert_eq!(Standing::of(dates, false, true, at(10)), Standing::Renewing);
-        assert_eq!(Standing::of(dates, false, false, at(60)), Standing::Renewing);
-        assert_eq!(Standing::of(dates, true, false, at(60)), Standing::Failing);
-        assert_eq!(Standing::of(dates, false, true, at(90)), Standing::Pending);
-        assert_eq!(Standing::of(dates, false, false, at(90)), Standing::Expired);
-        assert_eq!(Standing::of(None, false, false, at(90)), Standing::Unknown);
-        assert_eq!(Standing::of(None, false, true, at(90)), Standing::Pending);
+        let validity = Some(Validity { not_after: at(90), renewal: at(60) });
+        assert_eq!(CertificateStatus::of(validity, false, false, at(10)), CertificateStatus::Valid);
+        assert_eq!(
+            CertificateStatus::of(validity, false, true, at(10)),
+            CertificateStatus::Renewing
+        );
+        assert_eq!(
+            CertificateStatus::of(validity, false, false, at(60)),
+            CertificateStatus::Renewing
+        );
+        assert_eq!(
+            CertificateStatus::of(validity, true, false, at(60)),
+            CertificateStatus::Failing
+        );
+        assert_eq!(
+            CertificateStatus::of(validity, false, true, at(90)),
+            CertificateStatus::Pending
+        );
+        assert_eq!(
+            CertificateStatus::of(validity, false, false, at(90)),
+            CertificateStatus::Expired
+        );
+        assert_eq!(CertificateStatus::of(None, false, false, at(90)), CertificateStatus::Unknown);
+        assert_eq!(CertificateStatus::of(None, false, true, at(90)), CertificateStatus::Pending);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The certificates' dates as metrics, made from the calendar when they are scraped. No series is kept for it.
+//! The certificates' dates as metrics, made from the expiries when they are scraped. No series is kept for it.
 
 use std::fmt::Error;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,29 +8,29 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::domain::calendar::{Calendar, Dates};
+use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
-/// The calendar, to be scraped.
+/// The expiries, to be scraped.
 #[derive(Debug)]
-pub(super) struct ShownDates(pub(super) Arc<RwLock<Calendar>>);
+pub(super) struct ExpiryCollector(pub(super) Arc<RwLock<Expiries>>);
 
-impl Collector for ShownDates {
+impl Collector for ExpiryCollector {
     /// Copies first: whoever has seen a Secret shall not wait while megabytes of text are written.
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
-        let calendar = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<_> = calendar.iter().map(|(key, dates)| (key.clone(), dates)).collect();
-        drop(calendar);
+        let expiries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = expiries.iter().map(|(key, validity)| (key.clone(), validity)).collect();
+        drop(expiries);
         if all.is_empty() {
             return Ok(());
         }
         let (name, help) =
             ("certificate_not_after_timestamp_seconds", "End of the certificate's validity.");
-        family(&mut encoder, name, help, &all, |dates| dates.not_after)?;
+        family(&mut encoder, name, help, &all, |validity| validity.not_after)?;
         let (name, help) =
             ("certificate_renewal_timestamp_seconds", "When the certificate is to be renewed.");
-        family(&mut encoder, name, help, &all, |dates| dates.renewal)
+        family(&mut encoder, name, help, &all, |validity| validity.renewal)
     }
 }
 
@@ -38,13 +38,13 @@ fn family(
     encoder: &mut DescriptorEncoder,
     name: &str,
     help: &str,
-    all: &[(SecretKey, Dates)],
-    date: impl Fn(&Dates) -> Timestamp,
+    all: &[(SecretKey, Validity)],
+    date: impl Fn(&Validity) -> Timestamp,
 ) -> Result<(), Error> {
     let mut series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (secret, dates) in all {
+    for (secret, validity) in all {
         let labels = [("namespace", &*secret.namespace), ("secret", &*secret.name)];
-        ConstGauge::new(date(dates).as_secs()).encode(series.encode_family(&labels)?)?;
+        ConstGauge::new(date(validity).as_secs()).encode(series.encode_family(&labels)?)?;
     }
     Ok(())
 }

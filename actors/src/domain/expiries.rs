@@ -7,21 +7,21 @@
 use std::collections::HashMap;
 
 use super::certificate::SecretView;
+use super::certificate_status::least;
 use super::ingress::SecretKey;
 use super::renewal::{AriStatus, renewal};
-use super::standing::least;
 use super::time::Timestamp;
 
 /// The dates of one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Dates {
+pub struct Validity {
     /// End of its validity.
     pub not_after: Timestamp,
     /// When it is to be renewed.
     pub renewal: Timestamp,
 }
 
-impl Dates {
+impl Validity {
     /// Those of what was found in a Secret, where that is a certificate of ours, with what its CA suggests for it.
     pub fn of(found: Option<&SecretView>, ari: AriStatus<'_>) -> Option<Self> {
         let leaf = found.filter(|found| found.ours)?.certificate.as_ref().ok()?;
@@ -31,23 +31,23 @@ impl Dates {
 
 /// The dates of all certificates that were seen.
 #[derive(Clone, Debug, Default)]
-pub struct Calendar {
-    by_secret: HashMap<SecretKey, Dates>,
+pub struct Expiries {
+    by_secret: HashMap<SecretKey, Validity>,
 }
 
-impl Calendar {
+impl Expiries {
     /// A Secret was seen, with these dates; or without a certificate of ours.
-    pub fn seen(&mut self, secret: &SecretKey, dates: Option<Dates>) {
-        match dates {
-            Some(dates) => _ = self.by_secret.insert(secret.clone(), dates),
+    pub fn seen(&mut self, secret: &SecretKey, validity: Option<Validity>) {
+        match validity {
+            Some(validity) => _ = self.by_secret.insert(secret.clone(), validity),
             None => self.forget(secret),
         }
     }
 
     /// The CA suggests to renew it then.
     pub fn suggested(&mut self, secret: &SecretKey, at: Timestamp) {
-        if let Some(dates) = self.by_secret.get_mut(secret) {
-            dates.renewal = at.min(dates.not_after);
+        if let Some(validity) = self.by_secret.get_mut(secret) {
+            validity.renewal = at.min(validity.not_after);
         }
     }
 
@@ -57,18 +57,18 @@ impl Calendar {
     }
 
     /// The dates of one, where they are known.
-    pub fn dates(&self, secret: &SecretKey) -> Option<Dates> {
+    pub fn validity(&self, secret: &SecretKey) -> Option<Validity> {
         self.by_secret.get(secret).copied()
     }
 
     /// All of them, in any order.
-    pub fn iter(&self) -> impl Iterator<Item = (&SecretKey, Dates)> {
-        self.by_secret.iter().map(|(secret, dates)| (secret, *dates))
+    pub fn iter(&self) -> impl Iterator<Item = (&SecretKey, Validity)> {
+        self.by_secret.iter().map(|(secret, validity)| (secret, *validity))
     }
 
     /// The `count` that end first, soonest first.
-    pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Dates)> {
-        least(self.iter(), 0, count, |(secret, dates)| (dates.not_after, *secret))
+    pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Validity)> {
+        least(self.iter(), 0, count, |(secret, validity)| (validity.not_after, *secret))
     }
 
     /// How many are known.
@@ -90,32 +90,32 @@ mod tests {
         SecretKey::new("web", name)
     }
 
-    fn ends(at: i64) -> Dates {
+    fn ends(at: i64) -> Validity {
         let not_after = Timestamp::from_secs(at);
-        Dates { not_after, renewal: not_after }
+        Validity { not_after, renewal: not_after }
     }
 
     #[test]
     fn an_entry_stays_small() {
-        assert!(size_of::<(SecretKey, Dates)>() <= 48);
+        assert!(size_of::<(SecretKey, Validity)>() <= 48);
     }
 
     #[test]
     fn those_that_end_first_come_first_and_equals_by_name() {
-        let mut calendar = Calendar::default();
+        let mut expiries = Expiries::default();
         for (name, at) in [("c", 30), ("b", 10), ("a", 10), ("d", 20)] {
-            calendar.seen(&secret(name), Some(ends(at)));
+            expiries.seen(&secret(name), Some(ends(at)));
         }
-        let soonest: Vec<&str> = calendar.soonest(3).iter().map(|(key, _)| &*key.name).collect();
+        let soonest: Vec<&str> = expiries.soonest(3).iter().map(|(key, _)| &*key.name).collect();
         assert_eq!(soonest, ["a", "b", "d"]);
     }
 
     #[test]
     fn a_secret_without_a_certificate_of_ours_has_no_entry() {
-        let mut calendar = Calendar::default();
-        calendar.seen(&secret("shop"), Some(ends(10)));
-        assert_eq!(calendar.dates(&secret("shop")), Some(ends(10)));
-        calendar.seen(&secret("shop"), None);
-        assert!(calendar.is_empty());
+        let mut expiries = Expiries::default();
+        expiries.seen(&secret("shop"), Some(ends(10)));
+        assert_eq!(expiries.validity(&secret("shop")), Some(ends(10)));
+        expiries.seen(&secret("shop"), None);
+        assert!(expiries.is_empty());
     }
 }

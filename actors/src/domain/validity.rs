@@ -79,26 +79,26 @@ impl Reason {
 
 /// How much of a certificate's life is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Left {
+pub enum Remaining {
     /// A tenth or more.
-    Enough,
+    Plenty,
     /// Less than a tenth: it goes before others.
-    Little,
+    Low,
     /// Less than a twentieth, or it was over no longer ago: nothing of ours holds its renewal up.
-    Hardly,
+    Critical,
     /// It is over for some time.
-    None,
+    Expired,
 }
 
-impl Left {
+impl Remaining {
     /// Of this certificate.
     pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
         let life = certificate.not_after.since(certificate.not_before);
         match certificate.not_after.since(now) {
-            Duration::ZERO if now.since(certificate.not_after) >= life / 20 => Self::None,
-            left if left < life / 20 => Self::Hardly,
-            left if left < life / 10 => Self::Little,
-            _ => Self::Enough,
+            Duration::ZERO if now.since(certificate.not_after) >= life / 20 => Self::Expired,
+            remaining if remaining < life / 20 => Self::Critical,
+            remaining if remaining < life / 10 => Self::Low,
+            _ => Self::Plenty,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::rate_limits::LimitScope;
-use crate::domain::validity::{Left, Reason};
+use crate::domain::validity::{Reason, Remaining};
 
 impl Evaluation<'_> {
     /// A certificate for `names` is needed.
@@ -50,16 +50,16 @@ impl Evaluation<'_> {
             secret.ours && secret.meant_for() == Some(self.context.directory)
         };
         let certificate = found.filter(ours).and_then(|secret| secret.certificate.as_ref().ok());
-        let left = certificate.map(|one| Left::of(one, self.context.now));
+        let left = certificate.map(|one| Remaining::of(one, self.context.now));
         let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
         let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
         match (left.filter(|_| by_age), reason) {
             (Some(_), Reason::Suggested { .. }) if exempt => None,
-            (Some(Left::Hardly), _) if self.may_pass() => None,
-            (Some(Left::Hardly | Left::Little | Left::None), _) => {
+            (Some(Remaining::Critical), _) if self.may_pass() => None,
+            (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
                 waiting_for_limit(Urgency::Ending, by)
             }
-            (Some(Left::Enough), _) => waiting_for_limit(Urgency::Renewal, by),
+            (Some(Remaining::Plenty), _) => waiting_for_limit(Urgency::Renewal, by),
             (None, _) => waiting_for_limit(Urgency::First, Need::FIRST.by),
         }
     }

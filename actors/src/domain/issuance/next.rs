@@ -13,7 +13,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Left, Reason, judge_certificate, judge_installed, serves};
+use crate::domain::validity::{Reason, Remaining, judge_certificate, judge_installed, serves};
 
 /// The next step for a stream in `state`.
 pub fn next(state: &State, context: Inputs<'_>) -> Step {
@@ -98,8 +98,8 @@ fn still_waits(
     let Some((found, _)) = &observed.secret else { return Some(Step::ReadSecret) };
     let ours = found.as_ref().filter(|found| found.ours);
     let certificate = ours.and_then(|found| found.certificate.as_ref().ok());
-    let left = certificate.map(|certificate| Left::of(certificate, context.now));
-    waits(if left == Some(Left::Hardly) { emergency } else { retry_at })
+    let left = certificate.map(|certificate| Remaining::of(certificate, context.now));
+    waits(if left == Some(Remaining::Critical) { emergency } else { retry_at })
 }
 
 /// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for

@@ -14,7 +14,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Left, Reason};
+use crate::domain::validity::{Reason, Remaining};
 
 /// The names that can be had, where the others have failed for long enough.
 pub(super) fn obtainable(
@@ -87,7 +87,7 @@ impl Evaluation<'_> {
             let loses = others.any(|name| certificate.is_for(name));
             let waited = self.context.now.since(failing.since) >= limits::GROUP_PATIENCE;
             let patient = !(self.desired.grouped && waited);
-            loses && patient && Left::of(certificate, self.context.now) == Left::Enough
+            loses && patient && Remaining::of(certificate, self.context.now) == Remaining::Plenty
         });
         (!given_up).then_some(reason)
     }

@@ -19,7 +19,7 @@ use crate::cli::{FallbackDirectory, RunArgs, Surroundings};
 use crate::fallback_account::FallbackAccount;
 use crate::lifecycle::{Process, listen};
 use crate::{
-    admin, announcer, cluster, ingresses, keys, lease, probe, process, segments, solver,
+    admin, cluster, events, ingresses, keys, lease, probe, process, segments, solver,
     solver_ingresses, tls_secrets,
 };
 
@@ -86,11 +86,11 @@ fn ports(
     let (namespace, clock) = (around.namespace.as_str(), Shared(clock));
     let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
     let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
-    let dropped = Arc::new(move || event_metrics.announcement_dropped());
+    let dropped = Arc::new(move || event_metrics.event_dropped());
     let watched = &around.watch_namespaces;
     let ingresses = ingresses::Ingresses::new(client.clone(), watched, restarted);
-    let announcer =
-        announcer::Events::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
+    let event_recorder =
+        events::KubeEvents::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
     let writer = format!("{pod} since {}", clock.now().as_millis());
     let segments = segments::SecretSegments::new(client.clone(), namespace);
     let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
@@ -104,7 +104,7 @@ fn ports(
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
         probe,
         keys: Rc::new(keys::Pki),
-        announcer: Rc::new(announcer),
+        event_recorder: Rc::new(event_recorder),
         journal: Rc::new(SegmentedJournal::new(Rc::new(segments), writer)),
         clock: Rc::new(clock),
     }

@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - The process: [`cli`], [`logging`], [`assembly`] (the composition root), [`lifecycle`], [`clock`].
-//! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`tls_secrets`], [`solver_ingresses`], [`announcer`],
+//! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`tls_secrets`], [`solver_ingresses`], [`event_recorder`],
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
 //! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process`] what the process takes.
@@ -12,7 +12,6 @@
 pub mod account_secret;
 pub mod acme;
 pub mod admin;
-pub mod announcer;
 pub mod assembly;
 pub mod cli;
 pub mod clock;
@@ -20,6 +19,7 @@ pub mod cluster;
 pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod events;
 pub mod fallback_account;
 pub mod ingresses;
 pub mod keys;

@@ -184,7 +184,7 @@ impl Process {
                 warn!("not all work could be finished in time; the next start goes on with it");
             }
         }
-        if timeout(FLUSH, self.ports.announcer.flush()).await.is_err() {
+        if timeout(FLUSH, self.ports.event_recorder.flush()).await.is_err() {
             warn!("not all Events could be sent in time");
         }
         self.vitals.set_ready(false);

@@ -48,7 +48,7 @@ fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at
         fakes.pass(HOUR + 10 * MINUTE).await;
         assert_eq!(issued(&fakes), (0, 1));
         assert_eq!(directory(&fakes).as_deref(), Some(FALLBACK_DIRECTORY));
-        let told = fakes.cluster.announcements("web", "shop");
+        let told = fakes.cluster.events("web", "shop");
         assert!(told.iter().any(|one| one.note.contains(FALLBACK_DIRECTORY)), "{told:?}");
 
         // The first works again: that is no reason to replace what is good.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ingress_acme_actors::domain::announcement::Announcement;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::kube_event::KubeEvent;
 use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress};
 use ingress_acme_actors::operator::Settings;
 
@@ -35,8 +35,8 @@ fn annotated(mut view: IngressView, annotation: &str, value: &str) -> IngressVie
     view
 }
 
-fn reasons(announcements: &[Announcement]) -> Vec<&'static str> {
-    announcements.iter().map(|announcement| announcement.reason).collect()
+fn reasons(events: &[KubeEvent]) -> Vec<&'static str> {
+    events.iter().map(|kube_event| kube_event.reason).collect()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn an_ingress_appears_and_its_secret_holds_a_certificate() {
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
-        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Issued"]);
+        assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Issued"]);
         let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
         assert_eq!(tls[0].secret_name.as_deref(), Some("shop"));
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
@@ -165,7 +165,7 @@ fn a_secret_that_is_not_ours_is_never_overwritten_unless_it_is_handed_over() {
         fakes.operator(Fakes::settings()).await;
         fakes.pass(DAY).await;
         assert_eq!(fakes.cluster.secret("web", "shop").unwrap().chain, "made by hand");
-        assert_eq!(reasons(&fakes.cluster.announcements("web", "shop")), ["Conflict"]);
+        assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Conflict"]);
         assert_eq!(fakes.ca.orders(), 0);
         fakes.cluster.apply(annotated(shop(), "adopt-secret", "true"));
         fakes.pass(MINUTE).await;
@@ -184,7 +184,7 @@ fn an_unreachable_host_costs_the_ca_nothing_and_delays_nobody() {
         fakes.pass(30 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
         assert_eq!(fakes.ca.orders(), 1);
-        assert_eq!(reasons(&fakes.cluster.announcements("web", "dead")), ["Unreachable"]);
+        assert_eq!(reasons(&fakes.cluster.events("web", "dead")), ["Unreachable"]);
         fakes.cluster.unresolve("dead.example.com", false);
         fakes.pass(15 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "dead"), ["dead.example.com"]);
@@ -202,7 +202,7 @@ fn a_host_that_resolves_but_cannot_be_reached_from_inside_is_left_to_the_ca_afte
         assert_eq!(fakes.ca.orders(), 0);
         fakes.pass(20 * MINUTE).await;
         assert!(fakes.ca.orders() >= 1, "the CA was asked");
-        assert!(reasons(&fakes.cluster.announcements("web", "hairpin")).contains(&"Failed"));
+        assert!(reasons(&fakes.cluster.events("web", "hairpin")).contains(&"Failed"));
     });
 }
 
@@ -216,7 +216,7 @@ fn a_refusal_of_the_ca_is_told_in_its_words_and_backs_off_and_an_edit_clears_it(
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
         assert_eq!(fakes.cluster.calls("open_order"), 1, "the next is in a day");
-        let told = fakes.cluster.announcements("web", "shop");
+        let told = fakes.cluster.events("web", "shop");
         assert!(
             told.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
             "{told:?}"
@@ -347,7 +347,7 @@ fn a_certificate_that_cannot_be_written_is_kept_and_written_later() {
         fakes.pass(2 * HOUR).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
-        assert!(reasons(&fakes.cluster.announcements("web", "shop")).contains(&"Waiting"));
+        assert!(reasons(&fakes.cluster.events("web", "shop")).contains(&"Waiting"));
     });
 }
 
@@ -383,7 +383,7 @@ fn bad_input_is_told_once_and_never_reaches_the_ca() {
         fakes.cluster.apply(ingress("web", "mixed", &["*.example.com", "good.example.com"]));
         fakes.pass(DAY).await;
         for n in 0..5 {
-            let told = fakes.cluster.announcements("web", &format!("bad-{n}"));
+            let told = fakes.cluster.events("web", &format!("bad-{n}"));
             assert_eq!(reasons(&told), ["Skipped"], "{told:?}");
         }
         assert_eq!(fakes.cluster.names("web", "mixed"), ["good.example.com"]);

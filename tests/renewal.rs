@@ -93,7 +93,7 @@ fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_to
         revoked.set(true);
         let days = days_until_renewed(&fakes).await;
         assert!(days <= 0.26, "after {days} days");
-        let told = fakes.cluster.announcements("web", "shop");
+        let told = fakes.cluster.events("web", "shop");
         let page = |note: &str| note.contains("https://ca.example/incident");
         assert!(told.iter().any(|one| one.reason == "Issuing" && page(&one.note)), "{told:?}");
         fakes.pass(2 * DAY).await;

@@ -5,9 +5,8 @@
 //! - Is a certificate good: [`validity`].
 //! - From events to work: [`dedup`], [`need`], [`queue`], [`scheduler`], [`scan`].
 //! - Getting a certificate: [`issuance`], [`failure`], [`rate_limits`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
-//! - What the user is told: [`announcement`]; what is shown: [`expiries`], [`certificate_status`].
+//! - What the user is told: [`kube_event`]; what is shown: [`expiries`], [`certificate_status`].
 
-pub mod announcement;
 pub mod certificate;
 pub mod certificate_status;
 pub mod dedup;
@@ -19,6 +18,7 @@ pub mod guards;
 pub mod index;
 pub mod ingress;
 pub mod issuance;
+pub mod kube_event;
 pub mod limits;
 pub mod live;
 pub mod log;

@@ -16,7 +16,7 @@ use crate::issuer::OperatorContext;
 impl OperatorContext {
     /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.
     pub async fn needs_work(&self, key: &IngressKey) -> bool {
-        if self.notices.has_news(&self.index.borrow(), key) {
+        if self.events.has_unreported_problem(&self.index.borrow(), key) {
             return true;
         }
         let secrets = self.index.borrow().secrets(key);

@@ -149,7 +149,7 @@ impl Fakes {
             ingresses: cluster.clone(),
             tls_secrets: cluster.clone(),
             routes: cluster.clone(),
-            announcer: cluster,
+            event_recorder: cluster,
             authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
             fallback: self.fallback_after.get().map(fallback),
             probe: Rc::new(Mortal { port: probe, life: life.clone() }),

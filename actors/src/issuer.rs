@@ -15,13 +15,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{Instrument, debug, error, info_span};
 
-use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::guards::Guards;
 use crate::domain::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{Fallback, Inputs as NextInputs, State, Step, next};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::need::Need;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
@@ -29,11 +29,11 @@ use crate::domain::renewal::RenewalWindows;
 use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Job, JobStatus};
 use crate::domain::time::Timestamp;
+use crate::event_dedup::EventDedup;
 use crate::examine::id;
 use crate::ledger::Ledger;
 use crate::messages::{JobDone, PrefetchRoutes, Publish, RunJob, Withdraw};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 
@@ -56,7 +56,7 @@ pub struct OperatorContext {
     /// Keys and chains.
     pub keys: Rc<dyn Keys>,
     /// What users are told.
-    pub notices: Rc<Notices>,
+    pub events: Rc<EventDedup>,
     /// The time.
     pub clock: Rc<dyn Clock>,
     /// Orders that are kept for later: not before when.
@@ -162,8 +162,8 @@ impl OperatorContext {
         let joined = self.rate_limits.borrow_mut().enqueue(scope, &job.stream, need, now);
         if joined && let Some(desired) = self.desired(job) {
             let waiting = self.rate_limits.borrow().waiting(&job.stream);
-            let told = waiting.map(|waiting| Announcement::waiting_for_limit(&desired, &waiting));
-            told.inspect(|waiting_for_limit| self.notices.announce(&desired, waiting_for_limit));
+            let told = waiting.map(|waiting| KubeEvent::waiting_for_limit(&desired, &waiting));
+            told.inspect(|waiting_for_limit| self.events.record(&desired, waiting_for_limit));
         }
         JobStatus::Parked { until: now + limits::LIMIT_LOOK, at_ca: false }
     }

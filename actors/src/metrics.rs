@@ -52,7 +52,7 @@ pub struct Metrics {
     kube_requests: Family<ByRequest, Counter>,
     expiries: Arc<RwLock<Expiries>>,
     answers: Counter,
-    announcements_dropped: Counter,
+    events_dropped: Counter,
     leader: Gauge,
     limited_until: Family<ByScope, Gauge>,
     waiting_for_limit: Family<ByScope, Gauge>,
@@ -79,7 +79,7 @@ impl Default for Metrics {
             kube_requests: Family::default(),
             expiries: Arc::default(),
             answers: Counter::default(),
-            announcements_dropped: Counter::default(),
+            events_dropped: Counter::default(),
             leader: Gauge::default(),
             limited_until: Family::default(),
             waiting_for_limit: Family::default(),
@@ -148,7 +148,7 @@ impl Metrics {
         all.register("rate_limit_waiting", help, self.waiting_for_limit.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
-        all.register("announcements_dropped", help, self.announcements_dropped.clone());
+        all.register("announcements_dropped", help, self.events_dropped.clone());
         all.register("leader", "1 while this replica leads", self.leader.clone());
     }
 
@@ -260,8 +260,8 @@ impl Metrics {
     }
 
     /// A Kubernetes Event was dropped.
-    pub fn announcement_dropped(&self) {
-        self.announcements_dropped.inc();
+    pub fn event_dropped(&self) {
+        self.events_dropped.inc();
     }
 
     /// Whether this replica leads.

@@ -15,13 +15,13 @@ use crate::domain::index::Index;
 use crate::domain::limits;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::selection::Selection;
+use crate::event_dedup::EventDedup;
 use crate::issuer::{FallbackCa, OperatorContext, RouteRecipients};
 use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::pool::Pool;
 use crate::ports::{
-    Announcer, Authority, Clock, IngressSource, Journal, Keys, Probe, Routes, TlsSecrets,
+    Authority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes, TlsSecrets,
 };
 use crate::registry::Registry;
 use crate::reporter::Reporter;
@@ -47,7 +47,7 @@ pub struct Ports {
     /// Keys and chains.
     pub keys: Rc<dyn Keys>,
     /// Kubernetes Events.
-    pub announcer: Rc<dyn Announcer>,
+    pub event_recorder: Rc<dyn EventRecorder>,
     /// The log of events.
     pub journal: Rc<dyn Journal>,
     /// The time.
@@ -98,7 +98,7 @@ pub async fn start(
     let ledger = Rc::new(Ledger::open(ports.journal.clone(), metrics.clone()).await?);
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
     let index = Rc::new(RefCell::new(index));
-    let notices = Rc::new(Notices::new(ports.announcer.clone()));
+    let events = Rc::new(EventDedup::new(ports.event_recorder.clone()));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
     let context = Rc::new(OperatorContext {
         index: index.clone(),
@@ -109,7 +109,7 @@ pub async fn start(
         routes: RouteRecipients::of(&keeper),
         probe: ports.probe.clone(),
         keys: ports.keys.clone(),
-        notices,
+        events,
         clock: ports.clock.clone(),
         paused: RefCell::default(),
         rate_limits: RefCell::new(RateLimits::of(

@@ -205,7 +205,7 @@ impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
-        self.context.notices.tell(&self.context.index.borrow(), &key);
+        self.context.events.tell(&self.context.index.borrow(), &key);
         let now = self.context.clock.now();
         let targets = self.targets(&key, now);
         let ticket = match self.scheduler.request(&key, targets, now) {

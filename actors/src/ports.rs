@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use futures_util::stream::LocalBoxStream;
 use zeroize::Zeroizing;
 
-use crate::domain::announcement::Announcement;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach, Record};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
@@ -278,9 +278,9 @@ pub trait Journal {
 
 /// Tells users what happens to their Ingress, by Kubernetes Events.
 #[async_trait(?Send)]
-pub trait Announcer {
+pub trait EventRecorder {
     /// Queues one; never waits. What does not fit the bounded queue is dropped and counted.
-    fn announce(&self, about: &IngressRef, announcement: Announcement);
+    fn record(&self, about: &IngressRef, kube_event: KubeEvent);
     /// Waits until all that was queued is sent.
     async fn flush(&self);
 }

@@ -10,8 +10,8 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::PAGE;
-use crate::announcer::CONTROLLER;
 use crate::cluster;
+use crate::events::CONTROLLER;
 
 /// One Event.
 #[derive(Clone, Debug)]

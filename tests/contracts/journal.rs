@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::live::Live;
 use ingress_acme_actors::domain::log::{Kind, SCHEMA, Segment, snapshot};
 use ingress_acme_actors::domain::rate_limits::{LimitHit, LimitScope};
 
-use crate::announcements::{NOW, desired, failed, names};
+use crate::events::{NOW, desired, failed, names};
 use crate::{hold, lines};
 
 fn started(algorithm: KeyAlgorithm) -> Event {

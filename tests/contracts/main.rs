@@ -7,9 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod annotations;
-mod announcements;
 mod cluster;
 mod deploy;
+mod events;
 mod flags;
 mod journal;
 mod metrics;

@@ -12,7 +12,7 @@ use ingress_acme_actors::domain::scheduler::Load;
 use ingress_acme_actors::metrics::{Kind, Metrics, Source};
 use prometheus_client::registry::Registry;
 
-use crate::announcements::NOW;
+use crate::events::NOW;
 use crate::{hold, lines};
 
 /// The operator shows all its families, each with a sample.
@@ -40,7 +40,7 @@ fn scraped() -> String {
     let validity = Validity { not_after: NOW, renewal: NOW };
     metrics.secret(&SecretKey::new("web", "shop"), Some(validity));
     metrics.answered();
-    metrics.announcement_dropped();
+    metrics.event_dropped();
     metrics.leads(true);
     encoded(&metrics.registry("1.2.3", "https://ca.example/directory"))
 }

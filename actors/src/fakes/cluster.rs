@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::DIRECTORY;
 use super::ca::inspect;
-use crate::domain::announcement::Announcement;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::ports::{Clock, IngressChange, PortError};
@@ -40,7 +40,7 @@ struct State {
     ingresses: BTreeMap<IngressKey, IngressView>,
     secrets: BTreeMap<SecretKey, FakeSecret>,
     solver: BTreeMap<String, SolverIngress>,
-    announcements: Vec<(IngressKey, Announcement)>,
+    events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     cut: BTreeSet<DnsName>,
     unresolved: BTreeSet<DnsName>,
@@ -149,11 +149,11 @@ impl FakeCluster {
     }
 
     /// Reasons and notes of the Events on an Ingress, in order.
-    pub fn announcements(&self, namespace: &str, name: &str) -> Vec<Announcement> {
+    pub fn events(&self, namespace: &str, name: &str) -> Vec<KubeEvent> {
         let key = IngressKey::new(namespace, name);
         let state = self.state.borrow();
-        let on = state.announcements.iter().filter(|(about, _)| *about == key);
-        on.map(|(_, announcement)| announcement.clone()).collect()
+        let on = state.events.iter().filter(|(about, _)| *about == key);
+        on.map(|(_, kube_event)| kube_event.clone()).collect()
     }
 
     /// Hosts that lead to the solver.

@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
-use crate::domain::announcement::Announcement;
 use crate::domain::certificate::SecretStatus;
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
-    Announcer, Authority, CreateError, IngressChange, IngressSource, Installation, JournalError,
-    PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
+    Authority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
+    JournalError, PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
 };
 
 /// The life of one operator, counted in port calls.
@@ -189,10 +189,10 @@ impl<P: Segments> Segments for Mortal<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: Announcer> Announcer for Mortal<P> {
-    fn announce(&self, about: &IngressRef, announcement: Announcement) {
+impl<P: EventRecorder> EventRecorder for Mortal<P> {
+    fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
         if !self.life.is_over() {
-            self.port.announce(about, announcement);
+            self.port.record(about, kube_event);
         }
     }
 

@@ -7,10 +7,10 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::OperatorContext;
-use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Observed, Reach};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduler::Job;
@@ -129,7 +129,7 @@ impl OperatorContext {
         }
         let Some(failure) = job.observed.failure.take() else { return false };
         warn!(detail = failure.detail, "{what} could not be seen to");
-        self.notices.announce(desired, &Announcement::left_undone(what, &failure.detail));
+        self.events.record(desired, &KubeEvent::left_undone(what, &failure.detail));
         true
     }
 

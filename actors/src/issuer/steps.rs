@@ -4,10 +4,10 @@
 use tracing::{debug, error};
 
 use super::OperatorContext;
-use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduler::Job;
@@ -111,7 +111,7 @@ impl OperatorContext {
     /// Tells the user when an order is kept for later: that is no journaled failure.
     pub(super) fn tell_of_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
-            self.notices.announce(desired, &Announcement::held_up(desired, &failure.detail));
+            self.events.record(desired, &KubeEvent::held_up(desired, &failure.detail));
         }
     }
 
@@ -121,9 +121,9 @@ impl OperatorContext {
         match self.ledger.commit(&job.stream, command, now).await {
             Ok((event, before)) => {
                 if let Some(desired) = self.desired(job)
-                    && let Some(announcement) = Announcement::of_event(&event, &before, &desired)
+                    && let Some(kube_event) = KubeEvent::of_event(&event, &before, &desired)
                 {
-                    self.notices.announce(&desired, &announcement);
+                    self.events.record(&desired, &kube_event);
                 }
                 return true;
             }

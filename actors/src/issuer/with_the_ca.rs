@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use tracing::info;
 
 use super::{FallbackCa, OperatorContext};
-use crate::domain::announcement::Announcement;
 use crate::domain::desired::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
@@ -40,13 +40,13 @@ impl OperatorContext {
         let failed = self.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let told = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
-            (desired.clone(), Announcement::issuing(&desired.secret, &names, reason, elsewhere))
+            (desired.clone(), KubeEvent::issuing(&desired.secret, &names, reason, elsewhere))
         });
         let beginning = Beginning { desired, names, directory, key };
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
             job.observed.progressed();
             if let Some((desired, issuing)) = told {
-                self.notices.announce(&desired, &issuing);
+                self.events.record(&desired, &issuing);
             }
         }
     }

@@ -9,21 +9,21 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use ingress_acme::USER_AGENT;
 use ingress_acme::account_secret::AccountSecret;
-use ingress_acme::announcer::Events;
+use ingress_acme::events::KubeEvents;
 use ingress_acme::ingresses::Ingresses;
 use ingress_acme::lease::Lease;
 use ingress_acme::solver_ingresses::SolverIngresses;
 use ingress_acme::tls_secrets::KubeTlsSecrets;
-use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
+use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
-    AccountStore, Announcer, Clock, IngressChange, IngressSource, Installation, PortError, Routes,
-    StoredAccount, TlsSecrets,
+    AccountStore, Clock, EventRecorder, IngressChange, IngressSource, Installation, PortError,
+    Routes, StoredAccount, TlsSecrets,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -303,7 +303,7 @@ async fn solver_ingresses_are_written_read_and_deleted(ground: &Ground) {
 }
 
 async fn the_same_event_told_twice_is_one(ground: &Ground) {
-    let announcement = Announcement {
+    let kube_event = KubeEvent {
         severity: Severity::Warning,
         reason: "Failed",
         action: "IssueCertificate",
@@ -315,9 +315,10 @@ async fn the_same_event_told_twice_is_one(ground: &Ground) {
         let untold = Arc::new(AtomicUsize::new(0));
         let hook = untold.clone();
         let hook = Arc::new(move || _ = hook.fetch_add(1, Ordering::Relaxed));
-        let events = Events::start(ground.client.clone(), pod, Box::new(Ticking::default()), hook);
-        events.announce(&shop, announcement.clone());
-        events.announce(&gone, announcement.clone());
+        let events =
+            KubeEvents::start(ground.client.clone(), pod, Box::new(Ticking::default()), hook);
+        events.record(&shop, kube_event.clone());
+        events.record(&gone, kube_event.clone());
         tokio::time::timeout(SOON, events.flush()).await.unwrap();
         assert_eq!(untold.load(Ordering::Relaxed), 1);
     }

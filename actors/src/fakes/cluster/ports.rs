@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 
 use super::super::ca::inspect;
 use super::{FakeCluster, FakeSecret};
-use crate::domain::announcement::Announcement;
 use crate::domain::certificate::{SecretStatus, SecretView};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::{IngressRef, SecretKey, TlsBlock};
+use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
 use crate::domain::plan::{FILLED_TLS, filled_tls_value};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
-    Announcer, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
+    EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
 };
 
 impl IngressSource for FakeCluster {
@@ -119,10 +119,10 @@ impl Routes for FakeCluster {
 }
 
 #[async_trait(?Send)]
-impl Announcer for FakeCluster {
-    fn announce(&self, about: &IngressRef, announcement: Announcement) {
-        tracing::debug!(ingress = %about.key, at = %self.clock.now(), ?announcement, "announced");
-        self.state.borrow_mut().announcements.push((about.key.clone(), announcement));
+impl EventRecorder for FakeCluster {
+    fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
+        tracing::debug!(ingress = %about.key, at = %self.clock.now(), ?kube_event, "announced");
+        self.state.borrow_mut().events.push((about.key.clone(), kube_event));
     }
 
     async fn flush(&self) {}

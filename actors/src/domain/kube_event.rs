@@ -23,7 +23,7 @@ pub enum Severity {
 
 /// One Kubernetes Event.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Announcement {
+pub struct KubeEvent {
     /// `type`.
     pub severity: Severity,
     /// `reason`: one word, for machines.
@@ -34,7 +34,7 @@ pub struct Announcement {
     pub note: String,
 }
 
-impl Announcement {
+impl KubeEvent {
     fn normal(reason: &'static str, note: String) -> Self {
         Self {
             severity: Severity::Normal,
@@ -167,19 +167,19 @@ mod tests {
     use super::super::time::Timestamp;
     use super::*;
 
-    fn fail(state: &State, class: FailureClass) -> (State, Option<Announcement>) {
+    fn fail(state: &State, class: FailureClass) -> (State, Option<KubeEvent>) {
         let desired = desired("shop", &["a.example.com"]);
         let command =
             Command::Fail(desired.fingerprint(), Failure::new(class, "the words of the CA"));
         let event = decide(state, command, Timestamp::default()).unwrap();
-        let announcement = Announcement::of_event(&event, state, &desired);
-        (apply(state.clone(), &event, Timestamp::default()).unwrap(), announcement)
+        let kube_event = KubeEvent::of_event(&event, state, &desired);
+        (apply(state.clone(), &event, Timestamp::default()).unwrap(), kube_event)
     }
 
     #[test]
     fn a_failure_is_told_in_the_words_of_the_ca_with_the_time_of_the_next_attempt() {
-        let (_, announcement) = fail(&State::Idle, FailureClass::Authorization);
-        let note = announcement.unwrap().note;
+        let (_, kube_event) = fail(&State::Idle, FailureClass::Authorization);
+        let note = kube_event.unwrap().note;
         assert!(
             note.contains("the words of the CA") && note.contains("1970-01-01T00:01"),
             "{note}"

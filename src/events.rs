@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
-use ingress_acme_actors::domain::announcement::Announcement;
 use ingress_acme_actors::domain::ingress::IngressRef;
-use ingress_acme_actors::ports::{Announcer, Clock, PortError};
+use ingress_acme_actors::domain::kube_event::KubeEvent;
+use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub type UntoldHook = Arc<dyn Fn() + Send + Sync>;
 
 /// The queue of Events and the task that drains it; the task ends when this is dropped.
-pub struct Events {
+pub struct KubeEvents {
     queue: mpsc::Sender<Event>,
     /// How many are queued or being sent.
     pending: Arc<watch::Sender<usize>>,
@@ -51,7 +51,7 @@ pub struct Events {
     task: JoinHandle<()>,
 }
 
-impl Events {
+impl KubeEvents {
     /// Starts the task on the current runtime.
     pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, untold: UntoldHook) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
@@ -61,16 +61,16 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for KubeEvents {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 #[async_trait(?Send)]
-impl Announcer for Events {
-    fn announce(&self, about: &IngressRef, announcement: Announcement) {
-        let event = event(about, announcement, &self.pod, self.clock.now());
+impl EventRecorder for KubeEvents {
+    fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
+        let event = event(about, kube_event, &self.pod, self.clock.now());
         self.pending.send_modify(|pending| *pending += 1);
         if self.queue.try_send(event).is_err() {
             self.pending.send_modify(|pending| *pending -= 1);

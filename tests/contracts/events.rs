@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::DesiredCertificate;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, State, apply};
+use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::plan::Problem;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
@@ -75,8 +75,8 @@ fn after(events: &[Event]) -> State {
     events.iter().fold(State::Idle, |state, event| apply(state, event, NOW).unwrap())
 }
 
-/// The announcements are all there are, each with its occasion.
-fn all() -> Vec<(String, Announcement)> {
+/// The Events are all there are, each with its occasion.
+fn all() -> Vec<(String, KubeEvent)> {
     let (secret, desired) = (SecretKey::new("web", "shop"), desired());
     let bad = names(&["www.example.com"]);
     let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
@@ -88,17 +88,17 @@ fn all() -> Vec<(String, Announcement)> {
         detail: "the words of the CA".to_owned(),
         turn: NOW,
     };
-    let told = |event: &Event, before: &State| Announcement::of_event(event, before, &desired);
-    let begun = |why, at| Some(Announcement::issuing(&secret, &desired.names, why, at));
+    let told = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
+    let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
         ("work begins", begun(&Reason::Missing, None)),
         ("work begins at the second CA", begun(&Reason::Missing, Some("https://second.example"))),
         ("a certificate is in its Secret", told(&installed(BTreeSet::new()), &whole)),
         ("one for a part of the names is", told(&installed(bad), &part)),
-        ("some of an Ingress is not served", Announcement::skipped(&[Problem::NoHosts].into())),
-        ("something is left undone", Some(Announcement::left_undone("spec.tls", "refused"))),
-        ("the CA has closed a scope", Some(Announcement::waiting_for_limit(&desired, &waiting))),
-        ("an order waits", Some(Announcement::held_up(&desired, "the API server is away"))),
+        ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
+        ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
+        ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
+        ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()
     .map(|(when, told)| (when.to_owned(), told.unwrap()))
@@ -112,7 +112,7 @@ fn all() -> Vec<(String, Announcement)> {
 
 #[test]
 fn every_event_has_the_reason_the_type_and_the_action_of_before() {
-    let line = |(when, told): &(String, Announcement)| {
+    let line = |(when, told): &(String, KubeEvent)| {
         let kind = match told.severity {
             Severity::Normal => "Normal",
             Severity::Warning => "Warning",

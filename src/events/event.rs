@@ -1,8 +1,8 @@
-//! An announcement as an Event of the API, with a name that follows from what it says.
+//! An Event as an Event of the API, with a name that follows from what it says.
 
-use ingress_acme_actors::domain::announcement::{Announcement, Severity};
 use ingress_acme_actors::domain::desired::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -15,15 +15,10 @@ pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
 const NAME_MAX: usize = 253;
 
 /// In the Ingress's namespace, as the API server demands. The time is no part of the name.
-pub(super) fn event(
-    about: &IngressRef,
-    announcement: Announcement,
-    pod: &str,
-    now: Timestamp,
-) -> Event {
-    let name = name(about, &announcement);
+pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: Timestamp) -> Event {
+    let name = name(about, &kube_event);
     let (namespace, ingress) = (about.key.namespace.to_string(), about.key.name.to_string());
-    let severity = match announcement.severity {
+    let severity = match kube_event.severity {
         Severity::Normal => "Normal",
         Severity::Warning => "Warning",
     };
@@ -44,9 +39,9 @@ pub(super) fn event(
             uid: Some(about.uid.to_string()),
             ..ObjectReference::default()
         }),
-        action: Some(announcement.action.to_owned()),
-        reason: Some(announcement.reason.to_owned()),
-        note: Some(announcement.note),
+        action: Some(kube_event.action.to_owned()),
+        reason: Some(kube_event.reason.to_owned()),
+        note: Some(kube_event.note),
         type_: Some(severity.to_owned()),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(pod.to_owned()),
@@ -54,8 +49,8 @@ pub(super) fn event(
     }
 }
 
-fn name(about: &IngressRef, announcement: &Announcement) -> String {
-    let said = (&*about.uid, announcement.reason, announcement.note.as_str());
+fn name(about: &IngressRef, kube_event: &KubeEvent) -> String {
+    let said = (&*about.uid, kube_event.reason, kube_event.note.as_str());
     let suffix = format!(".{:016x}", stable_hash(said));
     // An Ingress's name is ASCII, so any byte is a boundary; a part of it must not end in `.` or `-`.
     let room = about.key.name.floor_char_boundary(NAME_MAX - suffix.len());
@@ -72,8 +67,8 @@ mod tests {
         IngressRef { key: IngressKey::new("web", name), uid: "u1".into() }
     }
 
-    fn says(note: &str) -> Announcement {
-        Announcement {
+    fn says(note: &str) -> KubeEvent {
+        KubeEvent {
             severity: Severity::Normal,
             reason: "Issued",
             action: "IssueCertificate",

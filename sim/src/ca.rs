@@ -36,7 +36,7 @@ use crate::SimError;
 use crate::clock::Clock;
 use crate::dns::Zone;
 use crate::faults::Faults;
-use crate::pki::Authority;
+use crate::pki::RootCa;
 use crate::serving::Serving;
 
 pub use certificates::{Issued, Window};
@@ -114,12 +114,12 @@ pub struct Ca {
 }
 
 impl Ca {
-    /// Listens on 127.0.0.1 with a certificate of `authority`, and resolves hosts by `zone`.
+    /// Listens on 127.0.0.1 with a certificate of `root_ca`, and resolves hosts by `zone`.
     pub fn start(
         options: Options,
         clock: Clock,
         zone: Zone,
-        authority: &Authority,
+        root_ca: &RootCa,
     ) -> Result<Self, SimError> {
         let (port, seed) = (options.port, options.seed);
         let Options { validation_port, validation_patience, .. } = options;
@@ -152,7 +152,7 @@ impl Ca {
             validator: Validator::new(zone, validation_port, validation_patience)?,
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let tls = Some(authority.server("simulated ACME CA")?);
+        let tls = Some(root_ca.server("simulated ACME CA")?);
         let configure = serving::configure(&shell);
         let serving = Serving::start("ACME CA", address, tls, configure, || async {})?;
         Ok(Self { shell, serving })

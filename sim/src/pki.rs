@@ -20,7 +20,7 @@ pub fn choose_provider() {
 }
 
 /// A root of its own for each world.
-pub struct Authority {
+pub struct RootCa {
     issuer: Issuer<'static, KeyPair>,
     root_pem: String,
 }
@@ -33,7 +33,7 @@ pub struct Leaf {
     pub key_pem: String,
 }
 
-impl Authority {
+impl RootCa {
     /// Makes a new root.
     pub fn new() -> Result<Self, SimError> {
         let key = KeyPair::generate()?;

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::dns::Dns;
 use crate::gateway::Gateway;
 use crate::kube::{ApiServer, User};
-use crate::pki::Authority;
+use crate::pki::RootCa;
 
 /// How a world differs from the default.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ pub struct World {
     dns: Dns,
     clock: Clock,
     seed: u64,
-    authority: Authority,
+    root_ca: RootCa,
     files: TempDir,
 }
 
@@ -45,17 +45,17 @@ impl World {
         let Options { seed, ca, route_delay } = options;
         crate::pki::choose_provider();
         let files = || SimError::io("make the world's files");
-        let (clock, authority) = (Clock::default(), Authority::new()?);
+        let (clock, root_ca) = (Clock::default(), RootCa::new()?);
         let dns = Dns::start()?;
         let api = ApiServer::start(clock.clone(), seed)?;
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let gateway = Gateway::start(anywhere, api.config(User::Admin), route_delay)?;
         let ca = ca::Options { validation_port: gateway.address().port(), seed, ..ca };
-        let ca = Ca::start(ca, clock.clone(), dns.zone().clone(), &authority)?;
+        let ca = Ca::start(ca, clock.clone(), dns.zone().clone(), &root_ca)?;
         let directory =
             tempfile::Builder::new().prefix("ingress-acme-").tempdir().map_err(files())?;
-        let world = Self { ca, gateway, api, dns, clock, seed, authority, files: directory };
-        fs::write(world.root_file(), world.authority.root_pem()).map_err(files())?;
+        let world = Self { ca, gateway, api, dns, clock, seed, root_ca, files: directory };
+        fs::write(world.root_file(), world.root_ca.root_pem()).map_err(files())?;
         for (user, file) in
             [(User::Admin, world.kubeconfig()), (User::Operator, world.operator_kubeconfig())]
         {
@@ -78,7 +78,7 @@ impl World {
     pub fn another_ca(&self, options: ca::Options) -> Result<Ca, SimError> {
         let (validation_port, seed) = (self.gateway.address().port(), self.seed);
         let options = ca::Options { validation_port, seed, ..options };
-        Ca::start(options, self.clock.clone(), self.dns.zone().clone(), &self.authority)
+        Ca::start(options, self.clock.clone(), self.dns.zone().clone(), &self.root_ca)
     }
 
     /// The ingress controller.

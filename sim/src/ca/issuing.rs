@@ -50,7 +50,7 @@ impl Signing {
         let (first_root, root_pem) = root("ingress-acme simulated root X1")?;
         let (other_root, other_root_pem) = root("ingress-acme simulated root X2")?;
         let key = KeyPair::generate()?;
-        let params = authority("ingress-acme simulated intermediate E1", true);
+        let params = root_ca("ingress-acme simulated intermediate E1", true);
         let rest = [
             params.signed_by(&key, &first_root)?.pem(),
             params.signed_by(&key, &other_root)?.pem(),
@@ -85,12 +85,12 @@ impl Signing {
 
 fn root(name: &str) -> Result<(Issuer<'static, KeyPair>, String), SimError> {
     let key = KeyPair::generate()?;
-    let params = authority(name, false);
+    let params = root_ca(name, false);
     let pem = params.self_signed(&key)?.pem();
     Ok((Issuer::new(params, key), pem))
 }
 
-fn authority(name: &str, intermediate: bool) -> CertificateParams {
+fn root_ca(name: &str, intermediate: bool) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

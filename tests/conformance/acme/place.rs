@@ -15,7 +15,7 @@ use ingress_acme_control_plane::{
 use ingress_acme_sim::ca::{Ca, Options};
 use ingress_acme_sim::clock::Clock;
 use ingress_acme_sim::dns::Zone;
-use ingress_acme_sim::pki::Authority;
+use ingress_acme_sim::pki::RootCa;
 
 use crate::client::Client;
 
@@ -28,15 +28,15 @@ pub(crate) struct Simulated {
     ca: Mutex<Option<Ca>>,
     options: Options,
     pub(crate) zone: Zone,
-    authority: Authority,
+    root_ca: RootCa,
 }
 
 impl Simulated {
     pub(crate) fn start(options: Options) -> Self {
-        let (zone, authority) = (Zone::default(), Authority::new().unwrap());
-        let ca = Ca::start(options.clone(), Clock::default(), zone.clone(), &authority).unwrap();
+        let (zone, root_ca) = (Zone::default(), RootCa::new().unwrap());
+        let ca = Ca::start(options.clone(), Clock::default(), zone.clone(), &root_ca).unwrap();
         let options = Options { port: ca.address().port(), ..options };
-        Self { ca: Mutex::new(Some(ca)), options, zone, authority }
+        Self { ca: Mutex::new(Some(ca)), options, zone, root_ca }
     }
 
     pub(crate) fn with<T>(&self, act: impl FnOnce(&Ca) -> T) -> T {
@@ -47,7 +47,7 @@ impl Simulated {
         let mut ca = self.ca.lock().unwrap();
         drop(ca.take());
         let (options, zone) = (self.options.clone(), self.zone.clone());
-        *ca = Some(Ca::start(options, Clock::default(), zone, &self.authority).unwrap());
+        *ca = Some(Ca::start(options, Clock::default(), zone, &self.root_ca).unwrap());
     }
 }
 
@@ -124,7 +124,7 @@ impl<'a> Place<'a> {
     /// What the CA's own TLS certificate is under, PEM.
     pub(crate) fn trust(&self) -> String {
         match &self.simulated {
-            Some(simulated) => simulated.authority.root_pem().to_owned(),
+            Some(simulated) => simulated.root_ca.root_pem().to_owned(),
             None => std::fs::read_to_string(self.world().acme_ca_file()).unwrap(),
         }
     }

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::error::StartError;
 use crate::ports::Port;
 use crate::process::{Process, Program, Readiness};
-use ingress_acme_sim::pki::Authority;
+use ingress_acme_sim::pki::RootCa;
 
 /// Includes a slow machine under load; it takes about 5 s on a quiet one.
 const READY_WITHIN: Duration = Duration::from_mins(2);
@@ -92,9 +92,9 @@ impl Cluster {
         &self,
         binaries: &Binaries,
         directory: &Directory,
-        authority: &Authority,
+        root_ca: &RootCa,
     ) -> Result<Program, StartError> {
-        let leaf = authority.leaf("kube-apiserver")?;
+        let leaf = root_ca.leaf("kube-apiserver")?;
         let accounts = KeyPair::generate()?;
         let file = |name: &str, content: &str| {
             directory.write(name, content).map(|path| path.display().to_string())

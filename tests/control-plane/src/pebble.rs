@@ -88,8 +88,8 @@ pub(crate) fn program(
     (gateway, dns): (&Port, &Port),
     options: &Options,
 ) -> Result<Program, StartError> {
-    let Ground { binaries, directory, authority, .. } = ground;
-    let leaf = authority.leaf("pebble")?;
+    let Ground { binaries, directory, root_ca, .. } = ground;
+    let leaf = root_ca.leaf("pebble")?;
     let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
     let key = directory.write("pebble-key.pem", &leaf.key_pem)?;
     let config = config(ports, gateway, &certificate, &key, options);

@@ -214,7 +214,7 @@ impl World {
     /// Whether the CA answers its directory, but hangs where it needs its
     /// database. Takes up to 13 s; a paused or ended CA is not wedged.
     pub async fn ca_is_wedged(&self) -> bool {
-        self.ca_ports.wedged(&self.ground.http, self.ground.authority.root_pem()).await
+        self.ca_ports.wedged(&self.ground.http, self.ground.root_ca.root_pem()).await
     }
 
     /// Ends the CA and starts it anew at the same URL: it has forgotten all

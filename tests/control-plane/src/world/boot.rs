@@ -8,7 +8,7 @@ use ingress_acme_sim::ca::{self, Ca};
 use ingress_acme_sim::clock::Clock;
 use ingress_acme_sim::dns::Zone;
 use ingress_acme_sim::gateway::Gateway;
-use ingress_acme_sim::pki::{self, Authority};
+use ingress_acme_sim::pki::{self, RootCa};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
@@ -24,7 +24,7 @@ use crate::ports::Port;
 /// Starts everything; what has started is ended again when a later part fails.
 pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let ground = Ground::prepare().await?;
-    let Ground { binaries, directory, authority, root_file, http } = &ground;
+    let Ground { binaries, directory, root_ca, root_file, http } = &ground;
 
     let cluster = Cluster::prepare(directory, reserve, root_file)?;
     let gateway_port = reserve()?;
@@ -37,7 +37,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let dns = Dns::start(binaries, directory, dns_ports)?;
     let ca = ca.start()?;
     cluster.etcd_ready(&etcd, http).await?;
-    let apiserver = cluster.apiserver(binaries, directory, authority)?.start()?;
+    let apiserver = cluster.apiserver(binaries, directory, root_ca)?.start()?;
     dns.ready().await?;
     ca_ports.ready(ca.readiness(), http).await?;
     cluster.api_ready(apiserver.readiness(), http).await?;
@@ -49,7 +49,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let gateway = Gateway::start(gateway_port.address(), watched, options.route_delay)?;
     let simulated = options.simulated_ca.map(|ca| {
         let ca = ca::Options { validation_port: gateway_port.number(), ..ca };
-        Ca::start(ca, Clock::default(), Zone::default(), authority)
+        Ca::start(ca, Clock::default(), Zone::default(), root_ca)
     });
     let simulated_ca = simulated.transpose()?;
     let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
@@ -62,7 +62,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
 pub(crate) struct Ground {
     pub(crate) binaries: Binaries,
     /// Signs the TLS certificates of all servers.
-    pub(crate) authority: Authority,
+    pub(crate) root_ca: RootCa,
     /// Its root, for clients.
     pub(crate) root_file: PathBuf,
     /// For management ports; trusts only this world's root.
@@ -77,10 +77,10 @@ impl Ground {
             .await
             .map_err(|error| StartError::io("check the binaries")(error.into()))??;
         let directory = Directory::create()?;
-        let authority = Authority::new()?;
-        let root_file = directory.write("root.pem", authority.root_pem())?;
-        let http = http_client(&authority)?;
-        Ok(Self { binaries, authority, root_file, http, directory })
+        let root_ca = RootCa::new()?;
+        let root_file = directory.write("root.pem", root_ca.root_pem())?;
+        let http = http_client(&root_ca)?;
+        Ok(Self { binaries, root_ca, root_file, http, directory })
     }
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn reserve() -> Result<Port, StartError> {
 }
 
 /// Trusts this world's servers and nobody else; never asks a proxy.
-fn http_client(authority: &Authority) -> Result<reqwest::Client, StartError> {
-    let root = reqwest::Certificate::from_pem(authority.root_pem().as_bytes())?;
+fn http_client(root_ca: &RootCa) -> Result<reqwest::Client, StartError> {
+    let root = reqwest::Certificate::from_pem(root_ca.root_pem().as_bytes())?;
     // Pebble refuses requests without a User-Agent (RFC 8555 §6.1).
     let client = reqwest::Client::builder().user_agent(env!("CARGO_PKG_NAME")).no_proxy();
     Ok(client.tls_certs_only([root]).build()?)

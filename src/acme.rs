@@ -1,4 +1,4 @@
-//! The ACME CA (RFC 8555): the port [`Authority`] over instant-acme.
+//! The ACME CA (RFC 8555): the port [`CertificateAuthority`] over instant-acme.
 //!
 //! Each port call is a handful of requests under one deadline. The account is registered when it is first
 //! needed; its key, and so the thumbprint that answers challenges, is there before. Nothing here waits for the
@@ -45,7 +45,7 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
-use ingress_acme_actors::ports::{AccountStore, Authority, PortError, Replaces};
+use ingress_acme_actors::ports::{AccountStore, CertificateAuthority, PortError, Replaces};
 
 pub use account::{ThumbprintHook, thumbprint};
 pub use revocation::{Revoked, RevokedBy};
@@ -188,7 +188,7 @@ fn unless_gone(error: Error) -> Result<(), CallError> {
 }
 
 #[async_trait(?Send)]
-impl Authority for Acme {
+impl CertificateAuthority for Acme {
     /// Reads no authorizations, so that the URL is known, and journaled, as early as possible.
     async fn open_order(
         &self,

@@ -94,12 +94,12 @@ fn ports(
     let writer = format!("{pod} since {}", clock.now().as_millis());
     let segments = segments::SecretSegments::new(client.clone(), namespace);
     let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
-        FallbackCa { authority: acme.clone(), directory, after }
+        FallbackCa { ca: acme.clone(), directory, after }
     };
     Ports {
         ingresses: Rc::new(ingresses),
         tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
-        authority: first.clone(),
+        ca: first.clone(),
         fallback: second.zip(around.fallback.clone()).map(fallback),
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
         probe,

@@ -95,7 +95,7 @@ impl OperatorContext {
         secret: &SecretKey,
         id: &CertId,
     ) -> bool {
-        let answer = bounded(limits::CA_CALL, "CA", self.authority.renewal_info(id)).await;
+        let answer = bounded(limits::CA_CALL, "CA", self.ca.renewal_info(id)).await;
         let now = self.clock.now();
         let mut renewal_windows = self.renewal_windows.borrow_mut();
         match answer {

@@ -141,7 +141,7 @@ impl Fakes {
         self.operators.set(number + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
         let fallback = |after| FallbackCa {
-            authority: Rc::new(Mortal { port: self.fallback.clone(), life: life.clone() }),
+            ca: Rc::new(Mortal { port: self.fallback.clone(), life: life.clone() }),
             directory: FALLBACK_DIRECTORY.to_owned(),
             after,
         };
@@ -150,7 +150,7 @@ impl Fakes {
             tls_secrets: cluster.clone(),
             routes: cluster.clone(),
             event_recorder: cluster,
-            authority: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
+            ca: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
             fallback: self.fallback_after.get().map(fallback),
             probe: Rc::new(Mortal { port: probe, life: life.clone() }),
             keys: self.ca.clone(),

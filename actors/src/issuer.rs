@@ -34,7 +34,7 @@ use crate::examine::id;
 use crate::ledger::Ledger;
 use crate::messages::{JobDone, PrefetchRoutes, Publish, RunJob, Withdraw};
 use crate::metrics::Metrics;
-use crate::ports::{Authority, Clock, Keys, Probe, TlsSecrets};
+use crate::ports::{CertificateAuthority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 
 /// What all issuers share: the newest desired certificates, the ledger, and the ports.
@@ -46,7 +46,7 @@ pub struct OperatorContext {
     /// Secrets and `spec.tls`.
     pub tls_secrets: Rc<dyn TlsSecrets>,
     /// The CA.
-    pub authority: Rc<dyn Authority>,
+    pub ca: Rc<dyn CertificateAuthority>,
     /// The CA that is asked when that one has failed for long.
     pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
@@ -77,7 +77,7 @@ pub struct OperatorContext {
 #[derive(Clone)]
 pub struct FallbackCa {
     /// The CA.
-    pub authority: Rc<dyn Authority>,
+    pub ca: Rc<dyn CertificateAuthority>,
     /// URL of its directory.
     pub directory: String,
     /// How long the first must have failed.

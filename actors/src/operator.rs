@@ -21,7 +21,8 @@ use crate::ledger::{CommitError, Ledger};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::ports::{
-    Authority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes, TlsSecrets,
+    CertificateAuthority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes,
+    TlsSecrets,
 };
 use crate::registry::Registry;
 use crate::reporter::Reporter;
@@ -37,7 +38,7 @@ pub struct Ports {
     /// Secrets and `spec.tls`.
     pub tls_secrets: Rc<dyn TlsSecrets>,
     /// The CA.
-    pub authority: Rc<dyn Authority>,
+    pub ca: Rc<dyn CertificateAuthority>,
     /// The CA that is asked when that one has failed for long.
     pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
@@ -104,7 +105,7 @@ pub async fn start(
         index: index.clone(),
         ledger: ledger.clone(),
         tls_secrets: ports.tls_secrets.clone(),
-        authority: ports.authority.clone(),
+        ca: ports.ca.clone(),
         fallback: ports.fallback.clone(),
         routes: RouteRecipients::of(&keeper),
         probe: ports.probe.clone(),

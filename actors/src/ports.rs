@@ -138,7 +138,7 @@ pub struct Replaces<'a> {
 
 /// The ACME CA (RFC 8555). Registers its account by itself when it is first needed.
 #[async_trait(?Send)]
-pub trait Authority {
+pub trait CertificateAuthority {
     /// Opens an order for the names, in this profile; with what it replaces. Returns it with its authorizations.
     async fn open_order(
         &self,

@@ -15,7 +15,7 @@ fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
 }
 
-fn authority(name: &str) -> (rcgen::Certificate, Issuer<'static, KeyPair>) {
+fn ca(name: &str) -> (rcgen::Certificate, Issuer<'static, KeyPair>) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,7 +36,7 @@ fn leaf(hosts: &[&str], key: &KeyPair, issuer: &Issuer<'static, KeyPair>) -> Str
 
 #[tokio::test]
 async fn a_certificate_of_each_algorithm_belongs_to_its_key() {
-    let (root, issuer) = authority("Test Root");
+    let (root, issuer) = ca("Test Root");
     for algorithm in ALGORITHMS {
         let key = Pki.generate(algorithm).await.unwrap();
         assert!(key.pem().starts_with("-----BEGIN PRIVATE KEY-----"), "{algorithm:?}");
@@ -80,7 +80,7 @@ async fn a_request_has_no_subject_and_exactly_the_names() {
 
 #[tokio::test]
 async fn a_key_of_another_certificate_does_not_match() {
-    let (_, issuer) = authority("Test Root");
+    let (_, issuer) = ca("Test Root");
     let chain = leaf(&["a.example.com"], &KeyPair::generate().unwrap(), &issuer);
     let other = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
     assert!(!Pki.inspect(&chain, &other).unwrap().key_matches);
@@ -93,7 +93,7 @@ fn what_is_wrong_with_a_chain_is_said() {
     let damaged = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
     let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let key = KeyPair::generate().unwrap().serialize_pem();
-    let (root, _) = authority("Test Root");
+    let (root, _) = ca("Test Root");
     let cases = [
         (String::new(), "it is empty"),
         ("hello".to_owned(), "it is not PEM"),
@@ -112,9 +112,9 @@ fn what_is_wrong_with_a_chain_is_said() {
 fn a_chain_out_of_order_is_refused() {
     let key = KeyPair::generate().unwrap();
     let private = PrivateKey::from_pem(key.serialize_pem());
-    let (root, issuer) = authority("Test Root");
-    let (other, _) = authority("Other Root");
-    let (namesake, _) = authority("Test Root");
+    let (root, issuer) = ca("Test Root");
+    let (other, _) = ca("Other Root");
+    let (namesake, _) = ca("Test Root");
     let leaf = leaf(&["a.example.com"], &key, &issuer);
     assert!(Pki.inspect(&(leaf.clone() + &root.pem()), &private).is_ok());
     let said = Pki.inspect(&(leaf.clone() + &other.pem()), &private).unwrap_err();
@@ -125,7 +125,7 @@ fn a_chain_out_of_order_is_refused() {
 
 #[tokio::test]
 async fn hand_made_keys_of_other_formats_are_read() {
-    let (_, issuer) = authority("Test Root");
+    let (_, issuer) = ca("Test Root");
     let rsa = Pki.generate(KeyAlgorithm::Rsa2048).await.unwrap();
     for (hand_made, key) in
         [(SEC1.to_owned(), read_key(SEC1)), (pkcs1(rsa.pem()), read_key(rsa.pem()))]

@@ -14,7 +14,7 @@ use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
 use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::time::Timestamp;
-use crate::ports::{Authority, Clock, Keys, PortError, Replaces};
+use crate::ports::{CertificateAuthority, Clock, Keys, PortError, Replaces};
 
 /// The CA. It validates a name when a solver Ingress names its host.
 pub struct FakeCa {
@@ -185,7 +185,7 @@ impl FakeCa {
 }
 
 #[async_trait(?Send)]
-impl Authority for FakeCa {
+impl CertificateAuthority for FakeCa {
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,

@@ -17,7 +17,7 @@ use crate::domain::name::DnsName;
 use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
 use crate::ports::{
-    Authority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
+    CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
     JournalError, PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
 };
 
@@ -117,7 +117,7 @@ impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: Authority> Authority for Mortal<P> {
+impl<P: CertificateAuthority> CertificateAuthority for Mortal<P> {
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,

@@ -14,15 +14,15 @@ use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
 use crate::domain::scheduler::Job;
 use crate::domain::validity::Reason;
-use crate::ports::{Authority, PortError, Replaces, bounded};
+use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl OperatorContext {
     /// The CA that an issuance is for.
-    fn ca(&self, issuance: &Issuance) -> &dyn Authority {
+    fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
         let of_it =
             |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
         let fallback = self.fallback.as_ref().filter(of_it);
-        fallback.map_or(&*self.authority, |fallback| &*fallback.authority)
+        fallback.map_or(&*self.ca, |fallback| &*fallback.ca)
     }
 
     pub(super) async fn begin(

@@ -8,7 +8,9 @@ use ingress_acme::acme::{Acme, Revoked, RevokedBy, thumbprint};
 use ingress_acme::keys::{Pki, leaf};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::issuance::OrderStatus;
-use ingress_acme_actors::ports::{Authority, ExternalAccount, Keys, PortError, StoredAccount};
+use ingress_acme_actors::ports::{
+    CertificateAuthority, ExternalAccount, Keys, PortError, StoredAccount,
+};
 use ingress_acme_control_plane::{Options, World, retry_when_wedged_with};
 use ingress_acme_sim::faults::Chances;
 

@@ -15,7 +15,7 @@ use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::ports::{
-    AccountStore, Authority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
+    AccountStore, CertificateAuthority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
 };
 use ingress_acme_control_plane::{Options, World, eventually, retry_when_wedged_with};
 

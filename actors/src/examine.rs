@@ -10,7 +10,7 @@ use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::renewal::CertId;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{judge_installed, serves};
+use crate::domain::validity::{check_installed, serves};
 use crate::issuer::OperatorContext;
 
 impl OperatorContext {
@@ -68,7 +68,7 @@ impl OperatorContext {
         let installed_at = self.ledger.installed_at(key);
         let renewal_windows = self.renewal_windows.borrow();
         let ari = renewal_windows.of(key, id(found));
-        match judge_installed(found, desired, &self.directory, ari, installed_at, now) {
+        match check_installed(found, desired, &self.directory, ari, installed_at, now) {
             Err(_) => true,
             Ok(()) => {
                 !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid))

@@ -9,7 +9,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::renewal::{AriStatus, renewal};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::{Reason, judge, serves};
+use ingress_acme_actors::domain::validity::{IssueReason, check, serves};
 use serde::Serialize;
 
 use super::told::Told;
@@ -140,17 +140,17 @@ fn verdict(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    match judge(secret, desired, directory, AriStatus::None, now) {
+    match check(secret, desired, directory, AriStatus::None, now) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),
         ),
         Ok(()) => (State::Valid, String::new()),
         Err(
-            reason @ (Reason::DueForRenewal(_)
-            | Reason::Suggested { .. }
-            | Reason::Requested
-            | Reason::OtherDirectory(_)),
+            reason @ (IssueReason::DueForRenewal(_)
+            | IssueReason::Suggested { .. }
+            | IssueReason::Requested
+            | IssueReason::OtherDirectory(_)),
         ) => (State::Renewing, reason.to_string()),
         Err(reason) if secret.is_some_and(|secret| is_partial(secret, desired, now)) => {
             (State::Partial, last.map_or_else(|| reason.to_string(), Told::to_string))

@@ -12,7 +12,7 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::plan::Problem;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::Reason;
+use ingress_acme_actors::domain::validity::IssueReason;
 
 use crate::{hold, lines};
 
@@ -91,8 +91,11 @@ fn all() -> Vec<(String, KubeEvent)> {
     let told = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
-        ("work begins", begun(&Reason::Missing, None)),
-        ("work begins at the second CA", begun(&Reason::Missing, Some("https://second.example"))),
+        ("work begins", begun(&IssueReason::Missing, None)),
+        (
+            "work begins at the second CA",
+            begun(&IssueReason::Missing, Some("https://second.example")),
+        ),
         ("a certificate is in its Secret", told(&installed(BTreeSet::new()), &whole)),
         ("one for a part of the names is", told(&installed(bad), &part)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),

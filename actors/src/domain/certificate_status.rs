@@ -26,7 +26,7 @@ pub enum CertificateStatus {
 }
 
 impl CertificateStatus {
-    /// Judges by the dates last seen, and by whether the last attempt failed or one is being made.
+    /// Checks by the dates last seen, and by whether the last attempt failed or one is being made.
     pub fn of(validity: Option<Validity>, failing: bool, at_work: bool, now: Timestamp) -> Self {
         let good = validity.is_some_and(|validity| now < validity.not_after);
         let due = validity.is_some_and(|validity| validity.renewal <= now);

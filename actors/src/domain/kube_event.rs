@@ -10,7 +10,7 @@ use super::limits;
 use super::name::DnsName;
 use super::plan::Problem;
 use super::rate_limits::LimitWait;
-use super::validity::Reason;
+use super::validity::IssueReason;
 
 /// `type` of a Kubernetes Event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,7 +57,7 @@ impl KubeEvent {
     pub fn issuing(
         secret: &SecretKey,
         names: &BTreeSet<DnsName>,
-        why: &Reason,
+        why: &IssueReason,
         elsewhere: Option<&str>,
     ) -> Self {
         let (names, secret) = (names_line(names), &secret.name);

@@ -45,7 +45,7 @@ pub const ORDER_PAUSE: Duration = secs(60);
 
 /// Longest such pause; it grows with the age of the order.
 pub const ORDER_PAUSE_MAX: Duration = secs(3600);
-/// A certificate that we installed this recently is not judged by dates: when it looks due or not yet valid
+/// A certificate that we installed this recently is not checked by dates: when it looks due or not yet valid
 /// so soon, the clock is wrong or the CA's lives are odd, and more certificates would not help.
 pub const JUST_INSTALLED: Duration = secs(12 * 3600);
 

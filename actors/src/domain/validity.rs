@@ -12,7 +12,7 @@ use super::time::Timestamp;
 
 /// Why a new certificate is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reason {
+pub enum IssueReason {
     /// There is no such Secret.
     Missing,
     /// Its certificate or key cannot be read.
@@ -40,7 +40,7 @@ pub enum Reason {
     Requested,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for IssueReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(f, "there is no Secret yet"),
@@ -60,7 +60,7 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Reason {
+impl IssueReason {
     /// The CA explains it, and whoever looks after the Ingress should read it.
     pub fn is_explained(&self) -> bool {
         matches!(self, Self::Suggested { explanation: Some(_), .. })
@@ -103,51 +103,52 @@ impl Remaining {
     }
 }
 
-/// Judges what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `ari` what
+/// Checks what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `ari` what
 /// it suggests for this certificate.
-pub fn judge(
+pub fn check(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
     directory: &str,
     ari: AriStatus<'_>,
     now: Timestamp,
-) -> Result<(), Reason> {
-    let secret = secret.ok_or(Reason::Missing)?;
-    let certificate = secret.certificate.as_ref().map_err(|why| Reason::Unparsable(why.clone()))?;
-    judge_certificate(certificate, desired, now)?;
+) -> Result<(), IssueReason> {
+    let secret = secret.ok_or(IssueReason::Missing)?;
+    let certificate =
+        secret.certificate.as_ref().map_err(|why| IssueReason::Unparsable(why.clone()))?;
+    check_certificate(certificate, desired, now)?;
     let renew_at = renewal(certificate, ari);
     if now >= renew_at {
         let at = renew_at;
         return Err(match ari {
             AriStatus::Window(RenewalWindow { explanation, .. }) => {
-                Reason::Suggested { at, explanation: explanation.clone() }
+                IssueReason::Suggested { at, explanation: explanation.clone() }
             }
-            AriStatus::None | AriStatus::Unasked => Reason::DueForRenewal(at),
+            AriStatus::None | AriStatus::Unasked => IssueReason::DueForRenewal(at),
         });
     }
     let is_in_use = secret.meant_for().is_none_or(|url| url == directory)
         || secret.directory.as_deref() == Some(directory);
     if secret.ours && !is_in_use {
-        return Err(Reason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
+        return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
     if !requests(desired.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
-        return Err(Reason::Requested);
+        return Err(IssueReason::Requested);
     }
     Ok(())
 }
 
-/// [`judge`], but for a certificate that this process installed at `installed_at`: when that was a moment ago, dates
+/// [`check`], but for a certificate that this process installed at `installed_at`: when that was a moment ago, dates
 /// say nothing about it.
-pub fn judge_installed(
+pub fn check_installed(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
     directory: &str,
     ari: AriStatus<'_>,
     installed_at: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(), Reason> {
+) -> Result<(), IssueReason> {
     let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    judge(secret, desired, directory, ari, now)
+    check(secret, desired, directory, ari, now)
         .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
 }
 
@@ -164,23 +165,23 @@ pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     })
 }
 
-/// The part of [`judge`] that a chain fresh from the CA must pass as well, before it is installed.
-pub fn judge_certificate(
+/// The part of [`check`] that a chain fresh from the CA must pass as well, before it is installed.
+pub fn check_certificate(
     certificate: &CertificateView,
     desired: &DesiredCertificate,
     now: Timestamp,
-) -> Result<(), Reason> {
+) -> Result<(), IssueReason> {
     if !certificate.key_matches {
-        return Err(Reason::KeyMismatch);
+        return Err(IssueReason::KeyMismatch);
     }
     if !same_names(&certificate.names, desired) {
-        return Err(Reason::NamesDiffer);
+        return Err(IssueReason::NamesDiffer);
     }
     if now >= certificate.not_after {
-        return Err(Reason::Expired(certificate.not_after));
+        return Err(IssueReason::Expired(certificate.not_after));
     }
     if now + limits::CLOCK_SKEW < certificate.not_before {
-        return Err(Reason::NotYetValid(certificate.not_before));
+        return Err(IssueReason::NotYetValid(certificate.not_before));
     }
     Ok(())
 }
@@ -236,8 +237,8 @@ pub(crate) mod tests {
         secret
     }
 
-    fn verdict(secret: &SecretView) -> Result<(), Reason> {
-        judge(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, AriStatus::None, now())
+    fn verdict(secret: &SecretView) -> Result<(), IssueReason> {
+        check(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, AriStatus::None, now())
     }
 
     #[test]
@@ -248,29 +249,32 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_is_found() {
         let desired = desired("shop", &["a.example.com"]);
-        assert_eq!(judge(None, &desired, DIRECTORY, AriStatus::None, now()), Err(Reason::Missing));
+        assert_eq!(
+            check(None, &desired, DIRECTORY, AriStatus::None, now()),
+            Err(IssueReason::Missing)
+        );
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
-        assert_eq!(verdict(&unparsable), Err(Reason::Unparsable("no PEM".into())));
-        assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(Reason::KeyMismatch));
+        assert_eq!(verdict(&unparsable), Err(IssueReason::Unparsable("no PEM".into())));
+        assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(IssueReason::KeyMismatch));
         assert_eq!(
             verdict(&changed(|c| _ = c.names.insert("b.example.com".into()))),
-            Err(Reason::NamesDiffer)
+            Err(IssueReason::NamesDiffer)
         );
-        assert_eq!(verdict(&changed(|c| c.not_after = now())), Err(Reason::Expired(now())));
+        assert_eq!(verdict(&changed(|c| c.not_after = now())), Err(IssueReason::Expired(now())));
         let tomorrow = now() + DAY;
         assert_eq!(
             verdict(&changed(|c| c.not_before = tomorrow)),
-            Err(Reason::NotYetValid(tomorrow))
+            Err(IssueReason::NotYetValid(tomorrow))
         );
         assert!(matches!(verdict(&changed(|c| c.not_before = now() - 89 * DAY)), Ok(())));
         let old = secret(&["a.example.com"], now() - 61 * DAY, 90 * DAY);
-        assert!(matches!(verdict(&old), Err(Reason::DueForRenewal(_))));
+        assert!(matches!(verdict(&old), Err(IssueReason::DueForRenewal(_))));
         let staging = SecretView { directory: Some("https://staging".into()), ..changed(|_| {}) };
-        assert_eq!(verdict(&staging), Err(Reason::OtherDirectory("https://staging".into())));
+        assert_eq!(verdict(&staging), Err(IssueReason::OtherDirectory("https://staging".into())));
         let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
         assert_eq!(
-            judge(Some(&changed(|_| {})), &requested, DIRECTORY, AriStatus::None, now()),
-            Err(Reason::Requested)
+            check(Some(&changed(|_| {})), &requested, DIRECTORY, AriStatus::None, now()),
+            Err(IssueReason::Requested)
         );
     }
 
@@ -288,6 +292,6 @@ pub(crate) mod tests {
             c.key_matches = false;
             c.not_after = now();
         });
-        assert_eq!(verdict(&both), Err(Reason::KeyMismatch));
+        assert_eq!(verdict(&both), Err(IssueReason::KeyMismatch));
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduler::Job;
-use crate::domain::validity::{Reason, judge};
+use crate::domain::validity::{IssueReason, check};
 use crate::examine::id;
 use crate::messages::Publish;
 use crate::metrics::Kind;
@@ -152,11 +152,13 @@ impl OperatorContext {
         let secret = job.observed.found();
         let renewal_windows = self.renewal_windows.borrow();
         let ari = renewal_windows.of(&job.stream, id(secret));
-        match judge(secret, desired, &self.directory, ari, self.clock.now()) {
+        match check(secret, desired, &self.directory, ari, self.clock.now()) {
             Err(reason) if reason.is_first() => Kind::First,
-            Err(Reason::DueForRenewal(_) | Reason::Suggested { .. } | Reason::Requested) => {
-                Kind::Renew
-            }
+            Err(
+                IssueReason::DueForRenewal(_)
+                | IssueReason::Suggested { .. }
+                | IssueReason::Requested,
+            ) => Kind::Renew,
             _ => Kind::Replace,
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::renewal::CertId;
 use crate::domain::scheduler::Job;
-use crate::domain::validity::Reason;
+use crate::domain::validity::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl OperatorContext {
@@ -30,7 +30,7 @@ impl OperatorContext {
         job: &mut Job,
         desired: DesiredCertificate,
         (names, directory): (BTreeSet<DnsName>, Option<String>),
-        reason: &Reason,
+        reason: &IssueReason,
     ) {
         let made =
             bounded(limits::KEY_CALL, "key maker", self.keys.generate(desired.algorithm)).await;

@@ -11,7 +11,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::need::{Need, Urgency};
 use crate::domain::rate_limits::LimitScope;
-use crate::domain::validity::{Reason, Remaining};
+use crate::domain::validity::{IssueReason, Remaining};
 
 impl Evaluation<'_> {
     /// A certificate for `names` is needed.
@@ -19,7 +19,7 @@ impl Evaluation<'_> {
         &self,
         names: BTreeSet<DnsName>,
         failing: Option<&Failing>,
-        reason: Reason,
+        reason: IssueReason,
     ) -> Step {
         let directory = self.elsewhere(failing);
         let first = self.ready_the_routes(&names, failing);
@@ -34,13 +34,13 @@ impl Evaluation<'_> {
     pub(super) fn wait_for_limit(
         &self,
         names: &BTreeSet<DnsName>,
-        reason: &Reason,
+        reason: &IssueReason,
     ) -> Option<Step> {
         let scope =
             self.context.rate_limits.blocking(self.context.stream, names, self.context.now)?;
         let waiting_for_limit =
             |urgency, by| Some(Step::WaitForLimit(scope.clone(), Need { urgency, by }));
-        if matches!(reason, Reason::OtherDirectory(_) | Reason::Requested) {
+        if matches!(reason, IssueReason::OtherDirectory(_) | IssueReason::Requested) {
             return waiting_for_limit(Urgency::Renewal, Need::FIRST.by);
         }
         let exempt =
@@ -51,10 +51,10 @@ impl Evaluation<'_> {
         };
         let certificate = found.filter(ours).and_then(|secret| secret.certificate.as_ref().ok());
         let left = certificate.map(|one| Remaining::of(one, self.context.now));
-        let by_age = reason.is_of_time() || matches!(reason, Reason::Expired(_));
+        let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
         let by = certificate.map_or(Need::FIRST.by, |certificate| certificate.not_after);
         match (left.filter(|_| by_age), reason) {
-            (Some(_), Reason::Suggested { .. }) if exempt => None,
+            (Some(_), IssueReason::Suggested { .. }) if exempt => None,
             (Some(Remaining::Critical), _) if self.may_pass() => None,
             (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
                 waiting_for_limit(Urgency::Ending, by)

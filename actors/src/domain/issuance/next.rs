@@ -13,7 +13,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Reason, Remaining, judge_certificate, judge_installed, serves};
+use crate::domain::validity::{IssueReason, Remaining, check_certificate, check_installed, serves};
 
 /// The next step for a stream in `state`.
 pub fn next(state: &State, context: Inputs<'_>) -> Step {
@@ -138,7 +138,7 @@ impl Evaluation<'_> {
         if let Some(step) = self.look_at_secret() {
             return step;
         }
-        match self.judge() {
+        match self.check() {
             Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
             Ok(()) => self.complete(),
             Err(_) if self.context.observed.installed == Some(self.desired.fingerprint()) => {
@@ -178,11 +178,11 @@ impl Evaluation<'_> {
         if let Some(step) = self.look_at_secret() {
             return step;
         }
-        let Err(reason) = self.judge() else {
+        let Err(reason) = self.check() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
         let of_part = (!issuance.left_out.is_empty()).then(|| self.asked_for(issuance));
-        let of_part = of_part.and_then(|part| self.judge_for(&part).err());
+        let of_part = of_part.and_then(|part| self.check_for(&part).err());
         let reason = of_part.unwrap_or(reason);
         let (names, is_first) = (&issuance.names, issuance.directory.is_none());
         if is_first && self.is_busy_for_long() {
@@ -231,8 +231,8 @@ impl Evaluation<'_> {
         }
         let Some(chain) = &self.context.observed.chain else { return Step::Download };
         let asked = self.asked_for(issuance);
-        let judged = judge_certificate(&chain.leaf, &asked, self.context.now);
-        if let Err(reason) = judged.or_else(ignore_slow_clock) {
+        let checked = check_certificate(&chain.leaf, &asked, self.context.now);
+        if let Err(reason) = checked.or_else(ignore_slow_clock) {
             let detail = format!("the CA's certificate is not used: {reason}");
             return Step::Fail(Failure::new(FailureClass::BadCertificate, detail));
         }
@@ -287,20 +287,20 @@ impl Evaluation<'_> {
         DesiredCertificate { names: issuance.names.clone(), ..self.desired.clone() }
     }
 
-    fn judge(&self) -> Result<(), Reason> {
-        self.judge_for(self.desired)
+    fn check(&self) -> Result<(), IssueReason> {
+        self.check_for(self.desired)
     }
 
-    pub(super) fn judge_for(&self, desired: &DesiredCertificate) -> Result<(), Reason> {
+    pub(super) fn check_for(&self, desired: &DesiredCertificate) -> Result<(), IssueReason> {
         let Inputs { directory, ari, installed_at, now, .. } = self.context;
-        judge_installed(self.secret(), desired, directory, ari, installed_at, now)
+        check_installed(self.secret(), desired, directory, ari, installed_at, now)
     }
 }
 
 /// A certificate that is not valid yet by our clock is one by the CA's: it is installed, not thrown away.
-fn ignore_slow_clock(reason: Reason) -> Result<(), Reason> {
+fn ignore_slow_clock(reason: IssueReason) -> Result<(), IssueReason> {
     match reason {
-        Reason::NotYetValid(_) => Ok(()),
+        IssueReason::NotYetValid(_) => Ok(()),
         reason => Err(reason),
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{Reason, Remaining};
+use crate::domain::validity::{IssueReason, Remaining};
 
 /// The names that can be had, where the others have failed for long enough.
 pub(super) fn obtainable(
@@ -75,11 +75,11 @@ impl Evaluation<'_> {
     }
 
     /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
-    fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<Reason> {
+    fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<IssueReason> {
         if self.context.observed.installed == Some(self.desired.fingerprint()) {
             return None; // once a job is enough, whatever its dates look like
         }
-        let reason = self.judge_for(part).err()?;
+        let reason = self.check_for(part).err()?;
         let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
         let serving = found.filter(|one| one.key_matches);
         let given_up = serving.is_some_and(|certificate| {

@@ -13,7 +13,7 @@ use crate::domain::rate_limits::{LimitScope, RateLimits};
 use crate::domain::renewal::AriStatus;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::Reason;
+use crate::domain::validity::IssueReason;
 
 /// One thing to do. Each is one port call or one commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ pub enum Step {
     /// Make a key and journal the start of a certificate.
     Begin {
         /// Why it is needed.
-        reason: Reason,
+        reason: IssueReason,
         /// Its names.
         names: BTreeSet<DnsName>,
         /// The ACME directory to ask, where it is not the first.

@@ -18,7 +18,7 @@ use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
 use crate::domain::renewal::AriStatus;
 use crate::domain::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::Reason;
+use crate::domain::validity::IssueReason;
 use crate::domain::validity::tests::secret;
 
 const DIRECTORY: &str = "https://ca.example/directory";
@@ -120,7 +120,7 @@ fn the_way_from_nothing_to_an_order_asks_the_ca_last() {
     assert_eq!(step(&observed), Step::Probe(desired.names.clone()));
     assert_eq!(
         step(&reached(observed)),
-        Step::Begin { reason: Reason::Missing, names: desired.names.clone(), directory: None }
+        Step::Begin { reason: IssueReason::Missing, names: desired.names.clone(), directory: None }
     );
     let started = given([begin(&desired)]);
     assert_eq!(look(&started, Some(&desired), &reached(seen_secret(None))), Step::OpenOrder);

@@ -77,7 +77,7 @@ impl FairQueue {
     }
 
     /// New work is needed sooner than was thought when it came.
-    pub fn hasten(&mut self, stream: &SecretKey, (from, to): (Need, Need), now: Timestamp) {
+    pub fn expedite(&mut self, stream: &SecretKey, (from, to): (Need, Need), now: Timestamp) {
         if to < from && self.new[from.urgency as usize].remove(stream) {
             self.new[to.urgency as usize].push(stream.clone(), to.by, now);
         }
@@ -194,8 +194,8 @@ mod tests {
         let mut queue = FairQueue::new(10);
         assert!(push(&mut queue, "a", "1", NEW));
         assert!(push(&mut queue, "a", "2", Lane::New(before)));
-        queue.hasten(&SecretKey::new("a", "2"), (before, after), Timestamp::default());
-        queue.hasten(&SecretKey::new("a", "3"), (before, after), Timestamp::default());
+        queue.expedite(&SecretKey::new("a", "2"), (before, after), Timestamp::default());
+        queue.expedite(&SecretKey::new("a", "3"), (before, after), Timestamp::default());
         assert_eq!(drain(&mut queue), ["a/2", "a/1"]);
     }
 

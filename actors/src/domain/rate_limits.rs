@@ -158,7 +158,7 @@ impl RateLimits {
         for (_, limit) in self.by_scope.iter_mut().filter(|(other, _)| *other != scope) {
             limit.queue.leave(stream);
         }
-        self.by_scope.get_mut(scope).is_some_and(|limit| limit.queue.join(stream, need, now))
+        self.by_scope.get_mut(scope).is_some_and(|limit| limit.queue.enqueue(stream, need, now))
     }
 
     /// A stream is at the CA: its turn is used. Rate limits that hold nobody back are forgotten.

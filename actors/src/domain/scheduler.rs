@@ -62,7 +62,7 @@ impl Scheduler {
         let ticket = self.tickets.upcoming();
         let (mut remaining, mut requeue) = (BTreeSet::new(), Requeue::AwaitChange);
         for (stream, lane) in streams {
-            if self.join(ticket, ingress, (&stream, lane), now) {
+            if self.enqueue(ticket, ingress, (&stream, lane), now) {
                 remaining.insert(stream);
             } else {
                 requeue = Requeue::Busy;
@@ -74,7 +74,7 @@ impl Scheduler {
         Ok(self.tickets.open(remaining, requeue))
     }
 
-    fn join(
+    fn enqueue(
         &mut self,
         ticket: Ticket,
         ingress: &IngressKey,
@@ -85,7 +85,7 @@ impl Scheduler {
             entry.waiting.push(ticket);
             entry.again |= matches!(entry.phase, Phase::Running);
             if let (Lane::New(from), Lane::New(to)) = (entry.lane, lane) {
-                self.queue.hasten(stream, (from, to), now);
+                self.queue.expedite(stream, (from, to), now);
                 entry.lane = Lane::New(from.min(to));
             }
             self.wake_when_edited(stream, now);
@@ -115,10 +115,10 @@ impl Scheduler {
         else {
             return;
         };
-        job.observed.forget_the_way();
+        job.observed.forget_routes();
         if job.observed.order.is_none() {
             job.observed.wait_until = None;
-            self.parked.hasten(stream, until, now);
+            self.parked.expedite(stream, until, now);
         }
     }
 
@@ -128,7 +128,7 @@ impl Scheduler {
         match &mut entry.phase {
             Phase::Parked { job, until } => {
                 job.observed.forget_reach();
-                self.parked.hasten(stream, until, now);
+                self.parked.expedite(stream, until, now);
             }
             // It got in line a moment ago, and is on its way back here.
             Phase::Running => entry.again = true,

@@ -133,7 +133,7 @@ impl OperatorContext {
             }
             Err(CommitError::Journal(error @ JournalError::Unavailable(_))) => {
                 debug!(%error, "the journal is tried again");
-                job.observed.journal_stumbled(now);
+                job.observed.on_journal_error(now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
                 error!(%bug, "this is a bug; the run waits before it goes on");
@@ -169,7 +169,7 @@ impl OperatorContext {
                 if class == FailureClass::AcmeServer {
                     job.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }
-                job.observed.stumbled(
+                job.observed.on_transient_error(
                     Failure { retry_after, ..Failure::new(class, detail) },
                     self.clock.now(),
                 );

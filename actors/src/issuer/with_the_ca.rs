@@ -44,7 +44,7 @@ impl OperatorContext {
         });
         let beginning = Beginning { desired, names, directory, key };
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
-            job.observed.progressed();
+            job.observed.reset_errors();
             if let Some((desired, issuing)) = told {
                 self.events.record(&desired, &issuing);
             }
@@ -111,12 +111,12 @@ impl OperatorContext {
         match self.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {
                 job.observed.chain = Some(Chain { pem, leaf });
-                job.observed.progressed();
+                job.observed.reset_errors();
             }
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                job.observed.stumbled(failure, self.clock.now()); // once more, before the order is given up
+                job.observed.on_transient_error(failure, self.clock.now()); // once more, before the order is given up
             }
         }
     }

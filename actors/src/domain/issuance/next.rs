@@ -102,7 +102,7 @@ fn still_waits(
     waits(if left == Some(Remaining::Critical) { emergency } else { retry_at })
 }
 
-/// An attempt that stumbled too often fails, unless there is an order: that is kept and gone on with later, for
+/// An attempt that failed too often fails, unless there is an order: that is kept and gone on with later, for
 /// it costs nothing to keep, and a certificate that was issued must reach its Secret.
 fn failed(state: &State, failure: &Failure, context: Inputs<'_>) -> Step {
     let Some(opened_at) = state.opened_at() else { return Step::Fail(failure.clone()) };

@@ -102,7 +102,7 @@ pub struct Observed {
     /// A failure that ends the attempt, to be journaled.
     pub failure: Option<Failure>,
     /// What the CA has closed by that failure is journaled.
-    pub heeded: bool,
+    pub limit_recorded: bool,
     /// The CA has just said that it is busy, and for how long.
     pub busy: Option<(String, Duration)>,
 }
@@ -120,26 +120,26 @@ impl Observed {
         }
         let (failure, wait) = self.limited()?;
         let hit = LimitHit::new(&limit(&failure.detail, names), wait, &failure.detail, now);
-        self.heeded = true;
+        self.limit_recorded = true;
         Some(hit)
     }
 
     /// What the CA has just refused because of a rate limit, and for how long.
     fn limited(&self) -> Option<(&Failure, Duration)> {
-        let failure = self.failure.as_ref().filter(|_| !self.heeded)?;
+        let failure = self.failure.as_ref().filter(|_| !self.limit_recorded)?;
         let wait = failure.retry_after.filter(|_| failure.class == FailureClass::RateLimited)?;
         Some((failure, wait))
     }
 
     /// A step was made that is not made again: errors before it are forgotten. A mere look is no progress, or a
     /// write that fails for ever would be tried for ever in between looks.
-    pub fn progressed(&mut self) {
+    pub fn reset_errors(&mut self) {
         self.errors = 0;
         self.wait_until = None;
     }
 
     /// A port call failed in a way that may pass: wait a little, or fail when it was too often.
-    pub fn stumbled(&mut self, failure: Failure, now: Timestamp) {
+    pub fn on_transient_error(&mut self, failure: Failure, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         match transient_pause(self.errors, failure.retry_after) {
             Some(pause) => self.wait_until = Some(now + pause),
@@ -148,7 +148,7 @@ impl Observed {
     }
 
     /// The journal did not take an event. Without it nothing can be done, not even to fail: wait and try again.
-    pub fn journal_stumbled(&mut self, now: Timestamp) {
+    pub fn on_journal_error(&mut self, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         let pause = transient_pause(self.errors, None).unwrap_or(limits::ORDER_PAUSE);
         self.wait_until = Some(now + pause);
@@ -176,14 +176,14 @@ impl Observed {
     /// These routes are in place. Where they are others than before, what was reached says nothing any more.
     pub fn routed(&mut self, routes: BTreeSet<Route>) {
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
-            self.forget_the_way();
+            self.forget_routes();
         }
         self.routes = Some(routes);
-        self.progressed();
+        self.reset_errors();
     }
 
     /// Routes and probes begin anew, for they may be those of an older desired certificate.
-    pub fn forget_the_way(&mut self) {
+    pub fn forget_routes(&mut self) {
         self.routes = None;
         self.forget_reach();
     }

@@ -17,7 +17,7 @@ pub(super) struct LimitQueue {
 
 impl LimitQueue {
     /// Joins at the end of its namespace's part; `false` when it is there already.
-    pub(super) fn join(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
+    pub(super) fn enqueue(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
         let Need { urgency, by } = need;
         match self.members.get(stream) {
             Some(joined) if *joined <= urgency => return false,

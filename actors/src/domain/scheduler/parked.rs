@@ -22,7 +22,12 @@ impl Parked {
     }
 
     /// A stream that was due at `until` is due at `sooner`.
-    pub(super) fn hasten(&mut self, stream: &SecretKey, until: &mut Timestamp, sooner: Timestamp) {
+    pub(super) fn expedite(
+        &mut self,
+        stream: &SecretKey,
+        until: &mut Timestamp,
+        sooner: Timestamp,
+    ) {
         self.due.remove(&(*until, stream.clone()));
         self.due.insert((sooner, stream.clone()));
         *until = sooner;

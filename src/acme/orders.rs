@@ -45,7 +45,9 @@ impl OpenOrder {
             Status::Ready => (OrderStatus::Ready, Vec::new()),
             Status::Processing => (OrderStatus::Processing, Vec::new()),
             Status::Valid => (OrderStatus::Valid, Vec::new()),
-            Status::Invalid => (OrderStatus::Invalid(self.autopsy().await?), Vec::new()),
+            Status::Invalid => {
+                (OrderStatus::Invalid(self.failure_of_invalid_order().await?), Vec::new())
+            }
         };
         let url = self.order.url().to_owned();
         let retry_after = retry_after.or_else(Call::named_wait);
@@ -61,7 +63,7 @@ impl OpenOrder {
         }
         self.looks = 0;
         let mut waiting = Vec::new();
-        let mut dead = Vec::new();
+        let mut failed = Vec::new();
         let mut authorizations = self.order.authorizations();
         Call::asks("authorization");
         while let Some(authorization) = authorizations.next().await {
@@ -69,26 +71,26 @@ impl OpenOrder {
             match authorization.status {
                 AuthorizationStatus::Valid => {}
                 AuthorizationStatus::Pending => waiting.extend(waits(&authorization)),
-                _ => dead.extend(grievance(&authorization)),
+                _ => failed.extend(authz_failure(&authorization)),
             }
         }
-        match verdict(&dead) {
+        match failure_of_authorizations(&failed) {
             Some(failure) => Ok((OrderStatus::Invalid(failure), Vec::new())),
             None => Ok((OrderStatus::Pending, waiting)),
         }
     }
 
     /// Which names failed and why; the order's own error is said where no authorization has one.
-    async fn autopsy(&mut self) -> Result<Failure, Error> {
+    async fn failure_of_invalid_order(&mut self) -> Result<Failure, Error> {
         let of_order = self.order.state().error.clone();
-        let mut dead = Vec::new();
+        let mut failed = Vec::new();
         let mut authorizations = self.order.authorizations();
         Call::asks("authorization");
         while let Some(authorization) = authorizations.next().await {
             let authorization = authorization?;
-            dead.extend(grievance(&authorization));
+            failed.extend(authz_failure(&authorization));
         }
-        Ok(verdict(&dead).unwrap_or_else(|| buried(of_order.as_ref())))
+        Ok(failure_of_authorizations(&failed).unwrap_or_else(|| order_failure(of_order.as_ref())))
     }
 
     /// Asks for validation by HTTP-01 of every authorization that waits for it.
@@ -151,9 +153,9 @@ fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
 }
 
 /// A name that cannot be had with this authorization, and the CA's reason where it gives one.
-type Grievance = (String, Result<Problem, AuthorizationStatus>);
+type AuthzFailure = (String, Result<Problem, AuthorizationStatus>);
 
-fn grievance(authorization: &AuthorizationState) -> Option<Grievance> {
+fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
     let status = authorization.status;
     if matches!(status, AuthorizationStatus::Valid | AuthorizationStatus::Pending) {
         return None;
@@ -163,9 +165,9 @@ fn grievance(authorization: &AuthorizationState) -> Option<Grievance> {
 }
 
 /// Of the class of the first reason, with the words about each name.
-fn verdict(dead: &[Grievance]) -> Option<Failure> {
-    let (_, first) = dead.iter().find(|(_, why)| why.is_ok()).or_else(|| dead.first())?;
-    let said: Vec<String> = dead
+fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
+    let (_, first) = failed.iter().find(|(_, why)| why.is_ok()).or_else(|| failed.first())?;
+    let said: Vec<String> = failed
         .iter()
         .map(|(name, why)| match why {
             Ok(problem) => format!("{name}: {}", words(problem)),
@@ -178,11 +180,11 @@ fn verdict(dead: &[Grievance]) -> Option<Failure> {
         Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
     };
     let detail = format!("the CA could not validate {}; {advice}", said.join("; "));
-    let names = dead.iter().filter_map(|(name, _)| DnsName::parse(name).ok());
+    let names = failed.iter().filter_map(|(name, _)| DnsName::parse(name).ok());
     Some(Failure::new(class, detail).about(names))
 }
 
-fn buried(error: Option<&Problem>) -> Failure {
+fn order_failure(error: Option<&Problem>) -> Failure {
     match error {
         Some(problem) => {
             super::refusal::failure("the CA did not issue the certificate", problem, None)

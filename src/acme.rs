@@ -5,25 +5,25 @@
 //! CA to get on with an order: the caller looks again when it likes.
 //!
 //! # Layout
-//! - `account`: the account and where it is stored; `binding`: its registration where it is bound to another.
-//! - `following`: its key may be replaced by others; `rollover`: is replaced.
+//! - `account`: the account and where it is stored; `eab`: its registration where it is bound to another.
+//! - `account_sync`: its key may be replaced by others; `rollover`: is replaced.
 //! - `jws`: signed requests that the library cannot write; `revocation`: one of them.
-//! - `ordering`: new orders, and when the CA suggests one.
-//! - `chains`: which of several chains is taken; `link`: where they are.
+//! - `new_order`: new orders, and when the CA suggests one.
+//! - `chains`: which of several chains is taken; `link_header`: where they are.
 //! - `orders`: orders as views, and those that are remembered.
-//! - `refusal`: what the CA's refusals mean; `call_error`: before they are told.
+//! - `problem`: what the CA's refusals mean; `call_error`: before they are told.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
-mod binding;
+mod account_sync;
 mod call_error;
 mod chains;
-mod following;
+mod eab;
 mod jws;
-mod link;
-mod ordering;
+mod link_header;
+mod new_order;
 mod orders;
-mod refusal;
+mod problem;
 mod retry_after;
 mod revocation;
 mod rollover;

@@ -16,10 +16,10 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
-use super::following::no_account;
+use super::account_sync::no_account;
 use super::jws::jwk;
 use super::transport::{Call, Transport};
-use super::{CallError, binding};
+use super::{CallError, eab};
 
 /// The thumbprint of an account key (RFC 7638, SHA-256, base64url), which follows the token in the answer to
 /// every challenge (RFC 8555 §8.1). The error says what is wrong with the key.
@@ -144,7 +144,7 @@ impl Accounts {
         if let Some(account) = self.of_key(key).await? {
             return Ok(account);
         }
-        let url = binding::register(&self.transport, key, &self.contacts, external).await?;
+        let url = eab::register(&self.transport, key, &self.contacts, external).await?;
         tracing::info!(%url, kid = external.kid, "the ACME account is registered and bound");
         self.restore(url, key).await
     }

@@ -6,7 +6,7 @@ use instant_acme::Error;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::PortError;
 
-use super::refusal;
+use super::problem;
 use super::transport::Call;
 
 /// How a call failed, before it is told to the port.
@@ -38,7 +38,7 @@ impl CallError {
     /// The last part of the CA's problem type; empty where there is none.
     pub(super) fn kind(&self) -> &str {
         match self {
-            Self::Acme(Error::Api(problem)) => refusal::kind(problem),
+            Self::Acme(Error::Api(problem)) => problem::kind(problem),
             _ => "",
         }
     }
@@ -46,7 +46,7 @@ impl CallError {
     /// In the port's words; to be asked before any further request of the call.
     pub(super) fn told(self, doing: &str) -> PortError {
         match self {
-            Self::Acme(error) => refusal::port_error(doing, &error),
+            Self::Acme(error) => problem::port_error(doing, &error),
             Self::Port(error) => error,
         }
     }
@@ -60,7 +60,7 @@ impl CallError {
     ) -> PortError {
         match (&self, advice(self.kind())) {
             (Self::Acme(Error::Api(problem)), Some(advice)) => {
-                let said = format!("{doing}: {}; {advice}", refusal::words(problem));
+                let said = format!("{doing}: {}; {advice}", problem::words(problem));
                 PortError::permanent(FailureClass::Rejected, said)
             }
             _ => self.told(doing),

@@ -26,7 +26,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::PortError;
 
 use super::transport::{Call, Transport};
-use super::{CallError, refusal};
+use super::{CallError, problem};
 
 /// A nonce that the CA does not take is replaced this often (RFC 8555 §6.5).
 const NONCES: u32 = 4;
@@ -210,7 +210,7 @@ pub(super) async fn post(
             return Ok(Answer { headers, body });
         }
         let problem: Problem = serde_json::from_slice(&body).map_err(Error::from)?;
-        if refusal::kind(&problem) != "badNonce" {
+        if problem::kind(&problem) != "badNonce" {
             return Err(Error::Api(problem).into());
         }
         nonce = header(&headers, "replay-nonce").ok();

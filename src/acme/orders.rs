@@ -13,7 +13,7 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
 use super::CallError;
-use super::refusal::{advice, class, kind, words};
+use super::problem::{advice, class, kind, words};
 use super::transport::Call;
 
 /// Open orders that are remembered; one more drops the oldest, which costs a request when it is needed again.
@@ -187,7 +187,7 @@ fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
 fn order_failure(error: Option<&Problem>) -> Failure {
     match error {
         Some(problem) => {
-            super::refusal::failure("the CA did not issue the certificate", problem, None)
+            super::problem::failure("the CA did not issue the certificate", problem, None)
         }
         None => Failure::new(
             FailureClass::AcmeServer,

@@ -16,7 +16,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
 use super::account::{new_key, thumbprint};
-use super::following::{next_of, no_account, promoted};
+use super::account_sync::{next_of, no_account, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
 use step::{Answer, Findings, Step, step};

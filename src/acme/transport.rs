@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use ingress_acme_actors::domain::limits;
 
-use super::link::alternates;
+use super::link_header::alternates;
 use super::retry_after::retry_after;
 
 /// Longest a connection to the CA may take to come up.

@@ -17,9 +17,9 @@ use crate::account_secret::AccountSecret;
 use crate::acme::{Acme, AcmeOptions};
 use crate::cli::{FallbackDirectory, RunArgs, Surroundings};
 use crate::fallback_account::FallbackAccount;
-use crate::lifecycle::{Process, listen};
+use crate::lifecycle::{Replica, listen};
 use crate::{
-    admin, cluster, events, ingresses, keys, lease, probe, process, segments, solver,
+    admin, cluster, events, ingresses, keys, lease, probe, process_metrics, segments, solver,
     solver_ingresses, tls_secrets,
 };
 
@@ -45,10 +45,10 @@ impl Clock for Shared {
 }
 
 /// Builds everything and listens; nothing is asked of the cluster or the CA yet.
-pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
+pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Replica> {
     let (settings, around) = args.split();
     let metrics = Metrics::default();
-    let shown = process::shown_in(metrics.registry(crate::VERSION, &settings.directory));
+    let shown = process_metrics::register(metrics.registry(crate::VERSION, &settings.directory));
     let vitals = admin::Vitals::new(shown, metrics.clone(), &settings.directory);
     let thumbprints = solver::Thumbprints::default();
     let servers = listen(&around, &vitals, &thumbprints, &metrics)?;
@@ -72,7 +72,7 @@ pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Process> {
     let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
     let ports = ports(&here, &around, &metrics, (&acme, second.as_ref()), Rc::new(probe));
     let lease = around.leader_elect.then_some(lease);
-    Ok(Process { ports, settings, acme, second, lease, vitals, metrics, servers })
+    Ok(Replica { ports, settings, acme, second, lease, vitals, metrics, servers })
 }
 
 fn ports(

@@ -6,7 +6,7 @@
 //! - Kubernetes: [`cluster`] (the client), [`ingresses`], [`tls_secrets`], [`solver_ingresses`], [`event_recorder`],
 //!   [`account_secret`], [`segments`] (the journal), [`lease`].
 //! - The CA: [`acme`]. Keys and chains: [`keys`]. The way to a host: [`probe`].
-//! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process`] what the process takes.
+//! - HTTP of our own: [`solver`] answers challenges, [`admin`] tells how it goes, [`process_metrics`] what the process takes.
 //! - The other commands: [`status`]; [`revoke`] and [`rollover`], which ask first ([`consent`]); with the cargo feature `sim` also `demo` and `storm`.
 
 pub mod account_secret;
@@ -27,7 +27,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod logging;
 pub mod probe;
-pub mod process;
+pub mod process_metrics;
 pub mod revoke;
 pub mod rollover;
 pub mod segments;

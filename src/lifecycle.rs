@@ -36,7 +36,7 @@ const REPLAY_RETRY: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// A process that is about to live: what `main` has built.
-pub struct Process {
+pub struct Replica {
     /// The world.
     pub ports: Ports,
     /// What the user chose.
@@ -74,32 +74,32 @@ impl Servers {
     }
 }
 
-impl Process {
+impl Replica {
     /// Lives until it is told to end, or until leadership is lost.
-    pub async fn live(self, mut terminate: Terminate) -> anyhow::Result<Ending> {
+    pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
         actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
-            return Ok(Ending::Reborn); // at once: somebody else may lead any moment
+            return Ok(Exit::Restart); // at once: somebody else may lead any moment
         };
         self.servers.stop(true).await;
         // Last of all: what still moves here may touch the solver Ingresses, which are then the next leader's.
-        if let Led(Some(term)) = term {
+        if let Leadership(Some(term)) = term {
             term.release().await;
         }
         info!("ended");
-        Ok(Ending::Done)
+        Ok(Exit::Done)
     }
 
     /// Works until a signal, and drains; `None` when leadership is lost before that.
-    async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Led>> {
+    async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
         tokio::select! {
             () = self.prepare() => {}
-            () = terminate.wait() => return Ok(Some(Led(None))),
+            () = terminate.wait() => return Ok(Some(Leadership(None))),
         }
         self.follow_accounts();
         let term = tokio::select! {
             term = self.lead() => term,
-            () = terminate.wait() => return Ok(Some(Led(None))),
+            () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
         self.metrics.leads(true);
         let (ports, settings) = (self.ports.clone(), self.settings.clone());
@@ -109,7 +109,7 @@ impl Process {
                 error!(%error, retry_in = ?REPLAY_RETRY, "the journal cannot be taken over");
                 tokio::select! {
                     () = sleep(REPLAY_RETRY) => return Ok(None),
-                    () = terminate.wait() => return Ok(Some(Led(term))),
+                    () = terminate.wait() => return Ok(Some(Leadership(term))),
                 }
             }
             Err(error) => return Err(error.into()),
@@ -120,7 +120,7 @@ impl Process {
             self.drain(&operator).await;
         };
         tokio::select! {
-            () = drained => Ok(Some(Led(term))),
+            () = drained => Ok(Some(Leadership(term))),
             () = lost(term.as_ref()) => {
                 error!("leadership is lost: this process begins anew, as a standby");
                 Ok(None)
@@ -214,15 +214,15 @@ pub fn listen(
 }
 
 /// How a process ends.
-pub enum Ending {
+pub enum Exit {
     /// By a signal, drained.
     Done,
     /// It may have no further effect, and everything in it is to be forgotten: the same program begins anew in its
     /// place. What was in flight is in the journal.
-    Reborn,
+    Restart,
 }
 
-impl Ending {
+impl Exit {
     /// The code to exit with; or nothing, for this process is replaced by a fresh one: same program, same arguments,
     /// same pid.
     pub fn carry_out(self) -> anyhow::Result<ExitCode> {
@@ -236,7 +236,7 @@ impl Ending {
 }
 
 /// The term that was led, where a Lease is used at all.
-struct Led(Option<Term>);
+struct Leadership(Option<Term>);
 
 async fn lost(term: Option<&Term>) {
     match term {
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(thumbprints.newest(), Some(old.clone()));
         store.0.borrow_mut().key = key();
         tokio::select! {
-            () = Process::follow(acme) => panic!("it has no end"),
+            () = Replica::follow(acme) => panic!("it has no end"),
             () = sleep(FOLLOW + PREPARE_RETRY) => {}
         }
         let new = thumbprint(&store.0.borrow().key).unwrap();

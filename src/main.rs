@@ -32,7 +32,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let clock = Arc::new(SystemClock::default());
             let here = Here { client: cluster::connect().await?, pod, clock };
             let terminate = Terminate::on_signals()?;
-            assemble(*args, &here)?.live(terminate).await?.carry_out()
+            assemble(*args, &here)?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,

@@ -22,7 +22,7 @@ use crate::registry::Registry;
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};
 pub use parts::{ClosedDump, FailureDump, JobDump, WaitDump};
-pub use survey::{Ending, Failure, Overview, Survey, Working};
+pub use survey::{Expiring, Failure, Overview, Survey, Working};
 
 /// What a replica with a reporter is.
 pub const LEADER: &str = "leader";

@@ -104,7 +104,7 @@ mod tests {
     use ingress_acme_actors::domain::certificate_status::CertificateStatus;
     use ingress_acme_actors::domain::expiries::Validity;
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
-    use ingress_acme_actors::reporter::{ClosedDump, Ending, Failure, FailureDump, Working};
+    use ingress_acme_actors::reporter::{ClosedDump, Expiring, Failure, FailureDump, Working};
 
     use super::*;
 
@@ -146,7 +146,7 @@ mod tests {
                 issuance: "ordered",
                 since: at(900),
             }],
-            ending: vec![Ending { secret, hosts, validity, status: CertificateStatus::Renewing }],
+            ending: vec![Expiring { secret, hosts, validity, status: CertificateStatus::Renewing }],
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::assembly::{Here, assemble};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::cluster;
-use crate::lifecycle::{Ending, Servers, Terminate};
+use crate::lifecycle::{Exit, Servers, Terminate};
 
 /// How often every Ingress is looked at: a demo has no hour.
 pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);
@@ -36,12 +36,12 @@ pub(super) struct Resident {
     servers: Servers,
     drain: watch::Sender<bool>,
     crash: oneshot::Sender<()>,
-    thread: JoinHandle<anyhow::Result<Outcome>>,
+    thread: JoinHandle<anyhow::Result<ThreadEnd>>,
 }
 
 /// What became of it.
-enum Outcome {
-    Ended(Ending),
+enum ThreadEnd {
+    Ended(Exit),
     Crashed,
 }
 
@@ -73,7 +73,7 @@ impl Resident {
             started,
         };
         let thread = thread::Builder::new().name("operator".into());
-        let thread = thread.spawn(|| actix::System::new().block_on(live(life)))?;
+        let thread = thread.spawn(|| actix::System::new().block_on(run(life)))?;
         let Ok(servers) = listening.recv() else {
             ended(thread)?;
             bail!("the operator did not start");
@@ -87,8 +87,8 @@ impl Resident {
         world.gateway().state().remove_solver(self.servers.solver);
         _ = self.crash.send(()); // it may have ended by itself, which is told next
         match ended(self.thread)? {
-            Outcome::Crashed => Ok(()),
-            Outcome::Ended(_) => Err(anyhow!("the operator had ended before it was to crash")),
+            ThreadEnd::Crashed => Ok(()),
+            ThreadEnd::Ended(_) => Err(anyhow!("the operator had ended before it was to crash")),
         }
     }
 
@@ -96,29 +96,29 @@ impl Resident {
     pub(super) fn end(self) -> anyhow::Result<()> {
         self.drain.send_replace(true);
         match ended(self.thread)? {
-            Outcome::Ended(Ending::Done) => Ok(()),
+            ThreadEnd::Ended(Exit::Done) => Ok(()),
             _ => Err(anyhow!("the operator did not drain")),
         }
     }
 }
 
-async fn live(life: Life) -> anyhow::Result<Outcome> {
+async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let Life { args, cluster, clock, pod, drain, crash, started } = life;
     let here = Here { client: cluster::client(cluster)?, pod, clock };
-    let mut process = assemble(args, &here)?;
-    process.settings.scan_interval = SCAN_INTERVAL;
-    let servers = process.servers.clone();
+    let mut replica = assemble(args, &here)?;
+    replica.settings.scan_interval = SCAN_INTERVAL;
+    let servers = replica.servers.clone();
     _ = started.send(servers.clone()); // whoever started it waits for it
     tokio::select! {
-        ending = process.live(Terminate::Told(drain)) => Ok(Outcome::Ended(ending?)),
+        exit = replica.run(Terminate::Told(drain)) => Ok(ThreadEnd::Ended(exit?)),
         Ok(()) = crash => {
             servers.stop(false).await;
-            Ok(Outcome::Crashed)
+            Ok(ThreadEnd::Crashed)
         }
     }
 }
 
-fn ended(thread: JoinHandle<anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+fn ended(thread: JoinHandle<anyhow::Result<ThreadEnd>>) -> anyhow::Result<ThreadEnd> {
     thread.join().map_err(|_| anyhow!("the operator panicked"))?
 }
 

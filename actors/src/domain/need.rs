@@ -7,7 +7,7 @@ use super::time::Timestamp;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Urgency {
     /// The one that is there ends soon, or has ended.
-    Ending,
+    Expiring,
     /// There is none yet.
     First,
     /// The one that is there serves for some time.
@@ -15,7 +15,7 @@ pub enum Urgency {
 }
 
 /// All of them, most urgent first.
-pub const URGENCIES: [Urgency; 3] = [Urgency::Ending, Urgency::First, Urgency::Renewal];
+pub const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency::Renewal];
 
 /// How soon, to the moment: within one urgency, those go first whose certificates end first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,7 +36,7 @@ impl Need {
         let Some(Validity { not_after, renewal }) = validity else { return Self::FIRST };
         let soon = not_after.since(now) < not_after.since(renewal) / 3;
         let ending = soon || not_after <= now;
-        Self { urgency: if ending { Urgency::Ending } else { Urgency::Renewal }, by: not_after }
+        Self { urgency: if ending { Urgency::Expiring } else { Urgency::Renewal }, by: not_after }
     }
 }
 

@@ -20,8 +20,8 @@ pub enum Lane {
 
 /// Whose turn it is among new work: four, two and one of seven.
 const TURNS: [Urgency; 7] = {
-    use Urgency::{Ending, First, Renewal};
-    [Renewal, Ending, First, Ending, First, Ending, Ending]
+    use Urgency::{Expiring, First, Renewal};
+    [Renewal, Expiring, First, Expiring, First, Expiring, Expiring]
 };
 
 /// Streams that wait for a slot, in lanes, round robin over namespaces within a lane.
@@ -163,8 +163,8 @@ mod tests {
             ("a", "renewal-8", until(Urgency::Renewal, 8)),
             ("a", "first", NEW),
             ("b", "first", NEW),
-            ("b", "ending-2", until(Urgency::Ending, 2)),
-            ("b", "ending-1", until(Urgency::Ending, 1)),
+            ("b", "ending-2", until(Urgency::Expiring, 2)),
+            ("b", "ending-1", until(Urgency::Expiring, 1)),
         ] {
             assert!(push(&mut queue, namespace, name, lane));
         }
@@ -180,7 +180,7 @@ mod tests {
         for number in 0..1000 {
             let name = number.to_string();
             assert!(push(&mut queue, "dead", &name, need(Urgency::First)));
-            assert!(push(&mut queue, "ending", &name, need(Urgency::Ending)));
+            assert!(push(&mut queue, "ending", &name, need(Urgency::Expiring)));
         }
         assert!(push(&mut queue, "small", "renewal", need(Urgency::Renewal)));
         let before = std::iter::from_fn(|| queue.pop()).position(|one| &*one.namespace == "small");
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn what_has_become_urgent_while_it_waited_goes_first() {
         let at = |urgency, secs| Need { urgency, by: Timestamp::from_secs(secs) };
-        let (before, after) = (at(Urgency::Renewal, 9), at(Urgency::Ending, 9));
+        let (before, after) = (at(Urgency::Renewal, 9), at(Urgency::Expiring, 9));
         let mut queue = FairQueue::new(10);
         assert!(push(&mut queue, "a", "1", NEW));
         assert!(push(&mut queue, "a", "2", Lane::New(before)));

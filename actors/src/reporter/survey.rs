@@ -36,7 +36,7 @@ pub struct Overview {
     /// Those in a worker's hands first, then the parked, then the queued.
     pub working: Vec<Working>,
     /// Those that end first.
-    pub ending: Vec<Ending>,
+    pub ending: Vec<Expiring>,
 }
 
 /// A certificate whose last attempt failed.
@@ -71,7 +71,7 @@ pub struct Working {
 
 /// A certificate that ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ending {
+pub struct Expiring {
     /// Where it is.
     pub secret: SecretKey,
     /// What it is to hold.
@@ -158,7 +158,7 @@ impl OperatorContext {
         }
     }
 
-    fn ending(&self, count: usize) -> Vec<Ending> {
+    fn ending(&self, count: usize) -> Vec<Expiring> {
         let soonest = self.metrics.with_expiries(|expiries| {
             let soonest = expiries.soonest(count).into_iter();
             soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
@@ -168,7 +168,7 @@ impl OperatorContext {
                 .ledger
                 .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
             let status = CertificateStatus::of(Some(validity), failing, at_work, self.clock.now());
-            Ending { hosts: self.hosts(&secret), secret, validity, status }
+            Expiring { hosts: self.hosts(&secret), secret, validity, status }
         };
         soonest.into_iter().map(told).collect()
     }

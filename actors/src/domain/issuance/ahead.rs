@@ -57,7 +57,7 @@ impl Evaluation<'_> {
             (Some(_), IssueReason::Suggested { .. }) if exempt => None,
             (Some(Remaining::Critical), _) if self.may_pass() => None,
             (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
-                waiting_for_limit(Urgency::Ending, by)
+                waiting_for_limit(Urgency::Expiring, by)
             }
             (Some(Remaining::Plenty), _) => waiting_for_limit(Urgency::Renewal, by),
             (None, _) => waiting_for_limit(Urgency::First, Need::FIRST.by),

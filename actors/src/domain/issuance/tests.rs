@@ -161,10 +161,10 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
         look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account))
     };
     assert_eq!(of_age(70), waiting_for_limit(Urgency::Renewal, now() - 70 * DAY + 90 * DAY));
-    assert_eq!(of_age(83), waiting_for_limit(Urgency::Ending, now() - 83 * DAY + 90 * DAY));
+    assert_eq!(of_age(83), waiting_for_limit(Urgency::Expiring, now() - 83 * DAY + 90 * DAY));
     assert!(matches!(of_age(87), Step::Begin { .. }));
     assert!(matches!(of_age(91), Step::Begin { .. }), "it ended a day ago");
-    assert_eq!(of_age(120), waiting_for_limit(Urgency::Ending, now() - 120 * DAY + 90 * DAY));
+    assert_eq!(of_age(120), waiting_for_limit(Urgency::Expiring, now() - 120 * DAY + 90 * DAY));
 }
 
 #[test]

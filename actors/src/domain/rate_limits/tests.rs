@@ -165,7 +165,7 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
         ("big", "1", Urgency::First),
         ("big", "2", Urgency::First),
         ("small", "1", Urgency::First),
-        ("small", "ending", Urgency::Ending),
+        ("small", "ending", Urgency::Expiring),
     ];
     for (namespace, name, urgency) in queue {
         rate_limits.enqueue(&LimitScope::Account, &secret(namespace, name), need(urgency), at(0));
@@ -184,7 +184,7 @@ fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
     let (a, b) = (secret("web", "a"), secret("web", "b"));
     rate_limits.enqueue(&LimitScope::Account, &a, need(Urgency::Renewal), at(0));
     rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Renewal), at(0));
-    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Ending), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Expiring), at(0));
     rate_limits.leave(&a, at(0));
     assert_eq!(rate_limits.closed(at(0)).map(|limit| limit.waiting).sum::<u32>(), 1);
     assert_eq!(

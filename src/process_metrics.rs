@@ -4,7 +4,7 @@
 use prometheus_client::registry::Registry;
 
 /// Adds them to what is scraped.
-pub fn shown_in(mut registry: Registry) -> Registry {
+pub fn register(mut registry: Registry) -> Registry {
     #[cfg(target_os = "linux")]
     registry.register_collector(Box::new(linux::Process));
     #[cfg(not(target_os = "linux"))]
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_process_is_shown_under_the_names_every_dashboard_knows() {
         let mut text = String::new();
-        let registry = shown_in(Registry::default());
+        let registry = register(Registry::default());
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let value = |name: &str| -> f64 {
             let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));

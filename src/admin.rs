@@ -47,7 +47,7 @@ const LISTED_MAX: usize = 1_000;
 
 /// What the admin port knows of the process; the parts fill in as it starts.
 #[derive(Clone)]
-pub struct Vitals(Arc<Inner>);
+pub struct Health(Arc<Inner>);
 
 struct Inner {
     began: Instant,
@@ -62,7 +62,7 @@ struct Inner {
     listing: Cached<ListIngresses>,
 }
 
-impl Vitals {
+impl Health {
     /// Of a process that has just begun: `registry` is what Prometheus sees, `metrics` what the page shows of it,
     /// `directory` the ACME directory in use.
     pub fn new(registry: Registry, metrics: Metrics, directory: &str) -> Self {
@@ -184,9 +184,9 @@ fn json(answer: &impl Serialize) -> Result<String, Unanswered> {
 }
 
 /// Listens on `bind`; returns the server, to be awaited, with its address.
-pub fn serve(bind: SocketAddr, vitals: Vitals) -> io::Result<(Server, SocketAddr)> {
+pub fn serve(bind: SocketAddr, health: Health) -> io::Result<(Server, SocketAddr)> {
     let server =
-        HttpServer::new(move || App::new().configure(|config| routes(config, vitals.clone())))
+        HttpServer::new(move || App::new().configure(|config| routes(config, health.clone())))
             .workers(1)
             .max_connections(CONNECTIONS)
             .client_request_timeout(HEADERS_WITHIN)
@@ -198,9 +198,9 @@ pub fn serve(bind: SocketAddr, vitals: Vitals) -> io::Result<(Server, SocketAddr
     Ok((server.run(), address))
 }
 
-fn routes(config: &mut web::ServiceConfig, vitals: Vitals) {
+fn routes(config: &mut web::ServiceConfig, health: Health) {
     config
-        .app_data(Data::new(vitals))
+        .app_data(Data::new(health))
         .route("/", web::get().to(index))
         .route("/livez", web::get().to(livez))
         .route("/readyz", web::get().to(readyz))
@@ -209,8 +209,8 @@ fn routes(config: &mut web::ServiceConfig, vitals: Vitals) {
         .route("/api/v1/ingresses", web::get().to(ingresses));
 }
 
-async fn index(vitals: Data<Vitals>) -> HttpResponse {
-    match vitals.page().await {
+async fn index(health: Data<Health>) -> HttpResponse {
+    match health.page().await {
         Ok(page) => HttpResponse::Ok()
             .content_type(ContentType::html())
             .insert_header((CONTENT_SECURITY_POLICY, page::POLICY))
@@ -222,24 +222,24 @@ async fn index(vitals: Data<Vitals>) -> HttpResponse {
     }
 }
 
-async fn livez(vitals: Data<Vitals>) -> HttpResponse {
-    if vitals.lives() {
+async fn livez(health: Data<Health>) -> HttpResponse {
+    if health.lives() {
         return HttpResponse::Ok().body("ok\n");
     }
     HttpResponse::ServiceUnavailable().body(format!("the arbiter has not turned for {STUCK:?}\n"))
 }
 
-async fn readyz(vitals: Data<Vitals>) -> HttpResponse {
-    if vitals.0.ready.load(Ordering::Relaxed) {
+async fn readyz(health: Data<Health>) -> HttpResponse {
+    if health.0.ready.load(Ordering::Relaxed) {
         return HttpResponse::Ok().body("ok\n");
     }
     HttpResponse::ServiceUnavailable()
         .body("the account key is not known yet, or this replica drains\n")
 }
 
-async fn metrics(vitals: Data<Vitals>) -> HttpResponse {
+async fn metrics(health: Data<Health>) -> HttpResponse {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &vitals.0.registry) {
+    match prometheus_client::encoding::text::encode(&mut text, &health.0.registry) {
         Ok(()) => HttpResponse::Ok()
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
             .body(text),
@@ -247,8 +247,8 @@ async fn metrics(vitals: Data<Vitals>) -> HttpResponse {
     }
 }
 
-async fn state(vitals: Data<Vitals>) -> HttpResponse {
-    answer(vitals.state().await)
+async fn state(health: Data<Health>) -> HttpResponse {
+    answer(health.state().await)
 }
 
 /// What may be asked of `/api/v1/ingresses`.
@@ -260,10 +260,10 @@ struct Wanted {
     offset: Option<usize>,
 }
 
-async fn ingresses(vitals: Data<Vitals>, Query(wanted): Query<Wanted>) -> HttpResponse {
+async fn ingresses(health: Data<Health>, Query(wanted): Query<Wanted>) -> HttpResponse {
     let Wanted { namespace, limit, offset } = wanted;
     let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
-    answer(vitals.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
+    answer(health.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
 }
 
 fn answer(told: Result<String, Unanswered>) -> HttpResponse {
@@ -286,61 +286,61 @@ mod tests {
 
     use super::*;
 
-    fn vitals() -> Vitals {
-        Vitals::new(Registry::default(), Metrics::default(), "https://ca.example/directory")
+    fn health() -> Health {
+        Health::new(Registry::default(), Metrics::default(), "https://ca.example/directory")
     }
 
-    async fn asked(vitals: &Vitals, path: &str) -> ServiceResponse {
-        let app = App::new().configure(|config| routes(config, vitals.clone()));
+    async fn asked(health: &Health, path: &str) -> ServiceResponse {
+        let app = App::new().configure(|config| routes(config, health.clone()));
         let app = test::init_service(app).await;
         test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await
     }
 
-    async fn status(vitals: &Vitals, path: &str) -> StatusCode {
-        asked(vitals, path).await.status()
+    async fn status(health: &Health, path: &str) -> StatusCode {
+        asked(health, path).await.status()
     }
 
-    async fn told(vitals: &Vitals, path: &str) -> Value {
-        test::read_body_json(asked(vitals, path).await).await
+    async fn told(health: &Health, path: &str) -> Value {
+        test::read_body_json(asked(health, path).await).await
     }
 
     #[actix_web::test]
     async fn it_is_ready_when_it_says_so_and_lives_while_the_arbiter_turns() {
-        let vitals = vitals();
-        assert_eq!(status(&vitals, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
-        vitals.set_ready(true);
-        assert_eq!(status(&vitals, "/readyz").await, StatusCode::OK);
+        let health = health();
+        assert_eq!(status(&health, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        health.set_ready(true);
+        assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
         tokio::time::pause();
-        assert_eq!(status(&vitals, "/livez").await, StatusCode::OK);
+        assert_eq!(status(&health, "/livez").await, StatusCode::OK);
         tokio::time::advance(STUCK + BEAT).await;
-        assert_eq!(status(&vitals, "/livez").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&health, "/livez").await, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[actix_web::test]
     async fn a_standby_has_metrics_and_a_state() {
-        let vitals = vitals();
-        assert_eq!(status(&vitals, "/metrics").await, StatusCode::OK);
+        let health = health();
+        assert_eq!(status(&health, "/metrics").await, StatusCode::OK);
         let state = json!({"role": "standby", "directory": "https://ca.example/directory"});
-        assert_eq!(told(&vitals, "/debug/state").await, state);
-        assert_eq!(status(&vitals, "/nothing").await, StatusCode::NOT_FOUND);
+        assert_eq!(told(&health, "/debug/state").await, state);
+        assert_eq!(status(&health, "/nothing").await, StatusCode::NOT_FOUND);
     }
 
     #[actix_web::test]
     async fn a_standby_lists_no_ingresses_and_the_limit_is_bounded() {
-        let vitals = vitals();
+        let health = health();
         let none = |limit, offset| json!({"role": "standby", "total": 0, "offset": offset, "limit": limit, "ingresses": []});
-        assert_eq!(told(&vitals, "/api/v1/ingresses").await, none(LISTED, 0));
+        assert_eq!(told(&health, "/api/v1/ingresses").await, none(LISTED, 0));
         let much = "/api/v1/ingresses?namespace=web&limit=999999&offset=3";
-        assert_eq!(told(&vitals, much).await, none(LISTED_MAX, 3));
+        assert_eq!(told(&health, much).await, none(LISTED_MAX, 3));
         for bad in ["limit=-1", "limit=many", "ns=web"] {
             let path = format!("/api/v1/ingresses?{bad}");
-            assert_eq!(status(&vitals, &path).await, StatusCode::BAD_REQUEST, "{bad}");
+            assert_eq!(status(&health, &path).await, StatusCode::BAD_REQUEST, "{bad}");
         }
     }
 
     #[actix_web::test]
     async fn the_page_is_html_that_a_browser_runs_nothing_of() {
-        let page = asked(&vitals(), "/").await;
+        let page = asked(&health(), "/").await;
         assert_eq!(page.status(), StatusCode::OK);
         let header =
             |name: HeaderName| page.headers().get(name).unwrap().to_str().unwrap().to_owned();

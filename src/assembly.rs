@@ -15,7 +15,7 @@ use kube::Client;
 
 use crate::account_secret::AccountSecret;
 use crate::acme::{Acme, AcmeOptions};
-use crate::cli::{FallbackDirectory, RunArgs, Surroundings};
+use crate::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::fallback_account::FallbackAccount;
 use crate::lifecycle::{Replica, listen};
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// Where a process finds itself.
 #[derive(Clone)]
-pub struct Here {
+pub struct Environment {
     /// The cluster.
     pub client: Client,
     /// Who this replica is: the pod's name. No two that run at once may have the same.
@@ -45,49 +45,50 @@ impl Clock for Shared {
 }
 
 /// Builds everything and listens; nothing is asked of the cluster or the CA yet.
-pub fn assemble(args: RunArgs, here: &Here) -> anyhow::Result<Replica> {
-    let (settings, around) = args.split();
+pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Replica> {
+    let (settings, config) = args.split();
     let metrics = Metrics::default();
     let shown = process_metrics::register(metrics.registry(crate::VERSION, &settings.directory));
-    let vitals = admin::Vitals::new(shown, metrics.clone(), &settings.directory);
+    let health = admin::Health::new(shown, metrics.clone(), &settings.directory);
     let thumbprints = solver::Thumbprints::default();
-    let servers = listen(&around, &vitals, &thumbprints, &metrics)?;
-    tracing::info!(directory = %settings.directory, namespace = around.namespace, "starting");
+    let servers = listen(&config, &health, &thumbprints, &metrics)?;
+    tracing::info!(directory = %settings.directory, namespace = config.namespace, "starting");
 
     let asked = metrics.clone();
     let asked = Arc::new(move |verb, resource, code| asked.kube_request(verb, resource, code));
-    let here = Here { client: cluster::counted(&here.client, asked), ..here.clone() };
-    let Here { client, pod, clock } = here.clone();
-    let (namespace, directory) = (around.namespace.as_str(), settings.directory.as_str());
+    let environment =
+        Environment { client: cluster::counted(&environment.client, asked), ..environment.clone() };
+    let Environment { client, pod, clock } = environment.clone();
+    let (namespace, directory) = (config.namespace.as_str(), settings.directory.as_str());
     let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
     let account: Rc<dyn AccountStore> =
-        Rc::new(AccountSecret::new(client, namespace, directory, around.eab_secret.clone()));
-    let acme = acme_options(directory, &around, &metrics, &thumbprints)?;
+        Rc::new(AccountSecret::new(client, namespace, directory, config.eab_secret.clone()));
+    let acme = acme_options(directory, &config, &metrics, &thumbprints)?;
     let acme = Rc::new(Acme::new(acme, account.clone())?);
-    let second = around.fallback.as_ref();
+    let second = config.fallback.as_ref();
     let same = second.is_some_and(|second| second.directory == directory);
     anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
-    let second = second.map(|second| second_ca(&here, &around, second, account, &metrics));
+    let second = second.map(|second| second_ca(&environment, &config, second, account, &metrics));
     let second = second.transpose()?;
-    let probe = probe::HttpProbe::new(around.nameserver, around.probe_port, thumbprints.clone())?;
-    let ports = ports(&here, &around, &metrics, (&acme, second.as_ref()), Rc::new(probe));
-    let lease = around.leader_elect.then_some(lease);
-    Ok(Replica { ports, settings, acme, second, lease, vitals, metrics, servers })
+    let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints.clone())?;
+    let ports = ports(&environment, &config, &metrics, (&acme, second.as_ref()), Rc::new(probe));
+    let lease = config.leader_elect.then_some(lease);
+    Ok(Replica { ports, settings, acme, second, lease, health, metrics, servers })
 }
 
 fn ports(
-    here: &Here,
-    around: &Surroundings,
+    environment: &Environment,
+    config: &AdapterConfig,
     metrics: &Metrics,
     (first, second): (&Rc<Acme>, Option<&Rc<Acme>>),
     probe: Rc<probe::HttpProbe>,
 ) -> Ports {
-    let Here { client, pod, clock } = here.clone();
-    let (namespace, clock) = (around.namespace.as_str(), Shared(clock));
+    let Environment { client, pod, clock } = environment.clone();
+    let (namespace, clock) = (config.namespace.as_str(), Shared(clock));
     let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
     let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
     let dropped = Arc::new(move || event_metrics.event_dropped());
-    let watched = &around.watch_namespaces;
+    let watched = &config.watch_namespaces;
     let ingresses = ingresses::Ingresses::new(client.clone(), watched, restarted);
     let event_recorder =
         events::KubeEvents::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
@@ -100,7 +101,7 @@ fn ports(
         ingresses: Rc::new(ingresses),
         tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
         ca: first.clone(),
-        fallback: second.zip(around.fallback.clone()).map(fallback),
+        fallback: second.zip(config.fallback.clone()).map(fallback),
         routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
         probe,
         keys: Rc::new(keys::Pki),
@@ -112,17 +113,17 @@ fn ports(
 
 /// The second CA, with the key of the first one's account.
 fn second_ca(
-    here: &Here,
-    around: &Surroundings,
+    environment: &Environment,
+    config: &AdapterConfig,
     second: &FallbackDirectory,
     first: Rc<dyn AccountStore>,
     metrics: &Metrics,
 ) -> anyhow::Result<Rc<Acme>> {
     let FallbackDirectory { directory, eab_secret, .. } = second.clone();
-    let (client, namespace) = (here.client.clone(), &around.namespace);
+    let (client, namespace) = (environment.client.clone(), &config.namespace);
     let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
     let store = FallbackAccount::new(&directory, first, external);
-    let options = acme_options(&directory, around, metrics, &solver::Thumbprints::default())?;
+    let options = acme_options(&directory, config, metrics, &solver::Thumbprints::default())?;
     // It has other chains than the first.
     let options = AcmeOptions { preferred_chain: None, ..options };
     Ok(Rc::new(Acme::new(options, Rc::new(store))?))
@@ -130,16 +131,16 @@ fn second_ca(
 
 fn acme_options(
     directory: &str,
-    around: &Surroundings,
+    config: &AdapterConfig,
     metrics: &Metrics,
     thumbprints: &solver::Thumbprints,
 ) -> anyhow::Result<AcmeOptions> {
     let (metrics, thumbprints) = (metrics.clone(), thumbprints.clone());
     Ok(AcmeOptions {
         directory: directory.to_owned(),
-        extra_roots: extra_roots(around.acme_ca_file.as_deref())?,
-        preferred_chain: around.preferred_chain.clone(),
-        contacts: around.contacts.clone(),
+        extra_roots: extra_roots(config.acme_ca_file.as_deref())?,
+        preferred_chain: config.preferred_chain.clone(),
+        contacts: config.contacts.clone(),
         hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
         answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
     })

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::ingress::IngressKey;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
-pub use run::{FallbackDirectory, GuardsArg, ManageArg, RunArgs, Surroundings};
+pub use run::{AdapterConfig, FallbackDirectory, GuardsArg, ManageArg, RunArgs};
 #[cfg(feature = "sim")]
 pub use sim::{DemoArgs, StormArgs, TargetArg};
 

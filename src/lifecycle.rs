@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
-use crate::admin::{self, Vitals};
-use crate::cli::Surroundings;
+use crate::admin::{self, Health};
+use crate::cli::AdapterConfig;
 use crate::lease::{Lease, Term};
 use crate::solver::{self, Thumbprints};
 
@@ -48,7 +48,7 @@ pub struct Replica {
     /// Whether one of several replicas must be chosen.
     pub lease: Option<Lease>,
     /// What the admin port knows.
-    pub vitals: Vitals,
+    pub health: Health,
     /// Counters.
     pub metrics: Metrics,
     /// Servers to be stopped last: until then challenges are answered.
@@ -77,7 +77,7 @@ impl Servers {
 impl Replica {
     /// Lives until it is told to end, or until leadership is lost.
     pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
-        actix::spawn(dump_on_signal(self.vitals.clone(), signal(SignalKind::user_defined1())?));
+        actix::spawn(dump_on_signal(self.health.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
             return Ok(Exit::Restart); // at once: somebody else may lead any moment
         };
@@ -114,7 +114,7 @@ impl Replica {
             }
             Err(error) => return Err(error.into()),
         };
-        self.vitals.set_reporter(operator.reporter.clone());
+        self.health.set_reporter(operator.reporter.clone());
         let drained = async {
             terminate.wait().await;
             self.drain(&operator).await;
@@ -137,7 +137,7 @@ impl Replica {
         loop {
             match self.acme.prepare().await {
                 Ok(_) => {
-                    self.vitals.set_ready(true);
+                    self.health.set_ready(true);
                     return;
                 }
                 Err(error @ (PortError::Transient { .. } | PortError::Permanent(_))) => {
@@ -187,29 +187,29 @@ impl Replica {
         if timeout(FLUSH, self.ports.event_recorder.flush()).await.is_err() {
             warn!("not all Events could be sent in time");
         }
-        self.vitals.set_ready(false);
+        self.health.set_ready(false);
     }
 }
 
 /// Listens on both ports and serves them on this arbiter, so that health is seen and challenges are answered
 /// from the first moment on.
 pub fn listen(
-    around: &Surroundings,
-    vitals: &Vitals,
+    config: &AdapterConfig,
+    health: &Health,
     thumbprints: &Thumbprints,
     metrics: &Metrics,
 ) -> anyhow::Result<Servers> {
-    let (metrics, solver, admin) = (metrics.clone(), around.solver_bind, around.admin_bind);
+    let (metrics, solver, admin) = (metrics.clone(), config.solver_bind, config.admin_bind);
     let answered = Arc::new(move || metrics.answered());
     let (solving, solver) = solver::serve(solver, thumbprints.clone(), answered)
         .with_context(|| format!("cannot listen on --solver-bind {solver}"))?;
-    let (telling, admin) = admin::serve(admin, vitals.clone())
+    let (telling, admin) = admin::serve(admin, health.clone())
         .with_context(|| format!("cannot listen on --admin-bind {admin}"))?;
     info!(solver_address = %solver, admin_address = %admin, "listening");
     let handles = vec![solving.handle(), telling.handle()];
     actix::spawn(solving);
     actix::spawn(telling);
-    actix::spawn(vitals.clone().beat());
+    actix::spawn(health.clone().beat());
     Ok(Servers { solver, admin, handles })
 }
 
@@ -277,9 +277,9 @@ impl Terminate {
     }
 }
 
-async fn dump_on_signal(vitals: Vitals, mut signal: Signal) {
+async fn dump_on_signal(health: Health, mut signal: Signal) {
     while signal.recv().await.is_some() {
-        match vitals.state().await {
+        match health.state().await {
             Ok(state) => info!(%state, "state"),
             Err(why) => error!(%why, "no state"),
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use ingress_acme::assembly::{Here, assemble};
+use ingress_acme::assembly::{Environment, assemble};
 use ingress_acme::cli::{Cli, Command};
 use ingress_acme::clock::SystemClock;
 use ingress_acme::lifecycle::Terminate;
@@ -30,9 +30,9 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let pod = std::env::var("POD_NAME");
             let pod = pod.unwrap_or_else(|_| format!("pid-{}", std::process::id()));
             let clock = Arc::new(SystemClock::default());
-            let here = Here { client: cluster::connect().await?, pod, clock };
+            let environment = Environment { client: cluster::connect().await?, pod, clock };
             let terminate = Terminate::on_signals()?;
-            assemble(*args, &here)?.run(terminate).await?.carry_out()
+            assemble(*args, &environment)?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,

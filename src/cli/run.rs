@@ -137,7 +137,7 @@ pub enum ManageArg {
 
 /// What of the flags is for the adapters; the rest is for the actors, as [`Settings`].
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct AdapterConfig {
     /// The operator's own namespace.
     pub namespace: String,
     /// Contacts of the ACME account.
@@ -177,7 +177,7 @@ pub struct FallbackDirectory {
 
 impl RunArgs {
     /// Every flag goes one way or the other: one that goes nowhere does not compile.
-    pub fn split(self) -> (Settings, Surroundings) {
+    pub fn split(self) -> (Settings, AdapterConfig) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
@@ -203,7 +203,7 @@ impl RunArgs {
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
         };
-        let surroundings = Surroundings {
+        let surroundings = AdapterConfig {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
             eab_secret,

@@ -14,7 +14,7 @@ use ingress_acme_sim::World;
 use ingress_acme_sim::kube::User;
 use tokio::sync::{oneshot, watch};
 
-use crate::assembly::{Here, assemble};
+use crate::assembly::{Environment, assemble};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::cluster;
 use crate::lifecycle::{Exit, Servers, Terminate};
@@ -104,8 +104,8 @@ impl Resident {
 
 async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let Life { args, cluster, clock, pod, drain, crash, started } = life;
-    let here = Here { client: cluster::client(cluster)?, pod, clock };
-    let mut replica = assemble(args, &here)?;
+    let environment = Environment { client: cluster::client(cluster)?, pod, clock };
+    let mut replica = assemble(args, &environment)?;
     replica.settings.scan_interval = SCAN_INTERVAL;
     let servers = replica.servers.clone();
     _ = started.send(servers.clone()); // whoever started it waits for it

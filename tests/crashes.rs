@@ -16,7 +16,7 @@ use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
 use ingress_acme_actors::domain::log::{Segment, replay};
 use ingress_acme_actors::domain::selection::Selection;
-use ingress_acme_actors::fakes::{Fakes, Life, ingress};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress};
 use ingress_acme_actors::journal::SegmentedJournal;
 use ingress_acme_actors::ledger::Ledger;
 use ingress_acme_actors::operator::{Settings, start};
@@ -48,9 +48,9 @@ fn killed_after(calls: u64, prepare: impl FnOnce(&Fakes) + 'static) -> Outcome {
     Fakes::paused(async move {
         let fakes = Fakes::default();
         prepare(&fakes);
-        let life = fakes.doomed_operator(Fakes::settings(), calls);
+        let crash_point = fakes.operator_crashing_after(Fakes::settings(), calls);
         fakes.pass(5 * MINUTE).await;
-        let died = life.has_ended();
+        let died = crash_point.has_ended();
         fakes.kill();
         fakes.operator(Fakes::settings()).await;
         fakes.pass(10 * MINUTE).await;
@@ -99,7 +99,7 @@ fn killed_after_any_call_of_a_storm_each_ingress_has_one_certificate() {
                     &[&format!("s{n}.example.com")],
                 ));
             }
-            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.operator_crashing_after(Fakes::settings(), calls);
             fakes.pass(5 * MINUTE).await;
             fakes.kill();
             fakes.operator(Fakes::settings()).await;
@@ -117,7 +117,7 @@ fn killed_again_and_again_it_gets_there() {
         let fakes = Fakes::default();
         fakes.cluster.apply(shop());
         for calls in 4..30 {
-            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.operator_crashing_after(Fakes::settings(), calls);
             fakes.pass(MINUTE / 2).await;
             fakes.kill();
         }
@@ -191,7 +191,7 @@ fn storm_time(journal: Option<Rc<dyn Journal>>) -> Duration {
         for n in 0..200 {
             fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
         }
-        let mut ports = fakes.ports(&Rc::new(Life::default()));
+        let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
         ports.journal = journal.unwrap_or(ports.journal);
         let settings = Settings { issuers: 16, ..Fakes::settings() };
         drop(start(ports, settings, fakes.metrics.clone(), None).await.expect("it is legal"));

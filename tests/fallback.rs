@@ -129,7 +129,7 @@ fn an_order_at_the_second_ca_is_gone_on_with_there_wherever_the_operator_dies() 
             let fakes = outage();
             fakes.fallback_after.set(Some(Duration::ZERO));
             fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
-            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.operator_crashing_after(Fakes::settings(), calls);
             fakes.pass(5 * MINUTE).await;
             fakes.kill();
             fakes.operator(Fakes::settings()).await;
@@ -178,7 +178,7 @@ fn what_was_begun_at_a_second_ca_that_is_not_in_use_any_more_is_begun_anew_at_th
             let fakes = outage();
             fakes.fallback_after.set(Some(Duration::ZERO));
             fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
-            fakes.doomed_operator(Fakes::settings(), calls);
+            fakes.operator_crashing_after(Fakes::settings(), calls);
             fakes.pass(5 * MINUTE).await;
             fakes.kill();
             let (orders, done) = (fakes.fallback.orders(), directory(&fakes).is_some());

@@ -143,7 +143,7 @@ fn make(fakes: &Fakes, trouble: &Move) {
 
 /// Another process takes over; the one before goes on until it notices that its lease is lost.
 async fn depose(fakes: &Fakes) {
-    let before = fakes.life();
+    let before = fakes.crash_point();
     fakes.operator(Fakes::settings()).await;
     actix::spawn(async move {
         tokio::time::sleep(10 * SECOND).await;

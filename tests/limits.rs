@@ -17,23 +17,23 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// What the CA has refused: until when, and which orders.
 #[derive(Default)]
-struct Doorkeeper {
+struct FakeLimiter {
     refused: u32,
     /// Orders that were sent although one of the same scope had been refused until later.
-    knocks: u32,
+    repeats: u32,
     account_closed_until: i64,
     domains_closed_until: std::collections::BTreeMap<String, i64>,
 }
 
 /// A CA with these limits, and what it had to refuse.
-fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<Doorkeeper>> {
-    let doorkeeper: Rc<RefCell<Doorkeeper>> = Rc::default();
-    let (clock, kept, mut ration) = (fakes.clock.clone(), doorkeeper.clone(), Ration::new(limits));
+fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<FakeLimiter>> {
+    let limiter: Rc<RefCell<FakeLimiter>> = Rc::default();
+    let (clock, kept, mut ration) = (fakes.clock.clone(), limiter.clone(), Ration::new(limits));
     fakes.ca.set_policy(move |names| {
         let now = clock.now().as_millis();
-        let mut door = kept.borrow_mut();
-        let closed = door.is_closed(names, now);
-        door.knocks += u32::from(closed);
+        let mut limiter = kept.borrow_mut();
+        let closed = limiter.is_closed(names, now);
+        limiter.repeats += u32::from(closed);
         let at = jiff::Timestamp::from_millisecond(now).expect("a time of this century");
         let names: Vec<Box<str>> = names.iter().map(|name| name.as_str().into()).collect();
         let Err(refused) = ration.order(&names, at) else {
@@ -41,15 +41,15 @@ fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<Doorkeeper>> {
             return None;
         };
         let until = refused.retry_at.expect("a time to come back").as_millisecond();
-        door.close(&refused.detail, until);
+        limiter.close(&refused.detail, until);
         let retry_after = Duration::from_millis(u64::try_from(until - now).expect("it is later"));
         let failure = Failure::new(FailureClass::RateLimited, refused.detail);
         Some(Failure { retry_after: Some(retry_after), ..failure })
     });
-    doorkeeper
+    limiter
 }
 
-impl Doorkeeper {
+impl FakeLimiter {
     fn is_closed(&self, names: &BTreeSet<DnsName>, now: i64) -> bool {
         let under =
             |domain: &str| names.iter().any(|name| name.as_str().ends_with(&format!(".{domain}")));
@@ -93,13 +93,13 @@ async fn until_issued(fakes: &Fakes, count: usize, step: Duration) -> Duration {
 fn two_thousand_at_once_take_the_seventeen_hours_that_the_limits_allow() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let door = limited(&fakes, &Limits::lets_encrypt());
+        let limiter = limited(&fakes, &Limits::lets_encrypt());
         fakes.operator(Fakes::settings()).await;
         storm(&fakes, 2_000);
         let waited = until_issued(&fakes, 2_000, MINUTE).await;
-        let door = door.borrow();
-        assert_eq!((fakes.ca.orders(), door.knocks), (2_000, 0));
-        assert!(door.refused <= 2, "{} orders were refused", door.refused);
+        let limiter = limiter.borrow();
+        assert_eq!((fakes.ca.orders(), limiter.repeats), (2_000, 0));
+        assert!(limiter.refused <= 2, "{} orders were refused", limiter.refused);
         // (2000 - 300) × 36 s are 17 h; one in a hundred is to spare, and a minute at the start.
         assert!(waited >= 17 * HOUR && waited <= 17 * HOUR + 20 * MINUTE, "{waited:?}");
     });
@@ -109,7 +109,7 @@ fn two_thousand_at_once_take_the_seventeen_hours_that_the_limits_allow() {
 fn a_hundred_restarts_meanwhile_do_not_add_an_order() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let door = limited(&fakes, &Limits::lets_encrypt());
+        let limiter = limited(&fakes, &Limits::lets_encrypt());
         storm(&fakes, 2_000);
         for _ in 0..100 {
             fakes.operator(Fakes::settings()).await;
@@ -120,9 +120,9 @@ fn a_hundred_restarts_meanwhile_do_not_add_an_order() {
         until_issued(&fakes, 2_000, MINUTE).await;
         fakes.pass(HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2_000, 2_000));
-        let door = door.borrow();
-        assert_eq!(door.knocks, 0);
-        assert!(door.refused <= 5, "{} orders were refused", door.refused);
+        let limiter = limiter.borrow();
+        assert_eq!(limiter.repeats, 0);
+        assert!(limiter.refused <= 5, "{} orders were refused", limiter.refused);
     });
 }
 
@@ -130,7 +130,7 @@ fn a_hundred_restarts_meanwhile_do_not_add_an_order() {
 fn a_domain_that_has_had_enough_delays_no_other() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let door = limited(&fakes, &Limits::lets_encrypt());
+        let limiter = limited(&fakes, &Limits::lets_encrypt());
         fakes.operator(Fakes::settings()).await;
         for number in 0..60 {
             let host = format!("c{number}.busy.example");
@@ -145,7 +145,7 @@ fn a_domain_that_has_had_enough_delays_no_other() {
         // One more each 202 minutes (168 h / 50).
         let waited = until_issued(&fakes, 62, MINUTE).await;
         assert!(waited > 33 * HOUR && waited < 35 * HOUR, "{waited:?}");
-        assert_eq!(door.borrow().knocks, 0);
+        assert_eq!(limiter.borrow().repeats, 0);
     });
 }
 

@@ -15,7 +15,7 @@ use ingress_acme_actors::domain::issuance::{Event, Reach, Record};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::fakes::{Fakes, Life, foreign_secret, ingress};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, foreign_secret, ingress};
 use ingress_acme_actors::operator::{Operator, Ports, start};
 use ingress_acme_actors::ports::{
     Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets,
@@ -45,7 +45,7 @@ fn asking(mut view: IngressView, renew: &str) -> IngressView {
 
 /// An operator with one of its ports changed.
 async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
-    let mut ports = fakes.ports(&Rc::new(Life::default()));
+    let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
     change(&mut ports);
     let started = start(ports, Fakes::settings(), fakes.metrics.clone(), None).await;
     let operator = started.expect("the journal is legal");

@@ -6,7 +6,7 @@
 
 mod ca;
 mod cluster;
-mod life;
+mod crash_point;
 mod segments;
 
 use std::cell::{Cell, RefCell};
@@ -19,8 +19,8 @@ use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
 pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress, our_secret};
-pub use life::Life;
-use life::Mortal;
+pub use crash_point::CrashPoint;
+use crash_point::Crashable;
 pub use segments::FakeSegments;
 
 use crate::domain::dedup::Windows;
@@ -87,7 +87,7 @@ pub struct Fakes {
     pub segments: Rc<FakeSegments>,
     /// What an operator started here counts.
     pub metrics: Metrics,
-    life: RefCell<Rc<Life>>,
+    crash_point: RefCell<Rc<CrashPoint>>,
     /// All tasks of the operator that was started last.
     process: RefCell<Option<JoinHandle<()>>>,
     operators: Cell<u32>,
@@ -108,7 +108,7 @@ impl Default for Fakes {
             clock,
             segments,
             metrics: Metrics::default(),
-            life: RefCell::default(),
+            crash_point: RefCell::default(),
             process: RefCell::default(),
             operators: Cell::new(0),
         }
@@ -133,15 +133,19 @@ impl Fakes {
     }
 
     /// The ports of this world, for the operator whose life this is.
-    pub fn ports(&self, life: &Rc<Life>) -> Ports {
-        let cluster = Rc::new(Mortal { port: self.cluster.clone(), life: life.clone() });
+    pub fn ports(&self, crash_point: &Rc<CrashPoint>) -> Ports {
+        let cluster =
+            Rc::new(Crashable { port: self.cluster.clone(), crash_point: crash_point.clone() });
         let segments: Rc<dyn Segments> =
-            Rc::new(Mortal { port: self.segments.clone(), life: life.clone() });
+            Rc::new(Crashable { port: self.segments.clone(), crash_point: crash_point.clone() });
         let number = self.operators.get();
         self.operators.set(number + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
         let fallback = |after| FallbackCa {
-            ca: Rc::new(Mortal { port: self.fallback.clone(), life: life.clone() }),
+            ca: Rc::new(Crashable {
+                port: self.fallback.clone(),
+                crash_point: crash_point.clone(),
+            }),
             directory: FALLBACK_DIRECTORY.to_owned(),
             after,
         };
@@ -150,9 +154,9 @@ impl Fakes {
             tls_secrets: cluster.clone(),
             routes: cluster.clone(),
             event_recorder: cluster,
-            ca: Rc::new(Mortal { port: self.ca.clone(), life: life.clone() }),
+            ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
-            probe: Rc::new(Mortal { port: probe, life: life.clone() }),
+            probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
             journal: Rc::new(SegmentedJournal::new(segments, format!("writer-{number}"))),
             clock: self.clock.clone(),
@@ -161,7 +165,7 @@ impl Fakes {
 
     /// The operator's process is gone, from this moment on.
     pub fn kill(&self) {
-        self.life.borrow().end_after(0);
+        self.crash_point.borrow().end_after(0);
         if let Some(process) = self.process.take() {
             process.abort();
         }
@@ -188,9 +192,9 @@ impl Fakes {
         let scanned = Rc::new(Cell::new(false));
         let flag = scanned.clone();
         let first_scan: Option<Box<dyn FnOnce()>> = Some(Box::new(move || flag.set(true)));
-        let life = Rc::new(Life::default());
-        *self.life.borrow_mut() = life.clone();
-        let (ports, metrics) = (self.ports(&life), self.metrics.clone());
+        let crash_point = Rc::new(CrashPoint::default());
+        *self.crash_point.borrow_mut() = crash_point.clone();
+        let (ports, metrics) = (self.ports(&crash_point), self.metrics.clone());
         let (told, started) = oneshot::channel();
         let process = LocalSet::new();
         process.spawn_local(async move {
@@ -206,20 +210,20 @@ impl Fakes {
     }
 
     /// Starts an operator that dies after so many port calls, and waits for nothing.
-    pub fn doomed_operator(&self, settings: Settings, calls: u64) -> Rc<Life> {
-        let life = Rc::new(Life::default());
-        life.end_after(calls);
-        *self.life.borrow_mut() = life.clone();
-        let (ports, metrics) = (self.ports(&life), self.metrics.clone());
+    pub fn operator_crashing_after(&self, settings: Settings, calls: u64) -> Rc<CrashPoint> {
+        let crash_point = Rc::new(CrashPoint::default());
+        crash_point.end_after(calls);
+        *self.crash_point.borrow_mut() = crash_point.clone();
+        let (ports, metrics) = (self.ports(&crash_point), self.metrics.clone());
         actix::spawn(async move {
             drop(start(ports, settings, metrics, None).await); // it may die before it has begun
         });
-        life
+        crash_point
     }
 
     /// The life of the operator that runs now.
-    pub fn life(&self) -> Rc<Life> {
-        self.life.borrow().clone()
+    pub fn crash_point(&self) -> Rc<CrashPoint> {
+        self.crash_point.borrow().clone()
     }
 
     /// Lets this much time pass.

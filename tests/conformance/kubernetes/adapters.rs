@@ -32,7 +32,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::ground::{DIRECTORY, Ground, SOON, WEB};
+use crate::test_cluster::{DIRECTORY, SOON, TestCluster, WEB};
 
 /// A second later at each look.
 #[derive(Default)]
@@ -67,28 +67,28 @@ fn is_conflict<T>(result: Result<T, PortError>) -> bool {
 }
 
 /// All of them, in an order in which each finds what it needs.
-pub(crate) async fn hold_their_promises(ground: &Ground) {
-    a_certificate_costs_one_read_and_one_write(ground).await;
-    a_foreign_secret_is_never_changed(ground).await;
-    a_foreign_secret_made_between_read_and_write_is_never_changed(ground).await;
-    a_secret_of_ours_that_changed_since_it_was_read_is_read_again(ground).await;
-    a_foreign_secret_is_taken_over_where_the_user_allows_it(ground).await;
-    owners_shrink_and_nothing_else_changes(ground).await;
-    spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground).await;
-    an_ingress_that_is_gone_or_another_is_not_filled(ground).await;
-    the_watch_lists_and_then_follows(ground).await;
-    solver_ingresses_are_written_read_and_deleted(ground).await;
-    the_same_event_told_twice_is_one(ground).await;
-    an_account_is_made_once(ground).await;
-    an_external_account_is_read_as_the_ca_shows_it(ground).await;
-    of_two_candidates_one_leads(ground).await;
-    every_request_of_ours_says_who_asks(ground).await;
+pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
+    a_certificate_costs_one_read_and_one_write(cluster).await;
+    a_foreign_secret_is_never_changed(cluster).await;
+    a_foreign_secret_made_between_read_and_write_is_never_changed(cluster).await;
+    a_secret_of_ours_that_changed_since_it_was_read_is_read_again(cluster).await;
+    a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster).await;
+    owners_shrink_and_nothing_else_changes(cluster).await;
+    spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster).await;
+    an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
+    the_watch_lists_and_then_follows(cluster).await;
+    solver_ingresses_are_written_read_and_deleted(cluster).await;
+    the_same_event_told_twice_is_one(cluster).await;
+    an_account_is_made_once(cluster).await;
+    an_external_account_is_read_as_the_ca_shows_it(cluster).await;
+    of_two_candidates_one_leads(cluster).await;
+    every_request_of_ours_says_who_asks(cluster).await;
 }
 
-async fn a_certificate_costs_one_read_and_one_write(ground: &Ground) {
-    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "tls"));
+async fn a_certificate_costs_one_read_and_one_write(cluster: &TestCluster) {
+    let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", "tls"));
     assert_eq!(tls_secrets.read(&key).await.unwrap(), None);
-    let owner = ground.shop().await;
+    let owner = cluster.shop().await;
     let written =
         tls_secrets.install(&key, certificate(std::slice::from_ref(&owner))).await.unwrap();
     let view = written.unwrap();
@@ -98,13 +98,13 @@ async fn a_certificate_costs_one_read_and_one_write(ground: &Ground) {
     assert_eq!(tls_secrets.read(&key).await.unwrap(), Some(view));
     tls_secrets.install(&key, certificate(&[owner])).await.unwrap();
     eventually(SOON, "the audit log", async || {
-        let verbs = ground.verbs("secrets");
+        let verbs = cluster.verbs("secrets");
         (verbs == [("get".to_owned(), 2), ("patch".to_owned(), 2)].into()).then_some(())
     })
     .await;
 }
 
-async fn a_foreign_secret_is_never_changed(ground: &Ground) {
+async fn a_foreign_secret_is_never_changed(cluster: &TestCluster) {
     let kinds = [
         ("empty", "Opaque", json!({})),
         ("other-keys", "Opaque", json!({"password": "QQ=="})),
@@ -112,20 +112,20 @@ async fn a_foreign_secret_is_never_changed(ground: &Ground) {
         ("tls-empty", "kubernetes.io/tls", json!({"tls.crt": "", "tls.key": ""})),
     ];
     for (name, kind, data) in kinds {
-        let before = ground.make(name, kind, data).await;
-        let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", name));
+        let before = cluster.make(name, kind, data).await;
+        let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", name));
         assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
         tls_secrets.read(&key).await.unwrap();
         assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
         assert!(
-            is_conflict(tls_secrets.set_owners(&key, &[ground.shop().await].into()).await),
+            is_conflict(tls_secrets.set_owners(&key, &[cluster.shop().await].into()).await),
             "{name}"
         );
-        assert_eq!(ground.secrets.get(name).await.unwrap(), before);
+        assert_eq!(cluster.secrets.get(name).await.unwrap(), before);
     }
 }
 
-async fn a_foreign_secret_made_between_read_and_write_is_never_changed(ground: &Ground) {
+async fn a_foreign_secret_made_between_read_and_write_is_never_changed(cluster: &TestCluster) {
     let kinds = [
         ("race-empty", "Opaque", json!({}), false),
         ("race-other", "Opaque", json!({"password": "QQ=="}), false),
@@ -134,66 +134,66 @@ async fn a_foreign_secret_made_between_read_and_write_is_never_changed(ground: &
         ("race-unowned-empty", "Opaque", json!({}), true),
     ];
     for (name, kind, data, unowned) in kinds {
-        let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", name));
+        let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", name));
         assert_eq!(tls_secrets.read(&key).await.unwrap(), None);
-        let mut before = ground.make(name, kind, data).await;
+        let mut before = cluster.make(name, kind, data).await;
         if unowned {
             let patch = Patch::Merge(json!({"metadata": {"managedFields": [{}]}}));
-            before = ground.secrets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+            before = cluster.secrets.patch(name, &PatchParams::default(), &patch).await.unwrap();
         }
         assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
-        assert_eq!(ground.secrets.get(name).await.unwrap(), before, "{name}");
+        assert_eq!(cluster.secrets.get(name).await.unwrap(), before, "{name}");
     }
 }
 
-async fn a_secret_of_ours_that_changed_since_it_was_read_is_read_again(ground: &Ground) {
-    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "tls"));
+async fn a_secret_of_ours_that_changed_since_it_was_read_is_read_again(cluster: &TestCluster) {
+    let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", "tls"));
     tls_secrets.read(&key).await.unwrap();
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"team": "shop"}}}));
-    ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
+    cluster.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
     assert!(tls_secrets.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
-    let annotations = ground.secrets.get("tls").await.unwrap().metadata.annotations.unwrap();
+    let annotations = cluster.secrets.get("tls").await.unwrap().metadata.annotations.unwrap();
     assert_eq!(annotations.get("team").map(String::as_str), Some("shop"));
 
     tls_secrets.read(&key).await.unwrap();
-    ground.secrets.delete("tls", &DeleteParams::default()).await.unwrap();
+    cluster.secrets.delete("tls", &DeleteParams::default()).await.unwrap();
     assert!(tls_secrets.install(&key, certificate(&[])).await.unwrap().unwrap().ours);
 
     tls_secrets.read(&key).await.unwrap();
     let patch =
         Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
-    let before = ground.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
+    let before = cluster.secrets.patch("tls", &PatchParams::default(), &patch).await.unwrap();
     assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await));
-    assert_eq!(ground.secrets.get("tls").await.unwrap(), before);
+    assert_eq!(cluster.secrets.get("tls").await.unwrap(), before);
 }
 
-async fn a_foreign_secret_is_taken_over_where_the_user_allows_it(ground: &Ground) {
-    let tls_secrets = ground.tls_secrets();
+async fn a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster: &TestCluster) {
+    let tls_secrets = cluster.tls_secrets();
     let adopting = || Installation { adopt: true, ..certificate(&[]) };
     let old = json!({"tls.crt": "QQ==", "tls.key": "QQ==", "ca.crt": "QQ=="});
-    ground.make("adopted", "kubernetes.io/tls", old).await;
+    cluster.make("adopted", "kubernetes.io/tls", old).await;
     let key = SecretKey::new("web", "adopted");
     assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await));
     let view = tls_secrets.install(&key, adopting()).await.unwrap().unwrap();
     assert!(view.ours && view.certificate.unwrap().key_matches);
-    assert!(ground.secrets.get("adopted").await.unwrap().data.unwrap().contains_key("ca.crt"));
+    assert!(cluster.secrets.get("adopted").await.unwrap().data.unwrap().contains_key("ca.crt"));
 
-    let before = ground.secrets.get("opaque-tls").await.unwrap();
+    let before = cluster.secrets.get("opaque-tls").await.unwrap();
     let key = SecretKey::new("web", "opaque-tls");
     assert!(is_conflict(tls_secrets.install(&key, adopting()).await));
-    assert_eq!(ground.secrets.get("opaque-tls").await.unwrap(), before);
+    assert_eq!(cluster.secrets.get("opaque-tls").await.unwrap(), before);
 
     let patch = Patch::Merge(json!({"immutable": true}));
-    ground.secrets.patch("adopted", &PatchParams::default(), &patch).await.unwrap();
+    cluster.secrets.patch("adopted", &PatchParams::default(), &patch).await.unwrap();
     assert!(is_conflict(tls_secrets.install(&SecretKey::new("web", "adopted"), adopting()).await));
 }
 
-async fn owners_shrink_and_nothing_else_changes(ground: &Ground) {
-    let (tls_secrets, key) = (ground.tls_secrets(), SecretKey::new("web", "shared"));
-    let shop = ground.shop().await;
+async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
+    let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", "shared"));
+    let shop = cluster.shop().await;
     // A real one: the garbage collector takes dangling references out.
-    apply_yaml(&ground.admin, &WEB.replace("name: shop", "name: other")).await.unwrap();
-    let uid = ground.ingresses.get("other").await.unwrap().metadata.uid.unwrap();
+    apply_yaml(&cluster.admin, &WEB.replace("name: shop", "name: other")).await.unwrap();
+    let uid = cluster.ingresses.get("other").await.unwrap().metadata.uid.unwrap();
     let other = IngressRef { key: IngressKey::new("web", "other"), uid: uid.into() };
     let first =
         tls_secrets.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
@@ -204,16 +204,16 @@ async fn owners_shrink_and_nothing_else_changes(ground: &Ground) {
     assert!(one.certificate.unwrap().key_matches);
     let none = tls_secrets.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
     assert_eq!(none.owners, BTreeSet::new());
-    ground.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
+    cluster.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
     let gone = SecretKey::new("web", "never-was");
     assert_eq!(tls_secrets.set_owners(&gone, &[shop].into()).await.unwrap(), None);
 }
 
-async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
+async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster: &TestCluster) {
     let (tls_secrets, shop, secret) =
-        (ground.tls_secrets(), ground.shop().await, SecretKey::new("web", "shop"));
+        (cluster.tls_secrets(), cluster.shop().await, SecretKey::new("web", "shop"));
     tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
-    let filled = ground.ingresses.get("shop").await.unwrap();
+    let filled = cluster.ingresses.get("shop").await.unwrap();
     let spec = serde_json::to_value(&filled.spec).unwrap();
     assert_eq!(spec["tls"], json!([{"hosts": ["a.example.com"], "secretName": "shop"}]));
     assert_eq!(spec["rules"][0]["host"], "a.example.com");
@@ -226,40 +226,40 @@ async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(ground: &Ground) {
         .fill_tls(&shop, &secret, &hosts(&["a.example.com", "b.example.com"]))
         .await
         .unwrap();
-    apply_yaml(&ground.admin, WEB).await.unwrap();
-    let spec = ground.ingresses.get("shop").await.unwrap().spec.unwrap();
+    apply_yaml(&cluster.admin, WEB).await.unwrap();
+    let spec = cluster.ingresses.get("shop").await.unwrap().spec.unwrap();
     assert_eq!(spec.tls.unwrap()[0].hosts.as_ref().unwrap().len(), 2);
 
     let patch = json!({"spec": {"tls": [{"hosts": ["a.example.com"], "secretName": "mine"}]}});
     let patch = Patch::Merge(patch);
-    let theirs = ground.ingresses.patch("shop", &PatchParams::default(), &patch).await.unwrap();
+    let theirs = cluster.ingresses.patch("shop", &PatchParams::default(), &patch).await.unwrap();
     tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
-    assert_eq!(ground.ingresses.get("shop").await.unwrap(), theirs);
+    assert_eq!(cluster.ingresses.get("shop").await.unwrap(), theirs);
 }
 
-async fn an_ingress_that_is_gone_or_another_is_not_filled(ground: &Ground) {
-    let (tls_secrets, secret) = (ground.tls_secrets(), SecretKey::new("web", "shop"));
-    let before = ground.ingresses.get("shop").await.unwrap();
+async fn an_ingress_that_is_gone_or_another_is_not_filled(cluster: &TestCluster) {
+    let (tls_secrets, secret) = (cluster.tls_secrets(), SecretKey::new("web", "shop"));
+    let before = cluster.ingresses.get("shop").await.unwrap();
     let other =
-        IngressRef { uid: "6f7c6b0a-0000-4000-8000-000000000000".into(), ..ground.shop().await };
+        IngressRef { uid: "6f7c6b0a-0000-4000-8000-000000000000".into(), ..cluster.shop().await };
     tls_secrets.fill_tls(&other, &secret, &hosts(&["a.example.com"])).await.unwrap();
-    assert_eq!(ground.ingresses.get("shop").await.unwrap(), before);
+    assert_eq!(cluster.ingresses.get("shop").await.unwrap(), before);
 
     // With the rights of an administrator, for those of the operator alone would hide a mistake.
-    let tls_secrets = KubeTlsSecrets::new(ground.admin.clone());
-    let shop = ground.shop().await;
-    ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
+    let tls_secrets = KubeTlsSecrets::new(cluster.admin.clone());
+    let shop = cluster.shop().await;
+    cluster.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
     tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
-    assert!(ground.ingresses.get_opt("shop").await.unwrap().is_none());
+    assert!(cluster.ingresses.get_opt("shop").await.unwrap().is_none());
     let nowhere = IngressRef { key: IngressKey::new("nowhere", "shop"), ..shop };
     tls_secrets.fill_tls(&nowhere, &secret, &hosts(&["a.example.com"])).await.unwrap();
-    apply_yaml(&ground.admin, WEB).await.unwrap();
+    apply_yaml(&cluster.admin, WEB).await.unwrap();
 }
 
-async fn the_watch_lists_and_then_follows(ground: &Ground) {
+async fn the_watch_lists_and_then_follows(cluster: &TestCluster) {
     let namespaces = ["web".to_owned(), "ingress-acme".to_owned()];
     let source =
-        Ingresses::new(ground.client.clone(), &namespaces, Box::new(|reason| panic!("{reason}")));
+        Ingresses::new(cluster.client.clone(), &namespaces, Box::new(|reason| panic!("{reason}")));
     let mut changes = source.watch();
     let mut ended = BTreeSet::new();
     let mut listed = Vec::new();
@@ -272,8 +272,8 @@ async fn the_watch_lists_and_then_follows(ground: &Ground) {
         }
     }
     assert_eq!(listed, ["web/shop"]);
-    ground.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
-    apply_yaml(&ground.admin, WEB).await.unwrap();
+    cluster.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
+    apply_yaml(&cluster.admin, WEB).await.unwrap();
     let deleted = tokio::time::timeout(SOON, changes.next()).await.unwrap().unwrap();
     assert!(
         matches!(deleted, IngressChange::Deleted(key) if key == IngressKey::new("web", "shop"))
@@ -284,8 +284,8 @@ async fn the_watch_lists_and_then_follows(ground: &Ground) {
     );
 }
 
-async fn solver_ingresses_are_written_read_and_deleted(ground: &Ground) {
-    let routes = SolverIngresses::new(ground.client.clone(), "ingress-acme");
+async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
+    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme");
     assert_eq!(routes.list().await.unwrap(), []);
     let class = IngressClass::Annotated("nginx".into());
     let name = "ingress-acme-solver-1-0".to_owned();
@@ -302,35 +302,35 @@ async fn solver_ingresses_are_written_read_and_deleted(ground: &Ground) {
     assert_eq!(routes.list().await.unwrap(), []);
 }
 
-async fn the_same_event_told_twice_is_one(ground: &Ground) {
+async fn the_same_event_told_twice_is_one(cluster: &TestCluster) {
     let kube_event = KubeEvent {
         severity: Severity::Warning,
         reason: "Failed",
         action: "IssueCertificate",
         note: "the words of the CA".to_owned(),
     };
-    let shop = ground.shop().await;
+    let shop = cluster.shop().await;
     let gone = IngressRef { key: IngressKey::new("nowhere", "shop"), uid: "u".into() };
     for pod in ["first", "second"] {
         let untold = Arc::new(AtomicUsize::new(0));
         let hook = untold.clone();
         let hook = Arc::new(move || _ = hook.fetch_add(1, Ordering::Relaxed));
         let events =
-            KubeEvents::start(ground.client.clone(), pod, Box::new(Ticking::default()), hook);
+            KubeEvents::start(cluster.client.clone(), pod, Box::new(Ticking::default()), hook);
         events.record(&shop, kube_event.clone());
         events.record(&gone, kube_event.clone());
         tokio::time::timeout(SOON, events.flush()).await.unwrap();
         assert_eq!(untold.load(Ordering::Relaxed), 1);
     }
-    let api: Api<Event> = Api::namespaced(ground.admin.clone(), "web");
+    let api: Api<Event> = Api::namespaced(cluster.admin.clone(), "web");
     let told = api.list(&ListParams::default()).await.unwrap().items;
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].reporting_instance.as_deref(), Some("first"));
     assert_eq!(told[0].regarding.as_ref().unwrap().uid.as_deref(), Some(&*shop.uid));
 }
 
-async fn an_account_is_made_once(ground: &Ground) {
-    let account = || AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY, None);
+async fn an_account_is_made_once(cluster: &TestCluster) {
+    let account = || AccountSecret::new(cluster.client.clone(), "ingress-acme", DIRECTORY, None);
     assert_eq!(account().load().await.unwrap(), None);
     let key = |text: &str| PrivateKey::from_pem(text.to_owned());
     let first = account().create(&key("first")).await.unwrap();
@@ -352,13 +352,13 @@ async fn an_account_is_made_once(ground: &Ground) {
     assert_eq!((written.next, written.key, &*written.directory), (None, first.key, DIRECTORY));
 }
 
-async fn an_external_account_is_read_as_the_ca_shows_it(ground: &Ground) {
+async fn an_external_account_is_read_as_the_ca_shows_it(cluster: &TestCluster) {
     let named = |name: Option<&str>| {
         let name = name.map(str::to_owned);
-        AccountSecret::new(ground.client.clone(), "ingress-acme", DIRECTORY, name)
+        AccountSecret::new(cluster.client.clone(), "ingress-acme", DIRECTORY, name)
     };
     assert!(named(None).external_account().await.unwrap().is_none());
-    let api: Api<Secret> = Api::namespaced(ground.admin.clone(), "ingress-acme");
+    let api: Api<Secret> = Api::namespaced(cluster.admin.clone(), "ingress-acme");
     // The same two octets in both alphabets.
     for (name, data) in [
         ("url-safe", json!({"kid": "kid-1\n", "hmac": "-_8"})),
@@ -382,9 +382,9 @@ async fn an_external_account_is_read_as_the_ca_shows_it(ground: &Ground) {
     }
 }
 
-async fn of_two_candidates_one_leads(ground: &Ground) {
+async fn of_two_candidates_one_leads(cluster: &TestCluster) {
     let candidate =
-        |me| Lease::new(ground.client.clone(), "ingress-acme", me, Arc::new(Ticking::default()));
+        |me| Lease::new(cluster.client.clone(), "ingress-acme", me, Arc::new(Ticking::default()));
     let (one, two) = (Rc::new(candidate("one")), Rc::new(candidate("two")));
     let (first, second) = (one.clone(), two.clone());
     let first = actix::spawn(async move { first.acquire().await });
@@ -402,16 +402,16 @@ async fn of_two_candidates_one_leads(ground: &Ground) {
 
     // Taken away by hand, it is noticed at the next renewal.
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(ground.admin.clone(), "ingress-acme");
+        Api::namespaced(cluster.admin.clone(), "ingress-acme");
     let patch = Patch::Merge(json!({"spec": {"holderIdentity": "three"}}));
     leases.patch("ingress-acme", &PatchParams::default(), &patch).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), next.lost()).await.unwrap();
     assert!(*next.watch().borrow());
 }
 
-async fn every_request_of_ours_says_who_asks(ground: &Ground) {
+async fn every_request_of_ours_says_who_asks(cluster: &TestCluster) {
     let ours = eventually(SOON, "the audit log", async || {
-        let ours = ground.audit();
+        let ours = cluster.audit();
         (ours.iter().map(|asked| asked.count).sum::<u64>() > 50).then_some(ours)
     })
     .await;

@@ -5,15 +5,15 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, complaints, refused};
+use crate::test_cluster::{TestCluster, complaints, refused};
 
 const NAMESPACE: &str = "applies";
 /// Of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let api: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let api: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     an_apply_owns_exactly_what_it_says(&api).await;
     the_same_apply_again_changes_nothing(&api).await;
     others_are_not_overwritten_without_force(&api).await;

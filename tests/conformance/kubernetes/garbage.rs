@@ -7,16 +7,16 @@ use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, SOON};
+use crate::test_cluster::{SOON, TestCluster};
 
 const NAMESPACE: &str = "garbage";
 /// Of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let secrets: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
-    let ingresses: Api<Ingress> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
+    let ingresses: Api<Ingress> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     with_its_last_owner_an_object_goes(&secrets, &ingresses).await;
     an_owner_that_never_was_does_not_count(&secrets, &ingresses).await;
     an_orphan_stays(&secrets, &ingresses).await;

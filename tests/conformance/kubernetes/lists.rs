@@ -6,13 +6,13 @@ use kube::core::ObjectList;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, refusal};
+use crate::test_cluster::{TestCluster, refusal};
 
 const NAMESPACE: &str = "lists";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let api: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let api: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     for number in 0..7 {
         let labels = json!({"parity": if number % 2 == 0 { "even" } else { "odd" }});
         let labels = if number == 6 { json!({}) } else { labels };
@@ -22,8 +22,8 @@ pub(crate) async fn behave(ground: &Ground) {
     }
     pages_lose_nothing_and_double_nothing(&api).await;
     selectors_select(&api).await;
-    a_list_of_all_namespaces_has_this_one(&ground.admin).await;
-    metadata_come_alone_where_they_are_asked_for(&ground.admin, &api).await;
+    a_list_of_all_namespaces_has_this_one(&cluster.admin).await;
+    metadata_come_alone_where_they_are_asked_for(&cluster.admin, &api).await;
 }
 
 fn names<K: ResourceExt + Clone>(list: &ObjectList<K>) -> Vec<String> {

@@ -8,39 +8,39 @@
 mod adapters;
 mod applies;
 mod garbage;
-mod ground;
 mod lists;
 mod refusals;
+mod test_cluster;
 mod watches;
 mod writes;
 
-use ground::Ground;
+use test_cluster::TestCluster;
 
 #[actix::test]
 async fn the_adapters_hold_their_promises_on_a_real_api_server() {
-    adapters::hold_their_promises(&Ground::real().await).await;
+    adapters::hold_their_promises(&TestCluster::real().await).await;
 }
 
 #[actix::test]
 async fn the_adapters_hold_their_promises_on_the_simulated_api_server() {
-    adapters::hold_their_promises(&Ground::simulated().await).await;
+    adapters::hold_their_promises(&TestCluster::simulated().await).await;
 }
 
 #[actix::test]
 async fn a_real_api_server_behaves_as_the_operator_relies_on() {
-    behave(&Ground::real().await).await;
+    behave(&TestCluster::real().await).await;
 }
 
 #[actix::test]
 async fn the_simulated_api_server_behaves_as_the_operator_relies_on() {
-    behave(&Ground::simulated().await).await;
+    behave(&TestCluster::simulated().await).await;
 }
 
-async fn behave(ground: &Ground) {
-    lists::behave(ground).await;
-    writes::behave(ground).await;
-    refusals::behave(ground).await;
-    applies::behave(ground).await;
-    garbage::behave(ground).await;
-    watches::behave(ground).await;
+async fn behave(cluster: &TestCluster) {
+    lists::behave(cluster).await;
+    writes::behave(cluster).await;
+    refusals::behave(cluster).await;
+    applies::behave(cluster).await;
+    garbage::behave(cluster).await;
+    watches::behave(cluster).await;
 }

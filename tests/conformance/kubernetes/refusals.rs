@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 
 use ingress_acme_control_plane::eventually;
 
-use crate::ground::{Ground, SOON, complaints, refusal, refused};
+use crate::test_cluster::{SOON, TestCluster, complaints, refusal, refused};
 
 const NAMESPACE: &str = "refusals";
 /// Of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let secrets: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     what_exists_is_not_created_and_what_does_not_is_not_changed(&secrets).await;
     an_outdated_write_is_refused(&secrets).await;
     a_secret_keeps_its_type_and_what_its_type_needs(&secrets).await;
     an_immutable_secret_keeps_its_data(&secrets).await;
     preconditions_hold(&secrets).await;
-    a_lease_is_replaced_only_in_the_version_that_was_read(&ground.admin).await;
-    bad_ingresses_are_refused_by_field(&ground.admin).await;
-    a_namespace_must_be_there_to_stay(&ground.admin).await;
-    other_requests_are_refused(&ground.admin).await;
+    a_lease_is_replaced_only_in_the_version_that_was_read(&cluster.admin).await;
+    bad_ingresses_are_refused_by_field(&cluster.admin).await;
+    a_namespace_must_be_there_to_stay(&cluster.admin).await;
+    other_requests_are_refused(&cluster.admin).await;
 }
 
 fn secret(name: &str, kind: &str, data: &Value) -> Secret {

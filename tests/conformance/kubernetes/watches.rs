@@ -10,13 +10,13 @@ use kube::api::{
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::ground::{Ground, SOON};
+use crate::test_cluster::{SOON, TestCluster};
 
 const NAMESPACE: &str = "watches";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let api: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let api: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     let from = version(&api).await;
     make_change_and_delete(&api).await;
     a_watch_tells_what_happened_since_its_begin(&api, &from).await;
@@ -24,8 +24,8 @@ pub(crate) async fn behave(ground: &Ground) {
     a_selection_is_left_and_entered(&api, &from).await;
     one_object_is_watched_by_its_name(&api, &from).await;
     without_a_begin_a_watch_tells_what_is_there(&api).await;
-    a_watch_tells_where_it_is_before_it_ends(ground, &api).await;
-    a_watch_from_before_what_is_remembered_is_refused(ground, &api, &from).await;
+    a_watch_tells_where_it_is_before_it_ends(cluster, &api).await;
+    a_watch_from_before_what_is_remembered_is_refused(cluster, &api, &from).await;
 }
 
 async fn version(api: &Api<Secret>) -> String {
@@ -98,11 +98,11 @@ async fn without_a_begin_a_watch_tells_what_is_there(api: &Api<Secret>) {
 }
 
 async fn a_watch_from_before_what_is_remembered_is_refused(
-    ground: &Ground,
+    cluster: &TestCluster,
     api: &Api<Secret>,
     from: &str,
 ) {
-    ground.forget_history().await;
+    cluster.forget_history().await;
     assert_eq!(told(api, WatchParams::default(), from, 1).await, ["ERROR 410 Expired"]);
     let now = version(api).await;
     let patch = Patch::Merge(json!({"metadata": {"labels": {"tier": "new"}}}));
@@ -111,10 +111,10 @@ async fn a_watch_from_before_what_is_remembered_is_refused(
 }
 
 /// What happens elsewhere is not told, but a bookmark is past it: the next watch need not read it again.
-async fn a_watch_tells_where_it_is_before_it_ends(ground: &Ground, api: &Api<Secret>) {
+async fn a_watch_tells_where_it_is_before_it_ends(cluster: &TestCluster, api: &Api<Secret>) {
     let from = version(api).await;
     let events = api.watch(&WatchParams::default().timeout(5), &from).await.unwrap();
-    let elsewhere = ground.make("elsewhere", "Opaque", json!({})).await;
+    let elsewhere = cluster.make("elsewhere", "Opaque", json!({})).await;
     let events = tokio::time::timeout(SOON, events.collect::<Vec<_>>()).await.unwrap();
     // There may be more than one.
     assert!(events.iter().all(|event| matches!(event, Ok(WatchEvent::Bookmark(_)))), "{events:?}");

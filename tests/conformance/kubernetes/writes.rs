@@ -6,14 +6,14 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::ground::{Ground, refusal};
+use crate::test_cluster::{TestCluster, refusal};
 
 const NAMESPACE: &str = "writes";
 
-pub(crate) async fn behave(ground: &Ground) {
-    ground.namespace(NAMESPACE).await;
-    let secrets: Api<Secret> = Api::namespaced(ground.admin.clone(), NAMESPACE);
-    let ingresses: Api<Ingress> = Api::namespaced(ground.admin.clone(), NAMESPACE);
+pub(crate) async fn behave(cluster: &TestCluster) {
+    cluster.namespace(NAMESPACE).await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
+    let ingresses: Api<Ingress> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     what_is_created_is_complete(&secrets).await;
     a_write_that_changes_nothing_is_none(&secrets).await;
     text_becomes_data(&secrets).await;

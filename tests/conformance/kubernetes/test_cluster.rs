@@ -40,7 +40,7 @@ spec:
 ";
 
 /// One world, and clients for it.
-pub(crate) struct Ground {
+pub(crate) struct TestCluster {
     cluster: Cluster,
     pub(crate) admin: Client,
     /// As the operator connects, with its rights.
@@ -62,7 +62,7 @@ pub(crate) struct Asked {
     resource: String,
 }
 
-impl Ground {
+impl TestCluster {
     /// A real control plane.
     pub(crate) async fn real() -> Self {
         let world = World::start().await.unwrap_or_else(|error| panic!("{error}"));

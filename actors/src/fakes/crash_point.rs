@@ -23,12 +23,12 @@ use crate::ports::{
 
 /// The life of one operator, counted in port calls.
 #[derive(Debug, Default)]
-pub struct Life {
+pub struct CrashPoint {
     calls: Cell<u64>,
     dies_after: Cell<Option<u64>>,
 }
 
-impl Life {
+impl CrashPoint {
     /// Ends after this many port calls; the last one still has its effect, but nobody learns of it.
     pub fn end_after(&self, calls: u64) {
         self.dies_after.set(Some(calls));
@@ -49,7 +49,7 @@ impl Life {
     }
 
     /// Makes a call if there is life, and hands on its answer if there still is.
-    async fn live<T>(&self, call: impl Future<Output = T>) -> T {
+    async fn call<T>(&self, call: impl Future<Output = T>) -> T {
         self.wait_if_over().await;
         let answer = call.await;
         self.calls.set(self.calls.get() + 1);
@@ -65,18 +65,18 @@ impl Life {
 }
 
 /// A port with a life.
-pub(super) struct Mortal<P: ?Sized> {
+pub(super) struct Crashable<P: ?Sized> {
     pub(super) port: Rc<P>,
-    pub(super) life: Rc<Life>,
+    pub(super) crash_point: Rc<CrashPoint>,
 }
 
-impl<P: IngressSource + 'static> IngressSource for Mortal<P> {
+impl<P: IngressSource + 'static> IngressSource for Crashable<P> {
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
-        let life = self.life.clone();
+        let crash_point = self.crash_point.clone();
         let watched = self.port.watch().then(move |change| {
-            let life = life.clone();
+            let crash_point = crash_point.clone();
             async move {
-                life.wait_if_over().await;
+                crash_point.wait_if_over().await;
                 change
             }
         });
@@ -85,9 +85,9 @@ impl<P: IngressSource + 'static> IngressSource for Mortal<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
+impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
-        self.life.live(self.port.read(secret)).await
+        self.crash_point.call(self.port.read(secret)).await
     }
 
     async fn install(
@@ -95,7 +95,7 @@ impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
         secret: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError> {
-        self.life.live(self.port.install(secret, what)).await
+        self.crash_point.call(self.port.install(secret, what)).await
     }
 
     async fn set_owners(
@@ -103,7 +103,7 @@ impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
         secret: &SecretKey,
         owners: &BTreeSet<IngressRef>,
     ) -> Result<SecretStatus, PortError> {
-        self.life.live(self.port.set_owners(secret, owners)).await
+        self.crash_point.call(self.port.set_owners(secret, owners)).await
     }
 
     async fn fill_tls(
@@ -112,91 +112,91 @@ impl<P: TlsSecrets> TlsSecrets for Mortal<P> {
         secret: &SecretKey,
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
-        self.life.live(self.port.fill_tls(ingress, secret, hosts)).await
+        self.crash_point.call(self.port.fill_tls(ingress, secret, hosts)).await
     }
 }
 
 #[async_trait(?Send)]
-impl<P: CertificateAuthority> CertificateAuthority for Mortal<P> {
+impl<P: CertificateAuthority> CertificateAuthority for Crashable<P> {
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
-        self.life.live(self.port.open_order(names, profile, replaces)).await
+        self.crash_point.call(self.port.open_order(names, profile, replaces)).await
     }
 
     async fn renewal_info(
         &self,
         id: &CertId,
     ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
-        self.life.live(self.port.renewal_info(id)).await
+        self.crash_point.call(self.port.renewal_info(id)).await
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
-        self.life.live(self.port.refresh(url)).await
+        self.crash_point.call(self.port.refresh(url)).await
     }
 
     async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
-        self.life.live(self.port.accept(url)).await
+        self.crash_point.call(self.port.accept(url)).await
     }
 
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
-        self.life.live(self.port.finalize(url, csr)).await
+        self.crash_point.call(self.port.finalize(url, csr)).await
     }
 
     async fn download(&self, url: &str) -> Result<String, PortError> {
-        self.life.live(self.port.download(url)).await
+        self.crash_point.call(self.port.download(url)).await
     }
 }
 
 #[async_trait(?Send)]
-impl<P: Routes> Routes for Mortal<P> {
+impl<P: Routes> Routes for Crashable<P> {
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.life.live(self.port.list()).await
+        self.crash_point.call(self.port.list()).await
     }
 
     async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
-        self.life.live(self.port.write(ingress)).await
+        self.crash_point.call(self.port.write(ingress)).await
     }
 }
 
 #[async_trait(?Send)]
-impl<P: Probe> Probe for Mortal<P> {
+impl<P: Probe> Probe for Crashable<P> {
     async fn probe(&self, host: &DnsName) -> Reach {
-        self.life.live(self.port.probe(host)).await
+        self.crash_point.call(self.port.probe(host)).await
     }
 }
 
 #[async_trait(?Send)]
-impl<P: Segments> Segments for Mortal<P> {
+impl<P: Segments> Segments for Crashable<P> {
     async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        self.life.live(self.port.list()).await
+        self.crash_point.call(self.port.list()).await
     }
 
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
-        self.life.live(self.port.read(number)).await
+        self.crash_point.call(self.port.read(number)).await
     }
 
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
-        self.life.live(self.port.create(number, data)).await
+        self.crash_point.call(self.port.create(number, data)).await
     }
 
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
-        self.life.live(self.port.delete(numbers)).await
+        self.crash_point.call(self.port.delete(numbers)).await
     }
 }
 
 #[async_trait(?Send)]
-impl<P: EventRecorder> EventRecorder for Mortal<P> {
+impl<P: EventRecorder> EventRecorder for Crashable<P> {
     fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
-        if !self.life.is_over() {
+        if !self.crash_point.is_over() {
             self.port.record(about, kube_event);
         }
     }
 
     async fn flush(&self) {
-        self.life.live(self.port.flush()).await;
+        self.crash_point.call(self.port.flush()).await;
     }
 }

@@ -30,10 +30,10 @@ use crate::domain::requeue::Requeue;
 use crate::domain::scheduler::{Job, JobStatus};
 use crate::domain::time::Timestamp;
 use crate::event_dedup::EventDedup;
-use crate::examine::id;
 use crate::ledger::Ledger;
 use crate::messages::{JobDone, PrefetchRoutes, Publish, RunJob, Withdraw};
 use crate::metrics::Metrics;
+use crate::needs_reconcile::id;
 use crate::ports::{CertificateAuthority, Clock, Keys, Probe, TlsSecrets};
 use crate::route_keeper::RouteKeeper;
 

@@ -9,7 +9,7 @@
 //! - The actors, in the order of the work: [`watcher`] and [`scanner`] tell the [`registry`], which addresses one
 //!   [`dedup`] actor per Ingress; that asks the [`pool`], whose [`issuer`] actors do the steps; the
 //!   [`route_keeper`] brings challenges to the solver; the [`reporter`] tells what is going on.
-//! - Shared by them: the [`ledger`] (state and journal), [`examine`] (is there work), [`events`] (what users are
+//! - Shared by them: the [`ledger`] (state and journal), [`needs_reconcile`] (is there work), [`events`] (what users are
 //!   told), [`metrics`], [`messages`].
 //! - [`operator`] wires all of it.
 
@@ -17,7 +17,6 @@ pub mod ari_poller;
 pub mod dedup;
 pub mod domain;
 pub mod event_dedup;
-pub mod examine;
 #[cfg(feature = "fakes")]
 pub mod fakes;
 pub mod issuer;
@@ -25,6 +24,7 @@ pub mod journal;
 pub mod ledger;
 pub mod messages;
 pub mod metrics;
+pub mod needs_reconcile;
 pub mod operator;
 pub mod pool;
 pub mod ports;

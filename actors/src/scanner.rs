@@ -46,14 +46,14 @@ impl Scanner {
     fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         async move {
-            let examined = stream::iter(keys).map(|key| async {
-                let needs = context.needs_work(&key).await;
+            let checked = stream::iter(keys).map(|key| async {
+                let needs = context.needs_reconcile(&key).await;
                 needs.then_some(key)
             });
-            let mut examined = examined.buffer_unordered(limits::SCAN_AT_ONCE);
+            let mut checked = checked.buffer_unordered(limits::SCAN_AT_ONCE);
             let mut found = 0;
-            while let Some(needs_work) = examined.next().await {
-                let Some(key) = needs_work else { continue };
+            while let Some(needs_reconcile) = checked.next().await {
+                let Some(key) = needs_reconcile else { continue };
                 registry.notify(&key, Source::Scan);
                 found += 1;
             }

@@ -146,9 +146,9 @@ async fn a_ca_that_freezes_and_an_api_server_that_restarts_in_a_storm_only_delay
         let client = world.admin();
         let operator = start(world, "one").await;
         storm(&client, 30).await;
-        let some = async |least| {
-            let what = format!("{least} certificates");
-            eventually(PATIENCE, &what, async || (there(&client, 30).await >= least).then_some(()))
+        let some = async |top_k| {
+            let what = format!("{top_k} certificates");
+            eventually(PATIENCE, &what, async || (there(&client, 30).await >= top_k).then_some(()))
                 .await;
         };
         some(5).await;

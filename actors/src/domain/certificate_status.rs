@@ -62,7 +62,7 @@ impl fmt::Display for CertificateStatus {
 
 /// Of `all`, ordered by `key`, the `count` after the first `skip`. Sorts no more than it returns, for there may be
 /// very many.
-pub fn least<T, K: Ord>(
+pub fn top_k<T, K: Ord>(
     all: impl Iterator<Item = T>,
     skip: usize,
     count: usize,
@@ -128,7 +128,7 @@ mod tests {
         for skip in 0..9 {
             for count in 0..9 {
                 let expected: Vec<i32> = sorted.iter().copied().skip(skip).take(count).collect();
-                assert_eq!(least(all.into_iter(), skip, count, |n| *n), expected, "{skip} {count}");
+                assert_eq!(top_k(all.into_iter(), skip, count, |n| *n), expected, "{skip} {count}");
             }
         }
     }

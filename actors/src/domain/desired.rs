@@ -69,13 +69,13 @@ impl DesiredCertificate {
     }
 
     /// The names of the certificate in one line, in order.
-    pub fn names_line(&self) -> String {
-        names_line(&self.names)
+    pub fn display_names(&self) -> String {
+        display_names(&self.names)
     }
 }
 
 /// Names in one line, in order; from the fourth on only their number.
-pub fn names_line(names: &BTreeSet<DnsName>) -> String {
+pub fn display_names(names: &BTreeSet<DnsName>) -> String {
     let shown: Vec<&str> = names.iter().take(3).map(DnsName::as_str).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),
@@ -168,6 +168,6 @@ pub(crate) mod tests {
     #[test]
     fn many_names_are_counted() {
         let hosts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
-        assert!(desired("shop", &hosts).names_line().ends_with("c.example.com and 1 more"));
+        assert!(desired("shop", &hosts).display_names().ends_with("c.example.com and 1 more"));
     }
 }

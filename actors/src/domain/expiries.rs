@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::certificate::SecretView;
-use super::certificate_status::least;
+use super::certificate_status::top_k;
 use super::ingress::SecretKey;
 use super::renewal::{AriStatus, renewal};
 use super::time::Timestamp;
@@ -68,7 +68,7 @@ impl Expiries {
 
     /// The `count` that end first, soonest first.
     pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Validity)> {
-        least(self.iter(), 0, count, |(secret, validity)| (validity.not_after, *secret))
+        top_k(self.iter(), 0, count, |(secret, validity)| (validity.not_after, *secret))
     }
 
     /// How many are known.

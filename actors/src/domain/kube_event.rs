@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::desired::{DesiredCertificate, names_line};
+use super::desired::{DesiredCertificate, display_names};
 use super::failure::FailureClass;
 use super::ingress::SecretKey;
 use super::issuance::{Event, Failing, State};
@@ -60,7 +60,7 @@ impl KubeEvent {
         why: &IssueReason,
         elsewhere: Option<&str>,
     ) -> Self {
-        let (names, secret) = (names_line(names), &secret.name);
+        let (names, secret) = (display_names(names), &secret.name);
         let note = format!("Getting a certificate for {names} into Secret {secret}: {why}");
         let Some(fallback) = elsewhere else { return Self::normal("Issuing", note) };
         let note = format!("{note}. The CA in use has failed for long, so {fallback} is asked");
@@ -71,7 +71,7 @@ impl KubeEvent {
     pub fn of_event(event: &Event, before: &State, desired: &DesiredCertificate) -> Option<Self> {
         match event {
             Event::CertificateInstalled { serial, not_after, left_out } => {
-                let names = before.issuance().map_or_else(String::new, |i| names_line(&i.names));
+                let names = before.issuance().map_or_else(String::new, |i| display_names(&i.names));
                 let secret = &desired.secret.name;
                 let note = format!(
                     "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial})"
@@ -87,7 +87,7 @@ impl KubeEvent {
                 let told = class.is_before_the_ca() && before == Some((*class, detail.as_str()));
                 // The others of them may have one.
                 let part = desired.partial && !names.is_empty();
-                let whose = if part { names_line(names) } else { desired.names_line() };
+                let whose = if part { display_names(names) } else { desired.display_names() };
                 let what = format!("No certificate for {whose} yet");
                 let next =
                     format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
@@ -101,7 +101,7 @@ impl KubeEvent {
     /// A certificate that does without some of the names.
     fn partly(note: &str, left_out: &BTreeSet<DnsName>, failing: &Failing) -> Self {
         let Failing { class, detail, retry_at, .. } = failing;
-        let (left_out, class) = (names_line(left_out), class.label());
+        let (left_out, class) = (display_names(left_out), class.label());
         let next = format!(
             "All names are tried again at {retry_at}, or at once when the Ingress is edited"
         );
@@ -127,7 +127,7 @@ impl KubeEvent {
         let LimitWait { scope, detail, turn } = waiting;
         let note = format!(
             "No orders of {scope} are sent for now, so {} waits in line and has its turn at about {turn}: {detail}",
-            desired.names_line()
+            desired.display_names()
         );
         Self::warning("Waiting", note)
     }
@@ -136,7 +136,7 @@ impl KubeEvent {
     pub fn held_up(desired: &DesiredCertificate, detail: &str) -> Self {
         let note = format!(
             "The order for {} is kept and gone on with: {detail}. Nothing is lost and nothing is ordered twice",
-            desired.names_line()
+            desired.display_names()
         );
         Self::warning("Waiting", note)
     }

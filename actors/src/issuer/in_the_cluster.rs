@@ -15,9 +15,9 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduler::Job;
 use crate::domain::validity::{IssueReason, check};
-use crate::examine::id;
 use crate::messages::Publish;
 use crate::metrics::Kind;
+use crate::needs_reconcile::id;
 use crate::ports::{Installation, PortError, bounded};
 
 impl OperatorContext {

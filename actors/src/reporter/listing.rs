@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::parts::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
-use crate::domain::certificate_status::{CertificateStatus, least};
+use crate::domain::certificate_status::{CertificateStatus, top_k};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::name::DnsName;
@@ -124,7 +124,7 @@ impl OperatorContext {
         };
         let all: Vec<&IngressKey> = index.managed().filter(meant).collect();
         let total = all.len();
-        let page = least(all.into_iter(), query.offset, query.limit, |key| *key);
+        let page = top_k(all.into_iter(), query.offset, query.limit, |key| *key);
         (total, page.into_iter().cloned().collect())
     }
 

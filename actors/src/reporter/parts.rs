@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
-use crate::domain::certificate_status::least;
+use crate::domain::certificate_status::top_k;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
 use crate::domain::rate_limits::{ActiveLimit, LimitWait};
@@ -139,7 +139,7 @@ fn jobs(scheduler: &Scheduler, which: &Which) -> Vec<JobDump> {
             scheduler.describe().filter(|(secret, ..)| wanted.contains(secret)).map(dump).collect()
         }
         Which::First(count) => {
-            least(scheduler.describe(), 0, *count, order).into_iter().map(dump).collect()
+            top_k(scheduler.describe(), 0, *count, order).into_iter().map(dump).collect()
         }
     }
 }

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::Reporter;
 use super::parts::{ClosedDump, DescribeJobs, FailureDump, Which};
-use crate::domain::certificate_status::{CertificateStatus, least};
+use crate::domain::certificate_status::{CertificateStatus, top_k};
 use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
@@ -133,7 +133,7 @@ impl OperatorContext {
             });
         };
         self.metrics.with_expiries(look);
-        let worst = least(all.into_iter(), 0, count, Clone::clone).into_iter();
+        let worst = top_k(all.into_iter(), 0, count, Clone::clone).into_iter();
         let told = |(not_after, _, secret)| {
             let failing = self.ledger.with(&secret, |state| state.failing().cloned())?;
             Some(self.failure(secret, &failing, not_after))

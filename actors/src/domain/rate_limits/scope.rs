@@ -55,7 +55,7 @@ impl fmt::Display for LimitScope {
             Self::Account => write!(f, "this account"),
             Self::Domain(domain) => write!(f, "certificates under {domain}"),
             Self::Set(names) => {
-                write!(f, "certificates for {}", crate::domain::desired::names_line(names))
+                write!(f, "certificates for {}", crate::domain::desired::display_names(names))
             }
             Self::Name(name) => write!(f, "orders with {name}"),
         }

@@ -15,21 +15,25 @@ use crate::issuer::OperatorContext;
 
 impl OperatorContext {
     /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.
-    pub async fn needs_work(&self, key: &IngressKey) -> bool {
+    pub async fn needs_reconcile(&self, key: &IngressKey) -> bool {
         if self.events.has_unreported_problem(&self.index.borrow(), key) {
             return true;
         }
         let secrets = self.index.borrow().secrets(key);
         for secret in secrets {
             let Some(desired) = self.index.borrow().desired(&secret) else { continue };
-            if self.secret_needs_work(&secret, &desired).await {
+            if self.secret_needs_reconcile(&secret, &desired).await {
                 return true;
             }
         }
         false
     }
 
-    async fn secret_needs_work(&self, secret: &SecretKey, desired: &DesiredCertificate) -> bool {
+    async fn secret_needs_reconcile(
+        &self,
+        secret: &SecretKey,
+        desired: &DesiredCertificate,
+    ) -> bool {
         let now = self.clock.now();
         if self.ledger.with(secret, |state| *state != State::Idle) {
             return true; // whoever is asked for it knows when it goes on, and waits until then

@@ -21,7 +21,7 @@ use actix_web::web::{self, Data, Query};
 use actix_web::{App, HttpResponse, HttpServer};
 use askama::Template;
 use ingress_acme_actors::metrics::Metrics;
-use ingress_acme_actors::reporter::{Describe, ListIngresses, Listing, Reporter, Survey};
+use ingress_acme_actors::reporter::{Describe, GetOverview, ListIngresses, Listing, Reporter};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
@@ -131,7 +131,7 @@ impl Health {
     async fn page(&self) -> Result<String, Unanswered> {
         let made = async {
             let overview = match self.0.reporter.get() {
-                Some(reporter) => Some(ask(reporter, Survey { rows: page::ROWS }).await?),
+                Some(reporter) => Some(ask(reporter, GetOverview { rows: page::ROWS }).await?),
                 None => None,
             };
             let page = Page {

@@ -4,7 +4,7 @@
 //! Ingresses, the Secrets and the Events.
 
 mod row;
-mod told;
+mod user_events;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -30,8 +30,8 @@ use crate::cluster;
 use crate::ingresses::view;
 use crate::tls_secrets::KubeTlsSecrets;
 use row::Row;
-pub(crate) use told::plain;
-use told::{Told, told};
+pub(crate) use user_events::plain;
+use user_events::{UserEvent, user_events};
 
 /// Secrets read at once.
 const AT_ONCE: usize = 16;
@@ -39,10 +39,10 @@ const AT_ONCE: usize = 16;
 const PAGE: u32 = 500;
 
 /// What is there, of one namespace or of all.
-struct Survey {
+struct Snapshot {
     index: Index,
     secrets: HashMap<SecretKey, Result<Option<SecretView>, String>>,
-    told: HashMap<IngressKey, Vec<Told>>,
+    events: HashMap<IngressKey, Vec<UserEvent>>,
     now: Timestamp,
 }
 
@@ -51,8 +51,8 @@ pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let client = cluster::connect().await?;
     let own = args.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let namespace = (!args.all_namespaces).then_some(own);
-    let survey = Survey::take(&client, namespace.as_deref(), None).await?;
-    let rows = survey.rows();
+    let snapshot = Snapshot::take(&client, namespace.as_deref(), None).await?;
+    let rows = snapshot.rows();
     Ok(match (args.output, namespace) {
         (Output::Json, _) => print(&serde_json::to_string_pretty(&rows)?),
         (Output::Table, Some(here)) if rows.is_empty() => {
@@ -66,8 +66,8 @@ pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
 /// `explain NS/NAME`.
 pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
     let client = cluster::connect().await?;
-    let survey = Survey::of_one(&client, key).await?;
-    Ok(print(&survey.explanation(key)))
+    let snapshot = Snapshot::of_one(&client, key).await?;
+    Ok(print(&snapshot.explanation(key)))
 }
 
 /// `renew NS/NAME`.
@@ -77,8 +77,8 @@ pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
 
 /// Annotates the Ingress, and returns what to tell the user then.
 pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow::Result<String> {
-    let survey = Survey::of_one(client, key).await?;
-    if let Some(why) = survey.reason_not_to_renew(key) {
+    let snapshot = Snapshot::of_one(client, key).await?;
+    if let Some(why) = snapshot.reason_not_to_renew(key) {
         bail!("Ingress {key} cannot have a new certificate: {why}");
     }
     let now = SystemClock::default().now().to_string();
@@ -99,11 +99,11 @@ pub(crate) async fn secrets_of(
     client: &Client,
     key: &IngressKey,
 ) -> anyhow::Result<Vec<SecretKey>> {
-    let survey = Survey::of_one(client, key).await?;
-    if let Some(why) = survey.index.skip(key) {
+    let snapshot = Snapshot::of_one(client, key).await?;
+    if let Some(why) = snapshot.index.skip(key) {
         bail!("ingress-acme does not serve Ingress {key}: {why}");
     }
-    Ok(survey.index.secrets(key))
+    Ok(snapshot.index.secrets(key))
 }
 
 /// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.
@@ -115,7 +115,7 @@ pub(crate) fn print(text: &str) -> ExitCode {
     }
 }
 
-impl Survey {
+impl Snapshot {
     /// Reads the Ingresses of a namespace or of all, and the Secrets and Events of all or of one of them.
     async fn take(
         client: &Client,
@@ -135,16 +135,16 @@ impl Survey {
             (secret, read.map_err(|error| error.to_string()))
         });
         let secrets = reads.buffer_unordered(AT_ONCE).collect().await;
-        let told = told(client, namespace, only).await?;
-        Ok(Self { index, secrets, told, now: SystemClock::default().now() })
+        let events = user_events(client, namespace, only).await?;
+        Ok(Self { index, secrets, events, now: SystemClock::default().now() })
     }
 
     async fn of_one(client: &Client, key: &IngressKey) -> anyhow::Result<Self> {
-        let survey = Self::take(client, Some(&key.namespace), Some(&key.name)).await?;
-        if survey.index.view(key).is_none() {
+        let snapshot = Self::take(client, Some(&key.namespace), Some(&key.name)).await?;
+        if snapshot.index.view(key).is_none() {
             bail!("there is no Ingress {key}");
         }
-        Ok(survey)
+        Ok(snapshot)
     }
 
     /// Why an annotation would not bring a new certificate, if it would not.
@@ -184,7 +184,7 @@ impl Survey {
         if secrets.is_empty() {
             return vec![Row::skipped(key, problems.join("; "))];
         }
-        let last = self.told.get(key).and_then(|told| told.last());
+        let last = self.events.get(key).and_then(|events| events.last());
         let row = |secret: &SecretKey| {
             let desired = self.index.desired(secret)?;
             let read = self.secrets.get(secret)?;
@@ -201,11 +201,11 @@ impl Survey {
     fn explanation(&self, key: &IngressKey) -> String {
         let mut lines = vec![format!("Ingress {key}")];
         lines.extend(self.rows_of(key).iter().map(Row::explanation));
-        let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
+        let events = self.events.get(key).map_or(&[][..], Vec::as_slice);
         lines.push(
-            if told.is_empty() { "\nNo Events." } else { "\nEvents, newest last:" }.to_owned(),
+            if events.is_empty() { "\nNo Events." } else { "\nEvents, newest last:" }.to_owned(),
         );
-        lines.extend(told.iter().map(|told| format!("  {told}")));
+        lines.extend(events.iter().map(|events| format!("  {events}")));
         lines.join("\n")
     }
 }

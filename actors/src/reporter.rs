@@ -1,5 +1,5 @@
 //! Tells what is going on, at any time and without key material: everything ([`Describe`]), one page of the Ingresses
-//! ([`ListIngresses`]), or what matters most ([`Survey`]).
+//! ([`ListIngresses`]), or what matters most ([`GetOverview`]).
 //!
 //! It asks nobody outside: all it tells is in memory. What may be long is cut here, so that no question takes the
 //! arbiter's time for long.
@@ -8,8 +8,8 @@
 mod contracts;
 mod dump;
 mod listing;
+mod overview;
 mod parts;
-mod survey;
 
 use std::rc::Rc;
 
@@ -21,8 +21,8 @@ use crate::registry::Registry;
 
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};
+pub use overview::{Expiring, Failure, GetOverview, Overview, Working};
 pub use parts::{ClosedDump, FailureDump, JobDump, WaitDump};
-pub use survey::{Expiring, Failure, Overview, Survey, Working};
 
 /// What a replica with a reporter is.
 pub const LEADER: &str = "leader";

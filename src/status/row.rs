@@ -12,7 +12,7 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::{IssueReason, check, serves};
 use serde::Serialize;
 
-use super::told::Told;
+use super::user_events::UserEvent;
 
 /// Characters of a detail in the table.
 const DETAIL: usize = 60;
@@ -79,7 +79,7 @@ impl Row {
         key: &IngressKey,
         desired: &DesiredCertificate,
         read: &Result<Option<SecretView>, String>,
-        last: Option<&Told>,
+        last: Option<&UserEvent>,
         now: Timestamp,
     ) -> Self {
         let secret = read.as_ref().ok().and_then(Option::as_ref);
@@ -132,7 +132,7 @@ impl Row {
 fn verdict(
     desired: &DesiredCertificate,
     read: &Result<Option<SecretView>, String>,
-    last: Option<&Told>,
+    last: Option<&UserEvent>,
     now: Timestamp,
 ) -> (State, String) {
     let secret = match read {
@@ -153,7 +153,7 @@ fn verdict(
             | IssueReason::OtherDirectory(_)),
         ) => (State::Renewing, reason.to_string()),
         Err(reason) if secret.is_some_and(|secret| is_partial(secret, desired, now)) => {
-            (State::Partial, last.map_or_else(|| reason.to_string(), Told::to_string))
+            (State::Partial, last.map_or_else(|| reason.to_string(), UserEvent::to_string))
         }
         Err(reason) => match last.filter(|told| told.is_warning()) {
             Some(told) => (State::Failing, told.to_string()),

@@ -7,7 +7,7 @@ use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
 use ingress_acme_actors::operator::Operator;
-use ingress_acme_actors::reporter::{Describe, ListIngresses, Listing, Overview, Survey};
+use ingress_acme_actors::reporter::{Describe, GetOverview, ListIngresses, Listing, Overview};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -22,7 +22,7 @@ async fn listed(operator: &Operator, namespace: Option<&str>, offset: usize) -> 
 }
 
 async fn surveyed(operator: &Operator) -> Overview {
-    operator.reporter.send(Survey { rows: 2 }).await.expect("an overview")
+    operator.reporter.send(GetOverview { rows: 2 }).await.expect("an overview")
 }
 
 fn names(listing: &Listing) -> Vec<&str> {

@@ -15,14 +15,14 @@ use crate::events::CONTROLLER;
 
 /// One Event.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct UserEvent {
     at: String,
     reason: String,
     note: String,
     warning: bool,
 }
 
-impl Told {
+impl UserEvent {
     /// When, as RFC 3339.
     pub(super) fn at(&self) -> &str {
         &self.at
@@ -34,18 +34,18 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for UserEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.at, self.reason, self.note)
     }
 }
 
 /// The Events on Ingresses of a namespace or of all, or on one of them; each list oldest first.
-pub(super) async fn told(
+pub(super) async fn user_events(
     client: &Client,
     namespace: Option<&str>,
     only: Option<&str>,
-) -> anyhow::Result<HashMap<IngressKey, Vec<Told>>> {
+) -> anyhow::Result<HashMap<IngressKey, Vec<UserEvent>>> {
     let api: Api<Event> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -58,19 +58,19 @@ pub(super) async fn told(
         }
         Err(error) => bail!("the Events cannot be listed: {}", cluster::detail(&error)),
     };
-    let mut all: HashMap<IngressKey, Vec<Told>> = HashMap::new();
-    for (key, told) in events.into_iter().filter_map(ours) {
+    let mut all: HashMap<IngressKey, Vec<UserEvent>> = HashMap::new();
+    for (key, events) in events.into_iter().filter_map(ours) {
         if only.is_none_or(|name| *key.name == *name) {
-            all.entry(key).or_default().push(told);
+            all.entry(key).or_default().push(events);
         }
     }
-    for told in all.values_mut() {
-        told.sort_by(|one, other| one.at.cmp(&other.at));
+    for events in all.values_mut() {
+        events.sort_by(|one, other| one.at.cmp(&other.at));
     }
     Ok(all)
 }
 
-fn ours(event: Event) -> Option<(IngressKey, Told)> {
+fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
     if event.reporting_controller.as_deref() != Some(CONTROLLER) {
         return None;
     }
@@ -83,7 +83,7 @@ fn ours(event: Event) -> Option<(IngressKey, Told)> {
     let warning = event.type_.as_deref() == Some("Warning");
     let reason = event.reason.unwrap_or_default();
     let note = plain(&event.note.unwrap_or_default());
-    Some((key, Told { at, reason: plain(&reason), note, warning }))
+    Some((key, UserEvent { at, reason: plain(&reason), note, warning }))
 }
 
 /// Without control characters, which a terminal would obey.

@@ -17,7 +17,7 @@ use crate::issuer::OperatorContext;
 /// To the reporter: tell what matters most, at most `rows` of each kind.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Overview")]
-pub struct Survey {
+pub struct GetOverview {
     /// Most rows of each kind.
     pub rows: usize,
 }
@@ -82,10 +82,10 @@ pub struct Expiring {
     pub status: CertificateStatus,
 }
 
-impl Handler<Survey> for Reporter {
+impl Handler<GetOverview> for Reporter {
     type Result = ResponseFuture<Overview>;
 
-    fn handle(&mut self, Survey { rows }: Survey, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, GetOverview { rows }: GetOverview, _: &mut Context<Self>) -> Self::Result {
         let context = self.context.clone();
         let runs = self.pool.send(DescribeJobs(Which::First(rows)));
         Box::pin(async move {

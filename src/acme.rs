@@ -112,9 +112,9 @@ impl Acme {
                     Err(error) => error,
                 };
                 let kind = error.kind().to_owned();
-                let told = error.told(doing);
+                let port_error = error.into_port_error(doing);
                 if recovered || !self.recovered(&kind, began).await {
-                    return Err(self.while_it_settles(&kind, told).await.into());
+                    return Err(self.while_it_settles(&kind, port_error).await.into());
                 }
                 recovered = true;
             }
@@ -130,7 +130,7 @@ impl Acme {
     ) -> Result<T, PortError> {
         let call = Call::default();
         let in_time = call.run(tokio::time::timeout(limits::CA_CALL, async {
-            work().await.map_err(|error| error.told(doing))
+            work().await.map_err(|error| error.into_port_error(doing))
         }));
         let late = || format!("{doing}: not done within {} s", limits::CA_CALL.as_secs());
         in_time.await.unwrap_or_else(|_| Err(PortError::transient(late())))
@@ -236,10 +236,10 @@ impl CertificateAuthority for Acme {
             match order.accept().await {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() => {
-                    let told = error.told(doing);
+                    let port_error = error.into_port_error(doing);
                     let view = self.look(url).await?;
                     let waits = view.authorizations.iter().any(|waiting| !waiting.accepted);
-                    return if waits { Err(told.into()) } else { Ok(view) };
+                    return if waits { Err(port_error.into()) } else { Ok(view) };
                 }
                 Err(error) => return Err(error),
             }
@@ -261,10 +261,10 @@ impl CertificateAuthority for Acme {
             match order.order.finalize_csr(csr).await.map_err(CallError::Acme) {
                 Ok(()) => self.show(order).await,
                 Err(error) if error.is_refusal() => {
-                    let told = error.told(doing);
+                    let port_error = error.into_port_error(doing);
                     let view = self.look(url).await?;
                     let same = view.status == OrderStatus::Ready;
-                    if same { Err(told.into()) } else { Ok(view) }
+                    if same { Err(port_error.into()) } else { Ok(view) }
                 }
                 Err(error) => Err(error),
             }

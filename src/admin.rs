@@ -266,8 +266,8 @@ async fn ingresses(health: Data<Health>, Query(wanted): Query<Wanted>) -> HttpRe
     answer(health.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
 }
 
-fn answer(told: Result<String, Unanswered>) -> HttpResponse {
-    match told {
+fn answer(body: Result<String, Unanswered>) -> HttpResponse {
+    match body {
         Ok(json) => HttpResponse::Ok()
             .content_type(ContentType::json())
             .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -300,7 +300,7 @@ mod tests {
         asked(health, path).await.status()
     }
 
-    async fn told(health: &Health, path: &str) -> Value {
+    async fn body(health: &Health, path: &str) -> Value {
         test::read_body_json(asked(health, path).await).await
     }
 
@@ -321,7 +321,7 @@ mod tests {
         let health = health();
         assert_eq!(status(&health, "/metrics").await, StatusCode::OK);
         let state = json!({"role": "standby", "directory": "https://ca.example/directory"});
-        assert_eq!(told(&health, "/debug/state").await, state);
+        assert_eq!(body(&health, "/debug/state").await, state);
         assert_eq!(status(&health, "/nothing").await, StatusCode::NOT_FOUND);
     }
 
@@ -329,9 +329,9 @@ mod tests {
     async fn a_standby_lists_no_ingresses_and_the_limit_is_bounded() {
         let health = health();
         let none = |limit, offset| json!({"role": "standby", "total": 0, "offset": offset, "limit": limit, "ingresses": []});
-        assert_eq!(told(&health, "/api/v1/ingresses").await, none(LISTED, 0));
+        assert_eq!(body(&health, "/api/v1/ingresses").await, none(LISTED, 0));
         let much = "/api/v1/ingresses?namespace=web&limit=999999&offset=3";
-        assert_eq!(told(&health, much).await, none(LISTED_MAX, 3));
+        assert_eq!(body(&health, much).await, none(LISTED_MAX, 3));
         for bad in ["limit=-1", "limit=many", "ns=web"] {
             let path = format!("/api/v1/ingresses?{bad}");
             assert_eq!(status(&health, &path).await, StatusCode::BAD_REQUEST, "{bad}");

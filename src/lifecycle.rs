@@ -255,7 +255,7 @@ pub enum Terminate {
         interrupt: Signal,
     },
     /// Whoever runs it in a process of their own: it turns true, or its sender is dropped.
-    Told(watch::Receiver<bool>),
+    OnRequest(watch::Receiver<bool>),
 }
 
 impl Terminate {
@@ -272,7 +272,7 @@ impl Terminate {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             },
-            Self::Told(told) => _ = told.wait_for(|told| *told).await,
+            Self::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
         }
     }
 }

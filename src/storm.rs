@@ -254,13 +254,13 @@ pub(crate) async fn show(plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
     });
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} certificates, {elapsed}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut told = Instant::now();
+    let mut last_progress = Instant::now();
     loop {
         sleep(2 * LOOK).await;
         let done = tally.borrow().written_count();
         bar.set_position(u64::try_from(done).unwrap_or_default());
-        if !terminal && !manner.quiet && told.elapsed() >= TELL {
-            told = Instant::now();
+        if !terminal && !manner.quiet && last_progress.elapsed() >= TELL {
+            last_progress = Instant::now();
             let elapsed = tally.borrow().elapsed().as_secs();
             eprintln!("{done} of {} certificates after {elapsed} s", plan.ingresses);
         }

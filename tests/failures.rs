@@ -137,8 +137,8 @@ fn a_host_whose_route_is_refused_delays_nobody_else() {
         let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}")).is_some());
         assert_eq!(there.count(), 20);
         assert_eq!(fakes.ca.orders(), 20);
-        let told = fakes.cluster.events("evil", "bad");
-        assert!(told[0].note.contains("host and path already defined"), "{told:?}");
+        let events = fakes.cluster.events("evil", "bad");
+        assert!(events[0].note.contains("host and path already defined"), "{events:?}");
     });
 }
 
@@ -188,8 +188,8 @@ fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
         fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
         fakes.pass(DAY).await;
         assert!(fakes.cluster.calls("fill_tls") < 200, "{}", fakes.cluster.calls("fill_tls"));
-        let told = fakes.cluster.events("web", "shop");
-        assert!(told.iter().all(|one| one.reason != "Failed"), "{told:?}");
+        let events = fakes.cluster.events("web", "shop");
+        assert!(events.iter().all(|one| one.reason != "Failed"), "{events:?}");
         assert_eq!(fakes.ca.issued().len(), 1);
     });
 }

@@ -48,8 +48,8 @@ fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at
         fakes.pass(HOUR + 10 * MINUTE).await;
         assert_eq!(issued(&fakes), (0, 1));
         assert_eq!(directory(&fakes).as_deref(), Some(FALLBACK_DIRECTORY));
-        let told = fakes.cluster.events("web", "shop");
-        assert!(told.iter().any(|one| one.note.contains(FALLBACK_DIRECTORY)), "{told:?}");
+        let events = fakes.cluster.events("web", "shop");
+        assert!(events.iter().any(|one| one.note.contains(FALLBACK_DIRECTORY)), "{events:?}");
 
         // The first works again: that is no reason to replace what is good.
         fakes.ca.refuse(None);

@@ -216,10 +216,10 @@ fn a_refusal_of_the_ca_is_told_in_its_words_and_backs_off_and_an_edit_clears_it(
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
         assert_eq!(fakes.cluster.calls("open_order"), 1, "the next is in a day");
-        let told = fakes.cluster.events("web", "shop");
+        let events = fakes.cluster.events("web", "shop");
         assert!(
-            told.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
-            "{told:?}"
+            events.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
+            "{events:?}"
         );
         fakes.ca.refuse(None);
         fakes.cluster.apply(ingress("web", "shop", &["other.example.com"]));
@@ -383,8 +383,8 @@ fn bad_input_is_told_once_and_never_reaches_the_ca() {
         fakes.cluster.apply(ingress("web", "mixed", &["*.example.com", "good.example.com"]));
         fakes.pass(DAY).await;
         for n in 0..5 {
-            let told = fakes.cluster.events("web", &format!("bad-{n}"));
-            assert_eq!(reasons(&told), ["Skipped"], "{told:?}");
+            let events = fakes.cluster.events("web", &format!("bad-{n}"));
+            assert_eq!(reasons(&events), ["Skipped"], "{events:?}");
         }
         assert_eq!(fakes.cluster.names("web", "mixed"), ["good.example.com"]);
         assert_eq!(fakes.ca.orders(), 1);

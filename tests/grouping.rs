@@ -143,8 +143,11 @@ fn who_cannot_share_is_told_why_and_has_its_own() {
             ("mine".into(), "i1".into())
         );
         for name in ["i0", "i1"] {
-            let told = fakes.cluster.events("web", name);
-            assert!(told.iter().any(|one| one.note.contains("ingress-acme.dev/group")), "{told:?}");
+            let events = fakes.cluster.events("web", name);
+            assert!(
+                events.iter().any(|one| one.note.contains("ingress-acme.dev/group")),
+                "{events:?}"
+            );
         }
     });
 }

@@ -181,8 +181,8 @@ fn who_waits_is_told_once_why_and_about_until_when() {
         storm(&fakes, 400);
         fakes.pass(30 * MINUTE).await;
         let waiting = (0..400).filter_map(|number| {
-            let told = fakes.cluster.events(&format!("n{}", number % 10), &format!("i{number}"));
-            let mut waits = told.into_iter().filter(|one| one.reason == "Waiting");
+            let events = fakes.cluster.events(&format!("n{}", number % 10), &format!("i{number}"));
+            let mut waits = events.into_iter().filter(|one| one.reason == "Waiting");
             let first = waits.next()?;
             assert_eq!(waits.count(), 0, "i{number} is told twice");
             Some(first.note)
@@ -254,10 +254,10 @@ fn a_secret_that_is_deleted_again_and_again_does_not_cost_the_last_certificate_o
         fakes.operator(settings()).await;
         fakes.pass(10 * HOUR).await;
         assert_eq!(fakes.ca.orders(), 5);
-        let told = fakes.cluster.events("web", "shop");
+        let events = fakes.cluster.events("web", "shop");
         assert!(
-            told.iter().any(|one| one.note.contains("deletes or changes their Secret")),
-            "{told:?}"
+            events.iter().any(|one| one.note.contains("deletes or changes their Secret")),
+            "{events:?}"
         );
     });
 }

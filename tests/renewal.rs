@@ -93,9 +93,9 @@ fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_to
         revoked.set(true);
         let days = days_until_renewed(&fakes).await;
         assert!(days <= 0.26, "after {days} days");
-        let told = fakes.cluster.events("web", "shop");
+        let events = fakes.cluster.events("web", "shop");
         let page = |note: &str| note.contains("https://ca.example/incident");
-        assert!(told.iter().any(|one| one.reason == "Issuing" && page(&one.note)), "{told:?}");
+        assert!(events.iter().any(|one| one.reason == "Issuing" && page(&one.note)), "{events:?}");
         fakes.pass(2 * DAY).await;
         assert_eq!(fakes.ca.issued().len(), 2, "the new one is not the old one");
     });

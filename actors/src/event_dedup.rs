@@ -13,13 +13,13 @@ use crate::ports::EventRecorder;
 /// What was told, by Ingress: the hash of the last notice.
 pub struct EventDedup {
     event_recorder: Rc<dyn EventRecorder>,
-    told: RefCell<HashMap<IngressKey, u64>>,
+    reported: RefCell<HashMap<IngressKey, u64>>,
 }
 
 impl EventDedup {
     /// Nothing told yet.
     pub fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        Self { event_recorder, told: RefCell::default() }
+        Self { event_recorder, reported: RefCell::default() }
     }
 
     /// Whether there is something to tell that was not.
@@ -30,11 +30,11 @@ impl EventDedup {
     /// Tells what there is to tell of this Ingress, once; forgets one that is fine or gone.
     pub fn tell(&self, index: &Index, key: &IngressKey) {
         let Some((about, kube_event)) = notice(index, key) else {
-            self.told.borrow_mut().remove(key);
+            self.reported.borrow_mut().remove(key);
             return;
         };
         if !self.was_told(key, &kube_event) {
-            self.told.borrow_mut().insert(key.clone(), stable_hash(&kube_event));
+            self.reported.borrow_mut().insert(key.clone(), stable_hash(&kube_event));
             self.event_recorder.record(&about, kube_event);
         }
     }
@@ -47,7 +47,7 @@ impl EventDedup {
     }
 
     fn was_told(&self, key: &IngressKey, kube_event: &KubeEvent) -> bool {
-        self.told.borrow().get(key) == Some(&stable_hash(kube_event))
+        self.reported.borrow().get(key) == Some(&stable_hash(kube_event))
     }
 }
 

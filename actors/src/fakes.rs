@@ -195,10 +195,10 @@ impl Fakes {
         let crash_point = Rc::new(CrashPoint::default());
         *self.crash_point.borrow_mut() = crash_point.clone();
         let (ports, metrics) = (self.ports(&crash_point), self.metrics.clone());
-        let (told, started) = oneshot::channel();
+        let (result_of_start, started) = oneshot::channel();
         let process = LocalSet::new();
         process.spawn_local(async move {
-            drop(told.send(start(ports, settings, metrics, first_scan).await));
+            drop(result_of_start.send(start(ports, settings, metrics, first_scan).await));
         });
         *self.process.borrow_mut() = Some(actix::spawn(process));
         let started = started.await.expect("nobody kills it while it starts");

@@ -162,8 +162,8 @@ impl OperatorContext {
         let joined = self.rate_limits.borrow_mut().enqueue(scope, &job.stream, need, now);
         if joined && let Some(desired) = self.desired(job) {
             let waiting = self.rate_limits.borrow().waiting(&job.stream);
-            let told = waiting.map(|waiting| KubeEvent::waiting_for_limit(&desired, &waiting));
-            told.inspect(|waiting_for_limit| self.events.record(&desired, waiting_for_limit));
+            let event = waiting.map(|waiting| KubeEvent::waiting_for_limit(&desired, &waiting));
+            event.inspect(|waiting_for_limit| self.events.record(&desired, waiting_for_limit));
         }
         JobStatus::Parked { until: now + limits::LIMIT_LOOK, at_ca: false }
     }

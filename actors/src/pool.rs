@@ -57,9 +57,9 @@ impl Pool {
             let desired = index.desired(&stream).filter(good)?;
             Some((stream, desired.routes))
         });
-        let told = self.context.routes.prefetch.send(PrefetchRoutes(soon.collect()));
-        ctx.spawn(told.into_actor(self).map(|told, _, _| {
-            if let Err(gone) = told {
+        let sent = self.context.routes.prefetch.send(PrefetchRoutes(soon.collect()));
+        ctx.spawn(sent.into_actor(self).map(|sent, _, _| {
+            if let Err(gone) = sent {
                 error!(%gone, "the route keeper is gone");
             }
         }));

@@ -66,9 +66,9 @@ impl Watcher {
         }
         let managed = self.index.borrow().managed_count();
         info!(namespace = scope.as_deref(), managed, "all Ingresses are listed");
-        let told = self.scanner.send(Listed(scope)).into_actor(self);
-        ctx.spawn(told.map(|told, _, _| {
-            if let Err(gone) = told {
+        let sent = self.scanner.send(Listed(scope)).into_actor(self);
+        ctx.spawn(sent.map(|sent, _, _| {
+            if let Err(gone) = sent {
                 error!(%gone, "the scanner is gone");
             }
         }));

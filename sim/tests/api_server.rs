@@ -93,9 +93,9 @@ async fn held_watches_are_stale_and_then_tell_everything() {
     create(&api, "two").await.unwrap();
     assert!(timeout(A_WHILE, events.next()).await.is_err());
     server.hold_watches(false);
-    let told =
+    let names =
         timeout(SOON, async { [name(events.next().await), name(events.next().await)] }).await;
-    assert_eq!(told.unwrap().map(Option::unwrap), ["one", "two"]);
+    assert_eq!(names.unwrap().map(Option::unwrap), ["one", "two"]);
 }
 
 #[tokio::test]

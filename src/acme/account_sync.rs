@@ -56,7 +56,9 @@ impl Acme {
             self.accounts.forget(true).await;
         } else if may_be_about_the_key(kind) {
             let settled = self.accounts.settle(began).await;
-            match settled.map_err(|error| error.told("the ACME account cannot be looked at")) {
+            match settled
+                .map_err(|error| error.into_port_error("the ACME account cannot be looked at"))
+            {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
@@ -72,14 +74,14 @@ impl Acme {
     }
 
     /// What is told of a refusal of this kind: it passes while a new key of the account may not be known all over the CA.
-    pub(super) async fn while_it_settles(&self, kind: &str, told: PortError) -> PortError {
+    pub(super) async fn while_it_settles(&self, kind: &str, port_error: PortError) -> PortError {
         let switched = self.accounts.known.lock().await.switched;
         let settles = switched.is_some_and(|at| at.elapsed() < SETTLES_WITHIN);
         if !settles || !may_be_about_the_key(kind) {
-            return told;
+            return port_error;
         }
         PortError::transient(format!(
-            "{told}; the account's key was just replaced, and the CA may not know that everywhere"
+            "{port_error}; the account's key was just replaced, and the CA may not know that everywhere"
         ))
     }
 }

@@ -44,14 +44,14 @@ impl CallError {
     }
 
     /// In the port's words; to be asked before any further request of the call.
-    pub(super) fn told(self, doing: &str) -> PortError {
+    pub(super) fn into_port_error(self, doing: &str) -> PortError {
         match self {
             Self::Acme(error) => problem::port_error(doing, &error),
             Self::Port(error) => error,
         }
     }
 
-    /// As [`Self::told`], but where `advice` has something for a refusal of this kind, with that instead of what is
+    /// As [`Self::into_port_error`], but where `advice` has something for a refusal of this kind, with that instead of what is
     /// advised for an order.
     pub(super) fn advised(
         self,
@@ -63,7 +63,7 @@ impl CallError {
                 let said = format!("{doing}: {}; {advice}", problem::words(problem));
                 PortError::permanent(FailureClass::Rejected, said)
             }
-            _ => self.told(doing),
+            _ => self.into_port_error(doing),
         }
     }
 

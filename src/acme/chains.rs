@@ -107,7 +107,7 @@ impl Acme {
                 }
                 let considered = match self.alternate(&url).await {
                     Ok(chain) => choice.consider(chain),
-                    Err(error) => Err(error.told("the CA did not give it").to_string()),
+                    Err(error) => Err(error.into_port_error("the CA did not give it").to_string()),
                 };
                 if let Err(why) = considered {
                     tracing::warn!(url, why, "an alternate chain is passed over");

@@ -72,7 +72,7 @@ impl Acme {
     /// has taken the new one, and that is stored before.
     pub async fn roll_over(&self) -> Result<RolledOver, PortError> {
         let stored = self.accounts.store.load().await?;
-        let Some(stored) = stored else { return Err(no_account().told(DOING)) };
+        let Some(stored) = stored else { return Err(no_account().into_port_error(DOING)) };
         let mut progress = Progress::new(stored);
         for _ in 0..STEPS {
             match step(progress.findings) {
@@ -108,7 +108,7 @@ impl Acme {
             Some(stored) => stored,
             None => match self.accounts.store.load().await? {
                 Some(stored) => stored,
-                None => return Err(no_account().told(DOING)),
+                None => return Err(no_account().into_port_error(DOING)),
             },
         };
         progress.now_stored(stored);

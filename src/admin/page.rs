@@ -159,16 +159,16 @@ mod tests {
     #[test]
     fn the_leaders_page_tells_what_fails_before_all_else() {
         let page = page(Some(&overview("shop.example.com", "no such host")));
-        for told in ["leader", "1.2.3", "https://ca.example/directory", "no such host", "in 10 min"]
+        for text in ["leader", "1.2.3", "https://ca.example/directory", "no such host", "in 10 min"]
         {
-            assert!(page.contains(told), "{told} in\n{page}");
+            assert!(page.contains(text), "{text} in\n{page}");
         }
         let place = |text| page.find(text).unwrap_or_else(|| panic!("{text} in\n{page}"));
         let (failing, working) = (place("id=\"failing\""), place("id=\"working\""));
         assert!(failing < working && working < place("id=\"ending\""));
         assert!(page.contains("in 30 d"), "{page}");
-        for told in ["this account", "too many new orders (300)", "1700", "in 36 s", "in 17 h"] {
-            assert!(page.contains(told), "{told} in\n{page}");
+        for text in ["this account", "too many new orders (300)", "1700", "in 36 s", "in 17 h"] {
+            assert!(page.contains(text), "{text} in\n{page}");
         }
         for link in ["metrics", "debug/state", "api/v1/ingresses", "livez", "readyz"] {
             assert!(page.contains(&format!("href=\"{link}\"")), "{link} in\n{page}");

@@ -155,8 +155,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_an_error_and_a_request_given_up_are_each_told_once() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let heard = told.clone();
+        let recorded = Arc::new(Mutex::new(Vec::new()));
+        let heard = recorded.clone();
         let hook: RequestHook = Arc::new(move |verb, resource, code| {
             heard.lock().unwrap().push((verb, resource, code));
         });
@@ -173,6 +173,6 @@ mod tests {
         let late = timeout(Duration::from_millis(1), ask("/api/v1/secrets/shop")).await;
         assert!(late.is_err());
         let expected = [("list", "secrets", 403), ("list", "events", 0), ("get", "secrets", 0)];
-        assert_eq!(*told.lock().unwrap(), expected);
+        assert_eq!(*recorded.lock().unwrap(), expected);
     }
 }

@@ -110,7 +110,7 @@ async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let servers = replica.servers.clone();
     _ = started.send(servers.clone()); // whoever started it waits for it
     tokio::select! {
-        exit = replica.run(Terminate::Told(drain)) => Ok(ThreadEnd::Ended(exit?)),
+        exit = replica.run(Terminate::OnRequest(drain)) => Ok(ThreadEnd::Ended(exit?)),
         Ok(()) = crash => {
             servers.stop(false).await;
             Ok(ThreadEnd::Crashed)

@@ -92,7 +92,7 @@ impl Row {
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
             renewal: leaf.map(|leaf| renewal(leaf, AriStatus::None).to_string()),
             since: last
-                .map(|told| told.at().to_owned())
+                .map(|event| event.at().to_owned())
                 .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
             state,
             ..Self::skipped(key, detail)
@@ -155,8 +155,8 @@ fn verdict(
         Err(reason) if secret.is_some_and(|secret| is_partial(secret, desired, now)) => {
             (State::Partial, last.map_or_else(|| reason.to_string(), UserEvent::to_string))
         }
-        Err(reason) => match last.filter(|told| told.is_warning()) {
-            Some(told) => (State::Failing, told.to_string()),
+        Err(reason) => match last.filter(|event| event.is_warning()) {
+            Some(event) => (State::Failing, event.to_string()),
             None => (State::Pending, reason.to_string()),
         },
     }

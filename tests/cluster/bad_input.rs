@@ -30,13 +30,13 @@ async fn bad_input_is_told_once_and_costs_the_ca_nothing() {
         certificate(&client, "web", "good", &["good.example.com"]).await;
         certificate(&client, "web", "mixed", &["mixed.example.com"]).await;
         for (site, clue) in &bad {
-            let told = eventually(PATIENCE, &format!("an Event on {}", site.name), async || {
-                let told = events(&client, "web", &site.name).await;
-                (!told.is_empty()).then_some(told)
+            let events = eventually(PATIENCE, &format!("an Event on {}", site.name), async || {
+                let events = events(&client, "web", &site.name).await;
+                (!events.is_empty()).then_some(events)
             })
             .await;
-            assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].1.contains(clue), "{told:?}");
+            assert_eq!(events.len(), 1, "{events:?}");
+            assert!(events[0].1.contains(clue), "{events:?}");
             assert!(secret(&client, "web", &site.name).await.is_none(), "{}", site.name);
         }
         assert_eq!(world.orders_created(), 2, "the good ones only");

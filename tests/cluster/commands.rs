@@ -23,7 +23,7 @@ async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
 }
 
 /// Output of a command that must succeed.
-async fn told(world: &World, args: &[&str]) -> String {
+async fn output(world: &World, args: &[&str]) -> String {
     let output = command(world, args).await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {error}");
@@ -70,7 +70,7 @@ async fn commands_and_ports_tell_how_it_stands() {
 
 async fn check_status(world: &World) {
     let rows: Value =
-        serde_json::from_str(&told(world, &["status", "-A", "-o", "json"]).await).unwrap();
+        serde_json::from_str(&output(world, &["status", "-A", "-o", "json"]).await).unwrap();
     let row = |name: &str| {
         let rows = rows.as_array().unwrap();
         rows.iter()
@@ -81,15 +81,15 @@ async fn check_status(world: &World) {
     assert_eq!(row("shop")["secret"], "shop");
     assert_eq!(row("wild")["state"], "skipped");
     assert!(row("wild")["detail"].as_str().unwrap().contains("wildcard"));
-    let table = told(world, &["status", "-n", "web"]).await;
+    let table = output(world, &["status", "-n", "web"]).await;
     assert!(table.contains("SINCE") && table.contains("shop.example.com"), "{table}");
     assert!(row("shop")["since"].as_str().is_some_and(|since| since.starts_with("20")));
-    let empty = told(world, &["status", "-n", "default"]).await;
+    let empty = output(world, &["status", "-n", "default"]).await;
     assert!(empty.contains("no Ingress"), "{empty}");
 }
 
 async fn check_explain(world: &World) {
-    let shop = told(world, &["explain", "web/shop"]).await;
+    let shop = output(world, &["explain", "web/shop"]).await;
     assert!(shop.contains("state     valid") && shop.contains("Issued"), "{shop}");
     let missing = command(world, &["explain", "web/nothing"]).await;
     assert_eq!(missing.status.code(), Some(1));
@@ -155,14 +155,14 @@ async fn check_page(operator: &Operator) {
     let policy = answer.headers()["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
     let page = answer.text().await.unwrap();
-    for told in ["leader", "web/shop", "shop.example.com", "Nothing fails"] {
-        assert!(page.contains(told), "{told} in\n{page}");
+    for output in ["leader", "web/shop", "shop.example.com", "Nothing fails"] {
+        assert!(page.contains(output), "{output} in\n{page}");
     }
 }
 
 async fn check_renew(world: &World, client: &Client) {
     let before = world.certificates_issued();
-    let said = told(world, &["renew", "web/shop"]).await;
+    let said = output(world, &["renew", "web/shop"]).await;
     assert!(said.contains("ingress-acme.dev/renew"), "{said}");
     eventually(PATIENCE, "a new certificate", async || {
         let issued = events(client, "web", "shop").await;

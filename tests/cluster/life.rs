@@ -50,13 +50,13 @@ async fn a_secret_is_taken_over_only_when_the_ingress_says_so() {
         secrets.create(&kube::api::PostParams::default(), &by_hand).await.expect("the Secret");
         let _operator = operator(world).await;
         Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
-        let told = eventually(PATIENCE, "an Event", async || {
-            let told = events(&client, "web", "shop").await;
-            (!told.is_empty()).then_some(told)
+        let events = eventually(PATIENCE, "an Event", async || {
+            let events = events(&client, "web", "shop").await;
+            (!events.is_empty()).then_some(events)
         });
-        let told = told.await;
-        assert_eq!(told[0].0, "Conflict", "{told:?}");
-        assert!(told[0].1.contains("adopt-secret"), "it says what to do: {told:?}");
+        let events = events.await;
+        assert_eq!(events[0].0, "Conflict", "{events:?}");
+        assert!(events[0].1.contains("adopt-secret"), "it says what to do: {events:?}");
         let adopt =
             json!({ "metadata": { "annotations": { "ingress-acme.dev/adopt-secret": "true" } } });
         let ingresses: Api<k8s_openapi::api::networking::v1::Ingress> =

@@ -165,8 +165,9 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> Vec<
     let about = |event: &Event| {
         event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some(name))
     };
-    let told = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
-    events.into_iter().filter(about).map(told).collect()
+    let reason_and_note =
+        |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+    events.into_iter().filter(about).map(reason_and_note).collect()
 }
 
 /// All TLS Secrets of a namespace, by name.

@@ -30,7 +30,7 @@ fn effect(index: &Index) -> String {
     if index.skip(&key()).is_some() {
         return "left alone".to_owned();
     }
-    let told = |secret: &SecretKey| {
+    let events = |secret: &SecretKey| {
         let desired = index.desired(secret).unwrap();
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         format!(
@@ -45,7 +45,7 @@ fn effect(index: &Index) -> String {
             index.problems(&key()).map_or(0, std::collections::BTreeSet::len),
         )
     };
-    index.secrets(&key()).iter().map(told).collect::<Vec<_>>().join("; ")
+    index.secrets(&key()).iter().map(events).collect::<Vec<_>>().join("; ")
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn each_annotation_has_the_effect_of_before() {
         let metadata = json!({"annotations": {name: value}});
         all.push(format!("{name}: {value}: {}", effect(&index(&metadata, Manage::All))));
         if name.ends_with("/enabled") {
-            let told = effect(&index(&metadata, Manage::Annotated));
-            all.push(format!("{name}: {value}, --manage annotated: {told}"));
+            let events = effect(&index(&metadata, Manage::Annotated));
+            all.push(format!("{name}: {value}, --manage annotated: {events}"));
         }
     }
     hold("annotations", &lines(all));

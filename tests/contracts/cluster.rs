@@ -23,7 +23,7 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::metrics::{sample, told};
+use crate::metrics::{exposed, sample};
 use crate::site::Site;
 use crate::{OPERATOR, hold, lines, pretty};
 
@@ -192,11 +192,11 @@ async fn check_own_objects(scene: &Scene) {
 
 async fn check_events(scene: &Scene) {
     for reason in ["Issued", "Skipped"] {
-        let told = async || {
+        let exposed = async || {
             let mut all = scene.all::<Event>("web").await.into_iter();
             all.find(|event| event.reason.as_deref() == Some(reason))
         };
-        let mut event = eventually(reason, told).await;
+        let mut event = eventually(reason, exposed).await;
         let name = event.metadata.name.unwrap();
         let (start, hash) = name.split_once('.').unwrap();
         assert_eq!(hash.len(), 16, "{name}");
@@ -214,8 +214,8 @@ async fn check_ports(scene: &Scene) {
     let mut all = Vec::new();
     for path in ["/", "/livez", "/readyz", "/metrics", "/debug/state", "/api/v1/ingresses"] {
         let (status, kind, text) = scene.fetched(path).await;
-        let told = if kind == "application/json" { keys(&text) } else { String::new() };
-        all.push(format!("{path}: {status} {kind} {told}"));
+        let exposed = if kind == "application/json" { keys(&text) } else { String::new() };
+        all.push(format!("{path}: {status} {kind} {exposed}"));
     }
     hold("ports", &lines(all));
 }
@@ -247,7 +247,8 @@ async fn check_words_of_metrics(scene: &Scene) {
     }
     hold("metric-words", &lines(all));
     let transient = |family: &&String| !family.contains("process_") && !family.contains("restarts");
-    let families: Vec<String> = told(&text, "# TYPE ").iter().filter(transient).cloned().collect();
+    let families: Vec<String> =
+        exposed(&text, "# TYPE ").iter().filter(transient).cloned().collect();
     hold("metrics-of-an-operator", &lines(families));
 }
 

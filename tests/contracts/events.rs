@@ -88,7 +88,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         detail: "the words of the CA".to_owned(),
         turn: NOW,
     };
-    let told = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
+    let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
         ("work begins", begun(&IssueReason::Missing, None)),
@@ -96,39 +96,42 @@ fn all() -> Vec<(String, KubeEvent)> {
             "work begins at the second CA",
             begun(&IssueReason::Missing, Some("https://second.example")),
         ),
-        ("a certificate is in its Secret", told(&installed(BTreeSet::new()), &whole)),
-        ("one for a part of the names is", told(&installed(bad), &part)),
+        ("a certificate is in its Secret", events(&installed(BTreeSet::new()), &whole)),
+        ("one for a part of the names is", events(&installed(bad), &part)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()
-    .map(|(when, told)| (when.to_owned(), told.unwrap()))
+    .map(|(when, events)| (when.to_owned(), events.unwrap()))
     .collect::<Vec<_>>();
     for class in FailureClass::ALL {
-        let told = told(&failed(class, BTreeSet::new()), &State::Idle).unwrap();
-        all.push((format!("an attempt failed: {}", class.label()), told));
+        let events = events(&failed(class, BTreeSet::new()), &State::Idle).unwrap();
+        all.push((format!("an attempt failed: {}", class.label()), events));
     }
     all
 }
 
 #[test]
 fn every_event_has_the_reason_the_type_and_the_action_of_before() {
-    let line = |(when, told): &(String, KubeEvent)| {
-        let kind = match told.severity {
+    let line = |(when, events): &(String, KubeEvent)| {
+        let kind = match events.severity {
             Severity::Normal => "Normal",
             Severity::Warning => "Warning",
         };
-        format!("{when}: {kind} {} {}", told.reason, told.action)
+        format!("{when}: {kind} {} {}", events.reason, events.action)
     };
     let all = all();
     hold("events", &lines(all.iter().map(line)));
-    let reasons: BTreeSet<&str> = all.iter().map(|(_, told)| told.reason).collect();
+    let reasons: BTreeSet<&str> = all.iter().map(|(_, events)| events.reason).collect();
     hold("event-reasons", &lines(reasons.into_iter().map(str::to_owned)));
 }
 
 #[test]
 fn every_event_has_the_note_of_before() {
-    hold("event-notes", &lines(all().iter().map(|(when, told)| format!("{when}: {}", told.note))));
+    hold(
+        "event-notes",
+        &lines(all().iter().map(|(when, events)| format!("{when}: {}", events.note))),
+    );
 }

@@ -34,8 +34,8 @@ async fn the_version_and_a_call_without_a_command_answer_as_before() {
     {
         let (code, out, error) = said(program(args)).await;
         let at = if out.is_empty() { "standard error" } else { "standard output" };
-        let told = format!("{out}{error}").replace(env!("CARGO_PKG_VERSION"), "[version]");
-        let first = told.lines().next().unwrap_or_default().to_owned();
+        let exposed = format!("{out}{error}").replace(env!("CARGO_PKG_VERSION"), "[version]");
+        let first = exposed.lines().next().unwrap_or_default().to_owned();
         all.push(format!("{args:?}: exit code {code}, {at}: {first}"));
     }
     hold("calls", &lines(all));

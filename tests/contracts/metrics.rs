@@ -66,7 +66,7 @@ pub(crate) fn sample(line: &str) -> (String, Vec<(String, String)>) {
 }
 
 /// The lines that begin with a mark follow in order, without the mark.
-pub(crate) fn told(text: &str, mark: &str) -> BTreeSet<String> {
+pub(crate) fn exposed(text: &str, mark: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.strip_prefix(mark)).map(str::to_owned).collect()
 }
 
@@ -85,7 +85,7 @@ fn series(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_has_the_name_the_type_and_the_labels_of_before() {
     let text = scraped();
-    let types = told(&text, "# TYPE ");
+    let types = exposed(&text, "# TYPE ");
     let names: BTreeSet<String> = samples(&text).map(|(name, _)| name).collect();
     for family in &types {
         let family = family.split(' ').next().unwrap();
@@ -99,14 +99,14 @@ fn every_metric_has_the_name_the_type_and_the_labels_of_before() {
 #[test]
 fn every_metric_of_the_process_has_the_name_and_the_type_of_before() {
     let text = encoded(&ingress_acme::process_metrics::register(Registry::default()));
-    hold("metrics-of-the-process", &lines(told(&text, "# TYPE ")));
+    hold("metrics-of-the-process", &lines(exposed(&text, "# TYPE ")));
     hold("metric-series-of-the-process", &lines(series(&text)));
-    hold("metric-help-of-the-process", &lines(told(&text, "# HELP ")));
+    hold("metric-help-of-the-process", &lines(exposed(&text, "# HELP ")));
 }
 
 #[test]
 fn every_metric_has_the_help_of_before() {
-    hold("metric-help", &lines(told(&scraped(), "# HELP ")));
+    hold("metric-help", &lines(exposed(&scraped(), "# HELP ")));
 }
 
 #[test]

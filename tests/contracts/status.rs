@@ -73,7 +73,7 @@ fn alone(site: &Site) {
 }
 
 /// A call succeeds; the answer is standard output.
-async fn told(site: &Site, args: &[&str]) -> String {
+async fn exposed(site: &Site, args: &[&str]) -> String {
     let (code, out, error) = site.said(args).await;
     assert_eq!((code, error.as_str()), (0, ""), "{args:?}: {out}");
     lines(out.lines().map(str::to_owned))
@@ -82,12 +82,12 @@ async fn told(site: &Site, args: &[&str]) -> String {
 #[actix::test]
 async fn the_table_of_status_is_that_of_before() {
     let site = site();
-    let all = told(&site, &["status", "-A"]).await;
+    let all = exposed(&site, &["status", "-A"]).await;
     hold("status-table", &all);
     let detail = all.lines().next().unwrap().find("DETAIL").unwrap() + "DETAIL".len();
     hold("status-table-without-words", &lines(all.lines().map(|line| cut(line, detail))));
-    hold("status-table-of-one-namespace", &told(&site, &["status", "-n", "api"]).await);
-    hold("status-of-nothing", &told(&site, &["status"]).await);
+    hold("status-table-of-one-namespace", &exposed(&site, &["status", "-n", "api"]).await);
+    hold("status-of-nothing", &exposed(&site, &["status"]).await);
 }
 
 /// A line of the table ends before the last column, which is words.
@@ -99,7 +99,7 @@ fn cut(line: &str, end: usize) -> String {
 #[actix::test]
 async fn the_json_of_status_is_that_of_before() {
     let site = site();
-    let all = told(&site, &["status", "-A", "-o", "json"]).await;
+    let all = exposed(&site, &["status", "-A", "-o", "json"]).await;
     hold("status-json", &all);
     let mut rows: Value = serde_json::from_str(&all).unwrap();
     for row in rows.as_array_mut().unwrap() {
@@ -117,7 +117,7 @@ async fn explain_tells_of_each_kind_of_ingress_as_before() {
         "valid", "renewing", "partial", "foreign", "failed", "limited", "no-tls", "expired",
         "mixed", "wild", "disabled", "other",
     ] {
-        all.push(told(&site, &["explain", &format!("web/{name}")]).await);
+        all.push(exposed(&site, &["explain", &format!("web/{name}")]).await);
     }
     let all = all.join("\n");
     hold("explain", &all);
@@ -160,7 +160,7 @@ async fn what_cannot_be_told_or_done_is_refused_as_before() {
 #[actix::test]
 async fn renew_marks_the_ingress_and_says_so_as_before() {
     let site = site();
-    let said = told(&site, &["renew", "web/no-tls"]).await;
+    let said = exposed(&site, &["renew", "web/no-tls"]).await;
     let (_, rest) = said.split_once("ingress-acme.dev/renew: ").unwrap();
     let (at, _) = rest.split_once(".\n").unwrap();
     hold("renew", &said.replace(at, "[time]"));

@@ -98,8 +98,8 @@ async fn a_certificate_is_revoked_when_the_user_says_so_and_followed_by_another(
 
     let asked = cluster.runs(&["revoke", "web/shop"]).await;
     assert!(!asked.success && asked.words.contains("--yes"), "{}", asked.words);
-    for told in ["Secret web/shop", "shop.example.com", &serial, "the ACME account's key"] {
-        assert!(asked.words.contains(told), "{told} in {}", asked.words);
+    for events in ["Secret web/shop", "shop.example.com", &serial, "the ACME account's key"] {
+        assert!(asked.words.contains(events), "{events} in {}", asked.words);
     }
     assert_eq!(cluster.issued(&serial).revoked_at, None);
 

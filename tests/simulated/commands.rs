@@ -43,9 +43,9 @@ async fn a_storm_tells_its_figures_to_programs_and_to_people() {
     let path = report.path().to_str().unwrap();
     let args = ["storm", "--ingresses", "12", "--edits", "3", "--names", "2", "--rate", "50"];
     let args = [&args[..], &["--spec-tls", "false", "--output", "json", "--report", path]].concat();
-    let told = output(command(&args)).await;
-    assert!(told.status.success(), "{}", text(&told.stderr));
-    let figures: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let output = output(command(&args)).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(figures["right"], 12);
     assert_eq!(figures["certificates"], 12);
     assert!(figures["time_to_secret"]["p99"].as_f64().unwrap() > 0.0);

@@ -22,8 +22,8 @@ async fn edits_are_coalesced_and_each_ingress_costs_one_order_and_one_certificat
     assert!(figures.events_coalesced > 0 && figures.events_in >= 200, "{figures:?}");
     // What the operator says of itself is what the API server has seen.
     let audited = audited(simulated.world()) - before;
-    let told: u64 = figures.kube_requests.iter().map(|requests| requests.count).sum();
-    assert!(audited.abs_diff(told) <= 3, "{audited} audited, {told} told"); // renewals of the Lease go on
+    let events: u64 = figures.kube_requests.iter().map(|requests| requests.count).sum();
+    assert!(audited.abs_diff(events) <= 3, "{audited} audited, {events} told"); // renewals of the Lease go on
     assert!(figures.kube_requests_per_certificate <= 5.0, "{figures:?}");
     assert!(simulated.end().await.unwrap().success());
 }

@@ -84,7 +84,8 @@ impl KubeEvent {
             Event::IssuanceFailed { class, detail, retry_at, names, .. } => {
                 let before =
                     before.failing().map(|failing| (failing.class, failing.detail.as_str()));
-                let told = class.is_before_the_ca() && before == Some((*class, detail.as_str()));
+                let repeated =
+                    class.is_before_the_ca() && before == Some((*class, detail.as_str()));
                 // The others of them may have one.
                 let part = desired.partial && !names.is_empty();
                 let whose = if part { display_names(names) } else { desired.display_names() };
@@ -92,7 +93,7 @@ impl KubeEvent {
                 let next =
                     format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
                 let note = format!("{what} ({}): {detail}. {next}", class.label());
-                (!told).then(|| Self::warning(reason_of(*class), note))
+                (!repeated).then(|| Self::warning(reason_of(*class), note))
             }
             _ => None,
         }

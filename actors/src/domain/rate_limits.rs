@@ -82,9 +82,9 @@ impl RateLimits {
         let (is_new, hit) = (known.is_none(), known.unwrap_or(hit));
         let hit = LimitHit { since, ..hit };
         let (scope, opens, queue) = (hit.scope.clone(), hit.until, queue.unwrap_or_default());
-        let told = is_new.then(|| hit.clone());
+        let new_hit = is_new.then(|| hit.clone());
         self.by_scope.insert(scope, Limit { hit, opens, queue, admitted: HashSet::new() });
-        told
+        new_hit
     }
 
     /// Until when nothing at all is asked of the CA, if it is busy.

@@ -39,13 +39,13 @@ impl OperatorContext {
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
         let failed = self.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
-        let told = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
+        let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
             (desired.clone(), KubeEvent::issuing(&desired.secret, &names, reason, elsewhere))
         });
         let beginning = Beginning { desired, names, directory, key };
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
             job.observed.reset_errors();
-            if let Some((desired, issuing)) = told {
+            if let Some((desired, issuing)) = event {
                 self.events.record(&desired, &issuing);
             }
         }

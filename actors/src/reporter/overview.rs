@@ -134,11 +134,11 @@ impl OperatorContext {
         };
         self.metrics.with_expiries(look);
         let worst = top_k(all.into_iter(), 0, count, Clone::clone).into_iter();
-        let told = |(not_after, _, secret)| {
+        let row = |(not_after, _, secret)| {
             let failing = self.ledger.with(&secret, |state| state.failing().cloned())?;
             Some(self.failure(secret, &failing, not_after))
         };
-        (failures, worst.filter_map(told).collect())
+        (failures, worst.filter_map(row).collect())
     }
 
     fn failure(
@@ -163,13 +163,13 @@ impl OperatorContext {
             let soonest = expiries.soonest(count).into_iter();
             soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
         });
-        let told = |(secret, validity): (SecretKey, Validity)| {
+        let row = |(secret, validity): (SecretKey, Validity)| {
             let (failing, at_work) = self
                 .ledger
                 .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
             let status = CertificateStatus::of(Some(validity), failing, at_work, self.clock.now());
             Expiring { hosts: self.hosts(&secret), secret, validity, status }
         };
-        soonest.into_iter().map(told).collect()
+        soonest.into_iter().map(row).collect()
     }
 }

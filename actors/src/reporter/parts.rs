@@ -176,7 +176,7 @@ mod tests {
         scheduler
     }
 
-    fn told(which: &Which) -> Vec<String> {
+    fn described(which: &Which) -> Vec<String> {
         jobs(&scheduler(), which)
             .into_iter()
             .map(|run| format!("{} {}", run.secret, run.phase))
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn those_that_get_on_come_before_those_that_wait_longest() {
-        assert_eq!(told(&Which::First(2)), ["web/a running", "web/b queued"]);
-        assert_eq!(told(&Which::All).len(), 3);
+        assert_eq!(described(&Which::First(2)), ["web/a running", "web/b queued"]);
+        assert_eq!(described(&Which::All).len(), 3);
     }
 
     #[test]
     fn runs_of_chosen_secrets_are_told_where_there_are_any() {
         let wanted = ["c", "none"].map(|name| SecretKey::new("web", name));
-        assert_eq!(told(&Which::Of(wanted.into())), ["web/c queued"]);
+        assert_eq!(described(&Which::Of(wanted.into())), ["web/c queued"]);
     }
 }

@@ -289,9 +289,9 @@ mod tests {
         });
         assert_eq!(set.to_v1(), expected);
         assert_eq!(FieldSet::from_v1(&expected), set);
-        let told = paths(&set);
-        assert!(told.contains(&".metadata.ownerReferences[uid=\"o\"]".to_owned()), "{told:?}");
-        assert!(told.contains(&".data.tls.crt".to_owned()));
+        let shown = paths(&set);
+        assert!(shown.contains(&".metadata.ownerReferences[uid=\"o\"]".to_owned()), "{shown:?}");
+        assert!(shown.contains(&".data.tls.crt".to_owned()));
     }
 
     #[test]

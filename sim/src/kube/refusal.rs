@@ -117,23 +117,26 @@ impl Refusal {
     /// Others own fields that were applied.
     pub(crate) fn field_conflicts(causes: &[Cause]) -> Self {
         let plural = if causes.len() == 1 { "" } else { "s" };
-        let told: Vec<String> =
+        let causes_text: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.message, cause.field)).collect();
-        let message =
-            format!("Apply failed with {} conflict{plural}: {}", causes.len(), told.join("\n"));
+        let message = format!(
+            "Apply failed with {} conflict{plural}: {}",
+            causes.len(),
+            causes_text.join("\n")
+        );
         let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
         let details = json!({"causes": causes});
         Self { details, ..Self::new(409, "Conflict", message) }
     }
 
     pub(crate) fn invalid(resource: Resource, name: &str, causes: &[Cause]) -> Self {
-        let told: Vec<String> =
+        let causes_text: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-        let told = match told.as_slice() {
+        let causes_text = match causes_text.as_slice() {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
-        let message = format!("{} \"{name}\" is invalid: {told}", resource.qualified_kind());
+        let message = format!("{} \"{name}\" is invalid: {causes_text}", resource.qualified_kind());
         Self::new(422, "Invalid", message).about(resource, resource.kind(), name, causes)
     }
 

@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn discovery_tells_the_kinds_of_a_group() {
-        let told = discovery("/apis/networking.k8s.io/v1").unwrap();
-        assert_eq!(told["resources"][0]["kind"], "Ingress");
+        let document = discovery("/apis/networking.k8s.io/v1").unwrap();
+        assert_eq!(document["resources"][0]["kind"], "Ingress");
         assert_eq!(discovery("/apis/apps/v1"), None);
     }
 }

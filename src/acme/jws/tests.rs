@@ -65,8 +65,8 @@ fn a_key_that_cannot_sign_says_so_without_showing_itself() {
     let ed = ec(&rcgen::PKCS_ED25519).serialize_pem();
     for pem in ["hello", &ed] {
         let refused = Signer::new(&PrivateKey::from_pem(pem.to_owned())).err().unwrap();
-        let told = refused.told("").to_string();
-        assert!(told.starts_with("the key cannot sign: "), "{told}");
-        assert!(!told.contains("BEGIN"), "{told}");
+        let message = refused.into_port_error("").to_string();
+        assert!(message.starts_with("the key cannot sign: "), "{message}");
+        assert!(!message.contains("BEGIN"), "{message}");
     }
 }

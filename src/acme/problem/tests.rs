@@ -104,24 +104,25 @@ fn an_error_on_the_way_passes() {
 #[tokio::test]
 async fn a_named_wait_is_handed_on_and_a_long_one_is_a_pause() {
     let (short, long) = (Duration::from_secs(9), Duration::from_hours(3));
-    let told = async |status: StatusCode, wait, error: Error| {
+    let port_error = async |status: StatusCode, wait, error: Error| {
         let call = Call::having_heard(status, Some(wait));
         call.run(async { port_error("it failed", &error) }).await
     };
     let (limited, down) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);
     let no_document = || Error::Json(serde_json::from_str::<u8>("<html>").unwrap_err());
     for error in [no_document(), Error::Api(problem("slowDown", 429))] {
-        let PortError::Transient { retry_after, .. } = told(limited, short, error).await else {
+        let PortError::Transient { retry_after, .. } = port_error(limited, short, error).await
+        else {
             panic!("it may pass")
         };
         assert_eq!(retry_after, Some(short));
     }
     for error in [no_document(), Error::Api(problem("rateLimited", 429))] {
-        let PortError::Permanent(failure) = told(limited, long, error).await else {
+        let PortError::Permanent(failure) = port_error(limited, long, error).await else {
             panic!("it is a pause")
         };
         assert_eq!((failure.class, failure.retry_after), (FailureClass::RateLimited, Some(long)));
     }
-    let busy = told(down, long, no_document()).await;
+    let busy = port_error(down, long, no_document()).await;
     assert!(matches!(busy, PortError::Transient { retry_after: Some(wait), .. } if wait == long));
 }

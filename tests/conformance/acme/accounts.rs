@@ -224,28 +224,28 @@ async fn a_next_key_that_nobody_can_read_is_in_nobodys_way() {
 async fn a_replica_that_asks_nothing_of_the_ca_follows_too() {
     let place = Place::simulated();
     let (store, _, before) = registered(&place).await;
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let hears = Rc::clone(&told);
+    let thumbprints = Rc::new(RefCell::new(Vec::new()));
+    let hears = Rc::clone(&thumbprints);
     let (standby, requests) = acme_with(&place, &store, |options| {
         options.answering = Rc::new(move |thumbprint| hears.borrow_mut().push(thumbprint));
     });
     let old = standby.prepare().await.unwrap();
     standby.follow().await.unwrap();
-    assert_eq!(told.borrow().as_slice(), std::slice::from_ref(&old), "nothing has changed");
+    assert_eq!(thumbprints.borrow().as_slice(), std::slice::from_ref(&old), "nothing has changed");
     let new = acme(&place, &store).0.roll_over().await.unwrap().thumbprint;
     standby.follow().await.unwrap();
-    assert_eq!(*told.borrow(), [old.clone(), new.clone()]);
+    assert_eq!(*thumbprints.borrow(), [old.clone(), new.clone()]);
     // One that starts now also knows what others may still answer with.
-    told.borrow_mut().clear();
-    let hears = Rc::clone(&told);
+    thumbprints.borrow_mut().clear();
+    let hears = Rc::clone(&thumbprints);
     let (late, _) = acme_with(&place, &store, |options| {
         options.answering = Rc::new(move |thumbprint| hears.borrow_mut().push(thumbprint));
     });
     late.prepare().await.unwrap();
-    assert_eq!(*told.borrow(), [old, new]);
+    assert_eq!(*thumbprints.borrow(), [old, new]);
     // A Secret that is gone does not stop who has the key.
     *store.0.borrow_mut() = None;
     standby.follow().await.unwrap();
     assert_eq!(requests.lock().unwrap().len(), 0, "the CA is not asked");
-    assert_eq!(Ok(&told.borrow()[0]), thumbprint(&before.key).as_ref());
+    assert_eq!(Ok(&thumbprints.borrow()[0]), thumbprint(&before.key).as_ref());
 }

@@ -294,8 +294,8 @@ async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
         assert!(failure.detail.contains("c.example.com: "), "{}", failure.detail);
         assert!(failure.detail.contains("404"), "{}", failure.detail);
         // Told again to validate, it says the same.
-        let told = acme.accept(&order.url).await.unwrap();
-        assert!(matches!(told.status, OrderStatus::Invalid(_)), "{told:?}");
+        let message = acme.accept(&order.url).await.unwrap();
+        assert!(matches!(message.status, OrderStatus::Invalid(_)), "{message:?}");
     })
     .await;
 }

@@ -241,9 +241,9 @@ pub(crate) async fn orders_of_nobody_and_of_others_are_not_shown(place: &Place<'
     client.get(&unknown).await.is(404);
     // Boulder does not tell that it is there; Pebble says `unauthorized`.
     let refused = other.get(&url).await;
-    let told = (refused.status, refused.kind());
+    let answer = (refused.status, refused.kind());
     let unlike = [(404, "malformed"), (401, "unauthorized"), (403, "unauthorized")];
-    assert!(unlike.map(|(status, kind)| (status, kind.to_owned())).contains(&told), "{told:?}");
+    assert!(unlike.map(|(status, kind)| (status, kind.to_owned())).contains(&answer), "{answer:?}");
 }
 
 pub(crate) async fn an_order_is_finalized_when_it_is_ready_with_a_csr_for_its_names_once(
@@ -294,9 +294,10 @@ pub(crate) async fn a_failed_validation_is_told_in_the_authorization_and_ends_th
     let (order, url) = client.order(&["c.example.com"]).await;
     let (authorization, _, challenge) = client.challenge(&order).await;
     let challenge = challenge["url"].as_str().unwrap();
-    let told = client.post(challenge, Some(json!({}))).await.is(200);
-    let up = told.headers.get_all("link").iter().any(|link| link.to_str().unwrap().contains("up"));
-    assert!(up, "{told:?}");
+    let answer = client.post(challenge, Some(json!({}))).await.is(200);
+    let up =
+        answer.headers.get_all("link").iter().any(|link| link.to_str().unwrap().contains("up"));
+    assert!(up, "{answer:?}");
     let failed = settled(&client, &authorization, &["pending"]).await;
     assert_eq!(failed["status"], "invalid");
     let tried = &failed["challenges"].as_array().unwrap()[0];
@@ -329,9 +330,9 @@ pub(crate) async fn renewal_information_is_there_until_revocation_and_names_a_wi
     let client = place.account().await;
     let leaf = leaf(&issued(place, &client).await.2);
     let url = format!("{}/{}", client.url("renewalInfo"), certificate_id(&leaf));
-    let told = Answer::of(client.http.get(&url).send().await.unwrap()).await.is(200);
-    assert!(told.header("retry-after").parse::<u64>().unwrap() > 0);
-    let window = told.body()["suggestedWindow"].clone();
+    let answer = Answer::of(client.http.get(&url).send().await.unwrap()).await.is(200);
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+    let window = answer.body()["suggestedWindow"].clone();
     let time = |field: &str| window[field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let (_, certificate) = parse_x509_certificate(&leaf).unwrap();
     assert!(time("start") < time("end"));
@@ -348,8 +349,8 @@ pub(crate) async fn renewal_information_is_there_until_revocation_and_names_a_wi
     assert!([401, 403].contains(&refused.status), "{refused:?}");
     client.post(&revoke_url, Some(revoke.clone())).await.is(200);
     client.post(&revoke_url, Some(revoke)).await.refuses(400, "alreadyRevoked");
-    let told = Answer::of(client.http.get(&url).send().await.unwrap()).await.is(200);
-    let end = told.body()["suggestedWindow"]["end"].as_str().unwrap().to_owned();
+    let answer = Answer::of(client.http.get(&url).send().await.unwrap()).await.is(200);
+    let end = answer.body()["suggestedWindow"]["end"].as_str().unwrap().to_owned();
     assert!(end.parse::<jiff::Timestamp>().unwrap().as_second() < unix_now(), "{end}");
 }
 

@@ -104,9 +104,9 @@ async fn names_against_its_policy_are_each_told() {
     let names = wanted(&["a.example.com", "a.example.org", "*.example.com"]);
     let refused = client.post(&client.url("newOrder"), Some(names)).await;
     let body = refused.refuses(400, "rejectedIdentifier").body();
-    let told: Vec<_> = body["subproblems"].as_array().unwrap().iter().collect();
-    assert_eq!(told.len(), 2, "{body}");
-    assert_eq!(told[0]["identifier"]["value"], "*.example.com");
+    let answer: Vec<_> = body["subproblems"].as_array().unwrap().iter().collect();
+    assert_eq!(answer.len(), 2, "{body}");
+    assert_eq!(answer[0]["identifier"]["value"], "*.example.com");
 }
 
 #[tokio::test]
@@ -207,9 +207,9 @@ async fn what_takes_time_says_when_to_look_again() {
     let (order, url) = client.order(&HOSTS).await;
     assert_eq!(client.get(&url).await.is(200).header("retry-after"), "7");
     let (authorization, _, challenge) = client.challenge(&order).await;
-    let told = client.post(challenge["url"].as_str().unwrap(), Some(json!({}))).await.is(200);
+    let answer = client.post(challenge["url"].as_str().unwrap(), Some(json!({}))).await.is(200);
     assert_eq!(
-        (told.body()["status"].as_str(), told.header("retry-after")),
+        (answer.body()["status"].as_str(), answer.header("retry-after")),
         (Some("processing"), "7")
     );
     assert_eq!(client.get(&authorization).await.is(200).header("retry-after"), "7");

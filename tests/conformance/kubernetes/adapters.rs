@@ -323,10 +323,10 @@ async fn the_same_event_told_twice_is_one(cluster: &TestCluster) {
         assert_eq!(untold.load(Ordering::Relaxed), 1);
     }
     let api: Api<Event> = Api::namespaced(cluster.admin.clone(), "web");
-    let told = api.list(&ListParams::default()).await.unwrap().items;
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].reporting_instance.as_deref(), Some("first"));
-    assert_eq!(told[0].regarding.as_ref().unwrap().uid.as_deref(), Some(&*shop.uid));
+    let messages = api.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].reporting_instance.as_deref(), Some("first"));
+    assert_eq!(messages[0].regarding.as_ref().unwrap().uid.as_deref(), Some(&*shop.uid));
 }
 
 async fn an_account_is_made_once(cluster: &TestCluster) {
@@ -377,8 +377,8 @@ async fn an_external_account_is_read_as_the_ca_shows_it(cluster: &TestCluster) {
         let Err(PortError::Permanent(failure)) = named(Some(bad)).external_account().await else {
             panic!("{bad} is read")
         };
-        let told = failure.detail;
-        assert!(told.contains(why) && told.contains("--eab-secret"), "{told}");
+        let messages = failure.detail;
+        assert!(messages.contains(why) && messages.contains("--eab-secret"), "{messages}");
     }
 }
 

@@ -90,7 +90,7 @@ async fn others_are_not_overwritten_without_force(api: &Api<Secret>) {
     let messages: Vec<&str> = causes.iter().map(|cause| &*cause.message).collect();
     assert!(messages.contains(&"conflict with \"me\""), "{messages:?}");
     assert!(
-        messages.iter().any(|told| told.starts_with("conflict with \"other\" using v1")),
+        messages.iter().any(|message| message.starts_with("conflict with \"other\" using v1")),
         "{messages:?}"
     );
 

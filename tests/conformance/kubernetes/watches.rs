@@ -46,55 +46,55 @@ async fn make_change_and_delete(api: &Api<Secret>) {
 }
 
 /// The first events of a watch, as `ADDED one`; bookmarks are passed over.
-async fn told(api: &Api<Secret>, params: WatchParams, from: &str, count: usize) -> Vec<String> {
+async fn changes(api: &Api<Secret>, params: WatchParams, from: &str, count: usize) -> Vec<String> {
     let events = api.watch(&params.timeout(20), from).await.unwrap();
-    let told = events.filter_map(async |event| match event.unwrap() {
+    let changes = events.filter_map(async |event| match event.unwrap() {
         WatchEvent::Added(object) => Some(format!("ADDED {}", object.name_any())),
         WatchEvent::Modified(object) => Some(format!("MODIFIED {}", object.name_any())),
         WatchEvent::Deleted(object) => Some(format!("DELETED {}", object.name_any())),
         WatchEvent::Bookmark(_) => None,
         WatchEvent::Error(status) => Some(format!("ERROR {} {}", status.code, status.reason)),
     });
-    tokio::time::timeout(SOON, told.take(count).collect()).await.unwrap()
+    tokio::time::timeout(SOON, changes.take(count).collect()).await.unwrap()
 }
 
 async fn a_watch_tells_what_happened_since_its_begin(api: &Api<Secret>, from: &str) {
     let all = ["ADDED one", "ADDED two", "MODIFIED one", "MODIFIED one", "DELETED two"];
-    assert_eq!(told(api, WatchParams::default(), from, 5).await, all);
+    assert_eq!(changes(api, WatchParams::default(), from, 5).await, all);
     let events = api.watch(&WatchParams::default().timeout(20), from).await.unwrap();
     let second = pin!(events).skip(1).next().await.unwrap().unwrap();
     let WatchEvent::Added(second) = second else { panic!("{second:?}") };
-    let rest = told(api, WatchParams::default(), &second.resource_version().unwrap(), 3).await;
+    let rest = changes(api, WatchParams::default(), &second.resource_version().unwrap(), 3).await;
     assert_eq!(rest, all[2..]);
 }
 
 async fn a_watch_tells_what_happens_while_it_is_open(api: &Api<Secret>) {
     let from = version(api).await;
-    let watch = told(api, WatchParams::default(), &from, 2);
+    let watch = changes(api, WatchParams::default(), &from, 2);
     let write = async {
         let object = serde_json::from_value(json!({"metadata": {"name": "live"}})).unwrap();
         let made: Secret = api.create(&PostParams::default(), &object).await.unwrap();
         api.delete("live", &DeleteParams::default()).await.unwrap();
         made
     };
-    let (told, _) = tokio::join!(watch, write);
-    assert_eq!(told, ["ADDED live", "DELETED live"]);
+    let (changes, _) = tokio::join!(watch, write);
+    assert_eq!(changes, ["ADDED live", "DELETED live"]);
 }
 
 async fn a_selection_is_left_and_entered(api: &Api<Secret>, from: &str) {
     let web = ["ADDED one", "ADDED two", "DELETED one", "ADDED one", "DELETED two"];
-    assert_eq!(told(api, WatchParams::default().labels("tier=web"), from, 5).await, web);
+    assert_eq!(changes(api, WatchParams::default().labels("tier=web"), from, 5).await, web);
     let db = ["ADDED one", "DELETED one"];
-    assert_eq!(told(api, WatchParams::default().labels("tier=db"), from, 2).await, db);
+    assert_eq!(changes(api, WatchParams::default().labels("tier=db"), from, 2).await, db);
 }
 
 async fn one_object_is_watched_by_its_name(api: &Api<Secret>, from: &str) {
     let params = WatchParams::default().fields("metadata.name=two");
-    assert_eq!(told(api, params, from, 2).await, ["ADDED two", "DELETED two"]);
+    assert_eq!(changes(api, params, from, 2).await, ["ADDED two", "DELETED two"]);
 }
 
 async fn without_a_begin_a_watch_tells_what_is_there(api: &Api<Secret>) {
-    assert_eq!(told(api, WatchParams::default(), "0", 1).await, ["ADDED one"]);
+    assert_eq!(changes(api, WatchParams::default(), "0", 1).await, ["ADDED one"]);
 }
 
 async fn a_watch_from_before_what_is_remembered_is_refused(
@@ -103,11 +103,11 @@ async fn a_watch_from_before_what_is_remembered_is_refused(
     from: &str,
 ) {
     cluster.forget_history().await;
-    assert_eq!(told(api, WatchParams::default(), from, 1).await, ["ERROR 410 Expired"]);
+    assert_eq!(changes(api, WatchParams::default(), from, 1).await, ["ERROR 410 Expired"]);
     let now = version(api).await;
     let patch = Patch::Merge(json!({"metadata": {"labels": {"tier": "new"}}}));
     api.patch("one", &PatchParams::default(), &patch).await.unwrap();
-    assert_eq!(told(api, WatchParams::default(), &now, 1).await, ["MODIFIED one"]);
+    assert_eq!(changes(api, WatchParams::default(), &now, 1).await, ["MODIFIED one"]);
 }
 
 /// What happens elsewhere is not told, but a bookmark is past it: the next watch need not read it again.

@@ -132,13 +132,13 @@ impl Core {
             if renewal { Exemption::Renewal } else { Exemption::No }
         };
         let Some(id) = replaces.filter(|id| !id.is_empty()) else { return Ok((None, new())) };
-        let told = |problem: Problem| {
+        let detailed = |problem: Problem| {
             let detail = format!("Could not validate ARI 'replaces' field :: {}", problem.detail);
             Problem { detail, ..problem }
         };
-        let serial = parse_id(&id, &self.signing.key_id).map_err(told)?;
-        self.replaceable(serial, (account, names), now).map_err(told)?;
-        let window = self.certificates.renewal_window(serial, now).map_err(told)?;
+        let serial = parse_id(&id, &self.signing.key_id).map_err(detailed)?;
+        self.replaceable(serial, (account, names), now).map_err(detailed)?;
+        let window = self.certificates.renewal_window(serial, now).map_err(detailed)?;
         let within = window.start <= now && now < window.end;
         let exemption = if within { Exemption::Replacement } else { new() };
         Ok((Some(Replaces { id, serial }), exemption))

@@ -64,7 +64,7 @@ pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
 pub(super) fn answer(state: &State, asked: &Asked, body: &Bytes) -> Result<Answer, Refusal> {
     let Some(place) = &asked.place else {
         return discovery(&asked.path)
-            .map(|told| Answer::value(&told))
+            .map(|document| Answer::value(&document))
             .ok_or_else(Refusal::no_such_path);
     };
     match (asked.verb, place.key()) {

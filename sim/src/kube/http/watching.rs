@@ -81,8 +81,8 @@ impl Watching {
         state: Arc<State>,
     ) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
         stream::unfold((self, state), async |(mut watching, state)| {
-            let told = watching.next(&state).await?;
-            Some((Ok(told), (watching, state)))
+            let lines = watching.next(&state).await?;
+            Some((Ok(lines), (watching, state)))
         })
     }
 
@@ -94,8 +94,8 @@ impl Watching {
                 return None;
             }
             let is_silent = signals.held || (signals.frozen && self.user == User::Operator);
-            if !is_silent && let Some(told) = self.tell(state) {
-                return Some(told);
+            if !is_silent && let Some(lines) = self.tell(state) {
+                return Some(lines);
             }
             if now >= self.ends {
                 return None;

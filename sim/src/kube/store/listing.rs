@@ -42,7 +42,7 @@ pub(crate) struct Page {
 }
 
 /// What a watch is told about one object.
-pub(crate) type Told = (Happened, Arc<Stored>);
+pub(crate) type MatchedChange = (Happened, Arc<Stored>);
 
 /// Where a list goes on.
 #[derive(Serialize, Deserialize)]
@@ -129,18 +129,18 @@ impl Store {
         &self,
         listing: &Listing<'_>,
         since: u64,
-    ) -> Result<(Vec<Told>, u64), Refusal> {
+    ) -> Result<(Vec<MatchedChange>, u64), Refusal> {
         let changes = self.shelf(listing.resource).history.since(since)?;
-        let mut told = Vec::new();
+        let mut matching = Vec::new();
         for change in changes {
-            if told.len() >= listing.limit {
+            if matching.len() >= listing.limit {
                 let up_to = change.object.revision - 1;
-                return Ok((told, up_to));
+                return Ok((matching, up_to));
             }
             let happened = meaning(listing, change);
-            told.extend(happened.map(|happened| (happened, Arc::clone(&change.object))));
+            matching.extend(happened.map(|happened| (happened, Arc::clone(&change.object))));
         }
-        Ok((told, self.revision.max(since)))
+        Ok((matching, self.revision.max(since)))
     }
 }
 

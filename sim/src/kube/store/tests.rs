@@ -46,15 +46,15 @@ impl World {
         self.store.list(&Listing { limit, token, ..all(&Selector::default(), &Fields::default()) })
     }
 
-    fn told(&self, selector: &str, since: u64, limit: usize) -> (Vec<String>, u64) {
+    fn changes_since(&self, selector: &str, since: u64, limit: usize) -> (Vec<String>, u64) {
         let selector = Selector::parse(selector).unwrap();
         let fields = Fields::default();
         let listing = Listing { limit, ..all(&selector, &fields) };
         let (changes, position) = self.store.changes(&listing, since).unwrap();
-        let told = |(happened, object): (Happened, Arc<Stored>)| {
+        let changes_since = |(happened, object): (Happened, Arc<Stored>)| {
             format!("{} {}", happened.name(), object.key.name)
         };
-        (changes.into_iter().map(told).collect(), position)
+        (changes.into_iter().map(changes_since).collect(), position)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -115,11 +115,11 @@ fn a_watch_is_told_in_batches_and_by_what_it_selects() {
     world.label("a", "x");
     world.delete(Resource::Secrets, "one", "a");
     let all = ["ADDED a", "MODIFIED a", "MODIFIED a", "DELETED a"];
-    assert_eq!(world.told("", since, 10), (all.map(str::to_owned).into(), since + 5));
-    let (x, _) = world.told("l=x", since, 10);
+    assert_eq!(world.changes_since("", since, 10), (all.map(str::to_owned).into(), since + 5));
+    let (x, _) = world.changes_since("l=x", since, 10);
     assert_eq!(x, ["ADDED a", "DELETED a", "ADDED a", "DELETED a"]);
-    let (first, position) = world.told("", since, 2);
-    let (rest, _) = world.told("", position, 10);
+    let (first, position) = world.changes_since("", since, 2);
+    let (rest, _) = world.changes_since("", position, 10);
     assert_eq!([first, rest].concat(), all);
 }
 

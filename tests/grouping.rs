@@ -61,9 +61,9 @@ fn a_hundred_have_a_few_and_neither_a_restart_nor_a_deletion_orders_one_more() {
         (0..100).for_each(|number| fakes.cluster.apply(grouped(number)));
         fakes.pass(5 * MINUTE).await;
         assert_served(&fakes, 100);
-        let parts = secrets(&fakes, 100);
-        assert!((4..=10).contains(&parts.len()), "{parts:?}");
-        assert_eq!(fakes.ca.orders(), parts.len());
+        let secrets_of_group = secrets(&fakes, 100);
+        assert!((4..=10).contains(&secrets_of_group.len()), "{secrets_of_group:?}");
+        assert_eq!(fakes.ca.orders(), secrets_of_group.len());
 
         fakes.kill();
         fakes.operator(Fakes::settings()).await;
@@ -72,12 +72,12 @@ fn a_hundred_have_a_few_and_neither_a_restart_nor_a_deletion_orders_one_more() {
             fakes.cluster.delete(&IngressKey::new("web", &format!("i{number}")));
         }
         fakes.pass(2 * HOUR).await;
-        assert_eq!(fakes.ca.orders(), parts.len());
+        assert_eq!(fakes.ca.orders(), secrets_of_group.len());
         assert_served(&fakes, 40);
 
         // At their renewal the names of those that are gone go too.
         fakes.pass(65 * DAY).await;
-        assert!(fakes.ca.orders() <= 2 * parts.len(), "{} orders", fakes.ca.orders());
+        assert!(fakes.ca.orders() <= 2 * secrets_of_group.len(), "{} orders", fakes.ca.orders());
         let names: usize =
             secrets(&fakes, 40).iter().map(|secret| fakes.cluster.names("web", secret).len()).sum();
         assert_eq!(names, 40);

@@ -9,7 +9,7 @@ mod contracts;
 mod dump;
 mod listing;
 mod overview;
-mod parts;
+mod rows;
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ use crate::registry::Registry;
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};
 pub use overview::{Expiring, Failure, GetOverview, Overview, Working};
-pub use parts::{ClosedDump, FailureDump, JobDump, WaitDump};
+pub use rows::{ClosedDump, FailureDump, JobDump, WaitDump};
 
 /// What a replica with a reporter is.
 pub const LEADER: &str = "leader";

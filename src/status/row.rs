@@ -167,8 +167,8 @@ fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && desired.partial);
     let has = |name: &DnsName| certificate.is_some_and(|one| one.is_for(name));
     let names = desired.names.iter().filter(|name| has(name)).cloned().collect();
-    let part = DesiredCertificate { names, ..desired.clone() };
-    (1..desired.names.len()).contains(&part.names.len()) && serves(secret, &part, now)
+    let planned = DesiredCertificate { names, ..desired.clone() };
+    (1..desired.names.len()).contains(&planned.names.len()) && serves(secret, &planned, now)
 }
 
 /// The rows as a table, no wider than the terminal.

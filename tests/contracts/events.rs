@@ -60,7 +60,7 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names,
-        part_retry_at: None,
+        subset_retry_at: None,
         down_since: None,
         at_fallback: false,
     }
@@ -82,7 +82,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
     let whole = after(&[started(BTreeSet::new()), order.clone()]);
     let failure = failed(FailureClass::Authorization, bad.clone());
-    let part = after(&[failure, started(bad.clone()), order]);
+    let subset = after(&[failure, started(bad.clone()), order]);
     let waiting = LimitWait {
         scope: LimitScope::Account,
         detail: "the words of the CA".to_owned(),
@@ -97,7 +97,7 @@ fn all() -> Vec<(String, KubeEvent)> {
             begun(&IssueReason::Missing, Some("https://second.example")),
         ),
         ("a certificate is in its Secret", events(&installed(BTreeSet::new()), &whole)),
-        ("one for a part of the names is", events(&installed(bad), &part)),
+        ("one for a part of the names is", events(&installed(bad), &subset)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),

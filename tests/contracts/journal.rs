@@ -33,7 +33,7 @@ fn failed_in_part() -> Event {
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names: names(&["www.example.com"]),
-        part_retry_at: Some(NOW),
+        subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::certificate::KeyAlgorithm;
 use super::desired::{DesiredCertificate, Route};
 use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use super::plan::{Part, Plan, Problem, algorithm};
+use super::plan::{Plan, PlannedCertificate, Problem, algorithm};
 use super::selection::{Selection, Skip};
 use entry::{Change, Entry};
 use groups::Groups;
@@ -160,12 +160,12 @@ impl Index {
 
     /// The Secrets an Ingress asks for.
     pub fn secrets(&self, key: &IngressKey) -> Vec<SecretKey> {
-        self.parts(key).iter().map(|part| part.secret.clone()).collect()
+        self.planned(key).iter().map(|planned| planned.secret.clone()).collect()
     }
 
     /// What an Ingress asks for, Secret by Secret.
-    pub fn parts(&self, key: &IngressKey) -> &[Part] {
-        self.entries.get(key).map_or(&[], |entry| &entry.plan.parts)
+    pub fn planned(&self, key: &IngressKey) -> &[PlannedCertificate] {
+        self.entries.get(key).map_or(&[], |entry| &entry.plan.certificates)
     }
 
     /// Whether any Ingress asks for `secret`.
@@ -190,8 +190,8 @@ impl Index {
             fill: BTreeMap::new(),
             moving: BTreeSet::new(),
         };
-        for (entry, part) in users.iter().filter_map(|key| self.part(key, secret)) {
-            desired.add(&entry.view, part);
+        for (entry, planned) in users.iter().filter_map(|key| self.planned_for(key, secret)) {
+            desired.add(&entry.view, planned);
             desired.grouped |= entry.plan.group.is_some();
         }
         desired.partial |= desired.grouped; // one bad host of one Ingress is not to cost the others theirs
@@ -199,9 +199,18 @@ impl Index {
         (!desired.names.is_empty()).then_some(desired)
     }
 
-    fn part(&self, key: &IngressKey, secret: &SecretKey) -> Option<(&Entry, &Part)> {
+    fn planned_for(
+        &self,
+        key: &IngressKey,
+        secret: &SecretKey,
+    ) -> Option<(&Entry, &PlannedCertificate)> {
         let entry: &Entry = self.entries.get(key)?;
-        entry.plan.parts.iter().find(|part| part.secret == *secret).map(|part| (entry, part))
+        entry
+            .plan
+            .certificates
+            .iter()
+            .find(|planned| planned.secret == *secret)
+            .map(|planned| (entry, planned))
     }
 
     /// Makes `key` a user of the Secrets that it asks for.
@@ -218,7 +227,7 @@ impl Index {
     /// Takes `key` out of the users of the Secrets in `plan`; returns the neighbours it leaves behind.
     fn unlink(&mut self, key: &IngressKey, plan: &Plan) -> BTreeSet<IngressKey> {
         let mut neighbours = BTreeSet::new();
-        for Part { secret, .. } in &plan.parts {
+        for PlannedCertificate { secret, .. } in &plan.certificates {
             let Some(users) = self.users.get_mut(secret) else { continue };
             if let Ok(place) = users.binary_search(key) {
                 users.remove(place);
@@ -235,8 +244,8 @@ impl Index {
 
 impl DesiredCertificate {
     /// Joins what one more Ingress asks of the Secret.
-    fn add(&mut self, view: &IngressView, part: &Part) {
-        for host in &part.names {
+    fn add(&mut self, view: &IngressView, planned: &PlannedCertificate) {
+        for host in &planned.names {
             self.names.insert(host.clone());
             self.routes.insert(Route { class: view.class.clone(), host: host.clone() });
         }
@@ -252,10 +261,10 @@ impl DesiredCertificate {
             (Some(one), Some(other)) => Some(format!("{one},{other}")),
             (one, other) => one.or_else(|| other.map(str::to_owned)),
         };
-        if part.fill {
-            self.fill.insert(view.reference(), part.names.iter().cloned().collect());
+        if planned.fill {
+            self.fill.insert(view.reference(), planned.names.iter().cloned().collect());
             let elsewhere = |block: &TlsBlock| {
-                block.secret_name.as_deref().is_some_and(|name| name != &*part.secret.name)
+                block.secret_name.as_deref().is_some_and(|name| name != &*planned.secret.name)
             };
             if view.tls.iter().any(elsewhere) {
                 self.moving.insert(view.reference());

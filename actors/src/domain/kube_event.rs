@@ -87,8 +87,8 @@ impl KubeEvent {
                 let repeated =
                     class.is_before_the_ca() && before == Some((*class, detail.as_str()));
                 // The others of them may have one.
-                let part = desired.partial && !names.is_empty();
-                let whose = if part { display_names(names) } else { desired.display_names() };
+                let subset = desired.partial && !names.is_empty();
+                let whose = if subset { display_names(names) } else { desired.display_names() };
                 let what = format!("No certificate for {whose} yet");
                 let next =
                     format!("Next attempt at {retry_at}, or at once when the Ingress is edited");

@@ -21,7 +21,7 @@ impl Live {
     /// Takes in the next record: an issuance that ended leaves nothing, one that failed leaves its failures.
     pub fn keep(&mut self, record: Record) {
         match &record.event {
-            // A part of the names has a certificate; what fails the others is remembered.
+            // A subset of the names has a certificate; what fails the others is remembered.
             Event::CertificateInstalled { left_out, .. } if !left_out.is_empty() => {
                 let records = self.by_stream.entry(record.stream).or_default();
                 records.retain(|kept| matches!(kept.event, Event::IssuanceFailed { .. }));

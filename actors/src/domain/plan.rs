@@ -19,7 +19,7 @@ pub const FILLED_TLS: &str = "filled-tls";
 
 /// A certificate that one Ingress asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct PlannedCertificate {
     /// Where it goes.
     pub secret: SecretKey,
     /// Its names, sorted and each once; never empty. Not a set, which would hold room for eleven.
@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
     /// One entry per Secret; two blocks with one Secret are joined.
-    pub parts: Vec<Part>,
+    pub certificates: Vec<PlannedCertificate>,
     /// In order of severity and name, without repetition.
     pub problems: BTreeSet<Problem>,
     /// The registered domain in whose group it is: then there is one part, and its Secret is the group's.
@@ -132,7 +132,7 @@ pub fn plan(ingress: &IngressView) -> Plan {
             None => _ = plan.problems.insert(Problem::NoSecretName { block: index }),
         }
     }
-    if plan.parts.is_empty() && plan.problems.is_empty() {
+    if plan.certificates.is_empty() && plan.problems.is_empty() {
         plan.problems.insert(Problem::NoHosts);
     }
     if ingress.annotation("group") == Some("true") {
@@ -179,10 +179,10 @@ fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
 impl Plan {
     /// Only what we fill in may go into a Secret that others share.
     fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
-        let [part] = &self.parts[..] else { return };
+        let [planned] = &self.certificates[..] else { return };
         if !ingress.tls.is_empty() && !filled {
             self.problems.insert(Problem::NotGrouped(Alone::OwnTls));
-        } else if let Some(domain) = registered_domain(&part.names) {
+        } else if let Some(domain) = registered_domain(&planned.names) {
             self.group = Some(domain.into());
             self.go_to(ingress, "");
         } else {
@@ -192,11 +192,13 @@ impl Plan {
 
     /// Its place in the group is at `path`; `spec.tls` is to say so.
     pub(super) fn go_to(&mut self, ingress: &IngressView, path: &str) {
-        let (Some(domain), Some(part)) = (&self.group, self.parts.first_mut()) else { return };
-        part.secret = secret_beside(&ingress.key, &secret_name(domain, path));
-        let named = |block: &TlsBlock| block.secret_name.as_deref() == Some(&*part.secret.name);
+        let (Some(domain), Some(planned)) = (&self.group, self.certificates.first_mut()) else {
+            return;
+        };
+        planned.secret = secret_beside(&ingress.key, &secret_name(domain, path));
+        let named = |block: &TlsBlock| block.secret_name.as_deref() == Some(&*planned.secret.name);
         let hosts = &ingress.rule_hosts;
-        part.fill = !ingress.tls.iter().any(|block| named(block) && same_hosts(block, hosts));
+        planned.fill = !ingress.tls.iter().any(|block| named(block) && same_hosts(block, hosts));
     }
 
     fn add(&mut self, ingress: &IngressView, secret: &str, hosts: &[String], fill: bool) {
@@ -208,13 +210,14 @@ impl Plan {
             }
         }
         let secret = secret_beside(&ingress.key, secret);
-        if let Some(part) = self.parts.iter_mut().find(|part| part.secret == secret) {
-            part.names.append(&mut names);
-            in_order(&mut part.names);
+        if let Some(planned) = self.certificates.iter_mut().find(|planned| planned.secret == secret)
+        {
+            planned.names.append(&mut names);
+            in_order(&mut planned.names);
         } else if !names.is_empty() {
             in_order(&mut names);
-            self.parts.reserve_exact(1);
-            self.parts.push(Part { secret, names, fill });
+            self.certificates.reserve_exact(1);
+            self.certificates.push(PlannedCertificate { secret, names, fill });
         }
     }
 }
@@ -267,8 +270,8 @@ pub(crate) mod tests {
         hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
     }
 
-    fn part(secret: &str, hosts: &[&str], fill: bool) -> Part {
-        Part {
+    fn planned(secret: &str, hosts: &[&str], fill: bool) -> PlannedCertificate {
+        PlannedCertificate {
             secret: SecretKey::new("web", secret),
             names: names(hosts).into_iter().collect(),
             fill,
@@ -278,15 +281,18 @@ pub(crate) mod tests {
     #[test]
     fn without_spec_tls_all_rule_hosts_go_into_a_secret_named_as_the_ingress() {
         let view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
-        assert_eq!(plan(&view).parts, [part("shop", &["a.example.com", "b.example.com"], true)]);
+        assert_eq!(
+            plan(&view).certificates,
+            [planned("shop", &["a.example.com", "b.example.com"], true)]
+        );
     }
 
     #[test]
     fn each_tls_block_is_one_certificate_and_an_empty_one_means_all_rule_hosts() {
         let mut view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
         view.tls = vec![block("one", &["a.example.com"]), block("all", &[])];
-        let all = part("all", &["a.example.com", "b.example.com"], false);
-        assert_eq!(plan(&view).parts, [part("one", &["a.example.com"], false), all]);
+        let all = planned("all", &["a.example.com", "b.example.com"], false);
+        assert_eq!(plan(&view).certificates, [planned("one", &["a.example.com"], false), all]);
     }
 
     #[test]
@@ -296,7 +302,7 @@ pub(crate) mod tests {
             let view = IngressView { class, ..ingress("web", "shop", &["a.example.com"]) };
             assert_eq!(
                 plan(&view),
-                Plan { parts: vec![], problems: [Problem::BadClass].into(), group: None }
+                Plan { certificates: vec![], problems: [Problem::BadClass].into(), group: None }
             );
         }
     }
@@ -305,14 +311,17 @@ pub(crate) mod tests {
     fn two_blocks_with_one_secret_are_one_certificate() {
         let mut view = ingress("web", "shop", &[]);
         view.tls = vec![block("one", &["a.example.com"]), block("one", &["b.example.com"])];
-        assert_eq!(plan(&view).parts, [part("one", &["a.example.com", "b.example.com"], false)]);
+        assert_eq!(
+            plan(&view).certificates,
+            [planned("one", &["a.example.com", "b.example.com"], false)]
+        );
     }
 
     #[test]
     fn a_bad_host_is_a_problem_and_the_others_are_served() {
         let view = ingress("web", "shop", &["*.example.com", "a.example.com", "localhost"]);
         let plan = plan(&view);
-        assert_eq!(plan.parts, [part("shop", &["a.example.com"], true)]);
+        assert_eq!(plan.certificates, [planned("shop", &["a.example.com"], true)]);
         assert_eq!(plan.problems.len(), 2);
     }
 
@@ -322,7 +331,7 @@ pub(crate) mod tests {
         let mut view = ingress("web", "shop", &["a.example.com"]);
         view.tls = vec![block("", &[])];
         assert_eq!(plan(&view).problems, [Problem::NoSecretName { block: 0 }].into());
-        assert_eq!(plan(&view).parts, []);
+        assert_eq!(plan(&view).certificates, []);
     }
 
     #[test]
@@ -330,13 +339,19 @@ pub(crate) mod tests {
         let mut view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
         view.tls = vec![block("shop", &["a.example.com"])];
         view.annotations.insert(FILLED_TLS.into(), "a.example.com".into());
-        assert_eq!(plan(&view).parts, [part("shop", &["a.example.com", "b.example.com"], true)]);
+        assert_eq!(
+            plan(&view).certificates,
+            [planned("shop", &["a.example.com", "b.example.com"], true)]
+        );
 
         view.tls = vec![block("shop", &["b.example.com"])];
-        assert_eq!(plan(&view).parts, [part("shop", &["b.example.com"], false)]);
+        assert_eq!(plan(&view).certificates, [planned("shop", &["b.example.com"], false)]);
 
         view.tls = vec![block("shop", &["b.example.com", "a.example.com"])];
         view.annotations.insert(FILLED_TLS.into(), "a.example.com,b.example.com".into());
-        assert_eq!(plan(&view).parts, [part("shop", &["a.example.com", "b.example.com"], false)]);
+        assert_eq!(
+            plan(&view).certificates,
+            [planned("shop", &["a.example.com", "b.example.com"], false)]
+        );
     }
 }

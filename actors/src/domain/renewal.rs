@@ -95,7 +95,7 @@ impl AriStatus<'_> {
 /// for trying again would be gone. After a start there is a moment in which the CA was not asked yet: who is not late then
 /// waits for its answer.
 pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
-    let left = |part: Duration| certificate.not_after - part;
+    let left = |before_end: Duration| certificate.not_after - before_end;
     match (ari, &certificate.id) {
         (AriStatus::Window(window), Some(id)) => {
             window.instant(id).min(left(margin(certificate) / 2))

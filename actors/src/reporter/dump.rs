@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
+use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::SecretKey;
@@ -125,7 +125,7 @@ mod tests {
             fingerprint: desired.fingerprint(),
             retry_at: NOW,
             names: std::collections::BTreeSet::new(),
-            part_retry_at: None,
+            subset_retry_at: None,
             down_since: None,
             at_fallback: false,
         };

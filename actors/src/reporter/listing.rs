@@ -6,13 +6,13 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::parts::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
+use super::rows::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::certificate_status::{CertificateStatus, top_k};
 use crate::domain::dedup::Phase;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::name::DnsName;
-use crate::domain::plan::Part;
+use crate::domain::plan::PlannedCertificate;
 use crate::domain::time::Timestamp;
 use crate::issuer::OperatorContext;
 
@@ -136,32 +136,33 @@ impl OperatorContext {
     ) -> IngressRow {
         let index = self.index.borrow();
         let problems = index.problems(key).into_iter().flatten();
-        let row = |part: &Part| self.certificate(part, runs.get(&part.secret));
+        let row =
+            |planned: &PlannedCertificate| self.certificate(planned, runs.get(&planned.secret));
         IngressRow {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             phase: phase.and_then(described),
             problems: problems.map(ToString::to_string).collect(),
-            certificates: index.parts(key).iter().map(row).collect(),
+            certificates: index.planned(key).iter().map(row).collect(),
         }
     }
 
-    fn certificate(&self, part: &Part, run: Option<&JobDump>) -> CertificateRow {
-        let validity = self.metrics.with_expiries(|expiries| expiries.validity(&part.secret));
-        let (issuance, in_flight, failing) = self.ledger.with(&part.secret, |state| {
+    fn certificate(&self, planned: &PlannedCertificate, run: Option<&JobDump>) -> CertificateRow {
+        let validity = self.metrics.with_expiries(|expiries| expiries.validity(&planned.secret));
+        let (issuance, in_flight, failing) = self.ledger.with(&planned.secret, |state| {
             let failing = state.failing().map(FailureDump::of);
             (state.name(), state.issuance().is_some(), failing)
         });
         let at_work = in_flight || run.is_some();
         CertificateRow {
-            secret: part.secret.name.clone(),
-            hosts: part.names.iter().map(DnsName::to_string).collect(),
+            secret: planned.secret.name.clone(),
+            hosts: planned.names.iter().map(DnsName::to_string).collect(),
             state: CertificateStatus::of(validity, failing.is_some(), at_work, self.clock.now()),
             not_after: validity.map(|validity| validity.not_after.to_string()),
             renewal: validity.map(|validity| validity.renewal.to_string()),
             issuance,
             run: run.cloned(),
-            waits: self.rate_limits.borrow().waiting(&part.secret).map(WaitDump::of),
+            waits: self.rate_limits.borrow().waiting(&planned.secret).map(WaitDump::of),
             failing,
         }
     }

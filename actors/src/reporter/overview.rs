@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 
 use super::Reporter;
-use super::parts::{ClosedDump, DescribeJobs, FailureDump, Which};
+use super::rows::{ClosedDump, DescribeJobs, FailureDump, Which};
 use crate::domain::certificate_status::{CertificateStatus, top_k};
 use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::{IngressKey, SecretKey};

@@ -38,19 +38,19 @@ impl Entry {
         if self.plan.group.is_none() && old.plan.group.is_none() {
             return false;
         }
-        let [part, before] = [self, old].map(|entry| entry.plan.parts.first());
-        let settled = part.is_some_and(|part| !part.fill);
+        let [planned, before] = [self, old].map(|entry| entry.plan.certificates.first());
+        let settled = planned.is_some_and(|planned| !planned.fill);
         self.plan.group != old.plan.group
             || (self.view.tls != old.view.tls && !settled)
-            || part.map(|part| &part.names) != before.map(|before| &before.names)
+            || planned.map(|planned| &planned.names) != before.map(|before| &before.names)
     }
 
     /// What this view asks for that `old` did not, or no longer asks for.
     ///
     /// A `spec.tls` that we have just filled in asks for nothing new.
     pub(super) fn change(&self, old: &Self) -> Change {
-        let pairs = || self.plan.parts.iter().zip(&old.plan.parts);
-        let same_secrets = self.plan.parts.len() == old.plan.parts.len()
+        let pairs = || self.plan.certificates.iter().zip(&old.plan.certificates);
+        let same_secrets = self.plan.certificates.len() == old.plan.certificates.len()
             && pairs().all(|(new, old)| new.secret == old.secret);
         if !same_secrets {
             return Change::Secrets;

@@ -11,31 +11,35 @@ use crate::domain::ingress::IngressKey;
 /// A namespace and a registered domain.
 pub(super) type GroupKey = (Arc<str>, Box<str>);
 
-/// The members of each group, by the path of the part that they are in.
+/// The members of each group, by the path of the bucket that they are in.
 #[derive(Debug, Default)]
 pub(super) struct Groups(HashMap<GroupKey, BTreeMap<String, BTreeSet<IngressKey>>>);
 
 impl Groups {
     fn leave(&mut self, group: &GroupKey, key: &IngressKey) {
-        let Some(parts) = self.0.get_mut(group) else { return };
-        parts.retain(|_, members| {
+        let Some(buckets) = self.0.get_mut(group) else { return };
+        buckets.retain(|_, members| {
             members.remove(key);
             !members.is_empty()
         });
-        if parts.is_empty() {
+        if buckets.is_empty() {
             self.0.remove(group);
         }
     }
 
-    /// Takes out the part that an Ingress of this name belongs to, with its path.
-    fn take_part_of(&mut self, group: &GroupKey, ingress: &str) -> (String, BTreeSet<IngressKey>) {
-        let parts = self.0.entry(group.clone()).or_default();
+    /// Takes out the bucket that an Ingress of this name belongs to, with its path.
+    fn take_bucket_of(
+        &mut self,
+        group: &GroupKey,
+        ingress: &str,
+    ) -> (String, BTreeSet<IngressKey>) {
+        let buckets = self.0.entry(group.clone()).or_default();
         let mut path = String::new();
         loop {
-            if let Some(members) = parts.remove(&path) {
+            if let Some(members) = buckets.remove(&path) {
                 return (path, members);
             }
-            let first_from = parts.range(path.clone()..).next();
+            let first_from = buckets.range(path.clone()..).next();
             if !first_from.is_some_and(|(other, _)| other.starts_with(&path)) {
                 return (path, BTreeSet::new());
             }
@@ -52,9 +56,9 @@ impl Entry {
 
     /// Keeps the place in the group that `old` has, until the group says otherwise.
     pub(super) fn keep_place(&mut self, old: &Self) {
-        let place = old.plan.parts.first().filter(|_| self.plan.group == old.plan.group);
-        if let (Some(domain), Some(part)) = (&self.plan.group, place)
-            && let Some(path) = grouping::path(domain, &part.secret.name)
+        let place = old.plan.certificates.first().filter(|_| self.plan.group == old.plan.group);
+        if let (Some(domain), Some(planned)) = (&self.plan.group, place)
+            && let Some(path) = grouping::path(domain, &planned.secret.name)
         {
             self.plan.go_to(&self.view, path);
         }
@@ -62,15 +66,15 @@ impl Entry {
 
     /// What its group goes by.
     fn member(&self) -> Option<Member<'_>> {
-        let (domain, part) = (self.plan.group.as_deref()?, self.plan.parts.first()?);
+        let (domain, planned) = (self.plan.group.as_deref()?, self.plan.certificates.first()?);
         let named = self.view.tls.first().and_then(|block| block.secret_name.as_deref());
         let in_use = named.and_then(|secret| grouping::path(domain, secret));
-        Some(Member { ingress: &self.view.key.name, names: &part.names, in_use })
+        Some(Member { ingress: &self.view.key.name, names: &planned.names, in_use })
     }
 }
 
 impl Index {
-    /// An Ingress was in the group `old` and is in `new`. Returns whose Secrets are others now: those of the part that it
+    /// An Ingress was in the group `old` and is in `new`. Returns whose Secrets are others now: those of the bucket that it
     /// comes into, at most.
     pub(super) fn regroup(
         &mut self,
@@ -81,7 +85,7 @@ impl Index {
             self.groups.leave(left, key);
         }
         let Some(group) = new else { return BTreeSet::new() };
-        let (at, mut members) = self.groups.take_part_of(&group, &key.name);
+        let (at, mut members) = self.groups.take_bucket_of(&group, &key.name);
         members.insert(key.clone());
         let known = members.iter().filter_map(|key| self.entries.get(key)?.member());
         let paths = grouping::paths(&at, &known.collect::<Vec<_>>());
@@ -90,8 +94,8 @@ impl Index {
             if self.move_to(&key, &grouping::secret_name(&group.1, &path), &path) {
                 changed.insert(key.clone());
             }
-            let parts = self.groups.0.entry(group.clone()).or_default();
-            parts.entry(path).or_default().insert(key);
+            let buckets = self.groups.0.entry(group.clone()).or_default();
+            buckets.entry(path).or_default().insert(key);
         }
         changed
     }
@@ -99,7 +103,8 @@ impl Index {
     /// Gives an Ingress its place in its group; whether it is another.
     fn move_to(&mut self, key: &IngressKey, secret: &str, path: &str) -> bool {
         let Some(mut entry) = self.entries.remove(key) else { return false };
-        let moves = entry.plan.parts.first().is_some_and(|part| *part.secret.name != *secret);
+        let moves =
+            entry.plan.certificates.first().is_some_and(|planned| *planned.secret.name != *secret);
         if moves {
             // Whom it leaves behind has lost a name, which a group's certificate may keep.
             self.unlink(key, &entry.plan);

@@ -97,16 +97,16 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 
 fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
-    let part = before.filter(|before| is_of_part(state, before, &failure));
-    let attempts = match part {
-        Some(failing) => failing.part_attempts.saturating_add(1),
+    let subset = before.filter(|before| is_of_subset(state, before, &failure));
+    let attempts = match subset {
+        Some(failing) => failing.subset_attempts.saturating_add(1),
         None => attempts(before, failure.class),
     };
     let pause = failure.class.pause(attempts, failure.retry_after);
     let again = now + pause + jitter(pause, fingerprint, attempts);
     let known = before.map(|failing| failing.names.clone()).unwrap_or_default();
-    let names = match part {
-        // What fails in a part comes on top of what was left out of it.
+    let names = match subset {
+        // What fails in a subset comes on top of what was left out of it.
         Some(_) => failure.names.into_iter().chain(known).collect(),
         None if failure.names.is_empty() => known,
         None => failure.names,
@@ -117,16 +117,16 @@ fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timest
         class: failure.class,
         detail: failure.detail,
         fingerprint,
-        retry_at: part.map_or(again, |failing| failing.retry_at.max(again)),
+        retry_at: subset.map_or(again, |failing| failing.retry_at.max(again)),
         names,
-        part_retry_at: part.map(|_| again),
+        subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
     }
 }
 
-/// A certificate for a part of the names was tried; before there is an issuance, it shows in who is blamed.
-fn is_of_part(state: &State, before: &Failing, failure: &Failure) -> bool {
+/// A certificate for a subset of the names was tried; before there is an issuance, it shows in who is blamed.
+fn is_of_subset(state: &State, before: &Failing, failure: &Failure) -> bool {
     let others = !failure.names.is_empty() && before.names.is_disjoint(&failure.names);
     let blamed = !before.names.is_empty() && others;
     state.issuance().map_or(blamed, |issuance| !issuance.left_out.is_empty())

@@ -65,9 +65,9 @@ pub enum Event {
         /// The names that are the reason, where not all of them are.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         names: BTreeSet<DnsName>,
-        /// A certificate for a part of the names was tried: not before this another such is, and `retry_at` is about all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        part_retry_at: Option<Timestamp>,
+        /// A certificate for a subset of the names was tried: not before this another such is, and `retry_at` is about all.
+        #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
+        subset_retry_at: Option<Timestamp>,
         /// Since when all failures at the CA were the CA's own, if this is one or says nothing about it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down_since: Option<Timestamp>,

@@ -130,7 +130,7 @@ impl Evaluation<'_> {
     fn once_more(&self, failing: &Failing) -> Step {
         let same = failing.fingerprint == self.desired.fingerprint();
         let waits = || same.then(|| still_waits(failing, self.desired, self.context)).flatten();
-        let step = self.part(failing).or_else(waits);
+        let step = self.subset(failing).or_else(waits);
         step.unwrap_or_else(|| self.fresh(Some(failing)))
     }
 
@@ -143,7 +143,7 @@ impl Evaluation<'_> {
             Ok(()) => self.complete(),
             Err(_) if self.context.observed.installed == Some(self.desired.fingerprint()) => {
                 match (self.complete(), failing) {
-                    // A part was installed, and the time for all names has come meanwhile.
+                    // a subset was installed, and the time for all names has come meanwhile.
                     (Step::Done(Requeue::AwaitChange), Some(_)) => {
                         Step::Done(Requeue::At(self.context.now + limits::BUSY_RETRY))
                     }
@@ -181,9 +181,9 @@ impl Evaluation<'_> {
         let Err(reason) = self.check() else {
             return Step::Abandon("the Secret holds a valid certificate");
         };
-        let of_part = (!issuance.left_out.is_empty()).then(|| self.asked_for(issuance));
-        let of_part = of_part.and_then(|part| self.check_for(&part).err());
-        let reason = of_part.unwrap_or(reason);
+        let of_subset = (!issuance.left_out.is_empty()).then(|| self.asked_for(issuance));
+        let of_subset = of_subset.and_then(|subset| self.check_for(&subset).err());
+        let reason = of_subset.unwrap_or(reason);
         let (names, is_first) = (&issuance.names, issuance.directory.is_none());
         if is_first && self.is_busy_for_long() {
             return Step::Abandon("its CA is busy for long, and another one is asked");

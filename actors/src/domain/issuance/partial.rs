@@ -49,41 +49,41 @@ pub(super) fn looked_at_again(
     partial.map_or(failing.retry_at, |from| from.min(failing.retry_at))
 }
 
-/// From when on a part of the desired certificate is as good as nothing more is to be hoped for.
+/// From when on a subset of the desired certificate is as good as nothing more is to be hoped for.
 fn partial_from(failing: &Failing, desired: &DesiredCertificate) -> Option<Timestamp> {
     let some = desired.names.iter().any(|name| failing.names.contains(name));
     let enough = failing.attempts >= limits::PARTIAL_ATTEMPTS;
-    let from =
-        (failing.since + limits::PARTIAL_AFTER).max(failing.part_retry_at.unwrap_or(failing.since));
+    let from = (failing.since + limits::PARTIAL_AFTER)
+        .max(failing.subset_retry_at.unwrap_or(failing.since));
     (desired.partial && some && enough).then_some(from)
 }
 
 impl Evaluation<'_> {
-    /// The step towards a certificate for a part of the desired certificate, where one is to be had and needed.
-    pub(super) fn part(&self, failing: &Failing) -> Option<Step> {
+    /// The step towards a certificate for a subset of the desired certificate, where one is to be had and needed.
+    pub(super) fn subset(&self, failing: &Failing) -> Option<Step> {
         let (desired, now) = (self.desired, self.context.now);
         let same = failing.fingerprint == desired.fingerprint();
         let names = if same { obtainable } else { obtainable_by_others }(failing, desired, now)?;
         if let Some(step) = self.look_at_secret() {
             return Some(step);
         }
-        let part = DesiredCertificate { names, ..self.desired.clone() };
-        if let Some(reason) = self.lacks(&part, failing) {
-            return Some(self.towards_an_order(part.names, Some(failing), reason));
+        let subset = DesiredCertificate { names, ..self.desired.clone() };
+        if let Some(reason) = self.lacks(&subset, failing) {
+            return Some(self.towards_an_order(subset.names, Some(failing), reason));
         }
         Some(self.complete()).filter(|step| *step != Step::Done(Requeue::AwaitChange))
     }
 
-    /// Why the Secret does not do for `part`. What it holds is not given up for less while it has time.
-    fn lacks(&self, part: &DesiredCertificate, failing: &Failing) -> Option<IssueReason> {
+    /// Why the Secret does not do for `subset`. What it holds is not given up for less while it has time.
+    fn lacks(&self, subset: &DesiredCertificate, failing: &Failing) -> Option<IssueReason> {
         if self.context.observed.installed == Some(self.desired.fingerprint()) {
             return None; // once a job is enough, whatever its dates look like
         }
-        let reason = self.check_for(part).err()?;
+        let reason = self.check_for(subset).err()?;
         let found = self.secret().and_then(|secret| secret.certificate.as_ref().ok());
         let serving = found.filter(|one| one.key_matches);
         let given_up = serving.is_some_and(|certificate| {
-            let mut others = self.desired.names.difference(&part.names);
+            let mut others = self.desired.names.difference(&subset.names);
             let loses = others.any(|name| certificate.is_for(name));
             let waited = self.context.now.since(failing.since) >= limits::GROUP_PATIENCE;
             let patient = !(self.desired.grouped && waited);

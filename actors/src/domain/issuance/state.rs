@@ -74,10 +74,10 @@ pub struct Failing {
     pub detail: String,
     /// The names that are the reason, where not all of them are.
     pub names: BTreeSet<DnsName>,
-    /// Not before this a part of the names is tried.
-    pub part_retry_at: Option<Timestamp>,
-    /// Failures of parts in a row.
-    pub part_attempts: u32,
+    /// Not before this a subset of the names is tried.
+    pub subset_retry_at: Option<Timestamp>,
+    /// Failures of subsets in a row.
+    pub subset_attempts: u32,
     /// Since when all failures at the CA were the CA's own, if the last was.
     pub down_since: Option<Timestamp>,
     /// The CA that failed last was the second.
@@ -165,7 +165,7 @@ fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
         fingerprint,
         retry_at,
         names,
-        part_retry_at,
+        subset_retry_at,
         down_since,
         at_fallback,
     } = event
@@ -173,19 +173,19 @@ fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
         unreachable!("called for IssuanceFailed only")
     };
     let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
-    let part = before.filter(|_| part_retry_at.is_some());
-    let parts = before.map_or(0, |failing| failing.part_attempts);
+    let subset = before.filter(|_| subset_retry_at.is_some());
+    let subsets = before.map_or(0, |failing| failing.subset_attempts);
     Failing {
         fingerprint: *fingerprint,
-        attempts: part.map_or_else(|| attempts(before, *class), |failing| failing.attempts),
+        attempts: subset.map_or_else(|| attempts(before, *class), |failing| failing.attempts),
         since: before.map_or(at, |failing| failing.since),
         last: at,
         retry_at: *retry_at,
         class: *class,
         detail: detail.clone(),
         names: names.clone(),
-        part_retry_at: part_retry_at.or_else(|| before?.part_retry_at),
-        part_attempts: parts.saturating_add(u32::from(part.is_some())),
+        subset_retry_at: subset_retry_at.or_else(|| before?.subset_retry_at),
+        subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
         down_since: *down_since,
         at_fallback: *at_fallback,
     }

@@ -52,7 +52,7 @@ pub use revocation::{Revoked, RevokedBy};
 pub use rollover::RolledOver;
 pub use transport::{RequestHook, TrustError};
 
-use account::{Accounts, Known};
+use account::{AccountState, Accounts};
 use call_error::CallError;
 use orders::{OpenOrder, Orders, accepted, gone};
 use transport::{Call, Transport};
@@ -86,7 +86,7 @@ impl Acme {
         let AcmeOptions { directory, extra_roots, preferred_chain, contacts, hook, answering } =
             options;
         let transport = Transport::new(&directory, extra_roots.as_deref(), hook)?;
-        let known = Mutex::new(Known::default());
+        let known = Mutex::new(AccountState::default());
         let accounts = Accounts { directory, contacts, transport, store, answering, known };
         Ok(Self { accounts, orders: RefCell::default(), preferred_chain })
     }

@@ -36,9 +36,9 @@ pub struct Environment {
 
 /// One clock in the shapes that its users hold it in.
 #[derive(Clone)]
-struct Shared(Arc<dyn Clock + Send + Sync>);
+struct SharedClock(Arc<dyn Clock + Send + Sync>);
 
-impl Clock for Shared {
+impl Clock for SharedClock {
     fn now(&self) -> Timestamp {
         self.0.now()
     }
@@ -84,7 +84,7 @@ fn ports(
     probe: Rc<probe::HttpProbe>,
 ) -> Ports {
     let Environment { client, pod, clock } = environment.clone();
-    let (namespace, clock) = (config.namespace.as_str(), Shared(clock));
+    let (namespace, clock) = (config.namespace.as_str(), SharedClock(clock));
     let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
     let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
     let dropped = Arc::new(move || event_metrics.event_dropped());

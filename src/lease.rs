@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use term::Term;
 
 use crate::cluster::{FIELD_MANAGER, detail};
-use decision::{Record, Sighting, Step, decide};
+use decision::{LeaseRecord, LeaseStep, Sighting, decide};
 
 /// `metadata.name`, in the operator's namespace.
 const NAME: &str = "ingress-acme";
@@ -89,11 +89,11 @@ impl Lease {
         let found = self.api.get_opt(NAME).await?;
         let at = Instant::now();
         let before = sighting.take();
-        *sighting = found.as_ref().map(|lease| Sighting::of(Record::of(lease), before, at));
+        *sighting = found.as_ref().map(|lease| Sighting::of(LeaseRecord::of(lease), before, at));
         let written = match decide(sighting.as_ref(), &self.me, at) {
-            Step::Wait(pause) => return Ok(Attempt::Wait(pause)),
-            Step::Create => self.api.create(&params(), &self.held(None)).await,
-            Step::Take => self.api.replace(NAME, &params(), &self.held(found)).await,
+            LeaseStep::Wait(pause) => return Ok(Attempt::Wait(pause)),
+            LeaseStep::Create => self.api.create(&params(), &self.held(None)).await,
+            LeaseStep::Take => self.api.replace(NAME, &params(), &self.held(found)).await,
         };
         match written {
             Ok(lease) => Ok(Attempt::Won { lease: lease.into(), at }),

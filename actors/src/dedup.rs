@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 
-use crate::domain::dedup::{Action, Dedup as Machine, Phase, Windows};
+use crate::domain::dedup::{Action, DedupMachine, Phase, Windows};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::requeue::Requeue;
@@ -31,7 +31,7 @@ pub struct Downstream {
 /// The actor.
 pub struct Dedup {
     key: IngressKey,
-    machine: Machine,
+    machine: DedupMachine,
     downstream: Downstream,
     registry: Rc<Registry>,
     handled: u64,
@@ -49,7 +49,7 @@ impl Dedup {
         registry: Rc<Registry>,
         phase: Rc<Cell<Phase>>,
     ) -> Self {
-        let machine = Machine::new(downstream.windows);
+        let machine = DedupMachine::new(downstream.windows);
         Self { key, machine, downstream, registry, handled: 0, timer: None, answer: None, phase }
     }
 

@@ -24,21 +24,21 @@ use tracing::{info, warn};
 use crate::domain::issuance::{Event, Record};
 use crate::domain::limits;
 use crate::domain::live::Live;
-use crate::domain::log::{Kind, SCHEMA, Segment, chunks, replay, snapshot};
+use crate::domain::log::{SCHEMA, Segment, SegmentKind, chunks, replay, snapshot};
 use crate::ports::{Journal, JournalError, Segments};
 use writer::Writer;
 
 /// The journal.
-pub struct SegmentedJournal(Rc<Inner>);
+pub struct SegmentedJournal(Rc<JournalInner>);
 
-struct Inner {
+struct JournalInner {
     writer: Writer,
-    state: RefCell<State>,
+    state: RefCell<JournalState>,
     stopped: watch::Sender<bool>,
 }
 
 #[derive(Default)]
-struct State {
+struct JournalState {
     /// Records to be written, and who waits for them.
     pending: Vec<Record>,
     waiting: Vec<oneshot::Sender<Result<(), JournalError>>>,
@@ -59,7 +59,7 @@ impl SegmentedJournal {
     pub fn new(segments: Rc<dyn Segments>, writer: String) -> Self {
         let writer = Writer::new(segments, writer);
         let stopped = watch::Sender::new(false);
-        Self(Rc::new(Inner { writer, state: RefCell::default(), stopped }))
+        Self(Rc::new(JournalInner { writer, state: RefCell::default(), stopped }))
     }
 }
 
@@ -116,7 +116,7 @@ fn nobody_waits_for(event: &Event) -> bool {
     matches!(event, Event::CertificateInstalled { .. })
 }
 
-impl Inner {
+impl JournalInner {
     /// Sees to it that what is pending is written: at once, or soon when nobody waits for it.
     fn wake(self: &Rc<Self>, lazy: bool) {
         let inner = self.clone();
@@ -167,7 +167,7 @@ impl Inner {
 
     async fn write(&self, records: Vec<Record>) -> Result<(), JournalError> {
         for records in chunks(records) {
-            self.write_segment(Kind::Batch, records).await?;
+            self.write_segment(SegmentKind::Batch, records).await?;
         }
         if self.state.borrow().segments.len() >= limits::JOURNAL_SEGMENTS {
             self.compact().await?;
@@ -175,7 +175,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn write_segment(&self, kind: Kind, records: Vec<Record>) -> Result<u64, JournalError> {
+    async fn write_segment(
+        &self,
+        kind: SegmentKind,
+        records: Vec<Record>,
+    ) -> Result<u64, JournalError> {
         let segment =
             Segment { schema: SCHEMA, writer: self.writer.name().to_owned(), kind, records };
         let written = self.writer.write(&segment).await;
@@ -184,7 +188,7 @@ impl Inner {
         match &written {
             Ok(number) => {
                 state.segments.push(*number);
-                if kind == Kind::Batch {
+                if kind == SegmentKind::Batch {
                     segment.records.into_iter().for_each(|record| state.live.keep(record));
                 }
             }

@@ -24,7 +24,7 @@ use expiries::ExpiryCollector;
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, ByScope, BySource, ByState, ByStep,
 };
-pub use labels::{Kind, Source};
+pub use labels::{IssueKind, Source};
 pub use totals::Totals;
 
 fn durations() -> Histogram {
@@ -102,7 +102,7 @@ impl Metrics {
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
         }
-        for kind in [Kind::First, Kind::Renew, Kind::Replace] {
+        for kind in [IssueKind::First, IssueKind::Renew, IssueKind::Replace] {
             drop(self.issued.get_or_create(&kind.label()));
         }
         all
@@ -186,7 +186,7 @@ impl Metrics {
     }
 
     /// A certificate was installed `after` its issuance began.
-    pub fn issued(&self, kind: Kind, after: std::time::Duration) {
+    pub fn issued(&self, kind: IssueKind, after: std::time::Duration) {
         self.issued.get_or_create(&kind.label()).inc();
         self.issuance.observe(after.as_secs_f64());
     }
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_scraped_has_the_names_that_are_documented() {
         let metrics = Metrics::default();
-        metrics.issued(Kind::First, std::time::Duration::from_secs(2));
+        metrics.issued(IssueKind::First, std::time::Duration::from_secs(2));
         metrics.kube_request("get", "secrets", 404);
         let text = shown(&metrics);
         for line in [

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Slot;
+use dashmap::mapref::entry::Entry as MapEntry;
 
 use crate::dedup::{Dedup, Downstream};
 use crate::domain::dedup::Phase;
@@ -15,12 +15,12 @@ use crate::metrics::{Metrics, Source};
 
 /// The registry. Events are counted here, so that an actor can retire without losing one.
 pub struct Registry {
-    entries: DashMap<IngressKey, Entry>,
+    entries: DashMap<IngressKey, DedupHandle>,
     downstream: Downstream,
     metrics: Metrics,
 }
 
-struct Entry {
+struct DedupHandle {
     addr: Addr<Dedup>,
     /// Events that reached its mailbox.
     sent: u64,
@@ -52,17 +52,17 @@ impl Registry {
         self.metrics.dedup_actors(self.entries.len());
     }
 
-    fn start(self: &Rc<Self>, key: &IngressKey) -> Entry {
+    fn start(self: &Rc<Self>, key: &IngressKey) -> DedupHandle {
         let phase = Rc::new(Cell::new(Phase::Idle));
         let dedup = Dedup::new(key.clone(), self.downstream.clone(), self.clone(), phase.clone());
         let addr = dedup.start();
         let sent = u64::from(addr.try_send(Changed).is_ok());
-        Entry { addr, sent, phase }
+        DedupHandle { addr, sent, phase }
     }
 
     /// Takes an idle actor out, unless an event is on its way to it: it has handled `handled` so far.
     pub fn retire(&self, key: &IngressKey, handled: u64) -> bool {
-        let Slot::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
+        let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
             return false;
         }

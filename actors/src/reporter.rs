@@ -21,7 +21,9 @@ use crate::registry::Registry;
 
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};
-pub use overview::{Expiring, Failure, GetOverview, Overview, Working};
+pub use overview::{
+    CertificateInProgress, ExpiringCertificate, FailingCertificate, GetOverview, Overview,
+};
 pub use rows::{ClosedDump, FailureDump, JobDump, WaitDump};
 
 /// What a replica with a reporter is.

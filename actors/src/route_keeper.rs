@@ -19,14 +19,14 @@ pub struct RouteKeeper {
     routes: Rc<dyn Routes>,
     clock: Rc<dyn Clock>,
     table: RouteTable,
-    waiting: Vec<Waiting>,
+    waiting: Vec<RouteWaiter>,
     writing: Option<String>,
     expiry: Option<SpawnHandle>,
 }
 
 type Found = Result<Vec<SolverIngress>, PortError>;
 
-struct Waiting {
+struct RouteWaiter {
     stream: SecretKey,
     answer: oneshot::Sender<Result<(), PortError>>,
 }
@@ -106,7 +106,7 @@ impl RouteKeeper {
     fn not_written(&mut self, write: SolverIngress, error: &PortError, ctx: &mut Context<Self>) {
         warn!(solver_ingress = %write.name, %error, retry_in = ?limits::ROUTE_RETRY, "routes not written");
         let Self { table, waiting, .. } = self;
-        let concerned = |waiting: &mut Waiting| table.needs(&waiting.stream, &write.name);
+        let concerned = |waiting: &mut RouteWaiter| table.needs(&waiting.stream, &write.name);
         for waiting in waiting.extract_if(.., concerned) {
             _ = waiting.answer.send(Err(error.clone())); // whoever waited is gone
         }
@@ -117,7 +117,7 @@ impl RouteKeeper {
     fn answer_those_in_place(&mut self) {
         let Self { table, writing, waiting, .. } = self;
         let writing = writing.as_deref();
-        let in_place = |waiting: &mut Waiting| table.is_in_place(&waiting.stream, writing);
+        let in_place = |waiting: &mut RouteWaiter| table.is_in_place(&waiting.stream, writing);
         for waiting in waiting.extract_if(.., in_place) {
             _ = waiting.answer.send(Ok(())); // whoever waited is gone
         }
@@ -151,7 +151,7 @@ impl Handler<Publish> for RouteKeeper {
     fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) -> Self::Result {
         self.table.hold(&publish.stream, &publish.routes);
         let (answer, answered) = oneshot::channel();
-        self.waiting.push(Waiting { stream: publish.stream, answer });
+        self.waiting.push(RouteWaiter { stream: publish.stream, answer });
         self.write(ctx);
         self.answer_those_in_place();
         Box::pin(async {

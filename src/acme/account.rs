@@ -44,12 +44,12 @@ pub(super) struct Accounts {
     pub(super) store: Rc<dyn AccountStore>,
     pub(super) answering: ThumbprintHook,
     /// Held over a registration, so that there is one at a time.
-    pub(super) known: Mutex<Known>,
+    pub(super) known: Mutex<AccountState>,
 }
 
 /// What this process knows of the account.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct AccountState {
     pub(super) stored: Option<StoredAccount>,
     pub(super) account: Option<Account>,
     /// A stored URL that the CA does not know any more.
@@ -113,7 +113,7 @@ impl Accounts {
     }
 
     /// The key is stored before it is used: an account whose key is lost cannot be used again.
-    async fn stored(&self, known: &mut Known) -> Result<StoredAccount, PortError> {
+    async fn stored(&self, known: &mut AccountState) -> Result<StoredAccount, PortError> {
         if let Some(stored) = &known.stored {
             return Ok(stored.clone());
         }
@@ -152,7 +152,7 @@ impl Accounts {
     /// Registers the key, and notes the account's URL. A URL that could not be noted is found again at the next start.
     async fn register(
         &self,
-        known: &mut Known,
+        known: &mut AccountState,
         stored: &StoredAccount,
     ) -> Result<Account, CallError> {
         let account = match self.store.external_account().await? {
@@ -202,7 +202,7 @@ impl Accounts {
     }
 }
 
-impl Known {
+impl AccountState {
     fn usable_url(&self, stored: &StoredAccount, directory: &str) -> Option<String> {
         let url = stored.url.clone().filter(|_| stored.directory == directory);
         url.filter(|url| self.unknown.as_ref() != Some(url))

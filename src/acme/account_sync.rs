@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
-use super::account::{Accounts, Known, thumbprint, unusable};
+use super::account::{AccountState, Accounts, thumbprint, unusable};
 use super::{Acme, CallError};
 
 /// So long after a new key was found, a CA of many servers may not know it everywhere.
@@ -89,14 +89,14 @@ impl Acme {
 impl Accounts {
     /// Reads the Secret; whether the account is another one than was known. One that is gone changes nothing: this
     /// process goes on with what it has.
-    pub(super) async fn look(&self, known: &mut Known) -> Result<bool, PortError> {
+    pub(super) async fn look(&self, known: &mut AccountState) -> Result<bool, PortError> {
         match self.store.load().await? {
             Some(stored) => self.adopt(known, stored),
             None => Ok(false),
         }
     }
 
-    fn adopt(&self, known: &mut Known, stored: StoredAccount) -> Result<bool, PortError> {
+    fn adopt(&self, known: &mut AccountState, stored: StoredAccount) -> Result<bool, PortError> {
         let before = known.stored.as_ref();
         let other_key = before.is_none_or(|before| before.key != stored.key);
         let changed = other_key || before.is_some_and(|before| before.url != stored.url);
@@ -128,7 +128,7 @@ impl Accounts {
     }
 
     /// Where a rollover was begun, asks the CA whether the next key is the account's already, and then stores that.
-    pub(super) async fn finish(&self, known: &mut Known) -> Result<bool, CallError> {
+    pub(super) async fn finish(&self, known: &mut AccountState) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
         let Some((next, url)) = self.rolled_over(&stored).await? else { return Ok(false) };
         tracing::warn!("a rollover of the ACME account's key was cut off; it is finished");

@@ -180,12 +180,12 @@ fn refused(wrong: &dyn std::fmt::Display) -> PortError {
 }
 
 /// A success of the CA.
-pub(super) struct Answer {
+pub(super) struct SignedAnswer {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl SignedAnswer {
     /// One of its headers, which must be there.
     pub(super) fn header(&self, name: &str) -> Result<String, CallError> {
         header(&self.headers, name)
@@ -198,7 +198,7 @@ pub(super) async fn post(
     (endpoint, url): (&'static str, &str),
     (signer, sender): (&Signer, Sender<'_>),
     payload: Option<&Value>,
-) -> Result<Answer, CallError> {
+) -> Result<SignedAnswer, CallError> {
     let mut nonce = None;
     for _ in 0..NONCES {
         let fresh =
@@ -207,7 +207,7 @@ pub(super) async fn post(
         Call::asks(endpoint);
         let (status, headers, body) = ask(transport, Method::POST, url, body).await?;
         if status.is_success() {
-            return Ok(Answer { headers, body });
+            return Ok(SignedAnswer { headers, body });
         }
         let problem: Problem = serde_json::from_slice(&body).map_err(Error::from)?;
         if problem::kind(&problem) != "badNonce" {

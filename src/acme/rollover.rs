@@ -19,7 +19,7 @@ use super::account::{new_key, thumbprint};
 use super::account_sync::{next_of, no_account, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
-use step::{Answer, Findings, Step, step};
+use step::{Findings, KeyAnswer, RolloverStep, step};
 
 /// Steps of one rollover; each conflict with another process costs a few more.
 const STEPS: u32 = 40;
@@ -76,14 +76,14 @@ impl Acme {
         let mut progress = Progress::new(stored);
         for _ in 0..STEPS {
             match step(progress.findings) {
-                Step::Done => return progress.done(),
-                Step::StoreNext => self.store_next(&mut progress).await?,
-                Step::AskNext => self.ask_next(&mut progress).await?,
-                Step::AskCurrent => self.ask_current(&mut progress).await?,
-                Step::Change => self.change(&mut progress).await?,
-                Step::Promote => self.promote(&mut progress).await?,
-                Step::Refused => return Err(progress.refused()),
-                Step::NoAccount => return Err(unknown_to_the_ca()),
+                RolloverStep::Done => return progress.done(),
+                RolloverStep::StoreNext => self.store_next(&mut progress).await?,
+                RolloverStep::AskNext => self.ask_next(&mut progress).await?,
+                RolloverStep::AskCurrent => self.ask_current(&mut progress).await?,
+                RolloverStep::Change => self.change(&mut progress).await?,
+                RolloverStep::Promote => self.promote(&mut progress).await?,
+                RolloverStep::Refused => return Err(progress.refused()),
+                RolloverStep::NoAccount => return Err(unknown_to_the_ca()),
             }
         }
         Err(PortError::transient(format!("{DOING}: others change it all the time; try again")))
@@ -128,14 +128,14 @@ impl Acme {
             sleep(LAG).await;
             named = self.account_of(next).await?.filter(ours);
         }
-        progress.findings.next = Answer::of(named.as_ref());
+        progress.findings.next = KeyAnswer::of(named.as_ref());
         progress.next_url = named;
         Ok(())
     }
 
     async fn ask_current(&self, progress: &mut Progress) -> Result<(), PortError> {
         progress.url = self.account_of(&progress.stored.key).await?;
-        progress.findings.current = Answer::of(progress.url.as_ref());
+        progress.findings.current = KeyAnswer::of(progress.url.as_ref());
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Acme {
         });
         progress.refusal = changed.await.err();
         progress.findings.changed = true;
-        progress.findings.next = Answer::NotAsked;
+        progress.findings.next = KeyAnswer::NotAsked;
         Ok(())
     }
 

@@ -104,7 +104,9 @@ mod tests {
     use ingress_acme_actors::domain::certificate_status::CertificateStatus;
     use ingress_acme_actors::domain::expiries::Validity;
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
-    use ingress_acme_actors::reporter::{ClosedDump, Expiring, Failure, FailureDump, Working};
+    use ingress_acme_actors::reporter::{
+        CertificateInProgress, ClosedDump, ExpiringCertificate, FailingCertificate, FailureDump,
+    };
 
     use super::*;
 
@@ -132,21 +134,26 @@ mod tests {
                 detail: "too many new orders (300) from this account".into(),
             }],
             failures: [("authorization", 1)].into(),
-            failing: vec![Failure {
+            failing: vec![FailingCertificate {
                 secret: secret.clone(),
                 ingresses: vec![IngressKey::new("web", "shop")],
                 hosts: hosts.clone(),
                 failure,
                 not_after: None,
             }],
-            working: vec![Working {
+            working: vec![CertificateInProgress {
                 secret: secret.clone(),
                 hosts: hosts.clone(),
                 phase: "running",
                 issuance: "ordered",
                 since: at(900),
             }],
-            ending: vec![Expiring { secret, hosts, validity, status: CertificateStatus::Renewing }],
+            ending: vec![ExpiringCertificate {
+                secret,
+                hosts,
+                validity,
+                status: CertificateStatus::Renewing,
+            }],
         }
     }
 

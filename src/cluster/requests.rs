@@ -13,20 +13,20 @@ use tower::Service;
 
 /// Told of every request: the verb, the plural of the resource (both closed sets, fit for metric labels) and the HTTP
 /// status, 0 when there was no answer. An answer counts when it begins: a watch goes on after that.
-pub type RequestHook = Arc<dyn Fn(&'static str, &'static str, u16) + Send + Sync>;
+pub type KubeRequestHook = Arc<dyn Fn(&'static str, &'static str, u16) + Send + Sync>;
 
 /// The resources that this operator asks for; a request for anything else is for `other`.
 const RESOURCES: [&str; 4] = ["ingresses", "secrets", "events", "leases"];
 
 /// A client that asks through `client` and tells `hook` of every request. Must be called within a runtime.
-pub fn counted(client: &Client, hook: RequestHook) -> Client {
+pub fn counted(client: &Client, hook: KubeRequestHook) -> Client {
     Client::new(Counted { client: client.clone(), hook }, client.default_namespace())
 }
 
 /// A client as a service whose requests are counted.
 struct Counted {
     client: Client,
-    hook: RequestHook,
+    hook: KubeRequestHook,
 }
 
 impl Service<Request<Body>> for Counted {
@@ -53,7 +53,7 @@ impl Service<Request<Body>> for Counted {
 
 /// A request under way. It is told when it ends, also when whoever waited for it has given up.
 struct Asked {
-    hook: RequestHook,
+    hook: KubeRequestHook,
     verb: &'static str,
     resource: &'static str,
     code: u16,
@@ -157,7 +157,7 @@ mod tests {
     async fn an_answer_an_error_and_a_request_given_up_are_each_told_once() {
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let heard = recorded.clone();
-        let hook: RequestHook = Arc::new(move |verb, resource, code| {
+        let hook: KubeRequestHook = Arc::new(move |verb, resource, code| {
             heard.lock().unwrap().push((verb, resource, code));
         });
         let server = service_fn(async |request: Request<Body>| match request.uri().path() {

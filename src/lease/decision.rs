@@ -13,7 +13,7 @@ const DURATION_MAX: Duration = Duration::from_mins(1);
 
 /// What of a Lease shows that its holder lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Record {
+pub(super) struct LeaseRecord {
     /// Nobody, after a release.
     pub(super) holder: Option<String>,
     /// Only compared with itself: it is the holder's clock.
@@ -21,7 +21,7 @@ pub(super) struct Record {
     pub(super) duration: Duration,
 }
 
-impl Record {
+impl LeaseRecord {
     pub(super) fn of(lease: &api::Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
@@ -36,13 +36,13 @@ impl Record {
 /// A record, and since when it has been seen so.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sighting {
-    record: Record,
+    record: LeaseRecord,
     since: Instant,
 }
 
 impl Sighting {
     /// The record seen at `at`, after the sighting `before`.
-    pub(super) fn of(record: Record, before: Option<Self>, at: Instant) -> Self {
+    pub(super) fn of(record: LeaseRecord, before: Option<Self>, at: Instant) -> Self {
         match before {
             Some(before) if before.record == record => before,
             _ => Self { record, since: at },
@@ -52,7 +52,7 @@ impl Sighting {
 
 /// What a candidate does now.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(super) enum LeaseStep {
     /// There is no Lease: make it.
     Create,
     /// It is free, has run out, or is one's own from before a restart.
@@ -62,14 +62,14 @@ pub(super) enum Step {
 }
 
 /// Decides for the candidate `me` at `now`.
-pub(super) fn decide(seen: Option<&Sighting>, me: &str, now: Instant) -> Step {
-    let Some(Sighting { record, since }) = seen else { return Step::Create };
+pub(super) fn decide(seen: Option<&Sighting>, me: &str, now: Instant) -> LeaseStep {
+    let Some(Sighting { record, since }) = seen else { return LeaseStep::Create };
     match record.holder.as_deref() {
-        None => Step::Take,
-        Some(holder) if holder == me => Step::Take,
+        None => LeaseStep::Take,
+        Some(holder) if holder == me => LeaseStep::Take,
         Some(_) => match record.duration.saturating_sub(now.duration_since(*since)) {
-            Duration::ZERO => Step::Take,
-            rest => Step::Wait(rest.min(RETRY)),
+            Duration::ZERO => LeaseStep::Take,
+            rest => LeaseStep::Wait(rest.min(RETRY)),
         },
     }
 }
@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    fn record(holder: &str, renewed: i64) -> Record {
-        Record::of(&api::Lease {
+    fn record(holder: &str, renewed: i64) -> LeaseRecord {
+        LeaseRecord::of(&api::Lease {
             spec: Some(api::LeaseSpec {
                 holder_identity: Some(holder.to_owned()),
                 lease_duration_seconds: Some(15),
@@ -99,29 +99,29 @@ mod tests {
     #[test]
     fn no_lease_is_made_and_a_free_one_is_taken() {
         let now = Instant::now();
-        assert_eq!(decide(None, "a", now), Step::Create);
+        assert_eq!(decide(None, "a", now), LeaseStep::Create);
         let released = Sighting::of(record("", 0), None, now);
-        assert_eq!(decide(Some(&released), "a", now), Step::Take);
-        let bare = Sighting::of(Record::of(&api::Lease::default()), None, now);
-        assert_eq!(decide(Some(&bare), "a", now), Step::Take);
+        assert_eq!(decide(Some(&released), "a", now), LeaseStep::Take);
+        let bare = Sighting::of(LeaseRecord::of(&api::Lease::default()), None, now);
+        assert_eq!(decide(Some(&bare), "a", now), LeaseStep::Take);
     }
 
     #[test]
     fn ones_own_from_before_a_restart_is_taken_at_once() {
         let now = Instant::now();
         let own = Sighting::of(record("a", 0), None, now);
-        assert_eq!(decide(Some(&own), "a", now), Step::Take);
+        assert_eq!(decide(Some(&own), "a", now), LeaseStep::Take);
     }
 
     #[test]
     fn anothers_is_waited_for_until_it_has_not_changed_for_its_duration_here() {
         let start = Instant::now();
         let first = Sighting::of(record("b", 0), None, start);
-        assert_eq!(decide(Some(&first), "a", start), Step::Wait(RETRY));
+        assert_eq!(decide(Some(&first), "a", start), LeaseStep::Wait(RETRY));
         let same = Sighting::of(record("b", 0), Some(first), start + secs(14));
-        assert_eq!(decide(Some(&same), "a", start + secs(14)), Step::Wait(secs(1)));
+        assert_eq!(decide(Some(&same), "a", start + secs(14)), LeaseStep::Wait(secs(1)));
         let same = Sighting::of(record("b", 0), Some(same), start + secs(15));
-        assert_eq!(decide(Some(&same), "a", start + secs(15)), Step::Take);
+        assert_eq!(decide(Some(&same), "a", start + secs(15)), LeaseStep::Take);
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         for (step, renewed) in [1_000_000_000_i64, 5, 4_000_000_000, 5].into_iter().enumerate() {
             let now = start + secs(14 * step as u64);
             seen = Some(Sighting::of(record("b", renewed), seen, now));
-            assert_eq!(decide(seen.as_ref(), "a", now), Step::Wait(RETRY));
+            assert_eq!(decide(seen.as_ref(), "a", now), LeaseStep::Wait(RETRY));
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let first = Sighting::of(record("b", 0), None, start);
         let later = start + secs(15);
         let other = Sighting::of(record("c", 0), Some(first), later);
-        assert_eq!(decide(Some(&other), "a", later), Step::Wait(RETRY));
+        assert_eq!(decide(Some(&other), "a", later), LeaseStep::Wait(RETRY));
     }
 
     #[test]
@@ -151,6 +151,6 @@ mod tests {
         let spec =
             api::LeaseSpec { lease_duration_seconds: Some(1_000_000), ..api::LeaseSpec::default() };
         let lease = api::Lease { spec: Some(spec), ..api::Lease::default() };
-        assert_eq!(Record::of(&lease).duration, DURATION_MAX);
+        assert_eq!(LeaseRecord::of(&lease).duration, DURATION_MAX);
     }
 }

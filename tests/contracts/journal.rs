@@ -7,7 +7,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, Record};
 use ingress_acme_actors::domain::live::Live;
-use ingress_acme_actors::domain::log::{Kind, SCHEMA, Segment, snapshot};
+use ingress_acme_actors::domain::log::{SCHEMA, Segment, SegmentKind, snapshot};
 use ingress_acme_actors::domain::rate_limits::{LimitHit, LimitScope};
 
 use crate::events::{NOW, desired, failed, names};
@@ -101,7 +101,8 @@ fn every_segment_is_written_as_before() {
     let records = vec![record(Event::IssuanceAbandoned { why: "edited".to_owned() })];
     let writer = "ingress-acme-0 since 1795478400000".to_owned();
     let segment = |kind, records| Segment { schema: SCHEMA, writer: writer.clone(), kind, records };
-    let mut all = vec![segment(Kind::Fence, Vec::new()), segment(Kind::Batch, records)];
+    let mut all =
+        vec![segment(SegmentKind::Fence, Vec::new()), segment(SegmentKind::Batch, records)];
     let mut live = Live::default();
     every().into_iter().map(record).for_each(|record| live.keep(record));
     for class in [FailureClass::Dns, FailureClass::Caa] {

@@ -9,7 +9,7 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduler::Load;
-use ingress_acme_actors::metrics::{Kind, Metrics, Source};
+use ingress_acme_actors::metrics::{IssueKind, Metrics, Source};
 use prometheus_client::registry::Registry;
 
 use crate::events::NOW;
@@ -24,7 +24,7 @@ fn scraped() -> String {
     metrics.dedup_actors(1);
     metrics.pool(Load { queued: 1, running: 1, parked: 1 }, Some(NOW));
     metrics.rate_limits(&RateLimits::default(), NOW);
-    for kind in [Kind::First, Kind::Renew, Kind::Replace] {
+    for kind in [IssueKind::First, IssueKind::Renew, IssueKind::Replace] {
         metrics.issued(kind, took);
     }
     for class in FailureClass::ALL {

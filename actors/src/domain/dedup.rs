@@ -58,9 +58,9 @@ pub struct Burst {
 pub enum Action {
     /// Nothing.
     Rest,
-    /// Call [`Dedup::timer`] at this time, and forget earlier timers.
+    /// Call [`DedupMachine::timer`] at this time, and forget earlier timers.
     Wake(Timestamp),
-    /// Hand the key to the pool, and call [`Dedup::timer`] at this time in case it never answers.
+    /// Hand the key to the pool, and call [`DedupMachine::timer`] at this time in case it never answers.
     Reconcile(Timestamp),
     /// Leave the registry.
     Retire,
@@ -68,12 +68,12 @@ pub enum Action {
 
 /// The machine. Time is an argument of each call.
 #[derive(Clone, Debug)]
-pub struct Dedup {
+pub struct DedupMachine {
     windows: Windows,
     phase: Phase,
 }
 
-impl Dedup {
+impl DedupMachine {
     /// An idle machine.
     pub fn new(windows: Windows) -> Self {
         Self { windows, phase: Phase::Idle }
@@ -159,8 +159,8 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn settled() -> Dedup {
-        let mut dedup = Dedup::new(Windows::default());
+    fn settled() -> DedupMachine {
+        let mut dedup = DedupMachine::new(Windows::default());
         dedup.changed(at(0));
         assert!(matches!(dedup.timer(at(1000)), Action::Reconcile(_)));
         dedup
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_burst_settles_after_a_quiet_period() {
-        let mut dedup = Dedup::new(Windows::default());
+        let mut dedup = DedupMachine::new(Windows::default());
         assert_eq!(dedup.changed(at(0)), (false, Action::Wake(at(1000))));
         assert_eq!(dedup.changed(at(600)), (true, Action::Wake(at(1600))));
         assert_eq!(dedup.timer(at(1000)), Action::Wake(at(1600)));
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_constant_stream_still_runs_within_the_maximum_wait() {
-        let mut dedup = Dedup::new(Windows::default());
+        let mut dedup = DedupMachine::new(Windows::default());
         let issued = (0..100)
             .map(|n| at(n * 100))
             .find(|now| matches!(dedup.changed(*now).1, Action::Reconcile(_)));

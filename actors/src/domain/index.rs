@@ -3,8 +3,8 @@
 //! It answers "what should this Secret hold" from the newest view, and says after each change which keys have
 //! work to do: a change of labels, status or foreign annotations has none.
 
-mod entry;
 mod groups;
+mod indexed_ingress;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::desired::{DesiredCertificate, Route};
 use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use super::plan::{Plan, PlannedCertificate, Problem, algorithm};
 use super::selection::{Selection, Skip};
-use entry::{Change, Entry};
 use groups::Groups;
+use indexed_ingress::{Change, IndexedIngress};
 
 /// The Ingresses that were seen, by key, with an index from Secrets to those that use them.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Index {
     selection: Selection,
     default_profile: Option<String>,
     /// Boxed, so that a table that doubles does not move them all.
-    entries: HashMap<IngressKey, Box<Entry>>,
+    entries: HashMap<IngressKey, Box<IndexedIngress>>,
     /// Sorted. Nearly every Secret has one user, for which a set would hold room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
     listing: HashMap<WatchScope, HashSet<IngressKey>>,
@@ -55,7 +55,7 @@ impl Index {
         if kept.view == view {
             return Vec::new();
         }
-        let mut new = Entry::new(&self.selection, view);
+        let mut new = IndexedIngress::new(&self.selection, view);
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
@@ -81,7 +81,7 @@ impl Index {
     }
 
     fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
-        let entry = Entry::new(&self.selection, view);
+        let entry = IndexedIngress::new(&self.selection, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.managed += usize::from(entry.is_managed());
@@ -203,8 +203,8 @@ impl Index {
         &self,
         key: &IngressKey,
         secret: &SecretKey,
-    ) -> Option<(&Entry, &PlannedCertificate)> {
-        let entry: &Entry = self.entries.get(key)?;
+    ) -> Option<(&IndexedIngress, &PlannedCertificate)> {
+        let entry: &IndexedIngress = self.entries.get(key)?;
         entry
             .plan
             .certificates

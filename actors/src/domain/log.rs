@@ -22,7 +22,7 @@ pub struct Segment {
     /// Who wrote it: one process, for one term.
     pub writer: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: SegmentKind,
     /// Its records, oldest first.
     pub records: Vec<Record>,
 }
@@ -30,7 +30,7 @@ pub struct Segment {
 /// What a segment is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum SegmentKind {
     /// Records that follow those before.
     Batch,
     /// A new writer begins.
@@ -112,7 +112,7 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
     let mut replay =
         Replay { last: segments.keys().next_back().copied().unwrap_or(0), ..Replay::default() };
     for (number, segment) in segments {
-        if segment.kind == Kind::Fence {
+        if segment.kind == SegmentKind::Fence {
             replay.fences.push(*number);
         } else if *number < start || is_half_a_snapshot(segments, *number, segment) {
             replay.obsolete.push(*number);
@@ -130,20 +130,22 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
 /// Number of the first part of the last complete snapshot.
 fn last_snapshot(segments: &BTreeMap<u64, Segment>) -> Option<u64> {
     let first = |(number, segment): (&u64, &Segment)| {
-        (matches!(segment.kind, Kind::Snapshot { part: 1, .. }) && is_complete(segments, *number))
-            .then_some(*number)
+        (matches!(segment.kind, SegmentKind::Snapshot { part: 1, .. })
+            && is_complete(segments, *number))
+        .then_some(*number)
     };
     segments.iter().rev().find_map(first)
 }
 
 /// Whether the snapshot whose first part has this number has all its parts.
 fn is_complete(segments: &BTreeMap<u64, Segment>, first: u64) -> bool {
-    let Some(Segment { kind: Kind::Snapshot { of, .. }, writer, .. }) = segments.get(&first) else {
+    let Some(Segment { kind: SegmentKind::Snapshot { of, .. }, writer, .. }) = segments.get(&first)
+    else {
         return false;
     };
     (1..=*of).all(|part| {
         segments.get(&(first + u64::from(part) - 1)).is_some_and(|segment| {
-            segment.kind == Kind::Snapshot { part, of: *of } && segment.writer == *writer
+            segment.kind == SegmentKind::Snapshot { part, of: *of } && segment.writer == *writer
         })
     })
 }
@@ -151,7 +153,7 @@ fn is_complete(segments: &BTreeMap<u64, Segment>, first: u64) -> bool {
 /// A snapshot that a crash left incomplete: everything it says is said before it, too.
 fn is_half_a_snapshot(segments: &BTreeMap<u64, Segment>, number: u64, segment: &Segment) -> bool {
     match segment.kind {
-        Kind::Snapshot { part, .. } => !is_complete(segments, number + 1 - u64::from(part)),
+        SegmentKind::Snapshot { part, .. } => !is_complete(segments, number + 1 - u64::from(part)),
         _ => false,
     }
 }
@@ -162,7 +164,7 @@ pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
     let chunks = chunks(records);
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let segment = |(part, records)| {
-        let kind = Kind::Snapshot { part, of };
+        let kind = SegmentKind::Snapshot { part, of };
         Segment { schema: SCHEMA, writer: writer.to_owned(), kind, records }
     };
     (1..).zip(chunks).map(segment).collect()
@@ -202,11 +204,16 @@ mod tests {
     }
 
     fn batch(records: &[Record]) -> Segment {
-        Segment { schema: SCHEMA, writer: "w".into(), kind: Kind::Batch, records: records.to_vec() }
+        Segment {
+            schema: SCHEMA,
+            writer: "w".into(),
+            kind: SegmentKind::Batch,
+            records: records.to_vec(),
+        }
     }
 
     fn part(part: u32, of: u32, records: &[Record]) -> Segment {
-        Segment { kind: Kind::Snapshot { part, of }, ..batch(records) }
+        Segment { kind: SegmentKind::Snapshot { part, of }, ..batch(records) }
     }
 
     fn names(replay: &Replay) -> Vec<String> {
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn fences_hold_their_numbers_and_say_nothing() {
-        let fence = Segment { kind: Kind::Fence, ..batch(&[]) };
+        let fence = Segment { kind: SegmentKind::Fence, ..batch(&[]) };
         let log = BTreeMap::from([(7, fence), (8, part(1, 1, &[]))]);
         assert_eq!((replay(&log).fences, replay(&log).last), (vec![7], 8));
     }

@@ -108,13 +108,13 @@ pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
 /// What the CA suggests for the certificates that were seen, and when it is asked again.
 #[derive(Debug, Default)]
 pub struct RenewalWindows {
-    by_secret: HashMap<SecretKey, Known>,
+    by_secret: HashMap<SecretKey, PolledCertificate>,
     /// The CA suggests nothing at all.
     unsupported: bool,
 }
 
 #[derive(Debug)]
-struct Known {
+struct PolledCertificate {
     id: CertId,
     not_after: Timestamp,
     window: Option<Box<RenewalWindow>>,
@@ -122,7 +122,7 @@ struct Known {
     failures: u32,
 }
 
-impl Known {
+impl PolledCertificate {
     /// After a start all wait since about the same time.
     fn turn(&self) -> (i64, Timestamp) {
         (self.ask_at.as_secs() / 60, self.not_after)
@@ -142,7 +142,7 @@ impl RenewalWindows {
         let leaf = leaf.and_then(|leaf| Some((leaf.id.clone()?, leaf.not_after)));
         let Some((id, not_after)) = leaf else { return self.forget(secret) };
         if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
-            let known = Known { id, not_after, window: None, ask_at: now, failures: 0 };
+            let known = PolledCertificate { id, not_after, window: None, ask_at: now, failures: 0 };
             self.by_secret.insert(secret.clone(), known);
         }
     }
@@ -156,8 +156,8 @@ impl RenewalWindows {
     pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> AriStatus<'_> {
         let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
         match known {
-            Some(Known { window: Some(window), .. }) => AriStatus::Window(window),
-            Some(Known { failures: 0, .. }) if !self.unsupported => AriStatus::Unasked,
+            Some(PolledCertificate { window: Some(window), .. }) => AriStatus::Window(window),
+            Some(PolledCertificate { failures: 0, .. }) if !self.unsupported => AriStatus::Unasked,
             _ => AriStatus::None,
         }
     }

@@ -4,9 +4,9 @@
 //! [`limits::SLOT_MAX`] at most; whoever waits for anything else holds none. So at most N young orders are open at
 //! once, and a slow or failing one delays nobody.
 
-mod entry;
 mod job;
 mod parked;
+mod scheduled_job;
 mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -17,9 +17,9 @@ use super::limits;
 use super::queue::{FairQueue, Lane};
 use super::requeue::Requeue;
 use super::time::Timestamp;
-use entry::{Entry, Phase};
 pub use job::{Job, JobStatus, Load};
 use parked::Parked;
+use scheduled_job::{JobPhase, ScheduledJob};
 pub use tickets::Ticket;
 use tickets::Tickets;
 
@@ -28,7 +28,7 @@ use tickets::Tickets;
 pub struct Scheduler {
     slots: usize,
     queue: FairQueue,
-    jobs: HashMap<SecretKey, Entry>,
+    jobs: HashMap<SecretKey, ScheduledJob>,
     running: usize,
     parked: Parked,
     tickets: Tickets,
@@ -83,7 +83,7 @@ impl Scheduler {
     ) -> bool {
         if let Some(entry) = self.jobs.get_mut(stream) {
             entry.waiting.push(ticket);
-            entry.again |= matches!(entry.phase, Phase::Running);
+            entry.again |= matches!(entry.phase, JobPhase::Running);
             if let (Lane::New(from), Lane::New(to)) = (entry.lane, lane) {
                 self.queue.expedite(stream, (from, to), now);
                 entry.lane = Lane::New(from.min(to));
@@ -98,11 +98,11 @@ impl Scheduler {
             steps: 0,
             slot_since: now,
         };
-        let phase = Phase::Queued(Box::new(job));
+        let phase = JobPhase::Queued(Box::new(job));
         let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
         if taken {
             let (waiting, again) = (vec![ticket], false);
-            let entry = Entry { phase, waiting, again, since: now, lane };
+            let entry = ScheduledJob { phase, waiting, again, since: now, lane };
             self.jobs.insert(stream.clone(), entry);
         }
         taken
@@ -111,7 +111,8 @@ impl Scheduler {
     /// A parked job that somebody asks for anew looks at the newest desired certificate at once; its routes and probes may be
     /// those of an older one. The CA is not polled sooner for it.
     fn wake_when_edited(&mut self, stream: &SecretKey, now: Timestamp) {
-        let Some(Entry { phase: Phase::Parked { job, until }, .. }) = self.jobs.get_mut(stream)
+        let Some(ScheduledJob { phase: JobPhase::Parked { job, until }, .. }) =
+            self.jobs.get_mut(stream)
         else {
             return;
         };
@@ -126,13 +127,13 @@ impl Scheduler {
     pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
         match &mut entry.phase {
-            Phase::Parked { job, until } => {
+            JobPhase::Parked { job, until } => {
                 job.observed.forget_reach();
                 self.parked.expedite(stream, until, now);
             }
             // It got in line a moment ago, and is on its way back here.
-            Phase::Running => entry.again = true,
-            Phase::Queued(_) => {}
+            JobPhase::Running => entry.again = true,
+            JobPhase::Queued(_) => {}
         }
     }
 
@@ -167,8 +168,8 @@ impl Scheduler {
     fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
-        let (Phase::Queued(mut job) | Phase::Parked { mut job, .. }) =
-            std::mem::replace(&mut entry.phase, Phase::Running)
+        let (JobPhase::Queued(mut job) | JobPhase::Parked { mut job, .. }) =
+            std::mem::replace(&mut entry.phase, JobPhase::Running)
         else {
             return None;
         };
@@ -181,11 +182,11 @@ impl Scheduler {
     /// whether its hosts can be reached takes turns with new work.
     fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
-        let parked = std::mem::replace(&mut entry.phase, Phase::Running);
+        let parked = std::mem::replace(&mut entry.phase, JobPhase::Running);
         let (phase, lane) = match parked {
-            Phase::Parked { job, .. } => {
+            JobPhase::Parked { job, .. } => {
                 let lane = if job.observed.order.is_some() { Lane::Resumed } else { Lane::Again };
-                (Phase::Queued(job), lane)
+                (JobPhase::Queued(job), lane)
             }
             other => (other, Lane::Resumed),
         };
@@ -214,13 +215,13 @@ impl Scheduler {
             }
             JobStatus::Finished(_) => {
                 let fresh = Job { observed: Observed::default(), steps: 0, ..job };
-                entry.phase = Phase::Queued(Box::new(fresh));
+                entry.phase = JobPhase::Queued(Box::new(fresh));
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
             JobStatus::Parked { until, at_ca } => {
                 let slot = at_ca.then(|| job.slot_since + limits::SLOT_MAX);
-                entry.phase = Phase::Parked { job: Box::new(job), until };
+                entry.phase = JobPhase::Parked { job: Box::new(job), until };
                 self.parked.add(&stream, until, slot);
                 if entry.again {
                     self.wake_when_edited(&stream, now);
@@ -280,9 +281,9 @@ impl Scheduler {
     pub fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
         self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {
-                Phase::Queued(_) => "queued",
-                Phase::Running => "running",
-                Phase::Parked { .. } => "parked",
+                JobPhase::Queued(_) => "queued",
+                JobPhase::Running => "running",
+                JobPhase::Parked { .. } => "parked",
             };
             (stream, phase, entry.since)
         })

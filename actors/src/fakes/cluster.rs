@@ -32,11 +32,11 @@ pub struct FakeSecret {
 /// The cluster.
 pub struct FakeCluster {
     clock: Rc<dyn Clock>,
-    state: RefCell<State>,
+    state: RefCell<ClusterState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ClusterState {
     ingresses: BTreeMap<IngressKey, IngressView>,
     secrets: BTreeMap<SecretKey, FakeSecret>,
     solver: BTreeMap<String, SolverIngress>,
@@ -234,7 +234,7 @@ impl FakeCluster {
     }
 }
 
-impl State {
+impl ClusterState {
     fn tell(&mut self, change: &IngressChange) {
         self.watchers.retain(|watcher| watcher.send(change.clone()).is_ok());
     }

@@ -16,7 +16,7 @@ use crate::domain::name::DnsName;
 use crate::domain::scheduler::Job;
 use crate::domain::validity::{IssueReason, check};
 use crate::messages::Publish;
-use crate::metrics::Kind;
+use crate::metrics::IssueKind;
 use crate::needs_reconcile::id;
 use crate::ports::{Installation, PortError, bounded};
 
@@ -148,18 +148,18 @@ impl OperatorContext {
     }
 
     /// What the certificate about to be installed replaces.
-    fn kind(&self, job: &Job, desired: &DesiredCertificate) -> Kind {
+    fn kind(&self, job: &Job, desired: &DesiredCertificate) -> IssueKind {
         let secret = job.observed.found();
         let renewal_windows = self.renewal_windows.borrow();
         let ari = renewal_windows.of(&job.stream, id(secret));
         match check(secret, desired, &self.directory, ari, self.clock.now()) {
-            Err(reason) if reason.is_first() => Kind::First,
+            Err(reason) if reason.is_first() => IssueKind::First,
             Err(
                 IssueReason::DueForRenewal(_)
                 | IssueReason::Suggested { .. }
                 | IssueReason::Requested,
-            ) => Kind::Renew,
-            _ => Kind::Replace,
+            ) => IssueKind::Renew,
+            _ => IssueKind::Replace,
         }
     }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::failure::transient_pause;
 use crate::domain::limits;
-use crate::domain::log::{Kind, SCHEMA, Segment};
+use crate::domain::log::{SCHEMA, Segment, SegmentKind};
 use crate::ports::{CreateError, JournalError, Segments};
 
 /// Attempts to take over, should others take over at the same time.
@@ -43,7 +43,7 @@ impl Writer {
             let fence = Segment {
                 schema: SCHEMA,
                 writer: self.name.clone(),
-                kind: Kind::Fence,
+                kind: SegmentKind::Fence,
                 records: Vec::new(),
             };
             match self.write(&fence).await {

@@ -13,7 +13,7 @@ pub enum Source {
 
 /// What an issued certificate was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum IssueKind {
     /// There was none that could be read.
     First,
     /// It was due, or a new one was asked for.
@@ -31,7 +31,7 @@ impl Source {
     }
 }
 
-impl Kind {
+impl IssueKind {
     pub(super) fn label(self) -> ByKind {
         match self {
             Self::First => ByKind { kind: "first" },

@@ -1,6 +1,6 @@
 //! The counters as plain numbers, for whoever shows them otherwise than Prometheus does.
 
-use super::labels::{ByReason, ByState, Kind, Source};
+use super::labels::{ByReason, ByState, IssueKind, Source};
 use super::{Metrics, Timestamp};
 use crate::domain::failure::FailureClass;
 
@@ -35,8 +35,8 @@ impl Metrics {
     /// What they say now.
     pub fn totals(&self) -> Totals {
         let (events, coalesced) = self.event_counts();
-        let kinds = [Kind::First, Kind::Renew, Kind::Replace];
-        let issued = |kind: Kind| self.issued.get_or_create(&kind.label()).get();
+        let kinds = [IssueKind::First, IssueKind::Renew, IssueKind::Replace];
+        let issued = |kind: IssueKind| self.issued.get_or_create(&kind.label()).get();
         let failed = |class: FailureClass| {
             self.failed.get_or_create(&ByReason { reason: class.label() }).get()
         };
@@ -83,7 +83,7 @@ mod tests {
         metrics.event(Source::Watch);
         metrics.event(Source::Scan);
         metrics.event_coalesced();
-        metrics.issued(Kind::Renew, std::time::Duration::from_secs(1));
+        metrics.issued(IssueKind::Renew, std::time::Duration::from_secs(1));
         metrics.failed(FailureClass::Dns);
         metrics.scanned(Timestamp::from_secs(7));
         let expected = Totals {

@@ -1,6 +1,6 @@
 //! Snapshots hold the answers beside those of `tests/contracts`, for other programs read them.
 
-use crate::domain::dedup::{Dedup, Phase, Windows};
+use crate::domain::dedup::{DedupMachine, Phase, Windows};
 use crate::domain::time::Timestamp;
 
 /// The moment is the same in all examples.
@@ -19,7 +19,7 @@ pub(super) fn hold(name: &str, text: &str) {
 /// The phases are one of each kind.
 pub(super) fn phases() -> Vec<Phase> {
     let windows = Windows::default();
-    let mut machine = Dedup::new(windows);
+    let mut machine = DedupMachine::new(windows);
     let mut all = vec![machine.phase()];
     machine.changed(NOW);
     all.push(machine.phase());

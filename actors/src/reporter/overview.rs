@@ -32,16 +32,16 @@ pub struct Overview {
     /// How many certificates fail, by class.
     pub failures: BTreeMap<&'static str, usize>,
     /// Those without a certificate first, then by the end of the one they have.
-    pub failing: Vec<Failure>,
+    pub failing: Vec<FailingCertificate>,
     /// Those in a worker's hands first, then the parked, then the queued.
-    pub working: Vec<Working>,
+    pub working: Vec<CertificateInProgress>,
     /// Those that end first.
-    pub ending: Vec<Expiring>,
+    pub ending: Vec<ExpiringCertificate>,
 }
 
 /// A certificate whose last attempt failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub struct FailingCertificate {
     /// Where it is to go.
     pub secret: SecretKey,
     /// Who asks for it.
@@ -56,7 +56,7 @@ pub struct Failure {
 
 /// A certificate that is being worked on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Working {
+pub struct CertificateInProgress {
     /// Where it is to go.
     pub secret: SecretKey,
     /// What it is to hold.
@@ -71,7 +71,7 @@ pub struct Working {
 
 /// A certificate that ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Expiring {
+pub struct ExpiringCertificate {
     /// Where it is.
     pub secret: SecretKey,
     /// What it is to hold.
@@ -93,7 +93,13 @@ impl Handler<GetOverview> for Reporter {
             let working = runs.map(|run| {
                 let issuance = context.ledger.with(&run.key, State::name);
                 let (hosts, secret) = (context.hosts(&run.key), run.key);
-                Working { secret, hosts, phase: run.phase, issuance, since: run.since }
+                CertificateInProgress {
+                    secret,
+                    hosts,
+                    phase: run.phase,
+                    issuance,
+                    since: run.since,
+                }
             });
             let working = working.collect();
             let (failures, failing) = context.failing(rows);
@@ -122,7 +128,7 @@ impl OperatorContext {
     }
 
     /// How many fail, by class, and the `count` that are worst off.
-    fn failing(&self, count: usize) -> (BTreeMap<&'static str, usize>, Vec<Failure>) {
+    fn failing(&self, count: usize) -> (BTreeMap<&'static str, usize>, Vec<FailingCertificate>) {
         let (mut failures, mut all) = (BTreeMap::new(), Vec::new());
         let look = |expiries: &Expiries| {
             self.ledger.for_each_live(|secret, state| {
@@ -146,10 +152,10 @@ impl OperatorContext {
         secret: SecretKey,
         failing: &Failing,
         not_after: Option<Timestamp>,
-    ) -> Failure {
+    ) -> FailingCertificate {
         let desired = self.index.borrow().desired(&secret);
         let owners = desired.iter().flat_map(|desired| &desired.owners);
-        Failure {
+        FailingCertificate {
             ingresses: owners.map(|owner| owner.key.clone()).collect(),
             hosts: self.hosts(&secret),
             failure: FailureDump::of(failing),
@@ -158,7 +164,7 @@ impl OperatorContext {
         }
     }
 
-    fn ending(&self, count: usize) -> Vec<Expiring> {
+    fn ending(&self, count: usize) -> Vec<ExpiringCertificate> {
         let soonest = self.metrics.with_expiries(|expiries| {
             let soonest = expiries.soonest(count).into_iter();
             soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
@@ -168,7 +174,7 @@ impl OperatorContext {
                 .ledger
                 .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
             let status = CertificateStatus::of(Some(validity), failing, at_work, self.clock.now());
-            Expiring { hosts: self.hosts(&secret), secret, validity, status }
+            ExpiringCertificate { hosts: self.hosts(&secret), secret, validity, status }
         };
         soonest.into_iter().map(row).collect()
     }

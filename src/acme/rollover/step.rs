@@ -2,7 +2,7 @@
 
 /// What the CA says about a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Answer {
+pub(super) enum KeyAnswer {
     /// It was not asked.
     #[default]
     NotAsked,
@@ -12,7 +12,7 @@ pub(super) enum Answer {
     Known,
 }
 
-impl Answer {
+impl KeyAnswer {
     /// By the account that it named.
     pub(super) fn of(account: Option<&String>) -> Self {
         if account.is_some() { Self::Known } else { Self::Unknown }
@@ -27,16 +27,16 @@ pub(super) struct Findings {
     /// A next key is stored.
     pub(super) has_next: bool,
     /// Of the next key.
-    pub(super) next: Answer,
+    pub(super) next: KeyAnswer,
     /// Of the stored key.
-    pub(super) current: Answer,
+    pub(super) current: KeyAnswer,
     /// The CA was asked to change it since.
     pub(super) changed: bool,
 }
 
 /// What to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(super) enum RolloverStep {
     /// Nothing more.
     Done,
     /// Make a key and store it as the next one.
@@ -57,16 +57,16 @@ pub(super) enum Step {
 
 /// The stored key comes first: where it is the account's, the next one is not yet. Asked in the other order, another
 /// process could change it between the two answers, and both would be no.
-pub(super) fn step(findings: Findings) -> Step {
+pub(super) fn step(findings: Findings) -> RolloverStep {
     match findings {
-        Findings { is_new: true, .. } => Step::Done,
-        Findings { has_next: false, .. } => Step::StoreNext,
-        Findings { changed: false, current: Answer::NotAsked, .. } => Step::AskCurrent,
-        Findings { changed: false, current: Answer::Known, .. } => Step::Change,
-        Findings { next: Answer::NotAsked, .. } => Step::AskNext,
-        Findings { next: Answer::Known, .. } => Step::Promote,
-        Findings { next: Answer::Unknown, changed: true, .. } => Step::Refused,
-        Findings { next: Answer::Unknown, changed: false, .. } => Step::NoAccount,
+        Findings { is_new: true, .. } => RolloverStep::Done,
+        Findings { has_next: false, .. } => RolloverStep::StoreNext,
+        Findings { changed: false, current: KeyAnswer::NotAsked, .. } => RolloverStep::AskCurrent,
+        Findings { changed: false, current: KeyAnswer::Known, .. } => RolloverStep::Change,
+        Findings { next: KeyAnswer::NotAsked, .. } => RolloverStep::AskNext,
+        Findings { next: KeyAnswer::Known, .. } => RolloverStep::Promote,
+        Findings { next: KeyAnswer::Unknown, changed: true, .. } => RolloverStep::Refused,
+        Findings { next: KeyAnswer::Unknown, changed: false, .. } => RolloverStep::NoAccount,
     }
 }
 

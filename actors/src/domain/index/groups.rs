@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Index;
-use super::entry::Entry;
+use super::indexed_ingress::IndexedIngress;
 use crate::domain::grouping::{self, Member};
 use crate::domain::ingress::IngressKey;
 
@@ -48,7 +48,7 @@ impl Groups {
     }
 }
 
-impl Entry {
+impl IndexedIngress {
     /// Its group, if it is in one.
     pub(super) fn group(&self) -> Option<GroupKey> {
         Some((self.view.key.namespace.clone(), self.plan.group.clone()?))
@@ -108,7 +108,7 @@ impl Index {
         if moves {
             // Whom it leaves behind has lost a name, which a group's certificate may keep.
             self.unlink(key, &entry.plan);
-            let Entry { plan, view, .. } = &mut *entry;
+            let IndexedIngress { plan, view, .. } = &mut *entry;
             plan.go_to(view, path);
         }
         self.entries.insert(key.clone(), entry);

@@ -40,20 +40,23 @@ impl Agent {
         self.findings = Findings { is_new, has_next: world.next.is_some(), ..Findings::default() };
     }
 
-    fn acts(&mut self, step: Step, world: &mut World) {
-        let known = |key| if world.at_the_ca == key { Answer::Known } else { Answer::Unknown };
+    fn acts(&mut self, step: RolloverStep, world: &mut World) {
+        let known =
+            |key| if world.at_the_ca == key { KeyAnswer::Known } else { KeyAnswer::Unknown };
         match step {
-            Step::StoreNext => self.writes(world, self.read.stored, Some(self.key)),
-            Step::AskNext => self.findings.next = known(self.read.next.unwrap()),
-            Step::AskCurrent => self.findings.current = known(self.read.stored),
-            Step::Change => {
+            RolloverStep::StoreNext => self.writes(world, self.read.stored, Some(self.key)),
+            RolloverStep::AskNext => self.findings.next = known(self.read.next.unwrap()),
+            RolloverStep::AskCurrent => self.findings.current = known(self.read.stored),
+            RolloverStep::Change => {
                 if world.at_the_ca == self.read.stored {
                     world.at_the_ca = self.read.next.unwrap();
                 }
-                (self.findings.changed, self.findings.next) = (true, Answer::NotAsked);
+                (self.findings.changed, self.findings.next) = (true, KeyAnswer::NotAsked);
             }
-            Step::Promote => self.writes(world, self.read.next.unwrap(), None),
-            Step::Done | Step::Refused | Step::NoAccount => panic!("it has ended: {step:?}"),
+            RolloverStep::Promote => self.writes(world, self.read.next.unwrap(), None),
+            RolloverStep::Done | RolloverStep::Refused | RolloverStep::NoAccount => {
+                panic!("it has ended: {step:?}")
+            }
         }
     }
 }
@@ -69,7 +72,7 @@ fn runs(world: &mut World, key: u32, most: usize) -> bool {
     let mut agent = Agent::begins(*world, key);
     for _ in 0..most {
         match step(agent.findings) {
-            Step::Done => return true,
+            RolloverStep::Done => return true,
             next => agent.acts(next, world),
         }
         is_not_lost(*world);
@@ -94,40 +97,55 @@ fn cut_off_after_any_step_the_next_one_finishes_and_makes_no_further_key() {
 
 #[test]
 fn each_crash_point_has_its_next_step() {
-    use Answer::{Known, NotAsked, Unknown};
+    use KeyAnswer::{Known, NotAsked, Unknown};
     let findings =
         |has_next, current, next| Findings { has_next, next, current, ..Findings::default() };
-    assert_eq!(step(findings(false, NotAsked, NotAsked)), Step::StoreNext, "nothing was done");
+    assert_eq!(
+        step(findings(false, NotAsked, NotAsked)),
+        RolloverStep::StoreNext,
+        "nothing was done"
+    );
     assert_eq!(
         step(findings(true, NotAsked, NotAsked)),
-        Step::AskCurrent,
+        RolloverStep::AskCurrent,
         "the next key is stored"
     );
-    assert_eq!(step(findings(true, Known, NotAsked)), Step::Change, "the CA was not asked");
-    assert_eq!(step(findings(true, Unknown, NotAsked)), Step::AskNext);
-    assert_eq!(step(findings(true, Unknown, Known)), Step::Promote, "the CA has agreed");
-    assert_eq!(step(findings(true, Unknown, Unknown)), Step::NoAccount, "the CA has forgotten it");
+    assert_eq!(step(findings(true, Known, NotAsked)), RolloverStep::Change, "the CA was not asked");
+    assert_eq!(step(findings(true, Unknown, NotAsked)), RolloverStep::AskNext);
+    assert_eq!(step(findings(true, Unknown, Known)), RolloverStep::Promote, "the CA has agreed");
+    assert_eq!(
+        step(findings(true, Unknown, Unknown)),
+        RolloverStep::NoAccount,
+        "the CA has forgotten it"
+    );
     let changed = Findings { changed: true, ..findings(true, Known, NotAsked) };
-    assert_eq!(step(changed), Step::AskNext, "its answer may have been lost");
-    assert_eq!(step(Findings { next: Known, ..changed }), Step::Promote);
-    assert_eq!(step(Findings { next: Unknown, ..changed }), Step::Refused, "it is asked once");
+    assert_eq!(step(changed), RolloverStep::AskNext, "its answer may have been lost");
+    assert_eq!(step(Findings { next: Known, ..changed }), RolloverStep::Promote);
+    assert_eq!(
+        step(Findings { next: Unknown, ..changed }),
+        RolloverStep::Refused,
+        "it is asked once"
+    );
     let stored = Findings { is_new: true, ..findings(false, NotAsked, NotAsked) };
-    assert_eq!(step(stored), Step::Done, "the new key is the account's");
+    assert_eq!(step(stored), RolloverStep::Done, "the new key is the account's");
 }
 
 /// Takes every path on which the two may go.
 fn interleaves(world: World, agents: [Agent; 2], ends: &mut u32) {
     let steps = agents.map(|agent| step(agent.findings));
-    if steps == [Step::Done; 2] {
+    if steps == [RolloverStep::Done; 2] {
         assert_eq!((world.at_the_ca, world.next), (world.stored, None), "{world:?}");
         assert_ne!(world.stored, FRESH.stored);
         *ends += 1;
     }
     for (index, next) in steps.into_iter().enumerate() {
-        if next == Step::Done {
+        if next == RolloverStep::Done {
             continue;
         }
-        assert!(!matches!(next, Step::Refused | Step::NoAccount), "{world:?} {agents:?}");
+        assert!(
+            !matches!(next, RolloverStep::Refused | RolloverStep::NoAccount),
+            "{world:?} {agents:?}"
+        );
         let (mut world, mut agents) = (world, agents);
         agents[index].acts(next, &mut world);
         is_not_lost(world);

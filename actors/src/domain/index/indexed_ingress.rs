@@ -6,7 +6,7 @@ use super::super::selection::{Selection, Skip, select};
 
 /// An Ingress and what follows from its view alone.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct IndexedIngress {
     pub(super) view: IngressView,
     pub(super) skip: Option<Skip>,
     pub(super) plan: Plan,
@@ -22,7 +22,7 @@ pub(super) enum Change {
     Secrets,
 }
 
-impl Entry {
+impl IndexedIngress {
     pub(super) fn new(selection: &Selection, view: IngressView) -> Self {
         let skip = select(selection, &view).err();
         let plan = if skip.is_none() { plan(&view) } else { Plan::default() };

@@ -7,8 +7,8 @@ use crate::domain::time::Timestamp;
 
 /// A stream that somebody waits for.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) phase: Phase,
+pub(super) struct ScheduledJob {
+    pub(super) phase: JobPhase,
     pub(super) waiting: Vec<Ticket>,
     /// It was asked for again while a worker was on it: look once more before it is over.
     pub(super) again: bool,
@@ -19,7 +19,7 @@ pub(super) struct Entry {
 
 /// Where its job is.
 #[derive(Debug)]
-pub(super) enum Phase {
+pub(super) enum JobPhase {
     Queued(Box<Job>),
     Running,
     Parked { job: Box<Job>, until: Timestamp },

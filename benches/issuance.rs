@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingress_acme_actors::domain::certificate::PrivateKey;
-use ingress_acme_actors::domain::desired::DesiredCertificate;
-use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
+use ingress_acme_actors::domain::desired::index::Index;
+use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Beginning, Command, State, apply, decide};
-use ingress_acme_actors::domain::selection::Selection;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 

@@ -40,11 +40,12 @@ use instant_acme::{Error, OrderStatus as Status};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
+use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::ports::{AccountStore, CertificateAuthority, PortError, Replaces};
 
 pub use account::{ThumbprintHook, thumbprint};

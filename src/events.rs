@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use ingress_acme_actors::domain::ingress::IngressRef;
-use ingress_acme_actors::domain::kube_event::KubeEvent;
+use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::PostParams;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
-use ingress_acme_actors::domain::index::WatchScope;
+use ingress_acme_actors::domain::desired::index::WatchScope;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::{WatchStreamExt, watcher};

@@ -14,10 +14,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::Pem;
 
+use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{Keys, PortError};
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::PrivateKey;
-use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::desired::index::Index;
+use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
-use ingress_acme_actors::domain::log::{Segment, replay};
-use ingress_acme_actors::domain::selection::Selection;
+use ingress_acme_actors::domain::log::segment::{Segment, replay};
 use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress};
 use ingress_acme_actors::journal::SegmentedJournal;
 use ingress_acme_actors::ledger::Ledger;

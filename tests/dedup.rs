@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use ingress_acme_actors::dedup::Downstream;
-use ingress_acme_actors::domain::dedup::Windows;
 use ingress_acme_actors::domain::ingress::IngressKey;
-use ingress_acme_actors::domain::requeue::Requeue;
+use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
 use ingress_acme_actors::messages::Reconcile;
 use ingress_acme_actors::metrics::{Metrics, Source};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ingress_acme_actors::domain::certificate_status::CertificateStatus;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
 use ingress_acme_actors::operator::Operator;
 use ingress_acme_actors::reporter::{Describe, GetOverview, ListIngresses, Listing, Overview};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use ingress_acme_actors::domain::kube_event::KubeEvent;
+use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress};
 use ingress_acme_actors::operator::Settings;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use ingress_acme_actors::domain::log::replay;
+use ingress_acme_actors::domain::log::segment::replay;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use proptest::prelude::*;
 

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
 use ingress_acme_actors::operator::Settings;
 

@@ -7,9 +7,9 @@ use actix::prelude::*;
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info};
 
+use crate::domain::certificate::CertId;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::domain::renewal::CertId;
 use crate::issuer::OperatorContext;
 use crate::metrics::Source;
 use crate::ports::{PortError, bounded};

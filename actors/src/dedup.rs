@@ -1,14 +1,14 @@
-//! One actor per Ingress that has something going on: the shell around [`domain::dedup`](crate::domain::dedup).
+//! One actor per Ingress that has something going on: the shell around [`domain::dedup`](crate::domain::scheduling::dedup).
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use actix::prelude::*;
 
-use crate::domain::dedup::{Action, DedupMachine, Phase, Windows};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::dedup::{Action, DedupMachine, Phase, Windows};
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::messages::{Changed, Reconcile};
 use crate::ports::Clock;

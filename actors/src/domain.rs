@@ -1,37 +1,32 @@
-//! Pure rules: no runtime, no clock, no randomness. Whatever they need to know is an argument.
+//! Pure rules: no runtime, no clock, no randomness. Time and identifiers are arguments.
 //!
-//! - Vocabulary: [`time`], [`name`], [`ingress`], [`certificate`], [`limits`].
-//! - From Ingresses to certificates: [`selection`], [`plan`], [`grouping`], [`desired`], [`index`].
-//! - Is a certificate good: [`validity`].
-//! - From events to work: [`dedup`], [`need`], [`queue`], [`scheduler`], [`scan`].
-//! - Getting a certificate: [`issuance`], [`failure`], [`rate_limits`], [`guards`], [`renewal`], [`routes`], its log: [`log`], and what of it still matters: [`live`].
-//! - What the user is told: [`kube_event`]; what is shown: [`expiries`], [`certificate_status`].
+//! # Folders
+//! - [`desired`]: from Ingresses to desired certificates.
+//! - [`validity`]: whether a certificate is good, and when to renew it.
+//! - [`scheduling`]: from events to jobs, in a fair order.
+//! - [`issuance`]: the event-sourced state machine of one certificate.
+//! - [`rate_limits`]: the CA's limits, and the orders that wait for them.
+//! - [`log`]: the journal's segments, and the records that a snapshot keeps.
+//! - [`status`]: Kubernetes Events and the status of a certificate.
+//! - [`routes`]: the solver Ingresses that lead challenges to the operator.
+//!
+//! # Vocabulary
+//! [`certificate`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`] and [`top_k`] import none of the
+//! folders.
 
 pub mod certificate;
-pub mod certificate_status;
-pub mod dedup;
 pub mod desired;
-pub mod expiries;
 pub mod failure;
-pub mod grouping;
-pub mod guards;
-pub mod index;
+pub mod hash;
 pub mod ingress;
 pub mod issuance;
-pub mod kube_event;
 pub mod limits;
-pub mod live;
 pub mod log;
 pub mod name;
-pub mod need;
-pub mod plan;
-pub mod queue;
 pub mod rate_limits;
-pub mod renewal;
-pub mod requeue;
 pub mod routes;
-pub mod scan;
-pub mod scheduler;
-pub mod selection;
+pub mod scheduling;
+pub mod status;
 pub mod time;
+pub mod top_k;
 pub mod validity;

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::domain::desired::{DesiredCertificate, stable_hash};
-use crate::domain::index::Index;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::index::Index;
+use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{IngressKey, IngressRef};
-use crate::domain::kube_event::KubeEvent;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::EventRecorder;
 
 /// What was told, by Ingress: the hash of the last notice.

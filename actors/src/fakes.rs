@@ -23,10 +23,10 @@ pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;
 
-use crate::domain::dedup::Windows;
+use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
 use crate::domain::name::DnsName;
-use crate::domain::selection::Selection;
+use crate::domain::scheduling::dedup::Windows;
 use crate::domain::time::Timestamp;
 use crate::issuer::FallbackCa;
 use crate::journal::SegmentedJournal;

@@ -23,8 +23,8 @@ use tracing::{info, warn};
 
 use crate::domain::issuance::{Event, Record};
 use crate::domain::limits;
-use crate::domain::live::Live;
-use crate::domain::log::{SCHEMA, Segment, SegmentKind, chunks, replay, snapshot};
+use crate::domain::log::live::Live;
+use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay, snapshot};
 use crate::ports::{Journal, JournalError, Segments};
 use writer::Writer;
 

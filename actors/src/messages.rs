@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use actix::prelude::*;
 
-use crate::domain::desired::Route;
-use crate::domain::index::WatchScope;
+use crate::domain::desired::desired_certificate::Route;
+use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::requeue::Requeue;
-use crate::domain::scheduler::{Job, JobStatus};
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::scheduling::scheduler::{Job, JobStatus};
 use crate::ports::PortError;
 
 /// To a dedup actor: something about its Ingress may have changed.

@@ -13,12 +13,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::rate_limits::RateLimits;
-use crate::domain::scheduler::Load;
+use crate::domain::scheduling::scheduler::Load;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::expiries::{Expiries, Validity};
 
 use expiries::ExpiryCollector;
 use labels::{

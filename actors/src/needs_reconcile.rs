@@ -2,15 +2,15 @@
 
 use tracing::debug;
 
+use crate::domain::certificate::CertId;
 use crate::domain::certificate::SecretView;
-use crate::domain::desired::DesiredCertificate;
-use crate::domain::expiries::Validity;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
-use crate::domain::renewal::CertId;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{check_installed, serves};
+use crate::domain::validity::check::{check_installed, serves};
+use crate::domain::validity::expiries::Validity;
 use crate::issuer::OperatorContext;
 
 impl OperatorContext {

@@ -9,12 +9,12 @@ use actix::prelude::*;
 
 use crate::ari_poller::AriPoller;
 use crate::dedup::Downstream;
-use crate::domain::dedup::Windows;
-use crate::domain::guards::Guards;
-use crate::domain::index::Index;
+use crate::domain::desired::index::Index;
+use crate::domain::desired::selection::Selection;
 use crate::domain::limits;
 use crate::domain::rate_limits::RateLimits;
-use crate::domain::selection::Selection;
+use crate::domain::rate_limits::guards::Guards;
+use crate::domain::scheduling::dedup::Windows;
 use crate::event_dedup::EventDedup;
 use crate::issuer::{FallbackCa, OperatorContext, RouteRecipients};
 use crate::ledger::{CommitError, Ledger};

@@ -8,13 +8,13 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
-use crate::domain::need::Need;
-use crate::domain::queue::Lane;
-use crate::domain::requeue::Requeue;
-use crate::domain::scheduler::{Scheduler, Ticket};
+use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::queue::Lane;
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::issuer::{Issuer, OperatorContext};
 use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};

@@ -10,16 +10,17 @@ use async_trait::async_trait;
 use futures_util::stream::LocalBoxStream;
 use zeroize::Zeroizing;
 
+use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
+use crate::domain::desired::index::WatchScope;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach, Record};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::renewal::RenewalWindow;
 
 /// A change of the Ingresses that are watched.
 #[derive(Clone, Debug)]

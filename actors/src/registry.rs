@@ -8,8 +8,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 
 use crate::dedup::{Dedup, Downstream};
-use crate::domain::dedup::Phase;
 use crate::domain::ingress::IngressKey;
+use crate::domain::scheduling::dedup::Phase;
 use crate::messages::Changed;
 use crate::metrics::{Metrics, Source};
 

@@ -9,10 +9,10 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
-use crate::domain::index::{WatchScope, covers};
+use crate::domain::desired::index::{WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
-use crate::domain::scan::{pace, tick};
+use crate::domain::scheduling::scan::{pace, tick};
 use crate::issuer::OperatorContext;
 use crate::messages::Listed;
 use crate::metrics::Source;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{error, info};
 
-use crate::domain::index::{Index, WatchScope, covers};
+use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::messages::Listed;
 use crate::metrics::{Metrics, Source};

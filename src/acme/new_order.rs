@@ -7,11 +7,12 @@ use instant_acme::{
     Account, CertificateIdentifier, Error, Identifier, NewOrder, OrderStatus as Status, RenewalInfo,
 };
 
+use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{CertId, RenewalWindow};
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::ports::PortError;
 
 use super::orders::{OpenOrder, unaccepted};

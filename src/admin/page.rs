@@ -101,9 +101,9 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ingress_acme_actors::domain::certificate_status::CertificateStatus;
-    use ingress_acme_actors::domain::expiries::Validity;
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
+    use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
+    use ingress_acme_actors::domain::validity::expiries::Validity;
     use ingress_acme_actors::reporter::{
         CertificateInProgress, ClosedDump, ExpiringCertificate, FailingCertificate, FailureDump,
     };

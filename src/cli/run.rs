@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
-use ingress_acme_actors::domain::dedup::Windows;
-use ingress_acme_actors::domain::selection::{Manage, Selection};
+use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
+use ingress_acme_actors::domain::scheduling::dedup::Windows;
 use ingress_acme_actors::operator::Settings;
 
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};

@@ -1,8 +1,8 @@
 //! An Event as an Event of the API, with a name that follows from what it says.
 
-use ingress_acme_actors::domain::desired::stable_hash;
+use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
-use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
+use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ingress_acme_actors::domain::desired::plan::FILLED_TLS;
 use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, IngressView, TlsBlock};
-use ingress_acme_actors::domain::plan::FILLED_TLS;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::cluster::{class, is_ours};

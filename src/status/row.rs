@@ -4,12 +4,12 @@ use std::fmt;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
-use ingress_acme_actors::domain::desired::DesiredCertificate;
+use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::{AriStatus, renewal};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::{IssueReason, check, serves};
+use ingress_acme_actors::domain::validity::check::{IssueReason, check, serves};
+use ingress_acme_actors::domain::validity::renewal::{AriStatus, renewal};
 use serde::Serialize;
 
 use super::user_events::UserEvent;

@@ -1,9 +1,9 @@
 //! Annotations and labels on Ingresses keep their names, their values and their effects.
 
 use ingress_acme::ingresses::view;
-use ingress_acme_actors::domain::index::Index;
+use ingress_acme_actors::domain::desired::index::Index;
+use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
-use ingress_acme_actors::domain::selection::{Manage, Selection};
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 

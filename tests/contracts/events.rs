@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
-use ingress_acme_actors::domain::desired::DesiredCertificate;
+use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
+use ingress_acme_actors::domain::desired::plan::Problem;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, State, apply};
-use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::plan::Problem;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
+use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::IssueReason;
+use ingress_acme_actors::domain::validity::check::IssueReason;
 
 use crate::{hold, lines};
 

@@ -2,12 +2,12 @@
 //! Those of older schemas are read and written again by the test of `tests/golden`.
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
-use ingress_acme_actors::domain::desired::stable_hash;
 use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Event, Record};
-use ingress_acme_actors::domain::live::Live;
-use ingress_acme_actors::domain::log::{SCHEMA, Segment, SegmentKind, snapshot};
+use ingress_acme_actors::domain::log::live::Live;
+use ingress_acme_actors::domain::log::segment::{SCHEMA, Segment, SegmentKind, snapshot};
 use ingress_acme_actors::domain::rate_limits::{LimitHit, LimitScope};
 
 use crate::events::{NOW, desired, failed, names};
@@ -125,13 +125,14 @@ fn what_is_stored_as_a_hash_is_hashed_as_before() {
     let mut all =
         vec![format!("wish: {}", serde_json::to_string(&desired().fingerprint()).unwrap())];
     for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048] {
-        let desired = ingress_acme_actors::domain::desired::DesiredCertificate {
-            algorithm,
-            adopt: false,
-            profile: None,
-            renew: None,
-            ..desired()
-        };
+        let desired =
+            ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate {
+                algorithm,
+                adopt: false,
+                profile: None,
+                renew: None,
+                ..desired()
+            };
         let hash = serde_json::to_string(&desired.fingerprint()).unwrap();
         all.push(format!("plain wish, {}: {hash}", algorithm.as_str()));
     }

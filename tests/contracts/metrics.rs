@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ingress_acme_actors::domain::expiries::Validity;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
-use ingress_acme_actors::domain::scheduler::Load;
+use ingress_acme_actors::domain::scheduling::scheduler::Load;
+use ingress_acme_actors::domain::validity::expiries::Validity;
 use ingress_acme_actors::metrics::{IssueKind, Metrics, Source};
 use prometheus_client::registry::Registry;
 

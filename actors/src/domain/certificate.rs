@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::name::DnsName;
-use super::renewal::CertId;
-use super::time::Timestamp;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
 
 /// Kind of the certificate's key: the annotation `ingress-acme.dev/key-algorithm`.
 #[derive(
@@ -75,6 +75,28 @@ impl PrivateKey {
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(…)")
+    }
+}
+
+/// How a CA knows a certificate: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773 §4.1).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CertId(Arc<str>);
+
+impl CertId {
+    /// From its text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

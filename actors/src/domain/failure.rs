@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits;
-use super::name::DnsName;
-use super::time::Timestamp;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
 
 /// Why an issuance failed. A closed set: it is a metric label and the first word of what the user is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 //!
 //! Limit hits are journaled and survive restarts; queues are not, for whoever needs an order asks again.
 
+pub mod guards;
 mod hit;
 mod queue;
 mod rate_limit;
@@ -14,11 +15,11 @@ mod scope;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::ingress::SecretKey;
-use super::limits;
-use super::name::DnsName;
-use super::need::Need;
-use super::time::Timestamp;
+use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::scheduling::priority::Need;
+use crate::domain::time::Timestamp;
 pub use hit::LimitHit;
 use queue::LimitQueue;
 pub use rate_limit::{RateLimit, limit};

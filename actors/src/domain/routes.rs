@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::desired::{Route, stable_hash};
-use super::ingress::{IngressClass, SecretKey};
-use super::limits;
-use super::name::DnsName;
-use super::time::Timestamp;
+use crate::domain::desired::desired_certificate::Route;
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::{IngressClass, SecretKey};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
 
 /// A solver Ingress as it is, or as it should be. Without hosts it should not be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -250,8 +251,8 @@ impl RouteTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::names;
     use super::*;
+    use crate::domain::desired::plan::tests::names;
 
     fn routes(hosts: &[&str]) -> BTreeSet<Route> {
         let route = |host| Route { class: IngressClass::Default, host };

@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cluster::FakeCluster;
+use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::time::Timestamp;
+use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{CertificateAuthority, Clock, Keys, PortError, Replaces};
 
 /// The CA. It validates a name when a solver Ingress names its host.

@@ -13,9 +13,9 @@ use super::DIRECTORY;
 use super::ca::inspect;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::{Clock, IngressChange, PortError};
 
 /// A Secret with its data.

@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
+use crate::domain::certificate::CertId;
 use crate::domain::certificate::SecretStatus;
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
-use crate::domain::renewal::{CertId, RenewalWindow};
 use crate::domain::routes::SolverIngress;
+use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
     JournalError, PortError, Probe, Replaces, Routes, Segments, TlsSecrets,

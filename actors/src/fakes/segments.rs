@@ -7,7 +7,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 
 use super::cluster::FakeCluster;
-use crate::domain::log::Segment;
+use crate::domain::log::segment::Segment;
 use crate::ports::{CreateError, JournalError, Segments};
 
 /// The segments. They outlive an operator.

@@ -7,14 +7,14 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::OperatorContext;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Observed, Reach};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::scheduler::Job;
-use crate::domain::validity::{IssueReason, check};
+use crate::domain::scheduling::scheduler::Job;
+use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::validity::check::{IssueReason, check};
 use crate::messages::Publish;
 use crate::metrics::IssueKind;
 use crate::needs_reconcile::id;

@@ -4,13 +4,13 @@
 use tracing::{debug, error};
 
 use super::OperatorContext;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
-use crate::domain::scheduler::Job;
+use crate::domain::scheduling::scheduler::Job;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 

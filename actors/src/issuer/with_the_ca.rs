@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use tracing::info;
 
 use super::{FallbackCa, OperatorContext};
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::certificate::CertId;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::renewal::CertId;
-use crate::domain::scheduler::Job;
-use crate::domain::validity::IssueReason;
+use crate::domain::scheduling::scheduler::Job;
+use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::validity::check::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl OperatorContext {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::failure::transient_pause;
 use crate::domain::limits;
-use crate::domain::log::{SCHEMA, Segment, SegmentKind};
+use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind};
 use crate::ports::{CreateError, JournalError, Segments};
 
 /// Attempts to take over, should others take over at the same time.

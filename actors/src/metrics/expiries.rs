@@ -8,9 +8,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::expiries::{Expiries, Validity};
 
 /// The expiries, to be scraped.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ impl Metrics {
         let runs = |state| count(self.runs.get_or_create(&ByState { state }).get());
         Totals {
             managed: count(self.ingresses.get()),
-            known: self.with_expiries(crate::domain::expiries::Expiries::len),
+            known: self.with_expiries(crate::domain::validity::expiries::Expiries::len),
             issued: kinds.map(issued).iter().sum(),
             failed: FailureClass::ALL.map(failed).iter().sum(),
             events,

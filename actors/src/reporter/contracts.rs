@@ -1,6 +1,6 @@
 //! Snapshots hold the answers beside those of `tests/contracts`, for other programs read them.
 
-use crate::domain::dedup::{DedupMachine, Phase, Windows};
+use crate::domain::scheduling::dedup::{DedupMachine, Phase, Windows};
 use crate::domain::time::Timestamp;
 
 /// The moment is the same in all examples.

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
-use crate::domain::dedup::Phase;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
+use crate::domain::scheduling::dedup::Phase;
 
 /// To the reporter: describe everything.
 #[derive(Debug, Message)]
@@ -110,7 +110,7 @@ fn stream(secret: String, state: &State) -> StreamDump {
 mod tests {
     use super::*;
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
-    use crate::domain::desired::tests::desired;
+    use crate::domain::desired::desired_certificate::tests::desired;
     use crate::domain::failure::FailureClass;
     use crate::domain::issuance::{Event, apply};
     use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};

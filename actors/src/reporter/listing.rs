@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::rows::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
-use crate::domain::certificate_status::{CertificateStatus, top_k};
-use crate::domain::dedup::Phase;
+use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::name::DnsName;
-use crate::domain::plan::PlannedCertificate;
+use crate::domain::scheduling::dedup::Phase;
+use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
+use crate::domain::top_k::top_k;
 use crate::issuer::OperatorContext;
 
 /// To the reporter: list Ingresses, in the order of their keys.

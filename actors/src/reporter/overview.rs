@@ -6,12 +6,13 @@ use actix::prelude::*;
 
 use super::Reporter;
 use super::rows::{ClosedDump, DescribeJobs, FailureDump, Which};
-use crate::domain::certificate_status::{CertificateStatus, top_k};
-use crate::domain::expiries::{Expiries, Validity};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
 use crate::domain::name::DnsName;
+use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
+use crate::domain::top_k::top_k;
+use crate::domain::validity::expiries::{Expiries, Validity};
 use crate::issuer::OperatorContext;
 
 /// To the reporter: tell what matters most, at most `rows` of each kind.

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
 
-use crate::domain::certificate_status::top_k;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Failing;
 use crate::domain::rate_limits::{ActiveLimit, LimitWait};
-use crate::domain::scheduler::Scheduler;
+use crate::domain::scheduling::scheduler::Scheduler;
 use crate::domain::time::Timestamp;
+use crate::domain::top_k::top_k;
 use crate::pool::Pool;
 
 /// What failed, and when it goes on.
@@ -161,8 +161,8 @@ fn dump((secret, phase, since): Described) -> JobDump {
 mod tests {
     use super::*;
     use crate::domain::ingress::IngressKey;
-    use crate::domain::need::Need;
-    use crate::domain::queue::Lane;
+    use crate::domain::scheduling::priority::Need;
+    use crate::domain::scheduling::queue::Lane;
 
     fn scheduler() -> Scheduler {
         let mut scheduler = Scheduler::new(1, 10);

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ingress_acme::acme::{Acme, AcmeOptions, thumbprint};
 use ingress_acme::keys::Pki;
+use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::renewal::CertId;
 use ingress_acme_actors::ports::{
     AccountStore, CertificateAuthority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
 };

@@ -17,9 +17,9 @@ use ingress_acme::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
-use ingress_acme_actors::domain::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Clock, EventRecorder, IngressChange, IngressSource, Installation, PortError,

@@ -9,9 +9,9 @@ use super::step::Step;
 use crate::domain::certificate::SecretView;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::need::{Need, Urgency};
 use crate::domain::rate_limits::LimitScope;
-use crate::domain::validity::{IssueReason, Remaining};
+use crate::domain::scheduling::priority::{Need, Urgency};
+use crate::domain::validity::check::{IssueReason, Remaining};
 
 impl Evaluation<'_> {
     /// A certificate for `names` is needed.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
-use crate::domain::desired::Fingerprint;
+use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;

@@ -8,12 +8,14 @@ use super::reasons::{not_ours, overdue, too_many_names};
 use super::state::{Failing, Issuance, State};
 use super::step::{Inputs, Step};
 use crate::domain::certificate::SecretView;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{IssueReason, Remaining, check_certificate, check_installed, serves};
+use crate::domain::validity::check::{
+    IssueReason, Remaining, check_certificate, check_installed, serves,
+};
 
 /// The next step for a stream in `state`.
 pub fn next(state: &State, context: Inputs<'_>) -> Step {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
-use crate::domain::desired::{Fingerprint, Route};
+use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::limits;
 use crate::domain::name::DnsName;

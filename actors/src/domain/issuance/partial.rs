@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use super::next::Evaluation;
 use super::state::Failing;
 use super::step::Step;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::{IssueReason, Remaining};
+use crate::domain::validity::check::{IssueReason, Remaining};
 
 /// The names that can be had, where the others have failed for long enough.
 pub(super) fn obtainable(

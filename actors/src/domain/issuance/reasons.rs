@@ -1,7 +1,7 @@
 //! Why work cannot go on, in words for users, with what they can do.
 
 use crate::domain::certificate::SecretView;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::time::Timestamp;
 

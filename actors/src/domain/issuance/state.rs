@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::event::Event;
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
-use crate::domain::desired::Fingerprint;
+use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;

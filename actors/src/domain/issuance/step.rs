@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
 use super::observed::Observed;
-use crate::domain::desired::DesiredCertificate;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
-use crate::domain::need::Need;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
-use crate::domain::renewal::AriStatus;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::IssueReason;
+use crate::domain::validity::check::IssueReason;
+use crate::domain::validity::renewal::AriStatus;
 
 /// One thing to do. Each is one port call or one commit.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,19 +7,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::certificate::{PrivateKey, SecretView};
-use crate::domain::desired::DesiredCertificate;
-use crate::domain::desired::tests::desired;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::desired_certificate::tests::desired;
+use crate::domain::desired::plan::tests::names;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::domain::need::{Need, Urgency};
-use crate::domain::plan::tests::names;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
-use crate::domain::renewal::AriStatus;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::priority::{Need, Urgency};
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::IssueReason;
-use crate::domain::validity::tests::secret;
+use crate::domain::validity::check::IssueReason;
+use crate::domain::validity::check::tests::secret;
+use crate::domain::validity::renewal::AriStatus;
 
 const DIRECTORY: &str = "https://ca.example/directory";
 const DAY: Duration = Duration::from_hours(24);

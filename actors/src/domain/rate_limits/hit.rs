@@ -29,7 +29,7 @@ impl LimitHit {
     /// not all come back in the same moment.
     pub fn new(limit: &RateLimit, enqueue: Duration, detail: &str, now: Timestamp) -> Self {
         let enqueue = enqueue.clamp(limits::RATE_LIMIT_MIN, limits::LIMIT_MAX);
-        let thousandths = crate::domain::desired::stable_hash((&limit.scope, now)) % 1000;
+        let thousandths = crate::domain::hash::stable_hash((&limit.scope, now)) % 1000;
         let thousandths = u32::try_from(thousandths).unwrap_or(0);
         let jitter = (enqueue / 10).min(limits::LIMIT_JITTER) * thousandths / 1000;
         let pace = limit.pace.unwrap_or(limits::LIMIT_PACE);

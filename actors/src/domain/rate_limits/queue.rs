@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::need::{Need, URGENCIES, Urgency};
-use crate::domain::queue::RoundRobin;
+use crate::domain::scheduling::priority::{Need, URGENCIES, Urgency};
+use crate::domain::scheduling::queue::RoundRobin;
 use crate::domain::time::Timestamp;
 
 /// The line itself.

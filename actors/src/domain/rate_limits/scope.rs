@@ -55,7 +55,11 @@ impl fmt::Display for LimitScope {
             Self::Account => write!(f, "this account"),
             Self::Domain(domain) => write!(f, "certificates under {domain}"),
             Self::Set(names) => {
-                write!(f, "certificates for {}", crate::domain::desired::display_names(names))
+                write!(
+                    f,
+                    "certificates for {}",
+                    crate::domain::desired::desired_certificate::display_names(names)
+                )
             }
             Self::Name(name) => write!(f, "orders with {name}"),
         }

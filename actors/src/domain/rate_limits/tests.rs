@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::need::Urgency;
-use super::super::plan::tests::names;
 use super::*;
+use crate::domain::desired::plan::tests::names;
+use crate::domain::scheduling::priority::Urgency;
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 use super::super::ca::inspect;
 use super::{FakeCluster, FakeSecret};
 use crate::domain::certificate::{SecretStatus, SecretView};
+use crate::domain::desired::plan::{FILLED_TLS, filled_tls_value};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::{IngressRef, SecretKey, TlsBlock};
-use crate::domain::kube_event::KubeEvent;
 use crate::domain::name::DnsName;
-use crate::domain::plan::{FILLED_TLS, filled_tls_value};
 use crate::domain::routes::SolverIngress;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::{
     EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
-use crate::domain::grouping::{self, Member};
+use crate::domain::desired::grouping::{self, Member};
 use crate::domain::ingress::IngressKey;
 
 /// A namespace and a registered domain.

@@ -11,12 +11,12 @@ mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::ingress::{IngressKey, SecretKey};
-use super::issuance::Observed;
-use super::limits;
-use super::queue::{FairQueue, Lane};
-use super::requeue::Requeue;
-use super::time::Timestamp;
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::Observed;
+use crate::domain::limits;
+use crate::domain::scheduling::queue::{FairQueue, Lane};
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::time::Timestamp;
 pub use job::{Job, JobStatus, Load};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
@@ -292,8 +292,8 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::need::Need;
     use super::*;
+    use crate::domain::scheduling::priority::Need;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)

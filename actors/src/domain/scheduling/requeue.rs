@@ -1,6 +1,6 @@
 //! When a key is reconciled again: the one answer of a job, of a request to the pool and of deduplication.
 
-use super::time::Timestamp;
+use crate::domain::time::Timestamp;
 
 /// When to reconcile again. The counterpart of kube-runtime's `Action::requeue`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! How soon a certificate is needed: the order of work, in the queue and in line before a rate limit.
 
-use super::expiries::Validity;
-use super::time::Timestamp;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::expiries::Validity;
 
 /// How soon, in kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

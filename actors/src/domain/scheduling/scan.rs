@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::desired::stable_hash;
-use super::ingress::IngressKey;
-use super::limits;
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::IngressKey;
+use crate::domain::limits;
 
 /// The tick of the interval, `0..SCAN_TICKS`, in which an Ingress is looked at.
 pub fn tick(key: &IngressKey) -> u32 {

@@ -9,9 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use super::desired::stable_hash;
-use super::limits;
-use super::name::DnsName;
+use crate::domain::hash::stable_hash;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
 
 /// What the names of their Secrets begin with.
 const PREFIX: &str = "group-";

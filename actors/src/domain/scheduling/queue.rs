@@ -2,10 +2,10 @@
 
 mod round_robin;
 
-use super::ingress::SecretKey;
-use super::need::{Need, Urgency};
-use super::time::Timestamp;
-pub(super) use round_robin::RoundRobin;
+use crate::domain::ingress::SecretKey;
+use crate::domain::scheduling::priority::{Need, Urgency};
+use crate::domain::time::Timestamp;
+pub(in crate::domain) use round_robin::RoundRobin;
 
 /// Lanes. Resumed work goes first; then those that tried before and new work take turns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -1,8 +1,8 @@
 //! One Ingress of the index, and what a newer view of it changes.
 
-use super::super::ingress::IngressView;
-use super::super::plan::{Plan, plan};
-use super::super::selection::{Selection, Skip, select};
+use crate::domain::desired::plan::{Plan, plan};
+use crate::domain::desired::selection::{Selection, Skip, select};
+use crate::domain::ingress::IngressView;
 
 /// An Ingress and what follows from its view alone.
 #[derive(Debug)]

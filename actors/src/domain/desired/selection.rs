@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ingress::IngressView;
+use crate::domain::ingress::IngressView;
 
 /// `--manage`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,9 +92,9 @@ fn selected(selection: &Selection, class: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ingress::IngressClass;
-    use super::super::plan::tests::ingress;
     use super::*;
+    use crate::domain::desired::plan::tests::ingress;
+    use crate::domain::ingress::IngressClass;
 
     fn enabled(value: &str) -> IngressView {
         let mut view = ingress("web", "shop", &["shop.example.com"]);

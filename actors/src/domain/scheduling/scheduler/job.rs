@@ -2,7 +2,7 @@
 
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::Observed;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 
 /// One stream's way through the pool, with what it has learned.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::requeue::Requeue;
+use crate::domain::scheduling::requeue::Requeue;
 
 /// Number of a request.
 pub type Ticket = u64;

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::limits;
-use super::requeue::Requeue;
-use super::time::Timestamp;
+use crate::domain::limits;
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::time::Timestamp;
 
 /// `--settle` and `--settle-max`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

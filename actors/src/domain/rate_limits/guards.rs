@@ -6,11 +6,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::desired::stable_hash;
-use super::limits;
-use super::name::DnsName;
-use super::rate_limits::{LimitHit, LimitScope, RateLimit};
-use super::time::Timestamp;
+use crate::domain::hash::stable_hash;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimit};
+use crate::domain::time::Timestamp;
 
 /// So many at once, and one more each time the interval has passed.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +96,8 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::names;
     use super::*;
+    use crate::domain::desired::plan::tests::names;
 
     const HOUR: Duration = Duration::from_hours(1);
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::validity::tests::secret;
 use super::*;
+use crate::domain::validity::check::tests::secret;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use super::certificate::SecretView;
-use super::certificate_status::top_k;
-use super::ingress::SecretKey;
-use super::renewal::{AriStatus, renewal};
-use super::time::Timestamp;
+use crate::domain::certificate::SecretView;
+use crate::domain::ingress::SecretKey;
+use crate::domain::time::Timestamp;
+use crate::domain::top_k::top_k;
+use crate::domain::validity::renewal::{AriStatus, renewal};
 
 /// The dates of one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::desired::{DesiredCertificate, display_names};
-use super::failure::FailureClass;
-use super::ingress::SecretKey;
-use super::issuance::{Event, Failing, State};
-use super::limits;
-use super::name::DnsName;
-use super::plan::Problem;
-use super::rate_limits::LimitWait;
-use super::validity::IssueReason;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, display_names};
+use crate::domain::desired::plan::Problem;
+use crate::domain::failure::FailureClass;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::{Event, Failing, State};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::rate_limits::LimitWait;
+use crate::domain::validity::check::IssueReason;
 
 /// `type` of a Kubernetes Event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -162,11 +162,11 @@ fn shortened(note: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::desired::tests::desired;
-    use super::super::failure::Failure;
-    use super::super::issuance::{Command, apply, decide};
-    use super::super::time::Timestamp;
     use super::*;
+    use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::failure::Failure;
+    use crate::domain::issuance::{Command, apply, decide};
+    use crate::domain::time::Timestamp;
 
     fn fail(state: &State, class: FailureClass) -> (State, Option<KubeEvent>) {
         let desired = desired("shop", &["a.example.com"]);

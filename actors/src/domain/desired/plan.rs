@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::certificate::{KeyAlgorithm, UnknownAlgorithm};
-use super::grouping::{is_a_groups, registered_domain, secret_name};
-use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use super::name::{BadName, DnsName};
+use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
+use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_name};
+use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use crate::domain::name::{BadName, DnsName};
 
 /// Our annotation that remembers which hosts we filled `spec.tls` with, comma-joined. While the block still
 /// says the same it is ours to extend; once the user edits it, it is theirs.
@@ -106,7 +106,7 @@ pub struct Plan {
     pub group: Option<Box<str>>,
 }
 
-/// Reads the plan off `ingress`, which [`select`](super::selection::select) has let through.
+/// Reads the plan off `ingress`, which [`select`](crate::domain::desired::selection::select) has let through.
 pub fn plan(ingress: &IngressView) -> Plan {
     let mut plan = Plan::default();
     if !is_class(ingress.class.name()) {
@@ -242,8 +242,8 @@ fn shorten(host: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::ingress::IngressClass;
     use super::*;
+    use crate::domain::ingress::IngressClass;
 
     pub(crate) fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         IngressView {

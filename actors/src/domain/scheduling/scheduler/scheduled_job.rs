@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::tickets::Ticket;
-use crate::domain::queue::Lane;
+use crate::domain::scheduling::queue::Lane;
 use crate::domain::time::Timestamp;
 
 /// A stream that somebody waits for.

@@ -5,37 +5,13 @@
 //! from the id, so that it is the same in every process.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificate::{CertificateView, SecretView};
-use super::desired::stable_hash;
-use super::ingress::SecretKey;
-use super::limits;
-use super::time::Timestamp;
-
-/// How a CA knows a certificate: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773 §4.1).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct CertId(Arc<str>);
-
-impl CertId {
-    /// From its text.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CertId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::domain::certificate::{CertId, CertificateView, SecretView};
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
 
 /// What a CA suggests for one certificate (RFC 9773 §4.2).
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ingress::SecretKey;
-use super::issuance::{Event, Record};
-use super::rate_limits::LimitScope;
-use super::time::Timestamp;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::{Event, Record};
+use crate::domain::rate_limits::LimitScope;
+use crate::domain::time::Timestamp;
 
 /// Failures remembered per stream: enough to climb the whole backoff ladder on replay.
 const FAILURES: usize = 8;

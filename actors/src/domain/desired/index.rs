@@ -9,11 +9,11 @@ mod indexed_ingress;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::certificate::KeyAlgorithm;
-use super::desired::{DesiredCertificate, Route};
-use super::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use super::plan::{Plan, PlannedCertificate, Problem, algorithm};
-use super::selection::{Selection, Skip};
+use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
+use crate::domain::desired::plan::{Plan, PlannedCertificate, Problem, algorithm};
+use crate::domain::desired::selection::{Selection, Skip};
+use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress};
 
@@ -275,8 +275,8 @@ impl DesiredCertificate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::{block, ingress, names};
     use super::*;
+    use crate::domain::desired::plan::tests::{block, ingress, names};
 
     fn shop() -> IngressView {
         ingress("web", "shop", &["shop.example.com"])

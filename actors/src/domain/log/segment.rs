@@ -1,0 +1,272 @@
+//! The journal's log: numbered, immutable segments, of which a snapshot makes all before it obsolete.
+//!
+//! A segment is a batch of records, a part of a snapshot (all that is live), or a fence: the mark by which a new
+//! writer takes the number that the one before it would have taken next. Pure; what is read is text.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::issuance::Record;
+use crate::domain::limits;
+use crate::domain::log::live::Live;
+
+/// Version of the form in which segments are written. Older ones are still read: `tests/golden` has one of each.
+pub const SCHEMA: u32 = 3;
+
+/// One segment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Segment {
+    /// Version of this form.
+    pub schema: u32,
+    /// Who wrote it: one process, for one term.
+    pub writer: String,
+    /// What it is.
+    pub kind: SegmentKind,
+    /// Its records, oldest first.
+    pub records: Vec<Record>,
+}
+
+/// What a segment is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentKind {
+    /// Records that follow those before.
+    Batch,
+    /// A new writer begins.
+    Fence,
+    /// All that is live, in so many parts with numbers in a row; complete, it makes everything before obsolete.
+    Snapshot {
+        /// Number of this part, from 1.
+        part: u32,
+        /// Parts in all.
+        of: u32,
+    },
+}
+
+/// Why a segment cannot be read. The operator does not start on a journal it cannot read: it might order again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is not what this form is.
+    #[error("segment {number} of the journal cannot be read: {why}")]
+    Form {
+        /// Its number.
+        number: u64,
+        /// In the parser's words.
+        why: String,
+    },
+    /// A newer release wrote it.
+    #[error(
+        "segment {number} of the journal has schema {schema}, and this release knows {SCHEMA} at most; use the newer one"
+    )]
+    Newer {
+        /// Its number.
+        number: u64,
+        /// Its schema.
+        schema: u32,
+    },
+}
+
+/// A log as it was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// What is live.
+    pub live: Live,
+    /// The records that it follows from, oldest first.
+    pub records: Vec<Record>,
+    /// The highest number; 0 when there is no segment.
+    pub last: u64,
+    /// Segments that nothing depends on any more.
+    pub obsolete: Vec<u64>,
+    /// Fences, oldest first.
+    pub fences: Vec<u64>,
+    /// Segments that are replayed.
+    pub needed: usize,
+}
+
+impl Segment {
+    /// As it is stored.
+    ///
+    /// # Panics
+    /// Never: JSON can hold whatever a segment can.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
+    }
+
+    /// As it was stored under `number`.
+    pub fn decode(number: u64, data: &[u8]) -> Result<Self, Unreadable> {
+        let form = |error: serde_json::Error| Unreadable::Form { number, why: error.to_string() };
+        let value: serde_json::Value = serde_json::from_slice(data).map_err(form)?;
+        let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let schema = u32::try_from(schema).unwrap_or(u32::MAX);
+        if schema > SCHEMA {
+            return Err(Unreadable::Newer { number, schema });
+        }
+        serde_json::from_value(value).map_err(form)
+    }
+}
+
+/// Replays the segments of a log, by number.
+pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
+    let start = last_snapshot(segments).unwrap_or(0);
+    let mut replay =
+        Replay { last: segments.keys().next_back().copied().unwrap_or(0), ..Replay::default() };
+    for (number, segment) in segments {
+        if segment.kind == SegmentKind::Fence {
+            replay.fences.push(*number);
+        } else if *number < start || is_half_a_snapshot(segments, *number, segment) {
+            replay.obsolete.push(*number);
+        } else {
+            replay.needed += 1;
+            for record in &segment.records {
+                replay.live.keep(record.clone());
+                replay.records.push(record.clone());
+            }
+        }
+    }
+    replay
+}
+
+/// Number of the first part of the last complete snapshot.
+fn last_snapshot(segments: &BTreeMap<u64, Segment>) -> Option<u64> {
+    let first = |(number, segment): (&u64, &Segment)| {
+        (matches!(segment.kind, SegmentKind::Snapshot { part: 1, .. })
+            && is_complete(segments, *number))
+        .then_some(*number)
+    };
+    segments.iter().rev().find_map(first)
+}
+
+/// Whether the snapshot whose first part has this number has all its parts.
+fn is_complete(segments: &BTreeMap<u64, Segment>, first: u64) -> bool {
+    let Some(Segment { kind: SegmentKind::Snapshot { of, .. }, writer, .. }) = segments.get(&first)
+    else {
+        return false;
+    };
+    (1..=*of).all(|part| {
+        segments.get(&(first + u64::from(part) - 1)).is_some_and(|segment| {
+            segment.kind == SegmentKind::Snapshot { part, of: *of } && segment.writer == *writer
+        })
+    })
+}
+
+/// A snapshot that a crash left incomplete: everything it says is said before it, too.
+fn is_half_a_snapshot(segments: &BTreeMap<u64, Segment>, number: u64, segment: &Segment) -> bool {
+    match segment.kind {
+        SegmentKind::Snapshot { part, .. } => !is_complete(segments, number + 1 - u64::from(part)),
+        _ => false,
+    }
+}
+
+/// All that is live, cut into segments of bounded size; at least one.
+pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
+    let records: Vec<Record> = live.records().cloned().collect();
+    let chunks = chunks(records);
+    let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    let segment = |(part, records)| {
+        let kind = SegmentKind::Snapshot { part, of };
+        Segment { schema: SCHEMA, writer: writer.to_owned(), kind, records }
+    };
+    (1..).zip(chunks).map(segment).collect()
+}
+
+/// Records in runs that each fit a segment; at least one job, perhaps empty.
+pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
+    for record in records {
+        let length = serde_json::to_vec(&record).map_or(0, |json| json.len());
+        if size + length > limits::SEGMENT_BYTES && size > 0 {
+            chunks.push(std::mem::take(&mut chunk));
+            size = 0;
+        }
+        size += length;
+        chunk.push(record);
+    }
+    chunks.push(chunk);
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::certificate::PrivateKey;
+    use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::ingress::SecretKey;
+    use crate::domain::issuance::{Beginning, Command, State, decide};
+    use crate::domain::time::Timestamp;
+
+    fn started(name: &str) -> Record {
+        let desired = desired("shop", &["a.example.com"]);
+        let beginning = Beginning::of(desired, PrivateKey::from_pem("k".into()));
+        let command = Command::Begin(Box::new(beginning));
+        let event = decide(&State::Idle, command, Timestamp::default()).unwrap();
+        Record { stream: SecretKey::new("web", name), at: Timestamp::default(), event }
+    }
+
+    fn batch(records: &[Record]) -> Segment {
+        Segment {
+            schema: SCHEMA,
+            writer: "w".into(),
+            kind: SegmentKind::Batch,
+            records: records.to_vec(),
+        }
+    }
+
+    fn part(part: u32, of: u32, records: &[Record]) -> Segment {
+        Segment { kind: SegmentKind::Snapshot { part, of }, ..batch(records) }
+    }
+
+    fn names(replay: &Replay) -> Vec<String> {
+        replay.live.records().map(|record| record.stream.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_complete_snapshot_makes_all_before_it_obsolete() {
+        let log = BTreeMap::from([
+            (1, batch(&[started("old")])),
+            (2, part(1, 2, &[started("a")])),
+            (3, part(2, 2, &[started("b")])),
+            (4, batch(&[started("c")])),
+        ]);
+        let replay = replay(&log);
+        assert_eq!(names(&replay), ["a", "b", "c"]);
+        assert_eq!((replay.obsolete.clone(), replay.last, replay.needed), (vec![1], 4, 3));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_off_says_nothing() {
+        let log = BTreeMap::from([(1, batch(&[started("a")])), (2, part(1, 2, &[started("a")]))]);
+        let replay = replay(&log);
+        assert_eq!(names(&replay), ["a"]);
+        assert_eq!(replay.obsolete, [2]);
+    }
+
+    #[test]
+    fn fences_hold_their_numbers_and_say_nothing() {
+        let fence = Segment { kind: SegmentKind::Fence, ..batch(&[]) };
+        let log = BTreeMap::from([(7, fence), (8, part(1, 1, &[]))]);
+        assert_eq!((replay(&log).fences, replay(&log).last), (vec![7], 8));
+    }
+
+    #[test]
+    fn a_large_snapshot_is_cut_into_bounded_parts_and_replays_to_the_same() {
+        let mut live = Live::default();
+        for n in 0..4000 {
+            live.keep(started(&format!("{n:05}")));
+        }
+        let parts = snapshot(&live, "w");
+        assert!(parts.len() > 1);
+        assert!(parts.iter().all(|part| part.encode().len() <= 512 * 1024));
+        let log: BTreeMap<u64, Segment> = (5..).zip(parts).collect();
+        assert_eq!(replay(&log).live, live);
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_refused_and_what_is_damaged_too() {
+        let newer = Segment { schema: 99, ..batch(&[]) }.encode();
+        assert_eq!(Segment::decode(3, &newer), Err(Unreadable::Newer { number: 3, schema: 99 }));
+        assert!(matches!(Segment::decode(3, b"{}"), Err(Unreadable::Form { .. })));
+        let segment = batch(&[started("a")]);
+        assert_eq!(Segment::decode(3, &segment.encode()), Ok(segment));
+    }
+}

@@ -1,0 +1,297 @@
+//! Is what a Secret holds what its Ingresses need? An ordered list of reasons; the first one wins.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use crate::domain::certificate::{CertificateView, SecretView};
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::renewal::{AriStatus, RenewalWindow, renewal};
+
+/// Why a new certificate is needed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IssueReason {
+    /// There is no such Secret.
+    Missing,
+    /// Its certificate or key cannot be read.
+    Unparsable(String),
+    /// Its key is not that of its certificate.
+    KeyMismatch,
+    /// The certificate has other names than the Ingresses ask for.
+    NamesDiffer,
+    /// It is past its end.
+    Expired(Timestamp),
+    /// It has not begun, beyond what clocks differ by.
+    NotYetValid(Timestamp),
+    /// Its renewal time has come, by its age.
+    DueForRenewal(Timestamp),
+    /// Its renewal time has come, as its CA suggests.
+    Suggested {
+        /// When it came.
+        at: Timestamp,
+        /// A page of the CA that explains it.
+        explanation: Option<String>,
+    },
+    /// It was issued by another ACME directory than the one in use.
+    OtherDirectory(String),
+    /// The annotation `ingress-acme.dev/renew` has a new value.
+    Requested,
+}
+
+impl fmt::Display for IssueReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => write!(f, "there is no Secret yet"),
+            Self::Unparsable(why) => write!(f, "the Secret's certificate cannot be read: {why}"),
+            Self::KeyMismatch => write!(f, "the Secret's key is not that of its certificate"),
+            Self::NamesDiffer => write!(f, "the certificate has other names than the Ingress"),
+            Self::Expired(at) => write!(f, "the certificate expired at {at}"),
+            Self::NotYetValid(at) => write!(f, "the certificate is not valid before {at}"),
+            Self::DueForRenewal(at) => write!(f, "the certificate is due for renewal since {at}"),
+            Self::Suggested { at, explanation } => {
+                write!(f, "its CA suggests to renew the certificate since {at}")?;
+                explanation.as_ref().map_or(Ok(()), |url| write!(f, ", and says why at {url}"))
+            }
+            Self::OtherDirectory(url) => write!(f, "the certificate was issued by {url}"),
+            Self::Requested => write!(f, "a new certificate was requested"),
+        }
+    }
+}
+
+impl IssueReason {
+    /// The CA explains it, and whoever looks after the Ingress should read it.
+    pub fn is_explained(&self) -> bool {
+        matches!(self, Self::Suggested { explanation: Some(_), .. })
+    }
+
+    /// It is about dates alone.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Self::DueForRenewal(_) | Self::Suggested { .. } | Self::NotYetValid(_))
+    }
+
+    /// The Secret holds nothing that serves: a first certificate rather than a new one.
+    pub fn is_first(&self) -> bool {
+        matches!(self, Self::Missing | Self::Unparsable(_))
+    }
+}
+
+/// How much of a certificate's life is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remaining {
+    /// A tenth or more.
+    Plenty,
+    /// Less than a tenth: it goes before others.
+    Low,
+    /// Less than a twentieth, or it was over no longer ago: nothing of ours holds its renewal up.
+    Critical,
+    /// It is over for some time.
+    Expired,
+}
+
+impl Remaining {
+    /// Of this certificate.
+    pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
+        let life = certificate.not_after.since(certificate.not_before);
+        match certificate.not_after.since(now) {
+            Duration::ZERO if now.since(certificate.not_after) >= life / 20 => Self::Expired,
+            remaining if remaining < life / 20 => Self::Critical,
+            remaining if remaining < life / 10 => Self::Low,
+            _ => Self::Plenty,
+        }
+    }
+}
+
+/// Checks what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `ari` what
+/// it suggests for this certificate.
+pub fn check(
+    secret: Option<&SecretView>,
+    desired: &DesiredCertificate,
+    directory: &str,
+    ari: AriStatus<'_>,
+    now: Timestamp,
+) -> Result<(), IssueReason> {
+    let secret = secret.ok_or(IssueReason::Missing)?;
+    let certificate =
+        secret.certificate.as_ref().map_err(|why| IssueReason::Unparsable(why.clone()))?;
+    check_certificate(certificate, desired, now)?;
+    let renew_at = renewal(certificate, ari);
+    if now >= renew_at {
+        let at = renew_at;
+        return Err(match ari {
+            AriStatus::Window(RenewalWindow { explanation, .. }) => {
+                IssueReason::Suggested { at, explanation: explanation.clone() }
+            }
+            AriStatus::None | AriStatus::Unasked => IssueReason::DueForRenewal(at),
+        });
+    }
+    let is_in_use = secret.meant_for().is_none_or(|url| url == directory)
+        || secret.directory.as_deref() == Some(directory);
+    if secret.ours && !is_in_use {
+        return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
+    }
+    if !requests(desired.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
+        return Err(IssueReason::Requested);
+    }
+    Ok(())
+}
+
+/// [`check`], but for a certificate that this process installed at `installed_at`: when that was a moment ago, dates
+/// say nothing about it.
+pub fn check_installed(
+    secret: Option<&SecretView>,
+    desired: &DesiredCertificate,
+    directory: &str,
+    ari: AriStatus<'_>,
+    installed_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), IssueReason> {
+    let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
+    check(secret, desired, directory, ari, now)
+        .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
+}
+
+/// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.
+pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
+    secret.certificate.as_ref().is_ok_and(|certificate| {
+        let covered = |name: &str| {
+            let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            certificate.names.contains(name)
+                || wildcard.is_some_and(|wildcard| certificate.names.contains(&wildcard))
+        };
+        let all = desired.names.iter().all(|name| covered(name.as_str()));
+        all && certificate.key_matches && now < certificate.not_after
+    })
+}
+
+/// The part of [`check`] that a chain fresh from the CA must pass as well, before it is installed.
+pub fn check_certificate(
+    certificate: &CertificateView,
+    desired: &DesiredCertificate,
+    now: Timestamp,
+) -> Result<(), IssueReason> {
+    if !certificate.key_matches {
+        return Err(IssueReason::KeyMismatch);
+    }
+    if !same_names(&certificate.names, desired) {
+        return Err(IssueReason::NamesDiffer);
+    }
+    if now >= certificate.not_after {
+        return Err(IssueReason::Expired(certificate.not_after));
+    }
+    if now + limits::CLOCK_SKEW < certificate.not_before {
+        return Err(IssueReason::NotYetValid(certificate.not_before));
+    }
+    Ok(())
+}
+
+/// The renew requests of all sharers, of a desired certificate or answered by a Secret.
+fn requests(renew: Option<&String>) -> BTreeSet<&str> {
+    renew.into_iter().flat_map(|all| all.split(',')).collect()
+}
+
+fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
+    (desired.grouped || names.len() == desired.names.len())
+        && desired.names.iter().all(|name| names.contains(name.as_str()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::certificate::CertId;
+    use crate::domain::desired::desired_certificate::tests::desired;
+
+    const DIRECTORY: &str = "https://ca.example/directory";
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn now() -> Timestamp {
+        Timestamp::from_secs(1_795_478_400)
+    }
+
+    /// A good Secret of ours for `hosts`, issued at `from` for `life`.
+    pub(crate) fn secret(hosts: &[&str], from: Timestamp, life: Duration) -> SecretView {
+        SecretView {
+            ours: true,
+            is_tls: true,
+            immutable: false,
+            certificate: Ok(CertificateView {
+                names: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                not_before: from,
+                not_after: from + life,
+                id: Some(CertId::new("aki.01")),
+                serial: "01".into(),
+                issuer: "Test CA".into(),
+                key_matches: true,
+            }),
+            owners: ["uid".to_owned()].into(),
+            renew: None,
+            directory: Some(DIRECTORY.into()),
+            instead_of: None,
+        }
+    }
+
+    fn changed(change: impl FnOnce(&mut CertificateView)) -> SecretView {
+        let mut secret = secret(&["a.example.com"], now(), 90 * DAY);
+        change(secret.certificate.as_mut().unwrap());
+        secret
+    }
+
+    fn verdict(secret: &SecretView) -> Result<(), IssueReason> {
+        check(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, AriStatus::None, now())
+    }
+
+    #[test]
+    fn a_good_certificate_has_no_reason_against_it() {
+        assert_eq!(verdict(&changed(|_| {})), Ok(()));
+    }
+
+    #[test]
+    fn each_reason_is_found() {
+        let desired = desired("shop", &["a.example.com"]);
+        assert_eq!(
+            check(None, &desired, DIRECTORY, AriStatus::None, now()),
+            Err(IssueReason::Missing)
+        );
+        let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
+        assert_eq!(verdict(&unparsable), Err(IssueReason::Unparsable("no PEM".into())));
+        assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(IssueReason::KeyMismatch));
+        assert_eq!(
+            verdict(&changed(|c| _ = c.names.insert("b.example.com".into()))),
+            Err(IssueReason::NamesDiffer)
+        );
+        assert_eq!(verdict(&changed(|c| c.not_after = now())), Err(IssueReason::Expired(now())));
+        let tomorrow = now() + DAY;
+        assert_eq!(
+            verdict(&changed(|c| c.not_before = tomorrow)),
+            Err(IssueReason::NotYetValid(tomorrow))
+        );
+        assert!(matches!(verdict(&changed(|c| c.not_before = now() - 89 * DAY)), Ok(())));
+        let old = secret(&["a.example.com"], now() - 61 * DAY, 90 * DAY);
+        assert!(matches!(verdict(&old), Err(IssueReason::DueForRenewal(_))));
+        let staging = SecretView { directory: Some("https://staging".into()), ..changed(|_| {}) };
+        assert_eq!(verdict(&staging), Err(IssueReason::OtherDirectory("https://staging".into())));
+        let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
+        assert_eq!(
+            check(Some(&changed(|_| {})), &requested, DIRECTORY, AriStatus::None, now()),
+            Err(IssueReason::Requested)
+        );
+    }
+
+    #[test]
+    fn a_foreign_certificate_serves_by_wildcard_too() {
+        let desired = desired("shop", &["a.example.com", "b.example.com"]);
+        let of = |hosts| secret(hosts, now(), 90 * DAY);
+        assert!(serves(&of(&["*.example.com"]), &desired, now()));
+        assert!(!serves(&of(&["*.com", "a.example.com"]), &desired, now()));
+    }
+
+    #[test]
+    fn the_first_reason_wins() {
+        let both = changed(|c| {
+            c.key_matches = false;
+            c.not_after = now();
+        });
+        assert_eq!(verdict(&both), Err(IssueReason::KeyMismatch));
+    }
+}

@@ -11,7 +11,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
-use ingress_acme_actors::dedup::Downstream;
+use ingress_acme_actors::dedup::actor::Downstream;
+use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::IngressKey;
@@ -19,10 +20,9 @@ use ingress_acme_actors::domain::scheduling::dedup::Windows;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::messages::{Listed, Reconcile};
-use ingress_acme_actors::metrics::{Metrics, Source};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
-use ingress_acme_actors::registry::Registry;
-use ingress_acme_actors::watcher::Watcher;
+use ingress_acme_actors::reporting::metrics::{Metrics, Source};
+use ingress_acme_actors::sources::watcher::Watcher;
 
 struct AtOnce;
 

@@ -20,8 +20,10 @@ use actix_web::http::header::{
 use actix_web::web::{self, Data, Query};
 use actix_web::{App, HttpResponse, HttpServer};
 use askama::Template;
-use ingress_acme_actors::metrics::Metrics;
-use ingress_acme_actors::reporter::{Describe, GetOverview, ListIngresses, Listing, Reporter};
+use ingress_acme_actors::reporting::metrics::Metrics;
+use ingress_acme_actors::reporting::reporter::{
+    Describe, GetOverview, ListIngresses, Listing, Reporter,
+};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::issuer::FallbackCa;
-use ingress_acme_actors::journal::SegmentedJournal;
-use ingress_acme_actors::metrics::Metrics;
+use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::Ports;
+use ingress_acme_actors::pool::issuer::FallbackCa;
 use ingress_acme_actors::ports::{AccountStore, Clock};
+use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
 
 use crate::account_secret::AccountSecret;

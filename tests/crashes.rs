@@ -17,8 +17,8 @@ use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
 use ingress_acme_actors::domain::log::segment::{Segment, replay};
 use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress};
-use ingress_acme_actors::journal::SegmentedJournal;
-use ingress_acme_actors::ledger::Ledger;
+use ingress_acme_actors::journal::ledger::Ledger;
+use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Settings, start};
 use ingress_acme_actors::ports::{Journal, JournalError};
 

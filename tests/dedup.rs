@@ -6,14 +6,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use ingress_acme_actors::dedup::Downstream;
+use ingress_acme_actors::dedup::actor::Downstream;
+use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::scheduling::dedup::Windows;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
 use ingress_acme_actors::messages::Reconcile;
-use ingress_acme_actors::metrics::{Metrics, Source};
-use ingress_acme_actors::registry::Registry;
+use ingress_acme_actors::reporting::metrics::{Metrics, Source};
 use tokio::time::{Instant, sleep};
 
 /// Start and key of each job.

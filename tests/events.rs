@@ -7,7 +7,9 @@ use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
 use ingress_acme_actors::operator::Operator;
-use ingress_acme_actors::reporter::{Describe, GetOverview, ListIngresses, Listing, Overview};
+use ingress_acme_actors::reporting::reporter::{
+    Describe, GetOverview, ListIngresses, Listing, Overview,
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);

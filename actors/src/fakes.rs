@@ -28,11 +28,11 @@ use crate::domain::issuance::Reach;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::Windows;
 use crate::domain::time::Timestamp;
-use crate::issuer::FallbackCa;
-use crate::journal::SegmentedJournal;
-use crate::metrics::Metrics;
+use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Operator, Ports, Settings, start};
+use crate::pool::issuer::FallbackCa;
 use crate::ports::{Clock, Probe, Segments};
+use crate::reporting::metrics::Metrics;
 
 /// The ACME directory's URL in this world.
 pub const DIRECTORY: &str = "https://ca.example/directory";

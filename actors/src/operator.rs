@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use crate::ari_poller::AriPoller;
-use crate::dedup::Downstream;
+use crate::dedup::actor::Downstream;
+use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::limits;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::scheduling::dedup::Windows;
-use crate::event_dedup::EventDedup;
-use crate::issuer::{FallbackCa, OperatorContext, RouteRecipients};
-use crate::ledger::{CommitError, Ledger};
-use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::journal::ledger::{CommitError, Ledger};
+use crate::pool::actor::Pool;
+use crate::pool::issuer::{FallbackCa, OperatorContext, RouteRecipients};
 use crate::ports::{
     CertificateAuthority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes,
     TlsSecrets,
 };
-use crate::registry::Registry;
-use crate::reporter::Reporter;
-use crate::route_keeper::RouteKeeper;
-use crate::scanner::{FirstScan, Scanner};
-use crate::watcher::Watcher;
+use crate::reporting::event_dedup::EventDedup;
+use crate::reporting::metrics::Metrics;
+use crate::reporting::reporter::Reporter;
+use crate::routes::keeper::RouteKeeper;
+use crate::sources::ari_poller::AriPoller;
+use crate::sources::scanner::{FirstScan, Scanner};
+use crate::sources::watcher::Watcher;
 
 /// The world.
 #[derive(Clone)]

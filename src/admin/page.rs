@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use askama::Template;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::metrics::Totals;
-use ingress_acme_actors::reporter::Overview;
+use ingress_acme_actors::reporting::metrics::Totals;
+use ingress_acme_actors::reporting::reporter::Overview;
 
 /// Most rows of each kind.
 pub(super) const ROWS: usize = 50;
@@ -104,7 +104,7 @@ mod tests {
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
     use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
     use ingress_acme_actors::domain::validity::expiries::Validity;
-    use ingress_acme_actors::reporter::{
+    use ingress_acme_actors::reporting::reporter::{
         CertificateInProgress, ClosedDump, ExpiringCertificate, FailingCertificate, FailureDump,
     };
 

@@ -9,7 +9,7 @@ use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduling::scheduler::Load;
 use ingress_acme_actors::domain::validity::expiries::Validity;
-use ingress_acme_actors::metrics::{IssueKind, Metrics, Source};
+use ingress_acme_actors::reporting::metrics::{IssueKind, Metrics, Source};
 use prometheus_client::registry::Registry;
 
 use crate::events::NOW;

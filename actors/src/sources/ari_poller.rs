@@ -7,13 +7,13 @@ use actix::prelude::*;
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info};
 
+use crate::dedup::registry::Registry;
 use crate::domain::certificate::CertId;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::issuer::OperatorContext;
-use crate::metrics::Source;
+use crate::pool::issuer::OperatorContext;
 use crate::ports::{PortError, bounded};
-use crate::registry::Registry;
+use crate::reporting::metrics::Source;
 
 /// The actor.
 pub struct AriPoller {

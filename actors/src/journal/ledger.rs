@@ -14,8 +14,8 @@ use crate::domain::issuance::{
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
-use crate::metrics::Metrics;
 use crate::ports::{Journal, JournalError};
+use crate::reporting::metrics::Metrics;
 
 /// All streams that are not idle, as the fold of the journal.
 pub struct Ledger {

@@ -11,7 +11,7 @@ use crate::domain::rate_limits::{ActiveLimit, LimitWait};
 use crate::domain::scheduling::scheduler::Scheduler;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
-use crate::pool::Pool;
+use crate::pool::actor::Pool;
 
 /// What failed, and when it goes on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

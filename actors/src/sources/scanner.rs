@@ -9,14 +9,14 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
+use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scheduling::scan::{pace, tick};
-use crate::issuer::OperatorContext;
 use crate::messages::Listed;
-use crate::metrics::Source;
-use crate::registry::Registry;
+use crate::pool::issuer::OperatorContext;
+use crate::reporting::metrics::Source;
 
 /// The actor.
 pub struct Scanner {

@@ -16,9 +16,9 @@ use crate::domain::scheduling::scheduler::Job;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::check::{IssueReason, check};
 use crate::messages::Publish;
-use crate::metrics::IssueKind;
-use crate::needs_reconcile::id;
 use crate::ports::{Installation, PortError, bounded};
+use crate::reporting::metrics::IssueKind;
+use crate::sources::needs_reconcile::id;
 
 impl OperatorContext {
     pub(super) async fn read_secret(&self, job: &mut Job) {

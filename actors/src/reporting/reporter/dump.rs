@@ -114,7 +114,7 @@ mod tests {
     use crate::domain::failure::FailureClass;
     use crate::domain::issuance::{Event, apply};
     use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};
-    use crate::reporter::contracts::{NOW, hold, phases};
+    use crate::reporting::reporter::contracts::{NOW, hold, phases};
 
     /// The states are one of each: idle, failing, begun, and with an order.
     fn states() -> Vec<State> {

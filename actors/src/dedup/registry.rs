@@ -7,11 +7,11 @@ use actix::prelude::*;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 
-use crate::dedup::{Dedup, Downstream};
+use crate::dedup::actor::{Dedup, Downstream};
 use crate::domain::ingress::IngressKey;
 use crate::domain::scheduling::dedup::Phase;
 use crate::messages::Changed;
-use crate::metrics::{Metrics, Source};
+use crate::reporting::metrics::{Metrics, Source};
 
 /// The registry. Events are counted here, so that an actor can retire without losing one.
 pub struct Registry {

@@ -11,7 +11,7 @@ use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{check_installed, serves};
 use crate::domain::validity::expiries::Validity;
-use crate::issuer::OperatorContext;
+use crate::pool::issuer::OperatorContext;
 
 impl OperatorContext {
     /// Whether there is work for this Ingress. A Secret that cannot be read is work: the issuer reads it again.

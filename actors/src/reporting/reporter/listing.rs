@@ -15,7 +15,7 @@ use crate::domain::scheduling::dedup::Phase;
 use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
-use crate::issuer::OperatorContext;
+use crate::pool::issuer::OperatorContext;
 
 /// To the reporter: list Ingresses, in the order of their keys.
 #[derive(Clone, PartialEq, Eq, Debug, Message)]
@@ -184,7 +184,7 @@ fn described(phase: Phase) -> Option<PhaseDump> {
 mod tests {
     use super::*;
     use crate::domain::rate_limits::{LimitScope, LimitWait};
-    use crate::reporter::contracts::{NOW, hold, phases};
+    use crate::reporting::reporter::contracts::{NOW, hold, phases};
 
     fn certificate() -> CertificateRow {
         let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());

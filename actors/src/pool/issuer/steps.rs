@@ -11,7 +11,7 @@ use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduling::scheduler::Job;
 use crate::domain::status::kube_event::KubeEvent;
-use crate::ledger::CommitError;
+use crate::journal::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
 /// The step's name in metrics.

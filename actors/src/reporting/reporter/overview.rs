@@ -13,7 +13,7 @@ use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::expiries::{Expiries, Validity};
-use crate::issuer::OperatorContext;
+use crate::pool::issuer::OperatorContext;
 
 /// To the reporter: tell what matters most, at most `rows` of each kind.
 #[derive(Clone, Copy, Debug, Message)]

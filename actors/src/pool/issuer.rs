@@ -29,13 +29,13 @@ use crate::domain::scheduling::scheduler::{Job, JobStatus};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindows;
-use crate::event_dedup::EventDedup;
-use crate::ledger::Ledger;
+use crate::journal::ledger::Ledger;
 use crate::messages::{JobDone, PrefetchRoutes, Publish, RunJob, Withdraw};
-use crate::metrics::Metrics;
-use crate::needs_reconcile::id;
 use crate::ports::{CertificateAuthority, Clock, Keys, Probe, TlsSecrets};
-use crate::route_keeper::RouteKeeper;
+use crate::reporting::event_dedup::EventDedup;
+use crate::reporting::metrics::Metrics;
+use crate::routes::keeper::RouteKeeper;
+use crate::sources::needs_reconcile::id;
 
 /// What all issuers share: the newest desired certificates, the ledger, and the ports.
 pub struct OperatorContext {

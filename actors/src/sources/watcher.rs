@@ -8,12 +8,12 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{error, info};
 
+use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::messages::Listed;
-use crate::metrics::{Metrics, Source};
 use crate::ports::{IngressChange, IngressSource};
-use crate::registry::Registry;
+use crate::reporting::metrics::{Metrics, Source};
 
 /// Pause before a source that ended, which none should, is asked again.
 const RESTART: Duration = Duration::from_secs(5);

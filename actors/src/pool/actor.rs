@@ -1,0 +1,234 @@
+//! The issuer pool: hands runs to workers, parks those that wait, answers who asked. its state is the
+//! [`Scheduler`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::issuance::State;
+use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::queue::Lane;
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
+use crate::domain::time::Timestamp;
+use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
+use crate::pool::issuer::{Issuer, OperatorContext};
+
+/// The actor.
+pub struct Pool {
+    context: Rc<OperatorContext>,
+    scheduler: Scheduler,
+    idle: Vec<Addr<Issuer>>,
+    answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    drained: Vec<oneshot::Sender<()>>,
+    /// The metrics tell of a rate limit.
+    limits_shown: bool,
+}
+
+/// Requests that wait in the pool's own mailbox; the queue proper is the scheduler's.
+const MAILBOX: usize = 1024;
+
+impl Pool {
+    /// A pool of `issuers` workers, and a queue for at most `capacity` streams.
+    pub fn new(context: Rc<OperatorContext>, issuers: usize, capacity: usize) -> Self {
+        let start = |_| Issuer::new(context.clone()).start();
+        let idle = (0..issuers.max(1)).map(start).collect();
+        let scheduler = Scheduler::new(issuers.max(1), capacity);
+        let (answers, drained) = (HashMap::new(), Vec::new());
+        // At first too, so that the metrics show zeros.
+        Self { context, scheduler, idle, answers, timer: None, drained, limits_shown: true }
+    }
+
+    /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
+    fn prefetch(&mut self, ctx: &mut Context<Self>) {
+        let soon = self.scheduler.prefetch();
+        if soon.is_empty() {
+            return;
+        }
+        let index = self.context.index.borrow();
+        let good = |desired: &DesiredCertificate| desired.names.len() <= desired.most_names();
+        let soon = soon.into_iter().filter_map(|stream| {
+            let desired = index.desired(&stream).filter(good)?;
+            Some((stream, desired.routes))
+        });
+        let sent = self.context.routes.prefetch.send(PrefetchRoutes(soon.collect()));
+        ctx.spawn(sent.into_actor(self).map(|sent, _, _| {
+            if let Err(gone) = sent {
+                error!(%gone, "the route keeper is gone");
+            }
+        }));
+    }
+
+    /// Gives work to idle workers, and comes back when a parked job is due.
+    fn hand_out(&mut self, ctx: &mut Context<Self>) {
+        let now = self.context.clock.now();
+        self.admit(now);
+        while let Some(worker) = self.idle.pop() {
+            let Some(job) = self.scheduler.next_job(self.context.clock.now()) else {
+                self.idle.push(worker);
+                break;
+            };
+            let stream = job.stream.clone();
+            let returned = async move {
+                let returned = worker.send(RunJob(Box::new(job))).await;
+                (worker, stream, returned)
+            };
+            ctx.spawn(returned.into_actor(self).map(|(worker, stream, returned), pool, ctx| {
+                pool.idle.push(worker);
+                pool.returned(&stream, returned, ctx);
+            }));
+        }
+        self.prefetch(ctx);
+        self.set_timer(ctx);
+        self.context.metrics.pool(self.scheduler.load(), self.scheduler.oldest_queued());
+        self.show_limits(now);
+        self.answer_drains();
+    }
+
+    /// Those whose turn has come before a scope that the CA had closed.
+    fn admit(&mut self, now: Timestamp) {
+        let (index, mut rate_limits) =
+            (self.context.index.borrow(), self.context.rate_limits.borrow_mut());
+        while let Some(admitted) = rate_limits.admit(now, |stream| index.is_wanted(stream)) {
+            self.scheduler.admit(&admitted, now);
+        }
+    }
+
+    /// Also once after the last rate limit has opened.
+    fn show_limits(&mut self, now: Timestamp) {
+        let rate_limits = self.context.rate_limits.borrow();
+        let any = !rate_limits.is_empty();
+        if std::mem::replace(&mut self.limits_shown, any) || any {
+            self.context.metrics.rate_limits(&rate_limits, now);
+        }
+    }
+
+    fn returned(
+        &mut self,
+        stream: &SecretKey,
+        returned: Result<JobDone, MailboxError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let answered = match returned {
+            Ok(JobDone(job, status)) => {
+                self.scheduler.returned(*job, status, self.context.clock.now())
+            }
+            Err(gone) => {
+                error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
+                self.context.rate_limits.borrow_mut().leave(stream, self.context.clock.now());
+                self.scheduler.lost(stream)
+            }
+        };
+        for (ticket, requeue) in answered {
+            self.answer(ticket, requeue);
+        }
+        self.hand_out(ctx);
+    }
+
+    fn answer(&mut self, ticket: Ticket, requeue: Requeue) {
+        if let Some(answer) = self.answers.remove(&ticket) {
+            _ = answer.send(requeue); // a dedup actor that gave up asks again by itself
+        }
+    }
+
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        if self.idle.is_empty() {
+            return; // whoever comes back hands out, and sets the timer
+        }
+        let now = self.context.clock.now();
+        let opening = self.context.rate_limits.borrow().next_opening();
+        let Some(at) = self.scheduler.next_wake(now).into_iter().chain(opening).min() else {
+            return;
+        };
+        match self.timer {
+            Some((armed, _)) if armed <= at => return,
+            Some((_, timer)) => _ = ctx.cancel_future(timer),
+            None => {}
+        }
+        let timer = ctx.run_later(at.since(now), |pool, ctx| {
+            pool.timer = None;
+            pool.hand_out(ctx);
+        });
+        self.timer = Some((at, timer));
+    }
+
+    /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more; each with how soon it is
+    /// needed. What has failed before the CA was asked only looks again whether its hosts are there.
+    fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
+        let index = self.context.index.borrow();
+        let mut targets = index.secrets(key);
+        let live = self.context.ledger.live_in(&key.namespace);
+        targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
+        self.context.metrics.with_expiries(|expiries| {
+            let again = |state: &State| {
+                state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
+            };
+            let lane = |stream: &SecretKey| {
+                if self.context.ledger.with(stream, again) {
+                    return Lane::Again;
+                }
+                Lane::New(Need::of(expiries.validity(stream), now))
+            };
+            targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
+        })
+    }
+
+    /// Numbers and streams for the state dump.
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    fn answer_drains(&mut self) {
+        if self.scheduler.is_drained(self.context.clock.now()) {
+            for drained in self.drained.drain(..) {
+                _ = drained.send(()); // whoever asked for the drain is gone
+            }
+        }
+    }
+}
+
+impl Actor for Pool {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Reconcile> for Pool {
+    type Result = ResponseFuture<Requeue>;
+
+    fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
+        self.context.events.tell(&self.context.index.borrow(), &key);
+        let now = self.context.clock.now();
+        let targets = self.targets(&key, now);
+        let ticket = match self.scheduler.request(&key, targets, now) {
+            Ok(ticket) => ticket,
+            Err(requeue) => return Box::pin(async move { requeue }),
+        };
+        let (answer, answered) = oneshot::channel();
+        self.answers.insert(ticket, answer);
+        self.hand_out(ctx);
+        Box::pin(async { answered.await.unwrap_or(Requeue::Busy) })
+    }
+}
+
+impl Handler<Drain> for Pool {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
+        self.scheduler.begin_drain();
+        let load = self.scheduler.load();
+        info!(running = load.running, parked = load.parked, "draining: nothing new is begun");
+        let (drained, all_done) = oneshot::channel();
+        self.drained.push(drained);
+        self.hand_out(ctx);
+        Box::pin(async { all_done.await.unwrap_or(()) })
+    }
+}

@@ -1,0 +1,3 @@
+//! Routes: the keeper leads challenges to the solver by shared solver Ingresses.
+
+pub mod keeper;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ingress_acme::solver::{Thumbprints, serve};
+use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
 use instant_acme::{
     Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };

@@ -19,6 +19,7 @@ mod account_sync;
 mod call_error;
 mod chains;
 mod eab;
+pub mod fallback_account;
 mod jws;
 mod link_header;
 mod new_order;

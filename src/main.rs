@@ -1,15 +1,19 @@
 //! The command line's entry: one runtime, one command, one exit code. What `run` is made of is in
-//! [`ingress_acme::assembly`].
+//! [`ingress_acme::process::assembly`].
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use ingress_acme::assembly::{Environment, assemble};
-use ingress_acme::cli::{Cli, Command};
-use ingress_acme::clock::SystemClock;
-use ingress_acme::lifecycle::Terminate;
-use ingress_acme::{cluster, logging, revoke, rollover, status};
+use ingress_acme::commands::cli::{Cli, Command};
+use ingress_acme::commands::revoke;
+use ingress_acme::commands::rollover;
+use ingress_acme::commands::status;
+use ingress_acme::kubernetes::client;
+use ingress_acme::process::assembly::{Environment, assemble};
+use ingress_acme::process::clock::SystemClock;
+use ingress_acme::process::logging;
+use ingress_acme::process::replica::Terminate;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,7 +34,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let pod = std::env::var("POD_NAME");
             let pod = pod.unwrap_or_else(|_| format!("pid-{}", std::process::id()));
             let clock = Arc::new(SystemClock::default());
-            let environment = Environment { client: cluster::connect().await?, pod, clock };
+            let environment = Environment { client: client::connect().await?, pod, clock };
             let terminate = Terminate::on_signals()?;
             assemble(*args, &environment)?.run(terminate).await?.carry_out()
         }
@@ -40,8 +44,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         #[cfg(feature = "sim")]
-        Command::Demo(args) => ingress_acme::demo::show(args).await,
+        Command::Demo(args) => ingress_acme::commands::demo::show(args).await,
         #[cfg(feature = "sim")]
-        Command::Storm(args) => ingress_acme::storm::lay(*args).await,
+        Command::Storm(args) => ingress_acme::commands::storm::lay(*args).await,
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use ingress_acme::storm::figures::Figures;
-use ingress_acme::storm::operator::Source;
-use ingress_acme::storm::plan::Plan;
-use ingress_acme::storm::{Manner, Target, storm};
+use ingress_acme::commands::storm::figures::Figures;
+use ingress_acme::commands::storm::operator::Source;
+use ingress_acme::commands::storm::plan::Plan;
+use ingress_acme::commands::storm::{Manner, Target, storm};
 use ingress_acme_control_plane::{OperatorOptions, Options, World, apply_yaml};
 use ingress_acme_sim::{ca, free_address};
 use procfs::process::Process;

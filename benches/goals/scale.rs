@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use ingress_acme::storm::figures::Figures;
-use ingress_acme::storm::plan::Plan;
-use ingress_acme::storm::{Manner, Simulated, storm};
+use ingress_acme::commands::storm::figures::Figures;
+use ingress_acme::commands::storm::plan::Plan;
+use ingress_acme::commands::storm::{Manner, Simulated, storm};
 use ingress_acme_sim::dns::Trouble;
 use ingress_acme_sim::{Options, World};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};

@@ -14,7 +14,7 @@ use ingress_acme_actors::domain::limits;
 use super::jws::{Sender, Signer, post};
 use super::transport::Call;
 use super::{Acme, CallError};
-use crate::keys;
+use crate::pki;
 
 /// The alternates are waited for until this long after the call began, so that the default chain, which is there by
 /// then, is not lost to the call's deadline.
@@ -55,7 +55,7 @@ struct Choice<'a> {
 impl<'a> Choice<'a> {
     /// Begins with the default chain; `None` where that cannot be read, so that whoever gets it says why.
     fn begin(wanted: &'a str, default: &str) -> Option<Self> {
-        let (issuers, leaf) = (keys::issuers(default).ok()?, keys::leaf(default).ok()?);
+        let (issuers, leaf) = (pki::issuers(default).ok()?, pki::leaf(default).ok()?);
         let best = (fit(&issuers, wanted), default.to_owned());
         let offered = issuers.last().cloned().into_iter().collect();
         Some(Self { wanted, best, leaf, offered })
@@ -67,8 +67,8 @@ impl<'a> Choice<'a> {
 
     /// Considers an alternate; the error says why it is none.
     fn consider(&mut self, chain: String) -> Result<(), String> {
-        let issuers = keys::issuers(&chain)?;
-        if keys::leaf(&chain)? != self.leaf {
+        let issuers = pki::issuers(&chain)?;
+        if pki::leaf(&chain)? != self.leaf {
             return Err("it is of another certificate".to_owned());
         }
         self.offered.extend(issuers.last().cloned());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ingress_acme::keys::inspect;
+use ingress_acme::pki::inspect;
 use ingress_acme_control_plane::{World, eventually};
 use ingress_acme_sim::clock::Clock;
 use ingress_acme_sim::trust::verify_chain;

@@ -1,6 +1,6 @@
 //! Annotations and labels on Ingresses keep their names, their values and their effects.
 
-use ingress_acme::ingresses::view;
+use ingress_acme::kubernetes::ingresses::view;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ingress_acme::account_secret::AccountSecret;
-use ingress_acme::cli::LETS_ENCRYPT;
-use ingress_acme::storm::Simulated;
-use ingress_acme::tls_secrets::KubeTlsSecrets;
+use ingress_acme::commands::cli::LETS_ENCRYPT;
+use ingress_acme::commands::storm::Simulated;
+use ingress_acme::kubernetes::account_secret::AccountSecret;
+use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::ports::{AccountStore, Installation, TlsSecrets};

@@ -1,7 +1,7 @@
 //! The command line keeps its help, and apart from the words the names that scripts write.
 
 use clap::{Arg, Command, CommandFactory, Parser};
-use ingress_acme::cli::Cli;
+use ingress_acme::commands::cli::Cli;
 
 use crate::{hold, lines, program, said};
 

@@ -98,7 +98,7 @@ fn every_metric_has_the_name_the_type_and_the_labels_of_before() {
 #[cfg(target_os = "linux")]
 #[test]
 fn every_metric_of_the_process_has_the_name_and_the_type_of_before() {
-    let text = encoded(&ingress_acme::process_metrics::register(Registry::default()));
+    let text = encoded(&ingress_acme::process::process_metrics::register(Registry::default()));
     hold("metrics-of-the-process", &lines(exposed(&text, "# TYPE ")));
     hold("metric-series-of-the-process", &lines(series(&text)));
     hold("metric-help-of-the-process", &lines(exposed(&text, "# HELP ")));

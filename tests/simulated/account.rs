@@ -1,6 +1,6 @@
 //! `revoke` and `rollover` as users call them, while an operator is at work.
 
-use ingress_acme::storm::Simulated;
+use ingress_acme::commands::storm::Simulated;
 use ingress_acme_sim::Options;
 use ingress_acme_sim::ca::{Ca, Issued};
 use k8s_openapi::api::core::v1::Secret;
@@ -58,7 +58,7 @@ impl Cluster {
     async fn serial(&self, name: &str) -> String {
         let chain = self.secrets("web").get(name).await.unwrap().data.unwrap().remove("tls.crt");
         let chain = String::from_utf8(chain.unwrap().0).unwrap();
-        ingress_acme::keys::inspect(&chain, None).unwrap().serial
+        ingress_acme::pki::inspect(&chain, None).unwrap().serial
     }
 
     /// What the CA knows of a certificate.

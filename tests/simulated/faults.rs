@@ -47,7 +47,7 @@ async fn a_flaky_ca_costs_at_most_the_orders_whose_answers_were_lost() {
     assert_eq!((figures.right, ca.counts().orders, ca.counts().certificates), (60, 60, 60));
 
     ca.faults().set(Chances { unanswered: 0.05, ..Chances::default() });
-    let again = ingress_acme::storm::plan::Plan { run: "again".into(), ..plan(60, 0) };
+    let again = ingress_acme::commands::storm::plan::Plan { run: "again".into(), ..plan(60, 0) };
     let (before, lost) = (ca.counts(), ca.faults().met());
     let figures = stormed(&simulated, &again).await;
     let (counts, lost) = (ca.counts(), ca.faults().met() - lost);
@@ -77,7 +77,7 @@ async fn a_watch_that_goes_stale_breaks_and_is_too_old_misses_nothing() {
     eventually("a certificate for the edited Ingress", async || {
         let chain = secrets.get(&name).await.unwrap().data.unwrap().remove("tls.crt").unwrap().0;
         let chain = String::from_utf8(chain).unwrap();
-        ingress_acme::keys::inspect(&chain, None).unwrap().names == expected
+        ingress_acme::pki::inspect(&chain, None).unwrap().names == expected
     })
     .await;
     assert_eq!(world.ca().counts().certificates, 6);

@@ -12,9 +12,9 @@ mod storms;
 use std::path::Path;
 use std::time::Duration;
 
-use ingress_acme::storm::figures::Figures;
-use ingress_acme::storm::plan::Plan;
-use ingress_acme::storm::{Manner, Simulated, storm};
+use ingress_acme::commands::storm::figures::Figures;
+use ingress_acme::commands::storm::plan::Plan;
+use ingress_acme::commands::storm::{Manner, Simulated, storm};
 use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, World};
 use tokio::sync::{Mutex, MutexGuard};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ingress_acme::storm::Simulated;
+use ingress_acme::commands::storm::Simulated;
 use ingress_acme_sim::faults::Chances;
 use ingress_acme_sim::{Options, World, ca};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -44,7 +44,7 @@ async fn names(client: &Client, name: &str) -> BTreeSet<String> {
     let data = secret(client, name).await.and_then(|secret| secret.data);
     let chain = data.and_then(|mut data| data.remove("tls.crt")).map_or_else(Vec::new, |pem| pem.0);
     let chain = String::from_utf8(chain).unwrap();
-    ingress_acme::keys::inspect(&chain, None).map(|leaf| leaf.names).unwrap_or_default()
+    ingress_acme::pki::inspect(&chain, None).map(|leaf| leaf.names).unwrap_or_default()
 }
 
 #[actix::test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use ingress_acme::acme::{Acme, Revoked, RevokedBy, thumbprint};
-use ingress_acme::keys::{Pki, leaf};
+use ingress_acme::pki::{Pki, leaf};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::issuance::OrderStatus;
 use ingress_acme_actors::ports::{

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ingress_acme::acme::{Acme, AcmeOptions, thumbprint};
-use ingress_acme::keys::Pki;
+use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;

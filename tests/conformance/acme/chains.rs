@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ingress_acme::acme::Acme;
-use ingress_acme::keys::{Pki, issuers};
+use ingress_acme::pki::{Pki, issuers};
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::ports::Keys;
 use ingress_acme_control_plane::Options;

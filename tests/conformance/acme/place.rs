@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ingress_acme::probe::HttpProbe;
-use ingress_acme::solver::{Thumbprints, serve};
+use ingress_acme::dns_and_http::probe::HttpProbe;
+use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;

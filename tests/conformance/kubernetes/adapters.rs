@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use ingress_acme::USER_AGENT;
-use ingress_acme::account_secret::AccountSecret;
-use ingress_acme::events::KubeEvents;
-use ingress_acme::ingresses::Ingresses;
-use ingress_acme::lease::Lease;
-use ingress_acme::solver_ingresses::SolverIngresses;
-use ingress_acme::tls_secrets::KubeTlsSecrets;
+use ingress_acme::kubernetes::account_secret::AccountSecret;
+use ingress_acme::kubernetes::events::KubeEvents;
+use ingress_acme::kubernetes::ingresses::Ingresses;
+use ingress_acme::kubernetes::lease::Lease;
+use ingress_acme::kubernetes::solver_ingresses::SolverIngresses;
+use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use ingress_acme::cluster;
-use ingress_acme::tls_secrets::KubeTlsSecrets;
+use ingress_acme::kubernetes::client;
+use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressRef};
 use ingress_acme_control_plane::{World, apply_yaml};
 use ingress_acme_sim::clock::Clock;
@@ -81,7 +81,7 @@ impl TestCluster {
 
     async fn prepare(cluster: Cluster, admin: Client, operator: Config) -> Self {
         apply_yaml(&admin, WEB).await.unwrap();
-        let client = cluster::client(operator).unwrap();
+        let client = client::client(operator).unwrap();
         let secrets = Api::namespaced(admin.clone(), "web");
         let ingresses = Api::namespaced(admin.clone(), "web");
         Self { cluster, admin, client, secrets, ingresses }

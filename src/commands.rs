@@ -1,0 +1,11 @@
+//! The command line, and every command but `run`.
+
+pub mod cli;
+pub mod consent;
+#[cfg(feature = "sim")]
+pub mod demo;
+pub mod revoke;
+pub mod rollover;
+pub mod status;
+#[cfg(feature = "sim")]
+pub mod storm;

@@ -1,0 +1,301 @@
+//! The flags of `run`, and where each goes.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum};
+use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
+use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::operator::Settings;
+
+use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// ACME directory of the CA
+    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
+          value_parser = directory)]
+    pub acme_directory: url::Url,
+    /// File with a further root certificate that the directory's own TLS may use
+    #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
+    pub acme_ca_file: Option<PathBuf>,
+    /// Contact of the ACME account, such as mailto:ops@example.com
+    #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
+    pub contact: Option<String>,
+    /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME account is bound to
+    #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub eab_secret: Option<String>,
+    /// ACME directory of a second CA, asked for a certificate when the first has failed for long
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
+    pub fallback_directory: Option<url::Url>,
+    /// How long the first CA must have failed
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
+    pub fallback_after: Duration,
+    /// Secret with the external account at the second CA
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_EAB_SECRET", value_name = "NAME", requires = "fallback_directory",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub fallback_eab_secret: Option<String>,
+    /// The operator's own namespace [default: that of the pod, or ingress-acme]
+    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Where challenges are answered
+    #[arg(
+        long,
+        env = "INGRESS_ACME_SOLVER_BIND",
+        default_value = "0.0.0.0:8089",
+        value_name = "ADDR"
+    )]
+    pub solver_bind: SocketAddr,
+    /// Where health, metrics and state are served
+    #[arg(
+        long,
+        env = "INGRESS_ACME_ADMIN_BIND",
+        default_value = "0.0.0.0:9090",
+        value_name = "ADDR"
+    )]
+    pub admin_bind: SocketAddr,
+    /// DNS server that the probe of our own routes asks [default: the system's]
+    #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
+    pub nameserver: Option<SocketAddr>,
+    /// Port at which the probe reaches hosts
+    #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
+    pub probe_port: u16,
+    /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only those with "true"
+    #[arg(long, env = "INGRESS_ACME_MANAGE", value_enum, default_value_t)]
+    pub manage: ManageArg,
+    /// Only Ingresses of this class; repeatable [default: any]
+    #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
+    pub ingress_class: Vec<String>,
+    /// Only Ingresses of this namespace; repeatable [default: all]
+    #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',',
+          value_parser = namespace)]
+    pub watch_namespace: Vec<String>,
+    /// Certificates worked on at once
+    #[arg(long, env = "INGRESS_ACME_ISSUERS", default_value_t = 64, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub issuers: u16,
+    /// How often each certificate is looked at
+    #[arg(long, env = "INGRESS_ACME_SCAN_INTERVAL", default_value = "1h", value_parser = scan_interval)]
+    pub scan_interval: Duration,
+    /// Quiet time after which a burst of events on one Ingress is over
+    #[arg(long, env = "INGRESS_ACME_SETTLE", default_value = "1s", value_parser = duration)]
+    pub settle: Duration,
+    /// Longest wait for a burst of events to be over
+    #[arg(long, env = "INGRESS_ACME_SETTLE_MAX", default_value = "5s", value_parser = duration)]
+    pub settle_max: Duration,
+    /// ACME profile to ask for [default: the CA's]
+    #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub profile: Option<String>,
+    /// Whether to hold back what Let's Encrypt would soon refuse: more than 4 certificates a week for exactly the same
+    /// names, more than 4 failed validations of a name an hour. `auto` is on for Let's Encrypt's production only
+    #[arg(long, env = "INGRESS_ACME_GUARDS", value_enum, default_value_t)]
+    pub guards: GuardsArg,
+    /// Of the chains that the CA offers, the one whose topmost issuer has this common name [default: the CA's]
+    #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub preferred_chain: Option<String>,
+    /// Of several replicas only the holder of the Lease issues; all answer challenges
+    #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
+          value_name = "true|false")]
+    pub leader_elect: bool,
+}
+
+/// `--guards`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum GuardsArg {
+    /// On for Let's Encrypt's production directory.
+    #[default]
+    Auto,
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl GuardsArg {
+    fn are_on(self, directory: &str) -> bool {
+        match self {
+            Self::Auto => directory == LETS_ENCRYPT,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
+/// `--manage`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ManageArg {
+    /// All that do not opt out.
+    #[default]
+    All,
+    /// Only those that opt in.
+    Annotated,
+}
+
+/// What of the flags is for the adapters; the rest is for the actors, as [`Settings`].
+#[derive(Debug)]
+pub struct AdapterConfig {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Contacts of the ACME account.
+    pub contacts: Vec<String>,
+    /// Secret of the external account.
+    pub eab_secret: Option<String>,
+    /// The second CA.
+    pub fallback: Option<FallbackDirectory>,
+    /// Issuer of the chain to take.
+    pub preferred_chain: Option<String>,
+    /// File with a further root for the directories' TLS.
+    pub acme_ca_file: Option<PathBuf>,
+    /// Where challenges are answered.
+    pub solver_bind: SocketAddr,
+    /// Where health, metrics and state are served.
+    pub admin_bind: SocketAddr,
+    /// DNS server of the probe.
+    pub nameserver: Option<SocketAddr>,
+    /// Port of the probe.
+    pub probe_port: u16,
+    /// Namespaces to watch; empty means all.
+    pub watch_namespaces: Vec<String>,
+    /// Whether one of several replicas must be chosen.
+    pub leader_elect: bool,
+}
+
+/// A second CA.
+#[derive(Clone, Debug)]
+pub struct FallbackDirectory {
+    /// URL of its directory.
+    pub directory: String,
+    /// How long the first must have failed.
+    pub after: Duration,
+    /// Secret of its external account.
+    pub eab_secret: Option<String>,
+}
+
+impl RunArgs {
+    /// Every flag goes one way or the other: one that goes nowhere does not compile.
+    pub fn split(self) -> (Settings, AdapterConfig) {
+        #[rustfmt::skip] // one line per dozen of flags
+        let Self {
+            acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
+            manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
+            guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret,
+        } = self;
+        let manage = match manage {
+            ManageArg::All => Manage::All,
+            ManageArg::Annotated => Manage::Annotated,
+        };
+        let fallback = fallback_directory.map(|directory| FallbackDirectory {
+            directory: directory.to_string(),
+            after: fallback_after,
+            eab_secret: fallback_eab_secret,
+        });
+        let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
+        let settings = Settings {
+            directory: acme_directory.to_string(),
+            selection: Selection { manage, classes: ingress_class },
+            profile,
+            windows: Windows { settle, settle_max: settle_max.max(settle) },
+            issuers: usize::from(issuers),
+            scan_interval,
+            guards: guards.are_on(acme_directory.as_str()),
+        };
+        let surroundings = AdapterConfig {
+            namespace: own_namespace(namespace),
+            contacts: contact.into_iter().collect(),
+            eab_secret,
+            fallback,
+            preferred_chain,
+            acme_ca_file,
+            solver_bind,
+            admin_bind,
+            nameserver,
+            probe_port,
+            watch_namespaces: watched.into_iter().collect(),
+            leader_elect,
+        };
+        (settings, surroundings)
+    }
+}
+
+fn scan_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_mins(1) {
+        return Err("a scan reads every Secret: at least 1m".to_owned());
+    }
+    Ok(interval)
+}
+
+/// An address, with port 53 unless it says otherwise.
+fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    let bare = || text.parse().map(|address: std::net::IpAddr| SocketAddr::new(address, 53));
+    let parsed = text.parse().or_else(|_| bare());
+    parsed.map_err(|_| format!("`{text}` is not an address such as 10.0.0.10 or 10.0.0.10:53"))
+}
+
+fn contact(text: &str) -> Result<String, String> {
+    if !text.starts_with("mailto:") || !text.contains('@') {
+        return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::cli::{Cli, Command};
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let all = ["ingress-acme", "run"].iter().chain(args);
+        match Cli::try_parse_from(all)?.command {
+            Command::Run(args) => Ok(*args),
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn without_flags_the_documented_defaults_hold() {
+        let args = run(&[]).unwrap();
+        let (settings, surroundings) = args.split();
+        assert_eq!(settings.directory, LETS_ENCRYPT);
+        assert_eq!(settings.issuers, 64);
+        assert_eq!(settings.windows, Windows::default());
+        assert_eq!(settings.scan_interval, Duration::from_hours(1));
+        assert!(surroundings.leader_elect && settings.guards);
+        let staging =
+            ["--acme-directory", "https://acme-staging-v02.api.letsencrypt.org/directory"];
+        assert!(!run(&staging).unwrap().split().0.guards);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_would_be_good() {
+        let refused = |args: &[&str]| run(args).unwrap_err().to_string();
+        assert!(refused(&["--settle", "soon"]).contains("such as 500ms"));
+        assert!(refused(&["--contact", "ops@example.com"]).contains("mailto:ops@example.com"));
+        assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
+        assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
+        assert!(refused(&["--acme-directory", "ftp://x/"]).contains("not an https URL"));
+        assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
+        assert!(run(&["--issuers", "0"]).is_err());
+        let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
+        assert_eq!(bare, Some("1.1.1.1:53".parse().unwrap()));
+    }
+
+    #[test]
+    fn flags_repeat_and_a_switch_takes_its_value() {
+        let flags = ["--watch-namespace", "a", "--watch-namespace", "b", "--leader-elect", "false"];
+        let args = run(&flags).unwrap();
+        let (_, surroundings) = args.split();
+        assert_eq!((surroundings.watch_namespaces.len(), surroundings.leader_elect), (2, false));
+    }
+}

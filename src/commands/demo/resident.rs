@@ -1,0 +1,134 @@
+//! An operator in a thread of this process, made of the very parts that `run` is made of: it can be told to drain, and
+//! it can be torn out of its work.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Parser;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::Clock;
+use ingress_acme_sim::World;
+use ingress_acme_sim::kube::User;
+use tokio::sync::{oneshot, watch};
+
+use crate::commands::cli::{Cli, Command, RunArgs};
+use crate::kubernetes::client;
+use crate::process::assembly::{Environment, assemble};
+use crate::process::replica::{Exit, Servers, Terminate};
+
+/// How often every Ingress is looked at: a demo has no hour.
+pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);
+
+/// The world's clock as the operator's.
+struct WorldClock(ingress_acme_sim::clock::Clock);
+
+impl Clock for WorldClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now().as_millisecond())
+    }
+}
+
+/// A running operator.
+pub(super) struct Resident {
+    servers: Servers,
+    drain: watch::Sender<bool>,
+    crash: oneshot::Sender<()>,
+    thread: JoinHandle<anyhow::Result<ThreadEnd>>,
+}
+
+/// What became of it.
+enum ThreadEnd {
+    Ended(Exit),
+    Crashed,
+}
+
+/// What its thread is given.
+struct Life {
+    args: RunArgs,
+    cluster: kube::Config,
+    clock: Arc<WorldClock>,
+    pod: String,
+    drain: watch::Receiver<bool>,
+    crash: oneshot::Receiver<()>,
+    /// Learns where it listens.
+    started: mpsc::Sender<Servers>,
+}
+
+impl Resident {
+    /// Starts the operator's `life`th life in a world; it leads once it has the Lease.
+    pub(super) fn start(world: &World, life: u32, admin: SocketAddr) -> anyhow::Result<Self> {
+        let (drain, told_to_drain) = watch::channel(false);
+        let (crash, told_to_crash) = oneshot::channel();
+        let (started, listening) = mpsc::channel();
+        let life = Life {
+            args: flags(world, admin)?,
+            cluster: world.api().config(User::Operator),
+            clock: Arc::new(WorldClock(world.clock().clone())),
+            pod: format!("operator-{life}"),
+            drain: told_to_drain,
+            crash: told_to_crash,
+            started,
+        };
+        let thread = thread::Builder::new().name("operator".into());
+        let thread = thread.spawn(|| actix::System::new().block_on(run(life)))?;
+        let Ok(servers) = listening.recv() else {
+            ended(thread)?;
+            bail!("the operator did not start");
+        };
+        world.gateway().state().add_solver(servers.solver);
+        Ok(Self { servers, drain, crash, thread })
+    }
+
+    /// Everything in it is gone at once, wherever it is: no drain, no word to anybody.
+    pub(super) fn crash(self, world: &World) -> anyhow::Result<()> {
+        world.gateway().state().remove_solver(self.servers.solver);
+        _ = self.crash.send(()); // it may have ended by itself, which is told next
+        match ended(self.thread)? {
+            ThreadEnd::Crashed => Ok(()),
+            ThreadEnd::Ended(_) => Err(anyhow!("the operator had ended before it was to crash")),
+        }
+    }
+
+    /// Has it drain and end.
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        self.drain.send_replace(true);
+        match ended(self.thread)? {
+            ThreadEnd::Ended(Exit::Done) => Ok(()),
+            _ => Err(anyhow!("the operator did not drain")),
+        }
+    }
+}
+
+async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
+    let Life { args, cluster, clock, pod, drain, crash, started } = life;
+    let environment = Environment { client: client::client(cluster)?, pod, clock };
+    let mut replica = assemble(args, &environment)?;
+    replica.settings.scan_interval = SCAN_INTERVAL;
+    let servers = replica.servers.clone();
+    _ = started.send(servers.clone()); // whoever started it waits for it
+    tokio::select! {
+        exit = replica.run(Terminate::OnRequest(drain)) => Ok(ThreadEnd::Ended(exit?)),
+        Ok(()) = crash => {
+            servers.stop(false).await;
+            Ok(ThreadEnd::Crashed)
+        }
+    }
+}
+
+fn ended(thread: JoinHandle<anyhow::Result<ThreadEnd>>) -> anyhow::Result<ThreadEnd> {
+    thread.join().map_err(|_| anyhow!("the operator panicked"))?
+}
+
+/// As a user would give them.
+fn flags(world: &World, admin: SocketAddr) -> anyhow::Result<RunArgs> {
+    let own = [format!("--admin-bind={admin}"), "--solver-bind=127.0.0.1:0".to_owned()];
+    let words = ["ingress-acme".to_owned(), "run".to_owned()].into_iter();
+    let words = words.chain(world.operator_flags()).chain(own);
+    match Cli::try_parse_from(words).context("the demo's own flags")?.command {
+        Command::Run(args) => Ok(*args),
+        _ => Err(anyhow!("the demo's own flags are not those of `run`")),
+    }
+}

@@ -1,0 +1,158 @@
+//! `ingress-acme revoke`: takes back the certificates of one Ingress at their CA (RFC 8555 §7.6), and asks for new ones.
+//!
+//! It works with the user's own rights and asks the operator nothing. The account's key is read where the user may read
+//! it; nothing is registered.
+
+mod choice;
+
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
+use ingress_acme_actors::ports::{AccountStore, Clock, PortError};
+use kube::Client;
+
+pub use choice::Reason;
+
+use crate::acme::{Acme, Revoked, RevokedBy};
+use crate::commands::cli::RevokeArgs;
+use crate::commands::consent;
+use crate::commands::status;
+use crate::commands::status::{plain, print};
+use crate::kubernetes::client;
+use crate::kubernetes::tls_secrets::{Held, KubeTlsSecrets};
+use crate::pki;
+use crate::process::assembly::ca_of_a_command;
+use crate::process::clock::SystemClock;
+use choice::{AccountSeen, Signatory, revocable, signatory};
+
+/// A certificate that is to be revoked.
+struct Target {
+    secret: SecretKey,
+    held: Held,
+    directory: String,
+    acme: Acme,
+    by: Signatory,
+}
+
+/// `revoke NS/NAME`.
+pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
+    let RevokeArgs { ingress, reason, no_renew, at } = args;
+    let client = client::connect().await?;
+    let (namespace, file) = (at.own_namespace(), at.acme_ca_file.as_deref());
+    let mut targets = Vec::new();
+    for secret in status::secrets_of(&client, &ingress).await? {
+        match target(&client, (&namespace, file), secret.clone(), reason).await? {
+            Ok(target) => targets.push(target),
+            Err(why) => _ = print(&format!("Secret {secret} is passed over: {}.", plain(&why))),
+        }
+    }
+    if targets.is_empty() {
+        bail!("Ingress {ingress} has no certificate that can be revoked");
+    }
+    for target in &targets {
+        print(&target.to_string());
+    }
+    print(&format!("\nReason: {reason}. A revocation cannot be undone."));
+    if !consent::given(at.yes)? {
+        bail!("nothing was revoked");
+    }
+    let done = revoke_all(&targets, reason).await;
+    if done > 0 && !no_renew {
+        renew(&client, &ingress).await?;
+    }
+    if done < targets.len() {
+        bail!("{} of {} certificates could not be revoked", targets.len() - done, targets.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many are revoked then. One that the CA refuses does not keep it from the others.
+async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
+    let mut done = 0;
+    for target in targets {
+        let secret = &target.secret;
+        let said = match target.revoke(reason).await {
+            Ok(Revoked::Now) => format!("Revoked: the certificate in Secret {secret}."),
+            Ok(Revoked::Before) => {
+                format!("The certificate in Secret {secret} had been revoked before.")
+            }
+            Err(error) => {
+                eprintln!("ingress-acme: Secret {secret}: {}", plain(&error));
+                continue;
+            }
+        };
+        print(&said);
+        done += 1;
+    }
+    done
+}
+
+/// Otherwise its hosts would stay with a revoked certificate.
+async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
+    match status::ask_for_renewal(client, ingress).await {
+        Ok(asked) => _ = print(&asked),
+        Err(error) => bail!(
+            "revoked, but no new certificate is asked for, so the hosts of Ingress {ingress} have a revoked one: {error:#}"
+        ),
+    }
+    Ok(())
+}
+
+/// What there is to revoke in a Secret, or why nothing.
+async fn target(
+    client: &Client,
+    (namespace, acme_ca_file): (&str, Option<&Path>),
+    secret: SecretKey,
+    reason: Reason,
+) -> anyhow::Result<Result<Target, String>> {
+    let held = KubeTlsSecrets::new(client.clone()).hold(&secret).await?;
+    let now = SystemClock::default().now();
+    let directory = match revocable(held.as_ref().map(|held| &held.view), now) {
+        Ok((_, directory)) => directory.to_owned(),
+        Err(why) => return Ok(Err(why)),
+    };
+    let Some(held) = held else { return Ok(Err("it is not there".to_owned())) };
+    let (account, acme) = ca_of_a_command(client, namespace, &directory, acme_ca_file)?;
+    let seen = match account.load().await {
+        Ok(Some(_)) => AccountSeen::Readable,
+        Ok(None) => AccountSeen::Missing,
+        Err(PortError::Permanent(_)) => AccountSeen::Unreadable,
+        Err(error @ PortError::Transient { .. }) => return Err(error.into()),
+    };
+    let by = signatory(reason, seen);
+    Ok(Ok(Target { secret, held, directory, acme, by }))
+}
+
+impl Target {
+    async fn revoke(&self, reason: Reason) -> Result<Revoked, String> {
+        let certificate = pki::leaf(&self.held.chain)?;
+        let by = match self.by {
+            Signatory::Account => RevokedBy::Account,
+            Signatory::Certificate(_) => RevokedBy::Certificate(&self.held.key),
+        };
+        let revoked = self.acme.revoke(&certificate, reason.code(), &by).await;
+        revoked.map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nSecret {}", self.secret)?;
+        if let Ok(leaf) = &self.held.view.certificate {
+            let names: Vec<&str> = leaf.names.iter().map(String::as_str).collect();
+            writeln!(f, "  names      {}", plain(&names.join(", ")))?;
+            writeln!(f, "  serial     {}", leaf.serial)?;
+            writeln!(f, "  expires    {}", leaf.not_after)?;
+        }
+        writeln!(f, "  CA         {}", plain(&self.directory))?;
+        match self.by {
+            Signatory::Account => write!(f, "  signed by  the ACME account's key"),
+            Signatory::Certificate(why) => {
+                write!(f, "  signed by  the certificate's own key: {why}")
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The commands that tell: `status`, `explain`, and `renew`, which asks for a new certificate.
+//!
+//! They read the cluster with the user's own rights and ask the operator nothing: what it knows is in the
+//! Ingresses, the Secrets and the Events.
+
+mod row;
+mod user_events;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use futures_util::{StreamExt, stream};
+use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::desired::index::Index;
+use ingress_acme_actors::domain::desired::plan::Problem;
+use ingress_acme_actors::domain::desired::selection::Selection;
+use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, SecretKey};
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::{Clock, TlsSecrets};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::commands::cli::{Output, StatusArgs};
+use crate::kubernetes::client;
+use crate::kubernetes::ingresses::view;
+use crate::kubernetes::tls_secrets::KubeTlsSecrets;
+use crate::process::clock::SystemClock;
+use row::Row;
+pub(crate) use user_events::plain;
+use user_events::{UserEvent, user_events};
+
+/// Secrets read at once.
+const AT_ONCE: usize = 16;
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// What is there, of one namespace or of all.
+struct Snapshot {
+    index: Index,
+    secrets: HashMap<SecretKey, Result<Option<SecretView>, String>>,
+    events: HashMap<IngressKey, Vec<UserEvent>>,
+    now: Timestamp,
+}
+
+/// `status`.
+pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let client = client::connect().await?;
+    let own = args.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = (!args.all_namespaces).then_some(own);
+    let snapshot = Snapshot::take(&client, namespace.as_deref(), None).await?;
+    let rows = snapshot.rows();
+    Ok(match (args.output, namespace) {
+        (Output::Json, _) => print(&serde_json::to_string_pretty(&rows)?),
+        (Output::Table, Some(here)) if rows.is_empty() => {
+            print(&format!("There is no Ingress in namespace {here}; -A shows all namespaces."))
+        }
+        (Output::Table, None) if rows.is_empty() => print("There is no Ingress in this cluster."),
+        (Output::Table, _) => print(&row::table(&rows).to_string()),
+    })
+}
+
+/// `explain NS/NAME`.
+pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
+    let client = client::connect().await?;
+    let snapshot = Snapshot::of_one(&client, key).await?;
+    Ok(print(&snapshot.explanation(key)))
+}
+
+/// `renew NS/NAME`.
+pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
+    Ok(print(&ask_for_renewal(&client::connect().await?, key).await?))
+}
+
+/// Annotates the Ingress, and returns what to tell the user then.
+pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow::Result<String> {
+    let snapshot = Snapshot::of_one(client, key).await?;
+    if let Some(why) = snapshot.reason_not_to_renew(key) {
+        bail!("Ingress {key} cannot have a new certificate: {why}");
+    }
+    let now = SystemClock::default().now().to_string();
+    let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    let api: Api<Ingress> = Api::namespaced(client.clone(), &key.namespace);
+    if let Err(error) = api.patch(&key.name, &PatchParams::default(), &patch).await {
+        bail!("Ingress {key} could not be annotated: {}", client::detail(&error));
+    }
+    Ok(format!(
+        "A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.\n\
+         Follow it with: ingress-acme explain {key}"
+    ))
+}
+
+/// The Secrets that an Ingress asks for.
+pub(crate) async fn secrets_of(
+    client: &Client,
+    key: &IngressKey,
+) -> anyhow::Result<Vec<SecretKey>> {
+    let snapshot = Snapshot::of_one(client, key).await?;
+    if let Some(why) = snapshot.index.skip(key) {
+        bail!("ingress-acme does not serve Ingress {key}: {why}");
+    }
+    Ok(snapshot.index.secrets(key))
+}
+
+/// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.
+pub(crate) fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+impl Snapshot {
+    /// Reads the Ingresses of a namespace or of all, and the Secrets and Events of all or of one of them.
+    async fn take(
+        client: &Client,
+        namespace: Option<&str>,
+        only: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let mut index = Index::new(Selection::default(), None);
+        for ingress in ingresses(client, namespace).await? {
+            index.apply(view(&ingress));
+        }
+        let wanted = |key: &&IngressKey| only.is_none_or(|name| *key.name == *name);
+        let keys: Vec<IngressKey> = index.managed().filter(wanted).cloned().collect();
+        let tls_secrets = KubeTlsSecrets::new(client.clone());
+        let wanted: Vec<SecretKey> = keys.iter().flat_map(|key| index.secrets(key)).collect();
+        let reads = stream::iter(wanted).map(|secret| async {
+            let read = tls_secrets.read(&secret).await;
+            (secret, read.map_err(|error| error.to_string()))
+        });
+        let secrets = reads.buffer_unordered(AT_ONCE).collect().await;
+        let events = user_events(client, namespace, only).await?;
+        Ok(Self { index, secrets, events, now: SystemClock::default().now() })
+    }
+
+    async fn of_one(client: &Client, key: &IngressKey) -> anyhow::Result<Self> {
+        let snapshot = Self::take(client, Some(&key.namespace), Some(&key.name)).await?;
+        if snapshot.index.view(key).is_none() {
+            bail!("there is no Ingress {key}");
+        }
+        Ok(snapshot)
+    }
+
+    /// Why an annotation would not bring a new certificate, if it would not.
+    fn reason_not_to_renew(&self, key: &IngressKey) -> Option<String> {
+        if let Some(why) = self.index.skip(key) {
+            return Some(why.to_string());
+        }
+        let secrets = self.index.secrets(key);
+        if secrets.is_empty() {
+            return Some(self.problems(key).join("; "));
+        }
+        let foreign = |secret: &SecretKey| {
+            let adopted = self.index.desired(secret).is_some_and(|desired| desired.adopt);
+            let read = self.secrets.get(secret).and_then(|read| read.as_ref().ok()?.as_ref());
+            !adopted && read.is_some_and(|found| !found.ours)
+        };
+        let all = secrets.iter().all(foreign);
+        all.then(|| "its Secret was not made by ingress-acme".to_owned())
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut keys: Vec<&IngressKey> = self.index.all().collect();
+        keys.sort();
+        keys.into_iter().flat_map(|key| self.rows_of(key)).collect()
+    }
+
+    /// One row per certificate; one in all for an Ingress without.
+    fn rows_of(&self, key: &IngressKey) -> Vec<Row> {
+        if self.index.view(key).is_some_and(|view| view.is_solver) {
+            return Vec::new();
+        }
+        if let Some(why) = self.index.skip(key) {
+            return vec![Row::skipped(key, why.to_string())];
+        }
+        let problems = self.problems(key);
+        let secrets = self.index.secrets(key);
+        if secrets.is_empty() {
+            return vec![Row::skipped(key, problems.join("; "))];
+        }
+        let last = self.events.get(key).and_then(|events| events.last());
+        let row = |secret: &SecretKey| {
+            let desired = self.index.desired(secret)?;
+            let read = self.secrets.get(secret)?;
+            Some(Row::of(key, &desired, read, last, self.now))
+        };
+        secrets.iter().filter_map(row).map(|row| row.with_problems(&problems)).collect()
+    }
+
+    fn problems(&self, key: &IngressKey) -> Vec<String> {
+        let problems = self.index.problems(key).into_iter().flatten();
+        problems.map(Problem::to_string).collect()
+    }
+
+    fn explanation(&self, key: &IngressKey) -> String {
+        let mut lines = vec![format!("Ingress {key}")];
+        lines.extend(self.rows_of(key).iter().map(Row::explanation));
+        let events = self.events.get(key).map_or(&[][..], Vec::as_slice);
+        lines.push(
+            if events.is_empty() { "\nNo Events." } else { "\nEvents, newest last:" }.to_owned(),
+        );
+        lines.extend(events.iter().map(|events| format!("  {events}")));
+        lines.join("\n")
+    }
+}
+
+async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Ingress>> {
+    let api: Api<Ingress> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    match client::list_all(&api, ListParams::default().limit(PAGE)).await {
+        Ok(all) => Ok(all),
+        Err(error) => bail!("the Ingresses cannot be listed: {}", client::detail(&error)),
+    }
+}

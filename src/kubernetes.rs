@@ -1,0 +1,10 @@
+//! Kubernetes: the API client and one adapter per resource.
+
+pub mod account_secret;
+pub mod client;
+pub mod events;
+pub mod ingresses;
+pub mod journal_segments;
+pub mod lease;
+pub mod solver_ingresses;
+pub mod tls_secrets;

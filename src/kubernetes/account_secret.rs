@@ -1,0 +1,242 @@
+//! The ACME account of one directory, kept in a Secret of the operator's namespace.
+//!
+//! The key is stored before it is registered: of two replicas that make one at the same moment, the second gets the
+//! first one's. A change is for the version that was read, so that two who change it at once cannot mix.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::hash::stable_hash;
+use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::kubernetes::client::{FIELD_MANAGER, our_label, port_error};
+
+/// Data key: the account key, PKCS #8 in PEM.
+const KEY: &str = "account.key";
+/// Data key: the key that a rollover is on its way to; it is stored before the CA is asked.
+const NEXT: &str = "account.key.next";
+/// Data key: the key before the last rollover.
+const PREVIOUS: &str = "account.key.previous";
+/// Data key: the account's URL (RFC 8555 §7.3), once it is registered.
+const URL: &str = "account.url";
+/// Data key: URL of the directory that it is for.
+const DIRECTORY: &str = "directory";
+
+/// Data key of the external account's Secret: its key identifier.
+const EAB_KID: &str = "kid";
+/// Data key of the external account's Secret: its MAC key, base64.
+const EAB_HMAC: &str = "hmac";
+
+/// The Secret of one directory's account.
+pub struct AccountSecret {
+    api: Api<Secret>,
+    name: String,
+    directory: String,
+    external: Option<String>,
+}
+
+impl AccountSecret {
+    /// In the operator's namespace, for the directory with this URL. `external` names the Secret there that holds the
+    /// external account.
+    pub fn new(client: Client, namespace: &str, directory: &str, external: Option<String>) -> Self {
+        let name = format!("ingress-acme-account-{:08x}", stable_hash(directory) & 0xffff_ffff);
+        let api = Api::namespaced(client, namespace);
+        Self { api, name, directory: directory.to_owned(), external }
+    }
+
+    /// Its `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn secret(&self, key: &PrivateKey) -> Secret {
+        let data = [(KEY, key.pem()), (DIRECTORY, &self.directory)];
+        let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(our_label()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some(data.into()),
+            ..Secret::default()
+        }
+    }
+
+    fn parse(&self, secret: Secret) -> Result<StoredAccount, PortError> {
+        let version = secret.metadata.resource_version.unwrap_or_default();
+        let mut data: BTreeMap<_, _> = secret.data.unwrap_or_default();
+        let mut text = |name: &str| {
+            let bytes = data.remove(name)?.0;
+            String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+        };
+        let [key, next, previous] =
+            [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
+        let (url, directory) = (text(URL), text(DIRECTORY));
+        let key = key.ok_or_else(|| self.unusable("it has no key"))?;
+        match directory {
+            Some(directory) if directory == self.directory => {
+                Ok(StoredAccount { key, next, previous, url, directory, version })
+            }
+            _ => Err(self.unusable("it is for another ACME directory")),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> PortError {
+        let detail = format!(
+            "Secret {} cannot be used as the ACME account: {why}; restore it, or delete it to register a new account",
+            self.name
+        );
+        PortError::permanent(FailureClass::SecretWrite, detail)
+    }
+
+    fn doing(&self, verb: &str) -> String {
+        format!("{verb} the account's Secret {}", self.name)
+    }
+}
+
+/// The merge patch (RFC 7396) after which the account is stored exactly so; what it does not have goes. With the version,
+/// the API server refuses it when there is another one.
+fn replacement(account: &StoredAccount) -> Value {
+    let key = |key: &PrivateKey| BASE64_STANDARD.encode(key.pem());
+    json!({
+        "metadata": {"resourceVersion": account.version},
+        "data": {
+            KEY: key(&account.key),
+            NEXT: account.next.as_ref().map(key),
+            PREVIOUS: account.previous.as_ref().map(key),
+            URL: account.url.as_ref().map(|url| BASE64_STANDARD.encode(url)),
+        },
+    })
+}
+
+/// Overwrites the data of a patch, which are keys.
+fn wipe(patch: &mut Value) {
+    for value in patch["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+        if let Value::String(text) = value {
+            text.zeroize();
+        }
+    }
+}
+
+/// Reads the Secret of an external account: its `kid`, and its `hmac` in base64 as the CA shows it.
+fn external_account(name: &str, secret: Secret) -> Result<ExternalAccount, PortError> {
+    let unusable = |why: &str| {
+        let detail = format!(
+            "Secret {name} of --eab-secret cannot be used: {why}; it needs `kid` and `hmac` as the CA shows them"
+        );
+        PortError::permanent(FailureClass::Rejected, detail)
+    };
+    let mut data = secret.data.unwrap_or_default();
+    let mut text = |field: &str| {
+        let text = String::from_utf8(data.remove(field)?.0).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let kid = text(EAB_KID).ok_or_else(|| unusable("it has no kid"))?;
+    let hmac = Zeroizing::new(text(EAB_HMAC).ok_or_else(|| unusable("it has no hmac"))?);
+    // CAs show it in the URL-safe alphabet, and people and tools turn it into the other one, with padding.
+    let plain = hmac.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    let hmac =
+        BASE64_URL_SAFE_NO_PAD.decode(plain).map_err(|_| unusable("its hmac is not base64"))?;
+    Ok(ExternalAccount { kid, hmac: Zeroizing::new(hmac) })
+}
+
+#[async_trait(?Send)]
+impl AccountStore for AccountSecret {
+    async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+        let secret = self.api.get_opt(&self.name).await;
+        let secret = secret.map_err(|error| port_error(error, &self.doing("read")))?;
+        secret.map(|secret| self.parse(secret)).transpose()
+    }
+
+    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&params, &self.secret(key)).await {
+            Ok(created) => self.parse(created),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let raced = || PortError::transient(format!("{} came and went", self.name));
+                self.load().await?.ok_or_else(raced)
+            }
+            Err(error) => Err(port_error(error, &self.doing("create"))),
+        }
+    }
+
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let mut patch = replacement(account);
+        let patched = self.api.patch(&self.name, &params, &Patch::Merge(&patch)).await;
+        wipe(&mut patch);
+        match patched {
+            Ok(secret) => self.parse(secret).map(Some),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(error) => Err(port_error(error, &self.doing("write"))),
+        }
+    }
+
+    async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+        let Some(name) = &self.external else { return Ok(None) };
+        let read = self.api.get_opt(name).await;
+        let doing = format!("read Secret {name} of --eab-secret");
+        let missing = || {
+            let detail = format!(
+                "there is no Secret {name} in the operator's namespace; create it, or correct --eab-secret"
+            );
+            PortError::permanent(FailureClass::Rejected, detail)
+        };
+        let secret = read.map_err(|error| port_error(error, &doing))?.ok_or_else(missing)?;
+        external_account(name, secret).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> StoredAccount {
+        StoredAccount {
+            key: PrivateKey::from_pem("s3cret".to_owned()),
+            next: None,
+            previous: Some(PrivateKey::from_pem("zero".to_owned())),
+            url: Some("https://ca.example/1".to_owned()),
+            directory: "https://ca.example/dir".to_owned(),
+            version: "7".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_change_is_for_one_version_and_removes_what_is_no_more() {
+        let patch = replacement(&account());
+        let expected = json!({
+            "metadata": {"resourceVersion": "7"},
+            "data": {
+                "account.key": "czNjcmV0",
+                "account.key.next": null,
+                "account.key.previous": "emVybw==",
+                "account.url": "aHR0cHM6Ly9jYS5leGFtcGxlLzE=",
+            },
+        });
+        assert_eq!(patch, expected);
+    }
+
+    #[test]
+    fn no_key_is_left_of_a_patch_that_was_sent() {
+        let mut patch = replacement(&account());
+        wipe(&mut patch);
+        assert_eq!(patch["data"]["account.key"], "");
+        assert_eq!(patch["data"]["account.key.previous"], "");
+        assert!(!format!("{:?}", account()).contains("s3cret"), "nor does Debug show it");
+    }
+}

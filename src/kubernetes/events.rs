@@ -1,0 +1,138 @@
+//! Kubernetes Events (events.k8s.io/v1) on users' Ingresses.
+//!
+//! A bounded queue, drained by one task with few requests at once. Telling is never worth holding work up: what
+//! does not fit is dropped, what cannot be sent in a few tries is given up, and both are counted. The name of an
+//! Event follows from what it says, so that the same one sent twice (after a lost answer, or by the next leader)
+//! is one Event.
+
+mod event;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::status::kube_event::KubeEvent;
+use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::kubernetes::client::{FIELD_MANAGER, port_error};
+pub use event::CONTROLLER;
+use event::event;
+
+/// Events that wait to be sent.
+const QUEUE: usize = 1000;
+/// Events that are being sent at once: the API server's own limits are far above.
+const AT_ONCE: usize = 4;
+/// Tries of one Event.
+const TRIES: u32 = 3;
+/// Longest one try may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Pause before another try, where the API server names none; never longer than [`DEADLINE`].
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Told of every Event that could not be sent: given up after its last try, refused, or not even queued.
+pub type UntoldHook = Arc<dyn Fn() + Send + Sync>;
+
+/// The queue of Events and the task that drains it; the task ends when this is dropped.
+pub struct KubeEvents {
+    queue: mpsc::Sender<Event>,
+    /// How many are queued or being sent.
+    pending: Arc<watch::Sender<usize>>,
+    untold: UntoldHook,
+    clock: Box<dyn Clock>,
+    /// Name of the pod that tells: `reportingInstance`.
+    pod: String,
+    task: JoinHandle<()>,
+}
+
+impl KubeEvents {
+    /// Starts the task on the current runtime.
+    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, untold: UntoldHook) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let pending = Arc::new(watch::Sender::new(0));
+        let task = tokio::spawn(drain(client, waiting, pending.clone(), untold.clone()));
+        Self { queue, pending, untold, clock, pod: pod.to_owned(), task }
+    }
+}
+
+impl Drop for KubeEvents {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[async_trait(?Send)]
+impl EventRecorder for KubeEvents {
+    fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
+        let event = event(about, kube_event, &self.pod, self.clock.now());
+        self.pending.send_modify(|pending| *pending += 1);
+        if self.queue.try_send(event).is_err() {
+            self.pending.send_modify(|pending| *pending -= 1);
+            (self.untold)();
+            tracing::warn!(
+                ingress = %about.key, queue = QUEUE,
+                "an Event is not told because too many wait; the API server takes them too slowly"
+            );
+        }
+    }
+
+    async fn flush(&self) {
+        let mut pending = self.pending.subscribe();
+        // An error would mean that the sender is gone, and it is a field of this.
+        _ = pending.wait_for(|pending| *pending == 0).await;
+    }
+}
+
+async fn drain(
+    client: Client,
+    waiting: mpsc::Receiver<Event>,
+    pending: Arc<watch::Sender<usize>>,
+    untold: UntoldHook,
+) {
+    let (client, pending, untold) = (&client, &pending, &untold);
+    let waiting = stream::unfold(waiting, async |mut waiting| {
+        let next = waiting.recv().await?;
+        Some((next, waiting))
+    });
+    let send = async |event: Event| {
+        if let Err(error) = send(client, &event).await {
+            let object = event.regarding.as_ref();
+            let ingress = object.and_then(|object| object.name.as_deref());
+            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
+            untold();
+        }
+        pending.send_modify(|pending| *pending -= 1);
+    };
+    waiting.for_each_concurrent(AT_ONCE, send).await;
+}
+
+async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
+    let mut tries = 1;
+    loop {
+        let tried = tokio::time::timeout(DEADLINE, create(client, event)).await;
+        let error = match tried.unwrap_or_else(|_| Err(PortError::transient("no answer in time"))) {
+            Err(PortError::Transient { retry_after, .. }) if tries < TRIES => retry_after,
+            done => return done,
+        };
+        tries += 1;
+        tokio::time::sleep(error.unwrap_or(PAUSE).min(DEADLINE)).await;
+    }
+}
+
+async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let params =
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, event).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(port_error(error, "tell an Event")),
+    }
+}

@@ -1,0 +1,181 @@
+//! Ingresses, watched: kube's list and watch, turned into changes of trimmed views.
+//!
+//! Not here: which of them are served, and what a change means.
+
+mod view;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
+use ingress_acme_actors::domain::desired::index::WatchScope;
+use ingress_acme_actors::ports::{IngressChange, IngressSource};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+
+pub use view::view;
+
+use crate::kubernetes::client::{WATCH_SECONDS, detail};
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+/// A list without a further object for this long is begun anew: longer than the longest pause between two
+/// attempts (30 s and as much jitter) and a slow page together.
+const LIST_STALLED: Duration = Duration::from_mins(2);
+
+/// The Ingresses of all namespaces, or of some.
+pub struct Ingresses {
+    client: Client,
+    scopes: Vec<WatchScope>,
+    /// Is told each error of the watch: `gone`, `forbidden`, `connection` or `other`. For a counter.
+    on_error: Rc<dyn Fn(&'static str)>,
+}
+
+impl Ingresses {
+    /// Of these namespaces; of all when there is none.
+    pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
+        let mut scopes: Vec<WatchScope> =
+            namespaces.iter().map(|namespace| Some(Arc::from(namespace.as_str()))).collect();
+        scopes.sort();
+        scopes.dedup();
+        if scopes.is_empty() {
+            scopes.push(None);
+        }
+        Self { client, scopes, on_error: on_error.into() }
+    }
+}
+
+impl IngressSource for Ingresses {
+    fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
+        let places = self.scopes.iter().map(|scope| {
+            let api = match scope {
+                Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+                None => Api::all(self.client.clone()),
+            };
+            let on_error = self.on_error.clone();
+            Place { api, scope: scope.clone(), on_error, events: None, listing: true }.changes()
+        });
+        stream::select_all(places.collect::<Vec<_>>()).boxed_local()
+    }
+}
+
+type Events = BoxStream<'static, Result<watcher::Event<Ingress>, watcher::Error>>;
+
+/// Where the list or watch of one scope is.
+struct Place {
+    api: Api<Ingress>,
+    scope: WatchScope,
+    on_error: Rc<dyn Fn(&'static str)>,
+    /// Reconnects with backoff by itself; `None` when it is to be begun anew.
+    events: Option<Events>,
+    /// No complete list yet: then silence is a fault. A watch may be silent.
+    listing: bool,
+}
+
+impl Place {
+    fn changes(self) -> LocalBoxStream<'static, IngressChange> {
+        stream::unfold(self, async |mut place| Some((place.next().await, place))).boxed_local()
+    }
+
+    async fn next(&mut self) -> IngressChange {
+        loop {
+            let events = self.events.get_or_insert_with(|| events(&self.api));
+            let step = if self.listing {
+                tokio::time::timeout(LIST_STALLED, events.next()).await
+            } else {
+                Ok(events.next().await)
+            };
+            match step {
+                Ok(Some(Ok(event))) => return self.change(event),
+                Ok(Some(Err(error))) => self.report(&error),
+                Ok(None) => self.begin_anew("the watch ended"),
+                Err(_) => self.begin_anew("the list stalled"),
+            }
+        }
+    }
+
+    fn change(&mut self, event: watcher::Event<Ingress>) -> IngressChange {
+        match event {
+            watcher::Event::Init => {
+                self.listing = true;
+                IngressChange::ListBegins(self.scope.clone())
+            }
+            watcher::Event::InitApply(ingress) => IngressChange::Listed(view(&ingress)),
+            watcher::Event::InitDone => {
+                self.listing = false;
+                IngressChange::ListEnds(self.scope.clone())
+            }
+            watcher::Event::Apply(ingress) => IngressChange::Applied(view(&ingress)),
+            watcher::Event::Delete(ingress) => IngressChange::Deleted(view(&ingress).key),
+        }
+    }
+
+    fn report(&self, error: &watcher::Error) {
+        let (reason, next) = meaning(error);
+        let (scope, error) = (self.scope.as_deref().unwrap_or("all namespaces"), detail(error));
+        tracing::warn!(scope, reason, error, next, "the watch of Ingresses failed");
+        (self.on_error)(reason);
+    }
+
+    fn begin_anew(&mut self, error: &'static str) {
+        let scope = self.scope.as_deref().unwrap_or("all namespaces");
+        let next = "all Ingresses are listed again now";
+        tracing::warn!(scope, reason = "connection", error, next, "the watch of Ingresses failed");
+        (self.on_error)("connection");
+        self.events = None;
+        self.listing = true;
+    }
+}
+
+fn events(api: &Api<Ingress>) -> Events {
+    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+    watcher(api.clone(), config).default_backoff().boxed()
+}
+
+/// The metric label of an error, and what kube's watcher does next.
+fn meaning(error: &watcher::Error) -> (&'static str, &'static str) {
+    const RESUME: &str = "it is watched on from where it was, after a pause of at most a minute";
+    const RELIST: &str = "all Ingresses are listed again, after a pause of at most a minute";
+    let listing = matches!(error, watcher::Error::InitialListFailed(_));
+    let next = if listing { RELIST } else { RESUME };
+    let code = match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        watcher::Error::NoResourceVersion => return ("other", RELIST),
+        _ => return ("connection", next),
+    };
+    match code {
+        401 | 403 => {
+            ("forbidden", "it is tried again; check the RBAC rules of deploy/install.yaml")
+        }
+        410 => ("gone", RELIST),
+        _ => ("other", next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_watch_has_its_reason() {
+        let status = |code| Status::failure("no", "").with_code(code).boxed();
+        let broken = kube::Error::Service(std::io::Error::other("reset").into());
+        let cases = [
+            (watcher::Error::WatchError(status(410)), "gone"),
+            (watcher::Error::InitialListFailed(kube::Error::Api(status(403))), "forbidden"),
+            (watcher::Error::WatchStartFailed(kube::Error::Api(status(503))), "other"),
+            (watcher::Error::WatchFailed(broken), "connection"),
+            (watcher::Error::NoResourceVersion, "other"),
+        ];
+        for (error, reason) in cases {
+            assert_eq!(meaning(&error).0, reason, "{error}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The journal's segments: immutable Secrets `ingress-acme-journal-<number>` in the operator's namespace.
+//!
+//! They hold private keys of issuances in flight, so they are Secrets, and nothing of them is logged.
+
+use async_trait::async_trait;
+use ingress_acme_actors::ports::{CreateError, JournalError, Segments};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client};
+
+use crate::kubernetes::client::{FIELD_MANAGER, detail, list_all, our_label};
+
+/// Names begin with it; the number follows, with leading zeros, so that `kubectl get` shows them in order.
+const PREFIX: &str = "ingress-acme-journal-";
+/// Label of all segments: what is listed. Its value is the number, so that many are deleted by one request.
+const LABEL: &str = "ingress-acme.dev/journal";
+/// Data key of the segment.
+const DATA: &str = "segment.json";
+/// Segments in one page of a list: each has up to half a mebibyte.
+const PAGE: u32 = 16;
+/// Segments deleted by one request: their numbers are in its URL.
+const DELETED_AT_ONCE: usize = 128;
+
+/// The segments of one namespace.
+pub struct SecretSegments {
+    api: Api<Secret>,
+}
+
+impl SecretSegments {
+    /// In the operator's own namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+}
+
+#[async_trait(?Send)]
+impl Segments for SecretSegments {
+    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        let all = list_all(&self.api, ListParams::default().labels(LABEL).limit(PAGE)).await;
+        let all = all.map_err(|error| unavailable("listed", &error))?;
+        Ok(all.into_iter().filter_map(numbered).collect())
+    }
+
+    async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
+        let found = self.api.get_opt(&name(number)).await;
+        let found = found.map_err(|error| unavailable("read", &error))?;
+        Ok(found.and_then(numbered).map(|(_, data)| data))
+    }
+
+    async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.create(&params, &secret(number, data)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Err(CreateError::Exists),
+            Err(error) => Err(CreateError::Unknown(detail(&error))),
+        }
+    }
+
+    async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        for numbers in numbers.chunks(DELETED_AT_ONCE) {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let these = format!("{LABEL} in ({})", numbers.join(","));
+            let these = ListParams::default().labels(&these);
+            let deleted = self.api.delete_collection(&DeleteParams::default(), &these).await;
+            deleted.map(drop).map_err(|error| unavailable("deleted", &error))?;
+        }
+        Ok(())
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("{PREFIX}{number:012}")
+}
+
+fn secret(number: u64, data: &[u8]) -> Secret {
+    let mut labels = our_label();
+    labels.insert(LABEL.to_owned(), number.to_string());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name(number)),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        immutable: Some(true),
+        data: Some([(DATA.to_owned(), ByteString(data.to_vec()))].into()),
+        ..Secret::default()
+    }
+}
+
+/// A segment of ours; whatever else carries the label is none.
+fn numbered(secret: Secret) -> Option<(u64, Vec<u8>)> {
+    let number = secret.metadata.name?.strip_prefix(PREFIX)?.parse().ok()?;
+    Some((number, secret.data?.remove(DATA)?.0))
+}
+
+fn unavailable(what: &str, error: &kube::Error) -> JournalError {
+    JournalError::Unavailable(format!("segments cannot be {what}: {}", detail(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_an_immutable_secret_that_reads_as_it_was_written() {
+        let written = secret(42, b"{}");
+        assert_eq!(written.immutable, Some(true));
+        assert_eq!(written.metadata.name.as_deref(), Some("ingress-acme-journal-000000000042"));
+        assert_eq!(written.metadata.labels.as_ref().unwrap()[LABEL], "42");
+        assert_eq!(numbered(written), Some((42, b"{}".to_vec())));
+        assert_eq!(numbered(Secret::default()), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! The time for which a candidate leads: renewed in the background until it is lost or released.
+
+use std::ops::ControlFlow;
+
+use k8s_openapi::api::coordination::v1 as api;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::{CALL, Lease, NAME, RENEW, RENEW_DEADLINE, RETRY, micro_time, params};
+use crate::kubernetes::client::detail;
+
+/// Tries of a release.
+const RELEASES: u32 = 3;
+
+/// A term of leadership. Dropped without [`release`](Self::release), it runs out after the Lease's duration.
+pub struct Term {
+    lease: Lease,
+    /// True once it is lost.
+    lost: watch::Receiver<bool>,
+    renewals: JoinHandle<()>,
+}
+
+impl Term {
+    /// `held` is the Lease as it was written; the term counts from `at`.
+    pub(super) fn begin(lease: Lease, held: api::Lease, at: Instant) -> Self {
+        tracing::info!(lease = NAME, me = lease.me, "leading");
+        let (tell, lost) = watch::channel(false);
+        let renewals = tokio::spawn(keep(lease.clone(), held, at, tell));
+        Self { lease, lost, renewals }
+    }
+
+    /// Waits until the term is lost: nothing may be begun any more.
+    pub async fn lost(&self) {
+        // When the sender is gone, nobody renews any more.
+        _ = self.lost.clone().wait_for(|lost| *lost).await;
+    }
+
+    /// Turns true when the term is lost.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.lost.clone()
+    }
+
+    /// Ends the term, so that another replica leads at once. Takes some seconds at most; when it fails, the
+    /// Lease runs out by itself.
+    pub async fn release(self) {
+        self.renewals.abort();
+        for _ in 0..RELEASES {
+            match timeout(CALL, self.lease.free()).await {
+                Ok(Ok(())) => return tracing::info!(lease = NAME, me = self.lease.me, "released"),
+                // A renewal was still on its way, or somebody wrote an annotation: once more.
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
+                Ok(Err(error)) => return self.not_released(&detail(&error)),
+                Err(_) => return self.not_released("no answer in time"),
+            }
+        }
+        self.not_released("it changed at each try");
+    }
+
+    fn not_released(&self, error: &str) {
+        let me = &self.lease.me;
+        tracing::warn!(
+            lease = NAME,
+            me,
+            error,
+            "not released; the next leader waits until it runs out"
+        );
+    }
+}
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        self.renewals.abort();
+    }
+}
+
+/// Renews until it is lost.
+async fn keep(lease: Lease, mut held: api::Lease, mut renewed: Instant, tell: watch::Sender<bool>) {
+    let why = loop {
+        sleep_until(renewed + RENEW).await;
+        match timeout_at(renewed + RENEW_DEADLINE, lease.renew(&mut held)).await {
+            Ok(ControlFlow::Continue(at)) => renewed = at,
+            Ok(ControlFlow::Break(why)) => break why,
+            Err(_) => break "it could not be renewed in time",
+        }
+    };
+    tracing::warn!(lease = NAME, me = lease.me, why, "leading no more");
+    tell.send_replace(true);
+}
+
+impl Lease {
+    /// Tries until it is renewed or taken by somebody else; the caller sets the deadline. Returns the time from
+    /// before the request, since when others may count.
+    async fn renew(&self, held: &mut api::Lease) -> ControlFlow<&'static str, Instant> {
+        loop {
+            let at = Instant::now();
+            held.spec.get_or_insert_default().renew_time = Some(micro_time(self.clock.now()));
+            let error = match timeout(CALL, self.api.replace(NAME, &params(), held)).await {
+                Ok(Ok(now)) => {
+                    *held = now;
+                    return ControlFlow::Continue(at);
+                }
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                    return ControlFlow::Break("it was deleted");
+                }
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                    match timeout(CALL, self.api.get_opt(NAME)).await {
+                        Ok(Ok(now)) if !self.holds(now.as_ref()) => {
+                            return ControlFlow::Break("somebody else holds it");
+                        }
+                        Ok(Ok(Some(now))) => {
+                            *held = now;
+                            continue;
+                        }
+                        _ => "it changed and cannot be read".to_owned(),
+                    }
+                }
+                Ok(Err(error)) => detail(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::warn!(lease = NAME, me = self.me, error, "not renewed; trying again");
+            sleep(RETRY / 2).await;
+        }
+    }
+
+    /// Gives it up, if it is still held.
+    async fn free(&self) -> Result<(), kube::Error> {
+        let found = self.api.get_opt(NAME).await?;
+        let Some(mut lease) = found.filter(|lease| self.holds(Some(lease))) else { return Ok(()) };
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = None;
+        spec.renew_time = Some(micro_time(self.clock.now()));
+        self.api.replace(NAME, &params(), &lease).await.map(drop)
+    }
+
+    fn holds(&self, lease: Option<&api::Lease>) -> bool {
+        let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
+        holder == Some(&self.me)
+    }
+}

@@ -1,0 +1,149 @@
+//! The shared solver Ingresses: which hosts lead `/.well-known/acme-challenge/` to our solver.
+//!
+//! Written by server-side apply with force: they are ours alone. Never collected by an owner reference, for the
+//! operator removes them host by host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use ingress_acme_actors::domain::ingress::IngressClass;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::ports::{PortError, Routes};
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
+    IngressServiceBackend, IngressSpec, ServiceBackendPort,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+
+use crate::kubernetes::client::{
+    CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, our_label, port_error,
+};
+
+/// Where every challenge is (RFC 8555 §8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+/// The solver's Service of deploy/install.yaml, in the operator's namespace.
+const SERVICE: &str = "ingress-acme-solver";
+/// Its port.
+const PORT: i32 = 80;
+/// Hints for controllers that redirect plain HTTP to HTTPS for a host that has a certificate: the challenge is
+/// answered where it is asked. (The CA follows the redirect too, but not to a broken HTTPS.) Others ignore them.
+const HINTS: [(&str, &str); 2] = [
+    ("nginx.ingress.kubernetes.io/ssl-redirect", "false"), // ingress-nginx
+    ("haproxy.org/ssl-redirect", "false"),                 // HAProxy Technologies' controller
+];
+
+/// The solver Ingresses of one namespace.
+pub struct SolverIngresses {
+    api: Api<Ingress>,
+}
+
+impl SolverIngresses {
+    /// In the operator's own namespace, where its solver's Service is.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+
+    async fn apply(&self, wanted: &SolverIngress) -> Result<(), PortError> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(ingress(wanted));
+        let doing = format!("write solver Ingress {}", wanted.name);
+        let applied = self.api.patch(&wanted.name, &params, &patch).await;
+        applied.map(drop).map_err(|error| port_error(error, &doing))
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), PortError> {
+        match self.api.delete(name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(port_error(error, &format!("delete solver Ingress {name}"))),
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Routes for SolverIngresses {
+    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
+        let ours = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+        let list = self.api.list(&ours).await;
+        let list = list.map_err(|error| port_error(error, "list the solver Ingresses"))?;
+        let there = list.items.iter().filter(|found| found.metadata.deletion_timestamp.is_none());
+        Ok(there.map(view).collect())
+    }
+
+    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+        if ingress.hosts.is_empty() {
+            return self.delete(&ingress.name).await;
+        }
+        self.apply(ingress).await
+    }
+}
+
+fn ingress(wanted: &SolverIngress) -> Ingress {
+    let hints = HINTS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut annotations = BTreeMap::from(hints);
+    let mut ingress_class_name = None;
+    match &wanted.class {
+        IngressClass::Named(name) => ingress_class_name = Some(name.to_string()),
+        IngressClass::Annotated(name) => {
+            annotations.insert(CLASS_ANNOTATION.to_owned(), name.to_string());
+        }
+        IngressClass::Default => {}
+    }
+    let rules = Some(wanted.hosts.iter().map(rule).collect());
+    Ingress {
+        metadata: ObjectMeta {
+            name: Some(wanted.name.clone()),
+            labels: Some(our_label()),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        spec: Some(IngressSpec { ingress_class_name, rules, ..IngressSpec::default() }),
+        status: None,
+    }
+}
+
+fn rule(host: &DnsName) -> IngressRule {
+    let port = ServiceBackendPort { number: Some(PORT), name: None };
+    let service = IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) };
+    let path = HTTPIngressPath {
+        path: Some(CHALLENGES.to_owned()),
+        path_type: "Prefix".to_owned(),
+        backend: IngressBackend { service: Some(service), resource: None },
+    };
+    let http = HTTPIngressRuleValue { paths: vec![path] };
+    IngressRule { host: Some(host.to_string()), http: Some(http) }
+}
+
+/// Hosts that are no names of ours are left out; the next write drops them.
+fn view(found: &Ingress) -> SolverIngress {
+    let rules = found.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let hosts: BTreeSet<DnsName> =
+        rules.filter_map(|rule| DnsName::parse(rule.host.as_deref()?).ok()).collect();
+    SolverIngress {
+        name: found.metadata.name.clone().unwrap_or_default(),
+        class: class(found),
+        hosts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back_the_same_in_every_class() {
+        let classes = ["nginx".into(), "old".into()];
+        let [named, annotated] = classes;
+        let classes =
+            [IngressClass::Named(named), IngressClass::Annotated(annotated), IngressClass::Default];
+        for class in classes {
+            let hosts = ["a.example.com", "b.example.com"];
+            let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
+            let wanted = SolverIngress { name: "solver".into(), class, hosts };
+            assert_eq!(view(&ingress(&wanted)), wanted);
+        }
+    }
+}

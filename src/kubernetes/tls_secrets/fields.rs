@@ -1,0 +1,143 @@
+//! The fields of a Secret that are ours: what is applied is exactly this, and nothing else is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
+use ingress_acme_actors::ports::Installation;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::kubernetes::client::our_label;
+
+/// `type` of a TLS Secret; the API server insists on both data keys.
+pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";
+/// Data key of the chain, PEM.
+pub(super) const CHAIN: &str = "tls.crt";
+/// Data key of the private key, PEM.
+pub(super) const KEY: &str = "tls.key";
+/// Annotation: URL of the ACME directory that issued the certificate.
+pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
+/// Annotation: URL of the ACME directory in use, where that one was its fallback.
+pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
+/// Annotation: the value of the Ingress's `ingress-acme.dev/renew` that it was issued for.
+pub(super) const RENEW: &str = "ingress-acme.dev/renew";
+/// `kind` of the owners.
+pub(super) const OWNER_KIND: &str = "Ingress";
+/// Their `apiVersion`.
+pub(super) const OWNER_VERSION: &str = "networking.k8s.io/v1";
+
+/// A Secret with a new certificate.
+pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
+    let annotations = [
+        (DIRECTORY, Some(&*what.directory)),
+        (INSTEAD_OF, what.instead_of.as_deref()),
+        (RENEW, what.renew.as_deref()),
+    ];
+    let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let data = [(CHAIN, what.chain.as_bytes()), (KEY, what.key.pem().as_bytes())];
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(key.name.to_string()),
+            labels: Some(our_label()),
+            annotations: Some(owned(annotations)),
+            owner_references: references(&what.owners),
+            ..ObjectMeta::default()
+        },
+        type_: Some(TLS_TYPE.to_owned()),
+        data: Some(data.map(|(name, bytes)| (name.to_owned(), ByteString(bytes.to_vec()))).into()),
+        ..Secret::default()
+    }
+}
+
+/// What was read of a Secret of ours, with other owners, for the version that was read.
+pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> Secret {
+    let annotations = read.metadata.annotations.iter().flatten();
+    let annotations =
+        annotations.filter(|(name, _)| [DIRECTORY, INSTEAD_OF, RENEW].contains(&name.as_str()));
+    let data = read.data.iter().flatten();
+    let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));
+    Secret {
+        metadata: ObjectMeta {
+            name: read.metadata.name.clone(),
+            resource_version: read.metadata.resource_version.clone(),
+            labels: Some(our_label()),
+            annotations: Some(owned(
+                annotations.map(|(name, value)| (name.as_str(), value.as_str())),
+            )),
+            owner_references: references(owners),
+            ..ObjectMeta::default()
+        },
+        type_: read.type_.clone(),
+        data: Some(data.map(|(name, bytes)| (name.clone(), bytes.clone())).collect()),
+        ..Secret::default()
+    }
+}
+
+fn owned<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Neither controller nor blocking: the Secret goes when the last of them has gone.
+fn references(owners: &BTreeSet<IngressRef>) -> Option<Vec<OwnerReference>> {
+    let reference = |owner: &IngressRef| OwnerReference {
+        api_version: OWNER_VERSION.to_owned(),
+        kind: OWNER_KIND.to_owned(),
+        name: owner.key.name.to_string(),
+        uid: owner.uid.to_string(),
+        ..OwnerReference::default()
+    };
+    (!owners.is_empty()).then(|| owners.iter().map(reference).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use ingress_acme_actors::domain::certificate::PrivateKey;
+    use ingress_acme_actors::domain::ingress::IngressKey;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn exactly_our_fields_are_applied() {
+        let owner = IngressRef { key: IngressKey::new("web", "shop"), uid: "u1".into() };
+        let what = Installation {
+            chain: "chain".into(),
+            key: PrivateKey::from_pem("key".into()),
+            owners: [owner].into(),
+            renew: None,
+            adopt: false,
+            directory: "https://ca.example/dir".into(),
+            instead_of: None,
+        };
+        let secret = installed(&SecretKey::new("web", "tls"), &what);
+        let mut expected = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": "tls",
+                "labels": {"app.kubernetes.io/managed-by": "ingress-acme"},
+                "annotations": {"ingress-acme.dev/directory": "https://ca.example/dir"},
+                "ownerReferences": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop", "uid": "u1"}],
+            },
+            "type": "kubernetes.io/tls",
+            "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5"},
+        });
+        assert_eq!(serde_json::to_value(&secret).unwrap(), expected);
+
+        let read: Secret = serde_json::from_value(json!({
+            "metadata": {
+                "name": "tls",
+                "resourceVersion": "7",
+                "labels": {"app.kubernetes.io/managed-by": "ingress-acme", "team": "shop"},
+                "annotations": {"ingress-acme.dev/directory": "https://ca.example/dir", "reflect": "true"},
+            },
+            "type": "kubernetes.io/tls",
+            "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5", "ca.crt": "Y2E="},
+        }))
+        .unwrap();
+        expected["metadata"]["resourceVersion"] = json!("7");
+        let same = same_with_owners(&read, &what.owners);
+        assert_eq!(serde_json::to_value(&same).unwrap(), expected);
+    }
+}

@@ -1,0 +1,172 @@
+//! What a write must know of the last read of a Secret, and what it may then do.
+
+use std::collections::HashMap;
+
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::ports::PortError;
+use k8s_openapi::api::core::v1::Secret;
+
+use super::fields::TLS_TYPE;
+use crate::kubernetes::client::is_ours;
+
+/// What was seen of a Secret that is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Existing {
+    /// `metadata.resourceVersion`: the write is for this state and no other.
+    pub(super) resource_version: String,
+    pub(super) ours: bool,
+    pub(super) is_tls: bool,
+    pub(super) immutable: bool,
+}
+
+impl Existing {
+    pub(super) fn of(secret: &Secret) -> Self {
+        Self {
+            resource_version: secret.metadata.resource_version.clone().unwrap_or_default(),
+            ours: is_ours(&secret.metadata),
+            is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
+            immutable: secret.immutable == Some(true),
+        }
+    }
+}
+
+/// How to write.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Write {
+    /// Apply without force.
+    Create,
+    /// Apply with force, if it is still in this version.
+    Replace { resource_version: String },
+}
+
+/// Whether a Secret may be written, and how. `adopt`: one that is not ours may be taken over.
+pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result<Write, PortError> {
+    let refuse = |why: &str| Err(PortError::permanent(FailureClass::Conflict, why));
+    let LastRead::Present(seen) = last else { return Ok(Write::Create) };
+    if !seen.ours && !adopt {
+        return refuse(&format!(
+            "Secret {key} was not made by ingress-acme and is left as it is; delete it, name another one in spec.tls, or \
+             let it be taken over by the annotation ingress-acme.dev/adopt-secret: \"true\""
+        ));
+    }
+    if !seen.is_tls {
+        return refuse(&format!(
+            "Secret {key} is not of type {TLS_TYPE} and its type cannot be changed; delete it or name another one"
+        ));
+    }
+    if seen.immutable {
+        return refuse(&format!("Secret {key} is immutable; delete it or name another one"));
+    }
+    Ok(Write::Replace { resource_version: seen.resource_version.clone() })
+}
+
+/// What the last read of a Secret found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum LastRead {
+    /// No such Secret.
+    Absent,
+    /// This one.
+    Present(Existing),
+}
+
+impl LastRead {
+    pub(super) fn of(secret: Option<&Secret>) -> Self {
+        secret.map_or(Self::Absent, |secret| Self::Present(Existing::of(secret)))
+    }
+}
+
+/// The last reads, bounded: two generations, of which the older one is forgotten as a whole.
+pub(super) struct Memory {
+    /// Size of a generation.
+    generation: usize,
+    young: HashMap<SecretKey, LastRead>,
+    old: HashMap<SecretKey, LastRead>,
+}
+
+impl Memory {
+    /// Holds at least half of `capacity` of the last reads, and never more than `capacity`.
+    pub(super) fn holding(capacity: usize) -> Self {
+        Self { generation: (capacity / 2).max(1), young: HashMap::new(), old: HashMap::new() }
+    }
+
+    pub(super) fn remember(&mut self, key: &SecretKey, read: LastRead) {
+        if self.young.len() >= self.generation && !self.young.contains_key(key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key.clone(), read);
+    }
+
+    /// What was seen last, once: after the write it is outdated.
+    pub(super) fn take(&mut self, key: &SecretKey) -> Option<LastRead> {
+        let old = self.old.remove(key);
+        self.young.remove(key).or(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> SecretKey {
+        SecretKey::new("web", &format!("s{number}"))
+    }
+
+    fn seen() -> Existing {
+        Existing { resource_version: "7".into(), ours: true, is_tls: true, immutable: false }
+    }
+
+    fn present() -> LastRead {
+        LastRead::Present(seen())
+    }
+
+    #[test]
+    fn what_is_ours_is_replaced_in_the_version_that_was_read() {
+        let foreign = LastRead::Present(Existing { ours: false, ..seen() });
+        let replace = Ok(Write::Replace { resource_version: "7".into() });
+        assert_eq!(write_for(&key(0), &LastRead::Absent, false), Ok(Write::Create));
+        assert_eq!(write_for(&key(0), &present(), false), replace);
+        assert_eq!(write_for(&key(0), &foreign, true), replace);
+    }
+
+    #[test]
+    fn what_is_not_ours_or_cannot_be_changed_is_a_conflict() {
+        let refused = [
+            (Existing { ours: false, ..seen() }, false, "not made by"),
+            (Existing { is_tls: false, ..seen() }, false, "not of type"),
+            (Existing { ours: false, is_tls: false, ..seen() }, true, "not of type"),
+            (Existing { immutable: true, ..seen() }, true, "is immutable"),
+        ];
+        for (seen, adopt, why) in refused {
+            match write_for(&key(0), &LastRead::Present(seen), adopt) {
+                Err(PortError::Permanent(failure)) => {
+                    assert_eq!(failure.class, FailureClass::Conflict);
+                    assert!(failure.detail.contains(why), "{}", failure.detail);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_gives_each_read_once() {
+        let mut memory = Memory::holding(4);
+        for number in 0..100 {
+            memory.remember(&key(number), present());
+            assert!(memory.young.len() + memory.old.len() <= 4);
+        }
+        assert_eq!(memory.take(&key(0)), None);
+        assert_eq!(memory.take(&key(99)), Some(present()));
+        assert_eq!(memory.take(&key(99)), None);
+    }
+
+    #[test]
+    fn the_newest_read_counts() {
+        let mut memory = Memory::holding(2);
+        memory.remember(&key(0), present());
+        memory.remember(&key(1), LastRead::Absent);
+        memory.remember(&key(0), LastRead::Absent);
+        assert_eq!(memory.take(&key(0)), Some(LastRead::Absent));
+        assert_eq!(memory.take(&key(0)), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! `spec.tls` of an Ingress whose user left it out.
+//!
+//! Server-side apply without force owns two fields: `spec.tls` as a whole and our annotation. All else stays the
+//! user's. Their own `spec.tls` conflicts with ours and wins; a later client-side `kubectl apply` keeps ours while
+//! their manifest has none, and takes it over once it has. (Who uses `kubectl apply --server-side` is told of the conflict
+//! and adds `--force-conflicts`.) `metadata.uid` makes sure that no other Ingress of that name is changed, and that
+//! a deleted one is not made again.
+
+use std::collections::BTreeSet;
+
+use ingress_acme_actors::domain::desired::plan::{FILLED_TLS, filled_tls_value};
+use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressRef, SecretKey};
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::ports::PortError;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Patch, PatchParams};
+use kube::core::Status;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::kubernetes::client::{FIELD_MANAGER, port_error};
+
+/// Fills it in, unless the user was faster or the Ingress is gone.
+pub(super) async fn fill(
+    client: &Client,
+    ingress: &IngressRef,
+    secret: &SecretKey,
+    hosts: &BTreeSet<DnsName>,
+) -> Result<(), PortError> {
+    let key = &ingress.key;
+    let api: Api<Ingress> = Api::namespaced(client.clone(), &key.namespace);
+    let filled = Patch::Apply(filled(ingress, secret, hosts));
+    match api.patch(&key.name, &PatchParams::apply(FIELD_MANAGER), &filled).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if is_no_longer_ours_to_fill(&status) => {
+            let why = &status.message;
+            tracing::debug!(ingress = %key, why, "spec.tls is left as it is");
+            Ok(())
+        }
+        Err(error) => Err(port_error(error, &format!("fill in spec.tls of Ingress {key}"))),
+    }
+}
+
+fn filled(ingress: &IngressRef, secret: &SecretKey, hosts: &BTreeSet<DnsName>) -> Value {
+    let annotation = format!("{ANNOTATION_PREFIX}{FILLED_TLS}");
+    let value = filled_tls_value(hosts.iter().map(DnsName::as_str));
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {
+            "name": ingress.key.name,
+            "uid": ingress.uid,
+            "annotations": {annotation: value},
+        },
+        "spec": {"tls": [{"hosts": hosts, "secretName": secret.name}]},
+    })
+}
+
+/// 404: it is gone. 409: somebody else owns `spec.tls`, or it is gone (its uid is not found). 422 on the uid:
+/// another one has its name.
+fn is_no_longer_ours_to_fill(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    match status.code {
+        404 | 409 => true,
+        422 => causes.map(|cause| &*cause.field).any(|field| field == "metadata.uid"),
+        _ => false,
+    }
+}

@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
-pub use cluster::{FakeCluster, FakeSecret, foreign_secret, ingress, our_secret};
+pub use cluster::{
+    FakeCluster, FakeSecret, foreign_secret, ingress, our_secret, reasons, shop, with_tls,
+};
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;

@@ -1,5 +1,5 @@
 //! The journal is written byte by byte as before, for a journal in a cluster outlives its release.
-//! Those of older schemas are read and written again by the test of `tests/golden`.
+//! Those of older schemas are read and written again by the test of `actors/tests/golden`.
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::DIRECTORY;
 use super::ca::inspect;
 use crate::domain::certificate::{PrivateKey, SecretView};
-use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
+use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -64,6 +64,25 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         is_solver: false,
         deleting: false,
     }
+}
+
+/// An Ingress of namespace `web` whose `spec.tls` names `secret` for all of its hosts.
+pub fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
+    let tls = TlsBlock {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        secret_name: Some(secret.to_owned()),
+    };
+    IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
+}
+
+/// The Ingress `web/shop`, whose `spec.tls` names the Secret `shop` for `a.example.com`.
+pub fn shop() -> IngressView {
+    with_tls("shop", "shop", &["a.example.com"])
+}
+
+/// The reasons of Events, oldest first.
+pub fn reasons(events: &[KubeEvent]) -> Vec<&'static str> {
+    events.iter().map(|event| event.reason).collect()
 }
 
 /// A Secret of somebody else's, with something in it that is no certificate.

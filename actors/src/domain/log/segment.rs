@@ -11,7 +11,7 @@ use crate::domain::issuance::Record;
 use crate::domain::limits;
 use crate::domain::log::live::Live;
 
-/// Version of the form in which segments are written. Older ones are still read: `tests/golden` has one of each.
+/// Version of the form in which segments are written. Older ones are still read: `actors/tests/golden` has one of each.
 pub const SCHEMA: u32 = 3;
 
 /// One segment.

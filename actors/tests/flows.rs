@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use ingress_acme_actors::domain::status::kube_event::KubeEvent;
-use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress, reasons, with_tls};
 use ingress_acme_actors::operator::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,21 +21,9 @@ fn shop() -> IngressView {
     ingress("web", "shop", &["shop.example.com"])
 }
 
-fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
-    let tls = TlsBlock {
-        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        secret_name: Some(secret.to_owned()),
-    };
-    IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
-}
-
 fn annotated(mut view: IngressView, annotation: &str, value: &str) -> IngressView {
     view.annotations.insert(annotation.to_owned(), value.to_owned());
     view
-}
-
-fn reasons(events: &[KubeEvent]) -> Vec<&'static str> {
-    events.iter().map(|kube_event| kube_event.reason).collect()
 }
 
 #[test]

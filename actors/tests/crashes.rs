@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
-use ingress_acme_actors::domain::ingress::{IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
 use ingress_acme_actors::domain::log::segment::{Segment, replay};
-use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress, shop};
 use ingress_acme_actors::journal::ledger::Ledger;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Settings, start};
@@ -30,12 +30,6 @@ macro_rules! figure {
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
-
-fn shop() -> IngressView {
-    let tls =
-        TlsBlock { hosts: vec!["a.example.com".to_owned()], secret_name: Some("shop".to_owned()) };
-    IngressView { tls: vec![tls], ..ingress("web", "shop", &["a.example.com"]) }
-}
 
 /// What came of a job that was killed after `calls` port calls.
 struct Outcome {

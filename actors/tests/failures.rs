@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
-    IngressClass, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
+    IngressClass, IngressKey, IngressRef, IngressView, SecretKey,
 };
 use ingress_acme_actors::domain::issuance::{Event, Reach, Record};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::fakes::{CrashPoint, Fakes, foreign_secret, ingress};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, foreign_secret, ingress, shop, with_tls};
 use ingress_acme_actors::operator::{Operator, Ports, start};
 use ingress_acme_actors::ports::{
     Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets,
@@ -25,18 +25,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-
-fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
-    let tls = TlsBlock {
-        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        secret_name: Some(secret.to_owned()),
-    };
-    IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
-}
-
-fn shop() -> IngressView {
-    with_tls("shop", "shop", &["a.example.com"])
-}
 
 fn asking(mut view: IngressView, renew: &str) -> IngressView {
     view.annotations.insert("renew".to_owned(), renew.to_owned());

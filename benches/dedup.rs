@@ -22,6 +22,7 @@ use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::messages::{Listed, Reconcile};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use ingress_acme_actors::reporting::metrics::{Metrics, Source};
+use ingress_acme_actors::shared_expiries::SharedExpiries;
 use ingress_acme_actors::sources::watcher::Watcher;
 
 struct AtOnce;
@@ -76,7 +77,8 @@ fn watched(changes: Vec<IngressChange>) {
         let index = Rc::new(RefCell::new(Index::new(Selection::default(), None)));
         let source = Rc::new(Changes(RefCell::new(changes)));
         let scanner = AtOnce.start().recipient();
-        Watcher::new(source, index, registry.clone(), scanner, metrics).start();
+        let expiries = SharedExpiries::default();
+        Watcher::new(source, index, registry.clone(), scanner, metrics, expiries).start();
         tokio::time::sleep(Duration::from_millis(1)).await;
         while !registry.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -90,7 +92,7 @@ fn events(keys: usize, events: usize) {
         let registry = registry();
         let keys: Vec<_> = (0..keys).map(|n| IngressKey::new("web", &n.to_string())).collect();
         for n in 0..events {
-            registry.notify(&keys[n % keys.len()], Source::Watch);
+            registry.notify(keys[n % keys.len()].clone().into(), Source::Watch);
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -109,7 +111,7 @@ fn edits(ingresses: usize, edits: usize) {
         for n in 0..edits {
             let (name, host) = (format!("{}", n % ingresses), format!("host-{n}.example.com"));
             for key in index.apply(ingress("web", &name, &[&host])) {
-                registry.notify(&key, Source::Watch);
+                registry.notify(key.into(), Source::Watch);
             }
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;

@@ -31,10 +31,9 @@ use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::Windows;
 use crate::domain::time::Timestamp;
 use crate::journal::segmented::SegmentedJournal;
-use crate::operator::{Operator, Ports, Settings, start};
-use crate::pool::issuer::FallbackCa;
+use crate::operator::{Observability, Operator, Ports, Settings, start};
+use crate::pool::job_runner::FallbackCa;
 use crate::ports::{Clock, Probe, Segments};
-use crate::reporting::metrics::Metrics;
 
 /// The ACME directory's URL in this world.
 pub const DIRECTORY: &str = "https://ca.example/directory";
@@ -88,7 +87,7 @@ pub struct Fakes {
     /// The journal's segments; they outlive an operator.
     pub segments: Rc<FakeSegments>,
     /// What an operator started here counts.
-    pub metrics: Metrics,
+    pub shown: Observability,
     crash_point: RefCell<Rc<CrashPoint>>,
     /// All tasks of the operator that was started last.
     process: RefCell<Option<JoinHandle<()>>>,
@@ -109,7 +108,7 @@ impl Default for Fakes {
             fallback_after: Cell::new(None),
             clock,
             segments,
-            metrics: Metrics::default(),
+            shown: Observability::default(),
             crash_point: RefCell::default(),
             process: RefCell::default(),
             operators: Cell::new(0),
@@ -196,11 +195,11 @@ impl Fakes {
         let first_scan: Option<Box<dyn FnOnce()>> = Some(Box::new(move || flag.set(true)));
         let crash_point = Rc::new(CrashPoint::default());
         *self.crash_point.borrow_mut() = crash_point.clone();
-        let (ports, metrics) = (self.ports(&crash_point), self.metrics.clone());
+        let (ports, shown) = (self.ports(&crash_point), self.shown.clone());
         let (result_of_start, started) = oneshot::channel();
         let process = LocalSet::new();
         process.spawn_local(async move {
-            drop(result_of_start.send(start(ports, settings, metrics, first_scan).await));
+            drop(result_of_start.send(start(ports, settings, shown, first_scan).await));
         });
         *self.process.borrow_mut() = Some(actix::spawn(process));
         let started = started.await.expect("nobody kills it while it starts");
@@ -216,9 +215,9 @@ impl Fakes {
         let crash_point = Rc::new(CrashPoint::default());
         crash_point.end_after(calls);
         *self.crash_point.borrow_mut() = crash_point.clone();
-        let (ports, metrics) = (self.ports(&crash_point), self.metrics.clone());
+        let (ports, shown) = (self.ports(&crash_point), self.shown.clone());
         actix::spawn(async move {
-            drop(start(ports, settings, metrics, None).await); // it may die before it has begun
+            drop(start(ports, settings, shown, None).await); // it may die before it has begun
         });
         crash_point
     }

@@ -11,8 +11,10 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
+//! - [`context`]: the state that the actors share; [`shared_expiries`]: the part of it that a scrape reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
 
+pub mod context;
 pub mod dedup;
 pub mod domain;
 #[cfg(feature = "fakes")]
@@ -24,4 +26,5 @@ pub mod pool;
 pub mod ports;
 pub mod reporting;
 pub mod routes;
+pub mod shared_expiries;
 pub mod sources;

@@ -6,7 +6,8 @@ use actix::prelude::*;
 
 use crate::domain::desired::desired_certificate::Route;
 use crate::domain::desired::index::WatchScope;
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::SecretKey;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
 use crate::ports::PortError;
@@ -19,7 +20,7 @@ pub struct Changed;
 /// To the pool: see to all that this Ingress asks for, and answer when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "Requeue")]
-pub struct Reconcile(pub IngressKey);
+pub struct Reconcile(pub ReconcileKey);
 
 /// To an issuer: take this run as far as it goes.
 #[derive(Debug, Message)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use crate::context::{CaLimits, CertificateDates, OperatorContext};
 use crate::dedup::actor::Downstream;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
@@ -17,7 +18,7 @@ use crate::domain::rate_limits::guards::Guards;
 use crate::domain::scheduling::dedup::Windows;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::pool::actor::Pool;
-use crate::pool::issuer::{FallbackCa, OperatorContext, RouteRecipients};
+use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RouteRecipients};
 use crate::ports::{
     CertificateAuthority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes,
     TlsSecrets,
@@ -26,6 +27,7 @@ use crate::reporting::event_dedup::EventDedup;
 use crate::reporting::metrics::Metrics;
 use crate::reporting::reporter::Reporter;
 use crate::routes::keeper::RouteKeeper;
+use crate::shared_expiries::SharedExpiries;
 use crate::sources::ari_poller::AriPoller;
 use crate::sources::scanner::{FirstScan, Scanner};
 use crate::sources::watcher::Watcher;
@@ -74,6 +76,15 @@ pub struct Settings {
     pub guards: bool,
 }
 
+/// Everything that is scraped, created before the operator leads.
+#[derive(Clone, Debug, Default)]
+pub struct Observability {
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Expiry and renewal time of each certificate.
+    pub expiries: SharedExpiries,
+}
+
 /// A running operator, to be asked and drained.
 pub struct Operator {
     /// Where the Ingresses are known.
@@ -88,52 +99,66 @@ pub struct Operator {
     pub reporter: Addr<Reporter>,
 }
 
-/// Replays the journal and starts all actors on the current arbiter. `first_scan` is called when all Ingresses
-/// have been looked at once.
+/// Replays the journal and starts all actors on the current arbiter, from the last stage of the pipeline to the first.
+/// `first_scan` is called when all Ingresses have been checked once.
 pub async fn start(
     ports: Ports,
     settings: Settings,
-    metrics: Metrics,
+    shown: Observability,
     first_scan: FirstScan,
 ) -> Result<Operator, CommitError> {
-    let ledger = Rc::new(Ledger::open(ports.journal.clone(), metrics.clone()).await?);
-    let index = Index::new(settings.selection.clone(), settings.profile.clone());
-    let index = Rc::new(RefCell::new(index));
-    let events = Rc::new(EventDedup::new(ports.event_recorder.clone()));
-    let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
-    let context = Rc::new(OperatorContext {
-        index: index.clone(),
-        ledger: ledger.clone(),
-        tls_secrets: ports.tls_secrets.clone(),
+    let ledger = Ledger::open(ports.journal.clone(), shown.metrics.clone()).await?;
+    let context = Rc::new(context(&ports, &settings, shown, ledger));
+    let keeper = RouteKeeper::new(ports.routes, ports.clock.clone()).start();
+    let job_ports = JobPorts {
         ca: ports.ca.clone(),
-        fallback: ports.fallback.clone(),
+        fallback: ports.fallback,
         routes: RouteRecipients::of(&keeper),
-        probe: ports.probe.clone(),
-        keys: ports.keys.clone(),
-        events,
-        clock: ports.clock.clone(),
-        paused: RefCell::default(),
-        rate_limits: RefCell::new(RateLimits::of(
-            ledger.limit_hits(&settings.directory),
-            ports.clock.now(),
-        )),
-        guards: RefCell::new(Guards::new(settings.guards)),
-        renewal_windows: RefCell::default(),
-        directory: settings.directory.clone(),
-        metrics: metrics.clone(),
-    });
-    let pool = Pool::new(context.clone(), settings.issuers, limits::QUEUE_MAX).start();
+        probe: ports.probe,
+        keys: ports.keys,
+    };
+    let runner = JobRunner::new(context.clone(), job_ports);
+    let pool = Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start();
     let downstream = Downstream {
         pool: Rc::new(pool.clone().recipient()),
         windows: settings.windows,
-        clock: ports.clock.clone(),
+        clock: ports.clock,
     };
-    let registry = Registry::new(downstream, metrics.clone());
-    AriPoller::new(context.clone(), registry.clone()).start();
+    let registry = Registry::new(downstream, context.metrics.clone());
+    AriPoller::new(context.clone(), ports.ca, registry.clone()).start();
     let scanner =
         Scanner::new(context.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();
-    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics).start();
+    let index = context.index.clone();
+    let (metrics, expiries) = (context.metrics.clone(), context.dates.expiries.clone());
+    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics, expiries)
+        .start();
+    let ledger = context.ledger.clone();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter })
+}
+
+fn context(
+    ports: &Ports,
+    settings: &Settings,
+    shown: Observability,
+    ledger: Ledger,
+) -> OperatorContext {
+    let index = Index::new(settings.selection.clone(), settings.profile.clone());
+    let hits = ledger.limit_hits(&settings.directory);
+    let limits = CaLimits {
+        rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),
+        guards: RefCell::new(Guards::new(settings.guards)),
+    };
+    OperatorContext {
+        index: Rc::new(RefCell::new(index)),
+        ledger: Rc::new(ledger),
+        tls_secrets: ports.tls_secrets.clone(),
+        events: EventDedup::new(ports.event_recorder.clone()),
+        clock: ports.clock.clone(),
+        metrics: shown.metrics,
+        directory: settings.directory.clone(),
+        limits,
+        dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
+    }
 }

@@ -1,4 +1,13 @@
 //! The issuer pool: schedules jobs, runs their steps in issuer actors, and answers the dedup actors.
+//!
+//! # Layout
+//! - `actor`: the pool; `issuer`: a worker of the pool.
+//! - `job_runner`: the loop from one step of a job to the next; `steps`: commits and errors that all steps share.
+//! - `ca_steps`: steps at the CA; `cluster_steps`: steps at the API server and at the hosts.
 
 pub mod actor;
+mod ca_steps;
+mod cluster_steps;
 pub mod issuer;
+pub mod job_runner;
+mod steps;

@@ -188,7 +188,7 @@ fn storm_time(journal: Option<Rc<dyn Journal>>) -> Duration {
         let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
         ports.journal = journal.unwrap_or(ports.journal);
         let settings = Settings { issuers: 16, ..Fakes::settings() };
-        drop(start(ports, settings, fakes.metrics.clone(), None).await.expect("it is legal"));
+        drop(start(ports, settings, fakes.shown.clone(), None).await.expect("it is legal"));
         let began = fakes.clock.now();
         while fakes.ca.issued().len() < 200 {
             fakes.pass(Duration::from_millis(10)).await;
@@ -229,7 +229,7 @@ fn ten_thousand_live_streams_are_replayed() {
         journal.append(&records).await.expect("it is written");
         let again = Rc::new(SegmentedJournal::new(fakes.segments.clone(), "second".to_owned()));
         let started = std::time::Instant::now();
-        let ledger = Ledger::open(again, fakes.metrics.clone()).await.expect("it is legal");
+        let ledger = Ledger::open(again, fakes.shown.metrics.clone()).await.expect("it is legal");
         figure!("10,000 live streams replayed in {:?} (this build)", started.elapsed());
         let mut live = 0;
         ledger.for_each_live(|_, _| live += 1);

@@ -10,6 +10,7 @@ use ingress_acme_actors::dedup::actor::Downstream;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
 use ingress_acme_actors::messages::Reconcile;
@@ -33,6 +34,7 @@ impl Handler<Reconcile> for SlowPool {
     type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, _: &mut Context<Self>) -> Self::Result {
+        let ReconcileKey::Ingress(key) = key else { panic!("{key} is an orphan") };
         let first = !self.runs.borrow().iter().any(|(_, run)| *run == *key.name);
         self.runs.borrow_mut().push((self.began.elapsed(), key.name.to_string()));
         let work = if &*key.name == "slow" { 10 } else { 1 };
@@ -66,7 +68,7 @@ fn setup() -> Setup {
 
 impl Setup {
     fn notify(&self, name: &str) {
-        self.registry.notify(&IngressKey::new("web", name), Source::Watch);
+        self.registry.notify(IngressKey::new("web", name).into(), Source::Watch);
     }
 
     /// Starts of each key's runs, in tenths of a second.
@@ -165,8 +167,8 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
         let windows = Windows::default();
         let downstream = Downstream { pool, windows, clock: fakes.clock.clone() };
         let registry = Registry::new(downstream, Metrics::default());
-        registry.notify(&IngressKey::new("web", "a"), Source::Watch);
-        registry.notify(&IngressKey::new("web", "b"), Source::Watch);
+        registry.notify(IngressKey::new("web", "a").into(), Source::Watch);
+        registry.notify(IngressKey::new("web", "b").into(), Source::Watch);
         millis(3 * 3_600_000).await;
         let phases = registry.phases();
         assert_eq!(phases.len(), 2);

@@ -32,7 +32,8 @@ fn names(listing: &Listing) -> Vec<&str> {
 }
 
 fn scraped(fakes: &Fakes) -> String {
-    let (mut text, registry) = (String::new(), fakes.metrics.registry("0", DIRECTORY));
+    let (mut text, registry) =
+        (String::new(), fakes.shown.metrics.registry("0", DIRECTORY, &fakes.shown.expiries));
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
     text
 }

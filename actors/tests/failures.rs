@@ -35,7 +35,7 @@ fn asking(mut view: IngressView, renew: &str) -> IngressView {
 async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
     let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
     change(&mut ports);
-    let started = start(ports, Fakes::settings(), fakes.metrics.clone(), None).await;
+    let started = start(ports, Fakes::settings(), fakes.shown.clone(), None).await;
     let operator = started.expect("the journal is legal");
     fakes.pass(SECOND).await;
     operator
@@ -273,7 +273,7 @@ struct Forgetful(Rc<dyn Journal>, Rc<Cell<bool>>);
 #[async_trait(?Send)]
 impl Journal for Forgetful {
     async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
-        let opens = |record: &Record| matches!(record.event, Event::OrderOpened { .. });
+        let opens = |record: &Record| matches!(record.event, Event::OrderOpened(_));
         if self.1.get() && records.iter().any(opens) {
             return Err(JournalError::Unavailable("it is down".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! The composition root: each adapter is built here, once, and the process that runs them is put together.
+//! The composition root: builds each adapter once, and the replica that runs them.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
-use ingress_acme_actors::operator::Ports;
-use ingress_acme_actors::pool::issuer::FallbackCa;
+use ingress_acme_actors::operator::{Observability, Ports};
+use ingress_acme_actors::pool::job_runner::FallbackCa;
 use ingress_acme_actors::ports::{AccountStore, Clock};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
@@ -31,18 +31,18 @@ use crate::pki;
 use crate::process::process_metrics;
 use crate::process::replica::{Replica, listen};
 
-/// Where a process finds itself.
+/// Where the process runs.
 #[derive(Clone)]
 pub struct Environment {
-    /// The cluster.
+    /// Client of the cluster.
     pub client: Client,
-    /// Who this replica is: the pod's name. No two that run at once may have the same.
+    /// Name of the pod, which identifies the replica. No two replicas that run at the same time may have the same name.
     pub pod: String,
     /// The time.
     pub clock: Arc<dyn Clock + Send + Sync>,
 }
 
-/// One clock in the shapes that its users hold it in.
+/// One clock, as actors and as threads hold a clock.
 #[derive(Clone)]
 struct SharedClock(Arc<dyn Clock + Send + Sync>);
 
@@ -52,106 +52,136 @@ impl Clock for SharedClock {
     }
 }
 
-/// Builds everything and listens; nothing is asked of the cluster or the CA yet.
+/// Builds all adapters and listens on both ports. Sends no request to the cluster or the CA.
 pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Replica> {
     let (settings, config) = args.split();
-    let metrics = Metrics::default();
-    let shown = process_metrics::register(metrics.registry(crate::VERSION, &settings.directory));
-    let health = admin::Health::new(shown, metrics.clone(), &settings.directory);
+    let (directory, shown) = (settings.directory.as_str(), Observability::default());
+    let registry = shown.metrics.registry(crate::VERSION, directory, &shown.expiries);
+    let registry = process_metrics::register(registry);
+    let health = admin::Health::new(registry, shown.metrics.clone(), directory);
     let thumbprints = solver::Thumbprints::default();
-    let servers = listen(&config, &health, &thumbprints, &metrics)?;
-    tracing::info!(directory = %settings.directory, namespace = config.namespace, "starting");
-
-    let asked = metrics.clone();
-    let asked = Arc::new(move |verb, resource, code| asked.kube_request(verb, resource, code));
-    let environment =
-        Environment { client: client::counted(&environment.client, asked), ..environment.clone() };
-    let Environment { client, pod, clock } = environment.clone();
-    let (namespace, directory) = (config.namespace.as_str(), settings.directory.as_str());
-    let lease = lease::Lease::new(client.clone(), namespace, &pod, clock);
-    let account: Rc<dyn AccountStore> =
-        Rc::new(AccountSecret::new(client, namespace, directory, config.eab_secret.clone()));
-    let acme = acme_options(directory, &config, &metrics, &thumbprints)?;
-    let acme = Rc::new(Acme::new(acme, account.clone())?);
-    let second = config.fallback.as_ref();
-    let same = second.is_some_and(|second| second.directory == directory);
-    anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
-    let second = second.map(|second| second_ca(&environment, &config, second, account, &metrics));
-    let second = second.transpose()?;
-    let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints.clone())?;
-    let ports = ports(&environment, &config, &metrics, (&acme, second.as_ref()), Rc::new(probe));
-    let lease = config.leader_elect.then_some(lease);
-    Ok(Replica { ports, settings, acme, second, lease, health, metrics, servers })
-}
-
-fn ports(
-    environment: &Environment,
-    config: &AdapterConfig,
-    metrics: &Metrics,
-    (first, second): (&Rc<Acme>, Option<&Rc<Acme>>),
-    probe: Rc<probe::HttpProbe>,
-) -> Ports {
-    let Environment { client, pod, clock } = environment.clone();
-    let (namespace, clock) = (config.namespace.as_str(), SharedClock(clock));
-    let (watch_metrics, event_metrics) = (metrics.clone(), metrics.clone());
-    let restarted = Box::new(move |reason| watch_metrics.watch_restarted(reason));
-    let dropped = Arc::new(move || event_metrics.event_dropped());
-    let watched = &config.watch_namespaces;
-    let ingresses = ingresses::Ingresses::new(client.clone(), watched, restarted);
-    let event_recorder =
-        events::KubeEvents::start(client.clone(), &pod, Box::new(clock.clone()), dropped);
-    let writer = format!("{pod} since {}", clock.now().as_millis());
-    let segments = journal_segments::SecretSegments::new(client.clone(), namespace);
-    let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
-        FallbackCa { ca: acme.clone(), directory, after }
+    let servers = listen(&config, &health, &thumbprints, &shown.metrics)?;
+    tracing::info!(%directory, namespace = config.namespace, "starting");
+    let assembly = Assembly {
+        environment: counted(environment, &shown.metrics),
+        config: &config,
+        directory,
+        metrics: &shown.metrics,
+        thumbprints,
     };
-    Ports {
-        ingresses: Rc::new(ingresses),
-        tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
-        ca: first.clone(),
-        fallback: second.zip(config.fallback.clone()).map(fallback),
-        routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
-        probe,
-        keys: Rc::new(pki::Pki),
-        event_recorder: Rc::new(event_recorder),
-        journal: Rc::new(SegmentedJournal::new(Rc::new(segments), writer)),
-        clock: Rc::new(clock),
+    let account = assembly.account();
+    let acme = assembly.acme(account.clone())?;
+    let second = assembly.fallback_acme(account)?;
+    let ports = assembly.ports(&acme, second.as_ref())?;
+    let lease = config.leader_elect.then(|| assembly.lease());
+    Ok(Replica { ports, settings, acme, second, lease, health, shown, servers })
+}
+
+/// The environment with a client that counts its requests.
+fn counted(environment: &Environment, metrics: &Metrics) -> Environment {
+    let metrics = metrics.clone();
+    let hook = Arc::new(move |verb, resource, code| metrics.kube_request(verb, resource, code));
+    Environment { client: client::counted(&environment.client, hook), ..environment.clone() }
+}
+
+/// Everything that adapters are built from.
+struct Assembly<'a> {
+    environment: Environment,
+    config: &'a AdapterConfig,
+    directory: &'a str,
+    metrics: &'a Metrics,
+    thumbprints: solver::Thumbprints,
+}
+
+impl Assembly<'_> {
+    fn lease(&self) -> lease::Lease {
+        let Environment { client, pod, clock } = self.environment.clone();
+        lease::Lease::new(client, &self.config.namespace, &pod, clock)
     }
-}
 
-/// The second CA, with the key of the first one's account.
-fn second_ca(
-    environment: &Environment,
-    config: &AdapterConfig,
-    second: &FallbackDirectory,
-    first: Rc<dyn AccountStore>,
-    metrics: &Metrics,
-) -> anyhow::Result<Rc<Acme>> {
-    let FallbackDirectory { directory, eab_secret, .. } = second.clone();
-    let (client, namespace) = (environment.client.clone(), &config.namespace);
-    let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
-    let store = FallbackAccount::new(&directory, first, external);
-    let options = acme_options(&directory, config, metrics, &solver::Thumbprints::default())?;
-    // It has other chains than the first.
-    let options = AcmeOptions { preferred_chain: None, ..options };
-    Ok(Rc::new(Acme::new(options, Rc::new(store))?))
-}
+    fn account(&self) -> Rc<dyn AccountStore> {
+        let (client, eab_secret) =
+            (self.environment.client.clone(), self.config.eab_secret.clone());
+        Rc::new(AccountSecret::new(client, &self.config.namespace, self.directory, eab_secret))
+    }
 
-fn acme_options(
-    directory: &str,
-    config: &AdapterConfig,
-    metrics: &Metrics,
-    thumbprints: &solver::Thumbprints,
-) -> anyhow::Result<AcmeOptions> {
-    let (metrics, thumbprints) = (metrics.clone(), thumbprints.clone());
-    Ok(AcmeOptions {
-        directory: directory.to_owned(),
-        extra_roots: extra_roots(config.acme_ca_file.as_deref())?,
-        preferred_chain: config.preferred_chain.clone(),
-        contacts: config.contacts.clone(),
-        hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
-        answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
-    })
+    fn acme(&self, account: Rc<dyn AccountStore>) -> anyhow::Result<Rc<Acme>> {
+        let options = self.acme_options(self.directory, &self.thumbprints)?;
+        Ok(Rc::new(Acme::new(options, account)?))
+    }
+
+    /// The fallback CA, whose account has the key of the first CA's account.
+    fn fallback_acme(&self, first: Rc<dyn AccountStore>) -> anyhow::Result<Option<Rc<Acme>>> {
+        let Some(fallback) = &self.config.fallback else { return Ok(None) };
+        let FallbackDirectory { directory, eab_secret, .. } = fallback.clone();
+        let same = directory == self.directory;
+        anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
+        let (client, namespace) = (self.environment.client.clone(), &self.config.namespace);
+        let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
+        let store = FallbackAccount::new(&directory, first, external);
+        let options = self.acme_options(&directory, &solver::Thumbprints::default())?;
+        // The preferred chain is one of the first CA's; the fallback CA has others.
+        let options = AcmeOptions { preferred_chain: None, ..options };
+        Ok(Some(Rc::new(Acme::new(options, Rc::new(store))?)))
+    }
+
+    fn acme_options(
+        &self,
+        directory: &str,
+        thumbprints: &solver::Thumbprints,
+    ) -> anyhow::Result<AcmeOptions> {
+        let (metrics, thumbprints) = (self.metrics.clone(), thumbprints.clone());
+        Ok(AcmeOptions {
+            directory: directory.to_owned(),
+            extra_roots: extra_roots(self.config.acme_ca_file.as_deref())?,
+            preferred_chain: self.config.preferred_chain.clone(),
+            contacts: self.config.contacts.clone(),
+            hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+            answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
+        })
+    }
+
+    fn ports(&self, acme: &Rc<Acme>, second: Option<&Rc<Acme>>) -> anyhow::Result<Ports> {
+        let Environment { client, clock, .. } = self.environment.clone();
+        let (config, namespace) = (self.config, self.config.namespace.as_str());
+        let thumbprints = self.thumbprints.clone();
+        let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints)?;
+        let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
+            FallbackCa { ca: acme.clone(), directory, after }
+        };
+        Ok(Ports {
+            ingresses: Rc::new(self.ingresses()),
+            tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
+            ca: acme.clone(),
+            fallback: second.zip(config.fallback.clone()).map(fallback),
+            routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
+            probe: Rc::new(probe),
+            keys: Rc::new(pki::Pki),
+            event_recorder: Rc::new(self.event_recorder()),
+            journal: Rc::new(self.journal()),
+            clock: Rc::new(SharedClock(clock)),
+        })
+    }
+
+    fn ingresses(&self) -> ingresses::Ingresses {
+        let (client, metrics) = (self.environment.client.clone(), self.metrics.clone());
+        let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
+        ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted)
+    }
+
+    fn event_recorder(&self) -> events::KubeEvents {
+        let Environment { client, pod, clock } = self.environment.clone();
+        let metrics = self.metrics.clone();
+        let dropped = Arc::new(move || metrics.event_dropped());
+        events::KubeEvents::start(client, &pod, Box::new(SharedClock(clock)), dropped)
+    }
+
+    fn journal(&self) -> SegmentedJournal {
+        let Environment { client, pod, clock } = self.environment.clone();
+        let writer = format!("{pod} since {}", clock.now().as_millis());
+        let segments = journal_segments::SecretSegments::new(client, &self.config.namespace);
+        SegmentedJournal::new(Rc::new(segments), writer)
+    }
 }
 
 fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
@@ -159,8 +189,8 @@ fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     read.context("the file of --acme-ca-file cannot be read")
 }
 
-/// The CA of one directory with its account, for a command that is not the operator: it registers nothing, and nobody
-/// counts its requests. Nothing is asked of the cluster or the CA yet.
+/// The CA of one directory with its account, for a command other than `run`: registers no account, counts no requests,
+/// and sends no request yet.
 pub fn ca_of_a_command(
     client: &Client,
     namespace: &str,

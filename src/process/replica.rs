@@ -12,7 +12,7 @@ use anyhow::Context;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::messages::Drain;
-use ingress_acme_actors::operator::{Operator, Ports, Settings, start};
+use ingress_acme_actors::operator::{Observability, Operator, Ports, Settings, start};
 use ingress_acme_actors::ports::{PortError, bounded};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,7 +50,7 @@ pub struct Replica {
     /// What the admin port knows.
     pub health: Health,
     /// Counters.
-    pub metrics: Metrics,
+    pub shown: Observability,
     /// Servers to be stopped last: until then challenges are answered.
     pub servers: Servers,
 }
@@ -101,9 +101,9 @@ impl Replica {
             term = self.lead() => term,
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
-        self.metrics.leads(true);
+        self.shown.metrics.leads(true);
         let (ports, settings) = (self.ports.clone(), self.settings.clone());
-        let operator = match start(ports, settings, self.metrics.clone(), None).await {
+        let operator = match start(ports, settings, self.shown.clone(), None).await {
             Ok(operator) => operator,
             Err(CommitError::Journal(error)) => {
                 error!(%error, retry_in = ?REPLAY_RETRY, "the journal cannot be taken over");

@@ -7,7 +7,9 @@ use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificat
 use ingress_acme_actors::domain::desired::plan::Problem;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::domain::issuance::{Event, State, apply};
+use ingress_acme_actors::domain::issuance::{
+    CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, State, apply,
+};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
@@ -41,7 +43,7 @@ pub(crate) fn desired() -> DesiredCertificate {
 }
 
 fn started(left_out: BTreeSet<DnsName>) -> Event {
-    Event::IssuanceStarted {
+    Event::IssuanceStarted(IssuanceStarted {
         names: names(&["shop.example.com"]),
         algorithm: KeyAlgorithm::EcdsaP256,
         profile: None,
@@ -50,11 +52,11 @@ fn started(left_out: BTreeSet<DnsName>) -> Event {
         directory: None,
         fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("k".to_owned()),
-    }
+    })
 }
 
 pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
-    Event::IssuanceFailed {
+    Event::IssuanceFailed(IssuanceFailed {
         class,
         detail: "the words of the CA".to_owned(),
         fingerprint: desired().fingerprint(),
@@ -63,11 +65,15 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,
-    }
+    })
 }
 
 fn installed(left_out: BTreeSet<DnsName>) -> Event {
-    Event::CertificateInstalled { serial: "0a".to_owned(), not_after: NOW, left_out }
+    Event::CertificateInstalled(CertificateInstalled {
+        serial: "0a".to_owned(),
+        not_after: NOW,
+        left_out,
+    })
 }
 
 /// The state follows from these events.
@@ -79,7 +85,7 @@ fn after(events: &[Event]) -> State {
 fn all() -> Vec<(String, KubeEvent)> {
     let (secret, desired) = (SecretKey::new("web", "shop"), desired());
     let bad = names(&["www.example.com"]);
-    let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+    let order = Event::OrderOpened(OrderOpened { url: "https://ca.example/order/1".to_owned() });
     let whole = after(&[started(BTreeSet::new()), order.clone()]);
     let failure = failed(FailureClass::Authorization, bad.clone());
     let subset = after(&[failure, started(bad.clone()), order]);

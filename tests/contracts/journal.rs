@@ -5,7 +5,10 @@ use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::domain::issuance::{Event, Record};
+use ingress_acme_actors::domain::issuance::{
+    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
+    RateLimitHit, Record,
+};
 use ingress_acme_actors::domain::log::live::Live;
 use ingress_acme_actors::domain::log::segment::{SCHEMA, Segment, SegmentKind, snapshot};
 use ingress_acme_actors::domain::rate_limits::{LimitHit, LimitScope};
@@ -14,7 +17,7 @@ use crate::events::{NOW, desired, failed, names};
 use crate::{hold, lines};
 
 fn started(algorithm: KeyAlgorithm) -> Event {
-    Event::IssuanceStarted {
+    Event::IssuanceStarted(IssuanceStarted {
         names: names(&["shop.example.com"]),
         algorithm,
         profile: Some("shortlived".to_owned()),
@@ -23,11 +26,11 @@ fn started(algorithm: KeyAlgorithm) -> Event {
         directory: Some("https://second.example/directory".to_owned()),
         fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n".to_owned()),
-    }
+    })
 }
 
 fn failed_in_part() -> Event {
-    Event::IssuanceFailed {
+    Event::IssuanceFailed(IssuanceFailed {
         class: FailureClass::AcmeServer,
         detail: "HTTP 503".to_owned(),
         fingerprint: desired().fingerprint(),
@@ -36,13 +39,13 @@ fn failed_in_part() -> Event {
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
-    }
+    })
 }
 
 fn closed(scope: LimitScope) -> Event {
     let (detail, directory) = ("too many".to_owned(), "https://ca.example/directory".to_owned());
     let hit = LimitHit { scope, since: Some(NOW), until: NOW, pace_ms: 36_360, detail };
-    Event::RateLimitHit { directory, hit }
+    Event::RateLimitHit(RateLimitHit { directory, hit })
 }
 
 /// The events are of each kind and form, with every field filled.
@@ -52,8 +55,12 @@ fn every() -> Vec<Event> {
         [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048]
             .map(started)
             .into();
-    all.push(Event::OrderOpened { url: "https://ca.example/order/1".to_owned() });
-    all.push(Event::CertificateInstalled { serial, not_after: NOW, left_out });
+    all.push(Event::OrderOpened(OrderOpened { url: "https://ca.example/order/1".to_owned() }));
+    all.push(Event::CertificateInstalled(CertificateInstalled {
+        serial,
+        not_after: NOW,
+        left_out,
+    }));
     all.push(failed_in_part());
     all.extend(FailureClass::ALL.map(|class| failed(class, names(&[]))));
     let scopes = [
@@ -64,19 +71,21 @@ fn every() -> Vec<Event> {
         LimitScope::Name(names(&["a.example.com"]).pop_first().unwrap()),
     ];
     all.extend(scopes.map(closed));
-    all.push(Event::IssuanceAbandoned { why: "the Ingress was edited".to_owned() });
+    all.push(Event::IssuanceAbandoned(IssuanceAbandoned {
+        why: "the Ingress was edited".to_owned(),
+    }));
     all
 }
 
 /// A new kind of event does not compile here, until somebody adds the kind to [`every`].
 fn is_known(event: &Event) -> bool {
     match event {
-        Event::IssuanceStarted { .. }
-        | Event::OrderOpened { .. }
-        | Event::CertificateInstalled { .. }
-        | Event::IssuanceFailed { .. }
-        | Event::RateLimitHit { .. }
-        | Event::IssuanceAbandoned { .. } => true,
+        Event::IssuanceStarted(_)
+        | Event::OrderOpened(_)
+        | Event::CertificateInstalled(_)
+        | Event::IssuanceFailed(_)
+        | Event::RateLimitHit(_)
+        | Event::IssuanceAbandoned(_) => true,
     }
 }
 
@@ -98,7 +107,8 @@ fn every_record_is_written_and_counted_under_the_names_of_before() {
 
 #[test]
 fn every_segment_is_written_as_before() {
-    let records = vec![record(Event::IssuanceAbandoned { why: "edited".to_owned() })];
+    let records =
+        vec![record(Event::IssuanceAbandoned(IssuanceAbandoned { why: "edited".to_owned() }))];
     let writer = "ingress-acme-0 since 1795478400000".to_owned();
     let segment = |kind, records| Segment { schema: SCHEMA, writer: writer.clone(), kind, records };
     let mut all =

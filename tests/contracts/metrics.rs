@@ -10,6 +10,7 @@ use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduling::scheduler::Load;
 use ingress_acme_actors::domain::validity::expiries::Validity;
 use ingress_acme_actors::reporting::metrics::{IssueKind, Metrics, Source};
+use ingress_acme_actors::shared_expiries::SharedExpiries;
 use prometheus_client::registry::Registry;
 
 use crate::events::NOW;
@@ -18,6 +19,7 @@ use crate::{hold, lines};
 /// The operator shows all its families, each with a sample.
 fn scraped() -> String {
     let (metrics, took) = (Metrics::default(), Duration::from_secs(1));
+    let expiries = SharedExpiries::default();
     metrics.event(Source::Watch);
     metrics.event(Source::Scan);
     metrics.event_coalesced();
@@ -38,11 +40,11 @@ fn scraped() -> String {
     metrics.acme_request("an endpoint", 200, took);
     metrics.kube_request("get", "secrets", 200);
     let validity = Validity { not_after: NOW, renewal: NOW };
-    metrics.secret(&SecretKey::new("web", "shop"), Some(validity));
+    expiries.record(&SecretKey::new("web", "shop"), Some(validity));
     metrics.answered();
     metrics.event_dropped();
     metrics.leads(true);
-    encoded(&metrics.registry("1.2.3", "https://ca.example/directory"))
+    encoded(&metrics.registry("1.2.3", "https://ca.example/directory", &expiries))
 }
 
 fn encoded(registry: &Registry) -> String {

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use actix::prelude::*;
 
 use crate::dedup::registry::Registry;
-use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::scheduling::dedup::{Action, DedupMachine, Phase, Windows};
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::messages::{Changed, Reconcile};
@@ -30,7 +30,7 @@ pub struct Downstream {
 
 /// The actor.
 pub struct Dedup {
-    key: IngressKey,
+    key: ReconcileKey,
     machine: DedupMachine,
     downstream: Downstream,
     registry: Rc<Registry>,
@@ -44,7 +44,7 @@ pub struct Dedup {
 impl Dedup {
     /// An idle one.
     pub fn new(
-        key: IngressKey,
+        key: ReconcileKey,
         downstream: Downstream,
         registry: Rc<Registry>,
         phase: Rc<Cell<Phase>>,

@@ -10,12 +10,13 @@ use dashmap::mapref::entry::Entry as MapEntry;
 use crate::dedup::actor::{Dedup, Downstream};
 use crate::domain::ingress::IngressKey;
 use crate::domain::scheduling::dedup::Phase;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::messages::Changed;
 use crate::reporting::metrics::{Metrics, Source};
 
 /// The registry. Events are counted here, so that an actor can retire without losing one.
 pub struct Registry {
-    entries: DashMap<IngressKey, DedupHandle>,
+    entries: DashMap<ReconcileKey, DedupHandle>,
     downstream: Downstream,
     metrics: Metrics,
 }
@@ -37,22 +38,22 @@ impl Registry {
     /// Tells the dedup actor of `key`, starting it where there is none.
     ///
     /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
-    pub fn notify(self: &Rc<Self>, key: &IngressKey, source: Source) {
+    pub fn notify(self: &Rc<Self>, key: ReconcileKey, source: Source) {
         self.metrics.event(source);
-        if let Some(mut entry) = self.entries.get_mut(key) {
+        if let Some(mut entry) = self.entries.get_mut(&key) {
             match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
                 Err(SendError::Full(_)) => self.metrics.event_coalesced(),
-                Err(SendError::Closed(_)) => *entry = self.start(key),
+                Err(SendError::Closed(_)) => *entry = self.start(&key),
             }
             return;
         }
-        let entry = self.start(key);
-        self.entries.insert(key.clone(), entry);
+        let entry = self.start(&key);
+        self.entries.insert(key, entry);
         self.metrics.dedup_actors(self.entries.len());
     }
 
-    fn start(self: &Rc<Self>, key: &IngressKey) -> DedupHandle {
+    fn start(self: &Rc<Self>, key: &ReconcileKey) -> DedupHandle {
         let phase = Rc::new(Cell::new(Phase::Idle));
         let dedup = Dedup::new(key.clone(), self.downstream.clone(), self.clone(), phase.clone());
         let addr = dedup.start();
@@ -61,7 +62,7 @@ impl Registry {
     }
 
     /// Takes an idle actor out, unless an event is on its way to it: it has handled `handled` so far.
-    pub fn retire(&self, key: &IngressKey, handled: u64) -> bool {
+    pub fn retire(&self, key: &ReconcileKey, handled: u64) -> bool {
         let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
             return false;
@@ -88,11 +89,12 @@ impl Registry {
 
     /// Where the actor of `key` stands, if it lives.
     pub fn phase(&self, key: &IngressKey) -> Option<Phase> {
-        self.entries.get(key).map(|entry| entry.phase.get())
+        let key = ReconcileKey::Ingress(key.clone());
+        self.entries.get(&key).map(|entry| entry.phase.get())
     }
 
     /// Where each live actor stands.
-    pub fn phases(&self) -> Vec<(IngressKey, Phase)> {
+    pub fn phases(&self) -> Vec<(ReconcileKey, Phase)> {
         self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()
     }
 }

@@ -1,33 +1,45 @@
-//! Getting one certificate: the event-sourced core.
+//! The event-sourced state machine of one certificate.
 //!
-//! State is the fold of [`Event`]s. [`decide`] turns a command into events or refuses, [`apply`] folds one event
-//! and refuses an illegal one, and [`next`] says from the state, the newest desired certificate and what was [`Observed`] what to do
-//! now. Work that was just begun and work resumed after a crash take the same path, because `next` knows nothing
-//! else.
+//! The state is the fold of [`Event`]s. [`decide`] turns a command into an event or refuses the command, [`apply`]
+//! folds one event and refuses an illegal one, and [`next`] returns the next step from the state, the newest desired
+//! certificate and the observations of the job ([`Observed`]). A job that just began and a job that a crash
+//! interrupted follow the same rules, because `next` has no other input.
 //!
 //! ```text
 //! Idle ──Started──► Started ──OrderOpened──► Ordered ──Installed──► Idle
 //!  ▲  ◄──Abandoned───┘  │                      │
 //!  └────Abandoned── Failing ◄─────Failed───────┘
 //! ```
+//!
+//! # Layout
+//! - `event`, `state`, `failing`: the journaled facts and their fold; `decide`: from commands to events.
+//! - `observed`, `step`: inputs and outputs of `next`.
+//! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the rules themselves,
+//!   which ask their questions of one `evaluation`.
 
-mod ahead;
+mod before_order;
 mod decide;
+mod evaluation;
 mod event;
-mod fallback;
+mod failing;
 mod next;
 mod observed;
-mod partial;
-mod reasons;
+mod secret;
 mod state;
 mod step;
+mod subset;
 #[cfg(test)]
 mod tests;
+mod waits;
+mod with_order;
 
 pub use decide::{Beginning, Command, Refused, decide};
-pub use event::{Event, Record};
-pub use fallback::Fallback;
+pub use event::{
+    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
+    RateLimitHit, Record,
+};
+pub use failing::Failing;
 pub use next::next;
 pub use observed::{AuthorizationView, Chain, Observed, OrderStatus, OrderView, Reach};
-pub use state::{Failing, IllegalEvent, Issuance, State, apply};
-pub use step::{Inputs, Step};
+pub use state::{IllegalEvent, Issuance, State, apply};
+pub use step::{Fallback, Inputs, Step};

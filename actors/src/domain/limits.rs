@@ -131,7 +131,7 @@ pub const PROBES_AT_ONCE: usize = 8;
 /// A job holds its slot at the CA this long; slower ones go on without counting against the others.
 pub const SLOT_MAX: Duration = secs(30);
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
-pub const RUN_STEPS: u32 = 2_000;
+pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Streams waiting in the pool's queue; beyond it a request is answered "busy" and comes again.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::priority::Priority;
 use crate::domain::time::Timestamp;
 pub use hit::LimitHit;
 use queue::LimitQueue;
@@ -153,13 +153,13 @@ impl RateLimits {
         &mut self,
         scope: &LimitScope,
         stream: &SecretKey,
-        need: Need,
+        priority: Priority,
         now: Timestamp,
     ) -> bool {
         for (_, limit) in self.by_scope.iter_mut().filter(|(other, _)| *other != scope) {
             limit.queue.leave(stream);
         }
-        self.by_scope.get_mut(scope).is_some_and(|limit| limit.queue.enqueue(stream, need, now))
+        self.by_scope.get_mut(scope).is_some_and(|limit| limit.queue.enqueue(stream, priority, now))
     }
 
     /// A stream is at the CA: its turn is used. Rate limits that hold nobody back are forgotten.

@@ -7,6 +7,7 @@
 pub mod dedup;
 pub mod priority;
 pub mod queue;
+pub mod reconcile_key;
 pub mod requeue;
 pub mod scan;
 pub mod scheduler;

@@ -9,7 +9,8 @@ use tracing::info;
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
-    Command, Event, IllegalEvent, Record, Refused, State, apply, decide,
+    CertificateInstalled, Command, Event, IllegalEvent, IssuanceAbandoned, IssuanceFailed,
+    OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
 };
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
@@ -49,7 +50,7 @@ impl Ledger {
         for record in journal.replay().await? {
             let state = states.remove(&record.stream).unwrap_or_default();
             keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
-            if let Event::RateLimitHit { directory, hit } = record.event {
+            if let Event::RateLimitHit(RateLimitHit { directory, hit }) = record.event {
                 limit_hits.push((directory, hit));
             }
         }
@@ -85,7 +86,7 @@ impl Ledger {
         let unanswered = || JournalError::Unavailable("no answer in time".to_owned());
         tokio::time::timeout(limits::JOURNAL_CALL, append).await.map_err(|_| unanswered())??;
         keep(&mut self.states.borrow_mut(), stream, after);
-        if matches!(record.event, Event::CertificateInstalled { .. }) {
+        if matches!(record.event, Event::CertificateInstalled(_)) {
             self.remember_installation(stream, now);
         }
         self.project(&record, &before);
@@ -124,24 +125,28 @@ impl Ledger {
         let Record { stream, event, at } = record;
         self.metrics.journaled(event.name());
         match event {
-            Event::IssuanceStarted { names, .. } => {
-                info!(secret = %stream, names = names.len(), "issuance started");
+            Event::IssuanceStarted(started) => {
+                info!(secret = %stream, names = started.names.len(), "issuance started");
             }
-            Event::OrderOpened { url } => info!(secret = %stream, %url, "order opened"),
-            Event::CertificateInstalled { serial, not_after, left_out } => {
+            Event::OrderOpened(OrderOpened { url }) => {
+                info!(secret = %stream, %url, "order opened")
+            }
+            Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
                 let took =
                     before.issuance().map_or_else(Default::default, |i| at.since(i.started_at));
                 info!(secret = %stream, %serial, %not_after, ?left_out, ?took, "certificate installed");
             }
-            Event::IssuanceFailed { class, detail, retry_at, .. } => {
+            Event::IssuanceFailed(IssuanceFailed { class, detail, retry_at, .. }) => {
                 self.metrics.failed(*class);
                 info!(secret = %stream, class = class.label(), %detail, %retry_at, "issuance failed");
             }
-            Event::RateLimitHit { hit, .. } => {
+            Event::RateLimitHit(RateLimitHit { hit, .. }) => {
                 let LimitHit { scope, until, detail, .. } = hit;
                 info!(%scope, %until, %detail, "no such orders are sent for some time");
             }
-            Event::IssuanceAbandoned { why } => info!(secret = %stream, %why, "issuance abandoned"),
+            Event::IssuanceAbandoned(IssuanceAbandoned { why }) => {
+                info!(secret = %stream, %why, "issuance abandoned")
+            }
         }
     }
 }

@@ -113,7 +113,7 @@ impl Journal for SegmentedJournal {
 
 /// The certificate is in its Secret: whether the journal knows does not matter to anybody, for a restart finds out.
 fn nobody_waits_for(event: &Event) -> bool {
-    matches!(event, Event::CertificateInstalled { .. })
+    matches!(event, Event::CertificateInstalled(_))
 }
 
 impl JournalInner {

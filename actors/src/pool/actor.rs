@@ -8,20 +8,24 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::issuer::Issuer;
+use super::job_runner::JobRunner;
+use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
-use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
-use crate::pool::issuer::{Issuer, OperatorContext};
 
 /// The actor.
 pub struct Pool {
     context: Rc<OperatorContext>,
+    runner: Rc<JobRunner>,
     scheduler: Scheduler,
     idle: Vec<Addr<Issuer>>,
     answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
@@ -35,14 +39,26 @@ pub struct Pool {
 const MAILBOX: usize = 1024;
 
 impl Pool {
-    /// A pool of `issuers` workers, and a queue for at most `capacity` streams.
-    pub fn new(context: Rc<OperatorContext>, issuers: usize, capacity: usize) -> Self {
-        let start = |_| Issuer::new(context.clone()).start();
+    /// A pool of `issuers` workers, and a queue for at most `capacity` Secrets.
+    pub fn new(
+        context: Rc<OperatorContext>,
+        runner: JobRunner,
+        issuers: usize,
+        capacity: usize,
+    ) -> Self {
+        let runner = Rc::new(runner);
+        let start = |_| Issuer::new(runner.clone()).start();
         let idle = (0..issuers.max(1)).map(start).collect();
-        let scheduler = Scheduler::new(issuers.max(1), capacity);
-        let (answers, drained) = (HashMap::new(), Vec::new());
-        // At first too, so that the metrics show zeros.
-        Self { context, scheduler, idle, answers, timer: None, drained, limits_shown: true }
+        Self {
+            context,
+            runner,
+            scheduler: Scheduler::new(issuers.max(1), capacity),
+            idle,
+            answers: HashMap::new(),
+            timer: None,
+            drained: Vec::new(),
+            limits_shown: true, // so that the metrics show zeros from the start
+        }
     }
 
     /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
@@ -57,7 +73,7 @@ impl Pool {
             let desired = index.desired(&stream).filter(good)?;
             Some((stream, desired.routes))
         });
-        let sent = self.context.routes.prefetch.send(PrefetchRoutes(soon.collect()));
+        let sent = self.runner.ports.routes.prefetch.send(PrefetchRoutes(soon.collect()));
         ctx.spawn(sent.into_actor(self).map(|sent, _, _| {
             if let Err(gone) = sent {
                 error!(%gone, "the route keeper is gone");
@@ -94,7 +110,7 @@ impl Pool {
     /// Those whose turn has come before a scope that the CA had closed.
     fn admit(&mut self, now: Timestamp) {
         let (index, mut rate_limits) =
-            (self.context.index.borrow(), self.context.rate_limits.borrow_mut());
+            (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
         while let Some(admitted) = rate_limits.admit(now, |stream| index.is_wanted(stream)) {
             self.scheduler.admit(&admitted, now);
         }
@@ -102,7 +118,7 @@ impl Pool {
 
     /// Also once after the last rate limit has opened.
     fn show_limits(&mut self, now: Timestamp) {
-        let rate_limits = self.context.rate_limits.borrow();
+        let rate_limits = self.context.limits.rate_limits.borrow();
         let any = !rate_limits.is_empty();
         if std::mem::replace(&mut self.limits_shown, any) || any {
             self.context.metrics.rate_limits(&rate_limits, now);
@@ -121,7 +137,11 @@ impl Pool {
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
-                self.context.rate_limits.borrow_mut().leave(stream, self.context.clock.now());
+                self.context
+                    .limits
+                    .rate_limits
+                    .borrow_mut()
+                    .leave(stream, self.context.clock.now());
                 self.scheduler.lost(stream)
             }
         };
@@ -142,7 +162,7 @@ impl Pool {
             return; // whoever comes back hands out, and sets the timer
         }
         let now = self.context.clock.now();
-        let opening = self.context.rate_limits.borrow().next_opening();
+        let opening = self.context.limits.rate_limits.borrow().next_opening();
         let Some(at) = self.scheduler.next_wake(now).into_iter().chain(opening).min() else {
             return;
         };
@@ -158,22 +178,22 @@ impl Pool {
         self.timer = Some((at, timer));
     }
 
-    /// The Ingress's own Secrets, and streams of its namespace that nobody wants any more; each with how soon it is
-    /// needed. What has failed before the CA was asked only looks again whether its hosts are there.
-    fn targets(&self, key: &IngressKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
+    /// The Secrets that a key stands for, each with its lane: those that the Ingress names, and those of the namespace
+    /// that no Ingress names any more.
+    fn targets(&self, key: &ReconcileKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
         let index = self.context.index.borrow();
-        let mut targets = index.secrets(key);
-        let live = self.context.ledger.live_in(&key.namespace);
+        let mut targets = match key {
+            ReconcileKey::Ingress(ingress) => index.secrets(ingress),
+            ReconcileKey::Orphan(_) => Vec::new(),
+        };
+        let live = self.context.ledger.live_in(key.namespace());
         targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
-        self.context.metrics.with_expiries(|expiries| {
-            let again = |state: &State| {
-                state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
-            };
+        self.context.dates.expiries.read(|expiries| {
             let lane = |stream: &SecretKey| {
-                if self.context.ledger.with(stream, again) {
+                if self.context.ledger.with(stream, is_probed_again) {
                     return Lane::Again;
                 }
-                Lane::New(Need::of(expiries.validity(stream), now))
+                Lane::New(Priority::of(expiries.validity(stream), now))
             };
             targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
         })
@@ -193,6 +213,11 @@ impl Pool {
     }
 }
 
+/// Whether the last attempt failed before the CA was asked: then the next one begins with the probes again.
+fn is_probed_again(state: &State) -> bool {
+    state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
+}
+
 impl Actor for Pool {
     type Context = Context<Self>;
 
@@ -205,7 +230,9 @@ impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
-        self.context.events.tell(&self.context.index.borrow(), &key);
+        if let ReconcileKey::Ingress(ingress) = &key {
+            self.context.events.tell(&self.context.index.borrow(), ingress);
+        }
         let now = self.context.clock.now();
         let targets = self.targets(&key, now);
         let ticket = match self.scheduler.request(&key, targets, now) {

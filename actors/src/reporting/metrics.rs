@@ -4,8 +4,6 @@ mod expiries;
 mod labels;
 mod totals;
 
-use std::sync::{Arc, PoisonError, RwLock};
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,11 +12,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::domain::failure::FailureClass;
-use crate::domain::ingress::SecretKey;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduling::scheduler::Load;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::expiries::{Expiries, Validity};
+use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
@@ -50,7 +47,6 @@ pub struct Metrics {
     acme_requests: Family<ByAnswer, Counter>,
     acme_durations: Family<ByEndpoint, Histogram, fn() -> Histogram>,
     kube_requests: Family<ByRequest, Counter>,
-    expiries: Arc<RwLock<Expiries>>,
     answers: Counter,
     events_dropped: Counter,
     leader: Gauge,
@@ -77,7 +73,6 @@ impl Default for Metrics {
             acme_requests: Family::default(),
             acme_durations: Family::new_with_constructor(durations),
             kube_requests: Family::default(),
-            expiries: Arc::default(),
             answers: Counter::default(),
             events_dropped: Counter::default(),
             leader: Gauge::default(),
@@ -89,7 +84,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A registry that shows all of them under `ingress_acme_…`; others may be added to it.
-    pub fn registry(&self, version: &str, directory: &str) -> Registry {
+    pub fn registry(&self, version: &str, directory: &str, expiries: &SharedExpiries) -> Registry {
         let mut all = Registry::default();
         let ours = all.sub_registry_with_prefix("ingress_acme");
         let build = Info::new(vec![("version", version.to_owned())]);
@@ -98,7 +93,7 @@ impl Metrics {
         ours.register("acme_directory", "The ACME directory in use", ca);
         self.register_work(ours);
         self.register_world(ours);
-        ours.register_collector(Box::new(ExpiryCollector(self.expiries.clone())));
+        ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
         }
@@ -232,28 +227,6 @@ impl Metrics {
         self.kube_requests.get_or_create(&ByRequest { verb, resource, code }).inc();
     }
 
-    /// What a Secret holds: the dates of a certificate of ours, or nothing of ours.
-    pub fn secret(&self, secret: &SecretKey, validity: Option<Validity>) {
-        let mut expiries = self.expiries.write().unwrap_or_else(PoisonError::into_inner);
-        expiries.seen(secret, validity);
-    }
-
-    /// The CA suggests to renew what a Secret holds then.
-    pub fn suggested(&self, secret: &SecretKey, at: Timestamp) {
-        let mut expiries = self.expiries.write().unwrap_or_else(PoisonError::into_inner);
-        expiries.suggested(secret, at);
-    }
-
-    /// No Ingress wants the Secret any more.
-    pub fn forget(&self, secret: &SecretKey) {
-        self.expiries.write().unwrap_or_else(PoisonError::into_inner).forget(secret);
-    }
-
-    /// Looks at the dates of all certificates.
-    pub fn with_expiries<R>(&self, look: impl FnOnce(&Expiries) -> R) -> R {
-        look(&self.expiries.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// A challenge was answered.
     pub fn answered(&self) {
         self.answers.inc();
@@ -277,10 +250,12 @@ fn gauge(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ingress::SecretKey;
+    use crate::domain::validity::expiries::Validity;
 
-    fn shown(metrics: &Metrics) -> String {
+    fn shown(metrics: &Metrics, expiries: &SharedExpiries) -> String {
         let mut text = String::new();
-        let registry = metrics.registry("1.2.3", "https://ca.example/dir");
+        let registry = metrics.registry("1.2.3", "https://ca.example/dir", expiries);
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
     }
@@ -290,7 +265,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.issued(IssueKind::First, std::time::Duration::from_secs(2));
         metrics.kube_request("get", "secrets", 404);
-        let text = shown(&metrics);
+        let text = shown(&metrics, &SharedExpiries::default());
         for line in [
             "ingress_acme_build_info{version=\"1.2.3\"} 1",
             "ingress_acme_acme_directory_info{directory=\"https://ca.example/dir\"} 1",
@@ -304,11 +279,12 @@ mod tests {
 
     #[test]
     fn the_dates_of_a_certificate_are_shown_until_nobody_wants_it() {
-        let (metrics, secret) = (Metrics::default(), SecretKey::new("web", "shop"));
-        assert!(!shown(&metrics).contains("certificate_not_after"));
+        let (metrics, expiries) = (Metrics::default(), SharedExpiries::default());
+        let secret = SecretKey::new("web", "shop");
+        assert!(!shown(&metrics, &expiries).contains("certificate_not_after"));
         let (not_after, renewal) = (Timestamp::from_secs(90), Timestamp::from_secs(60));
-        metrics.secret(&secret, Some(Validity { not_after, renewal }));
-        let text = shown(&metrics);
+        expiries.record(&secret, Some(Validity { not_after, renewal }));
+        let text = shown(&metrics, &expiries);
         let series = "{namespace=\"web\",secret=\"shop\"}";
         for (name, value) in [("not_after", 90), ("renewal", 60)] {
             let name = format!("ingress_acme_certificate_{name}_timestamp_seconds");
@@ -316,7 +292,7 @@ mod tests {
             assert!(text.contains(&format!("{name}{series} {value}\n")), "{text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        metrics.forget(&secret);
-        assert!(!shown(&metrics).contains("shop"));
+        expiries.forget(&secret);
+        assert!(!shown(&metrics, &expiries).contains("shop"));
     }
 }

@@ -15,9 +15,9 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 
+use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::pool::actor::Pool;
-use crate::pool::issuer::OperatorContext;
 
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};

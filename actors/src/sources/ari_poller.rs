@@ -1,5 +1,5 @@
-//! Asks the CA when it suggests to renew each certificate (RFC 9773), at the pace that it wants, and passes on those
-//! whose time has come.
+//! The ARI poller: asks the CA for the renewal window of each certificate (RFC 9773), at the pace that the CA wants, and
+//! notifies the registry of certificates whose time has come.
 
 use std::rc::Rc;
 
@@ -7,66 +7,75 @@ use actix::prelude::*;
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info};
 
+use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::certificate::CertId;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::pool::issuer::OperatorContext;
-use crate::ports::{PortError, bounded};
+use crate::ports::{CertificateAuthority, PortError, bounded};
 use crate::reporting::metrics::Source;
 
 /// The actor.
 pub struct AriPoller {
-    context: Rc<OperatorContext>,
-    registry: Rc<Registry>,
-    /// A round is not over yet.
-    asking: bool,
+    poll: Rc<Poll>,
+    /// A round is in flight.
+    polling: bool,
     rounds: Option<SpawnHandle>,
 }
 
+/// Everything that one request needs.
+struct Poll {
+    context: Rc<OperatorContext>,
+    ca: Rc<dyn CertificateAuthority>,
+    registry: Rc<Registry>,
+}
+
 impl AriPoller {
-    /// One that has asked nothing.
-    pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>) -> Self {
-        Self { context, registry, asking: false, rounds: None }
+    /// A poller of `ca` that has asked nothing yet.
+    pub fn new(
+        context: Rc<OperatorContext>,
+        ca: Rc<dyn CertificateAuthority>,
+        registry: Rc<Registry>,
+    ) -> Self {
+        Self { poll: Rc::new(Poll { context, ca, registry }), polling: false, rounds: None }
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
-        if self.asking {
+        if self.polling {
             return;
         }
-        let now = self.context.clock.now();
-        if self.context.rate_limits.borrow().busy_until(now).is_some() {
-            return;
-        }
-        let mut due = self.context.renewal_windows.borrow_mut().due(limits::ARI_ROUND_SIZE, now);
-        due.retain(|(secret, _)| self.context.is_asked_about(secret));
+        let due = self.poll.due();
         if due.is_empty() {
             return;
         }
-        self.asking = true;
-        let (context, registry) = (self.context.clone(), self.registry.clone());
-        let asked = async move {
+        self.polling = true;
+        let poll = self.poll.clone();
+        let polled = async move {
             let ask = |(secret, id): (SecretKey, CertId)| {
-                let (context, registry) = (context.clone(), registry.clone());
-                async move { context.ask_when_to_renew(&registry, &secret, &id).await }
+                let poll = poll.clone();
+                async move { poll.ask(&secret, &id).await }
             };
-            let mut asked = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
+            let mut answers = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
             let mut supported = true;
-            while let Some(answered) = asked.next().await {
+            while let Some(answered) = answers.next().await {
                 supported &= answered;
             }
             supported
         };
-        ctx.spawn(asked.into_actor(self).map(|supported, keeper, ctx| {
-            keeper.asking = false;
-            if !supported && let Some(rounds) = keeper.rounds.take() {
-                ctx.cancel_future(rounds);
-                keeper.context.renewal_windows.borrow_mut().are_unsupported();
-                info!(
-                    "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
-                );
+        ctx.spawn(polled.into_actor(self).map(|supported, poller, ctx| {
+            poller.polling = false;
+            if !supported {
+                poller.stop(ctx);
             }
         }));
+    }
+
+    /// Stops for good: the CA has no renewal information.
+    fn stop(&mut self, ctx: &mut Context<Self>) {
+        let Some(rounds) = self.rounds.take() else { return };
+        ctx.cancel_future(rounds);
+        self.poll.context.dates.windows.borrow_mut().are_unsupported();
+        info!("the CA suggests no renewal times (RFC 9773); certificates are renewed by age");
     }
 }
 
@@ -78,36 +87,40 @@ impl Actor for AriPoller {
     }
 }
 
-impl OperatorContext {
-    /// A Secret that no Ingress wants any more is forgotten.
-    fn is_asked_about(&self, secret: &SecretKey) -> bool {
-        let wanted = self.index.borrow().is_wanted(secret);
-        if !wanted {
-            self.renewal_windows.borrow_mut().forget(secret);
+impl Poll {
+    /// The certificates of the next round; none while the CA is busy. A Secret that no Ingress names is forgotten.
+    fn due(&self) -> Vec<(SecretKey, CertId)> {
+        let (context, now) = (&self.context, self.context.clock.now());
+        if context.limits.rate_limits.borrow().busy_until(now).is_some() {
+            return Vec::new();
         }
-        wanted
+        let (index, mut windows) = (context.index.borrow(), context.dates.windows.borrow_mut());
+        let mut due = windows.due(limits::ARI_ROUND_SIZE, now);
+        due.retain(|(secret, _)| {
+            let wanted = index.is_wanted(secret);
+            if !wanted {
+                windows.forget(secret);
+            }
+            wanted
+        });
+        due
     }
 
     /// Asks about one certificate; `false` when the CA has no such resource.
-    async fn ask_when_to_renew(
-        &self,
-        registry: &Rc<Registry>,
-        secret: &SecretKey,
-        id: &CertId,
-    ) -> bool {
+    async fn ask(&self, secret: &SecretKey, id: &CertId) -> bool {
         let answer = bounded(limits::CA_CALL, "CA", self.ca.renewal_info(id)).await;
-        let now = self.clock.now();
-        let mut renewal_windows = self.renewal_windows.borrow_mut();
+        let now = self.context.clock.now();
+        let mut windows = self.context.dates.windows.borrow_mut();
         match answer {
             Ok(None) => return false,
             Ok(Some((window, again))) => {
                 debug!(%secret, start = %window.start, end = %window.end, "a suggested renewal");
                 let instant = window.instant(id);
-                renewal_windows.answered(secret, id, window, again, now);
-                drop(renewal_windows);
-                self.metrics.suggested(secret, instant);
+                windows.answered(secret, id, window, again, now);
+                drop(windows);
+                self.context.dates.expiries.set_renewal(secret, instant);
                 if instant <= now {
-                    self.look_at(registry, secret);
+                    self.notify(secret);
                 }
             }
             Err(error) => {
@@ -116,16 +129,18 @@ impl OperatorContext {
                     PortError::Transient { retry_after, .. } => retry_after,
                     PortError::Permanent(failure) => failure.retry_after,
                 };
-                renewal_windows.unanswered(secret, id, again, now);
+                windows.unanswered(secret, id, again, now);
             }
         }
         true
     }
 
-    /// Whoever owns the Secret first is looked at: its certificates are.
-    fn look_at(&self, registry: &Rc<Registry>, secret: &SecretKey) {
-        let desired = self.index.borrow().desired(secret);
+    /// Notifies the first owner of the Secret, whose certificates are then checked.
+    fn notify(&self, secret: &SecretKey) {
+        let desired = self.context.desired(secret);
         let owner = desired.and_then(|desired| desired.owners.into_iter().next());
-        owner.inspect(|owner| registry.notify(&owner.key, Source::Scan));
+        if let Some(owner) = owner {
+            self.registry.notify(owner.key.into(), Source::Scan);
+        }
     }
 }

@@ -9,13 +9,15 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
+use super::needs_reconcile::needs_reconcile;
+use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::scan::{pace, tick};
 use crate::messages::Listed;
-use crate::pool::issuer::OperatorContext;
 use crate::reporting::metrics::Source;
 
 /// The actor.
@@ -47,14 +49,14 @@ impl Scanner {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         async move {
             let checked = stream::iter(keys).map(|key| async {
-                let needs = context.needs_reconcile(&key).await;
+                let needs = needs_reconcile(&context, &key).await;
                 needs.then_some(key)
             });
             let mut checked = checked.buffer_unordered(limits::SCAN_AT_ONCE);
             let mut found = 0;
             while let Some(needs_reconcile) = checked.next().await {
                 let Some(key) = needs_reconcile else { continue };
-                registry.notify(&key, Source::Scan);
+                registry.notify(key.into(), Source::Scan);
                 found += 1;
             }
             context.metrics.scanned(context.clock.now());
@@ -72,9 +74,7 @@ impl Scanner {
         let index = self.context.index.borrow();
         self.context.ledger.for_each_live(|stream, _| {
             if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
-                let key =
-                    IngressKey { namespace: stream.namespace.clone(), name: stream.name.clone() };
-                self.registry.notify(&key, Source::Scan);
+                self.registry.notify(ReconcileKey::Orphan(stream.clone()), Source::Scan);
             }
         });
     }

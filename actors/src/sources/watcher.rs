@@ -14,6 +14,7 @@ use crate::domain::ingress::IngressKey;
 use crate::messages::Listed;
 use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
+use crate::shared_expiries::SharedExpiries;
 
 /// Pause before a source that ended, which none should, is asked again.
 const RESTART: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ pub struct Watcher {
     registry: Rc<Registry>,
     scanner: Recipient<Listed>,
     metrics: Metrics,
+    expiries: SharedExpiries,
     /// Scopes whose first list is complete. Events of others are not passed on: the scanner looks at all their
     /// Ingresses then anyway, and a start is no storm. A scope that cannot be listed holds up no other.
     listed: HashSet<WatchScope>,
@@ -38,8 +40,9 @@ impl Watcher {
         registry: Rc<Registry>,
         scanner: Recipient<Listed>,
         metrics: Metrics,
+        expiries: SharedExpiries,
     ) -> Self {
-        Self { source, index, registry, scanner, metrics, listed: HashSet::new() }
+        Self { source, index, registry, scanner, metrics, expiries, listed: HashSet::new() }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
@@ -55,7 +58,7 @@ impl Watcher {
         };
         self.metrics.managed(index.managed_count());
         for secret in index.take_unused() {
-            self.metrics.forget(&secret);
+            self.expiries.forget(&secret);
         }
         changed
     }
@@ -94,8 +97,8 @@ impl StreamHandler<IngressChange> for Watcher {
             _ => None,
         };
         let changed = self.take(change);
-        for key in changed.iter().filter(|key| self.is_listed(key)) {
-            self.registry.notify(key, Source::Watch);
+        for key in changed.into_iter().filter(|key| self.is_listed(key)) {
+            self.registry.notify(key.into(), Source::Watch);
         }
         if let Some(scope) = ended {
             self.list_ended(scope, ctx);

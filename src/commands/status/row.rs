@@ -8,7 +8,7 @@ use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificat
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::domain::validity::check::{IssueReason, check, serves};
+use ingress_acme_actors::domain::validity::check::{Assessment, IssueReason, check, serves};
 use ingress_acme_actors::domain::validity::renewal::{AriStatus, renewal};
 use serde::Serialize;
 
@@ -140,7 +140,8 @@ fn verdict(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    match check(secret, desired, directory, AriStatus::None, now) {
+    let assessment = Assessment { directory, ari: AriStatus::None, installed_at: None, now };
+    match check(secret, desired, &assessment) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,
             "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),

@@ -37,6 +37,11 @@ impl Page<'_> {
         if self.overview.is_some() { "leader" } else { "standby" }
     }
 
+    /// Certificates whose dates are known; a standby knows none.
+    fn known(&self) -> usize {
+        self.overview.map_or(0, |overview| overview.known)
+    }
+
     /// A time as seen from the moment of the overview.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "a template passes fields so")]
     fn when(&self, at: &Timestamp) -> String {
@@ -125,6 +130,7 @@ mod tests {
         };
         let validity = Validity { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
         Overview {
+            known: 1,
             now: at(1_000),
             closed: vec![ClosedDump {
                 scope: "this account".into(),

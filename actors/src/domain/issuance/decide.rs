@@ -1,10 +1,14 @@
-//! From commands to events: the only place where events are made.
+//! From commands to events: the only place that creates events.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::Event;
-use super::state::{Failing, State, attempts};
+use super::event::{
+    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
+    RateLimitHit,
+};
+use super::failing::{Failing, attempts};
+use super::state::State;
 use crate::domain::certificate::PrivateKey;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::{Failure, FailureClass};
@@ -13,49 +17,49 @@ use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 
-/// What the issuer has done or met, to be made an event.
+/// The result of a step, to become an event.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Begin an issuance.
     Begin(Box<Beginning>),
-    /// The CA has opened an order at this URL.
+    /// The CA opened an order at this URL.
     Opened(String),
     /// The certificate is in its Secret.
     Installed {
         /// Serial number, hexadecimal.
         serial: String,
-        /// End of its validity.
+        /// End of the certificate's validity.
         not_after: Timestamp,
     },
     /// The attempt for the desired certificate with this fingerprint failed.
     Fail(Fingerprint, Failure),
-    /// The CA at this directory has closed a scope.
-    Close(String, LimitHit),
-    /// Drop what is in flight or remembered.
+    /// The CA at this directory refuses orders because of a rate limit.
+    LimitHit(String, LimitHit),
+    /// Drop the issuance in flight and the memory of failures.
     Abandon(&'static str),
 }
 
 /// An issuance that is to begin.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// What it is for.
+    /// The desired certificate.
     pub desired: DesiredCertificate,
-    /// Those of the desired certificate's names that the certificate will have.
+    /// Names of the certificate: all of the desired names, or a subset.
     pub names: BTreeSet<DnsName>,
-    /// The ACME directory that is asked, where it is not the first.
+    /// Directory URL of the fallback CA; `None` for the first CA.
     pub directory: Option<String>,
-    /// The certificate's key.
+    /// Private key of the certificate.
     pub key: PrivateKey,
 }
 
 impl Beginning {
-    /// All that the desired certificate asks for, of the first CA.
+    /// An issuance of all desired names at the first CA.
     pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
         Self { names: desired.names.clone(), desired, directory: None, key }
     }
 }
 
-/// A command that does not fit the state. It is a bug of the caller; nothing was changed.
+/// A command that does not fit the state: a bug of the caller. Nothing was changed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("command {command} is refused in state {state}")]
 pub struct Refused {
@@ -63,40 +67,53 @@ pub struct Refused {
     state: &'static str,
 }
 
-/// Decides what `command` means in `state` at `now`.
+/// Returns the event that `command` means in `state` at `now`.
 pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, Refused> {
     let refused = Refused { command: command.name(), state: state.name() };
     match (state, command) {
         (State::Idle | State::Failing(_), Command::Begin(beginning)) => {
-            let Beginning { desired, names, directory, key } = *beginning;
-            Ok(Event::IssuanceStarted {
-                fingerprint: desired.fingerprint(),
-                left_out: desired.names.difference(&names).cloned().collect(),
-                names,
-                algorithm: desired.algorithm,
-                profile: desired.profile.filter(|_| directory.is_none()), // the second has others
-                directory,
-                renew: desired.renew,
-                key,
-            })
+            Ok(Event::IssuanceStarted(started(*beginning)))
         }
-        (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened { url }),
+        (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened(OrderOpened { url })),
         (State::Ordered { issuance, .. }, Command::Installed { serial, not_after }) => {
             let left_out = issuance.left_out.clone();
-            Ok(Event::CertificateInstalled { serial, not_after, left_out })
+            let installed = CertificateInstalled { serial, not_after, left_out };
+            Ok(Event::CertificateInstalled(installed))
         }
         (state, Command::Fail(fingerprint, failure)) => {
-            Ok(failed(state, fingerprint, failure, now))
+            Ok(Event::IssuanceFailed(failed(state, fingerprint, failure, now)))
         }
-        (_, Command::Close(directory, hit)) => Ok(Event::RateLimitHit { directory, hit }),
+        (_, Command::LimitHit(directory, hit)) => {
+            Ok(Event::RateLimitHit(RateLimitHit { directory, hit }))
+        }
         (State::Started(_) | State::Ordered { .. } | State::Failing(_), Command::Abandon(why)) => {
-            Ok(Event::IssuanceAbandoned { why: why.to_owned() })
+            Ok(Event::IssuanceAbandoned(IssuanceAbandoned { why: why.to_owned() }))
         }
         _ => Err(refused),
     }
 }
 
-fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timestamp) -> Event {
+fn started(beginning: Beginning) -> IssuanceStarted {
+    let Beginning { desired, names, directory, key } = beginning;
+    IssuanceStarted {
+        fingerprint: desired.fingerprint(),
+        left_out: desired.names.difference(&names).cloned().collect(),
+        names,
+        algorithm: desired.algorithm,
+        // The fallback CA has profiles of its own.
+        profile: desired.profile.filter(|_| directory.is_none()),
+        directory,
+        renew: desired.renew,
+        key,
+    }
+}
+
+fn failed(
+    state: &State,
+    fingerprint: Fingerprint,
+    failure: Failure,
+    now: Timestamp,
+) -> IssuanceFailed {
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
     let subset = before.filter(|before| is_of_subset(state, before, &failure));
     let attempts = match subset {
@@ -107,14 +124,14 @@ fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timest
     let again = now + pause + jitter(pause, fingerprint, attempts);
     let known = before.map(|failing| failing.names.clone()).unwrap_or_default();
     let names = match subset {
-        // What fails in a subset comes on top of what was left out of it.
+        // Names that fail in a subset are added to the names that the subset left out.
         Some(_) => failure.names.into_iter().chain(known).collect(),
         None if failure.names.is_empty() => known,
         None => failure.names,
     };
     let issuance = state.issuance().filter(|_| !failure.class.is_before_the_ca());
     let at_fallback = before.is_some_and(|failing| failing.at_fallback);
-    Event::IssuanceFailed {
+    IssuanceFailed {
         class: failure.class,
         detail: failure.detail,
         fingerprint,
@@ -126,7 +143,7 @@ fn failed(state: &State, fingerprint: Fingerprint, failure: Failure, now: Timest
     }
 }
 
-/// A certificate for a subset of the names was tried; before there is an issuance, it shows in who is blamed.
+/// Whether the attempt was for a subset of the names. Before an issuance exists, the names in the failure tell.
 fn is_of_subset(state: &State, before: &Failing, failure: &Failure) -> bool {
     let others = !failure.names.is_empty() && before.names.is_disjoint(&failure.names);
     let blamed = !before.names.is_empty() && others;
@@ -140,7 +157,8 @@ fn down_since(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let known = before.and_then(|failing| failing.down_since);
-    let began = state.opened_at().unwrap_or(now); // it has not got on with its order since
+    // The CA has made no progress since the order was opened.
+    let began = state.opened_at().unwrap_or(now);
     match class {
         class if class.is_of_the_ca() => known.or(Some(began)),
         class if class.is_before_the_ca() => known,
@@ -148,7 +166,7 @@ fn down_since(
     }
 }
 
-/// Up to a tenth of the pause on top, so that what failed together does not come back together.
+/// Up to a tenth of `pause`, so that failures at the same time are not retried at the same time.
 fn jitter(pause: Duration, fingerprint: Fingerprint, attempts: u32) -> Duration {
     let thousandths = u32::try_from(stable_hash((fingerprint, attempts)) % 1000).unwrap_or(0);
     pause / 10 * thousandths / 1000
@@ -161,7 +179,7 @@ impl Command {
             Self::Opened(_) => "opened",
             Self::Installed { .. } => "installed",
             Self::Fail(..) => "fail",
-            Self::Close(..) => "close",
+            Self::LimitHit(..) => "close",
             Self::Abandon(_) => "abandon",
         }
     }

@@ -1,4 +1,6 @@
-//! What happened, and could not be observed again. Everything else is asked of the world when it is needed.
+//! Events: the facts that cannot be observed again. Everything else is read from Kubernetes or the CA when needed.
+//!
+//! The JSON of an event is a contract with every journal that was ever written: fields and names only grow.
 
 use std::collections::BTreeSet;
 
@@ -12,108 +14,133 @@ use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 
-/// An event of one Secret's stream.
+/// An event in the stream of one Secret.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A certificate is wanted, and its key exists: nothing was asked of the CA before this.
-    IssuanceStarted {
-        /// Names of the order to be.
-        names: BTreeSet<DnsName>,
-        /// Kind of `key`.
-        algorithm: KeyAlgorithm,
-        /// ACME profile asked for.
-        profile: Option<String>,
-        /// Value of the renew annotation that this answers.
-        renew: Option<String>,
-        /// Names of the desired certificate that it does without, for they have failed.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        left_out: BTreeSet<DnsName>,
-        /// The ACME directory that is asked, where it is not the first.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        directory: Option<String>,
-        /// What the desired certificate was.
-        fingerprint: Fingerprint,
-        /// The key that the certificate will be for.
-        key: PrivateKey,
-    },
-    /// The CA has an order for the names (RFC 8555 §7.4).
-    OrderOpened {
-        /// Its URL; all that is needed to resume it.
-        url: String,
-    },
+    /// An issuance started and its key exists. The CA was not asked before this event.
+    IssuanceStarted(IssuanceStarted),
+    /// The CA opened an order for the names (RFC 8555 §7.4).
+    OrderOpened(OrderOpened),
     /// The certificate is in its Secret.
-    CertificateInstalled {
-        /// Serial number, hexadecimal.
-        serial: String,
-        /// End of its validity.
-        not_after: Timestamp,
-        /// Names of the desired certificate that it does without.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        left_out: BTreeSet<DnsName>,
-    },
+    CertificateInstalled(CertificateInstalled),
     /// The attempt failed.
-    IssuanceFailed {
-        /// Kind of failure.
-        class: FailureClass,
-        /// In the words of who refused.
-        detail: String,
-        /// What the desired certificate was; an edit that changes it clears the pause.
-        fingerprint: Fingerprint,
-        /// Not before this the same desired certificate is tried again.
-        retry_at: Timestamp,
-        /// The names that are the reason, where not all of them are.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        names: BTreeSet<DnsName>,
-        /// A certificate for a subset of the names was tried: not before this another such is, and `retry_at` is about all.
-        #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
-        subset_retry_at: Option<Timestamp>,
-        /// Since when all failures at the CA were the CA's own, if this is one or says nothing about it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        down_since: Option<Timestamp>,
-        /// The CA that failed last was the second.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        at_fallback: bool,
-    },
-    /// The CA has closed a scope of orders (RFC 8555 §6.6). It concerns all streams, and changes the state of none;
-    /// this one met it.
+    IssuanceFailed(IssuanceFailed),
+    /// The CA refused an order because of a rate limit (RFC 8555 §6.6). The limit holds for all streams and changes the
+    /// state of none; the stream of this event met the refusal.
     #[serde(rename = "scope_closed")]
-    RateLimitHit {
-        /// The ACME directory that it is true of.
-        directory: String,
-        /// What is closed, and until when.
-        #[serde(rename = "closing")]
-        hit: LimitHit,
-    },
-    /// The work is no longer wanted.
-    IssuanceAbandoned {
-        /// Why, for the log.
-        why: String,
-    },
+    RateLimitHit(RateLimitHit),
+    /// The issuance is no longer needed.
+    IssuanceAbandoned(IssuanceAbandoned),
+}
+
+/// Start of an issuance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IssuanceStarted {
+    /// Names of the order.
+    pub names: BTreeSet<DnsName>,
+    /// Kind of `key`.
+    pub algorithm: KeyAlgorithm,
+    /// ACME profile to request.
+    pub profile: Option<String>,
+    /// Value of the renew annotation that the certificate answers.
+    pub renew: Option<String>,
+    /// Names of the desired certificate that this one leaves out because they failed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<DnsName>,
+    /// Directory URL of the fallback CA; `None` for the first CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Fingerprint of the desired certificate.
+    pub fingerprint: Fingerprint,
+    /// Private key of the certificate.
+    pub key: PrivateKey,
+}
+
+/// An order at the CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderOpened {
+    /// URL of the order, which is enough to resume the order.
+    pub url: String,
+}
+
+/// A certificate in its Secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateInstalled {
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// End of the certificate's validity.
+    pub not_after: Timestamp,
+    /// Names of the desired certificate that this one leaves out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<DnsName>,
+}
+
+/// A failed attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IssuanceFailed {
+    /// Kind of failure.
+    pub class: FailureClass,
+    /// Text of the CA or the API server.
+    pub detail: String,
+    /// Fingerprint of the desired certificate; an edit that changes the fingerprint ends the pause.
+    pub fingerprint: Fingerprint,
+    /// Earliest time of the next attempt for the same desired certificate.
+    pub retry_at: Timestamp,
+    /// Names that caused the failure, where not all of them did.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<DnsName>,
+    /// Earliest time of the next attempt for a subset of the names, where this attempt was for a subset; `retry_at`
+    /// then is about all names.
+    #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
+    pub subset_retry_at: Option<Timestamp>,
+    /// Start of an unbroken row of failures that are the CA's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<Timestamp>,
+    /// The last failure at a CA was at the fallback CA.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_fallback: bool,
+}
+
+/// A rate limit of a CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RateLimitHit {
+    /// Directory URL of the CA.
+    pub directory: String,
+    /// Scope, time and pace of the limit.
+    #[serde(rename = "closing")]
+    pub hit: LimitHit,
+}
+
+/// End of an issuance that is not needed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IssuanceAbandoned {
+    /// Reason, for the log.
+    pub why: String,
 }
 
 impl Event {
-    /// Its name in logs and metrics.
+    /// Name in logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::IssuanceStarted { .. } => "issuance_started",
-            Self::OrderOpened { .. } => "order_opened",
-            Self::CertificateInstalled { .. } => "certificate_installed",
-            Self::IssuanceFailed { .. } => "issuance_failed",
-            Self::RateLimitHit { .. } => "scope_closed",
-            Self::IssuanceAbandoned { .. } => "issuance_abandoned",
+            Self::IssuanceStarted(_) => "issuance_started",
+            Self::OrderOpened(_) => "order_opened",
+            Self::CertificateInstalled(_) => "certificate_installed",
+            Self::IssuanceFailed(_) => "issuance_failed",
+            Self::RateLimitHit(_) => "scope_closed",
+            Self::IssuanceAbandoned(_) => "issuance_abandoned",
         }
     }
 }
 
-/// An event with its stream and its time: one entry of the journal.
+/// One entry of the journal: an event with its stream and its time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// The Secret whose stream this belongs to.
+    /// Secret that the stream is for.
     pub stream: SecretKey,
-    /// When it was decided.
+    /// Time of the decision.
     pub at: Timestamp,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::event::Event;
+use super::event::{Event, IssuanceStarted};
+use super::failing::Failing;
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::desired::desired_certificate::Fingerprint;
-use crate::domain::failure::FailureClass;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
@@ -53,35 +53,6 @@ pub struct Issuance {
     pub started_at: Timestamp,
     /// The failures before it, if any: they count on.
     pub before: Option<Box<Failing>>,
-}
-
-/// A memory of failures in a row for one desired certificate.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failing {
-    /// The desired certificate that failed.
-    pub fingerprint: Fingerprint,
-    /// Failures in a row, 1 or more.
-    pub attempts: u32,
-    /// Time of the first of them.
-    pub since: Timestamp,
-    /// Time of the last of them.
-    pub last: Timestamp,
-    /// Not before this the same desired certificate is tried again.
-    pub retry_at: Timestamp,
-    /// Kind of the last one.
-    pub class: FailureClass,
-    /// Words of the last one.
-    pub detail: String,
-    /// The names that are the reason, where not all of them are.
-    pub names: BTreeSet<DnsName>,
-    /// Not before this a subset of the names is tried.
-    pub subset_retry_at: Option<Timestamp>,
-    /// Failures of subsets in a row.
-    pub subset_attempts: u32,
-    /// Since when all failures at the CA were the CA's own, if the last was.
-    pub down_since: Option<Timestamp>,
-    /// The CA that failed last was the second.
-    pub at_fallback: bool,
 }
 
 /// An event that cannot follow the state it met: the journal is damaged, or the code that wrote it is wrong.
@@ -132,93 +103,50 @@ impl State {
 pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, IllegalEvent> {
     let illegal = IllegalEvent { event: event.name(), state: state.name() };
     match (state, event) {
-        (state @ (State::Idle | State::Failing(_)), Event::IssuanceStarted { .. }) => {
-            Ok(started(&state, event, at))
+        (state @ (State::Idle | State::Failing(_)), Event::IssuanceStarted(started)) => {
+            Ok(State::Started(Issuance::begun(started, state.failing(), at)))
         }
-        (State::Started(issuance), Event::OrderOpened { url }) => {
-            Ok(State::Ordered { issuance, url: url.clone(), opened_at: at })
+        (State::Started(issuance), Event::OrderOpened(opened)) => {
+            Ok(State::Ordered { issuance, url: opened.url.clone(), opened_at: at })
         }
-        (state, Event::IssuanceFailed { .. }) => Ok(State::Failing(failed(&state, event, at))),
-        (state, Event::RateLimitHit { .. }) => Ok(state),
-        (State::Ordered { issuance, .. }, Event::CertificateInstalled { left_out, .. }) => {
-            let failing = issuance.before.filter(|_| !left_out.is_empty());
+        (state, Event::IssuanceFailed(failed)) => {
+            Ok(State::Failing(Failing::after(state.failing(), failed, at)))
+        }
+        (state, Event::RateLimitHit(_)) => Ok(state),
+        (State::Ordered { issuance, .. }, Event::CertificateInstalled(installed)) => {
+            let failing = issuance.before.filter(|_| !installed.left_out.is_empty());
             Ok(failing.map_or(State::Idle, |failing| State::Failing(*failing)))
         }
         (
             State::Started(_) | State::Ordered { .. } | State::Failing(_),
-            Event::IssuanceAbandoned { .. },
+            Event::IssuanceAbandoned(_),
         ) => Ok(State::Idle),
         _ => Err(illegal),
     }
 }
 
-/// The number of this failure in its row: `before` is what the same desired certificate has met.
-pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
-    let row = before.filter(|failing| failing.class.same_ladder(class));
-    row.map_or(0, |failing| failing.attempts).saturating_add(1)
-}
-
-fn failed(state: &State, event: &Event, at: Timestamp) -> Failing {
-    let Event::IssuanceFailed {
-        class,
-        detail,
-        fingerprint,
-        retry_at,
-        names,
-        subset_retry_at,
-        down_since,
-        at_fallback,
-    } = event
-    else {
-        unreachable!("called for IssuanceFailed only")
-    };
-    let before = state.failing().filter(|failing| failing.fingerprint == *fingerprint);
-    let subset = before.filter(|_| subset_retry_at.is_some());
-    let subsets = before.map_or(0, |failing| failing.subset_attempts);
-    Failing {
-        fingerprint: *fingerprint,
-        attempts: subset.map_or_else(|| attempts(before, *class), |failing| failing.attempts),
-        since: before.map_or(at, |failing| failing.since),
-        last: at,
-        retry_at: *retry_at,
-        class: *class,
-        detail: detail.clone(),
-        names: names.clone(),
-        subset_retry_at: subset_retry_at.or_else(|| before?.subset_retry_at),
-        subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
-        down_since: *down_since,
-        at_fallback: *at_fallback,
+impl Issuance {
+    /// The issuance of `started`, begun at `at` after the failures in `failing`.
+    fn begun(started: &IssuanceStarted, failing: Option<&Failing>, at: Timestamp) -> Self {
+        let fingerprint = started.fingerprint;
+        // Names that a group left out before its members changed stay left out.
+        let counts =
+            |failing: &&Failing| failing.fingerprint == fingerprint || !started.left_out.is_empty();
+        let before = failing.filter(counts).cloned();
+        let before = before.map(|failing| Box::new(Failing { fingerprint, ..failing }));
+        let IssuanceStarted { names, algorithm, profile, renew, left_out, directory, key, .. } =
+            started.clone();
+        Self {
+            names,
+            algorithm,
+            profile,
+            left_out,
+            directory,
+            renew,
+            fingerprint,
+            key,
+            started_at: at,
+            before,
+        }
     }
-}
-
-fn started(state: &State, event: &Event, at: Timestamp) -> State {
-    let Event::IssuanceStarted {
-        names,
-        algorithm,
-        profile,
-        renew,
-        left_out,
-        directory,
-        fingerprint,
-        key,
-    } = event
-    else {
-        unreachable!("called for IssuanceStarted only")
-    };
-    // What a group did without before it had other members, it does without now.
-    let same = |failing: &&Failing| failing.fingerprint == *fingerprint || !left_out.is_empty();
-    let before = state.failing().filter(same).cloned();
-    let before = before.map(|failing| Failing { fingerprint: *fingerprint, ..failing });
-    State::Started(Issuance {
-        names: names.clone(),
-        algorithm: *algorithm,
-        profile: profile.clone(),
-        left_out: left_out.clone(),
-        directory: directory.clone(),
-        renew: renew.clone(),
-        fingerprint: *fingerprint,
-        key: key.clone(),
-        started_at: at,
-        before: before.map(Box::new),
-    })
 }

@@ -1,47 +1,46 @@
-//! What a job may do next, and what the decision may look at.
+//! Steps of a job, and the inputs that decide on the next one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::fallback::Fallback;
 use super::observed::Observed;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
-use crate::domain::scheduling::priority::Need;
+use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::check::IssueReason;
-use crate::domain::validity::renewal::AriStatus;
+use crate::domain::validity::check::{Assessment, IssueReason};
 
-/// One thing to do. Each is one port call or one commit.
+/// One step of a job: one port call or one commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Read the Secret.
     ReadSecret,
-    /// Bring the challenge path of each host to the solver.
+    /// Route the challenge path of each host to the solver.
     PublishRoutes,
-    /// Fetch our own challenge path of these hosts through DNS and the ingress.
+    /// Fetch our own challenge path of these hosts, through DNS and the ingress controller.
     Probe(BTreeSet<DnsName>),
-    /// Make a key and journal the start of a certificate.
+    /// Generate a key and journal the start of an issuance.
     Begin {
-        /// Why it is needed.
+        /// Reason for a new certificate.
         reason: IssueReason,
-        /// Its names.
+        /// Names of the certificate.
         names: BTreeSet<DnsName>,
-        /// The ACME directory to ask, where it is not the first.
+        /// Directory URL of the fallback CA; `None` for the first CA.
         directory: Option<String>,
     },
-    /// Ask the CA for an order.
+    /// Open an order at the CA (RFC 8555 §7.4).
     OpenOrder,
-    /// Look at the order.
+    /// Fetch the order.
     Refresh,
-    /// Tell the CA to validate.
+    /// Accept the challenges of the order (RFC 8555 §7.5.1).
     Accept,
-    /// Send the CSR.
+    /// Send the CSR (RFC 8555 §7.4).
     Finalize,
-    /// Fetch the chain and check it.
+    /// Download the chain and check the leaf (RFC 8555 §7.4.2).
     Download,
     /// Write the Secret, then journal.
     Install,
@@ -49,44 +48,47 @@ pub enum Step {
     UpdateOwners,
     /// Fill in `spec.tls`.
     FillTls,
-    /// Journal that the work is dropped.
+    /// Journal that the issuance is dropped.
     Abandon(&'static str),
     /// Journal the failure.
     Fail(Failure),
-    /// Nothing to do before then. With `at_ca`, the CA is at work and the job keeps its slot.
+    /// Wait until then. With `at_ca` the CA works on the order and the job keeps its slot.
     Wait {
-        /// When to go on.
+        /// Time of the next evaluation.
         until: Timestamp,
-        /// The CA is working on the order.
+        /// The CA works on the order.
         at_ca: bool,
     },
-    /// The CA takes no order for these names now: get in line.
-    WaitForLimit(LimitScope, Need),
-    /// The job is over.
+    /// Wait in the queue of a rate limit.
+    WaitForLimit(LimitScope, Priority),
+    /// The job is done.
     Done(Requeue),
 }
 
-/// What every decision may look at.
+/// The fallback CA: opt-in, by `--fallback-directory`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback<'a> {
+    /// Directory URL.
+    pub directory: &'a str,
+    /// Time that the first CA must have failed for.
+    pub after: Duration,
+}
+
+/// Everything that [`next`](super::next) decides on, beside the journaled state.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// The Secret that it is about.
+    /// The Secret.
     pub stream: &'a SecretKey,
-    /// The newest desired certificate; `None` when no Ingress wants the Secret.
+    /// The newest desired certificate; `None` when no Ingress names the Secret.
     pub desired: Option<&'a DesiredCertificate>,
-    /// What the job has learned.
+    /// Observations of the job.
     pub observed: &'a Observed,
-    /// The ACME directory in use.
-    pub directory: &'a str,
-    /// The CA that is asked when the first has failed for long.
+    /// Directory, ARI status and time that a certificate is checked with.
+    pub assessment: Assessment<'a>,
+    /// The fallback CA, where there is one.
     pub fallback: Option<Fallback<'a>>,
-    /// What the CA suggests for the certificate that was read.
-    pub ari: AriStatus<'a>,
-    /// When this process last installed a certificate for the stream.
-    pub installed_at: Option<Timestamp>,
-    /// Not before this an order that is kept is gone on with, unless the desired certificate changes.
+    /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause earlier.
     pub paused_until: Option<Timestamp>,
-    /// What the CA has closed.
+    /// Rate limits of the first CA.
     pub rate_limits: &'a RateLimits,
-    /// The time.
-    pub now: Timestamp,
 }

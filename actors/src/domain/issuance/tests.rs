@@ -14,11 +14,11 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
-use crate::domain::scheduling::priority::{Need, Urgency};
+use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::check::IssueReason;
 use crate::domain::validity::check::tests::secret;
+use crate::domain::validity::check::{Assessment, IssueReason};
 use crate::domain::validity::renewal::AriStatus;
 
 const DIRECTORY: &str = "https://ca.example/directory";
@@ -65,23 +65,25 @@ fn look_barred(
     let hit = |scope: &LimitScope| LimitHit { scope: scope.clone(), until: now() + DAY, ..hit() };
     let rate_limits = RateLimits::of(barred.map(hit), now());
     let stream = SecretKey::new("web", "shop");
-    let context = Inputs {
+    let inputs = Inputs {
         stream: &stream,
         desired,
         observed,
-        directory: DIRECTORY,
-        ari: AriStatus::None,
-        installed_at: None,
+        assessment: Assessment {
+            directory: DIRECTORY,
+            ari: AriStatus::None,
+            installed_at: None,
+            now: now(),
+        },
         paused_until: None,
         fallback: None,
         rate_limits: &rate_limits,
-        now: now(),
     };
-    next(state, context)
+    next(state, inputs)
 }
 
 fn waiting_for_limit(urgency: Urgency, by: Timestamp) -> Step {
-    Step::WaitForLimit(LimitScope::Account, Need { urgency, by })
+    Step::WaitForLimit(LimitScope::Account, Priority { urgency, by })
 }
 
 fn seen_secret(secret: Option<SecretView>) -> Observed {
@@ -141,7 +143,7 @@ fn an_order_waits_while_the_ca_is_busy_and_a_chain_that_is_here_does_not() {
 #[test]
 fn what_the_ca_takes_no_orders_for_gets_in_line_before_anything_is_begun() {
     let (desired, observed) = (shop(), reached(seen_secret(None)));
-    let waiting_for_limit = Step::WaitForLimit(LimitScope::Account, Need::FIRST);
+    let waiting_for_limit = Step::WaitForLimit(LimitScope::Account, Priority::FIRST);
     for state in [State::Idle, given([begin(&desired)])] {
         assert_eq!(
             look_barred(&state, Some(&desired), &observed, Some(&LimitScope::Account)),
@@ -173,7 +175,7 @@ fn what_users_write_into_a_secret_opens_no_gate() {
         let observed = reached(seen_secret(Some(found)));
         look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account))
     };
-    let first = Step::WaitForLimit(LimitScope::Account, Need::FIRST);
+    let first = Step::WaitForLimit(LimitScope::Account, Priority::FIRST);
     let other_names = secret(&["other.example.com"], now() - 87 * DAY, 90 * DAY);
     assert_eq!(step(other_names), first);
     let elsewhere = secret(&["a.example.com"], now() - 87 * DAY, 90 * DAY);
@@ -188,7 +190,7 @@ fn what_users_write_into_a_secret_opens_no_gate() {
 
 #[test]
 fn what_serves_waits_behind_what_does_not() {
-    let renewal = waiting_for_limit(Urgency::Renewal, Need::FIRST.by);
+    let renewal = waiting_for_limit(Urgency::Renewal, Priority::FIRST.by);
     let good = secret(&["a.example.com"], now() - DAY, 90 * DAY);
     let observed = reached(seen_secret(Some(good.clone())));
     let requested = DesiredCertificate { renew: Some("now".into()), ..shop() };
@@ -357,12 +359,12 @@ fn too_many_names_are_refused_before_anything_is_asked() {
 
 #[test]
 fn illegal_events_are_refused_and_change_nothing() {
-    let installed = Event::CertificateInstalled {
+    let installed = Event::CertificateInstalled(CertificateInstalled {
         serial: "01".to_owned(),
         not_after: now(),
         left_out: BTreeSet::new(),
-    };
-    let order = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+    });
+    let order = Event::OrderOpened(OrderOpened { url: "https://ca.example/order/1".to_owned() });
     let started = given([begin(&shop())]);
     assert!(apply(State::Idle, &installed, now()).is_err());
     assert!(apply(State::Idle, &order, now()).is_err());
@@ -399,7 +401,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(fail(&shop(), FailureClass::Authorization)),
         Just(fail(&wish_with_another_name(), FailureClass::Unreachable)),
         Just(Command::Abandon("dropped")),
-        Just(Command::Close(DIRECTORY.to_owned(), hit())),
+        Just(Command::LimitHit(DIRECTORY.to_owned(), hit())),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Event, Record};
+use crate::domain::issuance::{Event, RateLimitHit, Record};
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::time::Timestamp;
 
@@ -22,21 +22,21 @@ impl Live {
     pub fn keep(&mut self, record: Record) {
         match &record.event {
             // A subset of the names has a certificate; what fails the others is remembered.
-            Event::CertificateInstalled { left_out, .. } if !left_out.is_empty() => {
+            Event::CertificateInstalled(installed) if !installed.left_out.is_empty() => {
                 let records = self.by_stream.entry(record.stream).or_default();
-                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed { .. }));
+                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed(_)));
             }
-            Event::CertificateInstalled { .. } | Event::IssuanceAbandoned { .. } => {
+            Event::CertificateInstalled(_) | Event::IssuanceAbandoned(_) => {
                 self.by_stream.remove(&record.stream);
             }
-            Event::IssuanceFailed { .. } => {
+            Event::IssuanceFailed(_) => {
                 let records = self.by_stream.entry(record.stream.clone()).or_default();
-                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed { .. }));
+                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed(_)));
                 let surplus = (records.len() + 1).saturating_sub(FAILURES);
                 records.drain(..surplus);
                 records.push(record);
             }
-            Event::RateLimitHit { directory, hit } => {
+            Event::RateLimitHit(RateLimitHit { directory, hit }) => {
                 let (key, now) = ((directory.clone(), hit.scope.clone()), record.at);
                 self.closed.retain(|_, closed| !is_over(closed, now));
                 self.closed.insert(key, record);
@@ -63,5 +63,5 @@ impl Live {
 
 /// A scope that was open again at `now`, and for long.
 fn is_over(closed: &Record, now: Timestamp) -> bool {
-    matches!(&closed.event, Event::RateLimitHit { hit, .. } if hit.is_over(now))
+    matches!(&closed.event, Event::RateLimitHit(limited) if limited.hit.is_over(now))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::scheduling::priority::{Need, URGENCIES, Urgency};
+use crate::domain::scheduling::priority::{Priority, URGENCIES, Urgency};
 use crate::domain::scheduling::queue::RoundRobin;
 use crate::domain::time::Timestamp;
 
@@ -17,8 +17,13 @@ pub(super) struct LimitQueue {
 
 impl LimitQueue {
     /// Joins at the end of its namespace's part; `false` when it is there already.
-    pub(super) fn enqueue(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
-        let Need { urgency, by } = need;
+    pub(super) fn enqueue(
+        &mut self,
+        stream: &SecretKey,
+        priority: Priority,
+        now: Timestamp,
+    ) -> bool {
+        let Priority { urgency, by } = priority;
         match self.members.get(stream) {
             Some(joined) if *joined <= urgency => return false,
             Some(_) => self.leave(stream), // it has become more urgent

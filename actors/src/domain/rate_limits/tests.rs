@@ -26,8 +26,8 @@ fn hit(scope: LimitScope, until: i64, pace: u64) -> LimitHit {
     }
 }
 
-fn need(urgency: Urgency) -> Need {
-    Need { urgency, ..Need::FIRST }
+fn priority(urgency: Urgency) -> Priority {
+    Priority { urgency, ..Priority::FIRST }
 }
 
 fn secret(namespace: &str, name: &str) -> SecretKey {
@@ -124,9 +124,12 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
     let (a, b, late) = (secret("web", "a"), secret("web", "b"), secret("web", "late"));
     let hosts = names(&["a.example.com"]);
     for stream in [&a, &b] {
-        assert!(rate_limits.enqueue(&LimitScope::Account, stream, Need::FIRST, at(0)));
+        assert!(rate_limits.enqueue(&LimitScope::Account, stream, Priority::FIRST, at(0)));
     }
-    assert!(!rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(1)), "it is in line");
+    assert!(
+        !rate_limits.enqueue(&LimitScope::Account, &a, Priority::FIRST, at(1)),
+        "it is in line"
+    );
     assert_eq!(rate_limits.waiting(&b).unwrap().turn, at(136));
     assert_eq!(
         (rate_limits.admit(at(99), |_| true), rate_limits.next_opening()),
@@ -149,11 +152,11 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
 fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
     let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 100, 36)], at(-1));
     let (a, hosts) = (secret("web", "a"), names(&["a.example.com"]));
-    rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(0));
+    rate_limits.enqueue(&LimitScope::Account, &a, Priority::FIRST, at(0));
     assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
     rate_limits.close(hit(LimitScope::Account, 300, 36));
     assert_eq!(rate_limits.blocking(&a, &hosts, at(101)), Some(LimitScope::Account));
-    assert!(rate_limits.enqueue(&LimitScope::Account, &a, Need::FIRST, at(101)));
+    assert!(rate_limits.enqueue(&LimitScope::Account, &a, Priority::FIRST, at(101)));
     assert_eq!(rate_limits.waiting(&a).unwrap().turn, at(300));
 }
 
@@ -168,7 +171,12 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
         ("small", "ending", Urgency::Expiring),
     ];
     for (namespace, name, urgency) in queue {
-        rate_limits.enqueue(&LimitScope::Account, &secret(namespace, name), need(urgency), at(0));
+        rate_limits.enqueue(
+            &LimitScope::Account,
+            &secret(namespace, name),
+            priority(urgency),
+            at(0),
+        );
     }
     let turns = ["big/2", "big/renewal"]
         .map(|key| rate_limits.waiting(&key.parse().unwrap()).unwrap().turn);
@@ -182,9 +190,9 @@ fn what_ends_soon_goes_first_then_first_certificates_then_renewals_each_fairly()
 fn what_becomes_urgent_moves_up_and_what_is_done_leaves() {
     let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 1)], at(-1));
     let (a, b) = (secret("web", "a"), secret("web", "b"));
-    rate_limits.enqueue(&LimitScope::Account, &a, need(Urgency::Renewal), at(0));
-    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Renewal), at(0));
-    rate_limits.enqueue(&LimitScope::Account, &b, need(Urgency::Expiring), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &a, priority(Urgency::Renewal), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &b, priority(Urgency::Renewal), at(0));
+    rate_limits.enqueue(&LimitScope::Account, &b, priority(Urgency::Expiring), at(0));
     rate_limits.leave(&a, at(0));
     assert_eq!(rate_limits.closed(at(0)).map(|limit| limit.waiting).sum::<u32>(), 1);
     assert_eq!(
@@ -213,7 +221,7 @@ fn a_refusal_closes_for_as_long_as_the_ca_says_and_a_little_longer() {
 fn those_that_nobody_wants_any_more_use_up_no_turn() {
     let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
     for name in ["gone", "also-gone", "wanted"] {
-        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Need::FIRST, at(0));
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Priority::FIRST, at(0));
     }
     let wanted = |stream: &SecretKey| !stream.name.ends_with("gone");
     assert_eq!(rate_limits.admit(at(0), wanted), Some(secret("web", "wanted")));
@@ -224,7 +232,7 @@ fn those_that_nobody_wants_any_more_use_up_no_turn() {
 fn a_turn_that_is_not_used_is_the_next_ones() {
     let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
     for name in ["dead", "good"] {
-        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Need::FIRST, at(0));
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Priority::FIRST, at(0));
     }
     assert_eq!(rate_limits.admit(at(0), |_| true), Some(secret("web", "dead")));
     rate_limits.leave(&secret("web", "dead"), at(5));
@@ -246,7 +254,7 @@ fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
     let domain = LimitScope::Domain("example.com".into());
     let mut rate_limits = RateLimits::of([hit(domain.clone(), 100, 1)], at(-1));
     let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
-    rate_limits.enqueue(&domain, &shop, Need::FIRST, at(0));
+    rate_limits.enqueue(&domain, &shop, Priority::FIRST, at(0));
     rate_limits.close(hit(LimitScope::Account, 9_000, 1));
     assert_eq!(rate_limits.blocking(&shop, &hosts, at(1)), Some(domain));
     assert_eq!(
@@ -283,7 +291,7 @@ fn words_of_a_ca_that_mean_ages_close_for_a_week_at_most() {
         rate_limits.enqueue(
             &LimitScope::Account,
             &secret("web", &number.to_string()),
-            Need::FIRST,
+            Priority::FIRST,
             at(0),
         );
     }
@@ -309,7 +317,7 @@ fn a_restart_keeps_the_pace_of_a_line() {
     let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(-1));
     let [a, b] = ["a", "b"].map(|name| secret("web", name));
     for stream in [&a, &b] {
-        rate_limits.enqueue(&LimitScope::Account, stream, Need::FIRST, at(0));
+        rate_limits.enqueue(&LimitScope::Account, stream, Priority::FIRST, at(0));
     }
     assert_eq!(rate_limits.admit(at(1), |_| true), Some(a.clone()));
     rate_limits.order_opened(&a, at(2));
@@ -336,7 +344,7 @@ fn a_ca_that_says_again_that_it_is_busy_has_been_so_since_it_first_did() {
     let mut rate_limits = RateLimits::default();
     rate_limits.close(LimitHit::of_busy(HOUR, "HTTP 503", at(0)));
     let stream = secret("web", "a");
-    rate_limits.enqueue(&LimitScope::Address, &stream, Need::FIRST, at(1));
+    rate_limits.enqueue(&LimitScope::Address, &stream, Priority::FIRST, at(1));
     assert_eq!(rate_limits.admit(at(4000), |_| true), Some(stream));
     assert_eq!(rate_limits.busy_since(at(4000)), None, "it may be over");
     let again = rate_limits.close(LimitHit::of_busy(HOUR, "HTTP 503", at(4001))).unwrap();

@@ -19,14 +19,14 @@ pub const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency:
 
 /// How soon, to the moment: within one urgency, those go first whose certificates end first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Need {
+pub struct Priority {
     /// In kind.
     pub urgency: Urgency,
     /// End of the certificate that is there.
     pub by: Timestamp,
 }
 
-impl Need {
+impl Priority {
     /// Of a certificate that is not there yet: such come in the order in which they are asked for.
     pub const FIRST: Self = Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
 
@@ -50,8 +50,8 @@ mod tests {
         let validity =
             |renewal, not_after| Some(Validity { renewal: at(renewal), not_after: at(not_after) });
         let [ended, soon, later] = [validity(60, 90), validity(70, 100), validity(95, 125)];
-        let needs = [ended, soon, None, later].map(|validity| Need::of(validity, at(96)));
-        assert!(needs.is_sorted(), "{needs:?}");
-        assert_eq!(needs.map(|need| need.urgency)[1..], URGENCIES);
+        let priorities = [ended, soon, None, later].map(|validity| Priority::of(validity, at(96)));
+        assert!(priorities.is_sorted(), "{priorities:?}");
+        assert_eq!(priorities.map(|priority| priority.urgency)[1..], URGENCIES);
     }
 }

@@ -3,7 +3,7 @@
 mod round_robin;
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::scheduling::priority::{Need, Urgency};
+use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::time::Timestamp;
 pub(in crate::domain) use round_robin::RoundRobin;
 
@@ -15,7 +15,7 @@ pub enum Lane {
     /// A host could not be reached, and it is looked at again. There may be thousands that never will be.
     Again,
     /// New work, in the order in which it is needed.
-    New(Need),
+    New(Priority),
 }
 
 /// Whose turn it is among new work: four, two and one of seven.
@@ -48,12 +48,14 @@ impl FairQueue {
     /// be refused, for the other was let in before.
     #[must_use]
     pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
-        let in_order = Need::FIRST.by;
+        let in_order = Priority::FIRST.by;
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
             Lane::New(_) if self.is_full() => return false,
-            Lane::New(need) => self.new[need.urgency as usize].push(stream, need.by, now),
+            Lane::New(priority) => {
+                self.new[priority.urgency as usize].push(stream, priority.by, now)
+            }
         }
         true
     }
@@ -77,7 +79,12 @@ impl FairQueue {
     }
 
     /// New work is needed sooner than was thought when it came.
-    pub fn expedite(&mut self, stream: &SecretKey, (from, to): (Need, Need), now: Timestamp) {
+    pub fn expedite(
+        &mut self,
+        stream: &SecretKey,
+        (from, to): (Priority, Priority),
+        now: Timestamp,
+    ) {
         if to < from && self.new[from.urgency as usize].remove(stream) {
             self.new[to.urgency as usize].push(stream.clone(), to.by, now);
         }
@@ -119,7 +126,7 @@ mod tests {
         queue.push(SecretKey::new(namespace, name), lane, Timestamp::default())
     }
 
-    const NEW: Lane = Lane::New(Need::FIRST);
+    const NEW: Lane = Lane::New(Priority::FIRST);
 
     fn drain(queue: &mut FairQueue) -> Vec<String> {
         std::iter::from_fn(|| queue.pop()).map(|key| key.to_string()).collect()
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_more_urgent_have_more_turns_and_what_ends_first_goes_first() {
-        let until = |urgency, at| Lane::New(Need { urgency, by: Timestamp::from_secs(at) });
+        let until = |urgency, at| Lane::New(Priority { urgency, by: Timestamp::from_secs(at) });
         let mut queue = FairQueue::new(10);
         for (namespace, name, lane) in [
             ("a", "renewal-9", until(Urgency::Renewal, 9)),
@@ -175,21 +182,21 @@ mod tests {
 
     #[test]
     fn thousands_that_are_more_urgent_do_not_hold_up_a_renewal_for_ever() {
-        let need = |urgency| Lane::New(Need { urgency, ..Need::FIRST });
+        let priority = |urgency| Lane::New(Priority { urgency, ..Priority::FIRST });
         let mut queue = FairQueue::new(10_000);
         for number in 0..1000 {
             let name = number.to_string();
-            assert!(push(&mut queue, "dead", &name, need(Urgency::First)));
-            assert!(push(&mut queue, "ending", &name, need(Urgency::Expiring)));
+            assert!(push(&mut queue, "dead", &name, priority(Urgency::First)));
+            assert!(push(&mut queue, "ending", &name, priority(Urgency::Expiring)));
         }
-        assert!(push(&mut queue, "small", "renewal", need(Urgency::Renewal)));
+        assert!(push(&mut queue, "small", "renewal", priority(Urgency::Renewal)));
         let before = std::iter::from_fn(|| queue.pop()).position(|one| &*one.namespace == "small");
         assert!(before.unwrap() < TURNS.len(), "{before:?}");
     }
 
     #[test]
     fn what_has_become_urgent_while_it_waited_goes_first() {
-        let at = |urgency, secs| Need { urgency, by: Timestamp::from_secs(secs) };
+        let at = |urgency, secs| Priority { urgency, by: Timestamp::from_secs(secs) };
         let (before, after) = (at(Urgency::Renewal, 9), at(Urgency::Expiring, 9));
         let mut queue = FairQueue::new(10);
         assert!(push(&mut queue, "a", "1", NEW));

@@ -11,10 +11,11 @@ mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Observed;
 use crate::domain::limits;
 use crate::domain::scheduling::queue::{FairQueue, Lane};
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 pub use job::{Job, JobStatus, Load};
@@ -55,14 +56,14 @@ impl Scheduler {
     /// An Ingress asks for its streams. The answer is there at once when there is nothing to do or no room.
     pub fn request(
         &mut self,
-        ingress: &IngressKey,
+        key: &ReconcileKey,
         streams: impl IntoIterator<Item = (SecretKey, Lane)>,
         now: Timestamp,
     ) -> Result<Ticket, Requeue> {
         let ticket = self.tickets.upcoming();
         let (mut remaining, mut requeue) = (BTreeSet::new(), Requeue::AwaitChange);
         for (stream, lane) in streams {
-            if self.enqueue(ticket, ingress, (&stream, lane), now) {
+            if self.enqueue(ticket, key, (&stream, lane), now) {
                 remaining.insert(stream);
             } else {
                 requeue = Requeue::Busy;
@@ -77,7 +78,7 @@ impl Scheduler {
     fn enqueue(
         &mut self,
         ticket: Ticket,
-        ingress: &IngressKey,
+        key: &ReconcileKey,
         (stream, lane): (&SecretKey, Lane),
         now: Timestamp,
     ) -> bool {
@@ -93,7 +94,7 @@ impl Scheduler {
         }
         let job = Job {
             stream: stream.clone(),
-            for_ingress: ingress.clone(),
+            requested_by: key.clone(),
             observed: Observed::default(),
             steps: 0,
             slot_since: now,
@@ -293,16 +294,17 @@ impl Scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::scheduling::priority::Need;
+    use crate::domain::ingress::IngressKey;
+    use crate::domain::scheduling::priority::Priority;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
     }
 
-    const NEW: Lane = Lane::New(Need::FIRST);
+    const NEW: Lane = Lane::New(Priority::FIRST);
 
     fn ask(scheduler: &mut Scheduler, name: &str, now: i64) -> Result<Ticket, Requeue> {
-        let key = IngressKey::new("web", name);
+        let key = IngressKey::new("web", name).into();
         scheduler.request(&key, [(SecretKey::new("web", name), NEW)], at(now))
     }
 
@@ -312,7 +314,8 @@ mod tests {
     fn a_request_is_answered_when_all_its_streams_are() {
         let mut scheduler = Scheduler::new(2, 10);
         let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), NEW));
-        let ticket = scheduler.request(&IngressKey::new("web", "shop"), streams, at(0)).unwrap();
+        let ticket =
+            scheduler.request(&IngressKey::new("web", "shop").into(), streams, at(0)).unwrap();
         let (a, b) = (scheduler.next_job(at(0)).unwrap(), scheduler.next_job(at(0)).unwrap());
         assert_eq!(scheduler.returned(a, SETTLED, at(1)), []);
         let failed = JobStatus::Finished(Requeue::At(at(60)));
@@ -324,7 +327,7 @@ mod tests {
     fn nothing_to_do_is_answered_at_once_and_no_room_is_busy() {
         let mut scheduler = Scheduler::new(1, 1);
         assert_eq!(
-            scheduler.request(&IngressKey::new("web", "x"), [], at(0)),
+            scheduler.request(&IngressKey::new("web", "x").into(), [], at(0)),
             Err(Requeue::AwaitChange)
         );
         ask(&mut scheduler, "a", 0).unwrap();

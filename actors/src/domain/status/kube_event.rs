@@ -6,7 +6,7 @@ use crate::domain::desired::desired_certificate::{DesiredCertificate, display_na
 use crate::domain::desired::plan::Problem;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Event, Failing, State};
+use crate::domain::issuance::{CertificateInstalled, Event, Failing, IssuanceFailed, State};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitWait;
@@ -70,7 +70,7 @@ impl KubeEvent {
     /// What a journaled event means to the user, if anything. `before` is the state it met.
     pub fn of_event(event: &Event, before: &State, desired: &DesiredCertificate) -> Option<Self> {
         match event {
-            Event::CertificateInstalled { serial, not_after, left_out } => {
+            Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
                 let names = before.issuance().map_or_else(String::new, |i| display_names(&i.names));
                 let secret = &desired.secret.name;
                 let note = format!(
@@ -81,7 +81,7 @@ impl KubeEvent {
                     Some(failing) => Some(Self::partly(&note, left_out, failing)),
                 }
             }
-            Event::IssuanceFailed { class, detail, retry_at, names, .. } => {
+            Event::IssuanceFailed(IssuanceFailed { class, detail, retry_at, names, .. }) => {
                 let before =
                     before.failing().map(|failing| (failing.class, failing.detail.as_str()));
                 let repeated =

@@ -103,31 +103,49 @@ impl Remaining {
     }
 }
 
-/// Checks what was read of the Secret against the desired certificate. `directory` is the ACME directory in use, and `ari` what
-/// it suggests for this certificate.
+/// Everything that a Secret is checked with, beside the desired certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Assessment<'a> {
+    /// Directory URL of the CA in use.
+    pub directory: &'a str,
+    /// ARI status of the certificate in the Secret.
+    pub ari: AriStatus<'a>,
+    /// Time at which this process last installed a certificate in the Secret.
+    pub installed_at: Option<Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Checks a Secret against the desired certificate. Returns the first reason for a new certificate. Dates are no reason
+/// within [`limits::JUST_INSTALLED`] after an installation.
 pub fn check(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
-    directory: &str,
-    ari: AriStatus<'_>,
-    now: Timestamp,
+    assessment: &Assessment<'_>,
+) -> Result<(), IssueReason> {
+    let installed = assessment.installed_at;
+    let recent = installed.is_some_and(|at| assessment.now.since(at) < limits::JUST_INSTALLED);
+    match first_reason(secret, desired, assessment) {
+        Err(reason) if recent && reason.is_of_time() => Ok(()),
+        checked => checked,
+    }
+}
+
+fn first_reason(
+    secret: Option<&SecretView>,
+    desired: &DesiredCertificate,
+    Assessment { directory, ari, now, .. }: &Assessment<'_>,
 ) -> Result<(), IssueReason> {
     let secret = secret.ok_or(IssueReason::Missing)?;
     let certificate =
         secret.certificate.as_ref().map_err(|why| IssueReason::Unparsable(why.clone()))?;
-    check_certificate(certificate, desired, now)?;
-    let renew_at = renewal(certificate, ari);
-    if now >= renew_at {
-        let at = renew_at;
-        return Err(match ari {
-            AriStatus::Window(RenewalWindow { explanation, .. }) => {
-                IssueReason::Suggested { at, explanation: explanation.clone() }
-            }
-            AriStatus::None | AriStatus::Unasked => IssueReason::DueForRenewal(at),
-        });
+    check_certificate(certificate, desired, *now)?;
+    let renew_at = renewal(certificate, *ari);
+    if *now >= renew_at {
+        return Err(due(renew_at, *ari));
     }
-    let is_in_use = secret.meant_for().is_none_or(|url| url == directory)
-        || secret.directory.as_deref() == Some(directory);
+    let is_in_use = secret.meant_for().is_none_or(|url| url == *directory)
+        || secret.directory.as_deref() == Some(*directory);
     if secret.ours && !is_in_use {
         return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
@@ -137,19 +155,13 @@ pub fn check(
     Ok(())
 }
 
-/// [`check`], but for a certificate that this process installed at `installed_at`: when that was a moment ago, dates
-/// say nothing about it.
-pub fn check_installed(
-    secret: Option<&SecretView>,
-    desired: &DesiredCertificate,
-    directory: &str,
-    ari: AriStatus<'_>,
-    installed_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<(), IssueReason> {
-    let recent = installed_at.is_some_and(|at| now.since(at) < limits::JUST_INSTALLED);
-    check(secret, desired, directory, ari, now)
-        .or_else(|reason| if recent && reason.is_of_time() { Ok(()) } else { Err(reason) })
+fn due(at: Timestamp, ari: AriStatus<'_>) -> IssueReason {
+    match ari {
+        AriStatus::Window(RenewalWindow { explanation, .. }) => {
+            IssueReason::Suggested { at, explanation: explanation.clone() }
+        }
+        AriStatus::None | AriStatus::Unasked => IssueReason::DueForRenewal(at),
+    }
 }
 
 /// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.
@@ -209,6 +221,10 @@ pub(crate) mod tests {
         Timestamp::from_secs(1_795_478_400)
     }
 
+    fn assessment() -> Assessment<'static> {
+        Assessment { directory: DIRECTORY, ari: AriStatus::None, installed_at: None, now: now() }
+    }
+
     /// A good Secret of ours for `hosts`, issued at `from` for `life`.
     pub(crate) fn secret(hosts: &[&str], from: Timestamp, life: Duration) -> SecretView {
         SecretView {
@@ -238,7 +254,7 @@ pub(crate) mod tests {
     }
 
     fn verdict(secret: &SecretView) -> Result<(), IssueReason> {
-        check(Some(secret), &desired("shop", &["a.example.com"]), DIRECTORY, AriStatus::None, now())
+        check(Some(secret), &desired("shop", &["a.example.com"]), &assessment())
     }
 
     #[test]
@@ -249,10 +265,7 @@ pub(crate) mod tests {
     #[test]
     fn each_reason_is_found() {
         let desired = desired("shop", &["a.example.com"]);
-        assert_eq!(
-            check(None, &desired, DIRECTORY, AriStatus::None, now()),
-            Err(IssueReason::Missing)
-        );
+        assert_eq!(check(None, &desired, &assessment()), Err(IssueReason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
         assert_eq!(verdict(&unparsable), Err(IssueReason::Unparsable("no PEM".into())));
         assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(IssueReason::KeyMismatch));
@@ -273,7 +286,7 @@ pub(crate) mod tests {
         assert_eq!(verdict(&staging), Err(IssueReason::OtherDirectory("https://staging".into())));
         let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
         assert_eq!(
-            check(Some(&changed(|_| {})), &requested, DIRECTORY, AriStatus::None, now()),
+            check(Some(&changed(|_| {})), &requested, &assessment()),
             Err(IssueReason::Requested)
         );
     }

@@ -1,7 +1,6 @@
 //! The certificates' dates as metrics, made from the expiries when they are scraped. No series is kept for it.
 
 use std::fmt::Error;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,17 +10,19 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::{Expiries, Validity};
+use crate::shared_expiries::SharedExpiries;
 
 /// The expiries, to be scraped.
 #[derive(Debug)]
-pub(super) struct ExpiryCollector(pub(super) Arc<RwLock<Expiries>>);
+pub(super) struct ExpiryCollector(pub(super) SharedExpiries);
 
 impl Collector for ExpiryCollector {
     /// Copies first: whoever has seen a Secret shall not wait while megabytes of text are written.
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
-        let expiries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<_> = expiries.iter().map(|(key, validity)| (key.clone(), validity)).collect();
-        drop(expiries);
+        let copied = |expiries: &Expiries| {
+            expiries.iter().map(|(key, validity)| (key.clone(), validity)).collect::<Vec<_>>()
+        };
+        let all = self.0.read(copied);
         if all.is_empty() {
             return Ok(());
         }

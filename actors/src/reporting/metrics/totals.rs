@@ -9,8 +9,6 @@ use crate::domain::failure::FailureClass;
 pub struct Totals {
     /// Ingresses that are ours to serve.
     pub managed: usize,
-    /// Certificates whose dates are known.
-    pub known: usize,
     /// Certificates installed.
     pub issued: u64,
     /// Attempts that failed.
@@ -43,7 +41,6 @@ impl Metrics {
         let runs = |state| count(self.runs.get_or_create(&ByState { state }).get());
         Totals {
             managed: count(self.ingresses.get()),
-            known: self.with_expiries(crate::domain::validity::expiries::Expiries::len),
             issued: kinds.map(issued).iter().sum(),
             failed: FailureClass::ALL.map(failed).iter().sum(),
             events,

@@ -3,6 +3,7 @@
 use actix::prelude::*;
 use serde::Serialize;
 
+use super::overview::closed;
 use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
 use crate::domain::ingress::SecretKey;
@@ -66,7 +67,7 @@ impl Handler<Describe> for Reporter {
         let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
         let managed_ingresses = self.context.index.borrow().managed_count();
         let (role, directory) = (LEADER, self.context.directory.clone());
-        let closed = self.context.closed(self.context.clock.now(), usize::MAX);
+        let closed = closed(&self.context, usize::MAX);
         let runs = self.pool.send(DescribeJobs(Which::All));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default();
@@ -112,14 +113,14 @@ mod tests {
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
     use crate::domain::desired::desired_certificate::tests::desired;
     use crate::domain::failure::FailureClass;
-    use crate::domain::issuance::{Event, apply};
+    use crate::domain::issuance::{Event, IssuanceFailed, IssuanceStarted, OrderOpened, apply};
     use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};
     use crate::reporting::reporter::contracts::{NOW, hold, phases};
 
     /// The states are one of each: idle, failing, begun, and with an order.
     fn states() -> Vec<State> {
         let desired = desired("shop", &["shop.example.com"]);
-        let failed = Event::IssuanceFailed {
+        let failed = Event::IssuanceFailed(IssuanceFailed {
             class: FailureClass::Authorization,
             detail: "the words of the CA".to_owned(),
             fingerprint: desired.fingerprint(),
@@ -128,8 +129,8 @@ mod tests {
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
-        };
-        let started = Event::IssuanceStarted {
+        });
+        let started = Event::IssuanceStarted(IssuanceStarted {
             names: desired.names.clone(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
@@ -138,8 +139,9 @@ mod tests {
             directory: None,
             fingerprint: desired.fingerprint(),
             key: PrivateKey::from_pem("k".to_owned()),
-        };
-        let opened = Event::OrderOpened { url: "https://ca.example/order/1".to_owned() };
+        });
+        let opened =
+            Event::OrderOpened(OrderOpened { url: "https://ca.example/order/1".to_owned() });
         let mut all = vec![State::Idle];
         for event in [failed, started, opened] {
             all.push(apply(all[all.len() - 1].clone(), &event, NOW).unwrap());

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::rows::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
+use crate::context::OperatorContext;
 use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::name::DnsName;
@@ -15,7 +16,6 @@ use crate::domain::scheduling::dedup::Phase;
 use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
-use crate::pool::issuer::OperatorContext;
 
 /// To the reporter: list Ingresses, in the order of their keys.
 #[derive(Clone, PartialEq, Eq, Debug, Message)]
@@ -102,13 +102,13 @@ impl Handler<ListIngresses> for Reporter {
 
     fn handle(&mut self, query: ListIngresses, _: &mut Context<Self>) -> Self::Result {
         let (context, registry) = (self.context.clone(), self.registry.clone());
-        let (total, keys) = context.page(&query);
+        let (total, keys) = page(&context, &query);
         let secrets = keys.iter().flat_map(|key| context.index.borrow().secrets(key)).collect();
         let runs = self.pool.send(DescribeJobs(Which::Of(secrets)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let runs = runs.map(|run| (run.key.clone(), run)).collect();
-            let row = |key: &IngressKey| context.row(key, registry.phase(key), &runs);
+            let row = |key: &IngressKey| row(&context, key, registry.phase(key), &runs);
             let ingresses = keys.iter().map(row).collect();
             let ListIngresses { limit, offset, .. } = query;
             Listing { role: LEADER, total, offset, limit, ingresses }
@@ -116,56 +116,60 @@ impl Handler<ListIngresses> for Reporter {
     }
 }
 
-impl OperatorContext {
-    /// How many Ingresses the query means, and those of its page.
-    fn page(&self, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
-        let index = self.index.borrow();
-        let meant = |key: &&IngressKey| {
-            query.namespace.as_ref().is_none_or(|namespace| **namespace == *key.namespace)
-        };
-        let all: Vec<&IngressKey> = index.managed().filter(meant).collect();
-        let total = all.len();
-        let page = top_k(all.into_iter(), query.offset, query.limit, |key| *key);
-        (total, page.into_iter().cloned().collect())
-    }
+/// Number of Ingresses that the query matches, and the keys of its page.
+fn page(context: &OperatorContext, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
+    let index = context.index.borrow();
+    let matches = |key: &&IngressKey| {
+        query.namespace.as_ref().is_none_or(|namespace| **namespace == *key.namespace)
+    };
+    let all: Vec<&IngressKey> = index.managed().filter(matches).collect();
+    let total = all.len();
+    let page = top_k(all.into_iter(), query.offset, query.limit, |key| *key);
+    (total, page.into_iter().cloned().collect())
+}
 
-    fn row(
-        &self,
-        key: &IngressKey,
-        phase: Option<Phase>,
-        runs: &HashMap<SecretKey, JobDump>,
-    ) -> IngressRow {
-        let index = self.index.borrow();
-        let problems = index.problems(key).into_iter().flatten();
-        let row =
-            |planned: &PlannedCertificate| self.certificate(planned, runs.get(&planned.secret));
-        IngressRow {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            phase: phase.and_then(described),
-            problems: problems.map(ToString::to_string).collect(),
-            certificates: index.planned(key).iter().map(row).collect(),
-        }
+fn row(
+    context: &OperatorContext,
+    key: &IngressKey,
+    phase: Option<Phase>,
+    runs: &HashMap<SecretKey, JobDump>,
+) -> IngressRow {
+    let index = context.index.borrow();
+    let problems = index.problems(key).into_iter().flatten();
+    let row =
+        |planned: &PlannedCertificate| certificate(context, planned, runs.get(&planned.secret));
+    IngressRow {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        phase: phase.and_then(described),
+        problems: problems.map(ToString::to_string).collect(),
+        certificates: index.planned(key).iter().map(row).collect(),
     }
+}
 
-    fn certificate(&self, planned: &PlannedCertificate, run: Option<&JobDump>) -> CertificateRow {
-        let validity = self.metrics.with_expiries(|expiries| expiries.validity(&planned.secret));
-        let (issuance, in_flight, failing) = self.ledger.with(&planned.secret, |state| {
-            let failing = state.failing().map(FailureDump::of);
-            (state.name(), state.issuance().is_some(), failing)
-        });
-        let at_work = in_flight || run.is_some();
-        CertificateRow {
-            secret: planned.secret.name.clone(),
-            hosts: planned.names.iter().map(DnsName::to_string).collect(),
-            state: CertificateStatus::of(validity, failing.is_some(), at_work, self.clock.now()),
-            not_after: validity.map(|validity| validity.not_after.to_string()),
-            renewal: validity.map(|validity| validity.renewal.to_string()),
-            issuance,
-            run: run.cloned(),
-            waits: self.rate_limits.borrow().waiting(&planned.secret).map(WaitDump::of),
-            failing,
-        }
+fn certificate(
+    context: &OperatorContext,
+    planned: &PlannedCertificate,
+    run: Option<&JobDump>,
+) -> CertificateRow {
+    let validity = context.dates.expiries.read(|expiries| expiries.validity(&planned.secret));
+    let (issuance, in_flight, failing) = context.ledger.with(&planned.secret, |state| {
+        let failing = state.failing().map(FailureDump::of);
+        (state.name(), state.issuance().is_some(), failing)
+    });
+    let at_work = in_flight || run.is_some();
+    let waits = context.limits.rate_limits.borrow().waiting(&planned.secret);
+    let now = context.clock.now();
+    CertificateRow {
+        secret: planned.secret.name.clone(),
+        hosts: planned.names.iter().map(DnsName::to_string).collect(),
+        state: CertificateStatus::of(validity, failing.is_some(), at_work, now),
+        not_after: validity.map(|validity| validity.not_after.to_string()),
+        renewal: validity.map(|validity| validity.renewal.to_string()),
+        issuance,
+        run: run.cloned(),
+        waits: waits.map(WaitDump::of),
+        failing,
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 
 use super::Reporter;
-use super::rows::{ClosedDump, DescribeJobs, FailureDump, Which};
+use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
+use crate::context::OperatorContext;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
 use crate::domain::name::DnsName;
@@ -13,7 +14,6 @@ use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::expiries::{Expiries, Validity};
-use crate::pool::issuer::OperatorContext;
 
 /// To the reporter: tell what matters most, at most `rows` of each kind.
 #[derive(Clone, Copy, Debug, Message)]
@@ -28,6 +28,8 @@ pub struct GetOverview {
 pub struct Overview {
     /// When it was so.
     pub now: Timestamp,
+    /// Certificates whose dates are known.
+    pub known: usize,
     /// What the CA takes no orders of for now.
     pub closed: Vec<ClosedDump>,
     /// How many certificates fail, by class.
@@ -91,92 +93,92 @@ impl Handler<GetOverview> for Reporter {
         let runs = self.pool.send(DescribeJobs(Which::First(rows)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
-            let working = runs.map(|run| {
-                let issuance = context.ledger.with(&run.key, State::name);
-                let (hosts, secret) = (context.hosts(&run.key), run.key);
-                CertificateInProgress {
-                    secret,
-                    hosts,
-                    phase: run.phase,
-                    issuance,
-                    since: run.since,
-                }
-            });
-            let working = working.collect();
-            let (failures, failing) = context.failing(rows);
-            let (now, ending) = (context.clock.now(), context.ending(rows));
-            let closed = context.closed(now, rows);
-            Overview { now, closed, failures, failing, working, ending }
+            let (failures, failing) = failing(&context, rows);
+            Overview {
+                now: context.clock.now(),
+                known: context.dates.expiries.read(Expiries::len),
+                closed: closed(&context, rows),
+                failures,
+                failing,
+                working: runs.map(|run| in_progress(&context, run)).collect(),
+                ending: expiring(&context, rows),
+            }
         })
     }
 }
 
-impl OperatorContext {
-    /// At most `rows` of what is closed: that with the most in line first.
-    pub(super) fn closed(&self, now: Timestamp, rows: usize) -> Vec<ClosedDump> {
-        let mut closed: Vec<ClosedDump> =
-            self.rate_limits.borrow().closed(now).map(ClosedDump::of).collect();
-        closed.sort_by_key(|closed| std::cmp::Reverse((closed.waiting, closed.opens)));
-        closed.truncate(rows);
-        closed
-    }
+/// At most `rows` active limits, those with the most waiting jobs first.
+pub(super) fn closed(context: &OperatorContext, rows: usize) -> Vec<ClosedDump> {
+    let now = context.clock.now();
+    let rate_limits = context.limits.rate_limits.borrow();
+    let mut closed: Vec<ClosedDump> = rate_limits.closed(now).map(ClosedDump::of).collect();
+    closed.sort_by_key(|closed| std::cmp::Reverse((closed.waiting, closed.opens)));
+    closed.truncate(rows);
+    closed
+}
 
-    fn hosts(&self, secret: &SecretKey) -> Vec<String> {
-        let desired = self.index.borrow().desired(secret);
-        desired
-            .map(|desired| desired.names.iter().map(DnsName::to_string).collect())
-            .unwrap_or_default()
-    }
+fn hosts(context: &OperatorContext, secret: &SecretKey) -> Vec<String> {
+    let names = context.desired(secret).map(|desired| desired.names).unwrap_or_default();
+    names.iter().map(DnsName::to_string).collect()
+}
 
-    /// How many fail, by class, and the `count` that are worst off.
-    fn failing(&self, count: usize) -> (BTreeMap<&'static str, usize>, Vec<FailingCertificate>) {
-        let (mut failures, mut all) = (BTreeMap::new(), Vec::new());
-        let look = |expiries: &Expiries| {
-            self.ledger.for_each_live(|secret, state| {
-                let Some(failing) = state.failing() else { return };
-                *failures.entry(failing.class.label()).or_default() += 1;
-                let not_after = expiries.validity(secret).map(|validity| validity.not_after);
-                all.push((not_after, failing.since, secret.clone()));
-            });
-        };
-        self.metrics.with_expiries(look);
-        let worst = top_k(all.into_iter(), 0, count, Clone::clone).into_iter();
-        let row = |(not_after, _, secret)| {
-            let failing = self.ledger.with(&secret, |state| state.failing().cloned())?;
-            Some(self.failure(secret, &failing, not_after))
-        };
-        (failures, worst.filter_map(row).collect())
-    }
+fn in_progress(context: &OperatorContext, run: JobDump) -> CertificateInProgress {
+    let issuance = context.ledger.with(&run.key, State::name);
+    let hosts = hosts(context, &run.key);
+    CertificateInProgress { secret: run.key, hosts, phase: run.phase, issuance, since: run.since }
+}
 
-    fn failure(
-        &self,
-        secret: SecretKey,
-        failing: &Failing,
-        not_after: Option<Timestamp>,
-    ) -> FailingCertificate {
-        let desired = self.index.borrow().desired(&secret);
-        let owners = desired.iter().flat_map(|desired| &desired.owners);
-        FailingCertificate {
-            ingresses: owners.map(|owner| owner.key.clone()).collect(),
-            hosts: self.hosts(&secret),
-            failure: FailureDump::of(failing),
-            secret,
-            not_after,
-        }
-    }
-
-    fn ending(&self, count: usize) -> Vec<ExpiringCertificate> {
-        let soonest = self.metrics.with_expiries(|expiries| {
-            let soonest = expiries.soonest(count).into_iter();
-            soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
+/// Number of failing certificates by class, and the `count` worst of them.
+fn failing(
+    context: &OperatorContext,
+    count: usize,
+) -> (BTreeMap<&'static str, usize>, Vec<FailingCertificate>) {
+    let (mut failures, mut all) = (BTreeMap::new(), Vec::new());
+    context.dates.expiries.read(|expiries| {
+        context.ledger.for_each_live(|secret, state| {
+            let Some(failing) = state.failing() else { return };
+            *failures.entry(failing.class.label()).or_default() += 1;
+            let not_after = expiries.validity(secret).map(|validity| validity.not_after);
+            all.push((not_after, failing.since, secret.clone()));
         });
-        let row = |(secret, validity): (SecretKey, Validity)| {
-            let (failing, at_work) = self
-                .ledger
-                .with(&secret, |state| (state.failing().is_some(), state.issuance().is_some()));
-            let status = CertificateStatus::of(Some(validity), failing, at_work, self.clock.now());
-            ExpiringCertificate { hosts: self.hosts(&secret), secret, validity, status }
-        };
-        soonest.into_iter().map(row).collect()
+    });
+    let worst = top_k(all.into_iter(), 0, count, Clone::clone).into_iter();
+    let row = |(not_after, _, secret)| {
+        let failing = context.ledger.with(&secret, |state| state.failing().cloned())?;
+        Some(failing_certificate(context, secret, &failing, not_after))
+    };
+    (failures, worst.filter_map(row).collect())
+}
+
+fn failing_certificate(
+    context: &OperatorContext,
+    secret: SecretKey,
+    failing: &Failing,
+    not_after: Option<Timestamp>,
+) -> FailingCertificate {
+    let desired = context.desired(&secret);
+    let owners = desired.iter().flat_map(|desired| &desired.owners);
+    FailingCertificate {
+        ingresses: owners.map(|owner| owner.key.clone()).collect(),
+        hosts: hosts(context, &secret),
+        failure: FailureDump::of(failing),
+        secret,
+        not_after,
     }
+}
+
+/// The `count` certificates that expire first.
+fn expiring(context: &OperatorContext, count: usize) -> Vec<ExpiringCertificate> {
+    let soonest = context.dates.expiries.read(|expiries| {
+        let soonest = expiries.soonest(count).into_iter();
+        soonest.map(|(secret, validity)| (secret.clone(), validity)).collect::<Vec<_>>()
+    });
+    let now = context.clock.now();
+    let row = |(secret, validity): (SecretKey, Validity)| {
+        let looked = |state: &State| (state.failing().is_some(), state.issuance().is_some());
+        let (failing, at_work) = context.ledger.with(&secret, looked);
+        let status = CertificateStatus::of(Some(validity), failing, at_work, now);
+        ExpiringCertificate { hosts: hosts(context, &secret), secret, validity, status }
+    };
+    soonest.into_iter().map(row).collect()
 }

@@ -161,7 +161,7 @@ fn dump((secret, phase, since): Described) -> JobDump {
 mod tests {
     use super::*;
     use crate::domain::ingress::IngressKey;
-    use crate::domain::scheduling::priority::Need;
+    use crate::domain::scheduling::priority::Priority;
     use crate::domain::scheduling::queue::Lane;
 
     fn scheduler() -> Scheduler {
@@ -169,7 +169,11 @@ mod tests {
         for (name, at) in [("a", 3), ("b", 1), ("c", 2)] {
             let (ingress, stream) = (IngressKey::new("web", name), SecretKey::new("web", name));
             scheduler
-                .request(&ingress, [(stream, Lane::New(Need::FIRST))], Timestamp::from_secs(at))
+                .request(
+                    &ingress.into(),
+                    [(stream, Lane::New(Priority::FIRST))],
+                    Timestamp::from_secs(at),
+                )
                 .unwrap();
         }
         _ = scheduler.next_job(Timestamp::from_secs(4)).unwrap();

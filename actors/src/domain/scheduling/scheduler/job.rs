@@ -1,7 +1,8 @@
 //! What goes over the scheduler: runs, and how they come back.
 
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Observed;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 
@@ -10,8 +11,8 @@ use crate::domain::time::Timestamp;
 pub struct Job {
     /// The stream.
     pub stream: SecretKey,
-    /// The Ingress that asked first; the logs carry it.
-    pub for_ingress: IngressKey,
+    /// The key that requested the job first; logs carry it.
+    pub requested_by: ReconcileKey,
     /// Knowledge that survives parking.
     pub observed: Observed,
     /// Steps taken so far.

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::OperatorContext;
+use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::FailureClass;
 use crate::domain::issuance::{Command, Observed, Reach};
@@ -14,26 +14,26 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
 use crate::domain::status::kube_event::KubeEvent;
-use crate::domain::validity::check::{IssueReason, check};
+use crate::domain::validity::check::{Assessment, IssueReason, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
 use crate::reporting::metrics::IssueKind;
-use crate::sources::needs_reconcile::id;
 
-impl OperatorContext {
+impl JobRunner {
     pub(super) async fn read_secret(&self, job: &mut Job) {
         let read =
-            bounded(limits::KUBE_CALL, "API server", self.tls_secrets.read(&job.stream)).await;
+            bounded(limits::KUBE_CALL, "API server", self.context.tls_secrets.read(&job.stream))
+                .await;
         if let Some(status) = self.succeeded(job, FailureClass::SecretWrite, read) {
-            self.saw(&job.stream, status.as_ref());
-            job.observed.secret = Some((status, self.clock.now()));
+            self.context.record_secret(&job.stream, status.as_ref());
+            job.observed.secret = Some((status, self.context.clock.now()));
         }
     }
 
     pub(super) async fn publish_routes(&self, job: &mut Job, desired: DesiredCertificate) {
         let publish = Publish { stream: job.stream.clone(), routes: desired.routes.clone() };
         let published = async {
-            let answer = self.routes.publish.send(publish).await;
+            let answer = self.ports.routes.publish.send(publish).await;
             answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
         };
         let published = bounded(limits::ROUTE_CALL, "API server", published).await;
@@ -55,13 +55,13 @@ impl OperatorContext {
         let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
         let probes = stream::iter(unknown).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
-            let found = timeout(limits::PROBE_CALL, self.probe.probe(host)).await;
+            let found = timeout(limits::PROBE_CALL, self.ports.probe.probe(host)).await;
             (host.clone(), found.unwrap_or_else(late))
         });
         let probed: Vec<_> = probes.buffer_unordered(limits::PROBES_AT_ONCE).collect().await;
         let known = known.into_iter().map(|host| (host.clone(), Reach::Reached));
         let reach: BTreeMap<_, _> = known.chain(probed).collect();
-        job.observed.probed(reach, self.clock.now());
+        job.observed.probed(reach, self.context.clock.now());
         if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "not reached");
         }
@@ -79,10 +79,10 @@ impl OperatorContext {
             owners: desired.owners.clone(),
             renew: issuance.renew,
             adopt: desired.adopt,
-            instead_of: issuance.directory.as_ref().map(|_| self.directory.clone()),
-            directory: issuance.directory.unwrap_or_else(|| self.directory.clone()),
+            instead_of: issuance.directory.as_ref().map(|_| self.context.directory.clone()),
+            directory: issuance.directory.unwrap_or_else(|| self.context.directory.clone()),
         };
-        let installed = self.tls_secrets.install(&job.stream, what);
+        let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Transient { .. }) = installed {
             job.observed.secret = None; // it may have changed under us: read it again before the next try
@@ -92,26 +92,26 @@ impl OperatorContext {
         };
         let (serial, not_after) = (chain.leaf.serial.clone(), chain.leaf.not_after);
         if self.commit(job, Command::Installed { serial, not_after }).await {
-            let now = self.clock.now();
-            self.metrics.issued(kind, now.since(started_at));
-            self.saw(&job.stream, status.as_ref());
+            let now = self.context.clock.now();
+            self.context.metrics.issued(kind, now.since(started_at));
+            self.context.record_secret(&job.stream, status.as_ref());
             let installed = Some(issuance.fingerprint);
             job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
-            let hit = self.guards.borrow_mut().issued(&issuance.names, now);
-            self.close(job, hit).await;
+            let hit = self.context.limits.guards.borrow_mut().issued(&issuance.names, now);
+            self.record_limits(job, hit).await;
         }
     }
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
-        let updated = self.tls_secrets.set_owners(&job.stream, &desired.owners);
+        let updated = self.context.tls_secrets.set_owners(&job.stream, &desired.owners);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
         if self.attended(job, desired, "the owners of its Secret", updated.map(drop)) {
             job.observed.owned = true;
         }
         if let Some(status) = status {
-            job.observed.secret = Some((status, self.clock.now()));
+            job.observed.secret = Some((status, self.context.clock.now()));
         }
     }
 
@@ -129,7 +129,7 @@ impl OperatorContext {
         }
         let Some(failure) = job.observed.failure.take() else { return false };
         warn!(detail = failure.detail, "{what} could not be seen to");
-        self.events.record(desired, &KubeEvent::left_undone(what, &failure.detail));
+        self.context.events.record(desired, &KubeEvent::left_undone(what, &failure.detail));
         true
     }
 
@@ -138,7 +138,7 @@ impl OperatorContext {
             if desired.moving.contains(ingress) && !has(job, names) {
                 continue; // the Secret that it has may still serve them
             }
-            let filled = self.tls_secrets.fill_tls(ingress, &job.stream, names);
+            let filled = self.context.tls_secrets.fill_tls(ingress, &job.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
             if !self.attended(job, desired, "spec.tls", filled) {
                 return;
@@ -149,10 +149,10 @@ impl OperatorContext {
 
     /// What the certificate about to be installed replaces.
     fn kind(&self, job: &Job, desired: &DesiredCertificate) -> IssueKind {
-        let secret = job.observed.found();
-        let renewal_windows = self.renewal_windows.borrow();
-        let ari = renewal_windows.of(&job.stream, id(secret));
-        match check(secret, desired, &self.directory, ari, self.clock.now()) {
+        let found = job.observed.found();
+        let windows = self.context.dates.windows.borrow();
+        let assessment = self.context.assessment(&windows, &job.stream, found);
+        match check(found, desired, &Assessment { installed_at: None, ..assessment }) {
             Err(reason) if reason.is_first() => IssueKind::First,
             Err(
                 IssueReason::DueForRenewal(_)

@@ -3,7 +3,7 @@
 
 use tracing::{debug, error};
 
-use super::OperatorContext;
+use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
@@ -35,7 +35,7 @@ pub(super) fn name(step: &Step) -> &'static str {
     }
 }
 
-impl OperatorContext {
+impl JobRunner {
     /// Takes one step for the desired certificate that it was decided on. All errors end up in the job's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.
     pub(super) async fn take(
@@ -68,20 +68,20 @@ impl OperatorContext {
             Step::Fail(failure) => self.fail(job, failure).await,
             Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => {}
         }
-        let hit = job.observed.hit(&names, self.clock.now());
-        self.close(job, hit.filter(|_| elsewhere.is_none())).await;
+        let hit = job.observed.hit(&names, self.context.clock.now());
+        self.record_limits(job, hit.filter(|_| elsewhere.is_none())).await;
     }
 
     /// Closes scopes, for all that come after and for the next start.
-    pub(super) async fn close(
+    pub(super) async fn record_limits(
         &self,
         job: &mut Job,
         limit_hits: impl IntoIterator<Item = LimitHit>,
     ) {
         for hit in limit_hits {
-            let hit = self.rate_limits.borrow_mut().close(hit);
+            let hit = self.context.limits.rate_limits.borrow_mut().close(hit);
             if let Some(hit) = hit {
-                self.commit(job, Command::Close(self.directory.clone(), hit)).await;
+                self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
             }
         }
     }
@@ -95,7 +95,7 @@ impl OperatorContext {
 
     /// Journals a failure of the newest desired certificate.
     pub(super) async fn fail(&self, job: &mut Job, mut failure: Failure) {
-        let Some(desired) = self.desired(job) else {
+        let Some(desired) = self.context.desired(&job.stream) else {
             return self.abandon(job, "no Ingress wants it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
@@ -103,27 +103,28 @@ impl OperatorContext {
         if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
             job.observed = Observed::default();
             let failed = failed.unwrap_or_default();
-            let limit_hits = self.guards.borrow_mut().failed(&failed, self.clock.now());
-            self.close(job, limit_hits).await;
+            let limit_hits =
+                self.context.limits.guards.borrow_mut().failed(&failed, self.context.clock.now());
+            self.record_limits(job, limit_hits).await;
         }
     }
 
     /// Tells the user when an order is kept for later: that is no journaled failure.
-    pub(super) fn tell_of_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
+    pub(super) fn report_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
-            self.events.record(desired, &KubeEvent::held_up(desired, &failure.detail));
+            self.context.events.record(desired, &KubeEvent::held_up(desired, &failure.detail));
         }
     }
 
     /// Commits; the journal's own trouble is a transient error of the job. Returns whether it was done.
     pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
-        let now = self.clock.now();
-        match self.ledger.commit(&job.stream, command, now).await {
+        let now = self.context.clock.now();
+        match self.context.ledger.commit(&job.stream, command, now).await {
             Ok((event, before)) => {
-                if let Some(desired) = self.desired(job)
+                if let Some(desired) = self.context.desired(&job.stream)
                     && let Some(kube_event) = KubeEvent::of_event(&event, &before, &desired)
                 {
-                    self.events.record(&desired, &kube_event);
+                    self.context.events.record(&desired, &kube_event);
                 }
                 return true;
             }
@@ -144,11 +145,11 @@ impl OperatorContext {
     }
 
     pub(super) fn issuance(&self, job: &Job) -> Option<Issuance> {
-        self.ledger.with(&job.stream, |state| state.issuance().cloned())
+        self.context.ledger.with(&job.stream, |state| state.issuance().cloned())
     }
 
     pub(super) fn order_url(&self, job: &Job) -> Option<String> {
-        self.ledger.with(&job.stream, |state| match state {
+        self.context.ledger.with(&job.stream, |state| match state {
             State::Ordered { url, .. } => Some(url.clone()),
             _ => None,
         })
@@ -171,7 +172,7 @@ impl OperatorContext {
                 }
                 job.observed.on_transient_error(
                     Failure { retry_after, ..Failure::new(class, detail) },
-                    self.clock.now(),
+                    self.context.clock.now(),
                 );
             }
             Err(PortError::Permanent(failure)) => job.observed.failure = Some(failure),

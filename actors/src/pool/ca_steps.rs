@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
-use super::{FallbackCa, OperatorContext};
+use super::job_runner::{FallbackCa, JobRunner};
 use crate::domain::certificate::CertId;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
@@ -16,13 +16,13 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::check::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
-impl OperatorContext {
+impl JobRunner {
     /// The CA that an issuance is for.
     fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
         let of_it =
             |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
-        let fallback = self.fallback.as_ref().filter(of_it);
-        fallback.map_or(&*self.ca, |fallback| &*fallback.ca)
+        let fallback = self.ports.fallback.as_ref().filter(of_it);
+        fallback.map_or(&*self.ports.ca, |fallback| &*fallback.ca)
     }
 
     pub(super) async fn begin(
@@ -33,11 +33,12 @@ impl OperatorContext {
         reason: &IssueReason,
     ) {
         let made =
-            bounded(limits::KEY_CALL, "key maker", self.keys.generate(desired.algorithm)).await;
+            bounded(limits::KEY_CALL, "key maker", self.ports.keys.generate(desired.algorithm))
+                .await;
         let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
         // Who was told of a failure is told that it goes on; else the certificate itself is the news.
-        let failed = self.ledger.with(&job.stream, |state| state.failing().is_some());
+        let failed = self.context.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
             (desired.clone(), KubeEvent::issuing(&desired.secret, &names, reason, elsewhere))
@@ -46,7 +47,7 @@ impl OperatorContext {
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
             job.observed.reset_errors();
             if let Some((desired, issuing)) = event {
-                self.events.record(&desired, &issuing);
+                self.context.events.record(&desired, &issuing);
             }
         }
     }
@@ -55,14 +56,9 @@ impl OperatorContext {
         let Some(issuance) = self.issuance(job) else { return };
         if job.observed.opened.is_none() {
             let id = self.replaced(job, &issuance);
-            let (names, profile) = (&issuance.names, issuance.profile.as_deref());
-            let barred =
-                self.rate_limits.borrow().blocking(&job.stream, names, self.clock.now()).is_some();
+            let barred = self.is_barred(job, &issuance);
             let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
-            if barred && issuance.directory.is_none() {
-                let (namespace, now) = (&job.stream.namespace, self.clock.now());
-                self.rate_limits.borrow_mut().record_bypass(namespace, now);
-            }
+            let (names, profile) = (&issuance.names, issuance.profile.as_deref());
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             job.observed.opened = self.succeeded(job, FailureClass::AcmeServer, opened);
@@ -70,21 +66,33 @@ impl OperatorContext {
         let Some(order) = job.observed.opened.clone() else { return };
         if self.commit(job, Command::Opened(order.url.clone())).await {
             job.observed.opened = None;
-            self.rate_limits.borrow_mut().order_opened(&job.stream, self.clock.now());
-            job.observed.order_shown(order, self.clock.now());
-            let paced = self.rate_limits.borrow().paced(&issuance.names, self.clock.now());
+            let (rate_limits, now) = (&self.context.limits.rate_limits, self.context.clock.now());
+            rate_limits.borrow_mut().order_opened(&job.stream, now);
+            job.observed.order_shown(order, now);
+            let paced = rate_limits.borrow().paced(&issuance.names, now);
             for hit in paced {
-                self.commit(job, Command::Close(self.directory.clone(), hit)).await;
+                self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
             }
         }
     }
 
+    /// Whether a rate limit blocks the order, which then bypasses the limit. A bypass of the first CA's limit is counted.
+    fn is_barred(&self, job: &Job, issuance: &Issuance) -> bool {
+        let (stream, now) = (&job.stream, self.context.clock.now());
+        let mut rate_limits = self.context.limits.rate_limits.borrow_mut();
+        let barred = rate_limits.blocking(stream, &issuance.names, now).is_some();
+        if barred && issuance.directory.is_none() {
+            rate_limits.record_bypass(&stream.namespace, now);
+        }
+        barred
+    }
+
     /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
     fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
-        let directory = issuance.directory.as_ref().unwrap_or(&self.directory);
+        let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
         let leaf = job.observed.found()?.issued_by(directory)?;
         let shared = issuance.names.iter().any(|name| leaf.is_for(name));
-        leaf.id.clone().filter(|_| shared && self.clock.now() < leaf.not_after)
+        leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)
     }
 
     /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.
@@ -95,12 +103,15 @@ impl OperatorContext {
             match step {
                 Step::Refresh => ca.refresh(&url).await,
                 Step::Accept => ca.accept(&url).await,
-                _ => ca.finalize(&url, &self.keys.request(&issuance.names, &issuance.key)?).await,
+                _ => {
+                    ca.finalize(&url, &self.ports.keys.request(&issuance.names, &issuance.key)?)
+                        .await
+                }
             }
         };
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
         if let Some(order) = self.succeeded(job, FailureClass::AcmeServer, shown) {
-            job.observed.order_shown(order, self.clock.now());
+            job.observed.order_shown(order, self.context.clock.now());
         }
     }
 
@@ -108,7 +119,7 @@ impl OperatorContext {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let chain = bounded(limits::CA_CALL, "CA", self.ca(&issuance).download(&url)).await;
         let Some(pem) = self.succeeded(job, FailureClass::AcmeServer, chain) else { return };
-        match self.keys.inspect(&pem, &issuance.key) {
+        match self.ports.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {
                 job.observed.chain = Some(Chain { pem, leaf });
                 job.observed.reset_errors();
@@ -116,7 +127,7 @@ impl OperatorContext {
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                job.observed.on_transient_error(failure, self.clock.now()); // once more, before the order is given up
+                job.observed.on_transient_error(failure, self.context.clock.now()); // once more, before the order is given up
             }
         }
     }

@@ -1,0 +1,92 @@
+//! The context that the actors share: the state of the operator, the CA's limits, and the dates of certificates.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::domain::certificate::SecretView;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::index::Index;
+use crate::domain::ingress::SecretKey;
+use crate::domain::rate_limits::RateLimits;
+use crate::domain::rate_limits::guards::Guards;
+use crate::domain::validity::check::Assessment;
+use crate::domain::validity::expiries::Validity;
+use crate::domain::validity::renewal::RenewalWindows;
+use crate::journal::ledger::Ledger;
+use crate::ports::{Clock, TlsSecrets};
+use crate::reporting::event_dedup::EventDedup;
+use crate::reporting::metrics::Metrics;
+use crate::shared_expiries::SharedExpiries;
+
+/// Everything that more than one actor uses.
+pub struct OperatorContext {
+    /// All Ingresses and their desired certificates.
+    pub index: Rc<RefCell<Index>>,
+    /// States of all event streams, and the journal.
+    pub ledger: Rc<Ledger>,
+    /// Secrets and `spec.tls`.
+    pub tls_secrets: Rc<dyn TlsSecrets>,
+    /// Kubernetes Events.
+    pub events: EventDedup,
+    /// The time.
+    pub clock: Rc<dyn Clock>,
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// Directory URL of the first CA.
+    pub directory: String,
+    /// Limits of the first CA.
+    pub limits: CaLimits,
+    /// Dates of certificates.
+    pub dates: CertificateDates,
+}
+
+/// The limits of the first CA.
+#[derive(Default)]
+pub struct CaLimits {
+    /// Rate limits that the CA reported, and the jobs that wait for them.
+    pub rate_limits: RefCell<RateLimits>,
+    /// Limits that the operator keeps by itself.
+    pub guards: RefCell<Guards>,
+}
+
+/// The dates of the certificates that were read.
+#[derive(Default)]
+pub struct CertificateDates {
+    /// Renewal windows that the CA suggests (RFC 9773).
+    pub windows: RefCell<RenewalWindows>,
+    /// Expiry and renewal time of each certificate.
+    pub expiries: SharedExpiries,
+}
+
+impl OperatorContext {
+    /// The newest desired certificate of a Secret; `None` when no Ingress names the Secret.
+    pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
+        self.index.borrow().desired(secret)
+    }
+
+    /// Records the dates of a Secret that was read, unless its last Ingress is gone.
+    pub fn record_secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
+        if !self.index.borrow().is_wanted(secret) {
+            return;
+        }
+        let mut windows = self.dates.windows.borrow_mut();
+        windows.seen(secret, found, &self.directory, self.clock.now());
+        let ari = windows.of(secret, found.and_then(SecretView::cert_id));
+        self.dates.expiries.record(secret, Validity::of(found, ari));
+    }
+
+    /// The assessment of a Secret at this moment, with the renewal windows in `windows`.
+    pub fn assessment<'a>(
+        &'a self,
+        windows: &'a RenewalWindows,
+        secret: &SecretKey,
+        found: Option<&SecretView>,
+    ) -> Assessment<'a> {
+        Assessment {
+            directory: &self.directory,
+            ari: windows.of(secret, found.and_then(SecretView::cert_id)),
+            installed_at: self.ledger.installed_at(secret),
+            now: self.clock.now(),
+        }
+    }
+}

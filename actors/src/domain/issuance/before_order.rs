@@ -1,0 +1,137 @@
+//! Rules before an order: routes to the solver, probes of the hosts, and rate limits.
+
+use std::collections::BTreeSet;
+
+use super::evaluation::Evaluation;
+use super::failing::Failing;
+use super::observed::Reach;
+use super::state::Issuance;
+use super::step::{Fallback, Step};
+use crate::domain::certificate::SecretView;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::rate_limits::LimitScope;
+use crate::domain::scheduling::priority::{Priority, Urgency};
+use crate::domain::validity::check::{IssueReason, Remaining};
+
+pub(super) fn edited(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
+    evaluation.is_edited(issuance).then_some(Step::Abandon("the Ingress was edited"))
+}
+
+/// The journal records an opened order before anything else happens.
+pub(super) fn opened_but_not_journaled(evaluation: &Evaluation<'_>, _: &Issuance) -> Option<Step> {
+    evaluation.inputs.observed.opened.as_ref().map(|_| Step::OpenOrder)
+}
+
+pub(super) fn secret_is_valid(evaluation: &Evaluation<'_>, _: &Issuance) -> Option<Step> {
+    evaluation.check().ok().map(|()| Step::Abandon("the Secret holds a valid certificate"))
+}
+
+pub(super) fn ca_busy_for_long(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
+    let long = issuance.directory.is_none() && evaluation.is_busy_for_long();
+    long.then_some(Step::Abandon("its CA is busy for long, and another one is asked"))
+}
+
+pub(super) fn wait_for_routes_and_limits(
+    evaluation: &Evaluation<'_>,
+    issuance: &Issuance,
+) -> Option<Step> {
+    let of_all = evaluation.check().err()?;
+    let requested = (!issuance.left_out.is_empty()).then(|| evaluation.requested(issuance));
+    let of_subset = requested.and_then(|subset| evaluation.check_for(&subset).err());
+    let reason = of_subset.unwrap_or(of_all);
+    let is_first = issuance.directory.is_none();
+    let limited =
+        || is_first.then(|| wait_for_limit(evaluation, &issuance.names, &reason)).flatten();
+    routes_and_probes(evaluation, &issuance.names, issuance.before.as_deref()).or_else(limited)
+}
+
+/// The next step towards a certificate for `names`, at the first CA or, once its turn has come, at the fallback CA.
+pub(super) fn prepare_order(
+    evaluation: &Evaluation<'_>,
+    names: BTreeSet<DnsName>,
+    failing: Option<&Failing>,
+    reason: IssueReason,
+) -> Step {
+    let directory = fallback_directory(evaluation, failing);
+    let is_first = directory.is_none();
+    let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
+    let first = routes_and_probes(evaluation, &names, failing).or_else(limited);
+    first.unwrap_or(Step::Begin { reason, names, directory })
+}
+
+/// Directory of the fallback CA, once the first CA has failed or been busy for long enough. Each desired certificate
+/// switches by itself, and back at its next renewal. Only failures that are the CA's own count: a host that cannot be
+/// validated fails at any CA, and a rate limit is waited for.
+fn fallback_directory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> Option<String> {
+    let Fallback { directory, after } = evaluation.inputs.fallback?;
+    let failed = failing.filter(|failing| !failing.at_fallback);
+    let down_since = failed.and_then(|failing| failing.down_since);
+    let since = [down_since, evaluation.busy_since()].into_iter().flatten().min()?;
+    (since + after <= evaluation.now()).then(|| directory.to_owned())
+}
+
+/// Waits for a rate limit that blocks an order for `names`. A nearly expired certificate bypasses the limit, and a
+/// replacement within its ARI window counts in no limit of Let's Encrypt's. The certificate in the Secret counts only
+/// if the Secret is ours and the certificate is good but for its age, because users can write Secrets.
+fn wait_for_limit(
+    evaluation: &Evaluation<'_>,
+    names: &BTreeSet<DnsName>,
+    reason: &IssueReason,
+) -> Option<Step> {
+    let (inputs, now) = (&evaluation.inputs, evaluation.now());
+    let scope = inputs.rate_limits.blocking(inputs.stream, names, now)?;
+    let wait = |urgency, by| Some(Step::WaitForLimit(scope.clone(), Priority { urgency, by }));
+    let first = Priority::FIRST.by;
+    if matches!(reason, IssueReason::OtherDirectory(_) | IssueReason::Requested) {
+        return wait(Urgency::Renewal, first);
+    }
+    let exempt = scope != LimitScope::Address && inputs.assessment.ari.is_within_window(now);
+    let is_ours = |secret: &SecretView| {
+        secret.ours && secret.meant_for() == Some(inputs.assessment.directory)
+    };
+    let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
+    let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
+    let by = certificate.map_or(first, |certificate| certificate.not_after);
+    let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
+    match (remaining, reason) {
+        (Some(_), IssueReason::Suggested { .. }) if exempt => None,
+        (Some(Remaining::Critical), _) if evaluation.may_bypass() => None,
+        (Some(Remaining::Critical | Remaining::Low | Remaining::Expired), _) => {
+            wait(Urgency::Expiring, by)
+        }
+        (Some(Remaining::Plenty), _) => wait(Urgency::Renewal, by),
+        (None, _) => wait(Urgency::First, first),
+    }
+}
+
+/// Publishes the routes, then probes every host, before the CA is asked for anything.
+pub(super) fn routes_and_probes(
+    evaluation: &Evaluation<'_>,
+    names: &BTreeSet<DnsName>,
+    failing: Option<&Failing>,
+) -> Option<Step> {
+    let observed = evaluation.inputs.observed;
+    if !evaluation.are_routed() {
+        return Some(Step::PublishRoutes);
+    }
+    let probe = || Some(Step::Probe(names.clone()));
+    if !names.iter().all(|name| observed.reach.contains_key(name)) {
+        return probe();
+    }
+    let failure = observed.unreachable()?;
+    if probing_is_advisory(evaluation, failing) {
+        return None;
+    }
+    let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
+    if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
+}
+
+/// Whether an order is opened although a host was not reached: all hosts resolve, and probes have failed for
+/// [`limits::PROBE_ADVISORY_AFTER`].
+fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
+    let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
+    let long =
+        |failing: &Failing| evaluation.now().since(failing.since) >= limits::PROBE_ADVISORY_AFTER;
+    failing.is_some_and(long) && evaluation.inputs.observed.reach.values().all(resolves)
+}

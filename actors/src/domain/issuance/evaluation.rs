@@ -1,0 +1,100 @@
+//! One evaluation of a job: the state, the desired certificate and the inputs, with the questions that rules ask.
+
+use std::time::Duration;
+
+use super::observed::OrderStatus;
+use super::state::{Issuance, State};
+use super::step::{Fallback, Inputs};
+use crate::domain::certificate::{CertificateView, SecretView};
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::check::{IssueReason, Remaining, check};
+
+/// One evaluation.
+pub(super) struct Evaluation<'a> {
+    pub(super) state: &'a State,
+    pub(super) desired: &'a DesiredCertificate,
+    pub(super) inputs: Inputs<'a>,
+}
+
+impl Evaluation<'_> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.inputs.assessment.now
+    }
+
+    /// The Secret as read, where there is one.
+    pub(super) fn secret(&self) -> Option<&SecretView> {
+        self.inputs.observed.found()
+    }
+
+    /// The certificate in the Secret, whoever manages the Secret.
+    pub(super) fn certificate(&self) -> Option<&CertificateView> {
+        self.secret()?.certificate.as_ref().ok()
+    }
+
+    /// Remaining life of the certificate, if the Secret is ours.
+    pub(super) fn remaining(&self) -> Option<Remaining> {
+        let certificate = self.certificate().filter(|_| self.secret().is_some_and(|one| one.ours));
+        certificate.map(|certificate| Remaining::of(certificate, self.now()))
+    }
+
+    /// Checks the Secret against all desired names.
+    pub(super) fn check(&self) -> Result<(), IssueReason> {
+        self.check_for(self.desired)
+    }
+
+    /// Checks the Secret against another desired certificate, such as a subset of the names.
+    pub(super) fn check_for(&self, desired: &DesiredCertificate) -> Result<(), IssueReason> {
+        check(self.secret(), desired, &self.inputs.assessment)
+    }
+
+    /// The desired certificate with the names of `issuance` only.
+    pub(super) fn requested(&self, issuance: &Issuance) -> DesiredCertificate {
+        DesiredCertificate { names: issuance.names.clone(), ..self.desired.clone() }
+    }
+
+    /// Whether an edit changed the desired certificate after `issuance` began.
+    pub(super) fn is_edited(&self, issuance: &Issuance) -> bool {
+        issuance.fingerprint != self.desired.fingerprint()
+    }
+
+    /// Whether this job has installed the desired certificate already. Then none is requested again in this job,
+    /// whatever the dates of the certificate are.
+    pub(super) fn is_installed(&self) -> bool {
+        self.inputs.observed.installed == Some(self.desired.fingerprint())
+    }
+
+    /// Whether the published routes are those of the desired certificate.
+    pub(super) fn are_routed(&self) -> bool {
+        self.inputs.observed.routes.as_ref() == Some(&self.desired.routes)
+    }
+
+    /// Whether this namespace may still bypass a rate limit for a nearly expired certificate.
+    pub(super) fn may_bypass(&self) -> bool {
+        self.inputs.rate_limits.may_bypass(&self.inputs.stream.namespace, self.now())
+    }
+
+    /// Start of the time for which the first CA has been busy.
+    pub(super) fn busy_since(&self) -> Option<Timestamp> {
+        self.inputs.rate_limits.busy_since(self.now())
+    }
+
+    /// Whether the first CA has been busy for so long that the fallback CA is asked.
+    pub(super) fn is_busy_for_long(&self) -> bool {
+        let long = |Fallback { after, .. }: Fallback<'_>| {
+            self.busy_since().is_some_and(|since| since + after <= self.now())
+        };
+        self.inputs.fallback.is_some_and(long)
+    }
+
+    /// Longest time that an order without progress is kept. A fallback CA shortens the time for orders of the first CA,
+    /// except for an order that may have a certificate.
+    pub(super) fn order_life(&self) -> Duration {
+        let is_first = self.state.issuance().is_some_and(|issuance| issuance.directory.is_none());
+        let status = self.inputs.observed.order.as_ref().map(|order| &order.status);
+        let unissued = !matches!(status, Some(OrderStatus::Valid | OrderStatus::Processing));
+        let fallback = self.inputs.fallback.filter(|_| is_first && unissued);
+        fallback.map_or(limits::ORDER_LIFE, |fallback| fallback.after)
+    }
+}

@@ -1,0 +1,119 @@
+//! The memory of failures of one desired certificate, and the times that follow from them.
+
+use std::collections::BTreeSet;
+
+use super::event::IssuanceFailed;
+use super::step::Fallback;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
+use crate::domain::failure::FailureClass;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+
+/// A row of failures of one desired certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failing {
+    /// Fingerprint of the desired certificate that failed.
+    pub fingerprint: Fingerprint,
+    /// Failures in a row, 1 or more.
+    pub attempts: u32,
+    /// Time of the first failure.
+    pub since: Timestamp,
+    /// Time of the last failure.
+    pub last: Timestamp,
+    /// Earliest time of the next attempt for the same desired certificate.
+    pub retry_at: Timestamp,
+    /// Kind of the last failure.
+    pub class: FailureClass,
+    /// Text of the last failure.
+    pub detail: String,
+    /// Names that caused the failures, where not all of them did.
+    pub names: BTreeSet<DnsName>,
+    /// Earliest time of the next attempt for a subset of the names.
+    pub subset_retry_at: Option<Timestamp>,
+    /// Failures of subsets in a row.
+    pub subset_attempts: u32,
+    /// Start of an unbroken row of failures that are the CA's own, if the last failure is one.
+    pub down_since: Option<Timestamp>,
+    /// The last failure at a CA was at the fallback CA.
+    pub at_fallback: bool,
+}
+
+/// The position of a failure in its row, from 1 on; `before` is the row of the same desired certificate.
+pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
+    let row = before.filter(|failing| failing.class.same_ladder(class));
+    row.map_or(0, |failing| failing.attempts).saturating_add(1)
+}
+
+impl Failing {
+    /// Adds a failure at `at` to the row that came `before`.
+    pub(super) fn after(before: Option<&Self>, failed: &IssuanceFailed, at: Timestamp) -> Self {
+        let before = before.filter(|failing| failing.fingerprint == failed.fingerprint);
+        let subset = before.filter(|_| failed.subset_retry_at.is_some());
+        let subsets = before.map_or(0, |failing| failing.subset_attempts);
+        let counted = || attempts(before, failed.class);
+        Self {
+            fingerprint: failed.fingerprint,
+            attempts: subset.map_or_else(counted, |failing| failing.attempts),
+            since: before.map_or(at, |failing| failing.since),
+            last: at,
+            retry_at: failed.retry_at,
+            class: failed.class,
+            detail: failed.detail.clone(),
+            names: failed.names.clone(),
+            subset_retry_at: failed.subset_retry_at.or_else(|| before?.subset_retry_at),
+            subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
+            down_since: failed.down_since,
+            at_fallback: failed.at_fallback,
+        }
+    }
+
+    /// Names that can be issued without the failing ones, once the others have failed for long enough.
+    pub(super) fn obtainable(
+        &self,
+        desired: &DesiredCertificate,
+        now: Timestamp,
+    ) -> Option<BTreeSet<DnsName>> {
+        let since = self.subset_from(desired)?;
+        let good: BTreeSet<DnsName> = desired.names.difference(&self.names).cloned().collect();
+        (since <= now && !good.is_empty()).then_some(good)
+    }
+
+    /// Names of a group that can be issued after its members changed, because each new member would otherwise wait for
+    /// failures that are known already.
+    pub(super) fn obtainable_by_others(
+        &self,
+        desired: &DesiredCertificate,
+        now: Timestamp,
+    ) -> Option<BTreeSet<DnsName>> {
+        let known = desired.grouped && now.since(self.last) < limits::GROUP_MEMORY;
+        let good: BTreeSet<DnsName> = desired.names.difference(&self.names).cloned().collect();
+        (known && !good.is_empty() && good.len() < desired.names.len()).then_some(good)
+    }
+
+    /// Time of the next evaluation: the retry of all names, or the first attempt for a subset.
+    pub(super) fn next_evaluation(
+        &self,
+        desired: &DesiredCertificate,
+        now: Timestamp,
+    ) -> Timestamp {
+        let subset = self.subset_from(desired).filter(|from| now < *from);
+        subset.map_or(self.retry_at, |from| from.min(self.retry_at))
+    }
+
+    /// Earliest time of an attempt for a subset, for desired certificates that allow one.
+    fn subset_from(&self, desired: &DesiredCertificate) -> Option<Timestamp> {
+        let some = desired.names.iter().any(|name| self.names.contains(name));
+        let enough = self.attempts >= limits::PARTIAL_ATTEMPTS;
+        let retry = self.subset_retry_at.unwrap_or(self.since);
+        let from = (self.since + limits::PARTIAL_AFTER).max(retry);
+        (desired.partial && some && enough).then_some(from)
+    }
+
+    /// Time from which the fallback CA is asked, even where the first CA is retried later.
+    pub(super) fn fallback_from(&self, fallback: Option<Fallback<'_>>) -> Option<Timestamp> {
+        let of_the_ca = self.class.is_of_the_ca() && !self.at_fallback;
+        let since = self.down_since.filter(|_| of_the_ca)?;
+        Some(since + fallback?.after)
+    }
+}

@@ -1,0 +1,78 @@
+//! Rules about the Secret: reading, refusing a foreign one, and completing a good one.
+
+use super::evaluation::Evaluation;
+use super::state::State;
+use super::step::Step;
+use crate::domain::certificate::SecretView;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::limits;
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::validity::check::serves;
+
+/// Reads the Secret if the last read is too old, and refuses too many names or a foreign Secret.
+pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
+    let desired = evaluation.desired;
+    if desired.names.len() > desired.most_names() {
+        return Some(Step::Fail(too_many_names(desired)));
+    }
+    let Some((_, read_at)) = &evaluation.inputs.observed.secret else {
+        return Some(Step::ReadSecret);
+    };
+    if evaluation.now().since(*read_at) > limits::SECRET_FRESH {
+        return Some(Step::ReadSecret);
+    }
+    foreign_secret(evaluation)
+}
+
+/// Leaves a Secret alone that we must not write: ends the job if the Secret serves all names, else fails.
+pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
+    let (secret, desired) = (evaluation.secret()?, evaluation.desired);
+    let why = must_not_write(secret, desired)?;
+    if serves(secret, desired, evaluation.now()) {
+        return Some(match evaluation.state {
+            State::Idle => Step::Done(Requeue::AwaitChange),
+            _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
+        });
+    }
+    let detail = format!("Secret {} {why}; it is left as it is", desired.secret);
+    Some(Step::Fail(Failure::new(FailureClass::Conflict, detail)))
+}
+
+/// The steps after a good certificate: owner references, then `spec.tls`.
+pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
+    let (desired, observed) = (evaluation.desired, evaluation.inputs.observed);
+    let owners = desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
+    let differ = evaluation.secret().is_some_and(|secret| secret.ours && secret.owners != owners);
+    if differ && !observed.owned {
+        return Step::UpdateOwners;
+    }
+    if !desired.fill.is_empty() && !observed.filled {
+        return Step::FillTls;
+    }
+    Step::Done(Requeue::AwaitChange)
+}
+
+/// Why the Secret must not be written, with the user's remedy.
+fn must_not_write(secret: &SecretView, desired: &DesiredCertificate) -> Option<&'static str> {
+    if secret.immutable {
+        return Some("is immutable (delete it, or name another secretName)");
+    }
+    if !secret.is_tls {
+        return Some("is not of type kubernetes.io/tls (delete it, or name another secretName)");
+    }
+    (!secret.ours && !desired.adopt).then_some(
+        "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \
+         hand it over, or name another secretName)",
+    )
+}
+
+fn too_many_names(desired: &DesiredCertificate) -> Failure {
+    let (count, max) = (desired.names.len(), desired.most_names());
+    let detail = format!(
+        "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
+         over several spec.tls blocks",
+        desired.secret
+    );
+    Failure::new(FailureClass::InvalidSpec, detail)
+}

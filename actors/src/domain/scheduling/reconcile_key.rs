@@ -1,0 +1,40 @@
+//! The key of a reconciliation, from the sources of events to the pool. From the pool on, work is keyed by Secret.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::domain::ingress::{IngressKey, SecretKey};
+
+/// What is reconciled. Deduplication is keyed by this.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ReconcileKey {
+    /// An Ingress: every Secret that the Ingress names.
+    Ingress(IngressKey),
+    /// A Secret whose event stream is not idle and that no Ingress names any more: the issuance is abandoned.
+    Orphan(SecretKey),
+}
+
+impl ReconcileKey {
+    /// Namespace of the Ingress or the Secret.
+    pub fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Ingress(key) => &key.namespace,
+            Self::Orphan(secret) => &secret.namespace,
+        }
+    }
+}
+
+impl From<IngressKey> for ReconcileKey {
+    fn from(key: IngressKey) -> Self {
+        Self::Ingress(key)
+    }
+}
+
+impl fmt::Display for ReconcileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ingress(key) => key.fmt(f),
+            Self::Orphan(secret) => secret.fmt(f),
+        }
+    }
+}

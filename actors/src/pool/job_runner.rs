@@ -1,0 +1,181 @@
+//! The job runner takes a job from step to step: decide on the next step, make one port call, append, apply.
+//!
+//! Jobs that just began and jobs that a crash interrupted take the same loop: its inputs are the journaled state, the
+//! newest desired certificate and the observations of the job.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tracing::{debug, error};
+
+use super::steps;
+use crate::context::OperatorContext;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
+use crate::domain::limits;
+use crate::domain::rate_limits::LimitScope;
+use crate::domain::scheduling::priority::Priority;
+use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::scheduling::scheduler::{Job, JobStatus};
+use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
+use crate::messages::{PrefetchRoutes, Publish, Withdraw};
+use crate::ports::{CertificateAuthority, Keys, Probe};
+use crate::routes::keeper::RouteKeeper;
+
+/// Runs jobs. One is shared by all issuers.
+pub struct JobRunner {
+    pub(super) context: Rc<OperatorContext>,
+    pub(super) ports: JobPorts,
+    /// End of the pause of each order that is kept.
+    paused: RefCell<HashMap<SecretKey, Timestamp>>,
+}
+
+/// The ports that jobs use and no other actor does.
+pub struct JobPorts {
+    /// The first CA.
+    pub ca: Rc<dyn CertificateAuthority>,
+    /// The fallback CA, where there is one.
+    pub fallback: Option<FallbackCa>,
+    /// The route keeper.
+    pub routes: RouteRecipients,
+    /// Probes of hosts.
+    pub probe: Rc<dyn Probe>,
+    /// Keys and chains.
+    pub keys: Rc<dyn Keys>,
+}
+
+/// The fallback CA: asked when the first one has failed for long.
+#[derive(Clone)]
+pub struct FallbackCa {
+    /// The CA.
+    pub ca: Rc<dyn CertificateAuthority>,
+    /// Directory URL.
+    pub directory: String,
+    /// Time that the first CA must have failed for.
+    pub after: Duration,
+}
+
+impl FallbackCa {
+    fn terms(&self) -> Fallback<'_> {
+        Fallback { directory: &self.directory, after: self.after }
+    }
+}
+
+/// The messages that the route keeper takes.
+pub struct RouteRecipients {
+    /// A job needs routes now.
+    pub publish: Recipient<Publish>,
+    /// Jobs need routes soon.
+    pub prefetch: Recipient<PrefetchRoutes>,
+    /// A job needs its routes no longer.
+    pub withdraw: Recipient<Withdraw>,
+}
+
+impl RouteRecipients {
+    /// The recipients of this keeper.
+    pub fn of(keeper: &Addr<RouteKeeper>) -> Self {
+        Self {
+            publish: keeper.clone().recipient(),
+            prefetch: keeper.clone().recipient(),
+            withdraw: keeper.clone().recipient(),
+        }
+    }
+}
+
+impl JobRunner {
+    /// A runner without paused orders.
+    pub fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
+        Self { context, ports, paused: RefCell::default() }
+    }
+
+    /// Runs the job until the job is done or has to wait.
+    pub(super) async fn run(&self, job: &mut Job) -> JobStatus {
+        loop {
+            let desired = self.context.desired(&job.stream);
+            let step = match self.next_step(job, desired.as_ref()) {
+                Step::Wait { until, at_ca } => return JobStatus::Parked { until, at_ca },
+                Step::WaitForLimit(scope, priority) => {
+                    return self.wait_for_limit(job, &scope, priority);
+                }
+                Step::Done(requeue) => return self.end(job, requeue).await,
+                _ if job.steps >= limits::JOB_STEPS => return self.give_up(job).await,
+                step => step,
+            };
+            job.steps += 1;
+            debug!(?step, "next step");
+            let (name, began) = (steps::name(&step), self.context.clock.now());
+            self.take(step, job, desired).await;
+            self.context.metrics.step(name, self.context.clock.now().since(began));
+        }
+    }
+
+    fn next_step(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
+        let context = &self.context;
+        let rate_limits = context.limits.rate_limits.borrow();
+        let windows = context.dates.windows.borrow();
+        let inputs = Inputs {
+            stream: &job.stream,
+            desired,
+            observed: &job.observed,
+            assessment: context.assessment(&windows, &job.stream, job.observed.found()),
+            paused_until: self.paused.borrow().get(&job.stream).copied(),
+            fallback: self.ports.fallback.as_ref().map(FallbackCa::terms),
+            rate_limits: &rate_limits,
+        };
+        context.ledger.with(&job.stream, |state| next(state, inputs))
+    }
+
+    /// Parks the job in the queue of a rate limit. The job is evaluated once in a while, in case the Secret needs no
+    /// order any more.
+    fn wait_for_limit(&self, job: &mut Job, scope: &LimitScope, priority: Priority) -> JobStatus {
+        job.steps = 0; // the wait may take days, with an evaluation each hour
+        let (context, now) = (&self.context, self.context.clock.now());
+        let mut rate_limits = context.limits.rate_limits.borrow_mut();
+        let is_new = rate_limits.enqueue(scope, &job.stream, priority, now);
+        let wait = is_new.then(|| rate_limits.waiting(&job.stream)).flatten();
+        drop(rate_limits);
+        if let Some((wait, desired)) = wait.zip(context.desired(&job.stream)) {
+            context.events.record(&desired, &KubeEvent::waiting_for_limit(&desired, &wait));
+        }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, at_ca: false }
+    }
+
+    async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
+        let context = &self.context;
+        context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
+        let ordered = |state: &State| matches!(state, State::Ordered { .. });
+        let ordered = context.ledger.with(&job.stream, ordered);
+        match (requeue, context.desired(&job.stream)) {
+            (Requeue::At(until), Some(desired)) if ordered => {
+                self.paused.borrow_mut().insert(job.stream.clone(), until);
+                self.report_hold_up(job, &desired);
+                // The routes stay: the CA may validate at any moment.
+                return JobStatus::Finished(requeue);
+            }
+            _ => _ = self.paused.borrow_mut().remove(&job.stream),
+        }
+        if let Err(gone) = self.ports.routes.withdraw.send(Withdraw(job.stream.clone())).await {
+            error!(%gone, "the route keeper is gone");
+        }
+        JobStatus::Finished(requeue)
+    }
+
+    /// Fails a job without progress. Such a job is a bug; the pause after the failure keeps it from the CA.
+    async fn give_up(&self, job: &mut Job) -> JobStatus {
+        error!(steps = job.steps, "the job makes no progress; it is given up");
+        job.steps = 0;
+        let detail = format!(
+            "the work went round in circles for {} steps; please report it",
+            limits::JOB_STEPS
+        );
+        self.fail(job, Failure::new(FailureClass::AcmeServer, detail)).await;
+        let retry_at = self.context.clock.now() + limits::BUSY_RETRY;
+        self.end(job, Requeue::At(retry_at)).await
+    }
+}

@@ -1,4 +1,4 @@
-//! ACME CA (RFC 8555, RFC 9773) that plays Let's Encrypt, with the same limits and problem texts.
+//! Simulated ACME CA (RFC 8555, RFC 9773) with the limits and problem texts of Let's Encrypt.
 //!
 //! Names are validated over HTTP, and real certificates are signed under a root of the CA's own.
 //! Where Let's Encrypt's server and Pebble differ, the CA behaves like Let's Encrypt. All state is
@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`Ca`]: a running CA and the controls for tests.
 //! - `core`: decisions. `accounts`, `orders`, `certificates`, `limits`, `names`, `profiles`: the
-//!   state they are based on.
+//!   state behind the decisions.
 //! - `issuing`: keys and signatures. `validation`: HTTP-01.
 //! - `serving`: HTTP. `jws`, `nonces`, `target`: authentication and request paths. `documents`,
 //!   `problem`: answers.
@@ -66,7 +66,7 @@ pub struct Options {
     pub eab: Option<(String, Vec<u8>)>,
     /// Lifetime of certificates, overriding their profile.
     pub life: Option<Duration>,
-    /// Time between the client accepting a challenge and the validation request.
+    /// Time between the client's response to a challenge and the validation request.
     pub validation_delay: Duration,
     /// Time limit for each validation request to a host.
     pub validation_patience: Duration,
@@ -265,7 +265,7 @@ impl Ca {
         locked(&self.shell.manners).broken_alternates = broken;
     }
 
-    /// Sets the time between the client accepting a challenge and the validation request.
+    /// Sets the time between the client's response to a challenge and the validation request.
     pub fn set_validation_delay(&self, delay: Duration) {
         locked(&self.shell.manners).validation_delay = delay;
     }

@@ -15,8 +15,8 @@ use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use crate::SimError;
 
-/// Size of the buffer for queries. Without EDNS, none is longer (RFC 1035 §2.3.4), and ours have
-/// one name.
+/// Size of the query buffer, in bytes. Queries without EDNS are shorter (RFC 1035 §2.3.4), and ours
+/// have one name.
 const QUESTION_MAX: usize = 1232;
 /// Interval at which the thread checks for shutdown.
 const LOOK: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ impl Zone {
         }
     }
 
-    /// Exempts this name from the trouble of its parent domains.
+    /// Exempts this name, and all names below, from the trouble of its parent domains.
     pub fn exempt(&self, name: &str) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         names.insert(name.to_ascii_lowercase(), None);

@@ -1,4 +1,4 @@
-//! Ingress gateway: plays the ingress controller of the cluster.
+//! Ingress gateway: simulates the ingress controller of the cluster.
 //!
 //! The gateway watches all Ingresses, whatever their class, and routes by their rules. The CA
 //! validates through the gateway, so a validation passes only if the operator has created the route

@@ -2,7 +2,7 @@
 //!
 //! The server supports Namespaces, Secrets, Services, Ingresses, Events (events.k8s.io) and Leases,
 //! with paged lists, watches, conflicts of versions and of field managers, server-side apply and
-//! garbage collection by owner. The capacity is a hundred thousand Ingresses with their Secrets.
+//! garbage collection by owner. A hundred thousand Ingresses with their Secrets fit in memory.
 //!
 //! # Limitations
 //! - There is **no RBAC**: both users may do everything. Permissions are tested on a real server.
@@ -54,7 +54,7 @@ const LOADER: &str = "kubectl";
 /// User of a request, identified by a bearer token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User {
-    /// Tests and harnesses; their requests meet no faults.
+    /// Tests and harnesses; exempt from faults.
     Admin,
     /// The operator.
     Operator,

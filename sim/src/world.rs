@@ -107,8 +107,7 @@ impl World {
         self.files.path().join("admin.kubeconfig")
     }
 
-    /// Path of the operator's kubeconfig; requests of this user meet faults and are counted
-    /// separately.
+    /// Path of the operator's kubeconfig; this user is subject to faults and counted separately.
     pub fn operator_kubeconfig(&self) -> PathBuf {
         self.files.path().join("operator.kubeconfig")
     }

@@ -192,7 +192,8 @@ impl Core {
         self.accounts.change_key(id, &old, new)
     }
 
-    /// Accepts a challenge. Returns the authorization and the validation to start, if any.
+    /// Handles the client's response to a challenge. Returns the authorization and the validation
+    /// to start, if any.
     pub(super) fn respond(
         &mut self,
         account: AccountId,

@@ -140,7 +140,7 @@ impl Bucket {
     fn less_one(self, rate: Rate, now: Timestamp) -> Result<Self, Timestamp> {
         let (per, token) = (signed(rate.per), signed(rate.per / rate.count.max(1)));
         let full_at = self.full_at.max(now) + token;
-        // The bucket was empty if more than `per` is needed to refill it after this token.
+        // The bucket was empty if the refill, including this token, takes longer than `per`.
         let free_at = full_at - per;
         if rate.count > 0 && free_at <= now { Ok(Self { full_at }) } else { Err(free_at) }
     }

@@ -54,8 +54,8 @@ impl Problem {
         Self { retry_at: Some(retry_at), ..busy }
     }
 
-    /// Combines the problems of names. A single problem stays as is; of several, the text quotes
-    /// the first, and each becomes a subproblem.
+    /// Combines the problems of names. A single problem is prefixed with `what`; of several, the
+    /// text quotes the first, and each becomes a subproblem.
     pub(super) fn of_names(what: &str, mut names: Vec<(String, Problem)>) -> Option<Self> {
         let (_, first) = names.first()?;
         let (kind, status, first) = (first.kind, first.status, first.detail.clone());

@@ -18,7 +18,7 @@ pub(super) struct Profile {
     pub(super) reuse: Duration,
     /// Time after which a pending authorization expires.
     pub(super) pending: Duration,
-    /// Time after which an order expires.
+    /// Time after which an unfinished order expires.
     pub(super) order: Duration,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Manners {
     pub(super) retry_after_as_date: bool,
     /// `Retry-After` of renewal information.
     pub(super) poll_renewal_info: Duration,
-    /// Time between the client accepting a challenge and the validation request.
+    /// Time between the client's response to a challenge and the validation request.
     pub(super) validation_delay: Duration,
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Route {
     pub(super) backend: Backend,
 }
 
-/// Rank of a matching route; the greatest wins. The host decides first: a route for the exact host
-/// beats any path elsewhere.
+/// Rank of a matching route; the greatest wins. The host decides first (exact, then wildcard, then
+/// any host), then the longest path, then the path type `Exact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     host: HostRank,

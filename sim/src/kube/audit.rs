@@ -1,4 +1,5 @@
-//! Request counts by user, verb, resource and status: a summary of the audit log of a real server.
+//! Request counts by user, verb, resource, status and user agent: a summary of the audit log of a
+//! real server.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -91,7 +91,7 @@ impl Store {
         &self.shelves[resource as usize]
     }
 
-    /// Stores a new version of an object.
+    /// Stores a new version of an object; the only place that adds or changes objects.
     fn keep(&mut self, resource: Resource, key: &Key, mut object: Value) -> Arc<Stored> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());

@@ -27,7 +27,8 @@ impl Ration {
         Self(Meter::new(limits))
     }
 
-    /// Places the first order for these names, which must be lower case and sorted.
+    /// Counts an order for `names`, which must be lower case, sorted and without an earlier
+    /// certificate.
     pub fn order(&mut self, names: &[Box<str>], now: Timestamp) -> Result<(), Refused> {
         let refused = self.0.order(first(names), now);
         refused.map_err(|problem| Refused { detail: problem.detail, retry_at: problem.retry_at })

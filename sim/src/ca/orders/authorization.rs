@@ -18,7 +18,7 @@ pub(in crate::ca) type AuthorizationId = u64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ca) enum Challenge {
     Pending,
-    /// The client has accepted the challenge.
+    /// The client has responded to the challenge.
     Processing,
     Valid(Timestamp),
     Invalid(Problem),
@@ -158,8 +158,8 @@ impl Authorizations {
         (self.made, None)
     }
 
-    /// Accepts a challenge for the client (RFC 8555 §7.5.1). Returns whether a validation must
-    /// start.
+    /// Handles the client's response to a challenge (RFC 8555 §7.5.1). Returns whether a validation
+    /// must start.
     pub(in crate::ca) fn respond(
         &mut self,
         account: AccountId,
@@ -184,7 +184,8 @@ impl Authorizations {
         }
     }
 
-    /// Records the result of a validation. Returns the authorization, if still pending until now.
+    /// Records the result of a validation. Returns the authorization; `None` if unknown or no
+    /// longer pending.
     pub(in crate::ca) fn validated(
         &mut self,
         id: AuthorizationId,

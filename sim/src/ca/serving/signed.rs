@@ -155,7 +155,7 @@ impl Shell {
         Ok(Answer::json(status, urls.order(&view)).at(location).retry_after(wait))
     }
 
-    /// Reads an authorization (RFC 8555 §7.5); a payload deactivates it.
+    /// Reads an authorization (RFC 8555 §7.5), or deactivates one if there is a payload.
     fn authorization(
         &self,
         core: &mut Core,
@@ -185,7 +185,8 @@ impl Shell {
         locked(&self.manners).retry_after.filter(|_| waits)
     }
 
-    /// Accepts a challenge (RFC 8555 §7.5.1); an empty payload only reads the challenge.
+    /// Handles the client's response to a challenge (RFC 8555 §7.5.1); an empty payload only reads
+    /// the challenge.
     fn challenge(
         self: &Arc<Self>,
         core: &mut Core,

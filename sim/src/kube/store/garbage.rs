@@ -1,6 +1,6 @@
 //! Garbage collector and namespace controller: objects whose owners are all gone are deleted,
-//! references to missing owners are removed from other objects, and a Namespace under deletion
-//! takes its contents along.
+//! references to missing owners are removed from other objects, and a Namespace under deletion is
+//! emptied and then removed.
 //!
 //! An owner is valid only in the namespace of the dependent, or if the owner is cluster-scoped.
 

@@ -1,13 +1,16 @@
-//! The ACME CA (RFC 8555, RFC 9773): plays Let's Encrypt, with its limits and its words.
+//! Simulated ACME CA (RFC 8555, RFC 9773) with the limits and problem texts of Let's Encrypt.
 //!
-//! It validates over HTTP and signs real certificates, of a root of its own. Where Let's Encrypt's server and
-//! Pebble differ, it is like the former. It keeps everything in memory and forgets it when it is dropped.
+//! Names are validated over HTTP, and real certificates are signed under a root of the CA's own.
+//! Where Let's Encrypt's server and Pebble differ, the CA behaves like Let's Encrypt. All state is
+//! in memory and is lost when the CA is dropped.
 //!
 //! # Layout
-//! - [`Ca`]: a running CA, and what a test may do to it.
-//! - `core`: what it decides; `accounts`, `orders`, `certificates`, `limits`, `names`, `profiles`: about what.
+//! - [`Ca`]: a running CA and the controls for tests.
+//! - `core`: decisions. `accounts`, `orders`, `certificates`, `limits`, `names`, `profiles`: the
+//!   state behind the decisions.
 //! - `issuing`: keys and signatures. `validation`: HTTP-01.
-//! - `serving`: HTTP; `jws`, `nonces`, `target`: who asks for what. `documents`, `problem`: what is answered.
+//! - `serving`: HTTP. `jws`, `nonces`, `target`: authentication and request paths. `documents`,
+//!   `problem`: answers.
 
 mod accounts;
 mod certificates;
@@ -50,38 +53,40 @@ use nonces::Nonces;
 use serving::{Manners, Shell, locked};
 use validation::Validator;
 
-/// How to set up a CA.
+/// Configuration of a CA.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it listens on 127.0.0.1; 0 is any free port.
+    /// Port on 127.0.0.1; 0 means any free port.
     pub port: u16,
-    /// Stands for port 80 of every host.
+    /// Port contacted in place of port 80 of every host.
     pub validation_port: u16,
-    /// Its rate limits.
+    /// Rate limits.
     pub limits: Limits,
-    /// The external account that new accounts must be bound to (RFC 8555 §7.3.4): its id and MAC key.
+    /// External account that new accounts must be bound to (RFC 8555 §7.3.4): id and MAC key.
     pub eab: Option<(String, Vec<u8>)>,
-    /// How long certificates are valid, whatever their profile says.
+    /// Lifetime of certificates, overriding their profile.
     pub life: Option<Duration>,
-    /// From the client's word that it is ready until the host is asked.
+    /// Time between the client's response to a challenge and the validation request.
     pub validation_delay: Duration,
-    /// How long a host may take to answer.
+    /// Time limit for each validation request to a host.
     pub validation_patience: Duration,
-    /// From the CSR until the certificate is there; the world's time.
+    /// Time between the CSR and the certificate, on the simulated clock.
     pub processing_delay: Duration,
-    /// `Retry-After` of what is pending or processing, in seconds.
+    /// `Retry-After` of pending or processing resources, in seconds.
     pub retry_after: Option<u64>,
-    /// Whether `Retry-After` of limits is a date instead of seconds.
+    /// Whether `Retry-After` of rate limits is a date instead of seconds.
     pub retry_after_as_date: bool,
     /// `Retry-After` of renewal information.
     pub poll_renewal_info: Duration,
-    /// Whether a validation that passed counts for later orders too, as at Let's Encrypt.
+    /// Whether later orders reuse a valid authorization, as at Let's Encrypt.
     pub reuse_authorizations: bool,
-    /// Whether a new order that is the same as an open one of the account is that one, as at Let's Encrypt.
+    /// Whether a new order identical to an open order of the account returns that order, as at
+    /// Let's Encrypt.
     pub reuse_orders: bool,
-    /// So many orders are remembered after they are over; certificates can be downloaded as long.
+    /// Number of orders above which finished orders are forgotten; their certificates can no longer
+    /// be downloaded then.
     pub orders_kept: usize,
-    /// Decides on tokens, serial numbers, nonces and faults.
+    /// Seed of tokens, serial numbers, nonces and faults.
     pub seed: u64,
 }
 
@@ -107,14 +112,15 @@ impl Default for Options {
     }
 }
 
-/// A running CA; dropped, it no longer answers.
+/// A running CA. Dropping the value stops the server.
 pub struct Ca {
     shell: Arc<Shell>,
     serving: Serving,
 }
 
 impl Ca {
-    /// Listens on 127.0.0.1 with a certificate of `root_ca`, and resolves hosts by `zone`.
+    /// Starts a CA on 127.0.0.1 with a TLS certificate from `root_ca`; hosts are resolved with
+    /// `zone`.
     pub fn start(
         options: Options,
         clock: Clock,
@@ -158,27 +164,27 @@ impl Ca {
         Ok(Self { shell, serving })
     }
 
-    /// Where it listens.
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.serving.address()
     }
 
-    /// Its directory (RFC 8555 §7.1.1).
+    /// URL of the directory (RFC 8555 §7.1.1).
     pub fn directory_url(&self) -> String {
         format!("https://{}/directory", self.address())
     }
 
-    /// The root of the certificates it issues, PEM.
+    /// Root of the issued certificates, PEM.
     pub fn root_pem(&self) -> String {
         locked(&self.shell.core).signing.root_pem.clone()
     }
 
-    /// The root of the alternate chains, PEM.
+    /// Root of the alternate chains, PEM.
     pub fn other_root_pem(&self) -> String {
         locked(&self.shell.core).signing.other_root_pem.clone()
     }
 
-    /// What it has done.
+    /// Counts of requests, orders, validations and certificates so far.
     pub fn counts(&self) -> Counts {
         let requests = locked(&self.shell.requests).clone();
         let core = locked(&self.shell.core);
@@ -194,76 +200,82 @@ impl Ca {
         }
     }
 
-    /// All certificates it has issued, the oldest first.
+    /// All issued certificates, oldest first.
     pub fn issued(&self) -> Vec<Issued> {
         locked(&self.shell.core).certificates.issued()
     }
 
-    /// From now on with these limits; what was spent stays spent.
+    /// Replaces the rate limits; tokens already spent stay spent.
     pub fn set_limits(&self, limits: Limits) {
         locked(&self.shell.core).meter.limits = limits;
     }
 
-    /// The user of an account (by number, from 1) has unpaused its names at the page the refusal names.
+    /// Unpauses the names of an account (numbered from 1), as its user would at the page the
+    /// refusal links to.
     pub fn unpause(&self, account: u64) {
         locked(&self.shell.core).meter.unpause(account);
     }
 
-    /// The renewal window of all certificates that have none of their own; `None` is the one by their life.
+    /// Sets the renewal window of all certificates without a window of their own; `None` restores
+    /// the window computed from the lifetime.
     pub fn set_window(&self, window: Option<Window>) {
         locked(&self.shell.core).certificates.window = window;
     }
 
-    /// The renewal window of one certificate, by its serial number; whether there is that certificate.
+    /// Sets the renewal window of one certificate, by serial number. Returns whether the
+    /// certificate exists.
     pub fn set_window_of(&self, serial: &str, window: Option<Window>) -> bool {
         let mut core = locked(&self.shell.core);
         let record = Serial::parse(serial).and_then(|serial| core.certificates.get_mut(serial));
         record.map(|record| record.window = window).is_some()
     }
 
-    /// Revokes a certificate, as the CA itself may; false when it is unknown or was revoked before.
+    /// Revokes a certificate on the CA's own initiative. Returns false if unknown or already
+    /// revoked.
     pub fn revoke(&self, serial: &str) -> bool {
         let now = self.shell.clock.now();
         let mut core = locked(&self.shell.core);
         Serial::parse(serial).is_some_and(|serial| core.certificates.revoke(serial, now).is_ok())
     }
 
-    /// From now on orders with this name, or one under it, are refused (rejectedIdentifier), or no more.
+    /// Sets whether orders with `name`, or a name below, are refused (rejectedIdentifier).
     pub fn forbid(&self, name: &str, forbidden: bool) {
         set(&mut locked(&self.shell.core).policy.forbidden, name, forbidden);
     }
 
-    /// From now on a CAA record (RFC 8659) of this name keeps the CA from issuing for it, or no more.
+    /// Sets whether a CAA record (RFC 8659) of `name` forbids issuance.
     pub fn set_caa(&self, name: &str, forbids: bool) {
         set(&mut locked(&self.shell.core).policy.caa, name, forbids);
     }
 
-    /// From now on it accepts connections and answers nothing, or it answers again, also what was asked meanwhile.
+    /// Freezes or thaws the CA. A frozen CA accepts connections but answers no requests; pending
+    /// requests are answered after the thaw.
     pub fn freeze(&self, frozen: bool) {
         self.shell.frozen.send_replace(frozen);
     }
 
-    /// From now on each answer is late by this.
+    /// Delays every answer by `by`.
     pub fn slow(&self, by: Duration) {
         locked(&self.shell.manners).slow = by;
     }
 
-    /// From now on the alternate chain of each certificate (RFC 8555 §7.4.2) is named and cannot be had, or it can again.
+    /// Sets whether the alternate chain of each certificate (RFC 8555 §7.4.2) is linked but fails
+    /// to download.
     pub fn break_alternates(&self, broken: bool) {
         locked(&self.shell.manners).broken_alternates = broken;
     }
 
-    /// From now on this long passes between the client's word and the validation.
+    /// Sets the time between the client's response to a challenge and the validation request.
     pub fn set_validation_delay(&self, delay: Duration) {
         locked(&self.shell.manners).validation_delay = delay;
     }
 
-    /// From now on this share of good nonces, from 0 to 1, is refused.
+    /// Sets the share of valid nonces that are refused, from 0 to 1.
     pub fn set_bad_nonces(&self, share: f64) {
         locked(&self.shell.nonces).refused = share;
     }
 
-    /// What goes wrong by chance.
+    /// Random faults of the server.
     pub fn faults(&self) -> &Faults {
         &self.shell.faults
     }
@@ -271,7 +283,7 @@ impl Ca {
 
 impl Drop for Ca {
     fn drop(&mut self) {
-        // Requests that wait for an answer would keep the server's thread.
+        // Frozen requests would keep the server's thread from ending.
         self.freeze(false);
     }
 }

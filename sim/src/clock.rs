@@ -1,4 +1,4 @@
-//! The world's time: that of this machine, moved ahead on demand.
+//! Simulated time: the time of this machine plus an offset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The time of one world. Clones are the same clock.
+/// Clock of one simulated world. Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Milliseconds ahead of this machine.
+    /// Offset to this machine's time, in milliseconds.
     ahead: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// Now.
+    /// Returns the current simulated time.
     ///
     /// # Panics
-    /// When it was moved past the year 9999.
+    /// If the clock was advanced past the year 9999.
     pub fn now(&self) -> Timestamp {
         let ahead = jiff::SignedDuration::from_millis(self.ahead.load(Ordering::Relaxed));
         machine() + ahead
     }
 
-    /// Moves it ahead; timers are not moved with it.
+    /// Advances the clock; timers are not affected.
     pub fn advance(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.ahead.fetch_add(millis, Ordering::Relaxed);

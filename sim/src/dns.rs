@@ -1,4 +1,5 @@
-//! A DNS server on UDP (RFC 1035): every name is at 127.0.0.1, but for those that a test makes fail.
+//! DNS server on UDP (RFC 1035): resolves every name to 127.0.0.1, except names with simulated
+//! trouble.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,33 +15,34 @@ use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use crate::SimError;
 
-/// Longest question; without EDNS none is longer (RFC 1035 §2.3.4), and ours have one name.
+/// Size of the query buffer, in bytes. Queries without EDNS are shorter (RFC 1035 §2.3.4), and ours
+/// have one name.
 const QUESTION_MAX: usize = 1232;
-/// The thread looks this often whether it is to end.
+/// Interval at which the thread checks for shutdown.
 const LOOK: Duration = Duration::from_millis(50);
-/// A test may change its mind.
+/// TTL of all answers, because a test may change a name at any time.
 const TTL: u32 = 0;
 
-/// What is wrong with a name.
+/// Simulated failure of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// There is no such name.
+    /// The name does not exist.
     NxDomain,
-    /// The server cannot tell.
+    /// The name server fails.
     ServFail,
-    /// The name resolves to an address where nothing listens.
+    /// The name resolves to an address without a listener.
     Dead,
 }
 
-/// Where hosts of [`Trouble::Dead`] are: loopback, where no server of this world is.
+/// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
-/// Names with trouble; a name stands for all under it too. Clones are the same.
+/// Names with trouble, each including all names below. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Zone(Arc<RwLock<HashMap<String, Option<Trouble>>>>);
 
 impl Zone {
-    /// From now on `name`, and each name under it, has this trouble, or none.
+    /// Sets or clears the trouble of `name` and all names below.
     pub fn set(&self, name: &str, trouble: Option<Trouble>) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match trouble {
@@ -49,13 +51,13 @@ impl Zone {
         }
     }
 
-    /// From now on this name has no trouble, whatever those above it have.
+    /// Exempts this name, and all names below, from the trouble of its parent domains.
     pub fn exempt(&self, name: &str) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         names.insert(name.to_ascii_lowercase(), None);
     }
 
-    /// The address of a name, or its trouble.
+    /// Returns the address of a name, or its trouble.
     pub fn resolve(&self, name: &str) -> Result<Ipv4Addr, Trouble> {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let name = name.trim_end_matches('.').to_ascii_lowercase();
@@ -72,7 +74,7 @@ impl Zone {
     }
 }
 
-/// A running server; dropped, it no longer answers.
+/// A running DNS server. Dropping the value stops the server.
 #[derive(Debug)]
 pub struct Dns {
     address: SocketAddr,
@@ -82,7 +84,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// On a free port of loopback.
+    /// Starts the server on a free port of loopback.
     pub fn start() -> Result<Self, SimError> {
         let failed = || SimError::io("start the DNS server");
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
@@ -95,12 +97,12 @@ impl Dns {
         Ok(Self { address, zone, ended, thread: Some(thread) })
     }
 
-    /// Where it answers.
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its names.
+    /// Names of the server.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
@@ -122,12 +124,12 @@ fn serve(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
         let asked = Message::from_bytes(&question[..length]).ok();
         let answer = asked.and_then(|asked| answer(&asked, zone).to_bytes().ok());
         if let Some(answer) = answer {
-            _ = socket.send_to(&answer, from); // whoever asked may be gone
+            _ = socket.send_to(&answer, from); // the client may be gone
         }
     }
 }
 
-/// One A record; for any other type the name is there, without records (RFC 2308 §2.2).
+/// Returns one A record; for other types, a success without records (RFC 2308 §2.2).
 fn answer(asked: &Message, zone: &Zone) -> Message {
     let mut answer = Message::response(asked.metadata.id, OpCode::Query);
     answer.metadata.recursion_desired = asked.metadata.recursion_desired;

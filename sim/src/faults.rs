@@ -1,4 +1,5 @@
-//! What goes wrong at a server, by chance that repeats: the same seed and the same requests meet the same faults.
+//! Reproducible random faults of a server: the same seed and the same requests give the same
+//! faults.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,39 +9,39 @@ use actix_web::body::SizedStream;
 use bytes::Bytes;
 use futures_util::stream;
 
-/// How often what goes wrong; each chance is from 0 (never) to 1 (always).
+/// Probability of each fault, from 0 (never) to 1 (always).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Chances {
-    /// The connection breaks before anything is done.
+    /// The connection breaks before the request is executed.
     pub dropped: f64,
-    /// The request is carried out, and the connection breaks before the answer.
+    /// The request is executed, but the connection breaks before the answer.
     pub unanswered: f64,
-    /// 429, with `Retry-After: 1`.
+    /// The answer is 429 with `Retry-After: 1`.
     pub throttled: f64,
-    /// 500.
+    /// The answer is 500.
     pub failed: f64,
-    /// The answer comes late, by [`delay`](Self::delay).
+    /// The answer is delayed by [`delay`](Self::delay).
     pub delayed: f64,
-    /// How late.
+    /// Delay of delayed answers.
     pub delay: Duration,
 }
 
-/// What happens to one request.
+/// Fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is done, and the connection breaks.
+    /// The connection breaks without the request being executed.
     Dropped,
-    /// It is done, and the connection breaks.
+    /// The request is executed, then the connection breaks.
     Unanswered,
-    /// It is answered 429.
+    /// The answer is 429.
     Throttled,
-    /// It is answered 500.
+    /// The answer is 500.
     Failed,
-    /// It is answered late.
+    /// The answer is delayed.
     Delayed(Duration),
 }
 
-/// The faults of one server. Clones are the same.
+/// Faults of one server. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -52,23 +53,23 @@ struct State {
 }
 
 impl Faults {
-    /// None yet; `seed` decides on all that come.
+    /// Creates a source without faults; `seed` determines all future ones.
     pub fn seeded(seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         Self(Arc::new(Mutex::new(State { random, chances: Chances::default(), met: 0 })))
     }
 
-    /// From now on with these chances.
+    /// Sets the probabilities.
     pub fn set(&self, chances: Chances) {
         self.with(|state| state.chances = chances);
     }
 
-    /// How many there were.
+    /// Number of faults so far.
     pub fn met(&self) -> u64 {
         self.with(|state| state.met)
     }
 
-    /// What happens to the next request.
+    /// Returns the fault of the next request, if any.
     pub fn next(&self) -> Option<Fault> {
         self.with(|state| {
             let Chances { dropped, unanswered, throttled, failed, delayed, delay } = state.chances;
@@ -97,7 +98,7 @@ impl Faults {
     }
 }
 
-/// An answer whose connection breaks before its body comes.
+/// Returns an answer whose connection breaks before the body.
 pub(crate) fn broken() -> HttpResponse {
     let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     let body = stream::iter([Err::<Bytes, _>(gone)]);

@@ -1,11 +1,12 @@
-//! The ingress gateway: plays the ingress controller of the cluster.
+//! Ingress gateway: simulates the ingress controller of the cluster.
 //!
-//! It watches all Ingresses, whatever their class, and routes by their rules. The CA validates through it, so a
-//! validation passes only when the operator has really made the route to its solver. The solver's Service has no
-//! endpoints here, because no kubelet runs; its requests go to the addresses of the operators that were started. Any
-//! other Service answers 200 with its own name.
+//! The gateway watches all Ingresses, whatever their class, and routes by their rules. The CA
+//! validates through the gateway, so a validation passes only if the operator has created the route
+//! to its solver. The solver's Service has no endpoints here, because no kubelet runs; requests for
+//! that Service go to the registered operator addresses. Any other Service answers 200 with its own
+//! name.
 //!
-//! It works with the simulated API server and with a real one.
+//! The API server can be simulated or real.
 
 mod routing;
 mod serving;
@@ -24,25 +25,26 @@ use crate::serving::Serving;
 use routing::Backend;
 use table::Table;
 
-/// A running gateway; dropped, it no longer listens.
+/// A running gateway. Dropping the value stops the gateway.
 #[derive(Debug)]
 pub struct Gateway {
     state: Arc<State>,
     serving: Serving,
 }
 
-/// What the gateway's thread and its users share.
+/// State shared by the gateway's thread and its users.
 #[derive(Debug, Default)]
 pub struct State {
     table: RwLock<Table>,
-    /// Where operators answer challenges; some may have ended.
+    /// Addresses of operators that answer challenges; some may have stopped.
     solvers: Mutex<Vec<SocketAddr>>,
-    /// From the moment a route is seen until it works.
+    /// Time between the observation of a route and its activation.
     delay: Mutex<Duration>,
 }
 
 impl Gateway {
-    /// Listens at once; routes appear as the API server of `cluster` tells about them, and work `delay` later.
+    /// Starts the gateway, which listens at once. Routes appear as reported by the API server of
+    /// `cluster` and are active `delay` later.
     pub fn start(
         address: SocketAddr,
         cluster: kube::Config,
@@ -57,29 +59,29 @@ impl Gateway {
         Ok(Self { state, serving })
     }
 
-    /// Where it listens.
+    /// Address of the gateway.
     pub fn address(&self) -> SocketAddr {
         self.serving.address()
     }
 
-    /// The part that outlives the borrow of the gateway.
+    /// Returns the state, which can outlive the borrow of the gateway.
     pub fn state(&self) -> &Arc<State> {
         &self.state
     }
 }
 
 impl State {
-    /// From now on new routes take this long until they work.
+    /// Sets the delay before new routes become active.
     pub fn set_delay(&self, delay: Duration) {
         *self.delay.lock().unwrap_or_else(PoisonError::into_inner) = delay;
     }
 
-    /// Adds an address the solver's Service leads to.
+    /// Adds an address behind the solver's Service.
     pub fn add_solver(&self, address: SocketAddr) {
         self.solvers.lock().unwrap_or_else(PoisonError::into_inner).push(address);
     }
 
-    /// Takes it away again, before the port may belong to someone else.
+    /// Removes an address, before another process may get the port.
     pub fn remove_solver(&self, address: SocketAddr) {
         let mut solvers = self.solvers.lock().unwrap_or_else(PoisonError::into_inner);
         solvers.retain(|solver| *solver != address);

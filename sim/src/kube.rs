@@ -1,19 +1,20 @@
-//! The simulated Kubernetes API server: what the operator uses of the real one, over plain HTTP on loopback.
+//! Simulated Kubernetes API server: the features the operator uses, over plain HTTP on loopback.
 //!
-//! It knows Namespaces, Secrets, Services, Ingresses, Events (events.k8s.io) and Leases: lists with pages, watches,
-//! writes with conflicts of versions and of field managers, server-side apply, owner garbage collection. A hundred
-//! thousand Ingresses with their Secrets fit.
+//! The server supports Namespaces, Secrets, Services, Ingresses, Events (events.k8s.io) and Leases,
+//! with paged lists, watches, conflicts of versions and of field managers, server-side apply and
+//! garbage collection by owner. A hundred thousand Ingresses with their Secrets fit in memory.
 //!
-//! # What it is not
-//! - There is **no RBAC**: both users may do everything. Rights are tested on the real server.
-//! - Objects are not parsed by their schema: unknown fields stay, and only what the operator can run into is
-//!   validated. A strategic merge patch is taken as a merge patch; JSON patches are refused.
-//! - Later pages of a list show the objects as they are by then, not as they were at the first page.
+//! # Limitations
+//! - There is **no RBAC**: both users may do everything. Permissions are tested on a real server.
+//! - Objects are not checked against a schema: unknown fields are kept, and only errors that the
+//!   operator can cause are detected. A strategic merge patch is handled as a merge patch; JSON
+//!   patches are refused.
+//! - Later pages of a list show the current objects, not those at the time of the first page.
 //!
 //! # Layout
-//! - `store`: all objects and every decision about them, without I/O. `object`, `history`, `selector`, `fields`,
-//!   `ownership`, `defaults`, `validation`: what it is made of.
-//! - `http`: the thin shell: requests, watches, faults. `audit`: counts of requests.
+//! - `store`: all objects and every decision about them, without I/O. `object`, `history`,
+//!   `selector`, `fields`, `ownership`, `defaults`, `validation`: parts of the store.
+//! - `http`: the thin HTTP layer: requests, watches, faults. `audit`: counts of requests.
 
 mod audit;
 mod defaults;
@@ -43,24 +44,24 @@ use crate::serving::Serving;
 use http::State;
 use resource::Resource;
 
-/// Where objects go that name no namespace.
+/// Namespace of objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
-/// Namespaces that are there from the start.
+/// Namespaces that exist from the start.
 const NAMESPACES: [&str; 2] = [DEFAULT_NAMESPACE, "ingress-acme"];
-/// Field manager of what is loaded.
+/// Field manager of loaded objects.
 const LOADER: &str = "kubectl";
 
-/// Who asks; known by a bearer token.
+/// User of a request, identified by a bearer token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum User {
-    /// Tests and harnesses: no fault ever meets them.
+    /// Tests and harnesses; exempt from faults.
     Admin,
     /// The operator.
     Operator,
 }
 
 impl User {
-    /// The bearer token.
+    /// Returns the bearer token.
     pub fn token(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -68,7 +69,7 @@ impl User {
         }
     }
 
-    /// The name as audit logs have it.
+    /// Returns the user name as in audit logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -77,7 +78,7 @@ impl User {
     }
 }
 
-/// A running API server; dropped, it no longer answers.
+/// A running API server. Dropping the value stops the server.
 #[derive(Debug)]
 pub struct ApiServer {
     state: Arc<State>,
@@ -85,16 +86,16 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// On a free port of loopback, with the namespaces `default` and `ingress-acme`. `seed` decides on uids and on
-    /// faults.
+    /// Starts a server on a free port of loopback, with the namespaces `default` and
+    /// `ingress-acme`. `seed` determines uids and faults.
     pub fn start(clock: Clock, seed: u64) -> Result<Self, SimError> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), clock, seed)
     }
 
-    /// On this address.
+    /// Starts a server on this address.
     ///
     /// # Panics
-    /// Never: a new server takes its first namespaces.
+    /// Never: a new server accepts its first namespaces.
     pub fn start_on(address: SocketAddr, clock: Clock, seed: u64) -> Result<Self, SimError> {
         let state = Arc::new(State::new(clock, seed));
         let collected = Arc::clone(&state);
@@ -110,12 +111,12 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// URL of the server.
     pub fn url(&self) -> String {
         format!("http://{}", self.serving.address())
     }
 
-    /// For a client in this process.
+    /// Returns a configuration for a client in this process.
     ///
     /// # Panics
     /// Never: the address is a URL.
@@ -127,7 +128,7 @@ impl ApiServer {
         config
     }
 
-    /// For another process: the text of a kubeconfig file, in JSON, which is YAML too.
+    /// Returns a kubeconfig for another process, in JSON, which is also YAML.
     pub fn kubeconfig(&self, user: User) -> String {
         let name = user.token();
         let config = json!({
@@ -139,17 +140,17 @@ impl ApiServer {
         config.to_string()
     }
 
-    /// What goes wrong with the operator's requests.
+    /// Random faults of the operator's requests.
     pub fn faults(&self) -> &Faults {
         self.state.faults()
     }
 
-    /// All requests so far, counted.
+    /// Returns the counts of all requests so far.
     pub fn audit(&self) -> Vec<Audited> {
         self.state.audit().all()
     }
 
-    /// Creates an object directly; not counted, and met by no fault.
+    /// Creates an object directly, without being counted and without faults.
     pub fn load(&self, object: Value) -> Result<Value, Refusal> {
         let unknown = || Refusal::bad_request("this server knows no such kind of object");
         let resource = Resource::of(&object).ok_or_else(unknown)?;
@@ -161,23 +162,24 @@ impl ApiServer {
         created.map(|object| object.value())
     }
 
-    /// Forgets all changes so far: a watch or list that is to go on from before gets 410.
+    /// Forgets all changes so far; watches and lists continued from an earlier revision get 410.
     pub fn forget_history(&self) {
         self.state.write(LOADER, false, |store, _, _| store.forget_history());
     }
 
-    /// Ends all watches that are open.
+    /// Ends all open watches.
     pub fn cut_watches(&self) {
         self.state.signal(|signals| signals.cuts += 1);
     }
 
-    /// Held watches deliver nothing; released, they deliver everything that happened meanwhile.
+    /// Holds or releases watches. Held watches deliver no events; released watches deliver all
+    /// events since.
     pub fn hold_watches(&self, held: bool) {
         self.state.signal(|signals| signals.held = held);
     }
 
-    /// Frozen, it accepts the operator's requests and answers nothing, not even on watches; thawed, it goes on with
-    /// those that still wait.
+    /// Freezes or thaws the server for the operator. While frozen, requests are accepted but not
+    /// answered, and watches deliver no events; after the thaw, waiting requests are answered.
     pub fn freeze(&self, frozen: bool) {
         self.state.signal(|signals| signals.frozen = frozen);
     }

@@ -1,16 +1,17 @@
-//! The simulated world: what an operator for Ingress certificates meets, in one process, over real sockets on
-//! loopback.
+//! Simulated environment of an operator for Ingress certificates, in one process, over real sockets
+//! on loopback.
 //!
-//! For load tests, the demo and faults on demand. It is held to reality by `tests/conformance`, which asserts the
-//! same behaviours of these servers and of the real ones; what that suite does not ask for is not here.
+//! The simulation is used by load tests, the demo and tests with injected faults.
+//! `tests/conformance` asserts the same behaviour of these servers and of the real ones; behaviour
+//! that suite does not cover is not simulated.
 //!
 //! # Layout
-//! - [`World`]: one of everything, started in order and ended when dropped.
-//! - [`kube`]: the Kubernetes API server. [`ca`]: the ACME CA. [`gateway`]: plays the ingress controller.
+//! - [`World`]: one of each server, started in order and stopped when dropped.
+//! - [`kube`]: the Kubernetes API server. [`ca`]: the ACME CA. [`gateway`]: the ingress controller.
 //!   [`dns`]: resolves every name to loopback.
-//! - [`clock`]: the world's time, which can be moved ahead. [`faults`]: what goes wrong, by chance that repeats.
-//! - [`pki`], `serving`: TLS of the servers, and the threads they run in. [`trust`]: what a client would make of a
-//!   certificate.
+//! - [`clock`]: the simulated time, which can be advanced. [`faults`]: reproducible random faults.
+//! - [`pki`], `serving`: TLS and threads of the servers. [`trust`]: certificate verification as by
+//!   a TLS client.
 
 pub mod ca;
 pub mod clock;
@@ -25,30 +26,30 @@ mod world;
 
 pub use world::{Options, World, free_address};
 
-/// Why a part of the world did not start.
+/// Reason why a server or file of the simulation could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// The operating system refused something.
+    /// The operating system returned an error.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was being done, such as `listen on 127.0.0.1:80`.
+        /// Failed action, such as `listen on 127.0.0.1:80`.
         what: String,
-        /// Its answer.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A key or certificate could not be made.
+    /// A key or certificate could not be created.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// TLS refuses the configuration.
+    /// TLS rejected the configuration.
     #[error("cannot configure TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// An HTTP client could not be made.
+    /// An HTTP client could not be created.
     #[error("cannot make an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
 impl SimError {
-    /// An error of the operating system, met while doing `what`.
+    /// Wraps an operating system error that occurred during `what`.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }
     }

@@ -1,7 +1,7 @@
-//! The throw-away CA that signs every server's TLS certificate of one world.
+//! Throw-away CA that signs the TLS certificates of all servers in one world.
 //!
-//! Not to be mixed up with the ACME CA of that world: that one makes its own keys, and signs what the operator
-//! orders.
+//! This CA is separate from the ACME CA of the world, which has its own keys and signs the
+//! certificates ordered by the operator.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::SimError;
 
-/// Makes the workspace's cryptography provider the default of the process, unless there is one already: the HTTP
-/// clients need it. Which one it is, the features in the workspace's Cargo.toml say, and only they: asking rustls for any
-/// configuration installs the one it was built with.
+/// Installs the cryptography provider of the workspace as the process default, unless one is
+/// installed. The HTTP clients need a default. Only the features in the workspace's Cargo.toml
+/// select the provider: building any rustls configuration installs the one compiled in.
 pub fn choose_provider() {
     drop(rustls::ClientConfig::builder());
 }
 
-/// A root of its own for each world.
+/// Root CA of one world.
 pub struct RootCa {
     issuer: Issuer<'static, KeyPair>,
     root_pem: String,
@@ -27,14 +27,14 @@ pub struct RootCa {
 
 /// A leaf certificate with its key.
 pub struct Leaf {
-    /// The certificate, PEM.
+    /// Certificate, PEM.
     pub certificate_pem: String,
-    /// Its key, PKCS #8 in PEM.
+    /// Private key, PKCS #8 in PEM.
     pub key_pem: String,
 }
 
 impl RootCa {
-    /// Makes a new root.
+    /// Creates a new root.
     pub fn new() -> Result<Self, SimError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new([])?;
@@ -45,13 +45,13 @@ impl RootCa {
         Ok(Self { issuer: Issuer::new(params, key), root_pem })
     }
 
-    /// The root's certificate, PEM.
+    /// Certificate of the root, PEM.
     pub fn root_pem(&self) -> &str {
         &self.root_pem
     }
 
-    /// A server certificate for `localhost` and `127.0.0.1`; a leaf, because
-    /// rustls refuses a self-signed certificate as a server's.
+    /// Creates a server certificate for `localhost` and `127.0.0.1`. The certificate is a leaf,
+    /// because rustls refuses a self-signed server certificate.
     pub fn leaf(&self, common_name: &str) -> Result<Leaf, SimError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()])?;
@@ -59,7 +59,7 @@ impl RootCa {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
-    /// TLS for a server, with a leaf of its own.
+    /// Creates the TLS configuration of a server, with a new leaf.
     pub fn server(&self, common_name: &str) -> Result<rustls::ServerConfig, SimError> {
         let leaf = self.leaf(common_name)?;
         let unreadable =

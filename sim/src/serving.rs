@@ -1,4 +1,4 @@
-//! A server's own thread, with its own actix system, so that it works whatever runtime its user has.
+//! Runs a server in a thread with an actix system of its own, independent of the caller's runtime.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use actix_web::{App, HttpServer};
 
 use crate::SimError;
 
-/// Clients keep their connections between requests; a pause of a storm is bridged.
+/// Keep-alive time, long enough for clients to keep connections through a pause in a load test.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A load test opens many connections at once.
+/// Length of the accept queue; a load test opens many connections at once.
 const BACKLOG: u32 = 4096;
 
-/// A running HTTP server; dropped, it no longer listens and its thread has ended.
+/// A running HTTP server. Dropping the value closes the socket and joins the thread.
 #[derive(Debug)]
 pub(crate) struct Serving {
     address: SocketAddr,
@@ -27,8 +27,8 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Listens on `address`, of which port 0 is any free port; over TLS where that is given. `beside` runs in the
-    /// same thread as long as the server does.
+    /// Starts a server on `address`, with TLS if given; port 0 means any free port. `beside` runs
+    /// in the same thread for as long as the server.
     pub(crate) fn start<C, B, F>(
         name: &'static str,
         address: SocketAddr,
@@ -48,7 +48,7 @@ impl Serving {
                 match listen(address, tls, configure) {
                     Ok((server, address)) => {
                         let beside = actix_web::rt::spawn(beside());
-                        // The receiver waits for exactly this message.
+                        // The receiver waits for exactly this message, so the send succeeds.
                         _ = started.send(Ok((server.handle(), address)));
                         _ = server.await;
                         beside.abort();
@@ -63,7 +63,7 @@ impl Serving {
         Ok(Self { address, server, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Address of the server.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -71,7 +71,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // The command is sent by the call; the future only waits for its end.
+        // The call sends the command; the future only waits for completion.
         drop(self.server.stop(false));
         if let Some(thread) = self.thread.take() {
             _ = thread.join();

@@ -1,5 +1,5 @@
-//! Whether a TLS client would trust a certificate: verified by rustls against
-//! the CA's own root, as a browser would with a public one.
+//! Verification of certificates as by a TLS client: rustls checks a chain against the CA's own
+//! root, as a browser does against public roots.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Why a client would not trust it.
+/// Reason why a client would not trust a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
-    /// Something is not PEM, or empty.
+    /// Input that cannot be parsed, or an empty chain.
     #[error("{what} cannot be read: {why}")]
     Unreadable {
-        /// The roots, the chain or a name.
+        /// Input that failed: the roots, the chain or a name.
         what: &'static str,
-        /// In the parser's words.
+        /// Error of the parser.
         why: String,
     },
-    /// A client that asks for this name refuses the chain.
+    /// A client that connects to this name refuses the chain.
     #[error("a client would refuse it for {name}: {why}")]
     Refused {
-        /// The name asked for.
+        /// Server name of the connection.
         name: String,
-        /// In rustls's words.
+        /// Error of rustls.
         why: rustls::Error,
     },
 }
 
-/// Verifies `chain` (PEM, leaf first) for each of `names` against `roots` (PEM), as at the moment `now`.
+/// Verifies `chain` (PEM, leaf first) for each of `names` against `roots` (PEM) at the time `now`.
 ///
 /// # Errors
 ///
-/// When anything is unreadable, or a client would refuse the chain for one of the names.
+/// If any input cannot be parsed, or a client would refuse the chain for one of the names.
 pub fn verify_chain(
     chain: &str,
     roots: &str,
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_chain_of_another_ca_is_refused_and_nonsense_is_unreadable() {
-        drop(rustls::ClientConfig::builder()); // makes the one provider of the build the process's
+        drop(rustls::ClientConfig::builder()); // installs the crypto provider compiled in
         let signed = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let (one, other) = (signed("a.example.com").cert.pem(), signed("b.example.com").cert.pem());
         let now = Clock::default().now();

@@ -1,4 +1,4 @@
-//! One of everything: the cluster, the CA, DNS and the gateway between them.
+//! A complete simulated world: cluster, CA, DNS and the gateway between them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,20 +15,20 @@ use crate::gateway::Gateway;
 use crate::kube::{ApiServer, User};
 use crate::pki::RootCa;
 
-/// How a world differs from the default.
+/// Options of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Decides on all chance.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// The CA; its validation port is set by the world.
+    /// Options of the CA; the world sets the validation port and the seed.
     pub ca: ca::Options,
-    /// From the moment a route is seen until it works.
+    /// Time between the observation of a route and its activation.
     pub route_delay: Duration,
 }
 
-/// A running world; dropped, all of it ends and its files are gone.
+/// A running world. Dropping the value stops all servers and removes all files.
 pub struct World {
-    // Dropped from top to bottom: users before the used.
+    // Fields drop from top to bottom: users before the servers they use.
     ca: Ca,
     gateway: Gateway,
     api: ApiServer,
@@ -40,7 +40,7 @@ pub struct World {
 }
 
 impl World {
-    /// Starts everything on free ports of loopback; takes some milliseconds.
+    /// Starts all servers on free ports of loopback, within milliseconds.
     pub fn start(options: Options) -> Result<Self, SimError> {
         let Options { seed, ca, route_delay } = options;
         crate::pki::choose_provider();
@@ -74,7 +74,8 @@ impl World {
         &self.ca
     }
 
-    /// A further CA of this world: with roots of its own, and TLS under the same.
+    /// Starts another CA in this world, with its own roots for certificates and the same root for
+    /// TLS.
     pub fn another_ca(&self, options: ca::Options) -> Result<Ca, SimError> {
         let (validation_port, seed) = (self.gateway.address().port(), self.seed);
         let options = ca::Options { validation_port, seed, ..options };
@@ -91,32 +92,33 @@ impl World {
         &self.dns
     }
 
-    /// The time of the API server and the CA.
+    /// The clock of the API server and the CA.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// PEM file of the root under which the ACME directory's own TLS certificate is.
+    /// Path of the root, PEM, that signs the TLS certificate of the ACME directory.
     pub fn root_file(&self) -> PathBuf {
         self.files.path().join("root.pem")
     }
 
-    /// Kubeconfig of a user who may do everything.
+    /// Path of a kubeconfig for an unrestricted user.
     pub fn kubeconfig(&self) -> PathBuf {
         self.files.path().join("admin.kubeconfig")
     }
 
-    /// Kubeconfig of the operator, which faults concern and which is counted apart.
+    /// Path of the operator's kubeconfig; this user is subject to faults and counted separately.
     pub fn operator_kubeconfig(&self) -> PathBuf {
         self.files.path().join("operator.kubeconfig")
     }
 
-    /// Where files of this world go.
+    /// Directory of this world's files.
     pub fn directory(&self) -> &Path {
         self.files.path()
     }
 
-    /// The flags of `run` by which an operator finds this world, without its ports.
+    /// Flags of `run` that connect an operator to this world; the operator's own ports are not
+    /// included.
     pub fn operator_flags(&self) -> Vec<String> {
         let flags = [
             ("--acme-directory", self.ca.directory_url()),
@@ -129,7 +131,7 @@ impl World {
     }
 }
 
-/// A port of loopback that is free at this moment, for a server that is started at once.
+/// Returns a loopback address with a currently free port, for a server started at once.
 pub fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

@@ -1,6 +1,7 @@
-//! What the simulated API server does on demand, over sockets: faults, stale and broken watches, silence, counts.
+//! Controls of the simulated API server, over sockets: faults, stale and broken watches, freezing,
+//! counts.
 //!
-//! That it behaves like a real one otherwise is the matter of `tests/conformance`.
+//! Conformance with a real server is tested in `tests/conformance`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::pin::pin;
@@ -17,7 +18,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Long enough for an answer that should not come.
+/// Time to wait for an answer that should not come.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 fn server() -> ApiServer {

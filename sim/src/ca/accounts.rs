@@ -1,4 +1,4 @@
-//! Accounts (RFC 8555 §7.3): a key, contacts, a status. Nothing here is forgotten; accounts are few.
+//! Accounts (RFC 8555 §7.3): key, contacts, status. Accounts are never forgotten; there are few.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::jws::Jwk;
 use super::problem::Problem;
 
-/// Numbers accounts from 1.
+/// Number of an account, from 1.
 pub(super) type AccountId = u64;
 
 /// One account.
@@ -15,7 +15,7 @@ pub(super) type AccountId = u64;
 pub(super) struct Account {
     pub(super) id: AccountId,
     pub(super) key: Jwk,
-    /// What answers to challenges end with.
+    /// Key thumbprint, the last part of every key authorization.
     pub(super) thumbprint: String,
     pub(super) contacts: Vec<String>,
     pub(super) deactivated: bool,
@@ -30,7 +30,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The account of a key.
+    /// Returns the account of a key.
     pub(super) fn of_key(&self, key: &Jwk) -> Option<&Account> {
         self.by_key.get(key).and_then(|id| self.get(*id))
     }
@@ -43,7 +43,7 @@ impl Accounts {
         self.all.get_mut(usize::try_from(id.checked_sub(1)?).ok()?)
     }
 
-    /// One that may still ask for something.
+    /// Returns the account if known and not deactivated.
     pub(super) fn active(&self, id: AccountId) -> Result<&Account, Problem> {
         let unknown = || Problem::new(400, "accountDoesNotExist", "Account not found");
         let account = self.get(id).ok_or_else(unknown)?;
@@ -63,7 +63,7 @@ impl Accounts {
         &self.all[self.all.len() - 1]
     }
 
-    /// Changes contacts, or ends the account for good (RFC 8555 §7.3.2, §7.3.6).
+    /// Changes the contacts, or deactivates the account for good (RFC 8555 §7.3.2, §7.3.6).
     pub(super) fn update(
         &mut self,
         id: AccountId,
@@ -83,7 +83,7 @@ impl Accounts {
         Ok(account.clone())
     }
 
-    /// Gives the account another key (RFC 8555 §7.3.5).
+    /// Replaces the key of the account (RFC 8555 §7.3.5).
     pub(super) fn change_key(
         &mut self,
         id: AccountId,
@@ -107,7 +107,7 @@ impl Accounts {
     }
 }
 
-/// Mail addresses only (RFC 8555 §7.3).
+/// Checks that all contacts are mail addresses, the only kind accepted (RFC 8555 §7.3).
 pub(super) fn check_contacts(contacts: &[String]) -> Result<(), Problem> {
     for contact in contacts {
         let Some(mail) = contact.strip_prefix("mailto:") else {

@@ -1,4 +1,4 @@
-//! What was issued, and when it should be renewed (RFC 9773).
+//! Issued certificates and their renewal windows (RFC 9773).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,15 +13,16 @@ use super::orders::OrderId;
 use super::problem::Problem;
 use super::profiles::suggested;
 
-/// Beginning of every serial number, so that all are as long and none is negative.
+/// First octet of every serial number, so that all have the same length and none is negative.
 const PREFIX: u128 = 0x2c;
-/// An exact set that was issued longer ago than this is new again.
+/// Time after which a certificate for the same exact set counts as new instead of a renewal.
 const RENEWAL: SignedDuration = SignedDuration::from_hours(120 * 24);
-/// A revoked certificate's window: over since this long ago, and so long it was.
+/// Renewal window of a revoked certificate: start before now, and length. The window has ended
+/// already.
 const REVOKED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_mins(60), SignedDuration::from_mins(30));
 
-/// A serial number: 16 octets.
+/// Serial number of 16 octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Serial(u128);
 
@@ -34,12 +35,12 @@ impl Serial {
         self.0.to_be_bytes()
     }
 
-    /// From a certificate, where a leading zero may stand before it.
+    /// Reads the serial number of a certificate; `None` unless 16 octets long.
     pub(super) fn of_octets(octets: &[u8]) -> Option<Self> {
         Some(Self(u128::from_be_bytes(octets.try_into().ok()?)))
     }
 
-    /// From its hexadecimal form.
+    /// Parses the hexadecimal form.
     pub(super) fn parse(text: &str) -> Option<Self> {
         u128::from_str_radix(text, 16).ok().map(Self)
     }
@@ -51,41 +52,41 @@ impl fmt::Display for Serial {
     }
 }
 
-/// When a certificate should be renewed (RFC 9773 §4.2).
+/// Renewal window of a certificate (RFC 9773 §4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Not before then.
+    /// Earliest time to renew.
     pub start: Timestamp,
-    /// Before then.
+    /// Time to renew before.
     pub end: Timestamp,
-    /// Where it is explained to people.
+    /// Page that explains the window to people.
     pub explanation_url: Option<String>,
 }
 
-/// A certificate that was issued, for tests.
+/// An issued certificate, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
-    /// Its serial number, hexadecimal.
+    /// Serial number, hexadecimal.
     pub serial: String,
-    /// Sorted.
+    /// Names, sorted.
     pub names: Vec<String>,
-    /// The number of the account that ordered it, from 1.
+    /// Number of the account that placed the order, from 1.
     pub account: u64,
-    /// The profile it was ordered with.
+    /// Profile of the order.
     pub profile: &'static str,
-    /// As it says itself.
+    /// `notBefore` of the certificate.
     pub not_before: Timestamp,
-    /// As it says itself.
+    /// `notAfter` of the certificate.
     pub not_after: Timestamp,
-    /// When it was issued; `not_before` is earlier.
+    /// Time of issuance, later than `not_before`.
     pub at: Timestamp,
-    /// Serial number of the certificate that its order said to replace.
+    /// Serial number of the certificate that the order replaces.
     pub replaces: Option<String>,
-    /// When it was revoked.
+    /// Time of revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A certificate as the CA remembers it.
+/// State of a certificate at the CA.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) account: AccountId,
@@ -96,11 +97,11 @@ pub(super) struct Record {
     pub(super) at: Timestamp,
     pub(super) replaces: Option<Serial>,
     pub(super) revoked_at: Option<Timestamp>,
-    /// DER, as long as the order is remembered.
+    /// DER, for as long as the order is remembered.
     pub(super) leaf: Option<Vec<u8>>,
-    /// The order that replaces it.
+    /// Order that replaces this certificate.
     pub(super) replaced_by: Option<OrderId>,
-    /// Another than the one that follows from its life.
+    /// Renewal window that overrides the one computed from the lifetime.
     pub(super) window: Option<Window>,
 }
 
@@ -108,11 +109,11 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     records: HashMap<Serial, Record>,
-    /// As they were issued.
+    /// Serial numbers in order of issuance.
     serials: Vec<Serial>,
-    /// When each exact set was last issued.
+    /// Time of the last issuance of each exact set.
     sets: HashMap<SetId, Timestamp>,
-    /// The window of all that have none of their own.
+    /// Renewal window of all certificates without one of their own.
     pub(super) window: Option<Window>,
 }
 
@@ -123,7 +124,7 @@ impl Certificates {
         self.records.insert(serial, record);
     }
 
-    /// How many there are.
+    /// Number of certificates.
     pub(super) fn count(&self) -> u64 {
         self.serials.len() as u64
     }
@@ -137,12 +138,12 @@ impl Certificates {
         self.records.get_mut(&serial)
     }
 
-    /// Whether a new certificate of this set is a renewal.
+    /// Whether a new certificate for `set` counts as a renewal.
     pub(super) fn is_renewal(&self, set: SetId, now: Timestamp) -> bool {
         self.sets.get(&set).is_some_and(|at| now.duration_since(*at) < RENEWAL)
     }
 
-    /// A certificate can be revoked once (RFC 8555 §7.6).
+    /// Revokes a certificate; a second revocation fails (RFC 8555 §7.6).
     pub(super) fn revoke(&mut self, serial: Serial, now: Timestamp) -> Result<(), Problem> {
         let unknown = || Problem::not_found("No such certificate");
         let record = self.records.get_mut(&serial).ok_or_else(unknown)?;
@@ -191,7 +192,7 @@ impl Certificates {
     }
 }
 
-/// Reads a certificate's id: its issuer's key identifier and its serial number (RFC 9773 §4.1).
+/// Parses a certificate id: key identifier of the issuer and serial number (RFC 9773 §4.1).
 pub(super) fn parse_id(id: &str, issuer: &[u8]) -> Result<Serial, Problem> {
     let bad = |what: &str| {
         Problem::malformed(format!("While parsing ARI CertID an error occurred :: {what}"))

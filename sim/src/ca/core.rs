@@ -1,4 +1,5 @@
-//! What the CA decides, from requests that were parsed and verified: no sockets, no clock; time is an argument.
+//! Decisions of the CA on parsed and verified requests, without sockets or clock: time is an
+//! argument.
 
 mod ordering;
 mod revoking;
@@ -22,15 +23,15 @@ use super::problem::Problem;
 pub(super) use ordering::OrderView;
 pub(super) use revoking::Revoker;
 
-/// What there is to choose.
+/// Settings of the CA.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) limits: Limits,
-    /// The external account that new accounts must be bound to: its id and MAC key.
+    /// External account that new accounts must be bound to: id and MAC key.
     pub(super) external_account: Option<(String, Vec<u8>)>,
-    /// Of certificates, whatever their profile says.
+    /// Lifetime of certificates, overriding their profile.
     pub(super) life: Option<Duration>,
-    /// From the CSR until the certificate is there.
+    /// Time between the CSR and the certificate.
     pub(super) processing: Duration,
     pub(super) reuse_authorizations: bool,
     pub(super) reuse_orders: bool,
@@ -38,7 +39,7 @@ pub(super) struct Settings {
     pub(super) seed: u64,
 }
 
-/// The whole state of the CA but for connections and nonces.
+/// State of the CA except connections and nonces.
 pub(super) struct Core {
     settings: Settings,
     random: fastrand::Rng,
@@ -48,11 +49,11 @@ pub(super) struct Core {
     pub(super) meter: Meter,
     pub(super) policy: Policy,
     pub(super) signing: Signing,
-    /// Validations that passed and that failed.
+    /// Numbers of passed and failed validations.
     pub(super) validations: (u64, u64),
 }
 
-/// The payload of `newAccount` (RFC 8555 §7.3).
+/// Payload of `newAccount` (RFC 8555 §7.3).
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct NewAccount {
@@ -62,7 +63,7 @@ pub(super) struct NewAccount {
     external_account_binding: Option<Value>,
 }
 
-/// The payload of a POST to an account (RFC 8555 §7.3.2, §7.3.6).
+/// Payload of a POST to an account (RFC 8555 §7.3.2, §7.3.6).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AccountChange {
@@ -70,7 +71,7 @@ pub(super) struct AccountChange {
     status: Option<String>,
 }
 
-/// The payload of the inner JWS of `keyChange` (RFC 8555 §7.3.5).
+/// Payload of the inner JWS of `keyChange` (RFC 8555 §7.3.5).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct KeyChange {
@@ -78,13 +79,13 @@ struct KeyChange {
     old_key: Value,
 }
 
-/// A validation that is to begin.
+/// A validation to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Validation {
     pub(super) authorization: AuthorizationId,
     pub(super) name: String,
     pub(super) token: String,
-    /// What the host must answer (RFC 8555 §8.1).
+    /// Key authorization expected from the host (RFC 8555 §8.1).
     pub(super) answer: String,
 }
 
@@ -103,7 +104,7 @@ impl Core {
         }
     }
 
-    /// An account that may still ask for something.
+    /// Returns the account if known and not deactivated.
     pub(super) fn account(&self, id: AccountId) -> Result<&Account, Problem> {
         self.accounts.active(id)
     }
@@ -112,7 +113,8 @@ impl Core {
         self.settings.external_account.is_some()
     }
 
-    /// Registers a key, or finds its account (RFC 8555 §7.3.1): with it, whether it is new.
+    /// Registers a key, or finds its account (RFC 8555 §7.3.1). Returns the account and whether it
+    /// is new.
     pub(super) fn new_account(
         &mut self,
         (key, url): (Jwk, &str),
@@ -136,7 +138,7 @@ impl Core {
         Ok((self.accounts.create(key, asked.contact, now).clone(), true))
     }
 
-    /// RFC 8555 §7.3.4.
+    /// Checks the external account binding (RFC 8555 §7.3.4), if the CA requires one.
     fn check_binding(&self, binding: Option<Value>, key: &Jwk, url: &str) -> Result<(), Problem> {
         let Some((kid, secret)) = &self.settings.external_account else { return Ok(()) };
         let Some(binding) = binding else {
@@ -167,7 +169,7 @@ impl Core {
         self.accounts.update(id, change.contact, change.status.as_deref())
     }
 
-    /// Rolls an account over to the key that signed the inner JWS (RFC 8555 §7.3.5).
+    /// Replaces the account key with the key that signed the inner JWS (RFC 8555 §7.3.5).
     pub(super) fn change_key(
         &mut self,
         (id, account_url): (AccountId, &str),
@@ -190,7 +192,8 @@ impl Core {
         self.accounts.change_key(id, &old, new)
     }
 
-    /// The client is ready to be validated: the authorization, and the validation that is to begin.
+    /// Handles the client's response to a challenge. Returns the authorization and the validation
+    /// to start, if any.
     pub(super) fn respond(
         &mut self,
         account: AccountId,
@@ -208,7 +211,7 @@ impl Core {
         Ok((authorization.clone(), validation))
     }
 
-    /// A validation over HTTP is over; CAA has a word in it.
+    /// Records the result of an HTTP validation; a CAA record can still make a passed one fail.
     pub(super) fn validated(
         &mut self,
         validation: &Validation,

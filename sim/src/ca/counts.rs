@@ -1,20 +1,20 @@
-//! What was asked of a CA, in numbers.
+//! Activity counters of a CA.
 
 use std::collections::BTreeMap;
 
-/// What a CA has done since it was started.
+/// Activity of a CA since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Orders that were opened.
+    /// Orders created.
     pub orders: u64,
-    /// Certificates that were issued.
+    /// Certificates issued.
     pub certificates: u64,
-    /// Validations that passed.
+    /// Validations passed.
     pub validations_passed: u64,
-    /// Validations that failed.
+    /// Validations failed.
     pub validations_failed: u64,
-    /// Answers 429, and 503 of the load balancer.
+    /// Answers with 429, and with 503 from the load balancer.
     pub rate_limited: u64,
-    /// Answers by endpoint and HTTP status; status 0 is a connection that was broken.
+    /// Answers by endpoint and HTTP status; status 0 is a broken connection.
     pub requests: BTreeMap<(&'static str, u16), u64>,
 }

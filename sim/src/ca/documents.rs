@@ -1,4 +1,4 @@
-//! The CA's documents (RFC 8555 §7.1), and the URLs in them.
+//! ACME resource objects (RFC 8555 §7.1) and their URLs.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -9,12 +9,12 @@ use super::core::OrderView;
 use super::orders::{Authorization, Challenge, OrderId};
 use super::profiles::PROFILES;
 
-/// The challenge that can be met.
+/// The challenge type that the CA validates.
 pub(super) const HTTP_01: &str = "http-01";
-/// One that no client knows (draft-ietf-acme-dns-persist): it is to be passed over.
+/// A challenge type no client implements (draft-ietf-acme-dns-persist); clients must skip it.
 pub(super) const UNKNOWN_CHALLENGE: &str = "dns-persist-01";
 
-/// URLs, as the client that asks writes them.
+/// Builds URLs with the host name used by the client.
 #[derive(Clone, Debug)]
 pub(super) struct Urls {
     /// Scheme and host.
@@ -42,7 +42,7 @@ impl Urls {
         self.to(&format!("/acme/authz/{account}/{id}"))
     }
 
-    /// The second chain has a number behind it.
+    /// Returns the URL of a certificate chain; the URL of the second chain ends in `/1`.
     pub(super) fn certificate_url(&self, serial: Serial, other: bool) -> String {
         self.to(&format!("/acme/cert/{serial}{}", if other { "/1" } else { "" }))
     }
@@ -51,7 +51,7 @@ impl Urls {
         self.to(&format!("/acme/chall/{}/{}/{kind}", of.account, of.id))
     }
 
-    /// RFC 8555 §7.1.1.
+    /// Directory object (RFC 8555 §7.1.1).
     pub(super) fn directory(&self, external_account_required: bool) -> Value {
         let profiles = PROFILES.iter().map(|profile| (profile.name, profile.description));
         let profiles: Map<String, Value> =
@@ -72,14 +72,14 @@ impl Urls {
         })
     }
 
-    /// RFC 8555 §7.1.2.
+    /// Account object (RFC 8555 §7.1.2).
     pub(super) fn account(account: &Account) -> Value {
         let Account { contacts, created, deactivated, .. } = account;
         let status = if *deactivated { "deactivated" } else { "valid" };
         json!({ "status": status, "contact": contacts, "createdAt": seconds(*created) })
     }
 
-    /// RFC 8555 §7.1.3.
+    /// Order object (RFC 8555 §7.1.3).
     pub(super) fn order(&self, view: &OrderView) -> Value {
         let (order, account) = (&view.order, view.order.wanted.account);
         let wanted = &order.wanted;
@@ -103,7 +103,8 @@ impl Urls {
         document
     }
 
-    /// RFC 8555 §7.1.4; of challenges that were tried, only the one that was.
+    /// Authorization object (RFC 8555 §7.1.4). Once a challenge was tried, only that challenge is
+    /// listed.
     pub(super) fn authorization(&self, of: &Authorization, now: Timestamp) -> Value {
         let mut challenges = vec![self.challenge(of, HTTP_01)];
         if of.challenge == Challenge::Pending {
@@ -117,7 +118,7 @@ impl Urls {
         })
     }
 
-    /// RFC 8555 §7.1.5.
+    /// Challenge object (RFC 8555 §7.1.5).
     pub(super) fn challenge(&self, of: &Authorization, kind: &str) -> Value {
         let url = self.challenge_url(of, kind);
         if kind != HTTP_01 {
@@ -135,7 +136,7 @@ impl Urls {
     }
 }
 
-/// RFC 9773 §4.2.
+/// Renewal information object (RFC 9773 §4.2).
 pub(super) fn renewal_info(window: &Window) -> Value {
     let (start, end) = (window.start.to_string(), window.end.to_string());
     let mut document = json!({ "suggestedWindow": { "start": start, "end": end } });
@@ -149,7 +150,7 @@ fn identifier(name: &str) -> Value {
     json!({ "type": "dns", "value": name })
 }
 
-/// RFC 3339, whole seconds.
+/// Formats a time as in RFC 3339, in whole seconds.
 fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,4 +1,5 @@
-//! Keys and signatures of the CA: a root, an intermediate, leaves; no decisions.
+//! Keys and signatures of the CA: roots, intermediate, leaf certificates. Decisions belong to
+//! `core`.
 
 use std::time::Duration;
 
@@ -17,25 +18,25 @@ use super::certificates::Serial;
 use super::problem::Problem;
 use crate::SimError;
 
-/// The roots and the intermediate are older than anything the world does.
+/// Validity of the roots and the intermediate, in years; the start precedes any simulated time.
 const CA_YEARS: (i32, i32) = (2020, 2120);
-/// The shortest RSA key that is accepted, in bits.
+/// Smallest RSA key accepted, in bits.
 const RSA_MIN: usize = 2048;
 
-/// What signs leaves.
+/// Signing key and chains of the CA.
 pub(super) struct Signing {
     intermediate: Issuer<'static, KeyPair>,
-    /// Identifier of its key, as leaves name it.
+    /// Key identifier of the intermediate, as in the leaf certificates.
     pub(super) key_id: Vec<u8>,
-    /// The root of the first chain, PEM.
+    /// Root of the first chain, PEM.
     pub(super) root_pem: String,
-    /// The root of the second one.
+    /// Root of the second chain, PEM.
     pub(super) other_root_pem: String,
-    /// What follows a leaf in each chain, PEM.
+    /// Certificates after the leaf in each chain, PEM.
     rest: [String; 2],
 }
 
-/// What is asked for in a certificate.
+/// Contents of a leaf certificate to sign.
 pub(super) struct Leaf<'a> {
     pub(super) names: &'a [Box<str>],
     pub(super) key: &'a SubjectPublicKeyInfo,
@@ -45,7 +46,7 @@ pub(super) struct Leaf<'a> {
 }
 
 impl Signing {
-    /// New keys: two roots, and an intermediate that both have signed.
+    /// Generates two roots, and an intermediate signed by both.
     pub(super) fn new() -> Result<Self, SimError> {
         let (first_root, root_pem) = root("ingress-acme simulated root X1")?;
         let (other_root, other_root_pem) = root("ingress-acme simulated root X2")?;
@@ -60,7 +61,7 @@ impl Signing {
         Ok(Self { intermediate, key_id, root_pem, other_root_pem, rest })
     }
 
-    /// A leaf, DER.
+    /// Signs a leaf certificate and returns the DER.
     pub(super) fn sign(&self, leaf: &Leaf<'_>) -> Result<CertificateDer<'static>, rcgen::Error> {
         let names: Vec<String> = leaf.names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names)?;
@@ -76,7 +77,7 @@ impl Signing {
         Ok(params.signed_by(leaf.key, &self.intermediate)?.der().clone())
     }
 
-    /// The leaf with what follows it (RFC 8555 §7.4.2); there are two chains.
+    /// Returns a leaf followed by the first or the other chain (RFC 8555 §7.4.2), PEM.
     pub(super) fn chain(&self, leaf: &[u8], other: bool) -> String {
         let leaf = pem(leaf);
         format!("{leaf}{}", self.rest[usize::from(other)])
@@ -127,9 +128,9 @@ fn pem(der: &[u8]) -> String {
     pem
 }
 
-/// A certificate request that was read (RFC 2986), and whose signature is its key's.
+/// A parsed certificate signing request (RFC 2986) with a verified signature.
 pub(super) struct Request {
-    /// Lower case, sorted, each once; the common name is among them.
+    /// Names including the common name: lower case, sorted, without duplicates.
     pub(super) names: Vec<String>,
     pub(super) key: SubjectPublicKeyInfo,
 }
@@ -162,7 +163,7 @@ impl Request {
         Ok(Self { names, key })
     }
 
-    /// Whether this public point is its key.
+    /// Whether `point` is the public key of the request.
     pub(super) fn has_point(&self, point: &[u8]) -> bool {
         self.key.der_bytes() == point
     }
@@ -182,7 +183,7 @@ fn names(request: &X509CertificationRequest<'_>) -> Result<Vec<String>, Problem>
     Ok(names)
 }
 
-/// Serial number and public key of a certificate, DER.
+/// Returns serial number and public key of a certificate in DER.
 pub(super) fn read_certificate(der: &[u8]) -> Option<(Serial, Vec<u8>)> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     let serial = Serial::of_octets(certificate.raw_serial())?;

@@ -1,4 +1,5 @@
-//! Signed requests (RFC 7515 in the flattened JSON form, RFC 8555 §6.2): parsed and verified, nothing decided.
+//! Parsing and verification of signed requests (RFC 7515 in the flattened JSON form, RFC 8555
+//! §6.2). Decisions belong to `core`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -9,26 +10,27 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
-/// A public key of an account: ECDSA on P-256 (RFC 7518 §6.2).
+/// Public key of an account: ECDSA on P-256 (RFC 7518 §6.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Jwk {
-    /// Uncompressed (SEC 1 §2.3.3): 4, x, y.
+    /// Uncompressed point (SEC 1 §2.3.3): 4, x, y.
     point: [u8; 65],
 }
 
 impl Jwk {
-    /// From the point as it stands in a certificate.
+    /// Creates a key from the point in a certificate.
     #[cfg(test)]
     pub(super) fn of_point(point: &[u8]) -> Option<Self> {
         Some(Self { point: point.try_into().ok()? })
     }
 
-    /// The point as it stands in a certificate.
+    /// Returns the point as encoded in a certificate.
     pub(super) fn point(&self) -> &[u8] {
         &self.point
     }
 
-    /// RFC 7638, SHA-256, base64url: what follows the token in the answer to a challenge (RFC 8555 §8.1).
+    /// Returns the thumbprint (RFC 7638, SHA-256, base64url), which follows the token in a key
+    /// authorization (RFC 8555 §8.1).
     pub(super) fn thumbprint(&self) -> String {
         let (x, y) = self.point[1..].split_at(32);
         let [x, y] = [x, y].map(|half| BASE64URL.encode(half));
@@ -85,16 +87,16 @@ struct RawHeader {
     kid: Option<String>,
 }
 
-/// Who says to have signed.
+/// Claimed signer of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Signer {
-    /// Whoever has this key.
+    /// Holder of this key.
     Key(Jwk),
-    /// The account of this URL, or the external account of this id.
+    /// Account with this URL, or external account with this id.
     Kid(String),
 }
 
-/// A request whose signature was not verified yet.
+/// A request whose signature is not yet verified.
 #[derive(Debug)]
 pub(super) struct Jws {
     pub(super) signer: Signer,
@@ -114,7 +116,7 @@ impl Jws {
         Self::read(flattened)
     }
 
-    /// One that is the member of another document (RFC 8555 §7.3.4).
+    /// Parses a JWS nested in another document (RFC 8555 §7.3.4).
     pub(super) fn of_value(value: serde_json::Value) -> Result<Self, Problem> {
         let flattened = serde_json::from_value(value)
             .map_err(|_| Problem::malformed("Parse error reading inner JWS"))?;
@@ -134,7 +136,8 @@ impl Jws {
             (Some(jwk), None) => {
                 let raw: RawJwk = serde_json::from_value(jwk)
                     .map_err(|_| Problem::malformed("Parse error reading JWK"))?;
-                // A key of another kind comes with another algorithm, which is the better complaint.
+                // The algorithm is checked first: another key type implies another algorithm, and
+                // the algorithm error is the more useful one.
                 algorithm(&header.alg, "ES256")?;
                 Signer::Key(raw.try_into()?)
             }
@@ -157,7 +160,7 @@ impl Jws {
         })
     }
 
-    /// The payload, if this key signed it.
+    /// Returns the payload if `key` signed the request.
     pub(super) fn verified(self, key: &Jwk) -> Result<Payload, Problem> {
         algorithm(&self.alg, "ES256")?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point())
@@ -166,7 +169,7 @@ impl Jws {
         Ok(Payload(self.payload))
     }
 
-    /// The payload, if it was signed with this secret (HS256, RFC 8555 §7.3.4).
+    /// Returns the payload if signed with `secret` (HS256, RFC 8555 §7.3.4).
     pub(super) fn verified_by_mac(self, secret: &[u8]) -> Result<Payload, Problem> {
         algorithm(&self.alg, "HS256")?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -183,12 +186,12 @@ fn algorithm(is: &str, wanted: &str) -> Result<(), Problem> {
     if is == wanted { Ok(()) } else { Err(Problem::new(400, "badSignatureAlgorithm", detail())) }
 }
 
-/// What was signed.
+/// Payload of a verified request.
 #[derive(Debug)]
 pub(super) struct Payload(Vec<u8>);
 
 impl Payload {
-    /// Nothing: a POST-as-GET (RFC 8555 §6.3).
+    /// Whether the payload is empty: a POST-as-GET (RFC 8555 §6.3).
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -199,13 +202,13 @@ impl Payload {
         })
     }
 
-    /// The payload as a key.
+    /// Parses the payload as a key.
     pub(super) fn jwk(&self) -> Result<Jwk, Problem> {
         self.read::<RawJwk>()?.try_into()
     }
 }
 
-/// A member that is a key.
+/// Parses a key in a member of a document.
 pub(super) fn jwk(value: serde_json::Value) -> Result<Jwk, Problem> {
     let bad = |_| Problem::malformed("Parse error reading JWK");
     serde_json::from_value::<RawJwk>(value).map_err(bad)?.try_into()

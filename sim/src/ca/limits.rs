@@ -1,7 +1,9 @@
-//! The CA's rate limits: token buckets, with time as an argument, so that they can be tried on any clock.
+//! Rate limits of the CA: token buckets with the time as an argument, so that tests can use any
+//! clock.
 //!
-//! Numbers, exemptions and texts are those of Let's Encrypt (<https://letsencrypt.org/docs/rate-limits/>). Which
-//! requests ask which bucket is decided in [`meter`](self::meter).
+//! Numbers, exemptions and texts are those of Let's Encrypt
+//! (<https://letsencrypt.org/docs/rate-limits/>). [`meter`](self::meter) decides which requests use
+//! which bucket.
 
 mod meter;
 mod ration;
@@ -17,36 +19,37 @@ const HOUR: Duration = Duration::from_hours(1);
 const THREE_HOURS: Duration = Duration::from_hours(3);
 const WEEK: Duration = Duration::from_hours(168);
 
-/// A bucket that holds `count` tokens and is refilled, token by token, within `per`.
+/// Token bucket of `count` tokens, refilled one by one over `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Tokens of a full bucket.
+    /// Tokens in a full bucket.
     pub count: u32,
-    /// How long an empty one takes to be full.
+    /// Time to refill an empty bucket.
     pub per: Duration,
 }
 
-/// All limits of a CA; `None` is no limit.
+/// All limits of a CA; `None` means unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// New accounts from one address.
     pub registrations: Option<Rate>,
-    /// New orders of one account; not for renewals.
+    /// New orders of one account; renewals are exempt.
     pub orders: Option<Rate>,
-    /// Certificates under one registered domain, over all accounts; not for renewals.
+    /// Certificates under one registered domain, over all accounts; renewals are exempt.
     pub domain: Option<Rate>,
-    /// Certificates of one exact set of names, over all accounts.
+    /// Certificates for one exact set of names, over all accounts.
     pub exact_set: Option<Rate>,
-    /// Failed validations of one name by one account; then no order of it may have that name.
+    /// Failed validations of one name by one account; beyond the limit, the account's orders with
+    /// that name are refused.
     pub failures: Option<Rate>,
-    /// Failed validations of one name by one account without a success between; then the name is paused for that
-    /// account until somebody unpauses it.
+    /// Failed validations of one name by one account without a success in between; beyond the
+    /// limit, the name is paused for that account until unpaused by hand.
     pub pause: Option<Rate>,
-    /// What the load balancer lets through from one address.
+    /// Requests that the load balancer accepts from one address.
     pub load: Load,
 }
 
-/// Requests from one address by endpoint; more are answered 503.
+/// Requests from one address by endpoint; excess requests get a 503.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// `directory`.
@@ -61,17 +64,17 @@ pub struct Load {
     pub revoke: Option<Rate>,
     /// `renewalInfo`.
     pub renewal_info: Option<Rate>,
-    /// Everything else.
+    /// All other endpoints.
     pub other: Option<Rate>,
 }
 
 impl Limits {
-    /// None at all.
+    /// No limits.
     pub fn unlimited() -> Self {
         Self::default()
     }
 
-    /// Let's Encrypt's production, 2026-08-05.
+    /// Limits of Let's Encrypt's production environment, 2026-08-05.
     pub fn lets_encrypt() -> Self {
         let rate = |count, per| Some(Rate { count, per });
         Self {
@@ -94,7 +97,7 @@ impl Limits {
         }
     }
 
-    /// Let's Encrypt's staging environment, 2026-08-05.
+    /// Limits of Let's Encrypt's staging environment, 2026-08-05.
     pub fn staging() -> Self {
         let rate = |count, per| Some(Rate { count, per });
         let production = Self::lets_encrypt();
@@ -115,13 +118,14 @@ impl Limits {
     }
 }
 
-/// So many a second, and a burst of so many.
+/// Returns a rate of `per_second` requests a second with bursts of `burst`.
 fn second(per_second: u32, burst: u32) -> Rate {
     let per = Duration::from_secs_f64(f64::from(burst) / f64::from(per_second));
     Rate { count: burst, per }
 }
 
-/// A bucket: when it will be full again. One that is full is the same as none.
+/// State of a token bucket: the time at which the bucket is full again. A full bucket equals a
+/// missing one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bucket {
     full_at: Timestamp,
@@ -132,11 +136,11 @@ impl Bucket {
         Self { full_at: now }
     }
 
-    /// Without one more token; the error says when there will be one.
+    /// Takes one token. The error is the time of the next token.
     fn less_one(self, rate: Rate, now: Timestamp) -> Result<Self, Timestamp> {
         let (per, token) = (signed(rate.per), signed(rate.per / rate.count.max(1)));
         let full_at = self.full_at.max(now) + token;
-        // A token more than it holds is missing while it takes longer than `per` to be full.
+        // The bucket was empty if the refill, including this token, takes longer than `per`.
         let free_at = full_at - per;
         if rate.count > 0 && free_at <= now { Ok(Self { full_at }) } else { Err(free_at) }
     }

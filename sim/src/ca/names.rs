@@ -1,4 +1,4 @@
-//! Names that may be in a certificate, and what limits and policies make of them.
+//! Names in orders: syntax, registered domains, policy and CAA.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::problem::Problem;
 
-/// The names of an order: lower case, sorted, each once.
+/// Names of an order: lower case, sorted, without duplicates.
 pub(super) type Names = std::sync::Arc<[Box<str>]>;
 
-/// Stands for one exact set of names.
+/// Identifier of one exact set of names: a truncated hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SetId([u8; 16]);
 
@@ -22,23 +22,23 @@ impl SetId {
     }
 }
 
-/// The domain that a name is registered under: one label below a public suffix (<https://publicsuffix.org>), or the
-/// name itself where it is a suffix.
+/// Returns the registered domain of a name: one label below a public suffix
+/// (<https://publicsuffix.org>), or the name itself if that is a suffix.
 pub(super) fn registered_domain(name: &str) -> &str {
     psl::domain_str(name).unwrap_or(name)
 }
 
-/// Names under which nothing is issued, and why; a name stands for all under it too.
+/// Names for which nothing is issued, by reason; each entry also covers all names below.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policy {
-    /// Refused when they are ordered.
+    /// Names refused in new orders.
     pub(super) forbidden: BTreeSet<String>,
-    /// Refused by a CAA record (RFC 8659) when they are validated.
+    /// Names whose validation fails because of a CAA record (RFC 8659).
     pub(super) caa: BTreeSet<String>,
 }
 
 impl Policy {
-    /// Normalized, checked one by one (RFC 8555 §7.4).
+    /// Normalizes the names of an order and checks each (RFC 8555 §7.4).
     pub(super) fn check(&self, asked: &[String]) -> Result<Names, Problem> {
         let names: BTreeSet<String> = asked.iter().map(|name| name.to_ascii_lowercase()).collect();
         let refused = |name: &String| self.refusal(name).map(|problem| (name.clone(), problem));
@@ -64,7 +64,7 @@ impl Policy {
         Some(Problem::new(400, kind, format!("Cannot issue for {name:?}: {why}")))
     }
 
-    /// What a CAA record says against a name.
+    /// Returns the problem if a CAA record forbids issuance for `name`.
     pub(super) fn caa_problem(&self, name: &str) -> Option<Problem> {
         let forbids = covers(&self.caa, name);
         forbids
@@ -72,7 +72,7 @@ impl Policy {
     }
 }
 
-/// Whether the name, or one it is under, is among these.
+/// Whether `names` contains the name or one of its parent domains.
 fn covers(names: &BTreeSet<String>, name: &str) -> bool {
     let mut zone = Some(name);
     while let Some(name) = zone {

@@ -1,4 +1,4 @@
-//! Nonces (RFC 8555 §6.5): each good once, the oldest forgotten.
+//! Nonces (RFC 8555 §6.5): each is valid once, and the oldest are forgotten.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -6,18 +6,18 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 
 use super::problem::Problem;
 
-/// So many are remembered; clients that keep one unused for longer must fetch another.
+/// Number of nonces remembered; clients that keep an unused nonce for longer must fetch another.
 const REMEMBERED: usize = 100_000;
 
-/// The nonces that were given out.
+/// Nonces issued so far.
 #[derive(Debug)]
 pub(super) struct Nonces {
     random: fastrand::Rng,
-    /// Not used yet.
+    /// Nonces not yet used.
     fresh: HashSet<u64>,
-    /// As they were given out, used or not.
+    /// Nonces in order of issue, used or not.
     given: VecDeque<u64>,
-    /// How often a good one is refused, from 0 to 1.
+    /// Share of valid nonces that are refused, from 0 to 1.
     pub(super) refused: f64,
 }
 
@@ -27,7 +27,7 @@ impl Nonces {
         Self { random: fastrand::Rng::with_seed(seed), fresh, given, refused: 0.0 }
     }
 
-    /// Gives one out.
+    /// Issues a nonce.
     pub(super) fn give(&mut self) -> String {
         let nonce = self.random.u64(..);
         self.fresh.insert(nonce);
@@ -40,7 +40,7 @@ impl Nonces {
         BASE64URL.encode(nonce.to_be_bytes())
     }
 
-    /// Takes one back.
+    /// Redeems a nonce.
     pub(super) fn take(&mut self, nonce: Option<&str>) -> Result<(), Problem> {
         let Some(nonce) = nonce else {
             let detail = "JWS has no anti-replay nonce";

@@ -1,6 +1,7 @@
-//! Orders and their authorizations (RFC 8555 §7.1.3, §7.1.4): a status follows from what happened and the time.
+//! Orders and their authorizations (RFC 8555 §7.1.3, §7.1.4). The status is computed from past
+//! events and the time.
 //!
-//! What is over is kept for a while, so that clients can look it up, and at most a fixed number of it.
+//! Finished orders are kept for a while, up to a fixed number, so that clients can read them.
 
 mod authorization;
 
@@ -19,10 +20,10 @@ pub(super) use authorization::{Authorization, AuthorizationId, Challenge, Validi
 
 use authorization::Authorizations;
 
-/// Numbers orders from 1.
+/// Number of an order, from 1.
 pub(super) type OrderId = u64;
 
-/// What a new order asks for.
+/// Contents of a new order.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) account: AccountId,
@@ -33,10 +34,10 @@ pub(super) struct Wanted {
     pub(super) exemption: Exemption,
 }
 
-/// The certificate that an order replaces.
+/// Certificate that an order replaces.
 #[derive(Clone, Debug)]
 pub(super) struct Replaces {
-    /// As the client wrote it (RFC 9773 §4.1).
+    /// Certificate id as sent by the client (RFC 9773 §4.1).
     pub(super) id: String,
     pub(super) serial: Serial,
 }
@@ -47,13 +48,13 @@ pub(super) struct Order {
     pub(super) id: OrderId,
     pub(super) wanted: Wanted,
     pub(super) expires: Timestamp,
-    /// One of each name, in their order.
+    /// One authorization per name, in the order of the names.
     pub(super) authorizations: Vec<AuthorizationId>,
-    /// The certificate, and when it is there.
+    /// Certificate, and the time from which clients see it.
     pub(super) issued: Option<(Serial, Timestamp)>,
 }
 
-/// RFC 8555 §7.1.6.
+/// Order status (RFC 8555 §7.1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Pending,
@@ -75,17 +76,17 @@ impl Status {
     }
 }
 
-/// All orders that are remembered.
+/// All remembered orders.
 #[derive(Debug)]
 pub(super) struct Orders {
     all: HashMap<OrderId, Order>,
     pub(super) authorizations: Authorizations,
-    /// As they were opened; those that are still open go back to its end.
+    /// Orders as created; orders still open return to the back.
     queue: VecDeque<OrderId>,
-    /// The newest order of each account, set and profile.
+    /// Newest order of each account, set of names and profile.
     newest: HashMap<(AccountId, SetId, &'static str), OrderId>,
     opened: u64,
-    /// So many that are over may be remembered.
+    /// Number of remembered orders above which finished ones are forgotten.
     kept: usize,
 }
 
@@ -101,12 +102,12 @@ impl Orders {
         }
     }
 
-    /// How many were ever opened.
+    /// Number of orders ever created.
     pub(super) fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// An order of this account.
+    /// Returns an order of this account.
     pub(super) fn get(&self, account: AccountId, id: OrderId) -> Result<&Order, Problem> {
         let unknown = || Problem::not_found(format!("No order for ID {id}"));
         let order = self.all.get(&id).ok_or_else(unknown)?;
@@ -117,7 +118,7 @@ impl Orders {
         Ok(order)
     }
 
-    /// Where an order stands.
+    /// Returns the current status of an order.
     pub(super) fn status(&self, order: &Order, now: Timestamp) -> Status {
         match order.issued {
             Some((_, at)) if at <= now => return Status::Valid,
@@ -140,7 +141,7 @@ impl Orders {
         !matches!(self.status(order, now), Status::Valid | Status::Invalid)
     }
 
-    /// An order that is the same but for its number, and still waits for its client.
+    /// Finds an order of the same account, names and profile that still waits for its client.
     pub(super) fn same(&self, wanted: &Wanted, now: Timestamp) -> Option<OrderId> {
         let key = (wanted.account, wanted.set, wanted.profile.name);
         let order = self.all.get(self.newest.get(&key)?)?;
@@ -148,13 +149,14 @@ impl Orders {
         waits.then_some(order.id)
     }
 
-    /// Whether this order has led to a certificate, or still may.
+    /// Whether this order has led to a certificate or still may.
     pub(super) fn is_alive(&self, id: OrderId, now: Timestamp) -> bool {
-        // Of those that are forgotten, most have.
+        // Most forgotten orders have led to a certificate.
         self.all.get(&id).is_none_or(|order| self.status(order, now) != Status::Invalid)
     }
 
-    /// Opens an order (RFC 8555 §7.4), and forgets old ones: their certificates are returned.
+    /// Creates an order (RFC 8555 §7.4) and forgets old ones. Returns the certificates of the
+    /// forgotten orders.
     pub(super) fn open(
         &mut self,
         wanted: Wanted,
@@ -178,14 +180,14 @@ impl Orders {
         (id, self.prune(now))
     }
 
-    /// The certificate of an order, which is there from `at` on.
+    /// Records the certificate of an order, visible to clients from `at` on.
     pub(super) fn issue(&mut self, id: OrderId, serial: Serial, at: Timestamp) {
         if let Some(order) = self.all.get_mut(&id) {
             order.issued = Some((serial, at));
         }
     }
 
-    /// Looks at two orders for each that is opened, so that the work is spread.
+    /// Checks two orders for each new one, which spreads the work.
     fn prune(&mut self, now: Timestamp) -> Vec<Serial> {
         let mut certificates = Vec::new();
         for _ in 0..2 {
@@ -216,7 +218,7 @@ impl Orders {
     }
 }
 
-/// A span of a timestamp's kind.
+/// Converts a duration for timestamp arithmetic.
 pub(super) fn span(duration: std::time::Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

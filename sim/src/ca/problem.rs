@@ -1,22 +1,23 @@
-//! Refusals as problem documents (RFC 7807, RFC 8555 §6.7), worded as Boulder words them: clients read the texts.
+//! Problem documents (RFC 7807, RFC 8555 §6.7) with Boulder's wording, because clients read the
+//! texts.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Why a request is refused, or a validation failed.
+/// Reason of a refused request or a failed validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The last part of its type: `urn:ietf:params:acme:error:<this>`.
+    /// Last part of the type: `urn:ietf:params:acme:error:<this>`.
     pub(super) kind: &'static str,
-    /// HTTP status of the answer that carries it.
+    /// HTTP status of the answer.
     pub(super) status: u16,
-    /// For people, and for clients that can do no better.
+    /// Text for people, and for clients without a better source.
     pub(super) detail: String,
-    /// What is wrong with each name (RFC 8555 §6.7.1).
+    /// Problem of each name (RFC 8555 §6.7.1).
     pub(super) about: Vec<(String, Problem)>,
-    /// When it may be tried again.
+    /// Time at which the request may be retried.
     pub(super) retry_at: Option<Timestamp>,
-    /// Where what the request asked to make already is (RFC 8555 §7.3.5).
+    /// Account that already has the requested key (RFC 8555 §7.3.5).
     pub(super) existing: Option<u64>,
 }
 
@@ -42,18 +43,19 @@ impl Problem {
         Self::new(400, "badCSR", format!("Error finalizing order :: {}", detail.into()))
     }
 
-    /// A limit, over when `retry_at` comes.
+    /// Rate limit that ends at `retry_at`.
     pub(super) fn rate_limited(detail: impl Into<String>, retry_at: Option<Timestamp>) -> Self {
         Self { retry_at, ..Self::new(429, "rateLimited", detail) }
     }
 
-    /// The load balancer's limit, which is no 429.
+    /// Load balancer limit: 503 instead of 429.
     pub(super) fn busy(retry_at: Timestamp) -> Self {
         let busy = Self::new(503, "rateLimited", "Service busy; retry later.");
         Self { retry_at: Some(retry_at), ..busy }
     }
 
-    /// Of several names: the first in the text, each in a subproblem; of one, that problem itself.
+    /// Combines the problems of names. A single problem is prefixed with `what`; of several, the
+    /// text quotes the first, and each becomes a subproblem.
     pub(super) fn of_names(what: &str, mut names: Vec<(String, Problem)>) -> Option<Self> {
         let (_, first) = names.first()?;
         let (kind, status, first) = (first.kind, first.status, first.detail.clone());
@@ -68,7 +70,7 @@ impl Problem {
         Some(Self { about: names, ..Self::new(status, kind, detail) })
     }
 
-    /// The document.
+    /// Returns the problem document.
     pub(super) fn document(&self) -> Value {
         let kind = format!("urn:ietf:params:acme:error:{}", self.kind);
         let mut document = json!({ "type": kind, "detail": self.detail, "status": self.status });

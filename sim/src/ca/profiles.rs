@@ -1,31 +1,31 @@
-//! Certificate profiles (draft-aaron-acme-profiles), as Let's Encrypt has them in July 2026
+//! Certificate profiles (draft-aaron-acme-profiles), as of July 2026 at Let's Encrypt
 //! (<https://letsencrypt.org/docs/profiles/>).
 
 use std::time::Duration;
 
 use super::problem::Problem;
 
-/// What an order asks for by one word.
+/// A certificate profile, selected by name in an order.
 #[derive(Debug)]
 pub(super) struct Profile {
     pub(super) name: &'static str,
-    /// Told in the directory.
+    /// Description in the directory.
     pub(super) description: &'static str,
-    /// Of its certificates.
+    /// Lifetime of the certificates.
     pub(super) life: Duration,
     pub(super) names_max: usize,
-    /// How long a passed validation can be used again.
+    /// Time for which a valid authorization can be reused.
     pub(super) reuse: Duration,
-    /// How long an authorization waits for its validation.
+    /// Time after which a pending authorization expires.
     pub(super) pending: Duration,
-    /// How long an order waits for anything.
+    /// Time after which an unfinished order expires.
     pub(super) order: Duration,
 }
 
 const DAY: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The first is the one of an order that names none.
+/// Profiles of the CA. The first applies to orders without a profile.
 pub(super) static PROFILES: [Profile; 3] = [
     Profile {
         name: "classic",
@@ -56,7 +56,7 @@ pub(super) static PROFILES: [Profile; 3] = [
     },
 ];
 
-/// The profile of an order.
+/// Returns the profile of an order.
 pub(super) fn profile(asked: Option<&str>) -> Result<&'static Profile, Problem> {
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok(&PROFILES[0]) };
     let unknown = || {
@@ -66,8 +66,9 @@ pub(super) fn profile(asked: Option<&str>) -> Result<&'static Profile, Problem> 
     PROFILES.iter().find(|profile| profile.name == asked).ok_or_else(unknown)
 }
 
-/// The share of a life that suggested windows are centred at, and how long they are: a fiftieth of the life
-/// (letsencrypt/boulder#8024).
+/// Start and end of the suggested renewal window, as offsets from `notBefore`. The window is a
+/// fiftieth of the lifetime long (letsencrypt/boulder#8024), centred at half of a lifetime below
+/// ten days and at two thirds of a longer one.
 pub(super) fn suggested(life: Duration) -> (Duration, Duration) {
     let centre = if life < 10 * DAY { life / 2 } else { life * 2 / 3 };
     let half = life / 100;

@@ -1,4 +1,4 @@
-//! The CA over HTTP: what goes wrong on demand, who signed, which document; decisions are the core's.
+//! HTTP interface of the CA: injected faults, signatures, documents. Decisions belong to `core`.
 
 mod answer;
 mod signed;
@@ -26,29 +26,29 @@ use crate::faults::{Fault, Faults, broken};
 
 pub(super) use answer::Answer;
 
-/// How the CA behaves beside its decisions.
+/// Behaviour of the CA apart from its decisions.
 #[derive(Debug)]
 pub(super) struct Manners {
-    /// Each answer is late by this.
+    /// Delay of every answer.
     pub(super) slow: Duration,
-    /// Whether alternate chains are named and cannot be had.
+    /// Whether alternate chains are linked but fail to download.
     pub(super) broken_alternates: bool,
-    /// `Retry-After` of what is pending or processing, in seconds.
+    /// `Retry-After` of pending or processing resources, in seconds.
     pub(super) retry_after: Option<u64>,
-    /// Whether `Retry-After` of limits is a date.
+    /// Whether `Retry-After` of rate limits is a date.
     pub(super) retry_after_as_date: bool,
     /// `Retry-After` of renewal information.
     pub(super) poll_renewal_info: Duration,
-    /// From the client's word until the host is asked.
+    /// Time between the client's response to a challenge and the validation request.
     pub(super) validation_delay: Duration,
 }
 
-/// What the server's thread and the CA's user share.
+/// State shared by the server's thread and the `Ca` handle.
 pub(super) struct Shell {
     pub(super) core: Mutex<Core>,
     pub(super) nonces: Mutex<Nonces>,
     pub(super) manners: Mutex<Manners>,
-    /// Answers by endpoint and status; 0 is a connection that was broken.
+    /// Answers by endpoint and status; 0 is a broken connection.
     pub(super) requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     pub(super) frozen: watch::Sender<bool>,
     pub(super) faults: Faults,
@@ -56,12 +56,13 @@ pub(super) struct Shell {
     pub(super) validator: Validator,
 }
 
-/// No state is left half changed by a panic: it is replaced as a whole.
+/// Locks a mutex, ignoring poison: values are replaced as a whole, so a panic leaves none half
+/// changed.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The one handler, which reads the path itself.
+/// Registers the single handler, which parses the path itself.
 pub(super) fn configure(
     shell: &Arc<Shell>,
 ) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
@@ -97,7 +98,7 @@ async fn answer(request: HttpRequest, body: web::Bytes, shell: web::Data<Shell>)
     answer.respond(nonce, &urls(&request), target)
 }
 
-/// URLs as this client writes them.
+/// Returns URLs with the host name used by this client.
 fn urls(request: &HttpRequest) -> Urls {
     Urls { base: format!("https://{}", request.connection_info().host()) }
 }
@@ -141,7 +142,7 @@ impl Shell {
         }
     }
 
-    /// What anybody may read.
+    /// Answers a GET or HEAD, which needs no signature.
     fn read(
         &self,
         target: Target<'_>,
@@ -176,7 +177,7 @@ impl Shell {
         }
     }
 
-    /// Validates beside the answers to clients.
+    /// Starts a validation in the background, so that answers to clients do not wait.
     fn begin(self: &Arc<Self>, validation: Validation) {
         let shell = Arc::clone(self);
         actix_web::rt::spawn(async move {

@@ -1,11 +1,11 @@
-//! What a path of the CA is about.
+//! Paths of the CA and the resources they name.
 
 use super::accounts::AccountId;
 use super::certificates::Serial;
 use super::documents::HTTP_01;
 use super::orders::{AuthorizationId, OrderId};
 
-/// What a request is about.
+/// Resource named by a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     Directory,
@@ -15,15 +15,15 @@ pub(super) enum Target<'a> {
     NewOrder,
     KeyChange,
     Revoke,
-    /// A certificate's id (RFC 9773 §4.1).
+    /// Certificate id (RFC 9773 §4.1).
     RenewalInfo(&'a str),
     Account(AccountId),
     Order(AccountId, OrderId),
     Finalize(AccountId, OrderId),
     Authorization(AccountId, AuthorizationId),
-    /// Whether it is the one that can be met.
+    /// The flag is true for HTTP-01, the only supported type.
     Challenge(AccountId, AuthorizationId, bool),
-    /// Which of the two chains.
+    /// The flag is true for the alternate chain.
     Certificate(Serial, bool),
     Nothing,
 }
@@ -61,7 +61,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Its endpoint, for counts and limits.
+    /// Name of the endpoint, for counts and limits.
     pub(super) fn endpoint(self) -> &'static str {
         match self {
             Self::Directory => "directory",

@@ -1,6 +1,7 @@
-//! HTTP-01 (RFC 8555 §8.3): what the CA fetches from a host, and how it words what is wrong.
+//! HTTP-01 validation (RFC 8555 §8.3): requests to hosts and the wording of failures.
 //!
-//! Names are resolved by the world's zone; port 80 of every host is the validation port.
+//! Names are resolved with the simulated DNS zone; the validation port replaces port 80 of every
+//! host.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -16,14 +17,14 @@ use super::problem::Problem;
 use crate::SimError;
 use crate::dns::{Trouble, Zone};
 
-/// Redirects that are followed.
+/// Largest number of redirects followed.
 const REDIRECTS: usize = 10;
-/// More of an answer is not read.
+/// Largest part of an answer that is read, in bytes.
 const ANSWER_MAX: usize = 512;
-/// Tells the hosts who asks.
+/// User agent sent to the hosts.
 const USER_AGENT: &str = "Mozilla/5.0 (compatible; ingress-acme simulated validation server)";
 
-/// Asks hosts.
+/// Client that sends validation requests.
 #[derive(Debug)]
 pub(super) struct Validator {
     client: Client,
@@ -32,9 +33,9 @@ pub(super) struct Validator {
 }
 
 impl Validator {
-    /// `port` stands for port 80; `patience` is for each request.
+    /// Creates a validator. `port` replaces port 80; `patience` limits each request.
     pub(super) fn new(zone: Zone, port: u16, patience: Duration) -> Result<Self, SimError> {
-        // Of the provider that this crate uses, whatever the process has as its default.
+        // The crypto provider of this crate, independent of the process default.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -51,7 +52,7 @@ impl Validator {
         Ok(Self { client, zone, port })
     }
 
-    /// Whether the host answers as it must.
+    /// Checks that the host returns the key authorization.
     pub(super) async fn validate(&self, wanted: &Validation) -> Result<(), Problem> {
         let Validation { name, token, answer, .. } = wanted;
         let url = format!("http://{name}/.well-known/acme-challenge/{token}");
@@ -95,7 +96,7 @@ impl Validator {
     }
 }
 
-/// Where a redirect leads: to port 80 or 443 of some host.
+/// Returns the target of a redirect, which must have port 80 or 443.
 fn next(url: &Url, address: Ipv4Addr, response: &Response) -> Result<Url, Problem> {
     let bad =
         |what: &str| connection(&format!("{address}: Fetching {url}: Invalid {what} in redirect"));
@@ -146,7 +147,7 @@ fn connection(detail: &str) -> Problem {
     Problem::new(400, "connection", detail)
 }
 
-/// What happened to a connection, in few words.
+/// Short description of a failed connection.
 fn cause(error: &reqwest::Error) -> &'static str {
     let mut source = error.source();
     while let Some(error) = source {
@@ -170,7 +171,8 @@ mod tests {
 
     use super::*;
 
-    /// Validates `a.example.com` at a host that gives these answers in turn, and tells what the host was asked.
+    /// Validates `a.example.com` at a host that sends these answers in turn. Returns the result and
+    /// the requests the host received.
     async fn validate(answers: &[&str]) -> (Result<(), Problem>, Vec<String>) {
         let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = host.local_addr().unwrap().port();

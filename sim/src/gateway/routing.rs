@@ -1,13 +1,13 @@
-//! What an Ingress's rules mean, as pure functions.
+//! Interpretation of Ingress rules, as pure functions.
 //!
 //! <https://kubernetes.io/docs/concepts/services-networking/ingress/#path-types>
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
-/// The operator's namespace and its solver's Service.
+/// Namespace of the operator and name of the solver's Service.
 const SOLVER: (&str, &str) = ("ingress-acme", "ingress-acme-solver");
 
-/// A Service that a route leads to.
+/// Service behind a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backend {
     pub(super) namespace: String,
@@ -15,7 +15,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// Whether the operators' solvers stand behind it.
+    /// Whether this is the solver's Service.
     pub(super) fn is_solver(&self) -> bool {
         (self.namespace.as_str(), self.service.as_str()) == SOLVER
     }
@@ -24,16 +24,16 @@ impl Backend {
 /// One path of one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
-    /// Lower case; `*.` matches one label; none matches every host.
+    /// Host in lower case; `*.` matches one label; `None` matches every host.
     host: Option<String>,
     path: String,
-    /// Path type `Exact`; the others match by path elements.
+    /// Path type `Exact`; other types match by path elements.
     exact: bool,
     pub(super) backend: Backend,
 }
 
-/// How well a route fits; the greatest wins. The host comes first: without a
-/// route of its own host, a path elsewhere is not looked at.
+/// Rank of a matching route; the greatest wins. The host decides first (exact, then wildcard, then
+/// any host), then the longest path, then the path type `Exact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     host: HostRank,
@@ -48,7 +48,7 @@ enum HostRank {
     Named,
 }
 
-/// All routes of an Ingress; a rule without paths has none.
+/// Returns all routes of an Ingress; a rule without paths has none.
 pub(super) fn routes_of(ingress: &Ingress) -> Vec<Route> {
     let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
     let Some(spec) = &ingress.spec else { return Vec::new() };
@@ -77,7 +77,7 @@ fn backend(namespace: &str, backend: &IngressBackend) -> Option<Backend> {
     Some(Backend { namespace: namespace.to_owned(), service })
 }
 
-/// The host a `Host` header names: lower case, without port.
+/// Returns the host of a `Host` header: lower case, without port.
 pub(super) fn host_of(header: &str) -> String {
     let host = match header.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -86,18 +86,18 @@ pub(super) fn host_of(header: &str) -> String {
     host.to_ascii_lowercase()
 }
 
-/// What a wildcard that matches `host` has behind its `*.`.
+/// Returns the part of `host` after the first label, which a wildcard has after `*.`.
 pub(super) fn parent(host: &str) -> Option<&str> {
     host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent)
 }
 
 impl Route {
-    /// The host of its rule; none matches every host.
+    /// Host of the rule; `None` matches every host.
     pub(super) fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 
-    /// How well it fits a request, if at all; `host` as [`host_of`] returns it.
+    /// Returns the rank for a request, if the route matches; `host` must come from [`host_of`].
     pub(super) fn rank(&self, host: &str, path: &str) -> Option<Rank> {
         let host = self.host_rank(host)?;
         let fits = if self.exact { self.path == path } else { is_prefix(&self.path, path) };
@@ -117,7 +117,7 @@ impl Route {
     }
 }
 
-/// By whole elements: `/a` fits `/a` and `/a/b`, not `/ab`.
+/// Whether `prefix` matches by whole elements: `/a` matches `/a` and `/a/b`, but not `/ab`.
 fn is_prefix(prefix: &str, path: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,4 +1,4 @@
-//! What the gateway answers, and the watch that tells it how.
+//! HTTP answers of the gateway, and the watch of Ingresses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::State;
 use super::routing::host_of;
 use crate::SimError;
 
-/// A solver answers from memory; a slow one is as good as none.
+/// Timeout of solver requests; solvers answer from memory, so a slow one counts as failed.
 const SOLVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The one handler, which has no paths of its own.
+/// Registers the single handler for all paths.
 pub(super) fn configure(
     state: &Arc<State>,
 ) -> Result<impl Fn(&mut ServiceConfig) + Clone + Send + 'static, SimError> {
@@ -32,7 +32,7 @@ pub(super) fn configure(
     })
 }
 
-/// Follows all Ingresses until it is dropped, through any error.
+/// Watches all Ingresses until dropped, through any errors.
 pub(super) async fn watch(cluster: kube::Config, state: Arc<State>) {
     let client = match Client::try_from(cluster) {
         Ok(client) => client,
@@ -42,7 +42,7 @@ pub(super) async fn watch(cluster: kube::Config, state: Arc<State>) {
     let events = watcher(ingresses, watcher::Config::default().page_size(500)).default_backoff();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
-        // An error is followed by a re-list; until then the routes stay.
+        // The watcher re-lists after an error; until then the routes stay.
         if let Ok(event) = event {
             state.observe(event);
         }
@@ -66,7 +66,7 @@ async fn answer(
     }
 }
 
-/// Asks the solvers in turn until one answers, whatever it answers.
+/// Forwards to the solvers in turn until one answers, with any status.
 async fn forward(
     request: &HttpRequest,
     host: &str,

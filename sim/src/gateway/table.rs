@@ -1,4 +1,4 @@
-//! All routes of all Ingresses, kept from watch events, found by host.
+//! Routes of all Ingresses, updated from watch events and indexed by host.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,25 +13,26 @@ type Key = (String, String);
 /// Routes of one host, by Ingress.
 type Routes = BTreeMap<Key, Vec<Scheduled>>;
 
-/// A route that works from some moment on.
+/// A route with its activation time.
 #[derive(Clone, Debug)]
 struct Scheduled {
     route: Route,
     live_at: Instant,
 }
 
-/// The gateway's routes.
+/// Routes of the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     current: Ingresses,
-    /// Gathers a re-list; the old routes work until it is complete.
+    /// Ingresses of a re-list in progress; the old routes work until the re-list is complete.
     relisted: Ingresses,
 }
 
-/// Ingresses with their routes; a storm has many, and a request concerns one host.
+/// Ingresses with their routes, indexed by host: a load test has many, and a request concerns one
+/// host.
 #[derive(Debug, Default)]
 struct Ingresses {
-    /// The empty host stands for any, `*.` for one label.
+    /// Routes by host; the empty host matches any host, `*.` one label.
     by_host: HashMap<String, Routes>,
     hosts: HashMap<Key, Vec<String>>,
 }
@@ -59,13 +60,13 @@ impl Ingresses {
         }
     }
 
-    /// The same route of the same Ingress, if it is there.
+    /// Returns the same route of the same Ingress, if present.
     fn known(&self, key: &Key, route: &Route) -> Option<&Scheduled> {
         let routes = self.by_host.get(route.host().unwrap_or_default())?;
         routes.get(key)?.iter().find(|known| known.route == *route)
     }
 
-    /// All that may fit a host.
+    /// Returns all routes that may match a host.
     fn candidates(&self, host: &str) -> impl Iterator<Item = &Scheduled> {
         let wildcard = parent(host).map(|parent| format!("*.{parent}"));
         let hosts = [Some(host.to_owned()), wildcard, Some(String::new())];
@@ -75,7 +76,7 @@ impl Ingresses {
 }
 
 impl Table {
-    /// Takes in one watch event; routes that are new work from `live_at`.
+    /// Applies one watch event; new routes are active from `live_at`.
     pub(super) fn observe(&mut self, event: Event<Ingress>, live_at: Instant) {
         match event {
             Event::Apply(ingress) => {
@@ -92,7 +93,7 @@ impl Table {
         }
     }
 
-    /// A route that was there before keeps its moment.
+    /// Assigns activation times; a route already present keeps its time.
     fn schedule(&self, ingress: &Ingress, live_at: Instant) -> (Key, Vec<Scheduled>) {
         let key = key_of(ingress);
         let scheduled = |route: Route| {
@@ -103,7 +104,7 @@ impl Table {
         (key, routes)
     }
 
-    /// The Service a request goes to; of equals, the first Ingress by name.
+    /// Returns the Service for a request; among equal routes, the first Ingress by name wins.
     pub(super) fn backend(&self, host: &str, path: &str, now: Instant) -> Option<&Backend> {
         self.current
             .candidates(host)

@@ -1,39 +1,42 @@
-//! Who asked for what, counted: what the audit log of a real server tells, without a line per request.
+//! Request counts by user, verb, resource, status and user agent: a summary of the audit log of a
+//! real server.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::User;
 
-/// Requests that are alike, with their number.
+/// Count of equal requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Audited {
-    /// Who asked.
+    /// User of the requests.
     pub user: User,
-    /// As audit logs name it: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// Verb as in audit logs: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`,
+    /// `deletecollection`.
     pub verb: &'static str,
-    /// Plural, with its subresource (`ingresses/status`); empty for a path that is no resource (`/readyz`).
+    /// Plural of the resource, with the subresource (`ingresses/status`); empty for a path that is
+    /// no resource (`/readyz`).
     pub resource: String,
-    /// HTTP status of the answer, though a fault may have kept it from the client.
+    /// HTTP status of the answer, even if a fault kept the answer from the client.
     pub code: u16,
     /// The client's `User-Agent`.
     pub user_agent: String,
-    /// How many there were. A watch counts when it begins.
+    /// Number of requests. A watch is counted at its start.
     pub count: u64,
 }
 
-/// The counters.
+/// All counters.
 #[derive(Debug, Default)]
 pub(crate) struct Audit(Mutex<HashMap<Audited, u64>>);
 
 impl Audit {
-    /// Counts one request; the number in `request` means nothing.
+    /// Counts one request; `request.count` must be 0.
     pub(crate) fn count(&self, request: Audited) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(request).or_default() += 1;
     }
 
-    /// All counters, in order.
+    /// Returns all counters, sorted.
     pub(crate) fn all(&self) -> Vec<Audited> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = counts.iter();

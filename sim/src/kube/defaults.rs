@@ -1,5 +1,5 @@
-//! What the server makes of an object before it judges it: what is empty goes, what is left out is filled in, and
-//! what only the server may set is set back.
+//! Normalization of objects before validation: empty values are dropped, defaults are filled in,
+//! and fields that only the server may set are restored.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::refusal::Refusal;
 use super::resource::Resource;
 
-/// Set by the server at the creation, or by a deletion.
+/// Metadata fields set by the server at creation or deletion.
 const SYSTEM: [&str; 8] = [
     "name",
     "namespace",
@@ -20,7 +20,7 @@ const SYSTEM: [&str; 8] = [
     "deletionGracePeriodSeconds",
 ];
 
-/// An object as it is kept, but for its system metadata.
+/// Normalizes an object for storage, apart from its system metadata.
 pub(crate) fn complete(resource: Resource, object: &mut Value) -> Result<(), Refusal> {
     let not_an_object = || Refusal::bad_request("the body of the request is no object of the API");
     let fields = object.as_object_mut().ok_or_else(not_an_object)?;
@@ -47,20 +47,20 @@ pub(crate) fn complete(resource: Resource, object: &mut Value) -> Result<(), Ref
     Ok(())
 }
 
-/// Null is the same as absent, and so is an empty list.
+/// Drops nulls and empty lists, which are equivalent to absent fields.
 fn drop_empty(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.values_mut().for_each(drop_empty);
             fields.retain(|_, value| !value.is_null() && *value != json!([]));
         }
-        // An empty map in managed fields is kept too: it clears them.
+        // Items stay even if empty: `managedFields: [{}]` clears the managed fields.
         Value::Array(items) => items.iter_mut().for_each(drop_empty),
         _ => {}
     }
 }
 
-/// `stringData` is data that was not encoded yet.
+/// Moves `stringData` to `data`, encoded as base64, and checks the encoding of `data`.
 fn complete_secret(secret: &mut Value) -> Result<(), Refusal> {
     let Some(fields) = secret.as_object_mut() else { return Ok(()) };
     if let Some(Value::Object(texts)) = fields.remove("stringData") {
@@ -80,7 +80,8 @@ fn complete_secret(secret: &mut Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a new object has although nobody said so; after its owners are known, for nobody owns these.
+/// Fills in the defaults of a new object. Called after field ownership is computed, because no
+/// manager owns defaults.
 pub(crate) fn fill_in(resource: Resource, object: &mut Value) {
     let name = object["metadata"]["name"].clone();
     let Some(fields) = object.as_object_mut() else { return };
@@ -99,7 +100,8 @@ pub(crate) fn fill_in(resource: Resource, object: &mut Value) {
     }
 }
 
-/// Sets back what a write may not change: system metadata, and the status or all but the status.
+/// Restores the fields that a write may not change: system metadata, and either the status or
+/// everything but the status.
 pub(crate) fn set_back(resource: Resource, before: &Value, after: &mut Value, status: bool) {
     if status {
         let (status, managed) = (after["status"].take(), after["metadata"]["managedFields"].take());
@@ -127,7 +129,7 @@ pub(crate) fn set_back(resource: Resource, before: &Value, after: &mut Value, st
     }
 }
 
-/// JSON Merge Patch (RFC 7396).
+/// Applies a JSON Merge Patch (RFC 7396).
 pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         target.clone_from(patch);

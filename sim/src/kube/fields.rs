@@ -1,7 +1,7 @@
-//! Sets of fields of an object, as `metadata.managedFields` has them (`FieldsV1`), and what follows from them:
-//! which fields an object has, which differ between two, what is left without some.
+//! Sets of object fields in the format of `metadata.managedFields` (`FieldsV1`): the fields of an
+//! object, the difference of two objects, removal of fields.
 //!
-//! Who owns which is the matter of `ownership`.
+//! Ownership of fields is handled in `ownership`.
 
 mod shape;
 
@@ -11,16 +11,17 @@ use serde_json::{Map, Value};
 
 pub(crate) use shape::Shape;
 
-/// A set of fields, as a tree. The steps are those of `FieldsV1`: `f:name`, `k:{"uid":"…"}`, `v:"…"`.
+/// A set of fields, as a tree. The steps are those of `FieldsV1`: `f:name`, `k:{"uid":"…"}`,
+/// `v:"…"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet {
-    /// This field itself is in the set.
+    /// Whether the set contains this field itself.
     member: bool,
     children: BTreeMap<String, FieldSet>,
 }
 
 impl FieldSet {
-    /// All fields of an object.
+    /// Returns all fields of an object.
     pub(crate) fn of(object: &Value) -> Self {
         Self::of_part(object, Shape::Object)
     }
@@ -39,7 +40,7 @@ impl FieldSet {
         !self.member && self.children.is_empty()
     }
 
-    /// Reads `FieldsV1`.
+    /// Parses `FieldsV1`.
     pub(crate) fn from_v1(fields: &Value) -> Self {
         let mut set = Self::default();
         for (step, fields) in fields.as_object().into_iter().flatten() {
@@ -54,7 +55,7 @@ impl FieldSet {
         set
     }
 
-    /// Writes `FieldsV1`.
+    /// Formats as `FieldsV1`.
     pub(crate) fn to_v1(&self) -> Value {
         let mut fields = Map::new();
         if self.member && !self.children.is_empty() {
@@ -64,7 +65,7 @@ impl FieldSet {
         Value::Object(fields)
     }
 
-    /// Adds all of `other`.
+    /// Adds all fields of `other`.
     pub(crate) fn add(&mut self, other: &Self) {
         self.member |= other.member;
         for (step, child) in &other.children {
@@ -72,7 +73,7 @@ impl FieldSet {
         }
     }
 
-    /// Takes away all of `other`, and all under what is a field without parts there.
+    /// Removes all fields of `other`, including everything below its leaves.
     pub(crate) fn take(&mut self, other: &Self) {
         if other.member {
             self.member = false;
@@ -90,7 +91,7 @@ impl FieldSet {
         }
     }
 
-    /// What is in both.
+    /// Returns the intersection of both sets.
     pub(crate) fn common(&self, other: &Self) -> Self {
         let children = self.children.iter().filter_map(|(step, child)| {
             let common = child.common(other.children.get(step)?);
@@ -99,13 +100,13 @@ impl FieldSet {
         Self { member: self.member && other.member, children: children.collect() }
     }
 
-    /// Only what is under the status, or only what is not.
+    /// Keeps only the fields below `status`, or only the others.
     pub(crate) fn within_status(mut self, status: bool) -> Self {
         self.children.retain(|step, _| (step == "f:status") == status);
         self
     }
 
-    /// Each field's path, such as `.metadata.labels.app`.
+    /// Returns the path of each field, such as `.metadata.labels.app`.
     pub(crate) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.collect_paths("", &mut paths);
@@ -126,7 +127,7 @@ impl FieldSet {
         }
     }
 
-    /// `object` without these fields, and without the maps and lists that are empty because of it.
+    /// Removes these fields from `object`, and maps and lists that become empty.
     pub(crate) fn remove_from(&self, object: &mut Value) {
         self.remove_part(object, Shape::Object);
     }
@@ -154,7 +155,7 @@ impl FieldSet {
         }
     }
 
-    /// All that was in this field is to go.
+    /// Whether the field must be removed as a whole: a leaf of the set, or emptied.
     fn is_whole(&self, rest: &Value) -> bool {
         let is_leaf = self.member && self.children.is_empty();
         let is_emptied = match rest {
@@ -166,12 +167,12 @@ impl FieldSet {
     }
 }
 
-/// What differs between two objects.
+/// Difference of two objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// Fields that are new or have another value.
+    /// Fields added or changed.
     pub(crate) changed: FieldSet,
-    /// Fields that are gone.
+    /// Fields removed.
     pub(crate) removed: FieldSet,
 }
 
@@ -185,7 +186,7 @@ impl Difference {
             return Self::of_values(before, after, shape);
         };
         let mut difference = Self::default();
-        // A map that is now empty is a field of its own, and one that was is none any more.
+        // A map that became empty is a field of its own; a map that was empty no longer is.
         if shape.counts_when_empty() {
             difference.changed.member = new.is_empty() && !old.is_empty();
             difference.removed.member = old.is_empty() && !new.is_empty();
@@ -228,8 +229,8 @@ impl Difference {
     }
 }
 
-/// `live` with everything that `applied` says (server-side apply): maps and lists of parts are merged, all else is
-/// replaced.
+/// Returns `live` with all fields of `applied` (server-side apply): granular maps and lists are
+/// merged, all else is replaced.
 pub(crate) fn merged(live: &Value, applied: &Value) -> Value {
     let mut object = live.clone();
     merge_part(&mut object, applied, Shape::Object);

@@ -1,4 +1,4 @@
-//! The last changes of one kind of object, for watches: bounded, and forgotten on demand.
+//! Recent changes of one kind of object, for watches: bounded in number, and forgotten on demand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use super::object::Stored;
 use super::refusal::Refusal;
 use super::selector::Labels;
 
-/// Changes that are kept; a watch that is further behind must list again.
+/// Number of changes kept; a watch further behind must list again.
 const CAPACITY: usize = 32_768;
 
-/// What happened to an object.
+/// Type of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
     Added,
@@ -32,9 +32,10 @@ impl Happened {
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) happened: Happened,
-    /// The new version; of a deleted object the last one, with the revision of the deletion.
+    /// New version of the object; for a deletion, the last version with the revision of the
+    /// deletion.
     pub(crate) object: Arc<Stored>,
-    /// The labels it had, if they differ: it may have left a selection, or come into one.
+    /// Previous labels, if changed: the object may have entered or left a selection.
     pub(crate) labels_before: Option<Labels>,
 }
 
@@ -42,13 +43,13 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) struct History {
     changes: VecDeque<Change>,
-    /// All up to and with this revision are forgotten.
+    /// Last forgotten revision; all earlier changes are forgotten too.
     forgotten: u64,
     capacity: usize,
 }
 
 impl History {
-    /// None yet; nothing is known of what was up to this revision.
+    /// Creates an empty history; changes up to this revision are unknown.
     pub(crate) fn after(revision: u64) -> Self {
         Self { changes: VecDeque::new(), forgotten: revision, capacity: CAPACITY }
     }
@@ -62,13 +63,13 @@ impl History {
         self.changes.push_back(change);
     }
 
-    /// Forgets all up to this revision, the newest one.
+    /// Forgets all changes up to this revision, which must be the newest.
     pub(crate) fn forget(&mut self, revision: u64) {
         self.changes.clear();
         self.forgotten = revision;
     }
 
-    /// The changes after a revision.
+    /// Returns the changes after a revision.
     pub(crate) fn since(&self, revision: u64) -> Result<impl Iterator<Item = &Change>, Refusal> {
         if revision < self.forgotten {
             return Err(Refusal::too_old(revision, self.forgotten));

@@ -1,6 +1,7 @@
-//! The server's side of HTTP: a request becomes one call of the store, an answer of the store becomes bytes.
+//! HTTP layer: turns each request into one call of the store and the result into a response.
 //!
-//! Every decision about objects is the store's. Here are the faults, the counting, and what watches wait for.
+//! All decisions about objects belong to the store. This module handles faults, request counts and
+//! the signals that wake watches.
 
 mod answer;
 mod asked;
@@ -24,12 +25,12 @@ use crate::faults::{Fault, Faults, broken};
 use answer::Answer;
 use asked::Asked;
 
-/// Largest body of a request, as on the real server.
+/// Largest request body in bytes, as on a real server.
 const BODY_MAX: usize = 3 << 20;
-/// From a deletion to the collection of what it leaves behind; on a real cluster it takes about as long.
+/// Time between a deletion and the garbage collection after it, similar to a real cluster.
 const COLLECT_AFTER: Duration = Duration::from_millis(50);
 
-/// What requests, watches and the server's owner share.
+/// State shared by requests, watches and the `ApiServer` handle.
 #[derive(Debug)]
 pub(crate) struct State {
     store: Mutex<Store>,
@@ -40,16 +41,16 @@ pub(crate) struct State {
     signals: watch::Sender<Signals>,
 }
 
-/// What those who wait are woken by.
+/// Values whose changes wake waiting tasks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signals {
-    /// The store's revision.
+    /// Revision of the store.
     revision: u64,
-    /// How often all watches were ended.
+    /// Number of times all watches were ended.
     pub(crate) cuts: u64,
-    /// Watches deliver nothing.
+    /// Whether watches deliver no events.
     pub(crate) held: bool,
-    /// The operator gets no answer.
+    /// Whether the operator gets no answers.
     pub(crate) frozen: bool,
 }
 
@@ -77,7 +78,8 @@ impl State {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `act` write, with the time and a random number, and wakes the watches.
+    /// Calls `act` with the store, an author with the current time, and a random number; then wakes
+    /// the watches.
     pub(crate) fn write<T>(
         &self,
         manager: &str,
@@ -104,12 +106,12 @@ impl State {
 
     async fn thawed(&self) {
         let mut signals = self.signals.subscribe();
-        // The sender is a field of this.
+        // The sender is a field of `self`, so the channel stays open.
         _ = signals.wait_for(|signals| !signals.frozen).await;
     }
 }
 
-/// Collects garbage until it is dropped.
+/// Collects garbage until dropped.
 pub(crate) async fn collect(state: Arc<State>) {
     let mut signals = state.signals.subscribe();
     loop {
@@ -124,7 +126,7 @@ pub(crate) async fn collect(state: Arc<State>) {
     }
 }
 
-/// The one handler, which has no paths of its own.
+/// Registers the single handler for all paths.
 pub(crate) fn configure(
     state: &Arc<State>,
 ) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {

@@ -1,6 +1,8 @@
-//! One version of one object: its JSON as it is sent, and what of it must be known without reading that.
+//! One version of an object: the JSON sent to clients, and the metadata the store needs without
+//! parsing.
 //!
-//! There may be a hundred thousand of them, so the JSON is kept once, as bytes; it is parsed only for a write.
+//! There may be a hundred thousand objects, so each JSON text is kept once, as bytes, and parsed
+//! only for a write.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ impl Key {
     }
 }
 
-/// One version of an object; never changed.
+/// One immutable version of an object.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) key: Key,
@@ -33,15 +35,15 @@ pub(crate) struct Stored {
     pub(crate) labels: Labels,
     /// `uid` of each owner reference.
     pub(crate) owners: Vec<Arc<str>>,
-    /// It is being deleted.
+    /// Whether the object is being deleted.
     pub(crate) is_leaving: bool,
     json: Bytes,
-    /// Where in the JSON the metadata are.
+    /// Range of the metadata in the JSON.
     metadata: Range<usize>,
 }
 
 impl Stored {
-    /// Takes an object with complete metadata.
+    /// Creates a version from an object with complete metadata.
     pub(crate) fn new(key: Key, revision: u64, object: &Value) -> Self {
         let (json, metadata) = written(object);
         let meta = &object["metadata"];
@@ -60,12 +62,12 @@ impl Stored {
         }
     }
 
-    /// As it is sent.
+    /// Returns the JSON as sent to clients.
     pub(crate) fn json(&self) -> &Bytes {
         &self.json
     }
 
-    /// Appends it, or only its metadata as a `PartialObjectMetadata`.
+    /// Appends the JSON, or only the metadata as a `PartialObjectMetadata`.
     pub(crate) fn write_to(&self, text: &mut Vec<u8>, metadata_only: bool) {
         if !metadata_only {
             return text.extend_from_slice(&self.json);
@@ -76,13 +78,13 @@ impl Stored {
         text.push(b'}');
     }
 
-    /// Read again, to be changed.
+    /// Parses the JSON, for changes.
     pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("it was written by this module")
     }
 }
 
-/// The JSON, with the metadata in a known place.
+/// Serializes an object and returns the range of the metadata.
 fn written(object: &Value) -> (Bytes, Range<usize>) {
     let empty = Map::new();
     let object = object.as_object().unwrap_or(&empty);
@@ -103,7 +105,7 @@ fn written(object: &Value) -> (Bytes, Range<usize>) {
         }
     }
     json.push(b'}');
-    // Without the spare room of a vector that grew.
+    // Drops the spare capacity of the vector.
     (json.into_boxed_slice().into(), metadata)
 }
 

@@ -1,9 +1,10 @@
-//! Who owns which fields: `metadata.managedFields`, and server-side apply.
+//! Field ownership: `metadata.managedFields` and server-side apply.
 //!
-//! The rules are those of the real server: an apply owns what it says, conflicts with what others own and have with
-//! another value, and removes what it owned, no longer says, and nobody else owns. Any other write owns what it
-//! changes, and takes that away from whoever owned it. An object whose managed fields were cleared is not tracked
-//! until the first apply, when all that is there becomes owned as `before-first-apply`.
+//! The rules are those of a real server. An apply owns the fields it sets, conflicts with fields
+//! that other managers own with another value, and removes fields previously owned, no longer set,
+//! and not owned by another manager. Any other write owns the fields it changes and takes them from
+//! their owners. An object with cleared managed fields is untracked until the first apply, which
+//! assigns all existing fields to `before-first-apply`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,16 +13,16 @@ use super::fields::{Difference, FieldSet, merged};
 use super::refusal::{Cause, Refusal};
 use super::resource::Resource;
 
-/// Owner of what was there before an object was tracked.
+/// Owner of the fields that existed before an object was tracked.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// Who writes, and when.
+/// Field manager and time of a write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Author<'a> {
     /// Name of the field manager.
     pub(crate) manager: &'a str,
     pub(crate) now: Timestamp,
-    /// It writes the subresource `status`.
+    /// Whether the write is to the subresource `status`.
     pub(crate) status: bool,
 }
 
@@ -44,7 +45,7 @@ impl Owner {
         same && self.applies == applies
     }
 
-    /// As the refusal of an apply names it.
+    /// Formats the owner as in the refusal of an apply.
     fn named(&self, resource: Resource) -> String {
         let (manager, version) = (&self.manager, resource.api_version());
         let using = if self.applies { String::new() } else { format!(" using {version}") };
@@ -54,7 +55,7 @@ impl Owner {
 }
 
 impl Owners {
-    /// Reads `metadata.managedFields` of an object.
+    /// Parses `metadata.managedFields` of an object.
     pub(crate) fn of(object: &Value) -> Self {
         let entries = object["metadata"]["managedFields"].as_array();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -69,7 +70,7 @@ impl Owners {
         Self(owners.filter(|owner| !owner.fields.is_empty()).collect())
     }
 
-    /// Writes them into an object.
+    /// Writes `metadata.managedFields` of an object.
     pub(crate) fn write(&self, resource: Resource, object: &mut Value) {
         let entry = |owner: &Owner| {
             let operation = if owner.applies { "Apply" } else { "Update" };
@@ -91,7 +92,7 @@ impl Owners {
         }
     }
 
-    /// The same owners of the same fields, whenever they wrote.
+    /// Whether both have the same owners of the same fields; times are ignored.
     pub(crate) fn same_fields(&self, other: &Self) -> bool {
         let untimed = |owners: &Self| {
             let mut owners = owners.0.clone();
@@ -106,14 +107,15 @@ impl Owners {
         untimed(self) == untimed(other)
     }
 
-    /// The owners of a new object that was not applied.
+    /// Returns the owners of a new object created without apply.
     pub(crate) fn of_new(object: &Value, author: &Author<'_>) -> Self {
         let mut owners = Self::default();
         owners.grow(author, false, &FieldSet::of(object));
         owners
     }
 
-    /// After a write that was no apply; `after` may bring managed fields of its own, or clear them.
+    /// Returns the owners after a write other than an apply; `after` may contain or clear managed
+    /// fields.
     pub(crate) fn updated(before: &Value, after: &Value, author: &Author<'_>) -> Self {
         let brought = &after["metadata"]["managedFields"];
         if *brought == json!([{}]) {
@@ -166,7 +168,8 @@ impl Owner {
     }
 }
 
-/// What an apply makes of an object, and who owns it then. `live` is the object that is there, or an empty one.
+/// Applies `applied` to `live`, which is empty for a new object. Returns the new object and its
+/// owners.
 pub(crate) fn apply(
     resource: Resource,
     live: &Value,
@@ -202,7 +205,8 @@ pub(crate) fn apply(
     Ok((object, owners))
 }
 
-/// The others lose what is applied with another value; without force that is refused.
+/// Removes applied fields with another value from the other owners; without `force`, such fields
+/// are refused as conflicts.
 fn give_way(
     resource: Resource,
     owners: &mut Owners,
@@ -222,7 +226,7 @@ fn give_way(
     if force || causes.is_empty() { Ok(()) } else { Err(Refusal::field_conflicts(&causes)) }
 }
 
-/// As `metav1.Time` is written: RFC 3339 in whole seconds.
+/// Formats a time as `metav1.Time`: RFC 3339 in whole seconds.
 pub(crate) fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

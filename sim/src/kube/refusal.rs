@@ -1,10 +1,10 @@
-//! What the server does not do, in the words of the real one: `Status` objects of the API.
+//! Refused requests as `Status` objects of the API, with the wording of a real server.
 
 use serde_json::{Value, json};
 
 use super::resource::Resource;
 
-/// Why a request was refused.
+/// Reason of a refused request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
@@ -13,16 +13,16 @@ pub struct Refusal {
     message: String,
     /// `details` of the Status, or null.
     details: Value,
-    /// Token to go on with a list although objects have changed, for an expired one.
+    /// Continue token of an expired list, which resumes the list with current objects.
     resume: Option<String>,
 }
 
-/// One thing that is wrong with an object.
+/// One error in an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cause {
-    /// Such as `metadata.name`.
+    /// Path such as `metadata.name`.
     pub(crate) field: String,
-    /// Such as `FieldValueInvalid`.
+    /// Reason such as `FieldValueInvalid`.
     pub(crate) reason: &'static str,
     pub(crate) message: String,
 }
@@ -47,17 +47,17 @@ impl Cause {
 }
 
 impl Refusal {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// `reason` of the Status, such as `AlreadyExists`.
+    /// Returns the `reason` of the Status, such as `AlreadyExists`.
     pub fn reason(&self) -> &'static str {
         self.reason
     }
 
-    /// The Status itself.
+    /// Returns the Status object.
     pub(crate) fn body(&self) -> Value {
         let mut metadata = json!({});
         if let Some(token) = &self.resume {
@@ -108,13 +108,13 @@ impl Refusal {
         Self::new(409, "Conflict", message).about(resource, resource.plural(), name, &[])
     }
 
-    /// The version that was read is not the one that is there.
+    /// The object has a newer version than the one in the request.
     pub(crate) fn modified(resource: Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
-    /// Others own fields that were applied.
+    /// Other managers own applied fields.
     pub(crate) fn field_conflicts(causes: &[Cause]) -> Self {
         let plural = if causes.len() == 1 { "" } else { "s" };
         let causes_text: Vec<String> =
@@ -140,7 +140,7 @@ impl Refusal {
         Self::new(422, "Invalid", message).about(resource, resource.kind(), name, causes)
     }
 
-    /// A query of a patch that is wrong.
+    /// Invalid query parameter of a patch.
     pub(crate) fn patch_options(cause: &Cause) -> Self {
         let message =
             format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
@@ -149,7 +149,7 @@ impl Refusal {
         Self { details, ..Self::new(422, "Invalid", message) }
     }
 
-    /// New content for a namespace that is being deleted.
+    /// Creation in a namespace that is being deleted.
     pub(crate) fn terminating(resource: Resource, name: &str, namespace: &str) -> Self {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
@@ -163,12 +163,12 @@ impl Refusal {
         Self::new(403, "Forbidden", message).about(resource, resource.plural(), name, &[cause])
     }
 
-    /// The history back to there is forgotten.
+    /// The requested history is forgotten.
     pub(crate) fn too_old(asked: u64, oldest: u64) -> Self {
         Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
-    /// A list cannot go on; with `resume` it could, as things are now.
+    /// Expired list; `resume` continues the list with current objects.
     pub(crate) fn list_expired(resume: String) -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
         Self { resume: Some(resume), ..Self::new(410, "Expired", message) }
@@ -178,7 +178,7 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
-    /// A patch that makes an object unreadable.
+    /// Converts the refusal for a patch that leaves an object unreadable.
     pub(crate) fn unprocessable(self) -> Self {
         Self { code: 422, reason: "Invalid", ..self }
     }

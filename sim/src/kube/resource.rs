@@ -1,4 +1,4 @@
-//! The kinds of objects this server knows, and how each is named in paths, in bodies and in refusals.
+//! Supported kinds of objects and their names in paths, bodies and refusals.
 
 use serde_json::{Value, json};
 
@@ -13,16 +13,16 @@ pub(crate) enum Resource {
     Leases,
 }
 
-/// How a kind is called.
+/// Names of a kind.
 struct Names {
-    /// Empty for the core group.
+    /// API group; empty for the core group.
     group: &'static str,
     plural: &'static str,
     singular: &'static str,
     kind: &'static str,
 }
 
-/// All of them are of version v1.
+/// API version of all kinds.
 const VERSION: &str = "v1";
 
 impl Resource {
@@ -59,7 +59,7 @@ impl Resource {
         self.names().kind
     }
 
-    /// As it stands in `apiVersion`.
+    /// Returns the value of `apiVersion`.
     pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::Namespaces | Self::Secrets | Self::Services => VERSION,
@@ -73,27 +73,28 @@ impl Resource {
         self != Self::Namespaces
     }
 
-    /// It has a subresource `status`, and a write of the object itself leaves its status alone.
+    /// Whether the kind has a subresource `status`; writes to the object itself then leave the
+    /// status unchanged.
     pub(crate) fn has_status(self) -> bool {
         matches!(self, Self::Namespaces | Self::Services | Self::Ingresses)
     }
 
-    /// It counts changes of its spec in `metadata.generation`.
+    /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) fn has_generation(self) -> bool {
         self == Self::Ingresses
     }
 
-    /// A PUT without `resourceVersion` is taken.
+    /// Whether a PUT without `resourceVersion` is accepted.
     pub(crate) fn may_be_updated_blindly(self) -> bool {
         self != Self::Leases
     }
 
-    /// A PUT of what is not there makes it.
+    /// Whether a PUT creates a missing object.
     pub(crate) fn is_created_by_put(self) -> bool {
         matches!(self, Self::Leases | Self::Services | Self::Events)
     }
 
-    /// The name as an error message has it: `secrets`, `ingresses.networking.k8s.io`.
+    /// Returns the resource name for error messages: `secrets`, `ingresses.networking.k8s.io`.
     pub(crate) fn qualified(self) -> String {
         match self.group() {
             "" => self.plural().to_owned(),
@@ -101,7 +102,7 @@ impl Resource {
         }
     }
 
-    /// The kind as an error message has it: `Secret`, `Ingress.networking.k8s.io`.
+    /// Returns the kind for error messages: `Secret`, `Ingress.networking.k8s.io`.
     pub(crate) fn qualified_kind(self) -> String {
         match self.group() {
             "" => self.kind().to_owned(),
@@ -109,13 +110,13 @@ impl Resource {
         }
     }
 
-    /// By the parts of a path.
+    /// Finds the kind named by a path.
     pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter().filter(|_| version == VERSION);
         all.find(|resource| resource.group() == group && resource.plural() == plural)
     }
 
-    /// By what stands in an object.
+    /// Finds the kind of an object.
     pub(crate) fn of(object: &Value) -> Option<Self> {
         let (version, kind) = (object.get("apiVersion")?.as_str()?, object.get("kind")?.as_str()?);
         let mut all = Self::ALL.into_iter();
@@ -123,8 +124,8 @@ impl Resource {
     }
 }
 
-/// What a client that asks for `path` without a resource is told: which groups and kinds there are, or that the
-/// server is well.
+/// Returns the answer for a `path` without a resource: discovery of groups and kinds, the version,
+/// or health.
 pub(crate) fn discovery(path: &str) -> Option<Value> {
     let groups =
         || Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty());

@@ -1,4 +1,5 @@
-//! Which objects of a list or watch are meant: label selectors, and the few field selectors that every kind has.
+//! Selection of objects in lists and watches: label selectors, and the few field selectors that all
+//! kinds support.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use super::refusal::Refusal;
 /// Labels of an object.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// Requirements, all of which must hold; none selects everything.
+/// Label requirements, all of which must hold; an empty selector matches everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Selector(Vec<(String, Test)>);
 
@@ -15,14 +16,15 @@ pub(crate) struct Selector(Vec<(String, Test)>);
 enum Test {
     Present,
     Absent,
-    /// One of these.
+    /// One of these values.
     In(Vec<String>),
-    /// None of these, or absent.
+    /// None of these values, or absent.
     NotIn(Vec<String>),
 }
 
 impl Selector {
-    /// Reads `a=b`, `a==b`, `a!=b`, `a`, `!a`, `a in (b, c)` and `a notin (b, c)`, with commas between.
+    /// Parses `a=b`, `a==b`, `a!=b`, `a`, `!a`, `a in (b, c)` and `a notin (b, c)`, separated by
+    /// commas.
     pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
         let bad = || Refusal::bad_request(format!("unable to parse requirement: {text}"));
         let parts = split(text).into_iter().filter(|part| !part.is_empty());
@@ -42,7 +44,7 @@ impl Selector {
     }
 }
 
-/// At the commas that are not within brackets.
+/// Splits at commas outside parentheses.
 fn split(text: &str) -> Vec<&str> {
     let mut depth = 0;
     let comma = |letter: char| {
@@ -81,7 +83,7 @@ fn listed(values: &str) -> Option<Vec<String>> {
     Some(values.split(',').map(|value| value.trim().to_owned()).collect())
 }
 
-/// Name and namespace that a `fieldSelector` asks for; other fields are refused.
+/// Name and namespace in a `fieldSelector`; other fields are refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Fields {
     pub(crate) name: Option<String>,
@@ -89,7 +91,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Reads `metadata.name=…` and `metadata.namespace=…`, with commas between.
+    /// Parses `metadata.name=…` and `metadata.namespace=…`, separated by commas.
     pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
         let mut fields = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {

@@ -1,9 +1,10 @@
-//! All objects, and every decision about them: no sockets, no clock, no randomness of its own.
+//! All objects and every decision about them, without sockets, clock or randomness.
 //!
 //! # Layout
-//! - here: what is there, how it is read, and the one place where it changes.
-//! - `writing`: create, replace, merge, apply; `identity`: how objects are told apart. `deleting`: deletions. `garbage`: owners that are gone, and
-//!   namespaces that go. `listing`: lists page by page, and what a watch is told.
+//! - This file: state, reads, and the single place of all changes.
+//! - `writing`: create, replace, merge, apply. `identity`: keys, uids, versions. `deleting`:
+//!   deletions. `garbage`: objects without owners and namespaces under deletion. `listing`: paged
+//!   lists and the events of watches.
 
 mod deleting;
 mod garbage;
@@ -26,22 +27,22 @@ pub(crate) use deleting::Deleted;
 use garbage::Garbage;
 pub(crate) use listing::{Listing, Page};
 
-/// The first revision: as on a real server, where others have written before.
+/// Revision of an empty store; above 0, because a real server has had earlier writes.
 const FIRST: u64 = 100;
 
-/// The state of the cluster.
+/// State of the cluster.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// In the order of [`Resource::ALL`].
+    /// Objects by kind, in the order of [`Resource::ALL`].
     shelves: [Shelf; Resource::ALL.len()],
-    /// That of the last write of any object.
+    /// Revision of the last write of any object.
     revision: u64,
-    /// Lists that began before this revision cannot go on.
+    /// Lists from before this revision cannot continue.
     lists_forgotten: u64,
     garbage: Garbage,
 }
 
-/// The objects of one kind.
+/// Objects of one kind.
 #[derive(Debug)]
 struct Shelf {
     objects: BTreeMap<Key, Arc<Stored>>,
@@ -49,7 +50,7 @@ struct Shelf {
 }
 
 impl Store {
-    /// Without any object.
+    /// Creates a store without objects.
     pub(crate) fn new() -> Self {
         let shelf = |_| Shelf { objects: BTreeMap::new(), history: History::after(FIRST) };
         Self {
@@ -60,20 +61,21 @@ impl Store {
         }
     }
 
-    /// The revision of the last write.
+    /// Returns the revision of the last write.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// One object.
+    /// Returns one object.
     pub(crate) fn get(&self, resource: Resource, key: &Key) -> Result<Arc<Stored>, Refusal> {
         let found = self.find(resource, key);
         found.cloned().ok_or_else(|| Refusal::not_found(resource, &key.name))
     }
 
-    /// Forgets all changes so far: a watch must be up to date to go on, and a list must begin anew.
+    /// Forgets all changes so far; only watches that are up to date can continue, and lists must
+    /// restart.
     pub(crate) fn forget_history(&mut self) {
-        // A list of this very moment is outdated too, as after any compaction.
+        // A list of the current revision is outdated too, as after any compaction.
         self.revision += 1;
         self.lists_forgotten = self.revision;
         for shelf in &mut self.shelves {
@@ -89,7 +91,7 @@ impl Store {
         &self.shelves[resource as usize]
     }
 
-    /// Keeps a version of an object: the one place where anything changes.
+    /// Stores a new version of an object; the only place that adds or changes objects.
     fn keep(&mut self, resource: Resource, key: &Key, mut object: Value) -> Arc<Stored> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
@@ -102,7 +104,7 @@ impl Store {
         object
     }
 
-    /// Takes an object away.
+    /// Removes an object.
     fn remove(&mut self, resource: Resource, key: &Key) -> Option<Arc<Stored>> {
         let last = self.shelves[resource as usize].objects.remove(key)?;
         self.revision += 1;

@@ -1,6 +1,6 @@
-//! What the server does not take: an object that is wrong, or a change that is not allowed.
+//! Validation of objects and of changes to them.
 //!
-//! These are the checks that the operator can run into; the real server has many more.
+//! Only errors that the operator can cause are checked; a real server checks many more.
 
 use serde_json::{Value, json};
 
@@ -11,13 +11,13 @@ use super::resource::Resource;
 const SUBDOMAIN_MAX: usize = 253;
 /// Longest label of a DNS name, and longest name of a Namespace or Service.
 const LABEL_MAX: usize = 63;
-/// Decoded data of a Secret, in bytes.
+/// Largest decoded data of a Secret, in bytes.
 const SECRET_MAX: usize = 1 << 20;
-/// Said of a name that is none.
+/// Message for an invalid name.
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 const IMMUTABLE: &str = "field is immutable";
 
-/// What is wrong with an object, and with the change to it.
+/// Returns the errors in an object and in the change to it.
 pub(crate) fn check(resource: Resource, before: Option<&Value>, after: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if before.is_none() {
@@ -114,7 +114,7 @@ fn ingress(ingress: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-/// A name of the DNS, with a wildcard as its first label at most, and no address.
+/// Checks a host: a DNS name, optionally with a wildcard as first label; not an IP address.
 fn host(host: &Value, field: String, causes: &mut Vec<Cause>) {
     let Some(text) = host.as_str().filter(|text| !text.is_empty()) else { return };
     if text.parse::<std::net::IpAddr>().is_ok() {

@@ -1,4 +1,4 @@
-//! From an order to its certificate (RFC 8555 §7.4).
+//! Orders, from creation to the certificate (RFC 8555 §7.4).
 
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use super::super::problem::Problem;
 use super::super::profiles::profile;
 use super::Core;
 
-/// Certificates are valid since before they are issued, by a tenth of a short life, at most by this.
+/// Longest time by which `notBefore` precedes issuance; short lifetimes are backdated by a tenth of
+/// the lifetime.
 const BACKDATED: Duration = Duration::from_hours(1);
 
-/// The payload of `newOrder` (RFC 8555 §7.4, RFC 9773 §5, draft-aaron-acme-profiles §4).
+/// Payload of `newOrder` (RFC 8555 §7.4, RFC 9773 §5, draft-aaron-acme-profiles §4).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::ca) struct NewOrder {
@@ -59,7 +60,7 @@ impl NewOrder {
         Ok(self.identifiers.iter().map(|identifier| identifier.value.clone()).collect())
     }
 
-    /// An order of these names; another test of this module's needs nothing else.
+    /// Creates a payload with only names and `replaces`, for tests.
     #[cfg(test)]
     pub(in crate::ca) fn of(names: &[&str], replaces: Option<String>) -> Self {
         let identifier =
@@ -69,7 +70,7 @@ impl NewOrder {
     }
 }
 
-/// An order as it is now.
+/// An order with its current status.
 #[derive(Clone, Debug)]
 pub(in crate::ca) struct OrderView {
     pub(in crate::ca) order: Order,
@@ -77,7 +78,7 @@ pub(in crate::ca) struct OrderView {
 }
 
 impl OrderView {
-    /// The certificate, once it is there.
+    /// Returns the certificate once the order is valid.
     pub(in crate::ca) fn certificate(&self) -> Option<Serial> {
         let issued = self.order.issued.filter(|_| self.status == Status::Valid);
         issued.map(|(serial, _)| serial)
@@ -120,7 +121,8 @@ impl Core {
         self.order(account, id, now)
     }
 
-    /// What an order replaces, and which limits it need not mind (RFC 9773 §5).
+    /// Returns the certificate that an order replaces and the exemption from rate limits (RFC 9773
+    /// §5).
     fn exemption(
         &self,
         (account, names, set): (AccountId, &Names, SetId),
@@ -179,7 +181,7 @@ impl Core {
         Ok(OrderView { status: self.orders.status(order, now), order: order.clone() })
     }
 
-    /// Takes the CSR, and signs at once; the certificate is shown when its time comes.
+    /// Signs the CSR at once; clients see the certificate after the processing delay.
     pub(in crate::ca) fn finalize(
         &mut self,
         account: AccountId,
@@ -221,7 +223,7 @@ impl Core {
         let life = self.settings.life.unwrap_or(wanted.profile.life);
         let seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
         let not_before = seconds(at - span(BACKDATED.min(life / 10)));
-        // The last second counts (RFC 5280 §4.1.2.5).
+        // `notAfter` is inclusive (RFC 5280 §4.1.2.5).
         let not_after = seconds(not_before + span(life)) - span(Duration::from_secs(1));
         let serial = Serial::new(self.random.u128(..));
         let (names, key) = (&wanted.names, &of.key);

@@ -1,4 +1,4 @@
-//! What happens to certificates after they were issued: downloads, revocation (RFC 8555 §7.6), renewal information
+//! Requests about issued certificates: downloads, revocation (RFC 8555 §7.6), renewal information
 //! (RFC 9773).
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
@@ -12,11 +12,11 @@ use super::super::jws::Jwk;
 use super::super::problem::Problem;
 use super::Core;
 
-/// Reasons that subscribers may give (RFC 5280 §5.3.1): unspecified, key compromise, affiliation changed, superseded,
-/// cessation of operation.
+/// Revocation reasons accepted from subscribers (RFC 5280 §5.3.1): unspecified, key compromise,
+/// affiliation changed, superseded, cessation of operation.
 const REASONS: [u64; 5] = [0, 1, 3, 4, 5];
 
-/// The payload of `revokeCert`.
+/// Payload of `revokeCert`.
 #[derive(Debug, Deserialize)]
 pub(in crate::ca) struct Revocation {
     /// DER, base64url.
@@ -25,16 +25,16 @@ pub(in crate::ca) struct Revocation {
     reason: u64,
 }
 
-/// Who wants a certificate revoked.
+/// Signer of a revocation request.
 #[derive(Clone, Debug)]
 pub(in crate::ca) enum Revoker {
     Account(AccountId),
-    /// Whoever has this key, which must be that of the certificate.
+    /// Holder of this key, which must be the key of the certificate.
     Key(Jwk),
 }
 
 impl Core {
-    /// One of the two chains of a certificate (RFC 8555 §7.4.2), PEM.
+    /// Returns one of the two chains of a certificate (RFC 8555 §7.4.2), PEM.
     pub(in crate::ca) fn chain(
         &self,
         account: AccountId,
@@ -76,7 +76,7 @@ impl Core {
         self.certificates.revoke(serial, now)
     }
 
-    /// RFC 9773 §4.1; the id is that in the URL.
+    /// Returns the renewal window (RFC 9773 §4.1); `id` comes from the URL.
     pub(in crate::ca) fn renewal_info(&self, id: &str, now: Timestamp) -> Result<Window, Problem> {
         let serial = parse_id(id, &self.signing.key_id)?;
         self.certificates.renewal_window(serial, now)

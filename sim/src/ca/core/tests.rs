@@ -1,4 +1,4 @@
-//! Whole flows without sockets, on a clock that is an argument.
+//! Complete order flows without sockets; the time is an argument.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -51,7 +51,7 @@ fn open(core: &mut Core, account: AccountId, names: &[&str], now: Timestamp) -> 
     core.new_order(account, NewOrder::of(names, None), now).unwrap()
 }
 
-/// Lets all authorizations of an order pass.
+/// Passes all authorizations of an order.
 fn pass(core: &mut Core, view: &OrderView, now: Timestamp) {
     for id in &view.order.authorizations {
         let validation = core.respond(view.order.wanted.account, *id, now).unwrap().1;
@@ -73,7 +73,7 @@ fn csr(names: &[&str]) -> Vec<u8> {
     csr_with(names, |_| {})
 }
 
-/// A certificate for these names, and its serial number.
+/// Issues a certificate for `names` and returns its serial number.
 fn issue(core: &mut Core, account: AccountId, names: &[&str], now: Timestamp) -> Serial {
     let view = open(core, account, names, now);
     pass(core, &view, now);
@@ -227,7 +227,7 @@ fn a_replacement_is_taken_once_and_only_of_a_certificate_of_the_account_with_a_n
     assert_eq!(asks(account, &["a.example.com"], Some("x".to_owned())), Err((400, "malformed")));
     let order = asks(account, &["a.example.com"], replaces.clone()).unwrap();
     assert_eq!(asks(account, &["a.example.com"], replaces.clone()), Err((409, "alreadyReplaced")));
-    // An order that came to nothing does not replace anything.
+    // A failed order replaces no certificate.
     let view = core.order(account, order, now).unwrap();
     let authorization = view.order.authorizations[0];
     core.orders.authorizations.deactivate(account, authorization, now).unwrap();

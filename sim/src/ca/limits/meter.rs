@@ -1,4 +1,4 @@
-//! Which request asks which bucket, and what it is told when the bucket is empty.
+//! Buckets used by each request, and the refusal when a bucket is empty.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -10,25 +10,27 @@ use super::super::names::{SetId, registered_domain};
 use super::super::problem::Problem;
 use super::{Bucket, Limits, Rate};
 
-/// Where the texts send their readers.
+/// Documentation linked in the refusals.
 const DOCS: &str = "https://letsencrypt.org/docs/rate-limits/";
-/// Where paused names are unpaused.
+/// Page that unpauses names; the account number is appended.
 const UNPAUSE: &str = "https://127.0.0.1/sfe/v1/unpause?jwt=";
-/// Fewer buckets are not worth a look for full ones.
+/// Smallest number of buckets at which full ones are removed.
 const SWEEP_FROM: usize = 4_096;
 
-/// From which limits an order is exempt.
+/// Rate limits that an order is exempt from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ca) enum Exemption {
-    /// From none.
+    /// No exemption.
     No,
-    /// A certificate of exactly these names was issued not long ago: not counted as new.
+    /// A certificate for exactly these names was issued recently: not counted as a new order or a
+    /// new certificate of the domain.
     Renewal,
-    /// It replaces a certificate within the window of its renewal information (RFC 9773): from all.
+    /// The order replaces a certificate within its renewal window (RFC 9773): exempt from all
+    /// limits, but paused names are still refused.
     Replacement,
 }
 
-/// Who orders what.
+/// An order as counted by the limits.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ca) struct Spender<'a> {
     pub(in crate::ca) account: u64,
@@ -49,7 +51,7 @@ enum Key {
 }
 
 impl Key {
-    /// What there were too many of, and where that is explained.
+    /// Returns the description of the exceeded limit and its anchor in the documentation.
     fn too_many(&self, count: u32) -> (String, &'static str) {
         match self {
             Self::Registrations(_) => (
@@ -87,12 +89,12 @@ impl Key {
     }
 }
 
-/// All buckets.
+/// All buckets and paused names.
 #[derive(Debug)]
 pub(in crate::ca) struct Meter {
     pub(in crate::ca) limits: Limits,
     buckets: HashMap<Key, Bucket>,
-    /// At so many buckets, full ones are thrown away.
+    /// Number of buckets at which full ones are removed.
     sweep_at: usize,
     paused: HashSet<(u64, Box<str>)>,
 }
@@ -103,7 +105,7 @@ impl Meter {
         Self { limits: *limits, buckets, sweep_at: SWEEP_FROM, paused }
     }
 
-    /// A request at the load balancer.
+    /// Counts a request at the load balancer.
     pub(in crate::ca) fn request(
         &mut self,
         endpoint: &'static str,
@@ -123,7 +125,7 @@ impl Meter {
         self.spend(Key::Load(endpoint, from), rate, now).map_err(Problem::busy)
     }
 
-    /// A new account.
+    /// Counts a new account.
     pub(in crate::ca) fn register(&mut self, from: IpAddr, now: Timestamp) -> Result<(), Problem> {
         let Some(rate) = self.limits.registrations else { return Ok(()) };
         let key = Key::Registrations(from);
@@ -131,8 +133,8 @@ impl Meter {
         self.spend(key, Some(rate), now).map_err(|free_at| refused.refusal(rate, free_at))
     }
 
-    /// A new order: refused by the bucket that takes longest to have a token, if any has none. Tokens of
-    /// certificates are taken when these are issued.
+    /// Counts a new order. If buckets are empty, the refusal names the one that takes longest to
+    /// have a token. Tokens for certificates are taken at issuance.
     pub(in crate::ca) fn order(&mut self, by: Spender<'_>, now: Timestamp) -> Result<(), Problem> {
         self.not_paused(by)?;
         let empty = self.asked(by).into_iter().filter_map(|(key, rate)| {
@@ -143,13 +145,13 @@ impl Meter {
             return Err(key.refusal(rate, free_at));
         }
         if by.exemption == Exemption::No {
-            // It was asked just now.
+            // The check above found a token.
             _ = self.spend(Key::Orders(by.account), self.limits.orders, now);
         }
         Ok(())
     }
 
-    /// The buckets that an order must find a token in.
+    /// Returns the buckets that must have a token for an order.
     fn asked(&self, by: Spender<'_>) -> Vec<(Key, Rate)> {
         let Limits { orders, domain, exact_set, failures, .. } = self.limits;
         let mut asked = Vec::new();
@@ -171,21 +173,21 @@ impl Meter {
         asked
     }
 
-    /// A certificate was issued.
+    /// Counts an issued certificate.
     pub(in crate::ca) fn issued(&mut self, by: Spender<'_>, now: Timestamp) {
         if by.exemption == Exemption::Replacement {
             return;
         }
         if by.exemption == Exemption::No {
             for domain in domains(by.names) {
-                // Orders that were opened side by side may find it empty; it is issued all the same.
+                // Concurrent orders may have emptied the bucket; the certificate is issued anyway.
                 _ = self.spend(Key::Domain(domain.into()), self.limits.domain, now);
             }
         }
         _ = self.spend(Key::Set(by.set), self.limits.exact_set, now);
     }
 
-    /// A validation failed; too many without a success pause the name.
+    /// Counts a failed validation; too many without a success pause the name.
     pub(in crate::ca) fn failed(&mut self, account: u64, name: &str, now: Timestamp) {
         _ = self.spend(Key::Failures(account, name.into()), self.limits.failures, now);
         if self.spend(Key::Pause(account, name.into()), self.limits.pause, now).is_err() {
@@ -193,12 +195,12 @@ impl Meter {
         }
     }
 
-    /// A validation passed.
+    /// Records a passed validation, which resets the count of failures before a pause.
     pub(in crate::ca) fn passed(&mut self, account: u64, name: &str) {
         self.buckets.remove(&Key::Pause(account, name.into()));
     }
 
-    /// The account's user has been at the page that the refusal names.
+    /// Unpauses all names of an account, as its user would at the page the refusal links to.
     pub(in crate::ca) fn unpause(&mut self, account: u64) {
         self.paused.retain(|(paused, _)| *paused != account);
         self.buckets.retain(|key, _| !matches!(key, Key::Pause(paused, _) if *paused == account));
@@ -241,7 +243,7 @@ fn domains(names: &[Box<str>]) -> BTreeSet<&str> {
     names.iter().map(|name| registered_domain(name)).collect()
 }
 
-/// As Go prints it: `168h0m0s`.
+/// Formats a duration as Go does: `168h0m0s`.
 fn go_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);

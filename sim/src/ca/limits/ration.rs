@@ -1,39 +1,40 @@
-//! The limits of a CA without a server: what one account may order, on any clock.
+//! Rate limits of a CA without a server: the orders one account may place, on any clock.
 
 use jiff::Timestamp;
 
 use super::super::names::SetId;
 use super::{Exemption, Limits, Meter, Spender};
 
-/// The account whose ration it is.
+/// Account that places all orders.
 const ACCOUNT: u64 = 1;
 
-/// What one account may order.
+/// Rate limits as applied to a single account.
 #[derive(Debug)]
 pub struct Ration(Meter);
 
-/// An order that the CA refuses.
+/// Refusal of an order by the CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// In the CA's words.
+    /// Problem text of the CA.
     pub detail: String,
-    /// When it may be asked again, where it says so.
+    /// Time at which the order may be retried, if the CA gives one.
     pub retry_at: Option<Timestamp>,
 }
 
 impl Ration {
-    /// A full one.
+    /// Creates a ration with full buckets.
     pub fn new(limits: &Limits) -> Self {
         Self(Meter::new(limits))
     }
 
-    /// A new order for these names, lower case and sorted, which nothing was issued for before.
+    /// Counts an order for `names`, which must be lower case, sorted and without an earlier
+    /// certificate.
     pub fn order(&mut self, names: &[Box<str>], now: Timestamp) -> Result<(), Refused> {
         let refused = self.0.order(first(names), now);
         refused.map_err(|problem| Refused { detail: problem.detail, retry_at: problem.retry_at })
     }
 
-    /// A certificate was issued for these names.
+    /// Counts an issued certificate for these names.
     pub fn issued(&mut self, names: &[Box<str>], now: Timestamp) {
         self.0.issued(first(names), now);
     }

@@ -1,4 +1,5 @@
-//! Authorizations (RFC 8555 §7.1.4): that an account controls a name, proved by a challenge, for a while.
+//! Authorizations (RFC 8555 §7.1.4): time-limited proof, given by a challenge, that an account
+//! controls a name.
 
 use std::collections::HashMap;
 
@@ -10,14 +11,14 @@ use super::super::problem::Problem;
 use super::super::profiles::Profile;
 use super::span;
 
-/// Numbers authorizations from 1.
+/// Number of an authorization, from 1.
 pub(in crate::ca) type AuthorizationId = u64;
 
-/// What became of the challenge (RFC 8555 §7.1.5).
+/// State of the challenge (RFC 8555 §7.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ca) enum Challenge {
     Pending,
-    /// The client said that it is ready.
+    /// The client has responded to the challenge.
     Processing,
     Valid(Timestamp),
     Invalid(Problem),
@@ -34,7 +35,7 @@ impl Challenge {
     }
 }
 
-/// RFC 8555 §7.1.6.
+/// Authorization status (RFC 8555 §7.1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ca) enum Validity {
     Pending,
@@ -62,14 +63,14 @@ pub(in crate::ca) struct Authorization {
     pub(in crate::ca) id: AuthorizationId,
     pub(in crate::ca) account: AccountId,
     pub(in crate::ca) name: Box<str>,
-    /// Of its http-01 challenge.
+    /// Token of the http-01 challenge.
     pub(in crate::ca) token: String,
     pub(in crate::ca) challenge: Challenge,
     pub(in crate::ca) expires: Timestamp,
     deactivated: bool,
-    /// Its reach once it is valid.
+    /// Profile that determines the expiry once valid.
     profile: &'static Profile,
-    /// Orders that have it.
+    /// Number of orders that use this authorization.
     orders: u32,
 }
 
@@ -85,13 +86,13 @@ impl Authorization {
     }
 }
 
-/// Those of all orders that are remembered, and those that can be used again.
+/// Authorizations of all remembered orders, and those available for reuse.
 #[derive(Debug)]
 pub(in crate::ca) struct Authorizations {
     all: HashMap<AuthorizationId, Authorization>,
     valid: HashMap<AccountId, HashMap<Box<str>, AuthorizationId>>,
     made: u64,
-    /// Whether a passed validation can be used again at all.
+    /// Whether valid authorizations are reused at all.
     reuse: bool,
 }
 
@@ -104,7 +105,7 @@ impl Authorizations {
         self.all.get(&id).map_or(Validity::Expired, |authorization| authorization.validity(now))
     }
 
-    /// An authorization of this account.
+    /// Returns an authorization of this account.
     pub(in crate::ca) fn get(
         &self,
         account: AccountId,
@@ -123,7 +124,7 @@ impl Authorizations {
         Ok(authorization)
     }
 
-    /// One that is valid already, with its end, or a new one.
+    /// Returns a valid authorization with its expiry, or creates a new one.
     pub(super) fn for_order(
         &mut self,
         (account, name): (AccountId, &str),
@@ -157,7 +158,8 @@ impl Authorizations {
         (self.made, None)
     }
 
-    /// The client is ready (RFC 8555 §7.5.1): whether a validation is to begin.
+    /// Handles the client's response to a challenge (RFC 8555 §7.5.1). Returns whether a validation
+    /// must start.
     pub(in crate::ca) fn respond(
         &mut self,
         account: AccountId,
@@ -182,7 +184,8 @@ impl Authorizations {
         }
     }
 
-    /// A validation is over; what became of its authorization.
+    /// Records the result of a validation. Returns the authorization; `None` if unknown or no
+    /// longer pending.
     pub(in crate::ca) fn validated(
         &mut self,
         id: AuthorizationId,
@@ -208,7 +211,7 @@ impl Authorizations {
         self.all.get(&id)
     }
 
-    /// The client gives it up (RFC 8555 §7.5.2).
+    /// Deactivates an authorization for the client (RFC 8555 §7.5.2).
     pub(in crate::ca) fn deactivate(
         &mut self,
         account: AccountId,
@@ -226,7 +229,8 @@ impl Authorizations {
         Ok(authorization.clone())
     }
 
-    /// One order fewer has it.
+    /// Removes one order from the authorization's users; without users, only a reusable
+    /// authorization is kept.
     pub(super) fn release(&mut self, id: AuthorizationId, now: Timestamp) {
         let Some(authorization) = self.all.get_mut(&id) else { return };
         authorization.orders -= 1;
@@ -250,7 +254,7 @@ impl Authorizations {
         }
     }
 
-    /// How many are remembered.
+    /// Number of remembered authorizations.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.len()

@@ -1,4 +1,4 @@
-//! Orders from their opening to their end, with time as an argument.
+//! Orders from creation to expiry; the time is an argument.
 
 use super::super::profiles::profile;
 use super::*;

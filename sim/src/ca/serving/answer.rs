@@ -1,4 +1,4 @@
-//! An answer with the headers ACME wants (RFC 8555 §6.5, §7.1).
+//! HTTP answers with the headers ACME requires (RFC 8555 §6.5, §7.1).
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -10,7 +10,7 @@ use super::super::documents::Urls;
 use super::super::problem::Problem;
 use super::super::target::Target;
 
-/// An answer that is not sent yet.
+/// An answer not yet sent.
 #[derive(Clone, Debug)]
 pub(in crate::ca) struct Answer {
     pub(super) status: u16,
@@ -48,7 +48,7 @@ impl Answer {
         Self { content_type: "application/problem+json", ..answer }
     }
 
-    /// Where what it is about is found.
+    /// Sets `Location`, the URL of the resource.
     pub(super) fn at(self, location: String) -> Self {
         Self { location: Some(location), ..self }
     }
@@ -58,12 +58,12 @@ impl Answer {
         self
     }
 
-    /// In seconds.
+    /// Sets `Retry-After` in seconds.
     pub(super) fn retry_after(self, seconds: Option<u64>) -> Self {
         Self { retry_after: seconds.map(|seconds| seconds.to_string()), ..self }
     }
 
-    /// In seconds, rounded up, or as a date (RFC 9110 §10.2.3).
+    /// Sets `Retry-After` in seconds, rounded up, or as a date (RFC 9110 §10.2.3).
     pub(super) fn retry_at(self, at: Timestamp, now: Timestamp, as_date: bool) -> Self {
         let up = at + SignedDuration::from_millis(999);
         let text = if as_date {

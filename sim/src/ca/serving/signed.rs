@@ -1,4 +1,4 @@
-//! Signed requests (RFC 8555 §6.2 to §6.5): who asks, and what is answered.
+//! Signed requests (RFC 8555 §6.2 to §6.5): authentication and dispatch.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use super::super::problem::Problem;
 use super::super::target::Target;
 use super::{Answer, Shell, client, locked, urls};
 
-/// The payload of `finalize` (RFC 8555 §7.4).
+/// Payload of `finalize` (RFC 8555 §7.4).
 #[derive(Deserialize)]
 struct Finalize {
     csr: String,
 }
 
-/// The payload of a POST to an authorization (RFC 8555 §7.5.2).
+/// Payload of a POST to an authorization (RFC 8555 §7.5.2).
 #[derive(Deserialize)]
 struct AuthorizationChange {
     status: String,
 }
 
-/// Who signed a request, and its payload.
+/// Signer and payload of a verified request.
 struct Signed {
-    /// The account, if it was named.
+    /// Account, if the request named one.
     account: Option<AccountId>,
     key: Jwk,
     payload: Payload,
@@ -44,7 +44,7 @@ impl Signed {
         self.account.ok_or_else(missing)
     }
 
-    /// The account, whose request says nothing but that it may read (RFC 8555 §6.3).
+    /// Returns the account of a POST-as-GET request, which has an empty payload (RFC 8555 §6.3).
     fn reader(&self) -> Result<AccountId, Problem> {
         if self.payload.is_empty() {
             return self.account();
@@ -98,7 +98,8 @@ impl Shell {
         }
     }
 
-    /// Checks signature, nonce and URL, in this order: a request that anybody could have sent costs no nonce.
+    /// Checks signature, nonce and URL, in this order: a request with a bad signature consumes no
+    /// nonce.
     fn signed(&self, core: &Core, body: &[u8], url: &str) -> Result<Signed, Problem> {
         let jws = Jws::parse(body)?;
         let (account, key) = match &jws.signer {
@@ -127,7 +128,7 @@ impl Shell {
         }
     }
 
-    /// RFC 8555 §7.4.
+    /// Answers order requests (RFC 8555 §7.4).
     fn order(
         &self,
         core: &mut Core,
@@ -154,7 +155,7 @@ impl Shell {
         Ok(Answer::json(status, urls.order(&view)).at(location).retry_after(wait))
     }
 
-    /// RFC 8555 §7.5; a payload gives it up.
+    /// Reads an authorization (RFC 8555 §7.5), or deactivates one if there is a payload.
     fn authorization(
         &self,
         core: &mut Core,
@@ -178,13 +179,14 @@ impl Shell {
         Ok(Answer::json(200, document).retry_after(self.wait(&authorization)))
     }
 
-    /// A client that has not said that it is ready has nothing to wait for.
+    /// `Retry-After` while the challenge is pending or processing.
     fn wait(&self, authorization: &Authorization) -> Option<u64> {
         let waits = matches!(authorization.challenge, Challenge::Pending | Challenge::Processing);
         locked(&self.manners).retry_after.filter(|_| waits)
     }
 
-    /// RFC 8555 §7.5.1; an empty payload only reads it.
+    /// Handles the client's response to a challenge (RFC 8555 §7.5.1); an empty payload only reads
+    /// the challenge.
     fn challenge(
         self: &Arc<Self>,
         core: &mut Core,
@@ -248,7 +250,7 @@ fn account(core: &mut Core, id: AccountId, signed: &Signed) -> Result<Answer, Pr
     Ok(Answer::json(200, Urls::account(&core.update_account(id, change)?)))
 }
 
-/// The account that asks, if the path is about it.
+/// Returns the signing account if the path belongs to that account.
 fn own(of: AccountId, account: AccountId) -> Result<AccountId, Problem> {
     let other = || Problem::not_found(format!("No order found for account ID {account}"));
     (of == account).then_some(account).ok_or_else(other)

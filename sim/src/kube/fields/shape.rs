@@ -1,34 +1,35 @@
-//! How the parts of an object are owned: each field of a map by itself, a list as a whole, with few exceptions.
+//! Granularity of field ownership: maps are owned field by field, lists as a whole, with few
+//! exceptions.
 //!
-//! This is the schema of the kinds that the server knows, as far as ownership goes. `spec.ports` of a Service is a
-//! whole here, and by port in reality.
+//! The rules stand in for the schema of the supported kinds, as far as ownership needs one.
+//! `spec.ports` of a Service is owned as a whole here, but by port on a real server.
 
 use serde_json::{Value, json};
 
-/// How a part of an object is owned.
+/// Granularity of ownership of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// The object itself.
     Object,
-    /// Its `metadata`.
+    /// The object's `metadata`.
     Metadata,
-    /// Its `spec`.
+    /// The object's `spec`.
     Spec,
-    /// Maps by their fields, lists as a whole.
+    /// Maps owned by field, lists as a whole.
     Granular,
-    /// As a whole.
+    /// Owned as a whole.
     Atomic,
-    /// A list of which each item is owned as a whole and known by its `uid`.
+    /// List with items identified by `uid`, each owned as a whole.
     ByUid,
-    /// A list of strings, each owned by itself.
+    /// List of strings, each owned separately.
     Set,
 }
 
-/// A part: its step in `FieldsV1`, its value, its shape.
+/// A child value: step in `FieldsV1`, value, shape.
 pub(crate) type Part<'a> = (String, &'a Value, Shape);
 
 impl Shape {
-    /// The shape of a field; none for what the server sets, which nobody owns.
+    /// Returns the shape of a field; `None` for fields set by the server, which no manager owns.
     pub(crate) fn field(self, name: &str) -> Option<Self> {
         Some(match (self, name) {
             (Self::Object, "metadata") => Self::Metadata,
@@ -58,7 +59,7 @@ impl Shape {
         matches!(self, Self::Object | Self::Metadata | Self::Spec | Self::Granular)
     }
 
-    /// An empty map is a field of its own.
+    /// Whether an empty map is a field of its own.
     pub(crate) fn counts_when_empty(self) -> bool {
         matches!(self, Self::Spec | Self::Granular)
     }
@@ -67,7 +68,7 @@ impl Shape {
         matches!(self, Self::ByUid | Self::Set)
     }
 
-    /// The step to an item of a list.
+    /// Returns the step to an item of a list.
     pub(crate) fn step(self, item: &Value) -> Option<String> {
         match self {
             Self::ByUid => Some(format!("k:{}", json!({"uid": item.get("uid")?}))),
@@ -76,7 +77,7 @@ impl Shape {
         }
     }
 
-    /// The parts of a value, or none if it is owned as a whole.
+    /// Returns the children of a value; `None` if the value is owned as a whole.
     pub(crate) fn parts(self, value: &Value) -> Option<Vec<Part<'_>>> {
         match value {
             Value::Object(fields) if self.is_granular() => {

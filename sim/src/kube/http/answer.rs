@@ -1,4 +1,4 @@
-//! One request, answered by one call of the store.
+//! Answers to requests, each by one call of the store.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::kube::store::{Deleted, Page};
 
 const JSON: &str = "application/json";
 
-/// What is answered.
+/// Answer to a request.
 pub(super) enum Answer {
     Whole(StatusCode, Bytes),
     Watch(Box<Watching>),
@@ -49,7 +49,7 @@ impl Answer {
     }
 }
 
-/// A refusal as a response.
+/// Converts a refusal to a response.
 pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
     let code = StatusCode::from_u16(refusal.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(code);
@@ -60,7 +60,7 @@ pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
     response.body(refusal.body().to_string())
 }
 
-/// Carries a request out.
+/// Executes a request.
 pub(super) fn answer(state: &State, asked: &Asked, body: &Bytes) -> Result<Answer, Refusal> {
     let Some(place) = &asked.place else {
         return discovery(&asked.path)
@@ -174,7 +174,7 @@ fn delete(
     }
 }
 
-/// JSON, or the YAML that an apply may be.
+/// Parses JSON, or the YAML allowed for an apply.
 fn parsed(body: &Bytes) -> Result<Value, Refusal> {
     serde_json::from_slice(body).or_else(|error| {
         let text = std::str::from_utf8(body).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a request asks for, by its path, its query and its headers.
+//! Parsing of requests: path, query and headers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,37 +14,37 @@ use crate::kube::resource::Resource;
 use crate::kube::selector::{Fields, Selector};
 use crate::kube::store::Listing;
 
-/// A watch ends after this long if the client names no time.
+/// Duration of a watch without `timeoutSeconds`.
 const WATCH: Duration = Duration::from_mins(30);
 
-/// A request that is understood.
+/// A parsed request.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) user: User,
-    /// As audit logs name it.
+    /// Verb as in audit logs.
     pub(super) verb: &'static str,
-    /// None for a path that is no resource.
+    /// Addressed objects; `None` for a path that is no resource.
     pub(super) place: Option<Place>,
     pub(super) path: String,
-    /// The answer is to hold metadata only.
+    /// Whether the answer contains only metadata.
     pub(super) metadata_only: bool,
     pub(super) content_type: String,
-    /// Field manager: named by the request, or by its user agent.
+    /// Field manager, from the query or else the user agent.
     pub(super) manager: String,
     pub(super) options: Options,
 }
 
-/// The objects that a path leads to.
+/// Objects addressed by a path.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
     pub(super) resource: Resource,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
-    /// The subresource `status`.
+    /// Whether the path names the subresource `status`.
     pub(super) status: bool,
 }
 
-/// The query.
+/// Parsed query.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) selector: Selector,
@@ -87,7 +87,7 @@ impl Asked {
         })
     }
 
-    /// As audit logs name it.
+    /// Resource name as in audit logs.
     pub(super) fn resource_name(&self) -> String {
         self.place.as_ref().map_or_else(String::new, |place| {
             let status = if place.status { "/status" } else { "" };
@@ -97,7 +97,7 @@ impl Asked {
 }
 
 impl Place {
-    /// None for a path outside of all resources.
+    /// Parses a path; `None` for a path outside all resources.
     fn at(path: &str) -> Result<Option<Self>, Refusal> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match parts.as_slice() {
@@ -120,7 +120,7 @@ impl Place {
             [name, "status"] if resource.has_status() => (Some((*name).to_owned()), true),
             _ => return Err(Refusal::no_such_path()),
         };
-        // An object of a namespaced kind is not found without its namespace.
+        // An object of a namespaced kind needs a namespace in its path.
         if resource.is_namespaced() != namespace.is_some()
             && (name.is_some() || namespace.is_some())
         {
@@ -129,13 +129,13 @@ impl Place {
         Ok(Some(Self { resource, namespace, name, status }))
     }
 
-    /// The object, if the path leads to one.
+    /// Returns the key of the object, if the path names a single one.
     pub(super) fn key(&self) -> Option<Key> {
         let namespace = self.namespace.as_deref().unwrap_or_default();
         self.name.as_deref().map(|name| Key::new(namespace, name))
     }
 
-    /// The objects, if the path leads to several; `limit` 0 is all.
+    /// Returns the selection of objects for a list; `limit` 0 means all.
     pub(super) fn listing<'a>(&'a self, options: &'a Options, limit: usize) -> Listing<'a> {
         Listing {
             resource: self.resource,

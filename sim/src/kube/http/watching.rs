@@ -1,7 +1,7 @@
-//! A watch: where one client is in the history, and what wakes it.
+//! A watch: the position of one client in the history, and the signals that wake the watch.
 //!
-//! A watch holds no queue. It reads the history from where it is, so a slow client costs nothing, and one that is
-//! too slow finds its place forgotten and is told so (410).
+//! A watch has no queue and reads the history from its position, so a slow client costs nothing. If
+//! the position was forgotten meanwhile, the client gets a 410.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::kube::User;
 use crate::kube::history::Happened;
 use crate::kube::object::Stored;
 
-/// Changes sent at once.
+/// Largest number of changes sent at once.
 const BATCH: usize = 100;
-/// A watch with nothing to tell says so as often as this, and shortly before it ends.
+/// Time between bookmarks. In a shorter watch, the only bookmark comes shortly before the end.
 const BOOKMARK: Duration = Duration::from_mins(1);
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
@@ -32,11 +32,11 @@ pub(super) struct Watching {
     metadata_only: bool,
     user: User,
     signals: watch::Receiver<Signals>,
-    /// How often watches had been ended when this one began.
+    /// Number of cuts at the start of this watch.
     cuts: u64,
-    /// All up to this revision has been told.
+    /// Revision up to which all changes were sent.
     position: u64,
-    /// Objects that were there at the begin, if they are to be told.
+    /// Objects that existed at the start and are still to be sent.
     initial: VecDeque<Arc<Stored>>,
     ends: Instant,
     bookmark: Instant,
@@ -44,7 +44,7 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    /// From the revision that the client names; without one, from all that is there.
+    /// Starts at the client's revision; without one, or at 0, with all existing objects.
     pub(super) fn begin(state: &State, asked: &Asked, place: Place) -> Self {
         let options = asked.options.clone();
         let signals = state.signals.subscribe();
@@ -75,7 +75,7 @@ impl Watching {
         }
     }
 
-    /// What the client gets.
+    /// Returns the body of the response.
     pub(super) fn stream(
         self,
         state: Arc<State>,
@@ -113,7 +113,7 @@ impl Watching {
         }
     }
 
-    /// What there is to tell now, if anything.
+    /// Returns the events to send now, if any.
     fn tell(&mut self, state: &State) -> Option<Bytes> {
         let mut lines = Vec::new();
         if !self.initial.is_empty() {

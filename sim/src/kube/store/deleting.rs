@@ -1,4 +1,4 @@
-//! Deleting objects: at once, or when the last finalizer has gone.
+//! Deletion of objects: immediately, or once the last finalizer is removed.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::kube::ownership::{Author, second};
 use crate::kube::refusal::Refusal;
 use crate::kube::resource::Resource;
 
-/// What came of a deletion.
+/// Result of a deletion.
 #[derive(Debug)]
 pub(crate) enum Deleted {
-    /// It is gone; this was the last version.
+    /// Deleted; contains the last version.
     Gone(Arc<Stored>),
-    /// It goes later.
+    /// Marked for deletion.
     Leaving(Arc<Stored>),
 }
 
 impl Store {
-    /// Deletes one object; `options` are the request's `DeleteOptions`, or null.
+    /// Deletes one object; `options` are the `DeleteOptions` of the request, or null.
     pub(crate) fn delete(
         &mut self,
         resource: Resource,
@@ -37,7 +37,7 @@ impl Store {
         self.withdraw(resource, &live, by)
     }
 
-    /// Deletes what a list would have; returns what it was.
+    /// Deletes all objects that a list would return, and returns their previous versions.
     pub(crate) fn delete_collection(
         &mut self,
         listing: &Listing<'_>,
@@ -74,7 +74,8 @@ impl Store {
         Ok(Deleted::Leaving(self.keep(resource, &live.key, object)))
     }
 
-    /// Removes an object that is being deleted when nothing holds it any more. A Namespace waits for what is in it.
+    /// Removes an object under deletion once all finalizers are gone. A Namespace stays until its
+    /// contents are gone.
     pub(super) fn let_go(&mut self, resource: Resource, object: &Stored) {
         let free = || object.value()["metadata"]["finalizers"].is_null();
         if object.is_leaving && resource != Resource::Namespaces && free() {

@@ -1,8 +1,8 @@
-//! What the garbage collector and the namespace controller of a real cluster do: an object whose owners are all
-//! gone is deleted, references to owners that are gone are taken out of the others, and a Namespace that is being
-//! deleted takes along what is in it.
+//! Garbage collector and namespace controller: objects whose owners are all gone are deleted,
+//! references to missing owners are removed from other objects, and a Namespace under deletion is
+//! emptied and then removed.
 //!
-//! An owner counts within the namespace of its dependent, or when it has none.
+//! An owner is valid only in the namespace of the dependent, or if the owner is cluster-scoped.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::kube::object::{Key, Stored};
 use crate::kube::ownership::Author;
 use crate::kube::resource::Resource;
 
-/// Objects looked at in one round, so that requests are answered in between.
+/// Number of objects checked in one round, so that requests are answered in between.
 const ROUND: usize = 500;
-/// Who does it, in managed fields.
+/// Field manager of the changes.
 const CONTROLLER: &str = "kube-controller-manager";
 
-/// Who owns whom, and what is to be looked at.
+/// Owner references, and the objects to check.
 #[derive(Debug, Default)]
 pub(super) struct Garbage {
-    /// Objects that are there, by uid, with their namespace.
+    /// Namespaces of existing objects, by uid.
     alive: HashMap<Arc<str>, Arc<str>>,
-    /// Objects that refer to an owner, by its uid.
+    /// Dependents of each owner, by uid of the owner.
     dependents: HashMap<Arc<str>, HashSet<(Resource, Key)>>,
     /// Objects with an owner that may be gone.
     suspects: Vec<(Resource, Key)>,
-    /// Namespaces that are being deleted.
+    /// Namespaces under deletion.
     leaving: Vec<Key>,
 }
 
 impl Garbage {
-    /// Follows one change of one object.
+    /// Records one change of an object.
     pub(super) fn note(
         &mut self,
         resource: Resource,
@@ -73,7 +73,7 @@ impl Garbage {
         }
     }
 
-    /// No object that is gone is remembered as an owner or a dependent.
+    /// Whether no owners, dependents or pending checks are recorded.
     #[cfg(test)]
     pub(super) fn is_clean(&self) -> bool {
         self.dependents.is_empty() && self.suspects.is_empty() && self.leaving.is_empty()
@@ -86,12 +86,12 @@ impl Garbage {
 }
 
 impl Store {
-    /// There is something to collect.
+    /// Whether there is something to collect.
     pub(crate) fn has_garbage(&self) -> bool {
         !self.garbage.suspects.is_empty() || !self.garbage.leaving.is_empty()
     }
 
-    /// One round of collection.
+    /// Runs one round of collection.
     pub(crate) fn collect(&mut self, now: Timestamp) {
         let by = Author { manager: CONTROLLER, now, status: false };
         let suspects = &mut self.garbage.suspects;
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// Takes the references to this owner out of all that have one.
+    /// Removes the references to this owner from all dependents.
     pub(super) fn orphan(&mut self, owner: &str, by: &Author<'_>) {
         let dependents = self.garbage.dependents.get(owner).cloned();
         for (resource, key) in dependents.into_iter().flatten() {
@@ -126,7 +126,7 @@ impl Store {
             return;
         }
         if gone.len() == live.owners.len() {
-            // Nothing that could be refused: it is there.
+            // Cannot be refused: the object exists.
             _ = self.delete(resource, key, &serde_json::Value::Null, by);
         } else {
             self.disown(resource, &live, &gone, by);
@@ -150,11 +150,12 @@ impl Store {
             *references = serde_json::Value::Null;
         }
         if crate::kube::defaults::complete(resource, &mut object).is_ok() {
-            _ = self.change(resource, live, object, by); // the rest of it was valid before
+            _ = self.change(resource, live, object, by); // all other fields were valid before
         }
     }
 
-    /// Deletes some of what is in a namespace; true when nothing is left.
+    /// Deletes up to a round of objects of each kind in a namespace. Returns whether the namespace
+    /// was already empty.
     fn empty(&mut self, namespace: &str, by: &Author<'_>) -> bool {
         let mut is_empty = true;
         for resource in Resource::ALL.into_iter().filter(|resource| resource.is_namespaced()) {

@@ -1,4 +1,4 @@
-//! What an object is known by: its key, its uid, its version; and how new ones are named.
+//! Identity of objects: keys, uids, versions, and generated names.
 
 use serde_json::Value;
 
@@ -6,12 +6,12 @@ use crate::kube::object::{Key, Stored};
 use crate::kube::refusal::{Cause, Refusal};
 use crate::kube::resource::Resource;
 
-/// Letters of a generated name: none that look alike, and no vowels.
+/// Letters of generated names: no vowels and no lookalikes.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-/// How many of them.
+/// Number of letters in a generated suffix.
 const SUFFIX: u32 = 5;
 
-/// The key of an object, whose own name and namespace must fit the path, if it says any.
+/// Returns the key of an object. The object's name and namespace, if set, must match the path.
 pub(super) fn key_of(
     resource: Resource,
     namespace: &str,
@@ -53,7 +53,7 @@ pub(super) fn same_uid(resource: Resource, live: &Stored, object: &Value) -> Res
     Ok(())
 }
 
-/// A version 4 UUID (RFC 9562 §5.4).
+/// Returns a version 4 UUID (RFC 9562 §5.4).
 pub(super) fn uid(random: u128) -> String {
     let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");

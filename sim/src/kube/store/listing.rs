@@ -1,7 +1,7 @@
-//! Lists, page by page, and what a watch is told.
+//! Paged lists, and the events of watches.
 //!
-//! Later pages show the objects as they are by then, under the revision of the first page: a watch from that
-//! revision makes up for whatever changed in between.
+//! Later pages show the current objects under the revision of the first page; a watch from that
+//! revision delivers all changes made in between.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -17,39 +17,39 @@ use crate::kube::refusal::Refusal;
 use crate::kube::resource::Resource;
 use crate::kube::selector::{Fields, Selector};
 
-/// Which objects are meant, and where to go on.
+/// Selection of objects, with the position in a paged list.
 #[derive(Clone, Debug)]
 pub(crate) struct Listing<'a> {
     pub(crate) resource: Resource,
-    /// Of all namespaces if there is none.
+    /// Namespace; `None` means all.
     pub(crate) namespace: Option<&'a str>,
     pub(crate) selector: &'a Selector,
     pub(crate) fields: &'a Fields,
-    /// Objects in one page; 0 is all.
+    /// Largest number of objects in a page; 0 means all.
     pub(crate) limit: usize,
-    /// From the page before; empty for the first.
+    /// Token from the previous page; empty for the first page.
     pub(crate) token: &'a str,
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) items: Vec<Arc<Stored>>,
-    /// Of the whole list.
+    /// Revision of the whole list.
     pub(crate) revision: u64,
-    /// For the next page, if there is one.
+    /// Token of the next page, if any.
     pub(crate) token: Option<String>,
 }
 
-/// What a watch is told about one object.
+/// A watch event about one object.
 pub(crate) type MatchedChange = (Happened, Arc<Stored>);
 
-/// Where a list goes on.
+/// Position in a list, as the continue token.
 #[derive(Serialize, Deserialize)]
 struct Token {
-    /// That of the first page; none: that of now.
+    /// Revision of the first page; `None` means the current revision.
     revision: Option<u64>,
-    /// After this object.
+    /// The list continues after this object.
     namespace: String,
     name: String,
 }
@@ -71,7 +71,7 @@ impl Listing<'_> {
         self.is_of(object) && self.selector.matches(&object.labels)
     }
 
-    /// All but the labels, which may change.
+    /// Whether the object matches apart from the labels, which may change.
     fn is_of(&self, object: &Stored) -> bool {
         let Key { namespace, name } = &object.key;
         self.namespace.is_none_or(|wanted| **namespace == *wanted)
@@ -81,7 +81,7 @@ impl Listing<'_> {
 }
 
 impl Store {
-    /// One page.
+    /// Returns one page.
     pub(crate) fn list(&self, listing: &Listing<'_>) -> Result<Page, Refusal> {
         let token = match listing.token {
             "" => None,
@@ -123,8 +123,8 @@ impl Store {
         all.filter(|object| listing.takes(object))
     }
 
-    /// What happened since a revision to the objects that are meant, at most `limit` changes; and the revision up to
-    /// which that is all.
+    /// Returns the matching events since a revision, at most `limit`, and the revision up to which
+    /// the result is complete.
     pub(crate) fn changes(
         &self,
         listing: &Listing<'_>,
@@ -144,7 +144,8 @@ impl Store {
     }
 }
 
-/// An object whose labels no longer match is deleted to who selects by them, and one that matches now is added.
+/// Returns the event that a change means for a selection: an object that no longer matches was
+/// deleted, and one that matches now was added.
 fn meaning(listing: &Listing<'_>, change: &Change) -> Option<Happened> {
     if !listing.is_of(&change.object) {
         return None;

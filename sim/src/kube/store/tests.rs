@@ -1,4 +1,4 @@
-//! The store without sockets, on a clock that stands still.
+//! The store without sockets, with a constant clock.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! Creating and changing objects.
+//! Creation and changes of objects.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::kube::resource::Resource;
 use crate::kube::validation::check;
 
 impl Store {
-    /// A new object; `random` becomes its uid, and the end of a generated name.
+    /// Creates an object; `random` determines the uid and the suffix of a generated name.
     pub(crate) fn create(
         &mut self,
         resource: Resource,
@@ -51,7 +51,7 @@ impl Store {
         self.begin(resource, &key, object, &owners, by, random)
     }
 
-    /// Replaces an object (PUT); of some kinds, one that is not there is made.
+    /// Replaces an object (PUT); for some kinds, a missing object is created.
     pub(crate) fn replace(
         &mut self,
         resource: Resource,
@@ -105,7 +105,7 @@ impl Store {
         self.change(resource, &live, object, by)
     }
 
-    /// Server-side apply; tells whether the object is new.
+    /// Applies a server-side apply. Returns the object and whether it is new.
     pub(crate) fn apply(
         &mut self,
         resource: Resource,
@@ -154,7 +154,7 @@ impl Store {
         self.begin(resource, key, object, &owners, by, random)
     }
 
-    /// New objects need a namespace that is there to stay.
+    /// Checks that the namespace of a new object exists and is not being deleted.
     fn namespace_takes(&self, resource: Resource, key: &Key) -> Result<(), Refusal> {
         if !resource.is_namespaced() {
             return Ok(());
@@ -194,7 +194,7 @@ impl Store {
         Ok(self.keep(resource, key, object))
     }
 
-    /// Any change that is no apply.
+    /// Stores a change other than an apply.
     pub(super) fn change(
         &mut self,
         resource: Resource,
@@ -212,7 +212,7 @@ impl Store {
         self.settle(resource, live, &before, object, &owners)
     }
 
-    /// Judges a change and keeps it, if it is one.
+    /// Validates a change and stores the object, unless nothing changed.
     fn settle(
         &mut self,
         resource: Resource,

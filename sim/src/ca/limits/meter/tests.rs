@@ -1,4 +1,4 @@
-//! Let's Encrypt's limits, on a clock that is an argument.
+//! Let's Encrypt's limits; the time is an argument.
 
 use jiff::SignedDuration;
 

@@ -16,7 +16,7 @@ use ingress_acme_sim::ca::{Limits, Ration};
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Rate limits that the CA has hit: counts, and the time until which each scope is refused.
+/// Record of the CA's refusals: counts, and for each scope the time until which orders are refused.
 #[derive(Default)]
 struct FakeLimiter {
     refused: u32,

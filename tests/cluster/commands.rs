@@ -174,7 +174,7 @@ async fn check_renew(world: &World, client: &Client) {
     assert_eq!(refused.status.code(), Some(1));
 }
 
-/// Runs a command of the CA with the operator's rights, as in its pod.
+/// Runs a command that talks to the CA, with the operator's rights as in its Pod.
 async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
     let file = world.acme_ca_file().display().to_string();
     let args = [args, &["--yes", "--namespace", "ingress-acme", "--acme-ca-file", &file]].concat();

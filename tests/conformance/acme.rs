@@ -1,5 +1,4 @@
-//! Keeps the simulated CA realistic: the same behaviours are asserted of the simulated CA and of
-//! Pebble.
+//! Conformance of the simulated CA to Pebble: the same behaviours are asserted of both.
 //!
 //! Pebble is slow to start, so all behaviours share one Pebble; each starts its own simulated CA.
 //! Behaviour of the simulated CA alone, such as rate limits, is in `simulated`.

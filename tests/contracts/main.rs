@@ -42,8 +42,8 @@ fn lines(all: impl IntoIterator<Item = String>) -> String {
     })
 }
 
-/// The program without a terminal and without the environment of the test runner, since both change
-/// the output.
+/// Command that runs the program without a terminal and without the environment of the test
+/// runner, since both change the output.
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(OPERATOR);
     command.args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true);

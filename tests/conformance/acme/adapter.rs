@@ -237,7 +237,7 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         assert!(again.is_some());
         let second = issue(&acme, &hosts, Some(&first)).await;
         assert_ne!(first, second);
-        // The CA has already replaced `first`, and has no record of the other certificate.
+        // `first` is already replaced, and the CA has no record of the other certificate.
         let only = Some(Replaces { id: &first, or_nothing: false });
         let refused = acme.open_order(&hosts, None, only).await;
         assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use serde_json::{Value, json};
 
-/// Attempts of a request, since Pebble sometimes rejects a good nonce.
+/// Attempts per request, since Pebble sometimes rejects a good nonce.
 const NONCES: usize = 20;
 
 /// A response with its whole body.
@@ -157,7 +157,7 @@ impl Client {
         answer
     }
 
-    /// Sends a request whose header `spoil` has changed, until the CA accepts the nonce.
+    /// Sends a request with its header changed by `spoil`; repeats until the CA accepts the nonce.
     pub(crate) async fn post_spoiled(
         &self,
         url: &str,

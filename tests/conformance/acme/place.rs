@@ -156,7 +156,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Number of orders and number of certificates so far.
+    /// Numbers of orders and certificates so far.
     pub(crate) fn counts(&self) -> (usize, usize) {
         match &self.simulated {
             Some(simulated) => {

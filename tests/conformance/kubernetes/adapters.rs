@@ -344,8 +344,7 @@ async fn an_account_is_made_once(cluster: &TestCluster) {
     assert_eq!(loaded, written);
     assert_eq!(StoredAccount { version: first.version.clone(), ..loaded.clone() }, wanted);
 
-    // Of two concurrent writers, one sees the change of the other; fields that are `None` are
-    // removed.
+    // The second of two concurrent writers gets `None`; an absent key is removed from the Secret.
     let outdated = StoredAccount { next: None, ..wanted };
     assert_eq!(account().replace(&outdated).await.unwrap(), None);
     let newest = StoredAccount { version: loaded.version, ..outdated };
@@ -395,7 +394,7 @@ async fn of_two_candidates_one_leads(cluster: &TestCluster) {
     assert!(first.is_finished() != second.is_finished());
     let (winner, waiting) = if first.is_finished() { (first, second) } else { (second, first) };
     let winner = winner.await.unwrap();
-    // Renewals keep the Lease beyond its duration.
+    // Renewals hold the Lease beyond its duration.
     tokio::time::sleep(Duration::from_secs(17)).await;
     assert!(!waiting.is_finished() && !*winner.watch().borrow());
     winner.release().await;

@@ -1,4 +1,4 @@
-//! Keeps the simulated API server realistic: every behaviour here is asserted of a real control
+//! Conformance of the simulated API server: every behaviour here is asserted of a real control
 //! plane and of the simulated one.
 //!
 //!

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::StartError;
 
-/// Retention of the directories of failed or killed tests.
+/// Retention time of the directories of failed or killed tests.
 const KEEP_FAILED: Duration = Duration::from_hours(24);
 
 /// `target/control-plane` of the workspace.

@@ -1,4 +1,4 @@
-//! How etcd, kube-apiserver and kube-controller-manager are run.
+//! Command lines and readiness of etcd, kube-apiserver and kube-controller-manager.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! A real Kubernetes control plane, a real ACME CA and a real DNS server on free loopback ports,
 //! for the tests and benches of ingress-acme.
 //!
-//! One [`World`] holds one of each: etcd, kube-apiserver, kube-controller-manager (garbage collector
-//! and namespaces only), Pebble, pebble-challtestsrv and an ingress gateway. Worlds share nothing but
-//! the built binaries, so tests may run side by side, memory permitting.
+//! One [`World`] holds one of each: etcd, kube-apiserver, kube-controller-manager (garbage
+//! collector and namespaces only), Pebble, pebble-challtestsrv and an ingress gateway. Worlds share
+//! nothing but the built binaries, so tests may run side by side, memory permitting.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

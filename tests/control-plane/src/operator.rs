@@ -60,7 +60,7 @@ pub(crate) struct Surroundings<'a> {
 pub struct Operator {
     process: Mutex<Process>,
     log: PathBuf,
-    /// Reserved even when an argument selects another port.
+    /// Reserved ports, kept even if an argument selects others.
     _ports: [Port; 2],
     admin: SocketAddr,
     solver: SocketAddr,

@@ -21,7 +21,7 @@ const COUNT: u16 = 12_000;
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Holds the lock.
+    /// File that holds the lock.
     _reservation: File,
 }
 

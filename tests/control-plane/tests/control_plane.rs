@@ -269,7 +269,7 @@ async fn the_solver_route_leads_to_a_live_operator(world: &World) {
 
 #[tokio::test]
 async fn configmaps_need_no_namespace_to_be_applied() {
-    // Kept in this file because this test runs beside another world.
+    // Kept in this file so that one test runs beside another world.
     let world = world().await;
     let yaml = "{apiVersion: v1, kind: ConfigMap, metadata: {name: here}, data: {a: b}}";
     apply_yaml(&world.admin(), yaml).await.unwrap();

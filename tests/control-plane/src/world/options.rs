@@ -12,7 +12,7 @@ const NINETY_DAYS: Duration = Duration::from_hours(90 * 24);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The operator's manifest; by default `deploy/install.yaml` of the workspace. Its RBAC rules
-    /// are all rights of the operator.
+    /// are the operator's only rights.
     pub manifest: PathBuf,
     /// Percentage of good nonces that the CA refuses; `None` keeps Pebble's own default, which is
     /// above zero.

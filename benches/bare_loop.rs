@@ -1,10 +1,10 @@
-//! The bare loop: what a certificate costs when nothing but the certificate is made. It is the floor that the
-//! operator is measured by.
+//! The bare loop: the cost of a certificate without an operator. This cost is the floor that the
+//! operator is measured against.
 //!
-//! N times, some at once: order, tell the CA to validate, wait until the order is ready, finalize, download, apply one
-//! Secret. The ACME library is used as it comes, with its own HTTP client and its own pauses. There is no watch, no
-//! queue, no journal, no probe and no Event; challenges are answered by the same solver, and the hosts must lead to it
-//! already.
+//! Makes N certificates, some at once: order, accept the challenges, wait until the order is ready,
+//! finalize, download, apply one Secret. The ACME library is used unmodified, with its own HTTP
+//! client and its own pauses. There is no watch, queue, journal, probe or Event. The operator's
+//! solver answers the challenges, and the hosts must already lead to the solver.
 //!
 //! Prints one line of JSON with seconds, CPU time and peak memory of this process.
 
@@ -28,7 +28,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde_json::json;
 use tokio::time::Instant;
 
-/// Tries of one certificate: a CA answers serverInternal now and then.
+/// Attempts per certificate: a CA sometimes answers serverInternal.
 const TRIES: u32 = 3;
 
 #[derive(Parser)]
@@ -36,22 +36,22 @@ struct Args {
     /// ACME directory
     #[arg(long)]
     directory: String,
-    /// Root of the directory's own TLS
+    /// Root certificate of the directory's TLS
     #[arg(long)]
     ca_file: PathBuf,
-    /// Where challenges are answered
+    /// Listen address of the challenge solver
     #[arg(long)]
     solver_bind: SocketAddr,
     /// Namespace of the Secrets
     #[arg(long)]
     namespace: String,
-    /// Hosts are under it
+    /// Parent domain of the hosts
     #[arg(long)]
     domain: String,
-    /// How many certificates
+    /// Number of certificates
     #[arg(long)]
     certificates: u32,
-    /// How many at once
+    /// Number of certificates made at once
     #[arg(long)]
     at_once: usize,
 }

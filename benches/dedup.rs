@@ -1,8 +1,8 @@
-//! Events per second through the watcher's index, registry and dedup actors, with a downstream that answers at
-//! once.
+//! Events per second through the watcher's index, the registry and the dedup actors, with a
+//! downstream that answers at once.
 //!
-//! The goal is 500,000 events a second on one core for `watcher_to_dedup`: `cargo bench --bench dedup` prints `elem/s`,
-//! and `make bench` shows it in its table.
+//! The goal of `watcher_to_dedup` is 500,000 events a second on one core.
+//! `cargo bench --bench dedup` prints `elem/s`, and `make bench` lists the figure in its table.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -51,7 +51,7 @@ impl Handler<Listed> for AtOnce {
     fn handle(&mut self, _: Listed, _: &mut Context<Self>) {}
 }
 
-/// Changes as the watch brings them, after a list of nothing.
+/// Changes in the order of a watch, after an empty list.
 struct Changes(RefCell<Vec<IngressChange>>);
 
 impl IngressSource for Changes {
@@ -60,7 +60,7 @@ impl IngressSource for Changes {
     }
 }
 
-/// Edits of these many Ingresses: each changes the hosts of one.
+/// Edits spread over `ingresses` Ingresses: each edit changes the hosts of one.
 fn changes(ingresses: usize, edits: usize) -> Vec<IngressChange> {
     let edit = |n: usize| {
         let host = format!("host-{n}.example.com");
@@ -70,7 +70,7 @@ fn changes(ingresses: usize, edits: usize) -> Vec<IngressChange> {
     listed.into_iter().chain((0..edits).map(edit)).collect()
 }
 
-/// The whole way: the watcher actor with its index, the registry, the dedup actors.
+/// Runs the changes through the watcher actor with its index, the registry and the dedup actors.
 fn watched(changes: Vec<IngressChange>) {
     Fakes::paused(async move {
         let (registry, metrics) = (registry(), Metrics::default());
@@ -86,7 +86,7 @@ fn watched(changes: Vec<IngressChange>) {
     });
 }
 
-/// Events as the scanner sends them: keys only.
+/// Notifies the registry of keys only, like the scanner.
 fn events(keys: usize, events: usize) {
     Fakes::paused(async move {
         let registry = registry();
@@ -103,7 +103,8 @@ fn events(keys: usize, events: usize) {
     });
 }
 
-/// Edits as the watcher sees them: each changes the hosts of an Ingress.
+/// Runs edits through the index and the registry, like the watcher: each edit changes an Ingress's
+/// hosts.
 fn edits(ingresses: usize, edits: usize) {
     Fakes::paused(async move {
         let registry = registry();

@@ -1,4 +1,5 @@
-//! The cost of deciding: one certificate's way through the core, and through the whole operator on fakes.
+//! The cost of decisions: one certificate through the domain core, and a storm through the whole
+//! operator on fakes.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn desired() -> DesiredCertificate {
     index.desired(&SecretKey::new("web", "shop")).expect("it was just asked for")
 }
 
-/// Started, ordered, installed: three commands decided and applied.
+/// Decides and applies the three commands of one certificate: begin, opened, installed.
 fn one_stream(desired: &DesiredCertificate) -> State {
     let now = Timestamp::from_secs(0);
     let key = PrivateKey::from_pem("key".to_owned());
@@ -33,7 +34,7 @@ fn one_stream(desired: &DesiredCertificate) -> State {
     })
 }
 
-/// A storm on fakes that answer at once: all that is left is the operator's own work.
+/// A storm on fakes that answer at once, which leaves only the operator's own work.
 fn storm(ingresses: usize) {
     Fakes::paused(async move {
         let fakes = Fakes::default();

@@ -1,4 +1,5 @@
-//! The operator under the real limits of Let's Encrypt, on a paused clock: what is refused once is not asked again.
+//! The operator under the real rate limits of Let's Encrypt, on a paused clock: no refused order is
+//! repeated before its time.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,17 +16,17 @@ use ingress_acme_sim::ca::{Limits, Ration};
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What the CA has refused: until when, and which orders.
+/// Record of the CA's refusals: counts, and for each scope the time until which orders are refused.
 #[derive(Default)]
 struct FakeLimiter {
     refused: u32,
-    /// Orders that were sent although one of the same scope had been refused until later.
+    /// Orders sent while their scope was still refused.
     repeats: u32,
     account_closed_until: i64,
     domains_closed_until: std::collections::BTreeMap<String, i64>,
 }
 
-/// A CA with these limits, and what it had to refuse.
+/// Gives the fake CA these limits; returns the record of its refusals.
 fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<FakeLimiter>> {
     let limiter: Rc<RefCell<FakeLimiter>> = Rc::default();
     let (clock, kept, mut ration) = (fakes.clock.clone(), limiter.clone(), Ration::new(limits));
@@ -69,7 +70,7 @@ impl FakeLimiter {
     }
 }
 
-/// Each under a registered domain of its own, in ten namespaces.
+/// Creates Ingresses in ten namespaces, each with its own registered domain.
 fn storm(fakes: &Fakes, count: u32) {
     for number in 0..count {
         let namespace = format!("n{}", number % 10);
@@ -78,7 +79,7 @@ fn storm(fakes: &Fakes, count: u32) {
     }
 }
 
-/// Time until so many certificates are issued, to the step.
+/// Time until `count` certificates are issued, in multiples of `step`.
 async fn until_issued(fakes: &Fakes, count: usize, step: Duration) -> Duration {
     let mut waited = Duration::ZERO;
     while fakes.ca.issued().len() < count {
@@ -100,7 +101,8 @@ fn two_thousand_at_once_take_the_seventeen_hours_that_the_limits_allow() {
         let limiter = limiter.borrow();
         assert_eq!((fakes.ca.orders(), limiter.repeats), (2_000, 0));
         assert!(limiter.refused <= 2, "{} orders were refused", limiter.refused);
-        // (2000 - 300) × 36 s are 17 h; one in a hundred is to spare, and a minute at the start.
+        // (2000 - 300) × 36 s = 17 h. The tolerance covers the operator's margin of 1 % and a
+        // minute at the start.
         assert!(waited >= 17 * HOUR && waited <= 17 * HOUR + 20 * MINUTE, "{waited:?}");
     });
 }
@@ -142,7 +144,7 @@ fn a_domain_that_has_had_enough_delays_no_other() {
         fakes.cluster.apply(ingress("small", "other", &["www.small.example"]));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.ca.issued().len(), 52);
-        // One more each 202 minutes (168 h / 50).
+        // One more every 202 minutes (168 h / 50).
         let waited = until_issued(&fakes, 62, MINUTE).await;
         assert!(waited > 33 * HOUR && waited < 35 * HOUR, "{waited:?}");
         assert_eq!(limiter.borrow().repeats, 0);
@@ -166,7 +168,7 @@ fn hosts_that_lead_nowhere_hold_up_nobody_in_line() {
             let host = format!("www.good-{number}.example");
             fakes.cluster.apply(ingress("n0", &format!("good-{number}"), &[&host]));
         }
-        // One in 36 s: half an hour for the fifty.
+        // One every 36 s: half an hour for the 50.
         let waited = until_issued(&fakes, 350, MINUTE).await;
         assert!(waited <= 40 * MINUTE, "{waited:?}");
     });
@@ -248,7 +250,8 @@ fn a_secret_that_is_deleted_again_and_again_does_not_cost_the_last_certificate_o
             fakes.pass(HOUR).await;
             fakes.cluster.delete_secret(&SecretKey::new("web", "shop"));
         }
-        // Four at once, and one more after 42 hours; a restart forgets the counts, and not what is closed.
+        // Four at once, and one more after 42 hours. A restart loses the counts, but keeps the
+        // limit hits.
         assert_eq!(fakes.ca.orders(), 5);
         fakes.kill();
         fakes.operator(settings()).await;

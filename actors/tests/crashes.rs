@@ -1,5 +1,5 @@
-//! Killed after every single port call, and started again on the same journal and the same CA: nothing is lost,
-//! and nothing is issued twice.
+//! Crashes after every single port call, each with a restart on the same journal and the same CA:
+//! no state is lost, and no certificate is issued twice.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,7 +22,8 @@ use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Settings, start};
 use ingress_acme_actors::ports::{Journal, JournalError};
 
-/// Prints a figure past the capture of the test runner, so that it stands in CI's output.
+/// Prints a figure directly to stderr, past the test runner's capture, so that CI's output shows
+/// the figure.
 macro_rules! figure {
     ($($text:tt)*) => {
         _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("figure: {}\n", format_args!($($text)*)))
@@ -31,13 +32,13 @@ macro_rules! figure {
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// What came of a job that was killed after `calls` port calls.
+/// Orders opened, and whether the first operator died within `calls` port calls.
 struct Outcome {
     orders: usize,
     died: bool,
 }
 
-/// Kills the first operator after so many calls and lets a second one finish.
+/// Kills the first operator after `calls` port calls and lets a second one finish.
 fn killed_after(calls: u64, prepare: impl FnOnce(&Fakes) + 'static) -> Outcome {
     Fakes::paused(async move {
         let fakes = Fakes::default();
@@ -77,7 +78,8 @@ fn killed_after_any_call_there_is_one_certificate_and_an_order_more_only_when_it
         calls += 1;
     }
     assert!(calls > 12, "the whole way was walked: {calls} calls");
-    // Between the CA's answer to new-order and the journal's to the URL, and nowhere else.
+    // Only a kill between the CA's answer to new-order and the journal's answer to the URL costs a
+    // second order.
     assert!(with_two_orders.len() <= 1, "{with_two_orders:?}");
 }
 
@@ -125,7 +127,7 @@ fn killed_again_and_again_it_gets_there() {
 fn a_writer_that_was_deposed_is_fenced_before_any_further_effect() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        fakes.operator(Fakes::settings()).await; // leads, and does not know yet that it no longer does
+        fakes.operator(Fakes::settings()).await; // deposed by the next line, unnoticed
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(shop());
         fakes.pass(10 * MINUTE).await;
@@ -159,7 +161,7 @@ fn a_storm_writes_the_journal_less_than_once_a_certificate_and_a_lone_one_four_t
     }
 }
 
-/// A journal that costs nothing and keeps nothing, to compare with.
+/// A journal that stores nothing and takes no time, as the baseline of a comparison.
 struct NoJournal;
 
 #[async_trait(?Send)]
@@ -177,7 +179,7 @@ impl Journal for NoJournal {
     }
 }
 
-/// Time of a storm of 200 at pool 16, on the paused clock, where each port call takes 20 ms.
+/// Time of a storm of 200 Ingresses with 16 issuers on the paused clock, with 20 ms per port call.
 fn storm_time(journal: Option<Rc<dyn Journal>>) -> Duration {
     Fakes::paused(async move {
         let fakes = Fakes::default();
@@ -218,7 +220,7 @@ fn ten_thousand_live_streams_are_replayed() {
         };
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
         journal.replay().await.expect("it is empty");
-        let key = "k".repeat(241); // as long as an ECDSA key in PEM
+        let key = "k".repeat(241); // length of an ECDSA key in PEM
         let began = |n| {
             let beginning = Beginning::of(desired(n), PrivateKey::from_pem(key.clone()));
             let command = Command::Begin(Box::new(beginning));
@@ -251,7 +253,8 @@ fn a_journal_write_whose_answer_is_lost_is_found_and_not_repeated() {
     });
 }
 
-/// What was written before. A file here is never changed: the next schema gets one of its own.
+/// Golden journal files, one per schema. A file here never changes: the next schema gets a new
+/// file.
 #[test]
 fn a_journal_of_every_schema_is_still_read() {
     let files = [

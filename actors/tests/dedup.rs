@@ -1,4 +1,4 @@
-//! Deduplication as actors: registry and dedup actors before a downstream that takes its time.
+//! Deduplication actors: the registry and the dedup actors in front of a slow downstream.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use ingress_acme_actors::messages::Reconcile;
 use ingress_acme_actors::reporting::metrics::{Metrics, Source};
 use tokio::time::{Instant, sleep};
 
-/// Start and key of each job.
+/// Start time and key of each job.
 type Runs = Rc<RefCell<Vec<(Duration, String)>>>;
 
-/// A pool that works a second on each key, ten on `slow`, and fails `failing` the first time.
+/// A pool that works one second per key, ten for `slow`, and fails `failing` the first time.
 struct SlowPool {
     began: Instant,
     runs: Runs,
@@ -71,7 +71,7 @@ impl Setup {
         self.registry.notify(IngressKey::new("web", name).into(), Source::Watch);
     }
 
-    /// Starts of each key's runs, in tenths of a second.
+    /// Start times of each key's jobs, in tenths of a second.
     fn starts(&self) -> BTreeMap<String, Vec<u128>> {
         let mut starts = BTreeMap::<_, Vec<_>>::new();
         for (at, key) in &*self.runs.borrow() {

@@ -1,4 +1,5 @@
-//! What the operator tells of itself, on fakes: the Ingresses, page by page, and what matters most.
+//! Reports of the operator on fakes: the Ingress list by page and namespace, the overview and the
+//! metrics.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The operator on fakes when things go wrong in ways that have hurt: each test counts what must not be wasted.
+//! Failures that have hurt before, on fakes: each test counts the orders, certificates or calls
+//! that must not be wasted.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ fn asking(mut view: IngressView, renew: &str) -> IngressView {
     view
 }
 
-/// An operator with one of its ports changed.
+/// Starts an operator with one of its ports replaced.
 async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
     let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
     change(&mut ports);
@@ -41,7 +42,8 @@ async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operat
     operator
 }
 
-/// An Ingress whose route has just been written, in a world where each call takes a second.
+/// Creates an Ingress and waits for the write of its solver route, in a world where each call takes
+/// a second.
 async fn begin_slowly(fakes: &Fakes) {
     fakes.operator(Fakes::settings()).await;
     fakes.cluster.set_latency(SECOND);
@@ -55,7 +57,7 @@ async fn wait_for_call(fakes: &Fakes, call: &'static str) {
     }
 }
 
-/// Time until the Secret is there, to the step.
+/// Time until the Secret exists, in multiples of `step`.
 async fn wait_for_secret(fakes: &Fakes, step: Duration) -> Duration {
     let mut waited = Duration::ZERO;
     while fakes.cluster.secret("web", "shop").is_none() {
@@ -71,7 +73,7 @@ fn an_edit_while_a_host_is_probed_never_sends_the_ca_to_a_host_without_a_route()
     Fakes::paused(async {
         let fakes = Fakes::default();
         begin_slowly(&fakes).await;
-        fakes.pass(SECOND / 2).await; // the probe is on its way
+        fakes.pass(SECOND / 2).await; // the probe is in flight
         fakes.cluster.apply(with_tls("shop", "shop", &["new.example.com"]));
         wait_for_call(&fakes, "accept").await;
         assert!(fakes.cluster.routed().contains(&"new.example.com".to_owned()));
@@ -92,7 +94,7 @@ fn an_edit_of_the_class_while_a_host_is_probed_brings_a_route_of_that_class() {
     });
 }
 
-/// An API server whose admission refuses every solver Ingress with a certain host.
+/// An API server whose admission rejects every solver Ingress with a host that starts with `bad`.
 struct Picky(Rc<dyn Routes>);
 
 #[async_trait(?Send)]
@@ -182,7 +184,8 @@ fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
     });
 }
 
-/// A Secret with an owner reference that somebody else has set, and that we cannot take away.
+/// TLS Secrets with an owner reference that somebody else has set and that we cannot remove. Counts
+/// the writes of owners.
 struct Sticky(Rc<dyn TlsSecrets>, Rc<Cell<u32>>);
 
 fn with_a_stranger(status: SecretStatus) -> SecretStatus {
@@ -240,7 +243,7 @@ fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
     });
 }
 
-/// A clock that is off by so much.
+/// A clock that is wrong by a fixed duration, ahead or behind.
 struct Off(Rc<dyn Clock>, Duration, bool);
 
 impl Clock for Off {
@@ -267,7 +270,7 @@ fn a_clock_that_is_wrong_costs_one_certificate_and_not_one_after_the_other() {
     }
 }
 
-/// A journal that does not take the URL of an order.
+/// A journal that rejects the URL of an order while its flag is set.
 struct Forgetful(Rc<dyn Journal>, Rc<Cell<bool>>);
 
 #[async_trait(?Send)]
@@ -426,7 +429,7 @@ fn a_wildcard_that_somebody_made_by_hand_serves() {
     });
 }
 
-/// A network in which some hosts swallow every packet.
+/// A network in which hosts that start with `dead` drop every packet.
 struct BlackHoles(Rc<dyn Probe>);
 
 #[async_trait(?Send)]

@@ -1,4 +1,4 @@
-//! A second CA that is asked when the first has failed for long: on a paused clock.
+//! A second CA, used when the first has failed for a long time; on a paused clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A world with a second CA, in which the first does not work.
+/// A world with a second CA, whose first CA fails every order.
 fn outage() -> Fakes {
     let fakes = Fakes::default();
     fakes.fallback_after.set(Some(6 * HOUR));
@@ -17,8 +17,8 @@ fn outage() -> Fakes {
     fakes
 }
 
-/// A world in which neither of them works, so much time after somebody has asked for a certificate; and how many orders were
-/// asked for until then.
+/// A world whose two CAs both fail, `time` after an Ingress was created; and the number of orders
+/// attempted until then.
 async fn both_fail_for(time: Duration) -> (Fakes, usize) {
     let fakes = outage();
     fakes.fallback.refuse(Some(Failure::new(FailureClass::AcmeServer, "serverInternal")));
@@ -51,7 +51,7 @@ fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at
         let events = fakes.cluster.events("web", "shop");
         assert!(events.iter().any(|one| one.note.contains(FALLBACK_DIRECTORY)), "{events:?}");
 
-        // The first works again: that is no reason to replace what is good.
+        // A recovered first CA is no reason to replace a valid certificate.
         fakes.ca.refuse(None);
         fakes.kill();
         fakes.operator(Fakes::settings()).await;

@@ -1,4 +1,5 @@
-//! The whole operator on fakes, on a paused clock: what happens to an Ingress from its creation to its end.
+//! The whole operator on fakes and a paused clock: the life of an Ingress from creation to
+//! deletion.
 
 use std::time::Duration;
 

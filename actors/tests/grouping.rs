@@ -1,4 +1,4 @@
-//! One certificate for many Ingresses: on a paused clock.
+//! One certificate for many Ingresses, on a paused clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn grouped(number: usize) -> IngressView {
     view
 }
 
-/// The Secret that an Ingress's `spec.tls` names.
+/// Name of the Secret in an Ingress's `spec.tls`.
 fn secret_of(fakes: &Fakes, name: &str) -> String {
     let view = fakes.cluster.view("web", name).expect("it is there");
     let block = view.tls.first().expect("it has spec.tls");
@@ -28,7 +28,7 @@ fn secrets(fakes: &Fakes, count: usize) -> BTreeSet<String> {
     (0..count).map(|number| secret_of(fakes, &format!("i{number}"))).collect()
 }
 
-/// The host of each Ingress is in the certificate that its `spec.tls` names.
+/// Asserts that the certificate named by each Ingress's `spec.tls` covers the Ingress's host.
 fn assert_served(fakes: &Fakes, count: usize) {
     for number in 0..count {
         let secret = secret_of(fakes, &format!("i{number}"));
@@ -75,7 +75,7 @@ fn a_hundred_have_a_few_and_neither_a_restart_nor_a_deletion_orders_one_more() {
         assert_eq!(fakes.ca.orders(), secrets_of_group.len());
         assert_served(&fakes, 40);
 
-        // At their renewal the names of those that are gone go too.
+        // Renewal drops the names of deleted Ingresses.
         fakes.pass(65 * DAY).await;
         assert!(fakes.ca.orders() <= 2 * secrets_of_group.len(), "{} orders", fakes.ca.orders());
         let names: usize =
@@ -99,7 +99,8 @@ fn who_joins_changes_one_certificate_and_the_twenty_sixth_name_splits_it() {
         assert_eq!((fakes.ca.orders(), secrets(&fakes, 26).len()), (4, 2));
         assert_served(&fakes, 26);
 
-        // Once split it stays so, or one that comes and goes would be two orders each time.
+        // Split buckets stay split; otherwise an Ingress that comes and goes would cost two orders
+        // each time.
         for _ in 0..3 {
             fakes.cluster.delete(&IngressKey::new("web", "i25"));
             fakes.pass(MINUTE).await;

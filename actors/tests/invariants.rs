@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, these hold: edits, deletions, kills, depositions, errors and waits are drawn
-//! at random, and then the world is left in peace for a while.
+//! Invariants of the operator under random edits, deletions, kills, depositions, errors and waits.
+//! Each case ends with a quiet period, after which the invariants are checked.
 
 use std::time::Duration;
 
@@ -10,33 +10,34 @@ use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
-/// Ingresses in the game.
+/// Number of Ingresses.
 const INGRESSES: usize = 5;
-/// The one that is content with a part of its names.
+/// The Ingress that accepts a certificate for a subset of its names.
 const PARTIAL: usize = 1;
-/// These share a certificate.
+/// The Ingresses that share a certificate.
 const GROUPED: std::ops::Range<usize> = 3..5;
 
-/// What may happen.
+/// One random step of a case.
 #[derive(Clone, Debug)]
 enum Move {
-    /// The Ingress asks for these of three hosts of its own; for none, it is deleted.
+    /// Gives the Ingress this subset (a bit mask) of its three hosts; an empty subset deletes the
+    /// Ingress.
     Edit(usize, u8),
-    /// A user deletes the Secret.
+    /// Deletes the Secret, as a user would.
     DeleteSecret(usize),
-    /// The process is gone, and starts again.
+    /// Kills the process and starts another.
     Kill,
-    /// Another process takes over while this one goes on.
+    /// Starts another process, which takes over while the first keeps running.
     Depose,
-    /// The next calls of this name fail in transient.
+    /// Makes the next calls of this name fail transiently.
     Fail(&'static str, usize),
-    /// A host does not resolve, or does again.
+    /// Whether a host resolves.
     Resolve(usize, bool),
-    /// The CA cannot validate a host, or can again.
+    /// Whether the CA's validation of a host fails.
     Doubt(usize, bool),
-    /// The CA is busy for so many seconds.
+    /// Makes the CA busy for this many seconds.
     Busy(u16),
-    /// Time passes.
+    /// Lets this many milliseconds pass.
     Pass(u32),
 }
 
@@ -87,7 +88,7 @@ fn site(n: usize, chosen: u8) -> IngressView {
     IngressView { tls: vec![TlsBlock { hosts, secret_name }], ..plain }
 }
 
-/// The Secret that the newest view names.
+/// Name of the Secret in the newest version of the Ingress.
 fn secret_of(fakes: &Fakes, n: usize) -> String {
     let view = fakes.cluster.view("web", &format!("s{n}"));
     let block = view.and_then(|view| view.tls.first().cloned());
@@ -127,7 +128,7 @@ async fn play(fakes: &Fakes, moves: Vec<Move>) -> [u8; INGRESSES] {
     wanted
 }
 
-/// What goes wrong in the world, or right again.
+/// Starts or ends a fault of the world.
 fn make(fakes: &Fakes, trouble: &Move) {
     let host = |n: &usize| format!("h0.s{n}.example.com");
     match trouble {
@@ -141,7 +142,8 @@ fn make(fakes: &Fakes, trouble: &Move) {
     }
 }
 
-/// Another process takes over; the one before goes on until it notices that its lease is lost.
+/// Starts another process, which takes over; the previous one keeps running until it notices the
+/// loss of its lease.
 async fn depose(fakes: &Fakes) {
     let before = fakes.crash_point();
     fakes.operator(Fakes::settings()).await;
@@ -151,7 +153,8 @@ async fn depose(fakes: &Fakes) {
     });
 }
 
-/// No set of names has two orders open at once, but for one that a killed process had no time to note.
+/// Asserts that no set of names has two open orders, except one per kill that the killed process
+/// had no time to record.
 fn at_most_one_issuance_in_flight_per_key(fakes: &Fakes, kills: usize) {
     let most = fakes.ca.most_open_for_one_set();
     assert!(most <= 1 + kills, "{most} orders open at once, {kills} kills");
@@ -162,7 +165,7 @@ fn the_newest_wish_is_always_served(fakes: &Fakes, wanted: [u8; INGRESSES]) {
         let mut names = fakes.cluster.names("web", &secret_of(fakes, n));
         if GROUPED.contains(&n) {
             let of_it = format!(".s{n}.example.com");
-            names.retain(|name| name.ends_with(&of_it)); // with what was its own before, until renewal
+            names.retain(|name| name.ends_with(&of_it)); // removed hosts stay until renewal
             assert!(hosts(n, chosen).iter().all(|host| names.contains(host)), "s{n}: {names:?}");
         } else {
             assert_eq!(names, hosts(n, chosen));
@@ -176,7 +179,7 @@ fn no_key_stays_busy_for_ever(fakes: &Fakes) {
     assert!(fakes.cluster.routed().is_empty(), "{:?}", fakes.cluster.routed());
 }
 
-/// In peace, an hour of scans and a restart issue nothing.
+/// Asserts that two quiet hours of scans after a restart issue nothing.
 async fn nothing_is_issued_where_a_valid_certificate_exists(fakes: &Fakes) {
     let issued = fakes.ca.issued().len();
     fakes.kill();

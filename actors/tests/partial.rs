@@ -1,4 +1,4 @@
-//! Certificates for a part of the names, where some cannot be had: on a paused clock.
+//! Certificates for a subset of the names when the others fail, on a paused clock.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -57,7 +57,7 @@ fn the_names_that_can_be_had_get_a_certificate_and_the_bad_one_is_named() {
         assert!(partly.note.contains("It does without bad.example.com"), "{}", partly.note);
         assert!(!fakes.cluster.view("web", "shop").expect("it is there").tls.is_empty());
 
-        // All names are tried on the ladder that any failure has, and nothing else is.
+        // The full set is retried on the ordinary backoff of failures; no other set is tried.
         fakes.pass(2 * DAY).await;
         assert_eq!(issued(&fakes).len(), 1);
         assert!(fakes.ca.orders() <= 8, "{} orders", fakes.ca.orders());
@@ -115,7 +115,7 @@ fn a_certificate_for_all_names_is_given_up_only_when_it_is_about_to_end() {
         fakes.pass(MINUTE).await;
         assert_eq!(issued(&fakes).len(), 1);
         fakes.cluster.doubt("bad.example.com", true);
-        // It is due with a third left; a tenth of its 90 days is left after 81.
+        // Renewal is due with a third of the 90 days left; after 81 days, a tenth is left.
         fakes.pass(80 * DAY).await;
         assert_eq!(issued(&fakes).len(), 1);
         fakes.pass(2 * DAY).await;
@@ -152,7 +152,7 @@ fn hosts_that_fail_one_after_the_other_cost_few_orders() {
         let hosts: Vec<String> = (0..40).map(|number| format!("h{number}.example.com")).collect();
         let (known, refused) = (hosts.clone(), Rc::new(Cell::new(0)));
         let counted = refused.clone();
-        // Whatever is asked for, the first name of it is the one that it does not take.
+        // The CA refuses the first name of every order.
         fakes.ca.set_policy(move |names| {
             counted.set(counted.get() + 1);
             let first = names.iter().find(|name| known.contains(&name.to_string()))?;

@@ -1,4 +1,4 @@
-//! Renewal on a paused clock: when the CA suggests it, and by age where it suggests nothing.
+//! Renewal on a paused clock: within the CA's renewal window, and by age for a CA without ARI.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Days until there is a second certificate, to the hour.
+/// Days until the second certificate, to the hour.
 async fn days_until_renewed(fakes: &Fakes) -> f64 {
     let mut waited = Duration::ZERO;
     while fakes.ca.issued().len() < 2 {
@@ -39,7 +39,7 @@ async fn one_shop_with(fakes: &Fakes, settings: Settings) {
     assert_eq!(fakes.ca.issued().len(), 1);
 }
 
-/// The same window for whatever is asked about.
+/// A renewal window that is the same for every certificate.
 fn always(start: Timestamp, length: Duration, explanation: Option<&str>) -> RenewalWindow {
     let explanation = explanation.map(str::to_owned);
     RenewalWindow { start, end: start + length, explanation }
@@ -102,8 +102,8 @@ fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_to
     });
 }
 
-/// Gives each of `count` Ingresses, in ten namespaces, a certificate that `fake.NUMBER` is the id of. The higher the number,
-/// the sooner it ends.
+/// Creates `count` Ingresses in ten namespaces, each with a certificate of ID `fake.NUMBER`.
+/// Certificates with higher numbers expire sooner.
 fn shops_with_certificates(fakes: &Fakes, count: usize) {
     let now = fakes.clock.now();
     for number in 1..=count {
@@ -116,7 +116,7 @@ fn shops_with_certificates(fakes: &Fakes, count: usize) {
     }
 }
 
-/// How many pairs of one namespace were renewed in the wrong order, of those in a row.
+/// Number of consecutive renewals of one namespace that are in the wrong order.
 fn out_of_order(replaced: &[CertId]) -> usize {
     let number = |id: &CertId| id.as_str()["fake.".len()..].parse::<usize>().expect("a number");
     let numbers: Vec<usize> = replaced.iter().map(number).collect();
@@ -164,7 +164,8 @@ fn a_certificate_about_to_end_is_tried_each_hour_though_it_has_failed_for_long()
         one_shop(&fakes).await;
         let words = "unauthorized: a.example.com: Invalid response: 404";
         fakes.ca.refuse(Some(Failure::new(FailureClass::Authorization, words)));
-        // 152 of its 160 hours: eight are left. Asked after 1, 10 and 100 minutes, and then daily.
+        // 152 of its 160 hours have passed, so 8 are left. Retries came after 1, 10 and 100
+        // minutes, then daily.
         fakes.pass(152 * HOUR).await;
         let before = fakes.cluster.calls("open_order");
         assert!(before < 12, "{before} orders");

@@ -1,7 +1,7 @@
-//! The goals of this project, measured: one table, each with its figure, met or missed.
+//! The project's goals, measured: one table with a figure for each goal, met or missed.
 //!
-//! Two programs are only ever compared within one job, in turn. Nothing is asserted: a machine that is busy with
-//! something else must not make a test fail. `make bench` builds what this needs and runs it.
+//! Two programs are compared only within one job, alternating. The bench asserts nothing: a machine
+//! busy with other work must not fail a test. `make bench` builds the binaries and runs the bench.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that panics has said why")]
 
@@ -12,7 +12,8 @@ mod table;
 use table::Goals;
 
 fn main() {
-    // `cargo test` runs benches as well, and `cargo bench -- FILTER` means others.
+    // `cargo test` also runs this bench, but without `--bench`. The filter of
+    // `cargo bench -- FILTER` may name another bench; then no goal below matches.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

@@ -1,4 +1,5 @@
-//! On the real control plane, with the simulated CA: a storm of 500, in turn with the bare loop.
+//! Goals on the real control plane with the simulated CA: a storm of 500, alternating with the bare
+//! loop.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +19,12 @@ use crate::table::Goals;
 
 const CERTIFICATES: u32 = 500;
 const AT_ONCE: u32 = 16;
-/// The median of so many counts.
+/// Number of rounds; the table shows their median.
 const ROUNDS: usize = 3;
 const OPERATOR: &str = "system:serviceaccount:ingress-acme:ingress-acme";
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What the bare loop prints.
+/// Output of the bare loop.
 #[derive(Debug, Deserialize)]
 struct Bare {
     seconds: f64,
@@ -31,18 +32,18 @@ struct Bare {
     memory_peak: u64,
 }
 
-/// One storm under the operator.
+/// Measurements of one storm under the operator.
 struct Operated {
     figures: Figures,
-    /// From the first Ingress to its Secret.
+    /// Shortest time from an Ingress's creation to its Secret, in seconds.
     first: f64,
     /// Requests of the operator in the audit log.
     audited: u64,
-    /// CPU time of the API server, the storm's own requests included.
+    /// CPU time of the API server in seconds, the storm's own requests included.
     api_cpu: f64,
 }
 
-/// Measures, and adds the rows.
+/// Measures the goals and adds their rows.
 pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     eprintln!("{CERTIFICATES} certificates on the real control plane, {AT_ONCE} at once:");
     let simulated_ca = Some(ca::Options::default());
@@ -151,7 +152,7 @@ async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
         spec_tls: true,
     };
     let manner = Manner { rate: None, deadline: Duration::from_mins(10), quiet: true };
-    // An operator's start is no part of a storm.
+    // Keeps the operator's start out of the storm's figures.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (audited, api_cpu) = (audited(world), cpu(world.apiserver_pid())?);
     let run = storm(&target, &plan, &manner).await?;
@@ -183,7 +184,8 @@ fn audited(world: &World) -> u64 {
     u64::try_from(ours).unwrap()
 }
 
-/// A namespace, and a route for all hosts of a domain to the solver. The operator leaves it alone.
+/// YAML of a Namespace, and of an Ingress that routes all hosts of `domain` to the solver. The
+/// Ingress is disabled for the operator.
 fn routed(namespace: &str, domain: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}
@@ -209,14 +211,14 @@ fn cpu(pid: u32) -> anyhow::Result<f64> {
     Ok(count(stat.utime + stat.stime) / count(procfs::ticks_per_second()))
 }
 
-/// The program that is measured: the one that `INGRESS_ACME_OPERATOR` names, else the one built with this bench.
+/// Path of the measured program: `INGRESS_ACME_OPERATOR`, or else the binary built with this bench.
 pub(crate) fn the_operator() -> PathBuf {
     let named = std::env::var_os("INGRESS_ACME_OPERATOR").map(PathBuf::from);
     let named = named.and_then(|path| path.canonicalize().ok());
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_ingress-acme").into())
 }
 
-/// Built into the same directory as this build's operator.
+/// Path of `name` in the directory of this build's operator.
 pub(crate) fn beside_the_operator(name: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_ingress-acme")).parent().unwrap().join(name)
 }

@@ -1,4 +1,4 @@
-//! On the simulated world: many Ingresses, many edits, many dead hosts.
+//! Goals on the simulated world: many Ingresses, many edits, many dead hosts.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::real::{mebibytes, the_operator};
 use crate::table::Goals;
 
-/// Measures, and adds the rows.
+/// Measures the goals and adds their rows.
 pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     valid(goals, 10_000, Some(10.0), 60.0).await?;
     valid(goals, 100_000, None, 250.0).await?;
@@ -24,7 +24,7 @@ pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     dead_hosts(goals).await
 }
 
-/// A start among Ingresses whose certificates are all valid.
+/// Measures a start among Ingresses whose certificates are all valid.
 async fn valid(
     goals: &mut Goals,
     ingresses: u32,
@@ -59,7 +59,7 @@ async fn valid(
     simulated.end().await.map(drop)
 }
 
-/// Puts Ingresses and their Secrets into the API server's store, without requests.
+/// Loads Ingresses and their Secrets directly into the API server's store, without requests.
 fn load_valid(world: &World, ingresses: u32) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     for namespace in 0..100 {
@@ -89,7 +89,8 @@ fn load_valid(world: &World, ingresses: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As the operator would have written it; the issuer is nobody, which it does not look at.
+/// A Secret like one written by the operator. Its certificate is self-signed, since the operator
+/// does not check the issuer.
 fn secret(world: &World, key: &KeyPair, ingress: &Value, host: &str) -> anyhow::Result<Value> {
     let mut params = CertificateParams::new([host.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
@@ -117,7 +118,8 @@ fn load(world: &World, object: Value) -> anyhow::Result<Value> {
     world.api().load(object).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
 }
 
-/// Twenty edits of each: a certificate costs the same in a storm of ten thousand as in one of a thousand.
+/// Measures 20 edits of each Ingress: a certificate must cost the same in a storm of 10,000 as in
+/// one of 1,000.
 async fn edits(goals: &mut Goals) -> anyhow::Result<()> {
     let (small, large) = (edited(1_000).await?, edited(10_000).await?);
     goals.exactly("10000 Ingresses × 20 edits: certificates", 10_000, large.certificates);
@@ -165,7 +167,8 @@ async fn stormed(
     Ok(Figures::of(&storm(&simulated.target()?, &plan, &manner).await?))
 }
 
-/// One namespace full of hosts that take connections and say nothing, and one Ingress of another.
+/// Measures one Ingress beside another namespace of 5,000 hosts that accept connections and never
+/// answer.
 async fn dead_hosts(goals: &mut Goals) -> anyhow::Result<()> {
     eprintln!("5000 dead hosts in one namespace:");
     let simulated = Simulated::start_with(Options::default(), &[], &the_operator()).await?;
@@ -190,7 +193,7 @@ async fn dead_hosts(goals: &mut Goals) -> anyhow::Result<()> {
         while operator.sample().await.is_ok_and(|sample| sample.busy < 5_000) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // All workers have one in hand.
+        // Time for every worker to take a dead host.
         tokio::time::sleep(Duration::from_secs(5)).await;
     };
     tokio::time::timeout(Duration::from_mins(2), piled_up).await.context("they do not pile up")?;

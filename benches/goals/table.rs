@@ -6,7 +6,7 @@ use std::path::Path;
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-/// All that were measured.
+/// All measured goals.
 #[derive(Default)]
 pub(crate) struct Goals(Vec<Goal>);
 
@@ -18,12 +18,12 @@ struct Goal {
 }
 
 impl Goals {
-    /// A figure that is to be at most so much.
+    /// Adds a figure with an upper limit.
     pub(crate) fn at_most(&mut self, what: &str, limit: f64, figure: f64, unit: &str) {
         self.add(what, format!("≤ {limit}{unit}"), format!("{figure:.2}{unit}"), figure <= limit);
     }
 
-    /// A count that is to be exactly so much.
+    /// Adds a count with an exact goal.
     pub(crate) fn exactly(&mut self, what: &str, goal: u64, figure: u64) {
         self.add(what, format!("= {goal}"), figure.to_string(), figure == goal);
     }
@@ -33,7 +33,7 @@ impl Goals {
         self.0.push(Goal { what: what.to_owned(), aim, figure, met });
     }
 
-    /// What criterion measured last, where it did.
+    /// Adds criterion's latest measurement; without one, the goal counts as missed.
     pub(crate) fn dedup(&mut self) {
         const EVENTS: f64 = 100_000.0;
         let what = "events a second, watcher to dedup, one core";

@@ -1,4 +1,4 @@
-//! Bad input gets one clear Event and no request to the CA, and stops nobody else's work.
+//! Bad input causes one clear Event and no request to the CA, and does not delay other Ingresses.
 
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 

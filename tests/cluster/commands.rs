@@ -1,4 +1,4 @@
-//! The commands and ports that users and other programs rely on.
+//! Commands and ports that users and other programs rely on.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -22,7 +22,7 @@ async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
     ended.expect("the command ends").expect("the command starts")
 }
 
-/// Output of a command that must succeed.
+/// Standard output of a command that must succeed.
 async fn output(world: &World, args: &[&str]) -> String {
     let output = command(world, args).await;
     let error = String::from_utf8_lossy(&output.stderr);
@@ -174,7 +174,7 @@ async fn check_renew(world: &World, client: &Client) {
     assert_eq!(refused.status.code(), Some(1));
 }
 
-/// With the rights of the operator, as in its pod.
+/// Runs a command that talks to the CA, with the operator's rights as in its Pod.
 async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
     let file = world.acme_ca_file().display().to_string();
     let args = [args, &["--yes", "--namespace", "ingress-acme", "--acme-ca-file", &file]].concat();

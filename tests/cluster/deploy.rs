@@ -1,4 +1,4 @@
-//! `deploy/install.yaml` and the examples, as `kubectl apply` would take them.
+//! `deploy/install.yaml`, the examples and the guard, applied like `kubectl apply`.
 
 use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -78,7 +78,7 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
         Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
         let hands = world.operator_client().await.expect("a client with the operator's rights");
         let secrets: Api<Secret> = Api::namespaced(hands.clone(), "web");
-        // A policy takes a moment to be in force.
+        // Policies take a moment to come into force.
         eventually(PATIENCE, "a token of another ServiceAccount is refused", async || {
             let refused = secrets.create(&PostParams::default(), &token()).await.err()?;
             refused.to_string().contains("kubernetes.io/tls only").then_some(())
@@ -102,7 +102,7 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
     .await;
 }
 
-/// What a thief would create with the operator's rights.
+/// A Secret that an attacker would create with the operator's rights: a ServiceAccount token.
 fn token() -> Secret {
     let name = format!("token-{}", std::process::id());
     let annotations = json!({ "kubernetes.io/service-account.name": "default" });

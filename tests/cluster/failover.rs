@@ -1,4 +1,5 @@
-//! Killed, deposed, frozen: on a real API server and a real CA nothing is lost and nothing is issued twice.
+//! Kills, takeovers and freezes on a real API server and a real CA: no state is lost, and no
+//! certificate is issued twice.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,8 @@ use kube::Client;
 use crate::alone;
 use crate::sites::{PATIENCE, Site, namespace, secret, verify};
 
-/// Pod names are the identities in the Lease: one that is started again takes its own Lease at once.
+/// Starts an operator whose identity in the Lease is its pod name; a restarted pod takes back its
+/// own Lease at once.
 async fn start(world: &World, pod: &str) -> Operator {
     let mut options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme"));
     options.env.push(("POD_NAME".to_owned(), pod.to_owned()));
@@ -43,7 +45,7 @@ async fn all_there(world: &World, client: &Client, sites: usize) {
     assert_eq!(world.certificates_issued(), sites, "by the CA's own count");
 }
 
-/// A leader with a few of thirty certificates done, and a standby.
+/// A leader with at least 5 of 30 certificates done, and a standby.
 async fn two_in_a_storm_of_thirty(world: &World, client: &Client) -> (Operator, Operator) {
     let first = start(world, "one").await;
     let second = start(world, "two").await;
@@ -62,7 +64,7 @@ async fn leads(operator: &Operator) -> bool {
     metrics.text().await.is_ok_and(|text| text.contains("\ningress_acme_leader 1"))
 }
 
-/// Milliseconds that differ from run to run.
+/// A pause of 2 to 5 seconds that differs between runs.
 #[expect(clippy::disallowed_methods, reason = "the moment of a kill is to be a random one")]
 fn random_pause() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Fifty Ingresses over five namespaces, of every kind, end with exactly the right Secrets.
+//! Fifty Ingresses of every kind in five namespaces, which end with exactly the right Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::{alone, operator};
 const NAMESPACES: [&str; 5] = ["team-0", "team-1", "team-2", "team-3", "team-4"];
 const OPERATOR: &str = "system:serviceaccount:ingress-acme:ingress-acme";
 
-/// Names of each Secret that must be there, by namespace and name.
+/// Names in each expected Secret, by namespace and name of the Secret.
 type Expected = BTreeMap<(String, String), BTreeSet<String>>;
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Plan {
         plan
     }
 
-    /// Six Ingresses, seven certificates.
+    /// Adds six Ingresses with seven certificates.
     fn add_ordinary(&mut self, ns: &str) {
         let host = |name: &str| format!("{name}.{ns}.example.com");
         let host = |name: &str| -> &'static str { host(name).leak() };
@@ -73,7 +73,7 @@ impl Plan {
         self.add(p384, &[("p384", &[host("f")])]);
     }
 
-    /// Four Ingresses more, of the ordinary kind.
+    /// Adds four ordinary Ingresses.
     fn add_more(&mut self, ns: &str) {
         for number in 0..4 {
             let (name, host) =
@@ -82,8 +82,8 @@ impl Plan {
         }
     }
 
-    /// Four Ingresses and a fifth and sixth by name: two that share, one hand-made, one opted out, one of
-    /// cert-manager's. One certificate in all.
+    /// Adds five Ingresses with one certificate in all: two that share a Secret, one with a
+    /// hand-made Secret, one opted out, and one of cert-manager's.
     fn add_special(&mut self, ns: &str) {
         let shared = ["one.shared.example.com", "two.shared.example.com"];
         self.add(
@@ -113,7 +113,7 @@ async fn make_secret_by_hand(client: &Client) -> Secret {
     api.create(&PostParams::default(), &secret).await.expect("the Secret is created")
 }
 
-/// All Secrets of the five namespaces with the names in them.
+/// All Secrets of the five namespaces, with the names in their certificates.
 async fn present(client: &Client) -> Expected {
     let mut present = Expected::new();
     for namespace in NAMESPACES {
@@ -125,7 +125,7 @@ async fn present(client: &Client) -> Expected {
     present
 }
 
-/// Versions of all Secrets: what a restart must not change.
+/// Resource versions of all Secrets, which a restart must not change.
 async fn versions(client: &Client) -> BTreeMap<String, Option<String>> {
     let mut versions = BTreeMap::new();
     for namespace in NAMESPACES {
@@ -165,7 +165,7 @@ async fn fifty_ingresses_end_with_exactly_the_right_secrets() {
 async fn all_there(client: &Client, expected: &Expected) {
     let what = format!("{} Secrets with the right names", expected.len());
     eventually(PATIENCE, &what, async || {
-        tokio::time::sleep(Duration::from_millis(500)).await; // a look is a list of all Secrets
+        tokio::time::sleep(Duration::from_millis(500)).await; // each check lists all Secrets
         (present(client).await == *expected).then_some(())
     })
     .await;
@@ -240,7 +240,8 @@ async fn check_restart(world: &World, client: &Client, first: Operator) {
         log.contains("the first scan has ended").then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(8)).await; // longer than the longest settling, and a job
+    // Longer than the longest settle time and a job.
+    tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!((world.certificates_issued(), world.orders_created()), (issued, orders));
     assert_eq!(versions(client).await, before, "no Secret was written");
     assert_eq!(second.terminate().await.expect("it ends"), 0);

@@ -1,4 +1,4 @@
-//! Deletion and takeover on a real API server.
+//! Deletion and adoption on a real API server.
 
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 use kube::Api;

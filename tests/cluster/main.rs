@@ -1,11 +1,12 @@
-//! The operator as its users run it: the real binary, against a real etcd, kube-apiserver,
+//! The operator as in production: the real binary against a real etcd, kube-apiserver,
 //! kube-controller-manager and Pebble, with exactly the rights of `deploy/install.yaml`.
 //!
-//! One test at a time: each has a control plane of its own, and the machine has few cores.
+//! Tests run one at a time, since each has its own control plane and the machine has few cores.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-/// Prints a figure past the capture of the test runner, so that it stands in CI's output.
+/// Prints a figure directly to stderr, past the test runner's capture, so that CI's output shows
+/// the figure.
 macro_rules! figure {
     ($($text:tt)*) => {
         _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("figure: {}\n", format_args!($($text)*)))
@@ -25,17 +26,17 @@ use tokio::sync::{Mutex, MutexGuard};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// Waits for the tests before this one.
+/// Waits for the other tests to finish.
 async fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().await
 }
 
-/// Starts the operator of this build.
+/// Starts this build's operator.
 async fn operator(world: &World) -> Operator {
     operator_with(world, &[]).await
 }
 
-/// Starts the operator of this build with further flags.
+/// Starts this build's operator with further flags.
 async fn operator_with(world: &World, args: &[&str]) -> Operator {
     let options =
         OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme")).args(args.iter().copied());

@@ -1,4 +1,4 @@
-//! Ingresses as users write them, and what becomes of them.
+//! Ingresses like those that users write, and checks of their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-/// Long enough for a slow machine with much to do.
+/// Timeout of a wait, long enough for a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
-/// An Ingress in the making.
+/// Builder of an Ingress.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
     pub(crate) namespace: String,
@@ -29,7 +29,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// With one rule per host.
+    /// Starts with one rule per host.
     pub(crate) fn new(namespace: &str, name: &str, hosts: &[&str]) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -41,19 +41,19 @@ impl Site {
         }
     }
 
-    /// With a `spec.tls` block.
+    /// Adds a `spec.tls` block.
     pub(crate) fn tls(mut self, secret: &str, hosts: &[&str]) -> Self {
         self.tls.push(json!({ "secretName": secret, "hosts": hosts }));
         self
     }
 
-    /// With `spec.ingressClassName`.
+    /// Sets `spec.ingressClassName`.
     pub(crate) fn class(mut self, class: &str) -> Self {
         self.class = Some(class.to_owned());
         self
     }
 
-    /// With an annotation.
+    /// Adds an annotation.
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
         self
@@ -74,7 +74,7 @@ impl Site {
         serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).expect("an Ingress")
     }
 
-    /// Creates it.
+    /// Creates the Ingress.
     pub(crate) async fn create(&self, client: &Client) {
         let api: Api<Ingress> = Api::namespaced(client.clone(), &self.namespace);
         api.create(&PostParams::default(), &self.object()).await.expect("the Ingress is created");
@@ -88,7 +88,7 @@ pub(crate) async fn namespace(client: &Client, name: &str) {
     Api::all(client.clone()).create(&PostParams::default(), &object).await.expect("the namespace");
 }
 
-/// An Ingress as it is.
+/// Reads an Ingress.
 pub(crate) async fn ingress(client: &Client, namespace: &str, name: &str) -> Ingress {
     Api::namespaced(client.clone(), namespace).get(name).await.expect("the Ingress")
 }
@@ -99,7 +99,7 @@ pub(crate) async fn delete(client: &Client, namespace: &str, name: &str) {
     api.delete(name, &DeleteParams::default()).await.expect("the Ingress is deleted");
 }
 
-/// Adds a host to a live Ingress, as a user who edits it would.
+/// Adds a host to an existing Ingress, like a user's edit.
 pub(crate) async fn add_host(client: &Client, namespace: &str, name: &str, host: &str) {
     let api: Api<Ingress> = Api::namespaced(client.clone(), namespace);
     let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
@@ -112,7 +112,7 @@ pub(crate) async fn add_host(client: &Client, namespace: &str, name: &str, host:
     api.patch(name, &PatchParams::default(), &patch).await.expect("the host is added");
 }
 
-/// A Secret, if it is there.
+/// Reads a Secret, if there is one.
 pub(crate) async fn secret(client: &Client, namespace: &str, name: &str) -> Option<Secret> {
     Api::namespaced(client.clone(), namespace).get_opt(name).await.expect("the API server answers")
 }
@@ -144,7 +144,8 @@ pub(crate) fn names_in(secret: &Secret) -> Option<BTreeSet<String>> {
     inspect(&text(secret, "tls.crt")?, None).ok().map(|leaf| leaf.names)
 }
 
-/// Fails unless the Secret is a good TLS Secret: its key fits, and a client trusts it for all its names.
+/// Panics unless the Secret is a valid TLS Secret: the key matches the certificate, and a client
+/// trusts the chain for all names.
 pub(crate) async fn verify(world: &World, secret: &Secret) {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
     assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"), "{name}");
@@ -157,7 +158,7 @@ pub(crate) async fn verify(world: &World, secret: &Secret) {
         .unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
-/// Reasons and notes of our Events on an Ingress, oldest first.
+/// Reasons and notes of the Events on an Ingress, oldest first.
 pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> Vec<(String, String)> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let mut events = api.list(&ListParams::default()).await.expect("the Events").items;
@@ -170,7 +171,7 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> Vec<
     events.into_iter().filter(about).map(reason_and_note).collect()
 }
 
-/// All TLS Secrets of a namespace, by name.
+/// All Secrets of a namespace, by name.
 pub(crate) async fn tls_secrets(client: &Client, namespace: &str) -> BTreeMap<String, Secret> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let found = api.list(&ListParams::default()).await.expect("the Secrets").items;

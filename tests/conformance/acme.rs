@@ -1,7 +1,7 @@
-//! Holds the simulated CA to reality: the same behaviours are asserted of it and of Pebble.
+//! Conformance of the simulated CA to Pebble: the same behaviours are asserted of both.
 //!
-//! Pebble is slow to start, so that all behaviours share one; the simulated CA is started for each. What is only
-//! the simulated one's, such as rate limits, is in `simulated`.
+//! Pebble is slow to start, so all behaviours share one Pebble; each starts its own simulated CA.
+//! Behaviour of the simulated CA alone, such as rate limits, is in `simulated`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "acme/accounts.rs"]

@@ -1,4 +1,4 @@
-//! Annotations and labels on Ingresses keep their names, their values and their effects.
+//! Contract of the annotations and labels on Ingresses: names, values and effects.
 
 use ingress_acme::kubernetes::ingresses::view;
 use ingress_acme_actors::domain::desired::index::Index;
@@ -25,7 +25,7 @@ fn index(metadata: &Value, manage: Manage) -> Index {
     index
 }
 
-/// The effect is told in the words of the documentation, which outlive those of the code.
+/// Describes the effect in the words of the documentation, which change less often than the code's.
 fn effect(index: &Index) -> String {
     if index.skip(&key()).is_some() {
         return "left alone".to_owned();

@@ -1,5 +1,5 @@
-//! The operator writes into a cluster and answers on its admin port as before. The program runs in
-//! the simulated world and is seen from outside, so that this test survives any change of the code.
+//! Contract of the objects that the operator writes and of its admin port. The program runs in the
+//! simulated world and is tested from outside, so that this test survives any change of the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,7 +29,7 @@ use crate::{OPERATOR, hold, lines, pretty};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The test looks again and again until there is something.
+/// Polls until `look` returns a value; panics after [`PATIENCE`].
 async fn eventually<T>(wanted: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let found = async {
         loop {
@@ -42,14 +42,14 @@ async fn eventually<T>(wanted: &str, look: impl AsyncFn() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {wanted}"))
 }
 
-/// An object loses all that differs from run to run.
+/// JSON of an object, with placeholders for values that differ between runs.
 fn plain(object: &impl serde::Serialize) -> Value {
     let mut value = serde_json::to_value(object).unwrap();
     scrub(&mut value);
     value
 }
 
-/// These fields have values of one job only.
+/// Fields whose values differ between runs.
 const OF_A_RUN: [&str; 8] = [
     "uid",
     "resourceVersion",
@@ -82,14 +82,15 @@ fn scrub(value: &mut Value) {
     }
 }
 
-/// A cluster has an operator.
+/// A simulated cluster with an operator.
 struct Scene {
     simulated: Simulated,
     client: Client,
 }
 
 impl Scene {
-    /// Validations take a second, so that the solver's Ingress is there to be seen.
+    /// Starts with validations that take one second, long enough for the test to see the solver
+    /// Ingress.
     async fn start() -> Self {
         let ca = ca::Options { validation_delay: Duration::from_secs(1), ..ca::Options::default() };
         let options = Options { ca, ..Options::default() };
@@ -117,7 +118,7 @@ impl Scene {
         }));
     }
 
-    /// The namespace lists its objects of a kind.
+    /// Objects of one kind in a namespace.
     async fn all<K>(&self, namespace: &str) -> Vec<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
@@ -129,7 +130,7 @@ impl Scene {
         api.list(&ListParams::default()).await.unwrap().items
     }
 
-    /// The operator's namespace finds its first object whose name begins so.
+    /// The first object in the operator's namespace whose name starts with `start`.
     async fn own<K>(&self, start: &str) -> Option<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
@@ -185,7 +186,7 @@ async fn check_own_objects(scene: &Scene) {
     };
     let account = eventually("an account", found).await;
     let mut account = plain(&account);
-    // The name ends with a hash of the directory's URL, and that has a port of this job.
+    // The name ends with a hash of the directory's URL, which contains a port of this run.
     account["metadata"]["name"] = "ingress-acme-account-[hash]".into();
     hold("object-account", &pretty(&account));
 }
@@ -220,7 +221,7 @@ async fn check_ports(scene: &Scene) {
     hold("ports", &lines(all));
 }
 
-/// These words appear only when a job takes long, so they cannot be held.
+/// Label values that appear only in slow runs, so that no snapshot can hold them.
 const LATER: [&str; 6] = [
     "update",
     "delete",
@@ -230,7 +231,7 @@ const LATER: [&str; 6] = [
     "issuance_abandoned",
 ];
 
-/// Labels carry words that no type lists; this flow meets nearly all of them.
+/// Checks label values that no type lists; this flow produces nearly all of them.
 async fn check_words_of_metrics(scene: &Scene) {
     let (_, _, text) = scene.fetched("/metrics").await;
     let mut all = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The manifests keep their objects, and all that other manifests and runbooks name of them.
+//! Contract of the manifests: their objects, and all names that other manifests and runbooks use.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn the_pod_is_started_asked_and_found_as_before() {
     hold("pod", &pretty(&template));
 }
 
-/// The comments of the manifest tell users to set variables, so those count too.
+/// Variables in the manifest's comments count too, since the comments tell users to set them.
 #[test]
 fn the_environment_that_the_manifest_speaks_of_is_that_of_before() {
     let words = include_str!("../../deploy/install.yaml");

@@ -1,4 +1,5 @@
-//! Kubernetes Events keep their reasons, types and actions; their notes are held apart.
+//! Contract of the Kubernetes Events: reasons, types and actions. Notes have a snapshot of their
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
 }
 
-/// The desired certificate of `web/shop` has every field that is hashed.
+/// The desired certificate of `web/shop`, with every hashed field set.
 pub(crate) fn desired() -> DesiredCertificate {
     DesiredCertificate {
         secret: SecretKey::new("web", "shop"),
@@ -76,12 +77,12 @@ fn installed(left_out: BTreeSet<DnsName>) -> Event {
     })
 }
 
-/// The state follows from these events.
+/// State after these events.
 fn after(events: &[Event]) -> State {
     events.iter().fold(State::Idle, |state, event| apply(state, event, NOW).unwrap())
 }
 
-/// The Events are all there are, each with its occasion.
+/// Every Kubernetes Event, with its occasion.
 fn all() -> Vec<(String, KubeEvent)> {
     let (secret, desired) = (SecretKey::new("web", "shop"), desired());
     let bad = names(&["www.example.com"]);

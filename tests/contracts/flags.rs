@@ -1,4 +1,4 @@
-//! The command line keeps its help, and apart from the words the names that scripts write.
+//! Contract of the command line: the help, and in separate snapshots the names used in scripts.
 
 use clap::{Arg, Command, CommandFactory, Parser};
 use ingress_acme::commands::cli::Cli;
@@ -51,7 +51,7 @@ fn the_flags_of_each_command_are_those_of_before() {
     }
 }
 
-/// The line of an argument says all that matters to whoever writes the argument, but for the help.
+/// Describes an argument on one line: everything that scripts depend on, without the help.
 fn flag(command: &Command, arg: &Arg) -> String {
     let mut words = spelling(arg);
     if arg.get_action().takes_values() {
@@ -83,7 +83,7 @@ fn spelling(arg: &Arg) -> Vec<String> {
     if all.is_empty() { vec!["(positional)".to_owned()] } else { all }
 }
 
-/// The calls lie at the edges of the ranges.
+/// Calls with values at the edges of the accepted ranges.
 const CALLS: &str = "\
 run
 run --contact ops@example.com

@@ -1,5 +1,5 @@
-//! The journal is written byte by byte as before, for a journal in a cluster outlives its release.
-//! Those of older schemas are read and written again by the test of `actors/tests/golden`.
+//! Contract of the journal, byte by byte, since a journal in a cluster outlives its release. The
+//! test of `actors/tests/golden` reads and rewrites journals of older schemas.
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -48,7 +48,7 @@ fn closed(scope: LimitScope) -> Event {
     Event::RateLimitHit(RateLimitHit { directory, hit })
 }
 
-/// The events are of each kind and form, with every field filled.
+/// Events of every kind and form, with every field filled.
 fn every() -> Vec<Event> {
     let (serial, left_out) = ("0a".to_owned(), names(&["www.example.com"]));
     let mut all: Vec<Event> =
@@ -77,7 +77,7 @@ fn every() -> Vec<Event> {
     all
 }
 
-/// A new kind of event does not compile here, until somebody adds the kind to [`every`].
+/// Fails to compile for a new kind of event, as a reminder to add the kind to [`every`].
 fn is_known(event: &Event) -> bool {
     match event {
         Event::IssuanceStarted(_)
@@ -129,7 +129,7 @@ fn every_segment_is_written_as_before() {
     hold("journal-segments", &lines(all.iter().map(written)));
 }
 
-/// A hash that changed would forget failures, orphan the account and rename shared Secrets.
+/// A changed hash would lose recorded failures, orphan the account and rename shared Secrets.
 #[test]
 fn what_is_stored_as_a_hash_is_hashed_as_before() {
     let mut all =

@@ -1,5 +1,5 @@
-//! Metrics keep the names, types and labels that dashboards and alerts write; help texts are held
-//! apart.
+//! Contract of the metrics: the names, types and labels used in dashboards and alerts. Help texts
+//! have snapshots of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::events::NOW;
 use crate::{hold, lines};
 
-/// The operator shows all its families, each with a sample.
+/// Metrics of the operator in text format, with a sample of every family.
 fn scraped() -> String {
     let (metrics, took) = (Metrics::default(), Duration::from_secs(1));
     let expiries = SharedExpiries::default();
@@ -53,7 +53,7 @@ fn encoded(registry: &Registry) -> String {
     text
 }
 
-/// A sample has a name and labels.
+/// Name and labels of a sample.
 pub(crate) fn sample(line: &str) -> (String, Vec<(String, String)>) {
     let (series, _) = line.rsplit_once(' ').unwrap();
     let Some((name, labels)) = series.split_once('{') else {
@@ -67,7 +67,7 @@ pub(crate) fn sample(line: &str) -> (String, Vec<(String, String)>) {
     (name.to_owned(), labels.map(pair).collect())
 }
 
-/// The lines that begin with a mark follow in order, without the mark.
+/// Lines that start with `mark`, sorted and without the mark.
 pub(crate) fn exposed(text: &str, mark: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.strip_prefix(mark)).map(str::to_owned).collect()
 }

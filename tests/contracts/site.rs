@@ -1,5 +1,5 @@
-//! A cluster without an operator holds Ingresses, Secrets and Events. Their dates are fixed and far
-//! from now on both sides, so that answers are the same on every day.
+//! A cluster with Ingresses, Secrets and Events, but without an operator. All dates are fixed and
+//! years away from today, so that output is the same every day.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ingress_acme_sim::{Options, World};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{program, said};
 
-/// A cluster that commands are asked about.
+/// A cluster for commands to read.
 pub(crate) struct Site(World);
 
 impl Site {
@@ -28,12 +28,12 @@ impl Site {
         &self.0
     }
 
-    /// A command runs as a user of this cluster.
+    /// Runs a command as a user of this cluster.
     pub(crate) async fn said(&self, args: &[&str]) -> (i32, String, String) {
         self.said_in(args, &[]).await
     }
 
-    /// A command runs with these variables in its environment.
+    /// Runs a command with these environment variables.
     pub(crate) async fn said_in(
         &self,
         args: &[&str],
@@ -44,7 +44,7 @@ impl Site {
         said(command).await
     }
 
-    /// An Ingress of namespace `web` appears; `spec.tls` names the Secret where one is given.
+    /// Creates an Ingress in namespace `web`; a given Secret is named in `spec.tls`.
     pub(crate) fn ingress(&self, name: &str, hosts: &[&str], secret: Option<&str>, marks: Value) {
         let mut metadata = json!({"namespace": "web", "name": name});
         metadata["annotations"] = marks;
@@ -59,7 +59,7 @@ impl Site {
         }));
     }
 
-    /// A Secret of namespace `web` appears, with a certificate from 2020 to the end of that year.
+    /// Creates a Secret in namespace `web` with a certificate from 2020 to the end of year `until`.
     pub(crate) fn secret(&self, name: &str, hosts: &[&str], ours: bool, until: i32) {
         let (chain, key) = certificate(hosts, until);
         let mut metadata = json!({"namespace": "web", "name": name});
@@ -77,7 +77,7 @@ impl Site {
         }));
     }
 
-    /// An Event of the operator appears on an Ingress of namespace `web`.
+    /// Creates an Event of the operator about an Ingress in namespace `web`.
     pub(crate) fn event(&self, ingress: &str, at: &str, kind: &str, reason: &str, note: &str) {
         let name = format!("{ingress}.{}", at.replace(':', "-").to_lowercase());
         self.load(json!({
@@ -92,7 +92,7 @@ impl Site {
     }
 }
 
-/// A certificate signs itself; the answer is the chain and the key, PEM.
+/// Chain and key of a self-signed certificate, in PEM.
 fn certificate(hosts: &[&str], until: i32) -> (String, String) {
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let mut params = CertificateParams::new(hosts).unwrap();

@@ -1,4 +1,4 @@
-//! The answers of `status` and `explain` are held in full, and once more without the words.
+//! Contract of `status` and `explain`: the full output, and the output without its texts.
 
 use ingress_acme_sim::kube::User;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::site::Site;
 use crate::{hold, lines, pretty};
 
-/// The cluster has one Ingress of each kind.
+/// A cluster with one Ingress of each kind.
 fn site() -> Site {
     let site = Site::start();
     good(&site);
@@ -72,7 +72,7 @@ fn alone(site: &Site) {
     }));
 }
 
-/// A call succeeds; the answer is standard output.
+/// Standard output of a command that must succeed.
 async fn exposed(site: &Site, args: &[&str]) -> String {
     let (code, out, error) = site.said(args).await;
     assert_eq!((code, error.as_str()), (0, ""), "{args:?}: {out}");
@@ -90,7 +90,7 @@ async fn the_table_of_status_is_that_of_before() {
     hold("status-of-nothing", &exposed(&site, &["status"]).await);
 }
 
-/// A line of the table ends before the last column, which is words.
+/// Cuts the last column off a line of the table, since that column is text.
 fn cut(line: &str, end: usize) -> String {
     let start = end - "DETAIL".len();
     if line.contains("DETAIL") { line.to_owned() } else { line.chars().take(start).collect() }
@@ -124,7 +124,7 @@ async fn explain_tells_of_each_kind_of_ingress_as_before() {
     hold("explain-without-words", &lines(all.lines().map(wordless)));
 }
 
-/// A line ends before the reason or the note, which are words.
+/// Replaces the reason or note of a line, since both are text.
 fn wordless(line: &str) -> String {
     match line.split_once("because   ") {
         Some((start, _)) => format!("{start}because   [words]"),

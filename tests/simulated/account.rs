@@ -1,4 +1,4 @@
-//! `revoke` and `rollover` as users call them, while an operator is at work.
+//! `revoke` and `rollover` as users call them, beside a running operator.
 
 use ingress_acme::commands::storm::Simulated;
 use ingress_acme_sim::Options;
@@ -12,13 +12,13 @@ use serde_json::json;
 use crate::commands::{command, output, text};
 use crate::{alone, eventually, plan, simulated, stormed};
 
-/// What a command said, all of it.
+/// Outcome of a command, with its whole output.
 struct Said {
     success: bool,
     words: String,
 }
 
-/// An operator with one Ingress, `web/NAME`, and a user who may do everything.
+/// A simulated cluster with an operator, a namespace `web` and an administrator.
 struct Cluster {
     simulated: Simulated,
     client: Client,
@@ -41,7 +41,7 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Adds an Ingress and waits for its certificate.
+    /// Adds the Ingress `web/NAME` and waits for its certificate.
     async fn add(&self, name: &str) {
         let host = format!("{name}.example.com");
         let ingress = json!({
@@ -54,19 +54,19 @@ impl Cluster {
         eventually("its Secret", async || secrets.get_opt(name).await.unwrap().is_some()).await;
     }
 
-    /// The serial number of the certificate that `web/NAME` has.
+    /// Serial number of the certificate in Secret `web/NAME`.
     async fn serial(&self, name: &str) -> String {
         let chain = self.secrets("web").get(name).await.unwrap().data.unwrap().remove("tls.crt");
         let chain = String::from_utf8(chain.unwrap().0).unwrap();
         ingress_acme::pki::inspect(&chain, None).unwrap().serial
     }
 
-    /// What the CA knows of a certificate.
+    /// The CA's record of a certificate.
     fn issued(&self, serial: &str) -> Issued {
         self.ca().issued().into_iter().find(|issued| issued.serial == serial).unwrap()
     }
 
-    /// Runs a command, without a terminal, as that user.
+    /// Runs a command as the administrator, without a terminal.
     async fn runs(&self, args: &[&str]) -> Said {
         let world = self.simulated.world();
         let mut command = command(args);

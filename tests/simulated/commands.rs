@@ -92,7 +92,7 @@ async fn a_storm_on_a_cluster_leaves_nothing_even_when_it_is_interrupted() {
 #[actix::test]
 async fn a_storm_refuses_a_ca_that_the_world_relies_on() {
     let _alone = alone().await;
-    // The operator asks nothing of its CA before the first order, and there is none here.
+    // The operator sends its CA no request before the first order, and this test makes none.
     let flags = ["--acme-directory=https://acme-v02.api.letsencrypt.org/directory".to_owned()];
     let simulated = crate::simulated_with(Options::default(), &flags).await;
     let metrics = simulated.metrics_url();

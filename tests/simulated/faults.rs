@@ -1,4 +1,4 @@
-//! What goes wrong by chance, always the same.
+//! Random faults, the same in every run.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_flaky_ca_costs_at_most_the_orders_whose_answers_were_lost() {
     ca.set_bad_nonces(0.05);
     let figures = stormed(&simulated, &plan(60, 0)).await;
     assert!(ca.faults().met() > 5, "{}", ca.faults().met());
-    // Nothing was done where the answer is an error: no order is lost.
+    // A request answered with an error has no effect, so no order is lost.
     assert_eq!((figures.right, ca.counts().orders, ca.counts().certificates), (60, 60, 60));
 
     ca.faults().set(Chances { unanswered: 0.05, ..Chances::default() });

@@ -1,5 +1,5 @@
-//! The operator as its own process on the simulated world: storms, faults, and the commands that need that world.
-//! Counts are exact; times are deadlines only.
+//! The operator as its own process on the simulated world: storms, faults, and the commands that
+//! need that world. Counts are exact; times are only deadlines.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// Waits for the tests before this one: the machine has few cores.
+/// Waits for the other tests to finish, since the machine has few cores.
 async fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().await
 }
@@ -56,13 +56,13 @@ async fn stormed(simulated: &Simulated, plan: &Plan) -> Figures {
     Figures::of(&storm(&simulated.target().unwrap(), plan, &manner).await.unwrap())
 }
 
-/// Requests of the operator that the API server has answered.
+/// Number of the operator's requests that the API server has answered.
 fn audited(world: &World) -> u64 {
     let audit = world.api().audit().into_iter();
     audit.filter(|of| of.user == User::Operator).map(|of| of.count).sum()
 }
 
-/// Looks again and again until it is so.
+/// Polls until `is_so` holds; panics after [`PATIENCE`].
 async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let so = async {
         while !is_so().await {

@@ -1,4 +1,4 @@
-//! What users opt in to.
+//! Features that users opt in to: grouped certificates and a second CA.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::{OPERATOR, alone, eventually, simulated};
 async fn create(client: &Client, name: &str, host: &str, annotations: Value) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let web = serde_json::from_value(json!({"metadata": {"name": "web"}})).unwrap();
-    _ = namespaces.create(&PostParams::default(), &web).await; // it may be there
+    _ = namespaces.create(&PostParams::default(), &web).await; // exists from the second call on
     let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
     let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
     let ingress = json!({
@@ -28,7 +28,7 @@ async fn create(client: &Client, name: &str, host: &str, annotations: Value) {
     api.create(&PostParams::default(), &serde_json::from_value(ingress).unwrap()).await.unwrap();
 }
 
-/// The Secrets that the Ingresses' `spec.tls` name; `None` while one names none.
+/// Secrets named in the Ingresses' `spec.tls`; `None` while an Ingress names none.
 async fn secrets(client: &Client) -> Option<BTreeSet<String>> {
     let api: Api<Ingress> = Api::namespaced(client.clone(), "web");
     let all = api.list(&ListParams::default()).await.unwrap().items;
@@ -71,7 +71,7 @@ async fn thirty_ingresses_of_one_domain_share_few_certificates_that_have_all_the
         assert!(secret.starts_with("group-example.com"), "{secret}");
         assert!(names(&client, secret).await.len() <= 25);
     }
-    // A member that came late may have made one of them anew.
+    // A late member may have caused a second order for one of them.
     let orders = simulated.world().ca().counts().orders;
     assert!(orders <= 10, "{orders} orders");
     assert!(simulated.end().await.unwrap().success());

@@ -20,10 +20,11 @@ async fn edits_are_coalesced_and_each_ingress_costs_one_order_and_one_certificat
     assert_eq!((figures.right, figures.orders, figures.certificates), (100, 100, 100));
     assert_eq!((counts.orders, counts.certificates, counts.validations_failed), (100, 100, 0));
     assert!(figures.events_coalesced > 0 && figures.events_in >= 200, "{figures:?}");
-    // What the operator says of itself is what the API server has seen.
+    // The operator's own counts must match the API server's audit.
     let audited = audited(simulated.world()) - before;
     let events: u64 = figures.kube_requests.iter().map(|requests| requests.count).sum();
-    assert!(audited.abs_diff(events) <= 3, "{audited} audited, {events} told"); // renewals of the Lease go on
+    // Lease renewals continue between the two counts.
+    assert!(audited.abs_diff(events) <= 3, "{audited} audited, {events} told");
     assert!(figures.kube_requests_per_certificate <= 5.0, "{figures:?}");
     assert!(simulated.end().await.unwrap().success());
 }
@@ -64,7 +65,7 @@ async fn hosts_that_lead_nowhere_cost_no_order_and_hold_up_nobody() {
     let counts = world.ca().counts();
     assert_eq!((figures.right, counts.orders, counts.validations_failed), (3, 3, 0));
 
-    // One of them comes to life, and is found.
+    // One of the dead hosts comes to life, and the operator notices.
     world.dns().zone().exempt("d1.dead.example.com");
     let client: Client = target.client;
     let secrets: Api<Secret> = Api::namespaced(client, "dead");

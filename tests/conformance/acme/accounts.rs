@@ -1,4 +1,4 @@
-//! The account's key and its binding, against both CAs.
+//! The account's key, rollover and external binding, against both CAs.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ async fn pebble_registers_an_account_with_the_right_external_key_and_no_other() 
         }
         let (opened, store) = asked(Some(("kid-1", MAC_KEY))).await;
         assert_eq!(opened.unwrap().status, OrderStatus::Pending);
-        // It is found again, not bound again, when the answer was lost.
+        // After a lost answer, the account is found again, without a second binding.
         let url = store.0.borrow_mut().as_mut().unwrap().url.take();
         assert!(url.is_some());
         let (again, requests) = acme(&place, &store);
@@ -56,7 +56,7 @@ async fn pebble_registers_an_account_with_the_right_external_key_and_no_other() 
     .await;
 }
 
-/// An account that is registered.
+/// Registers an account; returns its store, the adapter and the stored account.
 async fn registered(place: &Place<'_>) -> (Rc<Memory>, Acme, StoredAccount) {
     let store = Rc::new(Memory::default());
     let (acme, _) = acme(place, &store);
@@ -82,7 +82,7 @@ async fn an_operator_goes_on_with_the_new_key_also_with_what_was_in_flight() {
         assert_ne!(after.key, before.key);
         assert_eq!((after.next, after.previous), (None, Some(before.key.clone())));
 
-        // The order was opened with the old key; its challenges are answered with the new one.
+        // The order was opened with the old key; its challenges are answered with the new key.
         let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let chain = finished(&operator, &open.url, &hosts, &key).await;
         Pki.inspect(&chain, &key).unwrap();
@@ -91,7 +91,7 @@ async fn an_operator_goes_on_with_the_new_key_also_with_what_was_in_flight() {
         issued(&operator, &names(&["a.example.com"]), KeyAlgorithm::EcdsaP256).await;
         assert_eq!(store.account().url, before.url, "no other account was made");
 
-        // The old key is of no use any more.
+        // The old key no longer works.
         let old = Rc::new(Memory(RefCell::new(Some(before)), None));
         let (thief, _) = acme(place, &old);
         let refused = thief.open_order(&hosts, None, None).await;
@@ -105,7 +105,7 @@ async fn a_rollover_that_was_cut_off_is_finished_by_whoever_comes_next() {
     on_both(async |place: &Place<'_>| {
         let (store, _, before) = registered(place).await;
         let hosts = names(&["a.example.com"]);
-        // Killed before the CA was asked: the very key that was stored becomes the account's.
+        // Killed before the request to the CA: the stored next key becomes the account's key.
         let next = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let begun = StoredAccount { next: Some(next.clone()), ..before.clone() };
         *store.0.borrow_mut() = Some(begun.clone());
@@ -117,13 +117,13 @@ async fn a_rollover_that_was_cut_off_is_finished_by_whoever_comes_next() {
         let after = store.account();
         assert_eq!((&after.key, &after.next), (&next, &None));
 
-        // Killed after the CA has agreed: the next rollover only stores it,
+        // Killed after the CA's agreement: the next rollover only stores the key,
         *store.0.borrow_mut() = Some(begun.clone());
         let (command, requests) = acme(place, &store);
         assert_eq!(Some(command.roll_over().await.unwrap().url), before.url);
         assert_eq!((store.account().key, count(&requests, "key_change")), (next.clone(), 0));
 
-        // so does an operator that would register, for it does not know that there is an account,
+        // as does an operator about to register, because no account URL is stored,
         *store.0.borrow_mut() = Some(StoredAccount { url: None, ..begun.clone() });
         let (operator, requests) = acme(place, &store);
         operator.open_order(&hosts, None, None).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_rollover_that_was_cut_off_is_finished_by_whoever_comes_next() {
         let after = store.account();
         assert_eq!((&after.key, &after.url), (&next, &before.url));
 
-        // and one that is refused, in the same call.
+        // and as does an operator whose request is refused, within the same call.
         *store.0.borrow_mut() = Some(begun);
         let (operator, _) = acme(place, &store);
         issued(&operator, &hosts, KeyAlgorithm::EcdsaP256).await;
@@ -153,7 +153,7 @@ async fn where_the_ca_knows_neither_key_nothing_is_changed() {
     assert!(failure.detail.contains("no account of the key"), "{}", failure.detail);
     let stored = store.account();
     assert!(stored.next.is_some() && stored.previous.is_none());
-    // The operator registers the key that it has, and a rollover then uses the one that was made.
+    // The operator registers its current key, and a rollover then uses the stored next key.
     let (operator, _) = acme(&place, &store);
     operator.open_order(&names(&["a.example.com"]), None, None).await.unwrap();
     acme(&place, &store).0.roll_over().await.unwrap();
@@ -173,7 +173,7 @@ async fn a_next_key_that_is_another_accounts_changes_nothing() {
         let after = store.account();
         assert_eq!((after.key, after.url), (before.key, before.url));
         operator.open_order(&names(&["b.example.com"]), None, None).await.unwrap();
-        // Nor does an operator that is refused take it for its own.
+        // A refused operator does not adopt that key either.
         let stranger = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         *store.0.borrow_mut() = Some(StoredAccount { key: stranger.clone(), ..taken });
         let (operator, _) = acme(place, &store);
@@ -235,7 +235,7 @@ async fn a_replica_that_asks_nothing_of_the_ca_follows_too() {
     let new = acme(&place, &store).0.roll_over().await.unwrap().thumbprint;
     standby.follow().await.unwrap();
     assert_eq!(*thumbprints.borrow(), [old.clone(), new.clone()]);
-    // One that starts now also knows what others may still answer with.
+    // A replica that starts now also learns the thumbprint that others may still answer with.
     thumbprints.borrow_mut().clear();
     let hears = Rc::clone(&thumbprints);
     let (late, _) = acme_with(&place, &store, |options| {
@@ -243,7 +243,7 @@ async fn a_replica_that_asks_nothing_of_the_ca_follows_too() {
     });
     late.prepare().await.unwrap();
     assert_eq!(*thumbprints.borrow(), [old, new]);
-    // A Secret that is gone does not stop who has the key.
+    // A deleted Secret does not stop a replica that has the key.
     *store.0.borrow_mut() = None;
     standby.follow().await.unwrap();
     assert_eq!(requests.lock().unwrap().len(), 0, "the CA is not asked");

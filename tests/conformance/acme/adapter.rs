@@ -1,5 +1,5 @@
-//! The operator's ACME adapter against both CAs, through the gateway: each request as it is, each refusal in the
-//! CA's own words.
+//! The operator's ACME adapter against both CAs, through the gateway: its requests one by one, and
+//! refusals in the CA's own words.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,12 +21,12 @@ use ingress_acme_control_plane::{Options, World, eventually, retry_when_wedged_w
 
 use crate::place::{HOSTS, Place, SOON};
 
-/// Runs a test on both, in the same surroundings.
+/// Runs a test on both CAs, in the same surroundings.
 pub(crate) async fn on_both(test: impl AsyncFn(&Place<'_>)) {
     on_both_with(&Options::default(), test).await;
 }
 
-/// As [`on_both`], in worlds that differ from the default.
+/// Like [`on_both`], in worlds with other options.
 pub(crate) async fn on_both_with(options: &Options, test: impl AsyncFn(&Place<'_>)) {
     retry_when_wedged_with(3, options, async |world: &World| {
         for place in [Place::pebble(world), Place::simulated_in(world)] {
@@ -37,7 +37,7 @@ pub(crate) async fn on_both_with(options: &Options, test: impl AsyncFn(&Place<'_
     .await;
 }
 
-/// An account store that forgets with the test.
+/// An account store in memory, for one test.
 #[derive(Default)]
 pub(crate) struct Memory(
     pub(crate) RefCell<Option<StoredAccount>>,
@@ -45,7 +45,7 @@ pub(crate) struct Memory(
 );
 
 impl Memory {
-    /// What is stored.
+    /// The stored account.
     pub(crate) fn account(&self) -> StoredAccount {
         self.0.borrow().clone().unwrap()
     }
@@ -77,7 +77,7 @@ impl AccountStore for Memory {
     }
 }
 
-/// An account that is not registered.
+/// An account without registration.
 fn stored(key: &PrivateKey) -> StoredAccount {
     StoredAccount {
         key: key.clone(),
@@ -89,20 +89,20 @@ fn stored(key: &PrivateKey) -> StoredAccount {
     }
 }
 
-/// What the request hook was told: endpoint and status.
+/// Calls of the request hook: endpoint and status.
 pub(crate) type Requests = Arc<Mutex<Vec<(&'static str, u16)>>>;
 
 pub(crate) fn acme(place: &Place<'_>, store: &Rc<Memory>) -> (Acme, Requests) {
     acme_with(place, store, |_| {})
 }
 
-/// One that differs from the default.
+/// Builds an adapter with changed options.
 pub(crate) fn acme_with(
     place: &Place<'_>,
     store: &Rc<Memory>,
     change: impl FnOnce(&mut AcmeOptions),
 ) -> (Acme, Requests) {
-    // The store does not know the directory when it is made.
+    // The store is created without the directory.
     if let Some(stored) = store.0.borrow_mut().as_mut() {
         stored.directory = place.directory();
     }
@@ -120,7 +120,8 @@ pub(crate) fn acme_with(
     (Acme::new(options, Rc::clone(store) as Rc<dyn AccountStore>).unwrap(), requests)
 }
 
-/// Requests that went well: the CA refuses some good nonces, to see that they are sent again.
+/// Number of successful requests to an endpoint. Refusals do not count, because the CA rejects some
+/// good nonces to test the retries.
 pub(crate) fn count(requests: &Requests, endpoint: &str) -> usize {
     let good = |(asked, status): &&(&str, u16)| *asked == endpoint && *status < 400;
     requests.lock().unwrap().iter().filter(good).count()
@@ -130,7 +131,7 @@ pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
 }
 
-/// Looks at the order until it is no longer `Pending` or `Processing`.
+/// Polls the order until the status is neither `Pending` nor `Processing`.
 pub(crate) async fn settled(acme: &Acme, url: &str) -> OrderView {
     eventually(SOON, "the order to get on", async || {
         let order = acme.refresh(url).await.unwrap();
@@ -165,13 +166,14 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         assert_eq!(settled(&first, &opened.url).await.status, OrderStatus::Ready);
         assert_eq!((count(&requests, "challenge"), count(&requests, "directory")), (2, 1));
 
-        // A CSR for other names is refused, and the order lives on.
+        // A CSR for other names is refused, and the order stays open.
         let private = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let other = Pki.request(&names(&["a.example.com"]), &private).unwrap();
         let refused = first.finalize(&opened.url, &other).await;
         assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
 
-        // Another process finds the order by its URL, and finalizes; the first then sends its CSR in vain.
+        // Another process finds the order by its URL and finalizes; then the first sends its CSR in
+        // vain.
         let (second, _) = acme(place, &store);
         let csr = Pki.request(&hosts, &private).unwrap();
         second.finalize(&opened.url, &csr).await.unwrap();
@@ -188,7 +190,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
     .await;
 }
 
-/// Issues a certificate for these hosts and reads it.
+/// Issues a certificate for these hosts and returns its ID.
 async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>) -> CertId {
     let replaces = replaces.map(|id| Replaces { id, or_nothing: true });
     let order = acme.open_order(hosts, None, replaces).await.unwrap();
@@ -197,7 +199,7 @@ async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>
     Pki.inspect(&chain, &private).unwrap().id.unwrap()
 }
 
-/// Takes an open order to its end, and returns the chain.
+/// Completes an open order and returns the chain.
 pub(crate) async fn finished(
     acme: &Acme,
     order: &str,
@@ -211,7 +213,7 @@ pub(crate) async fn finished(
     acme.download(order).await.unwrap()
 }
 
-/// A certificate for these hosts: its chain and its key.
+/// Issues a certificate for these hosts; returns its chain and key.
 pub(crate) async fn issued(
     acme: &Acme,
     hosts: &BTreeSet<DnsName>,
@@ -235,7 +237,7 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         assert!(again.is_some());
         let second = issue(&acme, &hosts, Some(&first)).await;
         assert_ne!(first, second);
-        // The first is replaced by now, and of the other the CA has never heard.
+        // `first` is already replaced, and the CA has no record of the other certificate.
         let only = Some(Replaces { id: &first, or_nothing: false });
         let refused = acme.open_order(&hosts, None, only).await;
         assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
@@ -293,7 +295,7 @@ async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
         assert_eq!(failure.names, names(&["c.example.com"]), "the other is not blamed");
         assert!(failure.detail.contains("c.example.com: "), "{}", failure.detail);
         assert!(failure.detail.contains("404"), "{}", failure.detail);
-        // Told again to validate, it says the same.
+        // A repeated request for validation returns the same failure.
         let message = acme.accept(&order.url).await.unwrap();
         assert!(matches!(message.status, OrderStatus::Invalid(_)), "{message:?}");
     })
@@ -343,21 +345,21 @@ async fn one_key_has_one_account_whatever_is_lost() {
         let registered = store.0.borrow().clone().unwrap();
         assert!(requests.lock().unwrap().contains(&("new_account", 201)));
 
-        // The answer to the registration was lost: the CA tells it once more.
+        // The answer to the registration was lost: the CA returns the same account again.
         store.0.borrow_mut().as_mut().unwrap().url = None;
         let (second, requests) = acme(place, &store);
         assert_eq!(second.refresh(&order.url).await.unwrap().status, OrderStatus::Pending);
         assert_eq!(store.0.borrow().as_ref().unwrap().url, registered.url);
         assert!(requests.lock().unwrap().contains(&("new_account", 200)));
 
-        // With its URL nothing is registered.
+        // A stored URL makes a registration unnecessary.
         let (third, requests) = acme(place, &store);
         assert_eq!(third.refresh(&order.url).await.unwrap().status, OrderStatus::Pending);
         assert_eq!(count(&requests, "new_account"), 0);
 
-        // The CA has lost everything: the same key is registered anew, and the order is gone.
+        // The CA has lost all data: the same key is registered again, and the order is gone.
         place.restart().await;
-        // A connection that was kept may break in the middle of the first request.
+        // A kept-alive connection may break during the first request.
         let seen =
             eventually(SOON, "the CA to be back", async || third.refresh(&order.url).await.ok());
         assert_eq!(seen.await.status, OrderStatus::Gone);

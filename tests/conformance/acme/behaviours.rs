@@ -1,4 +1,5 @@
-//! What both CAs do, request by request. Where they may differ, what is asserted is what RFC 8555 demands.
+//! Behaviour of both CAs, request by request. Where the CAs may differ, the tests assert the
+//! demands of RFC 8555.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use ingress_acme_control_plane::eventually;
@@ -20,7 +21,7 @@ fn csr(names: &[&str]) -> Value {
     json!({ "csr": BASE64URL.encode(request.der()) })
 }
 
-/// Looks at a resource until it is no longer in these states.
+/// Polls a resource until its status is none of `waiting`.
 async fn settled(client: &Client, url: &str, waiting: &[&str]) -> Value {
     eventually(SOON, "the CA to get on", async || {
         let body = client.get(url).await.is(200).body();
@@ -29,14 +30,14 @@ async fn settled(client: &Client, url: &str, waiting: &[&str]) -> Value {
     .await
 }
 
-/// An order for both hosts that is ready.
+/// Creates an order for both hosts and makes the order ready.
 async fn ready(place: &Place<'_>, client: &Client) -> (Value, String) {
     place.answer(client.thumbprint()).await;
     let (order, url) = client.order(&HOSTS).await;
     (validated(client, order, &url).await, url)
 }
 
-/// The order once it is ready.
+/// Accepts all pending challenges and returns the ready order.
 async fn validated(client: &Client, order: Value, url: &str) -> Value {
     for authorization in order["authorizations"].as_array().unwrap() {
         let one = json!({ "authorizations": [authorization] });
@@ -50,7 +51,7 @@ async fn validated(client: &Client, order: Value, url: &str) -> Value {
     order
 }
 
-/// A certificate: the order's URL, the certificate's URL and its chain.
+/// Issues a certificate; returns the order, the certificate's URL and the chain.
 async fn issued(place: &Place<'_>, client: &Client) -> (Value, String, String) {
     let (order, url) = ready(place, client).await;
     client.post(order["finalize"].as_str().unwrap(), Some(csr(&HOSTS))).await.is(200);
@@ -65,7 +66,7 @@ fn leaf(chain: &str) -> Vec<u8> {
     Pem::iter_from_buffer(chain.as_bytes()).next().unwrap().unwrap().contents
 }
 
-/// RFC 9773 §4.1.
+/// ARI certificate ID (RFC 9773 §4.1).
 fn certificate_id(leaf: &[u8]) -> String {
     let (_, certificate) = parse_x509_certificate(leaf).unwrap();
     let issuer = certificate
@@ -107,7 +108,7 @@ pub(crate) async fn a_nonce_comes_with_head_get_and_every_answer_and_is_good_onc
     let (url, nonce) = (client.account_url(), client.fresh_nonce().await);
     let signed = client.sign(&client.header(&url, &nonce), None);
     client.send(&url, &signed).await;
-    // `send` has seen that the refusal brings a fresh one.
+    // `send` asserts that the refusal brings a fresh nonce.
     client.send(&url, &signed).await.refuses(400, "badNonce");
     let made_up = client.sign(&client.header(&url, "bm9uZQ"), None);
     client.send(&url, &made_up).await.refuses(400, "badNonce");
@@ -139,7 +140,7 @@ pub(crate) async fn an_account_takes_contacts_until_it_is_deactivated(place: &Pl
     let end = json!({ "status": "deactivated" });
     assert_eq!(client.post(&url, Some(end)).await.is(200).body()["status"], "deactivated");
     let refused = client.post(&client.url("newOrder"), Some(wanted(&HOSTS))).await;
-    // Pebble says 403 or 401 as it is asked; RFC 8555 §7.3.6 demands the kind.
+    // Pebble's status, 403 or 401, depends on the request; RFC 8555 §7.3.6 demands the error type.
     assert!([401, 403].contains(&refused.status), "{refused:?}");
     assert_eq!(refused.kind(), "unauthorized");
 }
@@ -152,7 +153,7 @@ pub(crate) async fn an_account_rolls_over_to_a_new_key(place: &Place<'_>) {
     assert!((400..500).contains(&refused.status), "{refused:?}");
     *new.by.lock().unwrap() = By::Account(account.clone());
     assert_eq!(new.get(&account).await.is(200).body()["status"], "valid");
-    // Pebble 2.10.1 answers 200 to a key of another account, and leaves everything as it was.
+    // Pebble 2.10.1 answers 200 to a key of another account, and changes nothing.
     let other = place.account().await;
     let refused = other.roll_over(&new).await;
     if refused.status != 200 {
@@ -168,7 +169,7 @@ pub(crate) async fn a_request_that_is_not_signed_as_it_must_be_is_refused(place:
     let spoiled = async |spoil: fn(&mut Value)| {
         client.post_spoiled(&order, Some(wanted(&HOSTS)), spoil).await
     };
-    // RFC 8555 §6.4 demands `unauthorized`, which the simulated CA says; Pebble says `malformed`.
+    // RFC 8555 §6.4 demands `unauthorized`, as sent by the simulated CA; Pebble sends `malformed`.
     let elsewhere = spoiled(|header| header["url"] = "https://ca.example/new-order".into()).await;
     assert!([400, 401, 403].contains(&elsewhere.status), "{elsewhere:?}");
     assert!(["unauthorized", "malformed"].contains(&elsewhere.kind().as_str()), "{elsewhere:?}");
@@ -179,7 +180,8 @@ pub(crate) async fn a_request_that_is_not_signed_as_it_must_be_is_refused(place:
     stranger.await.refuses(400, "accountDoesNotExist");
     let both = spoiled(|header| header["jwk"] = json!({ "kty": "EC" })).await;
     assert_eq!(both.is(400).kind(), "malformed");
-    // Pebble sees first that the algorithm is not the key's; RFC 8555 §6.2 has a kind for it.
+    // Pebble first notices that the algorithm does not fit the key; RFC 8555 §6.2 has an error type
+    // for the algorithm.
     let algorithm = spoiled(|header| header["alg"] = "HS256".into()).await.is(400);
     assert!(["badSignatureAlgorithm", "malformed"].contains(&algorithm.kind().as_str()));
     let nonce = client.fresh_nonce().await;
@@ -237,9 +239,9 @@ pub(crate) async fn orders_of_nobody_and_of_others_are_not_shown(place: &Place<'
     let (client, other) = (place.account().await, place.account().await);
     let (_, url) = client.order(&HOSTS).await;
     let unknown = format!("{}/999999999", url.rsplit_once('/').unwrap().0);
-    // Without a document from Pebble.
+    // Pebble sends no problem document here.
     client.get(&unknown).await.is(404);
-    // Boulder does not tell that it is there; Pebble says `unauthorized`.
+    // Boulder hides that the order exists; Pebble sends `unauthorized`.
     let refused = other.get(&url).await;
     let answer = (refused.status, refused.kind());
     let unlike = [(404, "malformed"), (401, "unauthorized"), (403, "unauthorized")];
@@ -255,7 +257,7 @@ pub(crate) async fn an_order_is_finalized_when_it_is_ready_with_a_csr_for_its_na
     client.post(finalize, Some(csr(&HOSTS))).await.refuses(403, "orderNotReady");
     let (order, url) = ready(place, &client).await;
     let finalize = order["finalize"].as_str().unwrap();
-    // RFC 8555 §7.4 names no kind; this one is Boulder's too.
+    // RFC 8555 §7.4 names no error type; Boulder also sends this one.
     client.post(finalize, Some(csr(&HOSTS[..1]))).await.refuses(403, "unauthorized");
     let nonsense = client.post(finalize, Some(json!({ "csr": "AAAA" }))).await.is(400);
     assert!(["malformed", "badCSR"].contains(&nonsense.kind().as_str()), "{nonsense:?}");
@@ -317,7 +319,7 @@ pub(crate) async fn a_deactivated_authorization_ends_the_order(place: &Place<'_>
     let end = json!({ "status": "deactivated" });
     let ended = client.post(authorization, Some(end)).await.is(200);
     assert_eq!(ended.body()["status"], "deactivated");
-    // RFC 8555 §7.1.6: invalid. Pebble has a status of its own for it.
+    // RFC 8555 §7.1.6 demands `invalid`. Pebble has its own status, `deactivated`.
     let status = client.get(&url).await.is(200).body()["status"].clone();
     assert!(status == "invalid" || status == "deactivated", "{status}");
     let finalize = order["finalize"].as_str().unwrap();
@@ -367,7 +369,7 @@ pub(crate) async fn a_certificate_is_replaced_once(place: &Place<'_>) {
     assert_eq!(refused.is(400).kind(), "malformed");
     let made = client.post(&new_order, Some(replace(&id))).await.is(201);
     assert_eq!(made.body()["replaces"], id);
-    // Boulder refuses from here on, Pebble once there is a certificate.
+    // Boulder refuses a second replacement from here on, Pebble once the certificate is issued.
     let order = validated(&client, made.body(), made.header("location")).await;
     client.post(order["finalize"].as_str().unwrap(), Some(csr(&HOSTS))).await.is(200);
     settled(&client, made.header("location"), &["ready", "processing"]).await;

@@ -1,4 +1,4 @@
-//! The choice among the chains of a certificate, against both CAs.
+//! The choice among a certificate's chains, against both CAs.
 
 use std::rc::Rc;
 
@@ -14,13 +14,13 @@ use x509_parser::pem::Pem;
 use crate::adapter::{Memory, Requests, acme_with, issued, names, on_both_with};
 use crate::place::Place;
 
-/// Three chains at Pebble.
+/// Options for three chains at Pebble.
 fn options() -> Options {
     let ca_env = vec![("PEBBLE_ALTERNATE_ROOTS".to_owned(), "2".to_owned())];
     Options { ca_env, ..Options::default() }
 }
 
-/// The common name of a certificate, which is a root here.
+/// Common name of a root certificate.
 fn name_of(root: &str) -> String {
     let block = Pem::iter_from_buffer(root.as_bytes()).next().unwrap().unwrap();
     let root = block.parse_x509().unwrap();
@@ -32,7 +32,7 @@ fn preferring(place: &Place<'_>, store: &Rc<Memory>, name: &str) -> (Acme, Reque
     acme_with(place, store, |options| options.preferred_chain = Some(name))
 }
 
-/// Chains that were asked for, also in vain.
+/// Number of requests for chains, failed ones included.
 fn downloads(requests: &Requests) -> usize {
     requests.lock().unwrap().iter().filter(|(endpoint, _)| *endpoint == "certificate").count()
 }

@@ -1,4 +1,4 @@
-//! An ACME client that does exactly what it is told, also what no good client would do.
+//! An ACME client that sends exactly the given requests, even invalid ones.
 
 use std::sync::Mutex;
 
@@ -8,10 +8,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use serde_json::{Value, json};
 
-/// Pebble refuses good nonces now and then.
+/// Attempts per request, since Pebble sometimes rejects a good nonce.
 const NONCES: usize = 20;
 
-/// An answer, read whole.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -33,20 +33,20 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
-    /// The last part of a problem's type.
+    /// Last segment of the problem's type.
     pub(crate) fn kind(&self) -> String {
         let body = self.body();
         body["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned()
     }
 
-    /// The answer, which must be this.
+    /// Asserts the status and returns the response.
     #[track_caller]
     pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// A refusal of this kind.
+    /// Asserts that the response is a problem document of this status and type.
     #[track_caller]
     pub(crate) fn refuses(self, status: u16, kind: &str) -> Self {
         assert_eq!((self.status, self.kind().as_str()), (status, kind), "{}", self.text);
@@ -55,14 +55,14 @@ impl Answer {
     }
 }
 
-/// Whom a request names as its sender.
+/// Sender named in a request.
 #[derive(Clone, Debug)]
 pub(crate) enum By {
     Key,
     Account(String),
 }
 
-/// A key, perhaps with an account.
+/// A key, with or without an account.
 pub(crate) struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) directory: Value,
@@ -72,7 +72,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A new key, without an account.
+    /// Creates a client with a new key and no account.
     pub(crate) async fn new(directory: &str, roots: &str) -> Self {
         let http = http_client(roots, Some("conformance"));
         let answer = Answer::of(http.get(directory).send().await.unwrap()).await.is(200);
@@ -81,7 +81,7 @@ impl Client {
         Self { http, directory: answer.body(), pair, by, nonce }
     }
 
-    /// A new account.
+    /// Creates a client with a new account.
     pub(crate) async fn registered(directory: &str, roots: &str) -> Self {
         let client = Self::new(directory, roots).await;
         client.register().await.is(201);
@@ -98,7 +98,7 @@ impl Client {
         answer
     }
 
-    /// A resource of the directory.
+    /// URL of a resource in the directory.
     pub(crate) fn url(&self, resource: &str) -> String {
         self.directory[resource].as_str().unwrap_or_default().to_owned()
     }
@@ -117,7 +117,7 @@ impl Client {
     }
 
     pub(crate) fn thumbprint(&self) -> String {
-        // The members are sorted (RFC 7638 §3.2), as these maps are.
+        // The members must be sorted (RFC 7638 §3.2); `serde_json` sorts them.
         BASE64URL.encode(digest(&SHA256, self.jwk().to_string().as_bytes()))
     }
 
@@ -127,7 +127,7 @@ impl Client {
         answer.header("replay-nonce").to_owned()
     }
 
-    /// The header of a request to `url`, to be spoiled.
+    /// Valid header of a request to `url`, for tests to change.
     pub(crate) fn header(&self, url: &str, nonce: &str) -> Value {
         let mut header = json!({ "alg": "ES256", "nonce": nonce, "url": url });
         match &*self.by.lock().unwrap() {
@@ -137,7 +137,7 @@ impl Client {
         header
     }
 
-    /// Signed with this header; no payload makes it a POST-as-GET.
+    /// Signs a payload with this header; no payload means POST-as-GET.
     pub(crate) fn sign(&self, header: &Value, payload: Option<&Value>) -> Value {
         let payload = payload.map_or_else(String::new, Value::to_string);
         let [protected, payload] = [header.to_string(), payload].map(|part| BASE64URL.encode(part));
@@ -147,7 +147,7 @@ impl Client {
         json!({ "protected": protected, "payload": payload, "signature": signature })
     }
 
-    /// Sends a signed request as it is.
+    /// Sends a signed request unchanged.
     pub(crate) async fn send(&self, url: &str, signed: &Value) -> Answer {
         let request = self.http.post(url).header("content-type", "application/jose+json");
         let answer = Answer::of(request.body(signed.to_string()).send().await.unwrap()).await;
@@ -157,7 +157,7 @@ impl Client {
         answer
     }
 
-    /// Sends a request, its header spoiled by `spoil`, until its nonce is taken.
+    /// Sends a request with its header changed by `spoil`; repeats until the CA accepts the nonce.
     pub(crate) async fn post_spoiled(
         &self,
         url: &str,
@@ -180,17 +180,17 @@ impl Client {
         panic!("{NONCES} nonces were refused")
     }
 
-    /// A request as it should be.
+    /// Sends a valid request.
     pub(crate) async fn post(&self, url: &str, payload: Option<Value>) -> Answer {
         self.post_spoiled(url, payload, |_| {}).await
     }
 
-    /// A POST-as-GET (RFC 8555 §6.3).
+    /// Sends a POST-as-GET (RFC 8555 §6.3).
     pub(crate) async fn get(&self, url: &str) -> Answer {
         self.post(url, None).await
     }
 
-    /// Asks for the other's key as that of its account (RFC 8555 §7.3.5).
+    /// Asks for the key of `new` as the new key of this account (RFC 8555 §7.3.5).
     pub(crate) async fn roll_over(&self, new: &Self) -> Answer {
         let url = self.url("keyChange");
         let change = json!({ "account": self.account_url(), "oldKey": self.jwk() });
@@ -198,13 +198,13 @@ impl Client {
         self.post(&url, Some(new.sign(&header, Some(&change)))).await
     }
 
-    /// A new order, and where it is.
+    /// Creates an order; returns the order and its URL.
     pub(crate) async fn order(&self, names: &[&str]) -> (Value, String) {
         let answer = self.post(&self.url("newOrder"), Some(wanted(names))).await.is(201);
         (answer.body(), answer.header("location").to_owned())
     }
 
-    /// The first authorization of an order, and its http-01 challenge.
+    /// URL and object of an order's first authorization, and its http-01 challenge.
     pub(crate) async fn challenge(&self, order: &Value) -> (String, Value, Value) {
         let url = order["authorizations"][0].as_str().unwrap().to_owned();
         let authorization = self.get(&url).await.is(200).body();
@@ -215,16 +215,16 @@ impl Client {
     }
 }
 
-/// The payload of an order.
+/// Payload of a new order.
 pub(crate) fn wanted(names: &[&str]) -> Value {
     let identifiers: Vec<Value> =
         names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
     json!({ "identifiers": identifiers })
 }
 
-/// HTTP under these roots.
+/// HTTP client that trusts only these roots.
 pub(crate) fn http_client(roots: &str, user_agent: Option<&str>) -> reqwest::Client {
-    // Another test may have done so.
+    // Fails if another test has already installed the provider.
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let roots = reqwest::Certificate::from_pem_bundle(roots.as_bytes()).unwrap();
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only(roots);

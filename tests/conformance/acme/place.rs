@@ -1,4 +1,4 @@
-//! The two CAs that are compared, each with hosts whose challenges are answered.
+//! The two CAs under comparison, each with hosts that answer challenges.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,10 +20,10 @@ use ingress_acme_sim::pki::RootCa;
 use crate::client::Client;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// Hosts whose challenges are answered, once [`Place::answer`] was called.
+/// Hosts that answer challenges after a call of [`Place::answer`].
 pub(crate) const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
 
-/// A simulated CA, which can be started again.
+/// A simulated CA that can be restarted.
 pub(crate) struct Simulated {
     ca: Mutex<Option<Ca>>,
     options: Options,
@@ -51,13 +51,13 @@ impl Simulated {
     }
 }
 
-/// Where challenges are answered: through the gateway of a world, or at once.
+/// Path from the CA to the solver: through the gateway of a world, or direct.
 enum Hosts<'a> {
     Gateway(&'a World, Mutex<Option<Box<Operator>>>),
     Solver,
 }
 
-/// One CA with its surroundings.
+/// A CA with its surroundings.
 pub(crate) struct Place<'a> {
     simulated: Option<Simulated>,
     hosts: Hosts<'a>,
@@ -65,7 +65,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Pebble, behind a real control plane.
+    /// Pebble in a world with a real control plane.
     pub(crate) fn pebble(world: &'a World) -> Self {
         let (hosts, thumbprints) =
             (Hosts::Gateway(world, Mutex::default()), Thumbprints::default());
@@ -78,12 +78,13 @@ impl<'a> Place<'a> {
         Self { simulated: Some(Simulated::start(options)), ..Self::pebble(world) }
     }
 
-    /// The simulated CA alone; all hosts are one solver, which is 503 until [`Place::answer`] was called.
+    /// The simulated CA alone. All hosts lead to one solver, which answers 503 until a call of
+    /// [`Place::answer`].
     pub(crate) fn simulated() -> Place<'static> {
         Self::simulated_with(|_| {})
     }
 
-    /// The simulated CA alone, not as it is by default.
+    /// The simulated CA alone, with changed options.
     pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> Place<'static> {
         let thumbprints = Thumbprints::default();
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -121,7 +122,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// What the CA's own TLS certificate is under, PEM.
+    /// Root of the CA's own TLS certificate, in PEM.
     pub(crate) fn trust(&self) -> String {
         match &self.simulated {
             Some(simulated) => simulated.root_ca.root_pem().to_owned(),
@@ -129,7 +130,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The root of the certificates that the CA issues, PEM.
+    /// Root of the certificates issued by the CA, in PEM.
     pub(crate) async fn roots(&self) -> String {
         match &self.simulated {
             Some(simulated) => simulated.with(Ca::root_pem),
@@ -137,7 +138,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The root of the alternate chain with this number, PEM; the simulated CA has one alternate.
+    /// Root of the alternate chain with this number, in PEM; the simulated CA has only one
+    /// alternate.
     pub(crate) async fn alternate_root(&self, number: u32) -> String {
         match &self.simulated {
             Some(simulated) => simulated.with(Ca::other_root_pem),
@@ -145,7 +147,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Its profiles, sorted.
+    /// Names of the CA's profiles, sorted.
     pub(crate) fn profiles(&self) -> &'static [&'static str] {
         if self.simulated.is_some() {
             &["classic", "shortlived", "tlsserver"]
@@ -154,7 +156,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// How many orders and certificates there were.
+    /// Numbers of orders and certificates so far.
     pub(crate) fn counts(&self) -> (usize, usize) {
         match &self.simulated {
             Some(simulated) => {
@@ -165,7 +167,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The CA forgets everything.
+    /// Restarts the CA, which loses all data.
     pub(crate) async fn restart(&self) {
         match &self.simulated {
             Some(simulated) => simulated.restart(),
@@ -173,20 +175,21 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// What is told how challenges are answered from then on; of use once [`Place::answer`] was called.
+    /// Callback that adds a thumbprint to the solver's answers; useful after a call of
+    /// [`Place::answer`].
     pub(crate) fn answering(&self) -> impl Fn(String) + 'static {
         let thumbprints = self.thumbprints.clone();
         move |thumbprint| thumbprints.add(thumbprint)
     }
 
-    /// From now on challenges for [`HOSTS`] are answered with this thumbprint.
+    /// Makes [`HOSTS`] answer challenges with this thumbprint.
     pub(crate) async fn answer(&self, thumbprint: String) {
         self.thumbprints.add(thumbprint);
         let Hosts::Gateway(world, operator) = &self.hosts else { return };
         if operator.lock().unwrap().is_some() {
             return;
         }
-        // It ends at once; what counts is that its solver's address is registered.
+        // The process ends at once; only the registration of its solver address matters.
         let started = world.spawn_operator(OperatorOptions::new("true")).unwrap();
         let address = started.solver_address();
         let (server, _) = serve(address, self.thumbprints.clone(), Arc::new(|| {})).unwrap();
@@ -204,12 +207,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A client with a new key.
+    /// Creates a client with a new key.
     pub(crate) async fn client(&self) -> Client {
         Client::new(&self.directory(), &self.trust()).await
     }
 
-    /// A client with a new account.
+    /// Creates a client with a new account.
     pub(crate) async fn account(&self) -> Client {
         Client::registered(&self.directory(), &self.trust()).await
     }

@@ -43,7 +43,7 @@ async fn whoever_has_the_certificates_key_revokes_it_and_no_other() {
         let (ordering, _) = acme(place, &Rc::new(Memory::default()));
         place.answer(ordering.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com"]);
-        // The simulated CA takes signatures of P-256 only.
+        // The simulated CA accepts only P-256 signatures.
         let all = [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048];
         let kinds = if place.is_simulated() { &all[..1] } else { &all };
         let stranger = Rc::new(Memory::default());

@@ -1,4 +1,5 @@
-//! What only the simulated CA does: limits, trouble on demand, what Pebble does not check.
+//! Behaviour of the simulated CA alone: rate limits, faults on demand, and checks that Pebble
+//! lacks.
 
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use serde_json::{Value, json};
 use crate::client::{By, Client, wanted};
 use crate::place::{HOSTS, Place, SOON};
 
-/// As [`validate`], with the right answer from the host.
+/// Like [`validate`], with a host that gives the right answer.
 async fn verdict(place: &Place<'_>, client: &Client, name: &str) -> Value {
     place.answer(client.thumbprint()).await;
     validate(client, name).await
 }
 
-/// Orders the one name, and tells the error of its http-01 challenge; null is none.
+/// Orders a certificate for `name` and returns the error of the http-01 challenge; null means
+/// success.
 async fn validate(client: &Client, name: &str) -> Value {
     let (order, _) = client.order(&[name]).await;
     let (authorization, _, challenge) = client.challenge(&order).await;

@@ -1,4 +1,4 @@
-//! The operator's Kubernetes adapters, as its service account may use them.
+//! The operator's Kubernetes adapters, with the rights of its service account.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ use serde_json::json;
 
 use crate::test_cluster::{DIRECTORY, SOON, TestCluster, WEB};
 
-/// A second later at each look.
+/// A clock that advances one second at each reading.
 #[derive(Default)]
 struct Ticking(AtomicI64);
 
@@ -66,7 +66,7 @@ fn is_conflict<T>(result: Result<T, PortError>) -> bool {
     matches!(result, Err(PortError::Permanent(failure)) if failure.class == FailureClass::Conflict)
 }
 
-/// All of them, in an order in which each finds what it needs.
+/// Runs all scenarios, in an order in which each finds its objects.
 pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     a_certificate_costs_one_read_and_one_write(cluster).await;
     a_foreign_secret_is_never_changed(cluster).await;
@@ -191,7 +191,7 @@ async fn a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster: &TestC
 async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
     let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", "shared"));
     let shop = cluster.shop().await;
-    // A real one: the garbage collector takes dangling references out.
+    // An existing owner, since the garbage collector removes dangling references.
     apply_yaml(&cluster.admin, &WEB.replace("name: shop", "name: other")).await.unwrap();
     let uid = cluster.ingresses.get("other").await.unwrap().metadata.uid.unwrap();
     let other = IngressRef { key: IngressKey::new("web", "other"), uid: uid.into() };
@@ -245,7 +245,7 @@ async fn an_ingress_that_is_gone_or_another_is_not_filled(cluster: &TestCluster)
     tls_secrets.fill_tls(&other, &secret, &hosts(&["a.example.com"])).await.unwrap();
     assert_eq!(cluster.ingresses.get("shop").await.unwrap(), before);
 
-    // With the rights of an administrator, for those of the operator alone would hide a mistake.
+    // Uses the administrator's rights, because the operator's own rights would hide a mistake.
     let tls_secrets = KubeTlsSecrets::new(cluster.admin.clone());
     let shop = cluster.shop().await;
     cluster.ingresses.delete("shop", &DeleteParams::default()).await.unwrap();
@@ -344,7 +344,7 @@ async fn an_account_is_made_once(cluster: &TestCluster) {
     assert_eq!(loaded, written);
     assert_eq!(StoredAccount { version: first.version.clone(), ..loaded.clone() }, wanted);
 
-    // Of two who change it at once, one finds that it has changed; what is no more is removed.
+    // The second of two concurrent writers gets `None`; an absent key is removed from the Secret.
     let outdated = StoredAccount { next: None, ..wanted };
     assert_eq!(account().replace(&outdated).await.unwrap(), None);
     let newest = StoredAccount { version: loaded.version, ..outdated };
@@ -359,7 +359,7 @@ async fn an_external_account_is_read_as_the_ca_shows_it(cluster: &TestCluster) {
     };
     assert!(named(None).external_account().await.unwrap().is_none());
     let api: Api<Secret> = Api::namespaced(cluster.admin.clone(), "ingress-acme");
-    // The same two octets in both alphabets.
+    // The same two octets in both base64 alphabets.
     for (name, data) in [
         ("url-safe", json!({"kid": "kid-1\n", "hmac": "-_8"})),
         ("padded", json!({"kid": "kid-1", "hmac": "+/8=\n"})),
@@ -394,13 +394,13 @@ async fn of_two_candidates_one_leads(cluster: &TestCluster) {
     assert!(first.is_finished() != second.is_finished());
     let (winner, waiting) = if first.is_finished() { (first, second) } else { (second, first) };
     let winner = winner.await.unwrap();
-    // It stays so for longer than the Lease, because it is renewed.
+    // Renewals hold the Lease beyond its duration.
     tokio::time::sleep(Duration::from_secs(17)).await;
     assert!(!waiting.is_finished() && !*winner.watch().borrow());
     winner.release().await;
     let next = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
 
-    // Taken away by hand, it is noticed at the next renewal.
+    // The holder notices at the next renewal that somebody took the Lease away.
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
         Api::namespaced(cluster.admin.clone(), "ingress-acme");
     let patch = Patch::Merge(json!({"spec": {"holderIdentity": "three"}}));

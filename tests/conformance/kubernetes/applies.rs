@@ -1,4 +1,4 @@
-//! Server-side apply: who owns what, who gives way, and what goes.
+//! Server-side apply: ownership of fields, conflicts, and removals.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::test_cluster::{TestCluster, complaints, refused};
 
 const NAMESPACE: &str = "applies";
-/// Of no object.
+/// UID of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
 pub(crate) async fn behave(cluster: &TestCluster) {
@@ -43,7 +43,7 @@ async fn force(api: &Api<Secret>, who: &str, object: &Value) -> Secret {
     api.patch(name, &PatchParams::apply(who).force(), &Patch::Apply(object)).await.unwrap()
 }
 
-/// What each manager owns, as the object says.
+/// Fields owned by `manager`, according to the object.
 fn owned(secret: &Secret, manager: &str) -> Value {
     let entries = secret.managed_fields();
     let mut entries = entries.iter().filter(|entry| entry.manager.as_deref() == Some(manager));
@@ -70,7 +70,7 @@ async fn an_apply_owns_exactly_what_it_says(api: &Api<Secret>) {
 async fn the_same_apply_again_changes_nothing(api: &Api<Secret>) {
     let said = secret("one", &json!({"labels": {"a": "1", "b": "1"}}), &json!({"x": "QQ=="}));
     let before = api.get("one").await.unwrap();
-    // The times in managed fields are in seconds.
+    // Times in managed fields have a resolution of one second.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_eq!(apply(api, "me", &said).await.unwrap(), before);
     assert_eq!(force(api, "me", &said).await, before);
@@ -177,7 +177,7 @@ async fn an_apply_is_for_the_object_that_was_meant(api: &Api<Secret>) {
     apply(api, "me", &of("one", "uid", &now.uid().unwrap())).await.unwrap();
     let version = now.resource_version().unwrap();
     apply(api, "me", &of("one", "resourceVersion", &version)).await.unwrap();
-    // A version does not make it update-only: what is absent is created.
+    // A version does not make an apply update-only: an absent object is created.
     apply(api, "me", &of("absent", "resourceVersion", "1")).await.unwrap();
     api.delete("absent", &DeleteParams::default()).await.unwrap();
 }

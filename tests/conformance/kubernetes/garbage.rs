@@ -1,4 +1,4 @@
-//! What goes with its owners, and what stays.
+//! Garbage collection: objects deleted with their owners, and objects that stay.
 
 use ingress_acme_control_plane::eventually;
 use k8s_openapi::api::core::v1::Secret;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::test_cluster::{SOON, TestCluster};
 
 const NAMESPACE: &str = "garbage";
-/// Of no object.
+/// UID of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
 pub(crate) async fn behave(cluster: &TestCluster) {
@@ -39,7 +39,7 @@ async fn owned(api: &Api<Secret>, name: &str, owners: &[&Value]) {
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
-/// Waits until the object has these owners; none at all means that it is gone.
+/// Waits until the object has these owners; `None` means that the object is gone.
 async fn until(api: &Api<Secret>, name: &str, owners: Option<&[&Value]>) {
     let wanted = json!(owners);
     eventually(SOON, &format!("{name} with {wanted}"), async || {

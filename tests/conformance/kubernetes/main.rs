@@ -1,8 +1,10 @@
-//! What holds the simulated API server to reality: every behaviour that is asserted here is asserted of a real
-//! control plane and of the simulated one.
+//! Conformance of the simulated API server: every behaviour here is asserted of a real control
+//! plane and of the simulated one.
 //!
-//! - `adapters`: the operator's own adapters keep their promises.
-//! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: what they rely on, asked for by a plain client.
+//!
+//! - `adapters`: guarantees of the operator's own adapters.
+//! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: behaviour that the adapters
+//!   rely on, tested with a plain client.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod adapters;

@@ -1,4 +1,4 @@
-//! Writes that are refused, and how.
+//! Refused writes, and the refusals' codes, reasons and fields.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -12,7 +12,7 @@ use ingress_acme_control_plane::eventually;
 use crate::test_cluster::{SOON, TestCluster, complaints, refusal, refused};
 
 const NAMESPACE: &str = "refusals";
-/// Of no object.
+/// UID of no object.
 const NOBODY: &str = "6f7c6b0a-0000-4000-8000-000000000000";
 
 pub(crate) async fn behave(cluster: &TestCluster) {
@@ -128,7 +128,7 @@ async fn a_lease_is_replaced_only_in_the_version_that_was_read(admin: &Client) {
     api.delete("l", &DeleteParams::default()).await.unwrap();
     let gone = api.replace("l", &PostParams::default(), &made).await;
     assert_eq!(refusal(gone), said(409, "Conflict"));
-    // Without the uid of what is gone, a PUT makes a new one.
+    // Without the UID of the deleted object, a PUT creates a new one.
     let mut other = made.clone();
     other.metadata.uid = None;
     let new = api.replace("l", &PostParams::default(), &other).await.unwrap();

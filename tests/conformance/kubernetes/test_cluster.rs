@@ -1,4 +1,4 @@
-//! The two worlds that must behave the same: a real control plane, and the simulated API server.
+//! The two worlds that must behave alike: a real control plane, and the simulated API server.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,11 +17,11 @@ use kube::core::Status;
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 
-/// Whatever is waited for comes much sooner.
+/// Timeout of a wait; all awaited changes come much sooner.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// The ACME directory of what is installed.
+/// ACME directory of the installed certificates.
 pub(crate) const DIRECTORY: &str = "https://ca.example/directory";
-/// Where the adapters work.
+/// Namespace and Ingress that the adapters work on.
 pub(crate) const WEB: &str = "
 apiVersion: v1
 kind: Namespace
@@ -39,11 +39,11 @@ spec:
           - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
 ";
 
-/// One world, and clients for it.
+/// One world and its clients.
 pub(crate) struct TestCluster {
     cluster: Cluster,
     pub(crate) admin: Client,
-    /// As the operator connects, with its rights.
+    /// Client that connects like the operator, with the operator's rights.
     pub(crate) client: Client,
     pub(crate) secrets: Api<Secret>,
     pub(crate) ingresses: Api<Ingress>,
@@ -54,7 +54,7 @@ enum Cluster {
     Simulated(ApiServer),
 }
 
-/// Requests of the operator that are alike.
+/// Similar requests of the operator, counted.
 pub(crate) struct Asked {
     pub(crate) user_agent: String,
     pub(crate) count: u64,
@@ -63,7 +63,7 @@ pub(crate) struct Asked {
 }
 
 impl TestCluster {
-    /// A real control plane.
+    /// Starts a real control plane.
     pub(crate) async fn real() -> Self {
         let world = World::start().await.unwrap_or_else(|error| panic!("{error}"));
         let kubeconfig = Kubeconfig::read_from(world.operator_kubeconfig()).unwrap();
@@ -71,7 +71,7 @@ impl TestCluster {
         Self::prepare(Cluster::Real(world.into()), admin, config).await
     }
 
-    /// The simulated API server; its operator connects by a kubeconfig too.
+    /// Starts the simulated API server; its operator also connects by a kubeconfig.
     pub(crate) async fn simulated() -> Self {
         let server = ApiServer::start(Clock::default(), 1).unwrap();
         let admin = Client::try_from(server.config(User::Admin)).unwrap();
@@ -102,13 +102,13 @@ impl TestCluster {
         IngressRef { key: IngressKey::new("web", "shop"), uid: uid.into() }
     }
 
-    /// A namespace of its own for each scenario, whose objects then meet no others.
+    /// Creates a namespace for one scenario, apart from the objects of the others.
     pub(crate) async fn namespace(&self, name: &str) {
         let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}");
         apply_yaml(&self.admin, &namespace).await.unwrap();
     }
 
-    /// The API server no longer knows what happened so far: a real one, because it has been started anew.
+    /// Makes the API server forget its watch history; a real API server is restarted.
     pub(crate) async fn forget_history(&self) {
         match &self.cluster {
             Cluster::Real(world) => world.restart_apiserver().await.unwrap(),
@@ -145,7 +145,7 @@ impl TestCluster {
         }
     }
 
-    /// The operator's requests for these objects, by verb.
+    /// Number of the operator's requests for this resource, by verb.
     pub(crate) fn verbs(&self, resource: &str) -> BTreeMap<String, u64> {
         let mut verbs = BTreeMap::new();
         for asked in self.audit().into_iter().filter(|asked| asked.resource == resource) {
@@ -159,7 +159,7 @@ async fn config(kubeconfig: Kubeconfig) -> Config {
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
 }
 
-/// How the API server refused.
+/// Status of a refused request; panics if the request succeeded.
 pub(crate) fn refused<T: Debug>(answer: Result<T, kube::Error>) -> Status {
     match answer {
         Err(kube::Error::Api(status)) => *status,
@@ -173,7 +173,7 @@ pub(crate) fn refusal<T: Debug>(answer: Result<T, kube::Error>) -> (u16, String)
     (status.code, status.reason)
 }
 
-/// The fields that a refusal complains of.
+/// Fields named in a refusal's causes.
 pub(crate) fn complaints(status: &Status) -> Vec<&str> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.map(|cause| &*cause.field).collect()

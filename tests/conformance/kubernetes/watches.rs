@@ -1,4 +1,4 @@
-//! Watches: from where they begin, what they tell, and how they end.
+//! Watches: their start, their events and their end.
 
 use std::pin::pin;
 
@@ -45,7 +45,7 @@ async fn make_change_and_delete(api: &Api<Secret>) {
     api.delete("two", &DeleteParams::default()).await.unwrap();
 }
 
-/// The first events of a watch, as `ADDED one`; bookmarks are passed over.
+/// The first `count` events of a watch, such as `ADDED one`, without bookmarks.
 async fn changes(api: &Api<Secret>, params: WatchParams, from: &str, count: usize) -> Vec<String> {
     let events = api.watch(&params.timeout(20), from).await.unwrap();
     let changes = events.filter_map(async |event| match event.unwrap() {
@@ -110,13 +110,13 @@ async fn a_watch_from_before_what_is_remembered_is_refused(
     assert_eq!(changes(api, WatchParams::default(), &now, 1).await, ["MODIFIED one"]);
 }
 
-/// What happens elsewhere is not told, but a bookmark is past it: the next watch need not read it again.
+/// A bookmark covers changes outside the watch, so that the next watch need not read them again.
 async fn a_watch_tells_where_it_is_before_it_ends(cluster: &TestCluster, api: &Api<Secret>) {
     let from = version(api).await;
     let events = api.watch(&WatchParams::default().timeout(5), &from).await.unwrap();
     let elsewhere = cluster.make("elsewhere", "Opaque", json!({})).await;
     let events = tokio::time::timeout(SOON, events.collect::<Vec<_>>()).await.unwrap();
-    // There may be more than one.
+    // There may be more than one bookmark.
     assert!(events.iter().all(|event| matches!(event, Ok(WatchEvent::Bookmark(_)))), "{events:?}");
     let Some(Ok(WatchEvent::Bookmark(mark))) = events.last() else { panic!("no bookmark") };
     let number = |version: &str| version.parse::<u64>().unwrap();

@@ -1,4 +1,4 @@
-//! Writes that are taken: what they change, and what they leave alone.
+//! Accepted writes: changed and unchanged fields.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -90,7 +90,7 @@ async fn a_generation_counts_changes_of_the_spec(api: &Api<Ingress>) {
     let patch = Patch::Merge(json!({"spec": {"tls": [{"hosts": ["a.example.com"]}]}}));
     let changed = api.patch("site", &PatchParams::default(), &patch).await.unwrap();
     assert_eq!(changed.metadata.generation, Some(2));
-    // Without a version it is written blindly.
+    // A PUT without a version overwrites any version.
     let put = api.replace("site", &PostParams::default(), &ingress("b.example.com")).await.unwrap();
     assert_eq!((put.metadata.generation, put.metadata.annotations), (Some(3), None));
 }

@@ -1,21 +1,20 @@
-//! The API server's audit log: who asked for what, to count requests and to
-//! catch those that RBAC refused.
+//! The API server's audit log, to count requests and to find those that RBAC refused.
 
 use serde::Deserialize;
 
 /// One finished request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Who asked, such as `system:serviceaccount:ingress-acme:ingress-acme`.
+    /// User name, such as `system:serviceaccount:ingress-acme:ingress-acme`.
     pub user: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
-    /// Plural resource, with its subresource (`ingresses/status`); empty for
-    /// a path that is no resource (`/readyz`).
+    /// Plural resource, with its subresource (`ingresses/status`); empty for a path outside the
+    /// resources (`/readyz`).
     pub resource: String,
-    /// Namespace, empty for what has none.
+    /// Namespace; empty for cluster-scoped objects and for requests across namespaces.
     pub namespace: String,
-    /// Object name, empty for lists and watches of all, and for some creates.
+    /// Object name; empty for lists and watches of all objects, and for some creates.
     pub name: String,
     /// The client's `User-Agent`.
     pub user_agent: String,
@@ -23,8 +22,8 @@ pub struct AuditEntry {
     pub code: u16,
 }
 
-/// Reads the log's JSON lines; only the stage `ResponseComplete` counts, so a
-/// watch appears when it ends. A line still being written is left out.
+/// Parses the log's JSON lines. Only the stage `ResponseComplete` counts, so a watch appears when
+/// the watch ends. An incomplete last line is skipped.
 pub(crate) fn parse(log: &str) -> Vec<AuditEntry> {
     log.lines()
         .filter_map(|line| serde_json::from_str::<Event>(line).ok())
@@ -33,7 +32,7 @@ pub(crate) fn parse(log: &str) -> Vec<AuditEntry> {
         .collect()
 }
 
-/// The part of `audit.k8s.io/v1` `Event` that is used here.
+/// The fields of `audit.k8s.io/v1` `Event` that this module uses.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {

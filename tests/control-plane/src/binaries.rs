@@ -1,8 +1,8 @@
 //! The servers' binaries, built from the Go tool modules when needed.
 //!
-//! A binary is built when it is missing, or when its module's go.mod or go.sum
-//! differs from what it was built from. A binary without a record of that (put
-//! there by a cache, or by hand) is taken as it is.
+//! A binary is built when the file is missing, or when the module's go.mod or go.sum has changed
+//! since the last build. A binary without a record of its build (from a cache, or put there by
+//! hand) is used unchanged.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use crate::directory;
 use crate::error::StartError;
 
-/// A server: the file's name, the tool module it is built in, its Go package.
+/// A server: file name of the binary, Go tool module and Go package.
 struct Tool {
     name: &'static str,
     module: &'static str,
@@ -43,14 +43,14 @@ const TOOLS: [Tool; 5] = [
     },
 ];
 
-/// Proof that every binary is there and up to date.
+/// Proof that every binary exists and is up to date.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
     directory: PathBuf,
 }
 
 impl Binaries {
-    /// Builds what is missing; blocks for minutes the first time.
+    /// Builds missing and outdated binaries; blocks for minutes the first time.
     pub(crate) fn ensure() -> Result<Self, StartError> {
         let failed = || StartError::io("prepare the directory of the control plane's binaries");
         let directory = directory::shared().join("bin");
@@ -63,7 +63,7 @@ impl Binaries {
         Ok(Self { directory })
     }
 
-    /// Where the binary of that name is.
+    /// Path of the binary with this name.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -89,7 +89,7 @@ impl Tool {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(self.module)
     }
 
-    /// Everything that decides which version is built.
+    /// Contents of go.mod and go.sum, which decide the version that is built.
     fn versions(&self) -> Result<String, StartError> {
         let read = |file: &str| {
             let path = self.module().join(file);
@@ -98,7 +98,7 @@ impl Tool {
         Ok(read("go.mod")? + &read("go.sum")?)
     }
 
-    /// Builds beside the target and renames, so that a binary is always whole.
+    /// Builds beside the target and renames, so that a binary is always complete.
     fn build(&self, directory: &Path) -> Result<(), StartError> {
         let Self { name, package, .. } = *self;
         eprintln!("control plane: building {name}; only the first run takes this long");
@@ -123,7 +123,8 @@ impl Tool {
     }
 }
 
-/// Two test processes must not build at once: it takes minutes and gigabytes.
+/// Locks the builds: two test processes must not build at once, since a build takes minutes and
+/// gigabytes.
 fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     match file.try_lock() {

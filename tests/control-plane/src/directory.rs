@@ -1,4 +1,4 @@
-//! Each world's own directory: its logs, keys, kubeconfigs and etcd data.
+//! Directory of each world: logs, keys, kubeconfigs and etcd data.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::StartError;
 
-/// Directories of tests that failed or were killed are kept this long.
+/// Retention time of the directories of failed or killed tests.
 const KEEP_FAILED: Duration = Duration::from_hours(24);
 
 /// `target/control-plane` of the workspace.
@@ -16,17 +16,17 @@ pub(crate) fn shared() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/control-plane")
 }
 
-/// A world's directory, deleted on drop unless a test has failed in it.
+/// A world's directory, deleted on drop unless a test has failed or asked to keep the files.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     keep: AtomicBool,
-    /// Locked while the world lives, so that no other one cleans it up.
+    /// Locked while the world lives, so that no other world removes the directory.
     _in_use: File,
 }
 
 impl Directory {
-    /// Makes a new directory, and removes old ones nobody uses any more.
+    /// Creates a new directory, and removes old ones that are no longer in use.
     pub(crate) fn create() -> Result<Self, StartError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let runs = shared().join("run");
@@ -42,19 +42,19 @@ impl Directory {
                 in_use.lock().map_err(failed())?;
                 return Ok(Self { path, keep: AtomicBool::new(false), _in_use: in_use });
             }
-            // Left over by an earlier process of the same id: take the next number.
+            // An earlier process with the same ID left this directory: take the next number.
             if !path.exists() {
                 return Err(failed()(std::io::ErrorKind::PermissionDenied.into()));
             }
         }
     }
 
-    /// The absolute path.
+    /// Absolute path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the directory behind on drop, and says where it is.
+    /// Keeps the directory on drop, which then prints its path.
     pub(crate) fn keep(&self) {
         self.keep.store(true, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ impl Drop for Directory {
     }
 }
 
-/// Best effort: what cannot be removed now is tried again by the next world.
+/// Removes old directories without a live world, best effort: the next world retries failures.
 fn remove_abandoned(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let lock = entry.path().join("lock");

@@ -1,4 +1,4 @@
-//! pebble-challtestsrv: answers every name with 127.0.0.1, or fails on demand.
+//! pebble-challtestsrv: resolves every name to 127.0.0.1, or fails on demand.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::process::{Process, Program};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// The DNS server that Pebble and the operator's probe ask.
+/// The DNS server of Pebble and of the operator's probe.
 #[derive(Debug)]
 pub(crate) struct Dns {
     process: Process,
-    /// UDP and TCP.
+    /// DNS port, UDP and TCP.
     pub(crate) port: Port,
-    /// Plain HTTP.
+    /// Management port, plain HTTP.
     management: Port,
 }
 
 impl Dns {
-    /// Starts it; [`Dns::ready`] waits for it.
+    /// Starts the server; [`Dns::ready`] waits for readiness.
     pub(crate) fn start(
         binaries: &Binaries,
         directory: &Directory,
@@ -39,9 +39,9 @@ impl Dns {
                 flag("dnsserver", &port.address().to_string()),
                 flag("management", &management.address().to_string()),
                 flag("defaultIPv4", "127.0.0.1"),
-                // No AAAA answers: nothing listens on ::1.
+                // No AAAA records, since nothing listens on ::1.
                 flag("defaultIPv6", ""),
-                // Its challenge servers would compete with the gateway.
+                // These challenge servers would compete with the gateway.
                 flag("http01", ""),
                 flag("https01", ""),
                 flag("tlsalpn01", ""),
@@ -54,14 +54,14 @@ impl Dns {
         Ok(Self { process, port, management })
     }
 
-    /// Waits until names are resolved and the management port answers.
+    /// Waits until both ports accept TCP connections.
     pub(crate) async fn ready(&self) -> Result<(), StartError> {
         let listens = async |port: &Port| TcpStream::connect(port.address()).await.is_ok();
         let both = async || listens(&self.port).await && listens(&self.management).await;
         self.process.readiness().wait(READY_WITHIN, both).await
     }
 
-    /// From now on the name resolves to SERVFAIL, or (`false`) normally again.
+    /// Makes the name fail with SERVFAIL, or (`false`) resolve again.
     pub(crate) async fn set_failing(
         &self,
         http: &Client,
@@ -74,7 +74,7 @@ impl Dns {
         asked.error_for_status().map(drop)
     }
 
-    /// Process id.
+    /// Process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }

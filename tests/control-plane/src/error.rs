@@ -1,66 +1,66 @@
-//! What can go wrong while the world is set up; each text says what to do next.
+//! Errors of setting up a world; each message says how to continue.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a [`World`](crate::World) could not be started or restarted.
+/// Error of starting or restarting a [`World`](crate::World).
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A binary has to be built and there is no Go toolchain to do it.
+    /// A binary is missing, and there is no Go toolchain to build one.
     #[error(
         "{binary} is not built and `go` was not found: install Go 1.26 or newer, \
          or put the binary into {}", directory.display()
     )]
     GoMissing {
-        /// Name of the binary that is missing.
+        /// Name of the missing binary.
         binary: &'static str,
-        /// Where the binary is looked for.
+        /// Directory searched for the binary.
         directory: PathBuf,
     },
-    /// `go build` ran and failed; its output went to stderr.
+    /// `go build` failed; its output went to stderr.
     #[error("`go build {package}` failed in {}: see its output above", module.display())]
     Build {
-        /// The Go package that does not build.
+        /// Go package that does not build.
         package: &'static str,
-        /// The tool module it was built in.
+        /// Tool module of the package.
         module: PathBuf,
     },
-    /// A file, a port or a child process could not be had.
+    /// A file, a port or a child process is not available.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was attempted, as the rest of a sentence.
+        /// The attempted action, completing "cannot …".
         what: String,
-        /// The operating system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A throw-away key or certificate could not be made.
+    /// A test key or certificate could not be made.
     #[error("cannot make a test certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// A part that is simulated did not start.
+    /// A simulated part did not start.
     #[error(transparent)]
     Simulated(#[from] ingress_acme_sim::SimError),
     /// The HTTP client of the management ports could not be built.
     #[error("cannot build an HTTP client: {0}")]
     Http(#[from] reqwest::Error),
-    /// A server ended before it was ready.
+    /// A server ended before readiness.
     #[error("{name} ended with code {code} before it was ready; its log ends with:\n{log}")]
     Exited {
-        /// Which server.
+        /// Name of the server.
         name: String,
-        /// Its exit code, 128 + n for signal n.
+        /// Exit code; 128 + n for signal n.
         code: i32,
-        /// The last lines of its log.
+        /// Last lines of the server's log.
         log: String,
     },
     /// A server runs but did not become ready in time.
     #[error("{name} was not ready after {waited:?}; its log ends with:\n{log}")]
     NotReady {
-        /// Which server.
+        /// Name of the server.
         name: String,
-        /// How long was waited.
+        /// Time waited.
         waited: Duration,
-        /// The last lines of its log.
+        /// Last lines of the server's log.
         log: String,
     },
     /// No kube client could be made from a kubeconfig of this world.
@@ -69,9 +69,9 @@ pub enum StartError {
     /// The operator's manifest could not be applied.
     #[error("cannot install {}: {source}", manifest.display())]
     Install {
-        /// The manifest.
+        /// Path of the manifest.
         manifest: PathBuf,
-        /// What was refused.
+        /// Error of the failed object.
         source: ApplyError,
     },
 }
@@ -84,7 +84,7 @@ impl StartError {
     }
 }
 
-/// Why a manifest could not be applied.
+/// Error of applying a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The text is not YAML.
@@ -93,7 +93,7 @@ pub enum ApplyError {
     /// A document lacks `apiVersion`, `kind` or `metadata.name`.
     #[error("document {number} lacks apiVersion, kind or metadata.name")]
     NotAnObject {
-        /// Which document, counted from 1.
+        /// Number of the document, counted from 1.
         number: usize,
     },
     /// The API server refused an object.
@@ -101,28 +101,28 @@ pub enum ApplyError {
     Api {
         /// `kind/name` of the object.
         object: String,
-        /// The API server's answer.
+        /// Error of the request.
         source: Box<kube::Error>,
     },
 }
 
-/// Why an [`Operator`](crate::Operator) could not be signalled or waited for.
+/// Error of signalling an [`Operator`](crate::Operator) or waiting for its end.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// The signal could not be delivered, most often because it has ended.
+    /// The signal could not be delivered, most often because the operator has ended.
     #[error("cannot send {signal} to the operator: {source}")]
     Signal {
         /// Name of the signal without `SIG`.
         signal: String,
-        /// The operating system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It was asked to end and did not.
+    /// The operator did not end after SIGTERM.
     #[error("the operator still runs {waited:?} after SIGTERM; its log ends with:\n{log}")]
     StillRunning {
-        /// How long was waited.
+        /// Time waited.
         waited: Duration,
-        /// The last lines of its log.
+        /// Last lines of the operator's log.
         log: String,
     },
 }

@@ -1,4 +1,4 @@
-//! How tests wait: for a fact, with a deadline, never for a time.
+//! Waits of tests: for a condition with a deadline, never for a fixed time.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Asks `probe` every 100 ms until it answers, and returns the answer.
+/// Polls `probe` every 100 ms until the first answer, and returns that answer.
 ///
 /// # Panics
 ///
-/// When there is no answer within `deadline`; the message names `what`. A
-/// probe that itself hangs is cut off at the deadline too.
+/// Without an answer within `deadline`; the message contains `what`. The deadline also cuts off a
+/// probe that hangs.
 pub async fn eventually<T>(
     deadline: Duration,
     what: &str,

@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver and kube-controller-manager: how they are run.
+//! Command lines and readiness of etcd, kube-apiserver and kube-controller-manager.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::ports::Port;
 use crate::process::{Process, Program, Readiness};
 use ingress_acme_sim::pki::RootCa;
 
-/// Includes a slow machine under load; it takes about 5 s on a quiet one.
+/// Deadline of readiness on a slow machine under load; a quiet machine takes about 5 s.
 const READY_WITHIN: Duration = Duration::from_mins(2);
-/// One question of a readiness probe.
+/// Timeout of one readiness request.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// May do everything (group `system:masters`).
+/// Token of a user with all rights (group `system:masters`).
 const ADMIN_TOKEN: &str = "admin-of-a-throw-away-cluster";
-/// May do what the RBAC of the operator's manifest allows, and nothing else.
+/// Token of the operator, whose only rights are the RBAC rules of the operator's manifest.
 const OPERATOR_TOKEN: &str = "operator-of-a-throw-away-cluster";
 
 const AUDIT_POLICY: &str = "\
@@ -31,7 +31,7 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 ";
 
-/// Where the API server listens, and the files that name it.
+/// Ports of the cluster, and the files that name them.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     etcd: Port,
@@ -42,7 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) admin_kubeconfig: PathBuf,
     /// Kubeconfig of the operator's service account.
     pub(crate) operator_kubeconfig: PathBuf,
-    /// Where the API server writes its audit log.
+    /// Audit log of the API server.
     pub(crate) audit_log: PathBuf,
 }
 
@@ -69,7 +69,7 @@ impl Cluster {
         })
     }
 
-    /// How to run etcd, alone and without syncing to disk.
+    /// Command line of etcd, as a single member that does not sync to disk.
     pub(crate) fn etcd(&self, binaries: &Binaries, directory: &Directory) -> Program {
         let clients = format!("http://{}", self.etcd.address());
         let peers = format!("http://{}", self.etcd_peer.address());
@@ -87,7 +87,7 @@ impl Cluster {
         program("etcd", args, binaries, directory)
     }
 
-    /// Writes the API server's files and tells how to run it.
+    /// Writes the API server's files and returns its command line.
     pub(crate) fn apiserver(
         &self,
         binaries: &Binaries,
@@ -120,7 +120,7 @@ impl Cluster {
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             format!("--service-account-key-file={accounts_public}"),
             format!("--service-account-signing-key-file={accounts_key}"),
-            // It waits for tokens that only a controller we do not run would make.
+            // The plugin waits for tokens of a controller that is not run here.
             "--disable-admission-plugins=ServiceAccount".into(),
             format!("--audit-policy-file={policy}"),
             format!("--audit-log-path={}", self.audit_log.display()),
@@ -128,7 +128,7 @@ impl Cluster {
         Ok(program("kube-apiserver", args, binaries, directory))
     }
 
-    /// How to run the controllers: owner references collect, namespaces go.
+    /// Command line of the controllers: garbage collection, and deletion of namespaces.
     pub(crate) fn controller_manager(&self, binaries: &Binaries, dir: &Directory) -> Program {
         let args = vec![
             format!("--kubeconfig={}", self.admin_kubeconfig.display()),
@@ -143,13 +143,13 @@ impl Cluster {
         program("kube-controller-manager", args, binaries, dir)
     }
 
-    /// Waits until etcd serves.
+    /// Waits until etcd is healthy.
     pub(crate) async fn etcd_ready(&self, etcd: &Process, http: &Client) -> Result<(), StartError> {
         let url = format!("http://{}/health", self.etcd.address());
         etcd.readiness().wait(READY_WITHIN, async || is_ok(http.get(&url)).await).await
     }
 
-    /// Waits until the API server serves, with its default roles in place.
+    /// Waits until the API server is ready, with its default roles in place.
     pub(crate) async fn api_ready(
         &self,
         apiserver: Readiness,
@@ -171,8 +171,8 @@ fn program(name: &str, args: Vec<String>, binaries: &Binaries, dir: &Directory) 
     Program { name: name.into(), path: binaries.path(name), args, env: Vec::new(), log }
 }
 
-/// One line per static token: token, user, uid, groups. The operator is the
-/// service account that its manifest's bindings name.
+/// Static tokens, one per line: token, user, UID, groups. The operator is the service account named
+/// in the manifest's bindings.
 fn tokens() -> String {
     let groups = "system:serviceaccounts,system:serviceaccounts:ingress-acme,system:authenticated";
     format!(
@@ -181,7 +181,7 @@ fn tokens() -> String {
     )
 }
 
-/// JSON, which every reader of YAML reads.
+/// Kubeconfig as JSON, which is valid YAML.
 fn kubeconfig(server: &str, root_file: &Path, token: &str) -> String {
     json!({
         "apiVersion": "v1",

@@ -1,10 +1,9 @@
-//! A real Kubernetes control plane, a real ACME CA and a real DNS server on
-//! free loopback ports, for the tests and the `demo` command of ingress-acme.
+//! A real Kubernetes control plane, a real ACME CA and a real DNS server on free loopback ports,
+//! for the tests and benches of ingress-acme.
 //!
-//! One [`World`] is one of everything: etcd, kube-apiserver,
-//! kube-controller-manager (garbage collector and namespaces only), Pebble,
-//! pebble-challtestsrv and an ingress gateway. Worlds share nothing but the
-//! built binaries, so tests may run side by side, memory permitting.
+//! One [`World`] holds one of each: etcd, kube-apiserver, kube-controller-manager (garbage
+//! collector and namespaces only), Pebble, pebble-challtestsrv and an ingress gateway. Worlds share
+//! nothing but the built binaries, so tests may run side by side, memory permitting.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,19 +20,20 @@
 //!
 //! # Layout
 //!
-//! - [`World`]: starts everything in order, and ends it when dropped.
+//! - [`World`]: starts all parts in order, and ends them when dropped.
 //! - [`Operator`]: the program under test, run against a world.
-//! - `gateway`: plays the ingress controller; the only way for the CA to
-//!   reach the operator's solver is a route the operator really made.
-//! - `pebble`, `kubernetes`, `dns`: how each server is configured and asked.
-//! - `process`, `ports`, `directory`, `binaries`, `pki`: what each server
-//!   needs from the machine.
-//! - [`eventually`], [`retry_when_wedged`]: how tests wait and start over.
+//! - `pebble`, `kubernetes`, `dns`: configuration and requests of each server.
+//! - `process`, `ports`, `directory`, `binaries`: processes, ports and files of the servers.
+//! - `audit`, `manifest`: the API server's audit log, and server-side apply.
+//! - [`eventually`], [`retry_when_wedged`]: waits and restarts of tests.
 //!
-//! # What ends the processes
+//! The gateway and the servers' certificates come from `ingress-acme-sim`. The gateway plays the
+//! ingress controller: the CA reaches the operator's solver only over a route that exists.
 //!
-//! Dropping the [`World`]; and, should this process be killed outright, the
-//! end of the pipe each child's shell reads (see `process`).
+//! # End of the processes
+//!
+//! Dropping the [`World`] ends all processes. If this process is killed outright, the end of the
+//! pipe read by each child's shell does the same (see `process`).
 
 mod audit;
 mod binaries;

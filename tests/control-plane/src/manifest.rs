@@ -1,4 +1,4 @@
-//! `kubectl apply --server-side`, as far as the tests need it.
+//! `kubectl apply --server-side`, as far as the tests need.
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{GroupVersionKind, TypeMeta};
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::error::ApplyError;
 
-/// Who owns the applied fields: the user, as far as the operator can see.
+/// Field manager of the applied fields: from the operator's view, the user.
 const FIELD_MANAGER: &str = "kubectl";
-/// Where objects go that name no namespace.
+/// Namespace for objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// A solver Ingress, as the operator would make it, that leads the challenges of these hosts to the solver: for tests
-/// that run without an operator.
+/// YAML of a solver Ingress like the operator's, which routes the challenges of these hosts to the
+/// solver; for tests without an operator.
 pub fn solver_route(hosts: &[&str]) -> String {
     let rule = |host: &&str| {
         format!(
@@ -39,8 +39,8 @@ spec:
 
 /// Applies each document of a YAML text, in order, by server-side apply.
 ///
-/// Empty documents are skipped. An object of a namespaced kind without a
-/// namespace goes to `default`. Applying the same text again changes nothing.
+/// Empty documents are skipped. An object of a namespaced kind without a namespace goes to
+/// `default`. Applying the same text again changes nothing.
 pub async fn apply_yaml(client: &Client, yaml: &str) -> Result<(), ApplyError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).map_err(|error| ApplyError::Yaml(error.to_string()))?;

@@ -12,24 +12,24 @@ use crate::world::reserve;
 use ingress_acme_sim::gateway::State;
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
-/// A drain has to be shorter.
+/// Deadline of an operator's end; a drain must be shorter.
 const ENDS_WITHIN: Duration = Duration::from_mins(1);
-/// One question of the readiness probe.
+/// Timeout of one readiness request.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What to run.
+/// Options of an operator process.
 #[derive(Clone, Debug)]
 pub struct OperatorOptions {
     /// The `ingress-acme` executable.
     pub binary: PathBuf,
-    /// Appended to `run`; a flag given here replaces the default of that name.
+    /// Arguments after `run`; a flag given here replaces the default of the same name.
     pub extra_args: Vec<String>,
-    /// Environment on top of the test's own.
+    /// Environment in addition to the test's own.
     pub env: Vec<(String, String)>,
 }
 
 impl OperatorOptions {
-    /// The defaults: no extra arguments, no extra environment.
+    /// Options without extra arguments or environment.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self { binary: binary.into(), extra_args: Vec::new(), env: Vec::new() }
     }
@@ -42,7 +42,7 @@ impl OperatorOptions {
     }
 }
 
-/// What the world tells an operator about itself.
+/// Settings that an operator gets from its world.
 pub(crate) struct Surroundings<'a> {
     pub(crate) acme_directory: String,
     pub(crate) acme_ca_file: &'a Path,
@@ -52,15 +52,15 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) gateway: &'a Arc<State>,
     pub(crate) http: &'a reqwest::Client,
     pub(crate) directory: &'a Path,
-    /// Unique in the world.
+    /// Number of the operator, unique in the world.
     pub(crate) number: u32,
 }
 
-/// A running (or ended) operator; dropped, it is killed.
+/// An operator process, running or ended; killed on drop.
 pub struct Operator {
     process: Mutex<Process>,
     log: PathBuf,
-    /// Kept although it may not be used, when an argument says otherwise.
+    /// Reserved ports, kept even if an argument selects others.
     _ports: [Port; 2],
     admin: SocketAddr,
     solver: SocketAddr,
@@ -82,7 +82,7 @@ impl Operator {
         let log = world.directory.join(format!("{name}.log"));
         let mut environment = vec![
             ("KUBECONFIG".to_owned(), world.kubeconfig.display().to_string()),
-            // Two operators share this host's name; as Pods they would not.
+            // Two operators share this host's name, unlike two Pods.
             ("POD_NAME".to_owned(), name.clone()),
         ];
         environment.extend(env);
@@ -105,32 +105,32 @@ impl Operator {
         readiness.wait(READY_WITHIN, is_ready).await
     }
 
-    /// Process id.
+    /// Process ID.
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }
 
-    /// URL of the admin port, without a slash at its end.
+    /// URL of the admin port, without a trailing slash.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
     }
 
-    /// Where challenges are answered.
+    /// Address of the challenge solver.
     pub fn solver_address(&self) -> SocketAddr {
         self.solver
     }
 
-    /// Its stdout and stderr.
+    /// Log file with stdout and stderr.
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the process has not ended yet.
     pub fn is_running(&self) -> bool {
         self.exit_code().is_none()
     }
 
-    /// Its exit code once it has ended; 128 + n after signal n.
+    /// Exit code once the process has ended; 128 + n after signal n.
     pub fn exit_code(&self) -> Option<i32> {
         self.process().exit_code()
     }
@@ -149,17 +149,17 @@ impl Operator {
         tokio::time::timeout(ENDS_WITHIN, self.ended()).await.map_err(|_| still_running())
     }
 
-    /// Sends SIGKILL and waits until it is gone; does nothing when it is.
+    /// Sends SIGKILL and waits for the end; does nothing if the process has ended.
     pub async fn kill(&self) {
-        // The exit code of a process that has ended stays what it is.
+        // The exit code of an ended process does not change.
         let _ = self.signal("KILL");
         self.ended().await;
     }
 
-    /// Waits, without a deadline, until it ends; returns the exit code.
+    /// Waits without a deadline for the end; returns the exit code.
     pub async fn ended(&self) -> i32 {
         let mut exit = self.process().exit();
-        // An error means that the reporting thread is gone, and so the process.
+        // An error means that the reporting thread is gone, and with it the process.
         exit.wait_for(Option::is_some).await.ok().and_then(|code| *code).unwrap_or(-1)
     }
 
@@ -170,7 +170,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // Before its port may become someone else's.
+        // Unregisters the solver before another process may get its port.
         self.gateway.remove_solver(self.solver);
     }
 }
@@ -189,13 +189,12 @@ fn defaults(
         ("--admin-bind", admin.to_string()),
         ("--nameserver", world.nameserver.to_string()),
         ("--probe-port", world.gateway_port.to_string()),
-        // More at once make Pebble wedge.
+        // More issuers at once make Pebble wedge.
         ("--issuers", "4".into()),
     ]
 }
 
-/// `run`, the defaults that `extra` does not replace, then `extra`: a flag
-/// given twice would be refused.
+/// `run`, the defaults not replaced in `extra`, then `extra`: a repeated flag would be refused.
 fn arguments(defaults: &[(&str, String)], extra: &[String]) -> Vec<String> {
     let replaced = |flag: &str| extra.iter().any(|arg| is_flag(arg, flag));
     let kept = defaults.iter().filter(|(flag, _)| !replaced(flag));
@@ -207,7 +206,7 @@ fn is_flag(argument: &str, flag: &str) -> bool {
     argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
-/// The address an argument gives, as `--flag=ADDR` or `--flag ADDR`.
+/// Address given by an argument, as `--flag=ADDR` or `--flag ADDR`.
 fn address_in(args: &[String], flag: &str) -> Option<SocketAddr> {
     let at = args.iter().position(|arg| is_flag(arg, flag))?;
     let value = args[at].split_once('=').map(|(_, value)| value);

@@ -1,5 +1,4 @@
-//! Pebble, the ACME CA: its configuration, what its log tells, and how to
-//! notice that it has wedged.
+//! Pebble, the ACME CA: configuration, counts from its log, and detection of a wedged Pebble.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,17 +12,18 @@ use crate::process::{Program, Readiness};
 use crate::world::{Ground, Options};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The directory needs no database; within this it answers on any machine.
+/// Timeout of the directory, which needs no database and answers in time on any machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// A database access takes microseconds unless it waits for a lock.
+/// Time after which a database access hangs on a lock; without a lock, an access takes
+/// microseconds.
 const WEDGED_AFTER: Duration = Duration::from_secs(8);
 
-/// The three ports of Pebble; the second answers its management requests.
+/// The three ports of Pebble.
 #[derive(Debug)]
 pub(crate) struct Ports {
     pub(crate) acme: Port,
     pub(crate) management: Port,
-    /// Validation of TLS-ALPN-01, which nobody answers.
+    /// Validation port of TLS-ALPN-01, on which nothing answers.
     pub(crate) tls_alpn: Port,
 }
 
@@ -35,13 +35,13 @@ impl Ports {
         Ok(Self { acme: reserve()?, management: reserve()?, tls_alpn: reserve()? })
     }
 
-    /// The directory URL (RFC 8555 §7.1.1).
+    /// URL of the directory (RFC 8555 §7.1.1).
     pub(crate) fn directory_url(&self) -> String {
         format!("https://localhost:{}/dir", self.acme.number())
     }
 
-    /// The root that the issued certificates chain up to; new at each start. 0 is that of the default chain, the others
-    /// are those of its alternates.
+    /// URL of the root of the issued certificates, which is new at each start. Number 0 is the root
+    /// of the default chain, the others are roots of its alternates.
     pub(crate) fn roots_url(&self, number: u32) -> String {
         format!("https://localhost:{}/roots/{number}", self.management.number())
     }
@@ -50,7 +50,7 @@ impl Ports {
         format!("https://localhost:{}/set-renewal-info/", self.management.number())
     }
 
-    /// Waits until Pebble answers on both ports.
+    /// Waits until Pebble answers on the ACME and management ports.
     pub(crate) async fn ready(&self, ca: Readiness, http: &Client) -> Result<(), StartError> {
         let (acme, management) = (self.directory_url(), self.roots_url(0));
         let ready = async || {
@@ -60,12 +60,12 @@ impl Ports {
         ca.wait(READY_WITHIN, ready).await
     }
 
-    /// Whether Pebble answers, but not what needs its database: then a lock
-    /// is held for ever (its issue 554) and only a restart helps.
+    /// Whether Pebble answers, but hangs on requests that need its database. In that case a lock is
+    /// held for ever (Pebble issue 554), and only a restart helps.
     ///
-    /// New accounts hang then, but a request for one has to be signed. Setting
-    /// the renewal information of an unknown certificate takes the same lock,
-    /// for writing, is not signed and changes nothing.
+    /// A new account would hang too, but needs a signed request. Setting the renewal information of
+    /// an unknown certificate takes the same lock for writing, needs no signature and changes
+    /// nothing.
     pub(crate) async fn wedged(&self, http: &Client, unknown_certificate: &str) -> bool {
         if !gets_within(http, &self.directory_url(), ANSWERS_WITHIN).await {
             return false;
@@ -81,7 +81,7 @@ async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
     answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
 }
 
-/// Writes Pebble's files and tells how to run it.
+/// Writes Pebble's files and returns its command line.
 pub(crate) fn program(
     ground: &Ground,
     ports: &Ports,
@@ -146,18 +146,18 @@ fn config(
     }})
 }
 
-/// Certificates issued according to a log, over all restarts written to it.
+/// Number of certificates issued according to a log, over all restarts in the log.
 pub(crate) fn certificates_issued(log: &str) -> usize {
     count(log, "Issued certificate serial ")
 }
 
-/// Orders created according to a log, over all restarts written to it.
+/// Number of orders created according to a log, over all restarts in the log.
 pub(crate) fn orders_created(log: &str) -> usize {
     count(log, "Added order ")
 }
 
-/// Counts messages by their beginning. A line is `Pebble DATE TIME MESSAGE`;
-/// elsewhere in a line the words may come from a client.
+/// Counts messages by their start. A line is `Pebble DATE TIME MESSAGE`; text elsewhere in a line
+/// may come from a client.
 fn count(log: &str, message: &str) -> usize {
     log.lines()
         .filter_map(|line| line.strip_prefix("Pebble ")?.splitn(3, ' ').nth(2))

@@ -1,9 +1,8 @@
 //! Loopback ports that no other world takes.
 //!
-//! A port found by binding port 0 and closing the socket again can be handed
-//! to someone else before the server binds it: to another world, or to any
-//! outgoing connection. So ports come from below the usual ephemeral ranges,
-//! and each is reserved with a file lock, which the system releases however
+//! A port found by binding port 0 and closing the socket can be reused before the server binds that
+//! port: by another world, or for any outgoing connection. Ports therefore come from below the
+//! usual ephemeral ranges, and each is reserved with a file lock, which the system releases however
 //! this process ends.
 
 use std::fs::{self, File};
@@ -18,11 +17,11 @@ use crate::error::StartError;
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A loopback port, for UDP and TCP, reserved until this is dropped.
+/// A loopback port, for UDP and TCP, reserved until dropped.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Held for its lock.
+    /// File that holds the lock.
     _reservation: File,
 }
 
@@ -32,7 +31,7 @@ impl Port {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let failed = || StartError::io("reserve a loopback port");
         fs::create_dir_all(directory).map_err(failed())?;
-        // Processes start their search far apart.
+        // Each process starts its search far from the others.
         let start = std::process::id().wrapping_mul(97) % u32::from(COUNT);
         let start = u16::try_from(start).expect("less than COUNT");
         for _ in 0..COUNT {
@@ -54,12 +53,12 @@ impl Port {
         Ok(Some(Self { number, _reservation: reservation }))
     }
 
-    /// The port's number.
+    /// Number of the port.
     pub(crate) fn number(&self) -> u16 {
         self.number
     }
 
-    /// The port on 127.0.0.1.
+    /// Address of the port on 127.0.0.1.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }

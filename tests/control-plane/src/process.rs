@@ -1,10 +1,9 @@
-//! Child processes that cannot outlive this one.
+//! Child processes that cannot outlive this process.
 //!
-//! Each child is started by a small shell that holds the read end of a pipe.
-//! Whoever ends, politely or by SIGKILL, closes the write end; the shell sees
-//! the end of file and kills the child. That needs neither `unsafe` nor an
-//! operating system's parent-death signal. The shell also reports the child's
-//! process id (for signals) and, at the end, its exit code.
+//! A small shell starts each child and holds the read end of a pipe. The end of this process,
+//! whether orderly or by SIGKILL, closes the write end; the shell then sees the end of file and
+//! kills the child. This needs neither `unsafe` nor an operating system's parent-death signal. The
+//! shell also reports the child's process ID (for signals) and, at the end, its exit code.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -19,10 +18,10 @@ use tokio::time::Instant;
 
 use crate::error::StartError;
 
-/// Prints the child's pid, then its exit code.
+/// Shell script that prints the child's process ID, then its exit code.
 ///
-/// The child gets neither the pipe (3) nor the shell's stdout: a child of the
-/// child that kept one of them open would make the shell wait for ever.
+/// The child gets neither the pipe (3) nor the shell's stdout: a grandchild that kept one of them
+/// open would make the shell wait for ever.
 const SHELL: &str = r#"
 exec 3<&0
 "$@" </dev/null >&2 3<&- &
@@ -37,41 +36,41 @@ kill "$guard" 2>/dev/null
 echo "$code"
 "#;
 
-/// How much of a log goes into an error.
+/// Number of a log's last lines that go into an error.
 const TAIL_LINES: usize = 25;
-/// More than [`TAIL_LINES`] lines take, unless they are very long.
+/// Bytes read from the end of a log; enough for [`TAIL_LINES`] lines, unless they are very long.
 const TAIL_BYTES: u64 = 16 * 1024;
 const POLL: Duration = Duration::from_millis(50);
 
-/// What to run; kept so that it can be run again.
+/// A command line with name and log, kept for restarts.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// Name in errors, and of the log file.
+    /// Name in errors.
     pub(crate) name: String,
-    /// The executable.
+    /// Path of the executable.
     pub(crate) path: PathBuf,
-    /// Its arguments.
+    /// Arguments of the executable.
     pub(crate) args: Vec<String>,
-    /// Environment on top of ours.
+    /// Environment in addition to ours.
     pub(crate) env: Vec<(String, String)>,
-    /// Gets stdout and stderr; appended to, so that a restart loses nothing.
+    /// Log file of stdout and stderr, opened for appending so that a restart loses nothing.
     pub(crate) log: PathBuf,
 }
 
-/// A running (or ended) child; dropped, it is killed and waited for.
+/// A child, running or ended; killed and waited for on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     program: Program,
     shell: Child,
-    /// Closing it kills the child.
+    /// Write end of the pipe, whose closing kills the child.
     pipe: Option<ChildStdin>,
     pid: u32,
-    /// The exit code once there is one.
+    /// Exit code once the child has ended.
     exit: watch::Receiver<Option<i32>>,
 }
 
 impl Program {
-    /// Starts the child; it runs, but nothing is known about its readiness.
+    /// Starts the child, without waiting for readiness.
     pub(crate) fn start(self) -> Result<Process, StartError> {
         let failed = || StartError::io(format!("start {}", self.name));
         let (mut shell, pipe, stdout) = self.spawn().map_err(failed())?;
@@ -83,7 +82,7 @@ impl Program {
         };
         let (ended, exit) = watch::channel(None);
         thread::spawn(move || {
-            // No code means that the shell itself was killed.
+            // A missing code means that the shell itself was killed.
             let code = read_number(&mut report).unwrap_or(-1);
             let _ = ended.send(Some(code));
         });
@@ -96,13 +95,13 @@ impl Program {
             .args(["-c", SHELL, "sh"])
             .arg(&self.path)
             .args(&self.args)
-            // Everything is on loopback; a proxy of the environment must not be asked.
+            // All servers are on loopback, so a proxy of the environment must not be used.
             .envs([("NO_PROXY", "*"), ("no_proxy", "*")])
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Ctrl-C in a terminal goes to us alone: we end the children in order.
+            // Ctrl-C in a terminal reaches only this process, which ends the children in order.
             .process_group(0)
             .spawn()?;
         let pipe = shell.stdin.take().expect("stdin is piped");
@@ -112,22 +111,22 @@ impl Program {
 }
 
 impl Process {
-    /// Process id of the child itself, not of its shell.
+    /// Process ID of the child, not of its shell.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Where its output goes.
+    /// Path of the log file.
     pub(crate) fn log(&self) -> &Path {
         &self.program.log
     }
 
-    /// The exit code if it has ended: 128 + n after signal n.
+    /// Exit code if the child has ended; 128 + n after signal n.
     pub(crate) fn exit_code(&self) -> Option<i32> {
         *self.exit.borrow()
     }
 
-    /// Follows the exit code without borrowing the process.
+    /// Receiver of the exit code, without a borrow of the process.
     pub(crate) fn exit(&self) -> watch::Receiver<Option<i32>> {
         self.exit.clone()
     }
@@ -135,7 +134,7 @@ impl Process {
     /// Sends a signal by its name without `SIG`, such as `TERM`.
     pub(crate) fn signal(&self, signal: &str) -> io::Result<()> {
         if let Some(code) = self.exit_code() {
-            // Its pid may belong to someone else by now.
+            // The process ID may belong to another process by now.
             return Err(io::Error::other(format!("it has ended with code {code}")));
         }
         let sent = Command::new("sh")
@@ -145,21 +144,21 @@ impl Process {
         if sent.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }
     }
 
-    /// Kills it and returns when it is gone; does nothing when it has ended.
+    /// Kills the child and waits for its end; does nothing if the child has ended.
     pub(crate) fn kill(&mut self) {
         drop(self.pipe.take());
-        // The shell ends only after it has waited for the child.
+        // The shell ends only after waiting for the child.
         let _ = self.shell.wait();
     }
 
-    /// Kills it and starts the same program again.
+    /// Kills the child and starts the same program again.
     pub(crate) fn restart(&mut self) -> Result<(), StartError> {
         self.kill();
         *self = self.program.clone().start()?;
         Ok(())
     }
 
-    /// What [`Readiness::wait`] needs to know, without borrowing the process.
+    /// Data for [`Readiness::wait`], without a borrow of the process.
     pub(crate) fn readiness(&self) -> Readiness {
         Readiness {
             name: self.program.name.clone(),
@@ -175,7 +174,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits for a process to become ready, and notices when it ends instead.
+/// Waits for readiness of a process, or for its end.
 pub(crate) struct Readiness {
     name: String,
     log: PathBuf,
@@ -183,7 +182,7 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Asks `probe` until it says yes.
+    /// Polls `probe` until success. Fails when the process ends or the deadline passes.
     pub(crate) async fn wait(
         self,
         deadline: Duration,
@@ -207,7 +206,7 @@ impl Readiness {
     }
 }
 
-/// The last lines of a log; empty when it cannot be read.
+/// Last lines of a log; empty if the log cannot be read.
 pub(crate) fn tail(log: &Path) -> String {
     let Ok(mut file) = File::open(log) else { return String::new() };
     let size = file.metadata().map_or(0, |metadata| metadata.len());
@@ -276,7 +275,7 @@ mod tests {
             .await;
     }
 
-    /// The other process of the test above; alone, it does nothing.
+    /// Second process of the test above; does nothing when run alone.
     #[test]
     #[ignore = "run by a_child_dies_with_a_parent_that_is_killed"]
     fn a_parent_until_it_is_killed() {

@@ -1,7 +1,7 @@
-//! Starting a test over when it was the CA that failed.
+//! Restarts of a test whose CA has failed.
 //!
-//! Pebble can lock itself up for good when an order is fetched while it
-//! changes. A test that fails then says nothing about the operator.
+//! Pebble can deadlock when an order is read while the order changes. The failure of a test then
+//! says nothing about the operator.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -11,9 +11,9 @@ use futures_util::FutureExt;
 
 use crate::world::{Options, World};
 
-/// What a test body may return.
+/// Result of a test body.
 pub trait Outcome {
-    /// Why the test failed, if it did.
+    /// Reason of the test's failure, if any.
     fn failure(self) -> Option<String>;
 }
 
@@ -29,22 +29,22 @@ impl<E: Debug> Outcome for Result<(), E> {
     }
 }
 
-/// Runs a test body with a fresh world; when it fails and the CA is found
-/// wedged, says so and starts over, at most `times` times in all.
+/// Runs a test body with a fresh world. When the test fails and the CA is wedged, prints a message
+/// and starts over, at most `times` runs in all.
 ///
 /// # Panics
 ///
-/// When the world does not start, and when the body fails otherwise: with the
-/// body's own panic, or with the error it returned.
+/// When the world does not start. When the body fails without a wedged CA, or in the last run: with
+/// the body's own panic, or with its error.
 pub async fn retry_when_wedged<T: Outcome>(times: u32, test: impl AsyncFn(&World) -> T) {
     retry_when_wedged_with(times, &Options::default(), test).await;
 }
 
-/// [`retry_when_wedged`] in worlds that differ from the default.
+/// Like [`retry_when_wedged`], in worlds with other options.
 ///
 /// # Panics
 ///
-/// As [`retry_when_wedged`].
+/// Like [`retry_when_wedged`].
 pub async fn retry_when_wedged_with<T: Outcome>(
     times: u32,
     options: &Options,
@@ -80,7 +80,7 @@ async fn failure_of<T: Outcome>(
     test: &impl AsyncFn(&World) -> T,
     world: &World,
 ) -> Option<Failure> {
-    // Nothing of the body is looked at after it has panicked.
+    // Nothing of the body is used after a panic.
     match AssertUnwindSafe(test(world)).catch_unwind().await {
         Ok(outcome) => outcome.failure().map(Failure::Error),
         Err(payload) => Some(Failure::Panic(payload)),

@@ -1,5 +1,5 @@
-//! The way a certificate takes: order, route, validation, counting; without
-//! the operator, so that a failure here is one of the test support.
+//! Issuance without the operator: order, route, validation and counting. A failure here is a
+//! failure of the test support.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn a_certificate_is_issued_only_over_a_route_that_exists() {
     retry_when_wedged(3, async |world: &World| {
-        // It ends at once; what counts is that its solver is registered.
+        // The process ends at once; only the registration of its solver address matters.
         let solver = world.spawn_operator(OperatorOptions::new("true")).unwrap();
         let account = account(world).await;
 
@@ -45,7 +45,7 @@ async fn a_certificate_is_issued_only_over_a_route_that_exists() {
         assert!(chain.contains("BEGIN CERTIFICATE"));
         assert_eq!((world.orders_created(), world.certificates_issued()), (2, 1));
 
-        // What is counted stays counted when the CA forgets it.
+        // A restart of the CA loses its data, but not the counts.
         world.restart_ca().await.unwrap();
         assert_eq!((world.orders_created(), world.certificates_issued()), (2, 1));
     })
@@ -63,7 +63,7 @@ async fn account(world: &World) -> Account {
     builder.create(&new, world.acme_directory(), None).await.unwrap().0
 }
 
-/// Tells the CA to validate, with the right answer at `solver` if there is one.
+/// Accepts the challenges of an order; `solver`, if any, serves the right answer.
 async fn answer_challenge(order: &mut Order, solver: Option<SocketAddr>) {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {

@@ -1,4 +1,4 @@
-//! The control plane itself: does it start, behave like a cluster, and end?
+//! The control plane itself: its start, its behaviour as a cluster, and its end.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::net::{SocketAddr, UdpSocket};
@@ -50,7 +50,7 @@ async fn get(world: &World, host: &str, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// The response code (RFC 1035 §4.1.1) to a question for a name's A records.
+/// Response code (RFC 1035 §4.1.1) of a query for a name's A records.
 fn dns_code(nameserver: SocketAddr, name: &str) -> u8 {
     let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
@@ -161,7 +161,7 @@ async fn the_ca_answers_stops_and_comes_back(world: &World) {
     assert!(!world.ca_is_wedged().await);
     let before = world.issuing_roots_pem().await.unwrap();
     world.pause_ca().unwrap();
-    // A signal is sent, not answered: a request may still slip through.
+    // The signal takes effect with a delay, so a request may still be answered.
     let frozen = async || directory().await.is_err().then_some(());
     eventually(SOON, "the CA is frozen", frozen).await;
     world.resume_ca().unwrap();
@@ -171,7 +171,7 @@ async fn the_ca_answers_stops_and_comes_back(world: &World) {
     assert_eq!((world.certificates_issued(), world.orders_created()), (0, 0));
 }
 
-/// A stand-in for the operator: a shell script that ignores its arguments.
+/// A stand-in for the operator: a shell script with this body.
 fn script(name: &str, body: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -209,7 +209,7 @@ async fn after_a_panic_no_process_is_left_and_the_logs_are_kept() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// Not `panic!`, so that the test's output shows none.
+/// Panics without the output of `panic!`, to keep the test's output clean.
 fn fail() {
     resume_unwind(Box::new("on purpose"));
 }
@@ -269,7 +269,7 @@ async fn the_solver_route_leads_to_a_live_operator(world: &World) {
 
 #[tokio::test]
 async fn configmaps_need_no_namespace_to_be_applied() {
-    // Kept beside the worlds' tests: it is the one that runs next to another.
+    // Kept in this file so that one test runs beside another world.
     let world = world().await;
     let yaml = "{apiVersion: v1, kind: ConfigMap, metadata: {name: here}, data: {a: b}}";
     apply_yaml(&world.admin(), yaml).await.unwrap();

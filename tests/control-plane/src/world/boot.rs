@@ -1,4 +1,4 @@
-//! The start of a world: what is made, in which order, and what waits for what.
+//! Start of a world: its parts, their order and their dependencies.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ use crate::kubernetes::Cluster;
 use crate::pebble;
 use crate::ports::Port;
 
-/// Starts everything; what has started is ended again when a later part fails.
+/// Starts all parts; if a later part fails, the earlier parts are ended again.
 pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let ground = Ground::prepare().await?;
     let Ground { binaries, directory, root_ca, root_file, http } = &ground;
@@ -58,14 +58,14 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, ground })
 }
 
-/// What there is before the first server starts.
+/// Everything made before the first server starts.
 pub(crate) struct Ground {
     pub(crate) binaries: Binaries,
-    /// Signs the TLS certificates of all servers.
+    /// CA that signs the TLS certificates of all servers.
     pub(crate) root_ca: RootCa,
-    /// Its root, for clients.
+    /// Root of that CA, for clients.
     pub(crate) root_file: PathBuf,
-    /// For management ports; trusts only this world's root.
+    /// HTTP client for management ports, which trusts only this world's root.
     pub(crate) http: reqwest::Client,
     pub(crate) directory: Directory,
 }
@@ -84,12 +84,12 @@ impl Ground {
     }
 }
 
-/// A free port among those of all worlds on this machine's checkout.
+/// Reserves a port that no world of this checkout uses.
 pub(crate) fn reserve() -> Result<Port, StartError> {
     Port::reserve(&directory::shared().join("ports"))
 }
 
-/// Trusts this world's servers and nobody else; never asks a proxy.
+/// HTTP client that trusts only this world's servers and never uses a proxy.
 fn http_client(root_ca: &RootCa) -> Result<reqwest::Client, StartError> {
     let root = reqwest::Certificate::from_pem(root_ca.root_pem().as_bytes())?;
     // Pebble refuses requests without a User-Agent (RFC 8555 §6.1).
@@ -97,7 +97,7 @@ fn http_client(root_ca: &RootCa) -> Result<reqwest::Client, StartError> {
     Ok(client.tls_certs_only([root]).build()?)
 }
 
-/// A client for the cluster and user of a kubeconfig, on the current runtime.
+/// Client for the cluster and user of a kubeconfig, on the current runtime.
 pub(crate) async fn kube_client(kubeconfig: &Path) -> Result<Client, StartError> {
     let config = kube_config(kubeconfig).await?;
     Client::try_from(config).map_err(|error| StartError::Client(error.to_string()))

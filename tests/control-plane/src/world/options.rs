@@ -1,36 +1,36 @@
-//! In what a world may differ from the default.
+//! Options of a world.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingress_acme_sim::ca;
 
-/// Let's Encrypt's usual lifetime.
+/// Usual lifetime of Let's Encrypt's certificates.
 const NINETY_DAYS: Duration = Duration::from_hours(90 * 24);
 
-/// How to set up a [`World`](super::World).
+/// Settings of a [`World`](super::World).
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The operator's manifest; by default `deploy/install.yaml` of the
-    /// workspace. Its RBAC is all that the operator may do.
+    /// The operator's manifest; by default `deploy/install.yaml` of the workspace. Its RBAC rules
+    /// are the operator's only rights.
     pub manifest: PathBuf,
-    /// Percentage of good nonces that the CA refuses; `None` leaves it at
-    /// Pebble's own default, which is above zero.
+    /// Percentage of good nonces that the CA refuses; `None` keeps Pebble's own default, which is
+    /// above zero.
     pub nonce_reject_percent: Option<u8>,
-    /// `Retry-After` of pending orders and authorizations.
+    /// `Retry-After` of pending orders and authorizations, in seconds.
     pub retry_after_seconds: u32,
-    /// Certificate profiles by name, with their certificates' lifetime. Pebble
-    /// picks one at random for an order that names none.
+    /// Certificate profiles by name, with the lifetime of their certificates. Pebble picks one at
+    /// random for an order without a profile.
     pub profiles: Vec<(String, Duration)>,
-    /// External accounts that new accounts must be bound to (RFC 8555 §7.3.4), by key identifier with the MAC key in
-    /// base64url; without any, Pebble asks for none.
+    /// External accounts for the mandatory binding of new accounts (RFC 8555 §7.3.4): key
+    /// identifiers with MAC keys in base64url. With an empty list, Pebble requires no binding.
     pub external_accounts: Vec<(String, String)>,
     /// Further environment of Pebble, such as `PEBBLE_AUTHZREUSE`.
     pub ca_env: Vec<(String, String)>,
-    /// How long the gateway takes until a new route works.
+    /// Time that the gateway takes to activate a new route.
     pub route_delay: Duration,
-    /// Operators order of a simulated CA, which takes loads that Pebble does not; its validation port is set by the
-    /// world.
+    /// Simulated CA for the operators, for loads that Pebble does not withstand. The world sets its
+    /// validation port.
     pub simulated_ca: Option<ca::Options>,
 }
 

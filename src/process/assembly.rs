@@ -1,4 +1,4 @@
-//! The composition root: each adapter is built here, once, and the process that runs them is put together.
+//! Composition root: builds each adapter once and assembles the process.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -31,18 +31,18 @@ use crate::pki;
 use crate::process::process_metrics;
 use crate::process::replica::{Replica, listen};
 
-/// Where a process finds itself.
+/// Surroundings of a process.
 #[derive(Clone)]
 pub struct Environment {
-    /// The cluster.
+    /// Client for the cluster.
     pub client: Client,
-    /// Who this replica is: the pod's name. No two that run at once may have the same.
+    /// Identity of this replica: the pod's name. Must be unique among running replicas.
     pub pod: String,
-    /// The time.
+    /// Source of the current time.
     pub clock: Arc<dyn Clock + Send + Sync>,
 }
 
-/// One clock in the shapes that its users hold it in.
+/// One clock, convertible to the types in which its users hold a clock.
 #[derive(Clone)]
 struct SharedClock(Arc<dyn Clock + Send + Sync>);
 
@@ -52,7 +52,7 @@ impl Clock for SharedClock {
     }
 }
 
-/// Builds everything and listens; nothing is asked of the cluster or the CA yet.
+/// Builds all adapters and opens the ports. Sends no request to the cluster or the CA yet.
 pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Replica> {
     let (settings, config) = args.split();
     let metrics = Metrics::default();
@@ -119,7 +119,7 @@ fn ports(
     }
 }
 
-/// The second CA, with the key of the first one's account.
+/// Creates the fallback CA, whose account uses the key of the first CA's account.
 fn second_ca(
     environment: &Environment,
     config: &AdapterConfig,
@@ -132,7 +132,7 @@ fn second_ca(
     let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
     let store = FallbackAccount::new(&directory, first, external);
     let options = acme_options(&directory, config, metrics, &solver::Thumbprints::default())?;
-    // It has other chains than the first.
+    // The fallback CA has other chains than the first CA.
     let options = AcmeOptions { preferred_chain: None, ..options };
     Ok(Rc::new(Acme::new(options, Rc::new(store))?))
 }
@@ -159,8 +159,8 @@ fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     read.context("the file of --acme-ca-file cannot be read")
 }
 
-/// The CA of one directory with its account, for a command that is not the operator: it registers nothing, and nobody
-/// counts its requests. Nothing is asked of the cluster or the CA yet.
+/// Creates the ACME client of one directory with its account, for commands other than `run`.
+/// Registers nothing and counts no requests. Sends no request to the cluster or the CA yet.
 pub fn ca_of_a_command(
     client: &Client,
     namespace: &str,

@@ -1,5 +1,5 @@
-//! Adapters of ingress-acme: one per external system, behind the ports of [`ingress_acme_actors`].
-//! All decisions are made there.
+//! Adapters of ingress-acme: one per external system, behind the ports of [`ingress_acme_actors`],
+//! which makes all decisions.
 //!
 //! # Layout
 //! - [`process`]: composition root, replica life cycle, clock, logging, process metrics.

@@ -21,7 +21,7 @@ const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
 /// Number of thumbprints accepted at a time: of the account key, and of its predecessor after a
 /// rollover.
 const THUMBPRINTS: usize = 2;
-/// Time for a request's headers. A CA sends its few headers at once.
+/// Longest time for a request's headers. A CA sends its few headers at once.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// Time that an idle connection is kept. Ingress controllers reuse connections to their backends,
 /// with short pauses.

@@ -108,8 +108,8 @@ impl AccountSecret {
 }
 
 /// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`
-/// are removed. The patch carries the version, so the API server refuses the change of another
-/// version.
+/// are removed. The patch carries the version, so the API server rejects the patch if the Secret
+/// has changed.
 fn replacement(account: &StoredAccount) -> Value {
     let key = |key: &PrivateKey| BASE64_STANDARD.encode(key.pem());
     json!({

@@ -1,5 +1,5 @@
-//! Connection to the Kubernetes API server. Also shared by its adapters: the marks on our objects
-//! and the classification of errors.
+//! Connection to the Kubernetes API server, with the parts that its adapters share: the marks on
+//! our objects and the classification of errors.
 //!
 //! The adapter and its caller decide the purpose and the deadline of a request.
 

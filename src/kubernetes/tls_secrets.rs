@@ -15,8 +15,9 @@
 //!   `resourceVersion` of the last read, so that the write applies to the checked version only.
 //!
 //! In both cases, a remembered read that turns out to be outdated (409, 422, or refused by our own
-//! check) leads to one more read and one more decision. Known limit: a client that edits
-//! `metadata.managedFields` to hide data, between our read and our write, is overwritten.
+//! check) leads to one more read and one more decision. Known limit: if a client edits
+//! `metadata.managedFields` by hand to hide data, between our read and our write, that data is
+//! overwritten.
 //!
 //! # State
 //! No certificate and no key is kept; only a bounded number of last reads, reduced to the fields

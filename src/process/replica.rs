@@ -76,7 +76,7 @@ impl Servers {
 }
 
 impl Replica {
-    /// Runs until terminated, or until leadership is lost.
+    /// Runs until terminated, or until leadership or the journal is lost.
     pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
         actix::spawn(dump_on_signal(self.health.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
@@ -241,7 +241,7 @@ impl Exit {
     }
 }
 
-/// Term of the current leader; `None` without leader election.
+/// Term of this replica; `None` without leader election, or before this replica has led.
 struct Leadership(Option<Term>);
 
 async fn lost(term: Option<&Term>) {

@@ -17,8 +17,8 @@ const ADDRESSES: usize = 3;
 /// Timeout of one query. The query and its one retry must leave time for HTTP.
 const QUESTION: Duration = Duration::from_millis(1_500);
 const REPETITIONS: usize = 1;
-/// Longest time an answer is cached, since a record may be brand-new. Negative answers are never
-/// cached.
+/// Longest time an answer is cached. Short, since a record may have been created a moment ago;
+/// negative answers are never cached.
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// Maximum number of cached answers. Each name is queried a few times in short succession.
 const KEPT: u64 = 1_024;

@@ -10,8 +10,8 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::kubernetes::client::{class, is_ours};
 
-/// Longest value of an annotation of ours that is kept. No known value is longer, and storing and
-/// copying longer ones would be waste.
+/// Longest value of an annotation of ours that is kept, except [`FILLED_TLS`]. No other known value
+/// is longer, and storing and copying longer ones would be waste.
 const MAX_VALUE: usize = 253;
 /// Annotation prefixes that request a certificate from other issuers.
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];

@@ -1,4 +1,4 @@
-//! The command line, and every command but `run`.
+//! The command line, and all commands except `run`.
 
 pub mod cli;
 pub mod consent;

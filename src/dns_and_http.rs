@@ -1,4 +1,4 @@
-//! DNS and HTTP: the probe of a host, the solver that answers challenges, and the admin port.
+//! DNS and HTTP: the reachability probe, the challenge solver and the admin port.
 
 pub mod admin;
 pub mod probe;

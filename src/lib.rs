@@ -1,12 +1,13 @@
-//! The adapters of ingress-acme: one per outside system, behind the ports of [`ingress_acme_actors`], which decides.
+//! Adapters of ingress-acme: one per external system, behind the ports of [`ingress_acme_actors`],
+//! which makes all decisions.
 //!
 //! # Layout
-//! - [`process`]: the composition root, the life cycle of a replica, clock, logs, process metrics.
-//! - [`kubernetes`]: the API client, Ingresses, Secrets, Events, the Lease, and the journal's segments.
-//! - [`acme`]: the CA (RFC 8555), its account, its rate limits, and a second CA.
+//! - [`process`]: composition root, replica life cycle, clock, logging, process metrics.
+//! - [`kubernetes`]: API client, Ingresses, Secrets, Events, the Lease, journal segments.
+//! - [`acme`]: ACME client (RFC 8555), account, rate limits, fallback CA.
 //! - [`pki`]: keys, CSRs and certificate chains.
-//! - [`dns_and_http`]: the probe of a host, the solver, and the admin port.
-//! - [`commands`]: the command line and every command but `run`.
+//! - [`dns_and_http`]: reachability probe, challenge solver, admin port.
+//! - [`commands`]: command line and all commands except `run`.
 
 pub mod acme;
 pub mod commands;
@@ -15,7 +16,8 @@ pub mod kubernetes;
 pub mod pki;
 pub mod process;
 
-/// The release.
+/// Version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The `User-Agent` of every request (RFC 8555 §6.1 asks for one; audit logs are filtered by it).
+/// `User-Agent` of every request. RFC 8555 §6.1 asks for one; audit logs can be filtered by this
+/// value.
 pub const USER_AGENT: &str = concat!("ingress-acme/", env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,5 @@
-//! The command line's entry: one runtime, one command, one exit code. What `run` is made of is in
-//! [`ingress_acme::process::assembly`].
+//! Entry point: one runtime, one command, one exit code. [`ingress_acme::process::assembly`] builds
+//! the parts of `run`.
 
 use std::process::ExitCode;
 use std::sync::Arc;

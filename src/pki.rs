@@ -1,7 +1,7 @@
-//! Keys, certificate requests and what is read of certificates: the port [`Keys`], without any I/O.
+//! Keys, certificate signing requests and parsed certificates: the port [`Keys`], without any I/O.
 //!
-//! Keys are made by rcgen on aws-lc-rs, certificates are read by x509-parser. Nothing here decides whether a
-//! certificate is good; that is `domain::validity`.
+//! rcgen on aws-lc-rs generates keys; x509-parser reads certificates. Whether a certificate is good
+//! is decided in `domain::validity`.
 
 mod chain;
 
@@ -21,13 +21,14 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{Keys, PortError};
 
-/// The adapter behind the port [`Keys`].
+/// Adapter behind the port [`Keys`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pki;
 
 #[async_trait(?Send)]
 impl Keys for Pki {
-    /// RSA takes most of a second on a slow core, so it is made beside the arbiter; ECDSA takes microseconds.
+    /// Generates a key. RSA takes most of a second on a slow core and therefore runs on a blocking
+    /// thread; ECDSA takes microseconds.
     async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError> {
         let made = match algorithm {
             KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
@@ -44,7 +45,8 @@ impl Keys for Pki {
         Ok(PrivateKey::from_pem(key.serialize_pem()))
     }
 
-    /// The subject stays empty: a common name is optional for CAs, and limited to 64 characters.
+    /// Builds a CSR with an empty subject: CAs do not require a common name, which is limited to 64
+    /// characters.
     fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError> {
         let refused = |what: String| PortError::permanent(FailureClass::BadCertificate, what);
         let key = read_key(key.pem()).map_err(refused)?;
@@ -57,7 +59,7 @@ impl Keys for Pki {
         Ok(request.der().to_vec())
     }
 
-    /// As [`inspect`], and each certificate must be signed by the next one.
+    /// Does the same as [`inspect`], and checks that each certificate is signed by the next one.
     fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
         let view = inspect(chain, Some(key.pem()))?;
         let blocks = certificates(chain)?;
@@ -68,9 +70,12 @@ impl Keys for Pki {
 
 /// Reads the first certificate of a PEM chain, and whether its public key belongs to `key_pem`.
 ///
-/// All certificates of the chain must be readable. The key may be PKCS #8, PKCS #1 or SEC 1, as people put it
-/// into Secrets by hand; without a readable key, `key_matches` is false. The error says what is wrong with the
-/// chain, as a fragment such as `certificate 2 is not DER`.
+/// The key may be PKCS #8, PKCS #1 or SEC 1, as users put them into Secrets by hand. Without a
+/// readable key, `key_matches` is false.
+///
+/// # Errors
+/// Fails unless all certificates of the chain are readable. The error describes the defect of the
+/// chain as a sentence fragment, such as `certificate 2 is not DER`.
 pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView, String> {
     let blocks = certificates(chain_pem)?;
     let chain = parse(&blocks)?;
@@ -88,13 +93,14 @@ pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView
     })
 }
 
-/// The first certificate of a PEM chain, DER.
+/// Returns the first certificate of a PEM chain, DER.
 pub fn leaf(chain_pem: &str) -> Result<Vec<u8>, String> {
     let first = certificates(chain_pem)?.into_iter().next();
     Ok(first.ok_or("there is no certificate in it")?.contents)
 }
 
-/// The common name of the issuer of each certificate in a PEM chain that hangs together, leaf first.
+/// Returns the issuer's common name for each certificate of a PEM chain, leaf first. Each
+/// certificate must be signed by the next one.
 pub fn issuers(chain_pem: &str) -> Result<Vec<String>, String> {
     let blocks = certificates(chain_pem)?;
     let chain = parse(&blocks)?;
@@ -102,7 +108,7 @@ pub fn issuers(chain_pem: &str) -> Result<Vec<String>, String> {
     Ok(chain.iter().map(issuer).collect())
 }
 
-/// How its CA knows a certificate (RFC 9773 §4.1).
+/// Identifier of a certificate in the CA's renewal information (RFC 9773 §4.1).
 fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
     let issuer_key =
         leaf.iter_extensions().find_map(|extension| match extension.parsed_extension() {
@@ -114,7 +120,7 @@ fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
     Some(CertId::new(&format!("{key}.{serial}")))
 }
 
-/// The PEM blocks of the certificates; other blocks between them are passed over.
+/// Returns the PEM blocks with certificates. Other blocks between them are skipped.
 fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
     let mut found = Vec::new();
     let mut others = None;
@@ -145,7 +151,8 @@ fn parse(blocks: &[Pem]) -> Result<Vec<X509Certificate<'_>>, String> {
     blocks.iter().map(|block| block.parse_x509().map_err(|wrong| wrong.to_string())).collect()
 }
 
-/// The key of the first private key block; parameters before it, as OpenSSL writes them, are passed over.
+/// Returns the key of the first private key block. Skips blocks before the key, such as the
+/// parameters that OpenSSL writes.
 fn read_key(pem: &str) -> Result<KeyPair, String> {
     for block in Pem::iter_from_buffer(pem.as_bytes()) {
         let block = block.map_err(|wrong| format!("the private key's PEM is damaged: {wrong}"))?;
@@ -157,7 +164,7 @@ fn read_key(pem: &str) -> Result<KeyPair, String> {
     Err("there is no private key in its PEM".to_owned())
 }
 
-/// Lower case, as comparisons of DNS names ignore case (RFC 4343).
+/// Returns the DNS names in lower case, since comparisons of DNS names ignore case (RFC 4343).
 fn dns_names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, String> {
     let extension = leaf
         .subject_alternative_name()
@@ -170,7 +177,8 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, String> {
     Ok(extension.value.general_names.iter().filter_map(dns).collect())
 }
 
-/// Without the zero that only keeps the DER integer positive.
+/// Returns the serial number in hexadecimal, without the leading zero that keeps the DER integer
+/// positive.
 fn serial(leaf: &X509Certificate<'_>) -> String {
     let octets = match leaf.raw_serial() {
         [0, rest @ ..] if !rest.is_empty() => rest,

@@ -1,4 +1,4 @@
-//! The process: composition root, life cycle of a replica, clock, logs, and metrics of the process.
+//! The process: composition root, replica life cycle, clock, logging, process metrics.
 
 pub mod assembly;
 pub mod clock;

@@ -1,21 +1,22 @@
-//! What cannot be undone is done only when the user says so: by typing `yes` on a terminal, or by `--yes`.
+//! Confirmation of irreversible actions: the user types `yes` on a terminal, or passes `--yes`.
 
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
 
-/// What a command does about its question.
+/// How a command treats its question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rule {
-    /// It was answered on the command line.
+    /// Proceed: the command line contains the answer.
     GoOn,
-    /// It is asked.
+    /// Ask the user.
     Ask,
-    /// There is nobody to ask.
+    /// Refuse: there is no terminal to ask on.
     Refuse,
 }
 
-/// A script that only feeds lines to a command has not read what it says.
+/// Decides from the flag `--yes` and the presence of a terminal. A script that feeds lines to a
+/// command has not read the question, so its input does not count.
 fn rule(yes: bool, terminal: bool) -> Rule {
     match (yes, terminal) {
         (true, _) => Rule::GoOn,
@@ -24,13 +25,15 @@ fn rule(yes: bool, terminal: bool) -> Rule {
     }
 }
 
-/// The whole word: `y` is typed too easily.
+/// Whether `line` is the whole word `yes`. `y` is typed too easily.
 fn is_consent(line: &str) -> bool {
     line.trim() == "yes"
 }
 
-/// Whether the user wants it, who has been told what it is. `yes` is the flag `--yes`. Fails without it where there is no
-/// terminal.
+/// Asks whether the user, who has read the details, wants to proceed. `yes` is the flag `--yes`.
+///
+/// # Errors
+/// Fails without the flag if there is no terminal.
 pub fn given(yes: bool) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     match rule(yes, stdin.is_terminal()) {

@@ -1,8 +1,9 @@
-//! `ingress-acme demo`: the whole system in one process, on a simulated world, with what may happen to it.
+//! `ingress-acme demo`: the whole system in one process, in a simulated world, with typical
+//! failures.
 //!
-//! A storm of Ingresses that are edited while they come, a CA that refuses because of a rate limit, a crash in the
-//! middle of it all, a certificate that runs out, an Ingress that is deleted. At the end each certificate is verified
-//! as a TLS client would, and the books must balance.
+//! The acts: a storm of Ingresses that are edited while being created, a CA that enforces a rate
+//! limit, a crash during the storm, an expiring certificate, a deleted Ingress. Finally every
+//! certificate is verified as by a TLS client, and the numbers must match.
 
 mod acts;
 mod checks;
@@ -25,16 +26,17 @@ use crate::commands::storm::plan::Plan;
 use checks::Checks;
 use resident::Resident;
 
-/// The whole of it; a few seconds are for the CA, the rest is what a rate limit and a crash make it wait.
+/// Longest time for the demo. The CA needs a few seconds; a rate limit and a crash account for the
+/// rest.
 const DEADLINE: Duration = Duration::from_mins(5);
-/// Edits of each Ingress of the storm.
+/// Number of edits per Ingress of the storm.
 const EDITS: u32 = 4;
-/// The CA refuses so many orders of the storm at first.
+/// Number of orders of the storm that the CA refuses at first.
 const OVER_THE_LIMIT: u32 = 8;
-/// Then it takes one more, every so often.
+/// Time after which the CA accepts one more order.
 const REFILL: Duration = Duration::from_secs(1);
 
-/// `demo`.
+/// Runs `demo`.
 pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut demo = Demo::begin(args.ingresses)?;
     timeout(DEADLINE, demo.play()).await.context("the demo took too long")??;
@@ -48,20 +50,20 @@ pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The world with its operator, and what was seen so far.
+/// The world with its operator, and the results so far.
 struct Demo {
     world: World,
-    /// As the users of the cluster.
+    /// Client with the permissions of a cluster user.
     client: Client,
     plan: Plan,
-    /// None only while one follows another.
+    /// `None` only between two operators.
     operator: Option<Resident>,
     admin: SocketAddr,
-    /// How many operators there were.
+    /// Number of operators started so far.
     lives: u32,
-    /// What operators said that are gone.
+    /// Sum of the counters of operators that have ended.
     heard: Sample,
-    /// Requests of operators to the API server until the storm was over.
+    /// Number of requests from operators to the API server, until the end of the storm.
     requests: u64,
     times: Option<crate::commands::storm::figures::Percentiles>,
     checks: Checks,
@@ -97,12 +99,12 @@ impl Demo {
         Ok(Self { world, client, plan, operator, admin, lives, heard, requests, times, checks })
     }
 
-    /// Where the operator's figures are.
+    /// Source of the operator's metrics.
     fn source(&self) -> anyhow::Result<Source> {
         Source::url(format!("http://{}/metrics", self.admin).parse()?)
     }
 
-    /// The operator is gone in an instant, and another one takes its place at the same ports.
+    /// Crashes the operator and starts another one on the same admin port.
     async fn crash(&mut self) -> anyhow::Result<()> {
         if let Ok(said) = self.source()?.sample().await {
             self.heard.add(&said);
@@ -119,7 +121,7 @@ impl Demo {
         self.operator.map_or(Ok(()), Resident::end)
     }
 
-    /// The figures of the whole.
+    /// Formats the totals of the demo.
     fn closing(&self) -> String {
         let (ca, certificates) = (self.world.ca().counts(), self.world.ca().issued().len());
         let each = self.requests / u64::from(self.plan.ingresses);
@@ -133,7 +135,7 @@ impl Demo {
         )
     }
 
-    /// `--keep`.
+    /// Waits until Ctrl-C, for `--keep`.
     async fn stay(&self) -> anyhow::Result<()> {
         println!("\nIt stays up until Ctrl-C. To look around:");
         println!("  http://{}/", self.admin);

@@ -1,7 +1,8 @@
-//! `ingress-acme revoke`: takes back the certificates of one Ingress at their CA (RFC 8555 §7.6), and asks for new ones.
+//! `ingress-acme revoke`: revokes the certificates of one Ingress at their CA (RFC 8555 §7.6), and
+//! requests new ones.
 //!
-//! It works with the user's own rights and asks the operator nothing. The account's key is read where the user may read
-//! it; nothing is registered.
+//! The command uses the user's own permissions and does not contact the operator. The account key
+//! is read if the user may read that Secret; nothing is registered.
 
 mod choice;
 
@@ -28,7 +29,7 @@ use crate::process::assembly::ca_of_a_command;
 use crate::process::clock::SystemClock;
 use choice::{AccountSeen, Signatory, revocable, signatory};
 
-/// A certificate that is to be revoked.
+/// A certificate to be revoked.
 struct Target {
     secret: SecretKey,
     held: Held,
@@ -37,7 +38,7 @@ struct Target {
     by: Signatory,
 }
 
-/// `revoke NS/NAME`.
+/// Runs `revoke NS/NAME`.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let RevokeArgs { ingress, reason, no_renew, at } = args;
     let client = client::connect().await?;
@@ -69,7 +70,8 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many are revoked then. One that the CA refuses does not keep it from the others.
+/// Revokes all targets and returns the number of revoked certificates, including those revoked
+/// before. A refusal for one target does not stop the others.
 async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
     let mut done = 0;
     for target in targets {
@@ -90,7 +92,7 @@ async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
     done
 }
 
-/// Otherwise its hosts would stay with a revoked certificate.
+/// Requests new certificates. Without them, the hosts would keep a revoked certificate.
 async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
     match status::ask_for_renewal(client, ingress).await {
         Ok(asked) => _ = print(&asked),
@@ -101,7 +103,7 @@ async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What there is to revoke in a Secret, or why nothing.
+/// Returns the certificate to revoke in a Secret, or the reason why there is none.
 async fn target(
     client: &Client,
     (namespace, acme_ca_file): (&str, Option<&Path>),

@@ -1,5 +1,5 @@
-//! `ingress-acme rollover`: gives the ACME account a new key (RFC 8555 §7.3.5). What it does, and in which order, is in
-//! `acme`; running operators follow by themselves.
+//! `ingress-acme rollover`: replaces the key of the ACME account (RFC 8555 §7.3.5). The steps and
+//! their order are in `acme`; running operators pick up the new key by themselves.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::commands::status::print;
 use crate::kubernetes::client;
 use crate::process::assembly::ca_of_a_command;
 
-/// `rollover`.
+/// Runs `rollover`.
 pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     let RolloverArgs { acme_directory: directory, at } = args;
     let client = client::connect().await?;

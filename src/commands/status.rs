@@ -1,7 +1,7 @@
-//! The commands that tell: `status`, `explain`, and `renew`, which asks for a new certificate.
+//! The read-only commands `status` and `explain`, and `renew`, which requests a new certificate.
 //!
-//! They read the cluster with the user's own rights and ask the operator nothing: what it knows is in the
-//! Ingresses, the Secrets and the Events.
+//! All use the user's own permissions and do not contact the operator: the Ingresses, the Secrets
+//! and the Events contain its state.
 
 mod row;
 mod user_events;
@@ -33,12 +33,12 @@ use row::Row;
 pub(crate) use user_events::plain;
 use user_events::{UserEvent, user_events};
 
-/// Secrets read at once.
+/// Number of Secrets read concurrently.
 const AT_ONCE: usize = 16;
-/// Objects in one page of a list.
+/// Number of objects per page of a list.
 const PAGE: u32 = 500;
 
-/// What is there, of one namespace or of all.
+/// State of the cluster, for one namespace or all.
 struct Snapshot {
     index: Index,
     secrets: HashMap<SecretKey, Result<Option<SecretView>, String>>,
@@ -46,7 +46,7 @@ struct Snapshot {
     now: Timestamp,
 }
 
-/// `status`.
+/// Runs `status`.
 pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let client = client::connect().await?;
     let own = args.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
@@ -63,19 +63,19 @@ pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// `explain NS/NAME`.
+/// Runs `explain NS/NAME`.
 pub async fn explain(key: &IngressKey) -> anyhow::Result<ExitCode> {
     let client = client::connect().await?;
     let snapshot = Snapshot::of_one(&client, key).await?;
     Ok(print(&snapshot.explanation(key)))
 }
 
-/// `renew NS/NAME`.
+/// Runs `renew NS/NAME`.
 pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
     Ok(print(&ask_for_renewal(&client::connect().await?, key).await?))
 }
 
-/// Annotates the Ingress, and returns what to tell the user then.
+/// Annotates the Ingress and returns a message for the user.
 pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow::Result<String> {
     let snapshot = Snapshot::of_one(client, key).await?;
     if let Some(why) = snapshot.reason_not_to_renew(key) {
@@ -94,7 +94,7 @@ pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow
     ))
 }
 
-/// The Secrets that an Ingress asks for.
+/// Returns the Secrets that an Ingress requests.
 pub(crate) async fn secrets_of(
     client: &Client,
     key: &IngressKey,
@@ -106,7 +106,8 @@ pub(crate) async fn secrets_of(
     Ok(snapshot.index.secrets(key))
 }
 
-/// Writes to standard output. Whoever reads it may stop reading, as `head` does: what is being done goes on.
+/// Writes to standard output. A closed pipe is not an error: the reader may stop early, as `head`
+/// does, and the command continues.
 pub(crate) fn print(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,7 +117,8 @@ pub(crate) fn print(text: &str) -> ExitCode {
 }
 
 impl Snapshot {
-    /// Reads the Ingresses of a namespace or of all, and the Secrets and Events of all or of one of them.
+    /// Reads the Ingresses of one namespace or all. Reads Secrets and Events for all these
+    /// Ingresses, or for the Ingress named `only`.
     async fn take(
         client: &Client,
         namespace: Option<&str>,
@@ -147,7 +149,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Why an annotation would not bring a new certificate, if it would not.
+    /// Returns the reason why an annotation would not lead to a new certificate, if there is one.
     fn reason_not_to_renew(&self, key: &IngressKey) -> Option<String> {
         if let Some(why) = self.index.skip(key) {
             return Some(why.to_string());
@@ -171,7 +173,7 @@ impl Snapshot {
         keys.into_iter().flat_map(|key| self.rows_of(key)).collect()
     }
 
-    /// One row per certificate; one in all for an Ingress without.
+    /// Returns one row per certificate, or a single row for an Ingress without certificates.
     fn rows_of(&self, key: &IngressKey) -> Vec<Row> {
         if self.index.view(key).is_some_and(|view| view.is_solver) {
             return Vec::new();

@@ -1,13 +1,14 @@
-//! `ingress-acme storm`: the load test that users run.
+//! `ingress-acme storm`: the load test for users.
 //!
-//! It makes many Ingresses, edits them, and watches their Secrets come, on a simulated world with an operator of its
-//! own or on the user's cluster with the operator that runs there. What the operator did is read from its metrics.
+//! Creates many Ingresses, edits them and watches for their Secrets, either in a simulated world
+//! with its own operator or in the user's cluster with the operator there. The operator's metrics
+//! supply its figures.
 //!
 //! # Layout
-//! - [`plan`]: which Ingresses, decided before. [`guard`]: which CAs may be stormed.
-//! - `drive`, `arrivals`, [`tally`]: makes them, sees the Secrets come, notes when.
-//! - [`operator`]: what the operator says. `simulated`: a world with one.
-//! - [`figures`], `report`, `charts`: what comes out. `cleanup`: what must not stay.
+//! - [`plan`]: the Ingresses, decided in advance. [`guard`]: CAs that may be used for a storm.
+//! - `drive`, `arrivals`, [`tally`]: create Ingresses, watch for Secrets, record times.
+//! - [`operator`]: the operator's metrics. `simulated`: a world with an operator.
+//! - [`figures`], `report`, `charts`: results. `cleanup`: removal of all created objects.
 
 mod arrivals;
 mod charts;
@@ -43,40 +44,41 @@ use plan::Plan;
 pub use simulated::Simulated;
 use tally::Tally;
 
-/// How often the operator is asked for its figures.
+/// Time between samples of the operator's metrics.
 const SAMPLE: Duration = Duration::from_millis(500);
-/// How often it is looked whether all Secrets have come. They are read only then: reads would slow the storm down.
+/// Time between checks whether all Secrets were written. Secrets are read only after that, since
+/// reads would slow down the storm.
 const LOOK: Duration = Duration::from_millis(50);
-/// Longest wait for a last look at the Secrets after the deadline.
+/// Longest time for a last check of the Secrets after the deadline.
 const VERIFIED_WITHIN: Duration = Duration::from_mins(2);
-/// How often progress is told where there is no terminal.
+/// Time between progress messages without a terminal.
 const TELL: Duration = Duration::from_secs(5);
-/// Longest wait for the list of the Secrets that are there before the storm.
+/// Longest time for the list of the Secrets that exist before the storm.
 const LISTED_WITHIN: Duration = Duration::from_mins(2);
-/// Longest wait for an operator that still tells Events and takes routes down.
+/// Longest wait for an operator that still sends Events and removes routes.
 const IDLE_WITHIN: Duration = Duration::from_secs(20);
 /// Exit code after Ctrl-C or SIGTERM.
 const INTERRUPTED: u8 = 130;
 
-/// What is stormed.
+/// Target of a storm.
 pub struct Target {
-    /// As who makes the Ingresses; it must be allowed to read Secrets of all namespaces.
+    /// Client that creates the Ingresses. Must be allowed to read Secrets of all namespaces.
     pub client: Client,
-    /// Where the operator's figures are.
+    /// Source of the operator's metrics.
     pub operator: Source,
 }
 
-/// How a storm is laid.
+/// Parameters of a storm's execution.
 pub struct Manner {
-    /// Ingresses made in a second; `None` means as fast as the API server takes them.
+    /// Ingresses created per second. `None`: as fast as the API server accepts them.
     pub rate: Option<f64>,
     /// Longest wait for the last certificate.
     pub deadline: Duration,
-    /// Whether progress is shown.
+    /// Whether progress is hidden.
     pub quiet: bool,
 }
 
-/// `storm`.
+/// Runs `storm`.
 pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
     let plan = plan(&args);
     let manner =
@@ -159,7 +161,8 @@ fn tell(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Lays the storm and waits for all certificates, or the deadline. What it makes stays.
+/// Runs the storm and waits for all certificates, or until the deadline. The created objects
+/// remain.
 pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Result<StormRun> {
     let Target { client, operator } = target;
     prepare(client, plan, manner.deadline).await?;
@@ -177,7 +180,7 @@ pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Res
     Ok(StormRun { plan: plan.clone(), rows, before, after, meanwhile })
 }
 
-/// Makes the namespaces, and deletes those that storms left that were killed.
+/// Creates the namespaces, and deletes those left by killed storms.
 pub(crate) async fn prepare(
     client: &Client,
     plan: &Plan,
@@ -189,7 +192,7 @@ pub(crate) async fn prepare(
     cleanup::prepare(client, plan, until).await
 }
 
-/// Makes the Ingresses with their edits, and waits for their certificates; whatever the operator is.
+/// Creates and edits the Ingresses, and waits for their certificates. Works with any operator.
 pub(crate) async fn rain(
     client: &Client,
     plan: &Plan,
@@ -209,7 +212,7 @@ pub(crate) async fn rain(
     }
 }
 
-/// Waits until each Ingress has the right certificate, or the deadline is over.
+/// Waits until each Ingress has the right certificate, or until the deadline.
 async fn arrived(client: &Client, plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
     let all = async {
         while !tally.borrow().all_written() {
@@ -221,12 +224,12 @@ async fn arrived(client: &Client, plan: &Plan, manner: &Manner, tally: &RefCell<
         }
     };
     if timeout(manner.deadline, all).await.is_err() {
-        // Those that are right are told apart from those that never came.
+        // Distinguishes right certificates from missing ones.
         _ = timeout(VERIFIED_WITHIN, arrivals::verify(client, plan, tally)).await;
     }
 }
 
-/// Asks the operator again and again; one that does not answer now is asked later.
+/// Samples the operator's metrics periodically. A failed sample is skipped.
 async fn sample(
     operator: &Source,
     tally: &RefCell<Tally>,
@@ -243,7 +246,7 @@ async fn sample(
     }
 }
 
-/// Shows how far it is: a bar in a terminal, else a line now and then.
+/// Shows progress: a bar in a terminal, otherwise a line from time to time.
 pub(crate) async fn show(plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
     let terminal = std::io::stderr().is_terminal() && !manner.quiet;
     let bar = ProgressBar::new(u64::from(plan.ingresses));
@@ -267,7 +270,7 @@ pub(crate) async fn show(plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
     }
 }
 
-/// What the operator says once nothing is going on any more.
+/// Returns the operator's metrics once the operator is idle, or after [`IDLE_WITHIN`].
 async fn settled(operator: &Source) -> anyhow::Result<Sample> {
     let deadline = Instant::now() + IDLE_WITHIN;
     let mut last = operator.sample().await?;

@@ -1,7 +1,9 @@
-//! The admin port: health for the kubelet, metrics for Prometheus, and how it goes for whoever is on call: the status
-//! page, the Ingresses as JSON, the whole state. It has no authentication, changes nothing and shows no key.
+//! The admin port: health for the kubelet, metrics for Prometheus, and for people on call the
+//! status page, the Ingresses as JSON and the whole state. Has no authentication, changes nothing
+//! and shows no key.
 //!
-//! What is shown is decided elsewhere, by the reporter; here it is asked under a deadline, at most once a second.
+//! The reporter decides the content. This module queries the reporter with a deadline, at most once
+//! a second.
 
 mod cached;
 mod page;
@@ -31,23 +33,26 @@ use tokio::time::{Instant, timeout};
 use cached::Cached;
 use page::Page;
 
-/// The arbiter that does not turn for so long is stuck: the kubelet restarts it.
+/// Time after which an arbiter that makes no progress counts as stuck. The kubelet then restarts
+/// the process.
 const STUCK: Duration = Duration::from_secs(30);
-/// How often the arbiter says that it turns.
+/// Time between two heartbeats of the arbiter.
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for the reporter.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Prometheus and the kubelet need a handful; so many that somebody who opens connections and says nothing does
-/// not shut them out before those are dropped.
+/// Maximum number of connections. Prometheus and the kubelet need a handful; the rest keeps them
+/// from being locked out by a client that opens connections and sends nothing, until those are
+/// dropped.
 const CONNECTIONS: usize = 8_192;
-/// Who says nothing for so long is dropped.
+/// Time after which a silent connection is dropped.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
-/// Ingresses in one answer, where no limit is named.
+/// Default number of Ingresses in one response.
 const LISTED: usize = 500;
-/// Most Ingresses in one answer: it is made on the arbiter, and takes milliseconds.
+/// Maximum number of Ingresses in one response. The arbiter builds the response, which takes
+/// milliseconds.
 const LISTED_MAX: usize = 1_000;
 
-/// What the admin port knows of the process; the parts fill in as it starts.
+/// State of the process as shown on the admin port. Filled in while the process starts.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -65,8 +70,9 @@ struct Inner {
 }
 
 impl Health {
-    /// Of a process that has just begun: `registry` is what Prometheus sees, `metrics` what the page shows of it,
-    /// `directory` the ACME directory in use.
+    /// Creates the state of a process that has just started. `registry` is scraped by Prometheus,
+    /// `metrics` supplies the counters of the status page, `directory` is the ACME directory in
+    /// use.
     pub fn new(registry: Registry, metrics: Metrics, directory: &str) -> Self {
         let inner = Inner {
             began: Instant::now(),
@@ -83,7 +89,7 @@ impl Health {
         Self(Arc::new(inner))
     }
 
-    /// Beats for ever; to be spawned on the arbiter whose turning is to be shown.
+    /// Records a heartbeat periodically, forever. Must be spawned on the arbiter to be monitored.
     pub async fn beat(self) {
         loop {
             let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -92,14 +98,14 @@ impl Health {
         }
     }
 
-    /// Challenges can be answered, or no more.
+    /// Sets whether challenges can be answered.
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// This replica leads: here is who can tell of it.
+    /// Sets the reporter, once this replica leads.
     pub fn set_reporter(&self, reporter: Addr<Reporter>) {
-        _ = self.0.reporter.set(reporter); // a process leads once
+        _ = self.0.reporter.set(reporter); // a process becomes leader once at most
     }
 
     fn lives(&self) -> bool {
@@ -107,7 +113,7 @@ impl Health {
         self.0.began.elapsed().saturating_sub(last) < STUCK
     }
 
-    /// The whole state as JSON, without key material.
+    /// Returns the whole state as JSON, without key material.
     pub async fn state(&self) -> Result<String, Unanswered> {
         let Some(reporter) = self.0.reporter.get() else {
             return json(&Standby { role: STANDBY, directory: &self.0.directory });
@@ -148,24 +154,24 @@ impl Health {
     }
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// The arbiter is busy or stuck; `/livez` tells which.
+    /// The arbiter is busy or stuck; `/livez` shows which.
     #[error("the arbiter did not answer within {ANSWER:?}")]
     Late,
-    /// The reporter is gone: the process ends.
+    /// The reporter is gone because the process is ending.
     #[error("the reporter is gone: {0}")]
     Gone(#[from] actix::MailboxError),
-    /// The answer could not be put into words.
+    /// The answer could not be serialized.
     #[error("the answer cannot be written: {0}")]
     Unwritable(String),
 }
 
-/// What a replica is that does not lead.
+/// Role of a replica that does not lead.
 const STANDBY: &str = "standby";
 
-/// All that a standby has to tell.
+/// State of a standby.
 #[derive(Serialize)]
 struct Standby<'a> {
     role: &'static str,
@@ -185,7 +191,7 @@ fn json(answer: &impl Serialize) -> Result<String, Unanswered> {
     serde_json::to_string(answer).map_err(|error| Unanswered::Unwritable(error.to_string()))
 }
 
-/// Listens on `bind`; returns the server, to be awaited, with its address.
+/// Listens on `bind`. Returns the server, which must be awaited, and its address.
 pub fn serve(bind: SocketAddr, health: Health) -> io::Result<(Server, SocketAddr)> {
     let server =
         HttpServer::new(move || App::new().configure(|config| routes(config, health.clone())))
@@ -253,7 +259,7 @@ async fn state(health: Data<Health>) -> HttpResponse {
     answer(health.state().await)
 }
 
-/// What may be asked of `/api/v1/ingresses`.
+/// Query parameters of `/api/v1/ingresses`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {

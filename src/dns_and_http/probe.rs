@@ -1,7 +1,8 @@
-//! The way to a host as the CA would go it (RFC 8555 §8.3): DNS, port 80, redirects; the port [`Probe`].
+//! Implements the port [`Probe`](ports::Probe): follows the path of a CA to a host (RFC 8555 §8.3)
+//! through DNS, port 80 and redirects.
 //!
-//! A random token is asked for, so that no cache and no other solver can answer it. What is found is advice: a
-//! cluster may not see itself as the world does.
+//! The probe requests a random token, so that no cache and no other solver can answer. The result
+//! is a hint only: a cluster may see itself differently than the world does.
 
 mod names;
 
@@ -24,27 +25,27 @@ use crate::dns_and_http::solver::Thumbprints;
 pub use names::NameserverError;
 use names::{Names, Unresolved};
 
-/// Redirects that Let's Encrypt follows.
+/// Maximum number of redirects, as followed by Let's Encrypt.
 const REDIRECTS: usize = 10;
-/// Longest one connection may take to come up, so that there is time for another address.
+/// Longest time to open one connection. Leaves time for another address.
 const CONNECT: Duration = Duration::from_secs(2);
-/// An answer has under 200 bytes; anything longer is none.
+/// Maximum size of an answer. A valid one has under 200 bytes.
 const MAX_BODY: usize = 1_024;
-/// Random bytes in a token: 32 characters of base64url.
+/// Number of random bytes in a token: 32 characters of base64url.
 const TOKEN_BYTES: usize = 24;
 
-/// How the probe cannot be made.
+/// Reason why the probe cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// No nameserver.
+    /// No nameserver is known.
     #[error(transparent)]
     Nameserver(#[from] NameserverError),
-    /// No HTTP client.
+    /// No HTTP client could be created.
     #[error("no HTTP client can be made for the probe: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// The adapter behind the port.
+/// Adapter behind the port.
 pub struct HttpProbe {
     client: Client,
     port: u16,
@@ -52,7 +53,8 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// Asks `nameserver` (else those of `/etc/resolv.conf`) and begins at `port` (80 but in tests). Needs the
+    /// Creates a probe that resolves names with `nameserver` (by default those of
+    /// `/etc/resolv.conf`) and connects to `port` first (80 except in tests). Requires the
     /// process-wide rustls provider.
     pub fn new(
         nameserver: Option<std::net::SocketAddr>,
@@ -61,11 +63,12 @@ impl HttpProbe {
     ) -> Result<Self, ProbeError> {
         let client = Client::builder()
             .dns_resolver(Names::new(nameserver)?)
-            // A proxy sees the host from elsewhere; a kept connection would hide a change of DNS.
+            // A proxy sees the host from elsewhere; a kept connection would hide a DNS change.
             .no_proxy()
             .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
-            // The certificate is what this is all for; CAs do not look at it here either.
+            // A host may not have a valid certificate yet; CAs do not check certificates here
+            // either.
             .tls_danger_accept_invalid_certs(true)
             .connect_timeout(CONNECT)
             .timeout(limits::PROBE_CALL)
@@ -89,7 +92,8 @@ impl HttpProbe {
         Err(Reach::Elsewhere(format!("more than {REDIRECTS} redirects, the last to {url}")))
     }
 
-    /// The port is never in the `Host` header of the first request: CAs ask port 80.
+    /// Sends one request. The `Host` header of the first request never has a port, since CAs use
+    /// port 80.
     async fn get(&self, url: &Url, host: &DnsName) -> Result<Response, reqwest::Error> {
         let mut request = self.client.get(url.clone()).header(USER_AGENT, crate::USER_AGENT);
         if url.host_str() == Some(host.as_str()) && url.port() == Some(self.port) {
@@ -98,7 +102,7 @@ impl HttpProbe {
         request.send().await
     }
 
-    /// Where an answer sends us, if a CA would go there.
+    /// Returns the target of a redirect, if a CA would follow the redirect.
     fn redirected(&self, from: &Url, answer: &Response) -> Result<Url, Reach> {
         let by = origin(answer);
         let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -156,7 +160,7 @@ fn token() -> Option<String> {
     Some(BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
-/// A name that is not for this network only: the probe must not become anybody's browser inside the cluster.
+/// Whether `name` is public. The probe must not become a tool for requests within the cluster.
 fn is_public(name: &str) -> bool {
     const PRIVATE: [&str; 6] =
         ["local", "internal", "svc", "localhost", "localdomain", "home.arpa"];
@@ -166,13 +170,14 @@ fn is_public(name: &str) -> bool {
     name.contains('.') && !PRIVATE.into_iter().any(within)
 }
 
-/// Who answered, as the end of a sentence.
+/// Address of the server that answered, as the end of a sentence.
 fn origin(answer: &Response) -> String {
     let address = answer.remote_addr().map(|address| address.ip().to_string());
     format!("from {}", address.as_deref().unwrap_or("an unknown address"))
 }
 
-/// Why there was no answer: the name, or the innermost cause, which names the reason in a few words.
+/// Reason for a missing answer: the DNS error, or else the innermost cause, which is short and
+/// specific.
 fn missed(error: &reqwest::Error) -> Reach {
     let mut innermost: &dyn StdError = error;
     while let Some(cause) = innermost.source() {

@@ -1,7 +1,8 @@
-//! Answers HTTP-01 challenges (RFC 8555 §8.3): any token, on any host, with nothing stored per challenge.
+//! Answers HTTP-01 challenges (RFC 8555 §8.3) for any token on any host, without per-challenge
+//! state.
 //!
-//! The answer is the token and the thumbprint of the account key, so every replica can give it. Nothing else is
-//! served on this port.
+//! The answer consists of the token and the thumbprint of the account key, so every replica can
+//! answer. Nothing else is served on this port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,25 +15,28 @@ use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
-/// Tokens have at least 128 bits of entropy (RFC 8555 §8.1): 22 characters; some room is left to both sides.
+/// Accepted length of a token. Tokens have at least 128 bits of entropy (RFC 8555 §8.1), which is
+/// 22 characters; the range leaves room on both sides.
 const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
-/// Thumbprints answered at a time: the account key's, and its predecessor's after a rollover.
+/// Number of thumbprints accepted at a time: of the account key, and of its predecessor after a
+/// rollover.
 const THUMBPRINTS: usize = 2;
-/// A CA sends its few headers at once.
+/// Longest time for a request's headers. A CA sends its few headers at once.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// Ingress controllers keep connections to their backends; a short pause is bridged.
+/// Time that an idle connection is kept. Ingress controllers reuse connections to their backends,
+/// with short pauses.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Far more than all ingress controllers of a cluster open.
+/// Maximum number of connections. All ingress controllers of a cluster open far fewer.
 const CONNECTIONS: usize = 1_024;
-/// What is being answered when the drain begins is answered.
+/// Time for open requests to complete after the drain begins.
 const SHUTDOWN_SECS: u64 = 5;
 
-/// The thumbprints that challenges are answered with, newest first. Clones share them.
+/// Thumbprints for challenge answers, newest first. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub struct Thumbprints(Arc<RwLock<Vec<String>>>);
 
 impl Thumbprints {
-    /// Puts a thumbprint in front; the oldest beyond two goes.
+    /// Adds a thumbprint in front. Keeps two and drops the oldest.
     pub fn add(&self, thumbprint: String) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|other| *other != thumbprint);
@@ -40,12 +44,13 @@ impl Thumbprints {
         known.truncate(THUMBPRINTS);
     }
 
-    /// The one that answers are made with.
+    /// Returns the thumbprint for new answers.
     pub fn newest(&self) -> Option<String> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
-    /// Whether `body` answers `token`, with any of them. CAs pass over white space at its end (RFC 8555 §8.3).
+    /// Whether `body` answers `token` with any of the thumbprints. CAs ignore trailing white space
+    /// (RFC 8555 §8.3).
     pub fn is_answer(&self, token: &str, body: &str) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let thumbprint =
@@ -54,11 +59,11 @@ impl Thumbprints {
     }
 }
 
-/// Told of every challenge that was answered.
+/// Called for every answered challenge.
 pub type AnswerHook = Arc<dyn Fn() + Send + Sync>;
 
-/// Listens on `bind` and returns the server, to be awaited, with the address it has. It does not react to
-/// signals: its handle stops it.
+/// Listens on `bind`. Returns the server, which must be awaited, and its address. The server
+/// ignores signals and is stopped by its handle.
 pub fn serve(
     bind: SocketAddr,
     thumbprints: Thumbprints,
@@ -114,7 +119,7 @@ async fn answer(
         .body(format!("{}.{thumbprint}", token.as_str()))
 }
 
-/// Only base64url: whatever is reflected cannot be markup.
+/// Whether `token` is base64url only, so that the reflected text cannot be markup.
 fn is_token(token: &str) -> bool {
     let legal = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
     TOKEN.contains(&token.len()) && token.bytes().all(legal)

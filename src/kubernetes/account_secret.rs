@@ -1,7 +1,8 @@
-//! The ACME account of one directory, kept in a Secret of the operator's namespace.
+//! ACME account of one directory, stored in a Secret of the operator's namespace.
 //!
-//! The key is stored before it is registered: of two replicas that make one at the same moment, the second gets the
-//! first one's. A change is for the version that was read, so that two who change it at once cannot mix.
+//! The key is stored before its registration: if two replicas create a key at the same time, the
+//! second one uses the key of the first. A change carries the version of the last read, so that two
+//! concurrent changes cannot mix.
 
 use std::collections::BTreeMap;
 
@@ -21,23 +22,23 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::kubernetes::client::{FIELD_MANAGER, our_label, port_error};
 
-/// Data key: the account key, PKCS #8 in PEM.
+/// Data key: account key, PKCS #8 in PEM.
 const KEY: &str = "account.key";
-/// Data key: the key that a rollover is on its way to; it is stored before the CA is asked.
+/// Data key: new key of a rollover in progress, stored before the request to the CA.
 const NEXT: &str = "account.key.next";
-/// Data key: the key before the last rollover.
+/// Data key: account key before the last rollover.
 const PREVIOUS: &str = "account.key.previous";
-/// Data key: the account's URL (RFC 8555 §7.3), once it is registered.
+/// Data key: account URL (RFC 8555 §7.3), set after registration.
 const URL: &str = "account.url";
-/// Data key: URL of the directory that it is for.
+/// Data key: URL of the account's ACME directory.
 const DIRECTORY: &str = "directory";
 
-/// Data key of the external account's Secret: its key identifier.
+/// Data key in the Secret of the external account: key identifier.
 const EAB_KID: &str = "kid";
-/// Data key of the external account's Secret: its MAC key, base64.
+/// Data key in the Secret of the external account: MAC key, base64.
 const EAB_HMAC: &str = "hmac";
 
-/// The Secret of one directory's account.
+/// Secret with the account of one directory.
 pub struct AccountSecret {
     api: Api<Secret>,
     name: String,
@@ -46,15 +47,15 @@ pub struct AccountSecret {
 }
 
 impl AccountSecret {
-    /// In the operator's namespace, for the directory with this URL. `external` names the Secret there that holds the
-    /// external account.
+    /// Uses the operator's namespace and the directory with this URL. `external` names the Secret
+    /// in the same namespace that holds the external account.
     pub fn new(client: Client, namespace: &str, directory: &str, external: Option<String>) -> Self {
         let name = format!("ingress-acme-account-{:08x}", stable_hash(directory) & 0xffff_ffff);
         let api = Api::namespaced(client, namespace);
         Self { api, name, directory: directory.to_owned(), external }
     }
 
-    /// Its `metadata.name`.
+    /// Name of the Secret.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -106,8 +107,9 @@ impl AccountSecret {
     }
 }
 
-/// The merge patch (RFC 7396) after which the account is stored exactly so; what it does not have goes. With the version,
-/// the API server refuses it when there is another one.
+/// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`
+/// are removed. The patch carries the version, so the API server rejects the patch if the Secret
+/// has changed.
 fn replacement(account: &StoredAccount) -> Value {
     let key = |key: &PrivateKey| BASE64_STANDARD.encode(key.pem());
     json!({
@@ -121,7 +123,7 @@ fn replacement(account: &StoredAccount) -> Value {
     })
 }
 
-/// Overwrites the data of a patch, which are keys.
+/// Overwrites the data of a patch, which contains keys.
 fn wipe(patch: &mut Value) {
     for value in patch["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
         if let Value::String(text) = value {
@@ -130,7 +132,7 @@ fn wipe(patch: &mut Value) {
     }
 }
 
-/// Reads the Secret of an external account: its `kid`, and its `hmac` in base64 as the CA shows it.
+/// Reads the Secret of an external account: its `kid`, and its `hmac` in base64 as shown by the CA.
 fn external_account(name: &str, secret: Secret) -> Result<ExternalAccount, PortError> {
     let unusable = |why: &str| {
         let detail = format!(
@@ -145,7 +147,8 @@ fn external_account(name: &str, secret: Secret) -> Result<ExternalAccount, PortE
     };
     let kid = text(EAB_KID).ok_or_else(|| unusable("it has no kid"))?;
     let hmac = Zeroizing::new(text(EAB_HMAC).ok_or_else(|| unusable("it has no hmac"))?);
-    // CAs show it in the URL-safe alphabet, and people and tools turn it into the other one, with padding.
+    // CAs show the URL-safe alphabet; users and tools convert to the standard alphabet with
+    // padding.
     let plain = hmac.trim_end_matches('=').replace('+', "-").replace('/', "_");
     let hmac =
         BASE64_URL_SAFE_NO_PAD.decode(plain).map_err(|_| unusable("its hmac is not base64"))?;

@@ -1,7 +1,7 @@
-//! The connection to the Kubernetes API server, and what its adapters share: the marks on our objects and the
-//! meaning of a refusal.
+//! Connection to the Kubernetes API server, with the parts that its adapters share: the marks on
+//! our objects and the classification of errors.
 //!
-//! What a request is for, and how long it may take, is the matter of the adapter and its caller.
+//! The adapter and its caller decide the purpose and the deadline of a request.
 
 mod marks;
 mod refusal;
@@ -23,25 +23,25 @@ pub use marks::{
 pub use refusal::{detail, port_error};
 pub use requests::{KubeRequestHook, counted};
 
-/// A healthy API server takes a connection in milliseconds.
+/// Longest time for opening a connection. A healthy API server accepts one in milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest silence on a connection that waits for an answer. It must be longer than a watch
-/// ([`WATCH_SECONDS`]), which may have nothing to tell from its begin to its end.
+/// Longest silence on a connection with a pending response. Must be longer than a watch
+/// ([`WATCH_SECONDS`]), which may stay silent from begin to end.
 const SILENCE: Duration = Duration::from_secs(90);
-/// The API server ends a watch after this long and it is taken up again where it was; a connection that died
-/// without a word is noticed 5 s later.
+/// Lifetime of a watch in seconds. The API server then ends the watch, and the watcher resumes at
+/// the same position. A connection that died silently is noticed 5 s later.
 pub const WATCH_SECONDS: u32 = 60;
 
-/// Why there is no client.
+/// Reason why no client could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Neither a kubeconfig nor a pod's service account.
+    /// Neither a kubeconfig nor a pod's service account was found.
     #[error(
         "no cluster to talk to: {}. Set KUBECONFIG to a readable kubeconfig, or run in a pod with a service account",
         detail(.0)
     )]
     NoCluster(Box<InferConfigError>),
-    /// The configuration was found, and no client can be made from it.
+    /// The configuration was found, but no client can be created from it.
     #[error(
         "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, where one is named, \
          its proxy (proxies are not supported: add the API server to NO_PROXY)",
@@ -50,21 +50,22 @@ pub enum ConnectError {
     Unusable(Box<kube::Error>),
 }
 
-/// A client for the cluster that `KUBECONFIG`, `~/.kube/config` or the pod's service account names, in this order.
+/// Creates a client for the cluster named by `KUBECONFIG`, `~/.kube/config` or the pod's service
+/// account, in this order.
 ///
-/// No request is sent yet. HTTP/1.1 is spoken, for kube's client offers nothing else; there are as many
-/// connections as requests at once, and no throttling on our side.
+/// Sends no request yet. Requests use HTTP/1.1, the only version that kube's client offers. There
+/// is one connection per concurrent request, and no client-side throttling.
 pub async fn connect() -> Result<Client, ConnectError> {
     let config = Config::infer().await.map_err(|error| ConnectError::NoCluster(error.into()))?;
     client(config)
 }
 
-/// A client for this configuration, with our header and deadlines.
+/// Creates a client for `config` with our header and deadlines.
 pub fn client(config: Config) -> Result<Client, ConnectError> {
     Client::try_from(ours(config)).map_err(|error| ConnectError::Unusable(error.into()))
 }
 
-/// All objects of a list, page by page.
+/// Reads all objects of a list, page by page.
 pub async fn list_all<K>(api: &Api<K>, mut params: ListParams) -> Result<Vec<K>, kube::Error>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -84,9 +85,9 @@ fn ours(mut config: Config) -> Config {
     config.headers.push((USER_AGENT, HeaderValue::from_static(crate::USER_AGENT)));
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENCE);
-    // The time that a pooled connection was idle does not count as silence.
+    // Time that a pooled connection spent idle does not count as silence.
     config.reset_reader_on_write = true;
-    // Retries are decided in one place, by the caller, who also knows when to give up.
+    // The caller alone decides about retries, since only the caller knows when to give up.
     config.default_retry = false;
     config
 }

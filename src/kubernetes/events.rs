@@ -1,9 +1,9 @@
 //! Kubernetes Events (events.k8s.io/v1) on users' Ingresses.
 //!
-//! A bounded queue, drained by one task with few requests at once. Telling is never worth holding work up: what
-//! does not fit is dropped, what cannot be sent in a few tries is given up, and both are counted. The name of an
-//! Event follows from what it says, so that the same one sent twice (after a lost answer, or by the next leader)
-//! is one Event.
+//! A bounded queue, drained by one task with few concurrent requests. Events never block work: an
+//! Event is dropped if the queue is full or if a few send attempts fail, and both cases are
+//! counted. The name of an Event is derived from its content, so the same Event sent twice (after a
+//! lost answer, or by the next leader) is stored once.
 
 mod event;
 
@@ -25,28 +25,28 @@ use crate::kubernetes::client::{FIELD_MANAGER, port_error};
 pub use event::CONTROLLER;
 use event::event;
 
-/// Events that wait to be sent.
+/// Maximum number of queued Events.
 const QUEUE: usize = 1000;
-/// Events that are being sent at once: the API server's own limits are far above.
+/// Number of Events sent concurrently. The API server's own limits are far higher.
 const AT_ONCE: usize = 4;
-/// Tries of one Event.
+/// Number of attempts to send one Event.
 const TRIES: u32 = 3;
-/// Longest one try may take.
+/// Longest time for one attempt.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Pause before another try, where the API server names none; never longer than [`DEADLINE`].
+/// Pause before the next attempt, if the API server names none. Never longer than [`DEADLINE`].
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Told of every Event that could not be sent: given up after its last try, refused, or not even queued.
+/// Called for every Event that was not sent: refused, failed at the last attempt, or not queued.
 pub type UntoldHook = Arc<dyn Fn() + Send + Sync>;
 
-/// The queue of Events and the task that drains it; the task ends when this is dropped.
+/// The queue of Events and the task that drains the queue. Dropping this value ends the task.
 pub struct KubeEvents {
     queue: mpsc::Sender<Event>,
-    /// How many are queued or being sent.
+    /// Number of Events queued or being sent.
     pending: Arc<watch::Sender<usize>>,
     untold: UntoldHook,
     clock: Box<dyn Clock>,
-    /// Name of the pod that tells: `reportingInstance`.
+    /// Name of the reporting pod: `reportingInstance`.
     pod: String,
     task: JoinHandle<()>,
 }
@@ -84,7 +84,7 @@ impl EventRecorder for KubeEvents {
 
     async fn flush(&self) {
         let mut pending = self.pending.subscribe();
-        // An error would mean that the sender is gone, and it is a field of this.
+        // Cannot fail: the sender is a field of `self`.
         _ = pending.wait_for(|pending| *pending == 0).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Ingresses, watched: kube's list and watch, turned into changes of trimmed views.
+//! Watched Ingresses: kube's list and watch, converted to changes of reduced views.
 //!
-//! Not here: which of them are served, and what a change means.
+//! Out of scope: which Ingresses are managed, and the effect of a change.
 
 mod view;
 
@@ -19,22 +19,23 @@ pub use view::view;
 
 use crate::kubernetes::client::{WATCH_SECONDS, detail};
 
-/// Objects in one page of a list.
+/// Number of objects per page of a list.
 const PAGE: u32 = 500;
-/// A list without a further object for this long is begun anew: longer than the longest pause between two
-/// attempts (30 s and as much jitter) and a slow page together.
+/// Time without a further object after which a list is restarted. Longer than the longest pause
+/// between two attempts (30 s plus as much jitter) and a slow page together.
 const LIST_STALLED: Duration = Duration::from_mins(2);
 
-/// The Ingresses of all namespaces, or of some.
+/// Ingresses of all namespaces, or of a subset.
 pub struct Ingresses {
     client: Client,
     scopes: Vec<WatchScope>,
-    /// Is told each error of the watch: `gone`, `forbidden`, `connection` or `other`. For a counter.
+    /// Called with the reason of each watch error, for a counter: `gone`, `forbidden`, `connection`
+    /// or `other`.
     on_error: Rc<dyn Fn(&'static str)>,
 }
 
 impl Ingresses {
-    /// Of these namespaces; of all when there is none.
+    /// Watches `namespaces`, or all namespaces if the slice is empty.
     pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
         let mut scopes: Vec<WatchScope> =
             namespaces.iter().map(|namespace| Some(Arc::from(namespace.as_str()))).collect();
@@ -63,14 +64,14 @@ impl IngressSource for Ingresses {
 
 type Events = BoxStream<'static, Result<watcher::Event<Ingress>, watcher::Error>>;
 
-/// Where the list or watch of one scope is.
+/// State of the list or watch of one scope.
 struct Place {
     api: Api<Ingress>,
     scope: WatchScope,
     on_error: Rc<dyn Fn(&'static str)>,
-    /// Reconnects with backoff by itself; `None` when it is to be begun anew.
+    /// Reconnects with backoff by itself. `None` before a restart.
     events: Option<Events>,
-    /// No complete list yet: then silence is a fault. A watch may be silent.
+    /// No complete list yet, so silence is an error. A watch may be silent.
     listing: bool,
 }
 
@@ -134,7 +135,7 @@ fn events(api: &Api<Ingress>) -> Events {
     watcher(api.clone(), config).default_backoff().boxed()
 }
 
-/// The metric label of an error, and what kube's watcher does next.
+/// Returns the metric label of an error, and the next action of kube's watcher.
 fn meaning(error: &watcher::Error) -> (&'static str, &'static str) {
     const RESUME: &str = "it is watched on from where it was, after a pause of at most a minute";
     const RELIST: &str = "all Ingresses are listed again, after a pause of at most a minute";

@@ -1,6 +1,7 @@
-//! The journal's segments: immutable Secrets `ingress-acme-journal-<number>` in the operator's namespace.
+//! Journal segments: immutable Secrets `ingress-acme-journal-<number>` in the operator's namespace.
 //!
-//! They hold private keys of issuances in flight, so they are Secrets, and nothing of them is logged.
+//! Segments hold private keys of issuances in flight. Therefore they are Secrets, and their content
+//! is never logged.
 
 use async_trait::async_trait;
 use ingress_acme_actors::ports::{CreateError, JournalError, Segments};
@@ -12,24 +13,26 @@ use kube::{Api, Client};
 
 use crate::kubernetes::client::{FIELD_MANAGER, detail, list_all, our_label};
 
-/// Names begin with it; the number follows, with leading zeros, so that `kubectl get` shows them in order.
+/// Prefix of all names. The number follows with leading zeros, so that `kubectl get` lists segments
+/// in order.
 const PREFIX: &str = "ingress-acme-journal-";
-/// Label of all segments: what is listed. Its value is the number, so that many are deleted by one request.
+/// Label of all segments, used to list them. The value is the number, so that one request can
+/// delete many.
 const LABEL: &str = "ingress-acme.dev/journal";
 /// Data key of the segment.
 const DATA: &str = "segment.json";
-/// Segments in one page of a list: each has up to half a mebibyte.
+/// Number of segments per page of a list. Each has up to half a mebibyte.
 const PAGE: u32 = 16;
-/// Segments deleted by one request: their numbers are in its URL.
+/// Number of segments deleted by one request. The URL contains their numbers.
 const DELETED_AT_ONCE: usize = 128;
 
-/// The segments of one namespace.
+/// Journal segments of one namespace.
 pub struct SecretSegments {
     api: Api<Secret>,
 }
 
 impl SecretSegments {
-    /// In the operator's own namespace.
+    /// Uses the operator's own namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { api: Api::namespaced(client, namespace) }
     }
@@ -91,7 +94,7 @@ fn secret(number: u64, data: &[u8]) -> Secret {
     }
 }
 
-/// A segment of ours; whatever else carries the label is none.
+/// Returns number and data of a segment of ours; `None` for any other Secret with the label.
 fn numbered(secret: Secret) -> Option<(u64, Vec<u8>)> {
     let number = secret.metadata.name?.strip_prefix(PREFIX)?.parse().ok()?;
     Some((number, secret.data?.remove(DATA)?.0))

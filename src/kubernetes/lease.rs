@@ -1,14 +1,15 @@
-//! Leader election by one Lease (coordination.k8s.io/v1): of all replicas, one leads.
+//! Leader election with one Lease (coordination.k8s.io/v1): one of all replicas leads.
 //!
 //! # Guarantees
-//! - Of two that write at once, one wins: each write carries the `resourceVersion` that was read.
-//! - A leader that cannot renew for 10 s stops to lead, 5 s before anybody else may begin.
-//! - No clock of another machine is trusted: a Lease has run out when it has not changed for its duration as
-//!   measured here.
+//! - Of two concurrent writes, one wins: each write carries the `resourceVersion` of its read.
+//! - A leader that cannot renew for 10 s stops leading, 5 s before another replica may start.
+//! - No clock of another machine is trusted: a Lease has expired when no change was seen for its
+//!   duration, measured locally.
 //!
 //! # Caveats
-//! The measure is the monotonic clock, which stands still while a machine is suspended: a leader that wakes up
-//! may lead for a moment too long. The journal refuses its writes then; the lease only makes that rare.
+//! Durations use the monotonic clock, which stops while a machine is suspended: a leader may lead
+//! for a moment too long after a resume. The journal then refuses its writes; the Lease only makes
+//! that case rare.
 
 mod decision;
 mod term;
@@ -32,31 +33,31 @@ use decision::{LeaseRecord, LeaseStep, Sighting, decide};
 
 /// `metadata.name`, in the operator's namespace.
 const NAME: &str = "ingress-acme";
-/// How long others wait after the last renewal that they saw.
+/// Time that other replicas wait after the last renewal they saw.
 const DURATION: Duration = Duration::from_secs(15);
-/// The same, as the field of the Lease has it.
+/// [`DURATION`] in seconds, as in the field of the Lease.
 const DURATION_SECONDS: i32 = 15;
-/// A leader renews so often.
+/// Time between renewals by a leader.
 const RENEW: Duration = Duration::from_secs(5);
-/// A leader that could not renew for so long leads no more.
+/// Time without a renewal after which a leader stops leading.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Pause between two looks of one who waits, and after an error.
+/// Time between two attempts of a waiting candidate, and after an error.
 const RETRY: Duration = Duration::from_secs(2);
-/// Longest one request may take, so that a renewal can be tried more than once within its deadline.
+/// Longest time for one request. Leaves room for more than one renewal attempt within the deadline.
 const CALL: Duration = Duration::from_secs(3);
 
 /// A candidate for the operator's Lease.
 #[derive(Clone)]
 pub struct Lease {
     api: Api<api::Lease>,
-    /// `holderIdentity`: the pod's name. No two that run at once may have the same.
+    /// `holderIdentity`: the pod's name. Must be unique among running replicas.
     me: String,
-    /// For `renewTime` and `acquireTime`, which people read.
+    /// Clock for `renewTime` and `acquireTime`, which are read by people only.
     clock: Arc<dyn Clock + Send + Sync>,
 }
 
 impl Lease {
-    /// In the operator's namespace; `me` is the name of the pod.
+    /// Creates a candidate for the Lease in the operator's namespace. `me` is the pod's name.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -66,7 +67,7 @@ impl Lease {
         Self { api: Api::namespaced(client, namespace), me: me.to_owned(), clock }
     }
 
-    /// Waits until this candidate leads, however long; errors are logged and it is tried again.
+    /// Waits until this candidate leads, without a time limit. Errors are logged and retried.
     pub async fn acquire(&self) -> Term {
         let mut sighting = None;
         loop {
@@ -97,7 +98,7 @@ impl Lease {
         };
         match written {
             Ok(lease) => Ok(Attempt::Won { lease: lease.into(), at }),
-            // Somebody else was faster.
+            // Another candidate wrote first.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 Ok(Attempt::Wait(RETRY))
             }
@@ -105,7 +106,7 @@ impl Lease {
         }
     }
 
-    /// The Lease as it is when this candidate has just taken it.
+    /// Returns the Lease with this candidate as its new holder.
     fn held(&self, before: Option<api::Lease>) -> api::Lease {
         let mut lease = before.unwrap_or_else(|| api::Lease {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
@@ -126,11 +127,11 @@ impl Lease {
     }
 }
 
-/// What one look led to.
+/// Result of one attempt.
 enum Attempt {
-    /// This candidate leads; its time counts from before the write was sent.
+    /// This candidate leads. The term counts from `at`, a time before the write was sent.
     Won { lease: Box<api::Lease>, at: Instant },
-    /// Somebody else does.
+    /// Another candidate leads. Retry after this time.
     Wait(Duration),
 }
 

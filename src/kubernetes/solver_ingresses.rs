@@ -1,7 +1,8 @@
-//! The shared solver Ingresses: which hosts lead `/.well-known/acme-challenge/` to our solver.
+//! Shared solver Ingresses, which route `/.well-known/acme-challenge/` of their hosts to our
+//! solver.
 //!
-//! Written by server-side apply with force: they are ours alone. Never collected by an owner reference, for the
-//! operator removes them host by host.
+//! Written by server-side apply with force, since no other client manages them. They have no owner
+//! reference, because the operator removes them host by host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,26 +23,27 @@ use crate::kubernetes::client::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, our_label, port_error,
 };
 
-/// Where every challenge is (RFC 8555 §8.3).
+/// Path prefix of all challenges (RFC 8555 §8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
-/// The solver's Service of deploy/install.yaml, in the operator's namespace.
+/// Solver Service of deploy/install.yaml, in the operator's namespace.
 const SERVICE: &str = "ingress-acme-solver";
-/// Its port.
+/// Port of the solver Service.
 const PORT: i32 = 80;
-/// Hints for controllers that redirect plain HTTP to HTTPS for a host that has a certificate: the challenge is
-/// answered where it is asked. (The CA follows the redirect too, but not to a broken HTTPS.) Others ignore them.
+/// Annotations for controllers that redirect HTTP to HTTPS for a host with a certificate: the
+/// challenge must be answered over HTTP. (The CA also follows the redirect, but fails if HTTPS is
+/// broken.) Other controllers ignore them.
 const HINTS: [(&str, &str); 2] = [
     ("nginx.ingress.kubernetes.io/ssl-redirect", "false"), // ingress-nginx
     ("haproxy.org/ssl-redirect", "false"),                 // HAProxy Technologies' controller
 ];
 
-/// The solver Ingresses of one namespace.
+/// Solver Ingresses of one namespace.
 pub struct SolverIngresses {
     api: Api<Ingress>,
 }
 
 impl SolverIngresses {
-    /// In the operator's own namespace, where its solver's Service is.
+    /// Uses the operator's own namespace, which has the solver's Service.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { api: Api::namespaced(client, namespace) }
     }
@@ -117,7 +119,8 @@ fn rule(host: &DnsName) -> IngressRule {
     IngressRule { host: Some(host.to_string()), http: Some(http) }
 }
 
-/// Hosts that are no names of ours are left out; the next write drops them.
+/// Converts an Ingress of the API. Hosts that are not valid names are omitted; the next write
+/// removes them.
 fn view(found: &Ingress) -> SolverIngress {
     let rules = found.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     let hosts: BTreeSet<DnsName> =

@@ -1,22 +1,27 @@
-//! TLS Secrets, one at a time and by name, and `spec.tls` of the Ingresses that use them.
+//! TLS Secrets, read and written by name, and `spec.tls` of the Ingresses that use them.
 //!
 //! # How a Secret is written
-//! Always by server-side apply with our field manager, so that owner references and annotations that we give up
-//! really go, and those of others stay. (A create by POST would own its fields as an `Update` of the same
-//! manager, and no later apply could take them away.)
+//! All writes use server-side apply with our field manager, so that owner references and
+//! annotations that we stop applying are removed, and those of other managers stay. (A create by
+//! POST would own its fields as an `Update` of the same manager; no later apply could remove those
+//! fields.)
 //!
-//! - **There was none**: applied without force. A Secret that somebody else made meanwhile is never merged into:
-//!   another type is refused, because `type` is immutable, and one of type `kubernetes.io/tls` always has both
-//!   data keys, which are its maker's, so that ours conflict. The same holds where its managed fields were
-//!   cleared: the API server then owns them as `before-first-apply`.
-//! - **There is one that is ours or may be taken over**: applied with force and with the `resourceVersion` that
-//!   was read, so that it is the very one that was judged.
+//! - **Secret absent**: applied without force. A Secret created by another client in the meantime
+//!   is never merged into. A different type is rejected because `type` is immutable. A Secret of
+//!   type `kubernetes.io/tls` always has both data keys, owned by its creator, so our apply
+//!   conflicts. The same holds if its managed fields were cleared: the API server then assigns the
+//!   fields to `before-first-apply`.
+//! - **Secret present, and ours or to be adopted**: applied with force and with the
+//!   `resourceVersion` of the last read, so that the write applies to the checked version only.
 //!
-//! In both cases an answer 409 leads to one more read and one more decision. Known limit: who rewrites
-//! `metadata.managedFields` by hand to hide data, within the moment between our read and our write, is overwritten.
+//! In both cases, a remembered read that turns out to be outdated (409, 422, or refused by our own
+//! check) leads to one more read and one more decision. Known limit: if a client edits
+//! `metadata.managedFields` by hand to hide data, between our read and our write, that data is
+//! overwritten.
 //!
-//! # What is kept
-//! No certificate and no key; only what a write must know of the last reads (the private module `seen`), bounded.
+//! # State
+//! No certificate and no key is kept; only a bounded number of last reads, reduced to the fields
+//! that a write needs (private module `seen`).
 
 mod fields;
 mod seen;
@@ -41,26 +46,26 @@ use seen::{LastRead, Memory, Write, write_for};
 pub use view::Held;
 use view::{hold, view, wipe};
 
-/// Secrets whose last read is remembered; a write of one that is not reads it again.
+/// Number of Secrets whose last read is remembered. A write to any other Secret reads first.
 const REMEMBERED: usize = 4096;
 
 /// TLS Secrets of all namespaces.
 pub struct KubeTlsSecrets {
     client: Client,
-    /// From a read to the write that follows it; saves the second read.
+    /// Last reads, each kept until the write that follows. Saves a second read.
     seen: RefCell<Memory>,
 }
 
-/// Why one attempt to write did not work.
+/// Reason why one write attempt failed.
 enum Refusal {
-    /// By our own rule: what is there must not be overwritten.
+    /// Refused by our own check: the existing Secret must not be overwritten.
     Conflict(PortError),
-    /// By the API server.
+    /// Refused by the API server.
     Api(kube::Error),
 }
 
 impl KubeTlsSecrets {
-    /// Nothing is read yet.
+    /// Creates the adapter without sending a request.
     pub fn new(client: Client) -> Self {
         Self { client, seen: RefCell::new(Memory::holding(REMEMBERED)) }
     }
@@ -74,12 +79,12 @@ impl KubeTlsSecrets {
         secret.map_err(|error| port_error(error, &format!("read Secret {key}")))
     }
 
-    /// Reads one Secret with its key, as only a user's command needs it.
+    /// Reads one Secret with its key. Only a user's command needs the key.
     pub async fn hold(&self, key: &SecretKey) -> Result<Option<Held>, PortError> {
         Ok(self.look(key).await?.map(hold))
     }
 
-    /// One attempt, for what was seen of the Secret.
+    /// Makes one write attempt, based on the last read of the Secret.
     async fn write(
         &self,
         key: &SecretKey,
@@ -112,7 +117,8 @@ impl KubeTlsSecrets {
     }
 }
 
-/// The Secret may have changed since it was seen: 409, or 422 where another type is there by now.
+/// Whether the Secret may have changed since the last read: 409, or 422 if its type is different
+/// now.
 fn may_be_outdated(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Conflict(_) => true,

@@ -1,11 +1,12 @@
-//! Whether a chain hangs together (RFC 8555 §9.1: each certificate certifies the one before it).
+//! Checks that a chain is consistent (RFC 8555 §9.1: each certificate certifies the one before).
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::Oid;
 
-/// Checks that each certificate names the next one as its issuer and carries its signature. Trust in the last
-/// one is not judged: the CA was reached over TLS, and clients have roots of their own.
+/// Checks that each certificate names the next one as its issuer and carries its signature. Trust
+/// in the last certificate is not checked: the CA was reached over TLS, and clients have their own
+/// roots.
 pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
     for (index, pair) in chain.windows(2).enumerate() {
         let [certificate, issuer] = pair else { continue };
@@ -27,7 +28,8 @@ pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
     Ok(())
 }
 
-/// Tries every algorithm that TLS clients here would accept and that has the OIDs of this pair.
+/// Whether `issuer` signed `certificate`. Tries every algorithm that our TLS clients accept and
+/// that has the OIDs of this pair.
 fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
     let key = issuer.public_key();
     default_provider().signature_verification_algorithms.all.iter().any(|algorithm| {
@@ -43,7 +45,8 @@ fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>)
     })
 }
 
-/// `identifier` is the content of an `AlgorithmIdentifier`: the OID with tag and length, then parameters.
+/// Whether `identifier` begins with `oid`. `identifier` is the content of an `AlgorithmIdentifier`:
+/// the OID with tag and length, then parameters.
 fn begins_with(identifier: &[u8], oid: &Oid<'_>) -> bool {
     let oid = oid.as_bytes();
     matches!(identifier, [6, length, rest @ ..]

@@ -1,4 +1,4 @@
-//! Round trips through real keys, requests and certificates.
+//! Round trips with real keys, requests and certificates.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -135,7 +135,8 @@ async fn hand_made_keys_of_other_formats_are_read() {
     }
 }
 
-/// PKCS #8 holds PKCS #1 in its third element, an OCTET STRING (RFC 5958 §2).
+/// Extracts PKCS #1 from PKCS #8, which holds PKCS #1 in its third element, an OCTET STRING (RFC
+/// 5958 §2).
 fn pkcs1(pkcs8: &str) -> String {
     let (_, block) = x509_parser::pem::parse_x509_pem(pkcs8.as_bytes()).unwrap();
     let (_, info) = x509_parser::der_parser::parse_der(&block.contents).unwrap();
@@ -143,7 +144,7 @@ fn pkcs1(pkcs8: &str) -> String {
     format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n")
 }
 
-/// As `openssl ecparam -name prime256v1 -genkey` writes it; it was never used for anything.
+/// Output of `openssl ecparam -name prime256v1 -genkey`. This key was never used.
 const SEC1: &str = "\
 -----BEGIN EC PARAMETERS-----
 BggqhkjOPQMBBw==

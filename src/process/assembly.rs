@@ -1,4 +1,4 @@
-//! The composition root: builds each adapter once, and the replica that runs them.
+//! Composition root: builds each adapter once and assembles the process.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -31,18 +31,18 @@ use crate::pki;
 use crate::process::process_metrics;
 use crate::process::replica::{Replica, listen};
 
-/// Where the process runs.
+/// Environment of a replica.
 #[derive(Clone)]
 pub struct Environment {
-    /// Client of the cluster.
+    /// Client for the cluster.
     pub client: Client,
-    /// Name of the pod, which identifies the replica. No two replicas that run at the same time may have the same name.
+    /// Identity of this replica: the pod's name. Must be unique among running replicas.
     pub pod: String,
-    /// The time.
+    /// Source of the current time.
     pub clock: Arc<dyn Clock + Send + Sync>,
 }
 
-/// One clock, as actors and as threads hold a clock.
+/// One clock, convertible to the types in which its users hold a clock.
 #[derive(Clone)]
 struct SharedClock(Arc<dyn Clock + Send + Sync>);
 
@@ -52,7 +52,7 @@ impl Clock for SharedClock {
     }
 }
 
-/// Builds all adapters and listens on both ports. Sends no request to the cluster or the CA.
+/// Builds all adapters and opens the ports. Sends no request to the cluster or the CA yet.
 pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Replica> {
     let (settings, config) = args.split();
     let (directory, shown) = (settings.directory.as_str(), Observability::default());
@@ -189,8 +189,8 @@ fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     read.context("the file of --acme-ca-file cannot be read")
 }
 
-/// The CA of one directory with its account, for a command other than `run`: registers no account, counts no requests,
-/// and sends no request yet.
+/// Creates the ACME client of one directory with its account, for commands other than `run`.
+/// Registers nothing and counts no requests. Sends no request to the cluster or the CA yet.
 pub fn ca_of_a_command(
     client: &Client,
     namespace: &str,

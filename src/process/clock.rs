@@ -1,4 +1,4 @@
-//! The system's clock: the one place that reads it.
+//! System clock. No other module reads the time of the machine.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::Clock;
 use tokio::time::Instant;
 
-/// The wall clock of this machine, but never slower than time itself: a clock that is set back, by NTP or by hand,
-/// would hold up everything that waits for a time.
+/// Wall clock of this machine that never falls behind the monotonic clock. A clock set back, by NTP
+/// or by hand, would delay all timers.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     began: Timestamp,

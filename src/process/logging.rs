@@ -1,5 +1,5 @@
-//! Logs: JSON lines on standard output for the operator, which collectors read; nothing but warnings on standard
-//! error for the other commands. `RUST_LOG` chooses otherwise.
+//! Logging: JSON lines on standard output for the operator, as log collectors expect; errors only,
+//! on standard error, for all other commands. `RUST_LOG` overrides the level.
 
 use tracing_subscriber::EnvFilter;
 
@@ -7,8 +7,8 @@ fn filter(default: &str) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default))
 }
 
-/// Starts logging, once. The operator's own process also ends at a panic anywhere: an actor that is silently gone
-/// would be worse, and whatever starts next resumes the work.
+/// Starts logging. Must be called once. The operator process also aborts on any panic: a silently
+/// missing actor would be worse, and the next start resumes the work.
 pub fn start(is_operator: bool) {
     if !is_operator {
         return tracing_subscriber::fmt()

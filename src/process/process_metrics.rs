@@ -1,14 +1,15 @@
-//! The process as Linux sees it: metrics under the names that Prometheus' client libraries have in common, read from
-//! `/proc` when they are scraped. What cannot be read is left out.
+//! Process metrics, read from Linux's `/proc` at each scrape. They have the standard names of
+//! Prometheus client libraries, except the peak of resident memory, which has none. Unreadable
+//! values are omitted.
 
 use prometheus_client::registry::Registry;
 
-/// Adds them to what is scraped.
+/// Adds the process metrics to `registry`.
 pub fn register(mut registry: Registry) -> Registry {
     #[cfg(target_os = "linux")]
     registry.register_collector(Box::new(linux::Process));
     #[cfg(not(target_os = "linux"))]
-    let _ = &mut registry; // there is no /proc
+    let _ = &mut registry; // no /proc on this platform
     registry
 }
 
@@ -22,7 +23,7 @@ mod linux {
     use prometheus_client::metrics::counter::ConstCounter;
     use prometheus_client::metrics::gauge::ConstGauge;
 
-    /// This process.
+    /// The current process.
     #[derive(Debug)]
     pub(super) struct Process;
 
@@ -85,7 +86,7 @@ mod linux {
         metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
-    /// Seconds of so many ticks of the kernel's clock.
+    /// Converts kernel clock ticks to seconds.
     fn seconds(ticks: u64) -> f64 {
         whole(ticks) / whole(procfs::ticks_per_second())
     }

@@ -1,4 +1,5 @@
-//! The life of an operator's process: prepare, wait to lead, work, drain. Every phase ends at a signal.
+//! Life cycle of an operator process: prepare, wait for leadership, work, drain. A termination
+//! signal ends every phase.
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -26,28 +27,28 @@ use crate::dns_and_http::admin::{self, Health};
 use crate::dns_and_http::solver::{self, Thumbprints};
 use crate::kubernetes::lease::{Lease, Term};
 
-/// Pauses between attempts to load or make the account key.
+/// Time between attempts to load or create the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
-/// Every replica looks at the account this often, should its key have been replaced: one small read.
+/// Time between checks of the account for a replaced key, on every replica. One small read each.
 const FOLLOW: Duration = Duration::from_mins(1);
-/// Pause before a journal that could not be read is read again, by a process that has begun anew.
+/// Pause before a restart that reads the journal again, after a failed read.
 const REPLAY_RETRY: Duration = Duration::from_secs(5);
-/// Longest wait for Events that are still to be sent.
+/// Longest wait for Events that are still queued.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// A process that is about to live: what `main` has built.
+/// A replica before its start, as built by `main`.
 pub struct Replica {
-    /// The world.
+    /// Ports to the external systems.
     pub ports: Ports,
-    /// What the user chose.
+    /// Settings chosen by the user.
     pub settings: Settings,
-    /// The CA, for its account key.
+    /// ACME client of the first CA, for its account key.
     pub acme: Rc<Acme>,
-    /// The second CA, whose account has the same key.
+    /// ACME client of the fallback CA, whose account has the same key.
     pub second: Option<Rc<Acme>>,
-    /// Whether one of several replicas must be chosen.
+    /// Lease for leader election among several replicas. `None` without leader election.
     pub lease: Option<Lease>,
-    /// What the admin port knows.
+    /// State shown on the admin port.
     pub health: Health,
     /// Counters.
     pub shown: Observability,
@@ -55,18 +56,18 @@ pub struct Replica {
     pub servers: Servers,
 }
 
-/// The servers of both ports.
+/// HTTP servers of both ports.
 #[derive(Clone)]
 pub struct Servers {
-    /// Where challenges are answered.
+    /// Address of the challenge solver.
     pub solver: SocketAddr,
-    /// Where health, metrics and state are.
+    /// Address of the admin port: health, metrics and state.
     pub admin: SocketAddr,
     handles: Vec<ServerHandle>,
 }
 
 impl Servers {
-    /// Stops them; gracefully, or at once.
+    /// Stops all servers, gracefully or at once.
     pub async fn stop(&self, graceful: bool) {
         for server in &self.handles {
             server.stop(graceful).await;
@@ -75,14 +76,15 @@ impl Servers {
 }
 
 impl Replica {
-    /// Lives until it is told to end, or until leadership is lost.
+    /// Runs until terminated, or until leadership or the journal is lost.
     pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
         actix::spawn(dump_on_signal(self.health.clone(), signal(SignalKind::user_defined1())?));
         let Some(term) = self.work(&mut terminate).await? else {
-            return Ok(Exit::Restart); // at once: somebody else may lead any moment
+            return Ok(Exit::Restart); // at once: another replica may lead at any moment
         };
         self.servers.stop(true).await;
-        // Last of all: what still moves here may touch the solver Ingresses, which are then the next leader's.
+        // The Lease is released last: work still in progress may write the solver Ingresses, which
+        // belong to the next leader after the release.
         if let Leadership(Some(term)) = term {
             term.release().await;
         }
@@ -90,7 +92,8 @@ impl Replica {
         Ok(Exit::Done)
     }
 
-    /// Works until a signal, and drains; `None` when leadership is lost before that.
+    /// Works until terminated, then drains. Returns `None` if the process must restart: leadership
+    /// was lost, or the journal cannot be read or has stopped.
     async fn work(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
         tokio::select! {
             () = self.prepare() => {}
@@ -132,7 +135,8 @@ impl Replica {
         }
     }
 
-    /// Loads or makes the account key, however long it takes: without it no challenge can be answered.
+    /// Loads or creates the account key, without a time limit: no challenge can be answered without
+    /// the key.
     async fn prepare(&self) {
         loop {
             match self.acme.prepare().await {
@@ -154,7 +158,8 @@ impl Replica {
         }
     }
 
-    /// Follows the account's key for ever: whoever answers challenges must do so with the newest.
+    /// Reloads the account key periodically, forever: challenges must be answered with the newest
+    /// key.
     async fn follow(acme: Rc<Acme>) {
         loop {
             sleep(FOLLOW).await;
@@ -174,7 +179,8 @@ impl Replica {
         }
     }
 
-    /// What the CA is at work for is finished, nothing is begun, users are told, challenges are answered.
+    /// Finishes the work that the CA has in progress, starts no new work and sends pending Events.
+    /// Challenges are answered meanwhile.
     async fn drain(&self, operator: &Operator) {
         info!(deadline = ?limits::DRAIN, "draining");
         match timeout(limits::DRAIN, operator.pool.send(Drain)).await {
@@ -191,8 +197,8 @@ impl Replica {
     }
 }
 
-/// Listens on both ports and serves them on this arbiter, so that health is seen and challenges are answered
-/// from the first moment on.
+/// Listens on both ports and runs the servers on this arbiter, so that health is visible and
+/// challenges are answered from the start.
 pub fn listen(
     config: &AdapterConfig,
     health: &Health,
@@ -215,16 +221,16 @@ pub fn listen(
 
 /// How a process ends.
 pub enum Exit {
-    /// By a signal, drained.
+    /// Terminated by a signal, after a drain.
     Done,
-    /// It may have no further effect, and everything in it is to be forgotten: the same program begins anew in its
-    /// place. What was in flight is in the journal.
+    /// The process must have no further effect and must discard its state: the same program
+    /// restarts in its place. The journal contains the work in flight.
     Restart,
 }
 
 impl Exit {
-    /// The code to exit with; or nothing, for this process is replaced by a fresh one: same program, same arguments,
-    /// same pid.
+    /// Returns the exit code, or replaces this process with a fresh one: same program, same
+    /// arguments, same pid.
     pub fn carry_out(self) -> anyhow::Result<ExitCode> {
         if let Self::Done = self {
             return Ok(ExitCode::SUCCESS);
@@ -235,7 +241,7 @@ impl Exit {
     }
 }
 
-/// The term that was led, where a Lease is used at all.
+/// Term of this replica; `None` without leader election, or before this replica has led.
 struct Leadership(Option<Term>);
 
 async fn lost(term: Option<&Term>) {
@@ -245,7 +251,7 @@ async fn lost(term: Option<&Term>) {
     }
 }
 
-/// What tells a process to drain and end.
+/// Source of the request to drain and end.
 pub enum Terminate {
     /// SIGTERM, which the kubelet sends, or Ctrl-C.
     Signals {
@@ -254,18 +260,19 @@ pub enum Terminate {
         /// SIGINT.
         interrupt: Signal,
     },
-    /// Whoever runs it in a process of their own: it turns true, or its sender is dropped.
+    /// Request from code that runs the replica within its own process: the value turns true, or its
+    /// sender is dropped.
     OnRequest(watch::Receiver<bool>),
 }
 
 impl Terminate {
-    /// Listens from now on.
+    /// Listens for the signals from now on.
     pub fn on_signals() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         Ok(Self::Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits until it is told.
+    /// Waits for the request to end.
     pub async fn wait(&mut self) {
         match self {
             Self::Signals { terminate, interrupt } => tokio::select! {
@@ -298,7 +305,7 @@ mod tests {
     use super::*;
     use crate::acme::{AcmeOptions, thumbprint};
 
-    /// An account that others change.
+    /// An account whose key other replicas change.
     struct Shared(RefCell<StoredAccount>);
 
     #[async_trait(?Send)]

@@ -1,4 +1,4 @@
-//! What happens in the demo, act by act, and what must have come of each.
+//! The acts of the demo, and the expected result of each.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,18 +20,19 @@ use crate::commands::storm::figures::Percentiles;
 use crate::commands::storm::tally::Tally;
 use crate::commands::storm::{Manner, prepare, rain, show};
 
-/// Pause between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_millis(50);
-/// How far the clock is moved: past half the life of a certificate of 160 hours, and far from two thirds of 90 days.
+/// Time by which the clock is advanced: more than half the lifetime of a certificate of 160 hours,
+/// and far less than two thirds of 90 days.
 const TRAVEL: Duration = Duration::from_hours(4 * 24);
-/// The Ingress whose certificate runs out, in the namespace `default`; its Secret has its name.
+/// Ingress with the expiring certificate, in the namespace `default`. Its Secret has the same name.
 const SHORT: &str = "short-lived";
 const SHORT_HOST: &str = "short.example.com";
-/// What the demo calls the life of an operator's lease, rounded up: the next one leads after it.
+/// Lease duration as printed by the demo: the longest time until the next operator leads.
 const LEASE: &str = "15 s";
 
 impl Demo {
-    /// All acts, in order.
+    /// Plays all acts in order.
     pub(super) async fn play(&mut self) -> anyhow::Result<()> {
         self.make_short_lived().await?;
         self.storm().await?;
@@ -56,7 +57,7 @@ impl Demo {
         until("its Secret", async || Ok(api.get_opt(SHORT).await?.is_some())).await
     }
 
-    /// The storm, with a crash when a third of it is over.
+    /// Runs the storm, with a crash after a third of the certificates.
     async fn storm(&mut self) -> anyhow::Result<()> {
         let (client, plan) = (self.client.clone(), self.plan.clone());
         let count = plan.ingresses;
@@ -122,7 +123,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Four days pass in an instant.
+    /// Advances the clock by four days and checks that exactly one certificate is renewed.
     async fn expiry(&mut self) -> anyhow::Result<()> {
         println!(
             "Four days pass: half the life of the short-lived certificate is over. The others live 90 days."
@@ -136,7 +137,7 @@ impl Demo {
             Ok(serial(&chain(&api, SHORT).await?)? == renewed.serial)
         })
         .await?;
-        // Whatever else is due would be seen by the next scans.
+        // Anything else that is due would be found by the next scans.
         sleep(super::resident::SCAN_INTERVAL).await;
         let new = self.world.ca().issued().len() - before;
         self.checks.claim(
@@ -175,7 +176,8 @@ impl Demo {
         Ok(())
     }
 
-    /// As a TLS client would: chain, names and dates, against the CA's root.
+    /// Verifies all certificates as a TLS client would: chain, names and validity, against the CA's
+    /// root.
     async fn verify_all(&mut self) -> anyhow::Result<()> {
         let (roots, now) = (self.world.ca().root_pem(), self.world.clock().now());
         let mut verified = 0;
@@ -201,7 +203,7 @@ impl Demo {
     }
 }
 
-/// Looks again and again until it is so.
+/// Polls `is_so` until true.
 async fn until(what: &str, is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let waited = async {
         while !is_so().await? {

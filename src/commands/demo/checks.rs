@@ -1,4 +1,4 @@
-//! What the demo claims, and whether it held.
+//! Claims of the demo, and whether each held.
 
 use std::fmt::Display;
 
@@ -9,17 +9,17 @@ use comfy_table::{Table, presets};
 pub(super) struct Checks(Vec<(String, bool, String)>);
 
 impl Checks {
-    /// A claim, whether it held, and the figure that shows it.
+    /// Adds a claim, whether the claim held, and a figure as evidence.
     pub(super) fn claim(&mut self, what: &str, held: bool, figure: impl Display) {
         self.0.push((what.to_owned(), held, figure.to_string()));
     }
 
-    /// Whether all of them held.
+    /// Whether all claims held.
     pub(super) fn all_held(&self) -> bool {
         self.0.iter().all(|(_, held, _)| *held)
     }
 
-    /// For people.
+    /// Formats the claims as a table for people.
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);

@@ -1,5 +1,5 @@
-//! An operator in a thread of this process, made of the very parts that `run` is made of: it can be told to drain, and
-//! it can be torn out of its work.
+//! An operator in a thread of this process, assembled from the same parts as `run`. The demo can
+//! drain or crash the operator.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -19,10 +19,10 @@ use crate::kubernetes::client;
 use crate::process::assembly::{Environment, assemble};
 use crate::process::replica::{Exit, Servers, Terminate};
 
-/// How often every Ingress is looked at: a demo has no hour.
+/// Time between scans of all Ingresses. A demo does not last an hour.
 pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);
 
-/// The world's clock as the operator's.
+/// The world's clock as the operator's clock.
 struct WorldClock(ingress_acme_sim::clock::Clock);
 
 impl Clock for WorldClock {
@@ -39,13 +39,13 @@ pub(super) struct Resident {
     thread: JoinHandle<anyhow::Result<ThreadEnd>>,
 }
 
-/// What became of it.
+/// How the operator ended.
 enum ThreadEnd {
     Ended(Exit),
     Crashed,
 }
 
-/// What its thread is given.
+/// Inputs of the operator's thread.
 struct Life {
     args: RunArgs,
     cluster: kube::Config,
@@ -53,12 +53,12 @@ struct Life {
     pod: String,
     drain: watch::Receiver<bool>,
     crash: oneshot::Receiver<()>,
-    /// Learns where it listens.
+    /// Receives the servers once they listen.
     started: mpsc::Sender<Servers>,
 }
 
 impl Resident {
-    /// Starts the operator's `life`th life in a world; it leads once it has the Lease.
+    /// Starts the `life`th operator in `world`. The operator leads once the Lease is acquired.
     pub(super) fn start(world: &World, life: u32, admin: SocketAddr) -> anyhow::Result<Self> {
         let (drain, told_to_drain) = watch::channel(false);
         let (crash, told_to_crash) = oneshot::channel();
@@ -82,17 +82,17 @@ impl Resident {
         Ok(Self { servers, drain, crash, thread })
     }
 
-    /// Everything in it is gone at once, wherever it is: no drain, no word to anybody.
+    /// Stops the operator at once, at any point: no drain, no notice to other parties.
     pub(super) fn crash(self, world: &World) -> anyhow::Result<()> {
         world.gateway().state().remove_solver(self.servers.solver);
-        _ = self.crash.send(()); // it may have ended by itself, which is told next
+        _ = self.crash.send(()); // fails if the operator has ended; reported below
         match ended(self.thread)? {
             ThreadEnd::Crashed => Ok(()),
             ThreadEnd::Ended(_) => Err(anyhow!("the operator had ended before it was to crash")),
         }
     }
 
-    /// Has it drain and end.
+    /// Drains and ends the operator.
     pub(super) fn end(self) -> anyhow::Result<()> {
         self.drain.send_replace(true);
         match ended(self.thread)? {
@@ -108,7 +108,7 @@ async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let mut replica = assemble(args, &environment)?;
     replica.settings.scan_interval = SCAN_INTERVAL;
     let servers = replica.servers.clone();
-    _ = started.send(servers.clone()); // whoever started it waits for it
+    _ = started.send(servers.clone()); // received by `start`
     tokio::select! {
         exit = replica.run(Terminate::OnRequest(drain)) => Ok(ThreadEnd::Ended(exit?)),
         Ok(()) = crash => {
@@ -122,7 +122,7 @@ fn ended(thread: JoinHandle<anyhow::Result<ThreadEnd>>) -> anyhow::Result<Thread
     thread.join().map_err(|_| anyhow!("the operator panicked"))?
 }
 
-/// As a user would give them.
+/// Parses the flags, given as on the command line.
 fn flags(world: &World, admin: SocketAddr) -> anyhow::Result<RunArgs> {
     let own = [format!("--admin-bind={admin}"), "--solver-bind=127.0.0.1:0".to_owned()];
     let words = ["ingress-acme".to_owned(), "run".to_owned()].into_iter();

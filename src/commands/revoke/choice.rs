@@ -1,4 +1,5 @@
-//! What of an Ingress is revoked, and with whose signature: no I/O.
+//! Decides which certificates of an Ingress are revoked, and which key signs the revocation. No
+//! I/O.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use clap::ValueEnum;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretView};
 use ingress_acme_actors::domain::time::Timestamp;
 
-/// Why a certificate is revoked: the reasons of RFC 5280 §5.3.1 that CAs take from subscribers.
+/// Reason for a revocation: those of RFC 5280 §5.3.1 that CAs accept from subscribers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Reason {
     /// None of the others.
@@ -16,8 +17,8 @@ pub enum Reason {
     /// Somebody else has, or may have, the private key. Signed with that very key, which proves it.
     #[value(name = "keyCompromise")]
     KeyCompromise,
-    /// The names, or who is behind them, are no longer as certified. Let's Encrypt does not certify who is behind them and
-    /// may refuse it.
+    /// The names, or who is behind them, are no longer as certified. Let's Encrypt does not certify
+    /// who is behind them and may refuse it.
     #[value(name = "affiliationChanged")]
     AffiliationChanged,
     /// Another certificate has taken its place.
@@ -36,7 +37,7 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
-    /// Its number in RFC 5280 §5.3.1.
+    /// Returns the number of the reason in RFC 5280 §5.3.1.
     pub fn code(self) -> u8 {
         match self {
             Self::Unspecified => 0,
@@ -48,29 +49,31 @@ impl Reason {
     }
 }
 
-/// What is known about the account that may have ordered a certificate.
+/// State of the account that may have ordered a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AccountSeen {
-    /// Its key is there.
+    /// The account key is available.
     Readable,
-    /// There is no Secret of it in the operator's namespace.
+    /// The operator's namespace has no Secret for the account.
     Missing,
-    /// This user may not read its Secret, or it is damaged.
+    /// The Secret of the account is damaged, or this user may not read that Secret.
     Unreadable,
 }
 
-/// Whose key signs a revocation (RFC 8555 §7.6).
+/// Key that signs a revocation (RFC 8555 §7.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Signatory {
-    /// The account's.
+    /// The account key.
     Account,
-    /// The certificate's own, and why.
+    /// The certificate's own key, with the reason for this choice.
     Certificate(&'static str),
 }
 
-/// With the certificate's key Let's Encrypt's server takes the key for compromised, whatever reason is given, and never
-/// certifies it again; with the account's key it notes that reason and blocks nothing. So the certificate's key signs
-/// where that is meant, and otherwise only where there is no other.
+/// Chooses the signing key. After a revocation signed with the certificate's key, Let's Encrypt's
+/// server treats that key as compromised for any given reason, and never certifies the key again.
+/// After one signed with the account key, the server records the given reason and blocks nothing.
+/// Therefore the certificate's key signs if the reason is a compromise, and otherwise only if the
+/// account key is unavailable.
 pub(super) fn signatory(reason: Reason, account: AccountSeen) -> Signatory {
     match (reason, account) {
         (Reason::KeyCompromise, _) => {
@@ -87,8 +90,8 @@ pub(super) fn signatory(reason: Reason, account: AccountSeen) -> Signatory {
     }
 }
 
-/// The certificate in a Secret, where it is one that can be revoked, with the URL of its CA's directory; or why it is
-/// not.
+/// Returns the certificate in a Secret with the URL of its CA's directory, or the reason why that
+/// certificate cannot be revoked.
 pub(super) fn revocable(
     secret: Option<&SecretView>,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! One line of `status`: an Ingress, one of its Secrets, and how they stand.
+//! One line of `status`: an Ingress, one of its Secrets, and the state of the certificate.
 
 use std::fmt;
 
@@ -14,24 +14,24 @@ use serde::Serialize;
 
 use super::user_events::UserEvent;
 
-/// Characters of a detail in the table.
+/// Maximum number of characters of a detail in the table.
 const DETAIL: usize = 60;
 
-/// How a certificate stands.
+/// State of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
-    /// It is good.
+    /// Valid.
     Valid,
-    /// It is good, and due for renewal or asked to be renewed.
+    /// Valid, and due for renewal or requested to be renewed.
     Renewing,
-    /// It is good for some of the names; the others cannot be had.
+    /// Valid for a subset of the names; no certificate can be issued for the others.
     Partial,
-    /// There is none that serves, and it is being worked on.
+    /// No usable certificate; issuance in progress.
     Pending,
-    /// There is none that serves, and the last attempt failed.
+    /// No usable certificate; the last attempt failed.
     Failing,
-    /// ingress-acme leaves it alone.
+    /// Not managed by ingress-acme.
     Skipped,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for State {
     }
 }
 
-/// The line, in the shape of `-o json`.
+/// One line of output, with the fields of `-o json`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     namespace: String,
@@ -52,13 +52,14 @@ pub(super) struct Row {
     issuer: Option<String>,
     not_after: Option<String>,
     renewal: Option<String>,
-    /// Since when it stands so: the time of the last Event or, when those are gone, the certificate's beginning.
+    /// Start of the current state: the time of the last Event or, if there are no Events any more,
+    /// the certificate's `notBefore`.
     since: Option<String>,
     detail: String,
 }
 
 impl Row {
-    /// An Ingress that is left alone, and why.
+    /// Creates the row of an Ingress that is not managed, with the reason.
     pub(super) fn skipped(key: &IngressKey, why: String) -> Self {
         Self {
             namespace: key.namespace.to_string(),
@@ -74,7 +75,7 @@ impl Row {
         }
     }
 
-    /// A certificate as it was found.
+    /// Creates the row of a certificate from the Secret as read.
     pub(super) fn of(
         key: &IngressKey,
         desired: &DesiredCertificate,
@@ -99,7 +100,7 @@ impl Row {
         }
     }
 
-    /// With what of the Ingress cannot be served.
+    /// Adds the problems of the Ingress to the detail.
     pub(super) fn with_problems(mut self, problems: &[String]) -> Self {
         for problem in problems {
             let sep = if self.detail.is_empty() { "" } else { "; " };
@@ -108,7 +109,7 @@ impl Row {
         self
     }
 
-    /// Some lines for `explain`.
+    /// Formats the row as lines for `explain`.
     pub(super) fn explanation(&self) -> String {
         let mut lines = Vec::new();
         if let Some(secret) = &self.secret {
@@ -163,7 +164,8 @@ fn verdict(
     }
 }
 
-/// It is good but for names that are left out, and its Ingresses are content with that.
+/// Whether the certificate is valid except for missing names, and its Ingresses accept a partial
+/// certificate.
 fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
     let certificate = secret.certificate.as_ref().ok().filter(|_| secret.ours && desired.partial);
     let has = |name: &DnsName| certificate.is_some_and(|one| one.is_for(name));
@@ -172,7 +174,7 @@ fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     (1..desired.names.len()).contains(&planned.names.len()) && serves(secret, &planned, now)
 }
 
-/// The rows as a table, no wider than the terminal.
+/// Formats rows as a table, no wider than the terminal.
 pub(super) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -205,17 +207,17 @@ pub(super) fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// `2027-02-22` of `2027-02-22T10:56:51Z`.
+/// Returns the day: `2027-02-22` for `2027-02-22T10:56:51Z`.
 fn day(at: &str) -> String {
     at.split('T').next().unwrap_or(at).to_owned()
 }
 
-/// `2027-02-22 10:56` of `2027-02-22T10:56:51Z`.
+/// Returns day and minute: `2027-02-22 10:56` for `2027-02-22T10:56:51Z`.
 fn minute(at: &str) -> String {
     at.chars().take(16).collect::<String>().replace('T', " ")
 }
 
-/// As much as fits a line; `explain` says the rest.
+/// Shortens a detail to one line. `explain` shows the full text.
 fn brief(detail: &str) -> String {
     match detail.char_indices().nth(DETAIL) {
         Some((end, _)) => format!("{}…", &detail[..end]),

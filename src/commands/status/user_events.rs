@@ -1,4 +1,4 @@
-//! What users were told on their Ingresses: the operator's Kubernetes Events.
+//! Kubernetes Events of the operator on users' Ingresses.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,12 +23,12 @@ pub(super) struct UserEvent {
 }
 
 impl UserEvent {
-    /// When, as RFC 3339.
+    /// Time of the Event, as RFC 3339.
     pub(super) fn at(&self) -> &str {
         &self.at
     }
 
-    /// Something is wrong.
+    /// Whether the Event is a warning.
     pub(super) fn is_warning(&self) -> bool {
         self.warning
     }
@@ -40,7 +40,8 @@ impl fmt::Display for UserEvent {
     }
 }
 
-/// The Events on Ingresses of a namespace or of all, or on one of them; each list oldest first.
+/// Returns the Events on Ingresses of one namespace or all, or on the Ingress named `only`. Each
+/// list starts with the oldest Event.
 pub(super) async fn user_events(
     client: &Client,
     namespace: Option<&str>,
@@ -76,7 +77,7 @@ fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
     }
     let about = event.regarding?;
     if about.namespace != event.metadata.namespace {
-        return None; // whoever may write Events elsewhere tells nothing about this namespace
+        return None; // writers in other namespaces are not trusted for this one
     }
     let key = IngressKey::new(about.namespace.as_deref()?, about.name.as_deref()?);
     let at = event.event_time.map_or_else(String::new, |at| at.0.to_string());
@@ -86,7 +87,7 @@ fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
     Some((key, UserEvent { at, reason: plain(&reason), note, warning }))
 }
 
-/// Without control characters, which a terminal would obey.
+/// Replaces control characters, which a terminal would interpret.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -1,4 +1,4 @@
-//! What comes of the storm: each Secret as it is written, and at the end whether it is the right one.
+//! Results of the storm: each write of a Secret, and finally whether the Secret is right.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,10 +16,11 @@ use super::tally::Tally;
 use crate::kubernetes::client::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::pki::inspect;
 
-/// Secrets read at once to look whether they are right.
+/// Number of Secrets read concurrently for verification.
 const AT_ONCE: usize = 16;
 
-/// Notes each write of a Secret of the operator's, for ever. Only metadata is read: no key comes here.
+/// Records each write of a Secret managed by the operator, forever. Reads only metadata, so no key
+/// is transferred.
 pub(super) async fn watch(client: Client, tally: &RefCell<Tally>, watching: oneshot::Sender<()>) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client);
     let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
@@ -34,7 +35,7 @@ pub(super) async fn watch(client: Client, tally: &RefCell<Tally>, watching: ones
             Ok(watcher::Event::InitDone) => {
                 watching.take().map(|watching| watching.send(()));
             }
-            // It lists and watches again by itself.
+            // The watcher lists and watches again by itself.
             Ok(_) | Err(_) => {}
         }
     }
@@ -46,14 +47,14 @@ fn note(secret: &PartialObjectMeta<Secret>, tally: &RefCell<Tally>) {
     tally.borrow_mut().written(&namespace, &name);
 }
 
-/// Reads the Secrets that are not known to be right, and notes those that are.
+/// Reads the Secrets that are not verified yet, and records those that are right.
 pub(super) async fn verify(client: &Client, plan: &Plan, tally: &RefCell<Tally>) {
     let doubtful = tally.borrow().to_verify();
     stream::iter(doubtful)
         .for_each_concurrent(AT_ONCE, |number| async move {
             let written = written(tally, number);
             let names = names(client, plan, number).await;
-            // What was written meanwhile is looked at once more.
+            // A Secret written in the meantime is checked again.
             if names == Some(plan.final_hosts(number)) && written == self::written(tally, number) {
                 tally.borrow_mut().verified(number);
             }
@@ -65,7 +66,7 @@ fn written(tally: &RefCell<Tally>, number: u32) -> Option<std::time::Duration> {
     tally.borrow().rows().get(number as usize)?.written
 }
 
-/// The names in the Secret's certificate.
+/// Returns the names in the Secret's certificate.
 async fn names(client: &Client, plan: &Plan, number: u32) -> Option<BTreeSet<String>> {
     let (namespace, name) = plan.key(number);
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);

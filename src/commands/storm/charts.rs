@@ -1,4 +1,4 @@
-//! The charts of a report, as SVG.
+//! Charts of a report, as SVG.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::tally::Row;
 
 /// Width and height, in pixels.
 const SIZE: (u32, u32) = (900, 260);
-/// Readable on white and on black.
+/// Color of text and axes, readable on white and on black.
 const INK: RGBColor = RGBColor(128, 128, 128);
 const FIRST: RGBColor = RGBColor(38, 128, 235);
 const SECOND: RGBColor = RGBColor(230, 110, 20);
@@ -21,7 +21,7 @@ struct Series {
     name: &'static str,
     color: RGBColor,
     points: Vec<(f64, f64)>,
-    /// A dot for each, or a line through them.
+    /// Whether to draw one dot per point, instead of a line through all points.
     dots: bool,
 }
 
@@ -31,14 +31,14 @@ impl Series {
     }
 }
 
-/// Time to Secret of each Ingress, over the moment its Secret came.
+/// Draws the time to Secret of each Ingress, over the time at which the Secret was written.
 pub(super) fn time_to_secret(run: &StormRun) -> anyhow::Result<String> {
     let point = |row: &Row| Some((row.written?.as_secs_f64(), row.took()?.as_secs_f64()));
     let points = run.rows.iter().filter_map(point).collect();
     draw(&[Series { name: "one Ingress", color: FIRST, points, dots: true }])
 }
 
-/// Certificates that wait and those in work, over time.
+/// Draws the numbers of queued certificates and of those in progress, over time.
 pub(super) fn queue(run: &StormRun) -> anyhow::Result<String> {
     draw(&[
         Series::line("queued", FIRST, over_time(run, |sample| sample.queued)),
@@ -46,7 +46,7 @@ pub(super) fn queue(run: &StormRun) -> anyhow::Result<String> {
     ])
 }
 
-/// Requests to the API server and to the CA since the begin.
+/// Draws the numbers of requests to the API server and to the CA since the begin, over time.
 pub(super) fn requests(run: &StormRun) -> anyhow::Result<String> {
     let (kube, acme) = (run.before.kube_total(), run.before.acme_requests);
     let to_api = over_time(run, |sample| sample.kube_total().saturating_sub(kube));
@@ -57,7 +57,7 @@ pub(super) fn requests(run: &StormRun) -> anyhow::Result<String> {
     ])
 }
 
-/// Resident memory of the operator in MiB, over time.
+/// Draws the resident memory of the operator in MiB, over time.
 pub(super) fn memory(run: &StormRun) -> anyhow::Result<String> {
     let kib = over_time(run, |sample| sample.memory >> 10);
     let mib = kib.into_iter().map(|(at, kib)| (at, kib / 1024.0)).collect();

@@ -1,5 +1,5 @@
-//! What a storm leaves: its namespaces, with everything in them. They are deleted at its end, and what a storm left
-//! that was killed is deleted by the next one.
+//! Removal of a storm's namespaces, with all their content. A storm deletes its namespaces at its
+//! end; the next storm deletes those of a killed storm.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use super::plan::{Plan, RUN_LABEL, UNTIL};
 
 /// Longest wait until the namespaces are gone.
 const GONE_WITHIN: Duration = Duration::from_mins(10);
-/// Pause between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_millis(500);
-/// A storm whose time is over for so long is not running any more.
+/// Seconds between the planned end of a storm and the time at which the storm is certainly over.
 const GRACE: i64 = 3600;
 
-/// Makes the namespaces of the plan. `until` is when they may be deleted by anybody, in seconds since 1970.
+/// Creates the namespaces of the plan. `until` is the planned end of the storm, in seconds since
+/// 1970. Any storm may delete the namespaces [`GRACE`] after that.
 pub(super) async fn prepare(client: &Client, plan: &Plan, until: i64) -> anyhow::Result<()> {
     let api: Api<Namespace> = Api::all(client.clone());
     for name in plan.namespaces() {
@@ -37,7 +38,7 @@ pub(super) async fn prepare(client: &Client, plan: &Plan, until: i64) -> anyhow:
     Ok(())
 }
 
-/// Deletes what storms left whose time is over.
+/// Deletes the namespaces of storms that are over, and returns their number.
 pub(super) async fn sweep(client: &Client, now: i64) -> anyhow::Result<usize> {
     let left = listed(client, RUN_LABEL).await?;
     let over = |namespace: &Namespace| {

@@ -1,4 +1,4 @@
-//! Lays the storm: makes the Ingresses and edits them.
+//! Creates and edits the Ingresses of the storm.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,14 +14,15 @@ use tokio::time::sleep;
 use super::plan::Plan;
 use super::tally::Tally;
 
-/// Ingresses whose requests are sent at once: many users, and more than the API server works on at a time.
+/// Number of Ingresses with concurrent requests. Simulates many users; exceeds the number of
+/// requests that the API server processes at a time.
 const AT_ONCE: usize = 32;
-/// Tries of one request: a storm is what makes an API server throttle.
+/// Number of attempts per request. A storm is likely to make the API server throttle.
 const TRIES: u32 = 6;
-/// Pause before another try, doubled each time.
+/// Pause before the second attempt, doubled for each further one.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Makes all Ingresses of the plan, each with its edits right after it, and notes when.
+/// Creates all Ingresses of the plan, each followed by its edits, and records the times.
 pub(super) async fn drive(
     client: &Client,
     plan: &Plan,
@@ -49,7 +50,7 @@ async fn make(
     let api: Api<Ingress> = Api::namespaced(client.clone(), &namespace);
     let ingress = serde_json::from_value(plan.ingress(number, 0))?;
     let made = insist(async || match api.create(&PostParams::default(), &ingress).await {
-        // The answer to an earlier try was lost.
+        // An earlier attempt succeeded, but its answer was lost.
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         other => other.map(drop),
     });
@@ -65,7 +66,7 @@ async fn make(
     Ok(())
 }
 
-/// Tries again what may work in a moment.
+/// Retries `request` on transient errors: 429, 5xx, or no answer.
 pub(super) async fn insist<T>(
     request: impl AsyncFn() -> Result<T, kube::Error>,
 ) -> Result<T, kube::Error> {

@@ -1,4 +1,4 @@
-//! The figures of a storm, from what was noted and what the operator said; pure.
+//! Figures of a storm, computed from the recorded times and the operator's metrics. No I/O.
 
 use std::time::Duration;
 
@@ -8,91 +8,91 @@ use super::operator::Sample;
 use super::plan::Plan;
 use super::tally::Row;
 
-/// Everything that was seen of one storm.
+/// Everything recorded of one storm.
 #[derive(Clone, Debug)]
 pub struct StormRun {
-    /// What was to be done.
+    /// The plan of the storm.
     pub plan: Plan,
-    /// When each Ingress and its Secret came.
+    /// Times of each Ingress and its Secret.
     pub rows: Vec<Row>,
-    /// What the operator said before the first Ingress.
+    /// The operator's metrics before the first Ingress.
     pub before: Sample,
-    /// What it said after the last Secret.
+    /// The operator's metrics after the last Secret.
     pub after: Sample,
-    /// What it said meanwhile, since the begin.
+    /// The operator's metrics during the storm, with the time since the begin.
     pub meanwhile: Vec<(Duration, Sample)>,
 }
 
-/// The figures. Times are in seconds, sizes in bytes. Counts are of this storm alone, but include whatever else the
-/// operator did meanwhile.
+/// Figures of a storm. Times are in seconds, sizes in bytes. Counts cover the time of the storm
+/// only, including any other work of the operator in that time.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct Figures {
-    /// Ingresses that were made.
+    /// Number of Ingresses created.
     pub ingresses: u32,
-    /// Edits of each.
+    /// Number of edits per Ingress.
     pub edits: u32,
-    /// Hosts of each.
+    /// Number of hosts per Ingress.
     pub names: u32,
-    /// Those that ended with the right certificate.
+    /// Number of Ingresses that ended with the right certificate.
     pub right: u32,
-    /// The CA.
+    /// URL of the CA's directory.
     pub directory: String,
-    /// From the first Ingress to the last right Secret.
+    /// Time from the first Ingress to the last right Secret.
     pub seconds: f64,
-    /// From an Ingress's last change to its Secret.
+    /// Time from an Ingress's last change to its Secret.
     pub time_to_secret: Option<Percentiles>,
-    /// Events on Ingresses that came to the operator.
+    /// Number of events on Ingresses received by the operator.
     pub events_in: u64,
-    /// Those that another one took along.
+    /// Number of those events that were coalesced with another one.
     pub events_coalesced: u64,
-    /// Orders the CA opened.
+    /// Number of orders opened by the CA.
     pub orders: u64,
-    /// Certificates the operator installed.
+    /// Number of certificates installed by the operator.
     pub certificates: u64,
-    /// Attempts that failed.
+    /// Number of failed attempts.
     pub failed: u64,
-    /// Requests to the CA.
+    /// Number of requests to the CA.
     pub acme_requests: u64,
     /// Requests to the API server, by verb and resource.
     pub kube_requests: Vec<Requests>,
-    /// All of them, for one certificate.
+    /// Number of requests to the API server per certificate.
     pub kube_requests_per_certificate: f64,
     /// CPU time of the operator.
     pub cpu_seconds: f64,
-    /// Its milliseconds for one certificate.
+    /// CPU time of the operator per certificate, in milliseconds.
     pub cpu_ms_per_certificate: f64,
     /// Resident memory of the operator before the storm.
     pub memory_before: u64,
-    /// The most during the storm.
+    /// Peak of the operator's resident memory during the storm.
     pub memory_peak: u64,
 }
 
 /// Requests of one kind.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct Requests {
-    /// As audit logs name it.
+    /// Verb, as in audit logs.
     pub verb: String,
-    /// Plural.
+    /// Resource, plural.
     pub resource: String,
-    /// How many.
+    /// Number of requests.
     pub count: u64,
 }
 
 /// Percentiles of times, in seconds, by the nearest rank.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
 pub struct Percentiles {
-    /// Half of them are no longer.
+    /// Median.
     pub p50: f64,
-    /// Nine of ten.
+    /// 90th percentile.
     pub p90: f64,
-    /// Ninety-nine of a hundred.
+    /// 99th percentile.
     pub p99: f64,
-    /// The longest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Percentiles {
-    /// Of these times, if there are any.
+    /// Computes the percentiles of `times`; `None` if empty.
     pub fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort();
         let rank = |percent: usize| {
@@ -104,7 +104,7 @@ impl Percentiles {
 }
 
 impl Figures {
-    /// Of what was seen.
+    /// Computes the figures of a storm.
     pub fn of(run: &StormRun) -> Self {
         let StormRun { plan, rows, before, after, .. } = run;
         let right: Vec<&Row> = rows.iter().filter(|row| row.right).collect();
@@ -138,7 +138,7 @@ impl Figures {
     }
 }
 
-/// The kernel's own mark where the storm has raised it, else the most that was seen.
+/// Returns the kernel's peak if the storm has raised that peak, otherwise the largest sample.
 fn memory_peak(run: &StormRun) -> u64 {
     if run.after.memory_peak > run.before.memory_peak {
         return run.after.memory_peak;
@@ -147,7 +147,7 @@ fn memory_peak(run: &StormRun) -> u64 {
     meanwhile.chain([run.after.memory]).max().unwrap_or_default()
 }
 
-/// The most frequent first.
+/// Returns the differences per kind of request, most frequent first.
 fn requests(before: &Sample, after: &Sample) -> Vec<Requests> {
     let differences = after.kube_requests.iter().map(|(kind, count)| {
         let (verb, resource) = kind.clone();

@@ -1,15 +1,16 @@
-//! A storm must not spend the rate limits of a CA that the world relies on.
+//! Keeps a storm from consuming the rate limits of a public production CA.
 
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Parts of a host's name by which CAs mark what is for trying out.
+/// Words in host names by which CAs mark test environments.
 const TRYING_OUT: [&str; 5] = ["staging", "stage", "test", "sandbox", "pebble"];
-/// Zones that no public CA is in.
+/// DNS zones that contain no public CA.
 const PRIVATE: [&str; 6] = ["localhost", "local", "internal", "svc", "test", "home.arpa"];
 
-/// Whether a storm does no harm at the CA with this directory: it is a staging one, or in a network of the user's own.
+/// Whether a storm is harmless for the CA with this directory: a staging CA, or one in a private
+/// network.
 pub fn is_harmless(directory: &str) -> bool {
     let Ok(url) = directory.parse::<Url>() else { return false };
     match url.host() {

@@ -15,62 +15,62 @@ use crate::kubernetes::client::detail;
 const SCRAPE: Duration = Duration::from_secs(10);
 /// Label of the operator's pods in `deploy/install.yaml`.
 const PODS: &str = "app.kubernetes.io/name=ingress-acme";
-/// Their admin port.
+/// Admin port of the operator's pods.
 const ADMIN_PORT: u16 = 9090;
 
-/// Where the metrics are.
+/// Location of the metrics.
 pub enum Source {
     /// At this URL.
     Url(reqwest::Client, url::Url),
-    /// Behind the API server, which passes the question on to the operator's pods in this namespace.
+    /// On the operator's pods in this namespace, through the API server's proxy.
     Pods(Client, String),
 }
 
-/// What the operator said at one moment. Counters count from its start.
+/// The operator's metrics at one time. Counters start at the operator's start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// Whether it leads.
+    /// Whether the operator leads.
     pub leads: bool,
-    /// URL of its ACME directory.
+    /// URL of the operator's ACME directory.
     pub directory: Option<String>,
-    /// Events on Ingresses.
+    /// Number of events on Ingresses.
     pub events: u64,
-    /// Those that another one took along.
+    /// Number of those events that were coalesced with another one.
     pub coalesced: u64,
-    /// Certificates installed.
+    /// Number of certificates installed.
     pub issued: u64,
-    /// Attempts that failed, by reason.
+    /// Number of failed attempts, by reason.
     pub failed: BTreeMap<String, u64>,
-    /// Orders the CA has opened.
+    /// Number of orders opened by the CA.
     pub orders: u64,
-    /// Requests to the CA.
+    /// Number of requests to the CA.
     pub acme_requests: u64,
-    /// Requests to the API server, by verb and resource.
+    /// Number of requests to the API server, by verb and resource.
     pub kube_requests: BTreeMap<(String, String), u64>,
-    /// Certificates that wait for a worker.
+    /// Number of certificates waiting for a worker.
     pub queued: u64,
-    /// Certificates in a worker's hands, or waiting for the CA or a host.
+    /// Number of certificates assigned to a worker, or waiting for the CA or a host.
     pub in_work: u64,
-    /// Ingresses with something going on.
+    /// Number of Ingresses with work in progress or a burst of events.
     pub busy: u64,
-    /// A scan has ended since its start.
+    /// Whether a scan has ended since the operator's start.
     pub scanned: bool,
     /// CPU time, in seconds.
     pub cpu: f64,
     /// Resident memory, in bytes.
     pub memory: u64,
-    /// The most it ever was.
+    /// Peak of the resident memory, in bytes.
     pub memory_peak: u64,
 }
 
 impl Source {
-    /// A source at this URL, which is `/metrics` of the admin port.
+    /// Creates a source for `url`, which is `/metrics` of the admin port.
     pub fn url(url: url::Url) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().no_proxy().timeout(SCRAPE).build()?;
         Ok(Self::Url(client, url))
     }
 
-    /// What the operator that leads says now.
+    /// Reads the current metrics of the leading operator.
     pub async fn sample(&self) -> anyhow::Result<Sample> {
         match self {
             Self::Url(client, url) => {
@@ -115,7 +115,7 @@ async fn of_pods(client: &Client, namespace: &str) -> anyhow::Result<Sample> {
     bail!("{trouble}; forward the admin port of the leading pod, and name it with --metrics-url")
 }
 
-/// Reads the text format of Prometheus.
+/// Parses the text format of Prometheus.
 fn parse(text: &str) -> anyhow::Result<Sample> {
     let lines = text.lines().map(|line| Ok(line.to_owned()));
     let scrape = Scrape::parse(lines).context("the operator's metrics cannot be read")?;
@@ -164,7 +164,7 @@ impl Sample {
         }
     }
 
-    /// Adds the counters of another operator, which came after or before.
+    /// Adds the counters of another operator, which ran before or after.
     pub fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.coalesced += other.coalesced;
@@ -179,18 +179,18 @@ impl Sample {
         }
     }
 
-    /// Nothing is going on.
+    /// Whether the operator has no work in progress.
     pub fn is_idle(&self) -> bool {
         self.queued + self.in_work + self.busy == 0
     }
 
-    /// All requests to the API server.
+    /// Total number of requests to the API server.
     pub fn kube_total(&self) -> u64 {
         self.kube_requests.values().sum()
     }
 }
 
-/// A count as Prometheus writes it.
+/// Converts a count, which Prometheus writes as a float.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,37 +1,38 @@
-//! What a storm does, decided before it begins: which Ingresses, with which hosts after which edit.
+//! Plan of a storm, decided in advance: the Ingresses, and their hosts after each edit.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Label of the namespaces of a storm; its value is the job.
+/// Label of a storm's namespaces. The value identifies the storm.
 pub const RUN_LABEL: &str = "ingress-acme.dev/storm";
-/// Annotation of those namespaces: seconds since 1970 after which the job is over, whatever became of it.
+/// Annotation of a storm's namespaces: seconds since 1970 after which the storm is certainly over,
+/// in any state, and its namespaces may be deleted.
 pub const UNTIL: &str = "ingress-acme.dev/storm-until";
 
-/// A storm.
+/// Plan of a storm.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Tells this storm from all others: a DNS label.
+    /// Identifier of this storm, unique among storms: a DNS label.
     pub run: String,
-    /// How many Ingresses.
+    /// Number of Ingresses.
     pub ingresses: u32,
-    /// Edits of each.
+    /// Number of edits per Ingress.
     pub edits: u32,
-    /// Over how many namespaces.
+    /// Number of namespaces over which the Ingresses are spread.
     pub namespaces: u32,
-    /// Hosts of each.
+    /// Number of hosts per Ingress.
     pub names: u32,
-    /// What the hosts are under.
+    /// Parent domain of all hosts.
     pub domain: String,
     /// `spec.ingressClassName`.
     pub class: Option<String>,
-    /// Whether `spec.tls` is given.
+    /// Whether the Ingresses have `spec.tls`.
     pub spec_tls: bool,
 }
 
 impl Plan {
-    /// The namespaces.
+    /// Names of the namespaces.
     pub fn namespaces(&self) -> impl Iterator<Item = String> {
         (0..self.namespaces).map(|number| self.namespace(number))
     }
@@ -40,12 +41,12 @@ impl Plan {
         format!("storm-{}-{}", self.run, number % self.namespaces)
     }
 
-    /// Namespace and name of an Ingress; its Secret has its name.
+    /// Namespace and name of an Ingress. Its Secret has the same name.
     pub fn key(&self, number: u32) -> (String, String) {
         (self.namespace(number), format!("site-{number}"))
     }
 
-    /// The hosts after so many edits: every other edit adds one, and the next takes it away.
+    /// Hosts after `edit` edits: every odd edit adds a host, and the next edit removes that host.
     pub fn hosts(&self, number: u32, edit: u32) -> BTreeSet<String> {
         let apex = format!("i{number}.{}.{}", self.run, self.domain);
         let more = (1..self.names).map(|name| format!("n{name}.{apex}"));
@@ -53,12 +54,12 @@ impl Plan {
         more.chain(extra).chain([apex.clone()]).collect()
     }
 
-    /// The hosts that the certificate must have at the end.
+    /// Hosts that the certificate must have at the end.
     pub fn final_hosts(&self, number: u32) -> BTreeSet<String> {
         self.hosts(number, self.edits)
     }
 
-    /// The Ingress after so many edits.
+    /// The Ingress after `edit` edits.
     pub fn ingress(&self, number: u32, edit: u32) -> Value {
         let (namespace, name) = self.key(number);
         let mut ingress = json!({
@@ -73,7 +74,7 @@ impl Plan {
         ingress
     }
 
-    /// What an edit changes.
+    /// The `spec` that an edit writes.
     pub fn spec(&self, number: u32, edit: u32) -> Value {
         let hosts = self.hosts(number, edit);
         let (_, name) = self.key(number);

@@ -1,4 +1,4 @@
-//! What a storm's figures look like: a table, JSON, or one HTML file with charts.
+//! Output formats for a storm's figures: a table, JSON, or one HTML file with charts.
 
 use askama::Template;
 use comfy_table::{Table, presets};
@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use super::charts;
 use super::figures::{Figures, Percentiles, StormRun};
 
-/// The figures as a table for people.
+/// Formats the figures as a table for people.
 pub(super) fn table(figures: &Figures) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -20,7 +20,7 @@ pub(super) fn table(figures: &Figures) -> Table {
     table
 }
 
-/// Everything but the single kinds of requests.
+/// Returns all figures except the requests per kind.
 fn rows(figures: &Figures) -> Vec<(String, String)> {
     let Figures { ingresses, right, certificates, orders, seconds, .. } = figures;
     let mebibytes =
@@ -69,7 +69,7 @@ struct Page<'a> {
     charts: Vec<(&'static str, String)>,
 }
 
-/// The figures with their charts, in one file that needs no other.
+/// Renders the figures with their charts as one self-contained HTML file.
 pub(super) fn html(run: &StormRun, figures: &Figures) -> anyhow::Result<String> {
     let requests = figures.kube_requests.iter();
     let requests = requests.map(|of| (format!("{} {}", of.verb, of.resource), of.count)).collect();

@@ -1,4 +1,5 @@
-//! A simulated world, and an operator in a process of its own: what it takes is the operator's alone.
+//! A simulated world with an operator in a separate process, so that its CPU time and memory can be
+//! measured separately.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,16 +17,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Target;
 use super::operator::Source;
 
-/// An operator leads in this simulated cluster within a second.
+/// Longest wait until the operator leads, which takes less than a second in this simulated cluster.
 const READY_WITHIN: Duration = Duration::from_mins(1);
-/// Pause between two looks whether it does.
+/// Time between two checks whether the operator leads.
 const LOOK: Duration = Duration::from_millis(50);
-/// A drain takes less.
+/// Longest wait for the operator to end. A drain takes less time.
 const ENDS_WITHIN: Duration = Duration::from_mins(1);
-/// Lines of its log that are shown when it ended too soon.
+/// Number of log lines shown if the operator ended too early.
 const TAIL: usize = 20;
 
-/// A world with an operator; dropped, the operator is killed.
+/// A world with an operator. Dropping this value kills the operator.
 pub struct Simulated {
     operator: Child,
     world: World,
@@ -35,7 +36,8 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Starts both, with this many issuers and further flags of `run`, and waits until the operator leads.
+    /// Starts a default world and this program as its operator, with this number of issuers.
+    /// Returns once the operator leads.
     pub async fn start(issuers: u16) -> anyhow::Result<Self> {
         Self::start_with(
             Options::default(),
@@ -45,7 +47,7 @@ impl Simulated {
         .await
     }
 
-    /// Starts this program in a world with these options.
+    /// Starts `program` as the operator of a new world with `options`. `flags` are flags of `run`.
     pub async fn start_with(
         options: Options,
         flags: &[String],
@@ -55,7 +57,7 @@ impl Simulated {
         Self::start_in(world, flags, program).await
     }
 
-    /// Starts this program in a world that runs already.
+    /// Starts `program` as the operator of a running world. `flags` are flags of `run`.
     pub async fn start_in(
         world: World,
         flags: &[String],
@@ -110,28 +112,28 @@ impl Simulated {
         Source::url(self.metrics_url().parse()?)
     }
 
-    /// Where the operator's metrics are.
+    /// URL of the operator's metrics.
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.admin)
     }
 
-    /// What a storm is laid on.
+    /// Target for a storm.
     pub fn target(&self) -> anyhow::Result<Target> {
         let client = Client::try_from(self.world.api().config(User::Admin))?;
         Ok(Target { client, operator: self.metrics()? })
     }
 
-    /// The world.
+    /// The simulated world.
     pub fn world(&self) -> &World {
         &self.world
     }
 
-    /// The operator's process.
+    /// Process id of the operator; `None` once the operator has ended.
     pub fn pid(&self) -> Option<u32> {
         self.operator.id()
     }
 
-    /// Has the operator drain, and waits until it has ended.
+    /// Drains the operator, and waits until the process has ended.
     pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
         let pid = self.operator.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let pid = pid.with_context(|| {
@@ -144,7 +146,7 @@ impl Simulated {
     }
 }
 
-/// The world's flags, but for those that are given.
+/// Returns `given`, preceded by those flags of the world that are not in `given`.
 fn chosen(world: &World, admin: SocketAddr, solver: SocketAddr, given: &[String]) -> Vec<String> {
     let ports = [format!("--admin-bind={admin}"), format!("--solver-bind={solver}")];
     let name = |flag: &str| flag.split('=').next().map(str::to_owned);

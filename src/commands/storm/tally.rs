@@ -1,17 +1,18 @@
-//! When each Ingress of a storm was made and last changed, and when its Secret was last written.
+//! Records when each Ingress of a storm was created and last changed, and when its Secret was last
+//! written.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Times from the storm's begin on.
+/// Times since the begin of the storm.
 #[derive(Debug)]
 pub struct Tally {
     began: Instant,
     rows: Vec<Row>,
     by_key: HashMap<(String, String), usize>,
-    /// Whose Secret is there, but was not found to be right yet.
+    /// Numbers of the Ingresses whose Secret exists but is not verified as right yet.
     unverified: BTreeSet<u32>,
     written: usize,
     verified: usize,
@@ -20,26 +21,26 @@ pub struct Tally {
 /// One Ingress.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Row {
-    /// When it was made.
+    /// Time of creation.
     pub made: Option<Duration>,
-    /// When it was made, or edited last.
+    /// Time of creation or of the last edit.
     pub changed: Option<Duration>,
-    /// When its Secret was written last.
+    /// Time of the last write to its Secret.
     pub written: Option<Duration>,
-    /// The Secret was read, and its certificate is the one that was to come.
+    /// Whether the Secret was read and has the expected certificate.
     pub right: bool,
 }
 
 impl Row {
-    /// From the last change to the Secret; none when the Secret is not right. A Secret that was there before the
-    /// last edit, which changed nothing for it, took no time.
+    /// Time from the last change to the Secret; `None` unless the Secret is right. A Secret written
+    /// before the last edit, to which that edit changed nothing, took no time.
     pub fn took(&self) -> Option<Duration> {
         self.right.then_some(self.written?.saturating_sub(self.changed?))
     }
 }
 
 impl Tally {
-    /// Of Ingresses with these keys, in the order of their numbers.
+    /// Creates a tally of Ingresses with these keys, in the order of their numbers.
     pub fn new(keys: impl Iterator<Item = (String, String)>) -> Self {
         let by_key: HashMap<_, _> = keys.enumerate().map(|(row, key)| (key, row)).collect();
         Self {
@@ -52,12 +53,12 @@ impl Tally {
         }
     }
 
-    /// The time since the begin.
+    /// Time since the begin.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// An Ingress was made, or edited.
+    /// Records that an Ingress was created or edited.
     pub fn changed(&mut self, number: u32) {
         let now = self.began.elapsed();
         let Some(row) = self.rows.get_mut(number as usize) else { return };
@@ -66,7 +67,7 @@ impl Tally {
         self.unsettle(number);
     }
 
-    /// A Secret was written.
+    /// Records that a Secret was written.
     pub fn written(&mut self, namespace: &str, name: &str) {
         let now = self.began.elapsed();
         let key = (namespace.to_owned(), name.to_owned());
@@ -87,12 +88,13 @@ impl Tally {
         }
     }
 
-    /// Those whose Secret is to be looked at, as long as nothing changes.
+    /// Returns the numbers of the Ingresses whose Secret must be read, provided that nothing
+    /// changes meanwhile.
     pub fn to_verify(&self) -> Vec<u32> {
         self.unverified.iter().copied().collect()
     }
 
-    /// The Secret was read since it was written last, and is right.
+    /// Records that the Secret was read after its last write, and is right.
     pub fn verified(&mut self, number: u32) {
         if self.unverified.remove(&number) {
             self.rows[number as usize].right = true;
@@ -100,17 +102,17 @@ impl Tally {
         }
     }
 
-    /// How many Secrets have come.
+    /// Number of Secrets written.
     pub fn written_count(&self) -> usize {
         self.written
     }
 
-    /// Every Ingress has a Secret.
+    /// Whether every Ingress has a Secret.
     pub fn all_written(&self) -> bool {
         self.written == self.rows.len()
     }
 
-    /// Every Ingress has the right one.
+    /// Whether every Ingress has the right certificate.
     pub fn all_verified(&self) -> bool {
         self.verified == self.rows.len()
     }

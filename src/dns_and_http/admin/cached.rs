@@ -1,4 +1,5 @@
-//! An answer that takes the arbiter's time is made at most once a second, however many ask.
+//! Caches an answer that costs the arbiter time, so that one is made at most once a second for any
+//! number of clients.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// An answer is handed out this long.
+/// Longest age of a returned answer.
 const AGE: Duration = Duration::from_secs(1);
 
-/// The last answer, with what was asked.
+/// The last answer with its question and its time.
 pub(super) struct Cached<Q>(Mutex<Option<(Instant, Q, String)>>);
 
 impl<Q> Default for Cached<Q> {
@@ -19,8 +20,8 @@ impl<Q> Default for Cached<Q> {
 }
 
 impl<Q: PartialEq> Cached<Q> {
-    /// The last answer, if it is young and to the same question; otherwise the one that `make` makes. One is made at
-    /// a time. An error is not kept.
+    /// Returns the last answer if young and for the same question, otherwise the result of `make`.
+    /// Only one answer is made at a time. An error is not cached.
     pub(super) async fn answer<E>(
         &self,
         question: Q,

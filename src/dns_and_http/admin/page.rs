@@ -1,5 +1,5 @@
-//! The status page. It shows what tenants and CAs have written, so its template escapes every text, and its headers
-//! let a browser run and load nothing.
+//! The status page. The page shows text written by tenants and CAs. Therefore the template escapes
+//! all text, and the headers keep a browser from running or loading anything.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::reporting::metrics::Totals;
 use ingress_acme_actors::reporting::reporter::Overview;
 
-/// Most rows of each kind.
+/// Maximum number of rows of each kind.
 pub(super) const ROWS: usize = 50;
-/// Names of one certificate that are shown.
+/// Number of names shown per certificate.
 const HOSTS: usize = 3;
-/// Characters of a failure's detail that are shown; the API has the rest.
+/// Number of characters shown of a failure's detail. The API has the full text.
 const DETAIL: usize = 600;
-/// What a browser may do with the page: show it, with the style that is in it.
+/// `Content-Security-Policy` of the page: a browser may only show the page with its inline style.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                                  frame-ancestors 'none'";
 
-/// What the page shows.
+/// Content of the page.
 #[derive(Template)]
 #[template(path = "status.html")]
 pub(super) struct Page<'a> {
-    /// The release.
+    /// Version of this release.
     pub(super) version: &'static str,
     /// The ACME directory in use.
     pub(super) directory: &'a str,
-    /// What the leader knows; `None` on a standby.
+    /// State known to the leader; `None` on a standby.
     pub(super) overview: Option<&'a Overview>,
-    /// The counters.
+    /// Counters.
     pub(super) totals: Totals,
 }
 
@@ -60,14 +60,15 @@ impl Page<'_> {
         self.overview.map_or(0, |overview| overview.failures.values().sum())
     }
 
-    /// The totals may be a moment older than the rows.
+    /// Number of certificates in progress. The totals may be slightly older than the rows, so the
+    /// larger number is shown.
     fn work_count(&self) -> usize {
         let rows = self.overview.map_or(0, |overview| overview.working.len());
         rows.max(self.totals.queued + self.totals.running + self.totals.parked)
     }
 }
 
-/// `in 29 d`, `3 min ago`.
+/// Formats a relative time: `in 29 d`, `3 min ago`.
 fn when(at: Timestamp, now: Timestamp) -> String {
     if at > now {
         return format!("in {}", span(at.since(now)));
@@ -85,7 +86,7 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// The first few names of a certificate, in one line.
+/// Formats the first few names of a certificate in one line.
 fn few(hosts: &[String]) -> String {
     match hosts.len() {
         0 => "no host any more".to_owned(),

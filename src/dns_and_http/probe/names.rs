@@ -1,4 +1,4 @@
-//! DNS for the probe: fresh answers of one nameserver, or of those of the system.
+//! DNS for the probe: fresh answers of one nameserver, or of the system's nameservers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,27 +12,28 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Addresses that are tried: the first that takes the connection answers.
+/// Number of addresses tried. The first one that accepts a connection is used.
 const ADDRESSES: usize = 3;
-/// One question and its one repetition must leave time for HTTP.
+/// Timeout of one query. The query and its one retry must leave time for HTTP.
 const QUESTION: Duration = Duration::from_millis(1_500);
 const REPETITIONS: usize = 1;
-/// A record may have been made a moment ago, and its absence is never remembered.
+/// Longest time an answer is cached. Short, since a record may have been created a moment ago;
+/// negative answers are never cached.
 const REMEMBERED: Duration = Duration::from_secs(5);
-/// Answers kept; a storm asks for each name a few times.
+/// Maximum number of cached answers. Each name is queried a few times in short succession.
 const KEPT: u64 = 1_024;
 
-/// No nameserver to ask.
+/// No nameserver is known.
 #[derive(Debug, thiserror::Error)]
 #[error("no nameserver is known ({0}); set --nameserver")]
 pub struct NameserverError(NetError);
 
-/// A name without addresses, and why, in the words of DNS.
+/// A name without addresses, with the reason in terms of DNS.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unresolved(String);
 
-/// Resolves the names of hosts. Cheap to clone.
+/// Resolves host names. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Names(TokioResolver);
 
@@ -49,9 +50,9 @@ impl Names {
         Ok(Self(builder.build().map_err(NameserverError)?))
     }
 
-    /// IPv4 first: more clusters reach themselves by it.
+    /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
-        // With the final dot no search domain is tried: CAs have none.
+        // The final dot disables search domains, which CAs do not have.
         let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
         let mut addresses: Vec<IpAddr> =
             found.map_err(|error| Unresolved(words(&error)))?.iter().collect();
@@ -67,7 +68,8 @@ impl Names {
     }
 }
 
-/// Addresses that no site has, but a cloud's metadata service.
+/// Whether `address` must not be contacted: link-local (used by no website, but by the metadata
+/// service of a cloud), unspecified, multicast or broadcast.
 fn is_link_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -109,7 +111,7 @@ fn limit(options: &mut ResolverOpts, given: bool) {
     }
 }
 
-/// As `dig` says it, and short enough for an Event.
+/// Formats an error as `dig` does, and short enough for an Event.
 fn words(error: &NetError) -> String {
     match error {
         error if error.is_nx_domain() => "NXDOMAIN".to_owned(),

@@ -1,4 +1,4 @@
-//! A nameserver and web servers of a few lines, and what the probe finds there.
+//! Probes of minimal web servers, with a minimal nameserver.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -8,8 +8,8 @@ use ports::Probe;
 
 use super::*;
 
-/// Answers A questions for `*.here.example` with loopback, AAAA questions for it with nothing, and NXDOMAIN
-/// elsewhere.
+/// Starts a nameserver that answers A queries for `*.here.example` with loopback, AAAA queries for
+/// the same names with no record, and all others with NXDOMAIN.
 fn nameserver() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -32,7 +32,8 @@ fn nameserver() -> SocketAddr {
     address
 }
 
-/// Answers each request with what `answer` makes of it and of the port.
+/// Starts a web server that responds to each request with the result of `answer` for the request
+/// and the port.
 fn web(answer: impl Fn(&str, u16) -> String + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

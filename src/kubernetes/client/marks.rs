@@ -1,4 +1,4 @@
-//! How objects of ours are marked, and how any Ingress names its controller.
+//! Marks on objects of ours, and the controller named by any Ingress.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,28 @@ use ingress_acme_actors::domain::ingress::IngressClass;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Owner of the fields that we apply (server-side apply), and the name in `metadata.managedFields`.
+/// Field manager of our writes, as shown in `metadata.managedFields`.
 pub const FIELD_MANAGER: &str = "ingress-acme";
-/// Label on every object that the operator made.
+/// Label on every object that the operator creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// Its value.
+/// Value of [`MANAGED_BY_LABEL`].
 pub const MANAGED_BY: &str = "ingress-acme";
-/// The annotation that named the controller before `spec.ingressClassName` (Kubernetes 1.18), still in use.
+/// Annotation that named the controller before `spec.ingressClassName` (Kubernetes 1.18). Still in
+/// use.
 pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// It carries our label.
+/// Whether the object carries our label.
 pub fn is_ours(metadata: &ObjectMeta) -> bool {
     let label = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL));
     label.is_some_and(|value| value == MANAGED_BY)
 }
 
-/// Our label, for `metadata.labels`.
+/// Returns our label, for `metadata.labels`.
 pub fn our_label() -> BTreeMap<String, String> {
     [(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())].into()
 }
 
-/// How `ingress` names its controller; the field goes before the annotation.
+/// Returns the class of `ingress`. The field takes precedence over the annotation.
 pub fn class(ingress: &Ingress) -> IngressClass {
     let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
     let annotations = ingress.metadata.annotations.as_ref();

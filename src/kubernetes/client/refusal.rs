@@ -1,4 +1,4 @@
-//! What an error of the API server means: try again, or leave it and tell the user.
+//! Classifies errors of the API server: retry, or give up and inform the user.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::PortError;
 use kube::core::Status;
 
-/// What `error` means to who was `doing` something ("read Secret web/shop"), in the API server's own words.
+/// Converts `error` to a port error with the API server's own message. `doing` names the failed
+/// action ("read Secret web/shop").
 pub fn port_error(error: kube::Error, doing: &str) -> PortError {
     match error {
         kube::Error::Api(status) if passes(&status) => {
@@ -30,7 +31,7 @@ pub fn port_error(error: kube::Error, doing: &str) -> PortError {
     }
 }
 
-/// An error with its causes, each said once.
+/// Returns the text of an error followed by its causes, each included once.
 pub fn detail(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -44,7 +45,8 @@ pub fn detail(error: &dyn Error) -> String {
     text
 }
 
-/// 401 passes too: a token is read anew each minute. So does 410, the answer to an outdated list.
+/// Whether the error is transient. Includes 401, since the token is reloaded every minute, and 410,
+/// the answer to an outdated list.
 fn passes(status: &Status) -> bool {
     matches!(status.code, 0 | 401 | 408 | 409 | 410 | 429 | 500..)
 }

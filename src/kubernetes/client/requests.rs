@@ -1,5 +1,5 @@
-//! Tells a hook of every request to the API server, in the words of its audit log. It sits in front of the client's own
-//! services: whatever an adapter does goes through it.
+//! Reports every request to the API server to a hook, with verb and resource as in the audit log.
+//! The service wraps kube's client, so the requests of all adapters pass through.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,19 +11,21 @@ use kube::Client;
 use kube::client::Body;
 use tower::Service;
 
-/// Told of every request: the verb, the plural of the resource (both closed sets, fit for metric labels) and the HTTP
-/// status, 0 when there was no answer. An answer counts when it begins: a watch goes on after that.
+/// Called once per request with the verb, the plural of the resource (both closed sets, fit for
+/// metric labels) and the HTTP status, 0 without an answer. A request is reported when its response
+/// begins: the body of a watch continues after that.
 pub type KubeRequestHook = Arc<dyn Fn(&'static str, &'static str, u16) + Send + Sync>;
 
-/// The resources that this operator asks for; a request for anything else is for `other`.
+/// Resources that this operator requests. All others are reported as `other`.
 const RESOURCES: [&str; 4] = ["ingresses", "secrets", "events", "leases"];
 
-/// A client that asks through `client` and tells `hook` of every request. Must be called within a runtime.
+/// Returns a client that sends through `client` and reports every request to `hook`. Must be called
+/// within a runtime.
 pub fn counted(client: &Client, hook: KubeRequestHook) -> Client {
     Client::new(Counted { client: client.clone(), hook }, client.default_namespace())
 }
 
-/// A client as a service whose requests are counted.
+/// A client wrapped as a service that reports its requests.
 struct Counted {
     client: Client,
     hook: KubeRequestHook,
@@ -34,7 +36,7 @@ impl Service<Request<Body>> for Counted {
     type Error = kube::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, kube::Error>> + Send>>;
 
-    /// Whether the client is ready, it finds out when it sends.
+    /// Always ready: the inner client checks its readiness when sending.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -51,7 +53,7 @@ impl Service<Request<Body>> for Counted {
     }
 }
 
-/// A request under way. It is told when it ends, also when whoever waited for it has given up.
+/// A request in flight. Reported on drop, so also if the caller gave up waiting.
 struct Asked {
     hook: KubeRequestHook,
     verb: &'static str,
@@ -60,7 +62,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// It ends with an answer.
+    /// Sets the status to report.
     fn answered(&mut self, code: u16) {
         self.code = code;
     }
@@ -72,7 +74,7 @@ impl Drop for Asked {
     }
 }
 
-/// Verb and resource of a request, from `/api/v1/…` or `/apis/GROUP/VERSION/…`, then
+/// Returns verb and resource of a request. The path is `/api/v1/…` or `/apis/GROUP/VERSION/…`, then
 /// `[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]]`.
 fn meaning(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
     let mut path = uri.path().split('/').filter(|part| !part.is_empty());

@@ -1,4 +1,4 @@
-//! An Event as an Event of the API, with a name that follows from what it says.
+//! Converts a domain event to an Event of the API, with a name derived from its content.
 
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
@@ -14,7 +14,8 @@ pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
 /// Longest `metadata.name` (RFC 1123 subdomain).
 const NAME_MAX: usize = 253;
 
-/// In the Ingress's namespace, as the API server demands. The time is no part of the name.
+/// Builds the Event in the Ingress's namespace, as the API server requires. The name does not
+/// depend on the time.
 pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: Timestamp) -> Event {
     let name = name(about, &kube_event);
     let (namespace, ingress) = (about.key.namespace.to_string(), about.key.name.to_string());
@@ -52,7 +53,8 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
 fn name(about: &IngressRef, kube_event: &KubeEvent) -> String {
     let said = (&*about.uid, kube_event.reason, kube_event.note.as_str());
     let suffix = format!(".{:016x}", stable_hash(said));
-    // An Ingress's name is ASCII, so any byte is a boundary; a part of it must not end in `.` or `-`.
+    // An Ingress's name is ASCII, so any byte is a boundary. A shortened name must not end in `.`
+    // or `-`.
     let room = about.key.name.floor_char_boundary(NAME_MAX - suffix.len());
     format!("{}{suffix}", about.key.name[..room].trim_end_matches(['.', '-']))
 }

@@ -1,4 +1,5 @@
-//! An Ingress cut down to what the rules read; managed fields, status and backends are dropped here.
+//! Reduces an Ingress to the fields that the domain reads. Drops managed fields, status and
+//! backends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +10,17 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::kubernetes::client::{class, is_ours};
 
-/// Longest value of an annotation of ours that is read; what is longer is nothing that we know, and would be kept
-/// and copied for nothing.
+/// Longest value of an annotation of ours that is kept, except [`FILLED_TLS`]. No other known value
+/// is longer, and storing and copying longer ones would be waste.
 const MAX_VALUE: usize = 253;
-/// Annotations by which other issuers are asked.
+/// Annotation prefixes that request a certificate from other issuers.
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
-/// kube-lego's annotation, which cert-manager obeys too.
+/// kube-lego's annotation, which cert-manager also supports.
 const TLS_ACME: &str = "kubernetes.io/tls-acme";
-/// The label of cert-manager's own short-lived solver Ingresses: nobody wants a certificate for them.
+/// Label of cert-manager's own short-lived solver Ingresses, which need no certificate.
 const OTHER_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
-/// What the rules read of `ingress`.
+/// Returns the fields of `ingress` that the domain reads.
 pub fn view(ingress: &Ingress) -> IngressView {
     let metadata = &ingress.metadata;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Who may take the Lease: a pure rule over what was seen of it, and since when.
+//! Decides whether a candidate may take the Lease: a pure function of the record seen, and since
+//! when.
 
 use std::time::Duration;
 
@@ -8,15 +9,15 @@ use tokio::time::Instant;
 
 use super::{DURATION, RETRY};
 
-/// Longest duration of a foreign Lease that is obeyed.
+/// Longest accepted duration of a Lease held by another candidate.
 const DURATION_MAX: Duration = Duration::from_mins(1);
 
-/// What of a Lease shows that its holder lives.
+/// Fields of a Lease that show whether its holder is alive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LeaseRecord {
-    /// Nobody, after a release.
+    /// `None` after a release.
     pub(super) holder: Option<String>,
-    /// Only compared with itself: it is the holder's clock.
+    /// Time on the holder's clock. Compared for equality only.
     pub(super) renewed: Option<MicroTime>,
     pub(super) duration: Duration,
 }
@@ -33,7 +34,7 @@ impl LeaseRecord {
     }
 }
 
-/// A record, and since when it has been seen so.
+/// A record, and since when the record is unchanged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sighting {
     record: LeaseRecord,
@@ -41,7 +42,7 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    /// The record seen at `at`, after the sighting `before`.
+    /// Returns the sighting of `record` at `at`, after the sighting `before`.
     pub(super) fn of(record: LeaseRecord, before: Option<Self>, at: Instant) -> Self {
         match before {
             Some(before) if before.record == record => before,
@@ -50,14 +51,14 @@ impl Sighting {
     }
 }
 
-/// What a candidate does now.
+/// Next step of a candidate.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum LeaseStep {
-    /// There is no Lease: make it.
+    /// Create the Lease, since there is none.
     Create,
-    /// It is free, has run out, or is one's own from before a restart.
+    /// Take the Lease: free, expired, or held by this candidate since before a restart.
     Take,
-    /// Somebody holds it: look again after this.
+    /// Check again after this time; another candidate holds the Lease.
     Wait(Duration),
 }
 

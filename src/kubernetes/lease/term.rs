@@ -1,4 +1,4 @@
-//! The time for which a candidate leads: renewed in the background until it is lost or released.
+//! A term of leadership, renewed in the background until lost or released.
 
 use std::ops::ControlFlow;
 
@@ -10,19 +10,20 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::{CALL, Lease, NAME, RENEW, RENEW_DEADLINE, RETRY, micro_time, params};
 use crate::kubernetes::client::detail;
 
-/// Tries of a release.
+/// Number of attempts to release the Lease.
 const RELEASES: u32 = 3;
 
-/// A term of leadership. Dropped without [`release`](Self::release), it runs out after the Lease's duration.
+/// A term of leadership. If dropped without [`release`](Self::release), the term ends after the
+/// Lease's duration.
 pub struct Term {
     lease: Lease,
-    /// True once it is lost.
+    /// True once the term is lost.
     lost: watch::Receiver<bool>,
     renewals: JoinHandle<()>,
 }
 
 impl Term {
-    /// `held` is the Lease as it was written; the term counts from `at`.
+    /// Starts the renewals. `held` is the Lease as written; the term counts from `at`.
     pub(super) fn begin(lease: Lease, held: api::Lease, at: Instant) -> Self {
         tracing::info!(lease = NAME, me = lease.me, "leading");
         let (tell, lost) = watch::channel(false);
@@ -30,25 +31,25 @@ impl Term {
         Self { lease, lost, renewals }
     }
 
-    /// Waits until the term is lost: nothing may be begun any more.
+    /// Waits until the term is lost. No work may be started after that.
     pub async fn lost(&self) {
-        // When the sender is gone, nobody renews any more.
+        // A dropped sender means that the renewals have ended.
         _ = self.lost.clone().wait_for(|lost| *lost).await;
     }
 
-    /// Turns true when the term is lost.
+    /// Returns a receiver that turns true when the term is lost.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.lost.clone()
     }
 
-    /// Ends the term, so that another replica leads at once. Takes some seconds at most; when it fails, the
-    /// Lease runs out by itself.
+    /// Ends the term so that another replica can lead at once. Takes a few seconds at most. If the
+    /// release fails, the Lease expires by itself.
     pub async fn release(self) {
         self.renewals.abort();
         for _ in 0..RELEASES {
             match timeout(CALL, self.lease.free()).await {
                 Ok(Ok(())) => return tracing::info!(lease = NAME, me = self.lease.me, "released"),
-                // A renewal was still on its way, or somebody wrote an annotation: once more.
+                // Retry: a renewal was still in flight, or another client edited the Lease.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
                 Ok(Err(error)) => return self.not_released(&detail(&error)),
                 Err(_) => return self.not_released("no answer in time"),
@@ -74,7 +75,7 @@ impl Drop for Term {
     }
 }
 
-/// Renews until it is lost.
+/// Renews the Lease until the term is lost.
 async fn keep(lease: Lease, mut held: api::Lease, mut renewed: Instant, tell: watch::Sender<bool>) {
     let why = loop {
         sleep_until(renewed + RENEW).await;
@@ -89,8 +90,8 @@ async fn keep(lease: Lease, mut held: api::Lease, mut renewed: Instant, tell: wa
 }
 
 impl Lease {
-    /// Tries until it is renewed or taken by somebody else; the caller sets the deadline. Returns the time from
-    /// before the request, since when others may count.
+    /// Retries until the Lease is renewed or lost. The caller sets the deadline. Returns the time
+    /// before the request was sent, because other candidates may count from then on.
     async fn renew(&self, held: &mut api::Lease) -> ControlFlow<&'static str, Instant> {
         loop {
             let at = Instant::now();
@@ -123,7 +124,7 @@ impl Lease {
         }
     }
 
-    /// Gives it up, if it is still held.
+    /// Releases the Lease if this candidate still holds it.
     async fn free(&self) -> Result<(), kube::Error> {
         let found = self.api.get_opt(NAME).await?;
         let Some(mut lease) = found.filter(|lease| self.holds(Some(lease))) else { return Ok(()) };

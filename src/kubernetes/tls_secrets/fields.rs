@@ -1,4 +1,4 @@
-//! The fields of a Secret that are ours: what is applied is exactly this, and nothing else is ours.
+//! Fields of a Secret that we apply and own. No other field is ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,24 +10,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::kubernetes::client::our_label;
 
-/// `type` of a TLS Secret; the API server insists on both data keys.
+/// `type` of a TLS Secret. The API server requires both data keys.
 pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";
-/// Data key of the chain, PEM.
+/// Data key: certificate chain, PEM.
 pub(super) const CHAIN: &str = "tls.crt";
-/// Data key of the private key, PEM.
+/// Data key: private key, PEM.
 pub(super) const KEY: &str = "tls.key";
 /// Annotation: URL of the ACME directory that issued the certificate.
 pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
-/// Annotation: URL of the ACME directory in use, where that one was its fallback.
+/// Annotation: URL of the configured ACME directory, if the certificate came from its fallback.
 pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
-/// Annotation: the value of the Ingress's `ingress-acme.dev/renew` that it was issued for.
+/// Annotation: the Ingress's `ingress-acme.dev/renew` value for which the certificate was issued.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
 /// `kind` of the owners.
 pub(super) const OWNER_KIND: &str = "Ingress";
-/// Their `apiVersion`.
+/// `apiVersion` of the owners.
 pub(super) const OWNER_VERSION: &str = "networking.k8s.io/v1";
 
-/// A Secret with a new certificate.
+/// Returns a Secret with a new certificate.
 pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
     let annotations = [
         (DIRECTORY, Some(&*what.directory)),
@@ -50,7 +50,8 @@ pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
     }
 }
 
-/// What was read of a Secret of ours, with other owners, for the version that was read.
+/// Returns our fields of `read` with `owners` instead of the old owners. Carries the
+/// `resourceVersion` of the read.
 pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> Secret {
     let annotations = read.metadata.annotations.iter().flatten();
     let annotations =
@@ -78,7 +79,8 @@ fn owned<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Neither controller nor blocking: the Secret goes when the last of them has gone.
+/// Owner references to `owners`, neither controlling nor blocking: the Secret is deleted after its
+/// last owner.
 fn references(owners: &BTreeSet<IngressRef>) -> Option<Vec<OwnerReference>> {
     let reference = |owner: &IngressRef| OwnerReference {
         api_version: OWNER_VERSION.to_owned(),

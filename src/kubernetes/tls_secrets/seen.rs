@@ -1,4 +1,4 @@
-//! What a write must know of the last read of a Secret, and what it may then do.
+//! Last reads of Secrets, reduced to the fields that a write needs, and the decision how to write.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::Secret;
 use super::fields::TLS_TYPE;
 use crate::kubernetes::client::is_ours;
 
-/// What was seen of a Secret that is there.
+/// State of an existing Secret at its last read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Existing {
-    /// `metadata.resourceVersion`: the write is for this state and no other.
+    /// `metadata.resourceVersion`. The write applies to this version only.
     pub(super) resource_version: String,
     pub(super) ours: bool,
     pub(super) is_tls: bool,
@@ -31,16 +31,21 @@ impl Existing {
     }
 }
 
-/// How to write.
+/// How to write a Secret.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Write {
     /// Apply without force.
     Create,
-    /// Apply with force, if it is still in this version.
+    /// Apply with force, provided that the Secret still has this version.
     Replace { resource_version: String },
 }
 
-/// Whether a Secret may be written, and how. `adopt`: one that is not ours may be taken over.
+/// Decides whether and how a Secret may be written. `adopt` permits taking over a Secret that is
+/// not ours.
+///
+/// # Errors
+/// A permanent conflict if the Secret is not ours and not adopted, has another type, or is
+/// immutable.
 pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result<Write, PortError> {
     let refuse = |why: &str| Err(PortError::permanent(FailureClass::Conflict, why));
     let LastRead::Present(seen) = last else { return Ok(Write::Create) };
@@ -61,12 +66,12 @@ pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result
     Ok(Write::Replace { resource_version: seen.resource_version.clone() })
 }
 
-/// What the last read of a Secret found.
+/// Result of the last read of a Secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum LastRead {
     /// No such Secret.
     Absent,
-    /// This one.
+    /// The Secret exists.
     Present(Existing),
 }
 
@@ -76,16 +81,16 @@ impl LastRead {
     }
 }
 
-/// The last reads, bounded: two generations, of which the older one is forgotten as a whole.
+/// Last reads, bounded. Two generations; the older one is dropped as a whole.
 pub(super) struct Memory {
-    /// Size of a generation.
+    /// Maximum size of a generation.
     generation: usize,
     young: HashMap<SecretKey, LastRead>,
     old: HashMap<SecretKey, LastRead>,
 }
 
 impl Memory {
-    /// Holds at least half of `capacity` of the last reads, and never more than `capacity`.
+    /// Creates a memory that keeps at least the last `capacity / 2` reads, and at most `capacity`.
     pub(super) fn holding(capacity: usize) -> Self {
         Self { generation: (capacity / 2).max(1), young: HashMap::new(), old: HashMap::new() }
     }
@@ -97,7 +102,7 @@ impl Memory {
         self.young.insert(key.clone(), read);
     }
 
-    /// What was seen last, once: after the write it is outdated.
+    /// Removes and returns the last read. The write that follows makes that read outdated.
     pub(super) fn take(&mut self, key: &SecretKey) -> Option<LastRead> {
         let old = self.old.remove(key);
         self.young.remove(key).or(old)

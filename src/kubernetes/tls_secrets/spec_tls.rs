@@ -1,10 +1,11 @@
-//! `spec.tls` of an Ingress whose user left it out.
+//! `spec.tls` of an Ingress whose user left that field out.
 //!
-//! Server-side apply without force owns two fields: `spec.tls` as a whole and our annotation. All else stays the
-//! user's. Their own `spec.tls` conflicts with ours and wins; a later client-side `kubectl apply` keeps ours while
-//! their manifest has none, and takes it over once it has. (Who uses `kubectl apply --server-side` is told of the conflict
-//! and adds `--force-conflicts`.) `metadata.uid` makes sure that no other Ingress of that name is changed, and that
-//! a deleted one is not made again.
+//! Server-side apply without force owns two fields: all of `spec.tls`, and our annotation. All
+//! other fields stay the user's. A `spec.tls` of the user conflicts with ours and wins. A later
+//! client-side `kubectl apply` keeps ours while the manifest has no `spec.tls`, and takes the field
+//! over once the manifest has one. (`kubectl apply --server-side` reports the conflict; the user
+//! then adds `--force-conflicts`.) `metadata.uid` ensures that no other Ingress of the same name is
+//! changed, and that a deleted Ingress is not recreated.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::client::{FIELD_MANAGER, port_error};
 
-/// Fills it in, unless the user was faster or the Ingress is gone.
+/// Fills in `spec.tls`, unless the user has set that field in the meantime or the Ingress is gone.
 pub(super) async fn fill(
     client: &Client,
     ingress: &IngressRef,
@@ -56,8 +57,9 @@ fn filled(ingress: &IngressRef, secret: &SecretKey, hosts: &BTreeSet<DnsName>) -
     })
 }
 
-/// 404: it is gone. 409: somebody else owns `spec.tls`, or it is gone (its uid is not found). 422 on the uid:
-/// another one has its name.
+/// Whether `spec.tls` must be left alone. 404: the Ingress is gone. 409: another manager owns
+/// `spec.tls`, or the Ingress is gone (its uid is not found). 422 on the uid: another Ingress has
+/// the same name.
 fn is_no_longer_ours_to_fill(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     match status.code {

@@ -1,4 +1,4 @@
-//! A Secret as the rules see it. Its key is looked at and wiped.
+//! Converts a Secret to the domain's view. The private key is checked, then wiped.
 
 use ingress_acme_actors::domain::certificate::{CertificateView, PrivateKey, SecretView};
 use k8s_openapi::ByteString;
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use super::fields::{CHAIN, DIRECTORY, INSTEAD_OF, KEY, OWNER_KIND, RENEW, TLS_TYPE};
 use crate::kubernetes::client::is_ours;
 
-/// What the rules see of `secret`.
+/// Returns the domain's view of `secret`.
 pub(super) fn view(mut secret: Secret) -> SecretView {
     let certificate = certificate(&mut secret);
     wipe(&mut secret);
@@ -31,17 +31,17 @@ pub(super) fn view(mut secret: Secret) -> SecretView {
     }
 }
 
-/// A Secret with its certificate and key, for the one who revokes it.
+/// A Secret with its certificate and key, as needed to revoke the certificate.
 pub struct Held {
-    /// As the rules see it.
+    /// The domain's view.
     pub view: SecretView,
-    /// Its chain, PEM; empty where there is none.
+    /// Certificate chain, PEM. Empty if missing.
     pub chain: String,
-    /// Its key; empty where there is none.
+    /// Private key. Empty if missing.
     pub key: PrivateKey,
 }
 
-/// All of `secret` that is about its certificate.
+/// Reads the certificate, key and view of `secret`.
 pub(super) fn hold(secret: Secret) -> Held {
     let text = |name: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(name));
@@ -51,7 +51,7 @@ pub(super) fn hold(secret: Secret) -> Held {
     Held { view: view(secret), chain, key }
 }
 
-/// Overwrites all data that is text, which keys are.
+/// Overwrites all data values that are text, which includes every PEM key.
 pub(super) fn wipe(secret: &mut Secret) {
     for (_, ByteString(bytes)) in secret.data.take().unwrap_or_default() {
         drop(wiped_when_dropped(bytes));
@@ -67,7 +67,7 @@ fn certificate(secret: &mut Secret) -> Result<CertificateView, String> {
     crate::pki::inspect(&chain, key.as_ref().map(PrivateKey::pem))
 }
 
-/// The type that wipes itself takes the bytes over without a copy.
+/// Moves `bytes` into a type that wipes itself when dropped. No copy is made.
 fn wiped_when_dropped(bytes: Vec<u8>) -> Option<PrivateKey> {
     String::from_utf8(bytes).ok().map(PrivateKey::from_pem)
 }

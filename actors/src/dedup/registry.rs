@@ -1,4 +1,4 @@
-//! From an Ingress to its dedup actor. Only Ingresses with something going on have one.
+//! Maps an Ingress to its dedup actor. Only Ingresses with work have one.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +13,8 @@ use crate::domain::scheduling::dedup::Phase;
 use crate::messages::Changed;
 use crate::reporting::metrics::{Metrics, Source};
 
-/// The registry. Events are counted here, so that an actor can retire without losing one.
+/// Registry of dedup actors. Counts the events sent to each, so that an actor retires without
+/// losing one.
 pub struct Registry {
     entries: DashMap<IngressKey, DedupHandle>,
     downstream: Downstream,
@@ -22,21 +23,22 @@ pub struct Registry {
 
 struct DedupHandle {
     addr: Addr<Dedup>,
-    /// Events that reached its mailbox.
+    /// Number of events accepted by the mailbox.
     sent: u64,
-    /// Where the actor stands, for the state dump.
+    /// Phase of the actor, for the state dump.
     phase: Rc<Cell<Phase>>,
 }
 
 impl Registry {
-    /// An empty registry, whose actors hand their work to `downstream`.
+    /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: Downstream, metrics: Metrics) -> Rc<Self> {
         Rc::new(Self { entries: DashMap::new(), downstream, metrics })
     }
 
-    /// Tells the dedup actor of `key`, starting it where there is none.
+    /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
     ///
-    /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
+    /// A full mailbox already contains an unprocessed event of the same key: this event is
+    /// coalesced.
     pub fn notify(self: &Rc<Self>, key: &IngressKey, source: Source) {
         self.metrics.event(source);
         if let Some(mut entry) = self.entries.get_mut(key) {
@@ -60,7 +62,8 @@ impl Registry {
         DedupHandle { addr, sent, phase }
     }
 
-    /// Takes an idle actor out, unless an event is on its way to it: it has handled `handled` so far.
+    /// Removes an idle actor, unless an event is in its mailbox (more than `handled` events were
+    /// sent). Returns whether the actor may stop.
     pub fn retire(&self, key: &IngressKey, handled: u64) -> bool {
         let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
@@ -71,27 +74,27 @@ impl Registry {
         true
     }
 
-    /// A dedup actor has coalesced an event.
+    /// Counts an event that a dedup actor has coalesced.
     pub fn coalesced(&self) {
         self.metrics.event_coalesced();
     }
 
-    /// Live dedup actors.
+    /// Number of live dedup actors.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is going on.
+    /// Whether no dedup actor is live.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Where the actor of `key` stands, if it lives.
+    /// Phase of the actor of `key`, if live.
     pub fn phase(&self, key: &IngressKey) -> Option<Phase> {
         self.entries.get(key).map(|entry| entry.phase.get())
     }
 
-    /// Where each live actor stands.
+    /// Phase of each live actor.
     pub fn phases(&self) -> Vec<(IngressKey, Phase)> {
         self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()
     }

@@ -1,17 +1,19 @@
-//! The ACME CA (RFC 8555): the port [`CertificateAuthority`] over instant-acme.
+//! ACME client (RFC 8555): implements the port [`CertificateAuthority`] on top of instant-acme.
 //!
-//! Each port call is a handful of requests under one deadline. The account is registered when it is first
-//! needed; its key, and so the thumbprint that answers challenges, is there before. Nothing here waits for the
-//! CA to get on with an order: the caller looks again when it likes.
+//! Each port call sends a few requests under one deadline. The account is registered on first use;
+//! the account key, and so the thumbprint in challenge responses, exists before. No call waits for
+//! the CA to make progress on an order: the caller polls.
 //!
 //! # Layout
-//! - `account`: the account and where it is stored; `eab`: its registration where it is bound to another.
-//! - `account_sync`: its key may be replaced by others; `rollover`: is replaced.
-//! - `jws`: signed requests that the library cannot write; `revocation`: one of them.
-//! - `new_order`: new orders, and when the CA suggests one.
-//! - `chains`: which of several chains is taken; `link_header`: where they are.
-//! - `orders`: orders as views, and those that are remembered.
-//! - `problem`: what the CA's refusals mean; `call_error`: before they are told.
+//! - `account`: the account, its key and its store; `eab`: registration with external account
+//!   binding.
+//! - `account_sync`: follows account key changes by other processes; `rollover`: changes the key.
+//! - `jws`: signed requests that instant-acme does not support; `revocation`: one of these
+//!   requests.
+//! - `new_order`: new orders and ARI renewal windows.
+//! - `chains`: selection among alternate chains; `link_header`: their URLs.
+//! - `orders`: conversion of orders to views, and the cache of open orders.
+//! - `problem`: ACME problem documents as failures; `call_error`: errors inside one port call.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
@@ -59,23 +61,23 @@ use call_error::CallError;
 use orders::{OpenOrder, Orders, accepted, gone};
 use transport::{Call, Transport};
 
-/// What there is to choose about a CA.
+/// Options of one CA.
 pub struct AcmeOptions {
-    /// URL of its directory (RFC 8555 §7.1.1).
+    /// URL of the ACME directory (RFC 8555 §7.1.1).
     pub directory: String,
-    /// Further roots that the directory's own TLS certificate may chain up to, PEM.
+    /// Additional root certificates for TLS connections to the CA, PEM.
     pub extra_roots: Option<String>,
-    /// Common name of the issuer whose chain is taken where the CA offers several.
+    /// Common name of the preferred root: selects among the chains that the CA offers.
     pub preferred_chain: Option<String>,
-    /// Contact URLs of the account, such as `mailto:ops@example.com`; given at its registration.
+    /// Contact URLs of the account, such as `mailto:ops@example.com`; sent at registration.
     pub contacts: Vec<String>,
-    /// Told of every request.
+    /// Called after every request.
     pub hook: RequestHook,
-    /// Told what challenges are answered with, at first and whenever the account has another key.
+    /// Called with the thumbprint of the account key: at startup and after each key change.
     pub answering: ThumbprintHook,
 }
 
-/// One CA with our account there.
+/// One CA and our account there.
 pub struct Acme {
     accounts: Accounts,
     orders: RefCell<Orders>,
@@ -83,7 +85,7 @@ pub struct Acme {
 }
 
 impl Acme {
-    /// Talks to nobody yet.
+    /// Creates the client without sending any request.
     pub fn new(options: AcmeOptions, store: Rc<dyn AccountStore>) -> Result<Self, TrustError> {
         let AcmeOptions { directory, extra_roots, preferred_chain, contacts, hook, answering } =
             options;
@@ -93,14 +95,14 @@ impl Acme {
         Ok(Self { accounts, orders: RefCell::default(), preferred_chain })
     }
 
-    /// Loads the account key, or makes and stores it, and returns its thumbprint. The CA is not asked, so that
-    /// replicas which do not lead can answer challenges.
+    /// Loads the account key, or generates and stores one, and returns its thumbprint. Sends no
+    /// request to the CA, so that replicas that are not leading can answer challenges.
     pub async fn prepare(&self) -> Result<String, PortError> {
         self.accounts.prepare().await
     }
 
-    /// One port call: under its deadline, and once more when the CA has forgotten our account, or the account has another
-    /// key by now.
+    /// Runs one port call under its deadline. Retries once if the CA has lost our account, or if
+    /// the account key has changed.
     async fn call<T>(
         &self,
         doing: &'static str,
@@ -124,7 +126,7 @@ impl Acme {
         .await
     }
 
-    /// Work with the CA under the deadline of one port call.
+    /// Runs `work` under the deadline of one port call.
     async fn within<T>(
         &self,
         doing: &'static str,
@@ -138,8 +140,8 @@ impl Acme {
         in_time.await.unwrap_or_else(|_| Err(PortError::transient(late())))
     }
 
-    /// The remembered order, or as the CA shows it now; `None` when it does not know it. Another account's order
-    /// is none of ours either: the CA says 403 for ever.
+    /// Returns the order from the cache, else from the CA; `None` if the CA does not know the
+    /// order. An order of another account counts as unknown too: the CA answers 403 forever.
     async fn order(&self, url: &str) -> Result<Option<OpenOrder>, CallError> {
         if let Some(order) = self.orders.borrow_mut().take(url) {
             return Ok(Some(order));
@@ -152,7 +154,7 @@ impl Acme {
         }
     }
 
-    /// Asks the CA for the order as it is now.
+    /// Fetches the current state of an order from the CA.
     async fn look(&self, url: &str) -> Result<OrderView, CallError> {
         let remembered = self.orders.borrow_mut().take(url);
         let order = match remembered {
@@ -171,7 +173,7 @@ impl Acme {
         }
     }
 
-    /// The view of an order, which is remembered while it is of use.
+    /// Converts an order to a view, and caches the order unless the order is invalid or gone.
     async fn show(&self, mut order: OpenOrder) -> Result<OrderView, CallError> {
         let view = order.view().await?;
         if !matches!(view.status, OrderStatus::Invalid(_) | OrderStatus::Gone) {
@@ -181,7 +183,7 @@ impl Acme {
     }
 }
 
-/// Passes over the error when it says that the order is not there.
+/// Discards an error that says that the order does not exist.
 fn unless_gone(error: Error) -> Result<(), CallError> {
     let error = CallError::Acme(error);
     let unknown = Call::answered() == Some(StatusCode::NOT_FOUND)
@@ -191,7 +193,8 @@ fn unless_gone(error: Error) -> Result<(), CallError> {
 
 #[async_trait(?Send)]
 impl CertificateAuthority for Acme {
-    /// Reads no authorizations, so that the URL is known, and journaled, as early as possible.
+    /// Opens the order without fetching its authorizations, so that the order URL is journaled as
+    /// early as possible.
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,
@@ -227,7 +230,8 @@ impl CertificateAuthority for Acme {
         self.call("the CA did not show the order", async || self.look(url).await).await
     }
 
-    /// The order is not asked for again after the challenges were: it is as good as certain to be pending.
+    /// Accepts the challenges without fetching the order again: the order is almost certainly still
+    /// pending.
     async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
         let doing = "the CA was not told to validate";
         self.call(doing, async || {
@@ -254,7 +258,8 @@ impl CertificateAuthority for Acme {
         .await
     }
 
-    /// A CSR that was sent before, its answer lost, is refused by the CA; then the order tells how it stands.
+    /// Sends the CSR. If the CA refuses, fetches the order: an earlier attempt may have succeeded
+    /// with the response lost.
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
         let doing = "the CA did not take the CSR";
         self.call(doing, async || {

@@ -1,6 +1,7 @@
-//! Deduplication: one actor per Ingress that has work, addressed through the registry.
+//! Deduplication: one actor per Ingress with work, addressed through the registry.
 //!
-//! The registry and the actor import each other: the registry starts actors, and an actor retires from the registry.
+//! The registry and the actor import each other: the registry starts actors, and an actor removes
+//! itself from the registry.
 
 pub mod actor;
 pub mod registry;

@@ -1,8 +1,8 @@
-//! The ports in memory, on tokio's clock, with faults on demand: for tests of flows and for benches.
+//! In-memory ports on tokio's clock with fault injection, for flow tests and benchmarks.
 //!
-//! [`FakeCluster`] holds Ingresses, Secrets, solver Ingresses and Events; [`FakeCa`] issues what its solver routes
-//! let it validate. Both count what is asked of them. [`Fakes::paused`] runs a test on a paused clock, where an
-//! hour passes in microseconds.
+//! [`FakeCluster`] stores Ingresses, Secrets, solver Ingresses and Events; [`FakeCa`] issues
+//! certificates for names with a solver route. Both count the calls. [`Fakes::paused`] runs a test
+//! on a paused clock, on which an hour passes in microseconds.
 
 mod ca;
 mod cluster;
@@ -35,13 +35,13 @@ use crate::operator::{Observability, Operator, Ports, Settings, start};
 use crate::pool::job_runner::FallbackCa;
 use crate::ports::{Clock, Probe, Segments};
 
-/// The ACME directory's URL in this world.
+/// URL of the ACME directory.
 pub const DIRECTORY: &str = "https://ca.example/directory";
 
-/// That of the second CA.
+/// URL of the fallback CA's directory.
 pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
 
-/// Tokio's clock, from a fixed day on.
+/// Tokio's clock, starting on a fixed date.
 #[derive(Debug)]
 pub struct FakeClock {
     began: tokio::time::Instant,
@@ -53,7 +53,8 @@ impl Clock for FakeClock {
     }
 }
 
-/// The way to a host: there when a solver Ingress names it, unless a test cuts it.
+/// HTTP probe of a host: succeeds if a solver Ingress contains the host and no test has cut the
+/// route or the host's DNS.
 pub struct FakeProbe {
     cluster: Rc<FakeCluster>,
 }
@@ -72,24 +73,25 @@ impl Probe for FakeProbe {
     }
 }
 
-/// A whole world.
+/// All fake ports of one cluster.
 pub struct Fakes {
-    /// Kubernetes.
+    /// Kubernetes API server.
     pub cluster: Rc<FakeCluster>,
     /// The CA.
     pub ca: Rc<FakeCa>,
-    /// The CA that is asked when that one has failed for this long, if one is.
+    /// The fallback CA, used only with `fallback_after`.
     pub fallback: Rc<FakeCa>,
-    /// How long that is; at first there is none.
+    /// Duration of the CA's outage before the fallback CA is used; `None` (the default) disables
+    /// the fallback.
     pub fallback_after: Cell<Option<Duration>>,
-    /// The time.
+    /// The clock.
     pub clock: Rc<dyn Clock>,
-    /// The journal's segments; they outlive an operator.
+    /// Journal segments; they survive an operator.
     pub segments: Rc<FakeSegments>,
     /// What an operator started here counts.
     pub shown: Observability,
     crash_point: RefCell<Rc<CrashPoint>>,
-    /// All tasks of the operator that was started last.
+    /// All tasks of the latest operator.
     process: RefCell<Option<JoinHandle<()>>>,
     operators: Cell<u32>,
 }
@@ -133,7 +135,7 @@ impl Fakes {
         actix::System::with_tokio_rt(runtime).block_on(test)
     }
 
-    /// The ports of this world, for the operator whose life this is.
+    /// Returns the ports for an operator that crashes at `crash_point`.
     pub fn ports(&self, crash_point: &Rc<CrashPoint>) -> Ports {
         let cluster =
             Rc::new(Crashable { port: self.cluster.clone(), crash_point: crash_point.clone() });
@@ -164,7 +166,7 @@ impl Fakes {
         }
     }
 
-    /// The operator's process is gone, from this moment on.
+    /// Kills the operator's process at once.
     pub fn kill(&self) {
         self.crash_point.borrow().end_after(0);
         if let Some(process) = self.process.take() {
@@ -172,7 +174,7 @@ impl Fakes {
         }
     }
 
-    /// The defaults of `run`, with 4 issuers.
+    /// Default settings of `run`, with 4 issuers.
     pub fn settings() -> Settings {
         Settings {
             directory: DIRECTORY.to_owned(),
@@ -185,10 +187,10 @@ impl Fakes {
         }
     }
 
-    /// Starts an operator with these settings and waits for its first scan.
+    /// Starts an operator and waits for its first scan.
     ///
     /// # Panics
-    /// When the journal cannot be replayed.
+    /// When the journal cannot be replayed, or the operator is killed during the start.
     pub async fn operator(&self, settings: Settings) -> Operator {
         let scanned = Rc::new(Cell::new(false));
         let flag = scanned.clone();
@@ -210,7 +212,7 @@ impl Fakes {
         operator
     }
 
-    /// Starts an operator that dies after so many port calls, and waits for nothing.
+    /// Starts an operator that crashes after `calls` port calls; does not wait.
     pub fn operator_crashing_after(&self, settings: Settings, calls: u64) -> Rc<CrashPoint> {
         let crash_point = Rc::new(CrashPoint::default());
         crash_point.end_after(calls);
@@ -222,12 +224,12 @@ impl Fakes {
         crash_point
     }
 
-    /// The life of the operator that runs now.
+    /// Crash point of the latest operator.
     pub fn crash_point(&self) -> Rc<CrashPoint> {
         self.crash_point.borrow().clone()
     }
 
-    /// Lets this much time pass.
+    /// Advances the clock by `time`.
     pub async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }

@@ -1,4 +1,5 @@
-//! Event sourcing: the ledger turns commands into states, the journal keeps the events in segments.
+//! Event sourcing: the ledger turns commands into states, and the journal stores the events in
+//! segments.
 
 pub mod ledger;
 pub mod segmented;

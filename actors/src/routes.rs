@@ -1,3 +1,4 @@
-//! Routes: the keeper leads challenges to the solver by shared solver Ingresses.
+//! Solver routes: the route keeper directs HTTP-01 challenges to the solver by shared solver
+//! Ingresses.
 
 pub mod keeper;

@@ -1,4 +1,4 @@
-//! The one account at the CA: its key, its registration, and the thumbprint that answers challenges.
+//! The ACME account: its key, its registration, and the thumbprint for challenge responses.
 
 use std::rc::Rc;
 
@@ -21,46 +21,50 @@ use super::jws::jwk;
 use super::transport::{Call, Transport};
 use super::{CallError, eab};
 
-/// The thumbprint of an account key (RFC 7638, SHA-256, base64url), which follows the token in the answer to
-/// every challenge (RFC 8555 §8.1). The error says what is wrong with the key.
+/// Returns the thumbprint of an account key (RFC 7638, SHA-256, base64url). A challenge response is
+/// the token, a dot and this thumbprint (RFC 8555 §8.1).
+///
+/// # Errors
+/// When the key is unreadable or is not ECDSA P-256.
 pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
     let jwk = jwk(key).map_err(|wrong| format!("the account key is unusable: {wrong}"))?;
     if !jwk.starts_with(r#"{"crv":"P-256","#) {
         return Err("the account key is not ECDSA P-256".to_owned());
     }
-    // The one way to SHA-256 that rustls shows.
+    // The only SHA-256 that rustls exposes.
     let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
 }
 
-/// Told each thumbprint that challenges are answered with from then on.
+/// Called with each new thumbprint; challenge responses use the latest one.
 pub type ThumbprintHook = Rc<dyn Fn(String)>;
 
-/// Loads, registers and remembers the account.
+/// Loads, registers and caches the account.
 pub(super) struct Accounts {
     pub(super) directory: String,
     pub(super) contacts: Vec<String>,
     pub(super) transport: Transport,
     pub(super) store: Rc<dyn AccountStore>,
     pub(super) answering: ThumbprintHook,
-    /// Held over a registration, so that there is one at a time.
+    /// Locked during a registration, so that only one runs at a time.
     pub(super) known: Mutex<AccountState>,
 }
 
-/// What this process knows of the account.
+/// Account state of this process.
 #[derive(Default)]
 pub(super) struct AccountState {
     pub(super) stored: Option<StoredAccount>,
     pub(super) account: Option<Account>,
-    /// A stored URL that the CA does not know any more.
+    /// Stored account URL that the CA no longer knows.
     unknown: Option<String>,
-    /// When the key was last replaced by another one.
+    /// Time when this process last switched to another stored key.
     pub(super) switched: Option<Instant>,
 }
 
 impl Accounts {
-    /// The key's thumbprint; loads the key or makes it, and asks the CA nothing. The one before it is told, too: other
-    /// replicas may answer with it for a while.
+    /// Loads or generates the account key and returns its thumbprint. Sends no request to the CA.
+    /// Passes the previous key's thumbprint to the hook too: other replicas may still respond with
+    /// that one.
     pub(super) async fn prepare(&self) -> Result<String, PortError> {
         let mut known = self.known.lock().await;
         let stored = self.stored(&mut known).await?;
@@ -72,7 +76,7 @@ impl Accounts {
         Ok(newest)
     }
 
-    /// The registered account.
+    /// Returns the account, and registers the key if necessary.
     pub(super) async fn account(&self) -> Result<Account, CallError> {
         let mut known = self.known.lock().await;
         if let Some(account) = &known.account {
@@ -81,7 +85,8 @@ impl Accounts {
         let mut stored = self.stored(&mut known).await?;
         let mut url = known.usable_url(&stored, &self.directory);
         if url.is_none() {
-            // Another process may have registered it since, or rolled it over: a new account would be one too many.
+            // Reload first: another process may have registered the key or finished a rollover, and
+            // a second account must not be created.
             self.look(&mut known).await?;
             self.finish(&mut known).await?;
             stored = self.stored(&mut known).await?;
@@ -103,7 +108,8 @@ impl Accounts {
         Ok((stored.key.clone(), url))
     }
 
-    /// Forgets the account, and its URL when the CA does not know it: the next need registers the same key.
+    /// Drops the cached account. With `unknown_to_the_ca`, its URL is not used again either, and
+    /// the next call registers the same key again.
     pub(super) async fn forget(&self, unknown_to_the_ca: bool) {
         let mut known = self.known.lock().await;
         let forgotten = known.account.take();
@@ -112,7 +118,8 @@ impl Accounts {
         }
     }
 
-    /// The key is stored before it is used: an account whose key is lost cannot be used again.
+    /// Loads the account, or generates and stores a key. The key is stored before its first use: an
+    /// account whose key is lost is unusable.
     async fn stored(&self, known: &mut AccountState) -> Result<StoredAccount, PortError> {
         if let Some(stored) = &known.stored {
             return Ok(stored.clone());
@@ -134,8 +141,8 @@ impl Accounts {
         Account::builder_with_http(Box::new(self.transport.clone()))
     }
 
-    /// Registers the key, bound to an external account. One that is registered already is found first: some CAs take
-    /// a binding once.
+    /// Registers the key with an external account binding. Looks for an existing account of the key
+    /// first: some CAs accept a binding only once.
     async fn register_bound(
         &self,
         key: &PrivateKey,
@@ -149,7 +156,8 @@ impl Accounts {
         self.restore(url, key).await
     }
 
-    /// Registers the key, and notes the account's URL. A URL that could not be noted is found again at the next start.
+    /// Registers the key and stores the account's URL. A URL that could not be stored is found
+    /// again at the next start.
     async fn register(
         &self,
         known: &mut AccountState,
@@ -173,14 +181,14 @@ impl Accounts {
         Ok(account)
     }
 
-    /// The CA answers with the existing account if it has one of this key (RFC 8555 §7.3.1), so that a registration whose
-    /// answer was lost is found again.
+    /// Registers the key without a binding. The CA returns the existing account of the key, if any
+    /// (RFC 8555 §7.3.1), so that a registration with a lost response is found again.
     async fn register_plainly(&self, key: &PrivateKey) -> Result<Account, CallError> {
         let (builder, pair) = (self.builder(), pair(key)?);
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
         let new = Call::answered() == Some(StatusCode::CREATED);
         tracing::info!(url = account.id(), new, "the ACME account is registered");
-        // This is not worth failing for: the account works without contacts.
+        // A failure here is only logged: the account works without contacts.
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
         if new && !contacts.is_empty() {
             Call::asks("other");
@@ -191,7 +199,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// The account that the CA has of this key, if any (RFC 8555 §7.3.1).
+    /// Returns the CA's account of this key, if any (RFC 8555 §7.3.1).
     pub(super) async fn of_key(&self, key: &PrivateKey) -> Result<Option<Account>, CallError> {
         let (builder, pair) = (self.builder(), pair(key)?);
         match builder.from_key(pair, self.directory.clone()).await.map_err(CallError::from) {
@@ -209,7 +217,7 @@ impl AccountState {
     }
 }
 
-/// A new account key; stored before it is used.
+/// Generates an account key. The caller stores the key before its first use.
 pub(super) fn new_key() -> Result<PrivateKey, PortError> {
     let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
     let made = made.map_err(|failed| PortError::transient(format!("no account key: {failed}")))?;
@@ -221,7 +229,7 @@ pub(super) fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, Cal
         .map_err(|wrong| CallError::Port(unusable(&wrong.to_string())))
 }
 
-/// The key in the two forms that the library asks for.
+/// Converts the key to the two forms that instant-acme requires.
 fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
     let der = pkcs8(key)?;
     Ok((Key::from_pkcs8_der(der.clone_key())?, der.into()))
@@ -238,8 +246,8 @@ mod tests {
 
     use super::*;
 
-    /// The library computes the thumbprint itself, but tells it only of an account; this one is made of stored
-    /// credentials with the directory in them, so that no request is sent.
+    /// instant-acme computes the thumbprint itself, but only for an account. This account is built
+    /// from stored credentials that contain the directory, so that no request is sent.
     #[tokio::test]
     async fn the_thumbprint_is_the_one_the_library_uses() {
         let key = PrivateKey::from_pem(KeyPair::generate().unwrap().serialize_pem());

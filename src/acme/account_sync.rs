@@ -1,5 +1,5 @@
-//! An account whose key others may replace (RFC 8555 §7.3.5): `ingress-acme rollover` writes the new one into its
-//! Secret, and every replica follows.
+//! Follows account key changes by other processes (RFC 8555 §7.3.5): `ingress-acme rollover` stores
+//! the new key in the account Secret, and every replica reloads it.
 
 use std::time::Duration;
 
@@ -11,21 +11,23 @@ use ingress_acme_actors::ports::{PortError, StoredAccount};
 use super::account::{AccountState, Accounts, thumbprint, unusable};
 use super::{Acme, CallError};
 
-/// So long after a new key was found, a CA of many servers may not know it everywhere.
+/// Time after a key change during which some servers of the CA may not know the new key.
 const SETTLES_WITHIN: Duration = Duration::from_mins(5);
 
-/// A CA says so of a signature that is not of the account's key: Boulder, Pebble and others `malformed` (RFC 8555 §6.2
-/// leaves the type open), some `unauthorized`. Both are said of other things, too.
+/// Whether an error of this kind may mean a wrong account key. Boulder, Pebble and others answer
+/// `malformed` to a signature by another key (RFC 8555 §6.2 leaves the type open), some CAs
+/// `unauthorized`. Both kinds have other causes too.
 pub(super) fn may_be_about_the_key(kind: &str) -> bool {
     matches!(kind, "malformed" | "unauthorized")
 }
 
-/// The key that a rollover is on its way to. One that nobody can read is none: the CA cannot have been asked for it.
+/// Next key of a rollover in progress. An unreadable key counts as none: the CA cannot have
+/// received that key.
 pub(super) fn next_of(stored: &StoredAccount) -> Option<&PrivateKey> {
     stored.next.as_ref().filter(|key| thumbprint(key).is_ok())
 }
 
-/// The account after its rollover to the next key.
+/// Returns the account with the next key as its key.
 pub(super) fn promoted(stored: &StoredAccount, next: PrivateKey, url: String) -> StoredAccount {
     StoredAccount {
         previous: Some(stored.key.clone()),
@@ -37,7 +39,7 @@ pub(super) fn promoted(stored: &StoredAccount, next: PrivateKey, url: String) ->
 }
 
 impl Acme {
-    /// Looks at the stored account, should its key be another one by now. The CA is not asked.
+    /// Reloads the stored account, in case its key has changed. Sends no request to the CA.
     pub async fn follow(&self) -> Result<(), PortError> {
         let mut known = self.accounts.known.lock().await;
         let changed = self.accounts.look(&mut known).await?;
@@ -48,8 +50,8 @@ impl Acme {
         Ok(())
     }
 
-    /// Whether the account was why the CA refused what began then, and is another one now, so that the same is worth another
-    /// try.
+    /// Whether a retry may succeed: the CA refused a call that started at `began` because of the
+    /// account, and the account has changed since.
     pub(super) async fn recovered(&self, kind: &str, began: Instant) -> bool {
         if kind == "accountDoesNotExist" {
             tracing::warn!("the CA does not know the ACME account; its key is registered again");
@@ -73,7 +75,8 @@ impl Acme {
         true
     }
 
-    /// What is told of a refusal of this kind: it passes while a new key of the account may not be known all over the CA.
+    /// Turns a refusal of this kind into a transient error while some servers of the CA may not
+    /// know the account's new key.
     pub(super) async fn while_it_settles(&self, kind: &str, port_error: PortError) -> PortError {
         let switched = self.accounts.known.lock().await.switched;
         let settles = switched.is_some_and(|at| at.elapsed() < SETTLES_WITHIN);
@@ -87,8 +90,8 @@ impl Acme {
 }
 
 impl Accounts {
-    /// Reads the Secret; whether the account is another one than was known. One that is gone changes nothing: this
-    /// process goes on with what it has.
+    /// Reloads the account Secret and returns whether the account has changed. A deleted Secret
+    /// changes nothing: this process keeps the account in memory.
     pub(super) async fn look(&self, known: &mut AccountState) -> Result<bool, PortError> {
         match self.store.load().await? {
             Some(stored) => self.adopt(known, stored),
@@ -114,12 +117,12 @@ impl Accounts {
         Ok(changed)
     }
 
-    /// The CA says that a request was not signed with the account's key: finds out whether it has another one. A rollover
-    /// that was cut off after the CA had agreed is finished here.
+    /// Returns whether the account has another key, after the CA refused a signature. Also finishes
+    /// a rollover that was interrupted after the CA accepted the new key.
     async fn settle(&self, began: Instant) -> Result<bool, CallError> {
         let mut known = self.known.lock().await;
         if known.switched.is_some_and(|at| at >= began) {
-            return Ok(true); // another call has found out meanwhile
+            return Ok(true); // another call has reloaded the account meanwhile
         }
         if self.look(&mut known).await? {
             return Ok(true);
@@ -127,7 +130,8 @@ impl Accounts {
         self.finish(&mut known).await
     }
 
-    /// Where a rollover was begun, asks the CA whether the next key is the account's already, and then stores that.
+    /// Finishes a rollover: if the CA already has the next key, stores the next key as the
+    /// account's. Returns whether the account has changed.
     pub(super) async fn finish(&self, known: &mut AccountState) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
         let Some((next, url)) = self.rolled_over(&stored).await? else { return Ok(false) };
@@ -139,19 +143,19 @@ impl Accounts {
         }
     }
 
-    /// The next key and the account's URL, where the CA has that key for the account already.
+    /// Next key and account URL, if the CA already has the next key for this account.
     async fn rolled_over(
         &self,
         stored: &StoredAccount,
     ) -> Result<Option<(PrivateKey, String)>, CallError> {
         let Some(next) = next_of(stored) else { return Ok(None) };
         let url = self.of_key(next).await?.map(|account| account.id().to_owned());
-        // One that is another account's is none of this one's.
+        // Ignore the next key if the CA has that key for another account.
         let url = url.filter(|url| stored.url.as_ref().is_none_or(|stored| stored == url));
         Ok(url.map(|url| (next.clone(), url)))
     }
 
-    /// Key and URL of the account that is stored; nothing is made and nothing registered.
+    /// Key and URL of the stored account. Creates no key and registers no account.
     pub(super) async fn registered(&self) -> Result<(PrivateKey, String), CallError> {
         let stored = self.store.load().await?;
         let Some(stored) = stored else { return Err(no_account()) };
@@ -166,7 +170,7 @@ impl Accounts {
     }
 }
 
-/// There is no account, or the CA does not know it.
+/// Error: no account is stored, or the CA does not know the account.
 pub(super) fn no_account() -> CallError {
     CallError::lacking(
         "the CA has no account of ours in the operator's namespace; check --namespace and --acme-directory".to_owned(),

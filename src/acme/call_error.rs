@@ -1,4 +1,4 @@
-//! How a call to the CA failed, before it is told to the port.
+//! Errors inside one call to the CA, before conversion to a port error.
 
 use http::StatusCode;
 use instant_acme::Error;
@@ -9,11 +9,11 @@ use ingress_acme_actors::ports::PortError;
 use super::problem;
 use super::transport::Call;
 
-/// How a call failed, before it is told to the port.
+/// Error of one call, before conversion to a port error.
 pub(super) enum CallError {
-    /// At the CA or on the way there.
+    /// Error of the CA or of the connection.
     Acme(Error),
-    /// Already in the port's words.
+    /// Error that is already a port error.
     Port(PortError),
 }
 
@@ -30,12 +30,12 @@ impl From<PortError> for CallError {
 }
 
 impl CallError {
-    /// Something is missing without which there is nothing to ask for.
+    /// Error for a missing precondition: no request is possible.
     pub(super) fn lacking(what: String) -> Self {
         Self::Port(PortError::permanent(FailureClass::Rejected, what))
     }
 
-    /// The last part of the CA's problem type; empty where there is none.
+    /// Last segment of the CA's problem type; empty without a problem document.
     pub(super) fn kind(&self) -> &str {
         match self {
             Self::Acme(Error::Api(problem)) => problem::kind(problem),
@@ -43,7 +43,8 @@ impl CallError {
         }
     }
 
-    /// In the port's words; to be asked before any further request of the call.
+    /// Converts to a port error. Must be called before the next request of the call, whose response
+    /// replaces the recorded status and `Retry-After`.
     pub(super) fn into_port_error(self, doing: &str) -> PortError {
         match self {
             Self::Acme(error) => problem::port_error(doing, &error),
@@ -51,8 +52,8 @@ impl CallError {
         }
     }
 
-    /// As [`Self::into_port_error`], but where `advice` has something for a refusal of this kind, with that instead of what is
-    /// advised for an order.
+    /// Like [`Self::into_port_error`], but with the text from `advice`, if any, for this kind of
+    /// refusal. The default text is about orders.
     pub(super) fn advised(
         self,
         doing: &str,
@@ -67,8 +68,8 @@ impl CallError {
         }
     }
 
-    /// It may be the word of what is replaced that the CA does not take (RFC 9773 §5): it was replaced before, or is
-    /// none of its own, or it has never heard of such a thing.
+    /// Whether the CA may have refused `replaces` (RFC 9773 §5): the certificate was already
+    /// replaced, or belongs to another CA or account, or the CA does not support the field.
     pub(super) fn is_about_replacing(&self) -> bool {
         let conflict = Call::answered() == Some(StatusCode::CONFLICT);
         conflict
@@ -76,7 +77,8 @@ impl CallError {
             || matches!(self, Self::Acme(Error::Unsupported(_)))
     }
 
-    /// The CA says no, and not because it is busy: the order may look otherwise than was thought.
+    /// Whether the CA refused the request, and not because of load: the order may be in another
+    /// state than expected.
     pub(super) fn is_refusal(&self) -> bool {
         let busy = |status: StatusCode| {
             status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS

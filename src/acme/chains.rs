@@ -1,8 +1,9 @@
-//! Which of the chains that a CA offers for one certificate is taken (RFC 8555 §7.4.2).
+//! Selection among the chains that a CA offers for one certificate (RFC 8555 §7.4.2).
 //!
-//! The rule, as in certbot, lego and cert-manager: the topmost certificate of a chain counts, which is the last one, and
-//! its issuer is the root that clients need. The first chain whose topmost issuer has the wanted common name is taken;
-//! where there is none, the first in which any certificate's issuer has it; else the default chain.
+//! The rule is that of certbot, lego and cert-manager. The topmost (last) certificate of a chain
+//! decides: its issuer is the root that clients need. The first chain whose topmost issuer has the
+//! preferred common name wins; else the first chain with that issuer on any certificate; else the
+//! default chain.
 
 use std::time::Duration;
 
@@ -16,21 +17,21 @@ use super::transport::Call;
 use super::{Acme, CallError};
 use crate::pki;
 
-/// The alternates are waited for until this long after the call began, so that the default chain, which is there by
-/// then, is not lost to the call's deadline.
+/// Time from the start of the call for fetching alternates: the default chain is already downloaded
+/// and must not be lost to the call's deadline.
 const UNTIL: Duration =
     limits::CA_CALL.checked_div(3).expect("three is not zero").saturating_mul(2);
-/// Largest alternate that is read; four certificates have under 10 KiB.
+/// Largest alternate in bytes; four certificates have under 10 KiB.
 const LARGEST: usize = 64 << 10;
 
-/// How well a chain suits: better is greater.
+/// Match of a chain with the preferred issuer; better is greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Fit {
-    /// None of its certificates is issued by the wanted one.
+    /// No certificate has the preferred issuer.
     Not,
-    /// One of those below the topmost is.
+    /// A certificate below the topmost has the preferred issuer.
     Within,
-    /// The topmost one is.
+    /// The topmost certificate has the preferred issuer.
     Topmost,
 }
 
@@ -42,18 +43,19 @@ fn fit(issuers: &[String], wanted: &str) -> Fit {
     }
 }
 
-/// The chains seen so far, and the one that suits best; of equals the first.
+/// The best chain so far; the first of equals.
 struct Choice<'a> {
     wanted: &'a str,
     best: (Fit, String),
-    /// The leaf; an alternate is of the same certificate.
+    /// The leaf (DER); every alternate must have the same.
     leaf: Vec<u8>,
-    /// Topmost issuers of all that were offered.
+    /// Topmost issuers of all chains.
     offered: Vec<String>,
 }
 
 impl<'a> Choice<'a> {
-    /// Begins with the default chain; `None` where that cannot be read, so that whoever gets it says why.
+    /// Starts with the default chain. `None` if that chain is unreadable: the caller then returns
+    /// the chain unchanged, and its consumer reports the error.
     fn begin(wanted: &'a str, default: &str) -> Option<Self> {
         let (issuers, leaf) = (pki::issuers(default).ok()?, pki::leaf(default).ok()?);
         let best = (fit(&issuers, wanted), default.to_owned());
@@ -65,7 +67,10 @@ impl<'a> Choice<'a> {
         self.best.0 == Fit::Topmost
     }
 
-    /// Considers an alternate; the error says why it is none.
+    /// Compares an alternate with the best chain so far.
+    ///
+    /// # Errors
+    /// When the alternate is unreadable or has another leaf.
     fn consider(&mut self, chain: String) -> Result<(), String> {
         let issuers = pki::issuers(&chain)?;
         if pki::leaf(&chain)? != self.leaf {
@@ -94,8 +99,8 @@ impl<'a> Choice<'a> {
 }
 
 impl Acme {
-    /// Of the default chain, just downloaded, and its alternates the one that is preferred. Alternates are asked for only
-    /// where that may change anything; one that fails is passed over.
+    /// Selects the preferred chain among the downloaded `default` and its alternates. Fetches
+    /// alternates only while a better match is possible; an alternate that fails is skipped.
     pub(super) async fn preferred(&self, default: String, began: Instant) -> String {
         let alternates = Call::alternates();
         let Some(wanted) = &self.preferred_chain else { return default };
@@ -122,7 +127,8 @@ impl Acme {
         choice.made()
     }
 
-    /// One alternate, by a POST-as-GET (RFC 8555 §6.3), which the library has for orders only.
+    /// Fetches one alternate by POST-as-GET (RFC 8555 §6.3), which instant-acme supports for orders
+    /// only.
     async fn alternate(&self, url: &str) -> Result<String, CallError> {
         let (key, account) = self.accounts.credentials().await?;
         let sender = (&Signer::new(&key)?, Sender::Account(&account));
@@ -153,7 +159,8 @@ mod tests {
         (Issuer::new(params(name), key), pem)
     }
 
-    /// Three chains of one leaf under the intermediate E: by root One, by root Two, and by Two which Old has signed.
+    /// Three chains of one leaf under the intermediate E: to root One, to root Two, and to Two
+    /// cross-signed by Old.
     fn chains() -> [String; 3] {
         let ((one, _), (old, _)) = (root("One"), root("Old"));
         let two_key = KeyPair::generate().unwrap();
@@ -168,7 +175,7 @@ mod tests {
         [format!("{leaf}{by_one}"), format!("{leaf}{by_two}"), format!("{leaf}{by_two}{crossed}")]
     }
 
-    /// Which of the chains is taken; the first is the default.
+    /// Index of the selected chain; the first is the default.
     fn taken(wanted: &str, offered: &[&String]) -> usize {
         let mut choice = Choice::begin(wanted, offered[0]).unwrap();
         for chain in &offered[1..] {

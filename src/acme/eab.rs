@@ -1,7 +1,8 @@
-//! Registration of an account that is bound to an external one (RFC 8555 §7.3.4).
+//! Account registration with external account binding (RFC 8555 §7.3.4).
 //!
-//! instant-acme binds only accounts whose key it makes itself, and ours is stored before it is used: an account whose
-//! key is lost cannot be used again. So this one request is written here.
+//! instant-acme binds only accounts with a key that instant-acme generates. Our key is stored
+//! before its first use, because an account whose key is lost is unusable; so this module sends the
+//! request itself.
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -15,7 +16,7 @@ use super::CallError;
 use super::jws::{Sender, Signer, encode, post, resource};
 use super::transport::Transport;
 
-/// Registers `key`, bound to `external`, and returns the account's URL.
+/// Registers `key` with a binding to `external` and returns the account's URL.
 pub(super) async fn register(
     transport: &Transport,
     key: &PrivateKey,
@@ -32,7 +33,7 @@ pub(super) async fn register(
     post(transport, ("new_account", &url), sender, Some(&account)).await?.header(LOCATION.as_str())
 }
 
-/// The account key, signed with the MAC key of the external account.
+/// Builds the binding: the account key as a JWK, signed with the external account's MAC key.
 fn binding(jwk: &str, url: &str, external: &ExternalAccount) -> Value {
     let protected = encode(&json!({"alg": "HS256", "kid": external.kid, "url": url}).to_string());
     let payload = encode(jwk);

@@ -1,8 +1,9 @@
-//! The account at the second CA: the first one's key, registered there too.
+//! Account at the fallback CA, with the account key of the first CA.
 //!
-//! Challenges are answered with the thumbprint of one key, by replicas that do not know which CA asks, so both CAs must know
-//! that key. Nothing more is stored: a CA answers the registration of a key that it knows with the account it has
-//! (RFC 8555 §7.3.1). When the first one's key is replaced, the new one is registered here.
+//! Challenge responses contain the thumbprint of one key, and replicas do not know which CA sends
+//! the validation request; so both CAs must know the same key. Nothing else is stored: for a known
+//! key, a CA answers a registration with the existing account (RFC 8555 §7.3.1). After a key change
+//! at the first CA, the new key is registered here too.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,22 +12,23 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
-/// The store of the second account.
+/// Account store of the fallback CA.
 pub struct FallbackAccount {
     directory: String,
     first: Rc<dyn AccountStore>,
     second: Rc<dyn AccountStore>,
-    /// As it was registered by this process.
+    /// The account registered by this process.
     registered: RefCell<Option<StoredAccount>>,
 }
 
 impl FallbackAccount {
-    /// For the second CA's `directory`: the key is in `first`, the external account in `second`.
+    /// Creates the store for the fallback CA's `directory`: the key is in `first`, the external
+    /// account in `second`.
     pub fn new(directory: &str, first: Rc<dyn AccountStore>, second: Rc<dyn AccountStore>) -> Self {
         Self { directory: directory.to_owned(), first, second, registered: RefCell::default() }
     }
 
-    /// The account with the key of the first.
+    /// Returns the fallback account with the first account's key.
     fn with_key_of(&self, first: StoredAccount) -> StoredAccount {
         let registered = self.registered.borrow().clone();
         let same = registered.filter(|registered| registered.key == first.key);
@@ -59,7 +61,7 @@ impl AccountStore for FallbackAccount {
 mod tests {
     use super::*;
 
-    /// A store with one account; a rollover gives it another key.
+    /// A store with one account; a test replaces the key as a rollover would.
     struct First(RefCell<StoredAccount>);
 
     #[async_trait(?Send)]

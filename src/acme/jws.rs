@@ -1,5 +1,6 @@
-//! Signed requests that instant-acme cannot write (RFC 7515 as flattened JSON, RFC 8555 §6.2): with a key that is ours
-//! before the CA knows it, with that of a certificate, and for URLs that the library does not ask for.
+//! Signed requests that instant-acme does not support (RFC 7515 flattened JSON, RFC 8555 §6.2):
+//! signed by an account key before its registration or by a certificate's key, and POSTs to further
+//! URLs.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
@@ -28,16 +29,18 @@ use ingress_acme_actors::ports::PortError;
 use super::transport::{Call, Transport};
 use super::{CallError, problem};
 
-/// A nonce that the CA does not take is replaced this often (RFC 8555 §6.5).
+/// Largest number of attempts for one request, each with a fresh nonce (RFC 8555 §6.5).
 const NONCES: u32 = 4;
 
-/// The public half of a key as a JWK (RFC 7517) in the one form that thumbprints are made of. The error says what is
-/// wrong with the key.
+/// Returns the public key as a JWK (RFC 7517) in the canonical form for thumbprints.
+///
+/// # Errors
+/// When the key is unreadable or of an unsupported type; the text says which.
 pub(super) fn jwk(key: &PrivateKey) -> Result<String, String> {
     Ok(read(key)?.1)
 }
 
-/// The key pair, and its public half as [`jwk`] shows it.
+/// Parses the key pair; also returns the public key as in [`jwk`].
 fn read(key: &PrivateKey) -> Result<(KeyPair, String), String> {
     let pair = KeyPair::from_pem(key.pem())
         .map_err(|wrong| format!("the private key cannot be read: {wrong}"))?;
@@ -53,9 +56,10 @@ fn read(key: &PrivateKey) -> Result<(KeyPair, String), String> {
     Ok((pair, jwk))
 }
 
-/// RFC 7518 §6.2.1. The order of the members and the absence of blanks matter (RFC 7638 §3.2).
+/// JWK of an EC key (RFC 7518 §6.2.1). Thumbprints require this member order and no whitespace (RFC
+/// 7638 §3.2).
 fn on_curve(curve: &str, point: &[u8]) -> Result<String, String> {
-    // An uncompressed point (SEC 1 §2.3.3): 4, x, y.
+    // Uncompressed point (SEC 1 §2.3.3): 4, x, y.
     let [4, point @ ..] = point else {
         return Err("the private key's public point is compressed".to_owned());
     };
@@ -64,7 +68,7 @@ fn on_curve(curve: &str, point: &[u8]) -> Result<String, String> {
     Ok(format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#))
 }
 
-/// RFC 7518 §6.3.1: numbers without leading zeros.
+/// JWK of an RSA key (RFC 7518 §6.3.1): numbers have no leading zeros.
 fn of_rsa(der: &[u8]) -> Result<String, String> {
     let (_, key) = RSAPublicKey::from_der(der)
         .map_err(|wrong| format!("the private key's public half cannot be read: {wrong}"))?;
@@ -75,29 +79,29 @@ fn of_rsa(der: &[u8]) -> Result<String, String> {
     Ok(format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#))
 }
 
-/// Signs with one key.
+/// Signs requests with one key.
 pub(super) struct Signer {
     jwk: String,
     pair: Pair,
 }
 
 enum Pair {
-    /// With its algorithm (RFC 7518 §3.1).
+    /// Key with its JWS algorithm (RFC 7518 §3.1).
     Ecdsa(&'static str, EcdsaKeyPair),
     Rsa(rsa::KeyPair),
 }
 
-/// Whom a request names as its sender (RFC 8555 §6.2).
+/// Sender of a request: `jwk` or `kid` in the JWS header (RFC 8555 §6.2).
 #[derive(Clone, Copy)]
 pub(super) enum Sender<'a> {
-    /// Whoever has the key, which is in the request.
+    /// The key itself; the request contains the public key.
     Key,
     /// The account with this URL.
     Account(&'a str),
 }
 
 impl Signer {
-    /// ECDSA on P-256 or P-384, or RSA; PKCS #8.
+    /// Loads an ECDSA P-256, ECDSA P-384 or RSA key (PKCS #8).
     pub(super) fn new(key: &PrivateKey) -> Result<Self, CallError> {
         let unusable = |wrong: &dyn std::fmt::Display| CallError::Port(refused(wrong));
         let (pair, jwk) = read(key).map_err(|wrong| unusable(&wrong))?;
@@ -115,13 +119,13 @@ impl Signer {
         Ok(Self { jwk, pair })
     }
 
-    /// The public half.
+    /// The public key as a JWK.
     pub(super) fn jwk(&self) -> Value {
         serde_json::from_str(&self.jwk).unwrap_or_default()
     }
 
-    /// A request to `url`, of this sender; without a nonce where it is part of another one (RFC 8555 §7.3.5). No payload
-    /// makes it a POST-as-GET (§6.3).
+    /// Signs a request to `url`. An inner JWS has no nonce (RFC 8555 §7.3.5); a request without a
+    /// payload is a POST-as-GET (§6.3).
     pub(super) fn sign(
         &self,
         url: &str,
@@ -170,7 +174,7 @@ fn ecdsa(
     EcdsaKeyPair::from_pkcs8(algorithm, der).map_err(|wrong| refused(&wrong).into())
 }
 
-/// Base64url of a text.
+/// Encodes text as base64url.
 pub(super) fn encode(text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(text)
 }
@@ -179,20 +183,21 @@ fn refused(wrong: &dyn std::fmt::Display) -> PortError {
     PortError::permanent(FailureClass::Rejected, format!("the key cannot sign: {wrong}"))
 }
 
-/// A success of the CA.
+/// Successful response of the CA.
 pub(super) struct SignedAnswer {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 impl SignedAnswer {
-    /// One of its headers, which must be there.
+    /// Returns a response header; a missing one is an error.
     pub(super) fn header(&self, name: &str) -> Result<String, CallError> {
         header(&self.headers, name)
     }
 }
 
-/// Sends a signed request to `url`, with further nonces where the CA does not take one; `endpoint` is for the metrics.
+/// Sends a signed request to `url`. Retries with a new nonce if the CA rejects the nonce.
+/// `endpoint` is the metric label.
 pub(super) async fn post(
     transport: &Transport,
     (endpoint, url): (&'static str, &str),
@@ -224,7 +229,7 @@ async fn new_nonce(transport: &Transport) -> Result<String, CallError> {
     header(&headers, "replay-nonce")
 }
 
-/// The URL of one of the CA's resources, by its endpoint's name; the directory is read where it was not yet.
+/// Returns the URL of a CA resource by endpoint name; fetches the directory if necessary.
 pub(super) async fn resource(
     transport: &Transport,
     endpoint: &'static str,

@@ -1,20 +1,20 @@
-//! The header `Link` (RFC 8288), by which a CA names further chains of a certificate (RFC 8555 §7.4.2).
+//! The HTTP header `Link` (RFC 8288): a CA names alternate chains with it (RFC 8555 §7.4.2).
 
 use http::header::{HeaderMap, LINK};
 use url::Url;
 
-/// So many are looked at; CAs have two or three.
+/// Largest number of alternates; CAs have two or three.
 const MAX: usize = 8;
 
-/// The URLs that an answer from `base` names as alternates of itself, in its order, each once and bounded. Only those of
-/// https: a signed request goes there.
+/// Returns the `rel="alternate"` URLs of a response from `base`: in header order, without
+/// duplicates, at most [`MAX`], and https only, because a signed request is sent to each.
 pub(super) fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
     let texts = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let targets = texts.flat_map(links).filter(|(_, alternate)| *alternate).map(|(url, _)| url);
     let mut targets = targets.peekable();
     let mut found = Vec::new();
     if targets.peek().is_none() {
-        return found; // as nearly every answer: its URL need not be read
+        return found; // the common case: no need to parse the base URL
     }
     let Ok(base) = base.parse::<Url>() else { return found };
     for target in targets {
@@ -27,9 +27,9 @@ pub(super) fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
     found
 }
 
-/// The links of one header: the target of each, and whether it is an alternate.
+/// Parses the links of one header: the target of each, and whether the relation is `alternate`.
 fn links(text: &str) -> impl Iterator<Item = (&str, bool)> {
-    // A target may hold commas and semicolons, so that it is cut out first.
+    // A target may contain commas and semicolons, so the target is cut out first.
     let mut rest = text;
     std::iter::from_fn(move || {
         let (_, after) = rest.split_once('<')?;
@@ -40,7 +40,7 @@ fn links(text: &str) -> impl Iterator<Item = (&str, bool)> {
     })
 }
 
-/// Whether the parameters of a link have `rel` with this relation among others, quoted or not.
+/// Whether `rel` contains `alternate`, quoted or not, possibly among other relations.
 fn is_alternate(parameters: &str) -> bool {
     parameters.split([';', ',']).any(|parameter| {
         let Some((name, value)) = parameter.split_once('=') else { return false };

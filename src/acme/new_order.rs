@@ -1,4 +1,4 @@
-//! New orders, in a profile and with what they replace; and when the CA suggests to replace (RFC 9773).
+//! New orders, with profile and `replaces`, and ARI renewal windows (RFC 9773).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::transport::Call;
 use super::{Acme, CallError};
 
 impl Acme {
-    /// Opens an order and remembers it.
+    /// Opens an order and caches the order.
     pub(super) async fn order_for(
         &self,
         account: &Account,
@@ -47,7 +47,8 @@ impl Acme {
         Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
     }
 
-    /// Refuses a profile that the CA does not list: it would ignore the desired certificate, or say less.
+    /// Rejects a profile that the CA does not list: the CA might ignore the profile, or answer with
+    /// a less helpful error.
     pub(super) async fn check_profile(
         &self,
         account: &Account,
@@ -62,7 +63,7 @@ impl Acme {
             let sorted: BTreeSet<&str> = listed.into_iter().collect();
             offers = format!("it offers {}", sorted.into_iter().collect::<Vec<_>>().join(", "));
         }
-        // The list was read with the account; the next try reads it anew.
+        // The list was fetched with the account; the next attempt fetches a new one.
         self.accounts.forget(false).await;
         let detail = format!(
             "the CA has no profile `{profile}`, {offers}; correct ingress-acme.dev/profile or --profile"
@@ -70,7 +71,7 @@ impl Acme {
         Err(CallError::Port(PortError::permanent(FailureClass::Policy, detail)))
     }
 
-    /// What the CA suggests for one certificate; `None` when its directory has no such resource.
+    /// Fetches the CA's renewal window for one certificate; `None` if the CA does not support ARI.
     pub(super) async fn suggested(
         &self,
         id: &CertId,
@@ -85,7 +86,7 @@ impl Acme {
     }
 }
 
-/// As the library writes it.
+/// Converts to instant-acme's identifier.
 fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
     let (key, serial) = id.as_str().split_once('.').unwrap_or_default();
     CertificateIdentifier {
@@ -94,7 +95,7 @@ fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
     }
 }
 
-/// A window that ends before it begins is its beginning.
+/// Converts an ARI window. An end before the start is set to the start.
 fn window(info: RenewalInfo) -> RenewalWindow {
     let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
     let [start, end] =

@@ -1,4 +1,4 @@
-//! Orders as the CA shows them, and the open ones that are remembered to save requests.
+//! Conversion of orders to views, and the cache of open orders, which saves requests.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,18 +16,19 @@ use super::CallError;
 use super::problem::{advice, class, kind, words};
 use super::transport::Call;
 
-/// Open orders that are remembered; one more drops the oldest, which costs a request when it is needed again.
+/// Largest number of cached orders. One more evicts the oldest, at the cost of one request if that
+/// order is needed again.
 const REMEMBERED: usize = 1_000;
-/// Every so many looks at a pending order its authorizations are read again, in case the CA does not tell in
-/// the order that one has failed.
+/// Number of polls of a pending order between reads of its authorizations, in case the CA leaves
+/// the order of a failed authorization pending.
 const LOOKS: u32 = 8;
 
-/// An order with what is known beside its state.
+/// An order with cached information.
 pub(super) struct OpenOrder {
     pub(super) order: Order,
-    /// The names whose validation was asked for, once that is so for all that need it.
+    /// Names whose challenges were accepted; `None` until all are.
     pub(super) accepted: Option<BTreeSet<DnsName>>,
-    /// Looks since the authorizations were read.
+    /// Number of polls since the authorizations were read.
     looks: u32,
 }
 
@@ -36,8 +37,8 @@ impl OpenOrder {
         Self { order, accepted: None, looks: 0 }
     }
 
-    /// The order as it was last answered. Reads authorizations where they matter: while it is pending, unless
-    /// the CA was told to validate all of them, and when it is invalid.
+    /// Converts the last response to a view. Reads the authorizations only where they matter: of an
+    /// invalid order, and of a pending one unless all its challenges were accepted.
     pub(super) async fn view(&mut self) -> Result<OrderView, Error> {
         let retry_after = Call::named_wait();
         let (status, authorizations) = match self.order.state().status {
@@ -80,7 +81,7 @@ impl OpenOrder {
         }
     }
 
-    /// Which names failed and why; the order's own error is said where no authorization has one.
+    /// Returns the failed names and reasons; without any, the order's own error.
     async fn failure_of_invalid_order(&mut self) -> Result<Failure, Error> {
         let of_order = self.order.state().error.clone();
         let mut failed = Vec::new();
@@ -93,7 +94,7 @@ impl OpenOrder {
         Ok(failure_of_authorizations(&failed).unwrap_or_else(|| order_failure(of_order.as_ref())))
     }
 
-    /// Asks for validation by HTTP-01 of every authorization that waits for it.
+    /// Accepts the HTTP-01 challenge of every pending authorization.
     pub(super) async fn accept(&mut self) -> Result<(), CallError> {
         let mut names = BTreeSet::new();
         let mut authorizations = self.order.authorizations();
@@ -120,18 +121,18 @@ impl OpenOrder {
     }
 }
 
-/// Pending authorizations that the CA was told to validate.
+/// Pending authorizations with accepted challenges.
 pub(super) fn accepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
     names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: true }).collect()
 }
 
-/// An order as it is for one who asks for it first: all names wait. Nothing but the order was read, so that its
-/// URL can be journaled at once.
+/// Pending authorizations of a new order, none accepted yet. Nothing but the order is fetched, so
+/// that the order URL can be journaled at once.
 pub(super) fn unaccepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
     names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: false }).collect()
 }
 
-/// An order that the CA does not know.
+/// View of an order that the CA does not know.
 pub(super) fn gone(url: &str) -> OrderView {
     let url = url.to_owned();
     OrderView { url, status: OrderStatus::Gone, authorizations: Vec::new(), retry_after: None }
@@ -152,7 +153,7 @@ fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
     name(authorization).map(|name| AuthorizationView { name, accepted })
 }
 
-/// A name that cannot be had with this authorization, and the CA's reason where it gives one.
+/// Name of an unusable authorization, and the CA's reason, if any.
 type AuthzFailure = (String, Result<Problem, AuthorizationStatus>);
 
 fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
@@ -164,7 +165,7 @@ fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
     Some((authorization.identifier().to_string(), reason.ok_or(status)))
 }
 
-/// Of the class of the first reason, with the words about each name.
+/// Builds one failure from all names and reasons. The first reason decides the class.
 fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
     let (_, first) = failed.iter().find(|(_, why)| why.is_ok()).or_else(|| failed.first())?;
     let said: Vec<String> = failed
@@ -207,7 +208,7 @@ fn no_http(authorization: &AuthorizationState) -> PortError {
     )
 }
 
-/// The open orders by URL. An order is taken out while it is worked with, and put back when that went well.
+/// Open orders by URL. An order is removed for use, and put back if the use succeeded.
 #[derive(Default)]
 pub(super) struct Orders {
     open: HashMap<String, (u64, OpenOrder)>,

@@ -1,5 +1,5 @@
-//! What the CA's refusals mean: ACME problem documents (RFC 8555 §6.7) as failures and port errors, in the CA's
-//! own words and with what the user can do.
+//! Converts ACME problem documents (RFC 8555 §6.7) to failures and port errors: the CA's own text,
+//! followed by advice for the user.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use ingress_acme_actors::ports::PortError;
 
 use super::transport::Call;
 
-/// The last part of a problem's type: `urn:ietf:params:acme:error:<this>`.
+/// Last segment of a problem type: `urn:ietf:params:acme:error:<this>`.
 pub(super) fn kind(problem: &Problem) -> &str {
     short(problem.r#type.as_deref())
 }
@@ -23,13 +23,13 @@ fn short(urn: Option<&str>) -> &str {
     urn.and_then(|urn| urn.rsplit(':').next()).unwrap_or_default()
 }
 
-/// HTTP status of a problem: as it says itself, else of the answer that carried it.
+/// HTTP status of a problem: its own `status` field, else that of the response.
 fn status_of(problem: &Problem) -> Option<StatusCode> {
     problem.status.and_then(|code| StatusCode::from_u16(code).ok()).or_else(Call::answered)
 }
 
-/// The class of a problem met in an authorization or an order. A compound one is of its first subproblem's
-/// class (RFC 8555 §6.7.1).
+/// Failure class of a problem in an authorization or order. The first subproblem decides for a
+/// compound problem (RFC 8555 §6.7.1).
 pub(super) fn class(problem: &Problem) -> FailureClass {
     let of_kind = |kind: &str| match kind {
         "unauthorized" | "connection" | "dns" | "tls" | "incorrectResponse" => {
@@ -67,14 +67,15 @@ pub(super) fn class(problem: &Problem) -> FailureClass {
     })
 }
 
-/// The CA has paused names of the account, which failed for months: Boulder tells this as a rate limit without an end
-/// (<https://letsencrypt.org/docs/rate-limits/>, "Consecutive Authorization Failures").
+/// Whether the CA has paused the account's names after months of failures. Boulder reports this as
+/// a rate limit without an end (<https://letsencrypt.org/docs/rate-limits/>, "Consecutive
+/// Authorization Failures").
 fn is_pausing(problem: &Problem) -> bool {
     let detail = problem.detail.as_deref().unwrap_or_default();
     kind(problem) == "rateLimited" && detail.contains("prevented from requesting certificates")
 }
 
-/// The CA's words, with those about each identifier.
+/// The CA's text, including the text of each subproblem.
 pub(super) fn words(problem: &Problem) -> String {
     let mut text = said(problem.detail.as_deref(), problem.r#type.as_deref());
     for subproblem in &problem.subproblems {
@@ -95,7 +96,7 @@ fn said(detail: Option<&str>, urn: Option<&str>) -> String {
     }
 }
 
-/// What the user can do about a problem of this kind and class.
+/// Advice for the user about a problem of this kind and class.
 pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
     match (kind, class) {
         ("dns", _) => "check the DNS record of the host as the public Internet sees it",
@@ -128,7 +129,7 @@ pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
     }
 }
 
-/// A problem as a failure, introduced by what was going on.
+/// Converts a problem to a failure; `doing` introduces the text.
 pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Duration>) -> Failure {
     let class = class(problem);
     let detail = format!("{doing}: {}; {}", words(problem), advice(kind(problem), class));
@@ -137,7 +138,7 @@ pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Durati
     Failure { retry_after, ..Failure::new(class, detail).about(blamed) }
 }
 
-/// An error of the library as the port tells it; must be asked within the call that met it.
+/// Converts an error of instant-acme to a port error. Must run inside the failed [`Call`].
 pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
     match error {
         Error::Api(problem) => of_problem(doing, problem),
@@ -163,7 +164,8 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
     let wait = Call::named_wait();
     let failure = failure(doing, problem, wait);
     let status = status_of(problem);
-    // A rate limit is a pause of a scope, unless it is the load balancer's, which says 503.
+    // A rate limit is permanent (a limit hit of some scope). A load balancer's limit, which is a
+    // 503, is transient.
     let limited = status == Some(StatusCode::TOO_MANY_REQUESTS);
     let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
     let transient = match status {
@@ -177,7 +179,7 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
     PortError::Permanent(failure)
 }
 
-/// An answer that is no problem document, or no answer.
+/// Converts an error without a problem document: another response, or none.
 fn of_answer(doing: &str, error: &Error) -> PortError {
     let (wait, status) = (Call::named_wait(), Call::answered());
     let refused = status.filter(|status| status.is_client_error() || status.is_server_error());

@@ -1,4 +1,4 @@
-//! The header `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
+//! The HTTP header `Retry-After` (RFC 9110 §10.2.3): seconds or a date.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// The wait an answer names, from the moment it was sent. A date counts from the answer's own `Date`, so that
-/// clocks which disagree do no harm; without one (RFC 9110 §6.6.1 demands it) the date says nothing.
+/// Returns the `Retry-After` of a response, counted from the time of sending. A date is relative to
+/// the response's own `Date`, so that clock skew does no harm; without `Date` (required by RFC 9110
+/// §6.6.1) the date is ignored.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

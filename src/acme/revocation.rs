@@ -1,7 +1,7 @@
-//! Revocation of a certificate (RFC 8555 §7.6).
+//! Certificate revocation (RFC 8555 §7.6).
 //!
-//! The request is the same whoever signs it, the account or whoever has the certificate's key, which the library cannot;
-//! so both are written here.
+//! The request has the same payload whether the account or the certificate's key signs.
+//! instant-acme does not support the latter, so both are implemented here.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::json;
@@ -12,10 +12,10 @@ use ingress_acme_actors::ports::PortError;
 use super::Acme;
 use super::jws::{Sender, Signer, post, resource};
 
-/// What was going on when it failed.
+/// Prefix of error messages.
 const DOING: &str = "the CA did not revoke the certificate";
 
-/// What the user can do about a refusal of this kind.
+/// Advice for the user about a refusal of this kind.
 fn advice(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "unauthorized" => {
@@ -30,25 +30,27 @@ fn advice(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Whose key signs.
+/// Signer of the revocation request.
 pub enum RevokedBy<'a> {
-    /// The stored account's; it must have ordered the certificate.
+    /// The stored account, which must have ordered the certificate.
     Account,
-    /// The certificate's own. Let's Encrypt takes it for compromised from then on, whatever the reason.
+    /// The certificate's own key. Let's Encrypt then treats the key as compromised, whatever the
+    /// reason.
     Certificate(&'a PrivateKey),
 }
 
-/// What became of it.
+/// Result of a revocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Revoked {
-    /// It is revoked from now on.
+    /// This request revoked the certificate.
     Now,
-    /// It was before.
+    /// The certificate was already revoked.
     Before,
 }
 
 impl Acme {
-    /// Revokes a certificate (DER) for a reason of RFC 5280 §5.3.1. The account is not registered for it.
+    /// Revokes a certificate (DER) with a reason code of RFC 5280 §5.3.1. Never registers an
+    /// account.
     pub async fn revoke(
         &self,
         certificate: &[u8],

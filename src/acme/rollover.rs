@@ -1,8 +1,8 @@
-//! Rollover of the account's key (RFC 8555 §7.3.5, decisions/0013).
+//! Account key rollover (RFC 8555 §7.3.5, decisions/0013).
 //!
-//! The new key is stored before the CA is asked, and the old one goes after the CA has agreed. What to do next follows
-//! from what is stored and from what the CA says about each key, so that a rollover that was cut off anywhere, or that
-//! another process is at, is simply gone on with.
+//! The new key is stored before the request to the CA, and the old key is replaced only after the
+//! CA has accepted the new one. The stored keys and the CA's answers about them determine the next
+//! step, so that a rollover by another process, or one interrupted at any point, is simply resumed.
 
 mod step;
 
@@ -21,22 +21,23 @@ use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
 use step::{Findings, KeyAnswer, RolloverStep, step};
 
-/// Steps of one rollover; each conflict with another process costs a few more.
+/// Largest number of steps of one rollover; each conflict with another process adds a few.
 const STEPS: u32 = 40;
-/// A CA that has agreed may not show it everywhere at once: it is asked again this often,
+/// Number of repeated queries after the CA has accepted the change: not every server of the CA may
+/// know at once.
 const LAGS: u32 = 5;
-/// this far apart.
+/// Time between these queries.
 const LAG: Duration = Duration::from_secs(1);
-/// What was going on when it failed.
+/// Prefix of error messages.
 const DOING: &str = "the account's key was not rolled over";
 
-/// What the user can do about a refusal of this kind.
+/// Advice for the user about a refusal of this kind.
 fn advice(kind: &str) -> Option<&'static str> {
     matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
         .then_some("the account keeps the key that it has; try again later, or ask the CA")
 }
 
-/// The CA has forgotten the account, or it was never registered.
+/// Error: the CA has lost the account, or the account was never registered.
 fn unknown_to_the_ca() -> PortError {
     let detail = format!(
         "{DOING}: the CA knows no account of the key that is stored; the operator registers it with its next order, and it can \
@@ -45,31 +46,31 @@ fn unknown_to_the_ca() -> PortError {
     PortError::permanent(FailureClass::Rejected, detail)
 }
 
-/// A rollover that is done.
+/// Result of a completed rollover.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RolledOver {
-    /// The account, which is the same as before.
+    /// URL of the account, unchanged by the rollover.
     pub url: String,
-    /// Thumbprint of its key from now on (RFC 7638).
+    /// Thumbprint of the new key (RFC 7638).
     pub thumbprint: String,
 }
 
-/// One rollover: what is stored, and what was seen of the CA.
+/// State of one rollover: the stored account and the CA's answers.
 struct Progress {
     stored: StoredAccount,
     began_with: PrivateKey,
     findings: Findings,
-    /// The account of the next key, once the CA has named it.
+    /// Account URL of the next key, if the CA knows that key.
     next_url: Option<String>,
-    /// The account of the key that it has, once the CA has named it.
+    /// Account URL of the current key, if the CA knows that key.
     url: Option<String>,
-    /// What the CA said against it.
+    /// The CA's refusal of the key change.
     refusal: Option<PortError>,
 }
 
 impl Acme {
-    /// Gives the stored account a new key, or finishes a rollover that was cut off. The key it has is lost only after the CA
-    /// has taken the new one, and that is stored before.
+    /// Replaces the account key, or finishes an interrupted rollover. The old key is discarded only
+    /// after the CA has accepted the new one, which is stored before.
     pub async fn roll_over(&self) -> Result<RolledOver, PortError> {
         let stored = self.accounts.store.load().await?;
         let Some(stored) = stored else { return Err(no_account().into_port_error(DOING)) };
@@ -102,7 +103,8 @@ impl Acme {
         self.write(progress, &wanted).await
     }
 
-    /// Writes it, or reads what somebody else has written; what was known of the CA is asked again after the latter.
+    /// Writes `what`; after a conflict, reads the stored account of another process instead. Resets
+    /// the findings.
     async fn write(&self, progress: &mut Progress, what: &StoredAccount) -> Result<(), PortError> {
         let stored = match self.accounts.store.replace(what).await? {
             Some(stored) => stored,
@@ -115,7 +117,8 @@ impl Acme {
         Ok(())
     }
 
-    /// A next key that is another account's is none of this one's.
+    /// Asks the CA for the account of the next key. The next key is ignored if the CA has that key
+    /// for another account.
     async fn ask_next(&self, progress: &mut Progress) -> Result<(), PortError> {
         let Some(next) = &progress.stored.next else { return Err(progress.refused()) };
         let agreed = progress.findings.changed && progress.refusal.is_none();
@@ -139,7 +142,7 @@ impl Acme {
         Ok(())
     }
 
-    /// The URL of the account that has this key at the CA.
+    /// Returns the URL of the CA's account of this key.
     async fn account_of(&self, key: &PrivateKey) -> Result<Option<String>, PortError> {
         self.within(DOING, async || {
             Ok(self.accounts.of_key(key).await?.map(|account| account.id().to_owned()))
@@ -147,7 +150,8 @@ impl Acme {
         .await
     }
 
-    /// Whatever comes of it, the CA is asked afterwards whose key the next one is: the answer may have been lost.
+    /// Requests the key change. The next step queries the next key whatever the result: the
+    /// response may have been lost.
     async fn change(&self, progress: &mut Progress) -> Result<(), PortError> {
         let (Some(next), Some(url)) = (&progress.stored.next, &progress.url) else {
             return Err(progress.refused());
@@ -163,7 +167,8 @@ impl Acme {
         Ok(())
     }
 
-    /// The old key asks in the account's name, the new one agrees (RFC 8555 §7.3.5).
+    /// Sends the key change: the new key signs the inner request, the account's old key the outer
+    /// one (RFC 8555 §7.3.5).
     async fn ask_for(&self, old: &Signer, new: &Signer, account: &str) -> Result<(), CallError> {
         let transport = &self.accounts.transport;
         let url = resource(transport, "key_change").await?;

@@ -1,5 +1,6 @@
-//! HTTP towards the CA: the `HttpClient` under instant-acme, with what that library does not keep: deadlines, a
-//! bound on answers, `Retry-After`, the status of the last answer, and metrics. Bodies are never logged.
+//! HTTP client for the CA: implements instant-acme's `HttpClient`. Adds deadlines, a response size
+//! limit, metrics, and a record of the last response's status and `Retry-After`. Bodies are never
+//! logged.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -21,12 +22,12 @@ use ingress_acme_actors::domain::limits;
 use super::link_header::alternates;
 use super::retry_after::retry_after;
 
-/// Longest a connection to the CA may take to come up.
+/// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Largest answer that is read; a chain of four certificates has under 10 KiB.
+/// Largest response body in bytes; a chain of four certificates has under 10 KiB.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// What a directory lists (RFC 8555 §7.1.1), and how it is called as an endpoint.
+/// Directory fields (RFC 8555 §7.1.1) and their endpoint names.
 const RESOURCES: [(&str, &str); 5] = [
     ("newNonce", "new_nonce"),
     ("newAccount", "new_account"),
@@ -35,26 +36,26 @@ const RESOURCES: [(&str, &str); 5] = [
     ("keyChange", "key_change"),
 ];
 
-/// Told of every answer: the endpoint (a closed set, fit for a metric label), the HTTP status (0 when there was
-/// no answer) and how long it took.
+/// Called after every request with the endpoint (a closed set, usable as a metric label), the HTTP
+/// status (0 without a response) and the duration.
 pub type RequestHook = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
 
 tokio::task_local! {
-    /// The port call that is being served; every request of it is recorded there.
+    /// Current port call; records the result of every request.
     static CALL: Call;
 }
 
-/// What one port call has heard from the CA so far. Clones are the same call.
+/// Record of one port call's responses. Clones share the record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Call(Arc<Mutex<Heard>>);
 
 #[derive(Clone, Debug, Default)]
 struct Heard {
-    /// What is being asked for, where the URL does not tell.
+    /// Endpoint of the next request, if the URL does not determine the endpoint.
     endpoint: Option<&'static str>,
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
-    /// URLs of what the last answer says to be alternates of it.
+    /// URLs of the last response's alternates.
     alternates: Vec<String>,
 }
 
@@ -64,37 +65,37 @@ impl Call {
         CALL.scope(self.clone(), work).await
     }
 
-    /// Names the endpoint that the current call goes to next.
+    /// Sets the endpoint of the current call's next request.
     pub(super) fn asks(endpoint: &'static str) {
         let _ = CALL.try_with(|call| call.with(|heard| heard.endpoint = Some(endpoint)));
     }
 
-    /// Status of the last answer to the current call.
+    /// Status of the current call's last response.
     pub(super) fn answered() -> Option<StatusCode> {
         CALL.try_with(Self::status).ok().flatten()
     }
 
-    /// `Retry-After` of the last answer to the current call.
+    /// `Retry-After` of the current call's last response.
     pub(super) fn named_wait() -> Option<Duration> {
         CALL.try_with(Self::retry_after).ok().flatten()
     }
 
-    /// URLs of the alternates that the last answer to the current call has named.
+    /// URLs of the alternates in the current call's last response.
     pub(super) fn alternates() -> Vec<String> {
         CALL.try_with(|call| call.with(|heard| heard.alternates.clone())).unwrap_or_default()
     }
 
-    /// Status of the last answer.
+    /// Status of the last response.
     pub(super) fn status(&self) -> Option<StatusCode> {
         self.with(|heard| heard.status)
     }
 
-    /// `Retry-After` of the last answer.
+    /// `Retry-After` of the last response.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.with(|heard| heard.retry_after)
     }
 
-    /// A call that has heard this.
+    /// Creates a call with this last response.
     #[cfg(test)]
     pub(super) fn having_heard(status: StatusCode, retry_after: Option<Duration>) -> Self {
         let call = Self::default();
@@ -107,13 +108,13 @@ impl Call {
     }
 }
 
-/// How a request to the CA failed before there was an answer.
+/// Error of a request without a usable response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransportError {
-    /// No connection, a broken one, or none in time; the whole chain of causes.
+    /// No connection, a broken connection, or a timeout; contains all causes.
     #[error("the CA cannot be reached: {0}")]
     Unreachable(String),
-    /// More than [`MAX_ANSWER`].
+    /// The response is larger than [`MAX_ANSWER`].
     #[error("the CA's answer is larger than {MAX_ANSWER} bytes")]
     TooLarge,
 }
@@ -124,28 +125,29 @@ impl From<reqwest::Error> for TransportError {
     }
 }
 
-/// Why the client cannot be made.
+/// Error of the TLS setup.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The extra root is not PEM.
+    /// The additional root is not valid PEM.
     #[error("the file of --acme-ca-file holds no readable PEM certificate: {0}")]
     Pem(String),
-    /// TLS refuses the configuration.
+    /// rustls rejects the configuration.
     #[error("no TLS client can be made for the ACME directory: {0}")]
     Tls(String),
 }
 
-/// Sends requests to one CA. Clones share connections.
+/// HTTP client of one CA. Clones share connections.
 #[derive(Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
-    /// Endpoints by URL: the directory itself, and what it lists once it was read.
+    /// Endpoint names by URL: the directory, and its resources once the directory was fetched.
     endpoints: Arc<RwLock<HashMap<String, &'static str>>>,
     hook: RequestHook,
 }
 
 impl Transport {
-    /// Trusts the Mozilla roots, which are compiled in, and the certificates of `extra_roots` (PEM).
+    /// Creates a client that trusts the Mozilla roots, which are compiled in, and the certificates
+    /// of `extra_roots` (PEM).
     pub(super) fn new(
         directory: &str,
         extra_roots: Option<&str>,
@@ -171,7 +173,7 @@ impl Transport {
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)
             .timeout(limits::CA_CALL)
-            // A POST in ACME is signed for its URL, so a redirect of it can never be followed (RFC 8555 §6.4).
+            // Never follow redirects: an ACME POST is signed for its URL (RFC 8555 §6.4).
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|wrong| TrustError::Tls(with_causes(&wrong)))?;
@@ -185,13 +187,14 @@ impl Transport {
         known.get(url).copied().or_else(asked).unwrap_or("other")
     }
 
-    /// The URL of an endpoint that has one of its own, once the directory was read.
+    /// Returns the URL of an endpoint, if the endpoint has a fixed URL and the directory was
+    /// fetched.
     pub(super) fn url_of(&self, endpoint: &str) -> Option<String> {
         let known = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|(_, named)| **named == endpoint).map(|(url, _)| url.clone())
     }
 
-    /// Learns the URLs of a directory (RFC 8555 §7.1.1).
+    /// Records the URLs of a directory (RFC 8555 §7.1.1).
     fn learn(&self, directory: &[u8]) {
         let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
         let mut known = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +230,7 @@ impl Transport {
         call: Option<Call>,
     ) -> Result<BytesResponse, Error> {
         let (mut parts, body) = request.into_parts();
-        // The library's body can be read only as the body of one of its responses.
+        // Only a response exposes its body as bytes in instant-acme.
         let mut body = BytesResponse::from(http::Response::new(body)).body;
         let body = body.into_bytes().await.map_err(Error::Other)?;
         parts.headers.remove(USER_AGENT);
@@ -267,8 +270,8 @@ impl HttpClient for Transport {
     }
 }
 
-/// The wait that an answer names, if it is no longer than any that makes sense. The header is corrected too: the library
-/// adds it to the time of day, which ends.
+/// Returns `Retry-After`, capped at the largest plausible value. Caps the header too: instant-acme
+/// adds the value to `SystemTime::now()`, which panics on overflow.
 fn believed(headers: &mut HeaderMap) -> Option<Duration> {
     let wait = retry_after(headers)?;
     if wait > limits::RETRY_AFTER_MAX {
@@ -277,7 +280,7 @@ fn believed(headers: &mut HeaderMap) -> Option<Duration> {
     Some(wait.min(limits::RETRY_AFTER_MAX))
 }
 
-/// An error with all its causes, which reqwest leaves out of its own text.
+/// Formats an error with all its causes, which reqwest omits.
 fn with_causes(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

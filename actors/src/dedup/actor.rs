@@ -1,4 +1,4 @@
-//! One actor per Ingress that has something going on: the shell around [`domain::dedup`](crate::domain::scheduling::dedup).
+//! Dedup actor of one Ingress with work: runs a [`DedupMachine`] with timers and messages.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,21 +14,22 @@ use crate::domain::time::Timestamp;
 use crate::messages::{Changed, Reconcile};
 use crate::ports::Clock;
 
-/// One event being looked at and one behind it are all that ever matter; more are coalesced.
+/// Mailbox capacity: one event in processing and one behind are enough; more are coalesced.
 const MAILBOX: usize = 2;
 
-/// What all dedup actors share.
+/// Dependencies shared by all dedup actors.
 #[derive(Clone)]
 pub struct Downstream {
-    /// Where work goes. Shared, because each clone of an address adds a slot to its mailbox.
+    /// Recipient of reconcile requests. Shared, because each clone of an address adds a slot to its
+    /// mailbox.
     pub pool: Rc<Recipient<Reconcile>>,
     /// Settle window and maximum wait.
     pub windows: Windows,
-    /// The time.
+    /// The clock.
     pub clock: Rc<dyn Clock>,
 }
 
-/// The actor.
+/// Actor that deduplicates the events of one Ingress.
 pub struct Dedup {
     key: ReconcileKey,
     machine: DedupMachine,
@@ -36,13 +37,14 @@ pub struct Dedup {
     registry: Rc<Registry>,
     handled: u64,
     timer: Option<(Timestamp, SpawnHandle)>,
-    /// The answer that is waited for: that of an earlier request would be taken for it.
+    /// Pending answer of the pool. A new request cancels the previous answer, which could otherwise
+    /// be mistaken for its own.
     answer: Option<SpawnHandle>,
     phase: Rc<Cell<Phase>>,
 }
 
 impl Dedup {
-    /// An idle one.
+    /// Creates an idle actor.
     pub fn new(
         key: ReconcileKey,
         downstream: Downstream,
@@ -66,15 +68,16 @@ impl Dedup {
         }
     }
 
-    /// Stops, unless an event is on its way here.
+    /// Stops the actor, unless an event is in its mailbox.
     fn retire(&self, ctx: &mut Context<Self>) {
         if self.registry.retire(&self.key, self.handled) {
             ctx.stop();
         }
     }
 
-    /// One timer at a time; one that is due earlier is left to go off, for the machine then says how long is
-    /// left. It is never longer than the longest legal wait, so that a clock that was set back cannot hold a key.
+    /// Arms the timer for `at`. A timer that is due earlier stays: the machine then returns the
+    /// remaining time. The delay is capped at the longest legal wait, so that a clock set back
+    /// cannot block a key.
     fn wake(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
         match self.timer {
             Some((armed, _)) if armed <= at => return,
@@ -94,7 +97,7 @@ impl Dedup {
         self.timer = Some((at, timer));
     }
 
-    /// Hands the key over; whatever becomes of the pool, the answer releases the key.
+    /// Sends the key to the pool. The answer releases the key; a dead pool counts as busy.
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
         let answer = self.downstream.pool.send(Reconcile(self.key.clone())).into_actor(self);
         self.answer.take().map(|earlier| ctx.cancel_future(earlier));

@@ -1,4 +1,4 @@
-//! From an Ingress to its dedup actor. Only Ingresses with something going on have one.
+//! Maps an Ingress to its dedup actor. Only Ingresses with work have one.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::messages::Changed;
 use crate::reporting::metrics::{Metrics, Source};
 
-/// The registry. Events are counted here, so that an actor can retire without losing one.
+/// Registry of dedup actors. Counts the events sent to each, so that an actor retires without
+/// losing one.
 pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
     downstream: Downstream,
@@ -23,19 +24,19 @@ pub struct Registry {
 
 struct DedupHandle {
     addr: Addr<Dedup>,
-    /// Events that reached its mailbox.
+    /// Number of events accepted by the mailbox.
     sent: u64,
-    /// Where the actor stands, for the state dump.
+    /// Phase of the actor, for the state dump.
     phase: Rc<Cell<Phase>>,
 }
 
 impl Registry {
-    /// An empty registry, whose actors hand their work to `downstream`.
+    /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: Downstream, metrics: Metrics) -> Rc<Self> {
         Rc::new(Self { entries: DashMap::new(), downstream, metrics })
     }
 
-    /// Tells the dedup actor of `key`, starting it where there is none.
+    /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
     ///
     /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
     pub fn notify(self: &Rc<Self>, key: ReconcileKey, source: Source) {
@@ -72,22 +73,22 @@ impl Registry {
         true
     }
 
-    /// A dedup actor has coalesced an event.
+    /// Counts an event that a dedup actor has coalesced.
     pub fn coalesced(&self) {
         self.metrics.event_coalesced();
     }
 
-    /// Live dedup actors.
+    /// Number of live dedup actors.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing is going on.
+    /// Whether no dedup actor is live.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Where the actor of `key` stands, if it lives.
+    /// Phase of the actor of `key`, if live.
     pub fn phase(&self, key: &IngressKey) -> Option<Phase> {
         let key = ReconcileKey::Ingress(key.clone());
         self.entries.get(&key).map(|entry| entry.phase.get())

@@ -1,4 +1,4 @@
-//! A CA in memory. Keys and chains are short texts that say what they are.
+//! In-memory CA. Keys and chains are short readable texts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{CertificateAuthority, Clock, Keys, PortError, Replaces};
 
-/// The CA. It validates a name when a solver Ingress names its host.
+/// Fake CA: validates a name if a solver Ingress contains the host.
 pub struct FakeCa {
     host: &'static str,
     cluster: Rc<FakeCluster>,
@@ -34,10 +34,10 @@ pub struct FakeCa {
     first_number: Cell<usize>,
 }
 
-/// Why an order for these names is refused, if it is.
+/// Returns the failure of a new order for these names, if any.
 type Policy = Box<dyn FnMut(&BTreeSet<DnsName>) -> Option<Failure>>;
 
-/// What is suggested for a certificate; for none, and this is a CA without renewal information.
+/// Returns the renewal window of a certificate; `None` for a CA without ARI.
 type Suggest = Box<dyn FnMut(&CertId) -> Option<RenewalWindow>>;
 
 #[derive(Clone)]
@@ -49,7 +49,7 @@ struct Order {
 }
 
 impl FakeCa {
-    /// A CA at this host, whose certificates live 90 days.
+    /// Creates a CA with this host; its certificates are valid for 90 days.
     pub fn new(host: &'static str, cluster: Rc<FakeCluster>, clock: Rc<dyn Clock>) -> Self {
         Self {
             host,
@@ -68,12 +68,12 @@ impl FakeCa {
         }
     }
 
-    /// Orders opened so far.
+    /// Number of orders opened so far.
     pub fn orders(&self) -> usize {
         self.orders.borrow().len()
     }
 
-    /// Orders that are neither valid nor dead.
+    /// Number of orders that are neither valid nor invalid.
     pub fn open_orders(&self) -> usize {
         let open = |order: &&Order| {
             !matches!(
@@ -84,7 +84,7 @@ impl FakeCa {
         self.orders.borrow().values().filter(open).count()
     }
 
-    /// The largest number of orders that were open at once for one set of names.
+    /// Largest number of simultaneously open orders for one set of names.
     pub fn most_open_for_one_set(&self) -> usize {
         self.most_open.get()
     }
@@ -101,32 +101,32 @@ impl FakeCa {
         self.most_open.set(self.most_open.get().max(count));
     }
 
-    /// Names of each certificate issued so far.
+    /// Names of each issued certificate.
     pub fn issued(&self) -> Vec<BTreeSet<DnsName>> {
         self.issued.borrow().clone()
     }
 
-    /// New certificates live this long.
+    /// Sets the lifetime of new certificates.
     pub fn set_life(&self, life: Duration) {
         self.life.set(life);
     }
 
-    /// The serial number before the first that it gives.
+    /// Starts serial numbers at `first` + 1.
     pub fn number_from(&self, first: usize) {
         self.first_number.set(first);
     }
 
-    /// Refuses every new order with this; `None` is friendly again.
+    /// Refuses every new order with `failure`; `None` accepts orders again.
     pub fn refuse(&self, failure: Option<Failure>) {
         self.set_policy(move |_| failure.clone());
     }
 
-    /// Until then every request is answered by HTTP 503 with Retry-After.
+    /// Answers every request before `until` with HTTP 503 and `Retry-After`.
     pub fn set_busy_until(&self, until: Timestamp) {
         self.busy_until.set(until);
     }
 
-    /// Counts the call, and answers it when the CA is busy.
+    /// Counts the call, and fails while the CA is busy.
     async fn called(&self, call: &'static str) -> Result<(), PortError> {
         self.cluster.call(call).await?;
         let (now, until) = (self.clock.now(), self.busy_until.get());
@@ -135,17 +135,17 @@ impl FakeCa {
         if now < until { Err(busy) } else { Ok(()) }
     }
 
-    /// From now on there is renewal information: this.
+    /// Enables ARI with these renewal windows.
     pub fn set_suggestions(&self, suggest: impl FnMut(&CertId) -> Option<RenewalWindow> + 'static) {
         *self.suggest.borrow_mut() = Box::new(suggest);
     }
 
-    /// The certificates that orders said they replace, in their order.
+    /// Values of the orders' `replaces` field, oldest first.
     pub fn replaced(&self) -> Vec<CertId> {
         self.replaced.borrow().clone()
     }
 
-    /// Asks this of every new order.
+    /// Calls `policy` for every new order.
     pub fn set_policy(&self, policy: impl FnMut(&BTreeSet<DnsName>) -> Option<Failure> + 'static) {
         *self.policy.borrow_mut() = Box::new(policy);
     }
@@ -274,7 +274,7 @@ impl Keys for FakeCa {
     }
 }
 
-/// Reads a chain of this CA: `key|names|from|until|serial`.
+/// Parses a chain of this CA: `key|names|from|until|serial`.
 pub(super) fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
     let fields: Vec<&str> = chain.split('|').collect();
     let [pem, names, from, until, serial] = fields[..] else { return Err("no PEM".to_owned()) };

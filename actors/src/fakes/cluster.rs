@@ -1,4 +1,4 @@
-//! Kubernetes in memory: Ingresses with a watch, Secrets with owners, solver Ingresses, Events.
+//! In-memory Kubernetes: Ingresses with a watch, Secrets with owners, solver Ingresses, Events.
 
 mod ports;
 
@@ -21,7 +21,7 @@ use crate::ports::{Clock, IngressChange, PortError};
 /// A Secret with its data.
 #[derive(Clone, Debug)]
 pub struct FakeSecret {
-    /// What the rules see.
+    /// The domain's view of the Secret.
     pub view: SecretView,
     /// `tls.crt`.
     pub chain: String,
@@ -29,7 +29,7 @@ pub struct FakeSecret {
     pub owners: BTreeSet<String>,
 }
 
-/// The cluster.
+/// Fake cluster.
 pub struct FakeCluster {
     clock: Rc<dyn Clock>,
     state: RefCell<ClusterState>,
@@ -51,7 +51,7 @@ struct ClusterState {
     uids: u64,
 }
 
-/// A plain Ingress.
+/// Builds an Ingress without `spec.tls`.
 pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
     IngressView {
         key: IngressKey::new(namespace, name),
@@ -66,7 +66,8 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
     }
 }
 
-/// An Ingress of namespace `web` whose `spec.tls` names `secret` for all of its hosts.
+/// Builds an Ingress in namespace `web` whose `spec.tls` contains all hosts and the Secret
+/// `secret`.
 pub fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
     let tls = TlsBlock {
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
@@ -75,17 +76,17 @@ pub fn with_tls(name: &str, secret: &str, hosts: &[&str]) -> IngressView {
     IngressView { tls: vec![tls], ..ingress("web", name, hosts) }
 }
 
-/// The Ingress `web/shop`, whose `spec.tls` names the Secret `shop` for `a.example.com`.
+/// Builds the Ingress `web/shop` with host `a.example.com` and the Secret `shop` in `spec.tls`.
 pub fn shop() -> IngressView {
     with_tls("shop", "shop", &["a.example.com"])
 }
 
-/// The reasons of Events, oldest first.
+/// Reasons of the Events, oldest first.
 pub fn reasons(events: &[KubeEvent]) -> Vec<&'static str> {
     events.iter().map(|event| event.reason).collect()
 }
 
-/// A Secret of somebody else's, with something in it that is no certificate.
+/// Builds a Secret that is not managed by ingress-acme and contains no certificate.
 pub fn foreign_secret() -> FakeSecret {
     let view = SecretView {
         ours: false,
@@ -100,7 +101,7 @@ pub fn foreign_secret() -> FakeSecret {
     FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new() }
 }
 
-/// A Secret as the operator leaves it, with this chain and this key of the fake CA.
+/// Builds a Secret as written by the operator, with a chain and key of the fake CA.
 pub fn our_secret(chain: &str, key: &str) -> FakeSecret {
     let view = SecretView {
         ours: true,
@@ -112,12 +113,12 @@ pub fn our_secret(chain: &str, key: &str) -> FakeSecret {
 }
 
 impl FakeCluster {
-    /// An empty one.
+    /// Creates an empty cluster.
     pub fn new(clock: Rc<dyn Clock>) -> Self {
         Self { clock, state: RefCell::default() }
     }
 
-    /// Makes or changes an Ingress; its uid stays.
+    /// Creates or updates an Ingress; an update keeps the UID.
     pub fn apply(&self, mut view: IngressView) {
         let mut state = self.state.borrow_mut();
         let known = state.ingresses.get(&view.key).map(|known| known.uid.clone());
@@ -128,7 +129,7 @@ impl FakeCluster {
         state.tell(&IngressChange::Applied(view));
     }
 
-    /// Deletes an Ingress, and the Secrets that nobody else owns.
+    /// Deletes an Ingress, and the Secrets without any other owner.
     pub fn delete(&self, key: &IngressKey) {
         let mut state = self.state.borrow_mut();
         let Some(gone) = state.ingresses.remove(key) else { return };
@@ -140,34 +141,34 @@ impl FakeCluster {
         state.tell(&IngressChange::Deleted(key.clone()));
     }
 
-    /// Puts a Secret there, as a user would.
+    /// Creates or replaces a Secret, like a user.
     pub fn put_secret(&self, key: &SecretKey, secret: FakeSecret) {
         self.state.borrow_mut().secrets.insert(key.clone(), secret);
     }
 
-    /// Deletes a Secret, as a user would.
+    /// Deletes a Secret, like a user.
     pub fn delete_secret(&self, key: &SecretKey) {
         self.state.borrow_mut().secrets.remove(key);
     }
 
-    /// A Secret, with its data.
+    /// Returns a Secret with its data.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<FakeSecret> {
         self.state.borrow().secrets.get(&SecretKey::new(namespace, name)).cloned()
     }
 
-    /// Names in the certificate of a Secret; empty when there is none.
+    /// Names in a Secret's certificate; empty without one.
     pub fn names(&self, namespace: &str, name: &str) -> Vec<String> {
         let names = |secret: FakeSecret| secret.view.certificate.map(|leaf| leaf.names);
         let names = self.secret(namespace, name).and_then(|secret| names(secret).ok());
         names.unwrap_or_default().into_iter().collect()
     }
 
-    /// An Ingress as it is now.
+    /// Returns the current state of an Ingress.
     pub fn view(&self, namespace: &str, name: &str) -> Option<IngressView> {
         self.state.borrow().ingresses.get(&IngressKey::new(namespace, name)).cloned()
     }
 
-    /// Reasons and notes of the Events on an Ingress, in order.
+    /// Events about an Ingress, oldest first.
     pub fn events(&self, namespace: &str, name: &str) -> Vec<KubeEvent> {
         let key = IngressKey::new(namespace, name);
         let state = self.state.borrow();
@@ -175,43 +176,45 @@ impl FakeCluster {
         on.map(|(_, kube_event)| kube_event.clone()).collect()
     }
 
-    /// Hosts that lead to the solver.
+    /// Hosts with a route to the solver.
     pub fn routed(&self) -> Vec<String> {
         let state = self.state.borrow();
         state.solver.values().flat_map(|one| &one.hosts).map(ToString::to_string).collect()
     }
 
-    /// From now on this host leads elsewhere, whatever the solver Ingresses say; or again to the solver.
+    /// Cuts or restores a host's route: a cut host never reaches the solver, whatever the solver
+    /// Ingresses say.
     pub fn cut(&self, host: &str, cut: bool) {
         toggle(&mut self.state.borrow_mut().cut, host, cut);
     }
 
-    /// From now on this host does not resolve; or again does.
+    /// Makes a host's name resolution fail or work again.
     pub fn unresolve(&self, host: &str, unresolved: bool) {
         toggle(&mut self.state.borrow_mut().unresolved, host, unresolved);
     }
 
-    /// The CA alone cannot validate a host, or can again: it looks from elsewhere.
+    /// Makes the CA's validation of a host fail or work again, independently of the probe: the CA
+    /// validates from outside.
     pub fn doubt(&self, host: &str, doubted: bool) {
         toggle(&mut self.state.borrow_mut().doubted, host, doubted);
     }
 
-    /// The next `times` calls of this name fail in transient.
+    /// Makes the next `times` calls with this name fail with a transient error.
     pub fn fail(&self, call: &'static str, times: usize) {
         self.state.borrow_mut().failing.insert(call, times);
     }
 
-    /// Each call takes this long.
+    /// Sets the latency of each call.
     pub fn set_latency(&self, latency: Duration) {
         self.state.borrow_mut().latency = latency;
     }
 
-    /// How often a port was called by this name.
+    /// Number of port calls with this name.
     pub fn calls(&self, call: &'static str) -> usize {
         self.state.borrow().calls.get(call).copied().unwrap_or(0)
     }
 
-    /// The watch loses its place: everything is listed anew.
+    /// Lists all Ingresses again, as after an expired watch.
     pub fn relist(&self) {
         let mut state = self.state.borrow_mut();
         for change in state.list() {
@@ -233,7 +236,7 @@ impl FakeCluster {
         self.leads_to_solver(host) && !self.state.borrow().doubted.contains(host)
     }
 
-    /// Counts a call and lets its time pass.
+    /// Waits for the latency and counts the call.
     pub(super) async fn count(&self, call: &'static str) {
         let latency = self.state.borrow().latency;
         tokio::time::sleep(latency).await;

@@ -1,4 +1,4 @@
-//! Ports that die with their operator: after the end every call waits for ever, as if the process were gone.
+//! Ports that stop at a crash point: every later call hangs forever, as if the process were gone.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use crate::ports::{
     JournalError, PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
 };
 
-/// The life of one operator, counted in port calls.
+/// Crash point of one operator, measured in port calls.
 #[derive(Debug, Default)]
 pub struct CrashPoint {
     calls: Cell<u64>,
@@ -30,17 +30,18 @@ pub struct CrashPoint {
 }
 
 impl CrashPoint {
-    /// Ends after this many port calls; the last one still has its effect, but nobody learns of it.
+    /// Crashes after `calls` port calls. The last call still has its effect, but its result is
+    /// lost.
     pub fn end_after(&self, calls: u64) {
         self.dies_after.set(Some(calls));
     }
 
-    /// Whether it has ended.
+    /// Whether the crash point is reached.
     pub fn has_ended(&self) -> bool {
         self.is_over()
     }
 
-    /// Port calls so far.
+    /// Number of port calls so far.
     pub fn calls(&self) -> u64 {
         self.calls.get()
     }
@@ -49,7 +50,8 @@ impl CrashPoint {
         self.dies_after.get().is_some_and(|last| self.calls.get() >= last)
     }
 
-    /// Makes a call if there is life, and hands on its answer if there still is.
+    /// Runs a call. Hangs instead if the crash point is reached before the call or before its
+    /// result.
     async fn call<T>(&self, call: impl Future<Output = T>) -> T {
         self.wait_if_over().await;
         let answer = call.await;
@@ -65,7 +67,7 @@ impl CrashPoint {
     }
 }
 
-/// A port with a life.
+/// A port with a crash point.
 pub(super) struct Crashable<P: ?Sized> {
     pub(super) port: Rc<P>,
     pub(super) crash_point: Rc<CrashPoint>,

@@ -1,4 +1,4 @@
-//! The journal's segments in memory: numbers are taken once.
+//! In-memory journal segments: each number can be created only once.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,22 +10,22 @@ use super::cluster::FakeCluster;
 use crate::domain::log::segment::Segment;
 use crate::ports::{CreateError, JournalError, Segments};
 
-/// The segments. They outlive an operator.
+/// Journal segments; they survive an operator.
 pub struct FakeSegments {
     cluster: Rc<FakeCluster>,
     stored: RefCell<BTreeMap<u64, Vec<u8>>>,
 }
 
 impl FakeSegments {
-    /// None yet.
+    /// Creates an empty journal.
     pub fn new(cluster: Rc<FakeCluster>) -> Self {
         Self { cluster, stored: RefCell::default() }
     }
 
-    /// All of them, read.
+    /// Decodes all segments.
     ///
     /// # Panics
-    /// When one cannot be read.
+    /// When a segment cannot be decoded.
     pub fn log(&self) -> BTreeMap<u64, Segment> {
         let stored = self.stored.borrow();
         let decoded = stored.iter().map(|(number, data)| (*number, Segment::decode(*number, data)));
@@ -51,11 +51,11 @@ impl Segments for FakeSegments {
             return Err(CreateError::Exists);
         }
         self.stored.borrow_mut().insert(number, data.to_vec());
-        // It has worked, and the answer is lost.
+        // The write succeeded, but the response is lost.
         failing.map_err(|error| CreateError::Unknown(error.to_string()))
     }
 
-    /// One after the other, as an API server does: a crash may come between any two.
+    /// Deletes one segment after another, like an API server: a crash is possible between any two.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
         for number in numbers {
             self.cluster.count("journal_delete").await;

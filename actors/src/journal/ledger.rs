@@ -1,4 +1,4 @@
-//! The one way from a command to a new state: decide, append, apply, project. Nothing bypasses it.
+//! The only path from a command to a new state: decide, append, apply, project.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,27 +18,28 @@ use crate::domain::time::Timestamp;
 use crate::ports::{Journal, JournalError};
 use crate::reporting::metrics::Metrics;
 
-/// All streams that are not idle, as the fold of the journal.
+/// States of all event streams that are not idle, folded from the journal.
 pub struct Ledger {
     journal: Rc<dyn Journal>,
     states: RefCell<BTreeMap<SecretKey, State>>,
-    /// When certificates were installed lately: a guard against asking again and again, kept in memory only.
+    /// Time of each Secret's last installation: a guard against repeated orders, kept in memory
+    /// only.
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
-    /// What the CAs had closed when the journal was replayed, with their directories.
+    /// Limit hits at the time of the replay, with the CAs' directory URLs.
     limit_hits: Vec<(String, LimitHit)>,
     metrics: Metrics,
 }
 
-/// Why a command changed nothing.
+/// Error of a command that changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The command does not fit the state: a bug of the caller.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The event does not fit the state: a bug here, or a damaged journal.
+    /// The event does not fit the state: a bug of the ledger, or a damaged journal.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
-    /// The journal did not take it.
+    /// The journal did not accept the event.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -59,19 +60,19 @@ impl Ledger {
         Ok(Self { journal, states, installed, limit_hits, metrics })
     }
 
-    /// What the CA at `directory` had closed when the journal was replayed, oldest first.
+    /// Limit hits of the CA at `directory` when the journal was replayed, oldest first.
     pub fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
         of_it.map(|(_, hit)| hit.clone())
     }
 
-    /// Looks at a stream's state.
+    /// Calls `look` with the state of a Secret.
     pub fn with<R>(&self, stream: &SecretKey, look: impl FnOnce(&State) -> R) -> R {
         look(self.states.borrow().get(stream).unwrap_or(&State::Idle))
     }
 
-    /// Makes `command` an event, appends it, and only then changes the state. Returns the event and the state
-    /// it met.
+    /// Decides `command` to an event, appends the event, and only then changes the state. Returns
+    /// the event and the state before.
     pub async fn commit(
         &self,
         stream: &SecretKey,
@@ -93,7 +94,7 @@ impl Ledger {
         Ok((record.event, before))
     }
 
-    /// Those of long ago are forgotten when there are many.
+    /// Records an installation. Drops old entries when the map is full.
     fn remember_installation(&self, stream: &SecretKey, now: Timestamp) {
         let mut installed = self.installed.borrow_mut();
         if installed.len() >= installed.capacity() {
@@ -102,12 +103,13 @@ impl Ledger {
         installed.insert(stream.clone(), now);
     }
 
-    /// When this process last installed a certificate for the stream; forgotten after a while.
+    /// Time when this process last installed a certificate for the Secret; old entries may be
+    /// dropped.
     pub fn installed_at(&self, stream: &SecretKey) -> Option<Timestamp> {
         self.installed.borrow().get(stream).copied()
     }
 
-    /// Streams of `namespace` that are not idle.
+    /// Event streams in `namespace` that are not idle.
     pub fn live_in(&self, namespace: &Arc<str>) -> Vec<SecretKey> {
         let first = SecretKey { namespace: namespace.clone(), name: "".into() };
         let states = self.states.borrow();
@@ -115,12 +117,12 @@ impl Ledger {
         within.map(|(key, _)| key.clone()).collect()
     }
 
-    /// All streams that are not idle, with their states, in order.
+    /// Calls `look` with every event stream that is not idle and its state, in order.
     pub fn for_each_live(&self, mut look: impl FnMut(&SecretKey, &State)) {
         self.states.borrow().iter().for_each(|(stream, state)| look(stream, state));
     }
 
-    /// Each event is logged and counted here and nowhere else.
+    /// Logs and counts an event. No other code does.
     fn project(&self, record: &Record, before: &State) {
         let Record { stream, event, at } = record;
         self.metrics.journaled(event.name());

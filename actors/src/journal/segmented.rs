@@ -1,15 +1,18 @@
-//! The journal as a log of numbered segments: group commit, fencing, compaction.
+//! Journal as a log of numbered segments: group commit, fencing, compaction.
 //!
 //! # Guarantees
-//! - `append` returns when its records are durable, but for those nobody waits for, which follow within
-//!   [`limits::JOURNAL_LAZY`].
-//! - One write is in flight at a time; what comes meanwhile gathers into the next.
-//! - Of two writers the second to take a number stops, before any further effect: a number is created once. A new
-//!   writer begins with a fence at the number that the one before it would take next, and fences are kept.
-//! - A snapshot is written in full before anything that it replaces is deleted, so each step may be the last.
+//! - `append` returns when its records are durable. Exception: records that no caller awaits follow
+//!   within [`limits::JOURNAL_LAZY`].
+//! - One write is in flight at a time; records in the meantime are collected for the next write.
+//! - Each number can be created only once. Of two writers with the same number, the second stops
+//!   before any further effect. A new writer starts by writing a fence with the previous writer's
+//!   next number. The last [`limits::FENCES`] fences are kept.
+//! - A snapshot is complete before the segments replaced by the snapshot are deleted, so a crash
+//!   after any step is safe.
 //!
-//! What could not be written and may have been is never reported as failed: the writer looks whether it is there,
-//! and stops when it cannot find out in time.
+//! A write with an unknown result is not simply reported as failed: the writer retries and compares
+//! the stored segment, and the journal stops if the result stays unknown for
+//! [`limits::JOURNAL_GIVE_UP`].
 
 mod writer;
 
@@ -28,7 +31,7 @@ use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay, 
 use crate::ports::{Journal, JournalError, Segments};
 use writer::Writer;
 
-/// The journal.
+/// Journal in numbered segments.
 pub struct SegmentedJournal(Rc<JournalInner>);
 
 struct JournalInner {
@@ -39,23 +42,24 @@ struct JournalInner {
 
 #[derive(Default)]
 struct JournalState {
-    /// Records to be written, and who waits for them.
+    /// Records for the next write, and the callers that await them.
     pending: Vec<Record>,
     waiting: Vec<oneshot::Sender<Result<(), JournalError>>>,
-    /// A task writes, or will in a moment.
+    /// A task is writing or about to write.
     awake: bool,
-    /// Nothing is written any more.
+    /// No further writes are allowed.
     stopped: bool,
     live: Live,
-    /// Segments of the log as it is, oldest first, without fences.
+    /// Numbers of the current segments, oldest first, without fences.
     segments: Vec<u64>,
     fences: Vec<u64>,
-    /// Counts up with each write: whether it has been quiet.
+    /// Number of writes; unchanged while the journal is idle.
     writes: u64,
 }
 
 impl SegmentedJournal {
-    /// A journal in `segments`. `writer` names this process and term; no other has or had the same name.
+    /// Creates a journal in `segments`. `writer` identifies this process and term, and must be
+    /// unique forever.
     pub fn new(segments: Rc<dyn Segments>, writer: String) -> Self {
         let writer = Writer::new(segments, writer);
         let stopped = watch::Sender::new(false);
@@ -106,18 +110,20 @@ impl Journal for SegmentedJournal {
     }
 
     async fn stopped(&self) {
-        // The sender is a field of what is waited on.
+        // Never fails: `self` owns the sender.
         _ = self.0.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 }
 
-/// The certificate is in its Secret: whether the journal knows does not matter to anybody, for a restart finds out.
+/// Whether no caller awaits the event's write. The certificate is already in its Secret, so that a
+/// restart finds out without the journal.
 fn nobody_waits_for(event: &Event) -> bool {
     matches!(event, Event::CertificateInstalled(_))
 }
 
 impl JournalInner {
-    /// Sees to it that what is pending is written: at once, or soon when nobody waits for it.
+    /// Schedules a write of the pending records: at once, or after a delay if no caller awaits
+    /// them.
     fn wake(self: &Rc<Self>, lazy: bool) {
         let inner = self.clone();
         if lazy {
@@ -141,7 +147,7 @@ impl JournalInner {
             while let Some((records, waiting)) = self.next_batch() {
                 let written = self.write(records).await;
                 for waits in waiting {
-                    _ = waits.send(written.clone()); // whoever waited is gone
+                    _ = waits.send(written.clone()); // the caller may be gone
                 }
                 if self.is_loaded() {
                     sleep(limits::JOURNAL_LINGER).await;
@@ -151,7 +157,7 @@ impl JournalInner {
         });
     }
 
-    /// All that is pending, with those who wait for it; `None` puts the writer to sleep.
+    /// Takes all pending records and their callers; `None` ends the writer task.
     fn next_batch(&self) -> Option<Batch> {
         let mut state = self.state.borrow_mut();
         if state.pending.is_empty() || state.stopped {
@@ -197,14 +203,14 @@ impl JournalInner {
                 state.stopped = true;
                 self.stopped.send_replace(true);
                 for waits in state.waiting.drain(..) {
-                    _ = waits.send(Err(error.clone())); // whoever waited is gone
+                    _ = waits.send(Err(error.clone())); // the caller may be gone
                 }
             }
         }
         written
     }
 
-    /// Writes all that is live anew, and deletes what that replaces.
+    /// Writes a snapshot of all live records, and deletes the segments replaced by the snapshot.
     async fn compact(&self) -> Result<(), JournalError> {
         let (parts, old, fences) = {
             let state = self.state.borrow();
@@ -223,7 +229,7 @@ impl JournalInner {
         Ok(())
     }
 
-    /// After a quiet time the log becomes one segment.
+    /// Compacts the log to one snapshot after an idle time.
     fn compact_when_idle(self: Rc<Self>) {
         let writes = self.state.borrow().writes;
         actix::spawn(async move {
@@ -232,11 +238,11 @@ impl JournalInner {
                 let mut state = self.state.borrow_mut();
                 let quiet = state.writes == writes && !state.awake && !state.stopped;
                 let idle = quiet && state.segments.len() > 1;
-                state.awake |= idle; // nothing is written meanwhile
+                state.awake |= idle; // blocks other writes during the compaction
                 idle
             };
             if idle {
-                _ = self.compact().await; // it has stopped the journal when it could not
+                _ = self.compact().await; // on failure, the journal is already stopped
                 self.state.borrow_mut().awake = false;
                 self.start_writing();
             }
@@ -244,5 +250,5 @@ impl JournalInner {
     }
 }
 
-/// What is written together, and who waits for it.
+/// Records of one write, and the callers that await them.
 type Batch = (Vec<Record>, Vec<oneshot::Sender<Result<(), JournalError>>>);

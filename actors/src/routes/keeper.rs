@@ -1,6 +1,7 @@
-//! The route keeper: brings challenges to the solver by shared solver Ingresses, in batches.
+//! Route keeper: writes the shared solver Ingresses in batches, so that challenges reach the
+//! solver.
 //!
-//! One write is in flight at a time; what is asked for meanwhile gathers into the next one.
+//! One write is in flight at a time; requests in the meantime are collected for the next write.
 
 use std::rc::Rc;
 
@@ -14,7 +15,7 @@ use crate::domain::routes::{RouteTable, SolverIngress};
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
-/// The actor.
+/// Actor that owns the solver Ingresses.
 pub struct RouteKeeper {
     routes: Rc<dyn Routes>,
     clock: Rc<dyn Clock>,
@@ -32,7 +33,8 @@ struct RouteWaiter {
 }
 
 impl RouteKeeper {
-    /// A keeper that first looks for what an earlier process left.
+    /// Creates a route keeper. The actor starts by listing the solver Ingresses of an earlier
+    /// process.
     pub fn new(routes: Rc<dyn Routes>, clock: Rc<dyn Clock>) -> Self {
         Self {
             routes,
@@ -44,7 +46,8 @@ impl RouteKeeper {
         }
     }
 
-    /// What is there: left by an earlier process at the start, and changed by whomever later.
+    /// Lists the existing solver Ingresses: those of an earlier process, and later those changed by
+    /// others.
     fn look(&self) -> impl Future<Output = Found> + use<> {
         let routes = self.routes.clone();
         async move { bounded(limits::KUBE_CALL, "API server", routes.list()).await }
@@ -68,7 +71,7 @@ impl RouteKeeper {
         self.sweep(ctx);
     }
 
-    /// Writes the next solver Ingress that differs from what it should be.
+    /// Writes the next solver Ingress that differs from the desired state.
     fn write(&mut self, ctx: &mut Context<Self>) {
         if self.writing.is_some() {
             return;
@@ -108,7 +111,7 @@ impl RouteKeeper {
         let Self { table, waiting, .. } = self;
         let concerned = |waiting: &mut RouteWaiter| table.needs(&waiting.stream, &write.name);
         for waiting in waiting.extract_if(.., concerned) {
-            _ = waiting.answer.send(Err(error.clone())); // whoever waited is gone
+            _ = waiting.answer.send(Err(error.clone())); // the requester may be gone
         }
         self.table.failed(write, self.clock.now());
         ctx.run_later(limits::ROUTE_RETRY, Self::write);
@@ -119,11 +122,11 @@ impl RouteKeeper {
         let writing = writing.as_deref();
         let in_place = |waiting: &mut RouteWaiter| table.is_in_place(&waiting.stream, writing);
         for waiting in waiting.extract_if(.., in_place) {
-            _ = waiting.answer.send(Ok(())); // whoever waited is gone
+            _ = waiting.answer.send(Ok(())); // the requester may be gone
         }
     }
 
-    /// Takes out what is past its time, and comes back for the next batch.
+    /// Removes expired routes, schedules the next sweep and starts the next write.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         self.expiry.take().map(|timer| ctx.cancel_future(timer));
         let now = self.clock.now();
@@ -138,7 +141,8 @@ impl RouteKeeper {
 impl Actor for RouteKeeper {
     type Context = Context<Self>;
 
-    /// Nothing is written before it is known what is there, unless that cannot be found out now.
+    /// Lists the existing solver Ingresses before the first write. A failed list does not block
+    /// writes.
     fn started(&mut self, ctx: &mut Context<Self>) {
         let looked = self.look();
         ctx.wait(looked.into_actor(self).map(|found, keeper, ctx| keeper.looked(found, ctx)));

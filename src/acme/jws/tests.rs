@@ -1,4 +1,4 @@
-//! What is signed verifies under the public half that goes with it.
+//! Signatures verify with the public key.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,

@@ -1,4 +1,4 @@
-//! Problem documents as CAs send them.
+//! Problem documents as sent by CAs.
 
 use serde_json::json;
 

@@ -1,62 +1,63 @@
-//! What a rollover does next: a function of what is stored and of what the CA has said.
+//! Next step of a rollover: a pure function of the stored keys and the CA's answers.
 
-/// What the CA says about a key.
+/// The CA's answer about a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum KeyAnswer {
-    /// It was not asked.
+    /// No request was sent.
     #[default]
     NotAsked,
-    /// No account has it.
+    /// No account has the key.
     Unknown,
-    /// An account has it.
+    /// An account has the key.
     Known,
 }
 
 impl KeyAnswer {
-    /// By the account that it named.
+    /// Converts the account URL that the CA returned.
     pub(super) fn of(account: Option<&String>) -> Self {
         if account.is_some() { Self::Known } else { Self::Unknown }
     }
 }
 
-/// What is known.
+/// Input of [`step`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Findings {
-    /// The stored key is another one than when this rollover began.
+    /// The stored key has changed since the start of this rollover.
     pub(super) is_new: bool,
     /// A next key is stored.
     pub(super) has_next: bool,
-    /// Of the next key.
+    /// Answer about the next key.
     pub(super) next: KeyAnswer,
-    /// Of the stored key.
+    /// Answer about the stored key.
     pub(super) current: KeyAnswer,
-    /// The CA was asked to change it since.
+    /// The key change was requested since the last write.
     pub(super) changed: bool,
 }
 
-/// What to do.
+/// One step of a rollover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RolloverStep {
-    /// Nothing more.
+    /// The rollover is complete.
     Done,
-    /// Make a key and store it as the next one.
+    /// Generate a key and store that key as the next one.
     StoreNext,
     /// Ask the CA about the next key.
     AskNext,
     /// Ask the CA about the stored key.
     AskCurrent,
-    /// Ask the CA to change the one for the other.
+    /// Request the change from the stored key to the next key.
     Change,
-    /// Store the next key as the account's.
+    /// Store the next key as the account key.
     Promote,
-    /// The CA does not do it.
+    /// The CA refused the change.
     Refused,
     /// The CA knows neither key.
     NoAccount,
 }
 
-/// The stored key comes first: where it is the account's, the next one is not yet. Asked in the other order, another
-/// process could change it between the two answers, and both would be no.
+/// Returns the next step. The CA is asked about the stored key first: if the account has the stored
+/// key, the next key is not in use. In the other order, another process could change the key
+/// between the two answers, and both would be "unknown".
 pub(super) fn step(findings: Findings) -> RolloverStep {
     match findings {
         Findings { is_new: true, .. } => RolloverStep::Done,

@@ -1,4 +1,4 @@
-//! The cluster's ports.
+//! Kubernetes ports of the fake cluster.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! One writer of the log: takes numbers in a row, and stops when another has taken one.
+//! Writer of the log: creates consecutive segment numbers, and stops when another writer has taken
+//! one.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use crate::domain::limits;
 use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind};
 use crate::ports::{CreateError, JournalError, Segments};
 
-/// Attempts to take over, should others take over at the same time.
+/// Number of takeover attempts, in case other processes take over at the same time.
 const TAKE_OVERS: u32 = 5;
 
-/// The writer.
+/// One writer of the log.
 pub(super) struct Writer {
     segments: Rc<dyn Segments>,
     name: String,
@@ -29,12 +30,12 @@ impl Writer {
         Self { segments, name, next: Cell::new(1) }
     }
 
-    /// Its name in the segments.
+    /// Name of the writer in its segments.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Reads the log and fences whoever wrote it, so that nothing can follow what was read.
+    /// Reads the log, then appends a fence so that the previous writer's next append fails.
     pub(super) async fn take_over(&self) -> Result<BTreeMap<u64, Segment>, JournalError> {
         for _ in 0..TAKE_OVERS {
             let mut log = self.read().await?;
@@ -72,17 +73,20 @@ impl Writer {
         listed.into_iter().map(decode).collect()
     }
 
-    /// Writes one segment and returns its number. [`JournalError::Fenced`] means that somebody else has taken it.
+    /// Writes one segment and returns its number.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] when another writer has taken the number.
     pub(super) async fn write(&self, segment: &Segment) -> Result<u64, JournalError> {
         let (number, began) = (self.next.get(), Instant::now());
-        let data = Zeroizing::new(segment.encode()); // there may be private keys in it
+        let data = Zeroizing::new(segment.encode()); // may contain private keys
         let mut errors = 0;
         loop {
             let created = timeout(limits::KUBE_CALL, self.segments.create(number, &data)).await;
             let why = match created {
                 Ok(Ok(())) => break,
                 Ok(Err(CreateError::Exists)) => match self.is_ours(number, &data).await {
-                    Some(true) => break, // an earlier attempt has worked, and nobody told us
+                    Some(true) => break, // an earlier attempt succeeded, but its response was lost
                     Some(false) => return Err(JournalError::Fenced),
                     None => "it cannot be read".to_owned(),
                 },
@@ -106,7 +110,8 @@ impl Writer {
         read.map(|found| found == data)
     }
 
-    /// Deletes what nothing depends on; what cannot be deleted now is by a later snapshot or start.
+    /// Deletes obsolete segments. After an error, the first snapshot after a restart deletes the
+    /// remaining ones.
     pub(super) async fn delete(&self, numbers: &[u64]) {
         match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
             Ok(Ok(())) => {}

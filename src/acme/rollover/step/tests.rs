@@ -1,11 +1,11 @@
-//! Rollovers on a model of the world, cut off anywhere and interleaved in every way.
+//! Model tests of rollovers: interrupted at every step and interleaved in every order.
 
 use super::*;
 
-/// Keys are numbers; 1 is the account's at first.
+/// Keys are numbers; the account starts with key 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct World {
-    /// The key that the CA has for the account.
+    /// The account's key at the CA.
     at_the_ca: u32,
     stored: u32,
     next: Option<u32>,
@@ -14,13 +14,13 @@ struct World {
 
 const FRESH: World = World { at_the_ca: 1, stored: 1, next: None, version: 0 };
 
-/// One that rolls over; what it has read of the Secret is its own.
+/// One process in a rollover, with its own copy of the Secret.
 #[derive(Clone, Copy, Debug)]
 struct Agent {
     read: World,
     began_with: u32,
     findings: Findings,
-    /// What it would make.
+    /// The key that this process generates.
     key: u32,
 }
 
@@ -30,7 +30,7 @@ impl Agent {
         Self { read: world, began_with: world.stored, findings, key }
     }
 
-    /// A write for the version that was read; a conflict is a read.
+    /// Writes with the version that was read; a conflict only reads.
     fn writes(&mut self, world: &mut World, stored: u32, next: Option<u32>) {
         if world.version == self.read.version {
             (world.stored, world.next, world.version) = (stored, next, world.version + 1);
@@ -61,13 +61,13 @@ impl Agent {
     }
 }
 
-/// The account can still be used by whoever reads the Secret.
+/// Asserts that the stored keys include the account's key at the CA.
 fn is_not_lost(world: World) {
     let keys = [Some(world.stored), world.next];
     assert!(keys.contains(&Some(world.at_the_ca)), "{world:?}");
 }
 
-/// Runs one for at most so many steps; whether it is done.
+/// Runs one process for at most `most` steps; returns whether the rollover is complete.
 fn runs(world: &mut World, key: u32, most: usize) -> bool {
     let mut agent = Agent::begins(*world, key);
     for _ in 0..most {
@@ -87,7 +87,7 @@ fn cut_off_after_any_step_the_next_one_finishes_and_makes_no_further_key() {
         let done = runs(&mut world, 2, cut);
         assert!(!done, "{cut}: one more look is needed to see that it is done");
         if world.stored == 2 {
-            continue; // all was done but for looking
+            continue; // complete but for the final check
         }
         assert!(runs(&mut world, 3, 20), "{cut}: {world:?}");
         let made = if cut == 0 { 3 } else { 2 };
@@ -130,7 +130,7 @@ fn each_crash_point_has_its_next_step() {
     assert_eq!(step(stored), RolloverStep::Done, "the new key is the account's");
 }
 
-/// Takes every path on which the two may go.
+/// Explores every interleaving of two processes.
 fn interleaves(world: World, agents: [Agent; 2], ends: &mut u32) {
     let steps = agents.map(|agent| step(agent.findings));
     if steps == [RolloverStep::Done; 2] {

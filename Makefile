@@ -1,23 +1,23 @@
-# `make` alone lists the targets.
+# `make` without a target lists the targets.
 
 SHELL := /bin/sh
 CARGO ?= cargo
 DOCKER ?= docker
 IMAGE ?= ingress-acme:0.1.0
-# Options for `make demo`, for example: make demo ARGS="--ingresses 5 --keep"
+# Flags of `ingress-acme demo`, for example: make demo ARGS="--ingresses 5 --keep"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench image clean-control-plane
+.PHONY: help demo test doc bench image clean-control-plane
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## the whole system in one process, on a simulated world: a storm, a rate limit, a crash, a renewal
+demo: ## run the whole system in one process, in a simulated world (ARGS="--keep" leaves it up)
 	$(CARGO) run --locked --package ingress-acme -- demo $(ARGS)
 
-# The tests come last, so that cargo's own result lines end the output.
-test: ## format, lints, licences and advisories (where cargo-deny is installed), all tests
+# Tests run last, so that the output ends with cargo's result lines. They need Go for the control plane.
+test: ## check format, lints and dependencies (with cargo-deny, if installed), then run all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
@@ -27,15 +27,18 @@ test: ## format, lints, licences and advisories (where cargo-deny is installed),
 	fi
 	$(CARGO) test --locked --workspace --all-features
 
-# The operator is measured as the image has it, which is built without the simulated world.
-bench: ## measure the goals of the project and print them as one table (about 30 minutes with the builds)
+doc: ## build the API documentation of all crates into target/doc; a warning is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
+
+# The measured operator is built as in the image: without the simulated world.
+bench: ## measure the goals of docs/performance.md and print them as a table (about 30 minutes)
 	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
 	$(CARGO) build --locked --release --example bare_loop
 	$(CARGO) bench --locked --bench dedup --bench issuance
 	INGRESS_ACME_OPERATOR=target/image/release/ingress-acme $(CARGO) bench --locked --bench goals
 
-image: ## container image; IMAGE=name:tag to name it
+image: ## build the container image (IMAGE=name:tag names it)
 	$(DOCKER) build --tag $(IMAGE) .
 
-clean-control-plane: ## remove the built control plane; the next demo or test builds it again
+clean-control-plane: ## delete the control plane built for the tests; the next `make test` or `make bench` rebuilds it
 	rm -rf target/control-plane

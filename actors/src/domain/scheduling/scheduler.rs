@@ -2,7 +2,7 @@
 //! slots.
 //!
 //! A job holds one of N slots while a worker has the job or the CA is working on its order. In the
-//! latter case the slot is given up [`limits::SLOT_MAX`] after the job received it. A job that waits
+//! latter case the slot ends [`limits::SLOT_MAX`] after the job received the slot. A job that waits
 //! for anything else holds none. So at most N young orders are open at once, and a slow or failing
 //! order delays no other.
 

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// A host does not route to our solver; no request went to the CA.
+    /// Requests to a host do not reach our solver; no request went to the CA.
     Unreachable,
     /// A host does not resolve; no request went to the CA.
     Dns,
@@ -27,7 +27,7 @@ pub enum FailureClass {
     /// The CA does not issue this certificate: a name is refused or paused, or the profile is
     /// unknown. Only an edit helps.
     Policy,
-    /// The CA rejects the request and would again: key, account or request.
+    /// The CA rejects the request, and would reject a retry: key, account or request.
     Rejected,
     /// The CA does not answer, answers 5xx, or lost the order.
     AcmeServer,

@@ -23,13 +23,14 @@ pub const ROUTE_CALL: Duration = secs(45);
 
 /// Age up to which the last read of a Secret is still used before an order is opened for it.
 pub const SECRET_FRESH: Duration = secs(10);
-/// Most names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,
+/// Largest number of names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,
 /// <https://letsencrypt.org/docs/profiles/>).
 pub const MAX_NAMES: usize = 100;
-/// Most names in one certificate of a group: accepted by every profile of Let's Encrypt.
+/// Largest number of names in one certificate of a group: accepted by every profile of Let's
+/// Encrypt.
 pub const GROUP_NAMES: usize = 25;
-/// Most names in one certificate of the profiles `tlsserver` and `shortlived` (Let's Encrypt,
-/// <https://letsencrypt.org/docs/profiles/>).
+/// Largest number of names in one certificate of the profiles `tlsserver` and `shortlived` (Let's
+/// Encrypt, <https://letsencrypt.org/docs/profiles/>).
 pub const MAX_NAMES_SHORT: usize = 25;
 
 /// Pauses between polls of an order when the CA sends no Retry-After (RFC 8555 §7.5.1). The first
@@ -80,8 +81,8 @@ pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(1
 /// Backoff after a failed issuance: the sequence of Let's Encrypt's integration guide
 /// (<https://letsencrypt.org/docs/integration-guide/>).
 pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
-/// Failures in a row before a certificate for a subset of the names is tried, if the Ingresses
-/// allow one.
+/// Number of failures in a row before a certificate for a subset of the names is tried, if the
+/// Ingresses allow one.
 pub const PARTIAL_ATTEMPTS: u32 = 2;
 /// Shortest time between the first of these failures and a certificate for a subset: long enough
 /// for a new DNS record to appear.
@@ -102,9 +103,9 @@ pub const PERMANENT_BACKOFF: Duration = secs(86_400);
 /// Longest backoff of a certificate with less than a twentieth of its lifetime left: a day of
 /// backoff may be all that is left. Also the period of [`EMERGENCIES`].
 pub const EMERGENCY_PAUSE: Duration = secs(3600);
-/// Nearly expired certificates for which one namespace may bypass a rate limit within
-/// [`EMERGENCY_PAUSE`]. Others go first in the limit queue. The bound exists because expiry is read
-/// from Secrets, which tenants can write.
+/// Number of nearly expired certificates for which one namespace may bypass a rate limit within
+/// [`EMERGENCY_PAUSE`]. Further ones wait at the head of the limit queue. The number is bounded
+/// because expiry is read from Secrets, which tenants can write.
 pub const EMERGENCIES: usize = 10;
 /// Largest jitter added to the end of a rate limit.
 pub const LIMIT_JITTER: Duration = secs(60);
@@ -119,16 +120,16 @@ pub const LIMIT_PACE: Duration = secs(1);
 /// Time between orders after the CA was busy, and shortest pace of any limit. Let's Encrypt's load
 /// balancer admits hundreds of requests per second.
 pub const BUSY_PACE: Duration = Duration::from_millis(20);
-/// Time after the end of a rate limit at which its hit is dropped from the journal and ignored at
-/// start; then all orders pass. A longer pace extends this time.
+/// Time after the end of a rate limit at which the journal drops its hit and a restart ignores the
+/// hit; orders then pass at once. A longer pace extends this time.
 pub const LIMIT_MEMORY: Duration = secs(3600);
-/// Certificates in a row for the same set of names: one less than Let's Encrypt's limit per week
-/// (<https://letsencrypt.org/docs/rate-limits/>).
+/// Largest number of certificates in a row for the same set of names: one less than Let's Encrypt's
+/// limit per week (<https://letsencrypt.org/docs/rate-limits/>).
 pub const GUARD_CERTIFICATES: u32 = 4;
 /// Time after which one more such certificate is allowed: a quarter of a week.
 pub const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
-/// Failed validations of one name in a row: one less than Let's Encrypt's limit per hour
-/// (<https://letsencrypt.org/docs/rate-limits/>).
+/// Largest number of failed validations of one name in a row: one less than Let's Encrypt's limit
+/// per hour (<https://letsencrypt.org/docs/rate-limits/>).
 pub const GUARD_FAILURES: u32 = 4;
 /// Time after which one more such failure is allowed: a quarter of an hour.
 pub const GUARD_FAILURES_INTERVAL: Duration = secs(900);
@@ -142,8 +143,9 @@ pub const CONFLICT_BACKOFF: Duration = secs(3600);
 /// reload.
 pub const PROBE: [Duration; 6] =
     [Duration::from_millis(250), Duration::from_millis(500), secs(1), secs(2), secs(4), secs(8)];
-/// Time without reaching a host that resolves, after which the order is opened nevertheless. Behind
-/// hairpin NAT or split DNS the cluster cannot reach itself although the Internet can.
+/// Time since the first failure after which an order is opened although a host that resolves was
+/// not reached. Behind hairpin NAT or split DNS the cluster cannot reach itself although the
+/// Internet can.
 pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
 /// Hosts probed concurrently by one job.
 pub const PROBES_AT_ONCE: usize = 8;
@@ -151,21 +153,21 @@ pub const PROBES_AT_ONCE: usize = 8;
 /// Longest time that a job holds its slot while the CA works. Slower jobs continue without a slot,
 /// so they do not delay others.
 pub const SLOT_MAX: Duration = secs(30);
-/// Most steps of one job. A job that takes more is in a loop, and ends as a failure.
+/// Largest number of steps of one job. A job that needs more is in a loop, and ends as a failure.
 pub const RUN_STEPS: u32 = 2_000;
 /// Longest time that a key stays in flight. Then deduplication releases the key even without an
 /// answer of the pool.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
-/// Most Secrets in the pool's queue. Further requests are answered "busy" and retried.
+/// Largest number of Secrets in the pool's queue. Further requests are answered "busy" and retried.
 pub const QUEUE_MAX: usize = 200_000;
-/// Pause before a retry after "busy".
+/// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);
 
-/// Queued Secrets whose routes are prefetched, so that a storm edits the solver Ingresses a few
-/// times, not once per certificate. Equals the hosts of one solver Ingress.
+/// Number of queued Secrets whose routes are prefetched, so that a storm edits the solver Ingresses
+/// a few times, not once per certificate. Equals the hosts of one solver Ingress.
 pub const PREFETCH: usize = 100;
-/// Most hosts in one solver Ingress: well below the sizes that cause trouble in controllers and
-/// etcd.
+/// Largest number of hosts in one solver Ingress: well below the sizes that cause trouble in
+/// controllers and etcd.
 pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
 /// Time that a route stays after its last use, so that retries and other jobs for the host still
 /// find it.
@@ -204,8 +206,9 @@ pub const ARI_ROUND: Duration = secs(10);
 pub const ARI_ROUND_SIZE: usize = 50;
 /// Concurrent ARI requests.
 pub const ARI_AT_ONCE: usize = 4;
-/// Certificates with a shorter lifetime are renewed at half of it, others when a third is left
-/// (Let's Encrypt's integration guide, <https://letsencrypt.org/docs/integration-guide/>).
+/// Lifetime below which a certificate is renewed with half of its lifetime left. Others are renewed
+/// with a third left (Let's Encrypt's integration guide,
+/// <https://letsencrypt.org/docs/integration-guide/>).
 pub const SHORT_LIVED: Duration = secs(10 * 86_400);
 /// Tolerated clock difference before a certificate counts as not yet valid.
 pub const CLOCK_SKEW: Duration = secs(300);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 /// A fully qualified, lower-case DNS name that a public CA accepts under HTTP-01: at least two
-/// labels, each 1–63 of `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
+/// labels of 1–63 octets `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DnsName(Box<str>);

@@ -129,7 +129,7 @@ pub struct SecretView {
     pub ours: bool,
     /// Whether the Secret's type is `kubernetes.io/tls`.
     pub is_tls: bool,
-    /// `immutable: true`: nobody can change its data.
+    /// Whether `immutable: true` is set, so that nobody can change the data.
     pub immutable: bool,
     /// The leaf, or the reason why the certificate cannot be read.
     pub certificate: Result<CertificateView, String>,

@@ -99,7 +99,8 @@ impl RateLimits {
         self.busy(now).map(|hit| hit.until)
     }
 
-    /// Start of the current busy period, if the CA is busy. An order that opens ends the period.
+    /// Start of the current busy period, if the CA is busy. The period ends when an order opens
+    /// while no other waits.
     pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now)?.since
     }

@@ -47,7 +47,7 @@ struct Shard {
     /// Hosts in the last write that the API server accepted.
     taken: BTreeSet<DnsName>,
     dirty: bool,
-    /// Whether the shard is reserved for one host that was refused in a batch.
+    /// Whether the shard is reserved for one host of a refused batch.
     solo: bool,
     /// Earliest time of the next write, set after a failed one. Other shards are written meanwhile.
     not_before: Option<Timestamp>,

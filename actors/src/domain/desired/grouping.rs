@@ -17,7 +17,7 @@ use crate::domain::name::DnsName;
 
 /// Prefix of the names of group Secrets.
 const PREFIX: &str = "group-";
-/// Most bits of the hash in a path. At that depth no two names share a bucket.
+/// Largest number of hash bits in a path. At that depth no two names share a bucket.
 const DEPTH: usize = 32;
 
 /// A member of a group.

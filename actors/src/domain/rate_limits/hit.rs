@@ -25,8 +25,8 @@ pub struct LimitHit {
 }
 
 impl LimitHit {
-    /// Creates the hit of a refusal at `now`, closed for `enqueue`: [`limits::RATE_LIMIT_MIN`] to
-    /// [`limits::LIMIT_MAX`].
+    /// Creates the hit of a refusal at `now`. The scope is closed for `enqueue`, but at least
+    /// [`limits::RATE_LIMIT_MIN`] and at most [`limits::LIMIT_MAX`].
     ///
     /// Adds a jitter of up to a tenth of that time, at most [`limits::LIMIT_JITTER`], so that
     /// clients with the same limit do not all return at once. The pace gets a margin of 1 %.

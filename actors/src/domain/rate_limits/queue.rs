@@ -16,8 +16,8 @@ pub(super) struct LimitQueue {
 }
 
 impl LimitQueue {
-    /// Adds `stream` behind its namespace's earlier entries. A member that became more urgent
-    /// changes its lane. Returns `false` if nothing changed.
+    /// Adds `stream` to the lane of its urgency. A member that became more urgent changes its lane.
+    /// Returns `false` if nothing changed.
     pub(super) fn enqueue(&mut self, stream: &SecretKey, need: Need, now: Timestamp) -> bool {
         let Need { urgency, by } = need;
         match self.members.get(stream) {

@@ -22,7 +22,7 @@ pub struct RateLimit {
 
 /// Parses the refusal of an order for `names`.
 ///
-/// A text that mentions nothing of the order counts for the whole account, because another order
+/// A text that identifies no scope of the order counts for the whole account, because another order
 /// would be refused too. The pace of such a text is used only if the text mentions the account or
 /// the address.
 pub fn limit(text: &str, names: &BTreeSet<DnsName>) -> RateLimit {

@@ -105,7 +105,7 @@ impl DedupMachine {
         }
     }
 
-    /// Handles a timer.
+    /// Handles the timer of [`Action::Wake`] or [`Action::Reconcile`].
     pub fn timer(&mut self, now: Timestamp) -> Action {
         match self.phase {
             Phase::Idle => Action::Retire,
@@ -119,7 +119,7 @@ impl DedupMachine {
         }
     }
 
-    /// Handles the answer of the pool.
+    /// Handles the answer of the pool. A late answer is ignored.
     pub fn finished(&mut self, requeue: Requeue, now: Timestamp) -> Action {
         let Phase::InFlight { dirty, .. } = self.phase else { return Action::Rest };
         if let Some(burst) = dirty {

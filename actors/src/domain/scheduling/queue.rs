@@ -47,8 +47,8 @@ impl FairQueue {
         Self { capacity, ..Self::default() }
     }
 
-    /// Adds a Secret behind its namespace's earlier entries. Returns `false` if the queue is full.
-    /// Only new work is refused, because the other lanes hold work that was accepted before.
+    /// Adds a Secret to its lane. Returns `false` if the queue is full. Only new work is refused,
+    /// because the other lanes hold work that was accepted before.
     #[must_use]
     pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
         let in_order = Need::FIRST.by;

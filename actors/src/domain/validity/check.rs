@@ -23,7 +23,7 @@ pub enum IssueReason {
     NamesDiffer,
     /// The certificate expired at this time.
     Expired(Timestamp),
-    /// The certificate starts at this time, later than clock differences explain.
+    /// The validity period starts at this time, more than [`limits::CLOCK_SKEW`] from now.
     NotYetValid(Timestamp),
     /// The renewal time by age has come.
     DueForRenewal(Timestamp),
@@ -34,7 +34,7 @@ pub enum IssueReason {
         /// URL of the CA's explanation.
         explanation: Option<String>,
     },
-    /// Another ACME directory, this one, issued the certificate.
+    /// Another ACME directory than the one in use issued the certificate; the field is its URL.
     OtherDirectory(String),
     /// The annotation `ingress-acme.dev/renew` has a new value.
     Requested,

@@ -27,7 +27,7 @@ impl Groups {
         }
     }
 
-    /// Removes the bucket that contains the name `ingress`. Returns the path and the members.
+    /// Takes out the bucket for an Ingress with the name `ingress`. Returns its path and members.
     fn take_bucket_of(
         &mut self,
         group: &GroupKey,

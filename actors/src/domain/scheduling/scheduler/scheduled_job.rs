@@ -13,7 +13,7 @@ pub(super) struct ScheduledJob {
     /// Whether the Secret was requested again while its job was running: the job runs once more.
     pub(super) again: bool,
     pub(super) since: Timestamp,
-    /// Lane of the first request.
+    /// Lane of the most urgent request so far.
     pub(super) lane: Lane,
 }
 

@@ -132,7 +132,7 @@ impl RenewalWindows {
         }
     }
 
-    /// Drops a Secret that no Ingress uses any more, or without a certificate to ask about.
+    /// Drops a Secret that no Ingress uses any more, or that has no certificate to ask about.
     pub fn forget(&mut self, secret: &SecretKey) {
         self.by_secret.remove(secret);
     }

@@ -2,17 +2,17 @@
 //!
 //! # Folders
 //! - [`desired`]: from Ingresses to desired certificates.
-//! - [`validity`]: whether a certificate is good, and when to renew it.
+//! - [`validity`]: checks a certificate and computes its renewal time.
 //! - [`scheduling`]: from events to jobs, in a fair order.
 //! - [`issuance`]: the event-sourced state machine of one certificate.
-//! - [`rate_limits`]: the CA's limits, and the orders that wait for them.
+//! - [`rate_limits`]: the CA's rate limits, and the orders queued behind them.
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
-//! - [`routes`]: the solver Ingresses that lead challenges to the operator.
+//! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`certificate`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`] and [`top_k`] import none of the
-//! folders.
+//! [`certificate`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`] and
+//! [`top_k`] import none of the folders.
 
 pub mod certificate;
 pub mod desired;

@@ -1,4 +1,5 @@
-//! Keys, certificates and Secrets as the rules see them: what was read, never how.
+//! Keys, certificates and Secrets, reduced to the fields that the rules need. No I/O and no
+//! parsing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// Kind of the certificate's key: the annotation `ingress-acme.dev/key-algorithm`.
+/// Algorithm of the certificate's key: the annotation `ingress-acme.dev/key-algorithm`.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -28,7 +29,7 @@ pub enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
-    /// As the annotation spells it.
+    /// Returns the spelling used by the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EcdsaP256 => "ecdsa-p256",
@@ -38,7 +39,7 @@ impl KeyAlgorithm {
     }
 }
 
-/// A key algorithm that we do not make.
+/// A key algorithm that ingress-acme cannot generate.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
 #[error("`{0}` is not a key algorithm; use ecdsa-p256, ecdsa-p384 or rsa-2048")]
 pub struct UnknownAlgorithm(String);
@@ -53,20 +54,21 @@ impl FromStr for KeyAlgorithm {
     }
 }
 
-/// A private key, PKCS #8 in PEM (RFC 5958, RFC 7468). Wiped from memory when dropped; `Debug` never shows it.
+/// A private key, PKCS #8 in PEM (RFC 5958, RFC 7468). Memory is zeroed on drop; `Debug` never
+/// shows the key.
 ///
-/// It serializes in the clear: only the journal, which lives in Secrets, may do so.
+/// Serializes in the clear: only the journal may do so, because it lives in Secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PrivateKey(Zeroizing<String>);
 
 impl PrivateKey {
-    /// From PKCS #8 in PEM; the text is not checked here.
+    /// Wraps a PKCS #8 key in PEM, without checking the text.
     pub fn from_pem(pem: String) -> Self {
         Self(Zeroizing::new(pem))
     }
 
-    /// PKCS #8 in PEM.
+    /// Returns the key, PKCS #8 in PEM.
     pub fn pem(&self) -> &str {
         &self.0
     }
@@ -78,17 +80,18 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// How a CA knows a certificate: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773 §4.1).
+/// ARI certificate identifier: `base64url(keyIdentifier of its AKI).base64url(serial)` (RFC 9773
+/// §4.1).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct CertId(Arc<str>);
 
 impl CertId {
-    /// From its text.
+    /// Wraps an identifier in its text form.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Its text.
+    /// Returns the text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -100,48 +103,50 @@ impl fmt::Display for CertId {
     }
 }
 
-/// What matters of the first certificate in a chain (RFC 5280 §4.1.2).
+/// Fields of a leaf, the first certificate of a chain (RFC 5280 §4.1.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateView {
-    /// `subjectAltName` DNS names, lower case, as they stand in the certificate.
+    /// `subjectAltName` DNS names in lower case, as written in the certificate.
     pub names: BTreeSet<String>,
-    /// Start of the validity period; CAs back-date it, so it is not the time of issue.
+    /// Start of the validity period. CAs backdate this field, so it is not the time of issue.
     pub not_before: Timestamp,
     /// End of the validity period.
     pub not_after: Timestamp,
-    /// How its CA knows it; none where it names no key of its issuer.
+    /// ARI certificate identifier; `None` if the certificate has no authority key identifier.
     pub id: Option<CertId>,
     /// Serial number in lower-case hexadecimal.
     pub serial: String,
-    /// The issuer's common name, or its whole distinguished name where it has none.
+    /// Common name of the issuer, or the whole distinguished name if there is no common name.
     pub issuer: String,
-    /// The public key is that of the private key it was read with.
+    /// Whether the public key belongs to the private key read with the certificate.
     pub key_matches: bool,
 }
 
-/// A TLS Secret as the rules see it: no key material.
+/// A TLS Secret without its key material.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecretView {
-    /// It carries `app.kubernetes.io/managed-by: ingress-acme`.
+    /// Whether the Secret has the label `app.kubernetes.io/managed-by: ingress-acme`.
     pub ours: bool,
-    /// Its type is `kubernetes.io/tls`.
+    /// Whether the Secret's type is `kubernetes.io/tls`.
     pub is_tls: bool,
-    /// `immutable: true`: nobody can change its data.
+    /// Whether `immutable: true` is set, so that nobody can change the data.
     pub immutable: bool,
-    /// The leaf, or why it cannot be read.
+    /// The leaf, or the reason why the certificate cannot be read.
     pub certificate: Result<CertificateView, String>,
-    /// UIDs of the Ingresses among its owner references.
+    /// UIDs of the Ingresses in `metadata.ownerReferences`.
     pub owners: BTreeSet<String>,
-    /// The value of `ingress-acme.dev/renew` that it was last issued for.
+    /// Value of `ingress-acme.dev/renew` at the last issuance.
     pub renew: Option<String>,
-    /// The ACME directory it was issued by.
+    /// URL of the ACME directory that issued the certificate.
     pub directory: Option<String>,
-    /// The directory in use when that one, the fallback, issued it: our annotation.
+    /// URL of the configured ACME directory, if the fallback issued the certificate instead; kept
+    /// in an annotation of ours.
     pub instead_of: Option<String>,
 }
 
 impl SecretView {
-    /// The directory that was meant to issue it: another than did, where that was the fallback.
+    /// Directory that should have issued the certificate: `instead_of` after a fallback, else
+    /// `directory`.
     pub fn meant_for(&self) -> Option<&str> {
         self.instead_of.as_deref().or(self.directory.as_deref())
     }
@@ -159,13 +164,13 @@ impl SecretView {
 }
 
 impl CertificateView {
-    /// Whether it names this host itself, not by a wildcard.
+    /// Whether the certificate lists `name` itself; a matching wildcard does not count.
     pub fn is_for(&self, name: &DnsName) -> bool {
         self.names.contains(name.as_str())
     }
 }
 
-/// A Secret that may not be there.
+/// A Secret, or `None` if it does not exist.
 pub type SecretStatus = Option<SecretView>;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! From Ingresses to desired certificates: selection, planning, grouping, and the index of all Ingresses.
+//! From Ingresses to desired certificates: selection, planning, grouping, and the index of all
+//! Ingresses.
 
 pub mod desired_certificate;
 pub mod grouping;

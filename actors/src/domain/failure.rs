@@ -1,4 +1,4 @@
-//! Kinds of failure, and how long each waits before it is tried again.
+//! Failure classes, and the backoff of each.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,38 +9,40 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// Why an issuance failed. A closed set: it is a metric label and the first word of what the user is told.
+/// Why an issuance failed. The set is closed, because it is a metric label and part of the Event's
+/// note.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// A host does not lead to our solver; the CA was not asked.
+    /// Requests to a host do not reach our solver; no request went to the CA.
     Unreachable,
-    /// A host does not resolve; the CA was not asked.
+    /// A host does not resolve; no request went to the CA.
     Dns,
     /// The CA could not validate a host (RFC 8555 §6.7 `unauthorized`, `connection`, `dns`, `tls`).
     Authorization,
     /// A CAA record forbids the CA to issue (RFC 8659).
     Caa,
-    /// The CA's rate limit (RFC 8555 §6.6).
+    /// A rate limit of the CA (RFC 8555 §6.6).
     RateLimited,
-    /// The CA issues no such certificate: it refuses or has paused a name, or lacks the profile. It waits for an edit.
+    /// The CA does not issue this certificate: a name is refused or paused, or the profile is
+    /// unknown. Only an edit helps.
     Policy,
-    /// The CA refuses what was asked, and would again: key, account, request.
+    /// The CA rejects the request, and would reject a retry: key, account or request.
     Rejected,
     /// The CA does not answer, answers 5xx, or lost the order.
     AcmeServer,
-    /// The Secret is not ours, is immutable or of another type.
+    /// The Secret is not ours, is immutable, or has another type.
     Conflict,
-    /// The API server refuses or fails to take the Secret.
+    /// The API server refuses or fails to write the Secret.
     SecretWrite,
-    /// The CA's chain does not fit the key or the names.
+    /// The CA's chain does not match the key or the names.
     BadCertificate,
-    /// What was asked can never be one certificate, such as too many names.
+    /// The desired certificate is impossible, for example because of too many names.
     InvalidSpec,
 }
 
 impl FailureClass {
-    /// The metric label.
+    /// Returns the metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -58,7 +60,7 @@ impl FailureClass {
         }
     }
 
-    /// All classes, for metrics that show a zero before the first failure.
+    /// All classes, so that metrics show a zero before the first failure.
     pub const ALL: [Self; 12] = [
         Self::Unreachable,
         Self::Dns,
@@ -74,23 +76,27 @@ impl FailureClass {
         Self::InvalidSpec,
     ];
 
-    /// Failures before which nothing was asked of the CA.
+    /// Whether the failure happened before any request to the CA.
     pub fn is_before_the_ca(self) -> bool {
         matches!(self, Self::Unreachable | Self::Dns | Self::Conflict | Self::InvalidSpec)
     }
 
-    /// Failures that are the CA's own, so that another CA may do better.
+    /// Whether the CA itself caused the failure, so that another CA may succeed.
     pub fn is_of_the_ca(self) -> bool {
         matches!(self, Self::AcmeServer | Self::Rejected)
     }
 
-    /// Failures of one kind climb one ladder: waiting for DNS says nothing about the CA.
+    /// Whether two failures count in the same backoff sequence. Waiting for DNS says nothing about
+    /// the CA, so failures before and at the CA are counted apart.
     pub fn same_ladder(self, other: Self) -> bool {
         self.is_before_the_ca() == other.is_before_the_ca()
     }
 
-    /// The pause after the `attempts`-th failure in a row (1 for the first). The CA's own `retry_after` is
-    /// obeyed where it is longer, for it knows its limits.
+    /// Returns the backoff after the `attempts`-th failure in a row (1 is the first).
+    ///
+    /// A longer `retry_after` of the CA wins, because the CA knows its limits. For
+    /// [`Self::RateLimited`] a `retry_after` replaces the backoff, with [`limits::RATE_LIMIT_MIN`]
+    /// as the minimum.
     pub fn pause(self, attempts: u32, retry_after: Option<Duration>) -> Duration {
         let ladder: &[Duration] = match self {
             Self::Unreachable | Self::Dns => &limits::UNREACHABLE_BACKOFF,
@@ -99,7 +105,7 @@ impl FailureClass {
             _ => &limits::BACKOFF,
         };
         if let (Self::RateLimited, Some(named)) = (self, retry_after) {
-            return named.max(limits::RATE_LIMIT_MIN); // the CA knows when, and a ladder would only add to it
+            return named.max(limits::RATE_LIMIT_MIN); // the CA knows when; backoff only adds
         }
         let rung = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let pause = ladder[rung.min(ladder.len() - 1)];
@@ -107,26 +113,26 @@ impl FailureClass {
     }
 }
 
-/// A failure as it was met, before the backoff is known.
+/// A failure before its backoff is computed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// Its kind.
+    /// Failure class.
     pub class: FailureClass,
-    /// The CA's or the API server's own words, with what the user can do.
+    /// Message of the CA or the API server, with advice for the user.
     pub detail: String,
-    /// When the CA wants to be asked again, where it said so.
+    /// Retry-After of the answer, if there was one.
     pub retry_after: Option<Duration>,
-    /// The names that it is about, where it is not about all of them.
+    /// Names that caused the failure; empty means all names.
     pub names: BTreeSet<DnsName>,
 }
 
 impl Failure {
-    /// A failure without a word on when to retry.
+    /// Creates a failure without `retry_after` and without names.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
         Self { class, detail: detail.into(), retry_after: None, names: BTreeSet::new() }
     }
 
-    /// It is about these names.
+    /// Adds the names that caused the failure.
     #[must_use]
     pub fn about(mut self, names: impl IntoIterator<Item = DnsName>) -> Self {
         self.names.extend(names);
@@ -134,7 +140,10 @@ impl Failure {
     }
 }
 
-/// A pause for the `errors`-th transient error in a row (1 for the first); `None` when it is enough.
+/// Returns the pause after the `errors`-th transient error in a row (1 is the first).
+///
+/// `None` ends the attempt: the pauses of [`limits::TRANSIENT`] are used up, or `retry_after`
+/// exceeds [`limits::POLL_MAX`].
 pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Duration> {
     let rung = usize::try_from(errors.checked_sub(1)?).ok()?;
     let pause = *limits::TRANSIENT.get(rung)?;
@@ -145,7 +154,10 @@ pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Dur
     }
 }
 
-/// When to look at an order again after `polls` looks (RFC 8555 §7.5.1: Retry-After where it is given).
+/// Returns the time of the next poll of an order after `polls` polls.
+///
+/// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never sooner than
+/// `POLL[0]` and never later than [`limits::POLL_MAX`].
 pub fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     let rung = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
     now + retry_after.unwrap_or(limits::POLL[rung]).clamp(limits::POLL[0], limits::POLL_MAX)

@@ -1,9 +1,9 @@
-//! A hash that is the same in every process and release: fingerprints, jitter and names are derived from it.
+//! A hash with the same value in every process and release, for fingerprints, jitter and names.
 
 use std::hash::{Hash, Hasher};
 
-/// FNV-1a with 64 bits: the same in every process and release, unlike the standard library's hashers, and
-/// good enough for what is no security boundary.
+/// 64-bit FNV-1a. Unlike the standard library's hashers, the result is the same in every process
+/// and release. Not for security boundaries.
 #[derive(Clone)]
 pub struct StableHash(u64);
 
@@ -25,7 +25,7 @@ impl Hasher for StableHash {
     }
 }
 
-/// The stable hash of one value.
+/// Returns the stable hash of one value.
 pub fn stable_hash(value: impl Hash) -> u64 {
     let mut hash = StableHash::default();
     value.hash(&mut hash);

@@ -1,4 +1,4 @@
-//! An Ingress, trimmed to what the job reads, and the keys everything is addressed by.
+//! Ingresses, trimmed to the fields that the operator reads, and the keys of Ingresses and Secrets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Prefix of every annotation that is ours.
+/// Prefix of all our annotations.
 pub const ANNOTATION_PREFIX: &str = "ingress-acme.dev/";
 
-/// An Ingress by namespace and name: what messages carry, and what deduplication is keyed by.
+/// Namespace and name of an Ingress: the key in messages and in deduplication.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct IngressKey {
     /// `metadata.namespace`.
@@ -19,10 +19,11 @@ pub struct IngressKey {
     pub name: Arc<str>,
 }
 
-/// A Secret by namespace and name: one certificate, and one stream of events in the journal.
+/// Namespace and name of a Secret: the key of one certificate and of its event stream in the
+/// journal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct SecretKey {
-    /// `metadata.namespace`; always that of the Ingresses that use it.
+    /// `metadata.namespace`; always the namespace of the Ingresses that use the Secret.
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
@@ -31,7 +32,7 @@ pub struct SecretKey {
 macro_rules! namespaced_name {
     ($type:ident) => {
         impl $type {
-            /// A key from its two parts.
+            /// Creates a key.
             pub fn new(namespace: &str, name: &str) -> Self {
                 Self { namespace: namespace.into(), name: name.into() }
             }
@@ -67,12 +68,13 @@ namespaced_name!(SecretKey);
 #[error("`{0}` is not NAMESPACE/NAME")]
 pub struct BadKey(String);
 
-/// How an Ingress names its controller; the solver Ingress says the same.
+/// How an Ingress selects its controller. The solver Ingress copies this value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum IngressClass {
     /// `spec.ingressClassName`.
     Named(Arc<str>),
-    /// The annotation `kubernetes.io/ingress.class`, deprecated since 1.18 and still in use.
+    /// The annotation `kubernetes.io/ingress.class`, deprecated since Kubernetes 1.18 and still in
+    /// use.
     Annotated(Arc<str>),
     /// Neither: the cluster's default class.
     #[default]
@@ -80,7 +82,7 @@ pub enum IngressClass {
 }
 
 impl IngressClass {
-    /// The class's name, where it has one.
+    /// Name of the class; `None` for the default class.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Named(name) | Self::Annotated(name) => Some(name),
@@ -94,18 +96,18 @@ impl IngressClass {
 pub struct TlsBlock {
     /// Hosts as written; empty means all rule hosts.
     pub hosts: Vec<String>,
-    /// `secretName`, where given.
+    /// `secretName`, if set.
     pub secret_name: Option<String>,
 }
 
-/// What the job reads of an Ingress; everything else is dropped when it arrives.
+/// Fields of an Ingress that the operator reads; all others are dropped on arrival.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IngressView {
     /// Namespace and name.
     pub key: IngressKey,
     /// `metadata.uid`, for owner references and Events.
     pub uid: Arc<str>,
-    /// Its controller.
+    /// Ingress class.
     pub class: IngressClass,
     /// `spec.tls` as written.
     pub tls: Vec<TlsBlock>,
@@ -115,13 +117,13 @@ pub struct IngressView {
     pub annotations: BTreeMap<String, String>,
     /// An annotation of another issuer, such as `cert-manager.io/cluster-issuer`.
     pub other_issuer: Option<String>,
-    /// It carries our own label: a solver Ingress.
+    /// Whether the Ingress has our label, which marks a solver Ingress.
     pub is_solver: bool,
-    /// `metadata.deletionTimestamp` is set.
+    /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
 }
 
-/// An Ingress that owns a Secret or that an Event is about.
+/// An Ingress as the owner of a Secret or the subject of an Event.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct IngressRef {
     /// Namespace and name.
@@ -131,12 +133,12 @@ pub struct IngressRef {
 }
 
 impl IngressView {
-    /// The reference that Events and owner references are made from.
+    /// Returns the reference for Events and owner references.
     pub fn reference(&self) -> IngressRef {
         IngressRef { key: self.key.clone(), uid: self.uid.clone() }
     }
 
-    /// One of our annotations by its short name.
+    /// Returns one of our annotations by its name without the prefix.
     pub fn annotation(&self, short: &str) -> Option<&str> {
         self.annotations.get(short).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Every deadline, bound and pause of the system, each with its reason, in one place.
+//! All deadlines, bounds and pauses of the system, each with its reason.
 
 use std::time::Duration;
 
@@ -6,182 +6,213 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// Longest a port call to the API server may take: its own request timeout is 60 s, but a call that takes
-/// a third of that is better tried again on another connection.
+/// Longest port call to the API server. The server's own request timeout is 60 s, but after a third
+/// of that a retry on another connection is better.
 pub const KUBE_CALL: Duration = secs(20);
-/// Longest a port call to the CA may take: Let's Encrypt answers new-order in seconds even on bad days.
+/// Longest port call to the CA. Let's Encrypt answers new-order in seconds even on bad days.
 pub const CA_CALL: Duration = secs(30);
-/// Longest an append may take, the writes before it included. The journal itself gives up sooner.
+/// Longest append to the journal, including the writes before it. The journal itself gives up
+/// sooner, after [`JOURNAL_GIVE_UP`].
 pub const JOURNAL_CALL: Duration = secs(150);
-/// Longest one probe of a host may take: DNS and one small HTTP request.
+/// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
-/// Longest making a key or checking a chain may take; RSA needs most of a second on a slow core.
+/// Longest generation of a key. RSA needs most of a second on a slow core.
 pub const KEY_CALL: Duration = secs(20);
-/// Longest a call for routes may wait for the batch before it and its own.
+/// Longest wait of a job for its routes: the write in flight and the next one.
 pub const ROUTE_CALL: Duration = secs(45);
 
-/// What was read of a Secret is trusted this long before an order is opened for it.
+/// Age up to which the last read of a Secret is still used before an order is opened for it.
 pub const SECRET_FRESH: Duration = secs(10);
-/// Names in one certificate: the CA's limit (Let's Encrypt, classic profile).
+/// Largest number of names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,
+/// <https://letsencrypt.org/docs/profiles/>).
 pub const MAX_NAMES: usize = 100;
-/// Names in one certificate of a group: what every profile of Let's Encrypt takes.
+/// Largest number of names in one certificate of a group: accepted by every profile of Let's
+/// Encrypt.
 pub const GROUP_NAMES: usize = 25;
-/// Names in one certificate of the profiles `tlsserver` and `shortlived` (Let's Encrypt).
+/// Largest number of names in one certificate of the profiles `tlsserver` and `shortlived` (Let's
+/// Encrypt, <https://letsencrypt.org/docs/profiles/>).
 pub const MAX_NAMES_SHORT: usize = 25;
 
-/// Waits between looks at an order, where the CA names none (RFC 8555 §7.5.1): quick first, for most orders
-/// are done within a second.
+/// Pauses between polls of an order when the CA sends no Retry-After (RFC 8555 §7.5.1). The first
+/// are short, because most orders are done within a second.
 pub const POLL: [Duration; 5] = [Duration::from_millis(500), secs(1), secs(2), secs(3), secs(5)];
-/// Longest Retry-After that is obeyed while polling; a longer one is a pause, not a poll.
+/// Longest Retry-After obeyed between polls of an order; a longer one is cut. After an error, a
+/// longer Retry-After ends the attempt.
 pub const POLL_MAX: Duration = secs(60);
-/// Age at which an order that is not done is given up: validation and finalization take minutes at most.
+/// Age at which an unfinished order is abandoned. Validation and finalization take minutes at most.
 pub const ORDER_DEADLINE: Duration = secs(3600);
 
-/// Age at which an order that cannot even be looked at is given up; a certificate may wait behind it, so it is
-/// far longer than an outage.
+/// Age at which an order is abandoned whose status cannot be read. The order may already have a
+/// certificate, so the limit is far longer than an outage.
 pub const ORDER_LIFE: Duration = secs(86_400);
-/// Pause before an order is gone on with after its CA or the API server failed for too long.
+/// Shortest pause before an order is resumed after its CA or the API server failed for too long.
+/// Also the pause after repeated errors of the journal.
 pub const ORDER_PAUSE: Duration = secs(60);
 
-/// Longest such pause; it grows with the age of the order.
+/// Longest such pause. The pause grows with the age of the order.
 pub const ORDER_PAUSE_MAX: Duration = secs(3600);
-/// A certificate that we installed this recently is not checked by dates: when it looks due or not yet valid
-/// so soon, the clock is wrong or the CA's lives are odd, and more certificates would not help.
+/// Time after an installation in which the validity of a certificate is not checked. A certificate
+/// that is already due or not yet valid means a wrong clock or an odd lifetime, and more
+/// certificates would not help.
 pub const JUST_INSTALLED: Duration = secs(12 * 3600);
 
-/// Longest the journal tries to write one segment; then the process stops, for it cannot know what is durable, and
-/// its next start finds out.
+/// Longest attempt of the journal to write one segment. Then the process stops, because a record
+/// may or may not be durable; the next start finds out.
 pub const JOURNAL_GIVE_UP: Duration = secs(60);
-/// Events that nobody waits for are written with the next that somebody does, or after this long.
+/// Records no caller awaits are flushed with the next awaited one, or after this delay.
 pub const JOURNAL_LAZY: Duration = secs(2);
-/// Between two writes under load, so that events gather.
+/// Pause between two writes under load, so that records gather.
 pub const JOURNAL_LINGER: Duration = Duration::from_millis(10);
-/// The log is made a snapshot when it has this many segments.
+/// Number of segments at which the log is compacted into a snapshot.
 pub const JOURNAL_SEGMENTS: usize = 32;
-/// A log that nobody has written to for so long is made one segment.
+/// Time without a write after which the log is compacted into a snapshot.
 pub const JOURNAL_IDLE: Duration = secs(10);
-/// Fences kept: a process that slept through so many terms of others is fenced no more by its next number.
+/// Number of fences kept. A process that was suspended through more later terms than this is no
+/// longer fenced at its next number.
 pub const FENCES: usize = 8;
-/// Records in one segment of the journal, in bytes of JSON; with its frame it stays under 512 KiB, half of what an
-/// object may have in etcd.
+/// Records in one segment, in bytes of JSON. With its frame a segment stays below 512 KiB, half of
+/// the size limit of an object in etcd.
 pub const SEGMENT_BYTES: usize = 480 * 1024;
 
-/// Pauses after a transient error of a port (5xx, timeout, broken connection) before the step is tried again.
+/// Pauses between retries of a step after a transient error of a port (5xx, timeout, broken
+/// connection).
 pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
 
-/// Pauses after a failed issuance: Let's Encrypt's integration guide names this ladder.
+/// Backoff after a failed issuance: the sequence of Let's Encrypt's integration guide
+/// (<https://letsencrypt.org/docs/integration-guide/>).
 pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
-/// Failures in a row after which a certificate for a part of the names may be had, where that is asked for ...
+/// Number of failures in a row before a certificate for a subset of the names is tried, if the
+/// Ingresses allow one.
 pub const PARTIAL_ATTEMPTS: u32 = 2;
-/// ... and the time since the first of them: a DNS record that is being made is there by then.
+/// Shortest time between the first of these failures and a certificate for a subset: long enough
+/// for a new DNS record to appear.
 pub const PARTIAL_AFTER: Duration = secs(300);
-/// So long what has failed of a group counts for the group with other members ...
+/// Time for which the failed names of a group still count after another member joins or leaves.
 pub const GROUP_MEMORY: Duration = secs(3600);
-/// ... and so long a host that fails keeps what the group's certificate has of it, while others wait to join.
+/// Time since the first failure after which a group gives up a certificate with the name of a
+/// failing host, because other members wait to join.
 pub const GROUP_PATIENCE: Duration = secs(86_400);
-/// Pauses while a host cannot be reached: no request goes to the CA, so it may be short.
+/// Backoff while a host is unreachable. Short, because no request goes to the CA.
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
-/// A rate limit is waited out at least this long, whatever the CA says: many wait for the same moment.
+/// Shortest wait after a rate limit hit, even if the CA names a shorter one: many orders wait for
+/// the same time.
 pub const RATE_LIMIT_MIN: Duration = secs(5);
-/// Pause after a refusal that only an edit of the Ingress or a CAA record can help; Let's Encrypt's integration guide
-/// asks for no more than one attempt a day.
+/// Backoff after a refusal that only an edit of the Ingress or of a CAA record can change. Let's
+/// Encrypt's integration guide asks for at most one attempt a day.
 pub const PERMANENT_BACKOFF: Duration = secs(86_400);
-/// After a failure this long ago the same is tried again when a certificate has less than a twentieth of its life left,
-/// whatever the pause: a day of it may be all that is left.
+/// Longest backoff of a certificate with less than a twentieth of its lifetime left: a day of
+/// backoff may be all that is left. Also the period of [`EMERGENCIES`].
 pub const EMERGENCY_PAUSE: Duration = secs(3600);
-/// Certificates about to end for which one namespace may pass a closed rate limit in an hour; the others are the first in line. What is
-/// about to end is told by Secrets, which tenants can write.
+/// Number of nearly expired certificates for which one namespace may bypass a rate limit within
+/// [`EMERGENCY_PAUSE`]. Further ones wait at the head of the limit queue. The number is bounded
+/// because expiry is read from Secrets, which tenants can write.
 pub const EMERGENCIES: usize = 10;
-/// Most that is added to the time until which a CA has closed a scope.
+/// Largest jitter added to the end of a rate limit.
 pub const LIMIT_JITTER: Duration = secs(60);
-/// Longest that a scope is closed by one refusal, and longest pace: the longest limit of Let's Encrypt's is a week. A CA that
-/// says more is asked again then.
+/// Longest effect of one rate limit hit, and longest pace. The longest limit of Let's Encrypt is a
+/// week; if the CA names a longer one, the next order finds out.
 pub const LIMIT_MAX: Duration = secs(7 * 86_400);
-/// Longest Retry-After that is believed of any answer.
+/// Longest Retry-After believed in any answer.
 pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
-/// Once a scope is open again, one order in this time until its line is empty, where the CA does not say how many it
-/// allows: the first that is refused stops the others.
+/// Time between orders after a rate limit has ended, until its queue is empty, if the CA does not
+/// say how many it allows. The first refused order stops the others.
 pub const LIMIT_PACE: Duration = secs(1);
-/// The same after the CA was busy: its load balancer lets hundreds a second pass (Let's Encrypt).
+/// Time between orders after the CA was busy, and shortest pace of any limit. Let's Encrypt's load
+/// balancer admits hundreds of requests per second.
 pub const BUSY_PACE: Duration = Duration::from_millis(20);
-/// a rate limit that opened this long ago is forgotten, and a restart lets everybody pass.
+/// Time after the end of a rate limit at which the journal drops its hit and a restart ignores the
+/// hit; orders then pass at once. A longer pace extends this time.
 pub const LIMIT_MEMORY: Duration = secs(3600);
-/// Certificates for exactly the same names that we ask for in a row: one less than Let's Encrypt gives in a week ...
+/// Largest number of certificates in a row for the same set of names: one less than Let's Encrypt's
+/// limit per week (<https://letsencrypt.org/docs/rate-limits/>).
 pub const GUARD_CERTIFICATES: u32 = 4;
-/// ... and the time after which there may be one more.
+/// Time after which one more such certificate is allowed: a quarter of a week.
 pub const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
-/// Validations of one name that we let fail in a row: one less than Let's Encrypt takes in an hour ...
+/// Largest number of failed validations of one name in a row: one less than Let's Encrypt's limit
+/// per hour (<https://letsencrypt.org/docs/rate-limits/>).
 pub const GUARD_FAILURES: u32 = 4;
-/// ... and the time after which there may be one more.
+/// Time after which one more such failure is allowed: a quarter of an hour.
 pub const GUARD_FAILURES_INTERVAL: Duration = secs(900);
-/// Who waits at a rate limit looks at the world this often, should it need an order no more.
+/// Time between checks of a job in a limit queue, in case it no longer needs an order.
 pub const LIMIT_LOOK: Duration = secs(3600);
-/// Pause before a Secret that is not ours, or that the API server refuses, is looked at again.
+/// Backoff after a conflict with the existing Secret (not ours, immutable or of another type), or
+/// after an impossible desired certificate.
 pub const CONFLICT_BACKOFF: Duration = secs(3600);
 
-/// Waits between probes of a fresh route within one job: ingress controllers need a moment to reload.
+/// Pauses between probes of a fresh route within one job. Ingress controllers need a moment to
+/// reload.
 pub const PROBE: [Duration; 6] =
     [Duration::from_millis(250), Duration::from_millis(500), secs(1), secs(2), secs(4), secs(8)];
-/// After this long without reaching a host that resolves, the CA is asked all the same: behind hairpin NAT or
-/// split DNS the cluster cannot reach itself though the world can.
+/// Time since the first failure after which an order is opened although a host that resolves was
+/// not reached. Behind hairpin NAT or split DNS the cluster cannot reach itself although the
+/// Internet can.
 pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
-/// Hosts probed at once by one job.
+/// Hosts probed concurrently by one job.
 pub const PROBES_AT_ONCE: usize = 8;
 
-/// A job holds its slot at the CA this long; slower ones go on without counting against the others.
+/// Longest time that a job holds its slot while the CA works. Slower jobs continue without a slot,
+/// so they do not delay others.
 pub const SLOT_MAX: Duration = secs(30);
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
-/// Streams waiting in the pool's queue; beyond it a request is answered "busy" and comes again.
+/// Largest number of Secrets in the pool's queue. Further requests are answered "busy" and retried.
 pub const QUEUE_MAX: usize = 200_000;
-/// Pause after "busy".
+/// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);
 
-/// Streams whose routes are made ready ahead of their turn, so that a storm edits the solver Ingresses a few
-/// times and not once a certificate. One solver Ingress's worth.
+/// Number of queued Secrets whose routes are prefetched, so that a storm edits the solver Ingresses
+/// a few times, not once per certificate. Equals the hosts of one solver Ingress.
 pub const PREFETCH: usize = 100;
-/// Hosts in one solver Ingress: it stays well under the size at which controllers and etcd complain.
+/// Largest number of hosts in one solver Ingress: well below the sizes that cause trouble in
+/// controllers and etcd.
 pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
-/// A route stays this long after its last use: retries and neighbours find it still there.
+/// Time that a route stays after its last use, so that retries and other jobs for the host still
+/// find it.
 pub const ROUTE_LINGER: Duration = secs(10);
-/// Routes go in batches, this far apart.
+/// Shortest time between two removals of expired routes, so that removals gather in batches.
 pub const ROUTE_SWEEP: Duration = secs(5);
-/// Routes found at start that nobody claims stay this long: resumed orders claim theirs within it.
+/// Time that an unclaimed route found at start stays. Resumed orders claim their routes within this
+/// time.
 pub const ROUTE_GRACE: Duration = secs(120);
-/// The solver Ingresses are compared with what they should be this often, should anybody have changed them.
+/// Time between comparisons of the observed solver Ingresses with the desired ones, to undo changes
+/// by others.
 pub const ROUTE_CHECK: Duration = secs(600);
-/// Pause before a failed change of a solver Ingress is tried again.
+/// Pause before a failed write of a solver Ingress is retried.
 pub const ROUTE_RETRY: Duration = secs(5);
 
-/// Secrets read at once by a scan.
+/// Secrets read concurrently by a scan.
 pub const SCAN_AT_ONCE: usize = 16;
-/// A scan is spread over the interval in this many ticks.
+/// Number of ticks over which a scan is spread within its interval.
 pub const SCAN_TICKS: u32 = 360;
 
-/// The CA is asked for its renewal window on a renewal this often, where it does not say how often (RFC 9773 §4.3.2).
+/// Time between ARI requests for one certificate if the CA sends no Retry-After (RFC 9773 §4.3.2).
 pub const ARI_POLL: Duration = secs(6 * 3600);
-/// Never more often than this, whatever the CA says, and this long after a first failure.
+/// Shortest time between ARI requests for one certificate, even if the CA names a shorter one; also
+/// the pause after a first failure.
 pub const ARI_POLL_MIN: Duration = secs(60);
-/// Never less often than this, whatever the CA says.
+/// Longest time between ARI requests for one certificate, even if the CA names a longer one.
 pub const ARI_POLL_MAX: Duration = secs(86_400);
-/// Longest pause after failures of the CA to answer; they double from [`ARI_POLL_MIN`] on.
+/// Longest pause after failed ARI requests, unless the CA names a longer one. Pauses double from
+/// [`ARI_POLL_MIN`]. A request without an answer is repeated after this time.
 pub const ARI_RETRY_MAX: Duration = secs(6 * 3600);
-/// Suggestions are asked for in rounds, this far apart.
+/// Time between two rounds of ARI requests.
 pub const ARI_ROUND: Duration = secs(10);
-/// So many in one round: five a second are a hundredth of what Let's Encrypt allows, and ask about a hundred thousand
-/// certificates within six hours. When the CA revokes all of them, renewals begin at this pace too.
+/// Certificates per round. Five requests per second are a hundredth of Let's Encrypt's limit, and
+/// cover about a hundred thousand certificates in six hours. After a mass revocation, renewals
+/// start at this pace too.
 pub const ARI_ROUND_SIZE: usize = 50;
-/// So many at once.
+/// Concurrent ARI requests.
 pub const ARI_AT_ONCE: usize = 4;
-/// Certificates that live less than this renew at half of their life, others when a third is left
-/// (Let's Encrypt's integration guide).
+/// Lifetime below which a certificate is renewed with half of its lifetime left. Others are renewed
+/// with a third left (Let's Encrypt's integration guide,
+/// <https://letsencrypt.org/docs/integration-guide/>).
 pub const SHORT_LIVED: Duration = secs(10 * 86_400);
-/// Tolerance towards clocks that disagree, before a certificate counts as not yet valid.
+/// Tolerated clock difference before a certificate counts as not yet valid.
 pub const CLOCK_SKEW: Duration = secs(300);
 
-/// Longest a drain may take before the process ends all the same; the pod's grace period is 60 s.
+/// Longest drain before the process exits. The pod's grace period is 60 s.
 pub const DRAIN: Duration = secs(30);
-/// Longest note of an Event in events.k8s.io/v1, in bytes.
+/// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;

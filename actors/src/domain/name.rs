@@ -1,46 +1,49 @@
-//! DNS names as a certificate can carry them, and why a host cannot be one.
+//! DNS names that a certificate can contain, and reasons why a host is not one.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A fully qualified, lower-case DNS name that a public CA accepts under HTTP-01:
-/// at least two labels, each 1–63 of `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
+/// A fully qualified, lower-case DNS name that a public CA accepts under HTTP-01: at least two
+/// labels of 1–63 octets `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DnsName(Box<str>);
 
-/// Longest DNS name in text form (RFC 1035 §2.3.4, without the trailing dot).
+/// Longest DNS name in text form, in octets (RFC 1035 §2.3.4, without the trailing dot).
 const MAX_NAME: usize = 253;
-/// Longest label (RFC 1035 §2.3.4).
+/// Longest label, in octets (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// Why a host of an Ingress cannot be in a certificate of ours.
+/// Why our certificates cannot contain a host of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadName {
-    /// HTTP-01 cannot prove a wildcard (RFC 8555 §7.1.3 leaves it to DNS-01).
+    /// HTTP-01 cannot validate a wildcard (RFC 8555 §7.1.3 leaves wildcards to DNS-01).
     #[error("is a wildcard, which HTTP-01 cannot prove; list its hosts one by one")]
     Wildcard,
-    /// An address, not a name.
+    /// An IP address, not a name.
     #[error("is an IP address, not a DNS name")]
     IpAddress,
-    /// A single label is never a public name.
+    /// A single label, which is never a public name.
     #[error("has no dot, so no public CA can validate it")]
     NoDot,
-    /// Over 253 octets.
+    /// Longer than 253 octets.
     #[error("is {0} characters long; a DNS name has 253 at most")]
     TooLong(usize),
-    /// A label over 63 octets.
+    /// A label longer than 63 octets.
     #[error("has a label of {0} characters; a DNS label has 63 at most")]
     LabelTooLong(usize),
-    /// Anything else that is not a DNS-1123 subdomain.
+    /// Any other text that is not a DNS-1123 subdomain.
     #[error("is not a valid DNS name")]
     Malformed,
 }
 
 impl DnsName {
-    /// Reads a host as Kubernetes stores it. A trailing dot and upper case are accepted and dropped.
+    /// Parses a host as stored by Kubernetes. Trailing dots are dropped and upper case is lowered.
+    ///
+    /// # Errors
+    /// [`BadName`] says why the host is not a valid name.
     pub fn parse(host: &str) -> Result<Self, BadName> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if host.starts_with("*.") || host == "*" {
@@ -66,7 +69,7 @@ impl DnsName {
         Ok(Self(host.into_boxed_str()))
     }
 
-    /// The name, lower case, without a trailing dot.
+    /// Returns the name in lower case, without a trailing dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }

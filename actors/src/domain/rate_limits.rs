@@ -1,10 +1,12 @@
-//! What the CA's rate limits hold back: a rate limit for each scope that it has closed, and the queue before it.
+//! Rate limits of the CA: one for each scope that was hit, with its queue of waiting orders.
 //!
-//! A refusal closes exactly the scope that the CA names, until the time that it names. From then on those in queue are
-//! let in one by one, at the pace of the limit where the CA's words tell it: those whose certificate is about to end
-//! first, then first certificates, then renewals, each fairly between namespaces. Who waits holds no worker.
+//! A refusal closes exactly the scope that the CA names, until the time that the CA names.
+//! Afterwards the queue is admitted one by one, at the pace of the limit if the CA's text contains
+//! one: nearly expired certificates first, then first certificates, then renewals, each fair
+//! between namespaces. A waiting job holds no worker.
 //!
-//! Limit hits are journaled and survive restarts; queues are not, for whoever needs an order asks again.
+//! Hits are journaled and survive restarts. Queues are not, because every job that needs an order
+//! joins again.
 
 pub mod guards;
 mod hit;
@@ -26,38 +28,40 @@ pub use rate_limit::{RateLimit, limit};
 pub use scope::LimitScope;
 use scope::domains;
 
-/// All rate limits.
+/// All rate limits of one CA.
 #[derive(Debug, Default)]
 pub struct RateLimits {
     by_scope: BTreeMap<LimitScope, Limit>,
-    /// When namespaces have passed closed ones lately.
+    /// Times of recent bypasses, by namespace.
     bypassed: HashMap<Arc<str>, Vec<Timestamp>>,
 }
 
 #[derive(Debug)]
 struct Limit {
     hit: LimitHit,
-    /// When the next may pass.
+    /// Time at which the next order may pass.
     opens: Timestamp,
     queue: LimitQueue,
-    /// Let in, and not at the CA yet.
+    /// Admitted Secrets without an open order yet.
     admitted: HashSet<SecretKey>,
 }
 
-/// Where a stream waits.
+/// Place of a Secret in a limit queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitWait {
-    /// What is closed.
+    /// Scope of the limit.
     pub scope: LimitScope,
-    /// In the words of the CA.
+    /// Message of the CA.
     pub detail: String,
-    /// When its turn comes, if nothing changes.
+    /// Estimated admission time, if nothing changes.
     pub turn: Timestamp,
 }
 
 impl RateLimits {
-    /// The rate limits as the journal left them. One that opened a moment ago had a line, and has it again soon: whoever comes
-    /// first waits for its pace.
+    /// Restores the rate limits from the journaled hits.
+    ///
+    /// A limit that ended recently had a queue, which forms again soon. So the first order waits
+    /// for the limit's pace.
     pub fn of(limit_hits: impl IntoIterator<Item = LimitHit>, now: Timestamp) -> Self {
         let mut rate_limits = Self::default();
         for hit in limit_hits.into_iter().filter(|hit| !hit.is_over(now)) {
@@ -72,8 +76,10 @@ impl RateLimits {
         rate_limits
     }
 
-    /// The CA has closed a scope. Returns what is to be journaled; nothing when it was known to be closed for longer. Who
-    /// was let in and is not at the CA yet waits again.
+    /// Records a rate limit hit. Returns the hit to journal, or `None` if the scope is already
+    /// closed for as long or longer.
+    ///
+    /// Admitted Secrets without an open order have to wait again.
     pub fn close(&mut self, hit: LimitHit) -> Option<LimitHit> {
         let before = self.by_scope.remove(&hit.scope);
         let first = before.as_ref().and_then(|limit| limit.hit.since);
@@ -88,12 +94,13 @@ impl RateLimits {
         new_hit
     }
 
-    /// Until when nothing at all is asked of the CA, if it is busy.
+    /// End of the current pause of all CA requests, if the CA is busy (HTTP 503).
     pub fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now).map(|hit| hit.until)
     }
 
-    /// Since when the CA is busy, without having taken an order in between.
+    /// Start of the current busy period, if the CA is busy. The period ends when an order opens
+    /// while no other waits.
     pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now)?.since
     }
@@ -103,21 +110,22 @@ impl RateLimits {
         (now < hit.until).then_some(hit)
     }
 
-    /// The rate limits of all scopes that an order for these names is counted in.
+    /// Limits of all scopes that count an order for `names`.
     fn of_order(&self, names: &BTreeSet<DnsName>) -> impl Iterator<Item = &Limit> {
         let any = !self.by_scope.is_empty();
         let scopes = any.then(|| LimitScope::all_of(names)).into_iter().flatten();
         scopes.filter_map(|scope| self.by_scope.get(&scope))
     }
 
-    /// Whether one more certificate of this namespace that is about to end may pass what is closed.
+    /// Whether `namespace` may let one more nearly expired certificate bypass a rate limit (at most
+    /// [`limits::EMERGENCIES`] within [`limits::EMERGENCY_PAUSE`]).
     pub fn may_bypass(&self, namespace: &str, now: Timestamp) -> bool {
         let bypassed = self.bypassed.get(namespace).into_iter().flatten();
         bypassed.filter(|at| now.since(**at) < limits::EMERGENCY_PAUSE).count()
             < limits::EMERGENCIES
     }
 
-    /// An order of this namespace was sent though something was closed for it.
+    /// Records that an order of `namespace` bypasses a rate limit.
     pub fn record_bypass(&mut self, namespace: &Arc<str>, now: Timestamp) {
         self.bypassed.retain(|_, bypassed| {
             bypassed.retain(|at| now.since(*at) < limits::EMERGENCY_PAUSE);
@@ -126,8 +134,8 @@ impl RateLimits {
         self.bypassed.entry(namespace.clone()).or_default().push(now);
     }
 
-    /// What is to be journaled when an order for these names was opened: each rate limit that still has a line, closed until
-    /// the next one's turn, so that a restart keeps the pace.
+    /// Returns the hits to journal after an order for `names` was opened: each ended limit that
+    /// still has a queue, extended to its next admission, so that a restart keeps the pace.
     pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
         let paced = self
             .of_order(names)
@@ -135,8 +143,8 @@ impl RateLimits {
         paced.map(|limit| LimitHit { until: limit.opens, ..limit.hit.clone() }).collect()
     }
 
-    /// The closed scope that an order for these names has to wait for: the one it waits for already, else the one that
-    /// opens last.
+    /// Scope that blocks an order for `names`, if any: the scope whose queue `stream` is in
+    /// already, else the one that opens last.
     pub fn blocking(
         &self,
         stream: &SecretKey,
@@ -148,7 +156,8 @@ impl RateLimits {
         Some(limit.hit.scope.clone())
     }
 
-    /// A stream waits for `scope`; `true` when it did not before. Where it waited for another, it leaves that queue.
+    /// Adds `stream` to the queue of `scope` and removes `stream` from all other queues. Returns
+    /// `true` if `stream` was not in this queue before, or is more urgent now.
     pub fn enqueue(
         &mut self,
         scope: &LimitScope,
@@ -162,7 +171,8 @@ impl RateLimits {
         self.by_scope.get_mut(scope).is_some_and(|limit| limit.queue.enqueue(stream, priority, now))
     }
 
-    /// A stream is at the CA: its turn is used. Rate limits that hold nobody back are forgotten.
+    /// Records that the CA opened an order of `stream`, which uses up the admission. Drops limits
+    /// that are open and have neither a queue nor admitted Secrets.
     pub fn order_opened(&mut self, stream: &SecretKey, now: Timestamp) {
         self.by_scope.retain(|_, limit| {
             limit.queue.leave(stream);
@@ -171,7 +181,8 @@ impl RateLimits {
         });
     }
 
-    /// A stream needs nothing of the CA any more, or cannot be helped now: a turn that it had is the next one's.
+    /// Removes `stream`, which needs no order now or cannot get one. An unused admission passes to
+    /// the next in the queue.
     pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
         for limit in self.by_scope.values_mut() {
             if limit.admitted.contains(stream) && limit.hit.until <= now {
@@ -181,7 +192,8 @@ impl RateLimits {
         self.order_opened(stream, now);
     }
 
-    /// Lets the next one in that is wanted, if a rate limit is open for one.
+    /// Admits the next Secret from the queue of an open limit. Secrets for which `is_wanted`
+    /// returns `false` are dropped from the queue.
     pub fn admit(
         &mut self,
         now: Timestamp,
@@ -197,7 +209,7 @@ impl RateLimits {
         Some(stream)
     }
 
-    /// When to call [`admit`](Self::admit) again.
+    /// Time of the next call of [`admit`](Self::admit), if any queue has a member.
     pub fn next_opening(&self) -> Option<Timestamp> {
         self.by_scope
             .values()
@@ -206,7 +218,7 @@ impl RateLimits {
             .min()
     }
 
-    /// Where a stream waits, if it does.
+    /// Place of `stream` in a limit queue, if any.
     pub fn waiting(&self, stream: &SecretKey) -> Option<LimitWait> {
         self.by_scope.values().find_map(|limit| {
             let ahead = limit.queue.ahead_of(stream)?;
@@ -216,7 +228,8 @@ impl RateLimits {
         })
     }
 
-    /// For each kind of scope, when the last of it lets the next one pass, and how many wait.
+    /// Metrics of each kind of scope: its label, the latest time at which one of its limits lets an
+    /// order pass (`None` if all are open), and the number of waiting Secrets.
     pub fn by_kind(
         &self,
         now: Timestamp,
@@ -228,13 +241,12 @@ impl RateLimits {
         })
     }
 
-    /// Whether nothing is closed and nobody waits.
+    /// Whether there are no rate limits.
     pub fn is_empty(&self) -> bool {
         self.by_scope.is_empty()
     }
 
-    /// What is closed at this moment or has a line: each with the time when the next may pass, how many wait, and when
-    /// the last of them has its turn.
+    /// Limits that are closed or have a queue at `now`.
     pub fn closed(&self, now: Timestamp) -> impl Iterator<Item = ActiveLimit<'_>> {
         let shown = move |limit: &&Limit| now < limit.opens || !limit.queue.is_empty();
         self.by_scope.values().filter(shown).map(|limit| {
@@ -245,21 +257,21 @@ impl RateLimits {
     }
 }
 
-/// a rate limit, for people.
+/// A rate limit, for display.
 #[derive(Clone, Copy, Debug)]
 pub struct ActiveLimit<'a> {
-    /// What the CA said.
+    /// The hit.
     pub hit: &'a LimitHit,
-    /// When the next may pass.
+    /// Time at which the next order may pass.
     pub opens: Timestamp,
-    /// How many wait.
+    /// Number of waiting Secrets.
     pub waiting: u32,
-    /// When the last of them has its turn.
+    /// Estimated admission time of the last one.
     pub last: Timestamp,
 }
 
 impl Limit {
-    /// Nobody passes those in queue.
+    /// Whether an order of `stream` may pass at `now`. No order overtakes the queue.
     fn admits(&self, stream: &SecretKey, now: Timestamp) -> bool {
         self.admitted.contains(stream) || (self.opens <= now && self.queue.is_empty())
     }

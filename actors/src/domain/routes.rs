@@ -1,7 +1,8 @@
-//! Which hosts lead their challenges to our solver: shared solver Ingresses, edited in batches.
+//! Routes from hosts to our solver: shared solver Ingresses, edited in batches.
 //!
-//! One solver Ingress per class and shard of [`limits::HOSTS_PER_SOLVER_INGRESS`] hosts. A host is held by the
-//! streams that validate it; released by the last one, it lingers a little and goes with the next batch.
+//! Each solver Ingress serves one class and at most [`limits::HOSTS_PER_SOLVER_INGRESS`] hosts.
+//! Every job that validates a host holds its route. After the last release a route stays for
+//! [`limits::ROUTE_LINGER`], and is removed with the next batch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,18 +13,18 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// A solver Ingress as it is, or as it should be. Without hosts it should not be.
+/// A solver Ingress, observed or desired. No hosts means: delete.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SolverIngress {
     /// `metadata.name`, in the operator's namespace.
     pub name: String,
-    /// Copied from the users' Ingresses.
+    /// Class, copied from the users' Ingresses.
     pub class: IngressClass,
-    /// One rule each.
+    /// Hosts, one rule each.
     pub hosts: BTreeSet<DnsName>,
 }
 
-/// All routes, wanted and in place.
+/// All routes, desired and published.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: BTreeMap<Route, Held>,
@@ -35,7 +36,7 @@ pub struct RouteTable {
 struct Held {
     shard: String,
     by: HashSet<SecretKey>,
-    /// Set while nobody holds it: when it goes.
+    /// Removal time, set while no job holds the route.
     until: Option<Timestamp>,
 }
 
@@ -43,12 +44,12 @@ struct Held {
 struct Shard {
     class: IngressClass,
     hosts: BTreeSet<DnsName>,
-    /// Hosts that the API server has taken.
+    /// Hosts in the last write that the API server accepted.
     taken: BTreeSet<DnsName>,
     dirty: bool,
-    /// For one host that was refused in company; no other comes in.
+    /// Whether the shard is reserved for one host of a refused batch.
     solo: bool,
-    /// Its last write failed: the others go first.
+    /// Earliest time of the next write, set after a failed one. Other shards are written meanwhile.
     not_before: Option<Timestamp>,
 }
 
@@ -66,8 +67,8 @@ impl Shard {
 }
 
 impl RouteTable {
-    /// Compares what is there with what should be. What differs is written again; what is not known here was left
-    /// by an earlier process.
+    /// Compares the observed solver Ingresses with the desired ones, and marks those that differ
+    /// for a new write. Unknown solver Ingresses come from an earlier process and are adopted.
     pub fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
         let names: BTreeSet<String> = found.iter().map(|one| one.name.clone()).collect();
         for (name, shard) in &mut self.shards {
@@ -81,7 +82,8 @@ impl RouteTable {
         }
     }
 
-    /// Takes in a solver Ingress of an earlier process; its hosts go after a grace time unless someone claims them.
+    /// Adopts a solver Ingress of an earlier process. Its hosts are removed after
+    /// [`limits::ROUTE_GRACE`] unless a job claims them.
     fn found(&mut self, found: SolverIngress, now: Timestamp) {
         for host in &found.hosts {
             let route = Route { class: found.class.clone(), host: host.clone() };
@@ -96,7 +98,7 @@ impl RouteTable {
         self.shards.insert(found.name, shard);
     }
 
-    /// `stream` needs these routes.
+    /// Holds `routes` for the job of `stream`.
     pub fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) {
         for route in routes {
             let shard = match self.routes.get(route) {
@@ -115,12 +117,13 @@ impl RouteTable {
         self.of_stream.entry(stream.clone()).or_default().extend(routes.iter().cloned());
     }
 
-    /// Whether one of the solver Ingresses that `stream` needs is this one.
+    /// Whether the job of `stream` needs the solver Ingress `name`.
     pub fn needs(&self, stream: &SecretKey, name: &str) -> bool {
         self.shards_of(stream).any(|shard| shard == name)
     }
 
-    /// Whether all that `stream` needs is written, but for the one that is being written now.
+    /// Whether all solver Ingresses that the job of `stream` needs are written. `writing` names the
+    /// one whose write is in flight, which counts as not written.
     pub fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
         let dirty = |name: &str| self.shards.get(name).is_some_and(|shard| shard.dirty);
         self.shards_of(stream).all(|name| !dirty(name) && writing != Some(name))
@@ -131,7 +134,8 @@ impl RouteTable {
         routes.filter_map(|route| self.routes.get(route)).map(|held| held.shard.as_str())
     }
 
-    /// `stream` needs its routes no more; those that nobody else holds go a little later.
+    /// Releases all routes of `stream`. Routes without another holder are removed after
+    /// [`limits::ROUTE_LINGER`].
     pub fn release(&mut self, stream: &SecretKey, now: Timestamp) {
         for route in self.of_stream.remove(stream).unwrap_or_default() {
             let Some(held) = self.routes.get_mut(&route) else { continue };
@@ -142,7 +146,7 @@ impl RouteTable {
         }
     }
 
-    /// Takes out what is past its time; returns when to look again.
+    /// Removes expired routes; returns the time of the next expiry.
     pub fn expire(&mut self, now: Timestamp) -> Option<Timestamp> {
         let due = |held: &Held| held.until.is_some_and(|until| until <= now);
         let gone: Vec<Route> = self
@@ -159,8 +163,9 @@ impl RouteTable {
         self.routes.values().filter_map(|held| held.until).min()
     }
 
-    /// The next solver Ingress to be written, now taken to be as it should be; call [`failed`](Self::failed)
-    /// when it could not be. One that failed waits a little, and holds up no other.
+    /// Returns the next solver Ingress to write, and assumes that the write succeeds; call
+    /// [`failed`](Self::failed) if not. A failed one is skipped until its retry time, so the others
+    /// proceed.
     pub fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
         let due = |shard: &Shard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
         let (name, shard) = self.shards.iter_mut().find(|(_, shard)| due(shard))?;
@@ -178,14 +183,14 @@ impl RouteTable {
         Some(write)
     }
 
-    /// A write has worked.
+    /// Records a successful write.
     pub fn written(&mut self, write: &SolverIngress) {
         if let Some(shard) = self.shards.get_mut(&write.name) {
             shard.taken.clone_from(&write.hosts);
         }
     }
 
-    /// A write did not work: it is to be done again, with what has changed since.
+    /// Records a failed write. The retry after [`limits::ROUTE_RETRY`] includes later changes.
     pub fn failed(&mut self, write: SolverIngress, now: Timestamp) {
         let SolverIngress { name, class, hosts } = write;
         let shard = self.shards.entry(name).or_insert_with(|| Shard { hosts, ..Shard::new(class) });
@@ -193,8 +198,9 @@ impl RouteTable {
         shard.not_before = Some(now + limits::ROUTE_RETRY);
     }
 
-    /// The API server will not have it, say because of one of its hosts: each new one gets a solver Ingress of its
-    /// own, so that the refusal meets the one it is meant for. `false` when there is nothing to take apart.
+    /// Splits a write that the API server refused, for example because of one host. Each new host
+    /// moves to a solver Ingress of its own, so that only the bad host is refused again. Returns
+    /// `false` if the solver Ingress cannot be split further.
     pub fn isolate(&mut self, write: &SolverIngress) -> bool {
         let Some(shard) = self.shards.get_mut(&write.name).filter(|shard| !shard.solo) else {
             return false;
@@ -215,17 +221,17 @@ impl RouteTable {
         true
     }
 
-    /// Hosts in place or about to be.
+    /// Number of hosts that are published or about to be.
     pub fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there is no route.
+    /// Whether there are no routes.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
-    /// The first shard of the class with room; a host appears once in each.
+    /// Assigns `route` to the first shard of its class with room. A host appears once per class.
     fn assign(&mut self, route: &Route) -> String {
         let fits = |shard: &Shard| {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;

@@ -1,8 +1,9 @@
-//! From events to jobs: deduplication, priorities, the fair queue, the scheduler, and the spread of scans.
+//! From events to jobs: deduplication, priorities, the fair queue, the scheduler, and the spread of
+//! scans.
 //!
-//! Two coalescers follow each other. [`dedup`] coalesces the events of one Ingress over time, and holds back while a
-//! request for the Ingress is in flight. [`scheduler`] coalesces requests of many Ingresses for one Secret: they share
-//! one job.
+//! Events are coalesced twice. [`dedup`] coalesces the events of one Ingress over time, and waits
+//! while a request for the Ingress is in flight. [`scheduler`] coalesces the requests of many
+//! Ingresses for one Secret into one job.
 
 pub mod dedup;
 pub mod priority;

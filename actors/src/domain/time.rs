@@ -1,4 +1,4 @@
-//! Points in time as the domain sees them: always an argument, never read from a clock.
+//! Points in time. Always an argument of the rules, never read from a clock.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since the Unix epoch; saturates at the ends of the range.
+    /// Creates a timestamp from whole seconds since the Unix epoch; saturates at the ends of the
+    /// range.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
@@ -32,7 +33,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Time passed since `earlier`; zero when `earlier` is not earlier.
+    /// Time elapsed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let millis = self.0.saturating_sub(earlier.0).max(0);
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))

@@ -1,7 +1,7 @@
-//! The first few of many in an order, without sorting all of them.
+//! Selection of the first few of many items, without a full sort.
 
-/// Of `all`, ordered by `key`, the `count` after the first `skip`. Sorts no more than it returns, for there may be
-/// very many.
+/// Returns `count` items of `all`, ordered by `key`, after skipping the first `skip`. Sorts only
+/// the returned items, because `all` may be very large.
 pub fn top_k<T, K: Ord>(
     all: impl Iterator<Item = T>,
     skip: usize,

@@ -1,4 +1,4 @@
-//! Whether a certificate is good, when to renew it, and the dates of all certificates.
+//! Certificate checks, renewal times, and the expiry of all certificates.
 
 pub mod check;
 pub mod expiries;

@@ -1,4 +1,4 @@
-//! What a Secret should hold: the union of what the Ingresses that use it ask for.
+//! Desired certificate of a Secret: the union over all Ingresses that use the Secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -11,57 +11,61 @@ use crate::domain::ingress::{IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
-/// A host that the solver must answer for, and the controller that brings it there.
+/// A host whose challenges must reach the solver, and the class that routes them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Route {
-    /// Class of the user's Ingress; the solver Ingress copies it.
+    /// Class of the user's Ingress, copied by the solver Ingress.
     pub class: IngressClass,
-    /// The host to be validated.
+    /// Host to validate.
     pub host: DnsName,
 }
 
-/// The certificate that one Secret should hold, read from the newest Ingresses.
+/// The certificate that one Secret should hold, according to the newest Ingresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DesiredCertificate {
-    /// Where it goes.
+    /// Secret for the certificate.
     pub secret: SecretKey,
-    /// Exactly these names; never empty.
+    /// Exact names of the certificate; never empty.
     pub names: BTreeSet<DnsName>,
-    /// The Ingresses that use the Secret; each is an owner, so the Secret goes when the last one goes.
+    /// Ingresses that use the Secret. All are owners, so the Secret is deleted with the last one.
     pub owners: BTreeSet<IngressRef>,
-    /// Where the challenge for each name arrives.
+    /// Routes for the challenge of each name.
     pub routes: BTreeSet<Route>,
-    /// Kind of key.
+    /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
-    /// ACME profile (draft-aaron-acme-profiles), where one is asked for.
+    /// ACME profile (draft-aaron-acme-profiles), if any.
     pub profile: Option<String>,
-    /// A Secret that is not ours may be taken over.
+    /// Whether a Secret that is not ours may be adopted.
     pub adopt: bool,
-    /// It is a group's: names that its certificate has beyond them are left in it until it is renewed.
+    /// Whether the certificate belongs to a group. Surplus names then stay until the next renewal.
     pub grouped: bool,
-    /// A part of the names is better than nothing: all of the Ingresses say so, or it is a group's.
+    /// Whether a certificate for a subset of the names is acceptable: all Ingresses say so, or the
+    /// certificate belongs to a group.
     pub partial: bool,
-    /// The values of `ingress-acme.dev/renew`, comma-joined: a new one asks for a new certificate.
+    /// Values of `ingress-acme.dev/renew`, comma-joined. A new value requests a new certificate.
     pub renew: Option<String>,
-    /// Ingresses whose `spec.tls` is to be filled in, each with its own names.
+    /// Ingresses whose `spec.tls` will be filled in, each with its own names.
     pub fill: BTreeMap<IngressRef, BTreeSet<DnsName>>,
-    /// Those of them that have another Secret so far, which is not to be given up for one without their names.
+    /// Ingresses in `fill` that use another Secret so far. They keep the old one until the new
+    /// certificate has their names.
     pub moving: BTreeSet<IngressRef>,
 }
 
-/// Identifies what was asked of the CA: a failure is remembered for it, and an edit changes it.
+/// Identifies a request to the CA. Failures are remembered per fingerprint, and an edit changes the
+/// fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
 
 impl DesiredCertificate {
-    /// The fingerprint of all that the CA or the Secret's fate depends on.
+    /// Returns the fingerprint of all fields that matter to the CA or to the write of the Secret.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = StableHash::default();
         (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
         Fingerprint(hash.finish())
     }
 
-    /// Most names that its profile allows; of other profiles than Let's Encrypt's the CA itself says when it is too many.
+    /// Largest number of names that the profile allows. For profiles that are not Let's Encrypt's,
+    /// the CA itself refuses too many.
     pub fn most_names(&self) -> usize {
         match self.profile.as_deref() {
             Some("tlsserver" | "shortlived") => limits::MAX_NAMES_SHORT,
@@ -69,13 +73,13 @@ impl DesiredCertificate {
         }
     }
 
-    /// The names of the certificate in one line, in order.
+    /// Names in one line, in order; after the third only the number of the others.
     pub fn display_names(&self) -> String {
         display_names(&self.names)
     }
 }
 
-/// Names in one line, in order; from the fourth on only their number.
+/// Names in one line, in order; after the third only the number of the others.
 pub fn display_names(names: &BTreeSet<DnsName>) -> String {
     let shown: Vec<&str> = names.iter().take(3).map(DnsName::as_str).collect();
     match names.len() - shown.len() {

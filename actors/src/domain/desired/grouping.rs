@@ -1,11 +1,13 @@
-//! One certificate for many Ingresses of one namespace and one registered domain: for those that say
-//! `ingress-acme.dev/group: "true"` and leave `spec.tls` to us.
+//! Groups: one certificate for many Ingresses of one namespace and one registered domain. An
+//! Ingress joins with `ingress-acme.dev/group: "true"`, and leaves `spec.tls` to ingress-acme.
 //!
-//! A CA counts certificates by registered domain, so that many Ingresses under one domain wait for weeks. With certificates of
-//! [`limits::GROUP_NAMES`] names they need few. Which of them share a certificate follows from the names of the
-//! Ingresses and their number alone: a group with too many names is split in two by a bit of each name's hash, and so on.
-//! Whoever joins changes one certificate, or splits it. What is split stays so, as the Secrets in use tell, or an Ingress
-//! that comes and goes would have two certificates made each time.
+//! A CA limits certificates per registered domain, so many Ingresses under one domain can wait for
+//! weeks. With [`limits::GROUP_NAMES`] names per certificate they need few certificates.
+//!
+//! The bucket of an Ingress depends only on the names and number of the members: a group with too
+//! many names is split in two by one bit of the hash of each Ingress's name, and so on. So a new
+//! member changes one certificate or splits one. A split bucket stays split while its Secrets are
+//! in use. Otherwise an Ingress that comes and goes would cause two new certificates each time.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +15,24 @@ use crate::domain::hash::stable_hash;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
-/// What the names of their Secrets begin with.
+/// Prefix of the names of group Secrets.
 const PREFIX: &str = "group-";
-/// Bits of the hash that are used at most: by then no two names are together.
+/// Largest number of hash bits in a path. At that depth no two names share a bucket.
 const DEPTH: usize = 32;
 
-/// An Ingress of a group.
+/// A member of a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     /// `metadata.name`.
     pub ingress: &'a str,
-    /// Names that it needs a certificate for.
+    /// Names that the Ingress needs a certificate for.
     pub names: &'a [DnsName],
-    /// The path of the Secret that its `spec.tls` names, where that is one of the group's.
+    /// Path of the group's Secret that `spec.tls` of the Ingress names, if any.
     pub in_use: Option<&'a str>,
 }
 
-/// The registered domain that all of these names are under (one label below a public suffix), if there is one.
+/// Registered domain (one label below a public suffix) shared by all `names`; `None` if they differ
+/// or there is none.
 pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
     let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(str::len);
     let (first, length) = (names.first()?.as_str(), domain(names.first()?)?);
@@ -38,30 +41,33 @@ pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
     names.iter().all(same).then_some(common)
 }
 
-/// Name of the Secret of the part of a group at `path`: the bits by which it was split.
+/// Name of the Secret of a bucket. `path` holds the hash bits that lead to the bucket, as `0` and
+/// `1`.
 pub fn secret_name(domain: &str, path: &str) -> String {
     let dash = if path.is_empty() { "" } else { "-" };
     format!("{PREFIX}{domain}{dash}{path}")
 }
 
-/// Whether a Secret that we have named is one of a group.
+/// Whether `secret`, a name chosen by ingress-acme, belongs to a group.
 pub fn is_a_groups(secret: &str) -> bool {
     secret.starts_with(PREFIX)
 }
 
-/// The path of a Secret of the group of `domain`, where that is its name.
+/// Path of the bucket whose Secret is `secret`; `None` if `secret` is not one of the group of
+/// `domain`.
 pub fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
     let rest = secret.strip_prefix(PREFIX)?.strip_prefix(domain)?;
     let path = if rest.is_empty() { rest } else { rest.strip_prefix('-')? };
     path.bytes().all(|bit| bit == b'0' || bit == b'1').then_some(path)
 }
 
-/// From the path of a part to that of the half of it that an Ingress is in.
+/// Extends the path of a bucket by the half that contains `ingress`.
 pub fn deeper(path: &mut String, ingress: &str) {
     path.push(if bit(bits(ingress), path.len()) { '1' } else { '0' });
 }
 
-/// The path of each of `members`, in their order; all are of the part at `from`.
+/// Computes the path of each member, in the order of `members`. All members are in the bucket at
+/// `from`.
 pub fn paths(from: &str, members: &[Member<'_>]) -> Vec<String> {
     let mut paths = vec![from.to_owned(); members.len()];
     let bits: Vec<u32> = members.iter().map(|member| bits(member.ingress)).collect();
@@ -82,7 +88,7 @@ pub fn paths(from: &str, members: &[Member<'_>]) -> Vec<String> {
     paths
 }
 
-/// There are too many names for one certificate, or one of its halves is in use.
+/// Whether a bucket must be split: too many names for one certificate, or a half is in use.
 fn is_split(together: &[usize], (members, bits): (&[Member<'_>], &[u32]), depth: usize) -> bool {
     let deeper = |index: &usize| {
         let own = |(depth, set): (usize, u8)| bit(bits[*index], depth) == (set == b'1');
@@ -172,7 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// No certificate has too many names, and who joins moves nobody but those of the part that it splits.
+        /// No certificate has too many names, and a new member moves only members of the bucket
+        /// that splits.
         #[test]
         fn parts_are_small_and_a_new_member_touches_one(count in 1_usize..120) {
             let (before, after) = (hosts(count), hosts(count + 1));

@@ -1,7 +1,7 @@
-//! All Ingresses, trimmed, and the certificates they ask for together.
+//! Index of all Ingresses, trimmed, and the certificates that they desire together.
 //!
-//! It answers "what should this Secret hold" from the newest view, and says after each change which keys have
-//! work to do: a change of labels, status or foreign annotations has none.
+//! Computes the desired certificate of a Secret from the newest views. Each change returns the
+//! Ingresses to reconcile; a change of labels, status or foreign annotations returns none.
 
 mod groups;
 mod indexed_ingress;
@@ -17,14 +17,15 @@ use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress};
 
-/// The Ingresses that were seen, by key, with an index from Secrets to those that use them.
+/// All observed Ingresses by key, with an index from each Secret to the Ingresses that use the
+/// Secret.
 #[derive(Debug, Default)]
 pub struct Index {
     selection: Selection,
     default_profile: Option<String>,
-    /// Boxed, so that a table that doubles does not move them all.
+    /// Boxed, so that a growing table does not move the values.
     entries: HashMap<IngressKey, Box<IndexedIngress>>,
-    /// Sorted. Nearly every Secret has one user, for which a set would hold room for eleven.
+    /// Sorted keys. Nearly every Secret has one user, and a set would allocate room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
     listing: HashMap<WatchScope, HashSet<IngressKey>>,
     managed: usize,
@@ -32,7 +33,7 @@ pub struct Index {
     groups: Groups,
 }
 
-/// What one watch covers: one namespace, or all of them (`None`).
+/// Scope of one watch: one namespace, or all of them (`None`).
 pub type WatchScope = Option<Arc<str>>;
 
 /// Whether `namespace` is within `scope`.
@@ -41,12 +42,12 @@ pub fn covers(scope: &WatchScope, namespace: &str) -> bool {
 }
 
 impl Index {
-    /// An empty index. `default_profile` is `--profile`; an Ingress's annotation goes before it.
+    /// Creates an empty index. `default_profile` is `--profile`; the annotation of an Ingress wins.
     pub fn new(selection: Selection, default_profile: Option<String>) -> Self {
         Self { selection, default_profile, ..Self::default() }
     }
 
-    /// Takes in the newest view of an Ingress and returns the keys that have work to do because of it.
+    /// Stores the newest view of an Ingress. Returns the keys to reconcile.
     pub fn apply(&mut self, view: IngressView) -> Vec<IngressKey> {
         for listed in self.listing.values_mut() {
             listed.insert(view.key.clone());
@@ -94,7 +95,8 @@ impl Index {
         changed.into_iter().collect()
     }
 
-    /// Forgets a deleted Ingress; returns it and those that shared a Secret with it.
+    /// Removes a deleted Ingress. Returns the keys to reconcile: the Ingress itself, and one of the
+    /// remaining users of each of its Secrets.
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.managed -= usize::from(entry.is_managed());
@@ -106,12 +108,12 @@ impl Index {
         changed.into_iter().collect()
     }
 
-    /// A full list of `scope` begins: what it does not name is gone when it ends.
+    /// Starts a full list of `scope`. Ingresses missing from the list are removed at its end.
     pub fn list_begins(&mut self, scope: WatchScope) {
         self.listing.insert(scope, HashSet::new());
     }
 
-    /// The list of `scope` is complete; returns the keys that have work because an Ingress is gone.
+    /// Ends the list of `scope`. Returns the keys to reconcile because an Ingress is gone.
     pub fn list_ends(&mut self, scope: &WatchScope) -> Vec<IngressKey> {
         let Some(listed) = self.listing.remove(scope) else { return Vec::new() };
         let within =
@@ -121,59 +123,60 @@ impl Index {
         gone.iter().flat_map(|key| self.remove(key)).collect()
     }
 
-    /// Ingresses that are ours to serve.
+    /// Keys of the Ingresses managed by ingress-acme.
     pub fn managed(&self) -> impl Iterator<Item = &IngressKey> {
         self.entries.iter().filter(|(_, entry)| entry.is_managed()).map(|(key, _)| key)
     }
 
-    /// Secrets that no Ingress asks for any more, since this was last asked.
+    /// Returns Secrets that lost their last user since the last call.
     pub fn take_unused(&mut self) -> Vec<SecretKey> {
         let mut unused = std::mem::take(&mut self.unused);
         unused.retain(|secret| !self.users.contains_key(secret));
         unused
     }
 
-    /// How many are ours to serve.
+    /// Number of Ingresses managed by ingress-acme.
     pub fn managed_count(&self) -> usize {
         self.managed
     }
 
-    /// All Ingresses that are known.
+    /// Keys of all Ingresses.
     pub fn all(&self) -> impl Iterator<Item = &IngressKey> {
         self.entries.keys()
     }
 
-    /// The newest view of an Ingress.
+    /// Newest view of an Ingress.
     pub fn view(&self, key: &IngressKey) -> Option<&IngressView> {
         self.entries.get(key).map(|entry| &entry.view)
     }
 
-    /// Why an Ingress is left alone, where it is known and is.
+    /// Reason why an Ingress is not managed; `None` if unknown or managed.
     pub fn skip(&self, key: &IngressKey) -> Option<&Skip> {
         self.entries.get(key)?.skip.as_ref()
     }
 
-    /// What of an Ingress cannot be served, with what only its neighbours make a problem.
+    /// Problems of an Ingress that keep parts of its plan from being served; `None` if the Ingress
+    /// is unknown.
     pub fn problems(&self, key: &IngressKey) -> Option<&BTreeSet<Problem>> {
         self.entries.get(key).map(|entry| &entry.plan.problems)
     }
 
-    /// The Secrets an Ingress asks for.
+    /// Secrets used by an Ingress.
     pub fn secrets(&self, key: &IngressKey) -> Vec<SecretKey> {
         self.planned(key).iter().map(|planned| planned.secret.clone()).collect()
     }
 
-    /// What an Ingress asks for, Secret by Secret.
+    /// Certificates planned for an Ingress, one per Secret.
     pub fn planned(&self, key: &IngressKey) -> &[PlannedCertificate] {
         self.entries.get(key).map_or(&[], |entry| &entry.plan.certificates)
     }
 
-    /// Whether any Ingress asks for `secret`.
+    /// Whether any Ingress uses `secret`.
     pub fn is_wanted(&self, secret: &SecretKey) -> bool {
         self.users.contains_key(secret)
     }
 
-    /// What `secret` should hold; `None` when no Ingress asks for it any more.
+    /// Desired certificate of `secret`; `None` if no Ingress uses `secret`.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         let users = self.users.get(secret)?;
         let mut desired = DesiredCertificate {
@@ -194,7 +197,7 @@ impl Index {
             desired.add(&entry.view, planned);
             desired.grouped |= entry.plan.group.is_some();
         }
-        desired.partial |= desired.grouped; // one bad host of one Ingress is not to cost the others theirs
+        desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
         desired.profile = desired.profile.or_else(|| self.default_profile.clone());
         (!desired.names.is_empty()).then_some(desired)
     }
@@ -213,7 +216,7 @@ impl Index {
             .map(|planned| (entry, planned))
     }
 
-    /// Makes `key` a user of the Secrets that it asks for.
+    /// Adds `key` to the users of its Secrets.
     fn link(&mut self, key: &IngressKey) {
         for secret in self.secrets(key) {
             let users = self.users.entry(secret).or_default();
@@ -224,7 +227,7 @@ impl Index {
         }
     }
 
-    /// Takes `key` out of the users of the Secrets in `plan`; returns the neighbours it leaves behind.
+    /// Removes `key` from the users of the Secrets in `plan`. Returns one remaining user of each.
     fn unlink(&mut self, key: &IngressKey, plan: &Plan) -> BTreeSet<IngressKey> {
         let mut neighbours = BTreeSet::new();
         for PlannedCertificate { secret, .. } in &plan.certificates {
@@ -243,7 +246,7 @@ impl Index {
 }
 
 impl DesiredCertificate {
-    /// Joins what one more Ingress asks of the Secret.
+    /// Merges the planned certificate of one more Ingress.
     fn add(&mut self, view: &IngressView, planned: &PlannedCertificate) {
         for host in &planned.names {
             self.names.insert(host.clone());

@@ -1,9 +1,9 @@
-//! From one Ingress to the certificates it asks for.
+//! Plan: the certificates that one Ingress desires.
 //!
-//! Each `spec.tls` block is one certificate; a block without hosts covers all rule hosts. An Ingress without
-//! `spec.tls` asks for one certificate for all rule hosts, in a Secret named as the Ingress, and gets its
-//! `spec.tls` filled in once that Secret is there. A host that cannot be in a certificate is left out with a
-//! [`Problem`]; the others are served.
+//! Each `spec.tls` block is one certificate; a block without hosts covers all rule hosts. An
+//! Ingress without `spec.tls` gets one certificate for all rule hosts, in a Secret with the name of
+//! the Ingress; `spec.tls` is filled in once that Secret exists. A host that no certificate can
+//! contain is left out with a [`Problem`]; the others are served.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,52 +13,56 @@ use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_na
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::name::{BadName, DnsName};
 
-/// Our annotation that remembers which hosts we filled `spec.tls` with, comma-joined. While the block still
-/// says the same it is ours to extend; once the user edits it, it is theirs.
+/// Annotation of ours with the hosts that we filled into `spec.tls`, comma-joined. While the block
+/// still equals the annotation, we may extend the block; after an edit the block belongs to the
+/// user.
 pub const FILLED_TLS: &str = "filled-tls";
 
-/// A certificate that one Ingress asks for.
+/// A certificate planned for one Ingress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedCertificate {
-    /// Where it goes.
+    /// Secret for the certificate.
     pub secret: SecretKey,
-    /// Its names, sorted and each once; never empty. Not a set, which would hold room for eleven.
+    /// Names, sorted and without duplicates; never empty. Not a set, which would allocate room for
+    /// eleven.
     pub names: Vec<DnsName>,
-    /// `spec.tls` lacks it (or what we filled in before lags behind): to be filled once the Secret is there.
+    /// Whether to fill in `spec.tls` once the Secret exists, because the block is missing or lags
+    /// behind.
     pub fill: bool,
 }
 
-/// What of an Ingress cannot be served. Each is told to the user once.
+/// Part of an Ingress that cannot be served. Reported to the user once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Problem {
-    /// A host that no certificate of ours can carry.
+    /// A host that our certificates cannot contain.
     BadHost {
-        /// As written, shortened for display.
+        /// The host as written, shortened for display.
         host: String,
-        /// Why not.
+        /// Reason.
         why: BadName,
     },
-    /// No host at all: a default backend only, or rules without host.
+    /// No host at all: only a default backend, or rules without hosts.
     NoHosts,
     /// A `spec.tls` block without `secretName`.
     NoSecretName {
         /// Index into `spec.tls`.
         block: usize,
     },
-    /// An annotation of ours with a value that we cannot read.
+    /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
     BadAlgorithm(UnknownAlgorithm),
-    /// The annotation `kubernetes.io/ingress.class` is not a name, so no solver Ingress can carry it.
+    /// The annotation `kubernetes.io/ingress.class` is not a valid name, so no solver Ingress can
+    /// have that class.
     BadClass,
-    /// It asks for a certificate together with others, and cannot have one.
+    /// The Ingress asks for a group and cannot join one.
     NotGrouped(Alone),
 }
 
-/// Why an Ingress is in no group.
+/// Reason why an Ingress is in no group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Alone {
-    /// The user's own `spec.tls` says where its certificate goes.
+    /// The user's own `spec.tls` names the Secret.
     OwnTls,
-    /// Its hosts have no registered domain in common.
+    /// The hosts have no common registered domain.
     ManyDomains,
 }
 
@@ -95,18 +99,20 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What one Ingress asks for, and what of it cannot be served.
+/// Certificates of one Ingress, and the problems that keep parts of the Ingress from being served.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
-    /// One entry per Secret; two blocks with one Secret are joined.
+    /// One entry per Secret; blocks with the same Secret are merged.
     pub certificates: Vec<PlannedCertificate>,
-    /// In order of severity and name, without repetition.
+    /// Problems, ordered by kind and content, without duplicates.
     pub problems: BTreeSet<Problem>,
-    /// The registered domain in whose group it is: then there is one part, and its Secret is the group's.
+    /// Registered domain of the group, if the Ingress is in one. Then there is one certificate, in
+    /// a Secret of the group.
     pub group: Option<Box<str>>,
 }
 
-/// Reads the plan off `ingress`, which [`select`](crate::domain::desired::selection::select) has let through.
+/// Computes the plan of an Ingress that [`select`](crate::domain::desired::selection::select)
+/// accepted.
 pub fn plan(ingress: &IngressView) -> Plan {
     let mut plan = Plan::default();
     if !is_class(ingress.class.name()) {
@@ -124,7 +130,7 @@ pub fn plan(ingress: &IngressView) -> Plan {
         let hosts =
             if block.hosts.is_empty() || filled { &ingress.rule_hosts } else { &block.hosts };
         match block.secret_name.as_deref().filter(|name| !name.is_empty()) {
-            // It was in a group, and is to have a certificate of its own.
+            // The Ingress has left a group, and needs a Secret of its own.
             Some(secret) if filled && is_a_groups(secret) => {
                 plan.add(ingress, &ingress.key.name, hosts, true);
             }
@@ -141,19 +147,23 @@ pub fn plan(ingress: &IngressView) -> Plan {
     plan
 }
 
-/// The name of an `IngressClass` is a DNS subdomain (RFC 1123); the annotation may hold anything.
+/// Whether `name` can be the name of an `IngressClass`: a DNS subdomain (RFC 1123). The annotation
+/// may hold any text.
 fn is_class(name: Option<&str>) -> bool {
     let legal =
         |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
     name.is_none_or(|name| (1..=253).contains(&name.len()) && name.bytes().all(legal))
 }
 
-/// The key algorithm that `ingress` asks for.
+/// Returns the key algorithm of `ingress`; the default without the annotation.
+///
+/// # Errors
+/// [`UnknownAlgorithm`] if the annotation has another value.
 pub fn algorithm(ingress: &IngressView) -> Result<KeyAlgorithm, UnknownAlgorithm> {
     ingress.annotation("key-algorithm").map_or(Ok(KeyAlgorithm::default()), str::parse)
 }
 
-/// The value of [`FILLED_TLS`] for `hosts`.
+/// Returns the value of [`FILLED_TLS`] for `hosts`.
 pub fn filled_tls_value<'a>(hosts: impl IntoIterator<Item = &'a str>) -> String {
     let hosts: BTreeSet<&str> = hosts.into_iter().collect();
     hosts.into_iter().collect::<Vec<_>>().join(",")
@@ -168,7 +178,7 @@ fn filled_by_us(ingress: &IngressView) -> bool {
     }
 }
 
-/// The block already lists the hosts that a certificate for `hosts` would have.
+/// Whether `block` already lists the names of a certificate for `hosts`.
 fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
     let names = |hosts: &[String]| -> BTreeSet<DnsName> {
         hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
@@ -177,7 +187,8 @@ fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
 }
 
 impl Plan {
-    /// Only what we fill in may go into a Secret that others share.
+    /// Joins a group. The Ingress must leave `spec.tls` to ingress-acme, because the group chooses
+    /// the Secret.
     fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
         let [planned] = &self.certificates[..] else { return };
         if !ingress.tls.is_empty() && !filled {
@@ -190,7 +201,7 @@ impl Plan {
         }
     }
 
-    /// Its place in the group is at `path`; `spec.tls` is to say so.
+    /// Moves the planned certificate to the bucket at `path`, and plans a matching `spec.tls`.
     pub(super) fn go_to(&mut self, ingress: &IngressView, path: &str) {
         let (Some(domain), Some(planned)) = (&self.group, self.certificates.first_mut()) else {
             return;
@@ -227,7 +238,8 @@ fn in_order(names: &mut Vec<DnsName>) {
     names.dedup();
 }
 
-/// The Secret of this name in the namespace of `ingress`. It shares the texts: there is one for nearly every Ingress.
+/// Key of the Secret `name` in the namespace of `ingress`. Shares the strings of the Ingress,
+/// because nearly every Ingress has a Secret of its own name.
 fn secret_beside(ingress: &IngressKey, name: &str) -> SecretKey {
     let name = if *ingress.name == *name { ingress.name.clone() } else { name.into() };
     SecretKey { namespace: ingress.namespace.clone(), name }

@@ -1,42 +1,42 @@
-//! Which Ingresses are ours to serve, and why one is not.
+//! Selection of the Ingresses managed by ingress-acme.
 
 use std::fmt;
 
 use crate::domain::ingress::IngressView;
 
-/// `--manage`.
+/// Value of `--manage`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Manage {
-    /// Every Ingress that does not say `ingress-acme.dev/enabled: "false"`.
+    /// Every Ingress without `ingress-acme.dev/enabled`, or with the value `"true"`.
     #[default]
     All,
-    /// Only an Ingress that says `ingress-acme.dev/enabled: "true"`.
+    /// Only Ingresses with `ingress-acme.dev/enabled: "true"`.
     Annotated,
 }
 
-/// The operator's own choice of Ingresses.
+/// Flags that select Ingresses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// `--manage`.
     pub manage: Manage,
-    /// `--ingress-class`; empty means any, also none.
+    /// `--ingress-class`; empty means any class or none.
     pub classes: Vec<String>,
 }
 
-/// Why an Ingress is left alone.
+/// Reason why an Ingress is not managed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Skip {
-    /// It is our own solver Ingress.
+    /// The Ingress is a solver Ingress of ours.
     Solver,
-    /// It is being deleted.
+    /// The Ingress is being deleted.
     Deleting,
-    /// It says `ingress-acme.dev/enabled: "false"`.
+    /// The annotation `ingress-acme.dev/enabled` has a value other than `"true"`.
     Disabled,
-    /// `--manage annotated`, and it does not say `ingress-acme.dev/enabled: "true"`.
+    /// `--manage annotated`, and the Ingress lacks `ingress-acme.dev/enabled: "true"`.
     NotAnnotated,
-    /// Another issuer serves it, by this annotation.
+    /// Another issuer serves the Ingress; the field is its annotation.
     OtherIssuer(String),
-    /// Its class is none of `--ingress-class`.
+    /// The class is not in `--ingress-class`; the field is the class, if any.
     OtherClass(Option<String>),
 }
 
@@ -62,7 +62,10 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Decides whether `ingress` is ours to serve. The first reason against it wins.
+/// Whether ingress-acme manages `ingress`.
+///
+/// # Errors
+/// The first reason against the Ingress, in the order of [`Skip`].
 pub fn select(selection: &Selection, ingress: &IngressView) -> Result<(), Skip> {
     if ingress.is_solver {
         return Err(Skip::Solver);

@@ -1,4 +1,5 @@
-//! What of a log still matters: the records of streams that are not idle, as few as fold to the same state.
+//! Live records of a log: the records of all streams that are not idle, reduced to the fewest that
+//! fold to the same state.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,10 @@ use crate::domain::issuance::{Event, RateLimitHit, Record};
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::time::Timestamp;
 
-/// Failures remembered per stream: enough to climb the whole backoff ladder on replay.
+/// Failures kept per event stream: enough to repeat the whole backoff sequence on replay.
 const FAILURES: usize = 8;
 
-/// The live records, by stream, and what the CA has closed, by directory and scope.
+/// Live records by event stream, and rate limit hits by directory and scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     by_stream: BTreeMap<SecretKey, Vec<Record>>,
@@ -18,7 +19,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// Takes in the next record: an issuance that ended leaves nothing, one that failed leaves its failures.
+    /// Adds the next record. The end of an issuance drops its stream's records; a failure keeps
+    /// only failures.
     pub fn keep(&mut self, record: Record) {
         match &record.event {
             // A subset of the names has a certificate; what fails the others is remembered.
@@ -45,23 +47,23 @@ impl Live {
         }
     }
 
-    /// All of them; within a stream in their order.
+    /// All live records, in order within each event stream.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.closed.values().chain(self.by_stream.values().flatten())
     }
 
-    /// Streams that are not idle.
+    /// Number of event streams that are not idle.
     pub fn len(&self) -> usize {
         self.by_stream.len()
     }
 
-    /// Whether nothing is live.
+    /// Whether there are no live records.
     pub fn is_empty(&self) -> bool {
         self.by_stream.is_empty() && self.closed.is_empty()
     }
 }
 
-/// A scope that was open again at `now`, and for long.
+/// Whether the rate limit hit of `closed` has no effect any more at `now`.
 fn is_over(closed: &Record, now: Timestamp) -> bool {
     matches!(&closed.event, Event::RateLimitHit(limited) if limited.hit.is_over(now))
 }

@@ -1,7 +1,8 @@
-//! The journal's log: numbered, immutable segments, of which a snapshot makes all before it obsolete.
+//! Segments of the journal: numbered and immutable. A snapshot makes all earlier ones obsolete.
 //!
-//! A segment is a batch of records, a part of a snapshot (all that is live), or a fence: the mark by which a new
-//! writer takes the number that the one before it would have taken next. Pure; what is read is text.
+//! A segment is a batch of records, a part of a snapshot (all live records), or a fence. A new
+//! writer takes over with a fence at the number that the previous writer would use next. No I/O:
+//! input and output are bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,89 +12,95 @@ use crate::domain::issuance::Record;
 use crate::domain::limits;
 use crate::domain::log::live::Live;
 
-/// Version of the form in which segments are written. Older ones are still read: `actors/tests/golden` has one of each.
+/// Schema version of written segments. Older versions are still read; `actors/tests/golden` has an
+/// example of each.
 pub const SCHEMA: u32 = 3;
 
 /// One segment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Segment {
-    /// Version of this form.
+    /// Schema version of the segment.
     pub schema: u32,
-    /// Who wrote it: one process, for one term.
+    /// Writer: one process during one term as leader.
     pub writer: String,
-    /// What it is.
+    /// Kind of the segment.
     pub kind: SegmentKind,
-    /// Its records, oldest first.
+    /// Records, oldest first.
     pub records: Vec<Record>,
 }
 
-/// What a segment is.
+/// Kind of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SegmentKind {
-    /// Records that follow those before.
+    /// Records that follow the earlier ones.
     Batch,
-    /// A new writer begins.
+    /// Start of a new writer; no records.
     Fence,
-    /// All that is live, in so many parts with numbers in a row; complete, it makes everything before obsolete.
+    /// Part of a snapshot of all live records. Parts have consecutive numbers. A complete snapshot
+    /// makes all earlier segments obsolete.
     Snapshot {
-        /// Number of this part, from 1.
+        /// Index of the part, from 1.
         part: u32,
-        /// Parts in all.
+        /// Number of parts.
         of: u32,
     },
 }
 
-/// Why a segment cannot be read. The operator does not start on a journal it cannot read: it might order again.
+/// Reason why a segment cannot be read. The operator does not start on an unreadable journal,
+/// because orders could be repeated.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not what this form is.
+    /// Invalid JSON, or a JSON value that is not a segment.
     #[error("segment {number} of the journal cannot be read: {why}")]
     Form {
-        /// Its number.
+        /// Number of the segment.
         number: u64,
-        /// In the parser's words.
+        /// Message of the parser.
         why: String,
     },
-    /// A newer release wrote it.
+    /// A newer release wrote the segment.
     #[error(
         "segment {number} of the journal has schema {schema}, and this release knows {SCHEMA} at most; use the newer one"
     )]
     Newer {
-        /// Its number.
+        /// Number of the segment.
         number: u64,
-        /// Its schema.
+        /// Schema version of the segment.
         schema: u32,
     },
 }
 
-/// A log as it was found.
+/// Result of replaying a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    /// What is live.
+    /// Live records.
     pub live: Live,
-    /// The records that it follows from, oldest first.
+    /// Records of the replayed segments, oldest first.
     pub records: Vec<Record>,
-    /// The highest number; 0 when there is no segment.
+    /// Highest segment number; 0 for an empty log.
     pub last: u64,
-    /// Segments that nothing depends on any more.
+    /// Numbers of the segments that are no longer needed.
     pub obsolete: Vec<u64>,
-    /// Fences, oldest first.
+    /// Numbers of the fences, oldest first.
     pub fences: Vec<u64>,
-    /// Segments that are replayed.
+    /// Number of replayed segments.
     pub needed: usize,
 }
 
 impl Segment {
-    /// As it is stored.
+    /// Encodes the segment as JSON.
     ///
     /// # Panics
-    /// Never: JSON can hold whatever a segment can.
+    /// Never: every segment can be written as JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
     }
 
-    /// As it was stored under `number`.
+    /// Decodes the segment stored under `number`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if the data is not a segment, or comes from a newer release.
     pub fn decode(number: u64, data: &[u8]) -> Result<Self, Unreadable> {
         let form = |error: serde_json::Error| Unreadable::Form { number, why: error.to_string() };
         let value: serde_json::Value = serde_json::from_slice(data).map_err(form)?;
@@ -106,7 +113,7 @@ impl Segment {
     }
 }
 
-/// Replays the segments of a log, by number.
+/// Replays the segments of a log, in the order of their numbers.
 pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
     let start = last_snapshot(segments).unwrap_or(0);
     let mut replay =
@@ -137,7 +144,7 @@ fn last_snapshot(segments: &BTreeMap<u64, Segment>) -> Option<u64> {
     segments.iter().rev().find_map(first)
 }
 
-/// Whether the snapshot whose first part has this number has all its parts.
+/// Whether the snapshot with its first part at `first` has all parts, from one writer.
 fn is_complete(segments: &BTreeMap<u64, Segment>, first: u64) -> bool {
     let Some(Segment { kind: SegmentKind::Snapshot { of, .. }, writer, .. }) = segments.get(&first)
     else {
@@ -150,7 +157,8 @@ fn is_complete(segments: &BTreeMap<u64, Segment>, first: u64) -> bool {
     })
 }
 
-/// A snapshot that a crash left incomplete: everything it says is said before it, too.
+/// Whether the segment belongs to an incomplete snapshot, left by a crash. Earlier segments still
+/// contain all of its records.
 fn is_half_a_snapshot(segments: &BTreeMap<u64, Segment>, number: u64, segment: &Segment) -> bool {
     match segment.kind {
         SegmentKind::Snapshot { part, .. } => !is_complete(segments, number + 1 - u64::from(part)),
@@ -158,7 +166,7 @@ fn is_half_a_snapshot(segments: &BTreeMap<u64, Segment>, number: u64, segment: &
     }
 }
 
-/// All that is live, cut into segments of bounded size; at least one.
+/// Splits all live records into the parts of a snapshot with [`chunks`]; at least one part.
 pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
     let records: Vec<Record> = live.records().cloned().collect();
     let chunks = chunks(records);
@@ -170,7 +178,8 @@ pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
     (1..).zip(chunks).map(segment).collect()
 }
 
-/// Records in runs that each fit a segment; at least one job, perhaps empty.
+/// Splits records into chunks of at most [`limits::SEGMENT_BYTES`] bytes; a larger record gets a
+/// chunk of its own. Returns at least one chunk, which may be empty.
 pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
     let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
     for record in records {

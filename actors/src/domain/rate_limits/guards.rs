@@ -1,7 +1,9 @@
-//! What we hold back by ourselves, just under the two limits of Let's Encrypt that a mistake meets first: the same
-//! certificate again and again, and a host that fails again and again (<https://letsencrypt.org/docs/rate-limits/>).
+//! Guards: our own rate limits, just below the two limits of Let's Encrypt that a mistake hits
+//! first: repeated certificates for the same names, and repeated failures of one host
+//! (<https://letsencrypt.org/docs/rate-limits/>).
 //!
-//! It is advice: what the CA says goes before it, and a restart forgets the counts, but not what they have closed.
+//! Guards only add to the CA's rate limits. A restart resets the counts, but not the hits that they
+//! have caused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,21 +14,22 @@ use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimit};
 use crate::domain::time::Timestamp;
 
-/// So many at once, and one more each time the interval has passed.
+/// A burst of `count`, then one more per `interval`.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     count: u32,
     interval: Duration,
 }
 
-/// Certificates for exactly these names; Let's Encrypt gives 5 in 7 days.
+/// Certificates for the same set of names; Let's Encrypt allows 5 in 7 days.
 const CERTIFICATES: Rate =
     Rate { count: limits::GUARD_CERTIFICATES, interval: limits::GUARD_CERTIFICATES_INTERVAL };
-/// Validations of a name that fail; Let's Encrypt takes 5 in an hour.
+/// Failed validations of one name; Let's Encrypt allows 5 in an hour.
 const FAILURES: Rate =
     Rate { count: limits::GUARD_FAILURES, interval: limits::GUARD_FAILURES_INTERVAL };
 
-/// The counts. Each is the time at which all of it is given back.
+/// Counts by stable hash of the names. Each value is the time at which the full burst is available
+/// again.
 #[derive(Debug, Default)]
 pub struct Guards {
     certificates: HashMap<u64, Timestamp>,
@@ -35,12 +38,13 @@ pub struct Guards {
 }
 
 impl Guards {
-    /// With `on`, or holding back nothing.
+    /// Creates the guards; with `on` false they never cause a hit.
     pub fn new(on: bool) -> Self {
         Self { off: !on, ..Self::default() }
     }
 
-    /// A certificate for exactly these names was issued.
+    /// Counts a certificate for `names`. Returns the hit that closes this set of names, if the
+    /// burst is used up.
     pub fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
         if self.off {
             return None;
@@ -54,7 +58,8 @@ impl Guards {
         Some(hit(LimitScope::Set(names.clone()), wait, &detail, now))
     }
 
-    /// The CA could not validate these names.
+    /// Counts a failed validation of each of `names`. Returns one hit for each name whose burst is
+    /// used up.
     pub fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
         if self.off {
             return Vec::new();
@@ -77,7 +82,8 @@ fn hit(scope: LimitScope, wait: Duration, detail: &str, now: Timestamp) -> Limit
 }
 
 impl Rate {
-    /// Takes one of `key`'s; the time until the next may be taken when that was the last.
+    /// Takes one from the burst of `key`. Returns the time until the next is available, if this was
+    /// the last.
     fn take(
         self,
         given_back: &mut HashMap<u64, Timestamp>,
@@ -111,7 +117,7 @@ mod tests {
         assert_eq!(hit.scope, LimitScope::Set(set.clone()));
         assert!(hit.until >= now + 42 * HOUR && hit.until <= now + 43 * HOUR);
         assert_eq!(guards.issued(&names(&["a.example.com"]), now), None);
-        // A renewal each fortnight never meets it.
+        // A renewal every two weeks never hits the guard.
         let each = |weeks: u32| guards.issued(&set, now + 336 * HOUR * weeks);
         assert!((1..50).map(each).all(|closed| closed.is_none()));
     }

@@ -1,4 +1,4 @@
-//! What a refusal closes, until when, and at which pace it lets in from then on.
+//! Rate limit hits: the scope that a refusal closes, its end, and the pace afterwards.
 
 use std::time::Duration;
 
@@ -8,25 +8,28 @@ use super::{LimitScope, RateLimit};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
-/// A scope that the CA has closed.
+/// A rate limit hit: a scope closed by the CA.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LimitHit {
-    /// What is closed.
+    /// Closed scope.
     pub scope: LimitScope,
-    /// Since when, without a break.
+    /// Time of the first hit, kept while the scope is hit again and again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Until when.
+    /// Time at which the scope opens.
     pub until: Timestamp,
-    /// From then on, one order in so many milliseconds.
+    /// Time between orders once the scope is open, in milliseconds.
     pub pace_ms: u64,
-    /// In the words of the CA.
+    /// Message of the CA.
     pub detail: String,
 }
 
 impl LimitHit {
-    /// What a refusal at `now` closes. Up to a minute is added to the CA's time, so that those who share a limit do
-    /// not all come back in the same moment.
+    /// Creates the hit of a refusal at `now`. The scope is closed for `enqueue`, but at least
+    /// [`limits::RATE_LIMIT_MIN`] and at most [`limits::LIMIT_MAX`].
+    ///
+    /// Adds a jitter of up to a tenth of that time, at most [`limits::LIMIT_JITTER`], so that
+    /// clients with the same limit do not all return at once. The pace gets a margin of 1 %.
     pub fn new(limit: &RateLimit, enqueue: Duration, detail: &str, now: Timestamp) -> Self {
         let enqueue = enqueue.clamp(limits::RATE_LIMIT_MIN, limits::LIMIT_MAX);
         let thousandths = crate::domain::hash::stable_hash((&limit.scope, now)) % 1000;
@@ -39,7 +42,7 @@ impl LimitHit {
         Self { scope, since: Some(now), until, pace_ms, detail: detail.to_owned() }
     }
 
-    /// A CA that is busy (RFC 9110 §15.6.4) is left alone as long as it says.
+    /// Creates the hit of a busy CA (HTTP 503, RFC 9110 §15.6.4): no requests for `enqueue`.
     pub fn of_busy(enqueue: Duration, detail: &str, now: Timestamp) -> Self {
         let limit = RateLimit { scope: LimitScope::Address, pace: Some(limits::BUSY_PACE) };
         Self::new(&limit, enqueue, detail, now)
@@ -49,7 +52,8 @@ impl LimitHit {
         Duration::from_millis(self.pace_ms)
     }
 
-    /// It opened so long ago that nobody is in queue any more, or whoever is there may go.
+    /// Whether the hit has no effect any more: the scope opened so long ago that its queue is empty
+    /// or may pass at once.
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.until + limits::LIMIT_MEMORY.max(self.pace()) <= now
     }

@@ -1,4 +1,4 @@
-//! The line before a rate limit: by urgency, and within one urgency round robin over namespaces.
+//! Limit queue: ordered by urgency, then round robin over namespaces.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use crate::domain::scheduling::priority::{Priority, URGENCIES, Urgency};
 use crate::domain::scheduling::queue::RoundRobin;
 use crate::domain::time::Timestamp;
 
-/// The line itself.
+/// The queue of one rate limit.
 #[derive(Debug, Default)]
 pub(super) struct LimitQueue {
     lanes: [RoundRobin; 3],
-    /// Who is in it, and in which lane.
+    /// Members, with the lane of each.
     members: HashMap<SecretKey, Urgency>,
 }
 
@@ -26,7 +26,7 @@ impl LimitQueue {
         let Priority { urgency, by } = priority;
         match self.members.get(stream) {
             Some(joined) if *joined <= urgency => return false,
-            Some(_) => self.leave(stream), // it has become more urgent
+            Some(_) => self.leave(stream), // now more urgent
             None => {}
         }
         self.lanes[urgency as usize].push(stream.clone(), by, now);
@@ -39,7 +39,8 @@ impl LimitQueue {
         }
     }
 
-    /// The next one that is wanted. Those before it that nobody wants any more are gone from the queue.
+    /// Removes and returns the next member for which `is_wanted` is `true`. Members before that one
+    /// are dropped.
     pub(super) fn next(&mut self, is_wanted: impl Fn(&SecretKey) -> bool) -> Option<SecretKey> {
         while let Some(stream) = self.lanes.iter_mut().find_map(RoundRobin::pop) {
             self.members.remove(&stream);
@@ -62,7 +63,7 @@ impl LimitQueue {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many have their turn before it, if it is in queue.
+    /// Number of members ahead of `stream`, if `stream` is a member.
     pub(super) fn ahead_of(&self, stream: &SecretKey) -> Option<u32> {
         let urgency = *self.members.get(stream)?;
         let before = URGENCIES.into_iter().take_while(|other| *other < urgency);

@@ -1,5 +1,7 @@
-//! What a refusal says of the limit: read off the text, for the problem document has no field for it
-//! (RFC 8555 §6.6). The texts known are those of Let's Encrypt's Boulder; of others it is told what can be.
+//! Scope and pace of a rate limit, parsed from the text of a refusal.
+//!
+//! The problem document has no field for them (RFC 8555 §6.6). The known texts are those of Let's
+//! Encrypt's Boulder; texts of other CAs are parsed as far as possible.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,17 +11,20 @@ use jiff::SignedDuration;
 use super::{LimitScope, domains};
 use crate::domain::name::DnsName;
 
-/// A rate limit as a refusal describes it.
+/// A rate limit as described by a refusal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RateLimit {
-    /// What it is counted for.
+    /// Scope that the limit counts.
     pub scope: LimitScope,
-    /// One more is allowed each time this has passed, where the text says so.
+    /// Time per allowed order, if the text contains a rate.
     pub pace: Option<Duration>,
 }
 
-/// The limit that refused an order for `names` with this text. A text that names nothing of the order is taken to
-/// be about the whole account: to ask on would be to be refused again. Its pace is believed only where it says so.
+/// Parses the refusal of an order for `names`.
+///
+/// A text that identifies no scope of the order counts for the whole account, because another order
+/// would be refused too. The pace of such a text is used only if the text mentions the account or
+/// the address.
 pub fn limit(text: &str, names: &BTreeSet<DnsName>) -> RateLimit {
     let scope = scope(text, names);
     let of_account = ["this account", "this IP"].iter().any(|whose| text.contains(whose));
@@ -38,14 +43,14 @@ fn scope(text: &str, names: &BTreeSet<DnsName>) -> LimitScope {
     let name = names.iter().find(|name| words.contains(name.as_str()));
     let domain = names.iter().flat_map(domains).find(|domain| words.contains(*domain));
     match (name, domain) {
-        // A name may be the registered domain: then it matters what is counted.
+        // A name may be the registered domain. The text says which of the two is counted.
         (Some(name), _) if !text.contains("certificates") => LimitScope::Name(name.clone()),
         (_, Some(domain)) => LimitScope::Domain(domain.to_owned()),
         _ => LimitScope::Account,
     }
 }
 
-/// `(300) … in the last 3h0m0s`: one in 36 s.
+/// Parses a rate such as `(300) … in the last 3h0m0s`: one in 36 s.
 fn pace(text: &str) -> Option<Duration> {
     let (_, rest) = text.split_once('(')?;
     let (count, _) = rest.split_once(')')?;

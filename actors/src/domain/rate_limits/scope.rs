@@ -1,4 +1,4 @@
-//! What a rate limit is counted for.
+//! Scope of a rate limit: the account, domain or names that share one count.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::name::DnsName;
 
-/// What a rate limit is counted for (<https://letsencrypt.org/docs/rate-limits/>).
+/// Scope of a rate limit (<https://letsencrypt.org/docs/rate-limits/>).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitScope {
-    /// All requests from this address: the CA is overloaded, or its load balancer has had enough (HTTP 503).
+    /// All requests from our address: the CA is overloaded, or its load balancer limits us (HTTP
+    /// 503).
     Address,
     /// All orders of the account.
     Account,
-    /// Orders with a name under this domain: the registered one (one label below a public suffix), as the CA names it.
+    /// Orders with a name under this registered domain (one label below a public suffix), as named
+    /// by the CA.
     Domain(String),
     /// Orders for exactly these names.
     Set(BTreeSet<DnsName>),
@@ -24,10 +26,10 @@ pub enum LimitScope {
 }
 
 impl LimitScope {
-    /// All kinds, for metrics.
+    /// Labels of all kinds, for metrics.
     pub(super) const KINDS: [&str; 5] = ["address", "account", "domain", "exact_set", "name"];
 
-    /// Its kind, as a metric label.
+    /// Label of the kind, for metrics.
     pub(super) fn kind(&self) -> &'static str {
         Self::KINDS[match self {
             Self::Address => 0,
@@ -38,8 +40,10 @@ impl LimitScope {
         }]
     }
 
-    /// All scopes that an order for these names is counted in. Which of the domains above a name is the registered one
-    /// is the CA's to say: it names the domain when it closes one.
+    /// All scopes that count an order for `names`.
+    ///
+    /// Includes every domain above each name. Only the CA knows which one is the registered domain:
+    /// its refusal names that one.
     pub(super) fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
         let above = names.iter().flat_map(domains).map(|domain| Self::Domain(domain.to_owned()));
         let each = names.iter().cloned().map(Self::Name);
@@ -66,7 +70,7 @@ impl fmt::Display for LimitScope {
     }
 }
 
-/// A name and all domains above it that have a dot.
+/// Returns the name and all domains above that contain a dot.
 pub(super) fn domains(name: &DnsName) -> impl Iterator<Item = &str> {
     let mut next = Some(name.as_str());
     std::iter::from_fn(move || {

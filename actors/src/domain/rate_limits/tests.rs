@@ -1,4 +1,4 @@
-//! The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
+//! Texts of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Deduplication of one Ingress's events, as a state machine without a clock.
+//! Deduplication of the events of one Ingress, as a state machine without a clock.
 //!
-//! A burst settles after a quiet period but never waits longer than a maximum. While work is in flight, all
-//! further events become one more run. No state is sticky: each has a deadline.
+//! A burst settles after a quiet period, but never waits longer than a maximum. Events during a
+//! reconciliation cause exactly one more. Every state has a deadline, so none lasts forever.
 
 use std::time::Duration;
 
@@ -24,24 +24,24 @@ impl Default for Windows {
     }
 }
 
-/// Where one Ingress stands.
+/// Phase of one Ingress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Phase {
     /// Nothing to do: the actor may retire.
     #[default]
     Idle,
-    /// Events have come and the burst is not over.
+    /// Events arrived and the burst is not over.
     Settling(Burst),
-    /// The pool has the work; events since then, if any.
+    /// The pool is reconciling the Ingress.
     InFlight {
-        /// When it was handed over.
+        /// Time of the request to the pool.
         since: Timestamp,
-        /// Events that came since.
+        /// Events since that request, if any.
         dirty: Option<Burst>,
     },
-    /// The work failed and is asked for again at this time.
+    /// The Ingress waits for its requeue.
     Waiting {
-        /// When.
+        /// Time of the next reconciliation.
         until: Timestamp,
     },
 }
@@ -53,20 +53,21 @@ pub struct Burst {
     last: Timestamp,
 }
 
-/// What the shell does next.
+/// Next action of the actor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Nothing.
     Rest,
-    /// Call [`DedupMachine::timer`] at this time, and forget earlier timers.
+    /// Call [`DedupMachine::timer`] at this time, and drop earlier timers.
     Wake(Timestamp),
-    /// Hand the key to the pool, and call [`DedupMachine::timer`] at this time in case it never answers.
+    /// Send the key to the pool, and call [`DedupMachine::timer`] at this time if the pool has not
+    /// answered.
     Reconcile(Timestamp),
     /// Leave the registry.
     Retire,
 }
 
-/// The machine. Time is an argument of each call.
+/// State machine of one Ingress. Time is an argument of each call.
 #[derive(Clone, Debug)]
 pub struct DedupMachine {
     windows: Windows,
@@ -74,17 +75,18 @@ pub struct DedupMachine {
 }
 
 impl DedupMachine {
-    /// An idle machine.
+    /// Creates an idle machine.
     pub fn new(windows: Windows) -> Self {
         Self { windows, phase: Phase::Idle }
     }
 
-    /// Where it stands.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// An event has come. `true` with the action when it was coalesced into one already known.
+    /// Handles an event. Returns `true` with the action if the event was coalesced into an earlier
+    /// one.
     pub fn changed(&mut self, now: Timestamp) -> (bool, Action) {
         match &mut self.phase {
             Phase::Idle | Phase::Waiting { .. } => {
@@ -103,7 +105,7 @@ impl DedupMachine {
         }
     }
 
-    /// A timer has gone off.
+    /// Handles the timer of [`Action::Wake`] or [`Action::Reconcile`].
     pub fn timer(&mut self, now: Timestamp) -> Action {
         match self.phase {
             Phase::Idle => Action::Retire,
@@ -117,7 +119,7 @@ impl DedupMachine {
         }
     }
 
-    /// The pool has answered.
+    /// Handles the answer of the pool. A late answer is ignored.
     pub fn finished(&mut self, requeue: Requeue, now: Timestamp) -> Action {
         let Phase::InFlight { dirty, .. } = self.phase else { return Action::Rest };
         if let Some(burst) = dirty {

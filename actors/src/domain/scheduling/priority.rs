@@ -1,28 +1,28 @@
-//! How soon a certificate is needed: the order of work, in the queue and in line before a rate limit.
+//! Need of a certificate: the order of work in the queue and in limit queues.
 
 use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::Validity;
 
-/// How soon, in kind.
+/// Class of need.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Urgency {
-    /// The one that is there ends soon, or has ended.
+    /// The certificate expires soon, or has expired.
     Expiring,
-    /// There is none yet.
+    /// There is no certificate yet.
     First,
-    /// The one that is there serves for some time.
+    /// The certificate is valid for some time.
     Renewal,
 }
 
-/// All of them, most urgent first.
+/// All urgencies, most urgent first.
 pub const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency::Renewal];
 
-/// How soon, to the moment: within one urgency, those go first whose certificates end first.
+/// Need of a certificate. Within one urgency, certificates that expire first go first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Priority {
     /// In kind.
     pub urgency: Urgency,
-    /// End of the certificate that is there.
+    /// Expiry of the existing certificate.
     pub by: Timestamp,
 }
 
@@ -30,8 +30,10 @@ impl Priority {
     /// Of a certificate that is not there yet: such come in the order in which they are asked for.
     pub const FIRST: Self = Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
 
-    /// Of a Secret with these dates, as they were last seen. Less than a third of the time between renewal and end is
-    /// about a tenth of a life.
+    /// Computes the need from the last observed validity.
+    ///
+    /// `Expiring` starts when less than a third of the time between renewal and expiry is left:
+    /// about a tenth of the lifetime.
     pub fn of(validity: Option<Validity>, now: Timestamp) -> Self {
         let Some(Validity { not_after, renewal }) = validity else { return Self::FIRST };
         let soon = not_after.since(now) < not_after.since(renewal) / 3;

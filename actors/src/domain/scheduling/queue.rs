@@ -1,4 +1,5 @@
-//! A bounded queue that is fair between namespaces: each gets its turn, however much another one asks for.
+//! A bounded queue that is fair between namespaces: a namespace with many entries does not delay
+//! the others.
 
 mod round_robin;
 
@@ -7,45 +8,47 @@ use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::time::Timestamp;
 pub(in crate::domain) use round_robin::RoundRobin;
 
-/// Lanes. Resumed work goes first; then those that tried before and new work take turns.
+/// Lanes of the queue. Resumed work goes first; then retries and new work alternate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Lane {
-    /// An order is open at the CA, or it was asked for once more: finishing frees what it holds.
+    /// A job with an open order, or requested again while running. Finishing these jobs frees
+    /// resources.
     Resumed,
-    /// A host could not be reached, and it is looked at again. There may be thousands that never will be.
+    /// A retry after an unreachable host. There may be thousands that never succeed.
     Again,
     /// New work, in the order in which it is needed.
     New(Priority),
 }
 
-/// Whose turn it is among new work: four, two and one of seven.
+/// Turns of the urgencies in new work: of seven turns, `Expiring` has four, `First` two and
+/// `Renewal` one.
 const TURNS: [Urgency; 7] = {
     use Urgency::{Expiring, First, Renewal};
     [Renewal, Expiring, First, Expiring, First, Expiring, Expiring]
 };
 
-/// Streams that wait for a slot, in lanes, round robin over namespaces within a lane.
+/// Secrets that wait for a slot, in lanes; within a lane round robin over namespaces.
 #[derive(Debug, Default)]
 pub struct FairQueue {
     resumed: RoundRobin,
     again: RoundRobin,
-    /// By urgency.
+    /// New work, by urgency.
     new: [RoundRobin; 3],
-    /// How far the turns of these have come.
+    /// Index into [`TURNS`].
     turn: usize,
-    /// Whose turn it is of the last two.
+    /// Whether retries go before new work; toggled by each pop.
     again_first: bool,
     capacity: usize,
 }
 
 impl FairQueue {
-    /// An empty queue for at most `capacity` streams.
+    /// Creates an empty queue for at most `capacity` Secrets.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, ..Self::default() }
     }
 
-    /// Puts a stream at the end of its namespace's line. `false` when the queue is full; only new work can
-    /// be refused, for the other was let in before.
+    /// Adds a Secret to its lane. Returns `false` if the queue is full. Only new work is refused,
+    /// because the other lanes hold work that was accepted before.
     #[must_use]
     pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
         let in_order = Priority::FIRST.by;
@@ -60,7 +63,7 @@ impl FairQueue {
         true
     }
 
-    /// The next stream.
+    /// Removes and returns the next Secret.
     pub fn pop(&mut self) -> Option<SecretKey> {
         let resumed = self.resumed.pop();
         if resumed.is_some() {
@@ -71,7 +74,8 @@ impl FairQueue {
         again.or_else(|| self.pop_new()).or_else(|| self.again.pop())
     }
 
-    /// The more urgent have more turns, and none has all: thousands of one kind hold up the others' for a while only.
+    /// More urgent work has more turns, but never all: thousands of one urgency delay the others
+    /// only for a while.
     fn pop_new(&mut self) -> Option<SecretKey> {
         self.turn = (self.turn + 1) % TURNS.len();
         let whose = TURNS[self.turn] as usize;
@@ -90,7 +94,8 @@ impl FairQueue {
         }
     }
 
-    /// Some of the new streams that come next, about in their order: those at the head of each namespace's line.
+    /// Up to `count` Secrets of new work that come next, roughly in order: the first entries of
+    /// each namespace.
     pub fn upcoming(&self, count: usize) -> Vec<SecretKey> {
         self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
     }
@@ -100,18 +105,18 @@ impl FairQueue {
         self.len() >= self.capacity
     }
 
-    /// Streams that wait.
+    /// Number of waiting Secrets.
     pub fn len(&self) -> usize {
         let new: usize = self.new.iter().map(RoundRobin::len).sum();
         self.resumed.len() + self.again.len() + new
     }
 
-    /// Whether none waits.
+    /// Whether no Secret waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Since when the one that has waited longest waits.
+    /// Arrival time of the Secret that has waited longest.
     pub fn oldest(&self) -> Option<Timestamp> {
         let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
         lanes.filter_map(RoundRobin::oldest).min()

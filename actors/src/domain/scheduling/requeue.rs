@@ -1,20 +1,21 @@
-//! When a key is reconciled again: the one answer of a job, of a request to the pool and of deduplication.
+//! Requeue: the common result of a job, of a request to the pool, and of deduplication.
 
 use crate::domain::time::Timestamp;
 
-/// When to reconcile again. The counterpart of kube-runtime's `Action::requeue`.
+/// Time of the next reconciliation. The counterpart of kube-runtime's `Action::requeue`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Requeue {
-    /// Nothing is left to do until something changes.
+    /// Nothing to do until a change.
     AwaitChange,
     /// The attempt failed: reconcile again at this time.
     At(Timestamp),
-    /// The queue is full, or no answer came: reconcile again after a pause.
+    /// The queue is full, or no answer arrived: reconcile again after
+    /// [`BUSY_RETRY`](crate::domain::limits::BUSY_RETRY).
     Busy,
 }
 
 impl Requeue {
-    /// The answer for several keys together: the earliest time, and busy where one of them is.
+    /// Combines the results of several keys: busy if one of them is busy, else the earliest time.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         match (self, other) {

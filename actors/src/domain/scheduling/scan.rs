@@ -1,4 +1,4 @@
-//! Spreads a scan of all Ingresses over an interval, always at the same moment for the same Ingress.
+//! Spread of a scan over an interval. Each Ingress always has the same moment in the interval.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::domain::hash::stable_hash;
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 
-/// The tick of the interval, `0..SCAN_TICKS`, in which an Ingress is looked at.
+/// Tick of the interval, `0..SCAN_TICKS`, in which the scan checks an Ingress.
 pub fn tick(key: &IngressKey) -> u32 {
     u32::try_from(stable_hash(key) % u64::from(limits::SCAN_TICKS)).unwrap_or(0)
 }
 
-/// Time from one tick to the next.
+/// Time between two ticks.
 pub fn pace(interval: Duration) -> Duration {
     interval / limits::SCAN_TICKS
 }

@@ -1,8 +1,10 @@
-//! The scheduler of the pool: who waits for which stream, which streams are queued, running or parked, and who may run.
+//! Scheduler of the pool: requests waiting for a Secret, jobs queued, running or parked, and free
+//! slots.
 //!
-//! A job holds one of N slots while a worker is on it or the CA is at work on its order, but for
-//! [`limits::SLOT_MAX`] at most; whoever waits for anything else holds none. So at most N young orders are open at
-//! once, and a slow or failing one delays nobody.
+//! A job holds one of N slots while a worker has the job or the CA is working on its order. In the
+//! latter case the slot ends [`limits::SLOT_MAX`] after the job received the slot. A job that waits
+//! for anything else holds none. So at most N young orders are open at once, and a slow or failing
+//! order delays no other.
 
 mod job;
 mod parked;
@@ -34,12 +36,12 @@ pub struct Scheduler {
     parked: Parked,
     tickets: Tickets,
     draining: bool,
-    /// Queued streams whose routes were asked for ahead of their turn.
+    /// Queued Secrets whose routes are prefetched.
     prefetched: HashSet<SecretKey>,
 }
 
 impl Scheduler {
-    /// A scheduler for `slots` runs at once and `capacity` waiting streams.
+    /// Creates a scheduler for `slots` concurrent jobs and `capacity` queued Secrets.
     pub fn new(slots: usize, capacity: usize) -> Self {
         Self {
             slots,
@@ -53,7 +55,12 @@ impl Scheduler {
         }
     }
 
-    /// An Ingress asks for its streams. The answer is there at once when there is nothing to do or no room.
+    /// Requests the Secrets of an Ingress. Returns the ticket that [`returned`](Self::returned)
+    /// answers later.
+    ///
+    /// # Errors
+    /// The answer itself, if there is nothing to do ([`Requeue::AwaitChange`]) or the queue has no
+    /// room ([`Requeue::Busy`]).
     pub fn request(
         &mut self,
         key: &ReconcileKey,
@@ -109,8 +116,11 @@ impl Scheduler {
         taken
     }
 
-    /// A parked job that somebody asks for anew looks at the newest desired certificate at once; its routes and probes may be
-    /// those of an older one. The CA is not polled sooner for it.
+    /// Wakes a parked job after a new request, so that the job reads the newest desired
+    /// certificate.
+    ///
+    /// Forgets its routes and probes, which may belong to an older one. A job with an order stays
+    /// parked: the CA is not polled sooner.
     fn wake_when_edited(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(ScheduledJob { phase: JobPhase::Parked { job, until }, .. }) =
             self.jobs.get_mut(stream)
@@ -124,7 +134,8 @@ impl Scheduler {
         }
     }
 
-    /// A parked stream's turn has come.
+    /// Continues the parked job of `stream` after a rate limit has admitted `stream`. The job
+    /// probes its hosts again.
     pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
         match &mut entry.phase {
@@ -132,13 +143,14 @@ impl Scheduler {
                 job.observed.forget_reach();
                 self.parked.expedite(stream, until, now);
             }
-            // It got in line a moment ago, and is on its way back here.
+            // The job joined the queue a moment ago, and its worker has not returned the job yet.
             JobPhase::Running => entry.again = true,
             JobPhase::Queued(_) => {}
         }
     }
 
-    /// The next job for a worker, if there is one and a slot for it. Parked jobs that are due come first.
+    /// Returns the next job for a worker, if there is one and a free slot. Due parked jobs come
+    /// first.
     pub fn next_job(&mut self, now: Timestamp) -> Option<Job> {
         while let Some((stream, has_slot)) = self.parked.take_due(now) {
             if has_slot {
@@ -154,8 +166,10 @@ impl Scheduler {
         self.start(&stream, Some(now))
     }
 
-    /// Streams whose turn comes soon and that were not named before: what they need may be made ready in one go
-    /// with what is needed now. Empty until most of those named before have had their turn.
+    /// Returns queued Secrets that come next and were not returned before, so that their routes are
+    /// written in one batch with the current ones.
+    ///
+    /// Empty until most of the Secrets returned before have started.
     pub fn prefetch(&mut self) -> Vec<SecretKey> {
         if self.draining || self.prefetched.len() > limits::PREFETCH / 2 {
             return Vec::new();
@@ -165,7 +179,7 @@ impl Scheduler {
         upcoming
     }
 
-    /// Puts a stream into a worker's hands; with `slot_since` when its slot is a new one.
+    /// Starts a job; `slot_since` is set if the slot is a new one.
     fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
@@ -179,8 +193,8 @@ impl Scheduler {
         Some(*job)
     }
 
-    /// A parked job without a slot lines up again: one with an order before all others, one that only looks again
-    /// whether its hosts can be reached takes turns with new work.
+    /// Queues a parked job without a slot again. A job with an order goes before all others; a job
+    /// that only retries its hosts alternates with new work.
     fn requeue(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
         let parked = std::mem::replace(&mut entry.phase, JobPhase::Running);
@@ -200,7 +214,7 @@ impl Scheduler {
         self.running + self.parked.slots_kept(now)
     }
 
-    /// A worker gives a job back. Returns the tickets that are answered by it.
+    /// Takes back a job from a worker. Returns the answered tickets.
     pub fn returned(
         &mut self,
         job: Job,
@@ -232,7 +246,8 @@ impl Scheduler {
         Vec::new()
     }
 
-    /// A worker is gone with its job: whoever waits for the stream asks again.
+    /// Removes the job of a lost worker. All waiting requests are answered with [`Requeue::Busy`],
+    /// and come again.
     pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Requeue)> {
         self.running = self.running.saturating_sub(1);
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
@@ -242,12 +257,12 @@ impl Scheduler {
         entry.waiting.into_iter().map(|ticket| (ticket, Requeue::Busy)).collect()
     }
 
-    /// From now on nothing is begun; what the CA is at work for goes on.
+    /// Stops starting queued jobs. Jobs with the CA at work continue.
     pub fn begin_drain(&mut self) {
         self.draining = true;
     }
 
-    /// The drain has ended: no worker has a job, and none waits for the CA in its slot.
+    /// Whether the drain has ended: no worker has a job, and no parked job holds a slot.
     pub fn is_drained(&self, now: Timestamp) -> bool {
         self.draining && self.slots_taken(now) == 0
     }
@@ -259,26 +274,27 @@ impl Scheduler {
         entry.waiting.into_iter().filter_map(answer).collect()
     }
 
-    /// When to call [`next_job`](Self::next_job) again though nothing was returned: a parked job is due, or one
-    /// gives up its slot while others wait for one.
+    /// Time of the next call of [`next_job`](Self::next_job) if no job is returned before: a parked
+    /// job is due, or gives up its slot while others wait for one.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.parked.first_due();
         let slot = self.parked.first_slot(now).filter(|_| !self.queue.is_empty());
         due.into_iter().chain(slot).min()
     }
 
-    /// How much there is.
+    /// Number of jobs in each phase.
     pub fn load(&self) -> Load {
         let (queued, parked) = (self.queue.len(), self.parked.len());
         Load { queued, running: self.running, parked }
     }
 
-    /// Since when the one that waits longest for a slot waits.
+    /// Arrival time of the job that has waited longest for a slot.
     pub fn oldest_queued(&self) -> Option<Timestamp> {
         self.queue.oldest()
     }
 
-    /// Each stream with where it is and since when it is asked for: for the state dump.
+    /// All Secrets with the phase of their job and the time of the first request, for the state
+    /// dump.
     pub fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
         self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {

@@ -1,4 +1,4 @@
-//! How a certificate stands, by what is known without reading its Secret; and which of many are shown.
+//! Status of a certificate, computed without reading its Secret.
 
 use std::fmt;
 
@@ -7,26 +7,27 @@ use serde::Serialize;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::Validity;
 
-/// How a certificate stands.
+/// Status of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateStatus {
-    /// It is good.
+    /// Valid.
     Valid,
-    /// It is good, and a new one is being worked on or due.
+    /// Valid, and a renewal is in progress or due.
     Renewing,
-    /// There is none that serves, and it is being worked on.
+    /// Not valid, and an issuance is in progress.
     Pending,
     /// The last attempt failed.
     Failing,
-    /// It has ended, and nothing is going on.
+    /// Expired, and no issuance is in progress.
     Expired,
-    /// No certificate of ours was seen: the Secret is somebody else's, or was not looked at yet.
+    /// No certificate of ours was observed: the Secret belongs to others, or was not read yet.
     Unknown,
 }
 
 impl CertificateStatus {
-    /// Checks by the dates last seen, and by whether the last attempt failed or one is being made.
+    /// Computes the status from the last observed validity, whether the last attempt failed, and
+    /// whether a job is at work.
     pub fn of(validity: Option<Validity>, failing: bool, at_work: bool, now: Timestamp) -> Self {
         let good = validity.is_some_and(|validity| now < validity.not_after);
         let due = validity.is_some_and(|validity| validity.renewal <= now);
@@ -41,7 +42,7 @@ impl CertificateStatus {
         }
     }
 
-    /// One word.
+    /// Returns the status as one word.
     pub fn label(self) -> &'static str {
         match self {
             Self::Valid => "valid",

@@ -1,4 +1,4 @@
-//! What the user is told on the Ingress: Kubernetes Events (events.k8s.io/v1), in plain words.
+//! Kubernetes Events on the Ingress (events.k8s.io/v1), in plain words for users.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::domain::validity::check::IssueReason;
 /// `type` of a Kubernetes Event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Severity {
-    /// All is well.
+    /// Normal operation.
     Normal,
     /// The user may have to act.
     Warning,
@@ -28,9 +28,9 @@ pub struct KubeEvent {
     pub severity: Severity,
     /// `reason`: one word, for machines.
     pub reason: &'static str,
-    /// `action`: what was done or not.
+    /// `action`: the attempted action.
     pub action: &'static str,
-    /// `note`: for people; at most [`limits::EVENT_NOTE_MAX`] bytes.
+    /// `note`: text for people, at most [`limits::EVENT_NOTE_MAX`] bytes.
     pub note: String,
 }
 
@@ -53,7 +53,7 @@ impl KubeEvent {
         }
     }
 
-    /// Work has begun.
+    /// Creates the Event for the start of an issuance. `elsewhere` is the fallback CA, if used.
     pub fn issuing(
         secret: &SecretKey,
         names: &BTreeSet<DnsName>,
@@ -67,7 +67,8 @@ impl KubeEvent {
         Self::normal("Issuing", note)
     }
 
-    /// What a journaled event means to the user, if anything. `before` is the state it met.
+    /// Creates the Kubernetes Event for a journal event; `None` if users need none. `before` is the
+    /// state before the journal event.
     pub fn of_event(event: &Event, before: &State, desired: &DesiredCertificate) -> Option<Self> {
         match event {
             Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
@@ -86,7 +87,7 @@ impl KubeEvent {
                     before.failing().map(|failing| (failing.class, failing.detail.as_str()));
                 let repeated =
                     class.is_before_the_ca() && before == Some((*class, detail.as_str()));
-                // The others of them may have one.
+                // The other names may have a certificate.
                 let subset = desired.partial && !names.is_empty();
                 let whose = if subset { display_names(names) } else { desired.display_names() };
                 let what = format!("No certificate for {whose} yet");
@@ -99,7 +100,7 @@ impl KubeEvent {
         }
     }
 
-    /// A certificate that does without some of the names.
+    /// Creates the Event for a certificate without some of the desired names.
     fn partly(note: &str, left_out: &BTreeSet<DnsName>, failing: &Failing) -> Self {
         let Failing { class, detail, retry_at, .. } = failing;
         let (left_out, class) = (display_names(left_out), class.label());
@@ -110,20 +111,20 @@ impl KubeEvent {
         Self::warning("PartlyIssued", note)
     }
 
-    /// Some of the Ingress cannot be served.
+    /// Creates the Event for the problems of an Ingress; `None` if there are none.
     pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let note = format!("Not as asked for until the Ingress is edited: {}", lines.join("; "));
         (!lines.is_empty()).then(|| Self::warning("Skipped", note))
     }
 
-    /// The certificate is there, and something that hangs on it could not be done.
+    /// Creates the Event for an installed certificate whose follow-up work on `what` failed.
     pub fn left_undone(what: &str, detail: &str) -> Self {
         let note = format!("The certificate is good, but {what} could not be seen to: {detail}");
         Self::warning("Incomplete", note)
     }
 
-    /// The CA takes no order for now.
+    /// Creates the Event for an order delayed by a rate limit.
     pub fn waiting_for_limit(desired: &DesiredCertificate, waiting: &LimitWait) -> Self {
         let LimitWait { scope, detail, turn } = waiting;
         let note = format!(
@@ -133,7 +134,7 @@ impl KubeEvent {
         Self::warning("Waiting", note)
     }
 
-    /// A certificate is issued, but cannot be brought to its Secret, or an order waits for its CA.
+    /// Creates the Event for an open order that waits for its CA, or for the write of its Secret.
     pub fn held_up(desired: &DesiredCertificate, detail: &str) -> Self {
         let note = format!(
             "The order for {} is kept and gone on with: {detail}. Nothing is lost and nothing is ordered twice",
@@ -151,7 +152,7 @@ fn reason_of(class: FailureClass) -> &'static str {
     }
 }
 
-/// Cuts at a character boundary, for the API server refuses a longer note.
+/// Cuts the note at a character boundary, because the API server rejects longer notes.
 fn shortened(note: String) -> String {
     if note.len() <= limits::EVENT_NOTE_MAX {
         return note;

@@ -1,4 +1,4 @@
-//! Is what a Secret holds what its Ingresses need? An ordered list of reasons; the first one wins.
+//! Checks whether a Secret holds the desired certificate. Reasons are ordered; the first one wins.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,31 +10,31 @@ use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::{AriStatus, RenewalWindow, renewal};
 
-/// Why a new certificate is needed.
+/// Reason for a new certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IssueReason {
-    /// There is no such Secret.
+    /// The Secret does not exist.
     Missing,
-    /// Its certificate or key cannot be read.
+    /// The certificate or key cannot be read.
     Unparsable(String),
-    /// Its key is not that of its certificate.
+    /// The key does not belong to the certificate.
     KeyMismatch,
-    /// The certificate has other names than the Ingresses ask for.
+    /// The names differ from the desired ones.
     NamesDiffer,
-    /// It is past its end.
+    /// The certificate expired at this time.
     Expired(Timestamp),
-    /// It has not begun, beyond what clocks differ by.
+    /// The validity period starts at this time, more than [`limits::CLOCK_SKEW`] from now.
     NotYetValid(Timestamp),
-    /// Its renewal time has come, by its age.
+    /// The renewal time by age has come.
     DueForRenewal(Timestamp),
-    /// Its renewal time has come, as its CA suggests.
+    /// The renewal time suggested by the CA has come.
     Suggested {
-        /// When it came.
+        /// Renewal time.
         at: Timestamp,
-        /// A page of the CA that explains it.
+        /// URL of the CA's explanation.
         explanation: Option<String>,
     },
-    /// It was issued by another ACME directory than the one in use.
+    /// Another ACME directory than the one in use issued the certificate; the field is its URL.
     OtherDirectory(String),
     /// The annotation `ingress-acme.dev/renew` has a new value.
     Requested,
@@ -61,37 +61,38 @@ impl fmt::Display for IssueReason {
 }
 
 impl IssueReason {
-    /// The CA explains it, and whoever looks after the Ingress should read it.
+    /// Whether the CA explains the renewal, so that users should read the explanation.
     pub fn is_explained(&self) -> bool {
         matches!(self, Self::Suggested { explanation: Some(_), .. })
     }
 
-    /// It is about dates alone.
+    /// Whether the reason depends only on time.
     pub fn is_of_time(&self) -> bool {
         matches!(self, Self::DueForRenewal(_) | Self::Suggested { .. } | Self::NotYetValid(_))
     }
 
-    /// The Secret holds nothing that serves: a first certificate rather than a new one.
+    /// Whether the Secret has no usable certificate, so that a first certificate is needed rather
+    /// than a renewal.
     pub fn is_first(&self) -> bool {
         matches!(self, Self::Missing | Self::Unparsable(_))
     }
 }
 
-/// How much of a certificate's life is left.
+/// Share of a certificate's lifetime that is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remaining {
     /// A tenth or more.
     Plenty,
-    /// Less than a tenth: it goes before others.
+    /// Less than a tenth: goes before others.
     Low,
-    /// Less than a twentieth, or it was over no longer ago: nothing of ours holds its renewal up.
+    /// Less than a twentieth, or expired for less than that: may bypass backoff and rate limits.
     Critical,
-    /// It is over for some time.
+    /// Expired for a twentieth of the lifetime or longer.
     Expired,
 }
 
 impl Remaining {
-    /// Of this certificate.
+    /// Computes the remaining share at `now`.
     pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
         let life = certificate.not_after.since(certificate.not_before);
         match certificate.not_after.since(now) {
@@ -164,7 +165,8 @@ fn due(at: Timestamp, ari: AriStatus<'_>) -> IssueReason {
     }
 }
 
-/// Someone else's certificate covers all names, also by wildcards, and has not expired: all its owner can ask for.
+/// Whether a certificate that is not ours covers all desired names, also by wildcards, matches its
+/// key and has not expired. Nothing more is required of a foreign Secret.
 pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
     secret.certificate.as_ref().is_ok_and(|certificate| {
         let covered = |name: &str| {
@@ -177,7 +179,11 @@ pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     })
 }
 
-/// The part of [`check`] that a chain fresh from the CA must pass as well, before it is installed.
+/// Checks key, names and validity period: the part of [`check`] that also applies to a new chain
+/// before its installation.
+///
+/// # Errors
+/// The first [`IssueReason`] against the certificate.
 pub fn check_certificate(
     certificate: &CertificateView,
     desired: &DesiredCertificate,
@@ -198,7 +204,8 @@ pub fn check_certificate(
     Ok(())
 }
 
-/// The renew requests of all sharers, of a desired certificate or answered by a Secret.
+/// Splits the renew requests of all Ingresses of a Secret, from a desired certificate or from the
+/// Secret.
 fn requests(renew: Option<&String>) -> BTreeSet<&str> {
     renew.into_iter().flat_map(|all| all.split(',')).collect()
 }

@@ -1,8 +1,8 @@
-//! When each certificate of ours ends and is renewed, as it was last seen: the one source of what metrics, status
-//! page and API say about dates.
+//! Last observed expiry and renewal time of each certificate of ours: the single source of these
+//! times for metrics, status page and API.
 //!
-//! There is an entry for every certificate of the cluster, so an entry is two numbers under a key that shares its
-//! texts with the index: 48 bytes.
+//! There is an entry for every certificate of the cluster, so entries are small: two numbers and a
+//! key that shares its strings with the index, 48 bytes.
 
 use std::collections::HashMap;
 
@@ -12,31 +12,32 @@ use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::renewal::{AriStatus, renewal};
 
-/// The dates of one certificate.
+/// Expiry and renewal time of one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Validity {
-    /// End of its validity.
+    /// End of the validity period.
     pub not_after: Timestamp,
-    /// When it is to be renewed.
+    /// Time of the renewal.
     pub renewal: Timestamp,
 }
 
 impl Validity {
-    /// Those of what was found in a Secret, where that is a certificate of ours, with what its CA suggests for it.
+    /// Expiry and renewal time of `found`, if we manage that Secret and its certificate is
+    /// readable. ARI wins over age.
     pub fn of(found: Option<&SecretView>, ari: AriStatus<'_>) -> Option<Self> {
         let leaf = found.filter(|found| found.ours)?.certificate.as_ref().ok()?;
         Some(Self { not_after: leaf.not_after, renewal: renewal(leaf, ari) })
     }
 }
 
-/// The dates of all certificates that were seen.
+/// Validity of all observed certificates.
 #[derive(Clone, Debug, Default)]
 pub struct Expiries {
     by_secret: HashMap<SecretKey, Validity>,
 }
 
 impl Expiries {
-    /// A Secret was seen, with these dates; or without a certificate of ours.
+    /// Stores an observation of a Secret; `None` means no certificate of ours.
     pub fn seen(&mut self, secret: &SecretKey, validity: Option<Validity>) {
         match validity {
             Some(validity) => _ = self.by_secret.insert(secret.clone(), validity),
@@ -44,39 +45,39 @@ impl Expiries {
         }
     }
 
-    /// The CA suggests to renew it then.
+    /// Sets the renewal time that the CA suggests, at the latest the expiry.
     pub fn suggested(&mut self, secret: &SecretKey, at: Timestamp) {
         if let Some(validity) = self.by_secret.get_mut(secret) {
             validity.renewal = at.min(validity.not_after);
         }
     }
 
-    /// No Ingress wants the Secret any more.
+    /// Drops a Secret that no Ingress uses any more.
     pub fn forget(&mut self, secret: &SecretKey) {
         self.by_secret.remove(secret);
     }
 
-    /// The dates of one, where they are known.
+    /// Validity of one certificate, if known.
     pub fn validity(&self, secret: &SecretKey) -> Option<Validity> {
         self.by_secret.get(secret).copied()
     }
 
-    /// All of them, in any order.
+    /// All certificates, in any order.
     pub fn iter(&self) -> impl Iterator<Item = (&SecretKey, Validity)> {
         self.by_secret.iter().map(|(secret, validity)| (secret, *validity))
     }
 
-    /// The `count` that end first, soonest first.
+    /// The `count` certificates that expire first, earliest first.
     pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Validity)> {
         top_k(self.iter(), 0, count, |(secret, validity)| (validity.not_after, *secret))
     }
 
-    /// How many are known.
+    /// Number of known certificates.
     pub fn len(&self) -> usize {
         self.by_secret.len()
     }
 
-    /// Whether none is known.
+    /// Whether no certificate is known.
     pub fn is_empty(&self) -> bool {
         self.by_secret.is_empty()
     }

@@ -1,8 +1,10 @@
-//! When a certificate is renewed: as its CA suggests (RFC 9773), else by its age.
+//! Renewal times: from the CA's renewal information (ARI, RFC 9773), else from the age of the
+//! certificate.
 //!
-//! [`RenewalWindows`] is the scheduler of what the CA suggests, by Secret and certificate id: a new certificate drops what was
-//! known of the one before. It is not journaled, for it can be asked again, and a moment within a window is derived
-//! from the id, so that it is the same in every process.
+//! [`RenewalWindows`] keeps the windows by Secret and certificate identifier: a new certificate
+//! drops the window of the previous one. Windows are not journaled, because the CA can be asked
+//! again. The moment within a window is derived from the identifier, so every process computes the
+//! same one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,63 +15,69 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
-/// What a CA suggests for one certificate (RFC 9773 §4.2).
+/// Renewal window of one certificate, from its CA (RFC 9773 §4.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RenewalWindow {
     /// Start of the window.
     pub start: Timestamp,
     /// End of the window.
     pub end: Timestamp,
-    /// A page that explains it.
+    /// URL of a page that explains the window.
     pub explanation: Option<String>,
 }
 
 impl RenewalWindow {
-    /// The moment within the window, uniform over certificates (RFC 9773 §4.2: "a random time").
+    /// Renewal time within the window, uniformly distributed over certificates (RFC 9773 §4.2: "a
+    /// random time").
     pub fn instant(&self, id: &CertId) -> Timestamp {
         let millionths = u32::try_from(stable_hash(id) % 1_000_000).unwrap_or(0);
-        // A division first: a window of centuries times a million would not fit.
+        // Divides first: a window of centuries times a million would overflow.
         self.start + self.end.since(self.start) / 1_000_000 * millionths
     }
 }
 
-/// When a certificate is to be renewed by its age alone: with a third of its life left (half for short-lived ones),
-/// and earlier by up to a tenth of that, spread by serial number so that those issued together are not renewed together.
+/// Renewal time by age alone: with a third of the lifetime left (half for short-lived
+/// certificates), and up to a tenth of that earlier.
+///
+/// The exact time depends on the serial number, so that certificates issued together are not
+/// renewed together.
 pub fn by_age(certificate: &CertificateView) -> Timestamp {
     let margin = margin(certificate);
     let thousandths = u32::try_from(stable_hash(&certificate.serial) % 1000).unwrap_or(0);
     certificate.not_after - margin - margin / 10 * thousandths / 1000
 }
 
-/// What is left of a certificate's life when it is to be renewed by its age.
+/// Time between renewal and expiry, by age alone.
 fn margin(certificate: &CertificateView) -> Duration {
     let life = certificate.not_after.since(certificate.not_before);
     if life < limits::SHORT_LIVED { life / 2 } else { life / 3 }
 }
 
-/// What is known of the CA's desired certificates for one certificate.
+/// Renewal information of the CA about one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AriStatus<'a> {
-    /// There is none, or it cannot be had.
+    /// No window: the CA has none, or the last request failed.
     #[default]
     None,
-    /// It was not asked yet.
+    /// The CA was not asked yet.
     Unasked,
-    /// This.
+    /// The CA's renewal window.
     Window(&'a RenewalWindow),
 }
 
 impl AriStatus<'_> {
-    /// Whether an order that replaces the certificate is within its window or past it: Let's Encrypt then counts it in
-    /// no limit.
+    /// Whether `now` is in or after the window. Let's Encrypt counts a replacement order in no rate
+    /// limit then.
     pub fn is_within_window(self, now: Timestamp) -> bool {
         matches!(self, Self::Window(window) if window.start <= now)
     }
 }
 
-/// When a certificate is to be renewed. A CA's renewal window goes before its age, but never so late that half of the time
-/// for trying again would be gone. After a start there is a moment in which the CA was not asked yet: who is not late then
-/// waits for its answer.
+/// Renewal time of a certificate. The CA's window wins over age, but leaves at least half of the
+/// time between the renewal by age and the expiry.
+///
+/// Before the first answer of the CA after a start, the renewal by age is delayed by a quarter of
+/// that time, so that a certificate that is not late waits for its window.
 pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
     let left = |before_end: Duration| certificate.not_after - before_end;
     match (ari, &certificate.id) {
@@ -81,11 +89,11 @@ pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
     }
 }
 
-/// What the CA suggests for the certificates that were seen, and when it is asked again.
+/// Renewal windows of all observed certificates, and the time of the next request for each.
 #[derive(Debug, Default)]
 pub struct RenewalWindows {
     by_secret: HashMap<SecretKey, PolledCertificate>,
-    /// The CA suggests nothing at all.
+    /// The CA does not support renewal information.
     unsupported: bool,
 }
 
@@ -99,14 +107,15 @@ struct PolledCertificate {
 }
 
 impl PolledCertificate {
-    /// After a start all wait since about the same time.
+    /// Order of requests: the longest wait first, in minutes, then the earliest expiry. Right after
+    /// a start all certificates have waited about equally long.
     fn turn(&self) -> (i64, Timestamp) {
         (self.ask_at.as_secs() / 60, self.not_after)
     }
 }
 
 impl RenewalWindows {
-    /// A Secret was seen. Only certificates of ours that `directory` has issued are asked about.
+    /// Stores an observation of a Secret. Only certificates of ours issued by `directory` are kept.
     pub fn seen(
         &mut self,
         secret: &SecretKey,
@@ -123,12 +132,12 @@ impl RenewalWindows {
         }
     }
 
-    /// No Ingress wants the Secret any more, or it holds nothing to ask about.
+    /// Drops a Secret that no Ingress uses any more, or that has no certificate to ask about.
     pub fn forget(&mut self, secret: &SecretKey) {
         self.by_secret.remove(secret);
     }
 
-    /// What is known for this certificate.
+    /// Renewal information about the certificate `id` of `secret`.
     pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> AriStatus<'_> {
         let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
         match known {
@@ -138,13 +147,14 @@ impl RenewalWindows {
         }
     }
 
-    /// The CA suggests nothing at all.
+    /// Records that the CA does not support renewal information.
     pub fn are_unsupported(&mut self) {
         self.unsupported = true;
     }
 
-    /// At most so many that are to be asked about now: those that wait longest, to the minute, and of them those that end
-    /// first. Until it is answered, each counts as asked.
+    /// Returns up to `count` certificates to ask about now: those that have waited longest, to the
+    /// minute, and among these the earliest to expire. Each one counts as asked for
+    /// [`limits::ARI_RETRY_MAX`] or until its answer.
     pub fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
         let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
         let mut due: Vec<_> = due.collect();
@@ -160,7 +170,8 @@ impl RenewalWindows {
         asked.collect()
     }
 
-    /// The CA has answered, and names a time until it wants to be asked again.
+    /// Stores an answer. `again` is the CA's Retry-After, used within [`limits::ARI_POLL_MIN`] and
+    /// [`limits::ARI_POLL_MAX`].
     pub fn answered(
         &mut self,
         secret: &SecretKey,
@@ -177,7 +188,8 @@ impl RenewalWindows {
         (known.window, known.failures) = (Some(Box::new(window)), 0);
     }
 
-    /// The CA did not answer, or does not know the certificate. What it suggested before stays.
+    /// Records a failed request: the CA did not answer, or does not know the certificate. An
+    /// earlier window stays.
     pub fn unanswered(
         &mut self,
         secret: &SecretKey,

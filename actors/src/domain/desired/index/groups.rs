@@ -1,4 +1,4 @@
-//! Who is in which group, and so which Ingresses share a certificate.
+//! Membership of groups: the Ingresses that share a certificate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::indexed_ingress::IndexedIngress;
 use crate::domain::desired::grouping::{self, Member};
 use crate::domain::ingress::IngressKey;
 
-/// A namespace and a registered domain.
+/// Namespace and registered domain.
 pub(super) type GroupKey = (Arc<str>, Box<str>);
 
-/// The members of each group, by the path of the bucket that they are in.
+/// Members of each group, by the path of their bucket.
 #[derive(Debug, Default)]
 pub(super) struct Groups(HashMap<GroupKey, BTreeMap<String, BTreeSet<IngressKey>>>);
 
@@ -27,7 +27,7 @@ impl Groups {
         }
     }
 
-    /// Takes out the bucket that an Ingress of this name belongs to, with its path.
+    /// Takes out the bucket for an Ingress with the name `ingress`. Returns its path and members.
     fn take_bucket_of(
         &mut self,
         group: &GroupKey,
@@ -49,12 +49,12 @@ impl Groups {
 }
 
 impl IndexedIngress {
-    /// Its group, if it is in one.
+    /// Group of the Ingress, if any.
     pub(super) fn group(&self) -> Option<GroupKey> {
         Some((self.view.key.namespace.clone(), self.plan.group.clone()?))
     }
 
-    /// Keeps the place in the group that `old` has, until the group says otherwise.
+    /// Keeps the bucket of `old` until the group is computed again.
     pub(super) fn keep_place(&mut self, old: &Self) {
         let place = old.plan.certificates.first().filter(|_| self.plan.group == old.plan.group);
         if let (Some(domain), Some(planned)) = (&self.plan.group, place)
@@ -64,7 +64,7 @@ impl IndexedIngress {
         }
     }
 
-    /// What its group goes by.
+    /// Input of the group's computation.
     fn member(&self) -> Option<Member<'_>> {
         let (domain, planned) = (self.plan.group.as_deref()?, self.plan.certificates.first()?);
         let named = self.view.tls.first().and_then(|block| block.secret_name.as_deref());
@@ -74,8 +74,8 @@ impl IndexedIngress {
 }
 
 impl Index {
-    /// An Ingress was in the group `old` and is in `new`. Returns whose Secrets are others now: those of the bucket that it
-    /// comes into, at most.
+    /// Moves an Ingress from the group `old` to the group `new`. Returns the Ingresses with a new
+    /// Secret, all of them in the bucket that the Ingress joins.
     pub(super) fn regroup(
         &mut self,
         key: &IngressKey,
@@ -100,13 +100,14 @@ impl Index {
         changed
     }
 
-    /// Gives an Ingress its place in its group; whether it is another.
+    /// Moves an Ingress to a bucket of its group. Returns whether the Secret changed.
     fn move_to(&mut self, key: &IngressKey, secret: &str, path: &str) -> bool {
         let Some(mut entry) = self.entries.remove(key) else { return false };
         let moves =
             entry.plan.certificates.first().is_some_and(|planned| *planned.secret.name != *secret);
         if moves {
-            // Whom it leaves behind has lost a name, which a group's certificate may keep.
+            // The old bucket loses a name, which a group's certificate may keep: no neighbour has
+            // work.
             self.unlink(key, &entry.plan);
             let IndexedIngress { plan, view, .. } = &mut *entry;
             plan.go_to(view, path);

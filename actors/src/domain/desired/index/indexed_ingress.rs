@@ -1,10 +1,10 @@
-//! One Ingress of the index, and what a newer view of it changes.
+//! An entry of the index, and the effect of a newer view.
 
 use crate::domain::desired::plan::{Plan, plan};
 use crate::domain::desired::selection::{Selection, Skip, select};
 use crate::domain::ingress::IngressView;
 
-/// An Ingress and what follows from its view alone.
+/// An Ingress with its plan, computed from its view alone.
 #[derive(Debug)]
 pub(super) struct IndexedIngress {
     pub(super) view: IngressView,
@@ -12,13 +12,13 @@ pub(super) struct IndexedIngress {
     pub(super) plan: Plan,
 }
 
-/// What of an Ingress's desired certificates a newer view changes.
+/// Effect of a newer view on the desired certificates of an Ingress.
 pub(super) enum Change {
-    /// Nothing that is work.
+    /// No work.
     Nothing,
-    /// What its Secrets are to hold.
+    /// The content of its Secrets changes.
     Content,
-    /// Which Secrets it uses.
+    /// The set of its Secrets changes.
     Secrets,
 }
 
@@ -33,7 +33,8 @@ impl IndexedIngress {
         self.skip.is_none()
     }
 
-    /// Its group, or what that goes by, is another than that of `old`.
+    /// Whether the group must be computed again: the group, or an input of its buckets, differs
+    /// from `old`.
     pub(super) fn moves(&self, old: &Self) -> bool {
         if self.plan.group.is_none() && old.plan.group.is_none() {
             return false;
@@ -45,9 +46,9 @@ impl IndexedIngress {
             || planned.map(|planned| &planned.names) != before.map(|before| &before.names)
     }
 
-    /// What this view asks for that `old` did not, or no longer asks for.
+    /// Compares the desired certificates with those of `old`.
     ///
-    /// A `spec.tls` that we have just filled in asks for nothing new.
+    /// A `spec.tls` that we have just filled in is no change.
     pub(super) fn change(&self, old: &Self) -> Change {
         let pairs = || self.plan.certificates.iter().zip(&old.plan.certificates);
         let same_secrets = self.plan.certificates.len() == old.plan.certificates.len()

@@ -1,4 +1,4 @@
-//! Round robin over namespaces; within one, by when each is needed and then in the order in which they came.
+//! Round robin over namespaces; within a namespace ordered by deadline, then by arrival.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
-/// A line for each namespace, and whose turn it is.
+/// One line per namespace, and the order of turns.
 #[derive(Debug, Default)]
 pub(in crate::domain) struct RoundRobin {
     turns: VecDeque<Arc<str>>,
     by_namespace: HashMap<Arc<str>, Line>,
-    /// Since when each waits.
+    /// Arrival time and number of each entry.
     waiting: BTreeSet<(Timestamp, u64)>,
-    /// How many have come so far.
+    /// Number of entries so far.
     came: u64,
 }
 
-/// By when each is needed and when it came; with the time since when it waits.
+/// Entries by deadline and arrival number, each with its arrival time.
 type Line = BTreeMap<(Timestamp, u64), (SecretKey, Timestamp)>;
 
 impl RoundRobin {
@@ -45,7 +45,7 @@ impl RoundRobin {
         Some(stream)
     }
 
-    /// Takes one out before its turn; whether it was there.
+    /// Removes an entry before its turn. Returns whether it existed.
     pub(in crate::domain) fn remove(&mut self, stream: &SecretKey) -> bool {
         let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return false };
         let before = line.len();
@@ -69,19 +69,19 @@ impl RoundRobin {
         self.waiting.len()
     }
 
-    /// Some of those that come next, about in their order: those at the head of each namespace's line.
+    /// Up to `count` entries that come next, roughly in order: the first entries of each namespace.
     pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = &SecretKey> {
         let each = count.div_ceil(self.turns.len().max(1));
         let lines = self.turns.iter().filter_map(|namespace| self.by_namespace.get(namespace));
         lines.flat_map(move |line| line.values().take(each)).take(count).map(|(key, _)| key)
     }
 
-    /// Since when the one that has waited longest waits.
+    /// Arrival time of the entry that has waited longest.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.waiting.first().map(|(since, _)| *since)
     }
 
-    /// How many come before this one, if it is there.
+    /// Number of entries ahead of `stream`, if `stream` is an entry.
     pub(in crate::domain) fn ahead_of(&self, stream: &SecretKey) -> Option<usize> {
         let line = self.by_namespace.get(&stream.namespace)?;
         let place = line.values().position(|(other, _)| other == stream)?;

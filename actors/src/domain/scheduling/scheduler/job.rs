@@ -1,4 +1,4 @@
-//! What goes over the scheduler: runs, and how they come back.
+//! Jobs, and the status with which a worker returns one.
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::Observed;
@@ -6,10 +6,10 @@ use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 
-/// One stream's way through the pool, with what it has learned.
+/// The way of one Secret through the pool, with the observations so far.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The stream.
+    /// The Secret.
     pub stream: SecretKey,
     /// The key that requested the job first; logs carry it.
     pub requested_by: ReconcileKey,
@@ -17,31 +17,31 @@ pub struct Job {
     pub observed: Observed,
     /// Steps taken so far.
     pub steps: u32,
-    /// When it last got its slot.
+    /// Time at which the job last received a slot.
     pub(super) slot_since: Timestamp,
 }
 
-/// How a worker gives a job back.
+/// Status with which a worker returns a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobStatus {
-    /// It is over.
+    /// The job has ended.
     Finished(Requeue),
-    /// It has nothing to do until then; `at_ca` when the CA is at work for it.
+    /// The job waits.
     Parked {
-        /// When to go on.
+        /// Time at which the job continues.
         until: Timestamp,
-        /// The CA is at work.
+        /// Whether the CA is working on the job, which then keeps its slot.
         at_ca: bool,
     },
 }
 
-/// What the scheduler holds, in numbers.
+/// Number of jobs in each phase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Load {
-    /// Streams that wait for a slot.
+    /// Secrets that wait for a slot.
     pub queued: usize,
-    /// Streams a worker is on.
+    /// Secrets with a job at a worker.
     pub running: usize,
-    /// Streams that wait for the CA, a route or a pause.
+    /// Secrets that wait for the CA, a route or a pause.
     pub parked: usize,
 }

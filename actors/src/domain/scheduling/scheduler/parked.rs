@@ -1,11 +1,11 @@
-//! The parked: by the time they are due, and those that keep their slot meanwhile.
+//! Parked jobs: ordered by due time, some with a slot.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
-/// Order among the parked.
+/// Due times and slots of the parked jobs.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     due: BTreeSet<(Timestamp, SecretKey)>,
@@ -13,7 +13,7 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// A stream is due at `until`; it keeps its slot until `slot`, if it has one.
+    /// Adds a job that is due at `until`, and keeps its slot until `slot`, if any.
     pub(super) fn add(&mut self, stream: &SecretKey, until: Timestamp, slot: Option<Timestamp>) {
         self.due.insert((until, stream.clone()));
         if let Some(slot) = slot {
@@ -21,7 +21,7 @@ impl Parked {
         }
     }
 
-    /// A stream that was due at `until` is due at `sooner`.
+    /// Moves the due time of a job from `until` to `sooner`.
     pub(super) fn expedite(
         &mut self,
         stream: &SecretKey,
@@ -33,7 +33,7 @@ impl Parked {
         *until = sooner;
     }
 
-    /// Takes out a stream that is due, with whether it still has its slot.
+    /// Removes a due job. Returns its Secret and whether the job still has its slot.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(SecretKey, bool)> {
         if self.due.first()?.0 > now {
             return None;
@@ -43,22 +43,22 @@ impl Parked {
         Some((stream, has_slot))
     }
 
-    /// Places that are kept at this moment.
+    /// Number of slots held at `now`.
     pub(super) fn slots_kept(&self, now: Timestamp) -> usize {
         self.slots.values().filter(|until| **until > now).count()
     }
 
-    /// When the first is due.
+    /// Earliest due time.
     pub(super) fn first_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(until, _)| *until)
     }
 
-    /// When the first slot is given up.
+    /// Earliest time at which a slot is given up.
     pub(super) fn first_slot(&self, now: Timestamp) -> Option<Timestamp> {
         self.slots.values().copied().filter(|until| *until > now).min()
     }
 
-    /// How many are parked.
+    /// Number of parked jobs.
     pub(super) fn len(&self) -> usize {
         self.due.len()
     }

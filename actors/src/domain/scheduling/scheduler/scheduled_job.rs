@@ -1,23 +1,23 @@
-//! A stream at the scheduler.
+//! A job in the scheduler.
 
 use super::job::Job;
 use super::tickets::Ticket;
 use crate::domain::scheduling::queue::Lane;
 use crate::domain::time::Timestamp;
 
-/// A stream that somebody waits for.
+/// A job with at least one waiting request.
 #[derive(Debug)]
 pub(super) struct ScheduledJob {
     pub(super) phase: JobPhase,
     pub(super) waiting: Vec<Ticket>,
-    /// It was asked for again while a worker was on it: look once more before it is over.
+    /// Whether the Secret was requested again while its job was running: the job runs once more.
     pub(super) again: bool,
     pub(super) since: Timestamp,
-    /// In which it came.
+    /// Lane of the most urgent request so far.
     pub(super) lane: Lane,
 }
 
-/// Where its job is.
+/// Phase of a job.
 #[derive(Debug)]
 pub(super) enum JobPhase {
     Queued(Box<Job>),

@@ -1,4 +1,4 @@
-//! Who waits for what: a request is answered when all its streams are done.
+//! Tickets: a request is answered when all its Secrets are done.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use crate::domain::scheduling::requeue::Requeue;
 /// Number of a request.
 pub type Ticket = u64;
 
-/// Requests that are not answered yet.
+/// Unanswered requests.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
     open: HashMap<Ticket, Open>,
@@ -22,19 +22,19 @@ struct Open {
 }
 
 impl Tickets {
-    /// The number that the next request will have.
+    /// Number of the next request.
     pub(super) fn upcoming(&self) -> Ticket {
         self.last + 1
     }
 
-    /// Opens the upcoming one for these streams, beginning with this outcome.
+    /// Opens the next request, for these Secrets and with `requeue` as the first result.
     pub(super) fn open(&mut self, remaining: BTreeSet<SecretKey>, requeue: Requeue) -> Ticket {
         self.last += 1;
         self.open.insert(self.last, Open { remaining, requeue });
         self.last
     }
 
-    /// One of its streams is done; returns the answer when it was the last.
+    /// Marks one Secret of a request as done. Returns the answer if this was the last one.
     pub(super) fn done(
         &mut self,
         ticket: Ticket,
@@ -50,7 +50,7 @@ impl Tickets {
         self.open.remove(&ticket).map(|open| open.requeue)
     }
 
-    /// It is answered otherwise.
+    /// Drops a request that is answered elsewhere.
     pub(super) fn close(&mut self, ticket: Ticket) {
         self.open.remove(&ticket);
     }

@@ -1,4 +1,4 @@
-//! Lives as CAs have them in 2026: 90, 64 and 45 days, and 160 hours.
+//! Certificate lifetimes of CAs in 2026: 90, 64 and 45 days, and 160 hours.
 
 use std::collections::BTreeSet;
 

@@ -13,6 +13,7 @@
 //! - `new_order`: new orders and ARI renewal windows.
 //! - `chains`: selection among alternate chains; `link_header`: their URLs.
 //! - `orders`: conversion of orders to views, and the cache of open orders.
+//! - `rate_limit`: scope and pace of a refusal.
 //! - `problem`: ACME problem documents as failures; `call_error`: errors inside one port call.
 //! - `transport`, `retry_after`: HTTP.
 
@@ -27,6 +28,7 @@ mod link_header;
 mod new_order;
 mod orders;
 mod problem;
+mod rate_limit;
 mod retry_after;
 mod revocation;
 mod rollover;
@@ -52,6 +54,7 @@ use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::ports::{AccountStore, CertificateAuthority, PortError, Replaces};
 
 pub use account::{ThumbprintHook, thumbprint};
+pub use rate_limit::rate_limit;
 pub use revocation::{Revoked, RevokedBy};
 pub use rollover::RolledOver;
 pub use transport::{RequestHook, TrustError};
@@ -202,6 +205,7 @@ impl CertificateAuthority for Acme {
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.call("the CA did not open the order", async || {
+            Call::orders(names);
             let account = self.accounts.account().await?;
             if let Some(profile) = profile {
                 self.check_profile(&account, profile).await?;

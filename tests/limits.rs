@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ingress_acme::acme::rate_limit;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
@@ -30,13 +31,13 @@ struct FakeLimiter {
 fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<FakeLimiter>> {
     let limiter: Rc<RefCell<FakeLimiter>> = Rc::default();
     let (clock, kept, mut ration) = (fakes.clock.clone(), limiter.clone(), Ration::new(limits));
-    fakes.ca.set_policy(move |names| {
+    fakes.ca.set_policy(move |ordered| {
         let now = clock.now().as_millis();
         let mut limiter = kept.borrow_mut();
-        let closed = limiter.is_closed(names, now);
+        let closed = limiter.is_closed(ordered, now);
         limiter.repeats += u32::from(closed);
         let at = jiff::Timestamp::from_millisecond(now).expect("a time of this century");
-        let names: Vec<Box<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        let names: Vec<Box<str>> = ordered.iter().map(|name| name.as_str().into()).collect();
         let Err(refused) = ration.order(&names, at) else {
             ration.issued(&names, at);
             return None;
@@ -44,8 +45,9 @@ fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<FakeLimiter>> {
         let until = refused.retry_at.expect("a time to come back").as_millisecond();
         limiter.close(&refused.detail, until);
         let retry_after = Duration::from_millis(u64::try_from(until - now).expect("it is later"));
-        let failure = Failure::new(FailureClass::RateLimited, refused.detail);
-        Some(Failure { retry_after: Some(retry_after), ..failure })
+        let failure = Failure::new(FailureClass::RateLimited, refused.detail.clone());
+        let limit = Some(rate_limit(&refused.detail, ordered));
+        Some(Failure { retry_after: Some(retry_after), limit, ..failure })
     });
     limiter
 }

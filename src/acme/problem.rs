@@ -12,6 +12,7 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
+use super::rate_limit::rate_limit;
 use super::transport::Call;
 
 /// Last segment of a problem type: `urn:ietf:params:acme:error:<this>`.
@@ -176,7 +177,9 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
     if transient {
         return PortError::Transient { detail: failure.detail, retry_after: wait };
     }
-    PortError::Permanent(failure)
+    let limited = failure.class == FailureClass::RateLimited;
+    let limit = limited.then(|| rate_limit(&words(problem), &Call::ordered_names()));
+    PortError::Permanent(Failure { limit, ..failure })
 }
 
 /// Converts an error without a problem document: another response, or none.

@@ -2,7 +2,7 @@
 //! limit, metrics, and a record of the last response's status and `Retry-After`. Bodies are never
 //! logged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::name::DnsName;
 
 use super::link_header::alternates;
 use super::retry_after::retry_after;
@@ -51,6 +52,8 @@ pub(super) struct Call(Arc<Mutex<Heard>>);
 
 #[derive(Clone, Debug, Default)]
 struct Heard {
+    /// Names of the order that the call opens.
+    names: BTreeSet<DnsName>,
     /// Endpoint of the next request, if the URL does not determine the endpoint.
     endpoint: Option<&'static str>,
     status: Option<StatusCode>,
@@ -63,6 +66,16 @@ impl Call {
     /// Runs `work` as this call.
     pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         CALL.scope(self.clone(), work).await
+    }
+
+    /// Records the names that the current call orders a certificate for.
+    pub(super) fn orders(names: &BTreeSet<DnsName>) {
+        let _ = CALL.try_with(|call| call.with(|heard| heard.names.clone_from(names)));
+    }
+
+    /// Names that the current call orders a certificate for; empty for any other call.
+    pub(super) fn ordered_names() -> BTreeSet<DnsName> {
+        CALL.try_with(|call| call.with(|heard| heard.names.clone())).unwrap_or_default()
     }
 
     /// Sets the endpoint of the current call's next request.

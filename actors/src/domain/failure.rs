@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::rate_limits::RateLimit;
 use crate::domain::time::Timestamp;
 
 /// Why an issuance failed. The set is closed, because it is a metric label and part of the Event's
@@ -124,12 +125,20 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Names that caused the failure; empty means all names.
     pub names: BTreeSet<DnsName>,
+    /// Rate limit that refused the request, parsed by the adapter of the CA (RFC 8555 §6.6).
+    pub limit: Option<RateLimit>,
 }
 
 impl Failure {
     /// Creates a failure without `retry_after` and without names.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
-        Self { class, detail: detail.into(), retry_after: None, names: BTreeSet::new() }
+        Self {
+            class,
+            detail: detail.into(),
+            retry_after: None,
+            names: BTreeSet::new(),
+            limit: None,
+        }
     }
 
     /// Adds the names that caused the failure.

@@ -73,6 +73,16 @@ impl DnsName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name itself and all domains above that contain a dot, longest first.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        let mut next = Some(self.as_str());
+        std::iter::from_fn(move || {
+            let domain = next?;
+            next = domain.split_once('.').map(|(_, above)| above);
+            next.map(|_| domain)
+        })
+    }
 }
 
 fn check_label(label: &[u8]) -> Result<(), BadName> {

@@ -24,9 +24,8 @@ use crate::domain::scheduling::priority::Priority;
 use crate::domain::time::Timestamp;
 pub use hit::LimitHit;
 use queue::LimitQueue;
-pub use rate_limit::{RateLimit, limit};
+pub use rate_limit::RateLimit;
 pub use scope::LimitScope;
-use scope::domains;
 
 /// All rate limits of one CA.
 #[derive(Debug, Default)]

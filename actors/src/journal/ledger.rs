@@ -131,7 +131,7 @@ impl Ledger {
                 info!(secret = %stream, names = started.names.len(), "issuance started");
             }
             Event::OrderOpened(OrderOpened { url }) => {
-                info!(secret = %stream, %url, "order opened")
+                info!(secret = %stream, %url, "order opened");
             }
             Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
                 let took =
@@ -147,7 +147,7 @@ impl Ledger {
                 info!(%scope, %until, %detail, "no such orders are sent for some time");
             }
             Event::IssuanceAbandoned(IssuanceAbandoned { why }) => {
-                info!(secret = %stream, %why, "issuance abandoned")
+                info!(secret = %stream, %why, "issuance abandoned");
             }
         }
     }

@@ -71,7 +71,7 @@ impl SegmentedJournal {
 impl Journal for SegmentedJournal {
     async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
         let lazy = records.iter().all(|record| nobody_waits_for(&record.event));
-        let (done, requeue) = oneshot::channel();
+        let (done, written) = oneshot::channel();
         {
             let mut state = self.0.state.borrow_mut();
             if state.stopped {
@@ -86,7 +86,7 @@ impl Journal for SegmentedJournal {
         if lazy {
             return Ok(());
         }
-        requeue.await.unwrap_or(Err(JournalError::Fenced))
+        written.await.unwrap_or(Err(JournalError::Fenced))
     }
 
     async fn replay(&self) -> Result<Vec<Record>, JournalError> {

@@ -47,10 +47,7 @@ impl JobRunner {
         let Some(desired) = desired else {
             return self.abandon(job, "no Ingress wants it any more").await;
         };
-        let (names, elsewhere) = self.issuance(job).map_or_else(
-            || (desired.names.clone(), None),
-            |issuance| (issuance.names, issuance.directory),
-        );
+        let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
         match step {
             Step::ReadSecret => self.read_secret(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
@@ -68,8 +65,8 @@ impl JobRunner {
             Step::Fail(failure) => self.fail(job, failure).await,
             Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => {}
         }
-        let hit = job.observed.hit(&names, self.context.clock.now());
-        self.record_limits(job, hit.filter(|_| elsewhere.is_none())).await;
+        let hit = job.observed.take_limit_hit(self.context.clock.now());
+        self.record_limits(job, hit.filter(|_| is_first)).await;
     }
 
     /// Closes scopes, for all that come after and for the next start.

@@ -8,7 +8,7 @@ use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::rate_limits::{LimitHit, limit};
+use crate::domain::rate_limits::{LimitHit, RateLimit};
 use crate::domain::time::Timestamp;
 
 /// An order as the CA last showed it (RFC 8555 §7.1.3).
@@ -113,13 +113,14 @@ impl Observed {
         self.secret.as_ref()?.0.as_ref()
     }
 
-    /// What the CA has just closed for orders with `names`.
-    pub fn hit(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
+    /// Takes the rate limit that the last step hit, if any: a busy CA, or a refusal that is not recorded yet.
+    pub fn take_limit_hit(&mut self, now: Timestamp) -> Option<LimitHit> {
         if let Some((detail, wait)) = self.busy.take() {
             return Some(LimitHit::of_busy(wait, &detail, now));
         }
         let (failure, wait) = self.limited()?;
-        let hit = LimitHit::new(&limit(&failure.detail, names), wait, &failure.detail, now);
+        let limit = failure.limit.as_ref().unwrap_or(&RateLimit::ACCOUNT);
+        let hit = LimitHit::new(limit, wait, &failure.detail, now);
         self.limit_recorded = true;
         Some(hit)
     }

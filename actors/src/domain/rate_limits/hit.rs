@@ -25,27 +25,27 @@ pub struct LimitHit {
 }
 
 impl LimitHit {
-    /// Creates the hit of a refusal at `now`. The scope is closed for `enqueue`, but at least
+    /// Creates the hit of a refusal at `now`. The scope is closed for `wait`, but at least
     /// [`limits::RATE_LIMIT_MIN`] and at most [`limits::LIMIT_MAX`].
     ///
     /// Adds a jitter of up to a tenth of that time, at most [`limits::LIMIT_JITTER`], so that
     /// clients with the same limit do not all return at once. The pace gets a margin of 1 %.
-    pub fn new(limit: &RateLimit, enqueue: Duration, detail: &str, now: Timestamp) -> Self {
-        let enqueue = enqueue.clamp(limits::RATE_LIMIT_MIN, limits::LIMIT_MAX);
+    pub fn new(limit: &RateLimit, wait: Duration, detail: &str, now: Timestamp) -> Self {
+        let wait = wait.clamp(limits::RATE_LIMIT_MIN, limits::LIMIT_MAX);
         let thousandths = crate::domain::hash::stable_hash((&limit.scope, now)) % 1000;
         let thousandths = u32::try_from(thousandths).unwrap_or(0);
-        let jitter = (enqueue / 10).min(limits::LIMIT_JITTER) * thousandths / 1000;
+        let jitter = (wait / 10).min(limits::LIMIT_JITTER) * thousandths / 1000;
         let pace = limit.pace.unwrap_or(limits::LIMIT_PACE);
         let pace = pace.clamp(limits::BUSY_PACE, limits::LIMIT_MAX);
         let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
-        let (scope, until) = (limit.scope.clone(), now + enqueue + jitter);
+        let (scope, until) = (limit.scope.clone(), now + wait + jitter);
         Self { scope, since: Some(now), until, pace_ms, detail: detail.to_owned() }
     }
 
-    /// Creates the hit of a busy CA (HTTP 503, RFC 9110 §15.6.4): no requests for `enqueue`.
-    pub fn of_busy(enqueue: Duration, detail: &str, now: Timestamp) -> Self {
+    /// Creates the hit of a busy CA (HTTP 503, RFC 9110 §15.6.4): no requests for `wait`.
+    pub fn of_busy(wait: Duration, detail: &str, now: Timestamp) -> Self {
         let limit = RateLimit { scope: LimitScope::Address, pace: Some(limits::BUSY_PACE) };
-        Self::new(&limit, enqueue, detail, now)
+        Self::new(&limit, wait, detail, now)
     }
 
     pub(super) fn pace(&self) -> Duration {

@@ -45,7 +45,8 @@ impl LimitScope {
     /// Includes every domain above each name. Only the CA knows which one is the registered domain:
     /// its refusal names that one.
     pub(super) fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
-        let above = names.iter().flat_map(domains).map(|domain| Self::Domain(domain.to_owned()));
+        let above =
+            names.iter().flat_map(DnsName::domains).map(|domain| Self::Domain(domain.to_owned()));
         let each = names.iter().cloned().map(Self::Name);
         let all = [Self::Address, Self::Account, Self::Set(names.clone())];
         all.into_iter().chain(above).chain(each).collect()
@@ -68,14 +69,4 @@ impl fmt::Display for LimitScope {
             Self::Name(name) => write!(f, "orders with {name}"),
         }
     }
-}
-
-/// Returns the name and all domains above that contain a dot.
-pub(super) fn domains(name: &DnsName) -> impl Iterator<Item = &str> {
-    let mut next = Some(name.as_str());
-    std::iter::from_fn(move || {
-        let domain = next?;
-        next = domain.split_once('.').map(|(_, above)| above);
-        next.map(|_| domain)
-    })
 }

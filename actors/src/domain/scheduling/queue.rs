@@ -57,7 +57,7 @@ impl FairQueue {
             Lane::Again => self.again.push(stream, in_order, now),
             Lane::New(_) if self.is_full() => return false,
             Lane::New(priority) => {
-                self.new[priority.urgency as usize].push(stream, priority.by, now)
+                self.new[priority.urgency as usize].push(stream, priority.by, now);
             }
         }
         true

@@ -7,6 +7,7 @@
 mod ca;
 mod cluster;
 mod crash_point;
+mod keys;
 mod segments;
 
 use std::cell::{Cell, RefCell};

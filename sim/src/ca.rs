@@ -17,6 +17,7 @@ mod certificates;
 mod core;
 mod counts;
 mod documents;
+mod ids;
 mod issuing;
 mod jws;
 mod limits;
@@ -46,8 +47,8 @@ pub use certificates::{Issued, Window};
 pub use counts::Counts;
 pub use limits::{Limits, Load, Rate, Ration, Refused};
 
-use certificates::Serial;
 use core::{Core, Settings};
+use ids::Serial;
 use issuing::Signing;
 use nonces::Nonces;
 use serving::{Manners, Shell, locked};

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use http::StatusCode;
 use instant_acme::{Account, AccountBuilder, Key};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::Mutex;
@@ -16,7 +16,6 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
-use super::account_sync::no_account;
 use super::jws::jwk;
 use super::transport::{Call, Transport};
 use super::{CallError, eab};
@@ -31,9 +30,8 @@ pub fn thumbprint(key: &PrivateKey) -> Result<String, String> {
     if !jwk.starts_with(r#"{"crv":"P-256","#) {
         return Err("the account key is not ECDSA P-256".to_owned());
     }
-    // The only SHA-256 that rustls exposes.
-    let suite = TLS13_AES_128_GCM_SHA256.tls13().ok_or("SHA-256 is not available")?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(suite.common.hash_provider.hash(jwk.as_bytes())))
+    let hash = digest::digest(&digest::SHA256, jwk.as_bytes());
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(hash))
 }
 
 /// Called with each new thumbprint; challenge responses use the latest one.
@@ -238,6 +236,13 @@ fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
 pub(super) fn unusable(wrong: &str) -> PortError {
     let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
     PortError::permanent(FailureClass::Rejected, detail)
+}
+
+/// Error: no account is stored, or the CA does not know the account.
+pub(super) fn no_account() -> CallError {
+    CallError::lacking(
+        "the CA has no account of ours in the operator's namespace; check --namespace and --acme-directory".to_owned(),
+    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
-use super::account::{AccountState, Accounts, thumbprint, unusable};
+use super::account::{AccountState, Accounts, no_account, thumbprint, unusable};
 use super::{Acme, CallError};
 
 /// Time after a key change during which some servers of the CA may not know the new key.
@@ -168,11 +168,4 @@ impl Accounts {
         let account = self.of_key(&stored.key).await?.ok_or_else(no_account)?;
         Ok((stored.key, account.id().to_owned()))
     }
-}
-
-/// Error: no account is stored, or the CA does not know the account.
-pub(super) fn no_account() -> CallError {
-    CallError::lacking(
-        "the CA has no account of ours in the operator's namespace; check --namespace and --acme-directory".to_owned(),
-    )
 }

@@ -15,8 +15,8 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
 
-use super::account::{new_key, thumbprint};
-use super::account_sync::{next_of, no_account, promoted};
+use super::account::{new_key, no_account, thumbprint};
+use super::account_sync::{next_of, promoted};
 use super::jws::{Sender, Signer, post, resource};
 use super::{Acme, CallError};
 use step::{Findings, KeyAnswer, RolloverStep, step};

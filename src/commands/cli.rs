@@ -1,6 +1,7 @@
 //! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
 
 mod account;
+mod reason;
 mod run;
 #[cfg(feature = "sim")]
 mod sim;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::ingress::IngressKey;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
+pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, GuardsArg, ManageArg, RunArgs};
 #[cfg(feature = "sim")]
 pub use sim::{DemoArgs, StormArgs, TargetArg};

@@ -15,9 +15,8 @@ use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
 use ingress_acme_actors::ports::{AccountStore, Clock, PortError};
 use kube::Client;
 
-pub use choice::Reason;
-
 use crate::acme::{Acme, Revoked, RevokedBy};
+use crate::commands::cli::Reason;
 use crate::commands::cli::RevokeArgs;
 use crate::commands::consent;
 use crate::commands::status;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cluster::FakeCluster;
+use super::keys::inspect;
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
@@ -272,21 +273,4 @@ impl Keys for FakeCa {
     fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
         inspect(chain, key)
     }
-}
-
-/// Parses a chain of this CA: `key|names|from|until|serial`.
-pub(super) fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
-    let fields: Vec<&str> = chain.split('|').collect();
-    let [pem, names, from, until, serial] = fields[..] else { return Err("no PEM".to_owned()) };
-    let time =
-        |millis: &str| millis.parse().map(Timestamp::from_millis).map_err(|_| "no time".to_owned());
-    Ok(CertificateView {
-        names: names.split(',').map(str::to_owned).collect(),
-        not_before: time(from)?,
-        not_after: time(until)?,
-        id: Some(CertId::new(&format!("fake.{serial}"))),
-        serial: serial.to_owned(),
-        issuer: "Fake CA".to_owned(),
-        key_matches: pem == key.pem(),
-    })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::DIRECTORY;
-use super::ca::inspect;
+use super::keys::inspect;
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::name::DnsName;

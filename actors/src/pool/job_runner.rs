@@ -11,7 +11,6 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{debug, error};
 
-use super::steps;
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
@@ -109,7 +108,7 @@ impl JobRunner {
             };
             job.steps += 1;
             debug!(?step, "next step");
-            let (name, began) = (steps::name(&step), self.context.clock.now());
+            let (name, began) = (step.name(), self.context.clock.now());
             self.take(step, job, desired).await;
             self.context.metrics.step(name, self.context.clock.now().since(began));
         }

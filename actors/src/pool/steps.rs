@@ -14,27 +14,6 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::journal::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
-/// The step's name in metrics.
-pub(super) fn name(step: &Step) -> &'static str {
-    match step {
-        Step::ReadSecret => "read_secret",
-        Step::PublishRoutes => "publish_routes",
-        Step::Probe(_) => "probe",
-        Step::Begin { .. } => "begin",
-        Step::OpenOrder => "open_order",
-        Step::Refresh => "refresh",
-        Step::Accept => "accept",
-        Step::Finalize => "finalize",
-        Step::Download => "download",
-        Step::Install => "install",
-        Step::UpdateOwners => "update_owners",
-        Step::FillTls => "fill_tls",
-        Step::Abandon(_) => "abandon",
-        Step::Fail(_) => "fail",
-        Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => "none",
-    }
-}
-
 impl JobRunner {
     /// Takes one step for the desired certificate that it was decided on. All errors end up in the job's knowledge, for [`next`](crate::domain::issuance::next) to
     /// decide on.

@@ -1,56 +1,23 @@
 //! Issued certificates and their renewal windows (RFC 9773).
 
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::AccountId;
+use super::ids::{OrderId, Serial};
 use super::names::{Names, SetId};
-use super::orders::OrderId;
 use super::problem::Problem;
 use super::profiles::suggested;
 
-/// First octet of every serial number, so that all have the same length and none is negative.
-const PREFIX: u128 = 0x2c;
 /// Time after which a certificate for the same exact set counts as new instead of a renewal.
 const RENEWAL: SignedDuration = SignedDuration::from_hours(120 * 24);
 /// Renewal window of a revoked certificate: start before now, and length. The window has ended
 /// already.
 const REVOKED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_mins(60), SignedDuration::from_mins(30));
-
-/// Serial number of 16 octets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Serial(u128);
-
-impl Serial {
-    pub(super) fn new(random: u128) -> Self {
-        Self(random >> 8 | PREFIX << 120)
-    }
-
-    pub(super) fn octets(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-
-    /// Reads the serial number of a certificate; `None` unless 16 octets long.
-    pub(super) fn of_octets(octets: &[u8]) -> Option<Self> {
-        Some(Self(u128::from_be_bytes(octets.try_into().ok()?)))
-    }
-
-    /// Parses the hexadecimal form.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        u128::from_str_radix(text, 16).ok().map(Self)
-    }
-}
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
 
 /// Renewal window of a certificate (RFC 9773 §4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::accounts::{Account, AccountId, Accounts, check_contacts};
 use super::certificates::Certificates;
+use super::ids::AuthorizationId;
 use super::issuing::Signing;
 use super::jws::{self, Jwk, Jws, Signer};
 use super::limits::{Limits, Meter};
 use super::names::Policy;
-use super::orders::{Authorization, AuthorizationId, Orders};
+use super::orders::{Authorization, Orders};
 use super::problem::Problem;
 
 pub(super) use ordering::OrderView;

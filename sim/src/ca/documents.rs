@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::accounts::{Account, AccountId};
-use super::certificates::{Serial, Window};
+use super::certificates::Window;
 use super::core::OrderView;
-use super::orders::{Authorization, Challenge, OrderId};
+use super::ids::OrderId;
+use super::ids::Serial;
+use super::orders::{Authorization, Challenge};
 use super::profiles::PROFILES;
 
 /// The challenge type that the CA validates.

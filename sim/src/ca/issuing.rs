@@ -14,7 +14,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
-use super::certificates::Serial;
+use super::ids::Serial;
 use super::problem::Problem;
 use crate::SimError;
 

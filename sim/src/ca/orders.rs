@@ -10,18 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::AccountId;
-use super::certificates::Serial;
+use super::ids::{AuthorizationId, OrderId, Serial};
 use super::limits::Exemption;
 use super::names::{Names, SetId};
 use super::problem::Problem;
 use super::profiles::Profile;
 
-pub(super) use authorization::{Authorization, AuthorizationId, Challenge, Validity};
+pub(super) use authorization::{Authorization, Challenge, Validity};
 
 use authorization::Authorizations;
-
-/// Number of an order, from 1.
-pub(super) type OrderId = u64;
 
 /// Contents of a new order.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Paths of the CA and the resources they name.
 
 use super::accounts::AccountId;
-use super::certificates::Serial;
 use super::documents::HTTP_01;
-use super::orders::{AuthorizationId, OrderId};
+use super::ids::Serial;
+use super::ids::{AuthorizationId, OrderId};
 
 /// Resource named by a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

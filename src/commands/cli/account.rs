@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use ingress_acme_actors::domain::ingress::IngressKey;
 
+use super::Reason;
 use super::{LETS_ENCRYPT, directory, own_namespace};
-use crate::commands::revoke::Reason;
 
 /// Flags of both.
 #[derive(Debug, Args)]

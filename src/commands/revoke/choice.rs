@@ -1,53 +1,10 @@
 //! Decides which certificates of an Ingress are revoked, and which key signs the revocation. No
 //! I/O.
 
-use std::fmt;
-
-use clap::ValueEnum;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretView};
 use ingress_acme_actors::domain::time::Timestamp;
 
-/// Reason for a revocation: those of RFC 5280 §5.3.1 that CAs accept from subscribers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Reason {
-    /// None of the others.
-    #[default]
-    #[value(name = "unspecified")]
-    Unspecified,
-    /// Somebody else has, or may have, the private key. Signed with that very key, which proves it.
-    #[value(name = "keyCompromise")]
-    KeyCompromise,
-    /// The names, or who is behind them, are no longer as certified. Let's Encrypt does not certify
-    /// who is behind them and may refuse it.
-    #[value(name = "affiliationChanged")]
-    AffiliationChanged,
-    /// Another certificate has taken its place.
-    #[value(name = "superseded")]
-    Superseded,
-    /// The hosts are no longer yours, or given up.
-    #[value(name = "cessationOfOperation")]
-    CessationOfOperation,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value();
-        f.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
-    }
-}
-
-impl Reason {
-    /// Returns the number of the reason in RFC 5280 §5.3.1.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::KeyCompromise => 1,
-            Self::AffiliationChanged => 3,
-            Self::Superseded => 4,
-            Self::CessationOfOperation => 5,
-        }
-    }
-}
+use crate::commands::cli::Reason;
 
 /// State of the account that may have ordered a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +73,7 @@ pub(super) fn revocable(
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
     use std::collections::BTreeSet;
 
     use super::*;

@@ -130,6 +130,7 @@ mod tests {
             retry_at: at(1_600),
         };
         let validity = Validity { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
+        let status = CertificateStatus::Renewing;
         Overview {
             known: 1,
             now: at(1_000),
@@ -155,12 +156,7 @@ mod tests {
                 issuance: "ordered",
                 since: at(900),
             }],
-            ending: vec![ExpiringCertificate {
-                secret,
-                hosts,
-                validity,
-                status: CertificateStatus::Renewing,
-            }],
+            ending: vec![ExpiringCertificate { secret, hosts, validity, status }],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ingress_acme::acme::{Revoked, RevokedBy};
-use ingress_acme::commands::revoke::Reason;
+use ingress_acme::commands::cli::Reason;
 use ingress_acme::pki::leaf;
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::ports::PortError;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{OperatorError, StartError};
 use crate::ports::Port;
 use crate::process::{Process, Program, tail};
-use crate::world::reserve;
+use crate::setup::reserve;
 use ingress_acme_sim::gateway::State;
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -43,7 +43,7 @@ impl OperatorOptions {
 }
 
 /// Settings that an operator gets from its world.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct OperatorEnvironment<'a> {
     pub(crate) acme_directory: String,
     pub(crate) acme_ca_file: &'a Path,
     pub(crate) kubeconfig: &'a Path,
@@ -71,7 +71,7 @@ pub struct Operator {
 impl Operator {
     pub(crate) fn spawn(
         options: OperatorOptions,
-        world: &Surroundings<'_>,
+        world: &OperatorEnvironment<'_>,
     ) -> Result<Self, StartError> {
         let ports = [reserve()?, reserve()?];
         let [solver, admin] = ports.each_ref().map(Port::address);
@@ -176,7 +176,7 @@ impl Drop for Operator {
 }
 
 fn defaults(
-    world: &Surroundings<'_>,
+    world: &OperatorEnvironment<'_>,
     solver: SocketAddr,
     admin: SocketAddr,
 ) -> Vec<(&'static str, String)> {

@@ -7,9 +7,10 @@ use reqwest::Client;
 use serde_json::{Map, Value, json};
 
 use crate::error::StartError;
+use crate::options::Options;
 use crate::ports::Port;
 use crate::process::{Program, Readiness};
-use crate::world::{Ground, Options};
+use crate::setup::Setup;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Timeout of the directory, which needs no database and answers in time on any machine.
@@ -83,12 +84,12 @@ async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
 
 /// Writes Pebble's files and returns its command line.
 pub(crate) fn program(
-    ground: &Ground,
+    setup: &Setup,
     ports: &Ports,
     (gateway, dns): (&Port, &Port),
     options: &Options,
 ) -> Result<Program, StartError> {
-    let Ground { binaries, directory, root_ca, .. } = ground;
+    let Setup { binaries, directory, root_ca, .. } = setup;
     let leaf = root_ca.leaf("pebble")?;
     let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
     let key = directory.write("pebble-key.pem", &leaf.key_pem)?;

@@ -1,7 +1,6 @@
 //! The whole world of a test: the cluster, the CA, DNS and the gateway between them.
 
 mod boot;
-mod options;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,18 +13,19 @@ use ingress_acme_sim::ca::Ca;
 use ingress_acme_sim::gateway::Gateway;
 use kube::Client;
 
-pub(crate) use boot::{Ground, kube_client, reserve};
-pub use options::Options;
+use crate::options::Options;
+pub(crate) use boot::kube_client;
 
 use crate::audit::{self, AuditEntry};
 use crate::dns::Dns;
 use crate::error::{OperatorError, StartError};
 use crate::kubernetes::Cluster;
 use crate::manifest::apply_yaml;
-use crate::operator::{Operator, OperatorOptions, Surroundings};
+use crate::operator::{Operator, OperatorEnvironment, OperatorOptions};
 use crate::pebble;
 use crate::ports::Port;
 use crate::process::Process;
+use crate::setup::Setup;
 
 /// A running control plane with everything around the operator.
 ///
@@ -43,7 +43,7 @@ pub struct World {
     manifest: PathBuf,
     /// Number of operators started so far; numbers their logs and Pods.
     operators: AtomicU32,
-    ground: Ground,
+    setup: Setup,
 }
 
 /// All running parts. Fields drop from top to bottom: users before the parts that they use.
@@ -94,18 +94,18 @@ impl World {
 
     /// Starts an operator without waiting; see [`Operator::ready`].
     pub fn spawn_operator(&self, options: OperatorOptions) -> Result<Operator, StartError> {
-        let surroundings = Surroundings {
+        let environment = OperatorEnvironment {
             acme_directory: self.acme_directory(),
-            acme_ca_file: &self.ground.root_file,
+            acme_ca_file: &self.setup.root_file,
             kubeconfig: &self.cluster.operator_kubeconfig,
             nameserver: self.nameserver(),
             gateway_port: self.gateway_port(),
             gateway: self.servers.gateway.state(),
-            http: &self.ground.http,
-            directory: self.ground.directory.path(),
+            http: &self.setup.http,
+            directory: self.setup.directory.path(),
             number: self.operators.fetch_add(1, Ordering::Relaxed),
         };
-        Operator::spawn(options, &surroundings)
+        Operator::spawn(options, &environment)
     }
 
     /// Client with all rights.
@@ -152,7 +152,7 @@ impl World {
 
     /// PEM file with the root of the ACME directory's own TLS certificate.
     pub fn acme_ca_file(&self) -> &Path {
-        &self.ground.root_file
+        &self.setup.root_file
     }
 
     /// Address of the DNS server, which resolves every name to 127.0.0.1.
@@ -178,7 +178,7 @@ impl World {
     /// Root of an alternate chain, numbered from 1, in PEM. `PEBBLE_ALTERNATE_ROOTS` in
     /// [`Options::ca_env`] sets their number.
     pub async fn root_pem(&self, number: u32) -> Result<String, reqwest::Error> {
-        let answer = self.ground.http.get(self.ca_ports.roots_url(number)).send().await?;
+        let answer = self.setup.http.get(self.ca_ports.roots_url(number)).send().await?;
         answer.error_for_status()?.text().await
     }
 
@@ -203,18 +203,18 @@ impl World {
 
     /// Makes DNS answer this host's name with SERVFAIL.
     pub async fn dns_fail(&self, host: &str) -> Result<(), reqwest::Error> {
-        self.servers.dns.set_failing(&self.ground.http, host, true).await
+        self.servers.dns.set_failing(&self.setup.http, host, true).await
     }
 
     /// Undoes [`World::dns_fail`].
     pub async fn dns_restore(&self, host: &str) -> Result<(), reqwest::Error> {
-        self.servers.dns.set_failing(&self.ground.http, host, false).await
+        self.servers.dns.set_failing(&self.setup.http, host, false).await
     }
 
     /// Whether the CA serves its directory, but hangs on requests that need its database. Takes up
     /// to 13 s; a paused or ended CA is not wedged.
     pub async fn ca_is_wedged(&self) -> bool {
-        self.ca_ports.wedged(&self.ground.http, self.ground.root_ca.root_pem()).await
+        self.ca_ports.wedged(&self.setup.http, self.setup.root_ca.root_pem()).await
     }
 
     /// Restarts the CA at the same URL; the CA loses all accounts and orders, and gets another
@@ -225,7 +225,7 @@ impl World {
             ca.restart()?;
             ca.readiness()
         };
-        self.ca_ports.ready(readiness, &self.ground.http).await
+        self.ca_ports.ready(readiness, &self.setup.http).await
     }
 
     /// Stops the CA (SIGSTOP): connections are accepted, but never answered.
@@ -245,7 +245,7 @@ impl World {
             apiserver.restart()?;
             apiserver.readiness()
         };
-        self.cluster.api_ready(readiness, &self.ground.http).await
+        self.cluster.api_ready(readiness, &self.setup.http).await
     }
 
     /// Stops the API server (SIGSTOP): connections are accepted, but never answered.
@@ -260,12 +260,12 @@ impl World {
 
     /// Directory with the logs, keys and kubeconfigs of this world.
     pub fn directory(&self) -> &Path {
-        self.ground.directory.path()
+        self.setup.directory.path()
     }
 
     /// Keeps [`World::directory`] on drop and prints its path, as after a panic.
     pub fn keep_files(&self) {
-        self.ground.directory.keep();
+        self.setup.directory.keep();
     }
 
     /// Process ID of the API server.

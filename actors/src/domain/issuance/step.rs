@@ -65,6 +65,29 @@ pub enum Step {
     Done(Requeue),
 }
 
+impl Step {
+    /// Name of the step in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadSecret => "read_secret",
+            Self::PublishRoutes => "publish_routes",
+            Self::Probe(_) => "probe",
+            Self::Begin { .. } => "begin",
+            Self::OpenOrder => "open_order",
+            Self::Refresh => "refresh",
+            Self::Accept => "accept",
+            Self::Finalize => "finalize",
+            Self::Download => "download",
+            Self::Install => "install",
+            Self::UpdateOwners => "update_owners",
+            Self::FillTls => "fill_tls",
+            Self::Abandon(_) => "abandon",
+            Self::Fail(_) => "fail",
+            Self::Wait { .. } | Self::WaitForLimit(..) | Self::Done(_) => "none",
+        }
+    }
+}
+
 /// The fallback CA: opt-in, by `--fallback-directory`.
 #[derive(Clone, Copy, Debug)]
 pub struct Fallback<'a> {

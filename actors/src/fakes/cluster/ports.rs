@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{LocalBoxStream, unfold};
 use tokio::sync::mpsc;
 
-use super::super::ca::inspect;
+use super::super::keys::inspect;
 use super::{FakeCluster, FakeSecret};
 use crate::domain::certificate::{SecretStatus, SecretView};
 use crate::domain::desired::plan::{FILLED_TLS, filled_tls_value};

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::accounts::AccountId;
-use super::super::certificates::{Record, Serial, parse_id};
+use super::super::certificates::{Record, parse_id};
+use super::super::ids::OrderId;
+use super::super::ids::Serial;
 use super::super::issuing::{Leaf, Request};
 use super::super::limits::{Exemption, Spender};
 use super::super::names::{Names, SetId};
-use super::super::orders::{Order, OrderId, Replaces, Status, Wanted, span};
+use super::super::orders::{Order, Replaces, Status, Wanted, span};
 use super::super::problem::Problem;
 use super::super::profiles::profile;
 use super::Core;

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::accounts::AccountId;
-use super::super::certificates::{Serial, Window, parse_id};
+use super::super::certificates::{Window, parse_id};
+use super::super::ids::Serial;
 use super::super::issuing::read_certificate;
 use super::super::jws::Jwk;
 use super::super::problem::Problem;

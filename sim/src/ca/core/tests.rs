@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use jiff::SignedDuration;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
 
-use super::super::certificates::Serial;
+use super::super::ids::Serial;
 use super::super::limits::Rate;
 use super::super::orders::Status;
 use super::ordering::NewOrder;

@@ -7,12 +7,10 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use jiff::Timestamp;
 
 use super::super::accounts::AccountId;
+use super::super::ids::AuthorizationId;
 use super::super::problem::Problem;
 use super::super::profiles::Profile;
 use super::span;
-
-/// Number of an authorization, from 1.
-pub(in crate::ca) type AuthorizationId = u64;
 
 /// State of the challenge (RFC 8555 §7.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]

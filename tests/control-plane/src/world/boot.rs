@@ -1,6 +1,6 @@
 //! Start of a world: its parts, their order and their dependencies.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
@@ -8,30 +8,27 @@ use ingress_acme_sim::ca::{self, Ca};
 use ingress_acme_sim::clock::Clock;
 use ingress_acme_sim::dns::Zone;
 use ingress_acme_sim::gateway::Gateway;
-use ingress_acme_sim::pki::{self, RootCa};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use super::{Options, Servers, World};
-use crate::binaries::Binaries;
-use crate::directory::{self, Directory};
 use crate::dns::Dns;
 use crate::error::StartError;
 use crate::kubernetes::Cluster;
 use crate::pebble;
-use crate::ports::Port;
+use crate::setup::{Setup, reserve};
 
 /// Starts all parts; if a later part fails, the earlier parts are ended again.
 pub(super) async fn boot(options: Options) -> Result<World, StartError> {
-    let ground = Ground::prepare().await?;
-    let Ground { binaries, directory, root_ca, root_file, http } = &ground;
+    let setup = Setup::prepare().await?;
+    let Setup { binaries, directory, root_ca, root_file, http } = &setup;
 
     let cluster = Cluster::prepare(directory, reserve, root_file)?;
     let gateway_port = reserve()?;
     let dns_ports = (reserve()?, reserve()?);
     let ca_ports = pebble::Ports::reserve(reserve)?;
     let routes = (&gateway_port, &dns_ports.0);
-    let ca = pebble::program(&ground, &ca_ports, routes, &options)?;
+    let ca = pebble::program(&setup, &ca_ports, routes, &options)?;
 
     let etcd = cluster.etcd(binaries, directory).start()?;
     let dns = Dns::start(binaries, directory, dns_ports)?;
@@ -55,46 +52,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
     let servers = Servers { simulated_ca, gateway, controllers, ca, dns, apiserver, etcd };
     let manifest = options.manifest;
-    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, ground })
-}
-
-/// Everything made before the first server starts.
-pub(crate) struct Ground {
-    pub(crate) binaries: Binaries,
-    /// CA that signs the TLS certificates of all servers.
-    pub(crate) root_ca: RootCa,
-    /// Root of that CA, for clients.
-    pub(crate) root_file: PathBuf,
-    /// HTTP client for management ports, which trusts only this world's root.
-    pub(crate) http: reqwest::Client,
-    pub(crate) directory: Directory,
-}
-
-impl Ground {
-    async fn prepare() -> Result<Self, StartError> {
-        pki::choose_provider();
-        let binaries = tokio::task::spawn_blocking(Binaries::ensure)
-            .await
-            .map_err(|error| StartError::io("check the binaries")(error.into()))??;
-        let directory = Directory::create()?;
-        let root_ca = RootCa::new()?;
-        let root_file = directory.write("root.pem", root_ca.root_pem())?;
-        let http = http_client(&root_ca)?;
-        Ok(Self { binaries, root_ca, root_file, http, directory })
-    }
-}
-
-/// Reserves a port that no world of this checkout uses.
-pub(crate) fn reserve() -> Result<Port, StartError> {
-    Port::reserve(&directory::shared().join("ports"))
-}
-
-/// HTTP client that trusts only this world's servers and never uses a proxy.
-fn http_client(root_ca: &RootCa) -> Result<reqwest::Client, StartError> {
-    let root = reqwest::Certificate::from_pem(root_ca.root_pem().as_bytes())?;
-    // Pebble refuses requests without a User-Agent (RFC 8555 §6.1).
-    let client = reqwest::Client::builder().user_agent(env!("CARGO_PKG_NAME")).no_proxy();
-    Ok(client.tls_certs_only([root]).build()?)
+    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, setup })
 }
 
 /// Client for the cluster and user of a kubeconfig, on the current runtime.

@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 pub(super) struct Parked {
     due: BTreeSet<(Timestamp, SecretKey)>,
     slots: HashMap<SecretKey, Timestamp>,
+    /// Slots by their end, so that no call reads those that have ended.
+    by_end: BTreeSet<(Timestamp, SecretKey)>,
 }
 
 impl Parked {
@@ -18,6 +20,7 @@ impl Parked {
         self.due.insert((until, stream.clone()));
         if let Some(slot) = slot {
             self.slots.insert(stream.clone(), slot);
+            self.by_end.insert((slot, stream.clone()));
         }
     }
 
@@ -39,13 +42,20 @@ impl Parked {
             return None;
         }
         let (_, stream) = self.due.pop_first()?;
-        let has_slot = self.slots.remove(&stream).is_some_and(|until| until > now);
-        Some((stream, has_slot))
+        let Some(end) = self.slots.remove(&stream) else { return Some((stream, false)) };
+        let key = (end, stream);
+        self.by_end.remove(&key);
+        Some((key.1, end > now))
     }
 
     /// Number of slots held at `now`.
     pub(super) fn slots_kept(&self, now: Timestamp) -> usize {
-        self.slots.values().filter(|until| **until > now).count()
+        self.kept(now).count()
+    }
+
+    /// Ends of the slots held at `now`, latest first.
+    fn kept(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        self.by_end.iter().rev().map(|(end, _)| *end).take_while(move |end| *end > now)
     }
 
     /// Earliest due time.
@@ -55,7 +65,7 @@ impl Parked {
 
     /// Earliest time at which a slot is given up.
     pub(super) fn first_slot(&self, now: Timestamp) -> Option<Timestamp> {
-        self.slots.values().copied().filter(|until| *until > now).min()
+        self.kept(now).last()
     }
 
     /// Number of parked jobs.

@@ -1,7 +1,7 @@
 //! Ports: one small trait per outside system that the actors use.
 //!
-//! The operator's adapters, the in-memory fakes and the simulator implement the traits. A caller
-//! may drop a call at any await, and gives each call its deadline ([`bounded`]).
+//! The operator's adapters and the in-memory fakes implement the traits. A caller may drop a call
+//! at any await, and gives each call its deadline ([`bounded`]).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -136,8 +136,8 @@ pub trait TlsSecrets {
 pub struct Replaces<'a> {
     /// ARI identifier of a certificate of this CA.
     pub id: &'a CertId,
-    /// Whether the order fails if the CA does not accept the replacement, because a rate limit lets
-    /// only a replacement pass. If `false`, the order is then opened without the replacement.
+    /// Whether the same order is opened without the replacement if the CA does not accept one.
+    /// `false` if a rate limit lets only a replacement pass.
     pub or_nothing: bool,
 }
 

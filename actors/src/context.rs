@@ -44,7 +44,7 @@ pub struct OperatorContext {
 /// Limits of the first CA.
 #[derive(Default)]
 pub struct CaLimits {
-    /// Rate limits that the CA reported, and the jobs that wait for them.
+    /// Rate limits by refusals of the CA or by guards, and the jobs that wait for them.
     pub rate_limits: RefCell<RateLimits>,
     /// The operator's own limits, just below those of the CA.
     pub guards: RefCell<Guards>,

@@ -25,8 +25,8 @@ use crate::domain::validity::renewal::RenewalWindow;
 /// A change of the watched Ingresses.
 #[derive(Clone, Debug)]
 pub enum IngressChange {
-    /// A full list of the scope begins: at the start, and after the watch has lost its resource
-    /// version (HTTP 410).
+    /// A full list of the scope begins: at the start, and after the resource version of the watch
+    /// has expired (HTTP 410).
     ListBegins(WatchScope),
     /// An Ingress of that list.
     Listed(IngressView),

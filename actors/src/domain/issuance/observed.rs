@@ -91,8 +91,8 @@ pub struct Observed {
     pub chain: Option<Chain>,
     /// An opened order that is not journaled yet, so that the job opens no second one.
     pub opened: Option<OrderView>,
-    /// Fingerprint of the desired certificate that this job has installed. The job requests no
-    /// other certificate for it, whatever the Secret then holds.
+    /// Fingerprint of the desired certificate that this job has installed. The job then requests no
+    /// second one, whatever the Secret holds.
     pub installed: Option<Fingerprint>,
     /// Whether this job has tried to set the owner references. There is one try per job, successful
     /// or not.

@@ -1,4 +1,5 @@
-//! The context that the actors share: the state of the operator, the CA's limits, and the dates of certificates.
+//! Context that the actors share: the state of the operator, the limits of the CA, and the validity
+//! of certificates.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ pub struct OperatorContext {
     pub tls_secrets: Rc<dyn TlsSecrets>,
     /// Kubernetes Events.
     pub events: EventDedup,
-    /// The time.
+    /// The clock.
     pub clock: Rc<dyn Clock>,
     /// Counters and gauges.
     pub metrics: Metrics,
@@ -36,20 +37,20 @@ pub struct OperatorContext {
     pub directory: String,
     /// Limits of the first CA.
     pub limits: CaLimits,
-    /// Dates of certificates.
+    /// Renewal windows and validity of certificates.
     pub dates: CertificateDates,
 }
 
-/// The limits of the first CA.
+/// Limits of the first CA.
 #[derive(Default)]
 pub struct CaLimits {
-    /// Rate limits that the CA reported, and the jobs that wait for them.
+    /// Rate limits by refusals of the CA or by guards, and the jobs that wait for them.
     pub rate_limits: RefCell<RateLimits>,
-    /// Limits that the operator keeps by itself.
+    /// The operator's own limits, just below those of the CA.
     pub guards: RefCell<Guards>,
 }
 
-/// The dates of the certificates that were read.
+/// Renewal windows and validity of the observed certificates.
 #[derive(Default)]
 pub struct CertificateDates {
     /// Renewal windows that the CA suggests (RFC 9773).
@@ -59,12 +60,12 @@ pub struct CertificateDates {
 }
 
 impl OperatorContext {
-    /// The newest desired certificate of a Secret; `None` when no Ingress names the Secret.
+    /// Returns the newest desired certificate of a Secret; `None` if no Ingress names the Secret.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         self.index.borrow().desired(secret)
     }
 
-    /// Records the dates of a Secret that was read, unless its last Ingress is gone.
+    /// Records the validity of a Secret after a read, unless no Ingress names the Secret any more.
     pub fn record_secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
         if !self.index.borrow().is_wanted(secret) {
             return;
@@ -75,7 +76,8 @@ impl OperatorContext {
         self.dates.expiries.record(secret, Validity::of(found, ari));
     }
 
-    /// The assessment of a Secret at this moment, with the renewal windows in `windows`.
+    /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in
+    /// `windows`.
     pub fn assessment<'a>(
         &'a self,
         windows: &'a RenewalWindows,

@@ -1,6 +1,7 @@
 //! The decisions of ingress-acme and the actors around them.
 //!
-//! This crate names neither a Kubernetes client nor an ACME library: the actors reach both through [`ports`].
+//! This crate names neither a Kubernetes client nor an ACME library: the actors reach both through
+//! [`ports`].
 //!
 //! # Layout
 //! - [`domain`]: pure rules; time and randomness are arguments.
@@ -11,7 +12,8 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
-//! - [`context`]: the state that the actors share; [`shared_expiries`]: the part of it that a scrape reads, too.
+//! - [`context`]: the state that the actors share; [`shared_expiries`]: the subset that a scrape
+//!   reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
 
 pub mod context;

@@ -1,4 +1,4 @@
-//! What the actors say to each other: keys and answers, never objects.
+//! Messages between the actors. They carry keys and answers, never Kubernetes objects.
 
 use std::collections::BTreeSet;
 
@@ -12,22 +12,22 @@ use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
 use crate::ports::PortError;
 
-/// To a dedup actor: something about its Ingress may have changed.
+/// To a dedup actor: the Ingress or its certificates may have changed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Changed;
 
-/// To the pool: see to all that this Ingress asks for, and answer when that is done.
+/// To the pool: reconcile this key. The answer comes when the jobs of all its Secrets have ended.
 #[derive(Debug, Message)]
 #[rtype(result = "Requeue")]
 pub struct Reconcile(pub ReconcileKey);
 
-/// To an issuer: take this run as far as it goes.
+/// To an issuer: run this job until it ends or has to wait.
 #[derive(Debug, Message)]
 #[rtype(result = "JobDone")]
 pub struct RunJob(pub Box<Job>);
 
-/// The issuer's answer.
+/// Answer of an issuer: the job and its status.
 #[derive(Debug)]
 pub struct JobDone(pub Box<Job>, pub JobStatus);
 
@@ -38,37 +38,38 @@ where
 {
     fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Self>>) {
         if let Some(tx) = tx {
-            let _ = tx.send(self); // the pool is gone: so is the job
+            let _ = tx.send(self); // without the pool, no job continues
         }
     }
 }
 
-/// To the route keeper: bring the challenges of these hosts to the solver, and answer when that is done.
+/// To the route keeper: route the challenge paths of these hosts to the solver. The answer comes
+/// when the routes are written.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), PortError>")]
 pub struct Publish {
-    /// Who needs them.
+    /// Secret of the job that needs the routes.
     pub stream: SecretKey,
-    /// The hosts and their classes.
+    /// Hosts and their ingress classes.
     pub routes: BTreeSet<Route>,
 }
 
-/// To the route keeper: these will be needed soon; take them along with the next write.
+/// To the route keeper: include these routes, which jobs need soon, in the next write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PrefetchRoutes(pub Vec<(SecretKey, BTreeSet<Route>)>);
 
-/// To the route keeper: this stream needs its routes no more.
+/// To the route keeper: the job of this Secret needs its routes no longer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Withdraw(pub SecretKey);
 
-/// To the scanner: the first full list of the Ingresses of this scope is there.
+/// To the scanner: the first full list of the Ingresses of this scope is complete.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Listed(pub WatchScope);
 
-/// To the pool: begin nothing new, and answer when no order is in anyone's hands.
+/// To the pool: start no more queued jobs. The answer comes when no job holds a slot.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;

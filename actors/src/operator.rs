@@ -1,5 +1,5 @@
-//! The wiring: from ports and settings to a running operator. The binary, the tests and the benches all start
-//! it here, from the last stage to the first.
+//! Wiring of the operator: starts all actors from ports and settings, from the last stage to the
+//! first. The binary, the tests and the benches share this code.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,37 +32,37 @@ use crate::sources::ari_poller::AriPoller;
 use crate::sources::scanner::{FirstScan, Scanner};
 use crate::sources::watcher::Watcher;
 
-/// The world.
+/// All ports of the operator.
 #[derive(Clone)]
 pub struct Ports {
     /// Ingresses.
     pub ingresses: Rc<dyn IngressSource>,
     /// Secrets and `spec.tls`.
     pub tls_secrets: Rc<dyn TlsSecrets>,
-    /// The CA.
+    /// The first CA.
     pub ca: Rc<dyn CertificateAuthority>,
-    /// The CA that is asked when that one has failed for long.
+    /// The fallback CA, used after the first CA has failed for long.
     pub fallback: Option<FallbackCa>,
     /// Solver Ingresses.
     pub routes: Rc<dyn Routes>,
-    /// The way to a host.
+    /// Probe of a host.
     pub probe: Rc<dyn Probe>,
     /// Keys and chains.
     pub keys: Rc<dyn Keys>,
     /// Kubernetes Events.
     pub event_recorder: Rc<dyn EventRecorder>,
-    /// The log of events.
+    /// Journal of events.
     pub journal: Rc<dyn Journal>,
-    /// The time.
+    /// The clock.
     pub clock: Rc<dyn Clock>,
 }
 
-/// What users choose.
+/// Settings of the user.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The ACME directory's URL.
+    /// URL of the ACME directory.
     pub directory: String,
-    /// Which Ingresses.
+    /// Selection of the managed Ingresses.
     pub selection: Selection,
     /// `--profile`.
     pub profile: Option<String>,
@@ -72,11 +72,11 @@ pub struct Settings {
     pub issuers: usize,
     /// `--scan-interval`.
     pub scan_interval: Duration,
-    /// `--guards`: whether to hold back by ourselves what the CA would soon refuse.
+    /// `--guards`: whether the operator holds back orders that the CA would soon refuse.
     pub guards: bool,
 }
 
-/// Everything that is scraped, created before the operator leads.
+/// Everything that a scrape reads. Created before the operator leads.
 #[derive(Clone, Debug, Default)]
 pub struct Observability {
     /// Counters and gauges.
@@ -85,22 +85,22 @@ pub struct Observability {
     pub expiries: SharedExpiries,
 }
 
-/// A running operator, to be asked and drained.
+/// Handles on a running operator, to query and drain.
 pub struct Operator {
-    /// Where the Ingresses are known.
+    /// All Ingresses and their desired certificates.
     pub index: Rc<RefCell<Index>>,
-    /// Where events on Ingresses go.
+    /// Registry of dedup actors, which receives the events of Ingresses.
     pub registry: Rc<Registry>,
-    /// State and journal.
+    /// States of all event streams, and the journal.
     pub ledger: Rc<Ledger>,
     /// The pool.
     pub pool: Addr<Pool>,
-    /// Tells what is going on.
+    /// Reporter of the state.
     pub reporter: Addr<Reporter>,
 }
 
-/// Replays the journal and starts all actors on the current arbiter, from the last stage of the pipeline to the first.
-/// `first_scan` is called when all Ingresses have been checked once.
+/// Replays the journal, and starts all actors on the current arbiter. The last stage of the
+/// pipeline starts first. `first_scan` is called once all Ingresses have been checked.
 pub async fn start(
     ports: Ports,
     settings: Settings,

@@ -1,8 +1,10 @@
-//! The issuer pool: schedules jobs, runs their steps in issuer actors, and answers the dedup actors.
+//! The issuer pool: schedules jobs, runs their steps in issuer actors, and answers the dedup
+//! actors.
 //!
 //! # Layout
 //! - `actor`: the pool; `issuer`: a worker of the pool.
-//! - `job_runner`: the loop from one step of a job to the next; `steps`: commits and errors that all steps share.
+//! - `job_runner`: the loop from one step of a job to the next; `steps`: commits and errors that
+//!   all steps share.
 //! - `ca_steps`: steps at the CA; `cluster_steps`: steps at the API server and at the hosts.
 
 pub mod actor;

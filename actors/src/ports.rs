@@ -1,7 +1,7 @@
-//! What the world must be able to do for the actors: one small trait per outside system.
+//! Ports: one small trait per outside system that the actors use.
 //!
-//! The operator's adapters, the in-memory fakes and any later simulated world implement these. Every call may be
-//! dropped at any await; the caller gives each its deadline.
+//! The operator's adapters and the in-memory fakes implement the traits. A caller may drop a call
+//! at any await, and gives each call its deadline ([`bounded`]).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,56 +22,57 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 
-/// A change of the Ingresses that are watched.
+/// A change of the watched Ingresses.
 #[derive(Clone, Debug)]
 pub enum IngressChange {
-    /// A full list of the scope begins: at the start, and after the watch lost its place (410).
+    /// A full list of the scope begins: at the start, and after the resource version of the watch
+    /// has expired (HTTP 410).
     ListBegins(WatchScope),
     /// An Ingress of that list.
     Listed(IngressView),
-    /// The list is complete; the changes follow.
+    /// The list is complete; changes follow.
     ListEnds(WatchScope),
-    /// An Ingress was made or changed.
+    /// An Ingress was created or changed.
     Applied(IngressView),
-    /// An Ingress is gone.
+    /// An Ingress was deleted.
     Deleted(IngressKey),
 }
 
 /// The Ingresses of the cluster.
 pub trait IngressSource {
-    /// Lists and watches for ever; reconnects by itself, with backoff. Begins with a list.
+    /// Lists, then watches forever. Reconnects by itself, with backoff.
     fn watch(&self) -> LocalBoxStream<'static, IngressChange>;
 }
 
-/// How a port call failed.
+/// Error of a port call.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PortError {
-    /// It may work in a moment: a timeout, a broken connection, 5xx, a conflict of versions.
+    /// The call may succeed soon: a timeout, a broken connection, HTTP 5xx, a conflict of versions.
     #[error("{detail}")]
     Transient {
-        /// What it was, in the words of who refused.
+        /// Text of the side that refused.
         detail: String,
-        /// When it may be tried again, where the other side said so.
+        /// Time until a retry is allowed, if the other side named one.
         retry_after: Option<Duration>,
     },
-    /// It will not work again soon.
+    /// The call will not succeed soon.
     #[error("{}", .0.detail)]
     Permanent(Failure),
 }
 
 impl PortError {
-    /// A transient error without a word on when to retry.
+    /// Creates a transient error without a retry time.
     pub fn transient(detail: impl Into<String>) -> Self {
         Self::Transient { detail: detail.into(), retry_after: None }
     }
 
-    /// A permanent error of this class.
+    /// Creates a permanent error of this class.
     pub fn permanent(class: FailureClass, detail: impl Into<String>) -> Self {
         Self::Permanent(Failure::new(class, detail))
     }
 }
 
-/// Makes a port call under its deadline; running into that is a transient error.
+/// Awaits a port call for at most `limit`. A call that takes longer is a transient error.
 pub async fn bounded<T>(
     limit: Duration,
     whom: &str,
@@ -81,45 +82,47 @@ pub async fn bounded<T>(
     tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 
-/// What is written into a TLS Secret.
+/// Content of a TLS Secret to write.
 #[derive(Clone, Debug)]
 pub struct Installation {
-    /// The chain, PEM, leaf first: `tls.crt`.
+    /// `tls.crt`: the chain in PEM, leaf first.
     pub chain: String,
-    /// Its key: `tls.key`.
+    /// `tls.key`: the private key of the leaf.
     pub key: PrivateKey,
     /// Owner references.
     pub owners: BTreeSet<IngressRef>,
-    /// The renew request that it answers.
+    /// Value of the renew annotation that the certificate answers.
     pub renew: Option<String>,
-    /// A Secret that is not ours may be taken over.
+    /// Whether a Secret that is not ours may be taken over.
     pub adopt: bool,
-    /// URL of the ACME directory that issued it.
+    /// URL of the ACME directory that issued the certificate.
     pub directory: String,
-    /// URL of the directory in use, where that one is the fallback.
+    /// URL of the configured directory, if `directory` is the fallback.
     pub instead_of: Option<String>,
 }
 
-/// TLS Secrets and what hangs on them.
+/// TLS Secrets, and the `spec.tls` that refers to them.
 #[async_trait(?Send)]
 pub trait TlsSecrets {
     /// Reads one Secret by name.
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
-    /// Writes the Secret; fails with [`FailureClass::Conflict`] when there is one that is not ours, or that
-    /// somebody else changed since it was read. Returns it as it is then.
+    /// Writes the Secret, and returns the written Secret.
+    ///
+    /// # Errors
+    /// [`FailureClass::Conflict`] if the Secret is not ours, or changed after the last read.
     async fn install(
         &self,
         secret: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError>;
-    /// Sets the owner references of a Secret of ours, and nothing else.
+    /// Sets only the owner references of a Secret of ours. Returns the Secret afterwards.
     async fn set_owners(
         &self,
         secret: &SecretKey,
         owners: &BTreeSet<IngressRef>,
     ) -> Result<SecretStatus, PortError>;
-    /// Fills in `spec.tls` of an Ingress that has none of its own, with our annotation that says so. It is no
-    /// error when the user was faster or the Ingress is gone.
+    /// Fills in `spec.tls` of an Ingress that has none of its own, and marks the Ingress with our
+    /// annotation. Succeeds without a write if the user was faster or the Ingress is gone.
     async fn fill_tls(
         &self,
         ingress: &IngressRef,
@@ -128,166 +131,178 @@ pub trait TlsSecrets {
     ) -> Result<(), PortError>;
 }
 
-/// What an order replaces (RFC 9773 §5).
+/// Certificate that an order replaces (RFC 9773 §5).
 #[derive(Clone, Copy, Debug)]
 pub struct Replaces<'a> {
-    /// A certificate of this CA.
+    /// ARI identifier of a certificate of this CA.
     pub id: &'a CertId,
-    /// Where the CA does not take that, the same order is opened without it. Not so when limits allow a replacement only.
+    /// Whether the same order is opened without the replacement if the CA does not accept one.
+    /// `false` if a rate limit lets only a replacement pass.
     pub or_nothing: bool,
 }
 
-/// The ACME CA (RFC 8555). Registers its account by itself when it is first needed.
+/// The ACME CA (RFC 8555). An adapter registers the account by itself at first use.
 #[async_trait(?Send)]
 pub trait CertificateAuthority {
-    /// Opens an order for the names, in this profile; with what it replaces. Returns it with its authorizations.
+    /// Opens an order for `names` with this ACME profile and this replacement. Returns the order
+    /// with its authorizations.
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,
         profile: Option<&str>,
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError>;
-    /// When the CA suggests to renew this certificate (RFC 9773 §4), with the time until it wants to be asked again;
-    /// `None` when it suggests nothing at all.
+    /// Returns the renewal window of a certificate (RFC 9773 §4), with the time until the next
+    /// request, if the CA names one. `None` if the CA has no renewal information at all.
     async fn renewal_info(
         &self,
         id: &CertId,
     ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError>;
-    /// Looks at an order. An unknown one is [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
+    /// Fetches an order. The status of an unknown order is
+    /// [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError>;
-    /// Tells the CA to validate each authorization by HTTP-01. Returns the order as it is then.
+    /// Accepts the HTTP-01 challenge of each pending authorization. Returns the order afterwards.
     async fn accept(&self, url: &str) -> Result<OrderView, PortError>;
-    /// Finalizes a ready order with this CSR (DER). Returns the order as it is then.
+    /// Finalizes a ready order with this CSR (DER). Returns the order afterwards.
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError>;
-    /// Downloads the chain of a valid order, PEM.
+    /// Downloads the chain of a valid order, in PEM.
     async fn download(&self, url: &str) -> Result<String, PortError>;
 }
 
-/// The ACME account as it is stored.
+/// Stored ACME account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAccount {
-    /// Its key, ECDSA P-256.
+    /// Account key, ECDSA P-256.
     pub key: PrivateKey,
-    /// The key that a rollover is on its way to (RFC 8555 §7.3.5); it may be the account's already.
+    /// New key of a rollover in progress (RFC 8555 §7.3.5). The CA may have switched to this key
+    /// already.
     pub next: Option<PrivateKey>,
-    /// The key that it had before its last rollover.
+    /// Account key before the last rollover.
     pub previous: Option<PrivateKey>,
-    /// Its URL at the CA (RFC 8555 §7.3), once it is registered.
+    /// Account URL at the CA (RFC 8555 §7.3), once registered.
     pub url: Option<String>,
-    /// The directory it belongs to; a URL of another directory is not used.
+    /// Directory URL of the account. An account of another directory is not used.
     pub directory: String,
-    /// Version of what is stored: a write is for this one and no other.
+    /// Version of the stored account. A write replaces only this version.
     pub version: String,
 }
 
-/// An account with the CA outside of ACME, which a new ACME account is bound to (RFC 8555 §7.3.4).
+/// External account at the CA, to which a new ACME account is bound (RFC 8555 §7.3.4).
 #[derive(Clone)]
 pub struct ExternalAccount {
-    /// Its key identifier.
+    /// Key identifier.
     pub kid: String,
-    /// Its MAC key, decoded.
+    /// MAC key, decoded.
     pub hmac: Zeroizing<Vec<u8>>,
 }
 
-/// Where the account is kept; one per directory.
+/// Store of the ACME account of one directory.
 #[async_trait(?Send)]
 pub trait AccountStore {
-    /// The account, if there is one.
+    /// Returns the account, if one is stored.
     async fn load(&self) -> Result<Option<StoredAccount>, PortError>;
-    /// Stores the key unless there is an account already, and returns what is stored then: two replicas that
-    /// start together end up with one key.
+    /// Stores `key` as a new account unless an account exists. Returns the stored account, so that
+    /// two replicas that start together use one key.
     async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError>;
-    /// Writes keys and URL exactly so, if it is still in this version; returns it as it is then, or `None` when somebody
-    /// else has changed it.
+    /// Replaces keys and URL if the stored version is still `account.version`. Returns the stored
+    /// account, or `None` if another writer has changed the account.
     async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError>;
-    /// The external account that a new account is bound to, where the user names one.
+    /// Returns the external account for the registration, if the user has configured one.
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError>;
 }
 
 /// The solver Ingresses in the operator's namespace.
 #[async_trait(?Send)]
 pub trait Routes {
-    /// All that carry our label.
+    /// Lists all Ingresses with our label.
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError>;
-    /// Makes or changes one to be exactly so; without hosts, deletes it.
+    /// Creates or updates a solver Ingress to match `ingress`. Without hosts, deletes the solver
+    /// Ingress.
     async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError>;
 }
 
-/// Reaches a host's challenge path as the CA would.
+/// Probe of a host's challenge path, over the same way as the CA's request.
 #[async_trait(?Send)]
 pub trait Probe {
-    /// Fetches a random token from `http://<host>/.well-known/acme-challenge/` and checks that our solver answers.
+    /// Fetches a random token from `http://<host>/.well-known/acme-challenge/`, and checks that our
+    /// solver answers.
     async fn probe(&self, host: &DnsName) -> Reach;
 }
 
-/// Keys and certificates; no I/O.
+/// Keys and certificates, without I/O.
 #[async_trait(?Send)]
 pub trait Keys {
-    /// Makes a key.
+    /// Generates a key.
     async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError>;
-    /// A CSR (PKCS #10, DER) with an empty subject and the names as `subjectAltName`.
+    /// Creates a CSR (PKCS #10, DER) with an empty subject and the names as `subjectAltName`.
     fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError>;
-    /// Reads the leaf of a chain, and whether it belongs to the key; an error says what is wrong with the PEM.
+    /// Reads the leaf of a chain, and compares the leaf's public key with `key`.
+    ///
+    /// # Errors
+    /// A text that names the fault of the PEM.
     fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String>;
 }
 
-/// How the journal failed.
+/// Error of the journal.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another process leads: nothing may be done any more.
+    /// Another process leads: this one must have no further effect.
     #[error("another process writes the journal; this one stops before any further effect")]
     Fenced,
-    /// It could not be written or read now.
+    /// The journal cannot be written or read at the moment.
     #[error("the journal is not available: {0}")]
     Unavailable(String),
 }
 
-/// How a segment could not be created.
+/// Error of the creation of a segment.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CreateError {
-    /// There is one with this number.
+    /// A segment with this number exists.
     #[error("there is one with this number")]
     Exists,
-    /// It is not known whether it was created.
+    /// The result is unknown: the segment may have been created.
     #[error("{0}")]
     Unknown(String),
 }
 
-/// Where the journal's segments are kept: numbered and immutable.
+/// Store of the journal's segments, which are numbered and immutable.
 #[async_trait(?Send)]
 pub trait Segments {
-    /// All of them, in any order.
+    /// Returns all segments, in any order.
     async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError>;
-    /// One of them, if it is there.
+    /// Returns one segment, if it exists.
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError>;
-    /// Creates one; never changes one that is there.
+    /// Creates a segment. Never changes an existing one.
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError>;
-    /// Deletes these; it is no error when some are gone.
+    /// Deletes segments. A missing segment is no error.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError>;
 }
 
-/// The append-only log of all streams.
+/// Append-only log of all event streams.
 #[async_trait(?Send)]
 pub trait Journal {
-    /// Appends; the records are durable when it returns.
+    /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
+    /// later, because a restart finds the certificate in its Secret.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
-    /// Takes the journal over and returns all records that are still live, oldest first.
+    /// Takes over the journal. Returns all live records, oldest first.
     async fn replay(&self) -> Result<Vec<Record>, JournalError>;
-    /// Waits until nothing can be appended any more: this process must have no further effect.
+    /// Waits until the journal accepts no more records from this process, which must then have no
+    /// further effect.
     async fn stopped(&self);
 }
 
-/// Tells users what happens to their Ingress, by Kubernetes Events.
+/// Recorder of Kubernetes Events, which inform users about their Ingresses.
 #[async_trait(?Send)]
 pub trait EventRecorder {
-    /// Queues one; never waits. What does not fit the bounded queue is dropped and counted.
+    /// Queues an Event without waiting. An Event that does not fit the bounded queue is dropped and
+    /// counted.
     fn record(&self, about: &IngressRef, kube_event: KubeEvent);
-    /// Waits until all that was queued is sent.
+    /// Waits until every queued Event is sent or given up.
     async fn flush(&self);
 }
 
-/// The time.
+/// The clock.
 pub trait Clock {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }

@@ -1,4 +1,5 @@
-//! Reports: metrics for Prometheus, state for the admin port, Events that are recorded once per problem.
+//! Reporting: metrics for Prometheus, the state for the admin port, and Kubernetes Events that are
+//! recorded once per problem.
 
 pub mod event_dedup;
 pub mod metrics;

@@ -1,4 +1,5 @@
-//! The expiries of all certificates, shared between the actors that write them and the thread of a scrape.
+//! Expiries of all certificates, shared between the actors, which write them, and the thread of a
+//! scrape.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,12 +7,13 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::{Expiries, Validity};
 
-/// A handle on the expiries. Clones share one table.
+/// Handle on the expiries. All clones share one table.
 #[derive(Clone, Debug, Default)]
 pub struct SharedExpiries(Arc<RwLock<Expiries>>);
 
 impl SharedExpiries {
-    /// Records the validity of the certificate in `secret`; `None` where the Secret holds none of ours.
+    /// Records the validity of the certificate in `secret`; `None` if the Secret holds none of
+    /// ours.
     pub fn record(&self, secret: &SecretKey, validity: Option<Validity>) {
         self.write(|expiries| expiries.seen(secret, validity));
     }
@@ -26,7 +28,7 @@ impl SharedExpiries {
         self.write(|expiries| expiries.forget(secret));
     }
 
-    /// Calls `look` with all expiries. Keep the call short: writers wait meanwhile.
+    /// Calls `look` with all expiries. Writers wait until `look` returns, so keep the call short.
     pub fn read<R>(&self, look: impl FnOnce(&Expiries) -> R) -> R {
         look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

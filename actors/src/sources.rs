@@ -1,4 +1,5 @@
-//! Sources of work: the watch, the hourly scan and the CA's renewal windows notify the registry of Ingresses.
+//! Sources of work: the watcher, the scanner and the ARI poller notify the registry of Ingresses
+//! that may need a reconciliation.
 
 pub mod ari_poller;
 mod needs_reconcile;

@@ -38,7 +38,7 @@ impl Registry {
 
     /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
     ///
-    /// A full mailbox holds an event of the same key that nobody has looked at: this one is coalesced with it.
+    /// A full mailbox holds an unhandled event of the same key, with which this one is coalesced.
     pub fn notify(self: &Rc<Self>, key: ReconcileKey, source: Source) {
         self.metrics.event(source);
         if let Some(mut entry) = self.entries.get_mut(&key) {
@@ -62,7 +62,8 @@ impl Registry {
         DedupHandle { addr, sent, phase }
     }
 
-    /// Takes an idle actor out, unless an event is on its way to it: it has handled `handled` so far.
+    /// Removes an idle actor that has handled `handled` events. Returns `false` if another event is
+    /// on the way to the actor.
     pub fn retire(&self, key: &ReconcileKey, handled: u64) -> bool {
         let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
@@ -94,7 +95,7 @@ impl Registry {
         self.entries.get(&key).map(|entry| entry.phase.get())
     }
 
-    /// Where each live actor stands.
+    /// Phase of each live actor.
     pub fn phases(&self) -> Vec<(ReconcileKey, Phase)> {
         self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()
     }

@@ -151,12 +151,12 @@ impl SecretView {
         self.instead_of.as_deref().or(self.directory.as_deref())
     }
 
-    /// ARI identifier of the certificate, where it can be read and has one (RFC 9773 §4.1).
+    /// Returns the ARI identifier of a readable certificate, if any (RFC 9773 §4.1).
     pub fn cert_id(&self) -> Option<&CertId> {
         self.certificate.as_ref().ok()?.id.as_ref()
     }
 
-    /// The leaf, where it is one of ours that the CA at `directory` has issued.
+    /// Returns the leaf, if the Secret is ours and the CA at `directory` issued the certificate.
     pub fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
         let ours = self.ours && self.directory.as_deref() == Some(directory);
         self.certificate.as_ref().ok().filter(|_| ours)

@@ -1,9 +1,10 @@
 //! The event-sourced state machine of one certificate.
 //!
-//! The state is the fold of [`Event`]s. [`decide`] turns a command into an event or refuses the command, [`apply`]
-//! folds one event and refuses an illegal one, and [`next`] returns the next step from the state, the newest desired
-//! certificate and the observations of the job ([`Observed`]). A job that just began and a job that a crash
-//! interrupted follow the same rules, because `next` has no other input.
+//! The state is the fold of [`Event`]s. [`decide`] turns a command into an event or refuses the
+//! command, [`apply`] folds one event and refuses an illegal one, and [`next`] returns the next
+//! step from the state, the newest desired certificate and the observations of the job
+//! ([`Observed`]). A job that just began and a job that a crash interrupted follow the same rules,
+//! because `next` has no other input.
 //!
 //! ```text
 //! Idle ──Started──► Started ──OrderOpened──► Ordered ──Installed──► Idle
@@ -12,10 +13,11 @@
 //! ```
 //!
 //! # Layout
-//! - `event`, `state`, `failing`: the journaled facts and their fold; `decide`: from commands to events.
+//! - `event`, `state`, `failing`: the journaled facts and their fold; `decide`: from commands to
+//!   events.
 //! - `observed`, `step`: inputs and outputs of `next`.
-//! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the rules themselves,
-//!   which ask their questions of one `evaluation`.
+//! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the
+//!   rules themselves, which ask their questions of one `evaluation`.
 
 mod before_order;
 mod decide;

@@ -1,5 +1,5 @@
-//! The issuer pool: hands runs to workers, parks those that wait, answers who asked. its state is the
-//! [`Scheduler`].
+//! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The [`Scheduler`]
+//! holds the state.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
 
-/// The actor.
+/// Actor that owns the scheduler and the workers.
 pub struct Pool {
     context: Rc<OperatorContext>,
     runner: Rc<JobRunner>,
@@ -31,15 +31,15 @@ pub struct Pool {
     answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
-    /// The metrics tell of a rate limit.
+    /// Whether the metrics show a rate limit.
     limits_shown: bool,
 }
 
-/// Requests that wait in the pool's own mailbox; the queue proper is the scheduler's.
+/// Capacity of the pool's mailbox. Queued Secrets wait in the scheduler instead.
 const MAILBOX: usize = 1024;
 
 impl Pool {
-    /// A pool of `issuers` workers, and a queue for at most `capacity` Secrets.
+    /// Creates a pool with `issuers` workers and a queue for at most `capacity` Secrets.
     pub fn new(
         context: Rc<OperatorContext>,
         runner: JobRunner,
@@ -61,7 +61,8 @@ impl Pool {
         }
     }
 
-    /// Has the routes of those whose turn comes soon written together with those of whose turn it is.
+    /// Sends the routes of the next queued jobs to the route keeper, which writes them in one batch
+    /// with the current ones.
     fn prefetch(&mut self, ctx: &mut Context<Self>) {
         let soon = self.scheduler.prefetch();
         if soon.is_empty() {
@@ -81,7 +82,7 @@ impl Pool {
         }));
     }
 
-    /// Gives work to idle workers, and comes back when a parked job is due.
+    /// Hands jobs to idle workers, and sets the timer for the next parked job or limit queue.
     fn hand_out(&mut self, ctx: &mut Context<Self>) {
         let now = self.context.clock.now();
         self.admit(now);
@@ -107,7 +108,7 @@ impl Pool {
         self.answer_drains();
     }
 
-    /// Those whose turn has come before a scope that the CA had closed.
+    /// Admits waiting Secrets of all rate limits that let an order pass.
     fn admit(&mut self, now: Timestamp) {
         let (index, mut rate_limits) =
             (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
@@ -116,7 +117,7 @@ impl Pool {
         }
     }
 
-    /// Also once after the last rate limit has opened.
+    /// Updates the metrics of rate limits while there are any, and once more after the last one.
     fn show_limits(&mut self, now: Timestamp) {
         let rate_limits = self.context.limits.rate_limits.borrow();
         let any = !rate_limits.is_empty();
@@ -153,13 +154,13 @@ impl Pool {
 
     fn answer(&mut self, ticket: Ticket, requeue: Requeue) {
         if let Some(answer) = self.answers.remove(&ticket) {
-            _ = answer.send(requeue); // a dedup actor that gave up asks again by itself
+            _ = answer.send(requeue); // a dedup actor that has given up sends a new request
         }
     }
 
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
         if self.idle.is_empty() {
-            return; // whoever comes back hands out, and sets the timer
+            return; // the next returning worker calls `hand_out`, which sets the timer
         }
         let now = self.context.clock.now();
         let opening = self.context.limits.rate_limits.borrow().next_opening();
@@ -178,8 +179,8 @@ impl Pool {
         self.timer = Some((at, timer));
     }
 
-    /// The Secrets that a key stands for, each with its lane: those that the Ingress names, and those of the namespace
-    /// that no Ingress names any more.
+    /// Returns the Secrets of a key with their lanes: those that the Ingress names, and those with
+    /// a live event stream in the namespace that no Ingress names any more.
     fn targets(&self, key: &ReconcileKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
         let index = self.context.index.borrow();
         let mut targets = match key {
@@ -199,7 +200,7 @@ impl Pool {
         })
     }
 
-    /// Numbers and streams for the state dump.
+    /// Returns the scheduler, for the state dump.
     pub(crate) fn scheduler(&self) -> &Scheduler {
         &self.scheduler
     }
@@ -207,13 +208,14 @@ impl Pool {
     fn answer_drains(&mut self) {
         if self.scheduler.is_drained(self.context.clock.now()) {
             for drained in self.drained.drain(..) {
-                _ = drained.send(()); // whoever asked for the drain is gone
+                _ = drained.send(()); // the caller may be gone
             }
         }
     }
 }
 
-/// Whether the last attempt failed before the CA was asked: then the next one begins with the probes again.
+/// Whether the last attempt failed before a request to the CA. The next attempt then starts with
+/// the probes again.
 fn is_probed_again(state: &State) -> bool {
     state.failing().is_some_and(|failing| failing.class.is_before_the_ca())
 }

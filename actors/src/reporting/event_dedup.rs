@@ -1,4 +1,5 @@
-//! Tells each user once what of an Ingress cannot be served, and remembers that it did.
+//! Event deduplication: records a Kubernetes Event once for the problems of an Ingress, and
+//! remembers the Event.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,24 +12,26 @@ use crate::domain::ingress::{IngressKey, IngressRef};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::EventRecorder;
 
-/// What was told, by Ingress: the hash of the last notice.
+/// Recorder of Kubernetes Events, with the hash of the last Event about the problems of each
+/// Ingress.
 pub struct EventDedup {
     event_recorder: Rc<dyn EventRecorder>,
     reported: RefCell<HashMap<IngressKey, u64>>,
 }
 
 impl EventDedup {
-    /// Nothing told yet.
+    /// Creates the deduplication with no Event recorded yet.
     pub fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
         Self { event_recorder, reported: RefCell::default() }
     }
 
-    /// Whether there is something to tell that was not.
+    /// Whether the Ingress has a problem without a recorded Event.
     pub fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
         notice(index, key).is_some_and(|(_, kube_event)| !self.was_told(key, &kube_event))
     }
 
-    /// Tells what there is to tell of this Ingress, once; forgets one that is fine or gone.
+    /// Records an Event about the problems of this Ingress, once. Forgets an Ingress that has none,
+    /// or is gone.
     pub fn tell(&self, index: &Index, key: &IngressKey) {
         let Some((about, kube_event)) = notice(index, key) else {
             self.reported.borrow_mut().remove(key);
@@ -40,7 +43,7 @@ impl EventDedup {
         }
     }
 
-    /// Tells all Ingresses that a desired certificate comes from.
+    /// Records an Event for each owner of a desired certificate.
     pub fn record(&self, desired: &DesiredCertificate, kube_event: &KubeEvent) {
         for owner in &desired.owners {
             self.event_recorder.record(owner, kube_event.clone());

@@ -1,4 +1,5 @@
-//! What Prometheus scrapes. Host names are never labels of counters or histograms: a storm would blow them up.
+//! Metrics for Prometheus. Host names are never labels of counters or histograms, because a storm
+//! would create too many series.
 
 mod expiries;
 mod labels;
@@ -28,7 +29,7 @@ fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.01, 2.5, 12))
 }
 
-/// All metrics. Cheap to clone: each is a handle.
+/// All metrics. Each is a handle, so clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     events: Family<BySource, Counter>,
@@ -83,7 +84,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry that shows all of them under `ingress_acme_…`; others may be added to it.
+    /// Creates a registry with all metrics under `ingress_acme_…`. Callers may add more metrics.
     pub fn registry(&self, version: &str, directory: &str, expiries: &SharedExpiries) -> Registry {
         let mut all = Registry::default();
         let ours = all.sub_registry_with_prefix("ingress_acme");
@@ -147,22 +148,23 @@ impl Metrics {
         all.register("leader", "1 while this replica leads", self.leader.clone());
     }
 
-    /// An event on an Ingress has come; `coalesced` when it made no work of its own.
+    /// Counts an event on an Ingress.
     pub fn event(&self, source: Source) {
         self.events.get_or_create(&source.label()).inc();
     }
 
-    /// An event was taken along by another one.
+    /// Counts an event that was coalesced with another one.
     pub fn event_coalesced(&self) {
         self.coalesced.inc();
     }
 
-    /// Live dedup actors.
+    /// Sets the number of live dedup actors.
     pub fn dedup_actors(&self, count: usize) {
         self.dedup_actors.set(gauge(count));
     }
 
-    /// What the pool holds.
+    /// Sets the number of jobs in each phase, and the arrival time of the job that has waited
+    /// longest for a slot.
     pub fn pool(&self, load: Load, oldest_queued: Option<Timestamp>) {
         let states = [("queued", load.queued), ("running", load.running), ("parked", load.parked)];
         for (state, count) in states {
@@ -171,7 +173,7 @@ impl Metrics {
         self.oldest_queued.set(oldest_queued.map_or(0, Timestamp::as_secs));
     }
 
-    /// What the CA has closed and who waits for it, by kind of scope.
+    /// Sets the end of the rate limits and the number of waiting Secrets, by kind of scope.
     pub fn rate_limits(&self, rate_limits: &RateLimits, now: Timestamp) {
         for (kind, opens, waiting) in rate_limits.by_kind(now) {
             let scope = ByScope { scope: kind };
@@ -180,64 +182,65 @@ impl Metrics {
         }
     }
 
-    /// A certificate was installed `after` its issuance began.
+    /// Counts an installed certificate, and observes the time since the start of its issuance.
     pub fn issued(&self, kind: IssueKind, after: std::time::Duration) {
         self.issued.get_or_create(&kind.label()).inc();
         self.issuance.observe(after.as_secs_f64());
     }
 
-    /// An attempt failed.
+    /// Counts a failed attempt.
     pub fn failed(&self, class: FailureClass) {
         self.failed.get_or_create(&ByReason { reason: class.label() }).inc();
     }
 
-    /// A step took this long.
+    /// Observes the duration of a step.
     pub fn step(&self, step: &'static str, took: std::time::Duration) {
         self.steps.get_or_create(&ByStep { step }).observe(took.as_secs_f64());
     }
 
-    /// A record was appended.
+    /// Counts a journal record.
     pub fn journaled(&self, event: &'static str) {
         self.journal.get_or_create(&ByEvent { event }).inc();
     }
 
-    /// Ingresses that are ours.
+    /// Sets the number of managed Ingresses.
     pub fn managed(&self, count: usize) {
         self.ingresses.set(gauge(count));
     }
 
-    /// A scan has ended.
+    /// Sets the end of the last scan.
     pub fn scanned(&self, at: Timestamp) {
         self.last_scan.set(at.as_secs());
     }
 
-    /// The watch was begun anew.
+    /// Counts a restart of the watch.
     pub fn watch_restarted(&self, reason: &'static str) {
         self.watch_restarts.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// The CA has answered; `status` 0 when it has not.
+    /// Counts a request to the CA, and observes its duration. `status` is 0 if the CA did not
+    /// answer.
     pub fn acme_request(&self, endpoint: &'static str, status: u16, took: std::time::Duration) {
         self.acme_requests.get_or_create(&ByAnswer { endpoint, status }).inc();
         self.acme_durations.get_or_create(&ByEndpoint { endpoint }).observe(took.as_secs_f64());
     }
 
-    /// The API server has answered; `code` 0 when it has not.
+    /// Counts a request to the API server. `code` is 0 if the API server did not answer.
     pub fn kube_request(&self, verb: &'static str, resource: &'static str, code: u16) {
         self.kube_requests.get_or_create(&ByRequest { verb, resource, code }).inc();
     }
 
-    /// A challenge was answered.
+    /// Counts a challenge that the solver answered.
     pub fn answered(&self) {
         self.answers.inc();
     }
 
-    /// A Kubernetes Event was dropped.
+    /// Counts a dropped Kubernetes Event.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
     }
 
-    /// Whether this replica leads.
+    /// Sets whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }

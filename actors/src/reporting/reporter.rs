@@ -1,8 +1,9 @@
-//! Tells what is going on, at any time and without key material: everything ([`Describe`]), one page of the Ingresses
-//! ([`ListIngresses`]), or what matters most ([`GetOverview`]).
+//! Reporter: returns the state of the operator at any time, without key material. The answers are
+//! the whole state ([`Describe`]), one page of the Ingresses ([`ListIngresses`]), or the most
+//! important rows ([`GetOverview`]).
 //!
-//! It asks nobody outside: all it tells is in memory. What may be long is cut here, so that no question takes the
-//! arbiter's time for long.
+//! All answers come from memory, without a request to the CA or the API server. Long lists are cut
+//! here, so that no answer blocks the arbiter for long.
 
 #[cfg(test)]
 mod contracts;
@@ -26,10 +27,10 @@ pub use overview::{
 };
 pub use rows::{ClosedDump, FailureDump, JobDump, WaitDump};
 
-/// What a replica with a reporter is.
+/// Role of a replica with a reporter.
 pub const LEADER: &str = "leader";
 
-/// The actor.
+/// Actor that reports the state.
 pub struct Reporter {
     context: Rc<OperatorContext>,
     registry: Rc<Registry>,
@@ -37,7 +38,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter on these.
+    /// Creates a reporter on the state of these.
     pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>, pool: Addr<Pool>) -> Self {
         Self { context, registry, pool }
     }

@@ -1,5 +1,5 @@
-//! The ARI poller: asks the CA for the renewal window of each certificate (RFC 9773), at the pace that the CA wants, and
-//! notifies the registry of certificates whose time has come.
+//! ARI poller: fetches the renewal window of each certificate (RFC 9773) at the pace that the CA
+//! wants, and notifies the registry of certificates whose renewal time has come.
 
 use std::rc::Rc;
 
@@ -15,15 +15,15 @@ use crate::domain::limits;
 use crate::ports::{CertificateAuthority, PortError, bounded};
 use crate::reporting::metrics::Source;
 
-/// The actor.
+/// Actor that polls the renewal windows.
 pub struct AriPoller {
     poll: Rc<Poll>,
-    /// A round is in flight.
+    /// Whether a round is in flight.
     polling: bool,
     rounds: Option<SpawnHandle>,
 }
 
-/// Everything that one request needs.
+/// Everything that one request uses.
 struct Poll {
     context: Rc<OperatorContext>,
     ca: Rc<dyn CertificateAuthority>,
@@ -31,7 +31,7 @@ struct Poll {
 }
 
 impl AriPoller {
-    /// A poller of `ca` that has asked nothing yet.
+    /// Creates a poller of `ca`. The first round follows after [`limits::ARI_ROUND`].
     pub fn new(
         context: Rc<OperatorContext>,
         ca: Rc<dyn CertificateAuthority>,
@@ -70,7 +70,7 @@ impl AriPoller {
         }));
     }
 
-    /// Stops for good: the CA has no renewal information.
+    /// Stops for good, because the CA has no renewal information.
     fn stop(&mut self, ctx: &mut Context<Self>) {
         let Some(rounds) = self.rounds.take() else { return };
         ctx.cancel_future(rounds);
@@ -88,7 +88,8 @@ impl Actor for AriPoller {
 }
 
 impl Poll {
-    /// The certificates of the next round; none while the CA is busy. A Secret that no Ingress names is forgotten.
+    /// Returns the certificates of the next round; none while the CA is busy. Forgets Secrets that
+    /// no Ingress names.
     fn due(&self) -> Vec<(SecretKey, CertId)> {
         let (context, now) = (&self.context, self.context.clock.now());
         if context.limits.rate_limits.borrow().busy_until(now).is_some() {
@@ -106,7 +107,8 @@ impl Poll {
         due
     }
 
-    /// Asks about one certificate; `false` when the CA has no such resource.
+    /// Fetches the renewal window of one certificate. Returns `false` if the CA has no renewal
+    /// information.
     async fn ask(&self, secret: &SecretKey, id: &CertId) -> bool {
         let answer = bounded(limits::CA_CALL, "CA", self.ca.renewal_info(id)).await;
         let now = self.context.clock.now();
@@ -135,7 +137,7 @@ impl Poll {
         true
     }
 
-    /// Notifies the first owner of the Secret, whose certificates are then checked.
+    /// Notifies the first owner of the Secret, so that a reconciliation checks its certificates.
     fn notify(&self, secret: &SecretKey) {
         let desired = self.context.desired(secret);
         let owner = desired.and_then(|desired| desired.owners.into_iter().next());

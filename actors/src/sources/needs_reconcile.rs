@@ -1,4 +1,5 @@
-//! Whether an Ingress has work: asked by the scanner before deduplication. The job asks again after that.
+//! Check of the scanner whether an Ingress has work, before deduplication. The job checks again
+//! afterwards.
 
 use tracing::debug;
 
@@ -10,7 +11,8 @@ use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::validity::check::{check, serves};
 
-/// Whether the Ingress has work. A Secret that cannot be read is work: the job reads the Secret again.
+/// Whether the Ingress has work. An unreadable Secret counts as work, because the job reads the
+/// Secret again.
 pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey) -> bool {
     if context.events.has_unreported_problem(&context.index.borrow(), key) {
         return true;
@@ -31,7 +33,7 @@ async fn secret_needs_reconcile(
     desired: &DesiredCertificate,
 ) -> bool {
     if context.ledger.with(secret, |state| *state != State::Idle) {
-        return true; // the job knows the time of its next attempt, and waits for it
+        return true; // the job waits for its next attempt by itself
     }
     let read = tokio::time::timeout(limits::KUBE_CALL, context.tls_secrets.read(secret)).await;
     let Ok(Ok(status)) = read else {

@@ -1,6 +1,8 @@
-//! The scanner: certificates also go bad by time alone, so each Ingress is looked at once an interval.
+//! Scanner: checks each Ingress once per interval, because certificates also expire without any
+//! event.
 //!
-//! The first scan looks at all of them at once, right after the first list; then each has its moment.
+//! The first scan checks all Ingresses at once, right after the first list. Afterwards each Ingress
+//! has its own tick of the interval.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::domain::scheduling::scan::{pace, tick};
 use crate::messages::Listed;
 use crate::reporting::metrics::Source;
 
-/// The actor.
+/// Actor that scans the Ingresses.
 pub struct Scanner {
     context: Rc<OperatorContext>,
     registry: Rc<Registry>,
@@ -30,11 +32,11 @@ pub struct Scanner {
     first_scan: FirstScan,
 }
 
-/// Called once when the first full scan has ended.
+/// Callback of the end of the first full scan, called once.
 pub type FirstScan = Option<Box<dyn FnOnce()>>;
 
 impl Scanner {
-    /// A scanner that waits for the first list.
+    /// Creates a scanner that waits for the first list.
     pub fn new(
         context: Rc<OperatorContext>,
         registry: Rc<Registry>,
@@ -44,7 +46,8 @@ impl Scanner {
         Self { context, registry, interval, next_tick: 0, ticking: false, first_scan }
     }
 
-    /// Looks at these Ingresses, a few at a time, and passes on those that need work.
+    /// Checks these Ingresses, a few at a time, and notifies the registry of those with work.
+    /// Returns their number.
     fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         async move {
@@ -68,8 +71,8 @@ impl Scanner {
         self.context.index.borrow().managed().filter(|key| wanted(key)).cloned().collect()
     }
 
-    /// Streams that the journal knows and no Ingress wants any more: whoever is asked for anything in their
-    /// namespace clears them away.
+    /// Notifies the registry of live event streams in `scope` that no Ingress names any more, so
+    /// that the pool abandons their issuances.
     fn pass_on_orphans(&self, scope: &WatchScope) {
         let index = self.context.index.borrow();
         self.context.ledger.for_each_live(|stream, _| {

@@ -1,4 +1,4 @@
-//! The watcher: keeps the index and tells the dedup actors of what has work to do.
+//! Watcher: updates the index from the watch, and notifies the registry of changed Ingresses.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -16,10 +16,10 @@ use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
 use crate::shared_expiries::SharedExpiries;
 
-/// Pause before a source that ended, which none should, is asked again.
+/// Pause before a watch that ended is restarted. A watch should never end.
 const RESTART: Duration = Duration::from_secs(5);
 
-/// The actor.
+/// Actor that watches the Ingresses.
 pub struct Watcher {
     source: Rc<dyn IngressSource>,
     index: Rc<RefCell<Index>>,
@@ -27,13 +27,14 @@ pub struct Watcher {
     scanner: Recipient<Listed>,
     metrics: Metrics,
     expiries: SharedExpiries,
-    /// Scopes whose first list is complete. Events of others are not passed on: the scanner looks at all their
-    /// Ingresses then anyway, and a start is no storm. A scope that cannot be listed holds up no other.
+    /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
+    /// all their Ingresses at the end of the list, so that a start causes no burst. A scope that
+    /// cannot be listed does not delay the others.
     listed: HashSet<WatchScope>,
 }
 
 impl Watcher {
-    /// A watcher of `source`.
+    /// Creates a watcher of `source`.
     pub fn new(
         source: Rc<dyn IngressSource>,
         index: Rc<RefCell<Index>>,
@@ -105,7 +106,7 @@ impl StreamHandler<IngressChange> for Watcher {
         }
     }
 
-    /// The default would stop the actor.
+    /// Restarts the watch after `RESTART`. The default implementation would stop the actor.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         error!("the watch of Ingresses ended; it is begun anew in {RESTART:?}");
         ctx.run_later(RESTART, |watcher, ctx| _ = ctx.add_stream(watcher.source.watch()));

@@ -46,7 +46,8 @@ pub(super) fn wait_for_routes_and_limits(
     routes_and_probes(evaluation, &issuance.names, issuance.before.as_deref()).or_else(limited)
 }
 
-/// The next step towards a certificate for `names`, at the first CA or, once its turn has come, at the fallback CA.
+/// Returns the next step towards a certificate for `names`, at the first CA, or at the fallback CA
+/// once [`fallback_directory`] returns one.
 pub(super) fn prepare_order(
     evaluation: &Evaluation<'_>,
     names: BTreeSet<DnsName>,
@@ -60,9 +61,10 @@ pub(super) fn prepare_order(
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
 
-/// Directory of the fallback CA, once the first CA has failed or been busy for long enough. Each desired certificate
-/// switches by itself, and back at its next renewal. Only failures that are the CA's own count: a host that cannot be
-/// validated fails at any CA, and a rate limit is waited for.
+/// Returns the directory of the fallback CA, once the first CA has failed or been busy for long
+/// enough. Each desired certificate switches by itself, and back at its next renewal. Only failures
+/// that are the CA's own count: a host that cannot be validated fails at any CA, and jobs wait for
+/// rate limits.
 fn fallback_directory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> Option<String> {
     let Fallback { directory, after } = evaluation.inputs.fallback?;
     let failed = failing.filter(|failing| !failing.at_fallback);
@@ -71,9 +73,10 @@ fn fallback_directory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) ->
     (since + after <= evaluation.now()).then(|| directory.to_owned())
 }
 
-/// Waits for a rate limit that blocks an order for `names`. A nearly expired certificate bypasses the limit, and a
-/// replacement within its ARI window counts in no limit of Let's Encrypt's. The certificate in the Secret counts only
-/// if the Secret is ours and the certificate is good but for its age, because users can write Secrets.
+/// Waits for a rate limit that blocks an order for `names`. A nearly expired certificate may bypass
+/// the limit, and a replacement within its ARI window counts in no limit of Let's Encrypt's. The
+/// certificate in the Secret counts only if the Secret is ours and the certificate is good except
+/// for its age, because users can write Secrets.
 fn wait_for_limit(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
@@ -105,7 +108,7 @@ fn wait_for_limit(
     }
 }
 
-/// Publishes the routes, then probes every host, before the CA is asked for anything.
+/// Publishes the routes, then probes every host, before any request to the CA.
 pub(super) fn routes_and_probes(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
@@ -127,8 +130,8 @@ pub(super) fn routes_and_probes(
     if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
 }
 
-/// Whether an order is opened although a host was not reached: all hosts resolve, and probes have failed for
-/// [`limits::PROBE_ADVISORY_AFTER`].
+/// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
+/// failed for [`limits::PROBE_ADVISORY_AFTER`].
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
     let long =

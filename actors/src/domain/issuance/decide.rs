@@ -143,7 +143,8 @@ fn failed(
     }
 }
 
-/// Whether the attempt was for a subset of the names. Before an issuance exists, the names in the failure tell.
+/// Whether the attempt was for a subset of the names. Before an issuance exists, the names in the
+/// failure decide.
 fn is_of_subset(state: &State, before: &Failing, failure: &Failure) -> bool {
     let others = !failure.names.is_empty() && before.names.is_disjoint(&failure.names);
     let blamed = !before.names.is_empty() && others;

@@ -1,4 +1,5 @@
-//! One evaluation of a job: the state, the desired certificate and the inputs, with the questions that rules ask.
+//! One evaluation of a job: the state, the desired certificate and the inputs, with the questions
+//! that rules ask.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl Evaluation<'_> {
         self.inputs.observed.found()
     }
 
-    /// The certificate in the Secret, whoever manages the Secret.
+    /// The certificate in the Secret, also in a foreign one.
     pub(super) fn certificate(&self) -> Option<&CertificateView> {
         self.secret()?.certificate.as_ref().ok()
     }
@@ -59,8 +60,8 @@ impl Evaluation<'_> {
         issuance.fingerprint != self.desired.fingerprint()
     }
 
-    /// Whether this job has installed the desired certificate already. Then none is requested again in this job,
-    /// whatever the dates of the certificate are.
+    /// Whether this job has installed the desired certificate already. The job then requests no
+    /// other one, whatever the validity of the installed certificate is.
     pub(super) fn is_installed(&self) -> bool {
         self.inputs.observed.installed == Some(self.desired.fingerprint())
     }
@@ -75,7 +76,7 @@ impl Evaluation<'_> {
         self.inputs.rate_limits.may_bypass(&self.inputs.stream.namespace, self.now())
     }
 
-    /// Start of the time for which the first CA has been busy.
+    /// Start of the current busy period of the first CA.
     pub(super) fn busy_since(&self) -> Option<Timestamp> {
         self.inputs.rate_limits.busy_since(self.now())
     }
@@ -88,8 +89,8 @@ impl Evaluation<'_> {
         self.inputs.fallback.is_some_and(long)
     }
 
-    /// Longest time that an order without progress is kept. A fallback CA shortens the time for orders of the first CA,
-    /// except for an order that may have a certificate.
+    /// Longest time that an order without progress is kept. A fallback CA shortens the time for
+    /// orders of the first CA, except for an order that may have a certificate.
     pub(super) fn order_life(&self) -> Duration {
         let is_first = self.state.issuance().is_some_and(|issuance| issuance.directory.is_none());
         let status = self.inputs.observed.order.as_ref().map(|order| &order.status);

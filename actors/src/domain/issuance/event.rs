@@ -1,6 +1,8 @@
-//! Events: the facts that cannot be observed again. Everything else is read from Kubernetes or the CA when needed.
+//! Events: the facts that cannot be observed again. Everything else is read from Kubernetes or the
+//! CA when needed.
 //!
-//! The JSON of an event is a contract with every journal that was ever written: fields and names only grow.
+//! The JSON of an event is a contract with every journal that was ever written: fields and names
+//! only grow.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +16,7 @@ use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 
-/// An event in the stream of one Secret.
+/// An event in the event stream of one Secret.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -26,8 +28,9 @@ pub enum Event {
     CertificateInstalled(CertificateInstalled),
     /// The attempt failed.
     IssuanceFailed(IssuanceFailed),
-    /// The CA refused an order because of a rate limit (RFC 8555 §6.6). The limit holds for all streams and changes the
-    /// state of none; the stream of this event met the refusal.
+    /// The CA refused an order because of a rate limit (RFC 8555 §6.6). The limit applies to all
+    /// event streams and changes the state of none. The event is in the stream of the refused
+    /// Secret.
     #[serde(rename = "scope_closed")]
     RateLimitHit(RateLimitHit),
     /// The issuance is no longer needed.
@@ -90,11 +93,11 @@ pub struct IssuanceFailed {
     /// Names that caused the failure, where not all of them did.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<DnsName>,
-    /// Earliest time of the next attempt for a subset of the names, where this attempt was for a subset; `retry_at`
-    /// then is about all names.
+    /// Earliest time of the next attempt for a subset of the names, where this attempt was for a
+    /// subset; `retry_at` then is about all names.
     #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
     pub subset_retry_at: Option<Timestamp>,
-    /// Start of an unbroken row of failures that are the CA's own.
+    /// Start of an unbroken sequence of failures that are the CA's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since: Option<Timestamp>,
     /// The last failure at a CA was at the fallback CA.
@@ -133,10 +136,10 @@ impl Event {
     }
 }
 
-/// One entry of the journal: an event with its stream and its time.
+/// One entry of the journal: an event with its event stream and its time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Secret that the stream is for.
+    /// Secret of the event stream.
     pub stream: SecretKey,
     /// Time of the decision.
     pub at: Timestamp,

@@ -1,4 +1,4 @@
-//! The memory of failures of one desired certificate, and the times that follow from them.
+//! Remembered failures of one desired certificate, and the times that follow from them.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// A row of failures of one desired certificate.
+/// Consecutive failures of one desired certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failing {
     /// Fingerprint of the desired certificate that failed.
     pub fingerprint: Fingerprint,
-    /// Failures in a row, 1 or more.
+    /// Number of consecutive failures, 1 or more.
     pub attempts: u32,
     /// Time of the first failure.
     pub since: Timestamp,
@@ -31,22 +31,23 @@ pub struct Failing {
     pub names: BTreeSet<DnsName>,
     /// Earliest time of the next attempt for a subset of the names.
     pub subset_retry_at: Option<Timestamp>,
-    /// Failures of subsets in a row.
+    /// Number of consecutive failures of subsets.
     pub subset_attempts: u32,
-    /// Start of an unbroken row of failures that are the CA's own, if the last failure is one.
+    /// Start of an unbroken sequence of failures that are the CA's own, if the last failure is one.
     pub down_since: Option<Timestamp>,
     /// The last failure at a CA was at the fallback CA.
     pub at_fallback: bool,
 }
 
-/// The position of a failure in its row, from 1 on; `before` is the row of the same desired certificate.
+/// Returns the number of a failure in its sequence, from 1 on. `before` is the sequence of the same
+/// desired certificate.
 pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
     let row = before.filter(|failing| failing.class.same_ladder(class));
     row.map_or(0, |failing| failing.attempts).saturating_add(1)
 }
 
 impl Failing {
-    /// Adds a failure at `at` to the row that came `before`.
+    /// Adds a failure at `at` to the sequence `before`.
     pub(super) fn after(before: Option<&Self>, failed: &IssuanceFailed, at: Timestamp) -> Self {
         let before = before.filter(|failing| failing.fingerprint == failed.fingerprint);
         let subset = before.filter(|_| failed.subset_retry_at.is_some());
@@ -68,7 +69,8 @@ impl Failing {
         }
     }
 
-    /// Names that can be issued without the failing ones, once the others have failed for long enough.
+    /// Names that can be issued without the failing ones, once the others have failed for long
+    /// enough.
     pub(super) fn obtainable(
         &self,
         desired: &DesiredCertificate,
@@ -79,8 +81,8 @@ impl Failing {
         (since <= now && !good.is_empty()).then_some(good)
     }
 
-    /// Names of a group that can be issued after its members changed, because each new member would otherwise wait for
-    /// failures that are known already.
+    /// Names of a group that can be issued after its members changed. Otherwise each new member
+    /// would wait for failures that are known already.
     pub(super) fn obtainable_by_others(
         &self,
         desired: &DesiredCertificate,

@@ -12,7 +12,7 @@ use super::with_order::with_order;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 
-/// A rule: the step that follows, if the rule applies.
+/// A rule. Returns the next step if the rule applies.
 pub(super) type Rule = fn(&Evaluation<'_>) -> Option<Step>;
 
 /// Rules that hold in every state.
@@ -29,7 +29,7 @@ const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 6] = 
     before_order::wait_for_routes_and_limits,
 ];
 
-/// The next step for a Secret whose event stream is in `state`.
+/// Returns the next step for a Secret whose event stream is in `state`.
 pub fn next(state: &State, inputs: Inputs<'_>) -> Step {
     let Some(desired) = inputs.desired else {
         return match state {

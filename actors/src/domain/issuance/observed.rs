@@ -1,4 +1,4 @@
-//! What a job has learned of the world: never journaled, for it can be observed again.
+//! Observations of a job. They are never journaled, because a job can observe everything again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,104 +11,109 @@ use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, RateLimit};
 use crate::domain::time::Timestamp;
 
-/// An order as the CA last showed it (RFC 8555 §7.1.3).
+/// An order, as last returned by the CA (RFC 8555 §7.1.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderView {
-    /// Its URL.
+    /// URL of the order.
     pub url: String,
-    /// Its status.
+    /// Status of the order.
     pub status: OrderStatus,
-    /// Its authorizations, where the CA showed them: needed only while the order is pending.
+    /// Authorizations that are not yet valid, if the CA returned them. Used only while the order is
+    /// pending.
     pub authorizations: Vec<AuthorizationView>,
-    /// Retry-After of the answer.
+    /// `Retry-After` of the response.
     pub retry_after: Option<Duration>,
 }
 
 /// Status of an order (RFC 8555 §7.1.6).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OrderStatus {
-    /// Authorizations are missing.
+    /// Some authorizations are not valid yet.
     Pending,
-    /// It may be finalized.
+    /// The order may be finalized.
     Ready,
-    /// The CA is issuing.
+    /// The CA is issuing the certificate.
     Processing,
-    /// There is a certificate.
+    /// The certificate is issued.
     Valid,
-    /// It is dead, and why.
+    /// The order is invalid, for this reason.
     Invalid(Failure),
-    /// The CA does not know it (404), or it has expired.
+    /// The CA does not know the order (HTTP 404), or the order has expired.
     Gone,
 }
 
 /// An authorization that is not yet valid (RFC 8555 §7.1.4).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthorizationView {
-    /// The name it is for.
+    /// Name to validate.
     pub name: DnsName,
-    /// The CA has been told to validate it.
+    /// Whether the challenge was accepted, so that the CA validates the name.
     pub accepted: bool,
 }
 
-/// How a host was found by the probe.
+/// Result of the probe of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// It leads to our solver.
+    /// The challenge path leads to our solver.
     Reached,
-    /// It resolves, but something else answers, or nothing.
+    /// The host resolves, but another server answers, or none.
     Elsewhere(String),
-    /// It does not resolve.
+    /// The host does not resolve.
     Unresolved(String),
 }
 
-/// A chain as downloaded, with what was read of it.
+/// A downloaded chain, with the fields of its leaf.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chain {
     /// PEM, leaf first (RFC 8555 §9.1).
     pub pem: String,
-    /// The leaf.
+    /// Fields of the leaf.
     pub leaf: CertificateView,
 }
 
-/// The ephemeral knowledge of one job. It travels with the job while it is parked, and a restart begins anew.
+/// Observations of one job, kept while the job is parked. They are lost at a restart of the
+/// process.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The Secret as it was read, and when.
+    /// The Secret as last read, and the time of the read.
     pub secret: Option<(SecretStatus, Timestamp)>,
-    /// The routes that are in place.
+    /// Published routes.
     pub routes: Option<BTreeSet<Route>>,
-    /// Last finding per host.
+    /// Last probe result of each host.
     pub reach: BTreeMap<DnsName, Reach>,
-    /// Rounds of probing so far.
+    /// Number of probe rounds so far.
     pub probes: u32,
-    /// The order as last shown.
+    /// The order as last returned by the CA.
     pub order: Option<OrderView>,
-    /// Looks at the order so far.
+    /// Number of polls of the order so far.
     pub polls: u32,
-    /// The downloaded chain.
+    /// Downloaded chain.
     pub chain: Option<Chain>,
-    /// An order that the CA has opened and the journal has not taken yet: it is not opened again.
+    /// An opened order that is not journaled yet, so that the job opens no second one.
     pub opened: Option<OrderView>,
-    /// A certificate was installed in this job, for this desired certificate: whatever is found, no other is asked for in it.
+    /// Fingerprint of the desired certificate that this job has installed. The job then requests no
+    /// second one, whatever the Secret holds.
     pub installed: Option<Fingerprint>,
-    /// The owner references were seen to, well or not; not again in this job.
+    /// Whether this job has tried to set the owner references. There is one try per job, successful
+    /// or not.
     pub owned: bool,
-    /// `spec.tls` was observed to, well or not; not again in this job.
+    /// Whether this job has tried to fill in `spec.tls`. There is one try per job, successful or
+    /// not.
     pub filled: bool,
-    /// Transient errors in a row.
+    /// Number of transient errors in a row.
     pub errors: u32,
-    /// Nothing is done before this.
+    /// Earliest time of the next step.
     pub wait_until: Option<Timestamp>,
-    /// A failure that ends the attempt, to be journaled.
+    /// Failure that ends the attempt, not journaled yet.
     pub failure: Option<Failure>,
-    /// What the CA has closed by that failure is journaled.
+    /// Whether the rate limit hit of `failure` was returned for the journal.
     pub limit_recorded: bool,
-    /// The CA has just said that it is busy, and for how long.
+    /// Text and duration of a busy CA's last refusal.
     pub busy: Option<(String, Duration)>,
 }
 
 impl Observed {
-    /// The Secret as it was read, where there was one.
+    /// Returns the Secret as last read, if one existed.
     pub fn found(&self) -> Option<&SecretView> {
         self.secret.as_ref()?.0.as_ref()
     }
@@ -125,21 +130,22 @@ impl Observed {
         Some(hit)
     }
 
-    /// What the CA has just refused because of a rate limit, and for how long.
+    /// Returns the last refusal because of a rate limit, with the duration of the limit.
     fn limited(&self) -> Option<(&Failure, Duration)> {
         let failure = self.failure.as_ref().filter(|_| !self.limit_recorded)?;
         let wait = failure.retry_after.filter(|_| failure.class == FailureClass::RateLimited)?;
         Some((failure, wait))
     }
 
-    /// A step was made that is not made again: errors before it are forgotten. A mere look is no progress, or a
-    /// write that fails for ever would be tried for ever in between looks.
+    /// Resets the count of errors after a step that is not repeated. A read is no such progress:
+    /// otherwise a write that always fails would be retried forever between reads.
     pub fn reset_errors(&mut self) {
         self.errors = 0;
         self.wait_until = None;
     }
 
-    /// A port call failed in a way that may pass: wait a little, or fail when it was too often.
+    /// Records a transient error of a port call: the job waits a little, or fails after too many
+    /// errors in a row.
     pub fn on_transient_error(&mut self, failure: Failure, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         match transient_pause(self.errors, failure.retry_after) {
@@ -148,21 +154,22 @@ impl Observed {
         }
     }
 
-    /// The journal did not take an event. Without it nothing can be done, not even to fail: wait and try again.
+    /// Records that the journal refused an event. The job waits and tries again, because without
+    /// the journal not even a failure can be recorded.
     pub fn on_journal_error(&mut self, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         let pause = transient_pause(self.errors, None).unwrap_or(limits::ORDER_PAUSE);
         self.wait_until = Some(now + pause);
     }
 
-    /// The CA has shown the order.
+    /// Records the order as returned by the CA.
     pub fn order_shown(&mut self, order: OrderView, now: Timestamp) {
         let waiting = match order.status {
             OrderStatus::Pending => {
                 order.authorizations.iter().all(|authorization| authorization.accepted)
             }
             OrderStatus::Processing => true,
-            // Still ready after it was finalized: the CA has not got to it.
+            // Still ready after the finalization: the CA has not processed the CSR yet.
             OrderStatus::Ready => {
                 self.order.as_ref().is_some_and(|order| order.status == OrderStatus::Ready)
             }
@@ -174,7 +181,8 @@ impl Observed {
         self.order = Some(order);
     }
 
-    /// These routes are in place. Where they are others than before, what was reached says nothing any more.
+    /// Records the published routes. Probe results of other routes are dropped, because they are
+    /// out of date.
     pub fn routed(&mut self, routes: BTreeSet<Route>) {
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
             self.forget_routes();
@@ -183,19 +191,19 @@ impl Observed {
         self.reset_errors();
     }
 
-    /// Routes and probes begin anew, for they may be those of an older desired certificate.
+    /// Drops routes and probe results, which may belong to an older desired certificate.
     pub fn forget_routes(&mut self) {
         self.routes = None;
         self.forget_reach();
     }
 
-    /// Whether its hosts are reached is an old story: it has waited for its turn.
+    /// Drops the probe results, which are out of date after a wait in a limit queue.
     pub fn forget_reach(&mut self) {
         self.reach.clear();
         self.probes = 0;
     }
 
-    /// A round of probes has ended; the next one, if there must be one, waits longer each time.
+    /// Records a round of probes. The pause before each further round is longer.
     pub fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
         self.reach = reach;
         let rung = usize::try_from(self.probes).unwrap_or(usize::MAX);
@@ -204,12 +212,12 @@ impl Observed {
         self.probes = self.probes.saturating_add(1);
     }
 
-    /// The first host that was not reached.
+    /// Returns the first host that was not reached.
     pub fn unreached(&self) -> Option<(&DnsName, &Reach)> {
         self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
     }
 
-    /// What the user is told when a host could not be reached.
+    /// Returns the failure for the user, if a host was not reached.
     pub fn unreachable(&self) -> Option<Failure> {
         let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
         let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();

@@ -25,7 +25,8 @@ pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     foreign_secret(evaluation)
 }
 
-/// Leaves a Secret alone that we must not write: ends the job if the Secret serves all names, else fails.
+/// Leaves a Secret alone that we must not write: ends the job if the Secret serves all names, else
+/// fails.
 pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (secret, desired) = (evaluation.secret()?, evaluation.desired);
     let why = must_not_write(secret, desired)?;

@@ -1,4 +1,4 @@
-//! The state of one stream, and the one table of legal transitions, used live and on replay.
+//! State of one event stream, and the only table of legal transitions, used live and on replay.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// Where a stream stands.
+/// State of an event stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum State {
-    /// Nothing in flight and nothing to remember.
+    /// No issuance is in flight, and no failure is remembered.
     #[default]
     Idle,
-    /// There is a key; no order yet.
+    /// An issuance has a key, but no order yet.
     Started(Issuance),
-    /// The CA has an order.
+    /// The CA has an order of the issuance.
     Ordered {
-        /// What it is for.
+        /// Issuance of the order.
         issuance: Issuance,
-        /// Its URL.
+        /// URL of the order.
         url: String,
-        /// When it was opened.
+        /// Time at which the order was opened.
         opened_at: Timestamp,
     },
     /// The last attempt failed.
@@ -37,25 +37,25 @@ pub struct Issuance {
     pub names: BTreeSet<DnsName>,
     /// Kind of `key`.
     pub algorithm: KeyAlgorithm,
-    /// ACME profile asked for.
+    /// ACME profile to request.
     pub profile: Option<String>,
-    /// Names of the desired certificate that it does without, for they have failed.
+    /// Names of the desired certificate that the issuance leaves out because they failed.
     pub left_out: BTreeSet<DnsName>,
-    /// The ACME directory that is asked, where it is not the first.
+    /// Directory URL of the fallback CA; `None` for the first CA.
     pub directory: Option<String>,
-    /// Value of the renew annotation that this answers.
+    /// Value of the renew annotation that the certificate answers.
     pub renew: Option<String>,
-    /// What the desired certificate was.
+    /// Fingerprint of the desired certificate at the start.
     pub fingerprint: Fingerprint,
-    /// The certificate's key.
+    /// Private key of the certificate.
     pub key: PrivateKey,
-    /// When it began.
+    /// Start of the issuance.
     pub started_at: Timestamp,
-    /// The failures before it, if any: they count on.
+    /// Earlier failures, if any. The next failure continues their count.
     pub before: Option<Box<Failing>>,
 }
 
-/// An event that cannot follow the state it met: the journal is damaged, or the code that wrote it is wrong.
+/// An event that is illegal in its state: the journal is damaged, or its writer has a bug.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("event {event} cannot follow state {state}")]
 pub struct IllegalEvent {
@@ -64,7 +64,7 @@ pub struct IllegalEvent {
 }
 
 impl State {
-    /// Its name in logs, `status` and the state dump.
+    /// Returns the name of the state in logs, `status` and the state dump.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -74,7 +74,7 @@ impl State {
         }
     }
 
-    /// The issuance in flight, if there is one.
+    /// Returns the issuance in flight, if any.
     pub fn issuance(&self) -> Option<&Issuance> {
         match self {
             Self::Started(issuance) | Self::Ordered { issuance, .. } => Some(issuance),
@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    /// When its order was opened, if there is one.
+    /// Returns the time at which the order was opened, if any.
     pub fn opened_at(&self) -> Option<Timestamp> {
         match self {
             Self::Ordered { opened_at, .. } => Some(*opened_at),
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// The memory of failures, also while a new attempt is in flight.
+    /// Returns the remembered failures, also while a new attempt is in flight.
     pub fn failing(&self) -> Option<&Failing> {
         match self {
             Self::Failing(failing) => Some(failing),
@@ -99,7 +99,10 @@ impl State {
     }
 }
 
-/// Folds one event, decided at `at`, into the state.
+/// Folds an event that was decided at `at` into the state.
+///
+/// # Errors
+/// [`IllegalEvent`] if the event is illegal in `state`.
 pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, IllegalEvent> {
     let illegal = IllegalEvent { event: event.name(), state: state.name() };
     match (state, event) {
@@ -126,7 +129,8 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
 }
 
 impl Issuance {
-    /// The issuance of `started`, begun at `at` after the failures in `failing`.
+    /// Creates the issuance of `started`, with its start at `at` and the failures in `failing`
+    /// before.
     fn begun(started: &IssuanceStarted, failing: Option<&Failing>, at: Timestamp) -> Self {
         let fingerprint = started.fingerprint;
         // Names that a group left out before its members changed stay left out.

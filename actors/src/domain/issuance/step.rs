@@ -52,7 +52,7 @@ pub enum Step {
     Abandon(&'static str),
     /// Journal the failure.
     Fail(Failure),
-    /// Wait until then. With `at_ca` the CA works on the order and the job keeps its slot.
+    /// Wait until `until`. With `at_ca` the CA works on the order and the job keeps its slot.
     Wait {
         /// Time of the next evaluation.
         until: Timestamp,
@@ -110,7 +110,8 @@ pub struct Inputs<'a> {
     pub assessment: Assessment<'a>,
     /// The fallback CA, where there is one.
     pub fallback: Option<Fallback<'a>>,
-    /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause earlier.
+    /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause
+    /// earlier.
     pub paused_until: Option<Timestamp>,
     /// Rate limits of the first CA.
     pub rate_limits: &'a RateLimits,

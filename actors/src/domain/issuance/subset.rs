@@ -1,8 +1,9 @@
-//! Rules about a certificate for a subset of the names: for Ingresses with `ingress-acme.dev/partial: "true"`.
+//! Rules about a certificate for a subset of the names: for Ingresses with
+//! `ingress-acme.dev/partial: "true"`.
 //!
-//! The desired certificate stays as it is and keeps failing at its pace. Meanwhile the names that did not cause the
-//! failures get a certificate of their own. A name of the present certificate is never given up while that certificate
-//! has plenty of its life left.
+//! The desired certificate stays as it is and keeps failing at its pace. Meanwhile the names that
+//! did not cause the failures get a certificate of their own. A name of the present certificate is
+//! never given up while that certificate has plenty of its life left.
 
 use super::before_order::prepare_order;
 use super::evaluation::Evaluation;
@@ -14,7 +15,8 @@ use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::validity::check::{IssueReason, Remaining};
 
-/// The step towards a certificate for a subset of the names, where one can be issued and is needed.
+/// Returns the step towards a certificate for a subset of the names, if one can be issued and is
+/// needed.
 pub(super) fn subset_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Option<Step> {
     let (desired, now) = (evaluation.desired, evaluation.now());
     let names = if failing.fingerprint == desired.fingerprint() {
@@ -32,8 +34,9 @@ pub(super) fn subset_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Opt
     Some(complete(evaluation)).filter(|step| *step != Step::Done(Requeue::AwaitChange))
 }
 
-/// Why the Secret needs a certificate for `subset`. A serving certificate with more names is kept while it has plenty
-/// of its life left; in a group, for [`limits::GROUP_PATIENCE`] at most, because other members wait to join.
+/// Why the Secret needs a certificate for `subset`. A serving certificate with more names is kept
+/// while it has plenty of its life left; in a group, for [`limits::GROUP_PATIENCE`] at most,
+/// because other members wait to join.
 fn reason_to_issue(
     evaluation: &Evaluation<'_>,
     subset: &DesiredCertificate,

@@ -1,4 +1,4 @@
-//! Given these events, when this command or look at the world, then that.
+//! Tests of the state machine: from events and observations to the next event or step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn fail(desired: &DesiredCertificate, class: FailureClass) -> Command {
     Command::Fail(desired.fingerprint(), Failure::new(class, "no"))
 }
 
-/// The state after these commands, given one after the other.
+/// Returns the state after these commands, in order.
 fn given(commands: impl IntoIterator<Item = Command>) -> State {
     commands.into_iter().fold(State::Idle, |state, command| {
         let event = decide(&state, command, now()).unwrap();
@@ -90,7 +90,7 @@ fn seen_secret(secret: Option<SecretView>) -> Observed {
     Observed { secret: Some((secret, now())), ..Observed::default() }
 }
 
-/// Routes in place, host reached.
+/// Observations with published routes and a reached host.
 fn reached(mut observed: Observed) -> Observed {
     observed.routes = Some(shop().routes);
     observed.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
@@ -406,7 +406,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    /// Whatever is decided can be applied, live and on replay, and both end in the same state.
+    /// Every decided event can be applied, live and on replay, with the same state as a result.
     #[test]
     fn every_decided_event_is_legal_and_replays_to_the_same_state(
         commands in prop::collection::vec(any_command(), 0..40)
@@ -422,8 +422,8 @@ proptest! {
         prop_assert_eq!(replayed, Ok(live));
     }
 
-    /// Wherever a stream stands and whatever was observed, there is a next step, and it never finalizes for a desired certificate
-    /// that has changed.
+    /// Every state has a next step with all observations. The step never finalizes an order for a
+    /// desired certificate that has changed.
     #[test]
     fn there_is_always_a_next_step_and_it_serves_the_newest_wish(
         commands in prop::collection::vec(any_command(), 0..20), ready in any::<bool>()

@@ -10,7 +10,8 @@ use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::Remaining;
 
-/// Waits for the retry of a desired certificate that failed, unless a subset of the names can be issued now.
+/// Waits for the retry of a desired certificate that failed, unless a subset of the names can be
+/// issued now.
 pub(super) fn failed_recently(evaluation: &Evaluation<'_>) -> Option<Step> {
     let State::Failing(failing) = evaluation.state else { return None };
     let desired = evaluation.desired;
@@ -19,8 +20,9 @@ pub(super) fn failed_recently(evaluation: &Evaluation<'_>) -> Option<Step> {
     whole.then(|| retry_step(evaluation, failing)).flatten()
 }
 
-/// Waits for the retry of a failed desired certificate. A certificate with less than a twentieth of its life left is
-/// retried after [`limits::EMERGENCY_PAUSE`], because a whole day may be all that is left.
+/// Waits for the retry of a failed desired certificate. A certificate with less than a twentieth of
+/// its life left is retried after [`limits::EMERGENCY_PAUSE`], because a whole day may be all that
+/// is left.
 pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Option<Step> {
     let (now, observed) = (evaluation.now(), evaluation.inputs.observed);
     let own = failing.next_evaluation(evaluation.desired, now);
@@ -39,15 +41,16 @@ pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Opti
     wait(if critical { emergency } else { retry_at })
 }
 
-/// Keeps an order whose CA or API server failed for too long; an edit of the desired certificate ends the pause.
+/// Keeps an order whose CA or API server failed for too long; an edit of the desired certificate
+/// ends the pause.
 pub(super) fn order_paused(evaluation: &Evaluation<'_>) -> Option<Step> {
     let State::Ordered { issuance, .. } = evaluation.state else { return None };
     let until = evaluation.inputs.paused_until.filter(|until| evaluation.now() < *until)?;
     (!evaluation.is_edited(issuance)).then_some(Step::Done(Requeue::At(until)))
 }
 
-/// Waits between two attempts of a step, or while the CA of the order is busy. A job that has its chain does not need
-/// the CA any more.
+/// Waits between two attempts of a step, or while the CA of the order is busy. A job that has its
+/// chain does not need the CA any more.
 pub(super) fn still_waiting(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (state, inputs, now) = (evaluation.state, &evaluation.inputs, evaluation.now());
     let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
@@ -59,8 +62,8 @@ pub(super) fn still_waiting(evaluation: &Evaluation<'_>) -> Option<Step> {
     Some(Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) })
 }
 
-/// Ends an attempt that failed. An order outlives transient failures: keeping the order costs nothing, and an issued
-/// certificate must reach its Secret.
+/// Ends an attempt that failed. An order outlives transient failures: keeping the order costs
+/// nothing, and an issued certificate must reach its Secret.
 pub(super) fn attempt_failed(evaluation: &Evaluation<'_>) -> Option<Step> {
     let failure = evaluation.inputs.observed.failure.as_ref()?;
     let Some(opened_at) = evaluation.state.opened_at() else {
@@ -81,7 +84,7 @@ fn is_transient(failure: &Failure) -> bool {
     )
 }
 
-/// The pause grows with the age of the order.
+/// Returns the time at which the order is resumed. The pause grows with the age of the order.
 fn resume_at(failure: &Failure, opened_at: Timestamp, now: Timestamp) -> Timestamp {
     let pause = (now.since(opened_at) / 4).clamp(limits::ORDER_PAUSE, limits::ORDER_PAUSE_MAX);
     now + failure.retry_after.unwrap_or_default().max(pause)

@@ -11,7 +11,7 @@ use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{IssueReason, check_certificate};
 
-/// The next step of an order that was opened at `opened_at`, by the status that the CA last showed.
+/// Returns the next step of an order that was opened at `opened_at`, by the last known status.
 pub(super) fn with_order(
     evaluation: &Evaluation<'_>,
     issuance: &Issuance,
@@ -45,8 +45,8 @@ fn validate(evaluation: &Evaluation<'_>, issuance: &Issuance, order: &OrderView)
     first.unwrap_or(Step::Accept)
 }
 
-/// Installs an issued certificate wherever the certificate serves, also after an edit: the next check of the Secret
-/// finds the difference and requests another one.
+/// Installs an issued certificate, also after an edit, unless the Ingress shares no name with the
+/// certificate. The next check of the Secret finds the difference and requests another one.
 fn install_certificate(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Step {
     if issuance.names.is_disjoint(&evaluation.desired.names) {
         return Step::Abandon("the Ingress was edited and shares no name with the certificate");

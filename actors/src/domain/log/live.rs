@@ -1,5 +1,5 @@
-//! Live records of a log: the records of all streams that are not idle, reduced to the fewest that
-//! fold to the same state.
+//! Live records of a log: the records of all event streams that are not idle, reduced to the fewest
+//! that fold to the same state.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// Adds the next record. The end of an issuance drops its stream's records; a failure keeps
-    /// only failures.
+    /// Adds the next record. The end of an issuance drops the records of its event stream; a
+    /// failure keeps only failures.
     pub fn keep(&mut self, record: Record) {
         match &record.event {
-            // A subset of the names has a certificate; what fails the others is remembered.
+            // A subset of the names has a certificate; the failures of the others are kept.
             Event::CertificateInstalled(installed) if !installed.left_out.is_empty() => {
                 let records = self.by_stream.entry(record.stream).or_default();
                 records.retain(|kept| matches!(kept.event, Event::IssuanceFailed(_)));

@@ -16,7 +16,8 @@ pub(super) struct LimitQueue {
 }
 
 impl LimitQueue {
-    /// Joins at the end of its namespace's part; `false` when it is there already.
+    /// Adds `stream` to the lane of its urgency, by expiry within its namespace. Returns `false` if
+    /// `stream` is in that lane or in a more urgent one already.
     pub(super) fn enqueue(
         &mut self,
         stream: &SecretKey,

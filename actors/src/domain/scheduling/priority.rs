@@ -1,9 +1,9 @@
-//! Need of a certificate: the order of work in the queue and in limit queues.
+//! Priority of a certificate: the order of work in the queue and in limit queues.
 
 use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::Validity;
 
-/// Class of need.
+/// Class of priorities.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Urgency {
     /// The certificate expires soon, or has expired.
@@ -17,20 +17,20 @@ pub enum Urgency {
 /// All urgencies, most urgent first.
 pub const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency::Renewal];
 
-/// Need of a certificate. Within one urgency, certificates that expire first go first.
+/// Priority of a certificate. Within one urgency, certificates that expire first go first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Priority {
-    /// In kind.
+    /// Class of the priority.
     pub urgency: Urgency,
     /// Expiry of the existing certificate.
     pub by: Timestamp,
 }
 
 impl Priority {
-    /// Of a certificate that is not there yet: such come in the order in which they are asked for.
+    /// Priority of a missing certificate. Missing certificates come in the order of their requests.
     pub const FIRST: Self = Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
 
-    /// Computes the need from the last observed validity.
+    /// Computes the priority from the last observed validity.
     ///
     /// `Expiring` starts when less than a third of the time between renewal and expiry is left:
     /// about a tenth of the lifetime.

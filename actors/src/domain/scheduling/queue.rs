@@ -16,7 +16,7 @@ pub enum Lane {
     Resumed,
     /// A retry after an unreachable host. There may be thousands that never succeed.
     Again,
-    /// New work, in the order in which it is needed.
+    /// New work, by priority.
     New(Priority),
 }
 
@@ -82,7 +82,7 @@ impl FairQueue {
         self.new[whose].pop().or_else(|| self.new.iter_mut().find_map(RoundRobin::pop))
     }
 
-    /// New work is needed sooner than was thought when it came.
+    /// Raises the priority of queued new work, if `to` is more urgent than `from`.
     pub fn expedite(
         &mut self,
         stream: &SecretKey,

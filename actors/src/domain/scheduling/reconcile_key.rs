@@ -1,4 +1,5 @@
-//! The key of a reconciliation, from the sources of events to the pool. From the pool on, work is keyed by Secret.
+//! The key of a reconciliation, from the sources of events to the pool. From the pool on, work is
+//! keyed by Secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 pub enum ReconcileKey {
     /// An Ingress: every Secret that the Ingress names.
     Ingress(IngressKey),
-    /// A Secret whose event stream is not idle and that no Ingress names any more: the issuance is abandoned.
+    /// A Secret whose event stream is not idle and that no Ingress names any more: the issuance is
+    /// abandoned.
     Orphan(SecretKey),
 }
 

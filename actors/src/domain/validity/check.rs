@@ -117,8 +117,11 @@ pub struct Assessment<'a> {
     pub now: Timestamp,
 }
 
-/// Checks a Secret against the desired certificate. Returns the first reason for a new certificate. Dates are no reason
-/// within [`limits::JUST_INSTALLED`] after an installation.
+/// Checks a Secret against the desired certificate. Ignores reasons that depend only on time within
+/// [`limits::JUST_INSTALLED`] after an installation.
+///
+/// # Errors
+/// The first [`IssueReason`] for a new certificate.
 pub fn check(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
@@ -165,8 +168,8 @@ fn due(at: Timestamp, ari: AriStatus<'_>) -> IssueReason {
     }
 }
 
-/// Whether a certificate that is not ours covers all desired names, also by wildcards, matches its
-/// key and has not expired. Nothing more is required of a foreign Secret.
+/// Whether the certificate of `secret` covers all desired names, also by wildcards, matches its key
+/// and has not expired. Nothing more is required of a Secret that is not ours to write.
 pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp) -> bool {
     secret.certificate.as_ref().is_ok_and(|certificate| {
         let covered = |name: &str| {

@@ -1,4 +1,5 @@
-//! The certificates' dates as metrics, made from the expiries when they are scraped. No series is kept for it.
+//! Expiry and renewal time of the certificates as metrics, encoded from the expiries during a
+//! scrape. No series is kept between scrapes.
 
 use std::fmt::Error;
 
@@ -12,12 +13,12 @@ use crate::domain::time::Timestamp;
 use crate::domain::validity::expiries::{Expiries, Validity};
 use crate::shared_expiries::SharedExpiries;
 
-/// The expiries, to be scraped.
+/// Collector of the expiries.
 #[derive(Debug)]
 pub(super) struct ExpiryCollector(pub(super) SharedExpiries);
 
 impl Collector for ExpiryCollector {
-    /// Copies first: whoever has seen a Secret shall not wait while megabytes of text are written.
+    /// Copies the expiries first, so that no actor waits while megabytes of text are written.
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let copied = |expiries: &Expiries| {
             expiries.iter().map(|(key, validity)| (key.clone(), validity)).collect::<Vec<_>>()

@@ -1,24 +1,24 @@
-//! The labels of the metrics, all from closed sets.
+//! Labels of the metrics, all from closed sets.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// Where an event on an Ingress came from.
+/// Source of an event on an Ingress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// The watch.
     Watch,
-    /// The scan.
+    /// The scan or the ARI poller.
     Scan,
 }
 
-/// What an issued certificate was for.
+/// Kind of an issued certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IssueKind {
-    /// There was none that could be read.
+    /// First certificate: the Secret held no readable one.
     First,
-    /// It was due, or a new one was asked for.
+    /// Renewal: the certificate was due, or the user requested a new one.
     Renew,
-    /// It was wrong: other names, another key, expired.
+    /// Replacement of a wrong certificate: other names, another key, or expired.
     Replace,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct ByKind {
     pub(super) kind: &'static str,
 }
 
-/// Label `reason`: a closed set.
+/// Label `reason`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByReason {
     pub(super) reason: &'static str,

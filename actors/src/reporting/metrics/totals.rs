@@ -1,36 +1,36 @@
-//! The counters as plain numbers, for whoever shows them otherwise than Prometheus does.
+//! Counters as plain numbers, for displays other than Prometheus.
 
 use super::labels::{ByReason, ByState, IssueKind, Source};
 use super::{Metrics, Timestamp};
 use crate::domain::failure::FailureClass;
 
-/// The main counters at one moment, since the process began.
+/// Main metrics at one moment. Counters start with the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
-    /// Ingresses that are ours to serve.
+    /// Managed Ingresses.
     pub managed: usize,
     /// Certificates installed.
     pub issued: u64,
-    /// Attempts that failed.
+    /// Failed attempts.
     pub failed: u64,
     /// Events on Ingresses.
     pub events: u64,
-    /// Those that another one took along.
+    /// Events that were coalesced with another one.
     pub coalesced: u64,
     /// Certificates that wait for a slot.
     pub queued: usize,
-    /// Certificates that a worker is on.
+    /// Certificates with a job at a worker.
     pub running: usize,
     /// Certificates that wait for the CA, a route or a pause.
     pub parked: usize,
-    /// Since when the one that waits longest for a slot waits.
+    /// Arrival time of the job that has waited longest for a slot.
     pub oldest_queued: Option<Timestamp>,
     /// End of the last scan.
     pub last_scan: Option<Timestamp>,
 }
 
 impl Metrics {
-    /// What they say now.
+    /// Returns the current totals.
     pub fn totals(&self) -> Totals {
         let (events, coalesced) = self.event_counts();
         let kinds = [IssueKind::First, IssueKind::Renew, IssueKind::Replace];
@@ -53,7 +53,8 @@ impl Metrics {
         }
     }
 
-    /// Events that came and those that were coalesced: for tests and the demo's table.
+    /// Returns the number of events and the number of coalesced ones, for tests and the demo's
+    /// table.
     pub fn event_counts(&self) -> (u64, u64) {
         let of = |source: Source| self.events.get_or_create(&source.label()).get();
         (of(Source::Watch) + of(Source::Scan), self.coalesced.get())
@@ -64,7 +65,7 @@ fn count(gauge: i64) -> usize {
     usize::try_from(gauge).unwrap_or(0)
 }
 
-/// A gauge of a time is 0 when there is none.
+/// Reads a gauge of a time; 0 means none.
 fn moment(gauge: i64) -> Option<Timestamp> {
     (gauge != 0).then(|| Timestamp::from_secs(gauge))
 }

@@ -1,12 +1,13 @@
-//! Snapshots hold the answers beside those of `tests/contracts`, for other programs read them.
+//! Snapshots of the answers, which other programs read. They are kept beside those of
+//! `tests/contracts`.
 
 use crate::domain::scheduling::dedup::{DedupMachine, Phase, Windows};
 use crate::domain::time::Timestamp;
 
-/// The moment is the same in all examples.
+/// Time of all examples.
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_795_478_400);
 
-/// The text equals the snapshot of this name.
+/// Asserts that `text` equals the snapshot `name`.
 pub(super) fn hold(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings
@@ -16,7 +17,7 @@ pub(super) fn hold(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// The phases are one of each kind.
+/// Returns one phase of each kind.
 pub(super) fn phases() -> Vec<Phase> {
     let windows = Windows::default();
     let mut machine = DedupMachine::new(windows);

@@ -1,4 +1,4 @@
-//! The whole state, for whoever is on call.
+//! Dump of the whole state, for the person on call.
 
 use actix::prelude::*;
 use serde::Serialize;
@@ -10,27 +10,27 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
 use crate::domain::scheduling::dedup::Phase;
 
-/// To the reporter: describe everything.
+/// To the reporter: describe the whole state.
 #[derive(Debug, Message)]
 #[rtype(result = "StateDump")]
 pub struct Describe;
 
-/// The state of the operator, in the shape of `/debug/state`.
+/// State of the operator, in the shape of `/debug/state`.
 #[derive(Debug, Serialize, MessageResponse)]
 pub struct StateDump {
-    /// What this replica is: only the leader has a reporter.
+    /// Role of this replica. Only the leader has a reporter.
     pub role: &'static str,
     /// The ACME directory in use.
     pub directory: String,
-    /// Ingresses that are known.
+    /// Number of managed Ingresses.
     pub managed_ingresses: usize,
-    /// Ingresses with something going on.
+    /// Keys with a live dedup actor.
     pub ingresses: Vec<IngressDump>,
-    /// What the CA takes no orders of for now.
+    /// Active rate limits.
     pub closed: Vec<ClosedDump>,
-    /// Certificates in the pool.
+    /// Jobs in the pool.
     pub runs: Vec<JobDump>,
-    /// Streams of the journal that are not idle.
+    /// Event streams that are not idle.
     pub streams: Vec<StreamDump>,
 }
 
@@ -41,7 +41,7 @@ pub struct IngressDump {
     phase: String,
 }
 
-/// One stream.
+/// One event stream.
 #[derive(Debug, Serialize)]
 pub struct StreamDump {
     secret: String,
@@ -117,7 +117,7 @@ mod tests {
     use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};
     use crate::reporting::reporter::contracts::{NOW, hold, phases};
 
-    /// The states are one of each: idle, failing, begun, and with an order.
+    /// Returns one state of each kind: idle, failing, started and ordered.
     fn states() -> Vec<State> {
         let desired = desired("shop", &["shop.example.com"]);
         let failed = Event::IssuanceFailed(IssuanceFailed {

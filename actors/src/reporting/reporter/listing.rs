@@ -1,4 +1,4 @@
-//! One page of the Ingresses that are served, with all that is known of each.
+//! One page of the managed Ingresses, with all known state of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ use crate::domain::top_k::top_k;
 #[derive(Clone, PartialEq, Eq, Debug, Message)]
 #[rtype(result = "Listing")]
 pub struct ListIngresses {
-    /// Only those of this namespace.
+    /// Namespace of the Ingresses; `None` for all namespaces.
     pub namespace: Option<String>,
-    /// At most so many.
+    /// Maximum number of Ingresses on the page.
     pub limit: usize,
-    /// Without the first so many.
+    /// Number of Ingresses to skip.
     pub offset: usize,
 }
 
-/// The page, in the shape of `/api/v1/ingresses`.
+/// Page of Ingresses, in the shape of `/api/v1/ingresses`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, MessageResponse)]
 pub struct Listing {
-    /// What this replica is; a standby knows no Ingresses.
+    /// Role of this replica. A standby knows no Ingresses.
     pub role: &'static str,
-    /// How many there are, on this page or not.
+    /// Number of matching Ingresses on all pages.
     pub total: usize,
-    /// How many are left out before the first one.
+    /// Number of skipped Ingresses before this page.
     pub offset: usize,
-    /// Most that could be here.
+    /// Maximum number of Ingresses on this page.
     pub limit: usize,
-    /// The page itself.
+    /// Ingresses of this page.
     pub ingresses: Vec<IngressRow>,
 }
 
@@ -51,49 +51,49 @@ pub struct IngressRow {
     pub namespace: Arc<str>,
     /// `metadata.name`.
     pub name: Arc<str>,
-    /// What is going on, if anything is.
+    /// Phase of the dedup actor, unless idle.
     pub phase: Option<PhaseDump>,
-    /// What it asks for and cannot have.
+    /// Problems: parts of the Ingress that cannot be served.
     pub problems: Vec<String>,
-    /// What it asks for.
+    /// Certificates of the Ingress.
     pub certificates: Vec<CertificateRow>,
 }
 
-/// Where an Ingress's work is.
+/// Phase of an Ingress's reconciliation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct PhaseDump {
     /// `settling`, `in flight` or `waiting`.
     pub name: &'static str,
-    /// Since when it is in flight.
+    /// Time of the request to the pool, while in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Until when it waits.
+    /// Time of the next reconciliation, while waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// There were further events: it is looked at once more after.
+    /// Whether further events have arrived, so that another reconciliation follows.
     pub again: bool,
 }
 
-/// One certificate that an Ingress asks for.
+/// One certificate of an Ingress.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CertificateRow {
-    /// The Secret's name.
+    /// Name of the Secret.
     pub secret: Arc<str>,
-    /// The hosts this Ingress asks for.
+    /// Hosts of this Ingress in the certificate.
     pub hosts: Vec<String>,
-    /// How it stands.
+    /// Status of the certificate.
     pub state: CertificateStatus,
-    /// End of its validity, as last seen.
+    /// End of the validity, as last read.
     pub not_after: Option<String>,
-    /// When it is to be renewed.
+    /// Time of the renewal.
     pub renewal: Option<String>,
-    /// Where its issuance is: `idle`, `started`, `ordered` or `failing`.
+    /// State of the event stream: `idle`, `started`, `ordered` or `failing`.
     pub issuance: &'static str,
-    /// Its place in the pool, if it is there.
+    /// Job in the pool, if any.
     pub run: Option<JobDump>,
-    /// Its place in the line before a scope that the CA has closed.
+    /// Place in a limit queue, if any.
     pub waits: Option<WaitDump>,
-    /// What failed last, if the last attempt did.
+    /// Failures in a row, if the last attempt failed.
     pub failing: Option<FailureDump>,
 }
 
@@ -116,7 +116,7 @@ impl Handler<ListIngresses> for Reporter {
     }
 }
 
-/// Number of Ingresses that the query matches, and the keys of its page.
+/// Returns the number of matching Ingresses, and the keys of the page.
 fn page(context: &OperatorContext, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
     let index = context.index.borrow();
     let matches = |key: &&IngressKey| {

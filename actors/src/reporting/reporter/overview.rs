@@ -1,4 +1,5 @@
-//! What matters most of all that is going on: what fails, what is in progress, which certificates end first.
+//! Overview: the most important rows of the state, which are failing certificates, certificates in
+//! progress, and certificates that expire first.
 
 use std::collections::BTreeMap;
 
@@ -15,73 +16,73 @@ use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::expiries::{Expiries, Validity};
 
-/// To the reporter: tell what matters most, at most `rows` of each kind.
+/// To the reporter: return the most important rows, at most `rows` of each kind.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Overview")]
 pub struct GetOverview {
-    /// Most rows of each kind.
+    /// Maximum number of rows of each kind.
     pub rows: usize,
 }
 
-/// What matters most.
+/// Most important rows of the state.
 #[derive(Clone, PartialEq, Eq, Debug, Default, MessageResponse)]
 pub struct Overview {
-    /// When it was so.
+    /// Time of the overview.
     pub now: Timestamp,
-    /// Certificates whose dates are known.
+    /// Number of certificates with a known validity.
     pub known: usize,
-    /// What the CA takes no orders of for now.
+    /// Active rate limits, those with the most waiting Secrets first.
     pub closed: Vec<ClosedDump>,
-    /// How many certificates fail, by class.
+    /// Number of failing certificates, by class of failure.
     pub failures: BTreeMap<&'static str, usize>,
-    /// Those without a certificate first, then by the end of the one they have.
+    /// Failing certificates: Secrets without a certificate first, then by expiry.
     pub failing: Vec<FailingCertificate>,
-    /// Those in a worker's hands first, then the parked, then the queued.
+    /// Certificates in progress: running jobs first, then parked, then queued ones.
     pub working: Vec<CertificateInProgress>,
-    /// Those that end first.
+    /// Certificates that expire first.
     pub ending: Vec<ExpiringCertificate>,
 }
 
 /// A certificate whose last attempt failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailingCertificate {
-    /// Where it is to go.
+    /// Secret of the certificate.
     pub secret: SecretKey,
-    /// Who asks for it.
+    /// Ingresses that name the Secret.
     pub ingresses: Vec<IngressKey>,
-    /// What it is to hold.
+    /// Hosts of the desired certificate.
     pub hosts: Vec<String>,
-    /// What failed.
+    /// Failures in a row.
     pub failure: FailureDump,
-    /// End of the certificate that is there, if one is.
+    /// Expiry of the existing certificate, if any.
     pub not_after: Option<Timestamp>,
 }
 
-/// A certificate that is being worked on.
+/// A certificate with a job in the pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateInProgress {
-    /// Where it is to go.
+    /// Secret of the certificate.
     pub secret: SecretKey,
-    /// What it is to hold.
+    /// Hosts of the desired certificate.
     pub hosts: Vec<String>,
     /// `queued`, `running` or `parked`.
     pub phase: &'static str,
-    /// Where its issuance is.
+    /// State of the event stream.
     pub issuance: &'static str,
-    /// Since when it is asked for.
+    /// Time of the first request.
     pub since: Timestamp,
 }
 
-/// A certificate that ends.
+/// A certificate and its expiry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpiringCertificate {
-    /// Where it is.
+    /// Secret of the certificate.
     pub secret: SecretKey,
-    /// What it is to hold.
+    /// Hosts of the desired certificate.
     pub hosts: Vec<String>,
-    /// When it ends, and when it is renewed.
+    /// Expiry and renewal time.
     pub validity: Validity,
-    /// How it stands.
+    /// Status of the certificate.
     pub status: CertificateStatus,
 }
 
@@ -107,7 +108,7 @@ impl Handler<GetOverview> for Reporter {
     }
 }
 
-/// At most `rows` active limits, those with the most waiting jobs first.
+/// Returns at most `rows` active limits, those with the most waiting Secrets first.
 pub(super) fn closed(context: &OperatorContext, rows: usize) -> Vec<ClosedDump> {
     let now = context.clock.now();
     let rate_limits = context.limits.rate_limits.borrow();
@@ -128,7 +129,7 @@ fn in_progress(context: &OperatorContext, run: JobDump) -> CertificateInProgress
     CertificateInProgress { secret: run.key, hosts, phase: run.phase, issuance, since: run.since }
 }
 
-/// Number of failing certificates by class, and the `count` worst of them.
+/// Returns the number of failing certificates by class, and the `count` worst of them.
 fn failing(
     context: &OperatorContext,
     count: usize,
@@ -167,7 +168,7 @@ fn failing_certificate(
     }
 }
 
-/// The `count` certificates that expire first.
+/// Returns the `count` certificates that expire first.
 fn expiring(context: &OperatorContext, count: usize) -> Vec<ExpiringCertificate> {
     let soonest = context.dates.expiries.read(|expiries| {
         let soonest = expiries.soonest(count).into_iter();

@@ -1,4 +1,4 @@
-//! What several answers have in common: failures, and the jobs, which the pool is asked for.
+//! Rows that several answers share: failures, rate limits, and jobs, which the pool describes.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,19 @@ use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::pool::actor::Pool;
 
-/// What failed, and when it goes on.
+/// Failures of a certificate in a row, and the time of the retry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct FailureDump {
-    /// Kind of the last failure.
+    /// Class of the last failure.
     pub class: &'static str,
-    /// Words of the last failure.
+    /// Text of the last failure.
     pub detail: String,
-    /// Failures in a row.
+    /// Number of failures in a row.
     pub attempts: u32,
-    /// Time of the first of them.
+    /// Time of the first failure.
     #[serde(serialize_with = "as_text")]
     pub since: Timestamp,
-    /// When it is tried again.
+    /// Earliest time of the next attempt.
     #[serde(serialize_with = "as_text")]
     pub retry_at: Timestamp,
 }
@@ -42,20 +42,20 @@ impl FailureDump {
     }
 }
 
-/// A scope of orders that the CA has closed, and who waits for it.
+/// An active rate limit and its queue.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ClosedDump {
-    /// What is closed.
+    /// Scope of the limit.
     pub scope: String,
-    /// When the next may pass.
+    /// Time at which the next order may pass.
     #[serde(serialize_with = "as_text")]
     pub opens: Timestamp,
-    /// How many wait.
+    /// Number of waiting Secrets.
     pub waiting: u32,
-    /// When the last of them has its turn, if nothing changes.
+    /// Estimated admission time of the last one, if nothing changes.
     #[serde(serialize_with = "as_text")]
     pub last: Timestamp,
-    /// In the words of the CA.
+    /// Message of the CA.
     pub detail: String,
 }
 
@@ -67,15 +67,15 @@ impl ClosedDump {
     }
 }
 
-/// Where a certificate waits in line.
+/// Place of a certificate in a limit queue.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct WaitDump {
-    /// What the CA takes no orders of for now.
+    /// Scope of the limit.
     pub scope: String,
-    /// When its turn comes, if nothing changes.
+    /// Estimated admission time, if nothing changes.
     #[serde(serialize_with = "as_text")]
     pub turn: Timestamp,
-    /// In the words of the CA.
+    /// Message of the CA.
     pub detail: String,
 }
 
@@ -89,18 +89,19 @@ impl WaitDump {
 /// One job of the pool.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct JobDump {
-    /// Its Secret.
+    /// Secret of the job.
     pub secret: String,
     /// `queued`, `running` or `parked`.
     pub phase: &'static str,
-    /// Since when it is asked for.
+    /// Time of the first request.
     #[serde(serialize_with = "as_text")]
     pub since: Timestamp,
     #[serde(skip)]
     pub(super) key: SecretKey,
 }
 
-/// RFC 3339, for eyes and for other programs; the journal writes milliseconds.
+/// Serializes a time as RFC 3339, for users and other programs. The journal writes milliseconds
+/// instead.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 pub(super) fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
@@ -111,14 +112,14 @@ pub(super) fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S:
 #[rtype(result = "Vec<JobDump>")]
 pub(super) struct DescribeJobs(pub(super) Which);
 
-/// Which runs are meant.
+/// Selection of jobs.
 #[derive(Debug)]
 pub(super) enum Which {
-    /// All, in any order.
+    /// All jobs, in any order.
     All,
-    /// Those of these Secrets that there are.
+    /// Existing jobs of these Secrets.
     Of(HashSet<SecretKey>),
-    /// So many of them, those first that get on.
+    /// At most this many jobs: running first, then parked, then queued ones.
     First(usize),
 }
 

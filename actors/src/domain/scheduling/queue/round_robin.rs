@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::ingress::SecretKey;
 use crate::domain::time::Timestamp;
 
-/// One line per namespace, and the order of turns.
+/// One queue per namespace, and the order of the namespaces.
 #[derive(Debug, Default)]
 pub(in crate::domain) struct RoundRobin {
     turns: VecDeque<Arc<str>>,

@@ -9,7 +9,8 @@ use std::panic::{self, AssertUnwindSafe};
 
 use futures_util::FutureExt;
 
-use crate::world::{Options, World};
+use crate::options::Options;
+use crate::world::World;
 
 /// Result of a test body.
 pub trait Outcome {

@@ -1,7 +1,8 @@
-//! Rate limits of the CA, parsed from the text of a refusal: the problem document has no field for scope and pace
-//! (RFC 8555 §6.6).
+//! Rate limits of the CA, parsed from the text of a refusal: the problem document has no field for
+//! scope and pace (RFC 8555 §6.6).
 //!
-//! The known texts are those of Let's Encrypt's Boulder; texts of other CAs are parsed as far as possible.
+//! The known texts are those of Let's Encrypt's Boulder; texts of other CAs are parsed as far as
+//! possible.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
 
 /// Parses the text of a refusal of an order for `names`, which are empty for any other request.
 ///
-/// A text that identifies no scope of the order counts for the whole account, because another order would be refused
-/// too. The pace of such a text is used only if the text mentions the account or the address.
+/// A text that identifies no scope of the order counts for the whole account, because another order
+/// would be refused too. The pace of such a text is used only if the text mentions the account or
+/// the address.
 pub fn rate_limit(text: &str, names: &BTreeSet<DnsName>) -> RateLimit {
     let scope = scope(text, names);
     let of_account = ["this account", "this IP"].iter().any(|whose| text.contains(whose));
@@ -51,7 +53,8 @@ fn pace(text: &str) -> Option<Duration> {
     Some(Duration::try_from(period).ok()? / count)
 }
 
-/// The texts are those of Boulder (<https://github.com/letsencrypt/boulder>, `ratelimits/transaction.go`).
+/// The texts are those of Boulder (<https://github.com/letsencrypt/boulder>,
+/// `ratelimits/transaction.go`).
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,7 +37,8 @@ impl JobRunner {
                 .await;
         let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
-        // Who was told of a failure is told that it goes on; else the certificate itself is the news.
+        // Who was told of a failure is told that it goes on; else the certificate itself is the
+        // news.
         let failed = self.context.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
@@ -76,7 +77,8 @@ impl JobRunner {
         }
     }
 
-    /// Whether a rate limit blocks the order, which then bypasses the limit. A bypass of the first CA's limit is counted.
+    /// Whether a rate limit blocks the order, which then bypasses the limit. A bypass of the first
+    /// CA's limit is counted.
     fn is_barred(&self, job: &Job, issuance: &Issuance) -> bool {
         let (stream, now) = (&job.stream, self.context.clock.now());
         let mut rate_limits = self.context.limits.rate_limits.borrow_mut();
@@ -87,7 +89,8 @@ impl JobRunner {
         barred
     }
 
-    /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in common.
+    /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in
+    /// common.
     fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
         let leaf = job.observed.found()?.issued_by(directory)?;
@@ -95,7 +98,8 @@ impl JobRunner {
         leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)
     }
 
-    /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it is then.
+    /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it
+    /// is then.
     pub(super) async fn advance(&self, step: Step, job: &mut Job) {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let ca = self.ca(&issuance);

@@ -115,8 +115,9 @@ impl JobRunner {
         }
     }
 
-    /// Takes the answer to something that merely hangs on a good certificate: when it will not work, that is told
-    /// and left to the next scan, for no certificate is missing. `false` while it is to be tried again.
+    /// Takes the answer to something that merely hangs on a good certificate: when it will not
+    /// work, that is told and left to the next scan, for no certificate is missing. `false` while
+    /// it is to be tried again.
     fn attended(
         &self,
         job: &mut Job,

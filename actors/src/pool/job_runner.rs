@@ -1,7 +1,8 @@
-//! The job runner takes a job from step to step: decide on the next step, make one port call, append, apply.
+//! The job runner takes a job from step to step: decide on the next step, make one port call,
+//! append, apply.
 //!
-//! Jobs that just began and jobs that a crash interrupted take the same loop: its inputs are the journaled state, the
-//! newest desired certificate and the observations of the job.
+//! Jobs that just began and jobs that a crash interrupted take the same loop: its inputs are the
+//! journaled state, the newest desired certificate and the observations of the job.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -130,8 +131,8 @@ impl JobRunner {
         context.ledger.with(&job.stream, |state| next(state, inputs))
     }
 
-    /// Parks the job in the queue of a rate limit. The job is evaluated once in a while, in case the Secret needs no
-    /// order any more.
+    /// Parks the job in the queue of a rate limit. The job is evaluated once in a while, in case
+    /// the Secret needs no order any more.
     fn wait_for_limit(&self, job: &mut Job, scope: &LimitScope, priority: Priority) -> JobStatus {
         job.steps = 0; // the wait may take days, with an evaluation each hour
         let (context, now) = (&self.context, self.context.clock.now());
@@ -165,7 +166,8 @@ impl JobRunner {
         JobStatus::Finished(requeue)
     }
 
-    /// Fails a job without progress. Such a job is a bug; the pause after the failure keeps it from the CA.
+    /// Fails a job without progress. Such a job is a bug; the pause after the failure keeps it from
+    /// the CA.
     async fn give_up(&self, job: &mut Job) -> JobStatus {
         error!(steps = job.steps, "the job makes no progress; it is given up");
         job.steps = 0;

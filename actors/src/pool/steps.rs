@@ -1,5 +1,5 @@
-//! Each step is one port call under its deadline; what comes of it goes into the job's knowledge or the ledger.
-//! Those at the CA and those in the cluster have a file each; here is what they share.
+//! Each step is one port call under its deadline; what comes of it goes into the job's knowledge or
+//! the ledger. Those at the CA and those in the cluster have a file each; here is what they share.
 
 use tracing::{debug, error};
 
@@ -15,8 +15,8 @@ use crate::journal::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
 impl JobRunner {
-    /// Takes one step for the desired certificate that it was decided on. All errors end up in the job's knowledge, for [`next`](crate::domain::issuance::next) to
-    /// decide on.
+    /// Takes one step for the desired certificate that it was decided on. All errors end up in the
+    /// job's knowledge, for [`next`](crate::domain::issuance::next) to decide on.
     pub(super) async fn take(
         &self,
         step: Step,
@@ -92,7 +92,8 @@ impl JobRunner {
         }
     }
 
-    /// Commits; the journal's own trouble is a transient error of the job. Returns whether it was done.
+    /// Commits; the journal's own trouble is a transient error of the job. Returns whether it was
+    /// done.
     pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
         let now = self.context.clock.now();
         match self.context.ledger.commit(&job.stream, command, now).await {
@@ -131,8 +132,8 @@ impl JobRunner {
         })
     }
 
-    /// Takes a port's answer: an error becomes a pause or, when it lasts, the job's failure. `class` is what a
-    /// transient error counts as when there are too many.
+    /// Takes a port's answer: an error becomes a pause or, when it lasts, the job's failure.
+    /// `class` is what a transient error counts as when there are too many.
     pub(super) fn succeeded<T>(
         &self,
         job: &mut Job,

@@ -118,7 +118,8 @@ impl Observed {
         self.secret.as_ref()?.0.as_ref()
     }
 
-    /// Takes the rate limit that the last step hit, if any: a busy CA, or a refusal that is not recorded yet.
+    /// Takes the rate limit that the last step hit, if any: a busy CA, or a refusal that is not
+    /// recorded yet.
     pub fn take_limit_hit(&mut self, now: Timestamp) -> Option<LimitHit> {
         if let Some((detail, wait)) = self.busy.take() {
             return Some(LimitHit::of_busy(wait, &detail, now));

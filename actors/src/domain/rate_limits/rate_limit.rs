@@ -14,7 +14,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A limit of the whole account without a known pace: the safe assumption about a refusal that names no scope,
-    /// because another order would be refused too.
+    /// A limit of the whole account without a known pace: the safe assumption about a refusal that
+    /// names no scope, because another order would be refused too.
     pub const ACCOUNT: Self = Self { scope: LimitScope::Account, pace: None };
 }

@@ -89,7 +89,7 @@ pub struct Fakes {
     pub clock: Rc<dyn Clock>,
     /// Journal segments; they survive an operator.
     pub segments: Rc<FakeSegments>,
-    /// What an operator started here counts.
+    /// Metrics and expiries of every operator started here.
     pub shown: Observability,
     crash_point: RefCell<Rc<CrashPoint>>,
     /// All tasks of the latest operator.
@@ -220,7 +220,7 @@ impl Fakes {
         *self.crash_point.borrow_mut() = crash_point.clone();
         let (ports, shown) = (self.ports(&crash_point), self.shown.clone());
         actix::spawn(async move {
-            drop(start(ports, settings, shown, None).await); // it may die before it has begun
+            drop(start(ports, settings, shown, None).await); // may crash during the start
         });
         crash_point
     }

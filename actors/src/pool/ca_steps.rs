@@ -1,4 +1,4 @@
-//! Steps at the CA: from the key to the chain.
+//! Steps at the CA: key, order, validation, finalization and download.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::domain::validity::check::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl JobRunner {
-    /// The CA that an issuance is for.
+    /// The CA of an issuance: the first one, or the fallback CA.
     fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
         let of_it =
             |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
@@ -37,8 +37,7 @@ impl JobRunner {
                 .await;
         let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
-        // Who was told of a failure is told that it goes on; else the certificate itself is the
-        // news.
+        // An Event follows a failure or an unusual reason. Otherwise the certificate is the news.
         let failed = self.context.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
@@ -89,8 +88,8 @@ impl JobRunner {
         barred
     }
 
-    /// The certificate that a new one for `names` replaces at this CA: of ours, and with a name in
-    /// common.
+    /// ARI identifier of the certificate that this issuance replaces (RFC 9773 §5): one of ours from
+    /// the same CA that is still valid and shares a name.
     fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
         let leaf = job.observed.found()?.issued_by(directory)?;
@@ -98,8 +97,7 @@ impl JobRunner {
         leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)
     }
 
-    /// Looks at the order, has it validated, or finalizes it: all are answered by the order as it
-    /// is then.
+    /// Fetches the order, accepts its challenges, or finalizes it. The CA answers each with the order.
     pub(super) async fn advance(&self, step: Step, job: &mut Job) {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let ca = self.ca(&issuance);
@@ -131,7 +129,7 @@ impl JobRunner {
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                job.observed.on_transient_error(failure, self.context.clock.now()); // once more, before the order is given up
+                job.observed.on_transient_error(failure, self.context.clock.now()); // retried before the order fails
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Steps in the cluster: the Secret, the way to the hosts, `spec.tls`.
+//! Steps in the cluster: the Secret, routes and probes of the hosts, `spec.tls`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ impl JobRunner {
             answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
         };
         let published = bounded(limits::ROUTE_CALL, "API server", published).await;
-        // Whatever is wrong with a route, the CA was not asked: it may be tried again soon.
+        // The CA was not asked, so a failed route is retried soon, like an unreachable host.
         let published = published.map_err(|error| match error {
             PortError::Permanent(failure) => {
                 PortError::permanent(FailureClass::Unreachable, failure.detail)
@@ -49,7 +49,7 @@ impl JobRunner {
         }
     }
 
-    /// Hosts that were reached are not probed again.
+    /// Probes the hosts that were not reached yet.
     pub(super) async fn probe_hosts(&self, job: &mut Job, hosts: &BTreeSet<DnsName>) {
         let reached = |host| job.observed.reach.get(host) == Some(&Reach::Reached);
         let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
@@ -85,7 +85,7 @@ impl JobRunner {
         let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
         if let Err(PortError::Transient { .. }) = installed {
-            job.observed.secret = None; // it may have changed under us: read it again before the next try
+            job.observed.secret = None; // the Secret may have changed meanwhile
         }
         let Some(status) = self.succeeded(job, FailureClass::SecretWrite, installed) else {
             return;
@@ -115,9 +115,9 @@ impl JobRunner {
         }
     }
 
-    /// Takes the answer to something that merely hangs on a good certificate: when it will not
-    /// work, that is told and left to the next scan, for no certificate is missing. `false` while
-    /// it is to be tried again.
+    /// Handles the result of a change beside a good certificate, such as owner references. A
+    /// permanent error is recorded as an Event and left to the next scan, because no certificate is
+    /// missing. Returns `false` if the change is retried in this job.
     fn attended(
         &self,
         job: &mut Job,
@@ -137,7 +137,7 @@ impl JobRunner {
     pub(super) async fn fill_tls(&self, job: &mut Job, desired: &DesiredCertificate) {
         for (ingress, names) in &desired.fill {
             if desired.moving.contains(ingress) && !has(job, names) {
-                continue; // the Secret that it has may still serve them
+                continue; // its present Secret may still serve these names
             }
             let filled = self.context.tls_secrets.fill_tls(ingress, &job.stream, names);
             let filled = bounded(limits::KUBE_CALL, "API server", filled).await;
@@ -148,7 +148,7 @@ impl JobRunner {
         job.observed.filled = true;
     }
 
-    /// What the certificate about to be installed replaces.
+    /// Kind of the certificate that is about to be installed, for metrics.
     fn kind(&self, job: &Job, desired: &DesiredCertificate) -> IssueKind {
         let found = job.observed.found();
         let windows = self.context.dates.windows.borrow();
@@ -165,7 +165,7 @@ impl JobRunner {
     }
 }
 
-/// The certificate in the Secret that was read has all of these names.
+/// Whether the certificate in the Secret, as read, has all of these names.
 fn has(job: &Job, names: &BTreeSet<DnsName>) -> bool {
     let certificate = job.observed.found().and_then(|found| found.certificate.as_ref().ok());
     certificate.is_some_and(|one| names.iter().all(|name| one.is_for(name)))

@@ -1,8 +1,8 @@
 //! The job runner takes a job from step to step: decide on the next step, make one port call,
 //! append, apply.
 //!
-//! Jobs that just began and jobs that a crash interrupted take the same loop: its inputs are the
-//! journaled state, the newest desired certificate and the observations of the job.
+//! New jobs and jobs that a crash interrupted take the same loop: its inputs are the journaled
+//! state, the newest desired certificate and the observations of the job.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Each step is one port call under its deadline; what comes of it goes into the job's knowledge or
-//! the ledger. Those at the CA and those in the cluster have a file each; here is what they share.
+//! Steps of a job: each is one port call under its deadline. This file dispatches them, commits their
+//! results to the ledger, and turns port errors into pauses or failures of the job.
 
 use tracing::{debug, error};
 
@@ -15,8 +15,8 @@ use crate::journal::ledger::CommitError;
 use crate::ports::{JournalError, PortError};
 
 impl JobRunner {
-    /// Takes one step for the desired certificate that it was decided on. All errors end up in the
-    /// job's knowledge, for [`next`](crate::domain::issuance::next) to decide on.
+    /// Takes one step for the desired certificate that the step was decided on. Errors become
+    /// observations of the job, on which [`next`](crate::domain::issuance::next) decides.
     pub(super) async fn take(
         &self,
         step: Step,
@@ -48,7 +48,7 @@ impl JobRunner {
         self.record_limits(job, hit.filter(|_| is_first)).await;
     }
 
-    /// Closes scopes, for all that come after and for the next start.
+    /// Records rate limit hits: in memory for later jobs, and in the journal for the next start.
     pub(super) async fn record_limits(
         &self,
         job: &mut Job,
@@ -74,7 +74,7 @@ impl JobRunner {
         let Some(desired) = self.context.desired(&job.stream) else {
             return self.abandon(job, "no Ingress wants it any more").await;
         };
-        failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
+        failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
         if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
             job.observed = Observed::default();
@@ -85,15 +85,15 @@ impl JobRunner {
         }
     }
 
-    /// Tells the user when an order is kept for later: that is no journaled failure.
+    /// Records an Event for an order that is kept for later. The journal has no failure then.
     pub(super) fn report_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
             self.context.events.record(desired, &KubeEvent::held_up(desired, &failure.detail));
         }
     }
 
-    /// Commits; the journal's own trouble is a transient error of the job. Returns whether it was
-    /// done.
+    /// Commits a command and records its Event. Returns whether the journal took the event; an
+    /// unavailable journal is a transient error of the job.
     pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
         let now = self.context.clock.now();
         match self.context.ledger.commit(&job.stream, command, now).await {
@@ -132,8 +132,8 @@ impl JobRunner {
         })
     }
 
-    /// Takes a port's answer: an error becomes a pause or, when it lasts, the job's failure.
-    /// `class` is what a transient error counts as when there are too many.
+    /// Unwraps the result of a port call. A transient error becomes a pause of the job, or after too
+    /// many in a row a failure of `class`; a permanent error becomes the failure of the job.
     pub(super) fn succeeded<T>(
         &self,
         job: &mut Job,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::ingress::{IngressKey, SecretKey};
 
-/// What is reconciled. Deduplication is keyed by this.
+/// Key of deduplication and of requests to the pool.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ReconcileKey {
     /// An Ingress: every Secret that the Ingress names.

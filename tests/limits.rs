@@ -177,7 +177,7 @@ fn hosts_that_lead_nowhere_hold_up_nobody_in_line() {
 }
 
 #[test]
-fn who_waits_is_told_once_why_and_about_until_when() {
+fn who_waits_is_reported_once_why_and_about_until_when() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         limited(&fakes, &Limits::lets_encrypt());

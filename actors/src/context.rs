@@ -71,7 +71,7 @@ impl OperatorContext {
             return;
         }
         let mut windows = self.dates.windows.borrow_mut();
-        windows.seen(secret, found, &self.directory, self.clock.now());
+        windows.record(secret, found, &self.directory, self.clock.now());
         let ari = windows.of(secret, found.and_then(SecretView::cert_id));
         self.dates.expiries.record(secret, Validity::of(found, ari));
     }

@@ -15,12 +15,12 @@ impl SharedExpiries {
     /// Records the validity of the certificate in `secret`; `None` if the Secret holds none of
     /// ours.
     pub fn record(&self, secret: &SecretKey, validity: Option<Validity>) {
-        self.write(|expiries| expiries.seen(secret, validity));
+        self.write(|expiries| expiries.record(secret, validity));
     }
 
     /// Records the renewal time that the CA suggests for the certificate in `secret` (RFC 9773).
     pub fn set_renewal(&self, secret: &SecretKey, at: Timestamp) {
-        self.write(|expiries| expiries.suggested(secret, at));
+        self.write(|expiries| expiries.set_renewal(secret, at));
     }
 
     /// Forgets a Secret that no Ingress names any more.

@@ -64,7 +64,7 @@ fn ingresses_are_listed_in_order_page_by_page_and_by_namespace() {
 }
 
 #[test]
-fn what_fails_is_told_with_its_reason_and_its_next_try() {
+fn what_fails_is_reported_with_its_reason_and_its_next_try() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.ca.refuse(Some(Failure::new(FailureClass::Caa, "CAA forbids <it>")));

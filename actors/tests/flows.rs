@@ -195,7 +195,7 @@ fn a_host_that_resolves_but_cannot_be_reached_from_inside_is_left_to_the_ca_afte
 }
 
 #[test]
-fn a_refusal_of_the_ca_is_told_in_its_words_and_backs_off_and_an_edit_clears_it() {
+fn a_refusal_of_the_ca_is_reported_in_its_words_and_backs_off_and_an_edit_clears_it() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
@@ -358,7 +358,7 @@ fn an_order_in_flight_is_gone_on_with_after_a_restart() {
 }
 
 #[test]
-fn bad_input_is_told_once_and_never_reaches_the_ca() {
+fn bad_input_is_reported_once_and_never_reaches_the_ca() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
@@ -394,7 +394,7 @@ fn a_new_value_of_the_renew_annotation_is_one_new_certificate() {
 }
 
 #[test]
-fn a_storm_has_no_more_open_orders_than_places_and_writes_few_routes() {
+fn a_storm_has_no_more_open_orders_than_slots_and_writes_few_routes() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(quiet()).await;

@@ -130,7 +130,7 @@ fn a_host_that_leads_nowhere_does_not_cost_the_others_theirs() {
 }
 
 #[test]
-fn who_cannot_share_is_told_why_and_has_its_own() {
+fn who_cannot_share_is_given_the_reason_and_has_its_own() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;

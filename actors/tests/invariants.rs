@@ -160,7 +160,7 @@ fn at_most_one_issuance_in_flight_per_key(fakes: &Fakes, kills: usize) {
     assert!(most <= 1 + kills, "{most} orders open at once, {kills} kills");
 }
 
-fn the_newest_wish_is_always_served(fakes: &Fakes, wanted: [u8; INGRESSES]) {
+fn the_newest_ingresses_is_always_served(fakes: &Fakes, wanted: [u8; INGRESSES]) {
     for (n, chosen) in wanted.into_iter().enumerate().filter(|(_, chosen)| *chosen != 0) {
         let mut names = fakes.cluster.names("web", &secret_of(fakes, n));
         if GROUPED.contains(&n) {
@@ -199,7 +199,7 @@ proptest! {
             let wanted = play(&fakes, moves).await;
             fakes.pass(30 * HOUR).await; // a failure waits for a day at most
             at_most_one_issuance_in_flight_per_key(&fakes, kills);
-            the_newest_wish_is_always_served(&fakes, wanted);
+            the_newest_ingresses_is_always_served(&fakes, wanted);
             no_key_stays_busy_for_ever(&fakes);
             nothing_is_issued_where_a_valid_certificate_exists(&fakes).await;
         });

@@ -79,7 +79,8 @@ fn it_is_renewed_within_the_window_and_the_order_says_what_it_replaces() {
 }
 
 #[test]
-fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_told_why() {
+fn a_certificate_that_the_ca_wants_back_is_replaced_within_hours_and_the_user_is_given_the_reason()
+{
     Fakes::paused(async {
         let fakes = Fakes::default();
         let revoked = Rc::new(Cell::new(false));

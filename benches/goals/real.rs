@@ -52,7 +52,7 @@ pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     for round in 0..ROUNDS {
         let floor = bare_loop(&world, round).await?;
         let ours = operator(&world, round).await?;
-        tell(round, &floor, &ours);
+        print_round(round, &floor, &ours);
         bare.push(floor);
         operated.push(ours);
     }
@@ -62,7 +62,7 @@ pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(round: usize, bare: &Bare, ours: &Operated) {
+fn print_round(round: usize, bare: &Bare, ours: &Operated) {
     let times = ours.figures.time_to_secret;
     eprintln!(
         "  round {round}: bare loop {:.2} s, {:.2} ms CPU each, {:.0} MiB; operator {:.2} s, p50 {:.2} s, p99 {:.2} s",

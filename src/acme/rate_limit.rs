@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_its_own_registered_domain_is_told_apart_by_what_is_counted() {
+    fn a_name_that_is_its_own_registered_domain_is_reported_from_others_by_what_is_counted() {
         let of_certificates =
             "too many certificates (50) already issued for \"example.com\" in the last 168h0m0s";
         let of_failures =

@@ -101,7 +101,7 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
         eprintln!("interrupted; what the storm had made is deleted");
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    let done = tell(&run?, &args);
+    let done = print_result(&run?, &args);
     cleaned?;
     done
 }
@@ -140,7 +140,7 @@ async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)>
     Ok((Target { client, operator }, None))
 }
 
-fn tell(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
+fn print_result(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
     let figures = Figures::of(run);
     if let Some(file) = &args.report {
         let html = report::html(run, &figures)?;

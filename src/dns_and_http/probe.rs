@@ -85,7 +85,7 @@ impl HttpProbe {
         for _ in 0..=REDIRECTS {
             let answer = self.get(&url, host).await.map_err(|error| missed(&error))?;
             if !answer.status().is_redirection() {
-                return self.judge(answer, &token).await;
+                return self.check_response(answer, &token).await;
             }
             url = self.redirected(&url, &answer)?;
         }
@@ -122,7 +122,7 @@ impl HttpProbe {
         Ok(to)
     }
 
-    async fn judge(&self, mut answer: Response, token: &str) -> Result<(), Reach> {
+    async fn check_response(&self, mut answer: Response, token: &str) -> Result<(), Reach> {
         let (status, by) = (answer.status(), origin(&answer));
         if !status.is_success() {
             return Err(Reach::Elsewhere(format!("HTTP {} {by}", status.as_u16())));

@@ -37,14 +37,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Called for every Event that was not sent: refused, failed at the last attempt, or not queued.
-pub type UntoldHook = Arc<dyn Fn() + Send + Sync>;
+pub type DroppedHook = Arc<dyn Fn() + Send + Sync>;
 
 /// The queue of Events and the task that drains the queue. Dropping this value ends the task.
 pub struct KubeEvents {
     queue: mpsc::Sender<Event>,
     /// Number of Events queued or being sent.
     pending: Arc<watch::Sender<usize>>,
-    untold: UntoldHook,
+    dropped: DroppedHook,
     clock: Box<dyn Clock>,
     /// Name of the reporting pod: `reportingInstance`.
     pod: String,
@@ -53,11 +53,11 @@ pub struct KubeEvents {
 
 impl KubeEvents {
     /// Starts the task on the current runtime.
-    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, untold: UntoldHook) -> Self {
+    pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, dropped: DroppedHook) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let pending = Arc::new(watch::Sender::new(0));
-        let task = tokio::spawn(drain(client, waiting, pending.clone(), untold.clone()));
-        Self { queue, pending, untold, clock, pod: pod.to_owned(), task }
+        let task = tokio::spawn(drain(client, waiting, pending.clone(), dropped.clone()));
+        Self { queue, pending, dropped, clock, pod: pod.to_owned(), task }
     }
 }
 
@@ -74,7 +74,7 @@ impl EventRecorder for KubeEvents {
         self.pending.send_modify(|pending| *pending += 1);
         if self.queue.try_send(event).is_err() {
             self.pending.send_modify(|pending| *pending -= 1);
-            (self.untold)();
+            (self.dropped)();
             tracing::warn!(
                 ingress = %about.key, queue = QUEUE,
                 "an Event is not told because too many wait; the API server takes them too slowly"
@@ -93,9 +93,9 @@ async fn drain(
     client: Client,
     waiting: mpsc::Receiver<Event>,
     pending: Arc<watch::Sender<usize>>,
-    untold: UntoldHook,
+    dropped: DroppedHook,
 ) {
-    let (client, pending, untold) = (&client, &pending, &untold);
+    let (client, pending, dropped) = (&client, &pending, &dropped);
     let waiting = stream::unfold(waiting, async |mut waiting| {
         let next = waiting.recv().await?;
         Some((next, waiting))
@@ -105,7 +105,7 @@ async fn drain(
             let object = event.regarding.as_ref();
             let ingress = object.and_then(|object| object.name.as_deref());
             tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
-            untold();
+            dropped();
         }
         pending.send_modify(|pending| *pending -= 1);
     };

@@ -21,10 +21,10 @@
 //!
 //! # State
 //! No certificate and no key is kept; only a bounded number of last reads, reduced to the fields
-//! that a write needs (private module `seen`).
+//! that a write needs (private module `last_reads`).
 
 mod fields;
-mod seen;
+mod last_read;
 mod spec_tls;
 mod view;
 
@@ -42,7 +42,7 @@ use kube::{Api, Client};
 
 use crate::kubernetes::client::{FIELD_MANAGER, port_error};
 use fields::{installed, same_with_owners};
-use seen::{LastRead, Memory, Write, write_for};
+use last_read::{LastRead, Memory, Write, write_for};
 pub use view::Held;
 use view::{hold, view, wipe};
 
@@ -53,7 +53,7 @@ const REMEMBERED: usize = 4096;
 pub struct KubeTlsSecrets {
     client: Client,
     /// Last reads, each kept until the write that follows. Saves a second read.
-    seen: RefCell<Memory>,
+    last_reads: RefCell<Memory>,
 }
 
 /// Reason why one write attempt failed.
@@ -67,7 +67,7 @@ enum Refusal {
 impl KubeTlsSecrets {
     /// Creates the adapter without sending a request.
     pub fn new(client: Client) -> Self {
-        Self { client, seen: RefCell::new(Memory::holding(REMEMBERED)) }
+        Self { client, last_reads: RefCell::new(Memory::holding(REMEMBERED)) }
     }
 
     fn api(&self, key: &SecretKey) -> Api<Secret> {
@@ -131,7 +131,7 @@ fn may_be_outdated(refusal: &Refusal) -> bool {
 impl TlsSecrets for KubeTlsSecrets {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         let secret = self.look(key).await?;
-        self.seen.borrow_mut().remember(key, LastRead::of(secret.as_ref()));
+        self.last_reads.borrow_mut().remember(key, LastRead::of(secret.as_ref()));
         Ok(secret.map(view))
     }
 
@@ -140,7 +140,7 @@ impl TlsSecrets for KubeTlsSecrets {
         key: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError> {
-        let remembered = self.seen.borrow_mut().take(key);
+        let remembered = self.last_reads.borrow_mut().take(key);
         if let Some(last) = remembered {
             match self.write(key, &what, &last).await {
                 Ok(secret) => return Ok(Some(secret)),
@@ -159,7 +159,7 @@ impl TlsSecrets for KubeTlsSecrets {
         key: &SecretKey,
         owners: &BTreeSet<IngressRef>,
     ) -> Result<SecretStatus, PortError> {
-        self.seen.borrow_mut().take(key);
+        self.last_reads.borrow_mut().take(key);
         let Some(read) = self.look(key).await? else { return Ok(None) };
         write_for(key, &LastRead::of(Some(&read)), false)?;
         let uids = owners.iter().map(|owner| owner.uid.to_string()).collect();

@@ -6,7 +6,7 @@ use crate::sites::{PATIENCE, Site, certificate, events, namespace, routed, secre
 use crate::{alone, operator};
 
 #[actix::test]
-async fn bad_input_is_told_once_and_costs_the_ca_nothing() {
+async fn bad_input_is_reported_once_and_costs_the_ca_nothing() {
     let _alone = alone().await;
     retry_when_wedged(3, async |world: &World| {
         let client = world.admin();

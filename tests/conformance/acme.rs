@@ -14,25 +14,25 @@ mod behaviours;
 mod chains;
 #[path = "acme/client.rs"]
 mod client;
-#[path = "acme/place.rs"]
-mod place;
 #[path = "acme/revocations.rs"]
 mod revocations;
 #[path = "acme/simulated.rs"]
 mod simulated;
+#[path = "acme/test_ca.rs"]
+mod test_ca;
 
 use ingress_acme_control_plane::{World, retry_when_wedged};
-use place::Place;
+use test_ca::TestCa;
 
 macro_rules! behaviours {
     ($($name:ident)*) => {
         mod of_the_simulated_ca {
-            use super::{Place, behaviours};
+            use super::{TestCa, behaviours};
 
             $(
                 #[tokio::test]
                 async fn $name() {
-                    behaviours::$name(&Place::simulated()).await;
+                    behaviours::$name(&TestCa::simulated()).await;
                 }
             )*
         }
@@ -40,10 +40,10 @@ macro_rules! behaviours {
         #[tokio::test]
         async fn pebble_behaves_so_too() {
             retry_when_wedged(3, async |world: &World| {
-                let place = Place::pebble(world);
+                let test_ca = TestCa::pebble(world);
                 $(
-                    println!("{}: {}", place.name(), stringify!($name));
-                    behaviours::$name(&place).await;
+                    println!("{}: {}", test_ca.name(), stringify!($name));
+                    behaviours::$name(&test_ca).await;
                 )*
             })
             .await;
@@ -64,7 +64,7 @@ behaviours! {
     orders_of_nobody_and_of_others_are_not_shown
     an_order_is_finalized_when_it_is_ready_with_a_csr_for_its_names_once
     a_certificate_is_under_the_root_and_for_its_account_alone
-    a_failed_validation_is_told_in_the_authorization_and_ends_the_order
+    a_failed_validation_is_reported_in_the_authorization_and_ends_the_order
     a_deactivated_authorization_ends_the_order
     renewal_information_is_there_until_revocation_and_names_a_window
     a_certificate_is_replaced_once

@@ -137,7 +137,7 @@ fn wordless(line: &str) -> String {
 }
 
 #[actix::test]
-async fn what_cannot_be_told_or_done_is_refused_as_before() {
+async fn what_cannot_be_reported_or_done_is_refused_as_before() {
     let site = site();
     let mut all = Vec::new();
     for args in [

@@ -126,7 +126,7 @@ impl FakeCluster {
         state.uids += 1;
         view.uid = known.unwrap_or_else(|| format!("uid-{fresh}").into());
         state.ingresses.insert(view.key.clone(), view.clone());
-        state.tell(&IngressChange::Applied(view));
+        state.notify(&IngressChange::Applied(view));
     }
 
     /// Deletes an Ingress, and the Secrets without any other owner.
@@ -138,7 +138,7 @@ impl FakeCluster {
             secret.view.owners.remove(&*gone.uid);
             !owned || !secret.owners.is_empty()
         });
-        state.tell(&IngressChange::Deleted(key.clone()));
+        state.notify(&IngressChange::Deleted(key.clone()));
     }
 
     /// Creates or replaces a Secret, like a user.
@@ -218,7 +218,7 @@ impl FakeCluster {
     pub fn relist(&self) {
         let mut state = self.state.borrow_mut();
         for change in state.list() {
-            state.tell(&change);
+            state.notify(&change);
         }
     }
 
@@ -257,7 +257,7 @@ impl FakeCluster {
 }
 
 impl ClusterState {
-    fn tell(&mut self, change: &IngressChange) {
+    fn notify(&mut self, change: &IngressChange) {
         self.watchers.retain(|watcher| watcher.send(change.clone()).is_ok());
     }
 

@@ -233,7 +233,7 @@ impl Handler<Reconcile> for Pool {
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
         if let ReconcileKey::Ingress(ingress) = &key {
-            self.context.events.tell(&self.context.index.borrow(), ingress);
+            self.context.events.report(&self.context.index.borrow(), ingress);
         }
         let now = self.context.clock.now();
         let targets = self.targets(&key, now);

@@ -27,17 +27,17 @@ impl EventDedup {
 
     /// Whether the Ingress has a problem without a recorded Event.
     pub fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
-        notice(index, key).is_some_and(|(_, kube_event)| !self.was_told(key, &kube_event))
+        notice(index, key).is_some_and(|(_, kube_event)| !self.was_reported(key, &kube_event))
     }
 
     /// Records an Event about the problems of this Ingress, once. Forgets an Ingress that has none,
     /// or is gone.
-    pub fn tell(&self, index: &Index, key: &IngressKey) {
+    pub fn report(&self, index: &Index, key: &IngressKey) {
         let Some((about, kube_event)) = notice(index, key) else {
             self.reported.borrow_mut().remove(key);
             return;
         };
-        if !self.was_told(key, &kube_event) {
+        if !self.was_reported(key, &kube_event) {
             self.reported.borrow_mut().insert(key.clone(), stable_hash(&kube_event));
             self.event_recorder.record(&about, kube_event);
         }
@@ -50,7 +50,7 @@ impl EventDedup {
         }
     }
 
-    fn was_told(&self, key: &IngressKey, kube_event: &KubeEvent) -> bool {
+    fn was_reported(&self, key: &IngressKey, kube_event: &KubeEvent) -> bool {
         self.reported.borrow().get(key) == Some(&stable_hash(kube_event))
     }
 }

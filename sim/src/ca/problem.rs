@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_bad_name_is_told_alone_and_several_each_in_a_subproblem() {
+    fn one_bad_name_is_reported_alone_and_several_each_in_a_subproblem() {
         let bad = |name: &str| (name.to_owned(), Problem::malformed(format!("{name} is bad")));
         let one = Problem::of_names("Invalid", vec![bad("a")]).unwrap();
         assert_eq!((one.detail.as_str(), one.about.len()), ("Invalid :: a is bad", 0));

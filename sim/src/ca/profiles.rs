@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_classic_and_unknown_ones_are_told() {
+    fn the_default_is_classic_and_unknown_ones_are_reported() {
         assert_eq!(profile(None).unwrap().name, "classic");
         assert_eq!(profile(Some("shortlived")).unwrap().names_max, 25);
         assert_eq!(profile(Some("gold")).unwrap_err().kind, "invalidProfile");

@@ -60,7 +60,7 @@ impl Validator {
         for _ in 0..=REDIRECTS {
             let (address, response) = self.fetch(&url).await?;
             if !response.status().is_redirection() {
-                return judge(&url, address, response, answer).await;
+                return check_response(&url, address, response, answer).await;
             }
             url = next(&url, address, &response)?;
         }
@@ -109,7 +109,7 @@ fn next(url: &Url, address: Ipv4Addr, response: &Response) -> Result<Url, Proble
     if known { Ok(next) } else { Err(bad("port")) }
 }
 
-async fn judge(
+async fn check_response(
     url: &Url,
     address: Ipv4Addr,
     mut response: Response,

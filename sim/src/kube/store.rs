@@ -99,7 +99,7 @@ impl Store {
         let shelf = &mut self.shelves[resource as usize];
         let before = shelf.objects.insert(key.clone(), Arc::clone(&object));
         let happened = if before.is_some() { Happened::Modified } else { Happened::Added };
-        self.tell(resource, happened, &object, before.as_deref());
+        self.notify(resource, happened, &object, before.as_deref());
         self.garbage.note(resource, before.as_deref(), Some(&object));
         object
     }
@@ -111,12 +111,12 @@ impl Store {
         let mut object = last.value();
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(Stored::new(key.clone(), self.revision, &object));
-        self.tell(resource, Happened::Deleted, &object, Some(&last));
+        self.notify(resource, Happened::Deleted, &object, Some(&last));
         self.garbage.note(resource, Some(&last), None);
         Some(object)
     }
 
-    fn tell(
+    fn notify(
         &mut self,
         resource: Resource,
         happened: Happened,

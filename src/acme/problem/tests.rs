@@ -38,7 +38,7 @@ fn each_kind_of_problem_has_its_class() {
 }
 
 #[test]
-fn what_the_ca_says_about_each_name_is_told_with_advice() {
+fn what_the_ca_says_about_each_name_is_reported_with_advice() {
     let urn = "urn:ietf:params:acme:error:rejectedIdentifier";
     let problem: Problem = serde_json::from_value(json!({
         "type": "urn:ietf:params:acme:error:compound",

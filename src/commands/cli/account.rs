@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_asks_and_renews_unless_it_is_told_otherwise() {
+    fn a_revocation_asks_and_renews_unless_it_is_asked_otherwise() {
         let args = revoke(&["web/shop"]).unwrap();
         assert!(!args.at.yes && !args.no_renew);
         assert_eq!(args.reason, Reason::Unspecified);

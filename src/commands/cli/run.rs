@@ -203,7 +203,7 @@ impl RunArgs {
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
         };
-        let surroundings = AdapterConfig {
+        let config = AdapterConfig {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
             eab_secret,
@@ -217,7 +217,7 @@ impl RunArgs {
             watch_namespaces: watched.into_iter().collect(),
             leader_elect,
         };
-        (settings, surroundings)
+        (settings, config)
     }
 }
 
@@ -266,12 +266,12 @@ mod tests {
     #[test]
     fn without_flags_the_documented_defaults_hold() {
         let args = run(&[]).unwrap();
-        let (settings, surroundings) = args.split();
+        let (settings, config) = args.split();
         assert_eq!(settings.directory, LETS_ENCRYPT);
         assert_eq!(settings.issuers, 64);
         assert_eq!(settings.windows, Windows::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
-        assert!(surroundings.leader_elect && settings.guards);
+        assert!(config.leader_elect && settings.guards);
         let staging =
             ["--acme-directory", "https://acme-staging-v02.api.letsencrypt.org/directory"];
         assert!(!run(&staging).unwrap().split().0.guards);
@@ -295,7 +295,7 @@ mod tests {
     fn flags_repeat_and_a_switch_takes_its_value() {
         let flags = ["--watch-namespace", "a", "--watch-namespace", "b", "--leader-elect", "false"];
         let args = run(&flags).unwrap();
-        let (_, surroundings) = args.split();
-        assert_eq!((surroundings.watch_namespaces.len(), surroundings.leader_elect), (2, false));
+        let (_, config) = args.split();
+        assert_eq!((config.watch_namespaces.len(), config.leader_elect), (2, false));
     }
 }

@@ -85,7 +85,7 @@ impl Row {
     ) -> Self {
         let secret = read.as_ref().ok().and_then(Option::as_ref);
         let leaf = secret.and_then(|secret| secret.certificate.as_ref().ok());
-        let (state, detail) = verdict(desired, read, last, now);
+        let (state, detail) = state_of(desired, read, last, now);
         Self {
             secret: Some(desired.secret.name.to_string()),
             names: desired.names.iter().map(DnsName::to_string).collect(),
@@ -130,7 +130,7 @@ impl Row {
     }
 }
 
-fn verdict(
+fn state_of(
     desired: &DesiredCertificate,
     read: &Result<Option<SecretView>, String>,
     last: Option<&UserEvent>,
@@ -274,7 +274,7 @@ mod tests {
             directory: None,
             instead_of: None,
         };
-        verdict(&desired(partial), &Ok(Some(secret)), None, NOW).0
+        state_of(&desired(partial), &Ok(Some(secret)), None, NOW).0
     }
 
     #[test]

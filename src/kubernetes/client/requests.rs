@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_an_error_and_a_request_given_up_are_each_told_once() {
+    async fn an_answer_an_error_and_a_request_given_up_are_each_counted_once() {
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let heard = recorded.clone();
         let hook: KubeRequestHook = Arc::new(move |verb, resource, code| {

@@ -26,8 +26,8 @@ impl Term {
     /// Starts the renewals. `held` is the Lease as written; the term counts from `at`.
     pub(super) fn begin(lease: Lease, held: api::Lease, at: Instant) -> Self {
         tracing::info!(lease = NAME, me = lease.me, "leading");
-        let (tell, lost) = watch::channel(false);
-        let renewals = tokio::spawn(keep(lease.clone(), held, at, tell));
+        let (lost_sender, lost) = watch::channel(false);
+        let renewals = tokio::spawn(keep(lease.clone(), held, at, lost_sender));
         Self { lease, lost, renewals }
     }
 
@@ -76,7 +76,12 @@ impl Drop for Term {
 }
 
 /// Renews the Lease until the term is lost.
-async fn keep(lease: Lease, mut held: api::Lease, mut renewed: Instant, tell: watch::Sender<bool>) {
+async fn keep(
+    lease: Lease,
+    mut held: api::Lease,
+    mut renewed: Instant,
+    lost_sender: watch::Sender<bool>,
+) {
     let why = loop {
         sleep_until(renewed + RENEW).await;
         match timeout_at(renewed + RENEW_DEADLINE, lease.renew(&mut held)).await {
@@ -86,7 +91,7 @@ async fn keep(lease: Lease, mut held: api::Lease, mut renewed: Instant, tell: wa
         }
     };
     tracing::warn!(lease = NAME, me = lease.me, why, "leading no more");
-    tell.send_replace(true);
+    lost_sender.send_replace(true);
 }
 
 impl Lease {

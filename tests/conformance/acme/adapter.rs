@@ -19,19 +19,19 @@ use ingress_acme_actors::ports::{
 };
 use ingress_acme_control_plane::{Options, World, eventually, retry_when_wedged_with};
 
-use crate::place::{HOSTS, Place, SOON};
+use crate::test_ca::{HOSTS, SOON, TestCa};
 
 /// Runs a test on both CAs, in the same surroundings.
-pub(crate) async fn on_both(test: impl AsyncFn(&Place<'_>)) {
+pub(crate) async fn on_both(test: impl AsyncFn(&TestCa<'_>)) {
     on_both_with(&Options::default(), test).await;
 }
 
 /// Like [`on_both`], in worlds with other options.
-pub(crate) async fn on_both_with(options: &Options, test: impl AsyncFn(&Place<'_>)) {
+pub(crate) async fn on_both_with(options: &Options, test: impl AsyncFn(&TestCa<'_>)) {
     retry_when_wedged_with(3, options, async |world: &World| {
-        for place in [Place::pebble(world), Place::simulated_in(world)] {
-            println!("on {}", place.name());
-            test(&place).await;
+        for test_ca in [TestCa::pebble(world), TestCa::simulated_in(world)] {
+            println!("on {}", test_ca.name());
+            test(&test_ca).await;
         }
     })
     .await;
@@ -92,29 +92,29 @@ fn stored(key: &PrivateKey) -> StoredAccount {
 /// Calls of the request hook: endpoint and status.
 pub(crate) type Requests = Arc<Mutex<Vec<(&'static str, u16)>>>;
 
-pub(crate) fn acme(place: &Place<'_>, store: &Rc<Memory>) -> (Acme, Requests) {
-    acme_with(place, store, |_| {})
+pub(crate) fn acme(test_ca: &TestCa<'_>, store: &Rc<Memory>) -> (Acme, Requests) {
+    acme_with(test_ca, store, |_| {})
 }
 
 /// Builds an adapter with changed options.
 pub(crate) fn acme_with(
-    place: &Place<'_>,
+    test_ca: &TestCa<'_>,
     store: &Rc<Memory>,
     change: impl FnOnce(&mut AcmeOptions),
 ) -> (Acme, Requests) {
     // The store is created without the directory.
     if let Some(stored) = store.0.borrow_mut().as_mut() {
-        stored.directory = place.directory();
+        stored.directory = test_ca.directory();
     }
     let requests = Requests::default();
     let seen = Arc::clone(&requests);
     let mut options = AcmeOptions {
-        directory: place.directory(),
-        extra_roots: Some(place.trust()),
+        directory: test_ca.directory(),
+        extra_roots: Some(test_ca.trust()),
         preferred_chain: None,
         contacts: vec!["mailto:ops@example.com".to_owned()],
         hook: Arc::new(move |endpoint, status, _| seen.lock().unwrap().push((endpoint, status))),
-        answering: Rc::new(place.answering()),
+        answering: Rc::new(test_ca.answering()),
     };
     change(&mut options);
     (Acme::new(options, Rc::clone(store) as Rc<dyn AccountStore>).unwrap(), requests)
@@ -143,14 +143,14 @@ pub(crate) async fn settled(acme: &Acme, url: &str) -> OrderView {
 
 #[tokio::test]
 async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
-    on_both(async |place: &Place<'_>| {
+    on_both(async |test_ca: &TestCa<'_>| {
         let store = Rc::new(Memory::default());
-        let (first, requests) = acme(place, &store);
+        let (first, requests) = acme(test_ca, &store);
         let prepared = first.prepare().await.unwrap();
         let key = store.0.borrow().clone().unwrap().key;
         assert_eq!(Ok(&prepared), thumbprint(&key).as_ref());
         assert_eq!(requests.lock().unwrap().len(), 0, "the CA is not asked");
-        place.answer(prepared).await;
+        test_ca.answer(prepared).await;
 
         let hosts = names(&HOSTS);
         let opened = first.open_order(&hosts, None, None).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
 
         // Another process finds the order by its URL and finalizes; then the first sends its CSR in
         // vain.
-        let (second, _) = acme(place, &store);
+        let (second, _) = acme(test_ca, &store);
         let csr = Pki.request(&hosts, &private).unwrap();
         second.finalize(&opened.url, &csr).await.unwrap();
         assert_eq!(settled(&second, &opened.url).await.status, OrderStatus::Valid);
@@ -184,7 +184,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         let leaf = Pki.inspect(&chain, &private).unwrap();
         assert!(leaf.key_matches);
         assert_eq!(leaf.names, hosts.iter().map(ToString::to_string).collect());
-        assert_eq!(place.counts(), (1, 1));
+        assert_eq!(test_ca.counts(), (1, 1));
         assert_eq!(count(&requests, "other"), 1, "only the contacts have no endpoint of their own");
     })
     .await;
@@ -227,9 +227,9 @@ pub(crate) async fn issued(
 
 #[tokio::test]
 async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_renewed_all_the_same() {
-    on_both(async |place: &Place<'_>| {
-        let (acme, _) = acme(place, &Rc::new(Memory::default()));
-        place.answer(acme.prepare().await.unwrap()).await;
+    on_both(async |test_ca: &TestCa<'_>| {
+        let (acme, _) = acme(test_ca, &Rc::new(Memory::default()));
+        test_ca.answer(acme.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com"]);
         let first = issue(&acme, &hosts, None).await;
         let (window, again) = acme.renewal_info(&first).await.unwrap().unwrap();
@@ -244,7 +244,7 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         for refused in [first, CertId::new("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")] {
             issue(&acme, &hosts, Some(&refused)).await;
         }
-        assert_eq!(place.counts().1, 4);
+        assert_eq!(test_ca.counts().1, 4);
     })
     .await;
 }
@@ -253,12 +253,12 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
 async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_its_url_is_lost() {
     let hmac = b"0123456789abcdef0123456789abcdef".to_vec();
     let eab = Some(("kid-1".to_owned(), hmac.clone()));
-    let place = Place::simulated_with(|options| options.eab = eab);
+    let test_ca = TestCa::simulated_with(|options| options.eab = eab);
     let external =
         |hmac: &[u8]| ExternalAccount { kid: "kid-1".to_owned(), hmac: hmac.to_vec().into() };
     let hosts = names(&["a.example.com"]);
     let refused = async |external: Option<ExternalAccount>| {
-        let (acme, _) = acme(&place, &Rc::new(Memory(RefCell::default(), external)));
+        let (acme, _) = acme(&test_ca, &Rc::new(Memory(RefCell::default(), external)));
         let Err(PortError::Permanent(failure)) = acme.open_order(&hosts, None, None).await else {
             panic!("it is not bound")
         };
@@ -270,11 +270,11 @@ async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_it
     assert!(wrong.contains("(unauthorized)"), "{wrong}");
 
     let store = Rc::new(Memory(RefCell::default(), Some(external(&hmac))));
-    let (first, _) = acme(&place, &store);
+    let (first, _) = acme(&test_ca, &store);
     first.open_order(&hosts, None, None).await.unwrap();
     let url = store.0.borrow_mut().as_mut().unwrap().url.take();
     assert!(url.is_some());
-    let (second, requests) = acme(&place, &store);
+    let (second, requests) = acme(&test_ca, &store);
     second.open_order(&hosts, None, None).await.unwrap();
     assert_eq!(store.0.borrow().as_ref().unwrap().url, url);
     assert_eq!(count(&requests, "new_account"), 1, "it was found, not bound again");
@@ -282,9 +282,9 @@ async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_it
 
 #[tokio::test]
 async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
-    on_both(async |place: &Place<'_>| {
-        let (acme, _) = acme(place, &Rc::new(Memory::default()));
-        place.answer(acme.prepare().await.unwrap()).await;
+    on_both(async |test_ca: &TestCa<'_>| {
+        let (acme, _) = acme(test_ca, &Rc::new(Memory::default()));
+        test_ca.answer(acme.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com", "c.example.com"]);
         let order = acme.open_order(&hosts, None, None).await.unwrap();
         acme.accept(&order.url).await.unwrap();
@@ -303,9 +303,9 @@ async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
-    on_both(async |place: &Place<'_>| {
-        let (acme, requests) = acme(place, &Rc::new(Memory::default()));
+async fn refusals_are_reported_and_what_the_ca_does_not_know_is_gone() {
+    on_both(async |test_ca: &TestCa<'_>| {
+        let (acme, requests) = acme(test_ca, &Rc::new(Memory::default()));
         let hosts = names(&["a.example.com"]);
         let refused = |error: Result<OrderView, PortError>| match error {
             Err(PortError::Permanent(failure)) => (failure.class, failure.detail),
@@ -313,9 +313,9 @@ async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
         };
         let (class, said) = refused(acme.open_order(&hosts, Some("gold"), None).await);
         assert_eq!(class, FailureClass::Policy);
-        let offered = place.profiles().join(", ");
+        let offered = test_ca.profiles().join(", ");
         assert!(said.contains(&format!("no profile `gold`, it offers {offered}")), "{said}");
-        let order = acme.open_order(&hosts, Some(place.profiles()[0]), None).await.unwrap();
+        let order = acme.open_order(&hosts, Some(test_ca.profiles()[0]), None).await.unwrap();
         let (class, said) = refused(acme.open_order(&BTreeSet::new(), None, None).await);
         assert_eq!(class, FailureClass::Rejected);
         assert!(said.starts_with("the CA did not open the order: "), "{said}");
@@ -337,9 +337,9 @@ async fn refusals_are_told_and_what_the_ca_does_not_know_is_gone() {
 
 #[tokio::test]
 async fn one_key_has_one_account_whatever_is_lost() {
-    on_both(async |place: &Place<'_>| {
+    on_both(async |test_ca: &TestCa<'_>| {
         let store = Rc::new(Memory::default());
-        let (first, requests) = acme(place, &store);
+        let (first, requests) = acme(test_ca, &store);
         let hosts = names(&["a.example.com"]);
         let order = first.open_order(&hosts, None, None).await.unwrap();
         let registered = store.0.borrow().clone().unwrap();
@@ -347,18 +347,18 @@ async fn one_key_has_one_account_whatever_is_lost() {
 
         // The answer to the registration was lost: the CA returns the same account again.
         store.0.borrow_mut().as_mut().unwrap().url = None;
-        let (second, requests) = acme(place, &store);
+        let (second, requests) = acme(test_ca, &store);
         assert_eq!(second.refresh(&order.url).await.unwrap().status, OrderStatus::Pending);
         assert_eq!(store.0.borrow().as_ref().unwrap().url, registered.url);
         assert!(requests.lock().unwrap().contains(&("new_account", 200)));
 
         // A stored URL makes a registration unnecessary.
-        let (third, requests) = acme(place, &store);
+        let (third, requests) = acme(test_ca, &store);
         assert_eq!(third.refresh(&order.url).await.unwrap().status, OrderStatus::Pending);
         assert_eq!(count(&requests, "new_account"), 0);
 
         // The CA has lost all data: the same key is registered again, and the order is gone.
-        place.restart().await;
+        test_ca.restart().await;
         // A kept-alive connection may break during the first request.
         let seen =
             eventually(SOON, "the CA to be back", async || third.refresh(&order.url).await.ok());

@@ -11,7 +11,7 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::pem::Pem;
 
 use crate::client::{Answer, By, Client, http_client, wanted};
-use crate::place::{HOSTS, Place, SOON};
+use crate::test_ca::{HOSTS, SOON, TestCa};
 
 fn csr(names: &[&str]) -> Value {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -31,8 +31,8 @@ async fn settled(client: &Client, url: &str, waiting: &[&str]) -> Value {
 }
 
 /// Creates an order for both hosts and makes the order ready.
-async fn ready(place: &Place<'_>, client: &Client) -> (Value, String) {
-    place.answer(client.thumbprint()).await;
+async fn ready(test_ca: &TestCa<'_>, client: &Client) -> (Value, String) {
+    test_ca.answer(client.thumbprint()).await;
     let (order, url) = client.order(&HOSTS).await;
     (validated(client, order, &url).await, url)
 }
@@ -52,8 +52,8 @@ async fn validated(client: &Client, order: Value, url: &str) -> Value {
 }
 
 /// Issues a certificate; returns the order, the certificate's URL and the chain.
-async fn issued(place: &Place<'_>, client: &Client) -> (Value, String, String) {
-    let (order, url) = ready(place, client).await;
+async fn issued(test_ca: &TestCa<'_>, client: &Client) -> (Value, String, String) {
+    let (order, url) = ready(test_ca, client).await;
     client.post(order["finalize"].as_str().unwrap(), Some(csr(&HOSTS))).await.is(200);
     let order = settled(client, &url, &["ready", "processing"]).await;
     assert_eq!(order["status"], "valid");
@@ -81,8 +81,8 @@ fn certificate_id(leaf: &[u8]) -> String {
     format!("{}.{}", BASE64URL.encode(issuer), BASE64URL.encode(certificate.raw_serial()))
 }
 
-pub(crate) async fn the_directory_lists_resources_and_profiles(place: &Place<'_>) {
-    let directory = place.client().await.directory;
+pub(crate) async fn the_directory_lists_resources_and_profiles(test_ca: &TestCa<'_>) {
+    let directory = test_ca.client().await.directory;
     for resource in ["newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo"]
     {
         assert!(directory[resource].as_str().unwrap().starts_with("https://"), "{resource}");
@@ -92,13 +92,13 @@ pub(crate) async fn the_directory_lists_resources_and_profiles(place: &Place<'_>
     assert_eq!(meta["externalAccountRequired"], false);
     let mut profiles: Vec<&String> = meta["profiles"].as_object().unwrap().keys().collect();
     profiles.sort();
-    assert_eq!(profiles, place.profiles());
+    assert_eq!(profiles, test_ca.profiles());
 }
 
 pub(crate) async fn a_nonce_comes_with_head_get_and_every_answer_and_is_good_once(
-    place: &Place<'_>,
+    test_ca: &TestCa<'_>,
 ) {
-    let client = place.client().await;
+    let client = test_ca.client().await;
     let got = client.http.get(client.url("newNonce")).send().await.unwrap();
     let got = Answer::of(got).await.is(204);
     assert!(!got.header("replay-nonce").is_empty());
@@ -114,8 +114,8 @@ pub(crate) async fn a_nonce_comes_with_head_get_and_every_answer_and_is_good_onc
     client.send(&url, &made_up).await.refuses(400, "badNonce");
 }
 
-pub(crate) async fn a_key_has_one_account(place: &Place<'_>) {
-    let client = place.client().await;
+pub(crate) async fn a_key_has_one_account(test_ca: &TestCa<'_>) {
+    let client = test_ca.client().await;
     let existing = json!({ "onlyReturnExisting": true, "termsOfServiceAgreed": true });
     let new_account = client.url("newAccount");
     let unknown = client.post(&new_account, Some(existing.clone())).await;
@@ -129,8 +129,8 @@ pub(crate) async fn a_key_has_one_account(place: &Place<'_>) {
     assert_eq!(found.header("location"), made.header("location"));
 }
 
-pub(crate) async fn an_account_takes_contacts_until_it_is_deactivated(place: &Place<'_>) {
-    let client = place.account().await;
+pub(crate) async fn an_account_takes_contacts_until_it_is_deactivated(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
     let url = client.account_url();
     let contact = json!({ "contact": ["mailto:ops@example.com"] });
     let changed = client.post(&url, Some(contact)).await.is(200);
@@ -145,8 +145,8 @@ pub(crate) async fn an_account_takes_contacts_until_it_is_deactivated(place: &Pl
     assert_eq!(refused.kind(), "unauthorized");
 }
 
-pub(crate) async fn an_account_rolls_over_to_a_new_key(place: &Place<'_>) {
-    let (client, new) = (place.account().await, place.client().await);
+pub(crate) async fn an_account_rolls_over_to_a_new_key(test_ca: &TestCa<'_>) {
+    let (client, new) = (test_ca.account().await, test_ca.client().await);
     let account = client.account_url();
     client.roll_over(&new).await.is(200);
     let refused = client.get(&account).await;
@@ -154,7 +154,7 @@ pub(crate) async fn an_account_rolls_over_to_a_new_key(place: &Place<'_>) {
     *new.by.lock().unwrap() = By::Account(account.clone());
     assert_eq!(new.get(&account).await.is(200).body()["status"], "valid");
     // Pebble 2.10.1 answers 200 to a key of another account, and changes nothing.
-    let other = place.account().await;
+    let other = test_ca.account().await;
     let refused = other.roll_over(&new).await;
     if refused.status != 200 {
         assert_eq!((refused.status, refused.header("location")), (409, account.as_str()));
@@ -163,8 +163,8 @@ pub(crate) async fn an_account_rolls_over_to_a_new_key(place: &Place<'_>) {
     new.get(&account).await.is(200);
 }
 
-pub(crate) async fn a_request_that_is_not_signed_as_it_must_be_is_refused(place: &Place<'_>) {
-    let client = place.account().await;
+pub(crate) async fn a_request_that_is_not_signed_as_it_must_be_is_refused(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
     let order = client.url("newOrder");
     let spoiled = async |spoil: fn(&mut Value)| {
         client.post_spoiled(&order, Some(wanted(&HOSTS)), spoil).await
@@ -190,10 +190,10 @@ pub(crate) async fn a_request_that_is_not_signed_as_it_must_be_is_refused(place:
     assert_eq!(client.send(&order, &forged).await.is(400).kind(), "malformed");
 }
 
-pub(crate) async fn a_request_of_another_kind_is_refused(place: &Place<'_>) {
-    let client = place.account().await;
-    let nameless = http_client(&place.trust(), None);
-    let refused = nameless.get(place.directory()).send().await.unwrap();
+pub(crate) async fn a_request_of_another_kind_is_refused(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
+    let nameless = http_client(&test_ca.trust(), None);
+    let refused = nameless.get(test_ca.directory()).send().await.unwrap();
     assert_eq!(Answer::of(refused).await.is(400).kind(), "malformed", "no User-Agent");
     let json = client.http.post(client.url("newOrder")).body("{}").send().await.unwrap();
     assert_eq!(Answer::of(json).await.is(415).kind(), "malformed", "no JWS");
@@ -204,13 +204,13 @@ pub(crate) async fn a_request_of_another_kind_is_refused(place: &Place<'_>) {
     }
 }
 
-pub(crate) async fn an_order_names_an_authorization_for_each_name(place: &Place<'_>) {
-    let client = place.account().await;
+pub(crate) async fn an_order_names_an_authorization_for_each_name(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
     let (order, url) = client.order(&HOSTS).await;
     assert_eq!((&order["status"], &order["certificate"]), (&json!("pending"), &Value::Null));
     assert_eq!(order["authorizations"].as_array().unwrap().len(), HOSTS.len());
     assert!(order["expires"].is_string() && order["finalize"].is_string());
-    assert!(place.profiles().contains(&order["profile"].as_str().unwrap()), "{order}");
+    assert!(test_ca.profiles().contains(&order["profile"].as_str().unwrap()), "{order}");
     let read = client.get(&url).await.is(200).body();
     assert_eq!(read["identifiers"].as_array().unwrap().len(), HOSTS.len());
     let (_, authorization, challenge) = client.challenge(&order).await;
@@ -221,8 +221,8 @@ pub(crate) async fn an_order_names_an_authorization_for_each_name(place: &Place<
     assert!(challenge["token"].as_str().unwrap().len() >= 22, "128 bits (RFC 8555 §8.1)");
 }
 
-pub(crate) async fn an_order_that_cannot_be_is_refused(place: &Place<'_>) {
-    let client = place.account().await;
+pub(crate) async fn an_order_that_cannot_be_is_refused(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
     let ask = async |wanted: Value| client.post(&client.url("newOrder"), Some(wanted)).await;
     ask(json!({ "identifiers": [] })).await.refuses(400, "malformed");
     let mut gold = wanted(&HOSTS);
@@ -235,8 +235,8 @@ pub(crate) async fn an_order_that_cannot_be_is_refused(place: &Place<'_>) {
     assert!(["malformed", "rejectedIdentifier"].contains(&nonsense.kind().as_str()));
 }
 
-pub(crate) async fn orders_of_nobody_and_of_others_are_not_shown(place: &Place<'_>) {
-    let (client, other) = (place.account().await, place.account().await);
+pub(crate) async fn orders_of_nobody_and_of_others_are_not_shown(test_ca: &TestCa<'_>) {
+    let (client, other) = (test_ca.account().await, test_ca.account().await);
     let (_, url) = client.order(&HOSTS).await;
     let unknown = format!("{}/999999999", url.rsplit_once('/').unwrap().0);
     // Pebble sends no problem document here.
@@ -249,13 +249,13 @@ pub(crate) async fn orders_of_nobody_and_of_others_are_not_shown(place: &Place<'
 }
 
 pub(crate) async fn an_order_is_finalized_when_it_is_ready_with_a_csr_for_its_names_once(
-    place: &Place<'_>,
+    test_ca: &TestCa<'_>,
 ) {
-    let client = place.account().await;
+    let client = test_ca.account().await;
     let (order, _) = client.order(&HOSTS).await;
     let finalize = order["finalize"].as_str().unwrap();
     client.post(finalize, Some(csr(&HOSTS))).await.refuses(403, "orderNotReady");
-    let (order, url) = ready(place, &client).await;
+    let (order, url) = ready(test_ca, &client).await;
     let finalize = order["finalize"].as_str().unwrap();
     // RFC 8555 §7.4 names no error type; Boulder also sends this one.
     client.post(finalize, Some(csr(&HOSTS[..1]))).await.refuses(403, "unauthorized");
@@ -267,13 +267,15 @@ pub(crate) async fn an_order_is_finalized_when_it_is_ready_with_a_csr_for_its_na
     client.post(finalize, Some(csr(&HOSTS))).await.refuses(403, "orderNotReady");
 }
 
-pub(crate) async fn a_certificate_is_under_the_root_and_for_its_account_alone(place: &Place<'_>) {
-    let client = place.account().await;
-    let (_, url, chain) = issued(place, &client).await;
-    verify_chain(&chain, &place.roots().await, &HOSTS, Clock::default().now()).unwrap();
+pub(crate) async fn a_certificate_is_under_the_root_and_for_its_account_alone(
+    test_ca: &TestCa<'_>,
+) {
+    let client = test_ca.account().await;
+    let (_, url, chain) = issued(test_ca, &client).await;
+    verify_chain(&chain, &test_ca.roots().await, &HOSTS, Clock::default().now()).unwrap();
     let answer = client.get(&url).await.is(200);
     assert!(answer.header("content-type").starts_with("application/pem-certificate-chain"));
-    let refused = place.account().await.get(&url).await;
+    let refused = test_ca.account().await.get(&url).await;
     assert!([401, 403, 404].contains(&refused.status), "{refused:?}");
     let (leaf, now) = (leaf(&chain), unix_now());
     let (_, certificate) = parse_x509_certificate(&leaf).unwrap();
@@ -289,10 +291,10 @@ fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-pub(crate) async fn a_failed_validation_is_told_in_the_authorization_and_ends_the_order(
-    place: &Place<'_>,
+pub(crate) async fn a_failed_validation_is_reported_in_the_authorization_and_ends_the_order(
+    test_ca: &TestCa<'_>,
 ) {
-    let client = place.account().await;
+    let client = test_ca.account().await;
     let (order, url) = client.order(&["c.example.com"]).await;
     let (authorization, _, challenge) = client.challenge(&order).await;
     let challenge = challenge["url"].as_str().unwrap();
@@ -312,8 +314,8 @@ pub(crate) async fn a_failed_validation_is_told_in_the_authorization_and_ends_th
     assert_eq!(again.is(400).kind(), "malformed");
 }
 
-pub(crate) async fn a_deactivated_authorization_ends_the_order(place: &Place<'_>) {
-    let client = place.account().await;
+pub(crate) async fn a_deactivated_authorization_ends_the_order(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
     let (order, url) = client.order(&["d.example.com"]).await;
     let authorization = order["authorizations"][0].as_str().unwrap();
     let end = json!({ "status": "deactivated" });
@@ -327,10 +329,10 @@ pub(crate) async fn a_deactivated_authorization_ends_the_order(place: &Place<'_>
 }
 
 pub(crate) async fn renewal_information_is_there_until_revocation_and_names_a_window(
-    place: &Place<'_>,
+    test_ca: &TestCa<'_>,
 ) {
-    let client = place.account().await;
-    let leaf = leaf(&issued(place, &client).await.2);
+    let client = test_ca.account().await;
+    let leaf = leaf(&issued(test_ca, &client).await.2);
     let url = format!("{}/{}", client.url("renewalInfo"), certificate_id(&leaf));
     let answer = Answer::of(client.http.get(&url).send().await.unwrap()).await.is(200);
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
@@ -346,7 +348,7 @@ pub(crate) async fn renewal_information_is_there_until_revocation_and_names_a_wi
 
     let revoke = json!({ "certificate": BASE64URL.encode(&leaf), "reason": 4 });
     let revoke_url = client.url("revokeCert");
-    let stranger = place.account().await;
+    let stranger = test_ca.account().await;
     let refused = stranger.post(&revoke_url, Some(revoke.clone())).await;
     assert!([401, 403].contains(&refused.status), "{refused:?}");
     client.post(&revoke_url, Some(revoke.clone())).await.is(200);
@@ -356,9 +358,9 @@ pub(crate) async fn renewal_information_is_there_until_revocation_and_names_a_wi
     assert!(end.parse::<jiff::Timestamp>().unwrap().as_second() < unix_now(), "{end}");
 }
 
-pub(crate) async fn a_certificate_is_replaced_once(place: &Place<'_>) {
-    let client = place.account().await;
-    let (_, _, chain) = issued(place, &client).await;
+pub(crate) async fn a_certificate_is_replaced_once(test_ca: &TestCa<'_>) {
+    let client = test_ca.account().await;
+    let (_, _, chain) = issued(test_ca, &client).await;
     let replace = |id: &str| {
         let mut wanted = wanted(&HOSTS);
         wanted["replaces"] = id.into();

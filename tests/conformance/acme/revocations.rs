@@ -9,14 +9,14 @@ use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::ports::PortError;
 
 use crate::adapter::{Memory, acme, count, issued, names, on_both};
-use crate::place::Place;
+use crate::test_ca::TestCa;
 
 #[tokio::test]
 async fn the_account_revokes_its_certificates_for_every_reason_and_once() {
-    on_both(async |place: &Place<'_>| {
+    on_both(async |test_ca: &TestCa<'_>| {
         let store = Rc::new(Memory::default());
-        let (acme, requests) = acme(place, &store);
-        place.answer(acme.prepare().await.unwrap()).await;
+        let (acme, requests) = acme(test_ca, &store);
+        test_ca.answer(acme.prepare().await.unwrap()).await;
         let reasons = [
             Reason::Unspecified,
             Reason::KeyCompromise,
@@ -39,15 +39,15 @@ async fn the_account_revokes_its_certificates_for_every_reason_and_once() {
 
 #[tokio::test]
 async fn whoever_has_the_certificates_key_revokes_it_and_no_other() {
-    on_both(async |place: &Place<'_>| {
-        let (ordering, _) = acme(place, &Rc::new(Memory::default()));
-        place.answer(ordering.prepare().await.unwrap()).await;
+    on_both(async |test_ca: &TestCa<'_>| {
+        let (ordering, _) = acme(test_ca, &Rc::new(Memory::default()));
+        test_ca.answer(ordering.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com"]);
         // The simulated CA accepts only P-256 signatures.
         let all = [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048];
-        let kinds = if place.is_simulated() { &all[..1] } else { &all };
+        let kinds = if test_ca.is_simulated() { &all[..1] } else { &all };
         let stranger = Rc::new(Memory::default());
-        let (other, _) = acme(place, &stranger);
+        let (other, _) = acme(test_ca, &stranger);
         for kind in kinds {
             let (chain, key) = issued(&ordering, &hosts, *kind).await;
             let (_, wrong) = issued(&ordering, &hosts, KeyAlgorithm::EcdsaP256).await;

@@ -14,11 +14,11 @@ use ingress_acme_sim::trust::verify_chain;
 use serde_json::{Value, json};
 
 use crate::client::{By, Client, wanted};
-use crate::place::{HOSTS, Place, SOON};
+use crate::test_ca::{HOSTS, SOON, TestCa};
 
 /// Like [`validate`], with a host that gives the right answer.
-async fn verdict(place: &Place<'_>, client: &Client, name: &str) -> Value {
-    place.answer(client.thumbprint()).await;
+async fn authorization_error(test_ca: &TestCa<'_>, client: &Client, name: &str) -> Value {
+    test_ca.answer(client.thumbprint()).await;
     validate(client, name).await
 }
 
@@ -36,11 +36,11 @@ async fn validate(client: &Client, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_limit_is_told_with_when_it_is_over() {
-    let place = Place::simulated();
+async fn a_limit_is_reported_with_when_it_is_over() {
+    let test_ca = TestCa::simulated();
     let limits = Limits { orders: Some(Rate { count: 1, per: SOON }), ..Limits::unlimited() };
-    place.sim().with(|ca| ca.set_limits(limits));
-    let client = place.account().await;
+    test_ca.sim().with(|ca| ca.set_limits(limits));
+    let client = test_ca.account().await;
     client.order(&HOSTS).await;
     let refused = client.post(&client.url("newOrder"), Some(wanted(&["x.example.com"]))).await;
     let refused = refused.refuses(429, "rateLimited");
@@ -51,16 +51,16 @@ async fn a_limit_is_told_with_when_it_is_over() {
         said.starts_with("too many new orders (1) from this account in the last 30s"),
         "{said}"
     );
-    assert_eq!(place.sim().with(Ca::counts).rate_limited, 1);
+    assert_eq!(test_ca.sim().with(Ca::counts).rate_limited, 1);
 }
 
 #[tokio::test]
 async fn a_limit_can_name_a_date() {
-    let place = Place::simulated_with(|options| {
+    let test_ca = TestCa::simulated_with(|options| {
         options.retry_after_as_date = true;
         options.limits.load.new_order = Some(Rate { count: 1, per: SOON });
     });
-    let client = place.account().await;
+    let client = test_ca.account().await;
     client.order(&HOSTS).await;
     let refused = client.post(&client.url("newOrder"), Some(wanted(&HOSTS))).await;
     assert!(refused.refuses(503, "rateLimited").header("retry-after").ends_with(" GMT"));
@@ -68,41 +68,41 @@ async fn a_limit_can_name_a_date() {
 
 #[tokio::test]
 async fn each_failed_validation_says_what_was_wrong() {
-    let place = Place::simulated();
-    let client = place.account().await;
+    let test_ca = TestCa::simulated();
+    let client = test_ca.account().await;
     let error = validate(&client, "solverless.example.com").await;
     let detail = error["detail"].as_str().unwrap();
     assert!(detail.starts_with("127.0.0.1: Invalid response from http://solverless"), "{detail}");
     assert!(detail.ends_with(": 503"), "{detail}");
-    let zone = &place.sim().zone;
+    let zone = &test_ca.sim().zone;
     zone.set("nx.example.com", Some(Trouble::NxDomain));
     zone.set("servfail.example.com", Some(Trouble::ServFail));
     zone.set("dead.example.com", Some(Trouble::Dead));
-    place.sim().with(|ca| ca.set_caa("caa.example.com", true));
+    test_ca.sim().with(|ca| ca.set_caa("caa.example.com", true));
     for (name, kind, words) in [
         ("nx.example.com", "dns", "DNS problem: NXDOMAIN looking up A for nx.example.com"),
         ("servfail.example.com", "dns", "DNS problem: SERVFAIL looking up A for servfail.example"),
         ("dead.example.com", "connection", "Fetching http://dead.example.com/.well-known/acme"),
         ("caa.example.com", "caa", "CAA record for caa.example.com prevents issuance"),
     ] {
-        let error = verdict(&place, &client, name).await;
+        let error = authorization_error(&test_ca, &client, name).await;
         assert_eq!(error["type"], format!("urn:ietf:params:acme:error:{kind}"), "{error}");
         assert!(error["detail"].as_str().unwrap().contains(words), "{error}");
     }
-    place.answer("somebody-elses-thumbprint".to_owned()).await;
-    let stranger = place.account().await;
+    test_ca.answer("somebody-elses-thumbprint".to_owned()).await;
+    let stranger = test_ca.account().await;
     let error = validate(&stranger, "a.example.com").await;
     let words = "The key authorization file from the server did not match this challenge";
     assert!(error["detail"].as_str().unwrap().starts_with(words), "{error}");
-    let counts = place.sim().with(Ca::counts);
+    let counts = test_ca.sim().with(Ca::counts);
     assert_eq!((counts.validations_passed, counts.validations_failed), (0, 6));
 }
 
 #[tokio::test]
-async fn names_against_its_policy_are_each_told() {
-    let place = Place::simulated();
-    place.sim().with(|ca| ca.forbid("example.org", true));
-    let client = place.account().await;
+async fn names_against_its_policy_are_each_reported() {
+    let test_ca = TestCa::simulated();
+    test_ca.sim().with(|ca| ca.forbid("example.org", true));
+    let client = test_ca.account().await;
     let names = wanted(&["a.example.com", "a.example.org", "*.example.com"]);
     let refused = client.post(&client.url("newOrder"), Some(names)).await;
     let body = refused.refuses(400, "rejectedIdentifier").body();
@@ -113,8 +113,8 @@ async fn names_against_its_policy_are_each_told() {
 
 #[tokio::test]
 async fn an_unknown_challenge_stands_beside_the_one_that_can_be_met() {
-    let place = Place::simulated();
-    let client = place.account().await;
+    let test_ca = TestCa::simulated();
+    let client = test_ca.account().await;
     let (order, _) = client.order(&HOSTS).await;
     let (_, authorization, _) = client.challenge(&order).await;
     let unknown = &authorization["challenges"][1];
@@ -127,8 +127,8 @@ async fn an_unknown_challenge_stands_beside_the_one_that_can_be_met() {
 async fn a_new_account_must_be_bound_where_that_is_required() {
     let secret = b"0123456789abcdef0123456789abcdef".to_vec();
     let eab = Some(("kid-1".to_owned(), secret.clone()));
-    let place = Place::simulated_with(|options| options.eab = eab);
-    let client = place.client().await;
+    let test_ca = TestCa::simulated_with(|options| options.eab = eab);
+    let client = test_ca.client().await;
     assert_eq!(client.directory["meta"]["externalAccountRequired"], true);
     client.register().await.refuses(403, "externalAccountRequired");
     let url = client.url("newAccount");
@@ -148,39 +148,39 @@ async fn a_new_account_must_be_bound_where_that_is_required() {
 
 #[tokio::test]
 async fn an_authorization_and_an_open_order_are_used_again() {
-    let place = Place::simulated();
-    let client = place.account().await;
+    let test_ca = TestCa::simulated();
+    let client = test_ca.account().await;
     let (_, first) = client.order(&HOSTS).await;
     let (_, second) = client.order(&HOSTS).await;
     assert_eq!(first, second);
-    assert_eq!(verdict(&place, &client, HOSTS[0]).await, Value::Null);
+    assert_eq!(authorization_error(&test_ca, &client, HOSTS[0]).await, Value::Null);
     let (order, _) = client.order(&HOSTS[..1]).await;
     assert_eq!(order["status"], "ready");
 }
 
 #[tokio::test]
 async fn trouble_comes_on_demand_and_goes() {
-    let place = Place::simulated();
-    let client = place.account().await;
+    let test_ca = TestCa::simulated();
+    let client = test_ca.account().await;
     let always = Chances { failed: 1.0, ..Chances::default() };
-    place.sim().with(|ca| ca.faults().set(always));
+    test_ca.sim().with(|ca| ca.faults().set(always));
     let account = client.account_url();
     let ask = async || client.send(&account, &client.sign(&json!({}), None)).await;
     ask().await.refuses(500, "serverInternal");
     let always = Chances { throttled: 1.0, ..Chances::default() };
-    place.sim().with(|ca| ca.faults().set(always));
+    test_ca.sim().with(|ca| ca.faults().set(always));
     assert_eq!(ask().await.refuses(429, "rateLimited").header("retry-after"), "1");
     let always = Chances { unanswered: 1.0, ..Chances::default() };
-    place.sim().with(|ca| ca.faults().set(always));
-    let broken = client.http.get(place.directory()).send().await;
+    test_ca.sim().with(|ca| ca.faults().set(always));
+    let broken = client.http.get(test_ca.directory()).send().await;
     let broken = match broken {
         Ok(response) => response.bytes().await.is_err(),
         Err(_) => true,
     };
     assert!(broken);
-    place.sim().with(|ca| ca.faults().set(Chances::default()));
+    test_ca.sim().with(|ca| ca.faults().set(Chances::default()));
     client.post(&account, Some(json!({}))).await.is(200);
-    place.sim().with(|ca| ca.set_bad_nonces(1.0));
+    test_ca.sim().with(|ca| ca.set_bad_nonces(1.0));
     let nonce = client.fresh_nonce().await;
     let signed = client.sign(&client.header(&account, &nonce), None);
     client.send(&account, &signed).await.refuses(400, "badNonce");
@@ -188,24 +188,24 @@ async fn trouble_comes_on_demand_and_goes() {
 
 #[tokio::test]
 async fn a_frozen_ca_answers_nothing_and_then_what_it_was_asked() {
-    let place = Place::simulated();
-    place.sim().with(|ca| ca.freeze(true));
-    let (directory, trust) = (place.directory(), place.trust());
+    let test_ca = TestCa::simulated();
+    test_ca.sim().with(|ca| ca.freeze(true));
+    let (directory, trust) = (test_ca.directory(), test_ca.trust());
     let mut asking = Box::pin(Client::new(&directory, &trust));
     let silent = tokio::time::timeout(Duration::from_millis(300), &mut asking).await;
     assert!(silent.is_err());
-    place.sim().with(|ca| ca.freeze(false));
+    test_ca.sim().with(|ca| ca.freeze(false));
     asking.await;
 }
 
 #[tokio::test]
 async fn what_takes_time_says_when_to_look_again() {
-    let place = Place::simulated_with(|options| {
+    let test_ca = TestCa::simulated_with(|options| {
         options.retry_after = Some(7);
         options.processing_delay = Duration::from_hours(1);
         options.validation_delay = Duration::from_hours(1);
     });
-    let client = place.account().await;
+    let client = test_ca.account().await;
     let (order, url) = client.order(&HOSTS).await;
     assert_eq!(client.get(&url).await.is(200).header("retry-after"), "7");
     let (authorization, _, challenge) = client.challenge(&order).await;
@@ -219,9 +219,9 @@ async fn what_takes_time_says_when_to_look_again() {
 
 #[tokio::test]
 async fn a_certificate_has_a_second_chain_under_another_root() {
-    let place = Place::simulated();
-    let client = place.account().await;
-    assert_eq!(verdict(&place, &client, HOSTS[0]).await, Value::Null);
+    let test_ca = TestCa::simulated();
+    let client = test_ca.account().await;
+    assert_eq!(authorization_error(&test_ca, &client, HOSTS[0]).await, Value::Null);
     let (order, _) = client.order(&HOSTS[..1]).await;
     let mut params = rcgen::CertificateParams::new(vec![HOSTS[0].to_owned()]).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -233,7 +233,7 @@ async fn a_certificate_has_a_second_chain_under_another_root() {
     let alternate = links.filter(|link| link.contains("alternate")).collect::<String>();
     let other = alternate.trim_start_matches('<').split('>').next().unwrap();
     let other = client.get(other).await.is(200).text;
-    let (root, other_root) = place.sim().with(|ca| (ca.root_pem(), ca.other_root_pem()));
+    let (root, other_root) = test_ca.sim().with(|ca| (ca.root_pem(), ca.other_root_pem()));
     let under = |chain: &str, root: &str| {
         verify_chain(chain, root, &HOSTS[..1], Clock::default().now()).is_ok()
     };
@@ -243,9 +243,9 @@ async fn a_certificate_has_a_second_chain_under_another_root() {
 
 #[tokio::test]
 async fn a_request_may_be_signed_for_localhost_too() {
-    let place = Place::simulated();
-    let directory = place.directory().replace("127.0.0.1", "localhost");
-    let client = Client::new(&directory, &place.trust()).await;
+    let test_ca = TestCa::simulated();
+    let directory = test_ca.directory().replace("127.0.0.1", "localhost");
+    let client = Client::new(&directory, &test_ca.trust()).await;
     client.register().await.is(201);
     assert!(matches!(&*client.by.lock().unwrap(), By::Account(url) if url.contains("localhost")));
     client.order(&HOSTS).await;

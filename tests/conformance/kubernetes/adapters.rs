@@ -78,7 +78,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;
     solver_ingresses_are_written_read_and_deleted(cluster).await;
-    the_same_event_told_twice_is_one(cluster).await;
+    the_same_event_reported_twice_is_one(cluster).await;
     an_account_is_made_once(cluster).await;
     an_external_account_is_read_as_the_ca_shows_it(cluster).await;
     of_two_candidates_one_leads(cluster).await;
@@ -302,7 +302,7 @@ async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
     assert_eq!(routes.list().await.unwrap(), []);
 }
 
-async fn the_same_event_told_twice_is_one(cluster: &TestCluster) {
+async fn the_same_event_reported_twice_is_one(cluster: &TestCluster) {
     let kube_event = KubeEvent {
         severity: Severity::Warning,
         reason: "Failed",
@@ -312,15 +312,15 @@ async fn the_same_event_told_twice_is_one(cluster: &TestCluster) {
     let shop = cluster.shop().await;
     let gone = IngressRef { key: IngressKey::new("nowhere", "shop"), uid: "u".into() };
     for pod in ["first", "second"] {
-        let untold = Arc::new(AtomicUsize::new(0));
-        let hook = untold.clone();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let hook = dropped.clone();
         let hook = Arc::new(move || _ = hook.fetch_add(1, Ordering::Relaxed));
         let events =
             KubeEvents::start(cluster.client.clone(), pod, Box::new(Ticking::default()), hook);
         events.record(&shop, kube_event.clone());
         events.record(&gone, kube_event.clone());
         tokio::time::timeout(SOON, events.flush()).await.unwrap();
-        assert_eq!(untold.load(Ordering::Relaxed), 1);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
     }
     let api: Api<Event> = Api::namespaced(cluster.admin.clone(), "web");
     let messages = api.list(&ListParams::default()).await.unwrap().items;

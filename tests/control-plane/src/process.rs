@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_before_readiness_is_told_with_code_and_log() {
+    async fn an_end_before_readiness_is_reported_with_code_and_log() {
         let log = std::env::temp_dir().join(format!("control-plane-{}.log", std::process::id()));
         let process = program(&["-c", "echo no luck; exit 3"], &log).start().unwrap();
         let end = process.readiness().wait(Duration::from_mins(1), async || false).await;

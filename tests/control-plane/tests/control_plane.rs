@@ -193,7 +193,7 @@ async fn written(operator: &Operator, text: &str) {
 async fn after_a_panic_no_process_is_left_and_the_logs_are_kept() {
     let seen: Mutex<Vec<(Vec<u32>, PathBuf)>> = Mutex::default();
     let ran = retry_when_wedged(3, async |world: &World| {
-        operators_are_told_their_world_and_their_end_is_seen(world).await;
+        operators_are_reported_their_world_and_their_end_is_seen(world).await;
         let operator = waiting(world);
         let pids = [world.pids(), vec![operator.pid()]].concat();
         assert!(pids.iter().all(|pid| is_alive(*pid)));
@@ -219,7 +219,7 @@ fn waiting(world: &World) -> Operator {
     world.spawn_operator(OperatorOptions::new(binary)).unwrap()
 }
 
-async fn operators_are_told_their_world_and_their_end_is_seen(world: &World) {
+async fn operators_are_reported_their_world_and_their_end_is_seen(world: &World) {
     let body = "echo \"$@\"; trap 'exit 7' TERM; trap 'echo dumped' USR1; echo up
 while true; do sleep 0.1; done";
     let options = OperatorOptions::new(script("drains", body)).args(["--issuers=2"]);

@@ -170,7 +170,7 @@ fn a_certificate_about_to_end_goes_first_in_line_and_at_last_past_it() {
 }
 
 #[test]
-fn what_users_write_into_a_secret_opens_no_gate() {
+fn what_users_write_into_a_secret_bypasses_no_limit() {
     let step = |found: SecretView| {
         let observed = reached(seen_secret(Some(found)));
         look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account))
@@ -306,14 +306,14 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
     }
     let waits = look(&state, Some(&desired), &seen_secret(None));
     assert!(matches!(waits, Step::Done(Requeue::At(_))));
-    let edited = wish_with_another_name();
+    let edited = desired_with_another_name();
     assert_eq!(look(&state, Some(&edited), &Observed::default()), Step::ReadSecret);
     let event = decide(&state, fail(&edited, FailureClass::Authorization), now()).unwrap();
     let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
     assert_eq!(failing.attempts, 1);
 }
 
-fn wish_with_another_name() -> DesiredCertificate {
+fn desired_with_another_name() -> DesiredCertificate {
     desired("shop", &["b.example.com"])
 }
 
@@ -395,11 +395,11 @@ fn any_command() -> impl Strategy<Value = Command> {
     let installed = Command::Installed { serial: "01".to_owned(), not_after: now() + 90 * DAY };
     prop_oneof![
         Just(begin(&shop())),
-        Just(begin(&wish_with_another_name())),
+        Just(begin(&desired_with_another_name())),
         Just(opened()),
         Just(installed),
         Just(fail(&shop(), FailureClass::Authorization)),
-        Just(fail(&wish_with_another_name(), FailureClass::Unreachable)),
+        Just(fail(&desired_with_another_name(), FailureClass::Unreachable)),
         Just(Command::Abandon("dropped")),
         Just(Command::LimitHit(DIRECTORY.to_owned(), hit())),
     ]
@@ -425,7 +425,7 @@ proptest! {
     /// Every state has a next step with all observations. The step never finalizes an order for a
     /// desired certificate that has changed.
     #[test]
-    fn there_is_always_a_next_step_and_it_serves_the_newest_wish(
+    fn there_is_always_a_next_step_and_it_serves_the_newest_ingresses(
         commands in prop::collection::vec(any_command(), 0..20), ready in any::<bool>()
     ) {
         let state = commands.into_iter().fold(State::Idle, |state, command| {

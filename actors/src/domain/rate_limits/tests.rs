@@ -181,7 +181,7 @@ fn a_short_refusal_does_not_open_what_is_closed_for_long() {
 }
 
 #[test]
-fn who_waits_for_one_scope_keeps_its_place_when_another_closes_for_longer() {
+fn who_waits_for_one_scope_keeps_its_turn_when_another_closes_for_longer() {
     let domain = LimitScope::Domain("example.com".into());
     let mut rate_limits = RateLimits::of([hit(domain.clone(), 100, 1)], at(-1));
     let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_run_than_there_are_places_and_the_ca_at_work_holds_one() {
+    fn no_more_jobs_run_than_there_are_slots_and_the_ca_at_work_holds_one() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_anything_else_holds_no_place() {
+    fn who_waits_for_anything_else_holds_no_slot() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_order_gives_up_its_place() {
+    fn a_slow_order_gives_up_its_slot() {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();

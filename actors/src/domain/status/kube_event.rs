@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_the_words_of_the_ca_with_the_time_of_the_next_attempt() {
+    fn a_failure_is_reported_in_the_words_of_the_ca_with_the_time_of_the_next_attempt() {
         let (_, kube_event) = fail(&State::Idle, FailureClass::Authorization);
         let note = kube_event.unwrap().note;
         assert!(
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_unreachable_host_is_told_once() {
+    fn the_same_unreachable_host_is_reported_once() {
         let (state, first) = fail(&State::Idle, FailureClass::Unreachable);
         assert!(first.is_some());
         assert_eq!(fail(&state, FailureClass::Unreachable).1, None);

@@ -263,13 +263,13 @@ pub(crate) mod tests {
         secret
     }
 
-    fn verdict(secret: &SecretView) -> Result<(), IssueReason> {
+    fn checked(secret: &SecretView) -> Result<(), IssueReason> {
         check(Some(secret), &desired("shop", &["a.example.com"]), &assessment())
     }
 
     #[test]
     fn a_good_certificate_has_no_reason_against_it() {
-        assert_eq!(verdict(&changed(|_| {})), Ok(()));
+        assert_eq!(checked(&changed(|_| {})), Ok(()));
     }
 
     #[test]
@@ -277,23 +277,23 @@ pub(crate) mod tests {
         let desired = desired("shop", &["a.example.com"]);
         assert_eq!(check(None, &desired, &assessment()), Err(IssueReason::Missing));
         let unparsable = SecretView { certificate: Err("no PEM".into()), ..changed(|_| {}) };
-        assert_eq!(verdict(&unparsable), Err(IssueReason::Unparsable("no PEM".into())));
-        assert_eq!(verdict(&changed(|c| c.key_matches = false)), Err(IssueReason::KeyMismatch));
+        assert_eq!(checked(&unparsable), Err(IssueReason::Unparsable("no PEM".into())));
+        assert_eq!(checked(&changed(|c| c.key_matches = false)), Err(IssueReason::KeyMismatch));
         assert_eq!(
-            verdict(&changed(|c| _ = c.names.insert("b.example.com".into()))),
+            checked(&changed(|c| _ = c.names.insert("b.example.com".into()))),
             Err(IssueReason::NamesDiffer)
         );
-        assert_eq!(verdict(&changed(|c| c.not_after = now())), Err(IssueReason::Expired(now())));
+        assert_eq!(checked(&changed(|c| c.not_after = now())), Err(IssueReason::Expired(now())));
         let tomorrow = now() + DAY;
         assert_eq!(
-            verdict(&changed(|c| c.not_before = tomorrow)),
+            checked(&changed(|c| c.not_before = tomorrow)),
             Err(IssueReason::NotYetValid(tomorrow))
         );
-        assert!(matches!(verdict(&changed(|c| c.not_before = now() - 89 * DAY)), Ok(())));
+        assert!(matches!(checked(&changed(|c| c.not_before = now() - 89 * DAY)), Ok(())));
         let old = secret(&["a.example.com"], now() - 61 * DAY, 90 * DAY);
-        assert!(matches!(verdict(&old), Err(IssueReason::DueForRenewal(_))));
+        assert!(matches!(checked(&old), Err(IssueReason::DueForRenewal(_))));
         let staging = SecretView { directory: Some("https://staging".into()), ..changed(|_| {}) };
-        assert_eq!(verdict(&staging), Err(IssueReason::OtherDirectory("https://staging".into())));
+        assert_eq!(checked(&staging), Err(IssueReason::OtherDirectory("https://staging".into())));
         let requested = DesiredCertificate { renew: Some("now".into()), ..desired };
         assert_eq!(
             check(Some(&changed(|_| {})), &requested, &assessment()),
@@ -315,6 +315,6 @@ pub(crate) mod tests {
             c.key_matches = false;
             c.not_after = now();
         });
-        assert_eq!(verdict(&both), Err(IssueReason::KeyMismatch));
+        assert_eq!(checked(&both), Err(IssueReason::KeyMismatch));
     }
 }

@@ -38,7 +38,7 @@ pub struct Expiries {
 
 impl Expiries {
     /// Stores an observation of a Secret; `None` means no certificate of ours.
-    pub fn seen(&mut self, secret: &SecretKey, validity: Option<Validity>) {
+    pub fn record(&mut self, secret: &SecretKey, validity: Option<Validity>) {
         match validity {
             Some(validity) => _ = self.by_secret.insert(secret.clone(), validity),
             None => self.forget(secret),
@@ -46,7 +46,7 @@ impl Expiries {
     }
 
     /// Sets the renewal time that the CA suggests, at the latest the expiry.
-    pub fn suggested(&mut self, secret: &SecretKey, at: Timestamp) {
+    pub fn set_renewal(&mut self, secret: &SecretKey, at: Timestamp) {
         if let Some(validity) = self.by_secret.get_mut(secret) {
             validity.renewal = at.min(validity.not_after);
         }
@@ -105,7 +105,7 @@ mod tests {
     fn those_that_end_first_come_first_and_equals_by_name() {
         let mut expiries = Expiries::default();
         for (name, at) in [("c", 30), ("b", 10), ("a", 10), ("d", 20)] {
-            expiries.seen(&secret(name), Some(ends(at)));
+            expiries.record(&secret(name), Some(ends(at)));
         }
         let soonest: Vec<&str> = expiries.soonest(3).iter().map(|(key, _)| &*key.name).collect();
         assert_eq!(soonest, ["a", "b", "d"]);
@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn a_secret_without_a_certificate_of_ours_has_no_entry() {
         let mut expiries = Expiries::default();
-        expiries.seen(&secret("shop"), Some(ends(10)));
+        expiries.record(&secret("shop"), Some(ends(10)));
         assert_eq!(expiries.validity(&secret("shop")), Some(ends(10)));
-        expiries.seen(&secret("shop"), None);
+        expiries.record(&secret("shop"), None);
         assert!(expiries.is_empty());
     }
 }

@@ -116,7 +116,7 @@ impl PolledCertificate {
 
 impl RenewalWindows {
     /// Stores an observation of a Secret. Only certificates of ours issued by `directory` are kept.
-    pub fn seen(
+    pub fn record(
         &mut self,
         secret: &SecretKey,
         found: Option<&SecretView>,

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_chosen_secrets_are_told_where_there_are_any() {
+    fn runs_of_chosen_secrets_are_reported_where_there_are_any() {
         let wanted = ["c", "none"].map(|name| SecretKey::new("web", name));
         assert_eq!(described(&Which::Of(wanted.into())), ["web/c queued"]);
     }

@@ -157,7 +157,7 @@ fn only_a_ready_order_is_finalized_and_only_once() {
 }
 
 #[test]
-fn processing_takes_as_long_as_it_was_told_to() {
+fn processing_takes_as_long_as_it_is_set_to() {
     let mut core = core_with(|settings| settings.processing = Duration::from_secs(5));
     let (account, now) = (register(&mut core, 1), start());
     let view = open(&mut core, account, &["a.example.com"], now);
@@ -249,7 +249,7 @@ fn a_replacement_within_its_window_is_exempt_from_limits() {
 }
 
 #[test]
-fn a_failed_validation_is_told_in_the_authorization_and_counted() {
+fn a_failed_validation_is_reported_in_the_authorization_and_counted() {
     let failures = Some(Rate { count: 1, per: Duration::from_hours(1) });
     let mut core = core_with(|settings| settings.limits.failures = failures);
     let (account, now) = (register(&mut core, 1), start());

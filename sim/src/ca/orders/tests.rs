@@ -72,7 +72,7 @@ fn a_valid_authorization_is_used_again_until_it_expires() {
 }
 
 #[test]
-fn a_challenge_is_told_once_to_begin() {
+fn a_challenge_is_accepted_once() {
     let (mut orders, now) = (Orders::new(10, true), start());
     let id = open(&mut orders, &["a.example.com"], now);
     let authorization = orders.get(1, id).unwrap().authorizations[0];

@@ -94,7 +94,7 @@ impl Watching {
                 return None;
             }
             let is_silent = signals.held || (signals.frozen && self.user == User::Operator);
-            if !is_silent && let Some(lines) = self.tell(state) {
+            if !is_silent && let Some(lines) = self.next_lines(state) {
                 return Some(lines);
             }
             if now >= self.ends {
@@ -114,7 +114,7 @@ impl Watching {
     }
 
     /// Returns the events to send now, if any.
-    fn tell(&mut self, state: &State) -> Option<Bytes> {
+    fn next_lines(&mut self, state: &State) -> Option<Bytes> {
         let mut lines = Vec::new();
         if !self.initial.is_empty() {
             let some = self.initial.len().min(BATCH);

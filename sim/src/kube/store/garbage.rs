@@ -97,7 +97,7 @@ impl Store {
         let suspects = &mut self.garbage.suspects;
         let some = suspects.split_off(suspects.len().saturating_sub(ROUND));
         for (resource, key) in some {
-            self.judge(resource, &key, &by);
+            self.collect_orphan(resource, &key, &by);
         }
         for namespace in std::mem::take(&mut self.garbage.leaving) {
             if self.empty(&namespace.name, &by) {
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    fn judge(&mut self, resource: Resource, key: &Key, by: &Author<'_>) {
+    fn collect_orphan(&mut self, resource: Resource, key: &Key, by: &Author<'_>) {
         let Some(live) = self.find(resource, key).cloned() else { return };
         let is_gone = |owner: &&Arc<str>| !self.garbage.is_owner(owner, key);
         let gone: Vec<Arc<str>> = live.owners.iter().filter(is_gone).cloned().collect();

@@ -106,7 +106,7 @@ fn a_list_goes_on_though_the_object_it_was_at_is_deleted_until_history_is_forgot
 }
 
 #[test]
-fn a_watch_is_told_in_batches_and_by_what_it_selects() {
+fn a_watch_is_sent_in_batches_and_by_what_it_selects() {
     let mut world = World::new();
     let since = world.store.revision();
     world.make(Resource::Secrets, "one", "a", &json!({"labels": {"l": "x"}}));

@@ -82,13 +82,13 @@ fn a_window_of_never_leaves_time_to_try_again() {
 fn a_new_certificate_drops_the_window_of_the_one_before() {
     let mut renewal_windows = RenewalWindows::default();
     let found = secret(&["a.example.com"], now(), 90 * DAY);
-    renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
+    renewal_windows.record(&key(1), Some(&found), DIRECTORY, now());
     let [(secret, first)] = &renewal_windows.due(9, now())[..] else { panic!("one is due") };
     renewal_windows.answered(secret, first, window(now(), HOUR), None, now());
     assert!(matches!(renewal_windows.of(&key(1), Some(first)), AriStatus::Window(_)));
     let mut renewed = found.clone();
     renewed.certificate.as_mut().unwrap().id = Some(id(2));
-    renewal_windows.seen(&key(1), Some(&renewed), DIRECTORY, now());
+    renewal_windows.record(&key(1), Some(&renewed), DIRECTORY, now());
     assert_eq!(renewal_windows.of(&key(1), Some(&id(2))), AriStatus::Unasked);
     assert_eq!(renewal_windows.of(&key(1), Some(first)), AriStatus::None);
     renewal_windows.answered(&key(1), first, window(now(), HOUR), None, now());
@@ -106,9 +106,9 @@ fn only_ours_of_this_directory_are_asked_about() {
     let mut renewal_windows = RenewalWindows::default();
     let ours = secret(&["a.example.com"], now(), 90 * DAY);
     let foreign = SecretView { ours: false, ..ours.clone() };
-    renewal_windows.seen(&key(1), Some(&foreign), DIRECTORY, now());
-    renewal_windows.seen(&key(2), Some(&ours), "https://other.example/directory", now());
-    renewal_windows.seen(&key(3), None, DIRECTORY, now());
+    renewal_windows.record(&key(1), Some(&foreign), DIRECTORY, now());
+    renewal_windows.record(&key(2), Some(&ours), "https://other.example/directory", now());
+    renewal_windows.record(&key(3), None, DIRECTORY, now());
     assert_eq!(renewal_windows.due(9, now()), []);
 }
 
@@ -117,7 +117,7 @@ fn the_ca_is_asked_as_often_as_it_wants_within_a_minute_and_a_day() {
     let asked_again = |again: Option<Duration>| {
         let mut renewal_windows = RenewalWindows::default();
         let found = secret(&["a.example.com"], now(), 90 * DAY);
-        renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
+        renewal_windows.record(&key(1), Some(&found), DIRECTORY, now());
         let (secret, id) = renewal_windows.due(1, now()).pop().unwrap();
         renewal_windows.answered(&secret, &id, window(now(), HOUR), again, now());
         let is_due = |after: &Duration| !renewal_windows.due(1, now() + *after).is_empty();
@@ -139,7 +139,7 @@ fn the_ca_is_asked_as_often_as_it_wants_within_a_minute_and_a_day() {
 fn a_ca_that_does_not_answer_is_asked_less_and_less() {
     let mut renewal_windows = RenewalWindows::default();
     let found = secret(&["a.example.com"], now(), 90 * DAY);
-    renewal_windows.seen(&key(1), Some(&found), DIRECTORY, now());
+    renewal_windows.record(&key(1), Some(&found), DIRECTORY, now());
     let (mut at, mut asked) = (now(), Vec::new());
     while at < now() + DAY {
         if let Some((secret, id)) = renewal_windows.due(1, at).pop() {
@@ -163,7 +163,7 @@ fn when_more_are_due_than_can_be_asked_none_is_left_out() {
     for number in 0..20 {
         let mut found = secret(&["a.example.com"], now(), 90 * DAY);
         found.certificate.as_mut().unwrap().id = Some(id(number));
-        renewal_windows.seen(&key(number), Some(&found), DIRECTORY, now());
+        renewal_windows.record(&key(number), Some(&found), DIRECTORY, now());
     }
     let mut asked = BTreeSet::new();
     for round in 0..10 {

@@ -88,7 +88,7 @@ fn five_failures_of_a_name_keep_it_out_of_orders_of_that_account_for_12_minutes(
 }
 
 #[test]
-fn of_several_limits_the_one_that_lasts_longest_is_told() {
+fn of_several_limits_the_one_that_lasts_longest_is_reported() {
     let (mut meter, now) = (Meter::new(&Limits::lets_encrypt()), start());
     let set = names(&["a.example.com"]);
     for _ in 0..5 {

@@ -20,7 +20,7 @@ use ingress_acme_sim::pki::RootCa;
 use crate::client::Client;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// Hosts that answer challenges after a call of [`Place::answer`].
+/// Hosts that answer challenges after a call of [`TestCa::answer`].
 pub(crate) const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
 
 /// A simulated CA that can be restarted.
@@ -58,13 +58,13 @@ enum Hosts<'a> {
 }
 
 /// A CA with its surroundings.
-pub(crate) struct Place<'a> {
+pub(crate) struct TestCa<'a> {
     simulated: Option<Simulated>,
     hosts: Hosts<'a>,
     thumbprints: Thumbprints,
 }
 
-impl<'a> Place<'a> {
+impl<'a> TestCa<'a> {
     /// Pebble in a world with a real control plane.
     pub(crate) fn pebble(world: &'a World) -> Self {
         let (hosts, thumbprints) =
@@ -79,13 +79,13 @@ impl<'a> Place<'a> {
     }
 
     /// The simulated CA alone. All hosts lead to one solver, which answers 503 until a call of
-    /// [`Place::answer`].
-    pub(crate) fn simulated() -> Place<'static> {
+    /// [`TestCa::answer`].
+    pub(crate) fn simulated() -> TestCa<'static> {
         Self::simulated_with(|_| {})
     }
 
     /// The simulated CA alone, with changed options.
-    pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> Place<'static> {
+    pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> TestCa<'static> {
         let thumbprints = Thumbprints::default();
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (server, http) = serve(anywhere, thumbprints.clone(), Arc::new(|| {})).unwrap();
@@ -93,7 +93,7 @@ impl<'a> Place<'a> {
         let mut options = Options { validation_port: http.port(), ..Options::default() };
         change(&mut options);
         let simulated = Some(Simulated::start(options));
-        Place { simulated, hosts: Hosts::Solver, thumbprints }
+        TestCa { simulated, hosts: Hosts::Solver, thumbprints }
     }
 
     pub(crate) fn sim(&self) -> &Simulated {
@@ -176,7 +176,7 @@ impl<'a> Place<'a> {
     }
 
     /// Callback that adds a thumbprint to the solver's answers; useful after a call of
-    /// [`Place::answer`].
+    /// [`TestCa::answer`].
     pub(crate) fn answering(&self) -> impl Fn(String) + 'static {
         let thumbprints = self.thumbprints.clone();
         move |thumbprint| thumbprints.add(thumbprint)

@@ -20,7 +20,7 @@ use crate::reporting::metrics::Metrics;
 use crate::shared_expiries::SharedExpiries;
 
 /// Everything that more than one actor uses.
-pub struct OperatorContext {
+pub(crate) struct OperatorContext {
     /// All Ingresses and their desired certificates.
     pub index: Rc<RefCell<Index>>,
     /// States of all event streams, and the journal.
@@ -43,7 +43,7 @@ pub struct OperatorContext {
 
 /// Limits of the first CA.
 #[derive(Default)]
-pub struct CaLimits {
+pub(crate) struct CaLimits {
     /// Rate limits by refusals of the CA or by guards, and the jobs that wait for them.
     pub rate_limits: RefCell<RateLimits>,
     /// The operator's own limits, just below those of the CA.
@@ -52,7 +52,7 @@ pub struct CaLimits {
 
 /// Renewal windows and validity of the observed certificates.
 #[derive(Default)]
-pub struct CertificateDates {
+pub(crate) struct CertificateDates {
     /// Renewal windows that the CA suggests (RFC 9773).
     pub windows: RefCell<RenewalWindows>,
     /// Expiry and renewal time of each certificate.
@@ -61,12 +61,12 @@ pub struct CertificateDates {
 
 impl OperatorContext {
     /// Returns the newest desired certificate of a Secret; `None` if no Ingress names the Secret.
-    pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
+    pub(crate) fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         self.index.borrow().desired(secret)
     }
 
     /// Records the validity of a Secret after a read, unless no Ingress names the Secret any more.
-    pub fn record_secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
+    pub(crate) fn record_secret(&self, secret: &SecretKey, found: Option<&SecretView>) {
         if !self.index.borrow().is_wanted(secret) {
             return;
         }
@@ -78,7 +78,7 @@ impl OperatorContext {
 
     /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in
     /// `windows`.
-    pub fn assessment<'a>(
+    pub(crate) fn assessment<'a>(
         &'a self,
         windows: &'a RenewalWindows,
         secret: &SecretKey,

@@ -44,7 +44,7 @@ pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
 
 /// Tokio's clock, starting on a fixed date.
 #[derive(Debug)]
-pub struct FakeClock {
+pub(crate) struct FakeClock {
     began: tokio::time::Instant,
 }
 
@@ -56,7 +56,7 @@ impl Clock for FakeClock {
 
 /// HTTP probe of a host: succeeds if a solver Ingress contains the host and no test has cut the
 /// route or the host's DNS.
-pub struct FakeProbe {
+pub(crate) struct FakeProbe {
     cluster: Rc<FakeCluster>,
 }
 

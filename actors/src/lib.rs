@@ -12,11 +12,11 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
-//! - [`context`]: the state that the actors share; [`shared_expiries`]: the subset that a scrape
+//! - `context`: the state that the actors share; [`shared_expiries`]: the subset that a scrape
 //!   reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
 
-pub mod context;
+pub(crate) mod context;
 pub mod dedup;
 pub mod domain;
 #[cfg(feature = "fakes")]

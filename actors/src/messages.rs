@@ -15,7 +15,7 @@ use crate::ports::PortError;
 /// To a dedup actor: the Ingress or its certificates may have changed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Changed;
+pub(crate) struct Changed;
 
 /// To the pool: reconcile this key. The answer comes when the jobs of all its Secrets have ended.
 #[derive(Debug, Message)]
@@ -25,11 +25,11 @@ pub struct Reconcile(pub ReconcileKey);
 /// To an issuer: run this job until it ends or has to wait.
 #[derive(Debug, Message)]
 #[rtype(result = "JobDone")]
-pub struct RunJob(pub Box<Job>);
+pub(crate) struct RunJob(pub Box<Job>);
 
 /// Answer of an issuer: the job and its status.
 #[derive(Debug)]
-pub struct JobDone(pub Box<Job>, pub JobStatus);
+pub(crate) struct JobDone(pub Box<Job>, pub JobStatus);
 
 impl<A, M> actix::dev::MessageResponse<A, M> for JobDone
 where
@@ -47,7 +47,7 @@ where
 /// when the routes are written.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), PortError>")]
-pub struct Publish {
+pub(crate) struct Publish {
     /// Secret of the job that needs the routes.
     pub stream: SecretKey,
     /// Hosts and their ingress classes.
@@ -57,12 +57,12 @@ pub struct Publish {
 /// To the route keeper: include these routes, which jobs need soon, in the next write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct PrefetchRoutes(pub Vec<(SecretKey, BTreeSet<Route>)>);
+pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, BTreeSet<Route>)>);
 
 /// To the route keeper: the job of this Secret needs its routes no longer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Withdraw(pub SecretKey);
+pub(crate) struct Withdraw(pub SecretKey);
 
 /// To the scanner: the first full list of the Ingresses of this scope is complete.
 #[derive(Debug, Message)]

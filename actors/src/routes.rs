@@ -1,4 +1,4 @@
 //! Solver routes: the route keeper directs HTTP-01 challenges to the solver by shared solver
 //! Ingresses.
 
-pub mod keeper;
+pub(crate) mod keeper;

@@ -19,7 +19,7 @@ impl SharedExpiries {
     }
 
     /// Records the renewal time that the CA suggests for the certificate in `secret` (RFC 9773).
-    pub fn set_renewal(&self, secret: &SecretKey, at: Timestamp) {
+    pub(crate) fn set_renewal(&self, secret: &SecretKey, at: Timestamp) {
         self.write(|expiries| expiries.set_renewal(secret, at));
     }
 

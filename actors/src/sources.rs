@@ -1,7 +1,7 @@
 //! Sources of work: the watcher, the scanner and the ARI poller notify the registry of Ingresses
 //! that may need a reconciliation.
 
-pub mod ari_poller;
+pub(crate) mod ari_poller;
 mod needs_reconcile;
 pub mod scanner;
 pub mod watcher;

@@ -30,7 +30,7 @@ pub struct Downstream {
 }
 
 /// Actor that deduplicates the events of one Ingress.
-pub struct Dedup {
+pub(crate) struct Dedup {
     key: ReconcileKey,
     machine: DedupMachine,
     downstream: Downstream,
@@ -45,7 +45,7 @@ pub struct Dedup {
 
 impl Dedup {
     /// Creates an idle actor.
-    pub fn new(
+    pub(crate) fn new(
         key: ReconcileKey,
         downstream: Downstream,
         registry: Rc<Registry>,

@@ -64,7 +64,7 @@ impl Registry {
 
     /// Removes an idle actor that has handled `handled` events. Returns `false` if another event is
     /// on the way to the actor.
-    pub fn retire(&self, key: &ReconcileKey, handled: u64) -> bool {
+    pub(crate) fn retire(&self, key: &ReconcileKey, handled: u64) -> bool {
         let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
             return false;

@@ -152,12 +152,12 @@ impl SecretView {
     }
 
     /// Returns the ARI identifier of a readable certificate, if any (RFC 9773 §4.1).
-    pub fn cert_id(&self) -> Option<&CertId> {
+    pub(crate) fn cert_id(&self) -> Option<&CertId> {
         self.certificate.as_ref().ok()?.id.as_ref()
     }
 
     /// Returns the leaf, if the Secret is ours and the CA at `directory` issued the certificate.
-    pub fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
+    pub(crate) fn issued_by(&self, directory: &str) -> Option<&CertificateView> {
         let ours = self.ours && self.directory.as_deref() == Some(directory);
         self.certificate.as_ref().ok().filter(|_| ours)
     }

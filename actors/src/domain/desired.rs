@@ -2,7 +2,7 @@
 //! Ingresses.
 
 pub mod desired_certificate;
-pub mod grouping;
+pub(crate) mod grouping;
 pub mod index;
 pub mod plan;
 pub mod selection;

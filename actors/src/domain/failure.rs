@@ -78,18 +78,18 @@ impl FailureClass {
     ];
 
     /// Whether the failure happened before any request to the CA.
-    pub fn is_before_the_ca(self) -> bool {
+    pub(crate) fn is_before_the_ca(self) -> bool {
         matches!(self, Self::Unreachable | Self::Dns | Self::Conflict | Self::InvalidSpec)
     }
 
     /// Whether the CA itself caused the failure, so that another CA may succeed.
-    pub fn is_of_the_ca(self) -> bool {
+    pub(crate) fn is_of_the_ca(self) -> bool {
         matches!(self, Self::AcmeServer | Self::Rejected)
     }
 
     /// Whether two failures count in the same backoff sequence. Waiting for DNS says nothing about
     /// the CA, so failures before and at the CA are counted apart.
-    pub fn same_ladder(self, other: Self) -> bool {
+    pub(crate) fn same_ladder(self, other: Self) -> bool {
         self.is_before_the_ca() == other.is_before_the_ca()
     }
 
@@ -153,7 +153,7 @@ impl Failure {
 ///
 /// `None` ends the attempt: the pauses of [`limits::TRANSIENT`] are used up, or `retry_after`
 /// exceeds [`limits::POLL_MAX`].
-pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Duration> {
+pub(crate) fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Duration> {
     let rung = usize::try_from(errors.checked_sub(1)?).ok()?;
     let pause = *limits::TRANSIENT.get(rung)?;
     match retry_after {
@@ -167,7 +167,7 @@ pub fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Dur
 ///
 /// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never sooner than
 /// `POLL[0]` and never later than [`limits::POLL_MAX`].
-pub fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
+pub(crate) fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     let rung = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
     now + retry_after.unwrap_or(limits::POLL[rung]).clamp(limits::POLL[0], limits::POLL_MAX)
 }

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 /// 64-bit FNV-1a. Unlike the standard library's hashers, the result is the same in every process
 /// and release. Not for security boundaries.
 #[derive(Clone)]
-pub struct StableHash(u64);
+pub(crate) struct StableHash(u64);
 
 impl Default for StableHash {
     fn default() -> Self {

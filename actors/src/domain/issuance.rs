@@ -41,7 +41,8 @@ pub use event::{
     RateLimitHit, Record,
 };
 pub use failing::Failing;
-pub use next::next;
-pub use observed::{AuthorizationView, Chain, Observed, OrderStatus, OrderView, Reach};
+pub(crate) use next::next;
+pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};
+pub(crate) use observed::{Chain, Observed};
 pub use state::{IllegalEvent, Issuance, State, apply};
-pub use step::{Fallback, Inputs, Step};
+pub(crate) use step::{Fallback, Inputs, Step};

@@ -94,13 +94,13 @@ impl RateLimits {
     }
 
     /// End of the current pause of all CA requests, if the CA is busy (HTTP 503).
-    pub fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now).map(|hit| hit.until)
     }
 
     /// Start of the current busy period, if the CA is busy. The period ends when an order opens
     /// while no other waits.
-    pub fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn busy_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now)?.since
     }
 
@@ -118,14 +118,14 @@ impl RateLimits {
 
     /// Whether `namespace` may let one more nearly expired certificate bypass a rate limit (at most
     /// [`limits::EMERGENCIES`] within [`limits::EMERGENCY_PAUSE`]).
-    pub fn may_bypass(&self, namespace: &str, now: Timestamp) -> bool {
+    pub(crate) fn may_bypass(&self, namespace: &str, now: Timestamp) -> bool {
         let bypassed = self.bypassed.get(namespace).into_iter().flatten();
         bypassed.filter(|at| now.since(**at) < limits::EMERGENCY_PAUSE).count()
             < limits::EMERGENCIES
     }
 
     /// Records that an order of `namespace` bypasses a rate limit.
-    pub fn record_bypass(&mut self, namespace: &Arc<str>, now: Timestamp) {
+    pub(crate) fn record_bypass(&mut self, namespace: &Arc<str>, now: Timestamp) {
         self.bypassed.retain(|_, bypassed| {
             bypassed.retain(|at| now.since(*at) < limits::EMERGENCY_PAUSE);
             !bypassed.is_empty()
@@ -135,7 +135,7 @@ impl RateLimits {
 
     /// Returns the hits to journal after an order for `names` was opened: each ended limit that
     /// still has a queue, extended to its next admission, so that a restart keeps the pace.
-    pub fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
+    pub(crate) fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
         let paced = self
             .of_order(names)
             .filter(|limit| !limit.queue.is_empty() && limit.hit.until <= now && now < limit.opens);
@@ -144,7 +144,7 @@ impl RateLimits {
 
     /// Scope that blocks an order for `names`, if any: the scope whose queue `stream` is in
     /// already, else the one that opens last.
-    pub fn blocking(
+    pub(crate) fn blocking(
         &self,
         stream: &SecretKey,
         names: &BTreeSet<DnsName>,
@@ -157,7 +157,7 @@ impl RateLimits {
 
     /// Adds `stream` to the queue of `scope` and removes `stream` from all other queues. Returns
     /// `true` if `stream` was not in this queue before, or is more urgent now.
-    pub fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         scope: &LimitScope,
         stream: &SecretKey,
@@ -172,7 +172,7 @@ impl RateLimits {
 
     /// Records that the CA opened an order of `stream`, which uses up the admission. Drops limits
     /// that are open and have neither a queue nor admitted Secrets.
-    pub fn order_opened(&mut self, stream: &SecretKey, now: Timestamp) {
+    pub(crate) fn order_opened(&mut self, stream: &SecretKey, now: Timestamp) {
         self.by_scope.retain(|_, limit| {
             limit.queue.leave(stream);
             limit.admitted.remove(stream);
@@ -182,7 +182,7 @@ impl RateLimits {
 
     /// Removes `stream`, which needs no order now or cannot get one. An unused admission passes to
     /// the next in the queue.
-    pub fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
+    pub(crate) fn leave(&mut self, stream: &SecretKey, now: Timestamp) {
         for limit in self.by_scope.values_mut() {
             if limit.admitted.contains(stream) && limit.hit.until <= now {
                 limit.opens = limit.opens.min(now);
@@ -193,7 +193,7 @@ impl RateLimits {
 
     /// Admits the next Secret from the queue of an open limit. Secrets for which `is_wanted`
     /// returns `false` are dropped from the queue.
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         now: Timestamp,
         is_wanted: impl Fn(&SecretKey) -> bool,
@@ -209,7 +209,7 @@ impl RateLimits {
     }
 
     /// Time of the next call of [`admit`](Self::admit), if any queue has a member.
-    pub fn next_opening(&self) -> Option<Timestamp> {
+    pub(crate) fn next_opening(&self) -> Option<Timestamp> {
         self.by_scope
             .values()
             .filter(|limit| !limit.queue.is_empty())

@@ -26,7 +26,7 @@ pub struct SolverIngress {
 
 /// All routes, desired and published.
 #[derive(Debug, Default)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     routes: BTreeMap<Route, Held>,
     shards: BTreeMap<String, Shard>,
     of_stream: HashMap<SecretKey, BTreeSet<Route>>,
@@ -69,7 +69,7 @@ impl Shard {
 impl RouteTable {
     /// Compares the observed solver Ingresses with the desired ones, and marks those that differ
     /// for a new write. Unknown solver Ingresses come from an earlier process and are adopted.
-    pub fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
+    pub(crate) fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
         let names: BTreeSet<String> = found.iter().map(|one| one.name.clone()).collect();
         for (name, shard) in &mut self.shards {
             shard.dirty |= !names.contains(name) && !shard.hosts.is_empty();
@@ -99,7 +99,7 @@ impl RouteTable {
     }
 
     /// Holds `routes` for the job of `stream`.
-    pub fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) {
+    pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) {
         for route in routes {
             let shard = match self.routes.get(route) {
                 Some(held) => held.shard.clone(),
@@ -118,13 +118,13 @@ impl RouteTable {
     }
 
     /// Whether the job of `stream` needs the solver Ingress `name`.
-    pub fn needs(&self, stream: &SecretKey, name: &str) -> bool {
+    pub(crate) fn needs(&self, stream: &SecretKey, name: &str) -> bool {
         self.shards_of(stream).any(|shard| shard == name)
     }
 
     /// Whether all solver Ingresses that the job of `stream` needs are written. `writing` names the
     /// one whose write is in flight, which counts as not written.
-    pub fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
+    pub(crate) fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
         let dirty = |name: &str| self.shards.get(name).is_some_and(|shard| shard.dirty);
         self.shards_of(stream).all(|name| !dirty(name) && writing != Some(name))
     }
@@ -136,7 +136,7 @@ impl RouteTable {
 
     /// Releases all routes of `stream`. Routes without another holder are removed after
     /// [`limits::ROUTE_LINGER`].
-    pub fn release(&mut self, stream: &SecretKey, now: Timestamp) {
+    pub(crate) fn release(&mut self, stream: &SecretKey, now: Timestamp) {
         for route in self.of_stream.remove(stream).unwrap_or_default() {
             let Some(held) = self.routes.get_mut(&route) else { continue };
             held.by.remove(stream);
@@ -147,7 +147,7 @@ impl RouteTable {
     }
 
     /// Removes expired routes; returns the time of the next expiry.
-    pub fn expire(&mut self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Option<Timestamp> {
         let due = |held: &Held| held.until.is_some_and(|until| until <= now);
         let gone: Vec<Route> = self
             .routes
@@ -166,7 +166,7 @@ impl RouteTable {
     /// Returns the next solver Ingress to write, and assumes that the write succeeds; call
     /// [`failed`](Self::failed) if not. A failed one is skipped until its retry time, so the others
     /// proceed.
-    pub fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
+    pub(crate) fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
         let due = |shard: &Shard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
         let (name, shard) = self.shards.iter_mut().find(|(_, shard)| due(shard))?;
         shard.dirty = false;
@@ -184,14 +184,14 @@ impl RouteTable {
     }
 
     /// Records a successful write.
-    pub fn written(&mut self, write: &SolverIngress) {
+    pub(crate) fn written(&mut self, write: &SolverIngress) {
         if let Some(shard) = self.shards.get_mut(&write.name) {
             shard.taken.clone_from(&write.hosts);
         }
     }
 
     /// Records a failed write. The retry after [`limits::ROUTE_RETRY`] includes later changes.
-    pub fn failed(&mut self, write: SolverIngress, now: Timestamp) {
+    pub(crate) fn failed(&mut self, write: SolverIngress, now: Timestamp) {
         let SolverIngress { name, class, hosts } = write;
         let shard = self.shards.entry(name).or_insert_with(|| Shard { hosts, ..Shard::new(class) });
         shard.dirty = true;
@@ -201,7 +201,7 @@ impl RouteTable {
     /// Splits a write that the API server refused, for example because of one host. Each new host
     /// moves to a solver Ingress of its own, so that only the bad host is refused again. Returns
     /// `false` if the solver Ingress cannot be split further.
-    pub fn isolate(&mut self, write: &SolverIngress) -> bool {
+    pub(crate) fn isolate(&mut self, write: &SolverIngress) -> bool {
         let Some(shard) = self.shards.get_mut(&write.name).filter(|shard| !shard.solo) else {
             return false;
         };
@@ -219,16 +219,6 @@ impl RouteTable {
             self.shards.insert(name, shard);
         }
         true
-    }
-
-    /// Number of hosts that are published or about to be.
-    pub fn len(&self) -> usize {
-        self.routes.len()
-    }
-
-    /// Whether there are no routes.
-    pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
     }
 
     /// Assigns `route` to the first shard of its class with room. A host appears once per class.
@@ -298,7 +288,7 @@ mod tests {
         assert_eq!(table.next_write(at(0)), None);
         assert_eq!(table.expire(at(70)), None);
         assert!(table.next_write(at(0)).unwrap().hosts.is_empty());
-        assert!(table.is_empty());
+        assert!(table.routes.is_empty());
     }
 
     #[test]

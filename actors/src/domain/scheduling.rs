@@ -6,7 +6,7 @@
 //! Ingresses for one Secret into one job.
 
 pub mod dedup;
-pub mod priority;
+pub(crate) mod priority;
 pub mod queue;
 pub mod reconcile_key;
 pub mod requeue;

@@ -61,7 +61,7 @@ impl Ledger {
     }
 
     /// Limit hits of the CA at `directory` when the journal was replayed, oldest first.
-    pub fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
+    pub(crate) fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
         of_it.map(|(_, hit)| hit.clone())
     }
@@ -73,7 +73,7 @@ impl Ledger {
 
     /// Decides `command` to an event, appends the event, and only then changes the state. Returns
     /// the event and the state before.
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         stream: &SecretKey,
         command: Command,

@@ -40,7 +40,7 @@ const MAILBOX: usize = 1024;
 
 impl Pool {
     /// Creates a pool with `issuers` workers and a queue for at most `capacity` Secrets.
-    pub fn new(
+    pub(crate) fn new(
         context: Rc<OperatorContext>,
         runner: JobRunner,
         issuers: usize,

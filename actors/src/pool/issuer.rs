@@ -15,7 +15,7 @@ pub struct Issuer {
 
 impl Issuer {
     /// An idle worker.
-    pub fn new(runner: Rc<JobRunner>) -> Self {
+    pub(crate) fn new(runner: Rc<JobRunner>) -> Self {
         Self { runner }
     }
 }

@@ -29,7 +29,7 @@ use crate::ports::{CertificateAuthority, Keys, Probe};
 use crate::routes::keeper::RouteKeeper;
 
 /// Runs jobs. One is shared by all issuers.
-pub struct JobRunner {
+pub(crate) struct JobRunner {
     pub(super) context: Rc<OperatorContext>,
     pub(super) ports: JobPorts,
     /// End of the pause of each order that is kept.
@@ -37,7 +37,7 @@ pub struct JobRunner {
 }
 
 /// The ports that jobs use and no other actor does.
-pub struct JobPorts {
+pub(crate) struct JobPorts {
     /// The first CA.
     pub ca: Rc<dyn CertificateAuthority>,
     /// The fallback CA, where there is one.
@@ -68,7 +68,7 @@ impl FallbackCa {
 }
 
 /// The messages that the route keeper takes.
-pub struct RouteRecipients {
+pub(crate) struct RouteRecipients {
     /// A job needs routes now.
     pub publish: Recipient<Publish>,
     /// Jobs need routes soon.
@@ -79,7 +79,7 @@ pub struct RouteRecipients {
 
 impl RouteRecipients {
     /// The recipients of this keeper.
-    pub fn of(keeper: &Addr<RouteKeeper>) -> Self {
+    pub(crate) fn of(keeper: &Addr<RouteKeeper>) -> Self {
         Self {
             publish: keeper.clone().recipient(),
             prefetch: keeper.clone().recipient(),
@@ -90,7 +90,7 @@ impl RouteRecipients {
 
 impl JobRunner {
     /// A runner without paused orders.
-    pub fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
+    pub(crate) fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
         Self { context, ports, paused: RefCell::default() }
     }
 

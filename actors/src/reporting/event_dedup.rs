@@ -14,25 +14,25 @@ use crate::ports::EventRecorder;
 
 /// Recorder of Kubernetes Events, with the hash of the last Event about the problems of each
 /// Ingress.
-pub struct EventDedup {
+pub(crate) struct EventDedup {
     event_recorder: Rc<dyn EventRecorder>,
     reported: RefCell<HashMap<IngressKey, u64>>,
 }
 
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
-    pub fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
+    pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
         Self { event_recorder, reported: RefCell::default() }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
-    pub fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
+    pub(crate) fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
         notice(index, key).is_some_and(|(_, kube_event)| !self.was_reported(key, &kube_event))
     }
 
     /// Records an Event about the problems of this Ingress, once. Forgets an Ingress that has none,
     /// or is gone.
-    pub fn report(&self, index: &Index, key: &IngressKey) {
+    pub(crate) fn report(&self, index: &Index, key: &IngressKey) {
         let Some((about, kube_event)) = notice(index, key) else {
             self.reported.borrow_mut().remove(key);
             return;
@@ -44,7 +44,7 @@ impl EventDedup {
     }
 
     /// Records an Event for each owner of a desired certificate.
-    pub fn record(&self, desired: &DesiredCertificate, kube_event: &KubeEvent) {
+    pub(crate) fn record(&self, desired: &DesiredCertificate, kube_event: &KubeEvent) {
         for owner in &desired.owners {
             self.event_recorder.record(owner, kube_event.clone());
         }

@@ -28,7 +28,7 @@ pub use overview::{
 pub use rows::{ClosedDump, FailureDump, JobDump, WaitDump};
 
 /// Role of a replica with a reporter.
-pub const LEADER: &str = "leader";
+pub(crate) const LEADER: &str = "leader";
 
 /// Actor that reports the state.
 pub struct Reporter {
@@ -39,7 +39,11 @@ pub struct Reporter {
 
 impl Reporter {
     /// Creates a reporter on the state of these.
-    pub fn new(context: Rc<OperatorContext>, registry: Rc<Registry>, pool: Addr<Pool>) -> Self {
+    pub(crate) fn new(
+        context: Rc<OperatorContext>,
+        registry: Rc<Registry>,
+        pool: Addr<Pool>,
+    ) -> Self {
         Self { context, registry, pool }
     }
 }

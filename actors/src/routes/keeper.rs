@@ -16,7 +16,7 @@ use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
 /// Actor that owns the solver Ingresses.
-pub struct RouteKeeper {
+pub(crate) struct RouteKeeper {
     routes: Rc<dyn Routes>,
     clock: Rc<dyn Clock>,
     table: RouteTable,
@@ -35,7 +35,7 @@ struct RouteWaiter {
 impl RouteKeeper {
     /// Creates a route keeper. The actor starts by listing the solver Ingresses of an earlier
     /// process.
-    pub fn new(routes: Rc<dyn Routes>, clock: Rc<dyn Clock>) -> Self {
+    pub(crate) fn new(routes: Rc<dyn Routes>, clock: Rc<dyn Clock>) -> Self {
         Self {
             routes,
             clock,

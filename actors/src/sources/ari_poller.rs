@@ -16,7 +16,7 @@ use crate::ports::{CertificateAuthority, PortError, bounded};
 use crate::reporting::metrics::Source;
 
 /// Actor that polls the renewal windows.
-pub struct AriPoller {
+pub(crate) struct AriPoller {
     poll: Rc<Poll>,
     /// Whether a round is in flight.
     polling: bool,
@@ -32,7 +32,7 @@ struct Poll {
 
 impl AriPoller {
     /// Creates a poller of `ca`. The first round follows after [`limits::ARI_ROUND`].
-    pub fn new(
+    pub(crate) fn new(
         context: Rc<OperatorContext>,
         ca: Rc<dyn CertificateAuthority>,
         registry: Rc<Registry>,

@@ -23,7 +23,7 @@ use crate::messages::Listed;
 use crate::reporting::metrics::Source;
 
 /// Actor that scans the Ingresses.
-pub struct Scanner {
+pub(crate) struct Scanner {
     context: Rc<OperatorContext>,
     registry: Rc<Registry>,
     interval: Duration,
@@ -33,11 +33,11 @@ pub struct Scanner {
 }
 
 /// Callback of the end of the first full scan, called once.
-pub type FirstScan = Option<Box<dyn FnOnce()>>;
+pub(crate) type FirstScan = Option<Box<dyn FnOnce()>>;
 
 impl Scanner {
     /// Creates a scanner that waits for the first list.
-    pub fn new(
+    pub(crate) fn new(
         context: Rc<OperatorContext>,
         registry: Rc<Registry>,
         interval: Duration,

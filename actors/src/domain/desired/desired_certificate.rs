@@ -66,7 +66,7 @@ impl DesiredCertificate {
 
     /// Largest number of names that the profile allows. For profiles that are not Let's Encrypt's,
     /// the CA itself refuses too many.
-    pub fn most_names(&self) -> usize {
+    pub(crate) fn most_names(&self) -> usize {
         match self.profile.as_deref() {
             Some("tlsserver" | "shortlived") => limits::MAX_NAMES_SHORT,
             _ => limits::MAX_NAMES,
@@ -74,13 +74,13 @@ impl DesiredCertificate {
     }
 
     /// Names in one line, in order; after the third only the number of the others.
-    pub fn display_names(&self) -> String {
+    pub(crate) fn display_names(&self) -> String {
         display_names(&self.names)
     }
 }
 
 /// Names in one line, in order; after the third only the number of the others.
-pub fn display_names(names: &BTreeSet<DnsName>) -> String {
+pub(crate) fn display_names(names: &BTreeSet<DnsName>) -> String {
     let shown: Vec<&str> = names.iter().take(3).map(DnsName::as_str).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),

@@ -22,7 +22,7 @@ const DEPTH: usize = 32;
 
 /// A member of a group.
 #[derive(Clone, Copy, Debug)]
-pub struct Member<'a> {
+pub(crate) struct Member<'a> {
     /// `metadata.name`.
     pub ingress: &'a str,
     /// Names that the Ingress needs a certificate for.
@@ -33,7 +33,7 @@ pub struct Member<'a> {
 
 /// Registered domain (one label below a public suffix) shared by all `names`; `None` if they differ
 /// or there is none.
-pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
+pub(crate) fn registered_domain(names: &[DnsName]) -> Option<&str> {
     let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(str::len);
     let (first, length) = (names.first()?.as_str(), domain(names.first()?)?);
     let common = &first[first.len() - length..];
@@ -43,32 +43,32 @@ pub fn registered_domain(names: &[DnsName]) -> Option<&str> {
 
 /// Name of the Secret of a bucket. `path` holds the hash bits that lead to the bucket, as `0` and
 /// `1`.
-pub fn secret_name(domain: &str, path: &str) -> String {
+pub(crate) fn secret_name(domain: &str, path: &str) -> String {
     let dash = if path.is_empty() { "" } else { "-" };
     format!("{PREFIX}{domain}{dash}{path}")
 }
 
 /// Whether `secret`, a name chosen by ingress-acme, belongs to a group.
-pub fn is_a_groups(secret: &str) -> bool {
+pub(crate) fn is_a_groups(secret: &str) -> bool {
     secret.starts_with(PREFIX)
 }
 
 /// Path of the bucket whose Secret is `secret`; `None` if `secret` is not one of the group of
 /// `domain`.
-pub fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
+pub(crate) fn path<'a>(domain: &str, secret: &'a str) -> Option<&'a str> {
     let rest = secret.strip_prefix(PREFIX)?.strip_prefix(domain)?;
     let path = if rest.is_empty() { rest } else { rest.strip_prefix('-')? };
     path.bytes().all(|bit| bit == b'0' || bit == b'1').then_some(path)
 }
 
 /// Extends the path of a bucket by the half that contains `ingress`.
-pub fn deeper(path: &mut String, ingress: &str) {
+pub(crate) fn deeper(path: &mut String, ingress: &str) {
     path.push(if bit(bits(ingress), path.len()) { '1' } else { '0' });
 }
 
 /// Computes the path of each member, in the order of `members`. All members are in the bucket at
 /// `from`.
-pub fn paths(from: &str, members: &[Member<'_>]) -> Vec<String> {
+pub(crate) fn paths(from: &str, members: &[Member<'_>]) -> Vec<String> {
     let mut paths = vec![from.to_owned(); members.len()];
     let bits: Vec<u32> = members.iter().map(|member| bits(member.ingress)).collect();
     let mut open: Vec<Vec<usize>> = vec![(0..members.len()).collect()];

@@ -109,12 +109,12 @@ impl Index {
     }
 
     /// Starts a full list of `scope`. Ingresses missing from the list are removed at its end.
-    pub fn list_begins(&mut self, scope: WatchScope) {
+    pub(crate) fn list_begins(&mut self, scope: WatchScope) {
         self.listing.insert(scope, HashSet::new());
     }
 
     /// Ends the list of `scope`. Returns the keys to reconcile because an Ingress is gone.
-    pub fn list_ends(&mut self, scope: &WatchScope) -> Vec<IngressKey> {
+    pub(crate) fn list_ends(&mut self, scope: &WatchScope) -> Vec<IngressKey> {
         let Some(listed) = self.listing.remove(scope) else { return Vec::new() };
         let within =
             |key: &IngressKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
@@ -129,14 +129,14 @@ impl Index {
     }
 
     /// Returns Secrets that lost their last user since the last call.
-    pub fn take_unused(&mut self) -> Vec<SecretKey> {
+    pub(crate) fn take_unused(&mut self) -> Vec<SecretKey> {
         let mut unused = std::mem::take(&mut self.unused);
         unused.retain(|secret| !self.users.contains_key(secret));
         unused
     }
 
     /// Number of Ingresses managed by ingress-acme.
-    pub fn managed_count(&self) -> usize {
+    pub(crate) fn managed_count(&self) -> usize {
         self.managed
     }
 
@@ -172,7 +172,7 @@ impl Index {
     }
 
     /// Whether any Ingress uses `secret`.
-    pub fn is_wanted(&self, secret: &SecretKey) -> bool {
+    pub(crate) fn is_wanted(&self, secret: &SecretKey) -> bool {
         self.users.contains_key(secret)
     }
 

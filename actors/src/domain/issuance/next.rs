@@ -30,7 +30,7 @@ const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 6] = 
 ];
 
 /// Returns the next step for a Secret whose event stream is in `state`.
-pub fn next(state: &State, inputs: Inputs<'_>) -> Step {
+pub(crate) fn next(state: &State, inputs: Inputs<'_>) -> Step {
     let Some(desired) = inputs.desired else {
         return match state {
             State::Idle => Step::Done(Requeue::AwaitChange),

@@ -64,7 +64,7 @@ pub enum Reach {
 
 /// A downloaded chain, with the fields of its leaf.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// PEM, leaf first (RFC 8555 §9.1).
     pub pem: String,
     /// Fields of the leaf.
@@ -74,7 +74,7 @@ pub struct Chain {
 /// Observations of one job, kept while the job is parked. They are lost at a restart of the
 /// process.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// The Secret as last read, and the time of the read.
     pub secret: Option<(SecretStatus, Timestamp)>,
     /// Published routes.
@@ -114,13 +114,13 @@ pub struct Observed {
 
 impl Observed {
     /// Returns the Secret as last read, if one existed.
-    pub fn found(&self) -> Option<&SecretView> {
+    pub(crate) fn found(&self) -> Option<&SecretView> {
         self.secret.as_ref()?.0.as_ref()
     }
 
     /// Takes the rate limit that the last step hit, if any: a busy CA, or a refusal that is not
     /// recorded yet.
-    pub fn take_limit_hit(&mut self, now: Timestamp) -> Option<LimitHit> {
+    pub(crate) fn take_limit_hit(&mut self, now: Timestamp) -> Option<LimitHit> {
         if let Some((detail, wait)) = self.busy.take() {
             return Some(LimitHit::of_busy(wait, &detail, now));
         }
@@ -140,14 +140,14 @@ impl Observed {
 
     /// Resets the count of errors after a step that is not repeated. A read is no such progress:
     /// otherwise a write that always fails would be retried forever between reads.
-    pub fn reset_errors(&mut self) {
+    pub(crate) fn reset_errors(&mut self) {
         self.errors = 0;
         self.wait_until = None;
     }
 
     /// Records a transient error of a port call: the job waits a little, or fails after too many
     /// errors in a row.
-    pub fn on_transient_error(&mut self, failure: Failure, now: Timestamp) {
+    pub(crate) fn on_transient_error(&mut self, failure: Failure, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         match transient_pause(self.errors, failure.retry_after) {
             Some(pause) => self.wait_until = Some(now + pause),
@@ -157,14 +157,14 @@ impl Observed {
 
     /// Records that the journal refused an event. The job waits and tries again, because without
     /// the journal not even a failure can be recorded.
-    pub fn on_journal_error(&mut self, now: Timestamp) {
+    pub(crate) fn on_journal_error(&mut self, now: Timestamp) {
         self.errors = self.errors.saturating_add(1);
         let pause = transient_pause(self.errors, None).unwrap_or(limits::ORDER_PAUSE);
         self.wait_until = Some(now + pause);
     }
 
     /// Records the order as returned by the CA.
-    pub fn order_shown(&mut self, order: OrderView, now: Timestamp) {
+    pub(crate) fn order_shown(&mut self, order: OrderView, now: Timestamp) {
         let waiting = match order.status {
             OrderStatus::Pending => {
                 order.authorizations.iter().all(|authorization| authorization.accepted)
@@ -184,7 +184,7 @@ impl Observed {
 
     /// Records the published routes. Probe results of other routes are dropped, because they are
     /// out of date.
-    pub fn routed(&mut self, routes: BTreeSet<Route>) {
+    pub(crate) fn routed(&mut self, routes: BTreeSet<Route>) {
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
             self.forget_routes();
         }
@@ -193,19 +193,19 @@ impl Observed {
     }
 
     /// Drops routes and probe results, which may belong to an older desired certificate.
-    pub fn forget_routes(&mut self) {
+    pub(crate) fn forget_routes(&mut self) {
         self.routes = None;
         self.forget_reach();
     }
 
     /// Drops the probe results, which are out of date after a wait in a limit queue.
-    pub fn forget_reach(&mut self) {
+    pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
         self.probes = 0;
     }
 
     /// Records a round of probes. The pause before each further round is longer.
-    pub fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
+    pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
         self.reach = reach;
         let rung = usize::try_from(self.probes).unwrap_or(usize::MAX);
         let pause = limits::PROBE.get(rung).filter(|_| self.unreached().is_some());
@@ -214,12 +214,12 @@ impl Observed {
     }
 
     /// Returns the first host that was not reached.
-    pub fn unreached(&self) -> Option<(&DnsName, &Reach)> {
+    pub(crate) fn unreached(&self) -> Option<(&DnsName, &Reach)> {
         self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
     }
 
     /// Returns the failure for the user, if a host was not reached.
-    pub fn unreachable(&self) -> Option<Failure> {
+    pub(crate) fn unreachable(&self) -> Option<Failure> {
         let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
         let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
         let failure = match self.unreached()? {

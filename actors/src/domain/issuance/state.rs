@@ -83,7 +83,7 @@ impl State {
     }
 
     /// Returns the time at which the order was opened, if any.
-    pub fn opened_at(&self) -> Option<Timestamp> {
+    pub(crate) fn opened_at(&self) -> Option<Timestamp> {
         match self {
             Self::Ordered { opened_at, .. } => Some(*opened_at),
             _ => None,

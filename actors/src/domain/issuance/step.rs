@@ -16,7 +16,7 @@ use crate::domain::validity::check::{Assessment, IssueReason};
 
 /// One step of a job: one port call or one commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Read the Secret.
     ReadSecret,
     /// Route the challenge path of each host to the solver.
@@ -67,7 +67,7 @@ pub enum Step {
 
 impl Step {
     /// Name of the step in metrics.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ReadSecret => "read_secret",
             Self::PublishRoutes => "publish_routes",
@@ -90,7 +90,7 @@ impl Step {
 
 /// The fallback CA: opt-in, by `--fallback-directory`.
 #[derive(Clone, Copy, Debug)]
-pub struct Fallback<'a> {
+pub(crate) struct Fallback<'a> {
     /// Directory URL.
     pub directory: &'a str,
     /// Time that the first CA must have failed for.
@@ -99,7 +99,7 @@ pub struct Fallback<'a> {
 
 /// Everything that [`next`](super::next) decides on, beside the journaled state.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     /// The Secret.
     pub stream: &'a SecretKey,
     /// The newest desired certificate; `None` when no Ingress names the Secret.

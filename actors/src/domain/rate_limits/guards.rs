@@ -31,7 +31,7 @@ const FAILURES: Rate =
 /// Counts by stable hash of the names. Each value is the time at which the full burst is available
 /// again.
 #[derive(Debug, Default)]
-pub struct Guards {
+pub(crate) struct Guards {
     certificates: HashMap<u64, Timestamp>,
     failures: HashMap<u64, Timestamp>,
     off: bool,
@@ -39,13 +39,13 @@ pub struct Guards {
 
 impl Guards {
     /// Creates the guards; with `on` false they never cause a hit.
-    pub fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool) -> Self {
         Self { off: !on, ..Self::default() }
     }
 
     /// Counts a certificate for `names`. Returns the hit that closes this set of names, if the
     /// burst is used up.
-    pub fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
+    pub(crate) fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {
         if self.off {
             return None;
         }
@@ -60,7 +60,7 @@ impl Guards {
 
     /// Counts a failed validation of each of `names`. Returns one hit for each name whose burst is
     /// used up.
-    pub fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
+    pub(crate) fn failed(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
         if self.off {
             return Vec::new();
         }

@@ -43,7 +43,7 @@ impl LimitHit {
     }
 
     /// Creates the hit of a busy CA (HTTP 503, RFC 9110 §15.6.4): no requests for `wait`.
-    pub fn of_busy(wait: Duration, detail: &str, now: Timestamp) -> Self {
+    pub(crate) fn of_busy(wait: Duration, detail: &str, now: Timestamp) -> Self {
         let limit = RateLimit { scope: LimitScope::Address, pace: Some(limits::BUSY_PACE) };
         Self::new(&limit, wait, detail, now)
     }

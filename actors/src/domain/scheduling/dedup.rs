@@ -55,7 +55,7 @@ pub struct Burst {
 
 /// Next action of the actor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// Nothing.
     Rest,
     /// Call [`DedupMachine::timer`] at this time, and drop earlier timers.
@@ -69,25 +69,25 @@ pub enum Action {
 
 /// State machine of one Ingress. Time is an argument of each call.
 #[derive(Clone, Debug)]
-pub struct DedupMachine {
+pub(crate) struct DedupMachine {
     windows: Windows,
     phase: Phase,
 }
 
 impl DedupMachine {
     /// Creates an idle machine.
-    pub fn new(windows: Windows) -> Self {
+    pub(crate) fn new(windows: Windows) -> Self {
         Self { windows, phase: Phase::Idle }
     }
 
     /// Returns the current phase.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Handles an event. Returns `true` with the action if the event was coalesced into an earlier
     /// one.
-    pub fn changed(&mut self, now: Timestamp) -> (bool, Action) {
+    pub(crate) fn changed(&mut self, now: Timestamp) -> (bool, Action) {
         match &mut self.phase {
             Phase::Idle | Phase::Waiting { .. } => {
                 (false, self.settle(Burst { first: now, last: now }, now))
@@ -106,7 +106,7 @@ impl DedupMachine {
     }
 
     /// Handles the timer of [`Action::Wake`] or [`Action::Reconcile`].
-    pub fn timer(&mut self, now: Timestamp) -> Action {
+    pub(crate) fn timer(&mut self, now: Timestamp) -> Action {
         match self.phase {
             Phase::Idle => Action::Retire,
             Phase::Settling(burst) => self.settle(burst, now),
@@ -120,7 +120,7 @@ impl DedupMachine {
     }
 
     /// Handles the answer of the pool. A late answer is ignored.
-    pub fn finished(&mut self, requeue: Requeue, now: Timestamp) -> Action {
+    pub(crate) fn finished(&mut self, requeue: Requeue, now: Timestamp) -> Action {
         let Phase::InFlight { dirty, .. } = self.phase else { return Action::Rest };
         if let Some(burst) = dirty {
             return self.settle(burst, now);

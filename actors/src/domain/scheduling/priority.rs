@@ -5,7 +5,7 @@ use crate::domain::validity::expiries::Validity;
 
 /// Class of priorities.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// The certificate expires soon, or has expired.
     Expiring,
     /// There is no certificate yet.
@@ -15,11 +15,11 @@ pub enum Urgency {
 }
 
 /// All urgencies, most urgent first.
-pub const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency::Renewal];
+pub(crate) const URGENCIES: [Urgency; 3] = [Urgency::Expiring, Urgency::First, Urgency::Renewal];
 
 /// Priority of a certificate. Within one urgency, certificates that expire first go first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Priority {
+pub(crate) struct Priority {
     /// Class of the priority.
     pub urgency: Urgency,
     /// Expiry of the existing certificate.
@@ -28,13 +28,14 @@ pub struct Priority {
 
 impl Priority {
     /// Priority of a missing certificate. Missing certificates come in the order of their requests.
-    pub const FIRST: Self = Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
+    pub(crate) const FIRST: Self =
+        Self { urgency: Urgency::First, by: Timestamp::from_millis(i64::MAX) };
 
     /// Computes the priority from the last observed validity.
     ///
     /// `Expiring` starts when less than a third of the time between renewal and expiry is left:
     /// about a tenth of the lifetime.
-    pub fn of(validity: Option<Validity>, now: Timestamp) -> Self {
+    pub(crate) fn of(validity: Option<Validity>, now: Timestamp) -> Self {
         let Some(Validity { not_after, renewal }) = validity else { return Self::FIRST };
         let soon = not_after.since(now) < not_after.since(renewal) / 3;
         let ending = soon || not_after <= now;

@@ -10,7 +10,7 @@ pub(in crate::domain) use round_robin::RoundRobin;
 
 /// Lanes of the queue. Resumed work goes first; then retries and new work alternate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// A job with an open order, or requested again while running. Finishing these jobs frees
     /// resources.
     Resumed,
@@ -29,7 +29,7 @@ const TURNS: [Urgency; 7] = {
 
 /// Secrets that wait for a slot, in lanes; within a lane round robin over namespaces.
 #[derive(Debug, Default)]
-pub struct FairQueue {
+pub(crate) struct FairQueue {
     resumed: RoundRobin,
     again: RoundRobin,
     /// New work, by urgency.
@@ -43,14 +43,14 @@ pub struct FairQueue {
 
 impl FairQueue {
     /// Creates an empty queue for at most `capacity` Secrets.
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { capacity, ..Self::default() }
     }
 
     /// Adds a Secret to its lane. Returns `false` if the queue is full. Only new work is refused,
     /// because the other lanes hold work that was accepted before.
     #[must_use]
-    pub fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
+    pub(crate) fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
         let in_order = Priority::FIRST.by;
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
@@ -64,7 +64,7 @@ impl FairQueue {
     }
 
     /// Removes and returns the next Secret.
-    pub fn pop(&mut self) -> Option<SecretKey> {
+    pub(crate) fn pop(&mut self) -> Option<SecretKey> {
         let resumed = self.resumed.pop();
         if resumed.is_some() {
             return resumed;
@@ -83,7 +83,7 @@ impl FairQueue {
     }
 
     /// Raises the priority of queued new work, if `to` is more urgent than `from`.
-    pub fn expedite(
+    pub(crate) fn expedite(
         &mut self,
         stream: &SecretKey,
         (from, to): (Priority, Priority),
@@ -96,28 +96,28 @@ impl FairQueue {
 
     /// Up to `count` Secrets of new work that come next, roughly in order: the first entries of
     /// each namespace.
-    pub fn upcoming(&self, count: usize) -> Vec<SecretKey> {
+    pub(crate) fn upcoming(&self, count: usize) -> Vec<SecretKey> {
         self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
     }
 
     /// Whether new work is refused.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.len() >= self.capacity
     }
 
     /// Number of waiting Secrets.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let new: usize = self.new.iter().map(RoundRobin::len).sum();
         self.resumed.len() + self.again.len() + new
     }
 
     /// Whether no Secret waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Arrival time of the Secret that has waited longest.
-    pub fn oldest(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
         let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
         lanes.filter_map(RoundRobin::oldest).min()
     }

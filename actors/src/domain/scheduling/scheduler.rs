@@ -20,15 +20,16 @@ use crate::domain::scheduling::queue::{FairQueue, Lane};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-pub use job::{Job, JobStatus, Load};
+pub use job::Load;
+pub(crate) use job::{Job, JobStatus};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
-pub use tickets::Ticket;
+pub(crate) use tickets::Ticket;
 use tickets::Tickets;
 
 /// The scheduler.
 #[derive(Debug)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     slots: usize,
     queue: FairQueue,
     jobs: HashMap<SecretKey, ScheduledJob>,
@@ -42,7 +43,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Creates a scheduler for `slots` concurrent jobs and `capacity` queued Secrets.
-    pub fn new(slots: usize, capacity: usize) -> Self {
+    pub(crate) fn new(slots: usize, capacity: usize) -> Self {
         Self {
             slots,
             queue: FairQueue::new(capacity),
@@ -61,7 +62,7 @@ impl Scheduler {
     /// # Errors
     /// The answer itself, if there is nothing to do ([`Requeue::AwaitChange`]) or the queue has no
     /// room ([`Requeue::Busy`]).
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         key: &ReconcileKey,
         streams: impl IntoIterator<Item = (SecretKey, Lane)>,
@@ -136,7 +137,7 @@ impl Scheduler {
 
     /// Continues the parked job of `stream` after a rate limit has admitted `stream`. The job
     /// probes its hosts again.
-    pub fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
+    pub(crate) fn admit(&mut self, stream: &SecretKey, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(stream) else { return };
         match &mut entry.phase {
             JobPhase::Parked { job, until } => {
@@ -151,7 +152,7 @@ impl Scheduler {
 
     /// Returns the next job for a worker, if there is one and a free slot. Due parked jobs come
     /// first.
-    pub fn next_job(&mut self, now: Timestamp) -> Option<Job> {
+    pub(crate) fn next_job(&mut self, now: Timestamp) -> Option<Job> {
         while let Some((stream, has_slot)) = self.parked.take_due(now) {
             if has_slot {
                 return self.start(&stream, None);
@@ -170,7 +171,7 @@ impl Scheduler {
     /// written in one batch with the current ones.
     ///
     /// Empty until most of the Secrets returned before have started.
-    pub fn prefetch(&mut self) -> Vec<SecretKey> {
+    pub(crate) fn prefetch(&mut self) -> Vec<SecretKey> {
         if self.draining || self.prefetched.len() > limits::PREFETCH / 2 {
             return Vec::new();
         }
@@ -215,7 +216,7 @@ impl Scheduler {
     }
 
     /// Takes back a job from a worker. Returns the answered tickets.
-    pub fn returned(
+    pub(crate) fn returned(
         &mut self,
         job: Job,
         status: JobStatus,
@@ -248,7 +249,7 @@ impl Scheduler {
 
     /// Removes the job of a lost worker. All waiting requests are answered with [`Requeue::Busy`],
     /// and come again.
-    pub fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Requeue)> {
+    pub(crate) fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Requeue)> {
         self.running = self.running.saturating_sub(1);
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         for ticket in &entry.waiting {
@@ -258,12 +259,12 @@ impl Scheduler {
     }
 
     /// Stops starting queued jobs. Jobs with the CA at work continue.
-    pub fn begin_drain(&mut self) {
+    pub(crate) fn begin_drain(&mut self) {
         self.draining = true;
     }
 
     /// Whether the drain has ended: no worker has a job, and no parked job holds a slot.
-    pub fn is_drained(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_drained(&self, now: Timestamp) -> bool {
         self.draining && self.slots_taken(now) == 0
     }
 
@@ -276,26 +277,26 @@ impl Scheduler {
 
     /// Time of the next call of [`next_job`](Self::next_job) if no job is returned before: a parked
     /// job is due, or gives up its slot while others wait for one.
-    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let due = self.parked.first_due();
         let slot = self.parked.first_slot(now).filter(|_| !self.queue.is_empty());
         due.into_iter().chain(slot).min()
     }
 
     /// Number of jobs in each phase.
-    pub fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         let (queued, parked) = (self.queue.len(), self.parked.len());
         Load { queued, running: self.running, parked }
     }
 
     /// Arrival time of the job that has waited longest for a slot.
-    pub fn oldest_queued(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest_queued(&self) -> Option<Timestamp> {
         self.queue.oldest()
     }
 
     /// All Secrets with the phase of their job and the time of the first request, for the state
     /// dump.
-    pub fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
+    pub(crate) fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
         self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {
                 JobPhase::Queued(_) => "queued",

@@ -62,25 +62,25 @@ impl fmt::Display for IssueReason {
 
 impl IssueReason {
     /// Whether the CA explains the renewal, so that users should read the explanation.
-    pub fn is_explained(&self) -> bool {
+    pub(crate) fn is_explained(&self) -> bool {
         matches!(self, Self::Suggested { explanation: Some(_), .. })
     }
 
     /// Whether the reason depends only on time.
-    pub fn is_of_time(&self) -> bool {
+    pub(crate) fn is_of_time(&self) -> bool {
         matches!(self, Self::DueForRenewal(_) | Self::Suggested { .. } | Self::NotYetValid(_))
     }
 
     /// Whether the Secret has no usable certificate, so that a first certificate is needed rather
     /// than a renewal.
-    pub fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         matches!(self, Self::Missing | Self::Unparsable(_))
     }
 }
 
 /// Share of a certificate's lifetime that is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Remaining {
+pub(crate) enum Remaining {
     /// A tenth or more.
     Plenty,
     /// Less than a tenth: goes before others.
@@ -93,7 +93,7 @@ pub enum Remaining {
 
 impl Remaining {
     /// Computes the remaining share at `now`.
-    pub fn of(certificate: &CertificateView, now: Timestamp) -> Self {
+    pub(crate) fn of(certificate: &CertificateView, now: Timestamp) -> Self {
         let life = certificate.not_after.since(certificate.not_before);
         match certificate.not_after.since(now) {
             Duration::ZERO if now.since(certificate.not_after) >= life / 20 => Self::Expired,
@@ -187,7 +187,7 @@ pub fn serves(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
 ///
 /// # Errors
 /// The first [`IssueReason`] against the certificate.
-pub fn check_certificate(
+pub(crate) fn check_certificate(
     certificate: &CertificateView,
     desired: &DesiredCertificate,
     now: Timestamp,

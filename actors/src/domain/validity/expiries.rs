@@ -46,7 +46,7 @@ impl Expiries {
     }
 
     /// Sets the renewal time that the CA suggests, at the latest the expiry.
-    pub fn set_renewal(&mut self, secret: &SecretKey, at: Timestamp) {
+    pub(crate) fn set_renewal(&mut self, secret: &SecretKey, at: Timestamp) {
         if let Some(validity) = self.by_secret.get_mut(secret) {
             validity.renewal = at.min(validity.not_after);
         }
@@ -68,7 +68,7 @@ impl Expiries {
     }
 
     /// The `count` certificates that expire first, earliest first.
-    pub fn soonest(&self, count: usize) -> Vec<(&SecretKey, Validity)> {
+    pub(crate) fn soonest(&self, count: usize) -> Vec<(&SecretKey, Validity)> {
         top_k(self.iter(), 0, count, |(secret, validity)| (validity.not_after, *secret))
     }
 

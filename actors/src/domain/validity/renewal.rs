@@ -29,7 +29,7 @@ pub struct RenewalWindow {
 impl RenewalWindow {
     /// Renewal time within the window, uniformly distributed over certificates (RFC 9773 §4.2: "a
     /// random time").
-    pub fn instant(&self, id: &CertId) -> Timestamp {
+    pub(crate) fn instant(&self, id: &CertId) -> Timestamp {
         let millionths = u32::try_from(stable_hash(id) % 1_000_000).unwrap_or(0);
         // Divides first: a window of centuries times a million would overflow.
         self.start + self.end.since(self.start) / 1_000_000 * millionths
@@ -41,7 +41,7 @@ impl RenewalWindow {
 ///
 /// The exact time depends on the serial number, so that certificates issued together are not
 /// renewed together.
-pub fn by_age(certificate: &CertificateView) -> Timestamp {
+pub(crate) fn by_age(certificate: &CertificateView) -> Timestamp {
     let margin = margin(certificate);
     let thousandths = u32::try_from(stable_hash(&certificate.serial) % 1000).unwrap_or(0);
     certificate.not_after - margin - margin / 10 * thousandths / 1000
@@ -68,7 +68,7 @@ pub enum AriStatus<'a> {
 impl AriStatus<'_> {
     /// Whether `now` is in or after the window. Let's Encrypt counts a replacement order in no rate
     /// limit then.
-    pub fn is_within_window(self, now: Timestamp) -> bool {
+    pub(crate) fn is_within_window(self, now: Timestamp) -> bool {
         matches!(self, Self::Window(window) if window.start <= now)
     }
 }
@@ -91,7 +91,7 @@ pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
 
 /// Renewal windows of all observed certificates, and the time of the next request for each.
 #[derive(Debug, Default)]
-pub struct RenewalWindows {
+pub(crate) struct RenewalWindows {
     by_secret: HashMap<SecretKey, PolledCertificate>,
     /// The CA does not support renewal information.
     unsupported: bool,
@@ -116,7 +116,7 @@ impl PolledCertificate {
 
 impl RenewalWindows {
     /// Stores an observation of a Secret. Only certificates of ours issued by `directory` are kept.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         secret: &SecretKey,
         found: Option<&SecretView>,
@@ -133,12 +133,12 @@ impl RenewalWindows {
     }
 
     /// Drops a Secret that no Ingress uses any more, or that has no certificate to ask about.
-    pub fn forget(&mut self, secret: &SecretKey) {
+    pub(crate) fn forget(&mut self, secret: &SecretKey) {
         self.by_secret.remove(secret);
     }
 
     /// Renewal information about the certificate `id` of `secret`.
-    pub fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> AriStatus<'_> {
+    pub(crate) fn of(&self, secret: &SecretKey, id: Option<&CertId>) -> AriStatus<'_> {
         let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
         match known {
             Some(PolledCertificate { window: Some(window), .. }) => AriStatus::Window(window),
@@ -148,14 +148,14 @@ impl RenewalWindows {
     }
 
     /// Records that the CA does not support renewal information.
-    pub fn are_unsupported(&mut self) {
+    pub(crate) fn are_unsupported(&mut self) {
         self.unsupported = true;
     }
 
     /// Returns up to `count` certificates to ask about now: those that have waited longest, to the
     /// minute, and among these the earliest to expire. Each one counts as asked for
     /// [`limits::ARI_RETRY_MAX`] or until its answer.
-    pub fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
+    pub(crate) fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
         let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
         let mut due: Vec<_> = due.collect();
         if due.len() > count {
@@ -172,7 +172,7 @@ impl RenewalWindows {
 
     /// Stores an answer. `again` is the CA's Retry-After, used within [`limits::ARI_POLL_MIN`] and
     /// [`limits::ARI_POLL_MAX`].
-    pub fn answered(
+    pub(crate) fn answered(
         &mut self,
         secret: &SecretKey,
         id: &CertId,
@@ -190,7 +190,7 @@ impl RenewalWindows {
 
     /// Records a failed request: the CA did not answer, or does not know the certificate. An
     /// earlier window stays.
-    pub fn unanswered(
+    pub(crate) fn unanswered(
         &mut self,
         secret: &SecretKey,
         id: &CertId,

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 
 /// The way of one Secret through the pool, with the observations so far.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// The Secret.
     pub stream: SecretKey,
     /// The key that requested the job first; logs carry it.
@@ -23,7 +23,7 @@ pub struct Job {
 
 /// Status with which a worker returns a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum JobStatus {
+pub(crate) enum JobStatus {
     /// The job has ended.
     Finished(Requeue),
     /// The job waits.

@@ -6,7 +6,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::scheduling::requeue::Requeue;
 
 /// Number of a request.
-pub type Ticket = u64;
+pub(crate) type Ticket = u64;
 
 /// Unanswered requests.
 #[derive(Debug, Default)]

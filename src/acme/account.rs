@@ -234,14 +234,15 @@ fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
 }
 
 pub(super) fn unusable(wrong: &str) -> PortError {
-    let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
+    let detail =
+        format!("{wrong}; delete the Secret of the ACME account, and a new one is created");
     PortError::permanent(FailureClass::Rejected, detail)
 }
 
 /// Error: no account is stored, or the CA does not know the account.
 pub(super) fn no_account() -> CallError {
     CallError::lacking(
-        "the CA has no account of ours in the operator's namespace; check --namespace and --acme-directory".to_owned(),
+        "the operator's namespace has no account that the CA knows; check --namespace and --acme-directory".to_owned(),
     )
 }
 

@@ -58,8 +58,7 @@ impl Acme {
             self.accounts.forget(true).await;
         } else if may_be_about_the_key(kind) {
             let settled = self.accounts.settle(began).await;
-            match settled
-                .map_err(|error| error.into_port_error("the ACME account cannot be looked at"))
+            match settled.map_err(|error| error.into_port_error("the ACME account cannot be read"))
             {
                 Ok(true) => {}
                 Ok(false) => return false,
@@ -84,7 +83,7 @@ impl Acme {
             return port_error;
         }
         PortError::transient(format!(
-            "{port_error}; the account's key was just replaced, and the CA may not know that everywhere"
+            "{port_error}; the account's key was just replaced, and not every server of the CA may know it yet"
         ))
     }
 }

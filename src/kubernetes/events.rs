@@ -133,6 +133,6 @@ async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
     match api.create(&params, event).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(port_error(error, "tell an Event")),
+        Err(error) => Err(port_error(error, "send an Event")),
     }
 }

@@ -170,7 +170,7 @@ impl JobRunner {
         error!(steps = job.steps, "the job makes no progress; it is given up");
         job.steps = 0;
         let detail = format!(
-            "the work went round in circles for {} steps; please report it",
+            "the job made no progress in {} steps; please report this bug",
             limits::JOB_STEPS
         );
         self.fail(job, Failure::new(FailureClass::AcmeServer, detail)).await;

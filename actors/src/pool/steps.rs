@@ -24,7 +24,7 @@ impl JobRunner {
         desired: Option<DesiredCertificate>,
     ) {
         let Some(desired) = desired else {
-            return self.abandon(job, "no Ingress wants it any more").await;
+            return self.abandon(job, "no Ingress needs it any more").await;
         };
         let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
         match step {
@@ -72,7 +72,7 @@ impl JobRunner {
     /// Journals a failure of the newest desired certificate.
     pub(super) async fn fail(&self, job: &mut Job, mut failure: Failure) {
         let Some(desired) = self.context.desired(&job.stream) else {
-            return self.abandon(job, "no Ingress wants it any more").await;
+            return self.abandon(job, "no Ingress needs it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may blame what was not asked for
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());

@@ -66,7 +66,7 @@ pub(super) fn revocable(
         return Err(format!("its certificate ended at {}", leaf.not_after));
     }
     if !leaf.key_matches {
-        return Err("its key is not that of its certificate".to_owned());
+        return Err("its key does not match its certificate".to_owned());
     }
     Ok((leaf, directory))
 }
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(refused(|secret| secret.certificate = Err("it is empty".into())), "it is empty");
         let other_key =
             |secret: &mut SecretView| secret.certificate.as_mut().unwrap().key_matches = false;
-        assert!(refused(other_key).contains("not that of its certificate"));
+        assert!(refused(other_key).contains("does not match its certificate"));
         let ended = revocable(Some(&ours), Timestamp::from_secs(2_000));
         assert!(ended.unwrap_err().contains("ended at"));
     }

@@ -214,7 +214,10 @@ impl CertificateAuthority for Acme {
             let or_nothing = replaces.is_some_and(|replaces| replaces.or_nothing);
             match self.order_for(&account, names, profile, id).await {
                 Err(error) if or_nothing && error.is_about_replacing() => {
-                    tracing::debug!(?id, "the CA takes no order that says what it replaces");
+                    tracing::debug!(
+                        ?id,
+                        "the CA accepts no order with `replaces`; the order is sent without it"
+                    );
                     self.order_for(&account, names, profile, None).await
                 }
                 opened => opened,

@@ -191,7 +191,7 @@ impl Accounts {
         if new && !contacts.is_empty() {
             Call::asks("other");
             if let Err(error) = account.update_contacts(&contacts).await {
-                tracing::warn!(%error, "the CA does not take the contacts; correct --contact");
+                tracing::warn!(%error, "the CA does not accept the contacts; correct --contact");
             }
         }
         Ok(account)

@@ -134,7 +134,7 @@ impl Accounts {
     pub(super) async fn finish(&self, known: &mut AccountState) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
         let Some((next, url)) = self.rolled_over(&stored).await? else { return Ok(false) };
-        tracing::warn!("a rollover of the ACME account's key was cut off; it is finished");
+        tracing::warn!("a rollover of the ACME account's key was interrupted; it is finished now");
         let promoted = promoted(&stored, next, url);
         match self.store.replace(&promoted).await? {
             Some(stored) => Ok(self.adopt(known, stored)?),

@@ -91,7 +91,7 @@ impl<'a> Choice<'a> {
             tracing::warn!(
                 wanted,
                 offered,
-                "the CA offers no chain of this issuer; its default chain is taken"
+                "the CA offers no chain of this issuer; its default chain is used"
             );
         }
         chain
@@ -117,13 +117,13 @@ impl Acme {
                     }
                 };
                 if let Err(why) = considered {
-                    tracing::warn!(url, why, "an alternate chain is passed over");
+                    tracing::warn!(url, why, "an alternate chain is skipped");
                 }
             }
         };
         if timeout_at(began + UNTIL, searching).await.is_err() {
             tracing::warn!(
-                "the CA is slow to give alternate chains; those that came are chosen from"
+                "the CA is slow to return alternate chains; the choice is made among those received"
             );
         }
         choice.made()

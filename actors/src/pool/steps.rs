@@ -113,7 +113,7 @@ impl JobRunner {
                 job.observed.on_journal_error(now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
-                error!(%bug, "this is a bug; the run waits before it goes on");
+                error!(%bug, "this is a bug; the job waits before it continues");
                 job.observed.wait_until = Some(now + limits::BUSY_RETRY);
             }
         }
@@ -142,7 +142,7 @@ impl JobRunner {
         match answer {
             Ok(value) => return Some(value),
             Err(PortError::Transient { detail, retry_after }) => {
-                debug!(%detail, ?retry_after, "a passing error");
+                debug!(%detail, ?retry_after, "a transient error");
                 if class == FailureClass::AcmeServer {
                     job.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }

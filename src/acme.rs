@@ -214,7 +214,10 @@ impl CertificateAuthority for Acme {
             let or_nothing = replaces.is_some_and(|replaces| replaces.or_nothing);
             match self.order_for(&account, names, profile, id).await {
                 Err(error) if or_nothing && error.is_about_replacing() => {
-                    tracing::debug!(?id, "the CA takes no order that says what it replaces");
+                    tracing::debug!(
+                        ?id,
+                        "the CA accepts no order with `replaces`; the order is sent without it"
+                    );
                     self.order_for(&account, names, profile, None).await
                 }
                 opened => opened,
@@ -227,17 +230,17 @@ impl CertificateAuthority for Acme {
         &self,
         id: &CertId,
     ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
-        self.call("the CA does not say when to renew", async || self.suggested(id).await).await
+        self.call("the CA returned no renewal window", async || self.suggested(id).await).await
     }
 
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError> {
-        self.call("the CA did not show the order", async || self.look(url).await).await
+        self.call("the CA did not return the order", async || self.look(url).await).await
     }
 
     /// Accepts the challenges without fetching the order again: the order is almost certainly still
     /// pending.
     async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
-        let doing = "the CA was not told to validate";
+        let doing = "the CA did not accept the request to validate";
         self.call(doing, async || {
             let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
             if order.order.state().status != Status::Pending {
@@ -265,7 +268,7 @@ impl CertificateAuthority for Acme {
     /// Sends the CSR. If the CA refuses, fetches the order: an earlier attempt may have succeeded
     /// with the response lost.
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {
-        let doing = "the CA did not take the CSR";
+        let doing = "the CA did not accept the CSR";
         self.call(doing, async || {
             let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
             Call::asks("finalize");
@@ -284,7 +287,7 @@ impl CertificateAuthority for Acme {
     }
 
     async fn download(&self, url: &str) -> Result<String, PortError> {
-        self.call("the CA did not give the certificate", async || {
+        self.call("the CA did not return the certificate", async || {
             let began = Instant::now();
             let lost = || PortError::permanent(FailureClass::AcmeServer, "the CA lost the order");
             let Some(mut order) = self.order(url).await? else { return Err(lost().into()) };

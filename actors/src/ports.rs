@@ -258,7 +258,7 @@ pub enum JournalError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CreateError {
     /// A segment with this number exists.
-    #[error("there is one with this number")]
+    #[error("a segment with this number exists")]
     Exists,
     /// The result is unknown: the segment may have been created.
     #[error("{0}")]

@@ -54,7 +54,7 @@ fn the_names_that_can_be_had_get_a_certificate_and_the_bad_one_is_named() {
         assert_eq!(issued(&fakes), ["a.example.com b.example.com"]);
         let events = fakes.cluster.events("web", "shop");
         let partly = events.iter().find(|one| one.reason == "PartlyIssued").expect("it is told");
-        assert!(partly.note.contains("It does without bad.example.com"), "{}", partly.note);
+        assert!(partly.note.contains("It leaves out bad.example.com"), "{}", partly.note);
         assert!(!fakes.cluster.view("web", "shop").expect("it is there").tls.is_empty());
 
         // The full set is retried on the ordinary backoff of failures; no other set is tried.

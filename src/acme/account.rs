@@ -191,7 +191,7 @@ impl Accounts {
         if new && !contacts.is_empty() {
             Call::asks("other");
             if let Err(error) = account.update_contacts(&contacts).await {
-                tracing::warn!(%error, "the CA does not take the contacts; correct --contact");
+                tracing::warn!(%error, "the CA does not accept the contacts; correct --contact");
             }
         }
         Ok(account)
@@ -234,14 +234,15 @@ fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
 }
 
 pub(super) fn unusable(wrong: &str) -> PortError {
-    let detail = format!("{wrong}; delete the Secret of the ACME account, and a new one is made");
+    let detail =
+        format!("{wrong}; delete the Secret of the ACME account, and a new one is created");
     PortError::permanent(FailureClass::Rejected, detail)
 }
 
 /// Error: no account is stored, or the CA does not know the account.
 pub(super) fn no_account() -> CallError {
     CallError::lacking(
-        "the CA has no account of ours in the operator's namespace; check --namespace and --acme-directory".to_owned(),
+        "the operator's namespace has no account that the CA knows; check --namespace and --acme-directory".to_owned(),
     )
 }
 

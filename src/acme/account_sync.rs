@@ -58,8 +58,7 @@ impl Acme {
             self.accounts.forget(true).await;
         } else if may_be_about_the_key(kind) {
             let settled = self.accounts.settle(began).await;
-            match settled
-                .map_err(|error| error.into_port_error("the ACME account cannot be looked at"))
+            match settled.map_err(|error| error.into_port_error("the ACME account cannot be read"))
             {
                 Ok(true) => {}
                 Ok(false) => return false,
@@ -84,7 +83,7 @@ impl Acme {
             return port_error;
         }
         PortError::transient(format!(
-            "{port_error}; the account's key was just replaced, and the CA may not know that everywhere"
+            "{port_error}; the account's key was just replaced, and not every server of the CA may know it yet"
         ))
     }
 }
@@ -135,7 +134,7 @@ impl Accounts {
     pub(super) async fn finish(&self, known: &mut AccountState) -> Result<bool, CallError> {
         let Some(stored) = known.stored.clone() else { return Ok(false) };
         let Some((next, url)) = self.rolled_over(&stored).await? else { return Ok(false) };
-        tracing::warn!("a rollover of the ACME account's key was cut off; it is finished");
+        tracing::warn!("a rollover of the ACME account's key was interrupted; it is finished now");
         let promoted = promoted(&stored, next, url);
         match self.store.replace(&promoted).await? {
             Some(stored) => Ok(self.adopt(known, stored)?),

@@ -74,7 +74,7 @@ impl<'a> Choice<'a> {
     fn consider(&mut self, chain: String) -> Result<(), String> {
         let issuers = pki::issuers(&chain)?;
         if pki::leaf(&chain)? != self.leaf {
-            return Err("it is of another certificate".to_owned());
+            return Err("it belongs to another certificate".to_owned());
         }
         self.offered.extend(issuers.last().cloned());
         let fit = fit(&issuers, self.wanted);
@@ -91,7 +91,7 @@ impl<'a> Choice<'a> {
             tracing::warn!(
                 wanted,
                 offered,
-                "the CA offers no chain of this issuer; its default chain is taken"
+                "the CA offers no chain of this issuer; its default chain is used"
             );
         }
         chain
@@ -112,16 +112,18 @@ impl Acme {
                 }
                 let considered = match self.alternate(&url).await {
                     Ok(chain) => choice.consider(chain),
-                    Err(error) => Err(error.into_port_error("the CA did not give it").to_string()),
+                    Err(error) => {
+                        Err(error.into_port_error("the CA did not return it").to_string())
+                    }
                 };
                 if let Err(why) = considered {
-                    tracing::warn!(url, why, "an alternate chain is passed over");
+                    tracing::warn!(url, why, "an alternate chain is skipped");
                 }
             }
         };
         if timeout_at(began + UNTIL, searching).await.is_err() {
             tracing::warn!(
-                "the CA is slow to give alternate chains; those that came are chosen from"
+                "the CA is slow to return alternate chains; the choice is made among those received"
             );
         }
         choice.made()

@@ -192,7 +192,7 @@ fn order_failure(error: Option<&Problem>) -> Failure {
         }
         None => Failure::new(
             FailureClass::AcmeServer,
-            "the CA made the order invalid and does not say why; a new one is opened",
+            "the CA marked the order invalid and does not say why; a new one is opened",
         ),
     }
 }

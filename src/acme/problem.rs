@@ -151,7 +151,7 @@ pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
         ),
         Error::Http(_) | Error::InvalidUri(_) => PortError::permanent(
             FailureClass::Rejected,
-            format!("{doing}: the CA gave an unusable URL ({error}); check --acme-directory"),
+            format!("{doing}: the CA returned an unusable URL ({error}); check --acme-directory"),
         ),
         Error::Unsupported(what) => PortError::permanent(
             FailureClass::Rejected,

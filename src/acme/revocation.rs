@@ -19,13 +19,13 @@ const DOING: &str = "the CA did not revoke the certificate";
 fn advice(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "unauthorized" => {
-            "where it was ordered by another account, --reason keyCompromise revokes it with its own key"
+            "if another account ordered it, --reason keyCompromise revokes it with its own key"
         }
         "badRevocationReason" => "choose another --reason",
         "badPublicKey" | "badSignatureAlgorithm" => {
-            "the CA takes no signature of such a key; without --reason keyCompromise the account signs"
+            "the CA accepts no signature by such a key; without --reason keyCompromise the account key signs"
         }
-        "malformed" => "it may be a certificate of another CA: see what its Secret says",
+        "malformed" => "it may be a certificate of another CA: check which CA its Secret names",
         _ => return None,
     })
 }

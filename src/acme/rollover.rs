@@ -34,14 +34,14 @@ const DOING: &str = "the account's key was not rolled over";
 /// Advice for the user about a refusal of this kind.
 fn advice(kind: &str) -> Option<&'static str> {
     matches!(kind, "malformed" | "unauthorized" | "badPublicKey" | "badSignatureAlgorithm")
-        .then_some("the account keeps the key that it has; try again later, or ask the CA")
+        .then_some("the account keeps its current key; try again later, or ask the CA")
 }
 
 /// Error: the CA has lost the account, or the account was never registered.
 fn unknown_to_the_ca() -> PortError {
     let detail = format!(
-        "{DOING}: the CA knows no account of the key that is stored; the operator registers it with its next order, and it can \
-         be rolled over after that"
+        "{DOING}: the CA knows no account of the key in the Secret; the operator registers that key with its next order, and it \
+         can be rolled over after that"
     );
     PortError::permanent(FailureClass::Rejected, detail)
 }
@@ -87,7 +87,7 @@ impl Acme {
                 RolloverStep::NoAccount => return Err(unknown_to_the_ca()),
             }
         }
-        Err(PortError::transient(format!("{DOING}: others change it all the time; try again")))
+        Err(PortError::transient(format!("{DOING}: other processes keep changing it; try again")))
     }
 
     async fn store_next(&self, progress: &mut Progress) -> Result<(), PortError> {
@@ -202,8 +202,8 @@ impl Progress {
     fn refused(&mut self) -> PortError {
         let silent = || {
             let what = format!(
-                "{DOING} to the end: the CA agreed, but does not show an account of the new key yet; both keys are stored, so \
-                 run it again"
+                "{DOING} completely: the CA agreed, but does not return an account of the new key yet; both keys are stored, \
+                 so run the command again"
             );
             PortError::permanent(FailureClass::AcmeServer, what)
         };

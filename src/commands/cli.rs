@@ -36,18 +36,18 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// List Ingresses with the state of their certificates
     Status(StatusArgs),
-    /// Tell all about one Ingress: what it asks for, what is there, what happens next
+    /// Show everything about one Ingress: what it asks for, what exists, what happens next
     Explain(OneIngress),
-    /// Ask for a new certificate for one Ingress, though the present one is good
+    /// Request a new certificate for one Ingress, even if the current one is valid
     Renew(OneIngress),
-    /// Revoke the certificates of one Ingress at their CA, and ask for new ones
+    /// Revoke the certificates of one Ingress at their CA, and request new ones
     Revoke(RevokeArgs),
     /// Give the ACME account a new key
     Rollover(RolloverArgs),
     /// See the whole system at work on this machine, in a simulated world
     #[cfg(feature = "sim")]
     Demo(DemoArgs),
-    /// Load test: many Ingresses at once, on a simulated world or on a cluster
+    /// Load test: many Ingresses at once, in a simulated world or on a cluster
     #[cfg(feature = "sim")]
     Storm(Box<StormArgs>),
 }
@@ -61,7 +61,7 @@ pub struct StatusArgs {
     /// All namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Form of the output
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
 }

@@ -38,10 +38,12 @@ pub fn given(yes: bool) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     match rule(yes, stdin.is_terminal()) {
         Rule::GoOn => return Ok(true),
-        Rule::Refuse => bail!("nothing was done: say --yes where there is no terminal to ask on"),
+        Rule::Refuse => {
+            bail!("nothing was done: there is no terminal for the confirmation; use --yes")
+        }
         Rule::Ask => {}
     }
-    print!("Type `yes` to go on: ");
+    print!("Type `yes` to continue: ");
     std::io::stdout().flush()?;
     let mut line = String::new();
     stdin.read_line(&mut line)?;

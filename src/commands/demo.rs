@@ -91,7 +91,7 @@ impl Demo {
             spec_tls: true,
         };
         println!(
-            "A simulated world is up: API server, CA, DNS and ingress gateway, all on loopback."
+            "A simulated world is running: API server, CA, DNS and ingress gateway, all on loopback."
         );
         println!("The operator runs in this process. Its status page: http://{admin}/\n");
         let (heard, checks) = (Sample::default(), Checks::default());
@@ -137,7 +137,7 @@ impl Demo {
 
     /// Waits until Ctrl-C, for `--keep`.
     async fn stay(&self) -> anyhow::Result<()> {
-        println!("\nIt stays up until Ctrl-C. To look around:");
+        println!("\nIt keeps running until Ctrl-C. To look around:");
         println!("  http://{}/", self.admin);
         println!("  export KUBECONFIG={}", self.world.kubeconfig().display());
         println!("  ingress-acme status -A        kubectl get ingress,secret,events -A");

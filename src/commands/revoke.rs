@@ -46,7 +46,7 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     for secret in status::secrets_of(&client, &ingress).await? {
         match target(&client, (&namespace, file), secret.clone(), reason).await? {
             Ok(target) => targets.push(target),
-            Err(why) => _ = print(&format!("Secret {secret} is passed over: {}.", plain(&why))),
+            Err(why) => _ = print(&format!("Secret {secret} is skipped: {}.", plain(&why))),
         }
     }
     if targets.is_empty() {
@@ -78,7 +78,7 @@ async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
         let said = match target.revoke(reason).await {
             Ok(Revoked::Now) => format!("Revoked: the certificate in Secret {secret}."),
             Ok(Revoked::Before) => {
-                format!("The certificate in Secret {secret} had been revoked before.")
+                format!("The certificate in Secret {secret} was revoked before.")
             }
             Err(error) => {
                 eprintln!("ingress-acme: Secret {secret}: {}", plain(&error));
@@ -96,7 +96,7 @@ async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
     match status::ask_for_renewal(client, ingress).await {
         Ok(asked) => _ = print(&asked),
         Err(error) => bail!(
-            "revoked, but no new certificate is asked for, so the hosts of Ingress {ingress} have a revoked one: {error:#}"
+            "revoked, but no new certificate is requested, so the hosts of Ingress {ingress} keep a revoked one: {error:#}"
         ),
     }
     Ok(())
@@ -115,7 +115,7 @@ async fn target(
         Ok((_, directory)) => directory.to_owned(),
         Err(why) => return Ok(Err(why)),
     };
-    let Some(held) = held else { return Ok(Err("it is not there".to_owned())) };
+    let Some(held) = held else { return Ok(Err("it does not exist".to_owned())) };
     let (account, acme) = ca_of_a_command(client, namespace, &directory, acme_ca_file)?;
     let seen = match account.load().await {
         Ok(Some(_)) => AccountSeen::Readable,

@@ -30,17 +30,17 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
         account.name()
     ));
     if stored.next.is_some() {
-        print("A rollover was begun and not finished; it is gone on with.");
+        print("A rollover was started and not finished; it is resumed.");
     }
-    print("\nThe account gets a new key; the one it has is of no use after that.");
+    print("\nThe account gets a new key; its current key cannot be used after that.");
     if !consent::given(at.yes)? {
         bail!("nothing was changed");
     }
     let done = acme.roll_over().await?;
     Ok(print(&format!(
         "Account {} has a new key, with the thumbprint {}.\n\
-         The operator finds it by itself: the replica that leads with its next request to the CA, the others within a minute. \
-         A challenge that is answered with the old key meanwhile fails, and is tried again.",
+         The operator detects the new key by itself: the leading replica with its next request to the CA, the others within a \
+         minute. A challenge that is answered with the old key in the meantime fails and is tried again.",
         done.url, done.thumbprint
     )))
 }

@@ -79,7 +79,7 @@ pub async fn renew(key: &IngressKey) -> anyhow::Result<ExitCode> {
 pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow::Result<String> {
     let snapshot = Snapshot::of_one(client, key).await?;
     if let Some(why) = snapshot.reason_not_to_renew(key) {
-        bail!("Ingress {key} cannot have a new certificate: {why}");
+        bail!("Ingress {key} cannot get a new certificate: {why}");
     }
     let now = SystemClock::default().now().to_string();
     let annotations = json!({ format!("{ANNOTATION_PREFIX}renew"): now });
@@ -89,7 +89,7 @@ pub(crate) async fn ask_for_renewal(client: &Client, key: &IngressKey) -> anyhow
         bail!("Ingress {key} could not be annotated: {}", client::detail(&error));
     }
     Ok(format!(
-        "A new certificate is asked for by {ANNOTATION_PREFIX}renew: {now}.\n\
+        "A new certificate is requested by {ANNOTATION_PREFIX}renew: {now}.\n\
          Follow it with: ingress-acme explain {key}"
     ))
 }

@@ -90,7 +90,7 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
         () = terminate.wait() => None,
     };
     if !manner.quiet {
-        eprintln!("deleting what the storm has made");
+        eprintln!("deleting the objects that the storm created");
     }
     let cleaned = cleanup::clean(&target.client, &plan).await;
     if let Some(world) = world {
@@ -98,7 +98,7 @@ pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
     }
     let Some(run) = stormed else {
         cleaned?;
-        eprintln!("interrupted; what the storm had made is deleted");
+        eprintln!("interrupted; the objects that the storm created are deleted");
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let done = print_result(&run?, &args);
@@ -133,8 +133,8 @@ async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)>
     let directory = operator.sample().await?.directory.unwrap_or_default();
     if !args.i_know && !guard::is_harmless(&directory) {
         bail!(
-            "the operator's CA is `{directory}`, which is neither a staging CA nor one in a network of your own: a storm \
-             burns its rate limits for days. Point the operator at a staging directory, or say --i-know"
+            "the operator's CA is `{directory}`, which is neither a staging CA nor one in your own network: a storm \
+             uses up its rate limits for days. Point the operator at a staging directory, or use --i-know"
         );
     }
     Ok((Target { client, operator }, None))
@@ -154,7 +154,7 @@ fn print_result(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(
-        "{} Ingresses have no right certificate after {:?}",
+        "{} Ingresses do not have the right certificate after {:?}",
         figures.ingresses - figures.right,
         args.deadline
     );

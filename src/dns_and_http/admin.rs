@@ -161,7 +161,7 @@ pub enum Unanswered {
     #[error("the arbiter did not answer within {ANSWER:?}")]
     Late,
     /// The reporter is gone because the process is ending.
-    #[error("the reporter is gone: {0}")]
+    #[error("the reporter has stopped: {0}")]
     Gone(#[from] actix::MailboxError),
     /// The answer could not be serialized.
     #[error("the answer cannot be written: {0}")]
@@ -234,7 +234,7 @@ async fn livez(health: Data<Health>) -> HttpResponse {
     if health.lives() {
         return HttpResponse::Ok().body("ok\n");
     }
-    HttpResponse::ServiceUnavailable().body(format!("the arbiter has not turned for {STUCK:?}\n"))
+    HttpResponse::ServiceUnavailable().body(format!("the arbiter has not run for {STUCK:?}\n"))
 }
 
 async fn readyz(health: Data<Health>) -> HttpResponse {

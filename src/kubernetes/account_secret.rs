@@ -169,7 +169,12 @@ impl AccountStore for AccountSecret {
         match self.api.create(&params, &self.secret(key)).await {
             Ok(created) => self.parse(created),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let raced = || PortError::transient(format!("{} came and went", self.name));
+                let raced = || {
+                    PortError::transient(format!(
+                        "Secret {} was created and deleted in the meantime",
+                        self.name
+                    ))
+                };
                 self.load().await?.ok_or_else(raced)
             }
             Err(error) => Err(port_error(error, &self.doing("create"))),

@@ -37,13 +37,13 @@ pub const WATCH_SECONDS: u32 = 60;
 pub enum ConnectError {
     /// Neither a kubeconfig nor a pod's service account was found.
     #[error(
-        "no cluster to talk to: {}. Set KUBECONFIG to a readable kubeconfig, or run in a pod with a service account",
+        "no cluster is configured: {}. Set KUBECONFIG to a readable kubeconfig, or run in a pod with a service account",
         detail(.0)
     )]
     NoCluster(Box<InferConfigError>),
     /// The configuration was found, but no client can be created from it.
     #[error(
-        "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, where one is named, \
+        "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, if one is set, \
          its proxy (proxies are not supported: add the API server to NO_PROXY)",
         detail(.0)
     )]

@@ -77,7 +77,7 @@ impl EventRecorder for KubeEvents {
             (self.dropped)();
             tracing::warn!(
                 ingress = %about.key, queue = QUEUE,
-                "an Event is not told because too many wait; the API server takes them too slowly"
+                "an Event is not sent because too many are queued; the API server accepts them too slowly"
             );
         }
     }
@@ -104,7 +104,7 @@ async fn drain(
         if let Err(error) = send(client, &event).await {
             let object = event.regarding.as_ref();
             let ingress = object.and_then(|object| object.name.as_deref());
-            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event is given up");
+            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event could not be sent");
             dropped();
         }
         pending.send_modify(|pending| *pending -= 1);
@@ -133,6 +133,6 @@ async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
     match api.create(&params, event).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(port_error(error, "tell an Event")),
+        Err(error) => Err(port_error(error, "send an Event")),
     }
 }

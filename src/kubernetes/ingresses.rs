@@ -137,7 +137,8 @@ fn events(api: &Api<Ingress>) -> Events {
 
 /// Returns the metric label of an error, and the next action of kube's watcher.
 fn meaning(error: &watcher::Error) -> (&'static str, &'static str) {
-    const RESUME: &str = "it is watched on from where it was, after a pause of at most a minute";
+    const RESUME: &str =
+        "the watch is resumed at the same position, after a pause of at most a minute";
     const RELIST: &str = "all Ingresses are listed again, after a pause of at most a minute";
     let listing = matches!(error, watcher::Error::InitialListFailed(_));
     let next = if listing { RELIST } else { RESUME };

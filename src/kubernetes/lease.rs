@@ -82,7 +82,12 @@ impl Lease {
     }
 
     fn retry_after(&self, error: &str) -> Duration {
-        tracing::warn!(lease = NAME, me = self.me, error, "cannot tell who leads; trying again");
+        tracing::warn!(
+            lease = NAME,
+            me = self.me,
+            error,
+            "cannot determine the leader; trying again"
+        );
         RETRY
     }
 

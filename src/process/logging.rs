@@ -25,7 +25,7 @@ pub fn start(is_operator: bool) {
         .init();
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tracing::error!(%panic, "a bug: the process ends, and its next start goes on with the work");
+        tracing::error!(%panic, "a bug: the process ends, and its next start resumes the work");
         default(panic);
         std::process::abort();
     }));

@@ -125,11 +125,11 @@ impl Replica {
         tokio::select! {
             () = drained => Ok(Some(Leadership(term))),
             () = lost(term.as_ref()) => {
-                error!("leadership is lost: this process begins anew, as a standby");
+                error!("leadership is lost: this process restarts as a standby");
                 Ok(None)
             }
             () = self.ports.journal.stopped() => {
-                error!("the journal has stopped: this process begins anew, as a standby");
+                error!("the journal has stopped: this process restarts as a standby");
                 Ok(None)
             }
         }
@@ -164,7 +164,7 @@ impl Replica {
         loop {
             sleep(FOLLOW).await;
             if let Err(error) = bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
-                warn!(%error, retry_in = ?FOLLOW, "the account key cannot be looked at");
+                warn!(%error, retry_in = ?FOLLOW, "the account key cannot be read");
             }
         }
     }
@@ -185,9 +185,9 @@ impl Replica {
         info!(deadline = ?limits::DRAIN, "draining");
         match timeout(limits::DRAIN, operator.pool.send(Drain)).await {
             Ok(Ok(())) => info!("drained"),
-            Ok(Err(gone)) => error!(%gone, "the pool is gone"),
+            Ok(Err(gone)) => error!(%gone, "the pool has stopped"),
             Err(_) => {
-                warn!("not all work could be finished in time; the next start goes on with it");
+                warn!("not all work could be finished in time; the next start resumes it");
             }
         }
         if timeout(FLUSH, self.ports.event_recorder.flush()).await.is_err() {
@@ -235,9 +235,10 @@ impl Exit {
         if let Self::Done = self {
             return Ok(ExitCode::SUCCESS);
         }
-        let program = std::env::current_exe().context("this program cannot find itself")?;
+        let program =
+            std::env::current_exe().context("the path of this program cannot be determined")?;
         let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-        Err(error).context("this program cannot begin anew")
+        Err(error).context("this program cannot restart")
     }
 }
 
@@ -288,7 +289,7 @@ async fn dump_on_signal(health: Health, mut signal: Signal) {
     while signal.recv().await.is_some() {
         match health.state().await {
             Ok(state) => info!(%state, "state"),
-            Err(why) => error!(%why, "no state"),
+            Err(why) => error!(%why, "the state could not be read"),
         }
     }
 }

@@ -31,7 +31,7 @@ fn good(site: &Site) {
     let hosts = ["good.example.com", "bad.example.com"];
     site.ingress("partial", &hosts, Some("part"), partial);
     site.secret("part", &["good.example.com"], true, 2090);
-    let note = "It does without bad.example.com";
+    let note = "It leaves out bad.example.com";
     site.event("partial", "2026-11-24T08:02:00.000000Z", "Warning", "PartlyIssued", note);
     site.ingress("foreign", &["bought.example.com"], Some("bought"), json!({}));
     site.secret("bought", &["bought.example.com"], false, 2090);
@@ -42,7 +42,7 @@ fn bad(site: &Site) {
     let note = "No certificate for failed.example.com yet (authorization): 404";
     site.event("failed", "2026-11-24T08:03:00.000000Z", "Warning", "Failed", note);
     site.ingress("limited", &["limited.example.com"], Some("limited"), json!({}));
-    let note = "No orders of this account are sent for now";
+    let note = "A rate limit on this account stops orders for now";
     site.event("limited", "2026-11-24T08:04:00.000000Z", "Warning", "Waiting", note);
     site.ingress("no-tls", &["plain.example.com"], None, json!({}));
     site.ingress("expired", &["old.example.com"], Some("old"), json!({}));

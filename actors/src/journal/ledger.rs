@@ -144,7 +144,7 @@ impl Ledger {
             }
             Event::RateLimitHit(RateLimitHit { hit, .. }) => {
                 let LimitHit { scope, until, detail, .. } = hit;
-                info!(%scope, %until, %detail, "no such orders are sent for some time");
+                info!(%scope, %until, %detail, "a rate limit stops such orders until then");
             }
             Event::IssuanceAbandoned(IssuanceAbandoned { why }) => {
                 info!(secret = %stream, %why, "issuance abandoned");

@@ -77,7 +77,7 @@ impl Pool {
         let sent = self.runner.ports.routes.prefetch.send(PrefetchRoutes(soon.collect()));
         ctx.spawn(sent.into_actor(self).map(|sent, _, _| {
             if let Err(gone) = sent {
-                error!(%gone, "the route keeper is gone");
+                error!(%gone, "the route keeper has stopped");
             }
         }));
     }
@@ -137,7 +137,7 @@ impl Pool {
                 self.scheduler.returned(*job, status, self.context.clock.now())
             }
             Err(gone) => {
-                error!(secret = %stream, %gone, "an issuer is gone; its stream is released");
+                error!(secret = %stream, %gone, "a worker has stopped; its Secret is released");
                 self.context
                     .limits
                     .rate_limits
@@ -254,7 +254,7 @@ impl Handler<Drain> for Pool {
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
         self.scheduler.begin_drain();
         let load = self.scheduler.load();
-        info!(running = load.running, parked = load.parked, "draining: nothing new is begun");
+        info!(running = load.running, parked = load.parked, "draining: no new work is started");
         let (drained, all_done) = oneshot::channel();
         self.drained.push(drained);
         self.hand_out(ctx);

@@ -63,7 +63,7 @@ impl JobRunner {
         let reach: BTreeMap<_, _> = known.chain(probed).collect();
         job.observed.probed(reach, self.context.clock.now());
         if let Some((host, found)) = job.observed.unreached() {
-            debug!(%host, ?found, "not reached");
+            debug!(%host, ?found, "the host does not lead to the solver");
         }
     }
 
@@ -129,7 +129,7 @@ impl JobRunner {
             return true;
         }
         let Some(failure) = job.observed.failure.take() else { return false };
-        warn!(detail = failure.detail, "{what} could not be seen to");
+        warn!(detail = failure.detail, "{what} could not be updated");
         self.context.events.record(desired, &KubeEvent::left_undone(what, &failure.detail));
         true
     }

@@ -161,7 +161,7 @@ impl JobRunner {
             _ => _ = self.paused.borrow_mut().remove(&job.stream),
         }
         if let Err(gone) = self.ports.routes.withdraw.send(Withdraw(job.stream.clone())).await {
-            error!(%gone, "the route keeper is gone");
+            error!(%gone, "the route keeper has stopped");
         }
         JobStatus::Finished(requeue)
     }
@@ -169,10 +169,10 @@ impl JobRunner {
     /// Fails a job without progress. Such a job is a bug; the pause after the failure keeps it from
     /// the CA.
     async fn give_up(&self, job: &mut Job) -> JobStatus {
-        error!(steps = job.steps, "the job makes no progress; it is given up");
+        error!(steps = job.steps, "the job makes no progress; it is stopped");
         job.steps = 0;
         let detail = format!(
-            "the work went round in circles for {} steps; please report it",
+            "the job made no progress in {} steps; please report this bug",
             limits::JOB_STEPS
         );
         self.fail(job, Failure::new(FailureClass::AcmeServer, detail)).await;

@@ -24,7 +24,7 @@ impl JobRunner {
         desired: Option<DesiredCertificate>,
     ) {
         let Some(desired) = desired else {
-            return self.abandon(job, "no Ingress wants it any more").await;
+            return self.abandon(job, "no Ingress needs it any more").await;
         };
         let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
         match step {
@@ -72,7 +72,7 @@ impl JobRunner {
     /// Journals a failure of the newest desired certificate.
     pub(super) async fn fail(&self, job: &mut Job, mut failure: Failure) {
         let Some(desired) = self.context.desired(&job.stream) else {
-            return self.abandon(job, "no Ingress wants it any more").await;
+            return self.abandon(job, "no Ingress needs it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
@@ -114,7 +114,7 @@ impl JobRunner {
                 job.observed.on_journal_error(now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
-                error!(%bug, "this is a bug; the run waits before it goes on");
+                error!(%bug, "this is a bug; the job waits before it continues");
                 job.observed.wait_until = Some(now + limits::BUSY_RETRY);
             }
         }
@@ -143,7 +143,7 @@ impl JobRunner {
         match answer {
             Ok(value) => return Some(value),
             Err(PortError::Transient { detail, retry_after }) => {
-                debug!(%detail, ?retry_after, "a passing error");
+                debug!(%detail, ?retry_after, "a transient error");
                 if class == FailureClass::AcmeServer {
                     job.observed.busy = retry_after.map(|wait| (detail.clone(), wait));
                 }

@@ -107,19 +107,19 @@ impl Metrics {
     fn register_work(&self, all: &mut Registry) {
         let Self { events, coalesced, dedup_actors, runs, oldest_queued, issued, failed, .. } =
             self;
-        all.register("events_in", "Events on Ingresses, by where they came from", events.clone());
-        all.register("events_coalesced", "Events that another one took along", coalesced.clone());
+        all.register("events_in", "Events on Ingresses, by source", events.clone());
+        all.register("events_coalesced", "Events coalesced into another one", coalesced.clone());
         all.register(
             "dedup_actors",
             "Ingresses with work or a burst of events",
             dedup_actors.clone(),
         );
-        all.register("runs", "Certificates being worked on, by where they are", runs.clone());
-        let help = "Since when the one that waits longest for a worker waits; 0 when none does";
+        all.register("runs", "Certificates being worked on, by state", runs.clone());
+        let help = "Start of the longest current wait for a worker; 0 if none waits";
         all.register("queue_oldest_timestamp_seconds", help, oldest_queued.clone());
         all.register("issued", "Certificates installed", issued.clone());
         all.register("failed", "Attempts that failed", failed.clone());
-        let help = "From an issuance's start to its certificate in the Secret";
+        let help = "Time from the start of an issuance to its certificate in the Secret";
         all.register("issuance_duration_seconds", help, self.issuance.clone());
         all.register("step_duration_seconds", "Time of one step", self.steps.clone());
         all.register("journal_records", "Records appended to the journal", self.journal.clone());
@@ -128,19 +128,24 @@ impl Metrics {
     fn register_world(&self, all: &mut Registry) {
         all.register(
             "managed_ingresses",
-            "Ingresses that are ours to serve",
+            "Ingresses managed by ingress-acme",
             self.ingresses.clone(),
         );
         all.register("last_scan_timestamp_seconds", "End of the last scan", self.last_scan.clone());
-        let help = "Watches of Ingresses that were begun anew, by reason";
+        let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
-        all.register("acme_request_duration_seconds", "Their time", self.acme_durations.clone());
+        all.register(
+            "acme_request_duration_seconds",
+            "Time of requests to the CA",
+            self.acme_durations.clone(),
+        );
         let help = "Requests to the Kubernetes API server, by verb, resource and HTTP status";
         all.register("kube_requests", help, self.kube_requests.clone());
-        let help = "Until when the CA takes no orders of such a scope, the latest of them; 0 when it takes all";
+        let help =
+            "Latest time until which the CA accepts no orders of this scope; 0 if it accepts all";
         all.register("rate_limited_until_timestamp_seconds", help, self.limited_until.clone());
-        let help = "Certificates that wait in line for such a scope";
+        let help = "Certificates queued for a rate limit of this scope";
         all.register("rate_limit_waiting", help, self.waiting_for_limit.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";

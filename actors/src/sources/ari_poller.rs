@@ -116,7 +116,7 @@ impl Poll {
         match answer {
             Ok(None) => return false,
             Ok(Some((window, again))) => {
-                debug!(%secret, start = %window.start, end = %window.end, "a suggested renewal");
+                debug!(%secret, start = %window.start, end = %window.end, "the CA suggests a renewal window");
                 let instant = window.instant(id);
                 windows.answered(secret, id, window, again, now);
                 drop(windows);
@@ -126,7 +126,7 @@ impl Poll {
                 }
             }
             Err(error) => {
-                debug!(%secret, %error, "the CA does not say when to renew");
+                debug!(%secret, %error, "the CA returned no renewal window");
                 let again = match error {
                     PortError::Transient { retry_after, .. } => retry_after,
                     PortError::Permanent(failure) => failure.retry_after,

@@ -37,7 +37,7 @@ async fn secret_needs_reconcile(
     }
     let read = tokio::time::timeout(limits::KUBE_CALL, context.tls_secrets.read(secret)).await;
     let Ok(Ok(status)) = read else {
-        debug!(%secret, "the Secret could not be read; the issuer will try");
+        debug!(%secret, "the Secret could not be read; a job will retry");
         return true;
     };
     context.record_secret(secret, status.as_ref());

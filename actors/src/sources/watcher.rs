@@ -73,7 +73,7 @@ impl Watcher {
         let sent = self.scanner.send(Listed(scope)).into_actor(self);
         ctx.spawn(sent.map(|sent, _, _| {
             if let Err(gone) = sent {
-                error!(%gone, "the scanner is gone");
+                error!(%gone, "the scanner has stopped");
             }
         }));
     }
@@ -108,7 +108,7 @@ impl StreamHandler<IngressChange> for Watcher {
 
     /// Restarts the watch after `RESTART`. The default implementation would stop the actor.
     fn finished(&mut self, ctx: &mut Context<Self>) {
-        error!("the watch of Ingresses ended; it is begun anew in {RESTART:?}");
+        error!("the watch of Ingresses ended; it is restarted in {RESTART:?}");
         ctx.run_later(RESTART, |watcher, ctx| _ = ctx.add_stream(watcher.source.watch()));
     }
 }

@@ -11,13 +11,14 @@ use super::{LETS_ENCRYPT, directory, own_namespace};
 /// Flags of both.
 #[derive(Debug, Args)]
 pub struct AtTheCa {
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or ingress-acme]
+    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
+    /// ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
-    /// File with a further root certificate that the directory's own TLS may use
+    /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
@@ -35,10 +36,10 @@ pub struct RevokeArgs {
     /// The Ingress
     #[arg(value_name = "NS/NAME")]
     pub ingress: IngressKey,
-    /// Why; the CA publishes it
+    /// Reason for the revocation; the CA publishes it
     #[arg(long, value_enum, default_value_t)]
     pub reason: Reason,
-    /// Do not ask for new certificates: the hosts stay with revoked ones
+    /// Do not request new certificates: the hosts keep the revoked ones
     #[arg(long)]
     pub no_renew: bool,
     #[command(flatten)]

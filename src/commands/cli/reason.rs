@@ -11,17 +11,18 @@ pub enum Reason {
     #[default]
     #[value(name = "unspecified")]
     Unspecified,
-    /// Somebody else has, or may have, the private key. Signed with that very key, which proves it.
+    /// Somebody else has, or may have, the private key. The request is signed with that key, as
+    /// proof.
     #[value(name = "keyCompromise")]
     KeyCompromise,
-    /// The names, or who is behind them, are no longer as certified. Let's Encrypt does not certify
-    /// who is behind them and may refuse it.
+    /// The certified names or their owner have changed. Let's Encrypt does not certify owners and
+    /// may refuse this reason.
     #[value(name = "affiliationChanged")]
     AffiliationChanged,
-    /// Another certificate has taken its place.
+    /// Another certificate has replaced it.
     #[value(name = "superseded")]
     Superseded,
-    /// The hosts are no longer yours, or given up.
+    /// The hosts are no longer yours, or no longer in use.
     #[value(name = "cessationOfOperation")]
     CessationOfOperation,
 }

@@ -20,19 +20,21 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
-    /// File with a further root certificate that the directory's own TLS may use
+    /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,
     /// Contact of the ACME account, such as mailto:ops@example.com
     #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
     pub contact: Option<String>,
-    /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME account is bound to
+    /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME
+    /// account is bound to
     #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub eab_secret: Option<String>,
-    /// ACME directory of a second CA, asked for a certificate when the first has failed for long
+    /// ACME directory of a second CA, used for a certificate when the first CA has failed for a
+    /// long time
     #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
     pub fallback_directory: Option<url::Url>,
-    /// How long the first CA must have failed
+    /// How long the first CA must have failed before the second is used
     #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
     pub fallback_after: Duration,
     /// Secret with the external account at the second CA
@@ -58,13 +60,14 @@ pub struct RunArgs {
         value_name = "ADDR"
     )]
     pub admin_bind: SocketAddr,
-    /// DNS server that the probe of our own routes asks [default: the system's]
+    /// DNS server that the probe of the solver routes uses [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
-    /// Port at which the probe reaches hosts
+    /// Port on which the probe connects to hosts
     #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
     pub probe_port: u16,
-    /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only those with "true"
+    /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only
+    /// those with "true"
     #[arg(long, env = "INGRESS_ACME_MANAGE", value_enum, default_value_t)]
     pub manage: ManageArg,
     /// Only Ingresses of this class; repeatable [default: any]
@@ -78,7 +81,7 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_ISSUERS", default_value_t = 64, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub issuers: u16,
-    /// How often each certificate is looked at
+    /// How often each certificate is checked
     #[arg(long, env = "INGRESS_ACME_SCAN_INTERVAL", default_value = "1h", value_parser = scan_interval)]
     pub scan_interval: Duration,
     /// Quiet time after which a burst of events on one Ingress is over
@@ -90,14 +93,16 @@ pub struct RunArgs {
     /// ACME profile to ask for [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
-    /// Whether to hold back what Let's Encrypt would soon refuse: more than 4 certificates a week for exactly the same
-    /// names, more than 4 failed validations of a name an hour. `auto` is on for Let's Encrypt's production only
+    /// Whether to delay orders that Let's Encrypt would soon refuse: more than 4 certificates a
+    /// week for exactly the same names, more than 4 failed validations of a name an hour. `auto` is
+    /// on for Let's Encrypt's production only
     #[arg(long, env = "INGRESS_ACME_GUARDS", value_enum, default_value_t)]
     pub guards: GuardsArg,
-    /// Of the chains that the CA offers, the one whose topmost issuer has this common name [default: the CA's]
+    /// Prefer the chain whose topmost issuer has this common name [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub preferred_chain: Option<String>,
-    /// Of several replicas only the holder of the Lease issues; all answer challenges
+    /// With several replicas, only the holder of the Lease issues certificates; all replicas answer
+    /// challenges
     #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
     pub leader_elect: bool,

@@ -13,7 +13,7 @@ pub struct DemoArgs {
     /// How many Ingresses the storm has
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=2000))]
     pub ingresses: u32,
-    /// Stay up at the end, until Ctrl-C
+    /// Keep running at the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
 }
@@ -21,31 +21,33 @@ pub struct DemoArgs {
 /// Flags of `storm`.
 #[derive(Debug, Args)]
 pub struct StormArgs {
-    /// How many Ingresses are made
+    /// How many Ingresses are created
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub ingresses: u32,
-    /// How often each is edited right after
+    /// How often each Ingress is edited right after its creation
     #[arg(long, default_value_t = 0, value_name = "M", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub edits: u32,
     /// Where: a simulated world with an operator of its own, or the cluster of KUBECONFIG
     #[arg(long, value_enum, default_value_t)]
     pub target: TargetArg,
-    /// Namespaces that the Ingresses are spread over; they are made for it, and deleted at the end
+    /// Number of namespaces for the Ingresses; they are created for the storm and deleted at the
+    /// end
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub namespaces: u32,
     /// Hosts of each Ingress, all in one certificate
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub names: u32,
-    /// Ingresses made in a second [default: as fast as the API server takes them]
+    /// Ingresses created per second [default: as fast as the API server accepts them]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub rate: Option<f64>,
-    /// Hosts are under it; in a real cluster all of them must lead to its ingress controller
+    /// Domain of all hosts; in a real cluster every host must resolve to its ingress controller
     #[arg(long, default_value = "storm.example.com", value_name = "NAME")]
     pub domain: String,
-    /// Class of the Ingresses [default: none is named]
+    /// Class of the Ingresses [default: none]
     #[arg(long, value_name = "CLASS")]
     pub ingress_class: Option<String>,
-    /// Whether the Ingresses have spec.tls; without, the operator fills it in, one more request each
+    /// Whether the Ingresses have spec.tls; if not, the operator fills it in, with one more request
+    /// for each
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub spec_tls: bool,
     /// Longest wait for the last certificate
@@ -54,10 +56,11 @@ pub struct StormArgs {
     /// A report with charts, in one HTML file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Form of the figures
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
-    /// Storm a CA that is neither a staging one nor in a network of your own: it burns real rate limits
+    /// Allow a storm on a CA that is neither a staging CA nor in your own network: it uses up real
+    /// rate limits
     #[arg(long)]
     pub i_know: bool,
     /// Namespace of the operator in the cluster
@@ -74,7 +77,7 @@ pub struct StormArgs {
 /// `--target`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TargetArg {
-    /// A simulated world, which needs nothing.
+    /// A simulated world; no cluster is needed.
     #[default]
     Sim,
     /// The cluster of `KUBECONFIG`, with the operator that runs there.

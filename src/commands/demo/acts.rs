@@ -43,7 +43,7 @@ impl Demo {
     }
 
     async fn make_short_lived(&self) -> anyhow::Result<()> {
-        println!("An Ingress wants a certificate that lives 160 hours.");
+        println!("An Ingress requests a certificate with a lifetime of 160 hours.");
         let api: Api<Ingress> = Api::namespaced(self.client.clone(), "default");
         let short = serde_json::from_value(json!({
             "metadata": {"name": SHORT, "annotations": {"ingress-acme.dev/profile": "shortlived"}},
@@ -62,9 +62,9 @@ impl Demo {
         let (client, plan) = (self.client.clone(), self.plan.clone());
         let count = plan.ingresses;
         println!(
-            "A storm: {count} Ingresses with two hosts each, each edited {} times at once. The CA takes {} orders less than \
+            "A storm: {count} Ingresses with two hosts each, each edited {} times at once. The CA accepts {} orders fewer than \
              that, then one a second. When a third of them have their certificate, the operator crashes; the next one \
-             leads when its lease has run out, {LEASE} later at most.",
+             leads when the lease has expired, {LEASE} later at most.",
             plan.edits,
             super::OVER_THE_LIMIT.min(count / 2),
         );
@@ -83,7 +83,7 @@ impl Demo {
         let weather = async {
             tokio::select! {
                 laid = rain(&client, &plan, &manner, &tally) => laid,
-                () = show(&plan, &manner, &tally) => bail!("nobody looks any more"),
+                () = show(&plan, &manner, &tally) => bail!("the progress display has ended"),
             }
         };
         let (crashed_after, ()) = tokio::try_join!(crash, weather)?;
@@ -105,18 +105,14 @@ impl Demo {
             format!("{right} of {count}"),
         );
         let certificates = self.world.ca().issued().len();
+        checks.claim("one certificate each, and no more", certificates == count + 1, certificates);
         checks.claim(
-            "one certificate each, and not one more",
-            certificates == count + 1,
-            certificates,
-        );
-        checks.claim(
-            "a rate limit was hit, and waited out",
+            "a rate limit was hit, and the orders waited for its end",
             ca.rate_limited > 0,
             format!("{} refusals", ca.rate_limited),
         );
         checks.claim(
-            "the operator crashed, and another went on",
+            "the operator crashed, and another one continued",
             crashed_after < count,
             format!("after {crashed_after} Secrets"),
         );
@@ -126,7 +122,7 @@ impl Demo {
     /// Advances the clock by four days and checks that exactly one certificate is renewed.
     async fn expiry(&mut self) -> anyhow::Result<()> {
         println!(
-            "Four days pass: half the life of the short-lived certificate is over. The others live 90 days."
+            "Four days pass: half the lifetime of the short-lived certificate is over. The others are valid for 90 days."
         );
         let before = self.world.ca().issued().len();
         self.world.clock().advance(TRAVEL);
@@ -141,7 +137,7 @@ impl Demo {
         sleep(super::resident::SCAN_INTERVAL).await;
         let new = self.world.ca().issued().len() - before;
         self.checks.claim(
-            "a certificate that runs out is renewed, and no other",
+            "only the short-lived certificate is renewed",
             new == 1,
             format!("{new} renewed"),
         );
@@ -162,8 +158,9 @@ impl Demo {
         let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), &namespace);
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
         ingresses.delete(&name, &DeleteParams::default()).await?;
-        until("its Secret to go", async || Ok(secrets.get_opt(&name).await?.is_none())).await?;
-        self.checks.claim("its Secret went with it", true, "gone");
+        until("the deletion of its Secret", async || Ok(secrets.get_opt(&name).await?.is_none()))
+            .await?;
+        self.checks.claim("its Secret was deleted with it", true, "gone");
         Ok(())
     }
 

@@ -88,7 +88,7 @@ impl Resident {
         _ = self.crash.send(()); // fails if the operator has ended; reported below
         match ended(self.thread)? {
             ThreadEnd::Crashed => Ok(()),
-            ThreadEnd::Ended(_) => Err(anyhow!("the operator had ended before it was to crash")),
+            ThreadEnd::Ended(_) => Err(anyhow!("the operator had ended before its planned crash")),
         }
     }
 

@@ -38,11 +38,11 @@ pub(super) fn signatory(reason: Reason, account: AccountSeen) -> Signatory {
         }
         (_, AccountSeen::Readable) => Signatory::Account,
         (_, AccountSeen::Missing) => Signatory::Certificate(
-            "there is no account of this CA in the operator's namespace; the CA may take the key for compromised, \
+            "there is no account of this CA in the operator's namespace; the CA may treat the key as compromised, \
              whatever the reason",
         ),
         (_, AccountSeen::Unreadable) => Signatory::Certificate(
-            "the account's Secret cannot be read; the CA may take the key for compromised, whatever the reason",
+            "the account's Secret cannot be read; the CA may treat the key as compromised, whatever the reason",
         ),
     }
 }
@@ -53,20 +53,20 @@ pub(super) fn revocable(
     secret: Option<&SecretView>,
     now: Timestamp,
 ) -> Result<(&CertificateView, &str), String> {
-    let secret = secret.ok_or("it is not there")?;
+    let secret = secret.ok_or("it does not exist")?;
     if !secret.ours {
         return Err("it was not made by ingress-acme".to_owned());
     }
     let directory = secret.directory.as_deref().unwrap_or_default();
     if !directory.starts_with("https://") {
-        return Err("it does not say which CA its certificate is of".to_owned());
+        return Err("it does not say which CA issued its certificate".to_owned());
     }
     let leaf = secret.certificate.as_ref().map_err(Clone::clone)?;
     if leaf.not_after <= now {
         return Err(format!("its certificate ended at {}", leaf.not_after));
     }
     if !leaf.key_matches {
-        return Err("its key is not that of its certificate".to_owned());
+        return Err("its key does not match its certificate".to_owned());
     }
     Ok((leaf, directory))
 }
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(refused(|secret| secret.certificate = Err("it is empty".into())), "it is empty");
         let other_key =
             |secret: &mut SecretView| secret.certificate.as_mut().unwrap().key_matches = false;
-        assert!(refused(other_key).contains("not that of its certificate"));
+        assert!(refused(other_key).contains("does not match its certificate"));
         let ended = revocable(Some(&ours), Timestamp::from_secs(2_000));
         assert!(ended.unwrap_err().contains("ended at"));
     }

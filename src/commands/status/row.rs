@@ -104,7 +104,7 @@ impl Row {
     pub(super) fn with_problems(mut self, problems: &[String]) -> Self {
         for problem in problems {
             let sep = if self.detail.is_empty() { "" } else { "; " };
-            self.detail = format!("{}{sep}not as asked for: {problem}", self.detail);
+            self.detail = format!("{}{sep}not served as requested: {problem}", self.detail);
         }
         self
     }

@@ -54,7 +54,7 @@ pub(super) async fn user_events(
     let events = match client::list_all(&api, ListParams::default().limit(PAGE)).await {
         Ok(events) => events,
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            eprintln!("note: without the right to list Events, what was last told is not shown");
+            eprintln!("note: without permission to list Events, the latest Events are not shown");
             Vec::new()
         }
         Err(error) => bail!("the Events cannot be listed: {}", client::detail(&error)),

@@ -33,7 +33,7 @@ pub(super) async fn prepare(client: &Client, plan: &Plan, until: i64) -> anyhow:
             },
         }))?;
         let made = insist(async || api.create(&PostParams::default(), &namespace).await).await;
-        made.with_context(|| format!("cannot make namespace {name}"))?;
+        made.with_context(|| format!("cannot create namespace {name}"))?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ async fn make(
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         other => other.map(drop),
     });
-    made.await.with_context(|| format!("cannot make Ingress {namespace}/{name}"))?;
+    made.await.with_context(|| format!("cannot create Ingress {namespace}/{name}"))?;
     tally.borrow_mut().changed(number);
     for edit in 1..=plan.edits {
         let patch = Patch::Merge(json!({ "spec": plan.spec(number, edit) }));

@@ -83,7 +83,7 @@ impl Source {
                 let sample = parse(&answer.text().await?)?;
                 if !sample.leads {
                     bail!(
-                        "the operator at {url} does not lead; the Lease in its namespace tells who does"
+                        "the operator at {url} does not lead; the Lease in its namespace shows which one does"
                     );
                 }
                 Ok(sample)
@@ -112,7 +112,7 @@ async fn of_pods(client: &Client, namespace: &str) -> anyhow::Result<Sample> {
             Err(error) => trouble = format!("pod {name} does not answer: {}", detail(&error)),
         }
     }
-    bail!("{trouble}; forward the admin port of the leading pod, and name it with --metrics-url")
+    bail!("{trouble}; forward the admin port of the leading pod, and set --metrics-url to it")
 }
 
 /// Parses the text format of Prometheus.

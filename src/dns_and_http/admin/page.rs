@@ -89,7 +89,7 @@ fn span(time: Duration) -> String {
 /// Formats the first few names of a certificate in one line.
 fn few(hosts: &[String]) -> String {
     match hosts.len() {
-        0 => "no host any more".to_owned(),
+        0 => "no hosts left".to_owned(),
         count if count > HOSTS => {
             format!("{} and {} more", hosts[..HOSTS].join(", "), count - HOSTS)
         }

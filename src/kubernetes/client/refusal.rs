@@ -68,17 +68,17 @@ fn advice(status: &Status) -> &'static str {
             "the namespace is being deleted, so there is nothing to do"
         }
         403 if status.message.contains("exceeded quota") => {
-            "raise the ResourceQuota of the namespace or delete what is not used"
+            "raise the ResourceQuota of the namespace or delete unused objects"
         }
         403 if status.message.contains("cannot") => {
-            "apply deploy/install.yaml again, for its RBAC rules allow it"
+            "apply deploy/install.yaml again, because its RBAC rules allow it"
         }
         403 => {
             "an admission rule of the cluster refuses it: change the rule or exempt ingress-acme"
         }
         404 => "it, or its namespace, is gone",
         413 => "it is too large for the API server",
-        _ => "the API server will refuse it again: change what it names",
+        _ => "the API server will refuse it again: change the fields that it names",
     }
 }
 

@@ -55,7 +55,7 @@ impl Term {
                 Err(_) => return self.not_released("no answer in time"),
             }
         }
-        self.not_released("it changed at each try");
+        self.not_released("it changed at each attempt");
     }
 
     fn not_released(&self, error: &str) {
@@ -64,7 +64,7 @@ impl Term {
             lease = NAME,
             me,
             error,
-            "not released; the next leader waits until it runs out"
+            "not released; the next leader waits until it expires"
         );
     }
 }
@@ -90,7 +90,7 @@ async fn keep(
             Err(_) => break "it could not be renewed in time",
         }
     };
-    tracing::warn!(lease = NAME, me = lease.me, why, "leading no more");
+    tracing::warn!(lease = NAME, me = lease.me, why, "no longer leading");
     lost_sender.send_replace(true);
 }
 
@@ -112,7 +112,7 @@ impl Lease {
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
                     match timeout(CALL, self.api.get_opt(NAME)).await {
                         Ok(Ok(now)) if !self.holds(now.as_ref()) => {
-                            return ControlFlow::Break("somebody else holds it");
+                            return ControlFlow::Break("another replica holds it");
                         }
                         Ok(Ok(Some(now))) => {
                             *held = now;

@@ -52,7 +52,7 @@ pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result
     if !seen.ours && !adopt {
         return refuse(&format!(
             "Secret {key} was not made by ingress-acme and is left as it is; delete it, name another one in spec.tls, or \
-             let it be taken over by the annotation ingress-acme.dev/adopt-secret: \"true\""
+             allow the takeover with the annotation ingress-acme.dev/adopt-secret: \"true\""
         ));
     }
     if !seen.is_tls {

@@ -74,7 +74,7 @@ impl fmt::Display for Problem {
             Self::NoSecretName { block } => {
                 write!(
                     f,
-                    "spec.tls[{block}] has no secretName, so its certificate has no place to go"
+                    "spec.tls[{block}] has no secretName, so its certificate cannot be stored"
                 )
             }
             Self::BadAlgorithm(unknown) => {
@@ -88,12 +88,12 @@ impl fmt::Display for Problem {
             }
             Self::NotGrouped(Alone::OwnTls) => write!(
                 f,
-                "annotation ingress-acme.dev/group is of no use where spec.tls names a Secret: leave out spec.tls, or \
+                "annotation ingress-acme.dev/group has no effect where spec.tls names a Secret: leave out spec.tls, or \
                  name one Secret in several Ingresses"
             ),
             Self::NotGrouped(Alone::ManyDomains) => write!(
                 f,
-                "annotation ingress-acme.dev/group needs hosts of one registered domain; it has a certificate of its own"
+                "annotation ingress-acme.dev/group needs hosts of one registered domain; the Ingress has a certificate of its own"
             ),
         }
     }

@@ -45,19 +45,20 @@ impl fmt::Display for Skip {
         match self {
             Self::Solver => write!(f, "it is the solver's own Ingress"),
             Self::Deleting => write!(f, "it is being deleted"),
-            Self::Disabled => write!(
-                f,
-                "its annotation ingress-acme.dev/enabled says something else than \"true\""
-            ),
+            Self::Disabled => {
+                write!(f, "its annotation ingress-acme.dev/enabled has a value other than \"true\"")
+            }
             Self::NotAnnotated => write!(
                 f,
                 "only annotated Ingresses are managed and it lacks ingress-acme.dev/enabled: \"true\""
             ),
             Self::OtherIssuer(annotation) => {
-                write!(f, "its annotation {annotation} gives it to another issuer")
+                write!(f, "its annotation {annotation} assigns it to another issuer")
             }
             Self::OtherClass(Some(class)) => write!(f, "its class {class} is not selected"),
-            Self::OtherClass(None) => write!(f, "it names no class, and classes are selected"),
+            Self::OtherClass(None) => {
+                write!(f, "it names no class, and only selected classes are managed")
+            }
         }
     }
 }

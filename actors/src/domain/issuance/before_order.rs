@@ -29,7 +29,9 @@ pub(super) fn secret_is_valid(evaluation: &Evaluation<'_>, _: &Issuance) -> Opti
 
 pub(super) fn ca_busy_for_long(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
     let long = issuance.directory.is_none() && evaluation.is_busy_for_long();
-    long.then_some(Step::Abandon("its CA is busy for long, and another one is asked"))
+    long.then_some(Step::Abandon(
+        "its CA has been busy for a long time, and the fallback CA is used",
+    ))
 }
 
 pub(super) fn wait_for_routes_and_limits(

@@ -34,7 +34,7 @@ pub(crate) fn next(state: &State, inputs: Inputs<'_>) -> Step {
     let Some(desired) = inputs.desired else {
         return match state {
             State::Idle => Step::Done(Requeue::AwaitChange),
-            _ => Step::Abandon("no Ingress wants it any more"),
+            _ => Step::Abandon("no Ingress needs it any more"),
         };
     };
     let evaluation = Evaluation { state, desired, inputs };
@@ -54,7 +54,7 @@ pub(crate) fn next(state: &State, inputs: Inputs<'_>) -> Step {
 fn fallback_ca_removed(evaluation: &Evaluation<'_>) -> Option<Step> {
     let directory = evaluation.state.issuance()?.directory.as_ref()?;
     let in_use = evaluation.inputs.fallback.is_some_and(|fallback| fallback.directory == directory);
-    (!in_use).then_some(Step::Abandon("it is of a second CA that is not in use any more"))
+    (!in_use).then_some(Step::Abandon("the fallback CA of this issuance is no longer configured"))
 }
 
 /// Tries again after failures: a subset of the names, or all of them once their time has come.

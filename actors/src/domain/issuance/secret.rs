@@ -71,7 +71,7 @@ fn must_not_write(secret: &SecretView, desired: &DesiredCertificate) -> Option<&
 fn too_many_names(desired: &DesiredCertificate) -> Failure {
     let (count, max) = (desired.names.len(), desired.most_names());
     let detail = format!(
-        "Secret {} would need a certificate for {count} names, and a CA takes {max} at most; split its hosts \
+        "Secret {} would need a certificate for {count} names, and a CA accepts {max} at most; split its hosts \
          over several spec.tls blocks",
         desired.secret
     );

@@ -61,7 +61,7 @@ pub enum Unreadable {
     },
     /// A newer release wrote the segment.
     #[error(
-        "segment {number} of the journal has schema {schema}, and this release knows {SCHEMA} at most; use the newer one"
+        "segment {number} of the journal has schema {schema}, and this release knows {SCHEMA} at most; use the newer release"
     )]
     Newer {
         /// Number of the segment.

@@ -51,8 +51,8 @@ impl Guards {
         }
         let wait = CERTIFICATES.take(&mut self.certificates, stable_hash(names), now)?;
         let detail = format!(
-            "by itself, ingress-acme asks for no more than {} certificates for exactly the same names in a week, for the CA \
-             gives 5; find out what deletes or changes their Secret (--guards off lifts this)",
+            "ingress-acme itself orders at most {} certificates a week for exactly the same names, because the CA \
+             allows 5; find out what deletes or changes their Secret (--guards off removes this limit)",
             CERTIFICATES.count
         );
         Some(hit(LimitScope::Set(names.clone()), wait, &detail, now))
@@ -65,8 +65,8 @@ impl Guards {
             return Vec::new();
         }
         let detail = format!(
-            "by itself, ingress-acme has no more than {} validations of one name fail in an hour, for the CA takes 5 \
-             (--guards off lifts this)",
+            "ingress-acme itself allows at most {} failed validations of one name an hour, because the CA allows 5 \
+             (--guards off removes this limit)",
             FAILURES.count
         );
         let mut close = |name: &DnsName| {

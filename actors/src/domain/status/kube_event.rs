@@ -63,7 +63,9 @@ impl KubeEvent {
         let (names, secret) = (display_names(names), &secret.name);
         let note = format!("Getting a certificate for {names} into Secret {secret}: {why}");
         let Some(fallback) = elsewhere else { return Self::normal("Issuing", note) };
-        let note = format!("{note}. The CA in use has failed for long, so {fallback} is asked");
+        let note = format!(
+            "{note}. The CA in use has failed for a long time, so the fallback CA {fallback} is used"
+        );
         Self::normal("Issuing", note)
     }
 
@@ -107,20 +109,21 @@ impl KubeEvent {
         let next = format!(
             "All names are tried again at {retry_at}, or at once when the Ingress is edited"
         );
-        let note = format!("{note}. It does without {left_out} ({class}): {detail}. {next}");
+        let note = format!("{note}. It leaves out {left_out} ({class}): {detail}. {next}");
         Self::warning("PartlyIssued", note)
     }
 
     /// Creates the Event for the problems of an Ingress; `None` if there are none.
     pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let note = format!("Not as asked for until the Ingress is edited: {}", lines.join("; "));
+        let note =
+            format!("Not served as requested until the Ingress is edited: {}", lines.join("; "));
         (!lines.is_empty()).then(|| Self::warning("Skipped", note))
     }
 
     /// Creates the Event for an installed certificate whose follow-up work on `what` failed.
     pub fn left_undone(what: &str, detail: &str) -> Self {
-        let note = format!("The certificate is good, but {what} could not be seen to: {detail}");
+        let note = format!("The certificate is good, but {what} could not be updated: {detail}");
         Self::warning("Incomplete", note)
     }
 
@@ -128,7 +131,7 @@ impl KubeEvent {
     pub fn waiting_for_limit(desired: &DesiredCertificate, waiting: &LimitWait) -> Self {
         let LimitWait { scope, detail, turn } = waiting;
         let note = format!(
-            "No orders of {scope} are sent for now, so {} waits in line and has its turn at about {turn}: {detail}",
+            "A rate limit on {scope} stops orders for now, so the order for {} is queued and is expected to be sent at about {turn}: {detail}",
             desired.display_names()
         );
         Self::warning("Waiting", note)
@@ -137,7 +140,7 @@ impl KubeEvent {
     /// Creates the Event for an open order that waits for its CA, or for the write of its Secret.
     pub fn held_up(desired: &DesiredCertificate, detail: &str) -> Self {
         let note = format!(
-            "The order for {} is kept and gone on with: {detail}. Nothing is lost and nothing is ordered twice",
+            "The order for {} is kept and will be resumed: {detail}. Nothing is lost and nothing is ordered twice",
             desired.display_names()
         );
         Self::warning("Waiting", note)

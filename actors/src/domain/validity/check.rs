@@ -45,14 +45,16 @@ impl fmt::Display for IssueReason {
         match self {
             Self::Missing => write!(f, "there is no Secret yet"),
             Self::Unparsable(why) => write!(f, "the Secret's certificate cannot be read: {why}"),
-            Self::KeyMismatch => write!(f, "the Secret's key is not that of its certificate"),
+            Self::KeyMismatch => write!(f, "the Secret's key does not match its certificate"),
             Self::NamesDiffer => write!(f, "the certificate has other names than the Ingress"),
             Self::Expired(at) => write!(f, "the certificate expired at {at}"),
             Self::NotYetValid(at) => write!(f, "the certificate is not valid before {at}"),
-            Self::DueForRenewal(at) => write!(f, "the certificate is due for renewal since {at}"),
+            Self::DueForRenewal(at) => {
+                write!(f, "the certificate has been due for renewal since {at}")
+            }
             Self::Suggested { at, explanation } => {
-                write!(f, "its CA suggests to renew the certificate since {at}")?;
-                explanation.as_ref().map_or(Ok(()), |url| write!(f, ", and says why at {url}"))
+                write!(f, "its CA suggests renewing the certificate at {at}")?;
+                explanation.as_ref().map_or(Ok(()), |url| write!(f, ", and explains why at {url}"))
             }
             Self::OtherDirectory(url) => write!(f, "the certificate was issued by {url}"),
             Self::Requested => write!(f, "a new certificate was requested"),

@@ -53,7 +53,7 @@ impl Writer {
                     return Ok(log);
                 }
                 Err(JournalError::Fenced) => {
-                    debug!("somebody wrote meanwhile; the log is read again");
+                    debug!("another process wrote in the meantime; the log is read again");
                 }
                 Err(error) => return Err(error),
             }
@@ -115,8 +115,12 @@ impl Writer {
     pub(super) async fn delete(&self, numbers: &[u64]) {
         match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(?numbers, %error, "segments stay a little longer"),
-            Err(_) => debug!(?numbers, "segments stay a little longer"),
+            Ok(Err(error)) => {
+                debug!(?numbers, %error, "obsolete segments could not be deleted; they are kept for now")
+            }
+            Err(_) => {
+                debug!(?numbers, "obsolete segments could not be deleted; they are kept for now")
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ impl Collector for ExpiryCollector {
             ("certificate_not_after_timestamp_seconds", "End of the certificate's validity.");
         family(&mut encoder, name, help, &all, |validity| validity.not_after)?;
         let (name, help) =
-            ("certificate_renewal_timestamp_seconds", "When the certificate is to be renewed.");
+            ("certificate_renewal_timestamp_seconds", "Renewal time of the certificate.");
         family(&mut encoder, name, help, &all, |validity| validity.renewal)
     }
 }

@@ -1,4 +1,4 @@
-//! A second CA, used when the first has failed for a long time; on a paused clock.
+//! A fallback CA, used when the first has failed for a long time; on a paused clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A world with a second CA, whose first CA fails every order.
+/// A world with a fallback CA, whose first CA fails every order.
 fn outage() -> Fakes {
     let fakes = Fakes::default();
     fakes.fallback_after.set(Some(6 * HOUR));

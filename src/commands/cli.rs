@@ -1,4 +1,5 @@
-//! The command line, which is a contract: other programs call it so. Every flag also reads the environment.
+//! Command line. Names and flags are a contract, because other programs use them. Every flag can
+//! also be set in the environment.
 
 mod account;
 mod reason;

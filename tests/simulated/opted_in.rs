@@ -1,4 +1,4 @@
-//! Features that users opt in to: grouped certificates and a second CA.
+//! Features that users opt in to: grouped certificates and a fallback CA.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +88,7 @@ async fn a_second_ca_issues_while_the_first_fails_and_the_first_again_when_it_wo
     let simulated = Simulated::start_in(world, &flags, Path::new(OPERATOR)).await.unwrap();
     let client = simulated.target().unwrap().client;
     create(&client, "one", "one.example.com", json!({})).await;
-    eventually("a certificate of the second CA", async || secret(&client, "one").await.is_some())
+    eventually("a certificate of the fallback CA", async || secret(&client, "one").await.is_some())
         .await;
     let annotations = secret(&client, "one").await.unwrap().metadata.annotations.unwrap();
     let of = |name: &str| annotations.get(&format!("ingress-acme.dev/{name}")).cloned();

@@ -97,7 +97,8 @@ impl JobRunner {
         leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)
     }
 
-    /// Fetches the order, accepts its challenges, or finalizes it. The CA answers each with the order.
+    /// Fetches the order, accepts its challenges, or finalizes the order. The CA answers each with
+    /// the order.
     pub(super) async fn advance(&self, step: Step, job: &mut Job) {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let ca = self.ca(&issuance);

@@ -30,14 +30,14 @@ pub struct RunArgs {
     /// account is bound to
     #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub eab_secret: Option<String>,
-    /// ACME directory of a second CA, used for a certificate when the first CA has failed for a
+    /// ACME directory of a fallback CA, used for a certificate when the first CA has failed for a
     /// long time
     #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
     pub fallback_directory: Option<url::Url>,
     /// How long the first CA must have failed before the second is used
     #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
     pub fallback_after: Duration,
-    /// Secret with the external account at the second CA
+    /// Secret with the external account at the fallback CA
     #[arg(long, env = "INGRESS_ACME_FALLBACK_EAB_SECRET", value_name = "NAME", requires = "fallback_directory",
           value_parser = NonEmptyStringValueParser::new())]
     pub fallback_eab_secret: Option<String>,
@@ -149,7 +149,7 @@ pub struct AdapterConfig {
     pub contacts: Vec<String>,
     /// Secret of the external account.
     pub eab_secret: Option<String>,
-    /// The second CA.
+    /// The fallback CA.
     pub fallback: Option<FallbackDirectory>,
     /// Issuer of the chain to take.
     pub preferred_chain: Option<String>,
@@ -169,7 +169,7 @@ pub struct AdapterConfig {
     pub leader_elect: bool,
 }
 
-/// A second CA.
+/// A fallback CA.
 #[derive(Clone, Debug)]
 pub struct FallbackDirectory {
     /// URL of its directory.

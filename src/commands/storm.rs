@@ -5,7 +5,7 @@
 //! supply its figures.
 //!
 //! # Layout
-//! - [`plan`]: the Ingresses, decided in advance. [`guard`]: CAs that may be used for a storm.
+//! - [`mod@plan`]: the Ingresses, decided in advance. [`guard`]: CAs that may be used for a storm.
 //! - `drive`, `arrivals`, [`tally`]: create Ingresses, watch for Secrets, record times.
 //! - [`operator`]: the operator's metrics. `simulated`: a world with an operator.
 //! - [`figures`], `report`, `charts`: results. `cleanup`: removal of all created objects.

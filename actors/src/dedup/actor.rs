@@ -1,4 +1,4 @@
-//! Dedup actor of one Ingress with work: runs a [`DedupMachine`] with timers and messages.
+//! Dedup actor of one Ingress with work: runs a `DedupMachine` with timers and messages.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! The event-sourced state machine of one certificate.
 //!
-//! The state is the fold of [`Event`]s. [`decide`] turns a command into an event or refuses the
-//! command, [`apply`] folds one event and refuses an illegal one, and [`next`] returns the next
+//! The state is the fold of [`Event`]s. [`decide()`] turns a command into an event or refuses the
+//! command, [`apply`] folds one event and refuses an illegal one, and `next` returns the next
 //! step from the state, the newest desired certificate and the observations of the job
-//! ([`Observed`]). A job that just began and a job that a crash interrupted follow the same rules,
+//! (`Observed`). A job that just began and a job that a crash interrupted follow the same rules,
 //! because `next` has no other input.
 //!
 //! ```text

@@ -13,25 +13,25 @@ pub const KUBE_CALL: Duration = secs(20);
 pub const CA_CALL: Duration = secs(30);
 /// Longest append to the journal, including the writes before it. The journal itself gives up
 /// sooner, after [`JOURNAL_GIVE_UP`].
-pub(crate) const JOURNAL_CALL: Duration = secs(150);
+pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
 /// Longest generation of a key. RSA needs most of a second on a slow core.
-pub(crate) const KEY_CALL: Duration = secs(20);
+pub const KEY_CALL: Duration = secs(20);
 /// Longest wait of a job for its routes: the write in flight and the next one.
-pub(crate) const ROUTE_CALL: Duration = secs(45);
+pub const ROUTE_CALL: Duration = secs(45);
 
 /// Age up to which the last read of a Secret is still used before an order is opened for it.
-pub(crate) const SECRET_FRESH: Duration = secs(10);
+pub const SECRET_FRESH: Duration = secs(10);
 /// Largest number of names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,
 /// <https://letsencrypt.org/docs/profiles/>).
-pub(crate) const MAX_NAMES: usize = 100;
+pub const MAX_NAMES: usize = 100;
 /// Largest number of names in one certificate of a group: accepted by every profile of Let's
 /// Encrypt.
-pub(crate) const GROUP_NAMES: usize = 25;
+pub const GROUP_NAMES: usize = 25;
 /// Largest number of names in one certificate of the profiles `tlsserver` and `shortlived` (Let's
 /// Encrypt, <https://letsencrypt.org/docs/profiles/>).
-pub(crate) const MAX_NAMES_SHORT: usize = 25;
+pub const MAX_NAMES_SHORT: usize = 25;
 
 /// Pauses between polls of an order when the CA sends no Retry-After (RFC 8555 §7.5.1). The first
 /// are short, because most orders are done within a second.
@@ -40,180 +40,180 @@ pub const POLL: [Duration; 5] = [Duration::from_millis(500), secs(1), secs(2), s
 /// longer Retry-After ends the attempt.
 pub const POLL_MAX: Duration = secs(60);
 /// Age at which an unfinished order is abandoned. Validation and finalization take minutes at most.
-pub(crate) const ORDER_DEADLINE: Duration = secs(3600);
+pub const ORDER_DEADLINE: Duration = secs(3600);
 
 /// Age at which an order is abandoned whose status cannot be read. The order may already have a
 /// certificate, so the limit is far longer than an outage.
-pub(crate) const ORDER_LIFE: Duration = secs(86_400);
+pub const ORDER_LIFE: Duration = secs(86_400);
 /// Shortest pause before an order is resumed after its CA or the API server failed for too long.
 /// Also the pause after repeated errors of the journal.
-pub(crate) const ORDER_PAUSE: Duration = secs(60);
+pub const ORDER_PAUSE: Duration = secs(60);
 
 /// Longest such pause. The pause grows with the age of the order.
-pub(crate) const ORDER_PAUSE_MAX: Duration = secs(3600);
+pub const ORDER_PAUSE_MAX: Duration = secs(3600);
 /// Time after an installation in which the validity of a certificate is not checked. A certificate
 /// that is already due or not yet valid means a wrong clock or an odd lifetime, and more
 /// certificates would not help.
-pub(crate) const JUST_INSTALLED: Duration = secs(12 * 3600);
+pub const JUST_INSTALLED: Duration = secs(12 * 3600);
 
 /// Longest attempt of the journal to write one segment. Then the process stops, because a record
 /// may or may not be durable; the next start finds out.
-pub(crate) const JOURNAL_GIVE_UP: Duration = secs(60);
+pub const JOURNAL_GIVE_UP: Duration = secs(60);
 /// Records no caller awaits are flushed with the next awaited one, or after this delay.
-pub(crate) const JOURNAL_LAZY: Duration = secs(2);
+pub const JOURNAL_LAZY: Duration = secs(2);
 /// Pause between two writes under load, so that records gather.
-pub(crate) const JOURNAL_LINGER: Duration = Duration::from_millis(10);
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(10);
 /// Number of segments at which the log is compacted into a snapshot.
-pub(crate) const JOURNAL_SEGMENTS: usize = 32;
+pub const JOURNAL_SEGMENTS: usize = 32;
 /// Time without a write after which the log is compacted into a snapshot.
-pub(crate) const JOURNAL_IDLE: Duration = secs(10);
+pub const JOURNAL_IDLE: Duration = secs(10);
 /// Number of fences kept. A process that was suspended through more later terms than this is no
 /// longer fenced at its next number.
-pub(crate) const FENCES: usize = 8;
+pub const FENCES: usize = 8;
 /// Records in one segment, in bytes of JSON. With its frame a segment stays below 512 KiB, half of
 /// the size limit of an object in etcd.
-pub(crate) const SEGMENT_BYTES: usize = 480 * 1024;
+pub const SEGMENT_BYTES: usize = 480 * 1024;
 
 /// Pauses between retries of a step after a transient error of a port (5xx, timeout, broken
 /// connection).
-pub(crate) const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
+pub const TRANSIENT: [Duration; 5] = [secs(1), secs(2), secs(4), secs(8), secs(16)];
 
 /// Backoff after a failed issuance: the sequence of Let's Encrypt's integration guide
 /// (<https://letsencrypt.org/docs/integration-guide/>).
-pub(crate) const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
+pub const BACKOFF: [Duration; 4] = [secs(60), secs(600), secs(6000), secs(86_400)];
 /// Number of failures in a row before a certificate for a subset of the names is tried, if the
 /// Ingresses allow one.
-pub(crate) const PARTIAL_ATTEMPTS: u32 = 2;
+pub const PARTIAL_ATTEMPTS: u32 = 2;
 /// Shortest time between the first of these failures and a certificate for a subset: long enough
 /// for a new DNS record to appear.
-pub(crate) const PARTIAL_AFTER: Duration = secs(300);
+pub const PARTIAL_AFTER: Duration = secs(300);
 /// Time for which the failed names of a group still count after another member joins or leaves.
-pub(crate) const GROUP_MEMORY: Duration = secs(3600);
+pub const GROUP_MEMORY: Duration = secs(3600);
 /// Time since the first failure after which a group gives up a certificate with the name of a
 /// failing host, because other members wait to join.
-pub(crate) const GROUP_PATIENCE: Duration = secs(86_400);
+pub const GROUP_PATIENCE: Duration = secs(86_400);
 /// Backoff while a host is unreachable. Short, because no request goes to the CA.
-pub(crate) const UNREACHABLE_BACKOFF: [Duration; 5] =
+pub const UNREACHABLE_BACKOFF: [Duration; 5] =
     [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// Shortest wait after a rate limit hit, even if the CA names a shorter one: many orders wait for
 /// the same time.
-pub(crate) const RATE_LIMIT_MIN: Duration = secs(5);
+pub const RATE_LIMIT_MIN: Duration = secs(5);
 /// Backoff after a refusal that only an edit of the Ingress or of a CAA record can change. Let's
 /// Encrypt's integration guide asks for at most one attempt a day.
-pub(crate) const PERMANENT_BACKOFF: Duration = secs(86_400);
+pub const PERMANENT_BACKOFF: Duration = secs(86_400);
 /// Longest backoff of a certificate with less than a twentieth of its lifetime left: a day of
 /// backoff may be all that is left. Also the period of [`EMERGENCIES`].
-pub(crate) const EMERGENCY_PAUSE: Duration = secs(3600);
+pub const EMERGENCY_PAUSE: Duration = secs(3600);
 /// Number of nearly expired certificates for which one namespace may bypass a rate limit within
 /// [`EMERGENCY_PAUSE`]. Further ones wait at the head of the limit queue. The number is bounded
 /// because expiry is read from Secrets, which tenants can write.
-pub(crate) const EMERGENCIES: usize = 10;
+pub const EMERGENCIES: usize = 10;
 /// Largest jitter added to the end of a rate limit.
-pub(crate) const LIMIT_JITTER: Duration = secs(60);
+pub const LIMIT_JITTER: Duration = secs(60);
 /// Longest effect of one rate limit hit, and longest pace. The longest limit of Let's Encrypt is a
 /// week; if the CA names a longer one, the next order finds out.
-pub(crate) const LIMIT_MAX: Duration = secs(7 * 86_400);
+pub const LIMIT_MAX: Duration = secs(7 * 86_400);
 /// Longest Retry-After believed in any answer.
 pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
 /// Time between orders after a rate limit has ended, until its queue is empty, if the CA does not
 /// say how many it allows. The first refused order stops the others.
-pub(crate) const LIMIT_PACE: Duration = secs(1);
+pub const LIMIT_PACE: Duration = secs(1);
 /// Time between orders after the CA was busy, and shortest pace of any limit. Let's Encrypt's load
 /// balancer admits hundreds of requests per second.
-pub(crate) const BUSY_PACE: Duration = Duration::from_millis(20);
+pub const BUSY_PACE: Duration = Duration::from_millis(20);
 /// Time after the end of a rate limit at which the journal drops its hit and a restart ignores the
 /// hit; orders then pass at once. A longer pace extends this time.
-pub(crate) const LIMIT_MEMORY: Duration = secs(3600);
+pub const LIMIT_MEMORY: Duration = secs(3600);
 /// Largest number of certificates in a row for the same set of names: one less than Let's Encrypt's
 /// limit per week (<https://letsencrypt.org/docs/rate-limits/>).
-pub(crate) const GUARD_CERTIFICATES: u32 = 4;
+pub const GUARD_CERTIFICATES: u32 = 4;
 /// Time after which one more such certificate is allowed: a quarter of a week.
-pub(crate) const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
+pub const GUARD_CERTIFICATES_INTERVAL: Duration = secs(42 * 3600);
 /// Largest number of failed validations of one name in a row: one less than Let's Encrypt's limit
 /// per hour (<https://letsencrypt.org/docs/rate-limits/>).
-pub(crate) const GUARD_FAILURES: u32 = 4;
+pub const GUARD_FAILURES: u32 = 4;
 /// Time after which one more such failure is allowed: a quarter of an hour.
-pub(crate) const GUARD_FAILURES_INTERVAL: Duration = secs(900);
+pub const GUARD_FAILURES_INTERVAL: Duration = secs(900);
 /// Time between checks of a job in a limit queue, in case it no longer needs an order.
-pub(crate) const LIMIT_LOOK: Duration = secs(3600);
+pub const LIMIT_LOOK: Duration = secs(3600);
 /// Backoff after a conflict with the existing Secret (not ours, immutable or of another type), or
 /// after an impossible desired certificate.
-pub(crate) const CONFLICT_BACKOFF: Duration = secs(3600);
+pub const CONFLICT_BACKOFF: Duration = secs(3600);
 
 /// Pauses between probes of a fresh route within one job. Ingress controllers need a moment to
 /// reload.
-pub(crate) const PROBE: [Duration; 6] =
+pub const PROBE: [Duration; 6] =
     [Duration::from_millis(250), Duration::from_millis(500), secs(1), secs(2), secs(4), secs(8)];
 /// Time since the first failure after which an order is opened although a host that resolves was
 /// not reached. Behind hairpin NAT or split DNS the cluster cannot reach itself although the
 /// Internet can.
-pub(crate) const PROBE_ADVISORY_AFTER: Duration = secs(300);
+pub const PROBE_ADVISORY_AFTER: Duration = secs(300);
 /// Hosts probed concurrently by one job.
-pub(crate) const PROBES_AT_ONCE: usize = 8;
+pub const PROBES_AT_ONCE: usize = 8;
 
 /// Longest time that a job holds its slot while the CA works. Slower jobs continue without a slot,
 /// so they do not delay others.
-pub(crate) const SLOT_MAX: Duration = secs(30);
+pub const SLOT_MAX: Duration = secs(30);
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
-pub(crate) const JOB_STEPS: u32 = 2_000;
+pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
-pub(crate) const IN_FLIGHT_MAX: Duration = secs(7200);
+pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Largest number of Secrets in the pool's queue. Further requests are answered "busy" and retried.
-pub(crate) const QUEUE_MAX: usize = 200_000;
+pub const QUEUE_MAX: usize = 200_000;
 /// Pause before a retry after the answer "busy".
-pub(crate) const BUSY_RETRY: Duration = secs(30);
+pub const BUSY_RETRY: Duration = secs(30);
 
 /// Number of queued Secrets whose routes are prefetched, so that a storm edits the solver Ingresses
 /// a few times, not once per certificate. Equals the hosts of one solver Ingress.
-pub(crate) const PREFETCH: usize = 100;
+pub const PREFETCH: usize = 100;
 /// Largest number of hosts in one solver Ingress: well below the sizes that cause trouble in
 /// controllers and etcd.
-pub(crate) const HOSTS_PER_SOLVER_INGRESS: usize = 100;
+pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
 /// Time that a route stays after its last use, so that retries and other jobs for the host still
 /// find it.
-pub(crate) const ROUTE_LINGER: Duration = secs(10);
+pub const ROUTE_LINGER: Duration = secs(10);
 /// Shortest time between two removals of expired routes, so that removals gather in batches.
-pub(crate) const ROUTE_SWEEP: Duration = secs(5);
+pub const ROUTE_SWEEP: Duration = secs(5);
 /// Time that an unclaimed route found at start stays. Resumed orders claim their routes within this
 /// time.
-pub(crate) const ROUTE_GRACE: Duration = secs(120);
+pub const ROUTE_GRACE: Duration = secs(120);
 /// Time between comparisons of the observed solver Ingresses with the desired ones, to undo changes
 /// by others.
-pub(crate) const ROUTE_CHECK: Duration = secs(600);
+pub const ROUTE_CHECK: Duration = secs(600);
 /// Pause before a failed write of a solver Ingress is retried.
-pub(crate) const ROUTE_RETRY: Duration = secs(5);
+pub const ROUTE_RETRY: Duration = secs(5);
 
 /// Secrets read concurrently by a scan.
-pub(crate) const SCAN_AT_ONCE: usize = 16;
+pub const SCAN_AT_ONCE: usize = 16;
 /// Number of ticks over which a scan is spread within its interval.
-pub(crate) const SCAN_TICKS: u32 = 360;
+pub const SCAN_TICKS: u32 = 360;
 
 /// Time between ARI requests for one certificate if the CA sends no Retry-After (RFC 9773 §4.3.2).
-pub(crate) const ARI_POLL: Duration = secs(6 * 3600);
+pub const ARI_POLL: Duration = secs(6 * 3600);
 /// Shortest time between ARI requests for one certificate, even if the CA names a shorter one; also
 /// the pause after a first failure.
-pub(crate) const ARI_POLL_MIN: Duration = secs(60);
+pub const ARI_POLL_MIN: Duration = secs(60);
 /// Longest time between ARI requests for one certificate, even if the CA names a longer one.
-pub(crate) const ARI_POLL_MAX: Duration = secs(86_400);
+pub const ARI_POLL_MAX: Duration = secs(86_400);
 /// Longest pause after failed ARI requests, unless the CA names a longer one. Pauses double from
 /// [`ARI_POLL_MIN`]. A request without an answer is repeated after this time.
-pub(crate) const ARI_RETRY_MAX: Duration = secs(6 * 3600);
+pub const ARI_RETRY_MAX: Duration = secs(6 * 3600);
 /// Time between two rounds of ARI requests.
-pub(crate) const ARI_ROUND: Duration = secs(10);
+pub const ARI_ROUND: Duration = secs(10);
 /// Certificates per round. Five requests per second are a hundredth of Let's Encrypt's limit, and
 /// cover about a hundred thousand certificates in six hours. After a mass revocation, renewals
 /// start at this pace too.
-pub(crate) const ARI_ROUND_SIZE: usize = 50;
+pub const ARI_ROUND_SIZE: usize = 50;
 /// Concurrent ARI requests.
-pub(crate) const ARI_AT_ONCE: usize = 4;
+pub const ARI_AT_ONCE: usize = 4;
 /// Lifetime below which a certificate is renewed with half of its lifetime left. Others are renewed
 /// with a third left (Let's Encrypt's integration guide,
 /// <https://letsencrypt.org/docs/integration-guide/>).
-pub(crate) const SHORT_LIVED: Duration = secs(10 * 86_400);
+pub const SHORT_LIVED: Duration = secs(10 * 86_400);
 /// Tolerated clock difference before a certificate counts as not yet valid.
-pub(crate) const CLOCK_SKEW: Duration = secs(300);
+pub const CLOCK_SKEW: Duration = secs(300);
 
 /// Longest drain before the process exits. The pod's grace period is 60 s.
 pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
-pub(crate) const EVENT_NOTE_MAX: usize = 1024;
+pub const EVENT_NOTE_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The [`Scheduler`]
+//! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The `Scheduler`
 //! holds the state.
 
 use std::collections::HashMap;

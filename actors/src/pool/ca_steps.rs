@@ -88,8 +88,8 @@ impl JobRunner {
         barred
     }
 
-    /// ARI identifier of the certificate that this issuance replaces (RFC 9773 §5): one of ours from
-    /// the same CA that is still valid and shares a name.
+    /// ARI identifier of the certificate that this issuance replaces (RFC 9773 §5): one of ours,
+    /// from the same CA, that is still valid and shares a name.
     fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
         let leaf = job.observed.found()?.issued_by(directory)?;

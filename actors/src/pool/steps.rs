@@ -132,8 +132,8 @@ impl JobRunner {
         })
     }
 
-    /// Unwraps the result of a port call. A transient error becomes a pause of the job, or after too
-    /// many in a row a failure of `class`; a permanent error becomes the failure of the job.
+    /// Unwraps the result of a port call. A transient error becomes a pause of the job, or after
+    /// too many in a row a failure of `class`; a permanent error becomes the failure of the job.
     pub(super) fn succeeded<T>(
         &self,
         job: &mut Job,

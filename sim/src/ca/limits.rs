@@ -2,7 +2,7 @@
 //! clock.
 //!
 //! Numbers, exemptions and texts are those of Let's Encrypt
-//! (<https://letsencrypt.org/docs/rate-limits/>). [`meter`](self::meter) decides which requests use
+//! (<https://letsencrypt.org/docs/rate-limits/>). [`meter`] decides which requests use
 //! which bucket.
 
 mod meter;

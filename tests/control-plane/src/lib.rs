@@ -25,7 +25,7 @@
 //! - `pebble`, `kubernetes`, `dns`: configuration and requests of each server.
 //! - `process`, `ports`, `directory`, `binaries`: processes, ports and files of the servers.
 //! - `audit`, `manifest`: the API server's audit log, and server-side apply.
-//! - [`eventually`], [`retry_when_wedged`]: waits and restarts of tests.
+//! - [`eventually()`], [`retry_when_wedged`]: waits and restarts of tests.
 //!
 //! The gateway and the servers' certificates come from `ingress-acme-sim`. The gateway plays the
 //! ingress controller: the CA reaches the operator's solver only over a route that exists.

@@ -97,7 +97,7 @@ pub(crate) struct Fallback<'a> {
     pub after: Duration,
 }
 
-/// Everything that [`next`](super::next) decides on, beside the journaled state.
+/// Everything that [`next`](super::next()) decides on, beside the journaled state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     /// The Secret.

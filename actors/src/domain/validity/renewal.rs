@@ -1,7 +1,7 @@
 //! Renewal times: from the CA's renewal information (ARI, RFC 9773), else from the age of the
 //! certificate.
 //!
-//! [`RenewalWindows`] keeps the windows by Secret and certificate identifier: a new certificate
+//! `RenewalWindows` keeps the windows by Secret and certificate identifier: a new certificate
 //! drops the window of the previous one. Windows are not journaled, because the CA can be asked
 //! again. The moment within a window is derived from the identifier, so every process computes the
 //! same one.

@@ -17,9 +17,10 @@ demo: ## run the whole system in one process, in a simulated world (ARGS="--keep
 	$(CARGO) run --locked --package ingress-acme -- demo $(ARGS)
 
 # Tests run last, so that the output ends with cargo's result lines. They need Go for the control plane.
-test: ## check format, lints and dependencies (with cargo-deny, if installed), then run all tests
+test: ## check format, lints, API documentation and dependencies (with cargo-deny, if installed), then run all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "$(CARGO) deny check"; $(CARGO) deny check; \
 	else \

@@ -14,11 +14,13 @@
 //! - `chains`: selection among alternate chains; `link_header`: their URLs.
 //! - `orders`: conversion of orders to views, and the cache of open orders.
 //! - `rate_limit`: scope and pace of a refusal.
-//! - `problem`: ACME problem documents as failures; `call_error`: errors inside one port call.
+//! - `problem`: ACME problem documents as failures.
+//! - `call`: record of one port call; `call_error`: errors inside the call.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
 mod account_sync;
+mod call;
 mod call_error;
 mod chains;
 mod eab;
@@ -40,8 +42,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::StatusCode;
-use instant_acme::{Error, OrderStatus as Status};
+use instant_acme::OrderStatus as Status;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -60,9 +61,10 @@ pub use rollover::RolledOver;
 pub use transport::{RequestHook, TrustError};
 
 use account::{AccountState, Accounts};
-use call_error::CallError;
+use call::Call;
+use call_error::{CallError, unless_gone};
 use orders::{OpenOrder, Orders, accepted, gone};
-use transport::{Call, Transport};
+use transport::Transport;
 
 /// Options of one CA.
 pub struct AcmeOptions {
@@ -184,14 +186,6 @@ impl Acme {
         }
         Ok(view)
     }
-}
-
-/// Discards an error that says that the order does not exist.
-fn unless_gone(error: Error) -> Result<(), CallError> {
-    let error = CallError::Acme(error);
-    let unknown = Call::answered() == Some(StatusCode::NOT_FOUND)
-        || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
-    if unknown { Ok(()) } else { Err(error) }
 }
 
 #[async_trait(?Send)]

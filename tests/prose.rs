@@ -1,9 +1,8 @@
 //! Plain words: comments and docs name things instead of pointing at them, and fit the page.
 //!
-//! A text with many "what" and "it" has relative clauses and pronouns in place of nouns. The means
-//! were 13 and 25 per
-//! 1,000 words before the names and comments of this project were rewritten; comparable projects
-//! have 0 to 1 and 5 to 8.
+//! A text with many "what" and "it" has relative clauses and pronouns in place of nouns. The counts
+//! were 13 and 25 per 1,000 words before the names and comments of this project were rewritten;
+//! comparable projects have 0 to 1 and 5 to 8.
 
 use std::path::{Path, PathBuf};
 

@@ -234,7 +234,7 @@ fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
         let (fakes, writes) = (Fakes::default(), Rc::new(Cell::new(0)));
         let counted = writes.clone();
         operator_with(&fakes, |ports| {
-            ports.tls_secrets = Rc::new(Sticky(ports.tls_secrets.clone(), counted))
+            ports.tls_secrets = Rc::new(Sticky(ports.tls_secrets.clone(), counted));
         })
         .await;
         fakes.cluster.apply(shop());

@@ -16,8 +16,9 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
 
+use super::call::Call;
 use super::jws::jwk;
-use super::transport::{Call, Transport};
+use super::transport::Transport;
 use super::{CallError, eab};
 
 /// Returns the thumbprint of an account key (RFC 7638, SHA-256, base64url). A challenge response is

@@ -6,8 +6,8 @@ use instant_acme::Error;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::PortError;
 
+use super::call::Call;
 use super::problem;
-use super::transport::Call;
 
 /// Error of one call, before conversion to a port error.
 pub(super) enum CallError {
@@ -85,4 +85,12 @@ impl CallError {
         };
         matches!(self, Self::Acme(Error::Api(_))) && !Call::answered().is_some_and(busy)
     }
+}
+
+/// Discards an error that says that the order does not exist.
+pub(super) fn unless_gone(error: Error) -> Result<(), CallError> {
+    let error = CallError::Acme(error);
+    let unknown = Call::answered() == Some(StatusCode::NOT_FOUND)
+        || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
+    if unknown { Ok(()) } else { Err(error) }
 }

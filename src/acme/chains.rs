@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use ingress_acme_actors::domain::limits;
 
+use super::call::Call;
 use super::jws::{Sender, Signer, post};
-use super::transport::Call;
 use super::{Acme, CallError};
 use crate::pki;
 

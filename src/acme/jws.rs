@@ -26,7 +26,8 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::PortError;
 
-use super::transport::{Call, Transport};
+use super::call::Call;
+use super::transport::Transport;
 use super::{CallError, problem};
 
 /// Largest number of attempts for one request, each with a fresh nonce (RFC 8555 §6.5).

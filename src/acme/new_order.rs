@@ -15,8 +15,8 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::ports::PortError;
 
+use super::call::Call;
 use super::orders::{OpenOrder, unaccepted};
-use super::transport::Call;
 use super::{Acme, CallError};
 
 impl Acme {

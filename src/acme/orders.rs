@@ -13,8 +13,8 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
 use super::CallError;
+use super::call::Call;
 use super::problem::{advice, class, kind, words};
-use super::transport::Call;
 
 /// Largest number of cached orders. One more evicts the oldest, at the cost of one request if that
 /// order is needed again.

@@ -12,8 +12,8 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
+use super::call::Call;
 use super::rate_limit::rate_limit;
-use super::transport::Call;
 
 /// Last segment of a problem type: `urn:ietf:params:acme:error:<this>`.
 pub(super) fn kind(problem: &Problem) -> &str {

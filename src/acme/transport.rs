@@ -2,11 +2,11 @@
 //! limit, metrics, and a record of the last response's status and `Retry-After`. Bodies are never
 //! logged.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::domain::name::DnsName;
 
+use super::call::{CALL, Call};
 use super::link_header::alternates;
 use super::retry_after::retry_after;
 
@@ -40,86 +40,6 @@ const RESOURCES: [(&str, &str); 5] = [
 /// Called after every request with the endpoint (a closed set, usable as a metric label), the HTTP
 /// status (0 without a response) and the duration.
 pub type RequestHook = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
-
-tokio::task_local! {
-    /// Current port call; records the result of every request.
-    static CALL: Call;
-}
-
-/// Record of one port call's responses. Clones share the record.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Call(Arc<Mutex<Heard>>);
-
-#[derive(Clone, Debug, Default)]
-struct Heard {
-    /// Names of the order that the call opens.
-    names: BTreeSet<DnsName>,
-    /// Endpoint of the next request, if the URL does not determine the endpoint.
-    endpoint: Option<&'static str>,
-    status: Option<StatusCode>,
-    retry_after: Option<Duration>,
-    /// URLs of the last response's alternates.
-    alternates: Vec<String>,
-}
-
-impl Call {
-    /// Runs `work` as this call.
-    pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        CALL.scope(self.clone(), work).await
-    }
-
-    /// Records the names that the current call orders a certificate for.
-    pub(super) fn orders(names: &BTreeSet<DnsName>) {
-        let _ = CALL.try_with(|call| call.with(|heard| heard.names.clone_from(names)));
-    }
-
-    /// Names that the current call orders a certificate for; empty for any other call.
-    pub(super) fn ordered_names() -> BTreeSet<DnsName> {
-        CALL.try_with(|call| call.with(|heard| heard.names.clone())).unwrap_or_default()
-    }
-
-    /// Sets the endpoint of the current call's next request.
-    pub(super) fn asks(endpoint: &'static str) {
-        let _ = CALL.try_with(|call| call.with(|heard| heard.endpoint = Some(endpoint)));
-    }
-
-    /// Status of the current call's last response.
-    pub(super) fn answered() -> Option<StatusCode> {
-        CALL.try_with(Self::status).ok().flatten()
-    }
-
-    /// `Retry-After` of the current call's last response.
-    pub(super) fn named_wait() -> Option<Duration> {
-        CALL.try_with(Self::retry_after).ok().flatten()
-    }
-
-    /// URLs of the alternates in the current call's last response.
-    pub(super) fn alternates() -> Vec<String> {
-        CALL.try_with(|call| call.with(|heard| heard.alternates.clone())).unwrap_or_default()
-    }
-
-    /// Status of the last response.
-    pub(super) fn status(&self) -> Option<StatusCode> {
-        self.with(|heard| heard.status)
-    }
-
-    /// `Retry-After` of the last response.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        self.with(|heard| heard.retry_after)
-    }
-
-    /// Creates a call with this last response.
-    #[cfg(test)]
-    pub(super) fn having_heard(status: StatusCode, retry_after: Option<Duration>) -> Self {
-        let call = Self::default();
-        call.with(|heard| (heard.status, heard.retry_after) = (Some(status), retry_after));
-        call
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Heard) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Error of a request without a usable response.
 #[derive(Debug, thiserror::Error)]

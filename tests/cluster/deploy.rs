@@ -102,7 +102,7 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
     .await;
 }
 
-/// A Secret that an attacker would create with the operator's rights: a ServiceAccount token.
+/// A Secret that an attacker would create with the operator's rights: a token of a service account.
 fn token() -> Secret {
     let name = format!("token-{}", std::process::id());
     let annotations = json!({ "kubernetes.io/service-account.name": "default" });

@@ -3,6 +3,8 @@
 //! The `use` lines and the paths of the code are compared with the table, so that the table cannot
 //! go stale. `UPDATE_IMPORTS=1 cargo test --test imports` writes the table anew.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod graph;
 mod source;
 

@@ -100,7 +100,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn module_of(file: &Path) -> String {
-    let parts: Vec<_> = file.with_extension("").iter().map(|part| part.to_owned()).collect();
+    let parts: Vec<_> =
+        file.with_extension("").iter().map(std::borrow::ToOwned::to_owned).collect();
     let parts: Vec<&str> = parts.iter().map(|part| part.to_str().unwrap()).collect();
     if parts == ["lib"] { String::new() } else { parts.join("::") }
 }

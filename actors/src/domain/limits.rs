@@ -93,8 +93,7 @@ pub const GROUP_MEMORY: Duration = secs(3600);
 /// failing host, because other members wait to join.
 pub const GROUP_PATIENCE: Duration = secs(86_400);
 /// Backoff while a host is unreachable. Short, because no request goes to the CA.
-pub const UNREACHABLE_BACKOFF: [Duration; 5] =
-    [secs(10), secs(30), secs(60), secs(300), secs(600)];
+pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// Shortest wait after a rate limit hit, even if the CA names a shorter one: many orders wait for
 /// the same time.
 pub const RATE_LIMIT_MIN: Duration = secs(5);

@@ -130,7 +130,8 @@ impl JobRunner {
             Err(why) => {
                 let detail = format!("the CA's chain cannot be used: {why}");
                 let failure = Failure::new(FailureClass::BadCertificate, detail);
-                job.observed.on_transient_error(failure, self.context.clock.now()); // retried before the order fails
+                // Retried before the order fails.
+                job.observed.on_transient_error(failure, self.context.clock.now());
             }
         }
     }

@@ -9,6 +9,7 @@
 mod job;
 mod parked;
 mod scheduled_job;
+mod state;
 mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -281,30 +282,6 @@ impl Scheduler {
         let due = self.parked.first_due();
         let slot = self.parked.first_slot(now).filter(|_| !self.queue.is_empty());
         due.into_iter().chain(slot).min()
-    }
-
-    /// Number of jobs in each phase.
-    pub(crate) fn load(&self) -> Load {
-        let (queued, parked) = (self.queue.len(), self.parked.len());
-        Load { queued, running: self.running, parked }
-    }
-
-    /// Arrival time of the job that has waited longest for a slot.
-    pub(crate) fn oldest_queued(&self) -> Option<Timestamp> {
-        self.queue.oldest()
-    }
-
-    /// All Secrets with the phase of their job and the time of the first request, for the state
-    /// dump.
-    pub(crate) fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
-        self.jobs.iter().map(|(stream, entry)| {
-            let phase = match entry.phase {
-                JobPhase::Queued(_) => "queued",
-                JobPhase::Running => "running",
-                JobPhase::Parked { .. } => "parked",
-            };
-            (stream, phase, entry.since)
-        })
     }
 }
 

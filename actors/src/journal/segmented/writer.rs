@@ -116,10 +116,10 @@ impl Writer {
         match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                debug!(?numbers, %error, "obsolete segments could not be deleted; they are kept for now")
+                debug!(?numbers, %error, "obsolete segments could not be deleted; they are kept for now");
             }
             Err(_) => {
-                debug!(?numbers, "obsolete segments could not be deleted; they are kept for now")
+                debug!(?numbers, "obsolete segments could not be deleted; they are kept for now");
             }
         }
     }

@@ -1,0 +1,65 @@
+//! Errors of the ports, and the deadline of a call.
+
+use std::time::Duration;
+
+use crate::domain::failure::{Failure, FailureClass};
+
+/// Error of a port call.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PortError {
+    /// The call may succeed soon: a timeout, a broken connection, HTTP 5xx, a conflict of versions.
+    #[error("{detail}")]
+    Transient {
+        /// Text of the side that refused.
+        detail: String,
+        /// Time until a retry is allowed, if the other side named one.
+        retry_after: Option<Duration>,
+    },
+    /// The call will not succeed soon.
+    #[error("{}", .0.detail)]
+    Permanent(Failure),
+}
+
+impl PortError {
+    /// Creates a transient error without a retry time.
+    pub fn transient(detail: impl Into<String>) -> Self {
+        Self::Transient { detail: detail.into(), retry_after: None }
+    }
+
+    /// Creates a permanent error of this class.
+    pub fn permanent(class: FailureClass, detail: impl Into<String>) -> Self {
+        Self::Permanent(Failure::new(class, detail))
+    }
+}
+
+/// Awaits a port call for at most `limit`. A call that takes longer is a transient error.
+pub async fn bounded<T>(
+    limit: Duration,
+    whom: &str,
+    call: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let late = |_| Err(PortError::transient(format!("the {whom} did not answer within {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
+}
+
+/// Error of the journal.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process leads: this one must have no further effect.
+    #[error("another process writes the journal; this one stops before any further effect")]
+    Fenced,
+    /// The journal cannot be written or read at the moment.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Error of the creation of a segment.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A segment with this number exists.
+    #[error("a segment with this number exists")]
+    Exists,
+    /// The result is unknown: the segment may have been created.
+    #[error("{0}")]
+    Unknown(String),
+}

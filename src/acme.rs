@@ -152,7 +152,7 @@ impl Acme {
             return Ok(Some(order));
         }
         let account = self.accounts.account().await?;
-        Call::asks("order");
+        Call::set_endpoint("order");
         match account.order(url.to_owned()).await {
             Ok(order) => Ok(Some(OpenOrder::new(order))),
             Err(error) => unless_gone(error).map(|()| None),
@@ -165,7 +165,7 @@ impl Acme {
         let order = match remembered {
             None => self.order(url).await?,
             Some(mut open) => {
-                Call::asks("order");
+                Call::set_endpoint("order");
                 match open.order.refresh().await.map(drop) {
                     Ok(()) => Some(open),
                     Err(error) => unless_gone(error).map(|()| None)?,
@@ -199,7 +199,7 @@ impl CertificateAuthority for Acme {
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.call("the CA did not open the order", async || {
-            Call::orders(names);
+            Call::set_ordered_names(names);
             let account = self.accounts.account().await?;
             if let Some(profile) = profile {
                 self.check_profile(&account, profile).await?;
@@ -254,7 +254,7 @@ impl CertificateAuthority for Acme {
             let authorizations = names.map_or_else(Vec::new, accepted);
             self.orders.borrow_mut().put(order);
             let (url, status) = (url.to_owned(), OrderStatus::Pending);
-            Ok(OrderView { url, status, authorizations, retry_after: Call::named_wait() })
+            Ok(OrderView { url, status, authorizations, retry_after: Call::last_retry_after() })
         })
         .await
     }
@@ -265,7 +265,7 @@ impl CertificateAuthority for Acme {
         let doing = "the CA did not accept the CSR";
         self.call(doing, async || {
             let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
-            Call::asks("finalize");
+            Call::set_endpoint("finalize");
             match order.order.finalize_csr(csr).await.map_err(CallError::Acme) {
                 Ok(()) => self.show(order).await,
                 Err(error) if error.is_refusal() => {
@@ -285,7 +285,7 @@ impl CertificateAuthority for Acme {
             let began = Instant::now();
             let lost = || PortError::permanent(FailureClass::AcmeServer, "the CA lost the order");
             let Some(mut order) = self.order(url).await? else { return Err(lost().into()) };
-            Call::asks("certificate");
+            Call::set_endpoint("certificate");
             let chain = order.order.certificate().await?;
             let chain = chain.ok_or_else(|| PortError::transient("the CA is still issuing"))?;
             Ok(self.preferred(chain, began).await)

@@ -185,12 +185,12 @@ impl Accounts {
     async fn register_plainly(&self, key: &PrivateKey) -> Result<Account, CallError> {
         let (builder, pair) = (self.builder(), pair(key)?);
         let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
-        let new = Call::answered() == Some(StatusCode::CREATED);
+        let new = Call::last_status() == Some(StatusCode::CREATED);
         tracing::info!(url = account.id(), new, "the ACME account is registered");
         // A failure here is only logged: the account works without contacts.
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
         if new && !contacts.is_empty() {
-            Call::asks("other");
+            Call::set_endpoint("other");
             if let Err(error) = account.update_contacts(&contacts).await {
                 tracing::warn!(%error, "the CA does not accept the contacts; correct --contact");
             }

@@ -16,10 +16,10 @@ tokio::task_local! {
 
 /// Record of one port call's responses. Clones share the record.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Call(Arc<Mutex<Heard>>);
+pub(super) struct Call(Arc<Mutex<CallRecord>>);
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct CallRecord {
     /// Names of the order that the call opens.
     names: BTreeSet<DnsName>,
     /// Endpoint of the next request, if the URL does not determine the endpoint.
@@ -37,54 +37,54 @@ impl Call {
     }
 
     /// Records the names that the current call orders a certificate for.
-    pub(super) fn orders(names: &BTreeSet<DnsName>) {
-        let _ = CALL.try_with(|call| call.with(|heard| heard.names.clone_from(names)));
+    pub(super) fn set_ordered_names(names: &BTreeSet<DnsName>) {
+        let _ = CALL.try_with(|call| call.with(|record| record.names.clone_from(names)));
     }
 
     /// Names that the current call orders a certificate for; empty for any other call.
     pub(super) fn ordered_names() -> BTreeSet<DnsName> {
-        CALL.try_with(|call| call.with(|heard| heard.names.clone())).unwrap_or_default()
+        CALL.try_with(|call| call.with(|record| record.names.clone())).unwrap_or_default()
     }
 
     /// Sets the endpoint of the current call's next request.
-    pub(super) fn asks(endpoint: &'static str) {
-        let _ = CALL.try_with(|call| call.with(|heard| heard.endpoint = Some(endpoint)));
+    pub(super) fn set_endpoint(endpoint: &'static str) {
+        let _ = CALL.try_with(|call| call.with(|record| record.endpoint = Some(endpoint)));
     }
 
     /// Status of the current call's last response.
-    pub(super) fn answered() -> Option<StatusCode> {
+    pub(super) fn last_status() -> Option<StatusCode> {
         CALL.try_with(Self::status).ok().flatten()
     }
 
     /// `Retry-After` of the current call's last response.
-    pub(super) fn named_wait() -> Option<Duration> {
+    pub(super) fn last_retry_after() -> Option<Duration> {
         CALL.try_with(Self::retry_after).ok().flatten()
     }
 
     /// URLs of the alternates in the current call's last response.
     pub(super) fn alternates() -> Vec<String> {
-        CALL.try_with(|call| call.with(|heard| heard.alternates.clone())).unwrap_or_default()
+        CALL.try_with(|call| call.with(|record| record.alternates.clone())).unwrap_or_default()
     }
 
     /// Status of the last response.
     pub(super) fn status(&self) -> Option<StatusCode> {
-        self.with(|heard| heard.status)
+        self.with(|record| record.status)
     }
 
     /// `Retry-After` of the last response.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        self.with(|heard| heard.retry_after)
+        self.with(|record| record.retry_after)
     }
 
     /// Creates a call with this last response.
     #[cfg(test)]
-    pub(super) fn having_heard(status: StatusCode, retry_after: Option<Duration>) -> Self {
+    pub(super) fn with_response(status: StatusCode, retry_after: Option<Duration>) -> Self {
         let call = Self::default();
-        call.with(|heard| (heard.status, heard.retry_after) = (Some(status), retry_after));
+        call.with(|record| (record.status, record.retry_after) = (Some(status), retry_after));
         call
     }
 
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Heard) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut CallRecord) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

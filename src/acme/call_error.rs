@@ -71,7 +71,7 @@ impl CallError {
     /// Whether the CA may have refused `replaces` (RFC 9773 §5): the certificate was already
     /// replaced, or belongs to another CA or account, or the CA does not support the field.
     pub(super) fn is_about_replacing(&self) -> bool {
-        let conflict = Call::answered() == Some(StatusCode::CONFLICT);
+        let conflict = Call::last_status() == Some(StatusCode::CONFLICT);
         conflict
             || matches!(self.kind(), "alreadyReplaced" | "malformed")
             || matches!(self, Self::Acme(Error::Unsupported(_)))
@@ -83,14 +83,14 @@ impl CallError {
         let busy = |status: StatusCode| {
             status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
         };
-        matches!(self, Self::Acme(Error::Api(_))) && !Call::answered().is_some_and(busy)
+        matches!(self, Self::Acme(Error::Api(_))) && !Call::last_status().is_some_and(busy)
     }
 }
 
 /// Discards an error that says that the order does not exist.
 pub(super) fn unless_gone(error: Error) -> Result<(), CallError> {
     let error = CallError::Acme(error);
-    let unknown = Call::answered() == Some(StatusCode::NOT_FOUND)
+    let unknown = Call::last_status() == Some(StatusCode::NOT_FOUND)
         || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
     if unknown { Ok(()) } else { Err(error) }
 }

@@ -210,7 +210,7 @@ pub(super) async fn post(
         let fresh =
             if let Some(nonce) = nonce.take() { nonce } else { new_nonce(transport).await? };
         let body = signer.sign(url, (sender, Some(&fresh)), payload)?.to_string().into_bytes();
-        Call::asks(endpoint);
+        Call::set_endpoint(endpoint);
         let (status, headers, body) = ask(transport, Method::POST, url, body).await?;
         if status.is_success() {
             return Ok(SignedAnswer { headers, body });

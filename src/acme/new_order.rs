@@ -43,7 +43,7 @@ impl Acme {
         }
         let url = order.order.url().to_owned();
         self.orders.borrow_mut().put(order);
-        let (status, retry_after) = (OrderStatus::Pending, Call::named_wait());
+        let (status, retry_after) = (OrderStatus::Pending, Call::last_retry_after());
         Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
     }
 
@@ -77,9 +77,9 @@ impl Acme {
         id: &CertId,
     ) -> Result<Option<(RenewalWindow, Option<Duration>)>, CallError> {
         let account = self.accounts.account().await?;
-        Call::asks("renewal_info");
+        Call::set_endpoint("renewal_info");
         match account.renewal_info(&identifier(id)).await {
-            Ok((info, _)) => Ok(Some((window(info), Call::named_wait()))),
+            Ok((info, _)) => Ok(Some((window(info), Call::last_retry_after()))),
             Err(Error::Unsupported(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

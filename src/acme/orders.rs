@@ -40,7 +40,7 @@ impl OpenOrder {
     /// Converts the last response to a view. Reads the authorizations only where they matter: of an
     /// invalid order, and of a pending one unless all its challenges were accepted.
     pub(super) async fn view(&mut self) -> Result<OrderView, Error> {
-        let retry_after = Call::named_wait();
+        let retry_after = Call::last_retry_after();
         let (status, authorizations) = match self.order.state().status {
             Status::Pending => self.pending().await?,
             Status::Ready => (OrderStatus::Ready, Vec::new()),
@@ -51,7 +51,7 @@ impl OpenOrder {
             }
         };
         let url = self.order.url().to_owned();
-        let retry_after = retry_after.or_else(Call::named_wait);
+        let retry_after = retry_after.or_else(Call::last_retry_after);
         Ok(OrderView { url, status, authorizations, retry_after })
     }
 
@@ -66,7 +66,7 @@ impl OpenOrder {
         let mut waiting = Vec::new();
         let mut failed = Vec::new();
         let mut authorizations = self.order.authorizations();
-        Call::asks("authorization");
+        Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
             let authorization = authorization?;
             match authorization.status {
@@ -86,7 +86,7 @@ impl OpenOrder {
         let of_order = self.order.state().error.clone();
         let mut failed = Vec::new();
         let mut authorizations = self.order.authorizations();
-        Call::asks("authorization");
+        Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
             let authorization = authorization?;
             failed.extend(authz_failure(&authorization));
@@ -98,7 +98,7 @@ impl OpenOrder {
     pub(super) async fn accept(&mut self) -> Result<(), CallError> {
         let mut names = BTreeSet::new();
         let mut authorizations = self.order.authorizations();
-        Call::asks("authorization");
+        Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
             if authorization.status != AuthorizationStatus::Pending {
@@ -110,9 +110,9 @@ impl OpenOrder {
                 return Err(CallError::Port(missing));
             };
             if challenge.status == ChallengeStatus::Pending {
-                Call::asks("challenge");
+                Call::set_endpoint("challenge");
                 challenge.set_ready().await?;
-                Call::asks("authorization");
+                Call::set_endpoint("authorization");
             }
         }
         self.accepted = Some(names);

@@ -26,7 +26,7 @@ fn short(urn: Option<&str>) -> &str {
 
 /// HTTP status of a problem: its own `status` field, else that of the response.
 fn status_of(problem: &Problem) -> Option<StatusCode> {
-    problem.status.and_then(|code| StatusCode::from_u16(code).ok()).or_else(Call::answered)
+    problem.status.and_then(|code| StatusCode::from_u16(code).ok()).or_else(Call::last_status)
 }
 
 /// Failure class of a problem in an authorization or order. The first subproblem decides for a
@@ -162,7 +162,7 @@ pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
 }
 
 fn of_problem(doing: &str, problem: &Problem) -> PortError {
-    let wait = Call::named_wait();
+    let wait = Call::last_retry_after();
     let failure = failure(doing, problem, wait);
     let status = status_of(problem);
     // A rate limit is permanent (a limit hit of some scope). A load balancer's limit, which is a
@@ -184,7 +184,7 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
 
 /// Converts an error without a problem document: another response, or none.
 fn of_answer(doing: &str, error: &Error) -> PortError {
-    let (wait, status) = (Call::named_wait(), Call::answered());
+    let (wait, status) = (Call::last_retry_after(), Call::last_status());
     let refused = status.filter(|status| status.is_client_error() || status.is_server_error());
     let Some(status) = refused else {
         let detail = match status {

@@ -116,8 +116,8 @@ impl Transport {
 
     fn endpoint(&self, url: &str, call: Option<&Call>) -> &'static str {
         let known = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        let asked = || call.and_then(|call| call.with(|heard| heard.endpoint));
-        known.get(url).copied().or_else(asked).unwrap_or("other")
+        let of_call = || call.and_then(|call| call.with(|record| record.endpoint));
+        known.get(url).copied().or_else(of_call).unwrap_or("other")
     }
 
     /// Returns the URL of an endpoint, if the endpoint has a fixed URL and the directory was
@@ -174,14 +174,14 @@ impl Transport {
         let status = outcome.as_ref().ok().map(|(status, ..)| *status);
         let (code, took) = (status.map_or(0, |status| status.as_u16()), started.elapsed());
         (self.hook)(endpoint, code, took);
-        tracing::debug!(endpoint, status = code, ?took, %url, "asked the CA");
+        tracing::debug!(endpoint, status = code, ?took, %url, "request to the CA");
         let mut outcome = outcome;
-        let wait = outcome.as_mut().ok().and_then(|(_, headers, _)| believed(headers));
+        let wait = outcome.as_mut().ok().and_then(|(_, headers, _)| capped_retry_after(headers));
         if let Some(call) = call {
             let headers = outcome.as_ref().ok().map(|(_, headers, _)| headers);
             let alternates = headers.map(|headers| alternates(headers, &url)).unwrap_or_default();
-            call.with(|heard| {
-                (heard.status, heard.retry_after, heard.alternates) = (status, wait, alternates);
+            call.with(|record| {
+                (record.status, record.retry_after, record.alternates) = (status, wait, alternates);
             });
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
@@ -205,7 +205,7 @@ impl HttpClient for Transport {
 
 /// Returns `Retry-After`, capped at the largest plausible value. Caps the header too: instant-acme
 /// adds the value to `SystemTime::now()`, which panics on overflow.
-fn believed(headers: &mut HeaderMap) -> Option<Duration> {
+fn capped_retry_after(headers: &mut HeaderMap) -> Option<Duration> {
     let wait = retry_after(headers)?;
     if wait > limits::RETRY_AFTER_MAX {
         headers.insert(RETRY_AFTER, limits::RETRY_AFTER_MAX.as_secs().into());
@@ -245,7 +245,7 @@ mod tests {
         transport.learn(br#"{"newNonce": "https://ca.example/nonce"}"#);
         assert_eq!(of("https://ca.example/nonce"), "new_nonce");
         let call = Call::default();
-        call.run(async { Call::asks("finalize") }).await;
+        call.run(async { Call::set_endpoint("finalize") }).await;
         assert_eq!(transport.endpoint("https://ca.example/1", Some(&call)), "finalize");
         assert_eq!(transport.endpoint("https://ca.example/nonce", Some(&call)), "new_nonce");
     }
@@ -275,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_of_ages_is_not_believed() {
+    fn a_retry_after_of_ages_is_capped() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, u64::MAX.into());
-        assert_eq!(believed(&mut headers), Some(limits::RETRY_AFTER_MAX));
+        assert_eq!(capped_retry_after(&mut headers), Some(limits::RETRY_AFTER_MAX));
         assert_eq!(retry_after(&headers), Some(limits::RETRY_AFTER_MAX));
         headers.insert(RETRY_AFTER, 60.into());
-        assert_eq!(believed(&mut headers), Some(Duration::from_mins(1)));
+        assert_eq!(capped_retry_after(&mut headers), Some(Duration::from_mins(1)));
     }
 
     #[test]

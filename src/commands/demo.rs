@@ -62,7 +62,7 @@ struct Demo {
     /// Number of operators started so far.
     lives: u32,
     /// Sum of the counters of operators that have ended.
-    heard: Sample,
+    sample: Sample,
     /// Number of requests from operators to the API server, until the end of the storm.
     requests: u64,
     times: Option<crate::commands::storm::figures::Percentiles>,
@@ -94,9 +94,9 @@ impl Demo {
             "A simulated world is running: API server, CA, DNS and ingress gateway, all on loopback."
         );
         println!("The operator runs in this process. Its status page: http://{admin}/\n");
-        let (heard, checks) = (Sample::default(), Checks::default());
+        let (sample, checks) = (Sample::default(), Checks::default());
         let (lives, requests, times) = (1, 0, None);
-        Ok(Self { world, client, plan, operator, admin, lives, heard, requests, times, checks })
+        Ok(Self { world, client, plan, operator, admin, lives, sample, requests, times, checks })
     }
 
     /// Source of the operator's metrics.
@@ -107,7 +107,7 @@ impl Demo {
     /// Crashes the operator and starts another one on the same admin port.
     async fn crash(&mut self) -> anyhow::Result<()> {
         if let Ok(said) = self.source()?.sample().await {
-            self.heard.add(&said);
+            self.sample.add(&said);
         }
         if let Some(operator) = self.operator.take() {
             operator.crash(&self.world)?;
@@ -131,7 +131,7 @@ impl Demo {
         format!(
             "{certificates} certificates of {} orders; {} events, {} of them coalesced; {each} requests to the API server for \
              each certificate of the storm, scans included{times}.",
-            ca.orders, self.heard.events, self.heard.coalesced
+            ca.orders, self.sample.events, self.sample.coalesced
         )
     }
 

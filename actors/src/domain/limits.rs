@@ -112,7 +112,7 @@ pub const LIMIT_JITTER: Duration = secs(60);
 /// Longest effect of one rate limit hit, and longest pace. The longest limit of Let's Encrypt is a
 /// week; if the CA names a longer one, the next order finds out.
 pub const LIMIT_MAX: Duration = secs(7 * 86_400);
-/// Longest Retry-After believed in any answer.
+/// Longest Retry-After accepted from a response.
 pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
 /// Time between orders after a rate limit has ended, until its queue is empty, if the CA does not
 /// say how many it allows. The first refused order stops the others.

@@ -105,7 +105,7 @@ fn an_error_on_the_way_passes() {
 async fn a_named_wait_is_handed_on_and_a_long_one_is_a_pause() {
     let (short, long) = (Duration::from_secs(9), Duration::from_hours(3));
     let port_error = async |status: StatusCode, wait, error: Error| {
-        let call = Call::having_heard(status, Some(wait));
+        let call = Call::with_response(status, Some(wait));
         call.run(async { port_error("it failed", &error) }).await
     };
     let (limited, down) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);

@@ -166,9 +166,9 @@ impl Demo {
 
     async fn count_events(&mut self) -> anyhow::Result<()> {
         let said = self.source()?.sample().await?;
-        self.heard.add(&said);
-        let coalesced = self.heard.coalesced;
-        let share = format!("{coalesced} of {}", self.heard.events);
+        self.sample.add(&said);
+        let coalesced = self.sample.coalesced;
+        let share = format!("{coalesced} of {}", self.sample.events);
         self.checks.claim("bursts of edits were coalesced", coalesced > 0, share);
         Ok(())
     }

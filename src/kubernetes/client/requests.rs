@@ -158,9 +158,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_an_error_and_a_request_given_up_are_each_counted_once() {
         let recorded = Arc::new(Mutex::new(Vec::new()));
-        let heard = recorded.clone();
+        let calls = recorded.clone();
         let hook: KubeRequestHook = Arc::new(move |verb, resource, code| {
-            heard.lock().unwrap().push((verb, resource, code));
+            calls.lock().unwrap().push((verb, resource, code));
         });
         let server = service_fn(async |request: Request<Body>| match request.uri().path() {
             "/api/v1/secrets" => Ok(Response::builder().status(403).body(Body::empty()).unwrap()),

@@ -43,7 +43,7 @@ async fn install_yaml_is_taken_by_a_real_api_server_again_and_again() {
 async fn the_operators_rights_end_where_install_yaml_says() {
     let _alone = alone().await;
     let world = World::start().await.expect("the world starts");
-    let limited = world.operator_client().await.expect("a client");
+    let operator = world.operator_client().await.expect("a client");
     let secrets: Api<Secret> = Api::all(operator.clone());
     let listed = secrets.list(&ListParams::default()).await;
     assert!(matches!(listed, Err(kube::Error::Api(status)) if status.code == 403));
@@ -84,7 +84,7 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
             refused.to_string().contains("kubernetes.io/tls only").then_some(())
         })
         .await;
-        let ingresses: Api<Ingress> = Api::namespaced(operator, "web");
+        let ingresses: Api<Ingress> = Api::namespaced(limited, "web");
         let hijack = json!({ "spec": { "rules": [{ "host": "evil.example.com" }] } });
         eventually(PATIENCE, "a change of the rules is refused", async || {
             let patch = Patch::Merge(&hijack);

@@ -78,9 +78,11 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
         Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
         let limited = world.operator_client().await.expect("a client with the operator's rights");
         let secrets: Api<Secret> = Api::namespaced(limited.clone(), "web");
-        // Policies take a moment to come into force.
+        // Policies take a moment to come into force. A dry run is not stored, so that an attempt
+        // before that moment changes nothing.
         eventually(PATIENCE, "a token of another ServiceAccount is refused", async || {
-            let refused = secrets.create(&PostParams::default(), &token()).await.err()?;
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            let refused = secrets.create(&dry_run, &token()).await.err()?;
             refused.to_string().contains("kubernetes.io/tls only").then_some(())
         })
         .await;
@@ -88,7 +90,8 @@ async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
         let hijack = json!({ "spec": { "rules": [{ "host": "evil.example.com" }] } });
         eventually(PATIENCE, "a change of the rules is refused", async || {
             let patch = Patch::Merge(&hijack);
-            let refused = ingresses.patch("shop", &PatchParams::default(), &patch).await.err()?;
+            let dry_run = PatchParams::default().dry_run();
+            let refused = ingresses.patch("shop", &dry_run, &patch).await.err()?;
             refused.to_string().contains("nothing of an Ingress but spec.tls").then_some(())
         })
         .await;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use actix::prelude::*;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
-use ingress_acme_actors::dedup::actor::Downstream;
+use ingress_acme_actors::dedup::actor::DedupDependencies;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::IngressKey;
-use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::messages::{Listed, Reconcile};
@@ -42,7 +42,10 @@ impl Handler<Reconcile> for AtOnce {
 fn registry() -> Rc<Registry> {
     let pool = Rc::new(AtOnce.start().recipient());
     let clock = Fakes::default().clock;
-    Registry::new(Downstream { pool, windows: Windows::default(), clock }, Metrics::default())
+    Registry::new(
+        DedupDependencies { pool, settle_times: SettleTimes::default(), clock },
+        Metrics::default(),
+    )
 }
 
 impl Handler<Listed> for AtOnce {

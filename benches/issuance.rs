@@ -9,7 +9,7 @@ use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificat
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::domain::issuance::{Beginning, Command, State, apply, decide};
+use ingress_acme_actors::domain::issuance::{Command, NewIssuance, State, apply, decide};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 
@@ -24,7 +24,7 @@ fn one_stream(desired: &DesiredCertificate) -> State {
     let now = Timestamp::from_secs(0);
     let key = PrivateKey::from_pem("key".to_owned());
     let commands = [
-        Command::Begin(Box::new(Beginning::of(desired.clone(), key))),
+        Command::Begin(Box::new(NewIssuance::of(desired.clone(), key))),
         Command::Opened("https://ca.example/order/1".to_owned()),
         Command::Installed { serial: "01".to_owned(), not_after: now },
     ];

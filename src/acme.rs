@@ -205,9 +205,9 @@ impl CertificateAuthority for Acme {
                 self.check_profile(&account, profile).await?;
             }
             let id = replaces.map(|replaces| replaces.id);
-            let or_nothing = replaces.is_some_and(|replaces| replaces.or_nothing);
+            let or_without = replaces.is_some_and(|replaces| replaces.or_without);
             match self.order_for(&account, names, profile, id).await {
-                Err(error) if or_nothing && error.is_about_replacing() => {
+                Err(error) if or_without && error.is_about_replacing() => {
                     tracing::debug!(
                         ?id,
                         "the CA accepts no order with `replaces`; the order is sent without it"

@@ -46,6 +46,6 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,
         #[cfg(feature = "sim")]
-        Command::Storm(args) => ingress_acme::commands::storm::lay(*args).await,
+        Command::Storm(args) => ingress_acme::commands::storm::run(*args).await,
     }
 }

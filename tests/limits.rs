@@ -12,7 +12,7 @@ use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::operator::Settings;
-use ingress_acme_sim::ca::{Limits, Ration};
+use ingress_acme_sim::ca::{AccountLimits, Limits};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -30,7 +30,8 @@ struct FakeLimiter {
 /// Gives the fake CA these limits; returns the record of its refusals.
 fn limited(fakes: &Fakes, limits: &Limits) -> Rc<RefCell<FakeLimiter>> {
     let limiter: Rc<RefCell<FakeLimiter>> = Rc::default();
-    let (clock, kept, mut ration) = (fakes.clock.clone(), limiter.clone(), Ration::new(limits));
+    let (clock, kept, mut ration) =
+        (fakes.clock.clone(), limiter.clone(), AccountLimits::new(limits));
     fakes.ca.set_policy(move |ordered| {
         let now = clock.now().as_millis();
         let mut limiter = kept.borrow_mut();

@@ -12,7 +12,7 @@
 //!
 //! # Vocabulary
 //! [`certificate`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`] and
-//! [`top_k`] import none of the folders.
+//! [`top_k`] are shared by the folders.
 
 pub mod certificate;
 pub mod desired;

@@ -29,7 +29,7 @@ pub use segments::FakeSegments;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
 use crate::domain::name::DnsName;
-use crate::domain::scheduling::dedup::Windows;
+use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::time::Timestamp;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
@@ -181,7 +181,7 @@ impl Fakes {
             directory: DIRECTORY.to_owned(),
             selection: Selection::default(),
             profile: None,
-            windows: Windows::default(),
+            settle_times: SettleTimes::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),
             guards: false,

@@ -8,14 +8,14 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use crate::context::{CaLimits, CertificateDates, OperatorContext};
-use crate::dedup::actor::Downstream;
+use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::limits;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
-use crate::domain::scheduling::dedup::Windows;
+use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::pool::actor::Pool;
 use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RouteRecipients};
@@ -67,7 +67,7 @@ pub struct Settings {
     /// `--profile`.
     pub profile: Option<String>,
     /// `--settle`, `--settle-max`.
-    pub windows: Windows,
+    pub settle_times: SettleTimes,
     /// `--issuers`.
     pub issuers: usize,
     /// `--scan-interval`.
@@ -119,9 +119,9 @@ pub async fn start(
     };
     let runner = JobRunner::new(context.clone(), job_ports);
     let pool = Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start();
-    let downstream = Downstream {
+    let downstream = DedupDependencies {
         pool: Rc::new(pool.clone().recipient()),
-        windows: settings.windows,
+        settle_times: settings.settle_times,
         clock: ports.clock,
     };
     let registry = Registry::new(downstream, context.metrics.clone());

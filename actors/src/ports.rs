@@ -73,7 +73,8 @@ pub trait TlsSecrets {
     /// Writes the Secret, and returns the written Secret.
     ///
     /// # Errors
-    /// [`FailureClass::Conflict`] if the Secret is not ours, or changed after the last read.
+    /// [`FailureClass::Conflict`] if the Secret is not ours and `adopt` does not apply. Another
+    /// writer at the same moment is a transient error.
     async fn install(
         &self,
         secret: &SecretKey,
@@ -102,7 +103,7 @@ pub struct Replaces<'a> {
     pub id: &'a CertId,
     /// Whether the same order is opened without the replacement if the CA does not accept one.
     /// `false` if a rate limit lets only a replacement pass.
-    pub or_nothing: bool,
+    pub or_without: bool,
 }
 
 /// The ACME CA (RFC 8555). An adapter registers the account by itself at first use.
@@ -224,7 +225,7 @@ pub trait Segments {
 #[async_trait(?Send)]
 pub trait Journal {
     /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
-    /// later, because a restart finds the certificate in its Secret.
+    /// later: without it, a restart downloads the certificate of the same order and writes it again.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
     /// Takes over the journal. Returns all live records, oldest first.
     async fn replay(&self) -> Result<Vec<Record>, JournalError>;

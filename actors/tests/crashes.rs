@@ -14,7 +14,7 @@ use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::domain::issuance::{Beginning, Command, Record, State, decide};
+use ingress_acme_actors::domain::issuance::{Command, NewIssuance, Record, State, decide};
 use ingress_acme_actors::domain::log::segment::{Segment, replay};
 use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress, shop};
 use ingress_acme_actors::journal::ledger::Ledger;
@@ -222,7 +222,7 @@ fn ten_thousand_live_streams_are_replayed() {
         journal.replay().await.expect("it is empty");
         let key = "k".repeat(241); // length of an ECDSA key in PEM
         let began = |n| {
-            let beginning = Beginning::of(desired(n), PrivateKey::from_pem(key.clone()));
+            let beginning = NewIssuance::of(desired(n), PrivateKey::from_pem(key.clone()));
             let command = Command::Begin(Box::new(beginning));
             let event = decide(&State::Idle, command, fakes.clock.now()).expect("it is legal");
             Record { stream: desired(n).secret, at: fakes.clock.now(), event }

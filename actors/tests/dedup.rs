@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use ingress_acme_actors::dedup::actor::Downstream;
+use ingress_acme_actors::dedup::actor::DedupDependencies;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::ingress::IngressKey;
-use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
@@ -57,9 +57,9 @@ fn setup() -> Setup {
     let runs = Runs::default();
     let pool = SlowPool { began: Instant::now(), runs: runs.clone() }.start();
     let fakes = Fakes::default();
-    let downstream = Downstream {
+    let downstream = DedupDependencies {
         pool: Rc::new(pool.clone().recipient()),
-        windows: Windows::default(),
+        settle_times: SettleTimes::default(),
         clock: fakes.clock.clone(),
     };
     let metrics = Metrics::default();
@@ -164,8 +164,8 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
     Fakes::paused(async {
         let fakes = Fakes::default();
         let pool = Rc::new(Gone.start().recipient());
-        let windows = Windows::default();
-        let downstream = Downstream { pool, windows, clock: fakes.clock.clone() };
+        let settle_times = SettleTimes::default();
+        let downstream = DedupDependencies { pool, settle_times, clock: fakes.clock.clone() };
         let registry = Registry::new(downstream, Metrics::default());
         registry.notify(IngressKey::new("web", "a").into(), Source::Watch);
         registry.notify(IngressKey::new("web", "b").into(), Source::Watch);

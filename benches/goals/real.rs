@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use ingress_acme::commands::storm::figures::Figures;
 use ingress_acme::commands::storm::operator::Source;
 use ingress_acme::commands::storm::plan::Plan;
-use ingress_acme::commands::storm::{Manner, Target, storm};
+use ingress_acme::commands::storm::{LoadOptions, Target, storm};
 use ingress_acme_control_plane::{OperatorOptions, Options, World, apply_yaml};
 use ingress_acme_sim::{ca, free_address};
 use procfs::process::Process;
@@ -151,11 +151,11 @@ async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
         class: None,
         spec_tls: true,
     };
-    let manner = Manner { rate: None, deadline: Duration::from_mins(10), quiet: true };
+    let options = LoadOptions { rate: None, deadline: Duration::from_mins(10), quiet: true };
     // Keeps the operator's start out of the storm's figures.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (audited, api_cpu) = (audited(world), cpu(world.apiserver_pid())?);
-    let run = storm(&target, &plan, &manner).await?;
+    let run = storm(&target, &plan, &options).await?;
     let (audited, api_cpu) =
         (self::audited(world) - audited, cpu(world.apiserver_pid())? - api_cpu);
     ensure!(

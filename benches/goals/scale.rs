@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ingress_acme::commands::storm::figures::Figures;
 use ingress_acme::commands::storm::plan::Plan;
-use ingress_acme::commands::storm::{Manner, Simulated, storm};
+use ingress_acme::commands::storm::{LoadOptions, Simulated, storm};
 use ingress_acme_sim::dns::Trouble;
 use ingress_acme_sim::{Options, World};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -163,8 +163,8 @@ async fn stormed(
         class: None,
         spec_tls: true,
     };
-    let manner = Manner { rate: None, deadline: Duration::from_mins(20), quiet: true };
-    Ok(Figures::of(&storm(&simulated.target()?, &plan, &manner).await?))
+    let options = LoadOptions { rate: None, deadline: Duration::from_mins(20), quiet: true };
+    Ok(Figures::of(&storm(&simulated.target()?, &plan, &options).await?))
 }
 
 /// Measures one Ingress beside another namespace of 5,000 hosts that accept connections and never

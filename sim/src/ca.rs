@@ -45,7 +45,7 @@ use crate::serving::Serving;
 
 pub use certificates::{Issued, Window};
 pub use counts::Counts;
-pub use limits::{Limits, Load, Rate, Ration, Refused};
+pub use limits::{AccountLimits, Limits, Load, Rate, Refused};
 
 use core::{Core, Settings};
 use ids::Serial;

@@ -16,16 +16,20 @@ use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, Store
 pub struct FallbackAccount {
     directory: String,
     first: Rc<dyn AccountStore>,
-    second: Rc<dyn AccountStore>,
+    fallback: Rc<dyn AccountStore>,
     /// The account registered by this process.
     registered: RefCell<Option<StoredAccount>>,
 }
 
 impl FallbackAccount {
     /// Creates the store for the fallback CA's `directory`: the key is in `first`, the external
-    /// account in `second`.
-    pub fn new(directory: &str, first: Rc<dyn AccountStore>, second: Rc<dyn AccountStore>) -> Self {
-        Self { directory: directory.to_owned(), first, second, registered: RefCell::default() }
+    /// account in `fallback`.
+    pub fn new(
+        directory: &str,
+        first: Rc<dyn AccountStore>,
+        fallback: Rc<dyn AccountStore>,
+    ) -> Self {
+        Self { directory: directory.to_owned(), first, fallback, registered: RefCell::default() }
     }
 
     /// Returns the fallback account with the first account's key.
@@ -53,7 +57,7 @@ impl AccountStore for FallbackAccount {
     }
 
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
-        self.second.external_account().await
+        self.fallback.external_account().await
     }
 }
 
@@ -75,7 +79,7 @@ mod tests {
         }
 
         async fn replace(&self, _: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
-            panic!("the first account is not the second's to write")
+            panic!("the first account is not the fallback's to write")
         }
 
         async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
@@ -96,12 +100,12 @@ mod tests {
         };
         let first = Rc::new(First(RefCell::new(account)));
         let store =
-            FallbackAccount::new("https://second.example/dir", first.clone(), first.clone());
+            FallbackAccount::new("https://fallback.example/dir", first.clone(), first.clone());
         let loaded = store.load().await.unwrap().unwrap();
         assert_eq!((loaded.key.pem(), &loaded.next, &loaded.url), ("one", &None, &None));
-        assert_eq!(loaded.directory, "https://second.example/dir");
+        assert_eq!(loaded.directory, "https://fallback.example/dir");
 
-        let url = Some("https://second.example/9".to_owned());
+        let url = Some("https://fallback.example/9".to_owned());
         let registered = StoredAccount { url: url.clone(), ..loaded };
         store.replace(&registered).await.unwrap();
         assert_eq!(store.load().await.unwrap().unwrap().url, url);

@@ -165,8 +165,8 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
     let wait = Call::last_retry_after();
     let failure = failure(doing, problem, wait);
     let status = status_of(problem);
-    // A rate limit is permanent (a limit hit of some scope). A load balancer's limit, which is a
-    // 503, is transient.
+    // A 429 of type `rateLimited` is permanent and closes its scope. A 503, the limit of a load
+    // balancer, is transient.
     let limited = status == Some(StatusCode::TOO_MANY_REQUESTS);
     let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
     let transient = match status {

@@ -24,7 +24,7 @@ use crate::commands::cli::DemoArgs;
 use crate::commands::storm::operator::{Sample, Source};
 use crate::commands::storm::plan::Plan;
 use checks::Checks;
-use resident::Resident;
+use resident::OperatorThread;
 
 /// Longest time for the demo. The CA needs a few seconds; a rate limit and a crash account for the
 /// rest.
@@ -39,12 +39,12 @@ const REFILL: Duration = Duration::from_secs(1);
 /// Runs `demo`.
 pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut demo = Demo::begin(args.ingresses)?;
-    timeout(DEADLINE, demo.play()).await.context("the demo took too long")??;
+    timeout(DEADLINE, demo.run()).await.context("the demo took too long")??;
     println!("{}", demo.checks.table());
     println!("{}", demo.closing());
     let held = demo.checks.all_held();
     if args.keep {
-        demo.stay().await?;
+        demo.wait_until_interrupted().await?;
     }
     demo.end()?;
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -57,10 +57,10 @@ struct Demo {
     client: Client,
     plan: Plan,
     /// `None` only between two operators.
-    operator: Option<Resident>,
+    operator: Option<OperatorThread>,
     admin: SocketAddr,
     /// Number of operators started so far.
-    lives: u32,
+    starts: u32,
     /// Sum of the counters of operators that have ended.
     sample: Sample,
     /// Number of requests from operators to the API server, until the end of the storm.
@@ -79,7 +79,7 @@ impl Demo {
         let world = World::start(Options { ca, ..Options::default() })?;
         let client = Client::try_from(world.api().config(User::Admin))?;
         let admin = free_address()?;
-        let operator = Some(Resident::start(&world, 1, admin)?);
+        let operator = Some(OperatorThread::start(&world, 1, admin)?);
         let plan = Plan {
             run: "demo".to_owned(),
             ingresses,
@@ -95,8 +95,8 @@ impl Demo {
         );
         println!("The operator runs in this process. Its status page: http://{admin}/\n");
         let (sample, checks) = (Sample::default(), Checks::default());
-        let (lives, requests, times) = (1, 0, None);
-        Ok(Self { world, client, plan, operator, admin, lives, sample, requests, times, checks })
+        let (starts, requests, times) = (1, 0, None);
+        Ok(Self { world, client, plan, operator, admin, starts, sample, requests, times, checks })
     }
 
     /// Source of the operator's metrics.
@@ -112,13 +112,13 @@ impl Demo {
         if let Some(operator) = self.operator.take() {
             operator.crash(&self.world)?;
         }
-        self.lives += 1;
-        self.operator = Some(Resident::start(&self.world, self.lives, self.admin)?);
+        self.starts += 1;
+        self.operator = Some(OperatorThread::start(&self.world, self.starts, self.admin)?);
         Ok(())
     }
 
     fn end(self) -> anyhow::Result<()> {
-        self.operator.map_or(Ok(()), Resident::end)
+        self.operator.map_or(Ok(()), OperatorThread::end)
     }
 
     /// Formats the totals of the demo.
@@ -136,7 +136,7 @@ impl Demo {
     }
 
     /// Waits until Ctrl-C, for `--keep`.
-    async fn stay(&self) -> anyhow::Result<()> {
+    async fn wait_until_interrupted(&self) -> anyhow::Result<()> {
         println!("\nIt keeps running until Ctrl-C. To look around:");
         println!("  http://{}/", self.admin);
         println!("  export KUBECONFIG={}", self.world.kubeconfig().display());

@@ -5,7 +5,7 @@
 //! supply its figures.
 //!
 //! # Layout
-//! - [`mod@plan`]: the Ingresses, decided in advance. [`guard`]: CAs that may be used for a storm.
+//! - [`mod@plan`]: the Ingresses, decided in advance. [`harmless_ca`]: CAs that may be used for a storm.
 //! - `drive`, `arrivals`, [`tally`]: create Ingresses, watch for Secrets, record times.
 //! - [`operator`]: the operator's metrics. `simulated`: a world with an operator.
 //! - [`figures`], `report`, `charts`: results. `cleanup`: removal of all created objects.
@@ -15,7 +15,7 @@ mod charts;
 mod cleanup;
 mod drive;
 pub mod figures;
-pub mod guard;
+pub mod harmless_ca;
 pub mod operator;
 pub mod plan;
 mod report;
@@ -52,7 +52,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest time for a last check of the Secrets after the deadline.
 const VERIFIED_WITHIN: Duration = Duration::from_mins(2);
 /// Time between progress messages without a terminal.
-const TELL: Duration = Duration::from_secs(5);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// Longest time for the list of the Secrets that exist before the storm.
 const LISTED_WITHIN: Duration = Duration::from_mins(2);
 /// Longest wait for an operator that still sends Events and removes routes.
@@ -69,7 +69,7 @@ pub struct Target {
 }
 
 /// Parameters of a storm's execution.
-pub struct Manner {
+pub struct LoadOptions {
     /// Ingresses created per second. `None`: as fast as the API server accepts them.
     pub rate: Option<f64>,
     /// Longest wait for the last certificate.
@@ -79,17 +79,20 @@ pub struct Manner {
 }
 
 /// Runs `storm`.
-pub async fn lay(args: StormArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(args: StormArgs) -> anyhow::Result<ExitCode> {
     let plan = plan(&args);
-    let manner =
-        Manner { rate: args.rate, deadline: args.deadline, quiet: args.output == Output::Json };
+    let options = LoadOptions {
+        rate: args.rate,
+        deadline: args.deadline,
+        quiet: args.output == Output::Json,
+    };
     let mut terminate = Terminate::on_signals()?;
     let (target, world) = target(&args).await?;
     let stormed = tokio::select! {
-        run = storm(&target, &plan, &manner) => Some(run),
+        run = storm(&target, &plan, &options) => Some(run),
         () = terminate.wait() => None,
     };
-    if !manner.quiet {
+    if !options.quiet {
         eprintln!("deleting the objects that the storm created");
     }
     let cleaned = cleanup::clean(&target.client, &plan).await;
@@ -131,7 +134,7 @@ async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)>
         None => Source::Pods(client.clone(), args.namespace.clone()),
     };
     let directory = operator.sample().await?.directory.unwrap_or_default();
-    if !args.i_know && !guard::is_harmless(&directory) {
+    if !args.i_know && !harmless_ca::is_harmless(&directory) {
         bail!(
             "the operator's CA is `{directory}`, which is neither a staging CA nor one in your own network: a storm \
              uses up its rate limits for days. Point the operator at a staging directory, or use --i-know"
@@ -163,17 +166,21 @@ fn print_result(run: &StormRun, args: &StormArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs the storm and waits for all certificates, or until the deadline. The created objects
 /// remain.
-pub async fn storm(target: &Target, plan: &Plan, manner: &Manner) -> anyhow::Result<StormRun> {
+pub async fn storm(
+    target: &Target,
+    plan: &Plan,
+    options: &LoadOptions,
+) -> anyhow::Result<StormRun> {
     let Target { client, operator } = target;
-    prepare(client, plan, manner.deadline).await?;
+    prepare(client, plan, options.deadline).await?;
     let before = operator.sample().await?;
     let keys = (0..plan.ingresses).map(|number| plan.key(number));
     let tally = RefCell::new(Tally::new(keys));
     let meanwhile = RefCell::new(Vec::new());
     tokio::select! {
-        laid = rain(client, plan, manner, &tally) => laid?,
+        finished = create_and_wait(client, plan, options, &tally) => finished?,
         () = sample(operator, &tally, &meanwhile) => {}
-        () = show(plan, manner, &tally) => {}
+        () = show(plan, options, &tally) => {}
     }
     let after = settled(operator).await?;
     let (rows, meanwhile) = (tally.into_inner().rows().to_vec(), meanwhile.into_inner());
@@ -193,27 +200,27 @@ pub(crate) async fn prepare(
 }
 
 /// Creates and edits the Ingresses, and waits for their certificates. Works with any operator.
-pub(crate) async fn rain(
+pub(crate) async fn create_and_wait(
     client: &Client,
     plan: &Plan,
-    manner: &Manner,
+    options: &LoadOptions,
     tally: &RefCell<Tally>,
 ) -> anyhow::Result<()> {
     let (watching, listed) = oneshot::channel();
-    let laid = async {
+    let finished = async {
         timeout(LISTED_WITHIN, listed).await.context("the Secrets cannot be watched")??;
-        drive::drive(client, plan, manner.rate, tally).await?;
-        arrived(client, plan, manner, tally).await;
+        drive::drive(client, plan, options.rate, tally).await?;
+        arrived(client, plan, options, tally).await;
         anyhow::Ok(())
     };
     tokio::select! {
-        laid = laid => laid,
+        finished = finished => finished,
         () = arrivals::watch(client.clone(), tally, watching) => Ok(()),
     }
 }
 
 /// Waits until each Ingress has the right certificate, or until the deadline.
-async fn arrived(client: &Client, plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
+async fn arrived(client: &Client, plan: &Plan, options: &LoadOptions, tally: &RefCell<Tally>) {
     let all = async {
         while !tally.borrow().all_written() {
             sleep(LOOK).await;
@@ -223,7 +230,7 @@ async fn arrived(client: &Client, plan: &Plan, manner: &Manner, tally: &RefCell<
             sleep(LOOK).await;
         }
     };
-    if timeout(manner.deadline, all).await.is_err() {
+    if timeout(options.deadline, all).await.is_err() {
         // Distinguishes right certificates from missing ones.
         _ = timeout(VERIFIED_WITHIN, arrivals::verify(client, plan, tally)).await;
     }
@@ -247,8 +254,8 @@ async fn sample(
 }
 
 /// Shows progress: a bar in a terminal, otherwise a line from time to time.
-pub(crate) async fn show(plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
-    let terminal = std::io::stderr().is_terminal() && !manner.quiet;
+pub(crate) async fn show(plan: &Plan, options: &LoadOptions, tally: &RefCell<Tally>) {
+    let terminal = std::io::stderr().is_terminal() && !options.quiet;
     let bar = ProgressBar::new(u64::from(plan.ingresses));
     bar.set_draw_target(if terminal {
         ProgressDrawTarget::stderr()
@@ -262,7 +269,7 @@ pub(crate) async fn show(plan: &Plan, manner: &Manner, tally: &RefCell<Tally>) {
         sleep(2 * LOOK).await;
         let done = tally.borrow().written_count();
         bar.set_position(u64::try_from(done).unwrap_or_default());
-        if !terminal && !manner.quiet && last_progress.elapsed() >= TELL {
+        if !terminal && !options.quiet && last_progress.elapsed() >= PROGRESS_EVERY {
             last_progress = Instant::now();
             let elapsed = tally.borrow().elapsed().as_secs();
             eprintln!("{done} of {} certificates after {elapsed} s", plan.ingresses);

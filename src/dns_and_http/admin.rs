@@ -46,6 +46,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 8_192;
 /// Time after which a silent connection is dropped.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
+/// Time for open requests to complete after the drain. All waits of a drain together must end
+/// within the 60 s that the pod has.
+const SHUTDOWN_SECS: u64 = 5;
 /// Default number of Ingresses in one response.
 const LISTED: usize = 500;
 /// Maximum number of Ingresses in one response. The arbiter builds the response, which takes
@@ -157,8 +160,8 @@ impl Health {
 /// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// The arbiter is busy or stuck; `/livez` shows which.
-    #[error("the arbiter did not answer within {ANSWER:?}")]
+    /// The event loop (actix: arbiter) is busy or stuck; `/livez` shows which.
+    #[error("the operator's event loop did not answer within {ANSWER:?}")]
     Late,
     /// The reporter is gone because the process is ending.
     #[error("the reporter has stopped: {0}")]
@@ -199,6 +202,7 @@ pub fn serve(bind: SocketAddr, health: Health) -> io::Result<(Server, SocketAddr
             .max_connections(CONNECTIONS)
             .client_request_timeout(HEADERS_WITHIN)
             .keep_alive(HEADERS_WITHIN)
+            .shutdown_timeout(SHUTDOWN_SECS)
             .disable_signals()
             .bind(bind)?;
     let address = server.addrs().first().copied();
@@ -234,7 +238,7 @@ async fn livez(health: Data<Health>) -> HttpResponse {
     if health.lives() {
         return HttpResponse::Ok().body("ok\n");
     }
-    HttpResponse::ServiceUnavailable().body(format!("the arbiter has not run for {STUCK:?}\n"))
+    HttpResponse::ServiceUnavailable().body(format!("the operator's event loop has not run for {STUCK:?}\n"))
 }
 
 async fn readyz(health: Data<Health>) -> HttpResponse {

@@ -56,7 +56,8 @@ impl IngressSource for Ingresses {
                 None => Api::all(self.client.clone()),
             };
             let on_error = self.on_error.clone();
-            Place { api, scope: scope.clone(), on_error, events: None, listing: true }.changes()
+            ScopeWatch { api, scope: scope.clone(), on_error, events: None, listing: true }
+                .changes()
         });
         stream::select_all(places.collect::<Vec<_>>()).boxed_local()
     }
@@ -65,7 +66,7 @@ impl IngressSource for Ingresses {
 type Events = BoxStream<'static, Result<watcher::Event<Ingress>, watcher::Error>>;
 
 /// State of the list or watch of one scope.
-struct Place {
+struct ScopeWatch {
     api: Api<Ingress>,
     scope: WatchScope,
     on_error: Rc<dyn Fn(&'static str)>,
@@ -75,7 +76,7 @@ struct Place {
     listing: bool,
 }
 
-impl Place {
+impl ScopeWatch {
     fn changes(self) -> LocalBoxStream<'static, IngressChange> {
         stream::unfold(self, async |mut place| Some((place.next().await, place))).boxed_local()
     }
@@ -91,8 +92,8 @@ impl Place {
             match step {
                 Ok(Some(Ok(event))) => return self.change(event),
                 Ok(Some(Err(error))) => self.report(&error),
-                Ok(None) => self.begin_anew("the watch ended"),
-                Err(_) => self.begin_anew("the list stalled"),
+                Ok(None) => self.relist("the watch ended"),
+                Err(_) => self.relist("the list stalled"),
             }
         }
     }
@@ -114,13 +115,13 @@ impl Place {
     }
 
     fn report(&self, error: &watcher::Error) {
-        let (reason, next) = meaning(error);
+        let (reason, next) = classify(error);
         let (scope, error) = (self.scope.as_deref().unwrap_or("all namespaces"), detail(error));
         tracing::warn!(scope, reason, error, next, "the watch of Ingresses failed");
         (self.on_error)(reason);
     }
 
-    fn begin_anew(&mut self, error: &'static str) {
+    fn relist(&mut self, error: &'static str) {
         let scope = self.scope.as_deref().unwrap_or("all namespaces");
         let next = "all Ingresses are listed again now";
         tracing::warn!(scope, reason = "connection", error, next, "the watch of Ingresses failed");
@@ -136,7 +137,7 @@ fn events(api: &Api<Ingress>) -> Events {
 }
 
 /// Returns the metric label of an error, and the next action of kube's watcher.
-fn meaning(error: &watcher::Error) -> (&'static str, &'static str) {
+fn classify(error: &watcher::Error) -> (&'static str, &'static str) {
     const RESUME: &str =
         "the watch is resumed at the same position, after a pause of at most a minute";
     const RELIST: &str = "all Ingresses are listed again, after a pause of at most a minute";
@@ -177,7 +178,7 @@ mod tests {
             (watcher::Error::NoResourceVersion, "other"),
         ];
         for (error, reason) in cases {
-            assert_eq!(meaning(&error).0, reason, "{error}");
+            assert_eq!(classify(&error).0, reason, "{error}");
         }
     }
 }

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use term::Term;
 
 use crate::kubernetes::client::{FIELD_MANAGER, detail};
-use decision::{LeaseRecord, LeaseStep, Sighting, decide};
+use decision::{LeaseRecord, LeaseStep, ObservedRecord, decide};
 
 /// `metadata.name`, in the operator's namespace.
 const NAME: &str = "ingress-acme";
@@ -69,9 +69,9 @@ impl Lease {
 
     /// Waits until this candidate leads, without a time limit. Errors are logged and retried.
     pub async fn acquire(&self) -> Term {
-        let mut sighting = None;
+        let mut observed = None;
         loop {
-            let pause = match timeout(2 * CALL, self.attempt(&mut sighting)).await {
+            let pause = match timeout(2 * CALL, self.attempt(&mut observed)).await {
                 Ok(Ok(Attempt::Won { lease, at })) => return Term::begin(self.clone(), *lease, at),
                 Ok(Ok(Attempt::Wait(pause))) => pause,
                 Ok(Err(error)) => self.retry_after(&detail(&error)),
@@ -91,12 +91,13 @@ impl Lease {
         RETRY
     }
 
-    async fn attempt(&self, sighting: &mut Option<Sighting>) -> Result<Attempt, kube::Error> {
+    async fn attempt(&self, observed: &mut Option<ObservedRecord>) -> Result<Attempt, kube::Error> {
         let found = self.api.get_opt(NAME).await?;
         let at = Instant::now();
-        let before = sighting.take();
-        *sighting = found.as_ref().map(|lease| Sighting::of(LeaseRecord::of(lease), before, at));
-        let written = match decide(sighting.as_ref(), &self.me, at) {
+        let before = observed.take();
+        *observed =
+            found.as_ref().map(|lease| ObservedRecord::of(LeaseRecord::of(lease), before, at));
+        let written = match decide(observed.as_ref(), &self.me, at) {
             LeaseStep::Wait(pause) => return Ok(Attempt::Wait(pause)),
             LeaseStep::Create => self.api.create(&params(), &self.held(None)).await,
             LeaseStep::Take => self.api.replace(NAME, &params(), &self.held(found)).await,

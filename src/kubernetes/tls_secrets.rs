@@ -21,7 +21,7 @@
 //!
 //! # State
 //! No certificate and no key is kept; only a bounded number of last reads, reduced to the fields
-//! that a write needs (private module `last_reads`).
+//! that a write needs (private module `last_read`).
 
 mod fields;
 mod last_read;

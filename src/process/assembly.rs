@@ -71,10 +71,10 @@ pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Repl
     };
     let account = assembly.account();
     let acme = assembly.acme(account.clone())?;
-    let second = assembly.fallback_acme(account)?;
-    let ports = assembly.ports(&acme, second.as_ref())?;
+    let fallback = assembly.fallback_acme(account)?;
+    let ports = assembly.ports(&acme, fallback.as_ref())?;
     let lease = config.leader_elect.then(|| assembly.lease());
-    Ok(Replica { ports, settings, acme, second, lease, health, shown, servers })
+    Ok(Replica { ports, settings, acme, fallback, lease, health, shown, servers })
 }
 
 /// The environment with a client that counts its requests.
@@ -141,19 +141,19 @@ impl Assembly<'_> {
         })
     }
 
-    fn ports(&self, acme: &Rc<Acme>, second: Option<&Rc<Acme>>) -> anyhow::Result<Ports> {
+    fn ports(&self, acme: &Rc<Acme>, fallback: Option<&Rc<Acme>>) -> anyhow::Result<Ports> {
         let Environment { client, clock, .. } = self.environment.clone();
         let (config, namespace) = (self.config, self.config.namespace.as_str());
         let thumbprints = self.thumbprints.clone();
         let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints)?;
-        let fallback = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
+        let fallback_ca = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
             FallbackCa { ca: acme.clone(), directory, after }
         };
         Ok(Ports {
             ingresses: Rc::new(self.ingresses()),
             tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
             ca: acme.clone(),
-            fallback: second.zip(config.fallback.clone()).map(fallback),
+            fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
             routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
             probe: Rc::new(probe),
             keys: Rc::new(pki::Pki),

@@ -36,7 +36,7 @@ const REPLAY_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for Events that are still queued.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// A replica before its start, as built by `main`.
+/// A replica before its start, as built by `assembly::assemble`.
 pub struct Replica {
     /// Ports to the external systems.
     pub ports: Ports,
@@ -45,7 +45,7 @@ pub struct Replica {
     /// ACME client of the first CA, for its account key.
     pub acme: Rc<Acme>,
     /// ACME client of the fallback CA, whose account has the same key.
-    pub second: Option<Rc<Acme>>,
+    pub fallback: Option<Rc<Acme>>,
     /// Lease for leader election among several replicas. `None` without leader election.
     pub lease: Option<Lease>,
     /// State shown on the admin port.
@@ -88,7 +88,7 @@ impl Replica {
         if let Leadership(Some(term)) = term {
             term.release().await;
         }
-        info!("ended");
+        info!("process ended");
         Ok(Exit::Done)
     }
 
@@ -153,7 +153,7 @@ impl Replica {
     }
 
     fn follow_accounts(&self) {
-        for acme in std::iter::once(&self.acme).chain(&self.second) {
+        for acme in std::iter::once(&self.acme).chain(&self.fallback) {
             actix::spawn(Self::follow(acme.clone()));
         }
     }
@@ -197,8 +197,8 @@ impl Replica {
     }
 }
 
-/// Listens on both ports and runs the servers on this arbiter, so that health is visible and
-/// challenges are answered from the start.
+/// Listens on both ports and starts the servers, so that health is visible and challenges are
+/// answered from the start. Each server has a thread of its own.
 pub fn listen(
     config: &AdapterConfig,
     health: &Health,

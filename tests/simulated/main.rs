@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ingress_acme::commands::storm::figures::Figures;
 use ingress_acme::commands::storm::plan::Plan;
-use ingress_acme::commands::storm::{Manner, Simulated, storm};
+use ingress_acme::commands::storm::{LoadOptions, Simulated, storm};
 use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, World};
 use tokio::sync::{Mutex, MutexGuard};
@@ -52,8 +52,8 @@ fn plan(ingresses: u32, edits: u32) -> Plan {
 }
 
 async fn stormed(simulated: &Simulated, plan: &Plan) -> Figures {
-    let manner = Manner { rate: None, deadline: PATIENCE, quiet: true };
-    Figures::of(&storm(&simulated.target().unwrap(), plan, &manner).await.unwrap())
+    let options = LoadOptions { rate: None, deadline: PATIENCE, quiet: true };
+    Figures::of(&storm(&simulated.target().unwrap(), plan, &options).await.unwrap())
 }
 
 /// Number of the operator's requests that the API server has answered.

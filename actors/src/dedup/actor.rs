@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use crate::dedup::registry::Registry;
 use crate::domain::limits;
-use crate::domain::scheduling::dedup::{Action, DedupMachine, Phase, Windows};
+use crate::domain::scheduling::dedup::{Action, DedupMachine, Phase, SettleTimes};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
@@ -19,12 +19,12 @@ const MAILBOX: usize = 2;
 
 /// Dependencies shared by all dedup actors.
 #[derive(Clone)]
-pub struct Downstream {
+pub struct DedupDependencies {
     /// Recipient of reconcile requests. Shared, because each clone of an address adds a slot to its
     /// mailbox.
     pub pool: Rc<Recipient<Reconcile>>,
     /// Settle window and maximum wait.
-    pub windows: Windows,
+    pub settle_times: SettleTimes,
     /// The clock.
     pub clock: Rc<dyn Clock>,
 }
@@ -33,7 +33,7 @@ pub struct Downstream {
 pub(crate) struct Dedup {
     key: ReconcileKey,
     machine: DedupMachine,
-    downstream: Downstream,
+    downstream: DedupDependencies,
     registry: Rc<Registry>,
     handled: u64,
     timer: Option<(Timestamp, SpawnHandle)>,
@@ -47,11 +47,11 @@ impl Dedup {
     /// Creates an idle actor.
     pub(crate) fn new(
         key: ReconcileKey,
-        downstream: Downstream,
+        downstream: DedupDependencies,
         registry: Rc<Registry>,
         phase: Rc<Cell<Phase>>,
     ) -> Self {
-        let machine = DedupMachine::new(downstream.windows);
+        let machine = DedupMachine::new(downstream.settle_times);
         Self { key, machine, downstream, registry, handled: 0, timer: None, answer: None, phase }
     }
 
@@ -85,7 +85,7 @@ impl Dedup {
             None => {}
         }
         let longest = match self.machine.phase() {
-            Phase::Settling(_) => self.downstream.windows.settle_max,
+            Phase::Settling(_) => self.downstream.settle_times.settle_max,
             _ => limits::IN_FLIGHT_MAX,
         };
         let pause = at.since(self.downstream.clock.now()).min(longest);

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 
-use crate::dedup::actor::{Dedup, Downstream};
+use crate::dedup::actor::{Dedup, DedupDependencies};
 use crate::domain::ingress::IngressKey;
 use crate::domain::scheduling::dedup::Phase;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -18,7 +18,7 @@ use crate::reporting::metrics::{Metrics, Source};
 /// losing one.
 pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
-    downstream: Downstream,
+    downstream: DedupDependencies,
     metrics: Metrics,
 }
 
@@ -32,7 +32,7 @@ struct DedupHandle {
 
 impl Registry {
     /// Creates an empty registry, whose actors send their requests to `downstream`.
-    pub fn new(downstream: Downstream, metrics: Metrics) -> Rc<Self> {
+    pub fn new(downstream: DedupDependencies, metrics: Metrics) -> Rc<Self> {
         Rc::new(Self { entries: DashMap::new(), downstream, metrics })
     }
 

@@ -34,7 +34,7 @@ pub enum FailureClass {
     AcmeServer,
     /// The Secret is not ours, is immutable, or has another type.
     Conflict,
-    /// The API server refuses or fails to write the Secret.
+    /// The API server refuses or fails a request for the Secret, its owners or `spec.tls`.
     SecretWrite,
     /// The CA's chain does not match the key or the names.
     BadCertificate,
@@ -77,7 +77,7 @@ impl FailureClass {
         Self::InvalidSpec,
     ];
 
-    /// Whether the failure happened before any request to the CA.
+    /// Whether a failure of this class says nothing about the CA.
     pub(crate) fn is_before_the_ca(self) -> bool {
         matches!(self, Self::Unreachable | Self::Dns | Self::Conflict | Self::InvalidSpec)
     }
@@ -89,7 +89,7 @@ impl FailureClass {
 
     /// Whether two failures count in the same backoff sequence. Waiting for DNS says nothing about
     /// the CA, so failures before and at the CA are counted apart.
-    pub(crate) fn same_ladder(self, other: Self) -> bool {
+    pub(crate) fn same_backoff(self, other: Self) -> bool {
         self.is_before_the_ca() == other.is_before_the_ca()
     }
 
@@ -99,7 +99,7 @@ impl FailureClass {
     /// [`Self::RateLimited`] a `retry_after` replaces the backoff, with [`limits::RATE_LIMIT_MIN`]
     /// as the minimum.
     pub fn pause(self, attempts: u32, retry_after: Option<Duration>) -> Duration {
-        let ladder: &[Duration] = match self {
+        let backoff: &[Duration] = match self {
             Self::Unreachable | Self::Dns => &limits::UNREACHABLE_BACKOFF,
             Self::Conflict | Self::InvalidSpec => &[limits::CONFLICT_BACKOFF],
             Self::Caa | Self::Policy => &[limits::PERMANENT_BACKOFF],
@@ -108,8 +108,8 @@ impl FailureClass {
         if let (Self::RateLimited, Some(named)) = (self, retry_after) {
             return named.max(limits::RATE_LIMIT_MIN); // the CA knows when; backoff only adds
         }
-        let rung = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-        let pause = ladder[rung.min(ladder.len() - 1)];
+        let backoff_index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+        let pause = backoff[backoff_index.min(backoff.len() - 1)];
         retry_after.map_or(pause, |named| named.max(pause))
     }
 }
@@ -154,8 +154,8 @@ impl Failure {
 /// `None` ends the attempt: the pauses of [`limits::TRANSIENT`] are used up, or `retry_after`
 /// exceeds [`limits::POLL_MAX`].
 pub(crate) fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Option<Duration> {
-    let rung = usize::try_from(errors.checked_sub(1)?).ok()?;
-    let pause = *limits::TRANSIENT.get(rung)?;
+    let backoff_index = usize::try_from(errors.checked_sub(1)?).ok()?;
+    let pause = *limits::TRANSIENT.get(backoff_index)?;
     match retry_after {
         Some(named) if named > limits::POLL_MAX => None,
         Some(named) => Some(named.max(pause)),
@@ -168,8 +168,10 @@ pub(crate) fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Opt
 /// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never sooner than
 /// `POLL[0]` and never later than [`limits::POLL_MAX`].
 pub(crate) fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
-    let rung = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
-    now + retry_after.unwrap_or(limits::POLL[rung]).clamp(limits::POLL[0], limits::POLL_MAX)
+    let backoff_index = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
+    now + retry_after
+        .unwrap_or(limits::POLL[backoff_index])
+        .clamp(limits::POLL[0], limits::POLL_MAX)
 }
 
 #[cfg(test)]

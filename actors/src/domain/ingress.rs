@@ -115,7 +115,7 @@ pub struct IngressView {
     pub rule_hosts: Vec<String>,
     /// Our annotations, without [`ANNOTATION_PREFIX`].
     pub annotations: BTreeMap<String, String>,
-    /// An annotation of another issuer, such as `cert-manager.io/cluster-issuer`.
+    /// Annotation or label of another issuer, such as `cert-manager.io/cluster-issuer`.
     pub other_issuer: Option<String>,
     /// Whether the Ingress has our label, which marks a solver Ingress.
     pub is_solver: bool,

@@ -7,9 +7,10 @@
 //! because `next` has no other input.
 //!
 //! ```text
-//! Idle ──Started──► Started ──OrderOpened──► Ordered ──Installed──► Idle
-//!  ▲  ◄──Abandoned───┘  │                      │
-//!  └────Abandoned── Failing ◄─────Failed───────┘
+//! Idle ────Started────► Started ──OrderOpened──► Ordered ──Installed──► Idle
+//! Failing ─Started────► Started                  Ordered ──Installed──► Failing (a subset of names)
+//! Idle, Started, Ordered, Failing ──Failed──► Failing
+//! Started, Ordered, Failing ──Abandoned──► Idle
 //! ```
 //!
 //! # Layout
@@ -35,7 +36,7 @@ mod tests;
 mod waits;
 mod with_order;
 
-pub use decide::{Beginning, Command, Refused, decide};
+pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
     CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
     RateLimitHit, Record,

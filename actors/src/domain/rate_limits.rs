@@ -93,7 +93,8 @@ impl RateLimits {
         new_hit
     }
 
-    /// End of the current pause of all CA requests, if the CA is busy (HTTP 503).
+    /// End of the current pause of all CA requests, if the CA is busy: it refused a
+    /// request with a `Retry-After`, for reasons of its own (HTTP 503, for example).
     pub(crate) fn busy_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.busy(now).map(|hit| hit.until)
     }

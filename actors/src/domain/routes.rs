@@ -27,13 +27,13 @@ pub struct SolverIngress {
 /// All routes, desired and published.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
-    routes: BTreeMap<Route, Held>,
-    shards: BTreeMap<String, Shard>,
+    routes: BTreeMap<Route, HeldRoute>,
+    shards: BTreeMap<String, SolverShard>,
     of_stream: HashMap<SecretKey, BTreeSet<Route>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldRoute {
     shard: String,
     by: HashSet<SecretKey>,
     /// Removal time, set while no job holds the route.
@@ -41,7 +41,7 @@ struct Held {
 }
 
 #[derive(Debug)]
-struct Shard {
+struct SolverShard {
     class: IngressClass,
     hosts: BTreeSet<DnsName>,
     /// Hosts in the last write that the API server accepted.
@@ -53,7 +53,7 @@ struct Shard {
     not_before: Option<Timestamp>,
 }
 
-impl Shard {
+impl SolverShard {
     fn new(class: IngressClass) -> Self {
         Self {
             class,
@@ -88,10 +88,10 @@ impl RouteTable {
         for host in &found.hosts {
             let route = Route { class: found.class.clone(), host: host.clone() };
             let until = Some(now + limits::ROUTE_GRACE);
-            let held = Held { shard: found.name.clone(), by: HashSet::new(), until };
+            let held = HeldRoute { shard: found.name.clone(), by: HashSet::new(), until };
             self.routes.entry(route).or_insert(held);
         }
-        let mut shard = Shard::new(found.class);
+        let mut shard = SolverShard::new(found.class);
         shard.dirty = found.hosts.is_empty();
         shard.taken.clone_from(&found.hosts);
         shard.hosts = found.hosts;
@@ -106,7 +106,7 @@ impl RouteTable {
                 None => self.assign(route),
             };
             let held = self.routes.entry(route.clone());
-            let held = held.or_insert_with(|| Held {
+            let held = held.or_insert_with(|| HeldRoute {
                 shard: shard.clone(),
                 by: HashSet::new(),
                 until: None,
@@ -148,7 +148,7 @@ impl RouteTable {
 
     /// Removes expired routes; returns the time of the next expiry.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let due = |held: &Held| held.until.is_some_and(|until| until <= now);
+        let due = |held: &HeldRoute| held.until.is_some_and(|until| until <= now);
         let gone: Vec<Route> = self
             .routes
             .iter()
@@ -167,7 +167,7 @@ impl RouteTable {
     /// [`failed`](Self::failed) if not. A failed one is skipped until its retry time, so the others
     /// proceed.
     pub(crate) fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
-        let due = |shard: &Shard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
+        let due = |shard: &SolverShard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
         let (name, shard) = self.shards.iter_mut().find(|(_, shard)| due(shard))?;
         shard.dirty = false;
         shard.not_before = None;
@@ -193,7 +193,10 @@ impl RouteTable {
     /// Records a failed write. The retry after [`limits::ROUTE_RETRY`] includes later changes.
     pub(crate) fn failed(&mut self, write: SolverIngress, now: Timestamp) {
         let SolverIngress { name, class, hosts } = write;
-        let shard = self.shards.entry(name).or_insert_with(|| Shard { hosts, ..Shard::new(class) });
+        let shard = self
+            .shards
+            .entry(name)
+            .or_insert_with(|| SolverShard { hosts, ..SolverShard::new(class) });
         shard.dirty = true;
         shard.not_before = Some(now + limits::ROUTE_RETRY);
     }
@@ -215,7 +218,8 @@ impl RouteTable {
                 held.shard.clone_from(&name);
             }
             let hosts = BTreeSet::from([host]);
-            let shard = Shard { hosts, dirty: true, solo: true, ..Shard::new(route.class) };
+            let shard =
+                SolverShard { hosts, dirty: true, solo: true, ..SolverShard::new(route.class) };
             self.shards.insert(name, shard);
         }
         true
@@ -223,13 +227,13 @@ impl RouteTable {
 
     /// Assigns `route` to the first shard of its class with room. A host appears once per class.
     fn assign(&mut self, route: &Route) -> String {
-        let fits = |shard: &Shard| {
+        let fits = |shard: &SolverShard| {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
             shard.class == route.class && room && !shard.solo
         };
         let open = self.shards.iter().find(|(_, shard)| fits(shard)).map(|(name, _)| name.clone());
         let name = open.unwrap_or_else(|| self.free_name(&route.class));
-        let fresh = || Shard::new(route.class.clone());
+        let fresh = || SolverShard::new(route.class.clone());
         let shard = self.shards.entry(name.clone()).or_insert_with(fresh);
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;

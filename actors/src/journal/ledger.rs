@@ -122,7 +122,7 @@ impl Ledger {
         self.states.borrow().iter().for_each(|(stream, state)| look(stream, state));
     }
 
-    /// Logs and counts an event. No other code does.
+    /// Logs a journaled event and counts it in the metrics.
     fn project(&self, record: &Record, before: &State) {
         let Record { stream, event, at } = record;
         self.metrics.journaled(event.name());
@@ -144,7 +144,7 @@ impl Ledger {
             }
             Event::RateLimitHit(RateLimitHit { hit, .. }) => {
                 let LimitHit { scope, until, detail, .. } = hit;
-                info!(%scope, %until, %detail, "a rate limit stops such orders until then");
+                info!(%scope, %until, %detail, "rate limit: no orders of this scope until then");
             }
             Event::IssuanceAbandoned(IssuanceAbandoned { why }) => {
                 info!(secret = %stream, %why, "issuance abandoned");

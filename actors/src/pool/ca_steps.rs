@@ -8,7 +8,7 @@ use super::job_runner::{FallbackCa, JobRunner};
 use crate::domain::certificate::CertId;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Beginning, Chain, Command, Issuance, OrderView, Step};
+use crate::domain::issuance::{Chain, Command, Issuance, NewIssuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -33,17 +33,17 @@ impl JobRunner {
         reason: &IssueReason,
     ) {
         let made =
-            bounded(limits::KEY_CALL, "key maker", self.ports.keys.generate(desired.algorithm))
+            bounded(limits::KEY_CALL, "key generator", self.ports.keys.generate(desired.algorithm))
                 .await;
         let Some(key) = self.succeeded(job, FailureClass::InvalidSpec, made) else { return };
         info!(%reason, names = names.len(), "a certificate is needed");
-        // An Event follows a failure or an unusual reason. Otherwise the certificate is the news.
+        // An Event follows a failure or an unusual reason. Otherwise the Event Issued is enough.
         let failed = self.context.ledger.with(&job.stream, |state| state.failing().is_some());
         let elsewhere = directory.as_deref();
         let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
             (desired.clone(), KubeEvent::issuing(&desired.secret, &names, reason, elsewhere))
         });
-        let beginning = Beginning { desired, names, directory, key };
+        let beginning = NewIssuance { desired, names, directory, key };
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
             job.observed.reset_errors();
             if let Some((desired, issuing)) = event {
@@ -57,7 +57,7 @@ impl JobRunner {
         if job.observed.opened.is_none() {
             let id = self.replaced(job, &issuance);
             let barred = self.is_barred(job, &issuance);
-            let replaces = id.as_ref().map(|id| Replaces { id, or_nothing: !barred });
+            let replaces = id.as_ref().map(|id| Replaces { id, or_without: !barred });
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
             let opened = self.ca(&issuance).open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;

@@ -1,4 +1,4 @@
-//! Steps of a job: each is one port call under its deadline. This file dispatches them, commits
+//! Steps of a job: port calls under their deadlines. This file dispatches them, commits
 //! their results to the ledger, and turns port errors into pauses or failures of the job.
 
 use tracing::{debug, error};

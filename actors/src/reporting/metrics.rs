@@ -131,7 +131,11 @@ impl Metrics {
             "Ingresses managed by ingress-acme",
             self.ingresses.clone(),
         );
-        all.register("last_scan_timestamp_seconds", "End of the last scan", self.last_scan.clone());
+        all.register(
+            "last_scan_timestamp_seconds",
+            "Time of the last step of a scan",
+            self.last_scan.clone(),
+        );
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());

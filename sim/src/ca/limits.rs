@@ -5,15 +5,15 @@
 //! (<https://letsencrypt.org/docs/rate-limits/>). [`meter`] decides which requests use
 //! which bucket.
 
+mod account_limits;
 mod meter;
-mod ration;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub(super) use meter::{Exemption, Meter, Spender};
-pub use ration::{Ration, Refused};
+pub use account_limits::{AccountLimits, Refused};
+pub(super) use meter::{Exemption, LimitedOrder, Meter};
 
 const HOUR: Duration = Duration::from_hours(1);
 const THREE_HOURS: Duration = Duration::from_hours(3);

@@ -102,7 +102,12 @@ pub(crate) fn fill_in(resource: Resource, object: &mut Value) {
 
 /// Restores the fields that a write may not change: system metadata, and either the status or
 /// everything but the status.
-pub(crate) fn set_back(resource: Resource, before: &Value, after: &mut Value, status: bool) {
+pub(crate) fn restore_immutable(
+    resource: Resource,
+    before: &Value,
+    after: &mut Value,
+    status: bool,
+) {
     if status {
         let (status, managed) = (after["status"].take(), after["metadata"]["managedFields"].take());
         *after = before.clone();
@@ -171,11 +176,11 @@ mod tests {
         let before = json!({"metadata": {"uid": "1"}, "spec": {"a": 1}, "status": {"b": 1}});
         let wanted = json!({"metadata": {"uid": "2", "labels": {"x": "y"}}, "spec": {"a": 2}, "status": {"b": 2}});
         let mut after = wanted.clone();
-        set_back(Resource::Ingresses, &before, &mut after, false);
+        restore_immutable(Resource::Ingresses, &before, &mut after, false);
         let main = json!({"metadata": {"uid": "1", "labels": {"x": "y"}}, "spec": {"a": 2}, "status": {"b": 1}});
         assert_eq!(after, main);
         let mut after = wanted;
-        set_back(Resource::Ingresses, &before, &mut after, true);
+        restore_immutable(Resource::Ingresses, &before, &mut after, true);
         let status = json!({"metadata": {"uid": "1"}, "spec": {"a": 1}, "status": {"b": 2}});
         assert_eq!(after, status);
     }

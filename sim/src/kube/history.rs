@@ -12,13 +12,13 @@ const CAPACITY: usize = 32_768;
 
 /// Type of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happened {
+pub(crate) enum WatchEventType {
     Added,
     Modified,
     Deleted,
 }
 
-impl Happened {
+impl WatchEventType {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -31,7 +31,7 @@ impl Happened {
 /// One change.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    pub(crate) happened: Happened,
+    pub(crate) event_type: WatchEventType,
     /// New version of the object; for a deletion, the last version with the revision of the
     /// deletion.
     pub(crate) object: Arc<Stored>,
@@ -88,7 +88,7 @@ mod tests {
 
     fn change(revision: u64) -> Change {
         let object = Stored::new(Key::new("", "a"), revision, &json!({}));
-        Change { happened: Happened::Added, object: object.into(), labels_before: None }
+        Change { event_type: WatchEventType::Added, object: object.into(), labels_before: None }
     }
 
     fn revisions(history: &History, since: u64) -> Option<Vec<u64>> {

@@ -36,7 +36,7 @@ pub(crate) struct Stored {
     /// `uid` of each owner reference.
     pub(crate) owners: Vec<Arc<str>>,
     /// Whether the object is being deleted.
-    pub(crate) is_leaving: bool,
+    pub(crate) is_terminating: bool,
     json: Bytes,
     /// Range of the metadata in the JSON.
     metadata: Range<usize>,
@@ -56,7 +56,7 @@ impl Stored {
             uid: text(&meta["uid"]).into(),
             labels: labels.map(|(name, value)| (name.clone(), text(value))).collect(),
             owners: owners.map(|owner| text(&owner["uid"]).into()).collect(),
-            is_leaving: meta.get("deletionTimestamp").is_some(),
+            is_terminating: meta.get("deletionTimestamp").is_some(),
             json,
             metadata,
         }

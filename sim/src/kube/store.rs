@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::history::{Change, Happened, History};
+use super::history::{Change, History, WatchEventType};
 use super::object::{Key, Stored};
 use super::refusal::Refusal;
 use super::resource::Resource;
@@ -34,7 +34,7 @@ const FIRST: u64 = 100;
 #[derive(Debug)]
 pub(crate) struct Store {
     /// Objects by kind, in the order of [`Resource::ALL`].
-    shelves: [Shelf; Resource::ALL.len()],
+    tables: [ResourceTable; Resource::ALL.len()],
     /// Revision of the last write of any object.
     revision: u64,
     /// Lists from before this revision cannot continue.
@@ -44,7 +44,7 @@ pub(crate) struct Store {
 
 /// Objects of one kind.
 #[derive(Debug)]
-struct Shelf {
+struct ResourceTable {
     objects: BTreeMap<Key, Arc<Stored>>,
     history: History,
 }
@@ -52,9 +52,9 @@ struct Shelf {
 impl Store {
     /// Creates a store without objects.
     pub(crate) fn new() -> Self {
-        let shelf = |_| Shelf { objects: BTreeMap::new(), history: History::after(FIRST) };
+        let table = |_| ResourceTable { objects: BTreeMap::new(), history: History::after(FIRST) };
         Self {
-            shelves: Resource::ALL.map(shelf),
+            tables: Resource::ALL.map(table),
             revision: FIRST,
             lists_forgotten: 0,
             garbage: Garbage::default(),
@@ -78,17 +78,17 @@ impl Store {
         // A list of the current revision is outdated too, as after any compaction.
         self.revision += 1;
         self.lists_forgotten = self.revision;
-        for shelf in &mut self.shelves {
-            shelf.history.forget(self.revision);
+        for table in &mut self.tables {
+            table.history.forget(self.revision);
         }
     }
 
     fn find(&self, resource: Resource, key: &Key) -> Option<&Arc<Stored>> {
-        self.shelf(resource).objects.get(key)
+        self.table(resource).objects.get(key)
     }
 
-    fn shelf(&self, resource: Resource) -> &Shelf {
-        &self.shelves[resource as usize]
+    fn table(&self, resource: Resource) -> &ResourceTable {
+        &self.tables[resource as usize]
     }
 
     /// Stores a new version of an object; the only place that adds or changes objects.
@@ -96,22 +96,23 @@ impl Store {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(Stored::new(key.clone(), self.revision, &object));
-        let shelf = &mut self.shelves[resource as usize];
-        let before = shelf.objects.insert(key.clone(), Arc::clone(&object));
-        let happened = if before.is_some() { Happened::Modified } else { Happened::Added };
-        self.notify(resource, happened, &object, before.as_deref());
+        let table = &mut self.tables[resource as usize];
+        let before = table.objects.insert(key.clone(), Arc::clone(&object));
+        let event_type =
+            if before.is_some() { WatchEventType::Modified } else { WatchEventType::Added };
+        self.notify(resource, event_type, &object, before.as_deref());
         self.garbage.note(resource, before.as_deref(), Some(&object));
         object
     }
 
     /// Removes an object.
     fn remove(&mut self, resource: Resource, key: &Key) -> Option<Arc<Stored>> {
-        let last = self.shelves[resource as usize].objects.remove(key)?;
+        let last = self.tables[resource as usize].objects.remove(key)?;
         self.revision += 1;
         let mut object = last.value();
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(Stored::new(key.clone(), self.revision, &object));
-        self.notify(resource, Happened::Deleted, &object, Some(&last));
+        self.notify(resource, WatchEventType::Deleted, &object, Some(&last));
         self.garbage.note(resource, Some(&last), None);
         Some(object)
     }
@@ -119,13 +120,13 @@ impl Store {
     fn notify(
         &mut self,
         resource: Resource,
-        happened: Happened,
+        event_type: WatchEventType,
         object: &Arc<Stored>,
         before: Option<&Stored>,
     ) {
         let labels = before.map(|before| &before.labels).filter(|before| **before != object.labels);
         let change =
-            Change { happened, object: Arc::clone(object), labels_before: labels.cloned() };
-        self.shelves[resource as usize].history.push(change);
+            Change { event_type, object: Arc::clone(object), labels_before: labels.cloned() };
+        self.tables[resource as usize].history.push(change);
     }
 }

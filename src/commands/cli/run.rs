@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
-use ingress_acme_actors::domain::scheduling::dedup::Windows;
+use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
@@ -34,7 +34,7 @@ pub struct RunArgs {
     /// long time
     #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
     pub fallback_directory: Option<url::Url>,
-    /// How long the first CA must have failed before the second is used
+    /// How long the first CA must have failed before the fallback CA is used
     #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
     pub fallback_after: Duration,
     /// Secret with the external account at the fallback CA
@@ -140,7 +140,7 @@ pub enum ManageArg {
     Annotated,
 }
 
-/// What of the flags is for the adapters; the rest is for the actors, as [`Settings`].
+/// Settings of the adapters; [`Settings`] are those of the actors.
 #[derive(Debug)]
 pub struct AdapterConfig {
     /// The operator's own namespace.
@@ -151,13 +151,13 @@ pub struct AdapterConfig {
     pub eab_secret: Option<String>,
     /// The fallback CA.
     pub fallback: Option<FallbackDirectory>,
-    /// Issuer of the chain to take.
+    /// Common name of the preferred chain's topmost issuer.
     pub preferred_chain: Option<String>,
-    /// File with a further root for the directories' TLS.
+    /// File with an additional root for connections to the directories, PEM.
     pub acme_ca_file: Option<PathBuf>,
-    /// Where challenges are answered.
+    /// Address of the solver, which answers challenges.
     pub solver_bind: SocketAddr,
-    /// Where health, metrics and state are served.
+    /// Address of health, metrics and state.
     pub admin_bind: SocketAddr,
     /// DNS server of the probe.
     pub nameserver: Option<SocketAddr>,
@@ -165,7 +165,7 @@ pub struct AdapterConfig {
     pub probe_port: u16,
     /// Namespaces to watch; empty means all.
     pub watch_namespaces: Vec<String>,
-    /// Whether one of several replicas must be chosen.
+    /// Whether replicas elect a leader.
     pub leader_elect: bool,
 }
 
@@ -174,14 +174,15 @@ pub struct AdapterConfig {
 pub struct FallbackDirectory {
     /// URL of its directory.
     pub directory: String,
-    /// How long the first must have failed.
+    /// Time for which the first CA must have failed.
     pub after: Duration,
     /// Secret of its external account.
     pub eab_secret: Option<String>,
 }
 
 impl RunArgs {
-    /// Every flag goes one way or the other: one that goes nowhere does not compile.
+    /// Splits the flags into the settings of the actors and of the adapters. All flags are
+    /// destructured, so that an unused flag is a compile error.
     pub fn split(self) -> (Settings, AdapterConfig) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
@@ -203,7 +204,7 @@ impl RunArgs {
             directory: acme_directory.to_string(),
             selection: Selection { manage, classes: ingress_class },
             profile,
-            windows: Windows { settle, settle_max: settle_max.max(settle) },
+            settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
@@ -274,7 +275,7 @@ mod tests {
         let (settings, config) = args.split();
         assert_eq!(settings.directory, LETS_ENCRYPT);
         assert_eq!(settings.issuers, 64);
-        assert_eq!(settings.windows, Windows::default());
+        assert_eq!(settings.settle_times, SettleTimes::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
         assert!(config.leader_elect && settings.guards);
         let staging =

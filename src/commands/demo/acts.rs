@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::{DEADLINE, Demo};
 use crate::commands::storm::figures::Percentiles;
 use crate::commands::storm::tally::Tally;
-use crate::commands::storm::{Manner, prepare, rain, show};
+use crate::commands::storm::{LoadOptions, create_and_wait, prepare, show};
 
 /// Time between two checks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ const LEASE: &str = "15 s";
 
 impl Demo {
     /// Plays all acts in order.
-    pub(super) async fn play(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn run(&mut self) -> anyhow::Result<()> {
         self.make_short_lived().await?;
         self.storm().await?;
         self.expiry().await?;
@@ -70,7 +70,7 @@ impl Demo {
         );
         prepare(&client, &plan, DEADLINE).await?;
         let tally = RefCell::new(Tally::new((0..count).map(|number| plan.key(number))));
-        let manner = Manner { rate: None, deadline: DEADLINE, quiet: false };
+        let options = LoadOptions { rate: None, deadline: DEADLINE, quiet: false };
         let third = usize::try_from(count / 3)?;
         let crash = async {
             while tally.borrow().written_count() < third {
@@ -80,13 +80,13 @@ impl Demo {
             self.crash().await?;
             anyhow::Ok(after)
         };
-        let weather = async {
+        let storm = async {
             tokio::select! {
-                laid = rain(&client, &plan, &manner, &tally) => laid,
-                () = show(&plan, &manner, &tally) => bail!("the progress display has ended"),
+                finished = create_and_wait(&client, &plan, &options, &tally) => finished,
+                () = show(&plan, &options, &tally) => bail!("the progress display has ended"),
             }
         };
-        let (crashed_after, ()) = tokio::try_join!(crash, weather)?;
+        let (crashed_after, ()) = tokio::try_join!(crash, storm)?;
         let rows = tally.into_inner().rows().to_vec();
         let times = rows.iter().filter_map(crate::commands::storm::tally::Row::took).collect();
         self.times = Percentiles::of(times);

@@ -32,7 +32,7 @@ impl Clock for WorldClock {
 }
 
 /// A running operator.
-pub(super) struct Resident {
+pub(super) struct OperatorThread {
     servers: Servers,
     drain: watch::Sender<bool>,
     crash: oneshot::Sender<()>,
@@ -57,7 +57,7 @@ struct Life {
     started: mpsc::Sender<Servers>,
 }
 
-impl Resident {
+impl OperatorThread {
     /// Starts the `life`th operator in `world`. The operator leads once the Lease is acquired.
     pub(super) fn start(world: &World, life: u32, admin: SocketAddr) -> anyhow::Result<Self> {
         let (drain, told_to_drain) = watch::channel(false);

@@ -56,7 +56,7 @@ impl Names {
         let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
         let mut addresses: Vec<IpAddr> =
             found.map_err(|error| Unresolved(words(&error)))?.iter().collect();
-        addresses.retain(|address| !is_link_local(*address));
+        addresses.retain(|address| !must_not_connect(*address));
         addresses.sort_by_key(IpAddr::is_ipv6);
         addresses.truncate(ADDRESSES);
         if addresses.is_empty() {
@@ -70,7 +70,7 @@ impl Names {
 
 /// Whether `address` must not be contacted: link-local (used by no website, but by the metadata
 /// service of a cloud), unspecified, multicast or broadcast.
-fn is_link_local(address: IpAddr) -> bool {
+fn must_not_connect(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()

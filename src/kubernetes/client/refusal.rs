@@ -11,7 +11,7 @@ use kube::core::Status;
 /// action ("read Secret web/shop").
 pub fn port_error(error: kube::Error, doing: &str) -> PortError {
     match error {
-        kube::Error::Api(status) if passes(&status) => {
+        kube::Error::Api(status) if is_transient(&status) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             let retry_after = Some(Duration::from_secs(u64::from(seconds)));
             PortError::Transient {
@@ -47,7 +47,7 @@ pub fn detail(error: &dyn Error) -> String {
 
 /// Whether the error is transient. Includes 401, since the token is reloaded every minute, and 410,
 /// the answer to an outdated list.
-fn passes(status: &Status) -> bool {
+fn is_transient(status: &Status) -> bool {
     matches!(status.code, 0 | 401 | 408 | 409 | 410 | 429 | 500..)
 }
 

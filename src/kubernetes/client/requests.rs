@@ -42,7 +42,7 @@ impl Service<Request<Body>> for Counted {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (verb, resource) = meaning(request.method(), request.uri());
+        let (verb, resource) = classify(request.method(), request.uri());
         let mut asked = Asked { hook: self.hook.clone(), verb, resource, code: 0 };
         let client = self.client.clone();
         Box::pin(async move {
@@ -76,7 +76,7 @@ impl Drop for Asked {
 
 /// Returns verb and resource of a request. The path is `/api/v1/…` or `/apis/GROUP/VERSION/…`, then
 /// `[namespaces/NAMESPACE/]RESOURCE[/NAME[/SUBRESOURCE]]`.
-fn meaning(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
+fn classify(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
     let mut path = uri.path().split('/').filter(|part| !part.is_empty());
     let versioned = match path.next() {
         Some("api") => path.next(),
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn asked(method: &str, uri: &str) -> (&'static str, &'static str) {
-        meaning(&method.parse().unwrap(), &uri.parse().unwrap())
+        classify(&method.parse().unwrap(), &uri.parse().unwrap())
     }
 
     #[test]

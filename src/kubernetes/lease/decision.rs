@@ -36,12 +36,12 @@ impl LeaseRecord {
 
 /// A record, and since when the record is unchanged.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Sighting {
+pub(super) struct ObservedRecord {
     record: LeaseRecord,
     since: Instant,
 }
 
-impl Sighting {
+impl ObservedRecord {
     /// Returns the sighting of `record` at `at`, after the sighting `before`.
     pub(super) fn of(record: LeaseRecord, before: Option<Self>, at: Instant) -> Self {
         match before {
@@ -63,8 +63,8 @@ pub(super) enum LeaseStep {
 }
 
 /// Decides for the candidate `me` at `now`.
-pub(super) fn decide(seen: Option<&Sighting>, me: &str, now: Instant) -> LeaseStep {
-    let Some(Sighting { record, since }) = seen else { return LeaseStep::Create };
+pub(super) fn decide(seen: Option<&ObservedRecord>, me: &str, now: Instant) -> LeaseStep {
+    let Some(ObservedRecord { record, since }) = seen else { return LeaseStep::Create };
     match record.holder.as_deref() {
         None => LeaseStep::Take,
         Some(holder) if holder == me => LeaseStep::Take,
@@ -101,27 +101,27 @@ mod tests {
     fn no_lease_is_made_and_a_free_one_is_taken() {
         let now = Instant::now();
         assert_eq!(decide(None, "a", now), LeaseStep::Create);
-        let released = Sighting::of(record("", 0), None, now);
+        let released = ObservedRecord::of(record("", 0), None, now);
         assert_eq!(decide(Some(&released), "a", now), LeaseStep::Take);
-        let bare = Sighting::of(LeaseRecord::of(&api::Lease::default()), None, now);
+        let bare = ObservedRecord::of(LeaseRecord::of(&api::Lease::default()), None, now);
         assert_eq!(decide(Some(&bare), "a", now), LeaseStep::Take);
     }
 
     #[test]
     fn ones_own_from_before_a_restart_is_taken_at_once() {
         let now = Instant::now();
-        let own = Sighting::of(record("a", 0), None, now);
+        let own = ObservedRecord::of(record("a", 0), None, now);
         assert_eq!(decide(Some(&own), "a", now), LeaseStep::Take);
     }
 
     #[test]
     fn anothers_is_waited_for_until_it_has_not_changed_for_its_duration_here() {
         let start = Instant::now();
-        let first = Sighting::of(record("b", 0), None, start);
+        let first = ObservedRecord::of(record("b", 0), None, start);
         assert_eq!(decide(Some(&first), "a", start), LeaseStep::Wait(RETRY));
-        let same = Sighting::of(record("b", 0), Some(first), start + secs(14));
+        let same = ObservedRecord::of(record("b", 0), Some(first), start + secs(14));
         assert_eq!(decide(Some(&same), "a", start + secs(14)), LeaseStep::Wait(secs(1)));
-        let same = Sighting::of(record("b", 0), Some(same), start + secs(15));
+        let same = ObservedRecord::of(record("b", 0), Some(same), start + secs(15));
         assert_eq!(decide(Some(&same), "a", start + secs(15)), LeaseStep::Take);
     }
 
@@ -131,7 +131,7 @@ mod tests {
         let mut seen = None;
         for (step, renewed) in [1_000_000_000_i64, 5, 4_000_000_000, 5].into_iter().enumerate() {
             let now = start + secs(14 * step as u64);
-            seen = Some(Sighting::of(record("b", renewed), seen, now));
+            seen = Some(ObservedRecord::of(record("b", renewed), seen, now));
             assert_eq!(decide(seen.as_ref(), "a", now), LeaseStep::Wait(RETRY));
         }
     }
@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn another_holder_starts_the_wait_anew() {
         let start = Instant::now();
-        let first = Sighting::of(record("b", 0), None, start);
+        let first = ObservedRecord::of(record("b", 0), None, start);
         let later = start + secs(15);
-        let other = Sighting::of(record("c", 0), Some(first), later);
+        let other = ObservedRecord::of(record("c", 0), Some(first), later);
         assert_eq!(decide(Some(&other), "a", later), LeaseStep::Wait(RETRY));
     }
 

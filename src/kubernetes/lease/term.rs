@@ -25,7 +25,7 @@ pub struct Term {
 impl Term {
     /// Starts the renewals. `held` is the Lease as written; the term counts from `at`.
     pub(super) fn begin(lease: Lease, held: api::Lease, at: Instant) -> Self {
-        tracing::info!(lease = NAME, me = lease.me, "leading");
+        tracing::info!(lease = NAME, me = lease.me, "became leader");
         let (lost_sender, lost) = watch::channel(false);
         let renewals = tokio::spawn(keep(lease.clone(), held, at, lost_sender));
         Self { lease, lost, renewals }
@@ -48,7 +48,9 @@ impl Term {
         self.renewals.abort();
         for _ in 0..RELEASES {
             match timeout(CALL, self.lease.free()).await {
-                Ok(Ok(())) => return tracing::info!(lease = NAME, me = self.lease.me, "released"),
+                Ok(Ok(())) => {
+                    return tracing::info!(lease = NAME, me = self.lease.me, "Lease released");
+                }
                 // Retry: a renewal was still in flight, or another client edited the Lease.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
                 Ok(Err(error)) => return self.not_released(&detail(&error)),

@@ -192,7 +192,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
 
 /// Issues a certificate for these hosts and returns its ID.
 async fn issue(acme: &Acme, hosts: &BTreeSet<DnsName>, replaces: Option<&CertId>) -> CertId {
-    let replaces = replaces.map(|id| Replaces { id, or_nothing: true });
+    let replaces = replaces.map(|id| Replaces { id, or_without: true });
     let order = acme.open_order(hosts, None, replaces).await.unwrap();
     let private = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
     let chain = finished(acme, &order.url, hosts, &private).await;
@@ -238,7 +238,7 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
         let second = issue(&acme, &hosts, Some(&first)).await;
         assert_ne!(first, second);
         // `first` is already replaced, and the CA has no record of the other certificate.
-        let only = Some(Replaces { id: &first, or_nothing: false });
+        let only = Some(Replaces { id: &first, or_without: false });
         let refused = acme.open_order(&hosts, None, only).await;
         assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
         for refused in [first, CertId::new("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")] {

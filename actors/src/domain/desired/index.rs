@@ -1,4 +1,4 @@
-//! Index of all Ingresses, trimmed, and the certificates that they desire together.
+//! Index of all Ingresses, trimmed, and the desired certificate of each Secret.
 //!
 //! Computes the desired certificate of a Secret from the newest views. Each change returns the
 //! Ingresses to reconcile; a change of labels, status or foreign annotations returns none.

@@ -1,4 +1,4 @@
-//! Plan: the certificates that one Ingress desires.
+//! Plan: the certificates that one Ingress asks for.
 //!
 //! Each `spec.tls` block is one certificate; a block without hosts covers all rule hosts. An
 //! Ingress without `spec.tls` gets one certificate for all rule hosts, in a Secret with the name of
@@ -54,12 +54,12 @@ pub enum Problem {
     /// have that class.
     BadClass,
     /// The Ingress asks for a group and cannot join one.
-    NotGrouped(Alone),
+    NotGrouped(NotGrouped),
 }
 
 /// Reason why an Ingress is in no group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Alone {
+pub enum NotGrouped {
     /// The user's own `spec.tls` names the Secret.
     OwnTls,
     /// The hosts have no common registered domain.
@@ -86,12 +86,12 @@ impl fmt::Display for Problem {
             Self::BadClass => {
                 write!(f, "its annotation kubernetes.io/ingress.class is not the name of a class")
             }
-            Self::NotGrouped(Alone::OwnTls) => write!(
+            Self::NotGrouped(NotGrouped::OwnTls) => write!(
                 f,
                 "annotation ingress-acme.dev/group has no effect where spec.tls names a Secret: leave out spec.tls, or \
                  name one Secret in several Ingresses"
             ),
-            Self::NotGrouped(Alone::ManyDomains) => write!(
+            Self::NotGrouped(NotGrouped::ManyDomains) => write!(
                 f,
                 "annotation ingress-acme.dev/group needs hosts of one registered domain; the Ingress has a certificate of its own"
             ),
@@ -192,12 +192,12 @@ impl Plan {
     fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
         let [planned] = &self.certificates[..] else { return };
         if !ingress.tls.is_empty() && !filled {
-            self.problems.insert(Problem::NotGrouped(Alone::OwnTls));
+            self.problems.insert(Problem::NotGrouped(NotGrouped::OwnTls));
         } else if let Some(domain) = registered_domain(&planned.names) {
             self.group = Some(domain.into());
             self.go_to(ingress, "");
         } else {
-            self.problems.insert(Problem::NotGrouped(Alone::ManyDomains));
+            self.problems.insert(Problem::NotGrouped(NotGrouped::ManyDomains));
         }
     }
 

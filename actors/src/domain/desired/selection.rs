@@ -52,8 +52,8 @@ impl fmt::Display for Skip {
                 f,
                 "only annotated Ingresses are managed and it lacks ingress-acme.dev/enabled: \"true\""
             ),
-            Self::OtherIssuer(annotation) => {
-                write!(f, "its annotation {annotation} assigns it to another issuer")
+            Self::OtherIssuer(name) => {
+                write!(f, "it carries {name}, which assigns it to another issuer")
             }
             Self::OtherClass(Some(class)) => write!(f, "its class {class} is not selected"),
             Self::OtherClass(None) => {

@@ -21,7 +21,7 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Begin an issuance.
-    Begin(Box<Beginning>),
+    Begin(Box<NewIssuance>),
     /// The CA opened an order at this URL.
     Opened(String),
     /// The certificate is in its Secret.
@@ -41,7 +41,7 @@ pub enum Command {
 
 /// An issuance that is to begin.
 #[derive(Clone, Debug)]
-pub struct Beginning {
+pub struct NewIssuance {
     /// The desired certificate.
     pub desired: DesiredCertificate,
     /// Names of the certificate: all of the desired names, or a subset.
@@ -52,7 +52,7 @@ pub struct Beginning {
     pub key: PrivateKey,
 }
 
-impl Beginning {
+impl NewIssuance {
     /// An issuance of all desired names at the first CA.
     pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
         Self { names: desired.names.clone(), desired, directory: None, key }
@@ -93,8 +93,8 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
     }
 }
 
-fn started(beginning: Beginning) -> IssuanceStarted {
-    let Beginning { desired, names, directory, key } = beginning;
+fn started(beginning: NewIssuance) -> IssuanceStarted {
+    let NewIssuance { desired, names, directory, key } = beginning;
     IssuanceStarted {
         fingerprint: desired.fingerprint(),
         left_out: desired.names.difference(&names).cloned().collect(),
@@ -180,7 +180,7 @@ impl Command {
             Self::Opened(_) => "opened",
             Self::Installed { .. } => "installed",
             Self::Fail(..) => "fail",
-            Self::LimitHit(..) => "close",
+            Self::LimitHit(..) => "rate limit hit",
             Self::Abandon(_) => "abandon",
         }
     }

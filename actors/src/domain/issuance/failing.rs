@@ -33,7 +33,8 @@ pub struct Failing {
     pub subset_retry_at: Option<Timestamp>,
     /// Number of consecutive failures of subsets.
     pub subset_attempts: u32,
-    /// Start of an unbroken sequence of failures that are the CA's own, if the last failure is one.
+    /// First failure of the current sequence of failures that the CA itself caused. Failures that
+    /// say nothing about the CA neither begin nor end the sequence.
     pub down_since: Option<Timestamp>,
     /// The last failure at a CA was at the fallback CA.
     pub at_fallback: bool,
@@ -42,7 +43,7 @@ pub struct Failing {
 /// Returns the number of a failure in its sequence, from 1 on. `before` is the sequence of the same
 /// desired certificate.
 pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
-    let row = before.filter(|failing| failing.class.same_ladder(class));
+    let row = before.filter(|failing| failing.class.same_backoff(class));
     row.map_or(0, |failing| failing.attempts).saturating_add(1)
 }
 

@@ -207,8 +207,8 @@ impl Observed {
     /// Records a round of probes. The pause before each further round is longer.
     pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
         self.reach = reach;
-        let rung = usize::try_from(self.probes).unwrap_or(usize::MAX);
-        let pause = limits::PROBE.get(rung).filter(|_| self.unreached().is_some());
+        let backoff_index = usize::try_from(self.probes).unwrap_or(usize::MAX);
+        let pause = limits::PROBE.get(backoff_index).filter(|_| self.unreached().is_some());
         self.wait_until = pause.map(|pause| now + *pause);
         self.probes = self.probes.saturating_add(1);
     }

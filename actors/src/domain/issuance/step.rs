@@ -14,7 +14,7 @@ use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{Assessment, IssueReason};
 
-/// One step of a job: one port call or one commit.
+/// One step of a job: a few port calls of one kind, or a commit to the journal, or both.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// Read the Secret.

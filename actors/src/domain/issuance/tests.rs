@@ -33,7 +33,10 @@ fn shop() -> DesiredCertificate {
 }
 
 fn begin(desired: &DesiredCertificate) -> Command {
-    Command::Begin(Box::new(Beginning::of(desired.clone(), PrivateKey::from_pem("key".to_owned()))))
+    Command::Begin(Box::new(NewIssuance::of(
+        desired.clone(),
+        PrivateKey::from_pem("key".to_owned()),
+    )))
 }
 
 fn opened() -> Command {
@@ -301,8 +304,8 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
         state = apply(state, &event, now()).unwrap();
         let State::Failing(failing) = &state else { panic!("{state:?}") };
         let pause = failing.retry_at.since(now());
-        let rung = Duration::from_mins(minutes);
-        assert!(pause >= rung && pause <= rung + rung / 10, "{pause:?}");
+        let pause_of_row = Duration::from_mins(minutes);
+        assert!(pause >= pause_of_row && pause <= pause_of_row + pause_of_row / 10, "{pause:?}");
     }
     let waits = look(&state, Some(&desired), &seen_secret(None));
     assert!(matches!(waits, Step::Done(Requeue::At(_))));

@@ -201,12 +201,12 @@ mod tests {
     use crate::domain::certificate::PrivateKey;
     use crate::domain::desired::desired_certificate::tests::desired;
     use crate::domain::ingress::SecretKey;
-    use crate::domain::issuance::{Beginning, Command, State, decide};
+    use crate::domain::issuance::{Command, NewIssuance, State, decide};
     use crate::domain::time::Timestamp;
 
     fn started(name: &str) -> Record {
         let desired = desired("shop", &["a.example.com"]);
-        let beginning = Beginning::of(desired, PrivateKey::from_pem("k".into()));
+        let beginning = NewIssuance::of(desired, PrivateKey::from_pem("k".into()));
         let command = Command::Begin(Box::new(beginning));
         let event = decide(&State::Idle, command, Timestamp::default()).unwrap();
         Record { stream: SecretKey::new("web", name), at: Timestamp::default(), event }

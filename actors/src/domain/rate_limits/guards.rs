@@ -51,8 +51,9 @@ impl Guards {
         }
         let wait = CERTIFICATES.take(&mut self.certificates, stable_hash(names), now)?;
         let detail = format!(
-            "ingress-acme itself orders at most {} certificates a week for exactly the same names, because the CA \
-             allows 5; find out what deletes or changes their Secret (--guards off removes this limit)",
+            "a guard of ingress-acme delays certificates for exactly the same names after {} of them, because \
+             Let's Encrypt allows 5 a week; find out what deletes or changes their Secret (--guards off removes \
+             the guard)",
             CERTIFICATES.count
         );
         Some(hit(LimitScope::Set(names.clone()), wait, &detail, now))
@@ -65,8 +66,8 @@ impl Guards {
             return Vec::new();
         }
         let detail = format!(
-            "ingress-acme itself allows at most {} failed validations of one name an hour, because the CA allows 5 \
-             (--guards off removes this limit)",
+            "a guard of ingress-acme delays validations of one name after {} failures, because Let's Encrypt \
+             allows 5 an hour (--guards off removes the guard)",
             FAILURES.count
         );
         let mut close = |name: &DnsName| {

@@ -11,14 +11,14 @@ use crate::domain::time::Timestamp;
 
 /// `--settle` and `--settle-max`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Windows {
+pub struct SettleTimes {
     /// Quiet period after the last event.
     pub settle: Duration,
     /// Longest wait after the first event.
     pub settle_max: Duration,
 }
 
-impl Default for Windows {
+impl Default for SettleTimes {
     fn default() -> Self {
         Self { settle: Duration::from_secs(1), settle_max: Duration::from_secs(5) }
     }
@@ -70,14 +70,14 @@ pub(crate) enum Action {
 /// State machine of one Ingress. Time is an argument of each call.
 #[derive(Clone, Debug)]
 pub(crate) struct DedupMachine {
-    windows: Windows,
+    settle_times: SettleTimes,
     phase: Phase,
 }
 
 impl DedupMachine {
     /// Creates an idle machine.
-    pub(crate) fn new(windows: Windows) -> Self {
-        Self { windows, phase: Phase::Idle }
+    pub(crate) fn new(settle_times: SettleTimes) -> Self {
+        Self { settle_times, phase: Phase::Idle }
     }
 
     /// Returns the current phase.
@@ -138,8 +138,8 @@ impl DedupMachine {
     }
 
     fn settle(&mut self, burst: Burst, now: Timestamp) -> Action {
-        let quiet = burst.last + self.windows.settle;
-        let due = quiet.min(burst.first + self.windows.settle_max);
+        let quiet = burst.last + self.settle_times.settle;
+        let due = quiet.min(burst.first + self.settle_times.settle_max);
         if now >= due {
             return self.reconcile(now);
         }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn settled() -> DedupMachine {
-        let mut dedup = DedupMachine::new(Windows::default());
+        let mut dedup = DedupMachine::new(SettleTimes::default());
         dedup.changed(at(0));
         assert!(matches!(dedup.timer(at(1000)), Action::Reconcile(_)));
         dedup
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_burst_settles_after_a_quiet_period() {
-        let mut dedup = DedupMachine::new(Windows::default());
+        let mut dedup = DedupMachine::new(SettleTimes::default());
         assert_eq!(dedup.changed(at(0)), (false, Action::Wake(at(1000))));
         assert_eq!(dedup.changed(at(600)), (true, Action::Wake(at(1600))));
         assert_eq!(dedup.timer(at(1000)), Action::Wake(at(1600)));
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_constant_stream_still_runs_within_the_maximum_wait() {
-        let mut dedup = DedupMachine::new(Windows::default());
+        let mut dedup = DedupMachine::new(SettleTimes::default());
         let issued = (0..100)
             .map(|n| at(n * 100))
             .find(|now| matches!(dedup.changed(*now).1, Action::Reconcile(_)));

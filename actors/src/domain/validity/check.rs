@@ -53,10 +53,14 @@ impl fmt::Display for IssueReason {
                 write!(f, "the certificate has been due for renewal since {at}")
             }
             Self::Suggested { at, explanation } => {
-                write!(f, "its CA suggests renewing the certificate at {at}")?;
-                explanation.as_ref().map_or(Ok(()), |url| write!(f, ", and explains why at {url}"))
+                write!(f, "the certificate is due for renewal at {at} (renewal window of its CA)")?;
+                explanation
+                    .as_ref()
+                    .map_or(Ok(()), |url| write!(f, "; the CA explains why at {url}"))
             }
-            Self::OtherDirectory(url) => write!(f, "the certificate was issued by {url}"),
+            Self::OtherDirectory(url) => {
+                write!(f, "the certificate was issued by another ACME directory, {url}")
+            }
             Self::Requested => write!(f, "a new certificate was requested"),
         }
     }

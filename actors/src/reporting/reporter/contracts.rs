@@ -1,7 +1,7 @@
 //! Snapshots of the answers, which other programs read. They are kept beside those of
 //! `tests/contracts`.
 
-use crate::domain::scheduling::dedup::{DedupMachine, Phase, Windows};
+use crate::domain::scheduling::dedup::{DedupMachine, Phase, SettleTimes};
 use crate::domain::time::Timestamp;
 
 /// Time of all examples.
@@ -19,14 +19,14 @@ pub(super) fn hold(name: &str, text: &str) {
 
 /// Returns one phase of each kind.
 pub(super) fn phases() -> Vec<Phase> {
-    let windows = Windows::default();
-    let mut machine = DedupMachine::new(windows);
+    let settle_times = SettleTimes::default();
+    let mut machine = DedupMachine::new(settle_times);
     let mut all = vec![machine.phase()];
     machine.changed(NOW);
     all.push(machine.phase());
-    machine.timer(NOW + windows.settle_max);
+    machine.timer(NOW + settle_times.settle_max);
     all.push(machine.phase());
-    machine.changed(NOW + windows.settle_max);
+    machine.changed(NOW + settle_times.settle_max);
     all.push(machine.phase());
     all.push(Phase::Waiting { until: NOW });
     all

@@ -10,7 +10,7 @@ use super::super::certificates::{Record, parse_id};
 use super::super::ids::OrderId;
 use super::super::ids::Serial;
 use super::super::issuing::{Leaf, Request};
-use super::super::limits::{Exemption, Spender};
+use super::super::limits::{Exemption, LimitedOrder};
 use super::super::names::{Names, SetId};
 use super::super::orders::{Order, Replaces, Status, Wanted, span};
 use super::super::problem::Problem;
@@ -104,7 +104,7 @@ impl Core {
             let detail = "Error creating new order :: Order cannot contain more than";
             return Err(Problem::malformed(format!("{detail} {most} identifiers")));
         }
-        self.meter.order(Spender { account, names: &names, set, exemption }, now)?;
+        self.meter.order(LimitedOrder { account, names: &names, set, exemption }, now)?;
         let wanted = Wanted { account, names, set, profile, replaces, exemption };
         let reusable = self.settings.reuse_orders && wanted.replaces.is_none();
         if let Some(id) = self.orders.same(&wanted, now).filter(|_| reusable) {
@@ -217,7 +217,7 @@ impl Core {
         let serial = self.sign(&order.wanted, &request, at)?;
         self.orders.issue(id, serial, at);
         let Wanted { set, exemption, ref names, .. } = order.wanted;
-        self.meter.issued(Spender { account, names, set, exemption }, now);
+        self.meter.issued(LimitedOrder { account, names, set, exemption }, now);
         self.order(account, id, now)
     }
 

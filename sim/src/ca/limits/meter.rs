@@ -32,7 +32,7 @@ pub(in crate::ca) enum Exemption {
 
 /// An order as counted by the limits.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::ca) struct Spender<'a> {
+pub(in crate::ca) struct LimitedOrder<'a> {
     pub(in crate::ca) account: u64,
     pub(in crate::ca) names: &'a [Box<str>],
     pub(in crate::ca) set: SetId,
@@ -135,7 +135,11 @@ impl Meter {
 
     /// Counts a new order. If buckets are empty, the refusal names the one that takes longest to
     /// have a token. Tokens for certificates are taken at issuance.
-    pub(in crate::ca) fn order(&mut self, by: Spender<'_>, now: Timestamp) -> Result<(), Problem> {
+    pub(in crate::ca) fn order(
+        &mut self,
+        by: LimitedOrder<'_>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         self.not_paused(by)?;
         let empty = self.asked(by).into_iter().filter_map(|(key, rate)| {
             let free_at = self.bucket(&key, now).less_one(rate, now).err()?;
@@ -152,7 +156,7 @@ impl Meter {
     }
 
     /// Returns the buckets that must have a token for an order.
-    fn asked(&self, by: Spender<'_>) -> Vec<(Key, Rate)> {
+    fn asked(&self, by: LimitedOrder<'_>) -> Vec<(Key, Rate)> {
         let Limits { orders, domain, exact_set, failures, .. } = self.limits;
         let mut asked = Vec::new();
         if by.exemption == Exemption::Replacement {
@@ -174,7 +178,7 @@ impl Meter {
     }
 
     /// Counts an issued certificate.
-    pub(in crate::ca) fn issued(&mut self, by: Spender<'_>, now: Timestamp) {
+    pub(in crate::ca) fn issued(&mut self, by: LimitedOrder<'_>, now: Timestamp) {
         if by.exemption == Exemption::Replacement {
             return;
         }
@@ -206,7 +210,7 @@ impl Meter {
         self.buckets.retain(|key, _| !matches!(key, Key::Pause(paused, _) if *paused == account));
     }
 
-    fn not_paused(&self, by: Spender<'_>) -> Result<(), Problem> {
+    fn not_paused(&self, by: LimitedOrder<'_>) -> Result<(), Problem> {
         if self.paused.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::asked::{Asked, Options, Place};
 use super::{Signals, State};
 use crate::kube::User;
-use crate::kube::history::Happened;
+use crate::kube::history::WatchEventType;
 use crate::kube::object::Stored;
 
 /// Largest number of changes sent at once.
@@ -119,7 +119,7 @@ impl Watching {
         if !self.initial.is_empty() {
             let some = self.initial.len().min(BATCH);
             for object in self.initial.drain(..some) {
-                line(&mut lines, Happened::Added, &object, self.metadata_only);
+                line(&mut lines, WatchEventType::Added, &object, self.metadata_only);
             }
             return Some(lines.into());
         }
@@ -128,8 +128,8 @@ impl Watching {
         match changes {
             Ok((changes, position)) => {
                 self.position = position;
-                for (happened, object) in changes {
-                    line(&mut lines, happened, &object, self.metadata_only);
+                for (event_type, object) in changes {
+                    line(&mut lines, event_type, &object, self.metadata_only);
                 }
             }
             Err(refusal) => {
@@ -154,9 +154,9 @@ impl Watching {
     }
 }
 
-fn line(lines: &mut Vec<u8>, happened: Happened, object: &Stored, metadata_only: bool) {
+fn line(lines: &mut Vec<u8>, event_type: WatchEventType, object: &Stored, metadata_only: bool) {
     lines.extend_from_slice(br#"{"type":""#);
-    lines.extend_from_slice(happened.name().as_bytes());
+    lines.extend_from_slice(event_type.name().as_bytes());
     lines.extend_from_slice(br#"","object":"#);
     object.write_to(lines, metadata_only);
     lines.extend_from_slice(b"}\n");

@@ -63,7 +63,7 @@ impl Store {
             let gone = gone.ok_or_else(|| Refusal::not_found(resource, &live.key.name))?;
             return Ok(Deleted::Gone(gone));
         }
-        if live.is_leaving {
+        if live.is_terminating {
             return Ok(Deleted::Leaving(Arc::clone(live)));
         }
         object["metadata"]["deletionTimestamp"] = json!(second(by.now));
@@ -76,9 +76,9 @@ impl Store {
 
     /// Removes an object under deletion once all finalizers are gone. A Namespace stays until its
     /// contents are gone.
-    pub(super) fn let_go(&mut self, resource: Resource, object: &Stored) {
+    pub(super) fn finish_deletion(&mut self, resource: Resource, object: &Stored) {
         let free = || object.value()["metadata"]["finalizers"].is_null();
-        if object.is_leaving && resource != Resource::Namespaces && free() {
+        if object.is_terminating && resource != Resource::Namespaces && free() {
             self.remove(resource, &object.key);
         }
     }

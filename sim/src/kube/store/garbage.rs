@@ -27,7 +27,7 @@ pub(super) struct Garbage {
     /// Dependents of each owner, by uid of the owner.
     dependents: HashMap<Arc<str>, HashSet<(Resource, Key)>>,
     /// Objects with an owner that may be gone.
-    suspects: Vec<(Resource, Key)>,
+    pending_checks: Vec<(Resource, Key)>,
     /// Namespaces under deletion.
     leaving: Vec<Key>,
 }
@@ -59,15 +59,16 @@ impl Garbage {
             }
             (Some(gone), None) => {
                 self.alive.remove(&gone.uid);
-                self.suspects.extend(self.dependents.get(&gone.uid).into_iter().flatten().cloned());
+                self.pending_checks
+                    .extend(self.dependents.get(&gone.uid).into_iter().flatten().cloned());
             }
             _ => {}
         }
         if let Some(object) = after {
             if object.owners.iter().any(|owner| !self.is_owner(owner, &object.key)) {
-                self.suspects.push((resource, key.clone()));
+                self.pending_checks.push((resource, key.clone()));
             }
-            if resource == Resource::Namespaces && object.is_leaving {
+            if resource == Resource::Namespaces && object.is_terminating {
                 self.leaving.push(key.clone());
             }
         }
@@ -76,7 +77,7 @@ impl Garbage {
     /// Whether no owners, dependents or pending checks are recorded.
     #[cfg(test)]
     pub(super) fn is_clean(&self) -> bool {
-        self.dependents.is_empty() && self.suspects.is_empty() && self.leaving.is_empty()
+        self.dependents.is_empty() && self.pending_checks.is_empty() && self.leaving.is_empty()
     }
 
     fn is_owner(&self, uid: &str, of: &Key) -> bool {
@@ -88,14 +89,14 @@ impl Garbage {
 impl Store {
     /// Whether there is something to collect.
     pub(crate) fn has_garbage(&self) -> bool {
-        !self.garbage.suspects.is_empty() || !self.garbage.leaving.is_empty()
+        !self.garbage.pending_checks.is_empty() || !self.garbage.leaving.is_empty()
     }
 
     /// Runs one round of collection.
     pub(crate) fn collect(&mut self, now: Timestamp) {
         let by = Author { manager: CONTROLLER, now, status: false };
-        let suspects = &mut self.garbage.suspects;
-        let some = suspects.split_off(suspects.len().saturating_sub(ROUND));
+        let pending_checks = &mut self.garbage.pending_checks;
+        let some = pending_checks.split_off(pending_checks.len().saturating_sub(ROUND));
         for (resource, key) in some {
             self.collect_orphan(resource, &key, &by);
         }
@@ -113,7 +114,7 @@ impl Store {
         let dependents = self.garbage.dependents.get(owner).cloned();
         for (resource, key) in dependents.into_iter().flatten() {
             if let Some(live) = self.find(resource, &key).cloned() {
-                self.disown(resource, &live, &[owner.into()], by);
+                self.remove_owner_refs(resource, &live, &[owner.into()], by);
             }
         }
     }
@@ -129,11 +130,11 @@ impl Store {
             // Cannot be refused: the object exists.
             _ = self.delete(resource, key, &serde_json::Value::Null, by);
         } else {
-            self.disown(resource, &live, &gone, by);
+            self.remove_owner_refs(resource, &live, &gone, by);
         }
     }
 
-    fn disown(
+    fn remove_owner_refs(
         &mut self,
         resource: Resource,
         live: &Arc<Stored>,
@@ -169,7 +170,7 @@ impl Store {
     }
 
     fn within(&self, resource: Resource, namespace: &str) -> impl Iterator<Item = &Key> {
-        let all = self.shelf(resource).objects.range(Key::new(namespace, "")..);
+        let all = self.table(resource).objects.range(Key::new(namespace, "")..);
         all.map(|(key, _)| key).take_while(move |key| *key.namespace == *namespace)
     }
 }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use crate::kube::history::{Change, Happened};
+use crate::kube::history::{Change, WatchEventType};
 use crate::kube::object::{Key, Stored};
 use crate::kube::refusal::Refusal;
 use crate::kube::resource::Resource;
@@ -42,7 +42,7 @@ pub(crate) struct Page {
 }
 
 /// A watch event about one object.
-pub(crate) type MatchedChange = (Happened, Arc<Stored>);
+pub(crate) type MatchedChange = (WatchEventType, Arc<Stored>);
 
 /// Position in a list, as the continue token.
 #[derive(Serialize, Deserialize)]
@@ -115,7 +115,7 @@ impl Store {
             Some(token) => Bound::Excluded(Key::new(&token.namespace, &token.name)),
             None => Bound::Included(Key::new(namespace.unwrap_or_default(), "")),
         };
-        let all = self.shelf(listing.resource).objects.range((begin, Bound::Unbounded));
+        let all = self.table(listing.resource).objects.range((begin, Bound::Unbounded));
         let within = move |object: &&Arc<Stored>| {
             namespace.is_none_or(|namespace| *object.key.namespace == *namespace)
         };
@@ -130,15 +130,15 @@ impl Store {
         listing: &Listing<'_>,
         since: u64,
     ) -> Result<(Vec<MatchedChange>, u64), Refusal> {
-        let changes = self.shelf(listing.resource).history.since(since)?;
+        let changes = self.table(listing.resource).history.since(since)?;
         let mut matching = Vec::new();
         for change in changes {
             if matching.len() >= listing.limit {
                 let up_to = change.object.revision - 1;
                 return Ok((matching, up_to));
             }
-            let happened = meaning(listing, change);
-            matching.extend(happened.map(|happened| (happened, Arc::clone(&change.object))));
+            let event_type = meaning(listing, change);
+            matching.extend(event_type.map(|event_type| (event_type, Arc::clone(&change.object))));
         }
         Ok((matching, self.revision.max(since)))
     }
@@ -146,17 +146,22 @@ impl Store {
 
 /// Returns the event that a change means for a selection: an object that no longer matches was
 /// deleted, and one that matches now was added.
-fn meaning(listing: &Listing<'_>, change: &Change) -> Option<Happened> {
+fn meaning(listing: &Listing<'_>, change: &Change) -> Option<WatchEventType> {
     if !listing.is_of(&change.object) {
         return None;
     }
     let is_selected = listing.selector.matches(&change.object.labels);
     let before = change.labels_before.as_ref().unwrap_or(&change.object.labels);
-    let was_selected = change.happened != Happened::Added && listing.selector.matches(before);
-    match (change.happened, was_selected, is_selected) {
-        (Happened::Deleted, true, _) | (Happened::Modified, true, false) => Some(Happened::Deleted),
-        (Happened::Modified, true, true) => Some(Happened::Modified),
-        (Happened::Added | Happened::Modified, false, true) => Some(Happened::Added),
+    let was_selected =
+        change.event_type != WatchEventType::Added && listing.selector.matches(before);
+    match (change.event_type, was_selected, is_selected) {
+        (WatchEventType::Deleted, true, _) | (WatchEventType::Modified, true, false) => {
+            Some(WatchEventType::Deleted)
+        }
+        (WatchEventType::Modified, true, true) => Some(WatchEventType::Modified),
+        (WatchEventType::Added | WatchEventType::Modified, false, true) => {
+            Some(WatchEventType::Added)
+        }
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::kube::history::Happened;
+use crate::kube::history::WatchEventType;
 use crate::kube::ownership::Author;
 use crate::kube::selector::{Fields, Selector};
 
@@ -51,8 +51,8 @@ impl World {
         let fields = Fields::default();
         let listing = Listing { limit, ..all(&selector, &fields) };
         let (changes, position) = self.store.changes(&listing, since).unwrap();
-        let changes_since = |(happened, object): (Happened, Arc<Stored>)| {
-            format!("{} {}", happened.name(), object.key.name)
+        let changes_since = |(event_type, object): (WatchEventType, Arc<Stored>)| {
+            format!("{} {}", event_type.name(), object.key.name)
         };
         (changes.into_iter().map(changes_since).collect(), position)
     }

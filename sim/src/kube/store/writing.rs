@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Store;
 use super::identity::{key_of, same_uid, same_version, suffix, uid};
-use crate::kube::defaults::{complete, fill_in, merge, set_back};
+use crate::kube::defaults::{complete, fill_in, merge, restore_immutable};
 use crate::kube::object::{Key, Stored};
 use crate::kube::ownership::{self, Author, Owners, second};
 use crate::kube::refusal::{Cause, Refusal};
@@ -127,7 +127,7 @@ impl Store {
         let (mut object, owners) = ownership::apply(resource, &before, &applied, by, force)?;
         same_uid(resource, &live, &applied)?;
         complete(resource, &mut object)?;
-        set_back(resource, &before, &mut object, by.status);
+        restore_immutable(resource, &before, &mut object, by.status);
         self.settle(resource, &live, &before, object, &owners).map(|object| (object, false))
     }
 
@@ -160,7 +160,7 @@ impl Store {
             return Ok(());
         }
         let namespace = self.get(Resource::Namespaces, &Key::new("", &key.namespace))?;
-        if namespace.is_leaving {
+        if namespace.is_terminating {
             return Err(Refusal::terminating(resource, &key.name, &key.namespace));
         }
         Ok(())
@@ -204,7 +204,7 @@ impl Store {
     ) -> Result<Arc<Stored>, Refusal> {
         same_version(resource, live, &object)?;
         let before = live.value();
-        set_back(resource, &before, &mut object, by.status);
+        restore_immutable(resource, &before, &mut object, by.status);
         if resource == Resource::Secrets && object["type"].is_null() {
             object["type"] = json!("Opaque");
         }
@@ -240,7 +240,7 @@ impl Store {
             object["metadata"]["generation"] = json!(generation + 1);
         }
         let kept = self.keep(resource, &live.key, object);
-        self.let_go(resource, &kept);
+        self.finish_deletion(resource, &kept);
         Ok(kept)
     }
 }

@@ -20,7 +20,7 @@ fn order(
     exemption: Exemption,
     now: Timestamp,
 ) -> Result<(), Problem> {
-    let by = Spender { account: 1, names, set: SetId::of(names), exemption };
+    let by = LimitedOrder { account: 1, names, set: SetId::of(names), exemption };
     meter.order(by, now)?;
     meter.issued(by, now);
     Ok(())
@@ -83,7 +83,8 @@ fn five_failures_of_a_name_keep_it_out_of_orders_of_that_account_for_12_minutes(
                 2026-11-24 09:12:00 UTC";
     assert!(refused.detail.starts_with(text), "{}", refused.detail);
     assert_eq!(order(&mut meter, &names(&["b.example.com"]), Exemption::No, now), Ok(()));
-    let by = Spender { account: 2, names: &bad, set: SetId::of(&bad), exemption: Exemption::No };
+    let by =
+        LimitedOrder { account: 2, names: &bad, set: SetId::of(&bad), exemption: Exemption::No };
     assert_eq!(meter.order(by, now), Ok(()));
 }
 

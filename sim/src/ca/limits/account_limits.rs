@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 
 use super::super::names::SetId;
-use super::{Exemption, Limits, Meter, Spender};
+use super::{Exemption, LimitedOrder, Limits, Meter};
 
 /// Account that places all orders.
 const ACCOUNT: u64 = 1;
 
 /// Rate limits as applied to a single account.
 #[derive(Debug)]
-pub struct Ration(Meter);
+pub struct AccountLimits(Meter);
 
 /// Refusal of an order by the CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Refused {
     pub retry_at: Option<Timestamp>,
 }
 
-impl Ration {
+impl AccountLimits {
     /// Creates a ration with full buckets.
     pub fn new(limits: &Limits) -> Self {
         Self(Meter::new(limits))
@@ -40,6 +40,6 @@ impl Ration {
     }
 }
 
-fn first(names: &[Box<str>]) -> Spender<'_> {
-    Spender { account: ACCOUNT, names, set: SetId::of(names), exemption: Exemption::No }
+fn first(names: &[Box<str>]) -> LimitedOrder<'_> {
+    LimitedOrder { account: ACCOUNT, names, set: SetId::of(names), exemption: Exemption::No }
 }

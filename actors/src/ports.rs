@@ -225,7 +225,7 @@ pub trait Segments {
 #[async_trait(?Send)]
 pub trait Journal {
     /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
-    /// later: without it, a restart downloads the certificate of the same order and writes it again.
+    /// later: without that record, a restart downloads the certificate of the order again.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
     /// Takes over the journal. Returns all live records, oldest first.
     async fn replay(&self) -> Result<Vec<Record>, JournalError>;

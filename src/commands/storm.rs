@@ -5,7 +5,7 @@
 //! supply its figures.
 //!
 //! # Layout
-//! - [`mod@plan`]: the Ingresses, decided in advance. [`harmless_ca`]: CAs that may be used for a storm.
+//! - [`mod@plan`]: the Ingresses, decided in advance. [`harmless_ca`]: CAs allowed in a storm.
 //! - `drive`, `arrivals`, [`tally`]: create Ingresses, watch for Secrets, record times.
 //! - [`operator`]: the operator's metrics. `simulated`: a world with an operator.
 //! - [`figures`], `report`, `charts`: results. `cleanup`: removal of all created objects.

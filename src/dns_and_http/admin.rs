@@ -160,7 +160,7 @@ impl Health {
 /// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// The event loop (actix: arbiter) is busy or stuck; `/livez` shows which.
+    /// The event loop (an actix arbiter) is busy or stuck; `/livez` shows which.
     #[error("the operator's event loop did not answer within {ANSWER:?}")]
     Late,
     /// The reporter is gone because the process is ending.
@@ -238,7 +238,8 @@ async fn livez(health: Data<Health>) -> HttpResponse {
     if health.lives() {
         return HttpResponse::Ok().body("ok\n");
     }
-    HttpResponse::ServiceUnavailable().body(format!("the operator's event loop has not run for {STUCK:?}\n"))
+    HttpResponse::ServiceUnavailable()
+        .body(format!("the operator's event loop has not run for {STUCK:?}\n"))
 }
 
 async fn readyz(health: Data<Health>) -> HttpResponse {

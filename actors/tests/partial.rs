@@ -53,7 +53,8 @@ fn the_names_that_can_be_had_get_a_certificate_and_the_bad_one_is_named() {
         fakes.pass(6 * MINUTE).await;
         assert_eq!(issued(&fakes), ["a.example.com b.example.com"]);
         let events = fakes.cluster.events("web", "shop");
-        let partly = events.iter().find(|one| one.reason == "PartlyIssued").expect("it is told");
+        let partly =
+            events.iter().find(|one| one.reason == "PartlyIssued").expect("an Event PartlyIssued");
         assert!(partly.note.contains("It leaves out bad.example.com"), "{}", partly.note);
         assert!(!fakes.cluster.view("web", "shop").expect("it is there").tls.is_empty());
 

@@ -41,7 +41,7 @@ pub async fn show(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut demo = Demo::begin(args.ingresses)?;
     timeout(DEADLINE, demo.run()).await.context("the demo took too long")??;
     println!("{}", demo.checks.table());
-    println!("{}", demo.closing());
+    println!("{}", demo.summary());
     let held = demo.checks.all_held();
     if args.keep {
         demo.wait_until_interrupted().await?;
@@ -122,7 +122,7 @@ impl Demo {
     }
 
     /// Formats the totals of the demo.
-    fn closing(&self) -> String {
+    fn summary(&self) -> String {
         let (ca, certificates) = (self.world.ca().counts(), self.world.ca().issued().len());
         let each = self.requests / u64::from(self.plan.ingresses);
         let times = self.times.map_or_else(String::new, |times| {

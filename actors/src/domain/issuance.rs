@@ -7,9 +7,9 @@
 //! because `next` has no other input.
 //!
 //! ```text
-//! Idle ────Started────► Started ──OrderOpened──► Ordered ──Installed──► Idle
-//! Failing ─Started────► Started                  Ordered ──Installed──► Failing (a subset of names)
-//! Idle, Started, Ordered, Failing ──Failed──► Failing
+//! Idle, Failing ──Started──► Started ──OrderOpened──► Ordered ──Installed──► Idle
+//! Ordered ──Installed (a subset of the names)──► Failing
+//! any state ──Failed──► Failing
 //! Started, Ordered, Failing ──Abandoned──► Idle
 //! ```
 //!

@@ -27,13 +27,14 @@ impl EventDedup {
 
     /// Whether the Ingress has a problem without a recorded Event.
     pub(crate) fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
-        notice(index, key).is_some_and(|(_, kube_event)| !self.was_reported(key, &kube_event))
+        problem_event(index, key)
+            .is_some_and(|(_, kube_event)| !self.was_reported(key, &kube_event))
     }
 
     /// Records an Event about the problems of this Ingress, once. Forgets an Ingress that has none,
     /// or is gone.
     pub(crate) fn report(&self, index: &Index, key: &IngressKey) {
-        let Some((about, kube_event)) = notice(index, key) else {
+        let Some((about, kube_event)) = problem_event(index, key) else {
             self.reported.borrow_mut().remove(key);
             return;
         };
@@ -55,7 +56,7 @@ impl EventDedup {
     }
 }
 
-fn notice(index: &Index, key: &IngressKey) -> Option<(IngressRef, KubeEvent)> {
+fn problem_event(index: &Index, key: &IngressKey) -> Option<(IngressRef, KubeEvent)> {
     let kube_event = KubeEvent::skipped(index.problems(key)?)?;
     Some((index.view(key)?.reference(), kube_event))
 }

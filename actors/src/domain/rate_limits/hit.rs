@@ -42,8 +42,8 @@ impl LimitHit {
         Self { scope, since: Some(now), until, pace_ms, detail: detail.to_owned() }
     }
 
-    /// Creates the hit of a busy CA: no requests for `wait`, the `Retry-After` of a transient refusal
-    /// (HTTP 503, RFC 9110 §15.6.4, for example).
+    /// Creates the hit of a busy CA: no requests for `wait`, which a transient refusal named as
+    /// `Retry-After` (HTTP 503, RFC 9110 §15.6.4, for example).
     pub(crate) fn of_busy(wait: Duration, detail: &str, now: Timestamp) -> Self {
         let limit = RateLimit { scope: LimitScope::Address, pace: Some(limits::BUSY_PACE) };
         Self::new(&limit, wait, detail, now)

@@ -73,7 +73,7 @@ pub trait TlsSecrets {
     /// Writes the Secret, and returns the written Secret.
     ///
     /// # Errors
-    /// [`FailureClass::Conflict`] if the Secret is not ours and `adopt` does not apply. Another
+    /// `FailureClass::Conflict` if the Secret is not ours and `adopt` does not apply. Another
     /// writer at the same moment is a transient error.
     async fn install(
         &self,

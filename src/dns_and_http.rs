@@ -3,3 +3,7 @@
 pub mod admin;
 pub mod probe;
 pub mod solver;
+
+/// Time for open requests of a server to complete after the drain begins. With the servers, the
+/// drain, queued Events and the Lease must end within the 60 s that the pod has.
+const SHUTDOWN_SECS: u64 = 5;

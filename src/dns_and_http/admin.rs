@@ -30,6 +30,7 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
+use super::SHUTDOWN_SECS;
 use cached::Cached;
 use page::Page;
 
@@ -46,9 +47,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 8_192;
 /// Time after which a silent connection is dropped.
 const HEADERS_WITHIN: Duration = Duration::from_secs(2);
-/// Time for open requests to complete after the drain. All waits of a drain together must end
-/// within the 60 s that the pod has.
-const SHUTDOWN_SECS: u64 = 5;
 /// Default number of Ingresses in one response.
 const LISTED: usize = 500;
 /// Maximum number of Ingresses in one response. The arbiter builds the response, which takes

@@ -15,6 +15,8 @@ use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
+use super::SHUTDOWN_SECS;
+
 /// Accepted length of a token. Tokens have at least 128 bits of entropy (RFC 8555 §8.1), which is
 /// 22 characters; the range leaves room on both sides.
 const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
@@ -28,8 +30,6 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Maximum number of connections. All ingress controllers of a cluster open far fewer.
 const CONNECTIONS: usize = 1_024;
-/// Time for open requests to complete after the drain begins.
-const SHUTDOWN_SECS: u64 = 5;
 
 /// Thumbprints for challenge answers, newest first. Clones share one list.
 #[derive(Clone, Debug, Default)]

@@ -17,6 +17,7 @@ use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
+use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::{Fakes, ingress};
 use ingress_acme_actors::messages::{Listed, Reconcile};
@@ -93,9 +94,10 @@ fn watched(changes: Vec<IngressChange>) {
 fn events(keys: usize, events: usize) {
     Fakes::paused(async move {
         let registry = registry();
-        let keys: Vec<_> = (0..keys).map(|n| IngressKey::new("web", &n.to_string())).collect();
+        let keys: Vec<ReconcileKey> =
+            (0..keys).map(|n| IngressKey::new("web", &n.to_string()).into()).collect();
         for n in 0..events {
-            registry.notify(keys[n % keys.len()].clone().into(), Source::Watch);
+            registry.notify(&keys[n % keys.len()], Source::Watch);
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -115,7 +117,7 @@ fn edits(ingresses: usize, edits: usize) {
         for n in 0..edits {
             let (name, host) = (format!("{}", n % ingresses), format!("host-{n}.example.com"));
             for key in index.apply(ingress("web", &name, &[&host])) {
-                registry.notify(key.into(), Source::Watch);
+                registry.notify(&key.into(), Source::Watch);
             }
             if n % 1000 == 0 {
                 tokio::task::yield_now().await;

@@ -68,7 +68,7 @@ fn setup() -> Setup {
 
 impl Setup {
     fn notify(&self, name: &str) {
-        self.registry.notify(IngressKey::new("web", name).into(), Source::Watch);
+        self.registry.notify(&IngressKey::new("web", name).into(), Source::Watch);
     }
 
     /// Start times of each key's jobs, in tenths of a second.
@@ -167,8 +167,8 @@ fn a_downstream_that_is_gone_is_asked_again_and_again_without_a_key_getting_stuc
         let settle_times = SettleTimes::default();
         let downstream = DedupDependencies { pool, settle_times, clock: fakes.clock.clone() };
         let registry = Registry::new(downstream, Metrics::default());
-        registry.notify(IngressKey::new("web", "a").into(), Source::Watch);
-        registry.notify(IngressKey::new("web", "b").into(), Source::Watch);
+        registry.notify(&IngressKey::new("web", "a").into(), Source::Watch);
+        registry.notify(&IngressKey::new("web", "b").into(), Source::Watch);
         millis(3 * 3_600_000).await;
         let phases = registry.phases();
         assert_eq!(phases.len(), 2);

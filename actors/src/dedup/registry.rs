@@ -39,18 +39,18 @@ impl Registry {
     /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
     ///
     /// A full mailbox holds an unhandled event of the same key, with which this one is coalesced.
-    pub fn notify(self: &Rc<Self>, key: ReconcileKey, source: Source) {
+    pub fn notify(self: &Rc<Self>, key: &ReconcileKey, source: Source) {
         self.metrics.event(source);
-        if let Some(mut entry) = self.entries.get_mut(&key) {
+        if let Some(mut entry) = self.entries.get_mut(key) {
             match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
                 Err(SendError::Full(_)) => self.metrics.event_coalesced(),
-                Err(SendError::Closed(_)) => *entry = self.start(&key),
+                Err(SendError::Closed(_)) => *entry = self.start(key),
             }
             return;
         }
-        let entry = self.start(&key);
-        self.entries.insert(key, entry);
+        let entry = self.start(key);
+        self.entries.insert(key.clone(), entry);
         self.metrics.dedup_actors(self.entries.len());
     }
 

@@ -142,7 +142,7 @@ impl Poll {
         let desired = self.context.desired(secret);
         let owner = desired.and_then(|desired| desired.owners.into_iter().next());
         if let Some(owner) = owner {
-            self.registry.notify(owner.key.into(), Source::Scan);
+            self.registry.notify(&owner.key.into(), Source::Scan);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Scanner {
             let mut found = 0;
             while let Some(needs_reconcile) = checked.next().await {
                 let Some(key) = needs_reconcile else { continue };
-                registry.notify(key.into(), Source::Scan);
+                registry.notify(&key.into(), Source::Scan);
                 found += 1;
             }
             context.metrics.scanned(context.clock.now());
@@ -77,7 +77,7 @@ impl Scanner {
         let index = self.context.index.borrow();
         self.context.ledger.for_each_live(|stream, _| {
             if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
-                self.registry.notify(ReconcileKey::Orphan(stream.clone()), Source::Scan);
+                self.registry.notify(&ReconcileKey::Orphan(stream.clone()), Source::Scan);
             }
         });
     }

@@ -99,7 +99,7 @@ impl StreamHandler<IngressChange> for Watcher {
         };
         let changed = self.take(change);
         for key in changed.into_iter().filter(|key| self.is_listed(key)) {
-            self.registry.notify(key.into(), Source::Watch);
+            self.registry.notify(&key.into(), Source::Watch);
         }
         if let Some(scope) = ended {
             self.list_ended(scope, ctx);

@@ -4,6 +4,7 @@
 //! is decided in `domain::validity`.
 
 mod chain;
+mod issuers;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,8 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{Keys, PortError};
+
+pub use issuers::Issuers;
 
 /// Adapter behind the port [`Keys`].
 #[derive(Clone, Copy, Debug, Default)]

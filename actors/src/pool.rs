@@ -10,6 +10,7 @@
 pub mod actor;
 mod ca_steps;
 mod cluster_steps;
+mod host_check;
 pub mod issuer;
 pub mod job_runner;
 mod steps;

@@ -14,7 +14,6 @@ use anyhow::bail;
 use futures_util::{StreamExt, stream};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::desired::index::Index;
-use ingress_acme_actors::domain::desired::plan::Problem;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, SecretKey};
 use ingress_acme_actors::domain::time::Timestamp;
@@ -124,7 +123,9 @@ impl Snapshot {
         namespace: Option<&str>,
         only: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let mut index = Index::new(Selection::default(), None);
+        // Which namespace has a host is known to the operator only, and told by its Events.
+        let selection = Selection { shared_hosts: true, ..Selection::default() };
+        let mut index = Index::new(selection, None);
         for ingress in ingresses(client, namespace).await? {
             index.apply(view(&ingress));
         }
@@ -197,7 +198,7 @@ impl Snapshot {
 
     fn problems(&self, key: &IngressKey) -> Vec<String> {
         let problems = self.index.problems(key).into_iter().flatten();
-        problems.map(Problem::to_string).collect()
+        problems.map(|problem| problem.to_string()).collect()
     }
 
     fn explanation(&self, key: &IngressKey) -> String {

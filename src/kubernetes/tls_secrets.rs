@@ -32,7 +32,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use ingress_acme_actors::domain::certificate::{SecretStatus, SecretView};
+use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
@@ -41,6 +41,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
 use crate::kubernetes::client::{FIELD_MANAGER, port_error};
+use crate::pki::Issuers;
 use fields::{installed, same_with_owners};
 use last_read::{LastRead, Memory, Write, write_for};
 pub use view::Held;
@@ -54,6 +55,7 @@ pub struct KubeTlsSecrets {
     client: Client,
     /// Last reads, each kept until the write that follows. Saves a second read.
     last_reads: RefCell<Memory>,
+    issuers: Issuers,
 }
 
 /// Reason why one write attempt failed.
@@ -67,7 +69,14 @@ enum Refusal {
 impl KubeTlsSecrets {
     /// Creates the adapter without sending a request.
     pub fn new(client: Client) -> Self {
-        Self { client, last_reads: RefCell::new(Memory::holding(REMEMBERED)) }
+        let last_reads = RefCell::new(Memory::holding(REMEMBERED));
+        Self { client, last_reads, issuers: Issuers::Any }
+    }
+
+    /// Accepts only these issuers as the CA in use.
+    #[must_use]
+    pub fn accepting(self, issuers: Issuers) -> Self {
+        Self { issuers, ..self }
     }
 
     fn api(&self, key: &SecretKey) -> Api<Secret> {
@@ -133,6 +142,16 @@ impl TlsSecrets for KubeTlsSecrets {
         let secret = self.look(key).await?;
         self.last_reads.borrow_mut().remember(key, LastRead::of(secret.as_ref()));
         Ok(secret.map(view))
+    }
+
+    async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
+        let Some(Held { view, chain, .. }) = self.hold(key).await? else { return Ok(None) };
+        let certificate = view.certificate.ok().filter(|one| view.ours && one.key_matches);
+        if let Some(Err(why)) = certificate.as_ref().map(|_| self.issuers.check(&chain)) {
+            tracing::warn!(secret = %key, why, "a Secret with our label has a certificate of another CA");
+            return Ok(None);
+        }
+        Ok(certificate)
     }
 
     async fn install(

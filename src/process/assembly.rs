@@ -15,7 +15,7 @@ use kube::Client;
 
 use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions};
-use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
+use crate::commands::cli::{AdapterConfig, FallbackDirectory, LETS_ENCRYPT, RunArgs};
 use crate::dns_and_http::admin;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
@@ -151,7 +151,7 @@ impl Assembly<'_> {
         };
         Ok(Ports {
             ingresses: Rc::new(self.ingresses()),
-            tls_secrets: Rc::new(tls_secrets::KubeTlsSecrets::new(client.clone())),
+            tls_secrets: Rc::new(self.tls_secrets()),
             ca: acme.clone(),
             fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
             routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
@@ -161,6 +161,13 @@ impl Assembly<'_> {
             journal: Rc::new(self.journal()),
             clock: Rc::new(SharedClock(clock)),
         })
+    }
+
+    fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {
+        let Environment { client, clock, .. } = self.environment.clone();
+        let is_public = self.directory == LETS_ENCRYPT;
+        let issuers = if is_public { pki::Issuers::public(clock) } else { pki::Issuers::Any };
+        tls_secrets::KubeTlsSecrets::new(client).accepting(issuers)
     }
 
     fn ingresses(&self) -> ingresses::Ingresses {

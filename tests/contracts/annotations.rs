@@ -20,7 +20,7 @@ fn index(metadata: &Value, manage: Manage) -> Index {
     }
     let ingress = json!({"metadata": whole, "spec": {"rules": [{"host": "shop.example.com"}]}});
     let ingress: Ingress = serde_json::from_value(ingress).unwrap();
-    let mut index = Index::new(Selection { manage, classes: Vec::new() }, None);
+    let mut index = Index::new(Selection { manage, ..Selection::default() }, None);
     index.apply(view(&ingress));
     index
 }
@@ -42,7 +42,7 @@ fn effect(index: &Index) -> String {
             desired.adopt,
             desired.grouped,
             desired.partial,
-            index.problems(&key()).map_or(0, std::collections::BTreeSet::len),
+            index.problems(&key()).map_or(0, |problems| problems.len()),
         )
     };
     index.secrets(&key()).iter().map(events).collect::<Vec<_>>().join("; ")

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
-use ingress_acme_actors::domain::desired::plan::Problem;
+use ingress_acme_actors::domain::desired::problem::Problem;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{
@@ -40,6 +40,8 @@ pub(crate) fn desired() -> DesiredCertificate {
         renew: Some("now".to_owned()),
         fill: BTreeMap::new(),
         moving: BTreeSet::new(),
+        fill_more: false,
+        renew_only: false,
     }
 }
 

@@ -3,6 +3,9 @@
 
 pub mod desired_certificate;
 pub(crate) mod grouping;
+pub(crate) mod host_claims;
+pub mod hosts;
 pub mod index;
 pub mod plan;
+pub mod problem;
 pub mod selection;

@@ -7,8 +7,29 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+
 /// Prefix of all our annotations.
 pub const ANNOTATION_PREFIX: &str = "ingress-acme.dev/";
+
+/// Annotation of ours with the hosts that we filled into `spec.tls`, comma-joined. While the block
+/// still equals the annotation, we may extend the block; after an edit the block belongs to the
+/// user.
+pub const FILLED_TLS: &str = "filled-tls";
+
+/// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
+/// with the longest value in bytes. Other annotations are dropped.
+pub const ANNOTATIONS: [(&str, usize); 8] = [
+    ("adopt-secret", limits::ANNOTATION),
+    ("enabled", limits::ANNOTATION),
+    (FILLED_TLS, limits::FILLED_TLS),
+    ("group", limits::ANNOTATION),
+    ("key-algorithm", limits::ANNOTATION),
+    ("partial", limits::ANNOTATION),
+    ("profile", limits::ANNOTATION),
+    ("renew", limits::ANNOTATION),
+];
 
 /// Namespace and name of an Ingress: the key in messages and in deduplication.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -107,14 +128,23 @@ pub struct IngressView {
     pub key: IngressKey,
     /// `metadata.uid`, for owner references and Events.
     pub uid: Arc<str>,
+    /// `metadata.creationTimestamp`: the oldest Ingresses own a Secret that many share.
+    pub created: Timestamp,
     /// Ingress class.
     pub class: IngressClass,
-    /// `spec.tls` as written.
+    /// `spec.tls` as written: the first [`limits::TLS_BLOCKS_READ`] blocks, with the hosts that
+    /// [`distinct_hosts`](crate::domain::desired::hosts::distinct_hosts) keeps.
     pub tls: Vec<TlsBlock>,
-    /// Hosts of `spec.rules`, in order, without empty ones.
+    /// Number of blocks of `spec.tls` after those in `tls`.
+    pub tls_left_out: usize,
+    /// Hosts of `spec.rules` that
+    /// [`distinct_hosts`](crate::domain::desired::hosts::distinct_hosts) keeps, in order.
     pub rule_hosts: Vec<String>,
     /// Our annotations, without [`ANNOTATION_PREFIX`].
     pub annotations: BTreeMap<String, String>,
+    /// Our annotations that are not read because their value is too long, without
+    /// [`ANNOTATION_PREFIX`].
+    pub long_annotations: Vec<&'static str>,
     /// Annotation or label of another issuer, such as `cert-manager.io/cluster-issuer`.
     pub other_issuer: Option<String>,
     /// Whether the Ingress has our label, which marks a solver Ingress.

@@ -216,3 +216,50 @@ pub const CLOCK_SKEW: Duration = secs(300);
 pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
+
+/// Number of `spec.tls` blocks of one Ingress that get new certificates. Later blocks, up to
+/// [`TLS_BLOCKS_READ`], keep being renewed where their Secret has a certificate of ours: releases
+/// before 0.2 had no such bound.
+pub const TLS_BLOCKS: usize = 1_000;
+/// Number of `spec.tls` blocks of one Ingress that are read. With a rule for each of its hosts, an
+/// Ingress of the largest size that etcd stores (1.5 MiB) has fewer.
+pub const TLS_BLOCKS_READ: usize = 5_000;
+/// Number of hosts without a certificate (wildcards, malformed names) that are kept of one list of
+/// hosts, for the Event.
+pub const BAD_HOSTS: usize = 10;
+/// Number of problems of one Ingress that are kept. An Event has room for about that many.
+pub const PROBLEMS: usize = 10;
+/// Longest value of an annotation of ours, in bytes: that of a DNS name. No known value is longer.
+pub const ANNOTATION: usize = 253;
+/// Longest value of our annotation with the filled-in hosts, in bytes: [`MAX_NAMES`] names of 253
+/// bytes, with commas.
+pub const FILLED_TLS: usize = MAX_NAMES * 254;
+/// Number of Ingresses that own a Secret and whose annotations count for its certificate, where
+/// more share it. An owner reference has about 200 bytes, and an object may have 1.5 MiB.
+pub const SHARERS: usize = 100;
+/// Number of Ingresses of a Secret from which on the desired certificate is kept between two
+/// changes, because its computation takes time for each Ingress.
+pub const SHARERS_KEPT: usize = 32;
+/// Number of Ingress classes that one host is routed through. Two or three are usual: an internal
+/// and an external controller.
+pub const CLASSES_PER_HOST: usize = 8;
+/// Length of the joined `renew` annotations of all sharers, in bytes, from which on each value is
+/// replaced by a hash. The annotations of an object may have 256 KiB together.
+pub const RENEW_JOINED: usize = 1_024;
+/// Pause before the next [`SHARERS`] Ingresses of a large group get their `spec.tls`, so that one
+/// group does not hold a worker for long.
+pub const FILL_PAUSE: Duration = secs(10);
+/// Time after which the certificates for a host of several namespaces are read again: the interval
+/// of scans, because an Ingress without the host has nothing else to wait for.
+pub const HOLDERS_KEPT: Duration = secs(3600);
+/// Ingresses of one namespace whose Secrets are read to find out who holds a contested host.
+pub const CLAIMANTS_READ: usize = 16;
+/// Secrets read at most to find out who holds the contested hosts of one Ingress. With more, the
+/// last known holders keep these hosts.
+pub const HOLDER_SECRETS: usize = 512;
+/// Ingresses that are reconciled when another namespace lets go of a host. The others follow with
+/// the next scan.
+pub const CLAIMANTS_TOLD: usize = 100;
+/// Pause of a request for a host whose holders another request is looking up: some reads of
+/// Secrets.
+pub const HOST_CHECK: Duration = secs(1);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// labels of 1–63 octets `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DnsName(Box<str>);
+pub struct DnsName(Arc<str>);
 
 /// Longest DNS name in text form, in octets (RFC 1035 §2.3.4, without the trailing dot).
 const MAX_NAME: usize = 253;
@@ -66,7 +67,7 @@ impl DnsName {
         if numeric {
             return Err(BadName::Malformed); // RFC 1123 §2.1: the last label is not all digits
         }
-        Ok(Self(host.into_boxed_str()))
+        Ok(Self(host.into()))
     }
 
     /// Returns the name in lower case, without a trailing dot.
@@ -118,7 +119,7 @@ impl TryFrom<String> for DnsName {
 
 impl From<DnsName> for String {
     fn from(name: DnsName) -> Self {
-        name.0.into_string()
+        name.0.as_ref().to_owned()
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod expiries;
+pub(crate) mod renew_requests;
 pub mod renewal;

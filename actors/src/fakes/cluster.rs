@@ -16,6 +16,7 @@ use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey, T
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
 use crate::ports::{Clock, IngressChange, PortError};
 
 /// A Secret with its data.
@@ -43,6 +44,8 @@ struct ClusterState {
     events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     cut: BTreeSet<DnsName>,
+    /// Secrets whose certificate is not of the CA, though they have our label.
+    forged: BTreeSet<SecretKey>,
     unresolved: BTreeSet<DnsName>,
     doubted: BTreeSet<DnsName>,
     calls: HashMap<&'static str, usize>,
@@ -56,10 +59,13 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
     IngressView {
         key: IngressKey::new(namespace, name),
         uid: "".into(),
+        created: Timestamp::default(),
         class: IngressClass::Default,
         tls: Vec::new(),
+        tls_left_out: 0,
         rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         annotations: BTreeMap::new(),
+        long_annotations: Vec::new(),
         other_issuer: None,
         is_solver: false,
         deleting: false,
@@ -118,13 +124,16 @@ impl FakeCluster {
         Self { clock, state: RefCell::default() }
     }
 
-    /// Creates or updates an Ingress; an update keeps the UID.
+    /// Creates or updates an Ingress; an update keeps the UID and the time of creation.
     pub fn apply(&self, mut view: IngressView) {
         let mut state = self.state.borrow_mut();
-        let known = state.ingresses.get(&view.key).map(|known| known.uid.clone());
+        let known = state.ingresses.get(&view.key).map(|known| (known.uid.clone(), known.created));
         let fresh = state.uids;
         state.uids += 1;
-        view.uid = known.unwrap_or_else(|| format!("uid-{fresh}").into());
+        let is_dated = view.created != Timestamp::default();
+        let created = if is_dated { view.created } else { self.clock.now() };
+        (view.uid, view.created) =
+            known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
         state.ingresses.insert(view.key.clone(), view.clone());
         state.notify(&IngressChange::Applied(view));
     }
@@ -186,6 +195,11 @@ impl FakeCluster {
     /// Ingresses say.
     pub fn cut(&self, host: &str, cut: bool) {
         toggle(&mut self.state.borrow_mut().cut, host, cut);
+    }
+
+    /// Says that a Secret with our label has a certificate of another CA.
+    pub fn forge(&self, secret: &SecretKey) {
+        self.state.borrow_mut().forged.insert(secret.clone());
     }
 
     /// Makes a host's name resolution fail or work again.

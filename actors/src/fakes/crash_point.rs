@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
-use crate::domain::certificate::CertId;
-use crate::domain::certificate::SecretStatus;
+use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
 use crate::domain::name::DnsName;
@@ -91,6 +90,10 @@ impl<P: IngressSource + 'static> IngressSource for Crashable<P> {
 impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.crash_point.call(self.port.read(secret)).await
+    }
+
+    async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError> {
+        self.crash_point.call(self.port.verified(secret)).await
     }
 
     async fn install(

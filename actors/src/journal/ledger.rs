@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tracing::info;
 
@@ -107,14 +106,6 @@ impl Ledger {
     /// dropped.
     pub fn installed_at(&self, stream: &SecretKey) -> Option<Timestamp> {
         self.installed.borrow().get(stream).copied()
-    }
-
-    /// Event streams in `namespace` that are not idle.
-    pub fn live_in(&self, namespace: &Arc<str>) -> Vec<SecretKey> {
-        let first = SecretKey { namespace: namespace.clone(), name: "".into() };
-        let states = self.states.borrow();
-        let within = states.range(first..).take_while(|(key, _)| key.namespace == *namespace);
-        within.map(|(key, _)| key.clone()).collect()
     }
 
     /// Calls `look` with every event stream that is not idle and its state, in order.

@@ -1,19 +1,24 @@
 //! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The `Scheduler`
 //! holds the state.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::host_check::look_up_holders;
 use super::issuer::Issuer;
 use super::job_runner::JobRunner;
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::index::ContestedHost;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -31,6 +36,8 @@ pub struct Pool {
     answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
+    /// Contested hosts whose holders are being looked up.
+    checking: Rc<RefCell<HashSet<DnsName>>>,
     /// Whether the metrics show a rate limit.
     limits_shown: bool,
 }
@@ -57,6 +64,7 @@ impl Pool {
             answers: HashMap::new(),
             timer: None,
             drained: Vec::new(),
+            checking: Rc::default(),
             limits_shown: true, // so that the metrics show zeros from the start
         }
     }
@@ -180,23 +188,51 @@ impl Pool {
     }
 
     /// Returns the Secrets of a key with their lanes: those that the Ingress names, and those with
-    /// a live event stream in the namespace that no Ingress names any more.
+    /// a live event stream in the namespace that lost their last Ingress.
     fn targets(&self, key: &ReconcileKey, now: Timestamp) -> Vec<(SecretKey, Lane)> {
-        let index = self.context.index.borrow();
+        let mut index = self.context.index.borrow_mut();
+        let ledger = &self.context.ledger;
+        let is_live = |stream: &SecretKey| ledger.with(stream, |state| *state != State::Idle);
         let mut targets = match key {
             ReconcileKey::Ingress(ingress) => index.secrets(ingress),
-            ReconcileKey::Orphan(_) => Vec::new(),
+            ReconcileKey::Orphan(stream) => {
+                index.return_orphans([stream.clone()]);
+                Vec::new()
+            }
         };
-        let live = self.context.ledger.live_in(key.namespace());
-        targets.extend(live.into_iter().filter(|stream| index.desired(stream).is_none()));
+        targets.extend(index.take_orphans(key.namespace()).into_iter().filter(is_live));
         self.context.dates.expiries.read(|expiries| {
             let lane = |stream: &SecretKey| {
-                if self.context.ledger.with(stream, is_probed_again) {
+                if ledger.with(stream, is_probed_again) {
                     return Lane::Again;
                 }
                 Lane::New(Priority::of(expiries.validity(stream), now))
             };
             targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
+        })
+    }
+
+    /// Finds out who holds the contested hosts of an Ingress, and then takes the request again. A
+    /// host is looked up by one request at a time; the others come back after
+    /// [`limits::HOST_CHECK`].
+    fn after_host_check(
+        &mut self,
+        key: ReconcileKey,
+        hosts: Vec<ContestedHost>,
+        ctx: &mut Context<Self>,
+    ) -> ResponseFuture<Requeue> {
+        if hosts.iter().any(|(host, _)| self.checking.borrow().contains(host)) {
+            let again = self.context.clock.now() + limits::HOST_CHECK;
+            return Box::pin(async move { Requeue::At(again) });
+        }
+        let names: Vec<DnsName> = hosts.iter().map(|(host, _)| host.clone()).collect();
+        self.checking.borrow_mut().extend(names.iter().cloned());
+        let (context, checking, pool) =
+            (self.context.clone(), self.checking.clone(), ctx.address());
+        Box::pin(async move {
+            look_up_holders(&context, hosts).await;
+            checking.borrow_mut().retain(|host| !names.contains(host));
+            pool.send(Reconcile(key)).await.unwrap_or(Requeue::Busy)
         })
     }
 
@@ -232,14 +268,22 @@ impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
+        let now = self.context.clock.now();
         if let ReconcileKey::Ingress(ingress) = &key {
+            let unchecked = self.context.index.borrow().unchecked_hosts(ingress, now);
+            if !unchecked.is_empty() {
+                return self.after_host_check(key, unchecked, ctx);
+            }
             self.context.events.report(&self.context.index.borrow(), ingress);
         }
-        let now = self.context.clock.now();
         let targets = self.targets(&key, now);
+        let secrets: Vec<SecretKey> = targets.iter().map(|(secret, _)| secret.clone()).collect();
         let ticket = match self.scheduler.request(&key, targets, now) {
             Ok(ticket) => ticket,
-            Err(requeue) => return Box::pin(async move { requeue }),
+            Err(requeue) => {
+                self.context.index.borrow_mut().return_orphans(secrets);
+                return Box::pin(async move { requeue });
+            }
         };
         let (answer, answered) = oneshot::channel();
         self.answers.insert(ticket, answer);

@@ -57,6 +57,6 @@ impl EventDedup {
 }
 
 fn problem_event(index: &Index, key: &IngressKey) -> Option<(IngressRef, KubeEvent)> {
-    let kube_event = KubeEvent::skipped(index.problems(key)?)?;
+    let kube_event = KubeEvent::skipped(&index.problems(key)?)?;
     Some((index.view(key)?.reference(), kube_event))
 }

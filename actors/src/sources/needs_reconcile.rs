@@ -17,6 +17,9 @@ pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey)
     if context.events.has_unreported_problem(&context.index.borrow(), key) {
         return true;
     }
+    if !context.index.borrow().unchecked_hosts(key, context.clock.now()).is_empty() {
+        return true;
+    }
     let secrets = context.index.borrow().secrets(key);
     for secret in secrets {
         let Some(desired) = context.desired(&secret) else { continue };
@@ -53,6 +56,9 @@ fn is_work(
     let windows = context.dates.windows.borrow();
     let assessment = context.assessment(&windows, key, found);
     if found.is_some_and(|found| !found.ours && serves(found, desired, assessment.now)) {
+        return false;
+    }
+    if desired.renew_only && !found.is_some_and(|found| found.ours) {
         return false;
     }
     let orphan = |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));

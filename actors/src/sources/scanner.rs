@@ -76,7 +76,7 @@ impl Scanner {
     fn pass_on_orphans(&self, scope: &WatchScope) {
         let index = self.context.index.borrow();
         self.context.ledger.for_each_live(|stream, _| {
-            if covers(scope, &stream.namespace) && index.desired(stream).is_none() {
+            if covers(scope, &stream.namespace) && !index.is_wanted(stream) {
                 self.registry.notify(&ReconcileKey::Orphan(stream.clone()), Source::Scan);
             }
         });

@@ -73,6 +73,11 @@ pub struct RunArgs {
     /// Only Ingresses of this class; repeatable [default: any]
     #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
     pub ingress_class: Vec<String>,
+    /// Let Ingresses of several namespaces have a certificate for one host. By default, the
+    /// namespace that has the host keeps it
+    #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub allow_cross_namespace_hosts: bool,
     /// Only Ingresses of this namespace; repeatable [default: all]
     #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',',
           value_parser = namespace)]
@@ -140,6 +145,15 @@ pub enum ManageArg {
     Annotated,
 }
 
+impl From<ManageArg> for Manage {
+    fn from(arg: ManageArg) -> Self {
+        match arg {
+            ManageArg::All => Self::All,
+            ManageArg::Annotated => Self::Annotated,
+        }
+    }
+}
+
 /// Settings of the adapters; [`Settings`] are those of the actors.
 #[derive(Debug)]
 pub struct AdapterConfig {
@@ -188,12 +202,10 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret,
+            guards, preferred_chain, leader_elect, allow_cross_namespace_hosts, fallback_directory, fallback_after, fallback_eab_secret,
         } = self;
-        let manage = match manage {
-            ManageArg::All => Manage::All,
-            ManageArg::Annotated => Manage::Annotated,
-        };
+        let (classes, shared_hosts) = (ingress_class, allow_cross_namespace_hosts);
+        let selection = Selection { manage: manage.into(), classes, shared_hosts };
         let fallback = fallback_directory.map(|directory| FallbackDirectory {
             directory: directory.to_string(),
             after: fallback_after,
@@ -202,7 +214,7 @@ impl RunArgs {
         let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
         let settings = Settings {
             directory: acme_directory.to_string(),
-            selection: Selection { manage, classes: ingress_class },
+            selection,
             profile,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),

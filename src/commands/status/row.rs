@@ -250,6 +250,8 @@ mod tests {
             partial,
             renew: None,
             fill: BTreeMap::new(),
+            fill_more: false,
+            renew_only: false,
             moving: BTreeSet::new(),
         }
     }

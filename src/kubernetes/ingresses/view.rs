@@ -1,18 +1,22 @@
 //! Reduces an Ingress to the fields that the domain reads. Drops managed fields, status and
 //! backends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ingress_acme_actors::domain::desired::plan::FILLED_TLS;
-use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, IngressView, TlsBlock};
-use k8s_openapi::api::networking::v1::Ingress;
+use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
+use ingress_acme_actors::domain::ingress::{
+    ANNOTATION_PREFIX, ANNOTATIONS, IngressClass, IngressKey, IngressView, TlsBlock,
+};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::time::Timestamp;
+use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use crate::kubernetes::client::{class, is_ours};
 
-/// Longest value of an annotation of ours that is kept, except [`FILLED_TLS`]. No other known value
-/// is longer, and storing and copying longer ones would be waste.
-const MAX_VALUE: usize = 253;
+/// Longest name of a class or annotation that is kept, in bytes. An annotation's name has a prefix
+/// of 253 bytes at most, a slash and 63 bytes; a longer class is reported as no class at all.
+const MAX_NAME: usize = 317;
 /// Annotation prefixes that request a certificate from other issuers.
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
 /// kube-lego's annotation, which cert-manager also supports.
@@ -20,42 +24,74 @@ const TLS_ACME: &str = "kubernetes.io/tls-acme";
 /// Label of cert-manager's own short-lived solver Ingresses, which need no certificate.
 const OTHER_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
-/// Returns the fields of `ingress` that the domain reads.
+/// Returns the fields of `ingress` that the domain reads. The view is bounded, whatever the size of
+/// the Ingress: [`limits`] has the numbers.
 pub fn view(ingress: &Ingress) -> IngressView {
     let metadata = &ingress.metadata;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let created = metadata.creation_timestamp.as_ref().map(|created| created.0.as_millisecond());
+    let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+    let (annotations, long_annotations) = annotations_of_ours(ingress);
     IngressView {
         key: IngressKey::new(&text(&metadata.namespace), &text(&metadata.name)),
         uid: Arc::from(text(&metadata.uid)),
-        class: class(ingress),
-        tls: tls(ingress),
+        created: created.map_or_else(Timestamp::default, Timestamp::from_millis),
+        class: bounded(class(ingress)),
+        tls_left_out: blocks.clone().count().saturating_sub(limits::TLS_BLOCKS_READ),
+        tls: blocks.take(limits::TLS_BLOCKS_READ).map(tls_block).collect(),
         rule_hosts: rule_hosts(ingress),
-        annotations: annotations(ingress)
-            .filter_map(|(name, value)| Some((name.strip_prefix(ANNOTATION_PREFIX)?, value)))
-            .filter(|(short, value)| *short == FILLED_TLS || value.len() <= MAX_VALUE)
-            .map(|(short, value)| (short.to_owned(), value.clone()))
-            .collect(),
+        annotations,
+        long_annotations,
         other_issuer: other_issuer(ingress),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
     }
 }
 
-fn tls(ingress: &Ingress) -> Vec<TlsBlock> {
-    let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
-    blocks
-        .map(|block| TlsBlock {
-            hosts: block.hosts.clone().unwrap_or_default(),
-            secret_name: block.secret_name.clone(),
-        })
-        .collect()
+fn tls_block(block: &IngressTLS) -> TlsBlock {
+    TlsBlock {
+        hosts: distinct_hosts(block.hosts.iter().flatten()),
+        secret_name: block.secret_name.as_deref().map(|name| cut(name).to_owned()),
+    }
 }
 
 fn rule_hosts(ingress: &Ingress) -> Vec<String> {
-    let mut known = BTreeSet::new();
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    let hosts = rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty());
-    hosts.filter(|host| known.insert(*host)).cloned().collect()
+    distinct_hosts(rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()))
+}
+
+/// Cuts a class that is too long to be one; the rest still is not the name of a class.
+fn bounded(class: IngressClass) -> IngressClass {
+    match class {
+        IngressClass::Named(name) => IngressClass::Named(cut(&name).into()),
+        IngressClass::Annotated(name) => IngressClass::Annotated(cut(&name).into()),
+        IngressClass::Default => IngressClass::Default,
+    }
+}
+
+/// Cuts a name that is longer than any valid one. The rest is too long to be valid too.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+/// Returns our annotations that the operator reads, and the names of those with too long a value.
+/// A too long `enabled` is kept in part: like any value but `"true"`, it opts out.
+fn annotations_of_ours(ingress: &Ingress) -> (BTreeMap<String, String>, Vec<&'static str>) {
+    let (mut read, mut long) = (BTreeMap::new(), Vec::new());
+    for (name, value) in annotations(ingress) {
+        let known =
+            |(short, _): &&(&str, usize)| name.strip_prefix(ANNOTATION_PREFIX) == Some(short);
+        let Some((short, longest)) = ANNOTATIONS.iter().find(known) else { continue };
+        if value.len() <= *longest {
+            read.insert((*short).to_owned(), value.clone());
+            continue;
+        }
+        long.push(*short);
+        if *short == "enabled" {
+            read.insert((*short).to_owned(), cut(value).to_owned());
+        }
+    }
+    (read, long)
 }
 
 fn other_issuer(ingress: &Ingress) -> Option<String> {
@@ -65,7 +101,9 @@ fn other_issuer(ingress: &Ingress) -> Option<String> {
     };
     let annotation = annotations(ingress).find(|(name, value)| asks(name, value));
     let label = ingress.metadata.labels.iter().any(|labels| labels.contains_key(OTHER_SOLVER));
-    annotation.map(|(name, _)| name.clone()).or_else(|| label.then(|| OTHER_SOLVER.to_owned()))
+    annotation
+        .map(|(name, _)| cut(name).to_owned())
+        .or_else(|| label.then(|| OTHER_SOLVER.to_owned()))
 }
 
 fn annotations(ingress: &Ingress) -> impl Iterator<Item = (&String, &String)> {
@@ -94,7 +132,8 @@ mod tests {
             "rules": [{"host": "b.example.com"}, {"host": ""}, {}, {"host": "a.example.com"}, {"host": "b.example.com"}],
             "tls": [{"hosts": ["a.example.com"], "secretName": "a"}, {}],
         });
-        let annotations = json!({"ingress-acme.dev/renew": "1", "else": "2"});
+        let annotations =
+            json!({"ingress-acme.dev/renew": "1", "ingress-acme.dev/odd": "1", "else": "2"});
         let view = of(&json!({ "annotations": annotations }), &spec);
         assert_eq!((view.key.to_string().as_str(), &*view.uid), ("web/shop", "u1"));
         assert_eq!(view.rule_hosts, ["b.example.com", "a.example.com"]);
@@ -132,6 +171,25 @@ mod tests {
         assert_eq!(by("nginx.ingress.kubernetes.io/rewrite-target", "/"), None);
         let solver = json!({"labels": {OTHER_SOLVER: "true"}});
         assert_eq!(of(&solver, &json!({})).other_issuer, Some(OTHER_SOLVER.to_owned()));
+    }
+
+    #[test]
+    fn a_view_of_the_largest_ingress_is_bounded() {
+        let hosts: Vec<String> = (0..20_000).map(|n| format!("h{n}.example.com")).collect();
+        let rules: Vec<Value> = hosts.iter().map(|host| json!({ "host": host })).collect();
+        let mut tls = vec![json!({"hosts": hosts, "secretName": "a".repeat(100_000)})];
+        tls.resize(20_000, json!({}));
+        let long = "x".repeat(100_000);
+        let annotations = json!({
+            "ingress-acme.dev/renew": long, "ingress-acme.dev/enabled": long, "ingress-acme.dev/other": long,
+            "kubernetes.io/ingress.class": long,
+        });
+        let view = of(&json!({ "annotations": annotations }), &json!({"rules": rules, "tls": tls}));
+        assert_eq!((view.rule_hosts.len(), view.tls[0].hosts.len()), (101, 101));
+        assert_eq!((view.tls.len(), view.tls_left_out), (5_000, 15_000));
+        assert_eq!(view.long_annotations, ["enabled", "renew"]);
+        assert_eq!(view.annotation("enabled").map(str::len), Some(MAX_NAME));
+        assert_eq!((view.annotations.len(), view.class.name().map(str::len)), (1, Some(MAX_NAME)));
     }
 
     #[test]

@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 
-use ingress_acme_actors::domain::desired::plan::{FILLED_TLS, filled_tls_value};
-use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressRef, SecretKey};
+use ingress_acme_actors::domain::desired::plan::filled_tls_value;
+use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, FILLED_TLS, IngressRef, SecretKey};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 use k8s_openapi::api::networking::v1::Ingress;

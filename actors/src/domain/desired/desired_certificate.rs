@@ -22,14 +22,16 @@ pub struct Route {
 
 /// The certificate that one Secret should hold, according to the newest Ingresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent wish of the Ingresses")]
 pub struct DesiredCertificate {
     /// Secret for the certificate.
     pub secret: SecretKey,
     /// Exact names of the certificate; never empty.
     pub names: BTreeSet<DnsName>,
-    /// Ingresses that use the Secret. All are owners, so the Secret is deleted with the last one.
+    /// Ingresses that own the Secret, so that the Secret is deleted with the last one: all that use
+    /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
-    /// Routes for the challenge of each name.
+    /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most.
     pub routes: BTreeSet<Route>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
@@ -42,10 +44,17 @@ pub struct DesiredCertificate {
     /// Whether a certificate for a subset of the names is acceptable: all Ingresses say so, or the
     /// certificate belongs to a group.
     pub partial: bool,
-    /// Values of `ingress-acme.dev/renew`, comma-joined. A new value requests a new certificate.
+    /// Values of `ingress-acme.dev/renew` of the owners, comma-joined; hashes of them where they
+    /// are long. A new value requests a new certificate.
     pub renew: Option<String>,
-    /// Ingresses whose `spec.tls` will be filled in, each with its own names.
+    /// Ingresses whose `spec.tls` will be filled in, each with its own names; the first
+    /// [`limits::SHARERS`] of a large group.
     pub fill: BTreeMap<IngressRef, BTreeSet<DnsName>>,
+    /// Whether more Ingresses wait for their `spec.tls`.
+    pub fill_more: bool,
+    /// Whether no new certificate is issued, because all Ingresses have too many `spec.tls` blocks.
+    /// A present one of ours is renewed.
+    pub renew_only: bool,
     /// Ingresses in `fill` that use another Secret so far. They keep the old one until the new
     /// certificate has their names.
     pub moving: BTreeSet<IngressRef>,
@@ -110,6 +119,8 @@ pub(crate) mod tests {
             grouped: false,
             renew: None,
             fill: BTreeMap::new(),
+            fill_more: false,
+            renew_only: false,
             moving: BTreeSet::new(),
         }
     }

@@ -4,18 +4,25 @@
 //! Ingresses to reconcile; a change of labels, status or foreign annotations returns none.
 
 mod groups;
+mod host_owners;
 mod indexed_ingress;
+mod merge;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::certificate::KeyAlgorithm;
-use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
-use crate::domain::desired::plan::{Plan, PlannedCertificate, Problem, algorithm};
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::host_claims::HostClaims;
+use crate::domain::desired::plan::{Plan, PlannedCertificate};
+use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Selection, Skip};
-use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
+use crate::domain::limits;
 use groups::Groups;
+pub(crate) use host_owners::ContestedHost;
 use indexed_ingress::{Change, IndexedIngress};
+use merge::merge;
 
 /// All observed Ingresses by key, with an index from each Secret to the Ingresses that use the
 /// Secret.
@@ -28,9 +35,16 @@ pub struct Index {
     /// Sorted keys. Nearly every Secret has one user, and a set would allocate room for eleven.
     users: HashMap<SecretKey, Vec<IngressKey>>,
     listing: HashMap<WatchScope, HashSet<IngressKey>>,
+    /// Scopes that were listed once.
+    listed: HashSet<WatchScope>,
     managed: usize,
     unused: Vec<SecretKey>,
+    /// Secrets that lost their last user, until the pool has taken them.
+    orphans: BTreeSet<SecretKey>,
     groups: Groups,
+    /// Desired certificates of Secrets with many users.
+    merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
+    host_claims: HostClaims,
 }
 
 /// Scope of one watch: one namespace, or all of them (`None`).
@@ -44,7 +58,8 @@ pub fn covers(scope: &WatchScope, namespace: &str) -> bool {
 impl Index {
     /// Creates an empty index. `default_profile` is `--profile`; the annotation of an Ingress wins.
     pub fn new(selection: Selection, default_profile: Option<String>) -> Self {
-        Self { selection, default_profile, ..Self::default() }
+        let host_claims = HostClaims::new(selection.shared_hosts);
+        Self { selection, default_profile, host_claims, ..Self::default() }
     }
 
     /// Stores the newest view of an Ingress. Returns the keys to reconcile.
@@ -64,7 +79,10 @@ impl Index {
         self.managed -= usize::from(kept.is_managed());
         let key = new.view.key.clone();
         let old = std::mem::replace(&mut **kept, new);
+        self.forget_merged(&old.plan);
+        let freed = self.reclaim(&key, &old);
         let mut regrouped = groups.map_or_else(BTreeSet::new, |groups| self.regroup(&key, groups));
+        regrouped.extend(freed);
         match change {
             Change::Nothing if regrouped.is_empty() => Vec::new(),
             Change::Content if regrouped.is_empty() => vec![key],
@@ -86,6 +104,9 @@ impl Index {
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.managed += usize::from(entry.is_managed());
+        let (created, hosts) = (entry.view.created, entry.plan.hosts());
+        let is_first_list = self.is_first_list(&key.namespace);
+        self.host_claims.claim((&key, created), hosts, is_first_list);
         self.entries.insert(key.clone(), Box::new(entry));
         self.link(&key);
         let mut changed = self.regroup(&key, (None, group));
@@ -101,6 +122,7 @@ impl Index {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.managed -= usize::from(entry.is_managed());
         let mut changed = self.unlink(key, &entry.plan);
+        changed.append(&mut self.release(key, &entry.plan.hosts()));
         changed.append(&mut self.regroup(key, (entry.group(), None)));
         if entry.plan != Plan::default() {
             changed.insert(key.clone());
@@ -115,6 +137,7 @@ impl Index {
 
     /// Ends the list of `scope`. Returns the keys to reconcile because an Ingress is gone.
     pub(crate) fn list_ends(&mut self, scope: &WatchScope) -> Vec<IngressKey> {
+        self.listed.insert(scope.clone());
         let Some(listed) = self.listing.remove(scope) else { return Vec::new() };
         let within =
             |key: &IngressKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
@@ -133,6 +156,22 @@ impl Index {
         let mut unused = std::mem::take(&mut self.unused);
         unused.retain(|secret| !self.users.contains_key(secret));
         unused
+    }
+
+    /// Returns the Secrets of `namespace` that lost their last user since the last call.
+    pub(crate) fn take_orphans(&mut self, namespace: &Arc<str>) -> Vec<SecretKey> {
+        let first = SecretKey { namespace: namespace.clone(), name: "".into() };
+        let within = self.orphans.range(first..).take_while(|key| key.namespace == *namespace);
+        let orphans: Vec<SecretKey> = within.cloned().collect();
+        for orphan in &orphans {
+            self.orphans.remove(orphan);
+        }
+        orphans
+    }
+
+    /// Puts back orphans that the pool could not take.
+    pub(crate) fn return_orphans(&mut self, orphans: impl IntoIterator<Item = SecretKey>) {
+        self.orphans.extend(orphans.into_iter().filter(|orphan| !self.users.contains_key(orphan)));
     }
 
     /// Number of Ingresses managed by ingress-acme.
@@ -155,10 +194,27 @@ impl Index {
         self.entries.get(key)?.skip.as_ref()
     }
 
-    /// Problems of an Ingress that keep parts of its plan from being served; `None` if the Ingress
-    /// is unknown.
-    pub fn problems(&self, key: &IngressKey) -> Option<&BTreeSet<Problem>> {
-        self.entries.get(key).map(|entry| &entry.plan.problems)
+    /// Problems of an Ingress that keep parts of it from being served as requested; `None` if the
+    /// Ingress is unknown.
+    pub fn problems(&self, key: &IngressKey) -> Option<BTreeSet<Problem>> {
+        let entry = self.entries.get(key)?;
+        let mut problems = entry.plan.problems.clone();
+        problems.extend(self.sharing_problems(key, &entry.plan));
+        problems.extend(self.host_problems(key, &entry.plan));
+        Some(problems)
+    }
+
+    /// Problems of Secrets with more users than owners, if `key` is their first owner.
+    fn sharing_problems(&self, key: &IngressKey, plan: &Plan) -> Vec<Problem> {
+        let is_first_of_many = |planned: &&PlannedCertificate| {
+            let users = self.users.get(&planned.secret).map_or(0, Vec::len);
+            let first = |desired: DesiredCertificate| {
+                desired.owners.first().is_some_and(|owner| owner.key == *key)
+            };
+            users > limits::SHARERS && self.desired(&planned.secret).is_some_and(first)
+        };
+        let many = plan.certificates.iter().filter(is_first_of_many);
+        many.map(|planned| Problem::ManySharers { secret: planned.secret.name.clone() }).collect()
     }
 
     /// Secrets used by an Ingress.
@@ -176,30 +232,29 @@ impl Index {
         self.users.contains_key(secret)
     }
 
-    /// Desired certificate of `secret`; `None` if no Ingress uses `secret`.
+    /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
+    /// of many Ingresses is kept until one of them changes.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         let users = self.users.get(secret)?;
-        let mut desired = DesiredCertificate {
-            secret: secret.clone(),
-            names: BTreeSet::new(),
-            owners: BTreeSet::new(),
-            routes: BTreeSet::new(),
-            algorithm: KeyAlgorithm::default(),
-            profile: None,
-            adopt: false,
-            partial: true,
-            grouped: false,
-            renew: None,
-            fill: BTreeMap::new(),
-            moving: BTreeSet::new(),
+        let merged = || {
+            let users = users.iter().filter_map(|key| self.planned_for(key, secret));
+            let may_have = self.may_have(&secret.namespace);
+            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &may_have)
         };
-        for (entry, planned) in users.iter().filter_map(|key| self.planned_for(key, secret)) {
-            desired.add(&entry.view, planned);
-            desired.grouped |= entry.plan.group.is_some();
+        if users.len() < limits::SHARERS_KEPT {
+            return merged();
         }
-        desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
-        desired.profile = desired.profile.or_else(|| self.default_profile.clone());
-        (!desired.names.is_empty()).then_some(desired)
+        self.merged.borrow_mut().entry(secret.clone()).or_insert_with(merged).clone()
+    }
+
+    /// Drops the kept answers for the Secrets of `plan`.
+    fn forget_merged(&self, plan: &Plan) {
+        let mut merged = self.merged.borrow_mut();
+        if !merged.is_empty() {
+            for planned in &plan.certificates {
+                merged.remove(&planned.secret);
+            }
+        }
     }
 
     fn planned_for(
@@ -219,6 +274,8 @@ impl Index {
     /// Adds `key` to the users of its Secrets.
     fn link(&mut self, key: &IngressKey) {
         for secret in self.secrets(key) {
+            self.merged.borrow_mut().remove(&secret);
+            self.orphans.remove(&secret);
             let users = self.users.entry(secret).or_default();
             if let Err(place) = users.binary_search(key) {
                 users.reserve_exact(1);
@@ -229,6 +286,7 @@ impl Index {
 
     /// Removes `key` from the users of the Secrets in `plan`. Returns one remaining user of each.
     fn unlink(&mut self, key: &IngressKey, plan: &Plan) -> BTreeSet<IngressKey> {
+        self.forget_merged(plan);
         let mut neighbours = BTreeSet::new();
         for PlannedCertificate { secret, .. } in &plan.certificates {
             let Some(users) = self.users.get_mut(secret) else { continue };
@@ -239,40 +297,10 @@ impl Index {
             if users.is_empty() {
                 self.users.remove(secret);
                 self.unused.push(secret.clone());
+                self.orphans.insert(secret.clone());
             }
         }
         neighbours
-    }
-}
-
-impl DesiredCertificate {
-    /// Merges the planned certificate of one more Ingress.
-    fn add(&mut self, view: &IngressView, planned: &PlannedCertificate) {
-        for host in &planned.names {
-            self.names.insert(host.clone());
-            self.routes.insert(Route { class: view.class.clone(), host: host.clone() });
-        }
-        self.owners.insert(view.reference());
-        if let Ok(algorithm) = algorithm(view) {
-            self.algorithm = self.algorithm.max(algorithm);
-        }
-        self.profile =
-            self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
-        self.adopt |= view.annotation("adopt-secret") == Some("true");
-        self.partial &= view.annotation("partial") == Some("true");
-        self.renew = match (self.renew.take(), view.annotation("renew")) {
-            (Some(one), Some(other)) => Some(format!("{one},{other}")),
-            (one, other) => one.or_else(|| other.map(str::to_owned)),
-        };
-        if planned.fill {
-            self.fill.insert(view.reference(), planned.names.iter().cloned().collect());
-            let elsewhere = |block: &TlsBlock| {
-                block.secret_name.as_deref().is_some_and(|name| name != &*planned.secret.name)
-            };
-            if view.tls.iter().any(elsewhere) {
-                self.moving.insert(view.reference());
-            }
-        }
     }
 }
 

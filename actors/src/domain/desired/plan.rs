@@ -5,98 +5,31 @@
 //! the Ingress; `spec.tls` is filled in once that Secret exists. A host that no certificate can
 //! contain is left out with a [`Problem`]; the others are served.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
 use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_name};
-use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
-use crate::domain::name::{BadName, DnsName};
-
-/// Annotation of ours with the hosts that we filled into `spec.tls`, comma-joined. While the block
-/// still equals the annotation, we may extend the block; after an edit the block belongs to the
-/// user.
-pub const FILLED_TLS: &str = "filled-tls";
+use crate::domain::desired::hosts::{Hosts, same_names, union};
+use crate::domain::desired::problem::{NotGrouped, Problem};
+use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey, TlsBlock};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
 
 /// A certificate planned for one Ingress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedCertificate {
     /// Secret for the certificate.
     pub secret: SecretKey,
-    /// Names, sorted and without duplicates; never empty. Not a set, which would allocate room for
-    /// eleven.
-    pub names: Vec<DnsName>,
+    /// Names, sorted and without duplicates; never empty, and at most one more than a certificate
+    /// may have. Shared by all certificates for all rule hosts.
+    pub names: Arc<[DnsName]>,
     /// Whether to fill in `spec.tls` once the Secret exists, because the block is missing or lags
     /// behind.
     pub fill: bool,
-}
-
-/// Part of an Ingress that cannot be served. Reported to the user once.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Problem {
-    /// A host that our certificates cannot contain.
-    BadHost {
-        /// The host as written, shortened for display.
-        host: String,
-        /// Reason.
-        why: BadName,
-    },
-    /// No host at all: only a default backend, or rules without hosts.
-    NoHosts,
-    /// A `spec.tls` block without `secretName`.
-    NoSecretName {
-        /// Index into `spec.tls`.
-        block: usize,
-    },
-    /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
-    BadAlgorithm(UnknownAlgorithm),
-    /// The annotation `kubernetes.io/ingress.class` is not a valid name, so no solver Ingress can
-    /// have that class.
-    BadClass,
-    /// The Ingress asks for a group and cannot join one.
-    NotGrouped(NotGrouped),
-}
-
-/// Reason why an Ingress is in no group.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum NotGrouped {
-    /// The user's own `spec.tls` names the Secret.
-    OwnTls,
-    /// The hosts have no common registered domain.
-    ManyDomains,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadHost { host, why } => write!(f, "host `{host}` {why}"),
-            Self::NoHosts => write!(f, "it has no host that a certificate could be issued for"),
-            Self::NoSecretName { block } => {
-                write!(
-                    f,
-                    "spec.tls[{block}] has no secretName, so its certificate cannot be stored"
-                )
-            }
-            Self::BadAlgorithm(unknown) => {
-                write!(
-                    f,
-                    "annotation ingress-acme.dev/key-algorithm: {unknown}; ecdsa-p256 is used"
-                )
-            }
-            Self::BadClass => {
-                write!(f, "its annotation kubernetes.io/ingress.class is not the name of a class")
-            }
-            Self::NotGrouped(NotGrouped::OwnTls) => write!(
-                f,
-                "annotation ingress-acme.dev/group has no effect where spec.tls names a Secret: leave out spec.tls, or \
-                 name one Secret in several Ingresses"
-            ),
-            Self::NotGrouped(NotGrouped::ManyDomains) => write!(
-                f,
-                "annotation ingress-acme.dev/group needs hosts of one registered domain; the Ingress has a certificate of its own"
-            ),
-        }
-    }
+    /// Whether no new certificate is issued, because the Ingress has too many `spec.tls` blocks. A
+    /// present one of ours is renewed.
+    pub renew_only: bool,
 }
 
 /// Certificates of one Ingress, and the problems that keep parts of the Ingress from being served.
@@ -112,47 +45,139 @@ pub struct Plan {
 }
 
 /// Computes the plan of an Ingress that [`select`](crate::domain::desired::selection::select)
-/// accepted.
+/// accepted. Time and memory are linear in the size of the Ingress.
 pub fn plan(ingress: &IngressView) -> Plan {
-    let mut plan = Plan::default();
-    if !is_class(ingress.class.name()) {
-        plan.problems.insert(Problem::BadClass);
-        return plan;
+    let mut planner = Planner::new(ingress);
+    if ingress.class.name().is_some_and(|name| !is_subdomain(name)) {
+        planner.problem(Problem::BadClass);
+        return planner.plan;
     }
     if let Err(unknown) = algorithm(ingress) {
-        plan.problems.insert(Problem::BadAlgorithm(unknown));
+        planner.problem(Problem::BadAlgorithm(unknown));
+    }
+    for short in &ingress.long_annotations {
+        planner.problem(Problem::LongAnnotation(short));
+    }
+    let count = ingress.tls.len() + ingress.tls_left_out;
+    if count > limits::TLS_BLOCKS {
+        planner.problem(Problem::TooManyBlocks { count });
     }
     if ingress.tls.is_empty() {
-        plan.add(ingress, &ingress.key.name, &ingress.rule_hosts, true);
+        let names = planner.rule_names();
+        planner.add(&ingress.key.name, &names, true, 0);
     }
     let filled = filled_by_us(ingress);
-    for (index, block) in ingress.tls.iter().enumerate() {
-        let hosts =
-            if block.hosts.is_empty() || filled { &ingress.rule_hosts } else { &block.hosts };
-        match block.secret_name.as_deref().filter(|name| !name.is_empty()) {
-            // The Ingress has left a group, and needs a Secret of its own.
-            Some(secret) if filled && is_a_groups(secret) => {
-                plan.add(ingress, &ingress.key.name, hosts, true);
-            }
-            Some(secret) => plan.add(ingress, secret, hosts, filled && !same_hosts(block, hosts)),
-            None => _ = plan.problems.insert(Problem::NoSecretName { block: index }),
-        }
+    for (index, block) in ingress.tls.iter().enumerate().take(limits::TLS_BLOCKS_READ) {
+        planner.add_block(index, block, filled);
     }
+    let mut plan = planner.plan;
     if plan.certificates.is_empty() && plan.problems.is_empty() {
         plan.problems.insert(Problem::NoHosts);
     }
+    plan.certificates.shrink_to_fit();
     if ingress.annotation("group") == Some("true") {
         plan.join_a_group(ingress, filled);
     }
     plan
 }
 
-/// Whether `name` can be the name of an `IngressClass`: a DNS subdomain (RFC 1123). The annotation
-/// may hold any text.
-fn is_class(name: Option<&str>) -> bool {
+/// A plan in the making.
+struct Planner<'a> {
+    ingress: &'a IngressView,
+    plan: Plan,
+    /// Names of all rule hosts, once a block needs them.
+    rule_names: Option<Arc<[DnsName]>>,
+    /// Place of each Secret in the plan, if there are several.
+    places: HashMap<SecretKey, usize>,
+    /// Problems that are not listed.
+    more: usize,
+}
+
+impl<'a> Planner<'a> {
+    fn new(ingress: &'a IngressView) -> Self {
+        Self { ingress, plan: Plan::default(), rule_names: None, places: HashMap::new(), more: 0 }
+    }
+
+    /// Adds a problem, or counts the problem if there are [`limits::PROBLEMS`] already.
+    fn problem(&mut self, problem: Problem) {
+        let problems = &mut self.plan.problems;
+        if problems.len() < limits::PROBLEMS {
+            problems.insert(problem);
+        } else if !problems.contains(&problem) {
+            self.more_problems(1);
+        }
+    }
+
+    fn more_problems(&mut self, count: usize) {
+        if count > 0 {
+            self.plan.problems.remove(&Problem::More { count: self.more });
+            self.more += count;
+            self.plan.problems.insert(Problem::More { count: self.more });
+        }
+    }
+
+    /// Names of these hosts. Bad ones become problems.
+    fn names(&mut self, hosts: &[String]) -> Arc<[DnsName]> {
+        let Hosts { names, bad, more_bad } = Hosts::read(hosts);
+        for problem in bad {
+            self.problem(problem);
+        }
+        self.more_problems(more_bad);
+        names
+    }
+
+    /// Names of all rule hosts, read once.
+    fn rule_names(&mut self) -> Arc<[DnsName]> {
+        if self.rule_names.is_none() {
+            self.rule_names = Some(self.names(&self.ingress.rule_hosts));
+        }
+        self.rule_names.clone().unwrap_or_default()
+    }
+
+    fn add_block(&mut self, index: usize, block: &TlsBlock, filled: bool) {
+        let ingress = self.ingress;
+        let secret = block.secret_name.as_deref().unwrap_or_default();
+        if secret.is_empty() {
+            return self.problem(Problem::NoSecretName { block: index });
+        }
+        if !is_subdomain(secret) {
+            return self.problem(Problem::BadSecretName { block: index });
+        }
+        let of_rules = block.hosts.is_empty() || filled;
+        let names = if of_rules { self.rule_names() } else { self.names(&block.hosts) };
+        if filled && is_a_groups(secret) {
+            // The Ingress has left a group, and needs a Secret of its own.
+            return self.add(&ingress.key.name, &names, true, index);
+        }
+        let fill = filled && !same_names(&block.hosts, &ingress.rule_hosts);
+        self.add(secret, &names, fill, index);
+    }
+
+    /// Adds the certificate of the `index`-th block, or extends the one in the same Secret.
+    fn add(&mut self, secret: &str, names: &Arc<[DnsName]>, fill: bool, index: usize) {
+        if names.is_empty() {
+            return;
+        }
+        let secret = secret_beside(&self.ingress.key, secret);
+        let certificates = &mut self.plan.certificates;
+        if self.ingress.tls.len() > 1 {
+            let place = *self.places.entry(secret.clone()).or_insert(certificates.len());
+            if let Some(planned) = certificates.get_mut(place) {
+                planned.names = union(&planned.names, names);
+                return;
+            }
+        }
+        let (names, renew_only) = (names.clone(), index >= limits::TLS_BLOCKS);
+        certificates.push(PlannedCertificate { secret, names, fill, renew_only });
+    }
+}
+
+/// Whether `name` is a DNS subdomain (RFC 1123), as the names of Secrets and classes are. The
+/// annotation of a class may hold any text.
+fn is_subdomain(name: &str) -> bool {
     let legal =
         |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
-    name.is_none_or(|name| (1..=253).contains(&name.len()) && name.bytes().all(legal))
+    (1..=253).contains(&name.len()) && name.bytes().all(legal)
 }
 
 /// Returns the key algorithm of `ingress`; the default without the annotation.
@@ -178,15 +203,15 @@ fn filled_by_us(ingress: &IngressView) -> bool {
     }
 }
 
-/// Whether `block` already lists the names of a certificate for `hosts`.
-fn same_hosts(block: &TlsBlock, hosts: &[String]) -> bool {
-    let names = |hosts: &[String]| -> BTreeSet<DnsName> {
-        hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
-    };
-    names(&block.hosts) == names(hosts)
-}
-
 impl Plan {
+    /// Names of all certificates. Blocks that share one list of names count once.
+    pub(super) fn hosts(&self) -> BTreeSet<DnsName> {
+        let mut lists: Vec<&Arc<[DnsName]>> =
+            self.certificates.iter().map(|one| &one.names).collect();
+        lists.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        lists.into_iter().flat_map(|names| names.iter().cloned()).collect()
+    }
+
     /// Joins a group. The Ingress must leave `spec.tls` to ingress-acme, because the group chooses
     /// the Secret.
     fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
@@ -209,33 +234,9 @@ impl Plan {
         planned.secret = secret_beside(&ingress.key, &secret_name(domain, path));
         let named = |block: &TlsBlock| block.secret_name.as_deref() == Some(&*planned.secret.name);
         let hosts = &ingress.rule_hosts;
-        planned.fill = !ingress.tls.iter().any(|block| named(block) && same_hosts(block, hosts));
+        planned.fill =
+            !ingress.tls.iter().any(|block| named(block) && same_names(&block.hosts, hosts));
     }
-
-    fn add(&mut self, ingress: &IngressView, secret: &str, hosts: &[String], fill: bool) {
-        let mut names = Vec::with_capacity(hosts.len());
-        for host in hosts {
-            match DnsName::parse(host) {
-                Ok(name) => names.push(name),
-                Err(why) => _ = self.problems.insert(Problem::BadHost { host: shorten(host), why }),
-            }
-        }
-        let secret = secret_beside(&ingress.key, secret);
-        if let Some(planned) = self.certificates.iter_mut().find(|planned| planned.secret == secret)
-        {
-            planned.names.append(&mut names);
-            in_order(&mut planned.names);
-        } else if !names.is_empty() {
-            in_order(&mut names);
-            self.certificates.reserve_exact(1);
-            self.certificates.push(PlannedCertificate { secret, names, fill });
-        }
-    }
-}
-
-fn in_order(names: &mut Vec<DnsName>) {
-    names.sort_unstable();
-    names.dedup();
 }
 
 /// Key of the Secret `name` in the namespace of `ingress`. Shares the strings of the Ingress,
@@ -245,26 +246,23 @@ fn secret_beside(ingress: &IngressKey, name: &str) -> SecretKey {
     SecretKey { namespace: ingress.namespace.clone(), name }
 }
 
-fn shorten(host: &str) -> String {
-    match host.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &host[..end]),
-        None => host.to_owned(),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::domain::ingress::IngressClass;
+    use crate::domain::time::Timestamp;
 
     pub(crate) fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         IngressView {
             key: IngressKey::new(namespace, name),
             uid: format!("uid-{namespace}-{name}").into(),
+            created: Timestamp::default(),
             class: IngressClass::Default,
             tls: Vec::new(),
+            tls_left_out: 0,
             rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             annotations: std::collections::BTreeMap::new(),
+            long_annotations: Vec::new(),
             other_issuer: None,
             is_solver: false,
             deleting: false,
@@ -287,6 +285,7 @@ pub(crate) mod tests {
             secret: SecretKey::new("web", secret),
             names: names(hosts).into_iter().collect(),
             fill,
+            renew_only: false,
         }
     }
 
@@ -365,5 +364,58 @@ pub(crate) mod tests {
             plan(&view).certificates,
             [planned("shop", &["a.example.com", "b.example.com"], false)]
         );
+    }
+
+    fn many(blocks: usize, of_each: &[&str], rule_hosts: usize) -> IngressView {
+        let hosts: Vec<String> = (0..rule_hosts).map(|n| format!("h{n}.example.com")).collect();
+        let tls = (0..blocks).map(|number| block(&format!("s{number}"), of_each)).collect();
+        IngressView { tls, rule_hosts: hosts, ..ingress("web", "shop", &[]) }
+    }
+
+    /// Number of lists of names in memory, and of names in them.
+    fn allocated(plan: &Plan) -> (usize, usize) {
+        let lists: std::collections::BTreeMap<_, _> =
+            plan.certificates.iter().map(|one| (one.names.as_ptr(), one.names.len())).collect();
+        (lists.len(), lists.values().sum())
+    }
+
+    #[test]
+    fn blocks_without_hosts_share_one_bounded_list_of_names() {
+        let plan_300 = plan(&many(300, &[], 300));
+        assert_eq!(plan_300.certificates.len(), 300);
+        assert_eq!(allocated(&plan_300), (1, 101));
+        let plan_3000 = plan(&many(3_000, &[], 3_000));
+        assert_eq!(allocated(&plan_3000), (1, 101));
+        assert_eq!(plan_3000.problems, [Problem::TooManyBlocks { count: 3_000 }].into());
+    }
+
+    #[test]
+    fn blocks_beyond_the_bound_are_renewed_only_and_those_far_beyond_are_not_read() {
+        let plan = plan(&many(6_000, &["a.example.com"], 0));
+        let new = plan.certificates.iter().filter(|planned| !planned.renew_only).count();
+        assert_eq!((new, plan.certificates.len()), (limits::TLS_BLOCKS, limits::TLS_BLOCKS_READ));
+        let told = Problem::TooManyBlocks { count: 6_000 }.to_string();
+        assert!(told.contains("6000") && told.contains("1000") && told.contains("5000"), "{told}");
+    }
+
+    #[test]
+    fn problems_are_listed_up_to_a_bound_and_then_counted() {
+        let mut view = many(0, &[], 1);
+        view.rule_hosts.extend((0..50).map(|number| format!("bad_{number}.example.com")));
+        view.tls = (0..50).map(|_| block("", &[])).collect();
+        view.tls.push(block("Not A Secret", &[]));
+        view.tls.push(block("good", &[]));
+        let plan = plan(&view);
+        assert_eq!(plan.certificates, [planned("good", &["h0.example.com"], false)]);
+        assert_eq!(plan.problems.len(), limits::PROBLEMS + 1);
+        let more: Vec<usize> = plan
+            .problems
+            .iter()
+            .filter_map(|problem| match problem {
+                Problem::More { count } => Some(*count),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(more, [50 + 50 + 1 - limits::PROBLEMS]);
     }
 }

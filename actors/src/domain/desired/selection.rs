@@ -21,6 +21,9 @@ pub struct Selection {
     pub manage: Manage,
     /// `--ingress-class`; empty means any class or none.
     pub classes: Vec<String>,
+    /// `--allow-cross-namespace-hosts`: Ingresses of several namespaces may have a certificate for
+    /// one host.
+    pub shared_hosts: bool,
 }
 
 /// Reason why an Ingress is not managed.

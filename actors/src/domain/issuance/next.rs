@@ -3,7 +3,7 @@
 use super::before_order::{self, prepare_order};
 use super::evaluation::Evaluation;
 use super::failing::Failing;
-use super::secret::{complete, fresh_secret};
+use super::secret::{complete, fresh_secret, renewed_only};
 use super::state::{Issuance, State};
 use super::step::{Inputs, Step};
 use super::subset::subset_step;
@@ -70,7 +70,13 @@ fn check_secret(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> Step 
     if let Some(step) = fresh_secret(evaluation) {
         return step;
     }
-    match evaluation.check() {
+    let checked = evaluation.check();
+    if checked.is_err()
+        && let Some(step) = renewed_only(evaluation)
+    {
+        return step;
+    }
+    match checked {
         Ok(()) if failing.is_some() => Step::Abandon("the Secret holds a valid certificate"),
         Ok(()) => complete(evaluation),
         Err(_) if evaluation.is_installed() => match (complete(evaluation), failing) {

@@ -51,7 +51,23 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
     if !desired.fill.is_empty() && !observed.filled {
         return Step::FillTls;
     }
+    if desired.fill_more && observed.filled {
+        return Step::Done(Requeue::At(evaluation.now() + limits::FILL_PAUSE));
+    }
     Step::Done(Requeue::AwaitChange)
+}
+
+/// Ends the job of a desired certificate that is only renewed, if its Secret has no certificate of
+/// ours. The problems of its Ingresses say why.
+pub(super) fn renewed_only(evaluation: &Evaluation<'_>) -> Option<Step> {
+    let ours = evaluation.secret().is_some_and(|secret| secret.ours);
+    if ours || !evaluation.desired.renew_only {
+        return None;
+    }
+    Some(match evaluation.state {
+        State::Idle => Step::Done(Requeue::AwaitChange),
+        _ => Step::Abandon("no new certificate is issued for it"),
+    })
 }
 
 /// Why the Secret must not be written, with the user's remedy.
@@ -69,10 +85,13 @@ fn must_not_write(secret: &SecretView, desired: &DesiredCertificate) -> Option<&
 }
 
 fn too_many_names(desired: &DesiredCertificate) -> Failure {
-    let (count, max) = (desired.names.len(), desired.most_names());
+    let max = desired.most_names();
+    // Names beyond the largest number of any CA are not counted.
+    let count = desired.names.len().min(limits::MAX_NAMES);
+    let more = if count < desired.names.len() { "more than " } else { "" };
     let detail = format!(
-        "Secret {} would need a certificate for {count} names, and a CA accepts {max} at most; split its hosts \
-         over several spec.tls blocks",
+        "Secret {} would need a certificate for {more}{count} names, and a CA accepts {max} at most; split its \
+         hosts over several spec.tls blocks",
         desired.secret
     );
     Failure::new(FailureClass::InvalidSpec, detail)

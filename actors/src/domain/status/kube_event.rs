@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::desired::desired_certificate::{DesiredCertificate, display_names};
-use crate::domain::desired::plan::Problem;
+use crate::domain::desired::problem::Problem;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{CertificateInstalled, Event, Failing, IssuanceFailed, State};
@@ -116,9 +116,15 @@ impl KubeEvent {
     /// Creates the Event for the problems of an Ingress; `None` if there are none.
     pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let note =
-            format!("Not served as requested until the Ingress is edited: {}", lines.join("; "));
-        (!lines.is_empty()).then(|| Self::warning("Skipped", note))
+        let lines = (!lines.is_empty()).then(|| lines.join("; "))?;
+        if problems.iter().all(Problem::is_served) {
+            return Some(Self::warning(
+                "Restricted",
+                format!("Served, with a restriction: {lines}"),
+            ));
+        }
+        let note = format!("Not served as requested until the Ingress is edited: {lines}");
+        Some(Self::warning("Skipped", note))
     }
 
     /// Creates the Event for an installed certificate whose follow-up work on `what` failed.

@@ -8,6 +8,7 @@ use crate::domain::certificate::{CertificateView, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::renew_requests::are_answered;
 use crate::domain::validity::renewal::{AriStatus, RenewalWindow, renewal};
 
 /// Reason for a new certificate.
@@ -159,7 +160,7 @@ fn first_reason(
     if secret.ours && !is_in_use {
         return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
-    if !requests(desired.renew.as_ref()).is_subset(&requests(secret.renew.as_ref())) {
+    if !are_answered(desired.renew.as_deref(), secret.renew.as_deref()) {
         return Err(IssueReason::Requested);
     }
     Ok(())
@@ -211,12 +212,6 @@ pub(crate) fn check_certificate(
         return Err(IssueReason::NotYetValid(certificate.not_before));
     }
     Ok(())
-}
-
-/// Splits the renew requests of all Ingresses of a Secret, from a desired certificate or from the
-/// Secret.
-fn requests(renew: Option<&String>) -> BTreeSet<&str> {
-    renew.into_iter().flat_map(|all| all.split(',')).collect()
 }
 
 fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {

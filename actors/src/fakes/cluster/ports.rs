@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::super::keys::inspect;
 use super::{FakeCluster, FakeSecret};
-use crate::domain::certificate::{SecretStatus, SecretView};
-use crate::domain::desired::plan::{FILLED_TLS, filled_tls_value};
+use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::desired::plan::filled_tls_value;
 use crate::domain::failure::FailureClass;
-use crate::domain::ingress::{IngressRef, SecretKey, TlsBlock};
+use crate::domain::ingress::{FILLED_TLS, IngressRef, SecretKey, TlsBlock};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -38,6 +38,15 @@ impl TlsSecrets for FakeCluster {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.call("read").await?;
         Ok(self.state.borrow().secrets.get(secret).map(|secret| secret.view.clone()))
+    }
+
+    async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
+        self.call("verified").await?;
+        let state = self.state.borrow();
+        let secret = state.secrets.get(key).filter(|_| !state.forged.contains(key));
+        let ours = secret.filter(|one| one.view.ours);
+        let certificate = ours.and_then(|one| one.view.certificate.as_ref().ok());
+        Ok(certificate.filter(|one| one.key_matches).cloned())
     }
 
     async fn install(

@@ -142,7 +142,7 @@ fn row(
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         phase: phase.and_then(described),
-        problems: problems.map(ToString::to_string).collect(),
+        problems: problems.map(|problem| problem.to_string()).collect(),
         certificates: index.planned(key).iter().map(row).collect(),
     }
 }

@@ -1,0 +1,145 @@
+//! Hosts of an Ingress as names of a certificate. The number of names and of bad hosts that are
+//! kept is bounded, because an Ingress may list tens of thousands of hosts.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::domain::desired::problem::Problem;
+use crate::domain::limits;
+use crate::domain::name::{BadName, DnsName};
+
+/// Largest number of names that are kept of one certificate: one more than any certificate may
+/// have, so that too many are noticed.
+pub(super) const NAMES_KEPT: usize = limits::MAX_NAMES + 1;
+
+/// Names of one list of hosts, and its bad hosts.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// The first [`NAMES_KEPT`] names, sorted and without duplicates.
+    pub names: Arc<[DnsName]>,
+    /// The first [`limits::BAD_HOSTS`] hosts that are not names, as problems.
+    pub bad: Vec<Problem>,
+    /// Number of further hosts that are not names.
+    pub more_bad: usize,
+}
+
+impl Hosts {
+    /// Reads hosts as written. Reads no further once there are too many names.
+    pub(super) fn read(hosts: &[String]) -> Self {
+        let (mut names, mut bad, mut more_bad) = (Vec::new(), Vec::new(), 0);
+        for host in hosts {
+            match DnsName::parse(host) {
+                Ok(name) => names.push(name),
+                Err(why) if bad.len() < limits::BAD_HOSTS => bad.push(bad_host(host, why)),
+                Err(_) => more_bad += 1,
+            }
+            if names.len() >= 2 * NAMES_KEPT {
+                in_order(&mut names);
+                if names.len() >= NAMES_KEPT {
+                    break;
+                }
+            }
+        }
+        in_order(&mut names);
+        names.truncate(NAMES_KEPT);
+        Self { names: names.into(), bad, more_bad }
+    }
+}
+
+/// Returns the union of two sorted lists, of at most [`NAMES_KEPT`] names.
+pub(super) fn union(one: &Arc<[DnsName]>, other: &Arc<[DnsName]>) -> Arc<[DnsName]> {
+    if Arc::ptr_eq(one, other) || one.len() >= NAMES_KEPT {
+        return one.clone();
+    }
+    let mut names: Vec<DnsName> = one.iter().chain(other.iter()).cloned().collect();
+    in_order(&mut names);
+    names.truncate(NAMES_KEPT);
+    names.into()
+}
+
+/// Reduces hosts as written to those that decide on the plan, in order and without duplicates: the
+/// first 101 that are names, and the first [`limits::BAD_HOSTS`] + 1 that are not.
+pub fn distinct_hosts<'a>(hosts: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let (mut known, mut kept, mut bad) = (HashSet::new(), Vec::new(), 0);
+    for host in hosts {
+        if kept.len() - bad >= NAMES_KEPT {
+            break;
+        }
+        let is_bad = DnsName::parse(host).is_err();
+        if (is_bad && bad > limits::BAD_HOSTS) || !known.insert(host) {
+            continue;
+        }
+        bad += usize::from(is_bad);
+        kept.push(host.clone());
+    }
+    kept
+}
+
+/// Whether two lists of hosts ask for the same certificate.
+pub(super) fn same_names(one: &[String], other: &[String]) -> bool {
+    let names = |hosts: &[String]| -> BTreeSet<DnsName> {
+        hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
+    };
+    names(one) == names(other)
+}
+
+fn bad_host(host: &str, why: BadName) -> Problem {
+    Problem::BadHost { host: shortened(host), why }
+}
+
+/// Cuts a host for display, and says so by an ellipsis.
+fn shortened(host: &str) -> String {
+    match host.char_indices().nth(64) {
+        Some((end, _)) => format!("{}…", &host[..end]),
+        None => host.to_owned(),
+    }
+}
+
+fn in_order(names: &mut Vec<DnsName>) {
+    names.sort_unstable();
+    names.dedup();
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("h{number}.example.com")).collect()
+    }
+
+    #[test]
+    fn one_name_more_than_a_certificate_may_have_is_kept() {
+        assert_eq!(Hosts::read(&hosts(100)).names.len(), 100);
+        assert_eq!(Hosts::read(&hosts(101)).names.len(), 101);
+        assert_eq!(Hosts::read(&hosts(30_000)).names.len(), 101);
+        assert_eq!(distinct_hosts(&hosts(30_000)).len(), 101);
+    }
+
+    #[test]
+    fn a_name_behind_thousands_of_bad_or_repeated_hosts_is_found() {
+        let mut many = vec!["*.example.com".to_owned(); 3_000];
+        many.extend((0..3_000).map(|number| format!("bad_{number}")));
+        many.extend(vec!["a.example.com".to_owned(); 3_000]);
+        many.push("b.example.com".to_owned());
+        let kept = distinct_hosts(&many);
+        assert_eq!(kept.len(), 2 + limits::BAD_HOSTS + 1);
+        let read = Hosts::read(&kept);
+        assert_eq!((read.names.len(), read.bad.len(), read.more_bad), (2, limits::BAD_HOSTS, 1));
+    }
+
+    proptest! {
+        /// Trimming at the adapter changes nothing of the names, and little is kept.
+        #[test]
+        fn any_hosts_give_few_names_and_problems(hosts in prop::collection::vec(".{0,80}|[a-z]{1,3}\\.[a-z]{2}", 0..300)) {
+            let kept = distinct_hosts(&hosts);
+            prop_assert!(kept.len() <= NAMES_KEPT + limits::BAD_HOSTS + 1);
+            let (whole, trimmed) = (Hosts::read(&hosts), Hosts::read(&kept));
+            prop_assert!(whole.bad.len() <= limits::BAD_HOSTS && whole.names.len() <= NAMES_KEPT);
+            prop_assert!(whole.names.len() == NAMES_KEPT || whole.names == trimmed.names);
+            prop_assert_eq!(whole.bad.is_empty(), trimmed.bad.is_empty());
+        }
+    }
+}

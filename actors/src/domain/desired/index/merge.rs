@@ -1,0 +1,192 @@
+//! Merges the plans of all Ingresses that use one Secret into its desired certificate. Thousands of
+//! Ingresses may share a Secret, so the time is linear in their number, and the result is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::indexed_ingress::IndexedIngress;
+use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
+use crate::domain::desired::hosts::NAMES_KEPT;
+use crate::domain::desired::plan::{PlannedCertificate, algorithm};
+use crate::domain::ingress::{IngressClass, IngressView, SecretKey, TlsBlock};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::top_k::top_k;
+use crate::domain::validity::renew_requests;
+
+/// An Ingress, and the certificate that it plans in the Secret.
+pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
+
+/// Merges the plans of the `users` of a Secret; `None` if they have no names. Hosts that other
+/// namespaces have, for which `may_have` returns `false`, are left out.
+pub(super) fn merge(
+    secret: &SecretKey,
+    users: &[User<'_>],
+    default_profile: Option<&String>,
+    may_have: &dyn Fn(&DnsName) -> bool,
+) -> Option<DesiredCertificate> {
+    let mut desired = DesiredCertificate {
+        secret: secret.clone(),
+        names: BTreeSet::new(),
+        owners: BTreeSet::new(),
+        routes: BTreeSet::new(),
+        algorithm: KeyAlgorithm::default(),
+        profile: None,
+        adopt: false,
+        partial: true,
+        grouped: false,
+        renew: None,
+        fill: BTreeMap::new(),
+        fill_more: false,
+        renew_only: true,
+        moving: BTreeSet::new(),
+    };
+    let mut classes = BTreeMap::new();
+    for (entry, planned) in users {
+        let names: BTreeSet<&DnsName> =
+            planned.names.iter().filter(|name| may_have(name)).collect();
+        desired.add_names(&entry.view.class, &names, &mut classes);
+        desired.add_annotations(&entry.view);
+        desired.add_fill(&entry.view, planned, &names);
+        desired.grouped |= entry.plan.group.is_some();
+        desired.renew_only &= planned.renew_only;
+    }
+    desired.add_owners(users);
+    desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
+    desired.profile = desired.profile.or_else(|| default_profile.cloned());
+    (!desired.names.is_empty()).then_some(desired)
+}
+
+impl DesiredCertificate {
+    /// Adds the names of one more Ingress, while there are not too many, with their routes.
+    fn add_names(
+        &mut self,
+        class: &IngressClass,
+        names: &BTreeSet<&DnsName>,
+        classes: &mut BTreeMap<DnsName, usize>,
+    ) {
+        for host in names.iter().copied() {
+            if self.names.len() >= NAMES_KEPT && !self.names.contains(host) {
+                continue;
+            }
+            self.names.insert(host.clone());
+            let routed = classes.entry(host.clone()).or_default();
+            if *routed < limits::CLASSES_PER_HOST {
+                let route = Route { class: class.clone(), host: host.clone() };
+                *routed += usize::from(self.routes.insert(route));
+            }
+        }
+    }
+
+    fn add_annotations(&mut self, view: &IngressView) {
+        if let Ok(algorithm) = algorithm(view) {
+            self.algorithm = self.algorithm.max(algorithm);
+        }
+        self.profile =
+            self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
+        self.adopt |= view.annotation("adopt-secret") == Some("true");
+        self.partial &= view.annotation("partial") == Some("true");
+    }
+
+    fn add_fill(
+        &mut self,
+        view: &IngressView,
+        planned: &PlannedCertificate,
+        names: &BTreeSet<&DnsName>,
+    ) {
+        let secret = Some(&*planned.secret.name);
+        let is_filled = |block: &TlsBlock| {
+            block.secret_name.as_deref() == secret
+                && names.iter().map(|name| name.as_str()).eq(block.hosts.iter().map(String::as_str))
+        };
+        // A host of another namespace stays left out.
+        let as_far_as_possible =
+            names.len() < planned.names.len() && view.tls.iter().any(is_filled);
+        if !planned.fill || names.is_empty() || as_far_as_possible {
+            return;
+        }
+        if self.fill.len() >= limits::SHARERS {
+            self.fill_more = true;
+            return;
+        }
+        self.fill.insert(view.reference(), names.iter().copied().cloned().collect());
+        let elsewhere = |block: &TlsBlock| {
+            block.secret_name.as_deref().is_some_and(|name| name != &*planned.secret.name)
+        };
+        if view.tls.iter().any(elsewhere) {
+            self.moving.insert(view.reference());
+        }
+    }
+
+    /// Adds the oldest Ingresses as owners, and their requests for a new certificate. Age does not
+    /// change by an edit, so that owners are added and removed with their Ingresses only.
+    fn add_owners(&mut self, users: &[User<'_>]) {
+        let views = users.iter().map(|(entry, _)| &entry.view);
+        let mut owners: Vec<&IngressView> = if users.len() > limits::SHARERS {
+            top_k(views, 0, limits::SHARERS, |view| (view.created, &view.key))
+        } else {
+            views.collect()
+        };
+        owners.sort_unstable_by_key(|view| &view.key);
+        self.owners = owners.iter().map(|view| view.reference()).collect();
+        self.renew =
+            renew_requests::joined(owners.iter().filter_map(|view| view.annotation("renew")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::desired::index::Index;
+    use crate::domain::desired::plan::tests::{block, ingress};
+    use crate::domain::ingress::IngressKey;
+    use crate::domain::time::Timestamp;
+
+    /// The `number`-th Ingress that shares a Secret; the later ones are older.
+    fn sharer(number: usize, host: &str, class: &str) -> IngressView {
+        let mut view = ingress("web", &format!("i{number:05}"), &[]);
+        view.tls = vec![block("shared", &[host])];
+        view.class = IngressClass::Named(class.into());
+        view.created = Timestamp::from_secs(-i64::try_from(number).unwrap());
+        view.annotations.insert("renew".into(), format!("{number:0253}"));
+        view
+    }
+
+    fn shared(views: impl IntoIterator<Item = IngressView>) -> (Index, DesiredCertificate) {
+        let mut index = Index::default();
+        views.into_iter().for_each(|view| _ = index.apply(view));
+        let desired = index.desired(&SecretKey::new("web", "shared")).unwrap();
+        (index, desired)
+    }
+
+    #[test]
+    fn of_five_thousand_sharers_the_oldest_hundred_own_the_secret_and_all_are_served() {
+        let host = |number: usize| format!("h{}.example.com", number % 100);
+        let (_, desired) = shared((0..5_000).map(|n| sharer(n, &host(n), &format!("c{n}"))));
+        assert_eq!((desired.names.len(), desired.owners.len()), (100, limits::SHARERS));
+        let oldest = IngressKey::new("web", "i04999");
+        assert!(desired.owners.iter().any(|owner| owner.key == oldest));
+        assert_eq!(desired.routes.len(), 100 * limits::CLASSES_PER_HOST);
+        assert!(desired.renew.unwrap().len() <= limits::RENEW_JOINED);
+    }
+
+    #[test]
+    fn names_end_at_one_more_than_a_certificate_may_have() {
+        let host = |number: usize| format!("h{number}.example.com");
+        let (_, desired) = shared((0..5_000).map(|n| sharer(n, &host(n), "nginx")));
+        assert_eq!((desired.names.len(), desired.routes.len()), (NAMES_KEPT, NAMES_KEPT));
+    }
+
+    #[test]
+    fn a_kept_answer_follows_every_change_of_a_sharer() {
+        let (mut index, before) = shared((0..200).map(|n| sharer(n, "a.example.com", "nginx")));
+        let secret = SecretKey::new("web", "shared");
+        index.apply(sharer(7, "b.example.com", "nginx"));
+        let edited = index.desired(&secret).unwrap();
+        assert_eq!((before.names.len(), edited.names.len()), (1, 2));
+        index.remove(&IngressKey::new("web", "i00007"));
+        assert_eq!(index.desired(&secret).unwrap().names.len(), 1);
+        index.apply(sharer(200, "c.example.com", "nginx"));
+        assert_eq!(index.desired(&secret).unwrap().names.len(), 2);
+    }
+}

@@ -1,0 +1,128 @@
+//! Problems of an Ingress: parts of it that cannot be served as requested, each with the reason and
+//! the remedy for the user.
+
+use std::sync::Arc;
+
+use crate::domain::certificate::UnknownAlgorithm;
+use crate::domain::ingress::ANNOTATIONS;
+use crate::domain::limits;
+use crate::domain::name::{BadName, DnsName};
+
+/// Part of an Ingress that cannot be served. Reported to the user once.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
+pub enum Problem {
+    /// A host that our certificates cannot contain.
+    #[error("host `{host}` {why}")]
+    BadHost {
+        /// The host as written, shortened for display.
+        host: String,
+        /// Reason.
+        why: BadName,
+    },
+    /// No host at all: only a default backend, or rules without hosts.
+    #[error("it has no host that a certificate could be issued for")]
+    NoHosts,
+    /// A `spec.tls` block without `secretName`.
+    #[error("spec.tls[{block}] has no secretName, so its certificate cannot be stored")]
+    NoSecretName {
+        /// Index into `spec.tls`.
+        block: usize,
+    },
+    /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
+    #[error("annotation ingress-acme.dev/key-algorithm: {0}; ecdsa-p256 is used")]
+    BadAlgorithm(UnknownAlgorithm),
+    /// The annotation `kubernetes.io/ingress.class` is not a valid name, so no solver Ingress can
+    /// have that class.
+    #[error("its annotation kubernetes.io/ingress.class is not the name of a class")]
+    BadClass,
+    /// The Ingress asks for a group and cannot join one.
+    #[error("{0}")]
+    NotGrouped(NotGrouped),
+    /// A `spec.tls` block whose `secretName` is not the name of a Secret.
+    #[error("spec.tls[{block}] has a secretName that is not the name of a Secret")]
+    BadSecretName {
+        /// Index into `spec.tls`.
+        block: usize,
+    },
+    /// More `spec.tls` blocks than [`limits::TLS_BLOCKS`].
+    #[error(
+        "it has {count} spec.tls blocks: new certificates are issued for the first {}, and present ones are renewed for \
+         the first {}; split it into several Ingresses",
+        limits::TLS_BLOCKS,
+        limits::TLS_BLOCKS_READ
+    )]
+    TooManyBlocks {
+        /// Number of blocks.
+        count: usize,
+    },
+    /// The value of an annotation of ours is too long, so the annotation is not read.
+    #[error(
+        "annotation ingress-acme.dev/{0} has no effect, because its value is longer than {longest} bytes",
+        longest = longest(.0)
+    )]
+    LongAnnotation(&'static str),
+    /// An Ingress of another namespace has the host.
+    #[error(
+        "host {host} belongs to an Ingress of another namespace, which has a certificate for {host} or named {host} \
+         first; {host} is served here when that Ingress lets go of it (the operator's flag \
+         --allow-cross-namespace-hosts allows both)"
+    )]
+    HostTaken {
+        /// The host.
+        host: DnsName,
+    },
+    /// Ingresses of several namespaces hold a certificate for the host.
+    #[error(
+        "host {host} also has a certificate in another namespace; both are renewed, because both were there before"
+    )]
+    HostShared {
+        /// The host.
+        host: DnsName,
+    },
+    /// More than [`limits::SHARERS`] Ingresses share a Secret. All are served; this is told once,
+    /// on the first owner.
+    #[error(
+        "more than {most} Ingresses share Secret {secret}: all are served, but only the {most} oldest own the Secret, and \
+         only their annotation ingress-acme.dev/renew counts",
+        most = limits::SHARERS
+    )]
+    ManySharers {
+        /// Name of the Secret.
+        secret: Arc<str>,
+    },
+    /// More problems than [`limits::PROBLEMS`].
+    #[error("and {count} more problems")]
+    More {
+        /// Number of problems that are not listed.
+        count: usize,
+    },
+}
+
+/// Reason why an Ingress is in no group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
+pub enum NotGrouped {
+    /// The user's own `spec.tls` names the Secret.
+    #[error(
+        "annotation ingress-acme.dev/group has no effect where spec.tls names a Secret: leave out spec.tls, or name one \
+         Secret in several Ingresses"
+    )]
+    OwnTls,
+    /// The hosts have no common registered domain.
+    #[error(
+        "annotation ingress-acme.dev/group needs hosts of one registered domain; the Ingress has a certificate of its own"
+    )]
+    ManyDomains,
+}
+
+impl Problem {
+    /// Whether all hosts of the Ingress are served nevertheless.
+    pub(crate) fn is_served(&self) -> bool {
+        matches!(self, Self::ManySharers { .. } | Self::HostShared { .. })
+    }
+}
+
+/// Longest value of an annotation of ours, in bytes.
+fn longest(short: &str) -> usize {
+    let known = ANNOTATIONS.iter().find(|(name, _)| *name == short);
+    known.map_or(limits::ANNOTATION, |(_, longest)| *longest)
+}

@@ -1,0 +1,86 @@
+//! Whether a certificate is of the CA in use, as far as its chain shows.
+
+use std::sync::Arc;
+
+use ingress_acme_actors::ports::Clock;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::{certificates, chain, dns_names, parse};
+
+/// The issuers that are accepted as the CA in use.
+#[derive(Clone)]
+pub enum Issuers {
+    /// Those under the Mozilla roots, at the time of the clock: the CA is a public one.
+    Public(Arc<WebPkiServerVerifier>, Arc<dyn Clock + Send + Sync>),
+    /// Any issuer: the roots of a private CA are not known, because its TLS certificate may have
+    /// other ones. The chain must be consistent.
+    Any,
+}
+
+impl Issuers {
+    /// The issuers under the Mozilla roots, which are compiled in.
+    pub fn public(clock: Arc<dyn Clock + Send + Sync>) -> Self {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(default_provider());
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_or(Self::Any, |verifier| Self::Public(verifier, clock)) // fails without roots only
+    }
+
+    /// Checks that a PEM chain leads to an accepted issuer.
+    ///
+    /// # Errors
+    /// The defect of the chain as a sentence fragment.
+    pub fn check(&self, chain_pem: &str) -> Result<(), String> {
+        let blocks = certificates(chain_pem)?;
+        let parsed = parse(&blocks)?;
+        chain::check(&parsed)?;
+        let [leaf, _, ..] = &parsed[..] else {
+            return Err("the chain has no issuer".to_owned());
+        };
+        let Self::Public(verifier, clock) = self else { return Ok(()) };
+        let name = dns_names(leaf)?.into_iter().next().ok_or("it has no DNS name")?;
+        let name = ServerName::try_from(name).map_err(|wrong| wrong.to_string())?;
+        let mut chain = blocks.into_iter().map(|block| CertificateDer::from(block.contents));
+        let end_entity = chain.next().ok_or("there is no certificate in it")?;
+        let intermediates: Vec<CertificateDer<'_>> = chain.collect();
+        let seconds = u64::try_from(clock.now().as_secs()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let verified = verifier.verify_server_cert(&end_entity, &intermediates, &name, &[], now);
+        verified.map(drop).map_err(|wrong| wrong.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::*;
+    use crate::process::clock::SystemClock;
+
+    /// A chain of a CA that anybody can make, and its leaf alone.
+    fn chain() -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap().pem();
+        let leaf = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+        let leaf =
+            leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap();
+        (format!("{}{root}", leaf.pem()), leaf.pem())
+    }
+
+    #[test]
+    fn a_chain_that_anybody_can_make_is_of_a_private_ca_at_most() {
+        let (chain, leaf) = chain();
+        let public = Issuers::public(Arc::new(SystemClock::default()));
+        assert_eq!(Issuers::Any.check(&chain), Ok(()));
+        assert_eq!(Issuers::Any.check(&leaf), Err("the chain has no issuer".to_owned()));
+        assert!(public.check(&chain).unwrap_err().contains("UnknownIssuer"));
+        assert!(public.check("nothing").is_err());
+    }
+}

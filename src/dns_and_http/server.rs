@@ -1,5 +1,5 @@
-//! An HTTP server whose clients are not trusted: each connection has a seat, a deadline and a largest
-//! request, so that no client keeps others out or takes memory.
+//! An HTTP server whose clients are not trusted: each connection has a seat, a deadline and a
+//! largest request, so that no client keeps others out or takes memory.
 
 mod connection;
 mod seats;

@@ -1,6 +1,6 @@
-//! A client's connection with its bounds: a seat, a deadline and a largest request. The HTTP library
-//! has none of these for a client that reads slowly, or that sends the headers of its second request
-//! a byte at a time.
+//! A client's connection with its bounds: a seat, a deadline and a largest request. The HTTP
+//! library has none of these for a client that reads slowly, or that sends the headers of its
+//! second request a byte at a time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};

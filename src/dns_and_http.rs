@@ -1,5 +1,5 @@
-//! DNS and HTTP: the reachability probe, the challenge solver, and the ports for health, metrics and
-//! administration.
+//! DNS and HTTP: the reachability probe, the challenge solver, and the ports for health, metrics
+//! and administration.
 
 pub mod admin;
 pub mod listeners;

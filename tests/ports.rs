@@ -1,6 +1,6 @@
 //! The four ports over real sockets, under clients that mean no good: idle ones, ones that send a
-//! byte a second, ones that read nothing. A good client gets its answer all the time. Times are only
-//! deadlines.
+//! byte a second, ones that read nothing. A good client gets its answer all the time. Times are
+//! only deadlines.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -54,8 +54,8 @@ pub struct RunArgs {
         value_name = "ADDR"
     )]
     pub solver_bind: SocketAddr,
-    /// Where the status page, the API and the state are served, and if given also health and metrics
-    /// [default: 127.0.0.1:9091]
+    /// Where the status page, the API and the state are served, and if given also health and
+    /// metrics [default: 127.0.0.1:9091]
     #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", value_name = "ADDR")]
     pub admin_bind: Option<SocketAddr>,
     /// Where metrics are served [default: 0.0.0.0:9090]

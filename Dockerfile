@@ -21,7 +21,7 @@ LABEL org.opencontainers.image.title="ingress-acme" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /ingress-acme /ingress-acme
 USER 65532:65532
-# 8089: answers to challenges. 9090: health, metrics, state.
-EXPOSE 8089 9090
+# 8089: answers to challenges. 9090: metrics. 8081: health. The status page is on loopback, port 9091.
+EXPOSE 8089 9090 8081
 ENTRYPOINT ["/ingress-acme"]
 CMD ["run"]

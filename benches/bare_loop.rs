@@ -11,13 +11,13 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
+use ingress_acme_actors::reporting::metrics::Metrics;
 use instant_acme::{
     Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
@@ -71,7 +71,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (account, _) = builder.create(&new, args.directory.clone(), None).await?;
     let thumbprints = Thumbprints::default();
     thumbprints.add(account.key_thumbprint().to_owned());
-    let (server, _) = serve(args.solver_bind, thumbprints, Arc::new(|| {}))?;
+    let (server, _) = serve(args.solver_bind, thumbprints, &Metrics::default())?;
     actix::spawn(server);
     let mut config = Config::infer().await?;
     config.default_retry = false;

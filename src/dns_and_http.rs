@@ -1,7 +1,10 @@
-//! DNS and HTTP: the reachability probe, the challenge solver and the admin port.
+//! DNS and HTTP: the reachability probe, the challenge solver, and the ports for health, metrics
+//! and administration.
 
 pub mod admin;
+pub mod listeners;
 pub mod probe;
+mod server;
 pub mod solver;
 
 /// Time for open requests of a server to complete after the drain begins. With the servers, the

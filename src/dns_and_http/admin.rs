@@ -1,12 +1,12 @@
-//! The admin port: health for the kubelet, metrics for Prometheus, and for people on call the
-//! status page, the Ingresses as JSON and the whole state. Has no authentication, changes nothing
-//! and shows no key.
+//! Health for the kubelet, metrics for Prometheus, and for people on call the status page, the
+//! Ingresses as JSON and the whole state. Has no authentication, changes nothing and shows no key.
 //!
 //! The reporter decides the content. This module queries the reporter with a deadline, at most once
 //! a second.
 
 mod cached;
 mod page;
+mod routes;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,23 +16,22 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message};
 use actix_web::dev::Server;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-use actix_web::web::{self, Data, Query};
-use actix_web::{App, HttpResponse, HttpServer};
 use askama::Template;
+use bytes::Bytes;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_actors::reporting::reporter::{
     Describe, GetOverview, ListIngresses, Listing, Reporter,
 };
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::SHUTDOWN_SECS;
+use super::listeners::Listener;
+use super::server::{self, Bounds};
 use cached::Cached;
 use page::Page;
+use routes::routes;
 
 /// Time after which an arbiter that makes no progress counts as stuck. The kubelet then restarts
 /// the process.
@@ -41,19 +40,13 @@ const STUCK: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for the reporter.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Maximum number of connections. Prometheus and the kubelet need a handful; the rest keeps them
-/// from being locked out by a client that opens connections and sends nothing, until those are
-/// dropped.
-const CONNECTIONS: usize = 8_192;
-/// Time after which a silent connection is dropped.
-const HEADERS_WITHIN: Duration = Duration::from_secs(2);
 /// Default number of Ingresses in one response.
 const LISTED: usize = 500;
 /// Maximum number of Ingresses in one response. The arbiter builds the response, which takes
 /// milliseconds.
 const LISTED_MAX: usize = 1_000;
 
-/// State of the process as shown on the admin port. Filled in while the process starts.
+/// State of the process as shown on these ports. Filled in while the process starts.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -68,6 +61,7 @@ struct Inner {
     state: Cached<()>,
     page: Cached<()>,
     listing: Cached<ListIngresses>,
+    scrape: Cached<()>,
 }
 
 impl Health {
@@ -86,6 +80,7 @@ impl Health {
             state: Cached::default(),
             page: Cached::default(),
             listing: Cached::default(),
+            scrape: Cached::default(),
         };
         Self(Arc::new(inner))
     }
@@ -109,35 +104,35 @@ impl Health {
         _ = self.0.reporter.set(reporter); // a process becomes leader once at most
     }
 
+    fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
     fn lives(&self) -> bool {
         let last = Duration::from_millis(self.0.last_beat.load(Ordering::Relaxed));
         self.0.began.elapsed().saturating_sub(last) < STUCK
     }
 
     /// Returns the whole state as JSON, without key material.
-    pub async fn state(&self) -> Result<String, Unanswered> {
+    pub async fn state(&self) -> Result<Bytes, Unanswered> {
         let Some(reporter) = self.0.reporter.get() else {
-            return json(&Standby { role: STANDBY, directory: &self.0.directory });
+            let standby = Standby { role: STANDBY, directory: &self.0.directory };
+            return json(&standby).map(Bytes::from);
         };
         self.0.state.answer((), async { json(&ask(reporter, Describe).await?) }).await
     }
 
-    async fn listing(&self, query: ListIngresses) -> Result<String, Unanswered> {
+    async fn listing(&self, query: ListIngresses) -> Result<Bytes, Unanswered> {
         let Some(reporter) = self.0.reporter.get() else {
             let ListIngresses { limit, offset, .. } = query;
-            return json(&Listing {
-                role: STANDBY,
-                total: 0,
-                offset,
-                limit,
-                ingresses: Vec::new(),
-            });
+            let none = Listing { role: STANDBY, total: 0, offset, limit, ingresses: Vec::new() };
+            return json(&none).map(Bytes::from);
         };
         let made = async { json(&ask(reporter, query.clone()).await?) };
         self.0.listing.answer(query.clone(), made).await
     }
 
-    async fn page(&self) -> Result<String, Unanswered> {
+    async fn page(&self) -> Result<Bytes, Unanswered> {
         let made = async {
             let overview = match self.0.reporter.get() {
                 Some(reporter) => Some(ask(reporter, GetOverview { rows: page::ROWS }).await?),
@@ -153,6 +148,17 @@ impl Health {
         };
         self.0.page.answer((), made).await
     }
+
+    /// Returns the metrics as text, without a question to the arbiter.
+    async fn scrape(&self) -> Result<Bytes, Unanswered> {
+        let made = async {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &self.0.registry)
+                .map_err(|error| Unanswered::Unwritable(error.to_string()))?;
+            Ok(text)
+        };
+        self.0.scrape.answer((), made).await
+    }
 }
 
 /// Reason why there is no answer.
@@ -164,6 +170,12 @@ pub enum Unanswered {
     /// The reporter is gone because the process is ending.
     #[error("the reporter has stopped: {0}")]
     Gone(#[from] actix::MailboxError),
+    /// Connections that read slowly still hold as many answers as may be in memory.
+    #[error(
+        "too many slow readers hold other answers, which are dropped within {:?}; ask again",
+        limits::CONNECTION_LIFE
+    )]
+    Busy,
     /// The answer could not be serialized.
     #[error("the answer cannot be written: {0}")]
     Unwritable(String),
@@ -192,117 +204,43 @@ fn json(answer: &impl Serialize) -> Result<String, Unanswered> {
     serde_json::to_string(answer).map_err(|error| Unanswered::Unwritable(error.to_string()))
 }
 
-/// Listens on `bind`. Returns the server, which must be awaited, and its address.
-pub fn serve(bind: SocketAddr, health: Health) -> io::Result<(Server, SocketAddr)> {
-    let server =
-        HttpServer::new(move || App::new().configure(|config| routes(config, health.clone())))
-            .workers(1)
-            .max_connections(CONNECTIONS)
-            .client_request_timeout(HEADERS_WITHIN)
-            .keep_alive(HEADERS_WITHIN)
-            .shutdown_timeout(SHUTDOWN_SECS)
-            .disable_signals()
-            .bind(bind)?;
-    let address = server.addrs().first().copied();
-    let address = address.ok_or_else(|| io::Error::other(format!("no socket for {bind}")))?;
-    Ok((server.run(), address))
-}
-
-fn routes(config: &mut web::ServiceConfig, health: Health) {
-    config
-        .app_data(Data::new(health))
-        .route("/", web::get().to(index))
-        .route("/livez", web::get().to(livez))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
-        .route("/debug/state", web::get().to(state))
-        .route("/api/v1/ingresses", web::get().to(ingresses));
-}
-
-async fn index(health: Data<Health>) -> HttpResponse {
-    match health.page().await {
-        Ok(page) => HttpResponse::Ok()
-            .content_type(ContentType::html())
-            .insert_header((CONTENT_SECURITY_POLICY, page::POLICY))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((REFERRER_POLICY, "no-referrer"))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .body(page),
-        Err(why) => HttpResponse::ServiceUnavailable().body(why.to_string()),
-    }
-}
-
-async fn livez(health: Data<Health>) -> HttpResponse {
-    if health.lives() {
-        return HttpResponse::Ok().body("ok\n");
-    }
-    HttpResponse::ServiceUnavailable()
-        .body(format!("the operator's event loop has not run for {STUCK:?}\n"))
-}
-
-async fn readyz(health: Data<Health>) -> HttpResponse {
-    if health.0.ready.load(Ordering::Relaxed) {
-        return HttpResponse::Ok().body("ok\n");
-    }
-    HttpResponse::ServiceUnavailable()
-        .body("the account key is not known yet, or this replica drains\n")
-}
-
-async fn metrics(health: Data<Health>) -> HttpResponse {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &health.0.registry) {
-        Ok(()) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(text),
-        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
-    }
-}
-
-async fn state(health: Data<Health>) -> HttpResponse {
-    answer(health.state().await)
-}
-
-/// Query parameters of `/api/v1/ingresses`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    namespace: Option<String>,
-    limit: Option<usize>,
-    offset: Option<usize>,
-}
-
-async fn ingresses(health: Data<Health>, Query(wanted): Query<Wanted>) -> HttpResponse {
-    let Wanted { namespace, limit, offset } = wanted;
-    let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
-    answer(health.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
-}
-
-fn answer(body: Result<String, Unanswered>) -> HttpResponse {
-    match body {
-        Ok(json) => HttpResponse::Ok()
-            .content_type(ContentType::json())
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .body(json),
-        Err(why) => HttpResponse::ServiceUnavailable().body(why.to_string()),
-    }
+/// Listens on the address of `listener`. Returns the server, which must be awaited, and its
+/// address.
+pub fn serve(listener: Listener, health: &Health) -> io::Result<(Server, SocketAddr)> {
+    let Listener { bind, roles } = listener;
+    let name = roles.first().map_or("none", |role| role.name());
+    let (metrics, health) = (health.0.metrics.clone(), health.clone());
+    server::serve(name, bind, Bounds::READ_ONLY, &metrics, move |config| {
+        routes(config, health.clone(), &roles);
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::App;
     use actix_web::dev::ServiceResponse;
     use actix_web::http::StatusCode;
-    use actix_web::http::header::{CONTENT_TYPE, HeaderName};
+    use actix_web::http::header::{
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
+    };
     use actix_web::test;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::dns_and_http::listeners::Role;
+
+    const ALL: [Role; 3] = [Role::Admin, Role::Metrics, Role::Health];
 
     fn health() -> Health {
         Health::new(Registry::default(), Metrics::default(), "https://ca.example/directory")
     }
 
     async fn asked(health: &Health, path: &str) -> ServiceResponse {
-        let app = App::new().configure(|config| routes(config, health.clone()));
+        asked_of(&ALL, health, path).await
+    }
+
+    async fn asked_of(roles: &[Role], health: &Health, path: &str) -> ServiceResponse {
+        let app = App::new().configure(|config| routes(config, health.clone(), roles));
         let app = test::init_service(app).await;
         test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await
     }
@@ -346,6 +284,23 @@ mod tests {
         for bad in ["limit=-1", "limit=many", "ns=web"] {
             let path = format!("/api/v1/ingresses?{bad}");
             assert_eq!(status(&health, &path).await, StatusCode::BAD_REQUEST, "{bad}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn each_port_answers_its_own_paths_only() {
+        let (health, found) = (health(), StatusCode::OK);
+        health.set_ready(true);
+        for (role, own) in [
+            (Role::Health, &["/livez", "/readyz"][..]),
+            (Role::Metrics, &["/metrics"]),
+            (Role::Admin, &["/", "/debug/state", "/api/v1/ingresses"]),
+        ] {
+            for path in ["/livez", "/readyz", "/metrics", "/", "/debug/state", "/api/v1/ingresses"]
+            {
+                let status = asked_of(&[role], &health, path).await.status();
+                assert_eq!(status == found, own.contains(&path), "{path} of {role:?}: {status}");
+            }
         }
     }
 

@@ -7,15 +7,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Path, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{HttpResponse, web};
+use ingress_acme_actors::reporting::metrics::Metrics;
 
-use super::SHUTDOWN_SECS;
+use super::server::{self, Bounds};
 
 /// Accepted length of a token. Tokens have at least 128 bits of entropy (RFC 8555 §8.1), which is
 /// 22 characters; the range leaves room on both sides.
@@ -23,13 +23,6 @@ const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
 /// Number of thumbprints accepted at a time: of the account key, and of its predecessor after a
 /// rollover.
 const THUMBPRINTS: usize = 2;
-/// Longest time for a request's headers. A CA sends its few headers at once.
-const HEADERS_WITHIN: Duration = Duration::from_secs(5);
-/// Time that an idle connection is kept. Ingress controllers reuse connections to their backends,
-/// with short pauses.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Maximum number of connections. All ingress controllers of a cluster open far fewer.
-const CONNECTIONS: usize = 1_024;
 
 /// Thumbprints for challenge answers, newest first. Clones share one list.
 #[derive(Clone, Debug, Default)]
@@ -63,25 +56,17 @@ impl Thumbprints {
 pub type AnswerHook = Arc<dyn Fn() + Send + Sync>;
 
 /// Listens on `bind`. Returns the server, which must be awaited, and its address. The server
-/// ignores signals and is stopped by its handle.
+/// ignores signals and is stopped by its handle. `metrics` counts answers and connections.
 pub fn serve(
     bind: SocketAddr,
     thumbprints: Thumbprints,
-    answered: AnswerHook,
+    metrics: &Metrics,
 ) -> io::Result<(Server, SocketAddr)> {
-    let server = HttpServer::new(move || {
-        App::new().configure(routes(thumbprints.clone(), Arc::clone(&answered)))
+    let counting = metrics.clone();
+    let answered: AnswerHook = Arc::new(move || counting.answered());
+    server::serve("solver", bind, Bounds::SOLVER, metrics, move |config| {
+        routes(thumbprints.clone(), Arc::clone(&answered))(config);
     })
-    .workers(1)
-    .max_connections(CONNECTIONS)
-    .client_request_timeout(HEADERS_WITHIN)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(SHUTDOWN_SECS)
-    .disable_signals()
-    .bind(bind)?;
-    let address = server.addrs().first().copied();
-    let address = address.ok_or_else(|| io::Error::other(format!("no socket for {bind}")))?;
-    Ok((server.run(), address))
 }
 
 fn routes(thumbprints: Thumbprints, answered: AnswerHook) -> impl FnOnce(&mut ServiceConfig) {
@@ -129,6 +114,7 @@ fn is_token(token: &str) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use actix_web::App;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
 
     use super::*;
@@ -209,7 +195,7 @@ mod tests {
     #[actix_web::test]
     async fn it_listens_on_a_port_of_its_own() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (server, address) = serve(any, known(), Arc::new(|| {})).unwrap();
+        let (server, address) = serve(any, known(), &Metrics::default()).unwrap();
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         let url = format!("http://{address}{}", path(TOKEN));

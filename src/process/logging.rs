@@ -21,7 +21,8 @@ pub fn start(is_operator: bool) {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_env_filter(filter("info,actix_server=warn"))
+        // The HTTP library logs an error for each malformed request, and anybody may send those.
+        .with_env_filter(filter("info,actix_server=warn,actix_http=off"))
         .init();
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -24,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::acme::Acme;
 use crate::commands::cli::AdapterConfig;
 use crate::dns_and_http::admin::{self, Health};
+use crate::dns_and_http::listeners::{Listener, Role, listeners};
 use crate::dns_and_http::solver::{self, Thumbprints};
 use crate::kubernetes::lease::{Lease, Term};
 
@@ -48,7 +48,7 @@ pub struct Replica {
     pub fallback: Option<Rc<Acme>>,
     /// Lease for leader election among several replicas. `None` without leader election.
     pub lease: Option<Lease>,
-    /// State shown on the admin port.
+    /// State shown by health, metrics and administration.
     pub health: Health,
     /// Counters.
     pub shown: Observability,
@@ -56,17 +56,23 @@ pub struct Replica {
     pub servers: Servers,
 }
 
-/// HTTP servers of both ports.
+/// HTTP servers of all ports.
 #[derive(Clone)]
 pub struct Servers {
     /// Address of the challenge solver.
     pub solver: SocketAddr,
-    /// Address of the admin port: health, metrics and state.
-    pub admin: SocketAddr,
+    /// Addresses of health, metrics and administration.
+    pub others: Vec<Listener>,
     handles: Vec<ServerHandle>,
 }
 
 impl Servers {
+    /// Address that serves the paths of `role`: its own one, if there is one.
+    pub fn address(&self, role: Role) -> Option<SocketAddr> {
+        let serving = self.others.iter().filter(|one| one.roles.contains(&role));
+        serving.min_by_key(|one| one.roles.len()).map(|one| one.bind)
+    }
+
     /// Stops all servers, gracefully or at once.
     pub async fn stop(&self, graceful: bool) {
         for server in &self.handles {
@@ -197,7 +203,7 @@ impl Replica {
     }
 }
 
-/// Listens on both ports and starts the servers, so that health is visible and challenges are
+/// Listens on all ports and starts the servers, so that health is visible and challenges are
 /// answered from the start. Each server has a thread of its own.
 pub fn listen(
     config: &AdapterConfig,
@@ -205,18 +211,35 @@ pub fn listen(
     thumbprints: &Thumbprints,
     metrics: &Metrics,
 ) -> anyhow::Result<Servers> {
-    let (metrics, solver, admin) = (metrics.clone(), config.solver_bind, config.admin_bind);
-    let answered = Arc::new(move || metrics.answered());
-    let (solving, solver) = solver::serve(solver, thumbprints.clone(), answered)
-        .with_context(|| format!("cannot listen on --solver-bind {solver}"))?;
-    let (telling, admin) = admin::serve(admin, health.clone())
-        .with_context(|| format!("cannot listen on --admin-bind {admin}"))?;
-    info!(solver_address = %solver, admin_address = %admin, "listening");
-    let handles = vec![solving.handle(), telling.handle()];
-    actix::spawn(solving);
-    actix::spawn(telling);
+    let bind = config.solver_bind;
+    let served = solver::serve(bind, thumbprints.clone(), metrics);
+    let (server, solver) = served.with_context(|| unheard("--solver-bind", bind))?;
+    info!(address = %solver, serves = "challenges", "listening");
+    let mut servers = Servers { solver, others: Vec::new(), handles: vec![server.handle()] };
+    actix::spawn(server);
+    for listener in listeners(&config.binds) {
+        let (bind, roles) = (listener.bind, listener.roles.clone());
+        let flag = roles.first().map_or("--admin-bind", |role| role.flag());
+        let served = admin::serve(listener, health);
+        let (server, address) = served.with_context(|| unheard(flag, bind))?;
+        let serves: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+        info!(%address, serves = serves.join(", "), "listening");
+        servers.others.push(Listener { bind: address, roles });
+        servers.handles.push(server.handle());
+        actix::spawn(server);
+    }
     actix::spawn(health.clone().beat());
-    Ok(Servers { solver, admin, handles })
+    Ok(servers)
+}
+
+/// Explains an address that cannot be listened on.
+fn unheard(flag: &str, bind: SocketAddr) -> String {
+    let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+    format!(
+        "{flag} {bind} cannot be listened on, so this process ends. If the address is in use, stop the \
+         process that uses the address, or choose another address by {flag} or \
+         INGRESS_ACME_{variable}"
+    )
 }
 
 /// How a process ends.
@@ -288,7 +311,7 @@ impl Terminate {
 async fn dump_on_signal(health: Health, mut signal: Signal) {
     while signal.recv().await.is_some() {
         match health.state().await {
-            Ok(state) => info!(%state, "state"),
+            Ok(state) => info!(state = %String::from_utf8_lossy(&state), "state"),
             Err(why) => error!(%why, "the state could not be read"),
         }
     }
@@ -297,6 +320,7 @@ async fn dump_on_signal(health: Health, mut signal: Signal) {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::sync::Arc;
 
     use async_trait::async_trait;
     use ingress_acme_actors::domain::certificate::PrivateKey;

@@ -43,6 +43,8 @@ fn scraped() -> String {
     expiries.record(&SecretKey::new("web", "shop"), Some(validity));
     metrics.answered();
     metrics.event_dropped();
+    metrics.connections("solver", 1);
+    metrics.connection_dropped("solver");
     metrics.leads(true);
     encoded(&metrics.registry("1.2.3", "https://ca.example/directory", &expiries))
 }

@@ -263,3 +263,43 @@ pub const CLAIMANTS_TOLD: usize = 100;
 /// Pause of a request for a host whose holders another request is looking up: some reads of
 /// Secrets.
 pub const HOST_CHECK: Duration = secs(1);
+/// Connections to the solver port at a time. With the other ports, the sum stays below the 1,024
+/// open files that a container runtime may allow, so that the API server and the CA can still be
+/// reached.
+pub const SOLVER_CONNECTIONS: usize = 512;
+/// Connections to the solver port from one address. An ingress controller is one address and keeps
+/// idle connections (ingress-nginx up to 320 per worker, Go's transport up to 200); a challenge
+/// takes a millisecond, so far fewer than this are in use at a time. Above the number the longest
+/// unused connection of that address is closed, and no request is refused.
+pub const SOLVER_CONNECTIONS_PER_PEER: usize = 256;
+/// Connections to each of the ports for health, metrics and administration at a time. The kubelet,
+/// Prometheus and a person on call need a handful.
+pub const CONNECTIONS: usize = 64;
+/// Such connections from one address, so that one address cannot have all.
+pub const CONNECTIONS_PER_PEER: usize = 32;
+/// Longest request in bytes, headers included, on any port. A CA sends about 200 bytes; an ingress
+/// controller adds headers, and passes on a browser's cookies.
+pub const REQUEST_BYTES: usize = 16 * 1024;
+/// Longest time for the first request's headers. All known clients send their headers at once.
+pub const REQUEST_WITHIN: Duration = secs(5);
+/// Time that an idle connection to the solver is kept. Ingress controllers reuse connections to
+/// their backends, with short pauses.
+pub const SOLVER_KEEP_ALIVE: Duration = secs(15);
+/// Longest time between two answers on one connection to the solver, idle time and headers
+/// included. A client that sends a byte a second is dropped by this deadline.
+pub const SOLVER_ANSWERS_WITHIN: Duration = secs(20);
+/// Longest life of a connection for health, metrics and administration, which carries one request.
+/// A slow reader is dropped by this deadline. Prometheus gives up after 10 s by default.
+pub const CONNECTION_LIFE: Duration = secs(30);
+/// Buffer of the kernel for unsent data of one connection, which counts as memory of the pod.
+pub const SEND_BUFFER: u32 = 64 * 1024;
+/// Part of an answer that is copied for one connection at a time. The whole text is shared.
+pub const ANSWER_CHUNK: usize = 16 * 1024;
+/// Age up to which an answer is given again, so that any number of clients costs one text a second.
+pub const ANSWER_AGE: Duration = secs(1);
+/// Texts of one kind in memory at a time. While slow readers still hold so many, the newest is
+/// given again whatever its age, which is [`CONNECTION_LIFE`] at most.
+pub const ANSWERS_HELD: usize = 4;
+/// Certificates with series of their own in `/metrics`. Two series with the longest names have 800
+/// bytes, so all have 4 MB. The first to be renewed are shown, and a gauge counts the others.
+pub const CERTIFICATE_SERIES: usize = 5_000;

@@ -20,7 +20,8 @@ use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
-    ByAnswer, ByEndpoint, ByEvent, ByKind, ByReason, ByRequest, ByScope, BySource, ByState, ByStep,
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByPort, ByReason, ByRequest, ByScope, BySource, ByState,
+    ByStep,
 };
 pub use labels::{IssueKind, Source};
 pub use totals::Totals;
@@ -53,6 +54,8 @@ pub struct Metrics {
     leader: Gauge,
     limited_until: Family<ByScope, Gauge>,
     waiting_for_limit: Family<ByScope, Gauge>,
+    connections: Family<ByPort, Gauge>,
+    connections_dropped: Family<ByPort, Counter>,
 }
 
 impl Default for Metrics {
@@ -79,6 +82,8 @@ impl Default for Metrics {
             leader: Gauge::default(),
             limited_until: Family::default(),
             waiting_for_limit: Family::default(),
+            connections: Family::default(),
+            connections_dropped: Family::default(),
         }
     }
 }
@@ -94,6 +99,7 @@ impl Metrics {
         ours.register("acme_directory", "The ACME directory in use", ca);
         self.register_work(ours);
         self.register_world(ours);
+        self.register_ports(ours);
         ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
@@ -155,6 +161,13 @@ impl Metrics {
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.events_dropped.clone());
         all.register("leader", "1 while this replica leads", self.leader.clone());
+    }
+
+    fn register_ports(&self, all: &mut Registry) {
+        let help = "Open connections to this replica, by port";
+        all.register("connections", help, self.connections.clone());
+        let help = "Connections closed in favour of newer ones, by port";
+        all.register("connections_dropped", help, self.connections_dropped.clone());
     }
 
     /// Counts an event on an Ingress.
@@ -249,6 +262,16 @@ impl Metrics {
         self.events_dropped.inc();
     }
 
+    /// Sets the number of open connections to a port.
+    pub fn connections(&self, port: &'static str, count: usize) {
+        self.connections.get_or_create(&ByPort { port }).set(gauge(count));
+    }
+
+    /// Counts a connection that was closed in favour of a newer one.
+    pub fn connection_dropped(&self, port: &'static str) {
+        self.connections_dropped.get_or_create(&ByPort { port }).inc();
+    }
+
     /// Sets whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -263,6 +286,7 @@ fn gauge(count: usize) -> i64 {
 mod tests {
     use super::*;
     use crate::domain::ingress::SecretKey;
+    use crate::domain::limits;
     use crate::domain::validity::expiries::Validity;
 
     fn shown(metrics: &Metrics, expiries: &SharedExpiries) -> String {
@@ -306,5 +330,23 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
         expiries.forget(&secret);
         assert!(!shown(&metrics, &expiries).contains("shop"));
+    }
+
+    #[test]
+    fn certificates_beyond_the_bound_have_no_series_and_are_counted() {
+        let (metrics, expiries) = (Metrics::default(), SharedExpiries::default());
+        let left_out = "ingress_acme_certificates_without_series";
+        assert!(shown(&metrics, &expiries).contains(&format!("{left_out} 0\n")));
+        for number in 0..limits::CERTIFICATE_SERIES + 7 {
+            let (namespace, at) = (format!("ns-{}", number % 9), number.try_into().unwrap());
+            let validity =
+                Validity { not_after: Timestamp::from_secs(at), renewal: Timestamp::from_secs(at) };
+            expiries.record(&SecretKey::new(&namespace, &format!("s-{number}")), Some(validity));
+        }
+        let text = shown(&metrics, &expiries);
+        let series = text.matches("certificate_not_after_timestamp_seconds{").count();
+        assert_eq!(series, limits::CERTIFICATE_SERIES);
+        assert!(text.contains(&format!("{left_out} 7\n")));
+        assert!(text.contains("secret=\"s-0\""), "the first to be renewed has series");
     }
 }

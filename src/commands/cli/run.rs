@@ -11,6 +11,8 @@ use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
+use crate::dns_and_http::listeners::Binds;
+
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
 
 /// Flags of `run`.
@@ -52,14 +54,16 @@ pub struct RunArgs {
         value_name = "ADDR"
     )]
     pub solver_bind: SocketAddr,
-    /// Where health, metrics and state are served
-    #[arg(
-        long,
-        env = "INGRESS_ACME_ADMIN_BIND",
-        default_value = "0.0.0.0:9090",
-        value_name = "ADDR"
-    )]
-    pub admin_bind: SocketAddr,
+    /// Where the status page, the API and the state are served, and if given also health and
+    /// metrics [default: 127.0.0.1:9091]
+    #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", value_name = "ADDR")]
+    pub admin_bind: Option<SocketAddr>,
+    /// Where metrics are served [default: 0.0.0.0:9090]
+    #[arg(long, env = "INGRESS_ACME_METRICS_BIND", value_name = "ADDR")]
+    pub metrics_bind: Option<SocketAddr>,
+    /// Where health is served [default: 0.0.0.0:8081]
+    #[arg(long, env = "INGRESS_ACME_HEALTH_BIND", value_name = "ADDR")]
+    pub health_bind: Option<SocketAddr>,
     /// DNS server that the probe of the solver routes uses [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
@@ -171,8 +175,8 @@ pub struct AdapterConfig {
     pub acme_ca_file: Option<PathBuf>,
     /// Address of the solver, which answers challenges.
     pub solver_bind: SocketAddr,
-    /// Address of health, metrics and state.
-    pub admin_bind: SocketAddr,
+    /// Addresses of health, metrics and administration.
+    pub binds: Binds,
     /// DNS server of the probe.
     pub nameserver: Option<SocketAddr>,
     /// Port of the probe.
@@ -200,9 +204,10 @@ impl RunArgs {
     pub fn split(self) -> (Settings, AdapterConfig) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
-            acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
-            manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            guards, preferred_chain, leader_elect, allow_cross_namespace_hosts, fallback_directory, fallback_after, fallback_eab_secret,
+            acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
+            nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
+            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
+            fallback_eab_secret, allow_cross_namespace_hosts,
         } = self;
         let (classes, shared_hosts) = (ingress_class, allow_cross_namespace_hosts);
         let selection = Selection { manage: manage.into(), classes, shared_hosts };
@@ -229,7 +234,7 @@ impl RunArgs {
             preferred_chain,
             acme_ca_file,
             solver_bind,
-            admin_bind,
+            binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             nameserver,
             probe_port,
             watch_namespaces: watched.into_iter().collect(),

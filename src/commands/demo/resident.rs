@@ -124,7 +124,9 @@ fn ended(thread: JoinHandle<anyhow::Result<ThreadEnd>>) -> anyhow::Result<Thread
 
 /// Parses the flags, given as on the command line.
 fn flags(world: &World, admin: SocketAddr) -> anyhow::Result<RunArgs> {
-    let own = [format!("--admin-bind={admin}"), "--solver-bind=127.0.0.1:0".to_owned()];
+    // One listener for all but challenges, so that a second demo finds its ports free.
+    let shared = ["admin", "metrics", "health"].map(|port| format!("--{port}-bind={admin}"));
+    let own = shared.into_iter().chain(["--solver-bind=127.0.0.1:0".to_owned()]);
     let words = ["ingress-acme".to_owned(), "run".to_owned()].into_iter();
     let words = words.chain(world.operator_flags()).chain(own);
     match Cli::try_parse_from(words).context("the demo's own flags")?.command {

@@ -15,8 +15,8 @@ use crate::kubernetes::client::detail;
 const SCRAPE: Duration = Duration::from_secs(10);
 /// Label of the operator's pods in `deploy/install.yaml`.
 const PODS: &str = "app.kubernetes.io/name=ingress-acme";
-/// Admin port of the operator's pods.
-const ADMIN_PORT: u16 = 9090;
+/// Metrics port of the operator's pods.
+const METRICS_PORT: u16 = 9090;
 
 /// Location of the metrics.
 pub enum Source {
@@ -64,7 +64,7 @@ pub struct Sample {
 }
 
 impl Source {
-    /// Creates a source for `url`, which is `/metrics` of the admin port.
+    /// Creates a source for `url`, which is `/metrics` of a replica.
     pub fn url(url: url::Url) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().no_proxy().timeout(SCRAPE).build()?;
         Ok(Self::Url(client, url))
@@ -102,7 +102,8 @@ async fn of_pods(client: &Client, namespace: &str) -> anyhow::Result<Sample> {
     };
     let mut trouble = format!("there is no pod of the operator in namespace {namespace}");
     for name in found.into_iter().filter_map(|pod| pod.metadata.name) {
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{ADMIN_PORT}/proxy/metrics");
+        let path =
+            format!("/api/v1/namespaces/{namespace}/pods/{name}:{METRICS_PORT}/proxy/metrics");
         let request = http::Request::get(path).body(Vec::new())?;
         match client.request_text(request).await {
             Ok(text) => match parse(&text)? {
@@ -112,7 +113,7 @@ async fn of_pods(client: &Client, namespace: &str) -> anyhow::Result<Sample> {
             Err(error) => trouble = format!("pod {name} does not answer: {}", detail(&error)),
         }
     }
-    bail!("{trouble}; forward the admin port of the leading pod, and set --metrics-url to it")
+    bail!("{trouble}; forward port {METRICS_PORT} of the leading pod, and set --metrics-url to it")
 }
 
 /// Parses the text format of Prometheus.

@@ -148,7 +148,9 @@ impl Simulated {
 
 /// Returns `given`, preceded by those flags of the world that are not in `given`.
 fn chosen(world: &World, admin: SocketAddr, solver: SocketAddr, given: &[String]) -> Vec<String> {
-    let ports = [format!("--admin-bind={admin}"), format!("--solver-bind={solver}")];
+    // One listener for all but challenges, so that other worlds find their ports free.
+    let shared = ["admin", "metrics", "health"].map(|port| format!("--{port}-bind={admin}"));
+    let ports = shared.into_iter().chain([format!("--solver-bind={solver}")]);
     let name = |flag: &str| flag.split('=').next().map(str::to_owned);
     let ours = world.operator_flags().into_iter().chain(ports);
     let kept = ours.filter(|flag| !given.iter().any(|given| name(given) == name(flag)));

@@ -1,41 +1,61 @@
-//! Caches an answer that costs the arbiter time, so that one is made at most once a second for any
-//! number of clients.
+//! Caches an answer that costs time and memory, so that one is made at most once a second for any
+//! number of clients, and slow readers hold few of them.
 
 use std::future::Future;
-use std::time::Duration;
 
+use bytes::Bytes;
+use ingress_acme_actors::domain::limits;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Longest age of a returned answer.
-const AGE: Duration = Duration::from_secs(1);
+use super::Unanswered;
 
-/// The last answer with its question and its time.
-pub(super) struct Cached<Q>(Mutex<Option<(Instant, Q, String)>>);
+/// The last answer with its question and its time, and older ones that are still being sent.
+pub(super) struct Cached<Q>(Mutex<Texts<Q>>);
+
+struct Texts<Q> {
+    newest: Option<(Instant, Q, Bytes)>,
+    older: Vec<Bytes>,
+}
 
 impl<Q> Default for Cached<Q> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Texts { newest: None, older: Vec::new() }))
     }
 }
 
 impl<Q: PartialEq> Cached<Q> {
     /// Returns the last answer if young and for the same question, otherwise the result of `make`.
-    /// Only one answer is made at a time. An error is not cached.
-    pub(super) async fn answer<E>(
+    /// Only one answer is made at a time. An error is not cached. While too many answers are still
+    /// being sent, none is made: the last one is returned whatever its age.
+    pub(super) async fn answer(
         &self,
         question: Q,
-        make: impl Future<Output = Result<String, E>>,
-    ) -> Result<String, E> {
-        let mut last = self.0.lock().await;
-        let young =
-            |(made, asked, _): &&(Instant, Q, String)| made.elapsed() < AGE && *asked == question;
-        if let Some((.., answer)) = last.as_ref().filter(young) {
-            return Ok(answer.clone());
+        make: impl Future<Output = Result<String, Unanswered>>,
+    ) -> Result<Bytes, Unanswered> {
+        let mut texts = self.0.lock().await;
+        let may_be_made = texts.unread() < limits::ANSWERS_HELD;
+        let same = texts.newest.as_ref().filter(|(_, asked, _)| *asked == question);
+        match same {
+            Some((made, _, text)) if made.elapsed() < limits::ANSWER_AGE || !may_be_made => {
+                return Ok(text.clone());
+            }
+            _ if !may_be_made => return Err(Unanswered::Busy),
+            _ => {}
         }
-        let answer = make.await?;
-        *last = Some((Instant::now(), question, answer.clone()));
-        Ok(answer)
+        let text = Bytes::from(make.await?);
+        let last = texts.newest.replace((Instant::now(), question, text.clone()));
+        texts.older.extend(last.map(|(.., last)| last));
+        Ok(text)
+    }
+}
+
+impl<Q> Texts<Q> {
+    /// Number of answers that connections still hold. Drops the others, except the newest.
+    fn unread(&mut self) -> usize {
+        self.older.retain(|text| !text.is_unique());
+        let newest = self.newest.as_ref().is_some_and(|(.., text)| !text.is_unique());
+        self.older.len() + usize::from(newest)
     }
 }
 
@@ -43,19 +63,47 @@ impl<Q: PartialEq> Cached<Q> {
 mod tests {
     use super::*;
 
-    async fn ask(cached: &Cached<u8>, question: u8, answer: Result<&str, &str>) -> String {
-        let make = async { answer.map(str::to_owned).map_err(str::to_owned) };
-        cached.answer(question, make).await.unwrap_or_else(|error| error)
+    async fn ask(cached: &Cached<u8>, question: u8, answer: &str) -> Result<Bytes, Unanswered> {
+        cached.answer(question, async { Ok(answer.to_owned()) }).await
+    }
+
+    async fn later() {
+        tokio::time::advance(limits::ANSWER_AGE).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_young_answer_to_the_same_question_is_given_again() {
         let cached = Cached::default();
-        assert_eq!(ask(&cached, 1, Err("not now")).await, "not now");
-        assert_eq!(ask(&cached, 1, Ok("first")).await, "first");
-        assert_eq!(ask(&cached, 1, Ok("second")).await, "first");
-        assert_eq!(ask(&cached, 2, Ok("other")).await, "other");
-        tokio::time::advance(AGE).await;
-        assert_eq!(ask(&cached, 2, Ok("later")).await, "later");
+        let failed = cached.answer(1, async { Err(Unanswered::Late) }).await;
+        assert!(matches!(failed, Err(Unanswered::Late)));
+        assert_eq!(ask(&cached, 1, "first").await.unwrap(), "first");
+        assert_eq!(ask(&cached, 1, "second").await.unwrap(), "first");
+        assert_eq!(ask(&cached, 2, "other").await.unwrap(), "other");
+        later().await;
+        assert_eq!(ask(&cached, 2, "later").await.unwrap(), "later");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_of_one_second_share_the_memory_of_one_text() {
+        let cached = Cached::default();
+        let first = ask(&cached, 1, "text").await.unwrap();
+        assert_eq!(ask(&cached, 1, "text").await.unwrap().as_ptr(), first.as_ptr());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_slow_readers_hold_too_many_texts_no_other_is_made() {
+        let cached = Cached::default();
+        let mut held = Vec::new();
+        for second in 0..800 {
+            held.push(ask(&cached, 1, &second.to_string()).await.unwrap());
+            later().await;
+        }
+        let mut texts: Vec<*const u8> = held.iter().map(|text| text.as_ptr()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), limits::ANSWERS_HELD);
+        assert!(matches!(ask(&cached, 2, "other").await, Err(Unanswered::Busy)));
+        held.clear();
+        assert_eq!(ask(&cached, 1, "fresh").await.unwrap(), "fresh");
     }
 }

@@ -186,7 +186,10 @@ fn defaults(
         ("--contact", "mailto:ops@example.com".into()),
         ("--namespace", "ingress-acme".into()),
         ("--solver-bind", solver.to_string()),
+        // One listener, because several operators run on one machine.
         ("--admin-bind", admin.to_string()),
+        ("--metrics-bind", admin.to_string()),
+        ("--health-bind", admin.to_string()),
         ("--nameserver", world.nameserver.to_string()),
         ("--probe-port", world.gateway_port.to_string()),
         // More issuers at once make Pebble wedge.

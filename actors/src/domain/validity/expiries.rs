@@ -5,6 +5,7 @@
 //! key that shares its strings with the index, 48 bytes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::domain::certificate::SecretView;
 use crate::domain::ingress::SecretKey;
@@ -83,6 +84,32 @@ impl Expiries {
     }
 }
 
+/// The `count` certificates that are renewed first, in that order if there are more; equals by
+/// expiry. A certificate whose renewal fails comes before all whose renewal is still to come. Where
+/// some must be left out, one namespace has at most half of the places that others could use, so
+/// that a tenant with many certificates hides no other tenant's.
+pub(crate) fn first_to_renew(
+    mut all: Vec<(SecretKey, Validity)>,
+    count: usize,
+) -> Vec<(SecretKey, Validity)> {
+    if all.len() <= count {
+        return all;
+    }
+    all.sort_unstable_by(|(one, a), (other, b)| {
+        (a.renewal, a.not_after, one).cmp(&(b.renewal, b.not_after, other))
+    });
+    let mut taken: HashMap<Arc<str>, usize> = HashMap::new();
+    let (mut chosen, above_share): (Vec<_>, Vec<_>) = all.into_iter().partition(|(secret, _)| {
+        let of_namespace = taken.entry(Arc::clone(&secret.namespace)).or_default();
+        *of_namespace += 1;
+        *of_namespace <= count / 2
+    });
+    chosen.truncate(count);
+    let free = count - chosen.len();
+    chosen.extend(above_share.into_iter().take(free));
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +136,33 @@ mod tests {
         }
         let soonest: Vec<&str> = expiries.soonest(3).iter().map(|(key, _)| &*key.name).collect();
         assert_eq!(soonest, ["a", "b", "d"]);
+    }
+
+    fn first(all: &[(&str, &str, i64)], count: usize) -> Vec<String> {
+        let all =
+            all.iter().map(|(namespace, name, at)| (SecretKey::new(namespace, name), ends(*at)));
+        let chosen = first_to_renew(all.collect(), count);
+        chosen.into_iter().map(|(secret, _)| secret.name.to_string()).collect()
+    }
+
+    #[test]
+    fn of_too_many_certificates_the_first_to_renew_are_chosen() {
+        let all = [("web", "c", 30), ("web", "a", 10), ("api", "d", 40), ("api", "b", 20)];
+        assert_eq!(first(&all, 3), ["a", "b", "d"]);
+        assert_eq!(first(&all, 4).len(), 4);
+    }
+
+    #[test]
+    fn one_namespace_has_half_of_the_places_that_others_could_use() {
+        let all = [
+            ("many", "a", 1),
+            ("many", "b", 2),
+            ("many", "c", 3),
+            ("many", "d", 4),
+            ("few", "z", 99),
+        ];
+        assert_eq!(first(&all, 4), ["a", "b", "z", "c"]);
+        assert_eq!(first(&all, 2), ["a", "z"]);
     }
 
     #[test]

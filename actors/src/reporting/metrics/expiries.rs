@@ -9,8 +9,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::expiries::{Expiries, Validity};
+use crate::domain::validity::expiries::{Expiries, Validity, first_to_renew};
 use crate::shared_expiries::SharedExpiries;
 
 /// Collector of the expiries.
@@ -24,6 +25,9 @@ impl Collector for ExpiryCollector {
             expiries.iter().map(|(key, validity)| (key.clone(), validity)).collect::<Vec<_>>()
         };
         let all = self.0.read(copied);
+        let known = all.len();
+        let all = first_to_renew(all, limits::CERTIFICATE_SERIES);
+        left_out(&mut encoder, known - all.len())?;
         if all.is_empty() {
             return Ok(());
         }
@@ -34,6 +38,15 @@ impl Collector for ExpiryCollector {
             ("certificate_renewal_timestamp_seconds", "Renewal time of the certificate.");
         family(&mut encoder, name, help, &all, |validity| validity.renewal)
     }
+}
+
+fn left_out(encoder: &mut DescriptorEncoder, count: usize) -> Result<(), Error> {
+    let (name, help) = (
+        "certificates_without_series",
+        "Certificates without dates here, because too many others are to be renewed before.",
+    );
+    let series = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(series)
 }
 
 fn family(

@@ -103,3 +103,9 @@ pub(super) struct ByScope {
 pub(super) struct ByState {
     pub(super) state: &'static str,
 }
+
+/// Label `port`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByPort {
+    pub(super) port: &'static str,
+}

@@ -1,0 +1,135 @@
+//! An HTTP server whose clients are not trusted: each connection has a seat, a deadline and a
+//! largest request, so that no client keeps others out or takes memory.
+
+mod connection;
+mod seats;
+mod text;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_http::body::MessageBody;
+use actix_http::{ConnectionType, HttpService, KeepAlive};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, Error};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::reporting::metrics::Metrics;
+use tokio::net::TcpSocket;
+
+use super::SHUTDOWN_SECS;
+use connection::{Connection, Crowd};
+pub(super) use text::SharedText;
+
+/// Connections that have been accepted and have not been read from yet, beyond those with a seat.
+/// Those that must leave are among them for a moment.
+const ACCEPTED: usize = 32;
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: u32 = 1_024;
+
+/// Bounds of one port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Largest number of connections.
+    pub(super) connections: usize,
+    /// Largest number of connections from one address.
+    pub(super) per_peer: usize,
+    /// Longest request, in bytes.
+    pub(super) request_bytes: usize,
+    /// Time that an idle connection is kept; `None` if a connection carries one request.
+    pub(super) keep_alive: Option<Duration>,
+    /// Longest time until a connection ends: after its last answer if connections are kept, after
+    /// its begin if not.
+    pub(super) ends_within: Duration,
+}
+
+impl Bounds {
+    /// Bounds of a port for health, metrics or administration.
+    pub(super) const READ_ONLY: Self = Self {
+        connections: limits::CONNECTIONS,
+        per_peer: limits::CONNECTIONS_PER_PEER,
+        request_bytes: limits::REQUEST_BYTES,
+        keep_alive: None,
+        ends_within: limits::CONNECTION_LIFE,
+    };
+    /// Bounds of the solver port.
+    pub(super) const SOLVER: Self = Self {
+        connections: limits::SOLVER_CONNECTIONS,
+        per_peer: limits::SOLVER_CONNECTIONS_PER_PEER,
+        request_bytes: limits::REQUEST_BYTES,
+        keep_alive: Some(limits::SOLVER_KEEP_ALIVE),
+        ends_within: limits::SOLVER_ANSWERS_WITHIN,
+    };
+}
+
+/// Listens on `bind`. Returns the server, which must be awaited, and its address. The server has a
+/// thread of its own, ignores signals and is stopped by its handle. `port` names the server in
+/// metrics.
+pub(super) fn serve<F>(
+    port: &'static str,
+    bind: SocketAddr,
+    bounds: Bounds,
+    metrics: &Metrics,
+    routes: F,
+) -> io::Result<(Server, SocketAddr)>
+where
+    F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
+{
+    let listener = listener(bind)?;
+    let address = listener.local_addr()?;
+    let crowd = Crowd::new(port, &bounds, metrics.clone());
+    let builder = Server::build()
+        .workers(1)
+        .max_concurrent_connections(bounds.connections + ACCEPTED)
+        .shutdown_timeout(SHUTDOWN_SECS)
+        .disable_signals();
+    let draining = builder.graceful_shutdown_signal();
+    let server = builder.listen(port, listener, move || {
+        let (accepting, crowd, draining) = (crowd.clone(), crowd.clone(), draining.clone());
+        let app = App::new()
+            .app_data(Data::new(crowd))
+            .wrap(from_fn(close_when_crowded))
+            .configure(routes.clone());
+        let http = HttpService::build()
+            .keep_alive(bounds.keep_alive.map_or(KeepAlive::Disabled, KeepAlive::Timeout))
+            .client_request_timeout(limits::REQUEST_WITHIN)
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            let connection = Connection::new(stream, accepting.clone(), bounds);
+            std::future::ready(Ok((connection, peer)))
+        })
+        .and_then(http)
+    })?;
+    Ok((server.run(), address))
+}
+
+/// Opens the socket. Accepted connections inherit its send buffer.
+fn listener(bind: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(limits::SEND_BUFFER)?;
+    socket.bind(bind)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Ends a connection after its answer while many are open, so that idle ones take no seat.
+async fn close_when_crowded(
+    crowd: Data<Crowd>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let mut answer = next.call(request).await?;
+    if crowd.is_crowded() {
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}

@@ -288,6 +288,10 @@ impl CertificateAuthority for Acme {
             Call::set_endpoint("certificate");
             let chain = order.order.certificate().await?;
             let chain = chain.ok_or_else(|| PortError::transient("the CA is still issuing"))?;
+            crate::pki::check_size(&chain).map_err(|why| {
+                let what = format!("the CA's chain is not used: {why}");
+                PortError::permanent(FailureClass::BadCertificate, what)
+            })?;
             Ok(self.preferred(chain, began).await)
         })
         .await

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::RateLimit;
@@ -119,32 +120,38 @@ impl FailureClass {
 pub struct Failure {
     /// Failure class.
     pub class: FailureClass,
-    /// Message of the CA or the API server, with advice for the user.
+    /// Message of the CA or the API server, with advice for the user; at most
+    /// [`limits::DETAIL_MAX`] bytes.
     pub detail: String,
     /// Retry-After of the answer, if there was one.
     pub retry_after: Option<Duration>,
-    /// Names that caused the failure; empty means all names.
+    /// Names that caused the failure, at most [`limits::MAX_NAMES`]; empty means all names.
     pub names: BTreeSet<DnsName>,
     /// Rate limit that refused the request, parsed by the adapter of the CA (RFC 8555 §6.6).
     pub limit: Option<RateLimit>,
 }
 
 impl Failure {
-    /// Creates a failure without `retry_after` and without names.
+    /// Creates a failure without `retry_after` and without names. Cuts a long text, because every
+    /// text ends here that an outsider wrote, and goes on into the journal, Events and logs.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
         Self {
             class,
-            detail: detail.into(),
+            detail: cut(detail, limits::DETAIL_MAX),
             retry_after: None,
             names: BTreeSet::new(),
             limit: None,
         }
     }
 
-    /// Adds the names that caused the failure.
+    /// Adds the names that caused the failure, up to [`limits::MAX_NAMES`] in all: a CA may name
+    /// any number of others.
     #[must_use]
     pub fn about(mut self, names: impl IntoIterator<Item = DnsName>) -> Self {
-        self.names.extend(names);
+        self.names.extend(names.into_iter().take(limits::MAX_NAMES));
+        while self.names.len() > limits::MAX_NAMES {
+            self.names.pop_last();
+        }
         self
     }
 }
@@ -195,6 +202,16 @@ mod tests {
         let pause = |named| FailureClass::RateLimited.pause(1, Some(Duration::from_secs(named)));
         assert_eq!(pause(7200), Duration::from_hours(2));
         assert_eq!(pause(1), limits::RATE_LIMIT_MIN);
+    }
+
+    #[test]
+    fn the_text_and_the_names_of_a_failure_are_bounded_whoever_wrote_them() {
+        let failure = Failure::new(FailureClass::Policy, "\"".repeat(400_000));
+        assert!(failure.detail.len() <= limits::DETAIL_MAX);
+        assert!(failure.detail.ends_with("bytes)"), "{}", failure.detail);
+        let name = |n| DnsName::parse(&format!("{n}.example.com")).unwrap();
+        let failure = failure.about((0..500).map(name)).about((500..900).map(name));
+        assert_eq!(failure.names.len(), limits::MAX_NAMES);
     }
 
     #[test]

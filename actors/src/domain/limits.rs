@@ -216,3 +216,25 @@ pub const CLOCK_SKEW: Duration = secs(300);
 pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
+
+/// Longest text of a failure, in bytes, with the words of the other side and our advice. An Event's
+/// note has no more, and a record of the journal stays at a few KiB.
+pub const DETAIL_MAX: usize = 1024;
+/// Longest text of another side (a CA, the API server, a webhook, a web server) within a failure.
+/// The action before the words and the advice after them then fit into [`DETAIL_MAX`].
+pub const QUOTED_MAX: usize = 640;
+/// Longest URL that a CA may name for an order or an account. The URL is journaled or stored, and
+/// cannot be cut; Let's Encrypt's have 60 bytes.
+pub const URL_MAX: usize = 2048;
+/// Longest `explanationURL` of a renewal window that is kept (RFC 9773 §4.2): each certificate may
+/// have one.
+pub const EXPLANATION_MAX: usize = 256;
+/// Largest chain that is accepted from a CA, in bytes of PEM. Four certificates have under 10 KiB,
+/// and a leaf with 100 long names has 35 KiB.
+pub const CHAIN_MAX: usize = 64 * 1024;
+/// Largest number of certificates in a chain from a CA; public CAs send two to four. Each one costs
+/// a check of a signature.
+pub const CHAIN_CERTIFICATES: usize = 10;
+/// Longest serial number and longest issuer name of a certificate that are kept, in characters of
+/// text. RFC 5280 allows 20 octets (§4.1.2.2) and 64 characters (appendix A.1).
+pub const CERTIFICATE_TEXT_MAX: usize = 256;

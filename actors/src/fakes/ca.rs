@@ -132,7 +132,7 @@ impl FakeCa {
         self.cluster.call(call).await?;
         let (now, until) = (self.clock.now(), self.busy_until.get());
         let detail = "the CA answers HTTP 503 and does not say why".to_owned();
-        let busy = PortError::Transient { detail, retry_after: Some(until.since(now)) };
+        let busy = PortError::transient_until(detail, Some(until.since(now)));
         if now < until { Err(busy) } else { Ok(()) }
     }
 

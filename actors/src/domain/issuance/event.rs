@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
@@ -133,6 +135,19 @@ impl Event {
             Self::RateLimitHit(_) => "scope_closed",
             Self::IssuanceAbandoned(_) => "issuance_abandoned",
         }
+    }
+
+    /// Cuts the texts from outside, which release 0.1.0 journaled in full.
+    pub(crate) fn bound(&mut self) {
+        let (text, max) = match self {
+            Self::IssuanceFailed(failed) => (&mut failed.detail, limits::DETAIL_MAX),
+            Self::RateLimitHit(limited) => (&mut limited.hit.detail, limits::DETAIL_MAX),
+            Self::CertificateInstalled(installed) => {
+                (&mut installed.serial, limits::CERTIFICATE_TEXT_MAX)
+            }
+            Self::IssuanceStarted(_) | Self::OrderOpened(_) | Self::IssuanceAbandoned(_) => return,
+        };
+        *text = cut(std::mem::take(text), max);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::limits;
@@ -112,6 +113,17 @@ pub(crate) struct Observed {
     pub busy: Option<(String, Duration)>,
 }
 
+impl Reach {
+    /// Cuts the text of a web server or a resolver.
+    fn bounded(self) -> Self {
+        match self {
+            Self::Reached => Self::Reached,
+            Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
+            Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),
+        }
+    }
+}
+
 impl Observed {
     /// Returns the Secret as last read, if one existed.
     pub(crate) fn found(&self) -> Option<&SecretView> {
@@ -206,7 +218,7 @@ impl Observed {
 
     /// Records a round of probes. The pause before each further round is longer.
     pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
-        self.reach = reach;
+        self.reach = reach.into_iter().map(|(host, reach)| (host, reach.bounded())).collect();
         let backoff_index = usize::try_from(self.probes).unwrap_or(usize::MAX);
         let pause = limits::PROBE.get(backoff_index).filter(|_| self.unreached().is_some());
         self.wait_until = pause.map(|pause| now + *pause);

@@ -97,7 +97,8 @@ impl Segment {
         serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
     }
 
-    /// Decodes the segment stored under `number`.
+    /// Decodes the segment stored under `number`. Long texts of an older release are cut, so that
+    /// the next snapshot has them cut too.
     ///
     /// # Errors
     /// [`Unreadable`] if the data is not a segment, or comes from a newer release.
@@ -109,7 +110,9 @@ impl Segment {
         if schema > SCHEMA {
             return Err(Unreadable::Newer { number, schema });
         }
-        serde_json::from_value(value).map_err(form)
+        let mut segment: Self = serde_json::from_value(value).map_err(form)?;
+        segment.records.iter_mut().for_each(|record| record.event.bound());
+        Ok(segment)
     }
 }
 

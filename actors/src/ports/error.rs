@@ -59,6 +59,10 @@ pub enum JournalError {
     /// The journal cannot be written or read at the moment.
     #[error("the journal is not available: {0}")]
     Unavailable(String),
+    /// The record was refused and is not in the journal; the same record would be refused again.
+    /// The journal goes on with other records.
+    #[error("the API server refuses this record of the journal, which was not written: {0}")]
+    Refused(String),
 }
 
 /// Error of the creation of a segment.
@@ -67,6 +71,9 @@ pub enum CreateError {
     /// A segment with this number exists.
     #[error("a segment with this number exists")]
     Exists,
+    /// The segment was refused and not created; the same content would be refused again.
+    #[error("{0}")]
+    Refused(String),
     /// The result is unknown: the segment may have been created.
     #[error("{0}")]
     Unknown(String),

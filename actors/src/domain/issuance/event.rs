@@ -105,6 +105,27 @@ pub struct IssuanceFailed {
     /// The last failure at a CA was at the fallback CA.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_fallback: bool,
+    /// In a snapshot: the failures before, which this record stands for too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<Folded>,
+}
+
+/// Failures in a row, folded into the last one. Release 0.1.0 ignores the field, and continues with
+/// one failure: the time of the next attempt is kept, and the pauses after that one begin anew.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Folded {
+    /// Number of consecutive failures.
+    pub attempts: u32,
+    /// Time of the first failure.
+    pub since: Timestamp,
+    /// Number of consecutive failures of subsets of the names.
+    #[serde(rename = "part_attempts", default, skip_serializing_if = "is_zero")]
+    pub subset_attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A rate limit of a CA.

@@ -72,6 +72,17 @@ pub(crate) struct Chain {
     pub leaf: CertificateView,
 }
 
+/// What a job does after the journal has refused a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AfterRefusal {
+    /// Continue: the event was of no consequence for the job.
+    GoOn,
+    /// Fail: the record of the failure is smaller than the refused one.
+    Fail,
+    /// Pause: nothing smaller can be recorded.
+    Pause,
+}
+
 /// Observations of one job, kept while the job is parked. They are lost at a restart of the
 /// process.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +116,9 @@ pub(crate) struct Observed {
     pub errors: u32,
     /// Earliest time of the next step.
     pub wait_until: Option<Timestamp>,
+    /// End of the pause after the journal has refused the record of a failure, or of the end of an
+    /// issuance.
+    pub refused_until: Option<Timestamp>,
     /// Failure that ends the attempt, not journaled yet.
     pub failure: Option<Failure>,
     /// Whether the rate limit hit of `failure` was returned for the journal.
@@ -173,6 +187,16 @@ impl Observed {
         self.errors = self.errors.saturating_add(1);
         let pause = transient_pause(self.errors, None).unwrap_or(limits::ORDER_PAUSE);
         self.wait_until = Some(now + pause);
+    }
+
+    /// Records that the journal refused the record of an event for good, so that the same record is
+    /// not sent again.
+    pub(crate) fn on_journal_refusal(&mut self, after: AfterRefusal, why: String, now: Timestamp) {
+        match after {
+            AfterRefusal::GoOn => {}
+            AfterRefusal::Fail => self.failure = Some(Failure::new(FailureClass::SecretWrite, why)),
+            AfterRefusal::Pause => self.refused_until = Some(now + limits::ORDER_PAUSE_MAX),
+        }
     }
 
     /// Records the order as returned by the CA.

@@ -68,8 +68,8 @@ fn creates(fakes: &Fakes) -> usize {
 }
 
 fn ends_with_a_snapshot(fakes: &Fakes) -> bool {
-    let log = fakes.segments.log();
-    log.values().next_back().is_some_and(|last| matches!(last.kind, SegmentKind::Snapshot { .. }))
+    let last = fakes.segments.last();
+    last.is_some_and(|last| matches!(last.kind, SegmentKind::Snapshot { .. }))
 }
 
 fn streams(fakes: &Fakes) -> Vec<String> {
@@ -218,13 +218,13 @@ fn twenty_thousand_failing_streams_cost_an_append_one_write() {
             assert_eq!(creates(&fakes) - before, 10, "ten appends, {pause:?} apart");
         }
         let before = creates(&fakes);
-        for n in 0..1_000 {
+        for n in 0..100 {
             let records = failed(&format!("s{n}"), now);
             journal.append(&records[7..]).await.expect("it is written");
         }
         let writes = creates(&fakes) - before;
-        figure!("1,000 appends beside 20,000 failing streams: {writes} writes");
-        assert!(writes <= 2_100, "an append costs two writes at most: {writes}");
+        figure!("100 appends beside 20,000 failing streams: {writes} writes");
+        assert!(writes <= 230, "an append costs two writes at most: {writes}");
         let ledger =
             Ledger::open(Rc::new(opened(&fakes, "third").await), fakes.shown.metrics.clone());
         let (ledger, mut live) = (ledger.await.expect("it is legal"), 0);

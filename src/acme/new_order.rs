@@ -110,3 +110,28 @@ fn window(info: RenewalInfo) -> RenewalWindow {
     });
     RenewalWindow { start, end: end.max(start), explanation }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_renewal_information_is_a_window_or_an_error(
+            start in "[0-9TZ:+-]{0,30}|2026-11-2[0-9]T08:00:00Z", end in "2026-11-[12][0-9]T08:00:00Z",
+            explanation in proptest::option::of(".{0,2000}"),
+        ) {
+            let answer = serde_json::json!({
+                "suggestedWindow": {"start": start, "end": end}, "explanationURL": explanation,
+            });
+            if let Ok(info) = serde_json::from_value::<RenewalInfo>(answer) {
+                let window = window(info);
+                prop_assert!(window.start <= window.end);
+                let length = window.explanation.map_or(0, |url| url.len());
+                prop_assert!(length <= limits::EXPLANATION_MAX);
+            }
+        }
+    }
+}

@@ -109,10 +109,11 @@ impl OpenOrder {
         Ok(failure_of_authorizations(&failed).unwrap_or_else(|| order_failure(of_order.as_ref())))
     }
 
-    /// Accepts the HTTP-01 challenge of every pending authorization.
-    pub(super) async fn accept(&mut self) -> Result<(), CallError> {
+    /// Accepts the HTTP-01 challenge of every pending authorization. Returns whether the CA has
+    /// validated all of them within these requests.
+    pub(super) async fn accept(&mut self) -> Result<bool, CallError> {
         self.check_size()?;
-        let mut names = BTreeSet::new();
+        let (mut names, mut all_valid) = (BTreeSet::new(), true);
         let mut authorizations = self.order.authorizations();
         Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
@@ -128,12 +129,15 @@ impl OpenOrder {
             if challenge.status == ChallengeStatus::Pending {
                 Call::set_endpoint("challenge");
                 challenge.set_ready().await?;
+                all_valid &= Call::is_challenge_valid();
                 Call::set_endpoint("authorization");
+            } else {
+                all_valid &= challenge.status == ChallengeStatus::Valid;
             }
         }
         self.accepted = Some(names);
         self.looks = 0;
-        Ok(())
+        Ok(all_valid)
     }
 }
 

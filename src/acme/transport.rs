@@ -188,8 +188,11 @@ impl Transport {
         if let Some(call) = call {
             let headers = outcome.as_ref().ok().map(|(_, headers, _)| headers);
             let alternates = headers.map(|headers| alternates(headers, &url)).unwrap_or_default();
+            let body = outcome.as_ref().ok().map(|(_, _, body)| body);
+            let valid = endpoint == "challenge" && body.is_some_and(|body| is_valid(body));
             call.with(|record| {
                 (record.status, record.retry_after, record.alternates) = (status, wait, alternates);
+                record.challenge_valid = valid;
             });
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
@@ -209,6 +212,17 @@ impl HttpClient for Transport {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().exchange(request, CALL.try_with(Call::clone).ok()))
     }
+}
+
+/// Whether a challenge object (RFC 8555 §7.1.5) has the status `valid`: instant-acme does not return
+/// the response to the request to validate.
+fn is_valid(challenge: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Challenge<'a> {
+        status: &'a str,
+    }
+    let read = serde_json::from_slice::<Challenge<'_>>(challenge);
+    read.is_ok_and(|challenge| challenge.status == "valid")
 }
 
 /// Refuses large headers, and a `Location` that is too long to be journaled or stored: the URL of an

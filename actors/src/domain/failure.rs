@@ -172,13 +172,12 @@ pub(crate) fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Opt
 
 /// Returns the time of the next poll of an order after `polls` polls.
 ///
-/// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never sooner than
-/// `POLL[0]` and never later than [`limits::POLL_MAX`].
+/// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never at once, after
+/// the first polls not sooner than [`limits::POLL_MIN`], and never later than [`limits::POLL_MAX`].
 pub(crate) fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     let backoff_index = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
-    now + retry_after
-        .unwrap_or(limits::POLL[backoff_index])
-        .clamp(limits::POLL[0], limits::POLL_MAX)
+    let pause = limits::POLL[backoff_index];
+    now + retry_after.unwrap_or(pause).clamp(pause.min(limits::POLL_MIN), limits::POLL_MAX)
 }
 
 #[cfg(test)]
@@ -217,7 +216,10 @@ mod tests {
     #[test]
     fn a_poll_is_never_at_once() {
         let now = Timestamp::from_secs(0);
-        assert_eq!(poll_at(0, Some(Duration::ZERO), now), now + limits::POLL[0]);
+        let zeros = [0, 1, 2, 3, 9].map(|polls| poll_at(polls, Some(Duration::ZERO), now));
+        assert_eq!(zeros.map(|at| at.since(now).as_millis()), [100, 200, 400, 500, 500]);
+        let unnamed = [0, 1, 2, 3, 9].map(|polls| poll_at(polls, None, now));
+        assert_eq!(unnamed.map(|at| at.since(now).as_millis()), [100, 200, 400, 1000, 5000]);
         assert_eq!(poll_at(9, Some(Duration::from_hours(9)), now), now + limits::POLL_MAX);
     }
 

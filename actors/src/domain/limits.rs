@@ -34,8 +34,17 @@ pub const GROUP_NAMES: usize = 25;
 pub const MAX_NAMES_SHORT: usize = 25;
 
 /// Pauses between polls of an order when the CA sends no Retry-After (RFC 8555 §7.5.1). The first
-/// are short, because most orders are done within a second.
-pub const POLL: [Duration; 5] = [Duration::from_millis(500), secs(1), secs(2), secs(3), secs(5)];
+/// are short, because a job holds its slot meanwhile and some CAs validate within the request; an
+/// order that takes a minute is polled 16 times.
+pub const POLL: [Duration; 7] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    secs(1),
+    secs(2),
+    secs(3),
+    secs(5),
+];
 /// Longest Retry-After obeyed between polls of an order; a longer one is cut. After an error, a
 /// longer Retry-After ends the attempt.
 pub const POLL_MAX: Duration = secs(60);
@@ -238,3 +247,6 @@ pub const CHAIN_CERTIFICATES: usize = 10;
 /// Longest serial number and longest issuer name of a certificate that are kept, in characters of
 /// text. RFC 5280 allows 20 octets (§4.1.2.2) and 64 characters (appendix A.1).
 pub const CERTIFICATE_TEXT_MAX: usize = 256;
+/// Shortest pause between polls once an order was polled a few times, even if the CA names a
+/// shorter Retry-After: some CAs always send 0.
+pub const POLL_MIN: Duration = Duration::from_millis(500);

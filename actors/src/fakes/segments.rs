@@ -33,6 +33,16 @@ impl FakeSegments {
         self.stored.borrow_mut().insert(number, data);
     }
 
+    /// Decodes the segment with the highest number.
+    ///
+    /// # Panics
+    /// When the segment cannot be decoded.
+    pub fn last(&self) -> Option<Segment> {
+        let stored = self.stored.borrow();
+        let (number, data) = stored.last_key_value()?;
+        Some(Segment::decode(*number, data).expect("it was written here"))
+    }
+
     /// Decodes all segments.
     ///
     /// # Panics

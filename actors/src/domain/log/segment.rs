@@ -386,4 +386,26 @@ mod tests {
         let segment = batch(&[started("a")]);
         assert_eq!(Segment::decode(3, &segment.encode()), Ok(segment));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_segment_or_a_bounded_reason(
+            noise in ".{0,200}", cut_at in 0..2_000_usize, at in 0..2_000_usize, byte in 0..=255_u8,
+            number in 0..u64::MAX,
+        ) {
+            let good = batch(&[started("a"), started("b")]).encode();
+            let (mut flipped, mut short) = (good.clone(), good.clone());
+            let index = at % flipped.len();
+            flipped[index] = byte;
+            short.truncate(cut_at % good.len());
+            let nested = format!("{{\"schema\":3,\"x\":{}}}", "[".repeat(at * 10));
+            let newer = format!("{{\"schema\":{number},\"records\":[{noise:?}]}}");
+            for bytes in [noise.into_bytes(), flipped, short, nested.into_bytes(), newer.into_bytes()] {
+                if let Err(why) = Segment::decode(1, &bytes) {
+                    let why = why.to_string();
+                    proptest::prop_assert!(!why.is_empty() && why.len() <= limits::DETAIL_MAX, "{}", why);
+                }
+            }
+        }
+    }
 }

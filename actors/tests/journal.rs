@@ -16,7 +16,7 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress, reasons, shop, with_tls};
 use ingress_acme_actors::journal::ledger::Ledger;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
-use ingress_acme_actors::ports::{Clock, Journal, JournalError};
+use ingress_acme_actors::ports::{Journal, JournalError};
 
 /// Prints a figure directly to stderr, past the test runner's capture.
 macro_rules! figure {

@@ -231,8 +231,8 @@ impl CertificateAuthority for Acme {
         self.call("the CA did not return the order", async || self.look(url).await).await
     }
 
-    /// Accepts the challenges without fetching the order again: the order is almost certainly still
-    /// pending.
+    /// Accepts the challenges. Fetches the order again only if the CA has validated within these
+    /// requests: otherwise the order is almost certainly still pending.
     async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
         let doing = "the CA did not accept the request to validate";
         self.call(doing, async || {
@@ -241,7 +241,11 @@ impl CertificateAuthority for Acme {
                 return self.show(order).await;
             }
             match order.accept().await {
-                Ok(()) => {}
+                Ok(true) => {
+                    self.orders.borrow_mut().put(order);
+                    return self.look(url).await;
+                }
+                Ok(false) => {}
                 Err(error) if error.is_refusal() => {
                     let port_error = error.into_port_error(doing);
                     let view = self.look(url).await?;
@@ -288,6 +292,10 @@ impl CertificateAuthority for Acme {
             Call::set_endpoint("certificate");
             let chain = order.order.certificate().await?;
             let chain = chain.ok_or_else(|| PortError::transient("the CA is still issuing"))?;
+            crate::pki::check_size(&chain).map_err(|why| {
+                let what = format!("the CA's chain is not used: {why}");
+                PortError::permanent(FailureClass::BadCertificate, what)
+            })?;
             Ok(self.preferred(chain, began).await)
         })
         .await

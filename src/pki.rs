@@ -17,7 +17,9 @@ use x509_parser::pem::Pem;
 
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{Keys, PortError};
@@ -62,8 +64,10 @@ impl Keys for Pki {
         Ok(request.der().to_vec())
     }
 
-    /// Does the same as [`inspect`], and checks that each certificate is signed by the next one.
+    /// Does the same as [`inspect`], and checks the size of the chain and that each certificate is
+    /// signed by the next one.
     fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String> {
+        check_size(chain)?;
         let view = inspect(chain, Some(key.pem()))?;
         let blocks = certificates(chain)?;
         chain::check(&parse(&blocks)?)?;
@@ -78,8 +82,13 @@ impl Keys for Pki {
 ///
 /// # Errors
 /// Fails unless all certificates of the chain are readable. The error describes the defect of the
-/// chain as a sentence fragment, such as `certificate 2 is not DER`.
+/// chain as a sentence fragment of at most [`limits::QUOTED_MAX`] bytes, such as `certificate 2 is
+/// not DER`.
 pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView, String> {
+    view(chain_pem, key_pem).map_err(|why| cut(why, limits::QUOTED_MAX))
+}
+
+fn view(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView, String> {
     let blocks = certificates(chain_pem)?;
     let chain = parse(&blocks)?;
     let leaf = chain.first().ok_or("there is no certificate in it")?;
@@ -96,22 +105,38 @@ pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView
     })
 }
 
+/// Refuses a chain from a CA that is larger than any chain in use: the chain goes into a Secret,
+/// and each certificate costs a check of a signature.
+pub fn check_size(chain_pem: &str) -> Result<(), String> {
+    let (size, most) = (chain_pem.len(), limits::CHAIN_MAX);
+    if size > most {
+        return Err(format!("the chain has {size} bytes, but at most {most} are accepted"));
+    }
+    let (count, most) = (chain_pem.matches("-----BEGIN").count(), limits::CHAIN_CERTIFICATES);
+    if count > most {
+        return Err(format!("the chain has {count} certificates, but at most {most} are accepted"));
+    }
+    Ok(())
+}
+
 /// Returns the first certificate of a PEM chain, DER.
 pub fn leaf(chain_pem: &str) -> Result<Vec<u8>, String> {
     let first = certificates(chain_pem)?.into_iter().next();
     Ok(first.ok_or("there is no certificate in it")?.contents)
 }
 
-/// Returns the issuer's common name for each certificate of a PEM chain, leaf first. Each
+/// Returns the issuer's common name for each certificate of a PEM chain from a CA, leaf first. Each
 /// certificate must be signed by the next one.
 pub fn issuers(chain_pem: &str) -> Result<Vec<String>, String> {
+    check_size(chain_pem)?;
     let blocks = certificates(chain_pem)?;
     let chain = parse(&blocks)?;
     chain::check(&chain)?;
     Ok(chain.iter().map(issuer).collect())
 }
 
-/// Identifier of a certificate in the CA's renewal information (RFC 9773 §4.1).
+/// Identifier of a certificate in the CA's renewal information (RFC 9773 §4.1); `None` for one that
+/// is longer than any real one.
 fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
     let issuer_key =
         leaf.iter_extensions().find_map(|extension| match extension.parsed_extension() {
@@ -120,7 +145,8 @@ fn id(leaf: &X509Certificate<'_>) -> Option<CertId> {
         })?;
     let [key, serial] =
         [issuer_key.0, leaf.raw_serial()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
-    Some(CertId::new(&format!("{key}.{serial}")))
+    let id = format!("{key}.{serial}");
+    (id.len() <= limits::CERTIFICATE_TEXT_MAX).then(|| CertId::new(&id))
 }
 
 /// Returns the PEM blocks with certificates. Other blocks between them are skipped.
@@ -136,7 +162,10 @@ fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
     }
     match others {
         _ if !found.is_empty() => Ok(found),
-        Some(label) => Err(format!("there is no certificate in it, only a PEM block `{label}`")),
+        Some(label) => {
+            let label = cut(label, limits::CERTIFICATE_TEXT_MAX);
+            Err(format!("there is no certificate in it, only a PEM block `{label}`"))
+        }
         None if chain.trim().is_empty() => Err("it is empty".to_owned()),
         None => Err("it is not PEM".to_owned()),
     }
@@ -181,12 +210,13 @@ fn dns_names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, String> {
 }
 
 /// Returns the serial number in hexadecimal, without the leading zero that keeps the DER integer
-/// positive.
+/// positive. Of a longer number than RFC 5280 allows, only the first octets count.
 fn serial(leaf: &X509Certificate<'_>) -> String {
     let octets = match leaf.raw_serial() {
         [0, rest @ ..] if !rest.is_empty() => rest,
         octets => octets,
     };
+    let octets = &octets[..octets.len().min(limits::CERTIFICATE_TEXT_MAX / 2)];
     octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
         text.push(char::from_digit(u32::from(octet >> 4), 16).unwrap_or_default());
         text.push(char::from_digit(u32::from(octet & 15), 16).unwrap_or_default());
@@ -197,7 +227,8 @@ fn serial(leaf: &X509Certificate<'_>) -> String {
 fn issuer(leaf: &X509Certificate<'_>) -> String {
     let issuer = leaf.issuer();
     let name = issuer.iter_common_name().next().and_then(|name| name.as_str().ok());
-    name.map_or_else(|| issuer.to_string(), ToOwned::to_owned)
+    let name = name.map_or_else(|| issuer.to_string(), ToOwned::to_owned);
+    cut(name, limits::CERTIFICATE_TEXT_MAX)
 }
 
 #[cfg(test)]

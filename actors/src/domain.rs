@@ -11,10 +11,11 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`certificate`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`] and
-//! [`top_k`] are shared by the folders.
+//! [`certificate`], [`cut`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`]
+//! and [`top_k`] are shared by the folders.
 
 pub mod certificate;
+pub mod cut;
 pub mod desired;
 pub mod failure;
 pub mod hash;

@@ -431,3 +431,18 @@ fn a_relist_and_edits_that_do_not_matter_are_no_work() {
         assert_eq!(fakes.cluster.calls("read"), reads);
     });
 }
+
+#[test]
+fn with_a_ca_that_validates_within_the_request_no_poll_is_needed() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.validate_at_once();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(2 * MINUTE).await;
+        assert!(fakes.cluster.secret("web", "shop").is_some());
+        let calls = ["open_order", "accept", "refresh", "finalize", "download"]
+            .map(|call| fakes.cluster.calls(call));
+        assert_eq!(calls, [1, 1, 0, 1, 1]);
+    });
+}

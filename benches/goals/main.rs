@@ -25,6 +25,9 @@ fn main() {
         if wanted("real") {
             real::measure(&mut goals).await.unwrap();
         }
+        if wanted("quick_ca") {
+            real::measure_quick_ca(&mut goals).await.unwrap();
+        }
         if wanted("scale") {
             scale::measure(&mut goals).await.unwrap();
         }

@@ -18,6 +18,8 @@ use tokio::process::Command;
 use crate::table::Goals;
 
 const CERTIFICATES: u32 = 500;
+/// Certificates of a storm at a CA that validates within the request.
+const QUICK_CERTIFICATES: u32 = 300;
 const AT_ONCE: u32 = 16;
 /// Number of rounds; the table shows their median.
 const ROUNDS: usize = 3;
@@ -50,8 +52,8 @@ pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     let world = World::start_with(Options { simulated_ca, ..Options::default() }).await?;
     let (mut bare, mut operated) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let floor = bare_loop(&world, round).await?;
-        let ours = operator(&world, round).await?;
+        let floor = bare_loop(&world, round, CERTIFICATES).await?;
+        let ours = operator(&world, round, CERTIFICATES).await?;
         print_round(round, &floor, &ours);
         bare.push(floor);
         operated.push(ours);
@@ -59,6 +61,27 @@ pub(crate) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     let ratios = bare.iter().zip(&operated).map(|(bare, ours)| ours.figures.seconds / bare.seconds);
     goals.at_most("storm of 500, time over the bare loop's", 1.3, median(ratios), " ×");
     rows(goals, &operated);
+    Ok(())
+}
+
+/// Measures a storm with a CA that validates within the request, alternating with the bare loop.
+/// `STORM_QUICK` is the number of certificates, for a trial.
+pub(crate) async fn measure_quick_ca(goals: &mut Goals) -> anyhow::Result<()> {
+    let named = std::env::var("STORM_QUICK").ok().and_then(|number| number.parse().ok());
+    let certificates: u32 = named.unwrap_or(QUICK_CERTIFICATES);
+    eprintln!("{certificates} certificates, the CA validates within the request:");
+    let ca = ca::Options { validate_within_request: true, ..ca::Options::default() };
+    let world = World::start_with(Options { simulated_ca: Some(ca), ..Options::default() }).await?;
+    let mut ratios = Vec::new();
+    for round in 0..ROUNDS {
+        let bare = bare_loop(&world, round, certificates).await?.seconds;
+        let ours = operator(&world, round, certificates).await?.figures.seconds;
+        eprintln!("  round {round}: bare loop {bare:.2} s, operator {ours:.2} s");
+        ratios.push(ours / bare);
+    }
+    let what =
+        format!("storm of {certificates} at a CA that validates at once, over the bare loop");
+    goals.at_most(&what, 1.3, median(ratios.into_iter()), " ×");
     Ok(())
 }
 
@@ -108,7 +131,7 @@ fn share_of_p99(ours: &Operated) -> f64 {
     ours.figures.time_to_secret.map_or(f64::INFINITY, |times| times.p99) / ours.figures.seconds
 }
 
-async fn bare_loop(world: &World, round: usize) -> anyhow::Result<Bare> {
+async fn bare_loop(world: &World, round: usize, certificates: u32) -> anyhow::Result<Bare> {
     let (namespace, domain) = (format!("bare-{round}"), format!("bare-{round}.example.com"));
     apply_yaml(&world.admin(), &routed(&namespace, &domain)).await?;
     let solver = free_address()?;
@@ -125,7 +148,7 @@ async fn bare_loop(world: &World, round: usize) -> anyhow::Result<Bare> {
         .arg("--ca-file")
         .arg(world.acme_ca_file())
         .args(["--solver-bind", &solver.to_string()])
-        .args(["--certificates", &CERTIFICATES.to_string(), "--at-once", &AT_ONCE.to_string()])
+        .args(["--certificates", &certificates.to_string(), "--at-once", &AT_ONCE.to_string()])
         .env("KUBECONFIG", world.operator_kubeconfig())
         .kill_on_drop(true)
         .output();
@@ -135,7 +158,7 @@ async fn bare_loop(world: &World, round: usize) -> anyhow::Result<Bare> {
     Ok(serde_json::from_slice(&ended.stdout)?)
 }
 
-async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
+async fn operator(world: &World, round: usize, certificates: u32) -> anyhow::Result<Operated> {
     let options = OperatorOptions::new(the_operator()).args([format!("--issuers={AT_ONCE}")]);
     let operator = world.start_operator(options).await?;
     let source = Source::url(format!("{}/metrics", operator.admin_url()).parse()?)?;
@@ -143,7 +166,7 @@ async fn operator(world: &World, round: usize) -> anyhow::Result<Operated> {
     let target = Target { client: world.admin(), operator: source };
     let plan = Plan {
         run: format!("real-{round}"),
-        ingresses: CERTIFICATES,
+        ingresses: certificates,
         edits: 0,
         namespaces: 5,
         names: 1,

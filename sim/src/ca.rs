@@ -56,6 +56,7 @@ use validation::Validator;
 
 /// Configuration of a CA.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Port on 127.0.0.1; 0 means any free port.
     pub port: u16,
@@ -69,6 +70,9 @@ pub struct Options {
     pub life: Option<Duration>,
     /// Time between the client's response to a challenge and the validation request.
     pub validation_delay: Duration,
+    /// Whether the CA validates within the client's request, and answers with the result; otherwise
+    /// in the background.
+    pub validate_within_request: bool,
     /// Time limit for each validation request to a host.
     pub validation_patience: Duration,
     /// Time between the CSR and the certificate, on the simulated clock.
@@ -100,6 +104,7 @@ impl Default for Options {
             eab: None,
             life: None,
             validation_delay: Duration::ZERO,
+            validate_within_request: false,
             validation_patience: Duration::from_secs(10),
             processing_delay: Duration::ZERO,
             retry_after: None,
@@ -137,6 +142,7 @@ impl Ca {
             retry_after_as_date: options.retry_after_as_date,
             poll_renewal_info: options.poll_renewal_info,
             validation_delay: options.validation_delay,
+            within_request: options.validate_within_request,
         };
         let settings = Settings {
             limits: options.limits,
@@ -157,6 +163,7 @@ impl Ca {
             faults: Faults::seeded(seed),
             clock,
             validator: Validator::new(zone, validation_port, validation_patience)?,
+            validating: Mutex::default(),
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let tls = Some(root_ca.server("simulated ACME CA")?);

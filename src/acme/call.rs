@@ -26,6 +26,8 @@ pub(super) struct CallRecord {
     pub(super) endpoint: Option<&'static str>,
     pub(super) status: Option<StatusCode>,
     pub(super) retry_after: Option<Duration>,
+    /// Whether the last response to a challenge says that the challenge is valid already.
+    pub(super) challenge_valid: bool,
     /// URLs of the last response's alternates.
     pub(super) alternates: Vec<String>,
 }
@@ -59,6 +61,11 @@ impl Call {
     /// `Retry-After` of the current call's last response.
     pub(super) fn last_retry_after() -> Option<Duration> {
         CALL.try_with(Self::retry_after).ok().flatten()
+    }
+
+    /// Whether the CA has validated within the current call's last request to a challenge.
+    pub(super) fn is_challenge_valid() -> bool {
+        CALL.try_with(|call| call.with(|record| record.challenge_valid)).unwrap_or_default()
     }
 
     /// URLs of the alternates in the current call's last response.

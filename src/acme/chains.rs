@@ -21,8 +21,6 @@ use crate::pki;
 /// and must not be lost to the call's deadline.
 const UNTIL: Duration =
     limits::CA_CALL.checked_div(3).expect("three is not zero").saturating_mul(2);
-/// Largest alternate in bytes; four certificates have under 10 KiB.
-const LARGEST: usize = 64 << 10;
 
 /// Match of a chain with the preferred issuer; better is greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -135,8 +133,9 @@ impl Acme {
         let (key, account) = self.accounts.credentials().await?;
         let sender = (&Signer::new(&key)?, Sender::Account(&account));
         let answer = post(&self.accounts.transport, ("certificate", url), sender, None).await?;
-        if answer.body.len() > LARGEST {
-            return Err(CallError::lacking(format!("it is larger than {LARGEST} bytes")));
+        if answer.body.len() > limits::CHAIN_MAX {
+            let most = limits::CHAIN_MAX;
+            return Err(CallError::lacking(format!("it is larger than {most} bytes")));
         }
         String::from_utf8(answer.body).map_err(|_| Error::Str("it is not text").into())
     }

@@ -93,4 +93,15 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(of(&many).len(), MAX);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_names_few_alternates_and_only_https(
+            text in "([ -~]{0,30}|<|>|;rel=|alternate|\"|,|https://ca\\.example/){0,20}",
+        ) {
+            let found = of(&[&text, &text]);
+            proptest::prop_assert!(found.len() <= MAX);
+            proptest::prop_assert!(found.iter().all(|url| url.starts_with("https://")));
+        }
+    }
 }

@@ -8,8 +8,10 @@ use instant_acme::{
 };
 
 use ingress_acme_actors::domain::certificate::CertId;
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
@@ -38,6 +40,7 @@ impl Acme {
             wanted = wanted.replaces(identifier(id));
         }
         let mut order = OpenOrder::new(account.new_order(&wanted).await?);
+        order.check_size()?;
         if order.order.state().status != Status::Pending {
             return self.show(order).await;
         }
@@ -61,7 +64,8 @@ impl Acme {
         let mut offers = "it offers no profiles".to_owned();
         if !listed.is_empty() {
             let sorted: BTreeSet<&str> = listed.into_iter().collect();
-            offers = format!("it offers {}", sorted.into_iter().collect::<Vec<_>>().join(", "));
+            let sorted = sorted.into_iter().collect::<Vec<_>>().join(", ");
+            offers = format!("it offers {}", cut(sorted, limits::QUOTED_MAX));
         }
         // The list was fetched with the account; the next attempt fetches a new one.
         self.accounts.forget(false).await;
@@ -95,10 +99,39 @@ fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
     }
 }
 
-/// Converts an ARI window. An end before the start is set to the start.
+/// Converts an ARI window. An end before the start is set to the start; a URL that is too long or
+/// contains other characters than a URL is dropped, because each certificate may have one.
 fn window(info: RenewalInfo) -> RenewalWindow {
     let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
     let [start, end] =
         [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
+    let explanation = explanation.filter(|url| {
+        url.len() <= limits::EXPLANATION_MAX && url.bytes().all(|byte| byte.is_ascii_graphic())
+    });
     RenewalWindow { start, end: end.max(start), explanation }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_renewal_information_is_a_window_or_an_error(
+            start in "[0-9TZ:+-]{0,30}|2026-11-2[0-9]T08:00:00Z", end in "2026-11-[12][0-9]T08:00:00Z",
+            explanation in proptest::option::of(".{0,2000}"),
+        ) {
+            let answer = serde_json::json!({
+                "suggestedWindow": {"start": start, "end": end}, "explanationURL": explanation,
+            });
+            if let Ok(info) = serde_json::from_value::<RenewalInfo>(answer) {
+                let window = window(info);
+                prop_assert!(window.start <= window.end);
+                let length = window.explanation.map_or(0, |url| url.len());
+                prop_assert!(length <= limits::EXPLANATION_MAX);
+            }
+        }
+    }
 }

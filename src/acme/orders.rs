@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use instant_acme::{
-    AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier,
-    Order, OrderStatus as Status, Problem,
+    AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order,
+    OrderStatus as Status, Problem,
 };
 
+use ingress_acme_actors::domain::cut::{CutText, cut};
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
 
@@ -39,7 +41,8 @@ impl OpenOrder {
 
     /// Converts the last response to a view. Reads the authorizations only where they matter: of an
     /// invalid order, and of a pending one unless all its challenges were accepted.
-    pub(super) async fn view(&mut self) -> Result<OrderView, Error> {
+    pub(super) async fn view(&mut self) -> Result<OrderView, CallError> {
+        self.check_size()?;
         let retry_after = Call::last_retry_after();
         let (status, authorizations) = match self.order.state().status {
             Status::Pending => self.pending().await?,
@@ -55,7 +58,19 @@ impl OpenOrder {
         Ok(OrderView { url, status, authorizations, retry_after })
     }
 
-    async fn pending(&mut self) -> Result<(OrderStatus, Vec<AuthorizationView>), Error> {
+    /// Refuses an order with more authorizations than names can be ordered: each one costs a
+    /// request.
+    pub(super) fn check_size(&mut self) -> Result<(), CallError> {
+        let (listed, most) = (self.order.state().authorizations.len(), limits::MAX_NAMES);
+        if listed <= most {
+            return Ok(());
+        }
+        Err(CallError::lacking(format!(
+            "the CA's order lists {listed} authorizations, but at most {most} are expected; check --acme-directory"
+        )))
+    }
+
+    async fn pending(&mut self) -> Result<(OrderStatus, Vec<AuthorizationView>), CallError> {
         if let Some(names) = &self.accepted
             && self.looks < LOOKS
         {
@@ -82,7 +97,7 @@ impl OpenOrder {
     }
 
     /// Returns the failed names and reasons; without any, the order's own error.
-    async fn failure_of_invalid_order(&mut self) -> Result<Failure, Error> {
+    async fn failure_of_invalid_order(&mut self) -> Result<Failure, CallError> {
         let of_order = self.order.state().error.clone();
         let mut failed = Vec::new();
         let mut authorizations = self.order.authorizations();
@@ -94,9 +109,11 @@ impl OpenOrder {
         Ok(failure_of_authorizations(&failed).unwrap_or_else(|| order_failure(of_order.as_ref())))
     }
 
-    /// Accepts the HTTP-01 challenge of every pending authorization.
-    pub(super) async fn accept(&mut self) -> Result<(), CallError> {
-        let mut names = BTreeSet::new();
+    /// Accepts the HTTP-01 challenge of every pending authorization. Returns whether the CA has
+    /// validated all of them within these requests.
+    pub(super) async fn accept(&mut self) -> Result<bool, CallError> {
+        self.check_size()?;
+        let (mut names, mut all_valid) = (BTreeSet::new(), true);
         let mut authorizations = self.order.authorizations();
         Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
@@ -112,12 +129,15 @@ impl OpenOrder {
             if challenge.status == ChallengeStatus::Pending {
                 Call::set_endpoint("challenge");
                 challenge.set_ready().await?;
+                all_valid &= Call::is_challenge_valid();
                 Call::set_endpoint("authorization");
+            } else {
+                all_valid &= challenge.status == ChallengeStatus::Valid;
             }
         }
         self.accepted = Some(names);
         self.looks = 0;
-        Ok(())
+        Ok(all_valid)
     }
 }
 
@@ -168,19 +188,20 @@ fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
 /// Builds one failure from all names and reasons. The first reason decides the class.
 fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
     let (_, first) = failed.iter().find(|(_, why)| why.is_ok()).or_else(|| failed.first())?;
-    let said: Vec<String> = failed
-        .iter()
-        .map(|(name, why)| match why {
+    let mut said = CutText::new(limits::QUOTED_MAX);
+    for (index, (name, why)) in failed.iter().enumerate() {
+        said.push(if index == 0 { "" } else { "; " });
+        said.push(&match why {
             Ok(problem) => format!("{name}: {}", words(problem)),
             Err(status) => format!("{name}: its authorization is {status:?}").to_lowercase(),
-        })
-        .collect();
+        });
+    }
     let (class, advice) = match first {
         Ok(problem) => (class(problem), advice(kind(problem), class(problem))),
         Err(AuthorizationStatus::Invalid) => (FailureClass::Authorization, "it is tried again"),
         Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
     };
-    let detail = format!("the CA could not validate {}; {advice}", said.join("; "));
+    let detail = format!("the CA could not validate {}; {advice}", said.finish());
     let names = failed.iter().filter_map(|(name, _)| DnsName::parse(name).ok());
     Some(Failure::new(class, detail).about(names))
 }
@@ -201,7 +222,7 @@ fn no_http(authorization: &AuthorizationState) -> PortError {
     let name = authorization.identifier();
     let offered: Vec<String> =
         authorization.challenges.iter().map(|offer| format!("{:?}", offer.r#type)).collect();
-    let offered = offered.join(", ");
+    let offered = cut(offered.join(", "), limits::QUOTED_MAX);
     PortError::permanent(
         FailureClass::Rejected,
         format!("the CA offers no http-01 challenge for {name}, only {offered}; use another CA"),

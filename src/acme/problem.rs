@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use instant_acme::{Error, Problem};
 
+use ingress_acme_actors::domain::cut::CutText;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
@@ -76,16 +77,18 @@ fn is_pausing(problem: &Problem) -> bool {
     kind(problem) == "rateLimited" && detail.contains("prevented from requesting certificates")
 }
 
-/// The CA's text, including the text of each subproblem.
+/// The CA's text, including the text of each subproblem; at most [`limits::QUOTED_MAX`] bytes. A
+/// problem document may have a megabyte.
 pub(super) fn words(problem: &Problem) -> String {
-    let mut text = said(problem.detail.as_deref(), problem.r#type.as_deref());
+    let mut text = CutText::new(limits::QUOTED_MAX);
+    text.push(&said(problem.detail.as_deref(), problem.r#type.as_deref()));
     for subproblem in &problem.subproblems {
         let about = subproblem.identifier.as_ref();
         let about = about.map_or_else(String::new, |name| format!("{}: ", name.authorized(false)));
         let said = said(subproblem.detail.as_deref(), subproblem.r#type.as_deref());
-        let _ = write!(text, "; {about}{said}");
+        let _ = write!(text, "; {about}{said}"); // never fails
     }
-    text
+    text.finish()
 }
 
 fn said(detail: Option<&str>, urn: Option<&str>) -> String {
@@ -175,7 +178,7 @@ fn of_problem(doing: &str, problem: &Problem) -> PortError {
         _ => limited && kind(problem) != "rateLimited" && !long,
     };
     if transient {
-        return PortError::Transient { detail: failure.detail, retry_after: wait };
+        return PortError::transient_until(failure.detail, wait);
     }
     let limited = failure.class == FailureClass::RateLimited;
     let limit = limited.then(|| rate_limit(&words(problem), &Call::ordered_names()));
@@ -191,17 +194,17 @@ fn of_answer(doing: &str, error: &Error) -> PortError {
             Some(_) => format!("{doing}: the CA's answer cannot be used: {error}"),
             None => format!("{doing}: {error}"),
         };
-        return PortError::Transient { detail, retry_after: wait };
+        return PortError::transient_until(detail, wait);
     };
     let detail = format!("{doing}: the CA answers HTTP {} and does not say why", status.as_u16());
     let long = wait.is_some_and(|wait| wait > limits::POLL_MAX);
     let class = match status {
         StatusCode::TOO_MANY_REQUESTS if long => FailureClass::RateLimited,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            return PortError::Transient { detail, retry_after: wait };
+            return PortError::transient_until(detail, wait);
         }
         status if status.is_server_error() => {
-            return PortError::Transient { detail, retry_after: wait };
+            return PortError::transient_until(detail, wait);
         }
         StatusCode::NOT_FOUND => FailureClass::AcmeServer,
         _ => FailureClass::Rejected,

@@ -149,4 +149,21 @@ mod tests {
         let text = "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
         assert_eq!(read(text, &[]), RateLimit::ACCOUNT);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_has_a_scope_of_the_order_or_of_the_account(
+            text in "(.{0,80}|too many|exact set|\\(|\\)|in the last |[0-9]{1,25}|h|m|s|a\\.example\\.com| ){0,12}",
+        ) {
+            let limit = read(&text, &["a.example.com"]);
+            let of_it = match limit.scope {
+                LimitScope::Domain(domain) => "a.example.com".ends_with(&domain),
+                LimitScope::Set(set) => set == names(&["a.example.com"]),
+                LimitScope::Name(name) => name.as_str() == "a.example.com",
+                LimitScope::Account => true,
+                LimitScope::Address => false,
+            };
+            proptest::prop_assert!(of_it);
+        }
+    }
 }

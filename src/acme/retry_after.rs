@@ -51,4 +51,12 @@ mod tests {
         assert_eq!(wait("Tue, 24 Nov 2026 07:00:00 GMT", sent), Some(Duration::ZERO));
         assert_eq!(wait("Tue, 24 Nov 2026 09:00:30 GMT", None), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read_or_passed_over(after in "[ -~]{0,60}", sent in "[ -~]{0,60}") {
+            let named = wait(&after, Some(&sent));
+            proptest::prop_assert!(named.is_none() || !after.trim().is_empty());
+        }
+    }
 }

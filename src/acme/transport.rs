@@ -10,13 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
+use ingress_acme_actors::domain::cut::CutText;
 use ingress_acme_actors::domain::limits;
 
 use super::call::{CALL, Call};
@@ -27,6 +28,9 @@ use super::retry_after::retry_after;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Largest response body in bytes; a chain of four certificates has under 10 KiB.
 const MAX_ANSWER: usize = 1 << 20;
+/// Largest headers of a response in bytes; Let's Encrypt's have under 1 KiB. A nonce and URLs of
+/// them stay in the cache of open orders.
+const MAX_HEADERS: usize = 16 << 10;
 
 /// Directory fields (RFC 8555 §7.1.1) and their endpoint names.
 const RESOURCES: [(&str, &str); 5] = [
@@ -50,6 +54,9 @@ pub(super) enum TransportError {
     /// The response is larger than [`MAX_ANSWER`].
     #[error("the CA's answer is larger than {MAX_ANSWER} bytes")]
     TooLarge,
+    /// The headers are larger than [`MAX_HEADERS`], or a URL in them than [`limits::URL_MAX`].
+    #[error("the headers of the CA's answer have {0} bytes, and more than are accepted")]
+    Headers(usize),
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -147,6 +154,7 @@ impl Transport {
     ) -> Result<(StatusCode, HeaderMap, Bytes), TransportError> {
         let request = self.client.request(method, url).headers(headers).body(body);
         let mut answer = request.header(USER_AGENT, crate::USER_AGENT).send().await?;
+        check_headers(answer.headers())?;
         let mut read = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if read.len() + chunk.len() > MAX_ANSWER {
@@ -180,8 +188,11 @@ impl Transport {
         if let Some(call) = call {
             let headers = outcome.as_ref().ok().map(|(_, headers, _)| headers);
             let alternates = headers.map(|headers| alternates(headers, &url)).unwrap_or_default();
+            let body = outcome.as_ref().ok().map(|(_, _, body)| body);
+            let valid = endpoint == "challenge" && body.is_some_and(|body| is_valid(body));
             call.with(|record| {
                 (record.status, record.retry_after, record.alternates) = (status, wait, alternates);
+                record.challenge_valid = valid;
             });
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
@@ -203,6 +214,28 @@ impl HttpClient for Transport {
     }
 }
 
+/// Whether a challenge object (RFC 8555 §7.1.5) has the status `valid`: instant-acme does not
+/// return the response to the request to validate.
+fn is_valid(challenge: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Challenge<'a> {
+        status: &'a str,
+    }
+    let read = serde_json::from_slice::<Challenge<'_>>(challenge);
+    read.is_ok_and(|challenge| challenge.status == "valid")
+}
+
+/// Refuses large headers, and a `Location` that is too long to be journaled or stored: the URL of
+/// an order or of the account.
+fn check_headers(headers: &HeaderMap) -> Result<(), TransportError> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let location = headers.get(LOCATION).map_or(0, HeaderValue::len);
+    if size > MAX_HEADERS || location > limits::URL_MAX {
+        return Err(TransportError::Headers(size));
+    }
+    Ok(())
+}
+
 /// Returns `Retry-After`, capped at the largest plausible value. Caps the header too: instant-acme
 /// adds the value to `SystemTime::now()`, which panics on overflow.
 fn capped_retry_after(headers: &mut HeaderMap) -> Option<Duration> {
@@ -213,15 +246,17 @@ fn capped_retry_after(headers: &mut HeaderMap) -> Option<Duration> {
     Some(wait.min(limits::RETRY_AFTER_MAX))
 }
 
-/// Formats an error with all its causes, which reqwest omits.
+/// Formats an error with all its causes, which reqwest omits; at most [`limits::QUOTED_MAX`] bytes.
 fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
+    let mut text = CutText::new(limits::QUOTED_MAX);
+    text.push(&error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        text.push(": ");
+        text.push(&error.to_string());
         cause = error.source();
     }
-    text
+    text.finish()
 }
 
 #[cfg(test)]
@@ -282,6 +317,18 @@ mod tests {
         assert_eq!(retry_after(&headers), Some(limits::RETRY_AFTER_MAX));
         headers.insert(RETRY_AFTER, 60.into());
         assert_eq!(capped_retry_after(&mut headers), Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn headers_and_urls_that_no_ca_sends_are_refused() {
+        let of = |name: &'static str, size: usize| {
+            HeaderMap::from_iter([(name.parse().unwrap(), "x".repeat(size).parse().unwrap())])
+        };
+        assert!(check_headers(&of("location", 200)).is_ok());
+        assert!(check_headers(&of("location", limits::URL_MAX + 1)).is_err());
+        assert!(check_headers(&of("link", limits::URL_MAX + 1)).is_ok());
+        let error = check_headers(&of("replay-nonce", MAX_HEADERS)).unwrap_err().to_string();
+        assert!(error.contains("16396 bytes"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client};
 
 use crate::kubernetes::client::{FIELD_MANAGER, detail, list_all, our_label};
@@ -58,6 +59,9 @@ impl Segments for SecretSegments {
         match self.api.create(&params, &secret(number, data)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(CreateError::Exists),
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                Err(CreateError::Refused(detail(&kube::Error::Api(status))))
+            }
             Err(error) => Err(CreateError::Unknown(detail(&error))),
         }
     }
@@ -100,6 +104,15 @@ fn numbered(secret: Secret) -> Option<(u64, Vec<u8>)> {
     Some((number, secret.data?.remove(DATA)?.0))
 }
 
+/// Whether the API server refuses this content forever: an object that is too large (413, or 422
+/// for the data of a Secret), or one that the validation of the cluster does not take (422). etcd
+/// has a limit of its own; the API server passes its error on with the status 500, or 413 in newer
+/// releases.
+fn is_refusal(status: &Status) -> bool {
+    let by_etcd = ["request is too large", "larger than max"];
+    matches!(status.code, 413 | 422) || by_etcd.iter().any(|words| status.message.contains(words))
+}
+
 fn unavailable(what: &str, error: &kube::Error) -> JournalError {
     JournalError::Unavailable(format!("segments cannot be {what}: {}", detail(error)))
 }
@@ -116,5 +129,20 @@ mod tests {
         assert_eq!(written.metadata.labels.as_ref().unwrap()[LABEL], "42");
         assert_eq!(numbered(written), Some((42, b"{}".to_vec())));
         assert_eq!(numbered(Secret::default()), None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_what_is_busy_or_forbidden_is_not() {
+        let refused = |code, message| is_refusal(&Status::failure(message, "").with_code(code));
+        assert!(refused(413, "Request entity too large: limit is 3145728"));
+        assert!(refused(422, "data: Too long: may not be more than 1048576 bytes"));
+        assert!(refused(500, "etcdserver: request is too large"));
+        assert!(refused(
+            500,
+            "rpc error: trying to send message larger than max (2097279 vs. 2097152)"
+        ));
+        assert!(!refused(500, "etcdserver: request timed out"));
+        assert!(!refused(403, "exceeded quota"));
+        assert!(!refused(429, "too many requests"));
     }
 }

@@ -1,5 +1,7 @@
 //! Checks that a chain is consistent (RFC 8555 §9.1: each certificate certifies the one before).
 
+use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::limits;
 use rustls::crypto::aws_lc_rs::default_provider;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::Oid;
@@ -12,10 +14,10 @@ pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
         let [certificate, issuer] = pair else { continue };
         let number = index + 1;
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+            let [by, next] = [certificate.issuer(), issuer.subject()]
+                .map(|name| cut(name.to_string(), limits::CERTIFICATE_TEXT_MAX));
             return Err(format!(
-                "certificate {number} was issued by {}, but the next one is {}",
-                certificate.issuer(),
-                issuer.subject()
+                "certificate {number} was issued by {by}, but the next one is {next}"
             ));
         }
         if !is_signed_by(certificate, issuer) {

@@ -155,3 +155,45 @@ AwEHoUQDQgAEzfM6+848iqa2vNW5tsloM5l13uaIyjo/jx2x1/aOaRemchjnUvN8
 MbsbYCgXApa/E+dFoeMZV0DMigeDxWrAgQ==
 -----END EC PRIVATE KEY-----
 ";
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_a_certificate_or_a_bounded_reason(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+        cut_at in 0..2_000_usize, flipped in 0..2_000_usize, label in "[ -~]{0,300}",
+    ) {
+        use base64::prelude::BASE64_STANDARD;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let good = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+        let good = good.self_signed(&key).unwrap();
+        let mut der = good.der().to_vec();
+        let length = der.len();
+        der[flipped % length] ^= 0x55;
+        der.truncate(length.min(cut_at));
+        let pem = |bytes: &[u8], label: &str| {
+            let text = BASE64_STANDARD.encode(bytes);
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        let texts = [
+            pem(&bytes, "CERTIFICATE"), pem(&der, "CERTIFICATE"), pem(&bytes, &label),
+            String::from_utf8_lossy(&bytes).into_owned(),
+            good.pem().chars().take(cut_at).collect(),
+        ];
+        for text in texts {
+            match inspect(&text, Some(&text)) {
+                Ok(view) => proptest::prop_assert!(view.serial.len() <= limits::CERTIFICATE_TEXT_MAX),
+                Err(why) => proptest::prop_assert!((1..=limits::QUOTED_MAX).contains(&why.len())),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_more_certificates_or_bytes_than_any_ca_sends_is_refused() {
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert!(check_size(&certificate.repeat(limits::CHAIN_CERTIFICATES)).is_ok());
+    let many = check_size(&certificate.repeat(limits::CHAIN_CERTIFICATES + 1)).unwrap_err();
+    assert!(many.contains("11 certificates"), "{many}");
+    let large = check_size(&"x".repeat(limits::CHAIN_MAX + 1)).unwrap_err();
+    assert!(large.contains("65537 bytes"), "{large}");
+}

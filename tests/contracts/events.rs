@@ -68,6 +68,7 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,
+        folded: None,
     })
 }
 

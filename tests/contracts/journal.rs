@@ -6,8 +6,8 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{
-    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
-    RateLimitHit, Record,
+    CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
+    OrderOpened, RateLimitHit, Record,
 };
 use ingress_acme_actors::domain::log::live::Live;
 use ingress_acme_actors::domain::log::segment::{SCHEMA, Segment, SegmentKind, snapshot};
@@ -39,7 +39,14 @@ fn failed_in_part() -> Event {
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
+        folded: None,
     })
+}
+
+fn folded() -> Event {
+    let Event::IssuanceFailed(failed) = failed_in_part() else { unreachable!("it has failed") };
+    let folded = Some(Folded { attempts: 3, since: NOW, subset_attempts: 2 });
+    Event::IssuanceFailed(IssuanceFailed { folded, ..failed })
 }
 
 fn closed(scope: LimitScope) -> Event {
@@ -62,6 +69,7 @@ fn every() -> Vec<Event> {
         left_out,
     }));
     all.push(failed_in_part());
+    all.push(folded());
     all.extend(FailureClass::ALL.map(|class| failed(class, names(&[]))));
     let scopes = [
         LimitScope::Address,

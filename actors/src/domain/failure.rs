@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::RateLimit;
@@ -119,32 +120,38 @@ impl FailureClass {
 pub struct Failure {
     /// Failure class.
     pub class: FailureClass,
-    /// Message of the CA or the API server, with advice for the user.
+    /// Message of the CA or the API server, with advice for the user; at most
+    /// [`limits::DETAIL_MAX`] bytes.
     pub detail: String,
     /// Retry-After of the answer, if there was one.
     pub retry_after: Option<Duration>,
-    /// Names that caused the failure; empty means all names.
+    /// Names that caused the failure, at most [`limits::MAX_NAMES`]; empty means all names.
     pub names: BTreeSet<DnsName>,
     /// Rate limit that refused the request, parsed by the adapter of the CA (RFC 8555 §6.6).
     pub limit: Option<RateLimit>,
 }
 
 impl Failure {
-    /// Creates a failure without `retry_after` and without names.
+    /// Creates a failure without `retry_after` and without names. Cuts a long text, because every
+    /// text ends here that an outsider wrote, and goes on into the journal, Events and logs.
     pub fn new(class: FailureClass, detail: impl Into<String>) -> Self {
         Self {
             class,
-            detail: detail.into(),
+            detail: cut(detail, limits::DETAIL_MAX),
             retry_after: None,
             names: BTreeSet::new(),
             limit: None,
         }
     }
 
-    /// Adds the names that caused the failure.
+    /// Adds the names that caused the failure, up to [`limits::MAX_NAMES`] in all: a CA may name
+    /// any number of others.
     #[must_use]
     pub fn about(mut self, names: impl IntoIterator<Item = DnsName>) -> Self {
-        self.names.extend(names);
+        self.names.extend(names.into_iter().take(limits::MAX_NAMES));
+        while self.names.len() > limits::MAX_NAMES {
+            self.names.pop_last();
+        }
         self
     }
 }
@@ -165,13 +172,12 @@ pub(crate) fn transient_pause(errors: u32, retry_after: Option<Duration>) -> Opt
 
 /// Returns the time of the next poll of an order after `polls` polls.
 ///
-/// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never sooner than
-/// `POLL[0]` and never later than [`limits::POLL_MAX`].
+/// Uses Retry-After if there is one (RFC 8555 §7.5.1), else [`limits::POLL`]; never at once, after
+/// the first polls not sooner than [`limits::POLL_MIN`], and never later than [`limits::POLL_MAX`].
 pub(crate) fn poll_at(polls: u32, retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     let backoff_index = usize::try_from(polls).unwrap_or(usize::MAX).min(limits::POLL.len() - 1);
-    now + retry_after
-        .unwrap_or(limits::POLL[backoff_index])
-        .clamp(limits::POLL[0], limits::POLL_MAX)
+    let pause = limits::POLL[backoff_index];
+    now + retry_after.unwrap_or(pause).clamp(pause.min(limits::POLL_MIN), limits::POLL_MAX)
 }
 
 #[cfg(test)]
@@ -198,9 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn the_text_and_the_names_of_a_failure_are_bounded_whoever_wrote_them() {
+        let failure = Failure::new(FailureClass::Policy, "\"".repeat(400_000));
+        assert!(failure.detail.len() <= limits::DETAIL_MAX);
+        assert!(failure.detail.ends_with("bytes)"), "{}", failure.detail);
+        let name = |n| DnsName::parse(&format!("{n}.example.com")).unwrap();
+        let failure = failure.about((0..500).map(name)).about((500..900).map(name));
+        assert_eq!(failure.names.len(), limits::MAX_NAMES);
+    }
+
+    #[test]
     fn a_poll_is_never_at_once() {
         let now = Timestamp::from_secs(0);
-        assert_eq!(poll_at(0, Some(Duration::ZERO), now), now + limits::POLL[0]);
+        let zeros = [0, 1, 2, 3, 9].map(|polls| poll_at(polls, Some(Duration::ZERO), now));
+        assert_eq!(zeros.map(|at| at.since(now).as_millis()), [100, 200, 400, 500, 500]);
+        let unnamed = [0, 1, 2, 3, 9].map(|polls| poll_at(polls, None, now));
+        assert_eq!(unnamed.map(|at| at.since(now).as_millis()), [100, 200, 400, 1000, 5000]);
         assert_eq!(poll_at(9, Some(Duration::from_hours(9)), now), now + limits::POLL_MAX);
     }
 

@@ -38,12 +38,12 @@ mod with_order;
 
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
-    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
-    RateLimitHit, Record,
+    CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
+    OrderOpened, RateLimitHit, Record,
 };
 pub use failing::Failing;
 pub(crate) use next::next;
+pub(crate) use observed::{AfterRefusal, Chain, Observed};
 pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};
-pub(crate) use observed::{Chain, Observed};
 pub use state::{IllegalEvent, Issuance, State, apply};
 pub(crate) use step::{Fallback, Inputs, Step};

@@ -34,8 +34,17 @@ pub const GROUP_NAMES: usize = 25;
 pub const MAX_NAMES_SHORT: usize = 25;
 
 /// Pauses between polls of an order when the CA sends no Retry-After (RFC 8555 §7.5.1). The first
-/// are short, because most orders are done within a second.
-pub const POLL: [Duration; 5] = [Duration::from_millis(500), secs(1), secs(2), secs(3), secs(5)];
+/// are short, because a job holds its slot meanwhile and some CAs validate within the request; an
+/// order that takes a minute is polled 16 times.
+pub const POLL: [Duration; 7] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    secs(1),
+    secs(2),
+    secs(3),
+    secs(5),
+];
 /// Longest Retry-After obeyed between polls of an order; a longer one is cut. After an error, a
 /// longer Retry-After ends the attempt.
 pub const POLL_MAX: Duration = secs(60);
@@ -303,3 +312,27 @@ pub const ANSWERS_HELD: usize = 4;
 /// Certificates with series of their own in `/metrics`. Two series with the longest names have 800
 /// bytes, so all have 4 MB. The first to be renewed are shown, and a gauge counts the others.
 pub const CERTIFICATE_SERIES: usize = 5_000;
+/// Longest text of a failure, in bytes, with the words of the other side and our advice. An Event's
+/// note has no more, and a record of the journal stays at a few KiB.
+pub const DETAIL_MAX: usize = 1024;
+/// Longest text of another side (a CA, the API server, a webhook, a web server) within a failure.
+/// The action before the words and the advice after them then fit into [`DETAIL_MAX`].
+pub const QUOTED_MAX: usize = 640;
+/// Longest URL that a CA may name for an order or an account. The URL is journaled or stored, and
+/// cannot be cut; Let's Encrypt's have 60 bytes.
+pub const URL_MAX: usize = 2048;
+/// Longest `explanationURL` of a renewal window that is kept (RFC 9773 §4.2): each certificate may
+/// have one.
+pub const EXPLANATION_MAX: usize = 256;
+/// Largest chain that is accepted from a CA, in bytes of PEM. Four certificates have under 10 KiB,
+/// and a leaf with 100 long names has 35 KiB.
+pub const CHAIN_MAX: usize = 64 * 1024;
+/// Largest number of certificates in a chain from a CA; public CAs send two to four. Each one costs
+/// a check of a signature.
+pub const CHAIN_CERTIFICATES: usize = 10;
+/// Longest serial number and longest issuer name of a certificate that are kept, in characters of
+/// text. RFC 5280 allows 20 octets (§4.1.2.2) and 64 characters (appendix A.1).
+pub const CERTIFICATE_TEXT_MAX: usize = 256;
+/// Shortest pause between polls once an order was polled a few times, even if the CA names a
+/// shorter Retry-After: some CAs always send 0.
+pub const POLL_MIN: Duration = Duration::from_millis(500);

@@ -33,6 +33,7 @@ pub struct FakeCa {
     most_open: Cell<usize>,
     busy_until: Cell<Timestamp>,
     first_number: Cell<usize>,
+    at_once: Cell<bool>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -66,6 +67,7 @@ impl FakeCa {
             most_open: Cell::new(0),
             busy_until: Cell::default(),
             first_number: Cell::new(0),
+            at_once: Cell::new(false),
         }
     }
 
@@ -117,6 +119,11 @@ impl FakeCa {
         self.first_number.set(first);
     }
 
+    /// Validates within the request to validate, as some CAs do.
+    pub fn validate_at_once(&self) {
+        self.at_once.set(true);
+    }
+
     /// Refuses every new order with `failure`; `None` accepts orders again.
     pub fn refuse(&self, failure: Option<Failure>) {
         self.set_policy(move |_| failure.clone());
@@ -132,7 +139,7 @@ impl FakeCa {
         self.cluster.call(call).await?;
         let (now, until) = (self.clock.now(), self.busy_until.get());
         let detail = "the CA answers HTTP 503 and does not say why".to_owned();
-        let busy = PortError::Transient { detail, retry_after: Some(until.since(now)) };
+        let busy = PortError::transient_until(detail, Some(until.since(now)));
         if now < until { Err(busy) } else { Ok(()) }
     }
 
@@ -229,6 +236,9 @@ impl CertificateAuthority for FakeCa {
         self.called("accept").await?;
         if let Some(order) = self.orders.borrow_mut().get_mut(url) {
             order.accepted = true;
+        }
+        if self.at_once.get() {
+            self.validate(url);
         }
         Ok(self.view(url))
     }

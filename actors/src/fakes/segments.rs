@@ -1,6 +1,6 @@
 //! In-memory journal segments: each number can be created only once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,12 +14,33 @@ use crate::ports::{CreateError, JournalError, Segments};
 pub struct FakeSegments {
     cluster: Rc<FakeCluster>,
     stored: RefCell<BTreeMap<u64, Vec<u8>>>,
+    largest: Cell<usize>,
 }
 
 impl FakeSegments {
     /// Creates an empty journal.
     pub fn new(cluster: Rc<FakeCluster>) -> Self {
-        Self { cluster, stored: RefCell::default() }
+        Self { cluster, stored: RefCell::default(), largest: Cell::new(usize::MAX) }
+    }
+
+    /// Refuses segments of more bytes than this, like an API server.
+    pub fn refuse_above(&self, bytes: usize) {
+        self.largest.set(bytes);
+    }
+
+    /// Stores a segment as another process would.
+    pub fn put(&self, number: u64, data: Vec<u8>) {
+        self.stored.borrow_mut().insert(number, data);
+    }
+
+    /// Decodes the segment with the highest number.
+    ///
+    /// # Panics
+    /// When the segment cannot be decoded.
+    pub fn last(&self) -> Option<Segment> {
+        let stored = self.stored.borrow();
+        let (number, data) = stored.last_key_value()?;
+        Some(Segment::decode(*number, data).expect("it was written here"))
     }
 
     /// Decodes all segments.
@@ -47,6 +68,9 @@ impl Segments for FakeSegments {
 
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
         let failing = self.cluster.call("journal_create").await;
+        if data.len() > self.largest.get() {
+            return Err(CreateError::Refused("Request entity too large".to_owned()));
+        }
         if self.stored.borrow().contains_key(&number) {
             return Err(CreateError::Exists);
         }
@@ -58,7 +82,8 @@ impl Segments for FakeSegments {
     /// Deletes one segment after another, like an API server: a crash is possible between any two.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
         for number in numbers {
-            self.cluster.count("journal_delete").await;
+            let failing = self.cluster.call("journal_delete").await;
+            failing.map_err(|error| JournalError::Unavailable(error.to_string()))?;
             self.stored.borrow_mut().remove(number);
         }
         Ok(())

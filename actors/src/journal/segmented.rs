@@ -12,22 +12,26 @@
 //!
 //! A write with an unknown result is not simply reported as failed: the writer retries and compares
 //! the stored segment, and the journal stops if the result stays unknown for
-//! [`limits::JOURNAL_GIVE_UP`].
+//! [`limits::JOURNAL_GIVE_UP`]. A write that the API server refuses for its content is not retried:
+//! the records are divided until only the refused one is left, whose caller is told.
 
+mod compaction;
 mod writer;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::iter::repeat_n;
 use std::rc::Rc;
 
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::domain::issuance::{Event, Record};
 use crate::domain::limits;
 use crate::domain::log::live::Live;
-use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay, snapshot};
+use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay};
 use crate::ports::{Journal, JournalError, Segments};
 use writer::Writer;
 
@@ -42,9 +46,8 @@ struct JournalInner {
 
 #[derive(Default)]
 struct JournalState {
-    /// Records for the next write, and the callers that await them.
-    pending: Vec<Record>,
-    waiting: Vec<oneshot::Sender<Result<(), JournalError>>>,
+    /// Appends for the next write.
+    pending: Vec<Append>,
     /// A task is writing or about to write.
     awake: bool,
     /// No further writes are allowed.
@@ -53,8 +56,25 @@ struct JournalState {
     /// Numbers of the current segments, oldest first, without fences.
     segments: Vec<u64>,
     fences: Vec<u64>,
+    /// Number of parts of the last snapshot.
+    parts: usize,
+    /// Numbers of segments that are not needed any more and not deleted yet.
+    obsolete: Vec<u64>,
     /// Number of writes; unchanged while the journal is idle.
     writes: u64,
+}
+
+/// Records that were appended together, and the caller that awaits them.
+struct Append {
+    records: Vec<Record>,
+    done: Option<oneshot::Sender<Result<(), JournalError>>>,
+}
+
+impl Append {
+    /// Tells the caller, who may be gone.
+    fn answer(self, outcome: Result<(), JournalError>) {
+        _ = self.done.map(|done| done.send(outcome));
+    }
 }
 
 impl SegmentedJournal {
@@ -77,10 +97,8 @@ impl Journal for SegmentedJournal {
             if state.stopped {
                 return Err(JournalError::Fenced);
             }
-            state.pending.extend_from_slice(records);
-            if !lazy {
-                state.waiting.push(done);
-            }
+            let done = Some(done).filter(|_| !lazy);
+            state.pending.push(Append { records: records.to_vec(), done });
         }
         self.0.wake(lazy);
         if lazy {
@@ -102,8 +120,8 @@ impl Journal for SegmentedJournal {
             let mut state = self.0.state.borrow_mut();
             state.live = found.live;
             state.fences = found.fences;
-            let kept = log.keys().filter(|number| !state.fences.contains(number));
-            state.segments = kept.copied().collect();
+            (state.segments, state.parts) = (found.needed, found.parts);
+            state.obsolete = found.obsolete;
         }
         self.0.clone().compact_when_idle();
         Ok(found.records)
@@ -144,11 +162,9 @@ impl JournalInner {
         state.awake = true;
         drop(state);
         actix::spawn(async move {
-            while let Some((records, waiting)) = self.next_batch() {
-                let written = self.write(records).await;
-                for waits in waiting {
-                    _ = waits.send(written.clone()); // the caller may be gone
-                }
+            while let Some(appends) = self.next_batch() {
+                self.write(appends).await;
+                self.compact_when_due().await;
                 if self.is_loaded() {
                     sleep(limits::JOURNAL_LINGER).await;
                 }
@@ -157,98 +173,101 @@ impl JournalInner {
         });
     }
 
-    /// Takes all pending records and their callers; `None` ends the writer task.
-    fn next_batch(&self) -> Option<Batch> {
+    /// Takes all pending appends; `None` ends the writer task.
+    fn next_batch(&self) -> Option<Vec<Append>> {
         let mut state = self.state.borrow_mut();
         if state.pending.is_empty() || state.stopped {
             state.awake = false;
             return None;
         }
-        Some((std::mem::take(&mut state.pending), std::mem::take(&mut state.waiting)))
+        Some(std::mem::take(&mut state.pending))
     }
 
     fn is_loaded(&self) -> bool {
-        self.state.borrow().waiting.len() > 1
+        self.state.borrow().pending.iter().filter(|append| append.done.is_some()).count() > 1
     }
 
-    async fn write(&self, records: Vec<Record>) -> Result<(), JournalError> {
-        for records in chunks(records) {
-            self.write_segment(SegmentKind::Batch, records).await?;
+    /// Writes the records of all appends, and tells each caller the result of its own ones.
+    async fn write(&self, mut appends: Vec<Append>) {
+        let counts: Vec<usize> = appends.iter().map(|append| append.records.len()).collect();
+        let records = appends.iter_mut().flat_map(|append| std::mem::take(&mut append.records));
+        let mut results = self.write_records(records.collect()).await.into_iter();
+        for (append, count) in appends.into_iter().zip(counts) {
+            let of_it = results.by_ref().take(count).fold(Ok(()), Result::and);
+            match of_it {
+                // The state of the stream is ahead of the journal, and nobody would be told.
+                Err(error @ JournalError::Refused(_)) if append.done.is_none() => self.stop(&error),
+                outcome => append.answer(outcome),
+            }
         }
-        if self.state.borrow().segments.len() >= limits::JOURNAL_SEGMENTS {
-            self.compact().await?;
-        }
-        Ok(())
     }
 
-    async fn write_segment(
-        &self,
-        kind: SegmentKind,
-        records: Vec<Record>,
-    ) -> Result<u64, JournalError> {
-        let segment =
-            Segment { schema: SCHEMA, writer: self.writer.name().to_owned(), kind, records };
-        let written = self.writer.write(&segment).await;
+    /// Writes records in as few segments as possible, and returns the result of each record. A
+    /// refused segment is halved until only the refused record is left: the other ones are durable.
+    async fn write_records(&self, records: Vec<Record>) -> Vec<Result<(), JournalError>> {
+        let mut results = Vec::with_capacity(records.len());
+        let mut chunks = VecDeque::from(chunks(records));
+        while let Some(chunk) = chunks.pop_front() {
+            let mut segment = self.segment(SegmentKind::Batch, chunk);
+            let count = segment.records.len();
+            match self.write_segment(&mut segment).await {
+                Ok(_) => results.extend(repeat_n(Ok(()), count)),
+                Err(JournalError::Refused(_)) if count > 1 => {
+                    let rest = segment.records.split_off(count / 2);
+                    chunks.push_front(rest);
+                    chunks.push_front(segment.records);
+                }
+                Err(error @ JournalError::Refused(_)) => {
+                    let stream = segment.records.first().map(|record| record.stream.to_string());
+                    error!(stream, %error, "a record is not in the journal, and is not tried again");
+                    results.push(Err(error));
+                }
+                Err(error) => {
+                    let unwritten = count + chunks.iter().map(Vec::len).sum::<usize>();
+                    results.extend(repeat_n(Err(error), unwritten));
+                    break;
+                }
+            }
+        }
+        results
+    }
+
+    fn segment(&self, kind: SegmentKind, records: Vec<Record>) -> Segment {
+        Segment { schema: SCHEMA, writer: self.writer.name().to_owned(), kind, records }
+    }
+
+    /// Writes a segment. The records of a batch are then live, and taken out of `segment`.
+    async fn write_segment(&self, segment: &mut Segment) -> Result<u64, JournalError> {
+        let written = self.writer.write(segment).await;
         let mut state = self.state.borrow_mut();
         state.writes += 1;
         match &written {
             Ok(number) => {
                 state.segments.push(*number);
-                if kind == SegmentKind::Batch {
-                    segment.records.into_iter().for_each(|record| state.live.keep(record));
+                if segment.kind == SegmentKind::Batch {
+                    let records = std::mem::take(&mut segment.records);
+                    for record in records {
+                        state.live.keep(record);
+                    }
                 }
             }
+            Err(JournalError::Refused(_)) => {}
             Err(error) => {
-                warn!(%error, "the journal stops");
-                state.stopped = true;
-                self.stopped.send_replace(true);
-                for waits in state.waiting.drain(..) {
-                    _ = waits.send(Err(error.clone())); // the caller may be gone
-                }
+                drop(state);
+                self.stop(error);
             }
         }
         written
     }
 
-    /// Writes a snapshot of all live records, and deletes the segments replaced by the snapshot.
-    async fn compact(&self) -> Result<(), JournalError> {
-        let (parts, old, fences) = {
-            let state = self.state.borrow();
-            let parts = snapshot(&state.live, self.writer.name());
-            (parts, state.segments.clone(), state.fences.clone())
-        };
-        for part in parts {
-            self.write_segment(part.kind, part.records).await?;
-        }
-        let surplus = fences.len().saturating_sub(limits::FENCES);
-        let replaced: Vec<u64> = old.iter().chain(&fences[..surplus]).copied().collect();
-        self.writer.delete(&replaced).await;
+    /// Accepts no more records, and tells all callers.
+    fn stop(&self, error: &JournalError) {
+        warn!(%error, "the journal stops");
         let mut state = self.state.borrow_mut();
-        state.segments.retain(|number| !old.contains(number));
-        state.fences.drain(..surplus);
-        Ok(())
-    }
-
-    /// Compacts the log to one snapshot after an idle time.
-    fn compact_when_idle(self: Rc<Self>) {
-        let writes = self.state.borrow().writes;
-        actix::spawn(async move {
-            sleep(limits::JOURNAL_IDLE).await;
-            let idle = {
-                let mut state = self.state.borrow_mut();
-                let quiet = state.writes == writes && !state.awake && !state.stopped;
-                let idle = quiet && state.segments.len() > 1;
-                state.awake |= idle; // blocks other writes during the compaction
-                idle
-            };
-            if idle {
-                _ = self.compact().await; // on failure, the journal is already stopped
-                self.state.borrow_mut().awake = false;
-                self.start_writing();
-            }
-        });
+        state.stopped = true;
+        self.stopped.send_replace(true);
+        for append in state.pending.drain(..) {
+            append.answer(Err(error.clone()));
+        }
     }
 }
-
-/// Records of one write, and the callers that await them.
-type Batch = (Vec<Record>, Vec<oneshot::Sender<Result<(), JournalError>>>);

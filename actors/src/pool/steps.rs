@@ -6,7 +6,7 @@ use tracing::{debug, error};
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Command, Issuance, Observed, State, Step};
+use crate::domain::issuance::{AfterRefusal, Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduling::scheduler::Job;
@@ -95,7 +95,7 @@ impl JobRunner {
     /// Commits a command and records its Event. Returns whether the journal took the event; an
     /// unavailable journal is a transient error of the job.
     pub(super) async fn commit(&self, job: &mut Job, command: Command) -> bool {
-        let now = self.context.clock.now();
+        let (now, follow_up) = (self.context.clock.now(), after_refusal(&command));
         match self.context.ledger.commit(&job.stream, command, now).await {
             Ok((event, before)) => {
                 if let Some(desired) = self.context.desired(&job.stream)
@@ -112,6 +112,9 @@ impl JobRunner {
             Err(CommitError::Journal(error @ JournalError::Unavailable(_))) => {
                 debug!(%error, "the journal is tried again");
                 job.observed.on_journal_error(now);
+            }
+            Err(CommitError::Journal(error @ JournalError::Refused(_))) => {
+                job.observed.on_journal_refusal(follow_up, error.to_string(), now);
             }
             Err(bug @ (CommitError::Refused(_) | CommitError::Illegal(_))) => {
                 error!(%bug, "this is a bug; the job waits before it continues");
@@ -155,5 +158,15 @@ impl JobRunner {
             Err(PortError::Permanent(failure)) => job.observed.failure = Some(failure),
         }
         None
+    }
+}
+
+/// What a job does after the journal has refused the record of this command. A rate limit works
+/// without its record, until the next start.
+fn after_refusal(command: &Command) -> AfterRefusal {
+    match command {
+        Command::LimitHit(..) => AfterRefusal::GoOn,
+        Command::Begin(_) | Command::Opened(_) => AfterRefusal::Fail,
+        Command::Installed { .. } | Command::Fail(..) | Command::Abandon(_) => AfterRefusal::Pause,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::domain::cut::cut;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::limits;
 
 /// Error of a port call.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -10,7 +12,7 @@ pub enum PortError {
     /// The call may succeed soon: a timeout, a broken connection, HTTP 5xx, a conflict of versions.
     #[error("{detail}")]
     Transient {
-        /// Text of the side that refused.
+        /// Text of the side that refused, at most [`limits::DETAIL_MAX`] bytes.
         detail: String,
         /// Time until a retry is allowed, if the other side named one.
         retry_after: Option<Duration>,
@@ -23,7 +25,13 @@ pub enum PortError {
 impl PortError {
     /// Creates a transient error without a retry time.
     pub fn transient(detail: impl Into<String>) -> Self {
-        Self::Transient { detail: detail.into(), retry_after: None }
+        Self::transient_until(detail, None)
+    }
+
+    /// Creates a transient error with the time until a retry, if the other side named one. Cuts a
+    /// long text.
+    pub fn transient_until(detail: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self::Transient { detail: cut(detail, limits::DETAIL_MAX), retry_after }
     }
 
     /// Creates a permanent error of this class.
@@ -51,6 +59,10 @@ pub enum JournalError {
     /// The journal cannot be written or read at the moment.
     #[error("the journal is not available: {0}")]
     Unavailable(String),
+    /// The record was refused and is not in the journal; the same record would be refused again.
+    /// The journal goes on with other records.
+    #[error("the API server refuses this record of the journal, which was not written: {0}")]
+    Refused(String),
 }
 
 /// Error of the creation of a segment.
@@ -59,6 +71,9 @@ pub enum CreateError {
     /// A segment with this number exists.
     #[error("a segment with this number exists")]
     Exists,
+    /// The segment was refused and not created; the same content would be refused again.
+    #[error("{0}")]
+    Refused(String),
     /// The result is unknown: the segment may have been created.
     #[error("{0}")]
     Unknown(String),

@@ -14,9 +14,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::core::{Core, Validation};
-use super::documents::{Urls, renewal_info};
+use super::documents::{HTTP_01, Urls, renewal_info};
 use super::nonces::Nonces;
 use super::problem::Problem;
 use super::target::Target;
@@ -41,6 +42,8 @@ pub(super) struct Manners {
     pub(super) poll_renewal_info: Duration,
     /// Time between the client's response to a challenge and the validation request.
     pub(super) validation_delay: Duration,
+    /// Whether the response to a challenge waits for the validation.
+    pub(super) within_request: bool,
 }
 
 /// State shared by the server's thread and the `Ca` handle.
@@ -54,6 +57,8 @@ pub(super) struct Shell {
     pub(super) faults: Faults,
     pub(super) clock: Clock,
     pub(super) validator: Validator,
+    /// Validations that a response waits for, by authorization.
+    pub(super) validating: Mutex<BTreeMap<u64, JoinHandle<()>>>,
 }
 
 /// Locks a mutex, ignoring poison: values are replaced as a whole, so a panic leaves none half
@@ -86,6 +91,7 @@ async fn answer(request: HttpRequest, body: web::Bytes, shell: web::Data<Shell>)
         tokio::time::sleep(late).await;
     }
     let outcome = shell.outcome(&request, &body, target, fault);
+    let outcome = shell.validated(outcome, target, &request).await;
     let endpoint = target.endpoint();
     if matches!(fault, Some(Fault::Dropped | Fault::Unanswered)) {
         shell.count(endpoint, 0);
@@ -177,10 +183,28 @@ impl Shell {
         }
     }
 
-    /// Starts a validation in the background, so that answers to clients do not wait.
+    /// Waits for the validation that a request has begun, if the CA validates within the request,
+    /// and returns the challenge afterwards.
+    async fn validated(
+        &self,
+        outcome: Result<Answer, Problem>,
+        target: Target<'_>,
+        request: &HttpRequest,
+    ) -> Result<Answer, Problem> {
+        let Target::Challenge(account, id, _) = target else { return outcome };
+        let begun = locked(&self.validating).remove(&id);
+        let Some(begun) = begun else { return outcome };
+        _ = begun.await; // a validation that panics leaves the challenge as it is
+        let (core, urls) = (locked(&self.core), urls(request));
+        let authorization = core.orders.authorizations.get(account, id, self.clock.now())?;
+        let document = urls.challenge(authorization, HTTP_01);
+        Ok(Answer::json(200, document).link(&urls.authorization_url(account, id), "up"))
+    }
+
+    /// Starts a validation in the background.
     fn begin(self: &Arc<Self>, validation: Validation) {
-        let shell = Arc::clone(self);
-        actix_web::rt::spawn(async move {
+        let (shell, id) = (Arc::clone(self), validation.authorization);
+        let begun = actix_web::rt::spawn(async move {
             let delay = locked(&shell.manners).validation_delay;
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
@@ -189,5 +213,8 @@ impl Shell {
             let now = shell.clock.now();
             locked(&shell.core).validated(&validation, outcome, now);
         });
+        if locked(&self.manners).within_request {
+            locked(&self.validating).insert(id, begun);
+        }
     }
 }

@@ -126,3 +126,26 @@ async fn a_named_wait_is_handed_on_and_a_long_one_is_a_pause() {
     let busy = port_error(down, long, no_document()).await;
     assert!(matches!(busy, PortError::Transient { retry_after: Some(wait), .. } if wait == long));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_problem_document_is_a_bounded_failure_with_a_reason(
+        kind in "[ -~]{0,40}", detail in ".{0,2000}", name in "[ -~]{0,300}", count in 0..300_usize,
+        status in 0..999_u16,
+    ) {
+        let one = serde_json::json!({
+            "type": kind, "detail": detail, "identifier": {"type": "dns", "value": name},
+        });
+        let document = serde_json::json!({
+            "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail, "status": status,
+            "subproblems": vec![one; count],
+        });
+        if let Ok(problem) = serde_json::from_value::<Problem>(document) {
+            let failure = failure("it failed", &problem, None);
+            proptest::prop_assert!((1..=limits::DETAIL_MAX).contains(&failure.detail.len()));
+            proptest::prop_assert!(failure.detail.ends_with(advice(super::kind(&problem), failure.class)));
+            proptest::prop_assert!(failure.names.len() <= limits::MAX_NAMES);
+        }
+    }
+}

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::PortError;
 use kube::core::Status;
 
@@ -14,10 +16,8 @@ pub fn port_error(error: kube::Error, doing: &str) -> PortError {
         kube::Error::Api(status) if is_transient(&status) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             let retry_after = Some(Duration::from_secs(u64::from(seconds)));
-            PortError::Transient {
-                detail: format!("could not {doing}: {}", words(&status)),
-                retry_after: retry_after.filter(|pause| !pause.is_zero()),
-            }
+            let detail = format!("could not {doing}: {}", words(&status));
+            PortError::transient_until(detail, retry_after.filter(|pause| !pause.is_zero()))
         }
         kube::Error::Api(status) => PortError::permanent(
             FailureClass::SecretWrite,
@@ -31,7 +31,8 @@ pub fn port_error(error: kube::Error, doing: &str) -> PortError {
     }
 }
 
-/// Returns the text of an error followed by its causes, each included once.
+/// Returns the text of an error followed by its causes, each included once; at most
+/// [`limits::QUOTED_MAX`] bytes.
 pub fn detail(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -42,7 +43,7 @@ pub fn detail(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text
+    cut(text, limits::QUOTED_MAX)
 }
 
 /// Whether the error is transient. Includes 401, since the token is reloaded every minute, and 410,
@@ -51,10 +52,15 @@ fn is_transient(status: &Status) -> bool {
     matches!(status.code, 0 | 401 | 408 | 409 | 410 | 429 | 500..)
 }
 
+/// The API server's message. An admission webhook may put a page of output into it, and the message
+/// may be given to every certificate whose routes were in the refused request.
 fn words(status: &Status) -> String {
     match status.message.trim() {
-        "" => format!("the API server answered {} {}", status.code, status.reason),
-        message => message.to_owned(),
+        "" => {
+            let reason = cut(status.reason.as_str(), limits::QUOTED_MAX);
+            format!("the API server answered {} {reason}", status.code)
+        }
+        message => cut(message, limits::QUOTED_MAX),
     }
 }
 
@@ -136,6 +142,16 @@ mod tests {
         assert!(text(refused(403, "denied by policy", None)).contains("admission"));
         assert!(text(refused(404, "namespaces \"x\" not found", None)).contains("gone"));
         assert!(text(refused(422, "invalid", None)).contains("refuse it again"));
+    }
+
+    #[test]
+    fn a_webhooks_page_of_output_is_cut_and_the_advice_after_it_stays() {
+        for code in [400, 500] {
+            let text = refused(code, &"<p>denied</p>\n".repeat(50_000), None).to_string();
+            assert!(text.len() <= limits::DETAIL_MAX, "{}", text.len());
+            assert!(text.contains("(cut: ") && !text.contains('\n'), "{text}");
+            assert_eq!(text.contains("refuse it again"), code == 400, "{text}");
+        }
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Behaviour of the simulated CA alone: rate limits, faults on demand, and checks that Pebble
 //! lacks.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
+use ingress_acme::pki::Pki;
+use ingress_acme_actors::domain::certificate::KeyAlgorithm;
+use ingress_acme_actors::domain::issuance::OrderStatus;
+use ingress_acme_actors::ports::{CertificateAuthority, Keys};
 use ingress_acme_control_plane::eventually;
 use ingress_acme_sim::ca::{Ca, Limits, Rate};
 use ingress_acme_sim::clock::Clock;
@@ -13,6 +18,7 @@ use ingress_acme_sim::faults::Chances;
 use ingress_acme_sim::trust::verify_chain;
 use serde_json::{Value, json};
 
+use crate::adapter::{Memory, acme, count, names};
 use crate::client::{By, Client, wanted};
 use crate::test_ca::{HOSTS, SOON, TestCa};
 
@@ -215,6 +221,24 @@ async fn what_takes_time_says_when_to_look_again() {
         (Some("processing"), "7")
     );
     assert_eq!(client.get(&authorization).await.is(200).header("retry-after"), "7");
+}
+
+#[tokio::test]
+async fn a_ca_that_validates_within_the_request_is_followed_at_once() {
+    let test_ca = TestCa::simulated_with(|options| options.validate_within_request = true);
+    let store = Rc::new(Memory::default());
+    let (acme, requests) = acme(&test_ca, &store);
+    test_ca.answer(acme.prepare().await.unwrap()).await;
+    let hosts = names(&HOSTS);
+    let url = acme.open_order(&hosts, None, None).await.unwrap().url;
+    assert_eq!(acme.accept(&url).await.unwrap().status, OrderStatus::Ready);
+    let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    let csr = Pki.request(&hosts, &key).unwrap();
+    assert_eq!(acme.finalize(&url, &csr).await.unwrap().status, OrderStatus::Valid);
+    assert!(Pki.inspect(&acme.download(&url).await.unwrap(), &key).unwrap().key_matches);
+    let each = ["new_order", "authorization", "challenge", "order", "finalize", "certificate"]
+        .map(|endpoint| count(&requests, endpoint));
+    assert_eq!(each, [1, 2, 2, 1, 1, 1], "two names, and no request but these");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The two CAs under comparison, each with hosts that answer challenges.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ingress_acme::dns_and_http::probe::HttpProbe;
@@ -9,6 +9,7 @@ use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;
+use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_control_plane::{
     Operator, OperatorOptions, World, apply_yaml, eventually, solver_route,
 };
@@ -88,7 +89,7 @@ impl<'a> TestCa<'a> {
     pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> TestCa<'static> {
         let thumbprints = Thumbprints::default();
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (server, http) = serve(anywhere, thumbprints.clone(), Arc::new(|| {})).unwrap();
+        let (server, http) = serve(anywhere, thumbprints.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         let mut options = Options { validation_port: http.port(), ..Options::default() };
         change(&mut options);
@@ -192,7 +193,7 @@ impl<'a> TestCa<'a> {
         // The process ends at once; only the registration of its solver address matters.
         let started = world.spawn_operator(OperatorOptions::new("true")).unwrap();
         let address = started.solver_address();
-        let (server, _) = serve(address, self.thumbprints.clone(), Arc::new(|| {})).unwrap();
+        let (server, _) = serve(address, self.thumbprints.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         *operator.lock().unwrap() = Some(Box::new(started));
         apply_yaml(&world.admin(), &solver_route(&HOSTS)).await.unwrap();

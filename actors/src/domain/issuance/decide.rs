@@ -140,6 +140,7 @@ fn failed(
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
+        folded: None,
     }
 }
 

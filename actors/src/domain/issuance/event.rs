@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
@@ -103,6 +105,27 @@ pub struct IssuanceFailed {
     /// The last failure at a CA was at the fallback CA.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_fallback: bool,
+    /// In a snapshot: the failures before, which this record stands for too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<Folded>,
+}
+
+/// Failures in a row, folded into the last one. Release 0.1.0 ignores the field, and continues with
+/// one failure: the time of the next attempt is kept, and the pauses after that one begin anew.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Folded {
+    /// Number of consecutive failures.
+    pub attempts: u32,
+    /// Time of the first failure.
+    pub since: Timestamp,
+    /// Number of consecutive failures of subsets of the names.
+    #[serde(rename = "part_attempts", default, skip_serializing_if = "is_zero")]
+    pub subset_attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A rate limit of a CA.
@@ -133,6 +156,19 @@ impl Event {
             Self::RateLimitHit(_) => "scope_closed",
             Self::IssuanceAbandoned(_) => "issuance_abandoned",
         }
+    }
+
+    /// Cuts the texts from outside, which release 0.1.0 journaled in full.
+    pub(crate) fn bound(&mut self) {
+        let (text, max) = match self {
+            Self::IssuanceFailed(failed) => (&mut failed.detail, limits::DETAIL_MAX),
+            Self::RateLimitHit(limited) => (&mut limited.hit.detail, limits::DETAIL_MAX),
+            Self::CertificateInstalled(installed) => {
+                (&mut installed.serial, limits::CERTIFICATE_TEXT_MAX)
+            }
+            Self::IssuanceStarted(_) | Self::OrderOpened(_) | Self::IssuanceAbandoned(_) => return,
+        };
+        *text = cut(std::mem::take(text), max);
     }
 }
 

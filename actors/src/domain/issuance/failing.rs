@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::event::IssuanceFailed;
+use super::event::{Folded, IssuanceFailed};
 use super::step::Fallback;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
@@ -48,8 +48,13 @@ pub(super) fn attempts(before: Option<&Failing>, class: FailureClass) -> u32 {
 }
 
 impl Failing {
-    /// Adds a failure at `at` to the sequence `before`.
+    /// Adds a failure at `at` to the sequence `before`. A folded failure is a sequence itself.
     pub(super) fn after(before: Option<&Self>, failed: &IssuanceFailed, at: Timestamp) -> Self {
+        if let Some(folded) = &failed.folded {
+            let Folded { attempts, since, subset_attempts } = *folded;
+            let alone = IssuanceFailed { folded: None, ..failed.clone() };
+            return Self { attempts, since, subset_attempts, ..Self::after(None, &alone, at) };
+        }
         let before = before.filter(|failing| failing.fingerprint == failed.fingerprint);
         let subset = before.filter(|_| failed.subset_retry_at.is_some());
         let subsets = before.map_or(0, |failing| failing.subset_attempts);
@@ -67,6 +72,24 @@ impl Failing {
             subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
             down_since: failed.down_since,
             at_fallback: failed.at_fallback,
+        }
+    }
+
+    /// Folds the sequence into one event at the time of the last failure, from which
+    /// [`Self::after`] restores the sequence.
+    pub(crate) fn folded(&self) -> IssuanceFailed {
+        let Self { attempts, since, subset_attempts, .. } = *self;
+        let several = attempts != 1 || since != self.last || subset_attempts != 0;
+        IssuanceFailed {
+            class: self.class,
+            detail: self.detail.clone(),
+            fingerprint: self.fingerprint,
+            retry_at: self.retry_at,
+            names: self.names.clone(),
+            subset_retry_at: self.subset_retry_at,
+            down_since: self.down_since,
+            at_fallback: self.at_fallback,
+            folded: several.then_some(Folded { attempts, since, subset_attempts }),
         }
     }
 

@@ -31,6 +31,10 @@ const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 6] = 
 
 /// Returns the next step for a Secret whose event stream is in `state`.
 pub(crate) fn next(state: &State, inputs: Inputs<'_>) -> Step {
+    let refused = inputs.observed.refused_until;
+    if let Some(until) = refused.filter(|until| inputs.assessment.now < *until) {
+        return Step::Done(Requeue::At(until));
+    }
     let Some(desired) = inputs.desired else {
         return match state {
             State::Idle => Step::Done(Requeue::AwaitChange),

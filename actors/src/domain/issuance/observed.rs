@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::limits;
@@ -71,6 +72,17 @@ pub(crate) struct Chain {
     pub leaf: CertificateView,
 }
 
+/// What a job does after the journal has refused a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AfterRefusal {
+    /// Continue: the event was of no consequence for the job.
+    GoOn,
+    /// Fail: the record of the failure is smaller than the refused one.
+    Fail,
+    /// Pause: nothing smaller can be recorded.
+    Pause,
+}
+
 /// Observations of one job, kept while the job is parked. They are lost at a restart of the
 /// process.
 #[derive(Clone, Debug, Default)]
@@ -104,12 +116,26 @@ pub(crate) struct Observed {
     pub errors: u32,
     /// Earliest time of the next step.
     pub wait_until: Option<Timestamp>,
+    /// End of the pause after the journal has refused the record of a failure, or of the end of an
+    /// issuance.
+    pub refused_until: Option<Timestamp>,
     /// Failure that ends the attempt, not journaled yet.
     pub failure: Option<Failure>,
     /// Whether the rate limit hit of `failure` was returned for the journal.
     pub limit_recorded: bool,
     /// Text and duration of a busy CA's last refusal.
     pub busy: Option<(String, Duration)>,
+}
+
+impl Reach {
+    /// Cuts the text of a web server or a resolver.
+    fn bounded(self) -> Self {
+        match self {
+            Self::Reached => Self::Reached,
+            Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
+            Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),
+        }
+    }
 }
 
 impl Observed {
@@ -163,6 +189,16 @@ impl Observed {
         self.wait_until = Some(now + pause);
     }
 
+    /// Records that the journal refused the record of an event for good, so that the same record is
+    /// not sent again.
+    pub(crate) fn on_journal_refusal(&mut self, after: AfterRefusal, why: String, now: Timestamp) {
+        match after {
+            AfterRefusal::GoOn => {}
+            AfterRefusal::Fail => self.failure = Some(Failure::new(FailureClass::SecretWrite, why)),
+            AfterRefusal::Pause => self.refused_until = Some(now + limits::ORDER_PAUSE_MAX),
+        }
+    }
+
     /// Records the order as returned by the CA.
     pub(crate) fn order_shown(&mut self, order: OrderView, now: Timestamp) {
         let waiting = match order.status {
@@ -206,7 +242,7 @@ impl Observed {
 
     /// Records a round of probes. The pause before each further round is longer.
     pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
-        self.reach = reach;
+        self.reach = reach.into_iter().map(|(host, reach)| (host, reach.bounded())).collect();
         let backoff_index = usize::try_from(self.probes).unwrap_or(usize::MAX);
         let pause = limits::PROBE.get(backoff_index).filter(|_| self.unreached().is_some());
         self.wait_until = pause.map(|pause| now + *pause);

@@ -4,12 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Event, RateLimitHit, Record};
+use crate::domain::issuance::{Event, RateLimitHit, Record, State, apply};
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::time::Timestamp;
-
-/// Failures kept per event stream: enough to repeat the whole backoff sequence on replay.
-const FAILURES: usize = 8;
 
 /// Live records by event stream, and rate limit hits by directory and scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,30 +17,32 @@ pub struct Live {
 
 impl Live {
     /// Adds the next record. The end of an issuance drops the records of its event stream; a
-    /// failure keeps only failures.
+    /// failure is folded with the failures before into one record, so that a stream that fails for
+    /// weeks has one.
     pub fn keep(&mut self, record: Record) {
         match &record.event {
-            // A subset of the names has a certificate; the failures of the others are kept.
-            Event::CertificateInstalled(installed) if !installed.left_out.is_empty() => {
-                let records = self.by_stream.entry(record.stream).or_default();
-                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed(_)));
-            }
-            Event::CertificateInstalled(_) | Event::IssuanceAbandoned(_) => {
-                self.by_stream.remove(&record.stream);
-            }
-            Event::IssuanceFailed(_) => {
-                let records = self.by_stream.entry(record.stream.clone()).or_default();
-                records.retain(|kept| matches!(kept.event, Event::IssuanceFailed(_)));
-                let surplus = (records.len() + 1).saturating_sub(FAILURES);
-                records.drain(..surplus);
-                records.push(record);
-            }
+            Event::CertificateInstalled(_)
+            | Event::IssuanceAbandoned(_)
+            | Event::IssuanceFailed(_) => self.fold(record),
             Event::RateLimitHit(RateLimitHit { directory, hit }) => {
                 let (key, now) = ((directory.clone(), hit.scope.clone()), record.at);
                 self.closed.retain(|_, closed| !is_over(closed, now));
                 self.closed.insert(key, record);
             }
             _ => self.by_stream.entry(record.stream.clone()).or_default().push(record),
+        }
+    }
+
+    /// Replaces the records of the stream by one that folds to the same state, or by none where no
+    /// failure is remembered. A record that fits no state is the last word about its stream.
+    fn fold(&mut self, record: Record) {
+        let Record { stream, at, event } = record;
+        let before = self.by_stream.remove(&stream).unwrap_or_default();
+        let state = apply(state_of(&before), &event, at);
+        if let Ok(State::Failing(failing)) = state {
+            let (at, event) = (failing.last, Event::IssuanceFailed(failing.folded()));
+            let record = Record { stream: stream.clone(), at, event };
+            self.by_stream.insert(stream, vec![record]);
         }
     }
 
@@ -63,7 +62,95 @@ impl Live {
     }
 }
 
+fn state_of(records: &[Record]) -> State {
+    let fold = |state, record: &Record| apply(state, &record.event, record.at);
+    records.iter().try_fold(State::Idle, fold).unwrap_or_default()
+}
+
 /// Whether the rate limit hit of `closed` has no effect any more at `now`.
 fn is_over(closed: &Record, now: Timestamp) -> bool {
     matches!(&closed.event, Event::RateLimitHit(limited) if limited.hit.is_over(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::certificate::PrivateKey;
+    use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::failure::{Failure, FailureClass};
+    use crate::domain::issuance::{Command, NewIssuance, decide};
+    use crate::domain::name::DnsName;
+
+    const HOSTS: [&str; 3] = ["a.example.com", "b.example.com", "c.example.com"];
+
+    fn names(count: usize) -> impl Iterator<Item = DnsName> {
+        HOSTS[..count].iter().map(|host| DnsName::parse(host).unwrap())
+    }
+
+    /// A command, legal or not, about one of two desired certificates.
+    fn command((kind, which, count, class): (u8, bool, usize, usize)) -> Command {
+        let desired = desired("shop", if which { &HOSTS } else { &HOSTS[..2] });
+        match kind {
+            0 | 1 => {
+                let key = PrivateKey::from_pem("k".to_owned());
+                let all = NewIssuance::of(desired, key);
+                let names = all.names.iter().skip(count % 2).cloned().collect();
+                Command::Begin(Box::new(NewIssuance { names, ..all }))
+            }
+            2 => Command::Opened("https://ca.example/order/1".to_owned()),
+            3 => Command::Installed { serial: "0a".to_owned(), not_after: Timestamp::default() },
+            4 => Command::Abandon("the Ingress was edited"),
+            _ => {
+                let failure = Failure::new(FailureClass::ALL[class], "no").about(names(count));
+                Command::Fail(desired.fingerprint(), failure)
+            }
+        }
+    }
+
+    fn replayed(live: &Live) -> State {
+        let fold = |state, record: &Record| apply(state, &record.event, record.at).unwrap();
+        live.records().fold(State::Idle, fold)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn a_snapshot_at_any_moment_folds_to_the_state_of_the_whole_log(
+            commands in prop::collection::vec((0..9_u8, any::<bool>(), 0..4_usize, 0..12_usize), 0..40),
+            snapshots in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let (mut state, mut live, mut at) = (State::Idle, Live::default(), Timestamp::default());
+            for (command_of, snapshot) in commands.into_iter().zip(snapshots) {
+                at = at + Duration::from_secs(77);
+                let Ok(event) = decide(&state, command(command_of), at) else { continue };
+                state = apply(state, &event, at).unwrap();
+                live.keep(Record { stream: SecretKey::new("web", "shop"), at, event });
+                prop_assert_eq!(&replayed(&live), &state);
+                prop_assert!(live.records().count() <= 3);
+                if snapshot {
+                    let mut next = Live::default();
+                    live.records().cloned().for_each(|record| next.keep(record));
+                    prop_assert_eq!(&next, &live);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_fails_for_weeks_has_one_record() {
+        let (mut state, mut live) = (State::Idle, Live::default());
+        for hour in 0..500 {
+            let at = Timestamp::from_secs(hour * 3600);
+            let event = decide(&state, command((9, true, 1, 2)), at).unwrap();
+            state = apply(state, &event, at).unwrap();
+            live.keep(Record { stream: SecretKey::new("web", "shop"), at, event });
+        }
+        assert_eq!(live.records().count(), 1);
+        assert_eq!(replayed(&live).failing().map(|failing| failing.attempts), Some(500));
+        assert_eq!(replayed(&live), state);
+    }
 }

@@ -5,9 +5,11 @@
 //! input and output are bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::cut::cut;
 use crate::domain::issuance::Record;
 use crate::domain::limits;
 use crate::domain::log::live::Live;
@@ -27,6 +29,13 @@ pub struct Segment {
     pub kind: SegmentKind,
     /// Records, oldest first.
     pub records: Vec<Record>,
+}
+
+/// The field of a segment that every release reads, before the fields of its own schema.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    schema: u64,
 }
 
 /// Kind of a segment.
@@ -84,8 +93,10 @@ pub struct Replay {
     pub obsolete: Vec<u64>,
     /// Numbers of the fences, oldest first.
     pub fences: Vec<u64>,
-    /// Number of replayed segments.
-    pub needed: usize,
+    /// Numbers of the replayed segments, oldest first.
+    pub needed: Vec<u64>,
+    /// Number of parts of the replayed snapshot; 0 without one.
+    pub parts: usize,
 }
 
 impl Segment {
@@ -97,19 +108,24 @@ impl Segment {
         serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
     }
 
-    /// Decodes the segment stored under `number`.
+    /// Decodes the segment stored under `number`. Long texts of an older release are cut, so that
+    /// the next snapshot has them cut too.
     ///
     /// # Errors
     /// [`Unreadable`] if the data is not a segment, or comes from a newer release.
     pub fn decode(number: u64, data: &[u8]) -> Result<Self, Unreadable> {
-        let form = |error: serde_json::Error| Unreadable::Form { number, why: error.to_string() };
-        let value: serde_json::Value = serde_json::from_slice(data).map_err(form)?;
-        let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let form = |error: serde_json::Error| Unreadable::Form {
+            number,
+            why: cut(error.to_string(), limits::QUOTED_MAX),
+        };
+        let Header { schema } = serde_json::from_slice(data).map_err(form)?;
         let schema = u32::try_from(schema).unwrap_or(u32::MAX);
         if schema > SCHEMA {
             return Err(Unreadable::Newer { number, schema });
         }
-        serde_json::from_value(value).map_err(form)
+        let mut segment: Self = serde_json::from_slice(data).map_err(form)?;
+        segment.records.iter_mut().for_each(|record| record.event.bound());
+        Ok(segment)
     }
 }
 
@@ -124,7 +140,8 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
         } else if *number < start || is_half_a_snapshot(segments, *number, segment) {
             replay.obsolete.push(*number);
         } else {
-            replay.needed += 1;
+            replay.needed.push(*number);
+            replay.parts += usize::from(segment.kind != SegmentKind::Batch);
             for record in &segment.records {
                 replay.live.keep(record.clone());
                 replay.records.push(record.clone());
@@ -166,24 +183,46 @@ fn is_half_a_snapshot(segments: &BTreeMap<u64, Segment>, number: u64, segment: &
     }
 }
 
-/// Splits all live records into the parts of a snapshot with [`chunks`]; at least one part.
+/// Numbers of records in the parts of a snapshot of `live`, divided as by [`chunks`]; at least one
+/// part.
+pub fn plan(live: &Live) -> Vec<usize> {
+    divide(live.records()).into_iter().map(|part| part.len()).collect()
+}
+
+/// Part `part` (from 1) of the snapshot of `live` with this plan. One part at a time is built, so
+/// that a snapshot needs the memory of one.
+pub fn snapshot_part(live: &Live, plan: &[usize], part: u32, writer: &str) -> Segment {
+    let index = usize::try_from(part).unwrap_or(usize::MAX).saturating_sub(1);
+    let before: usize = plan.iter().take(index).sum();
+    let count = plan.get(index).copied().unwrap_or_default();
+    let records = live.records().skip(before).take(count).cloned().collect();
+    let kind = SegmentKind::Snapshot { part, of: parts(plan) };
+    Segment { schema: SCHEMA, writer: writer.to_owned(), kind, records }
+}
+
+/// Number of parts of a snapshot with this plan.
+pub fn parts(plan: &[usize]) -> u32 {
+    u32::try_from(plan.len()).unwrap_or(u32::MAX)
+}
+
+/// All parts of a snapshot of `live`.
 pub fn snapshot(live: &Live, writer: &str) -> Vec<Segment> {
-    let records: Vec<Record> = live.records().cloned().collect();
-    let chunks = chunks(records);
-    let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-    let segment = |(part, records)| {
-        let kind = SegmentKind::Snapshot { part, of };
-        Segment { schema: SCHEMA, writer: writer.to_owned(), kind, records }
-    };
-    (1..).zip(chunks).map(segment).collect()
+    let plan = plan(live);
+    (1..=parts(&plan)).map(|part| snapshot_part(live, &plan, part, writer)).collect()
 }
 
 /// Splits records into chunks of at most [`limits::SEGMENT_BYTES`] bytes; a larger record gets a
 /// chunk of its own. Returns at least one chunk, which may be empty.
 pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let lengths: Vec<usize> = divide(records.iter()).iter().map(Vec::len).collect();
+    let mut records = records.into_iter();
+    lengths.into_iter().map(|length| records.by_ref().take(length).collect()).collect()
+}
+
+fn divide<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Vec<&'a Record>> {
     let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
     for record in records {
-        let length = serde_json::to_vec(&record).map_or(0, |json| json.len());
+        let length = length(record);
         if size + length > limits::SEGMENT_BYTES && size > 0 {
             chunks.push(std::mem::take(&mut chunk));
             size = 0;
@@ -193,6 +232,34 @@ pub fn chunks(records: Vec<Record>) -> Vec<Vec<Record>> {
     }
     chunks.push(chunk);
     chunks
+}
+
+/// Length of the record's JSON, without building the JSON.
+fn length(record: &Record) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    _ = serde_json::to_writer(&mut count, record); // a record can always be written
+    count.0
+}
+
+/// Whether a log of `segments` segments, `parts` of them the last snapshot, is due for the next
+/// snapshot.
+///
+/// A snapshot rewrites all live records. The log must double before the next one, so that an append
+/// costs one write, and one part of a snapshot at most, however many streams are live. A small log
+/// is left until [`limits::JOURNAL_SEGMENTS`], or until the journal is idle.
+pub fn is_due(segments: usize, parts: usize, idle: bool) -> bool {
+    let least = if idle { 2 } else { limits::JOURNAL_SEGMENTS };
+    segments >= parts.saturating_mul(2).max(least)
 }
 
 #[cfg(test)]
@@ -239,7 +306,10 @@ mod tests {
         ]);
         let replay = replay(&log);
         assert_eq!(names(&replay), ["a", "b", "c"]);
-        assert_eq!((replay.obsolete.clone(), replay.last, replay.needed), (vec![1], 4, 3));
+        assert_eq!(
+            (replay.obsolete.clone(), replay.last, replay.needed, replay.parts),
+            (vec![1], 4, vec![2, 3, 4], 2)
+        );
     }
 
     #[test]
@@ -271,11 +341,71 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_waits_until_the_log_has_doubled() {
+        let due = |segments, parts| is_due(segments, parts, false);
+        assert_eq!([due(31, 1), due(32, 1), due(32, 16), due(39, 20)], [false, true, true, false]);
+        assert!(due(40, 20));
+        let idle = |segments, parts| is_due(segments, parts, true);
+        assert_eq!([idle(1, 0), idle(2, 0), idle(1, 1), idle(2, 1)], [false, true, false, true]);
+        assert_eq!([idle(21, 20), idle(40, 20)], [false, true], "idleness alone rewrites nothing");
+    }
+
+    #[test]
+    fn a_failure_that_an_older_release_wrote_in_full_is_read_and_the_next_snapshot_has_it_cut() {
+        let text = "\\\"".repeat(300_000);
+        let failed = |stream: usize| {
+            format!(
+                r#"{{"stream":{{"namespace":"web","name":"s{stream}"}},"at":1,"event":"issuance_failed","class":"policy","detail":"{text}","fingerprint":"0000000000000001","retry_at":2}}"#
+            )
+        };
+        let sample = serde_json::to_value(started("s")).unwrap();
+        let fingerprint = sample["fingerprint"].to_string();
+        let stream = sample["stream"].to_string();
+        let record = |n| {
+            let record = failed(n).replace(r#""0000000000000001""#, &fingerprint);
+            record.replace(&format!(r#"{{"namespace":"web","name":"s{n}"}}"#), &stream)
+        };
+        let records: Vec<String> = (0..8).map(record).collect();
+        let json = format!(
+            r#"{{"schema":3,"writer":"0.1.0","kind":"batch","records":[{}]}}"#,
+            records.join(",")
+        );
+        let segment = Segment::decode(1, json.as_bytes()).unwrap();
+        let replayed = replay(&BTreeMap::from([(1, segment)]));
+        assert_eq!(replayed.records.len(), 8);
+        let parts = snapshot(&replayed.live, "w");
+        assert_eq!(parts.len(), 1);
+        assert!(parts[0].encode().len() < 16 * 1024, "{}", parts[0].encode().len());
+    }
+
+    #[test]
     fn what_a_newer_release_wrote_is_refused_and_what_is_damaged_too() {
         let newer = Segment { schema: 99, ..batch(&[]) }.encode();
         assert_eq!(Segment::decode(3, &newer), Err(Unreadable::Newer { number: 3, schema: 99 }));
         assert!(matches!(Segment::decode(3, b"{}"), Err(Unreadable::Form { .. })));
         let segment = batch(&[started("a")]);
         assert_eq!(Segment::decode(3, &segment.encode()), Ok(segment));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_segment_or_a_bounded_reason(
+            noise in ".{0,200}", cut_at in 0..2_000_usize, at in 0..2_000_usize, byte in 0..=255_u8,
+            number in 0..u64::MAX,
+        ) {
+            let good = batch(&[started("a"), started("b")]).encode();
+            let (mut flipped, mut short) = (good.clone(), good.clone());
+            let index = at % flipped.len();
+            flipped[index] = byte;
+            short.truncate(cut_at % good.len());
+            let nested = format!("{{\"schema\":3,\"x\":{}}}", "[".repeat(at * 10));
+            let newer = format!("{{\"schema\":{number},\"records\":[{noise:?}]}}");
+            for bytes in [noise.into_bytes(), flipped, short, nested.into_bytes(), newer.into_bytes()] {
+                if let Err(why) = Segment::decode(1, &bytes) {
+                    let why = why.to_string();
+                    proptest::prop_assert!(!why.is_empty() && why.len() <= limits::DETAIL_MAX, "{}", why);
+                }
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{LimitScope, RateLimit};
+use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
@@ -20,7 +21,7 @@ pub struct LimitHit {
     pub until: Timestamp,
     /// Time between orders once the scope is open, in milliseconds.
     pub pace_ms: u64,
-    /// Message of the CA.
+    /// Message of the CA, at most [`limits::DETAIL_MAX`] bytes.
     pub detail: String,
 }
 
@@ -39,7 +40,7 @@ impl LimitHit {
         let pace = pace.clamp(limits::BUSY_PACE, limits::LIMIT_MAX);
         let pace_ms = u64::try_from((pace + pace / 100).as_millis()).unwrap_or(u64::MAX);
         let (scope, until) = (limit.scope.clone(), now + wait + jitter);
-        Self { scope, since: Some(now), until, pace_ms, detail: detail.to_owned() }
+        Self { scope, since: Some(now), until, pace_ms, detail: cut(detail, limits::DETAIL_MAX) }
     }
 
     /// Creates the hit of a busy CA: no requests for `wait`, which a transient refusal named as

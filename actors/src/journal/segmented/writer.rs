@@ -76,23 +76,14 @@ impl Writer {
     /// Writes one segment and returns its number.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] when another writer has taken the number.
+    /// [`JournalError::Fenced`] when another writer has taken the number, and
+    /// [`JournalError::Refused`] when the segment will never be accepted: then nothing was written.
     pub(super) async fn write(&self, segment: &Segment) -> Result<u64, JournalError> {
         let (number, began) = (self.next.get(), Instant::now());
         let data = Zeroizing::new(segment.encode()); // may contain private keys
         let mut errors = 0;
         loop {
-            let created = timeout(limits::KUBE_CALL, self.segments.create(number, &data)).await;
-            let why = match created {
-                Ok(Ok(())) => break,
-                Ok(Err(CreateError::Exists)) => match self.is_ours(number, &data).await {
-                    Some(true) => break, // an earlier attempt succeeded, but its response was lost
-                    Some(false) => return Err(JournalError::Fenced),
-                    None => "it cannot be read".to_owned(),
-                },
-                Ok(Err(CreateError::Unknown(why))) => why,
-                Err(_) => "no answer in time".to_owned(),
-            };
+            let Some(why) = self.attempt(number, &data, errors > 0).await? else { break };
             if began.elapsed() >= limits::JOURNAL_GIVE_UP {
                 return Err(unavailable(&why));
             }
@@ -105,23 +96,49 @@ impl Writer {
         Ok(number)
     }
 
+    /// Attempts to create a segment; `again` after an attempt with an unknown result. Returns why
+    /// the result is unknown, or `None` once the segment exists.
+    async fn attempt(
+        &self,
+        number: u64,
+        data: &[u8],
+        again: bool,
+    ) -> Result<Option<String>, JournalError> {
+        match timeout(limits::KUBE_CALL, self.segments.create(number, data)).await {
+            Ok(Ok(())) => Ok(None),
+            // Maybe by an earlier attempt, whose response was lost.
+            Ok(Err(CreateError::Exists)) => match self.is_ours(number, data).await {
+                Some(true) => Ok(None),
+                Some(false) => Err(JournalError::Fenced),
+                None => Ok(Some("it cannot be read".to_owned())),
+            },
+            Ok(Err(CreateError::Refused(why))) if !again => Err(JournalError::Refused(why)),
+            Ok(Err(CreateError::Refused(why))) => match self.is_ours(number, data).await {
+                Some(true) => Ok(None),
+                Some(false) => Err(JournalError::Fenced),
+                None => Err(JournalError::Refused(why)),
+            },
+            Ok(Err(CreateError::Unknown(why))) => Ok(Some(why)),
+            Err(_) => Ok(Some("no answer in time".to_owned())),
+        }
+    }
+
     async fn is_ours(&self, number: u64, data: &[u8]) -> Option<bool> {
         let read = timeout(limits::KUBE_CALL, self.segments.read(number)).await.ok()?.ok()?;
         read.map(|found| found == data)
     }
 
-    /// Deletes obsolete segments. After an error, the first snapshot after a restart deletes the
-    /// remaining ones.
-    pub(super) async fn delete(&self, numbers: &[u64]) {
-        match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                debug!(?numbers, %error, "obsolete segments could not be deleted; they are kept for now");
-            }
-            Err(_) => {
-                debug!(?numbers, "obsolete segments could not be deleted; they are kept for now");
-            }
-        }
+    /// Deletes obsolete segments, and returns whether all are gone. The caller tries again at the
+    /// next snapshot, and so does the next process.
+    pub(super) async fn delete(&self, numbers: &[u64]) -> bool {
+        let error = match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(_) => unavailable("no answer in time"),
+        };
+        let count = numbers.len();
+        warn!(count, %error, "obsolete segments of the journal are not deleted yet");
+        false
     }
 }
 

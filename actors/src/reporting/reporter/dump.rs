@@ -129,6 +129,7 @@ mod tests {
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
+            folded: None,
         });
         let started = Event::IssuanceStarted(IssuanceStarted {
             names: desired.names.clone(),

@@ -109,7 +109,9 @@ mod tests {
         #[test]
         fn a_text_in_parts_is_cut_like_the_whole(parts in prop::collection::vec(".{0,60}", 0..20)) {
             let mut written = CutText::new(120);
-            parts.iter().for_each(|part| written.push(part));
+            for part in &parts {
+                written.push(part);
+            }
             prop_assert_eq!(written.finish(), cut(parts.concat(), 120));
         }
     }

@@ -20,7 +20,7 @@ fn index(metadata: &Value, manage: Manage) -> Index {
     }
     let ingress = json!({"metadata": whole, "spec": {"rules": [{"host": "shop.example.com"}]}});
     let ingress: Ingress = serde_json::from_value(ingress).unwrap();
-    let mut index = Index::new(Selection { manage, classes: Vec::new() }, None);
+    let mut index = Index::new(Selection { manage, ..Selection::default() }, None);
     index.apply(view(&ingress));
     index
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::desired::plan::Problem;
+use ingress_acme_actors::domain::public_name::NotPublic;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{
@@ -40,7 +41,12 @@ pub(crate) fn desired() -> DesiredCertificate {
         renew: Some("now".to_owned()),
         fill: BTreeMap::new(),
         moving: BTreeSet::new(),
+        refused: BTreeSet::new(),
     }
+}
+
+fn not_public() -> Problem {
+    Problem::NotPublic { host: "db.internal".to_owned(), why: NotPublic::Internal, others: 2 }
 }
 
 fn started(left_out: BTreeSet<DnsName>) -> Event {
@@ -106,6 +112,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("a certificate is in its Secret", events(&installed(BTreeSet::new()), &whole)),
         ("one for a part of the names is", events(&installed(bad), &subset)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
+        ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),

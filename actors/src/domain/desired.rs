@@ -5,4 +5,5 @@ pub mod desired_certificate;
 pub(crate) mod grouping;
 pub mod index;
 pub mod plan;
+mod public_names;
 pub mod selection;

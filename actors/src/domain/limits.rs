@@ -216,3 +216,24 @@ pub const CLOCK_SKEW: Duration = secs(300);
 pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
+
+/// Longest text of a probe about a host, in bytes. Much of the text comes from the host's server
+/// and its nameserver; every text goes into the journal and an Event.
+pub const PROBE_TEXT_MAX: usize = 1024;
+/// Longest head of a response that the probe reads, in bytes. Web servers themselves limit a head
+/// to 8 or 16 KiB; hundreds of probes run at once.
+pub const PROBE_HEAD_MAX: usize = 16 * 1024;
+/// Most fields in the head of a response that the probe reads.
+pub const PROBE_FIELDS_MAX: usize = 100;
+/// Longest body that the probe reads, in bytes. A valid answer has under 200.
+pub const PROBE_BODY_MAX: usize = 1024;
+/// Largest number of redirects that the probe follows, as Let's Encrypt does.
+pub const PROBE_REDIRECTS: usize = 10;
+/// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind
+/// each of them.
+pub const PROBE_ADDRESSES: usize = 16;
+/// Addresses of one host that the probe connects to, in order, until one accepts.
+pub const PROBE_ATTEMPTS: usize = 3;
+/// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
+/// others.
+pub const DIRECTORY_LOOKUP: Duration = secs(5);

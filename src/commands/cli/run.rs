@@ -44,6 +44,11 @@ pub struct RunArgs {
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
+    /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
+    /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
+    /// routable address
+    #[arg(long, env = "INGRESS_ACME_PUBLIC_CA", value_enum, default_value_t, value_name = "auto|true|false")]
+    pub public_ca: PublicCaArg,
     /// Where challenges are answered
     #[arg(
         long,
@@ -130,6 +135,18 @@ impl GuardsArg {
     }
 }
 
+/// `--public-ca`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PublicCaArg {
+    /// By the host of the directory.
+    #[default]
+    Auto,
+    /// Public.
+    True,
+    /// Private.
+    False,
+}
+
 /// `--manage`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum ManageArg {
@@ -155,6 +172,8 @@ pub struct AdapterConfig {
     pub preferred_chain: Option<String>,
     /// File with an additional root for connections to the directories, PEM.
     pub acme_ca_file: Option<PathBuf>,
+    /// Whether the CA is public.
+    pub public_ca: PublicCaArg,
     /// Address of the solver, which answers challenges.
     pub solver_bind: SocketAddr,
     /// Address of health, metrics and state.
@@ -188,7 +207,7 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, nameserver, probe_port,
             manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max, profile,
-            guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret,
+            public_ca, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret,
         } = self;
         let manage = match manage {
             ManageArg::All => Manage::All,
@@ -202,7 +221,7 @@ impl RunArgs {
         let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
         let settings = Settings {
             directory: acme_directory.to_string(),
-            selection: Selection { manage, classes: ingress_class },
+            selection: Selection { manage, classes: ingress_class, public_ca: false },
             profile,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
@@ -216,6 +235,7 @@ impl RunArgs {
             fallback,
             preferred_chain,
             acme_ca_file,
+            public_ca,
             solver_bind,
             admin_bind,
             nameserver,

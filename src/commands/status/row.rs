@@ -251,6 +251,7 @@ mod tests {
             renew: None,
             fill: BTreeMap::new(),
             moving: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 

@@ -49,6 +49,8 @@ pub struct DesiredCertificate {
     /// Ingresses in `fill` that use another Secret so far. They keep the old one until the new
     /// certificate has their names.
     pub moving: BTreeSet<IngressRef>,
+    /// Names that the Ingresses ask for and the public CA never certifies.
+    pub refused: BTreeSet<DnsName>,
 }
 
 /// Identifies a request to the CA. Failures are remembered per fingerprint, and an edit changes the
@@ -111,6 +113,7 @@ pub(crate) mod tests {
             renew: None,
             fill: BTreeMap::new(),
             moving: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 

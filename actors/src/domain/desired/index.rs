@@ -192,6 +192,7 @@ impl Index {
             renew: None,
             fill: BTreeMap::new(),
             moving: BTreeSet::new(),
+            refused: BTreeSet::new(),
         };
         for (entry, planned) in users.iter().filter_map(|key| self.planned_for(key, secret)) {
             desired.add(&entry.view, planned);
@@ -252,6 +253,7 @@ impl DesiredCertificate {
             self.names.insert(host.clone());
             self.routes.insert(Route { class: view.class.clone(), host: host.clone() });
         }
+        self.refused.extend(planned.refused.iter().cloned());
         self.owners.insert(view.reference());
         if let Ok(algorithm) = algorithm(view) {
             self.algorithm = self.algorithm.max(algorithm);

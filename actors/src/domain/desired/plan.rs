@@ -12,6 +12,7 @@ use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
 use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_name};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::name::{BadName, DnsName};
+use crate::domain::public_name::NotPublic;
 
 /// Annotation of ours with the hosts that we filled into `spec.tls`, comma-joined. While the block
 /// still equals the annotation, we may extend the block; after an edit the block belongs to the
@@ -29,6 +30,8 @@ pub struct PlannedCertificate {
     /// Whether to fill in `spec.tls` once the Secret exists, because the block is missing or lags
     /// behind.
     pub fill: bool,
+    /// Names left out because the CA is public and never certifies them.
+    pub refused: Box<[DnsName]>,
 }
 
 /// Part of an Ingress that cannot be served. Reported to the user once.
@@ -55,6 +58,15 @@ pub enum Problem {
     BadClass,
     /// The Ingress asks for a group and cannot join one.
     NotGrouped(NotGrouped),
+    /// Hosts that no public CA certifies, while the CA in use is public.
+    NotPublic {
+        /// The first of them.
+        host: String,
+        /// Reason against the first.
+        why: NotPublic,
+        /// Number of the others.
+        others: usize,
+    },
 }
 
 /// Reason why an Ingress is in no group.
@@ -85,6 +97,18 @@ impl fmt::Display for Problem {
             }
             Self::BadClass => {
                 write!(f, "its annotation kubernetes.io/ingress.class is not the name of a class")
+            }
+            Self::NotPublic { host, why, others } => {
+                let others = match others {
+                    0 => String::new(),
+                    1 => " (and 1 other host likewise)".to_owned(),
+                    more => format!(" (and {more} other hosts likewise)"),
+                };
+                write!(
+                    f,
+                    "host `{host}` {why}, so no public CA certifies it and none is asked{others}; use a public name, or a \
+                     private CA (--public-ca false, if this one is)"
+                )
             }
             Self::NotGrouped(NotGrouped::OwnTls) => write!(
                 f,
@@ -228,7 +252,7 @@ impl Plan {
         } else if !names.is_empty() {
             in_order(&mut names);
             self.certificates.reserve_exact(1);
-            self.certificates.push(PlannedCertificate { secret, names, fill });
+            self.certificates.push(PlannedCertificate { secret, names, fill, refused: Box::default() });
         }
     }
 }
@@ -287,6 +311,7 @@ pub(crate) mod tests {
             secret: SecretKey::new("web", secret),
             names: names(hosts).into_iter().collect(),
             fill,
+            refused: Box::default(),
         }
     }
 

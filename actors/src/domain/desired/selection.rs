@@ -21,6 +21,8 @@ pub struct Selection {
     pub manage: Manage,
     /// `--ingress-class`; empty means any class or none.
     pub classes: Vec<String>,
+    /// `--public-ca`: whether the CA certifies public names only.
+    pub public_ca: bool,
 }
 
 /// Reason why an Ingress is not managed.

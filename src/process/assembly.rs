@@ -74,7 +74,8 @@ pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Repl
     let fallback = assembly.fallback_acme(account)?;
     let ports = assembly.ports(&acme, fallback.as_ref())?;
     let lease = config.leader_elect.then(|| assembly.lease());
-    Ok(Replica { ports, settings, acme, fallback, lease, health, shown, servers })
+    let public_ca = config.public_ca;
+    Ok(Replica { ports, settings, public_ca, acme, fallback, lease, health, shown, servers })
 }
 
 /// The environment with a client that counts its requests.

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::desired::plan::Problem;
-use ingress_acme_actors::domain::public_name::NotPublic;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{
     CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, State, apply,
 };
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::public_name::NotPublic;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;

@@ -217,9 +217,10 @@ pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
 
-/// Longest text of a probe about a host, in bytes. Much of the text comes from the host's server
+/// Longest text of a probe about a host, in bytes: with the host and our advice around it, the
+/// detail of a failure stays below 1 kB. Parts of the text come from the host's server
 /// and its nameserver; every text goes into the journal and an Event.
-pub const PROBE_TEXT_MAX: usize = 1024;
+pub const PROBE_TEXT_MAX: usize = 512;
 /// Longest head of a response that the probe reads, in bytes. Web servers themselves limit a head
 /// to 8 or 16 KiB; hundreds of probes run at once.
 pub const PROBE_HEAD_MAX: usize = 16 * 1024;

@@ -47,7 +47,13 @@ pub struct RunArgs {
     /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
     /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
     /// routable address
-    #[arg(long, env = "INGRESS_ACME_PUBLIC_CA", value_enum, default_value_t, value_name = "auto|true|false")]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_PUBLIC_CA",
+        value_enum,
+        default_value_t,
+        value_name = "auto|true|false"
+    )]
     pub public_ca: PublicCaArg,
     /// Where challenges are answered
     #[arg(

@@ -10,19 +10,13 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hickory_resolver::system_conf::read_system_conf;
+use ingress_acme_actors::domain::address::is_forbidden;
+use ingress_acme_actors::domain::limits;
 
-/// Number of addresses tried. The first one that accepts a connection is used.
-const ADDRESSES: usize = 3;
 /// Timeout of one query. The query and its one retry must leave time for HTTP.
 const QUESTION: Duration = Duration::from_millis(1_500);
 const REPETITIONS: usize = 1;
-/// Longest time an answer is cached. Short, since a record may have been created a moment ago;
-/// negative answers are never cached.
-const REMEMBERED: Duration = Duration::from_secs(5);
-/// Maximum number of cached answers. Each name is queried a few times in short succession.
-const KEPT: u64 = 1_024;
-
 /// No nameserver is known.
 #[derive(Debug, thiserror::Error)]
 #[error("no nameserver is known ({0}); set --nameserver")]
@@ -50,45 +44,36 @@ impl Names {
         Ok(Self(builder.build().map_err(NameserverError)?))
     }
 
-    /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+    /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4. Addresses that
+    /// must never be contacted are left out.
+    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         // The final dot disables search domains, which CAs do not have.
         let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
-        let mut addresses: Vec<IpAddr> =
-            found.map_err(|error| Unresolved(words(&error)))?.iter().collect();
-        addresses.retain(|address| !must_not_connect(*address));
-        addresses.sort_by_key(IpAddr::is_ipv6);
-        addresses.truncate(ADDRESSES);
+        let found = found.map_err(|error| Unresolved(words(&error)))?;
+        let addresses = usable(found.iter());
         if addresses.is_empty() {
             return Err(Unresolved(
-                "no A or AAAA record with an address that can be reached".to_owned(),
+                "no A or AAAA record with an address that may be asked".to_owned(),
             ));
         }
         Ok(addresses)
     }
 }
 
-/// Whether `address` must not be contacted: link-local (used by no website, but by the metadata
-/// service of a cloud), unspecified, multicast or broadcast.
-fn must_not_connect(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
-    }
+/// The first addresses of an answer that may be contacted, IPv4 first.
+fn usable(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let allowed = addresses.map(|address| address.to_canonical());
+    let mut allowed: Vec<IpAddr> =
+        allowed.filter(|address| !is_forbidden(*address)).take(limits::PROBE_ADDRESSES).collect();
+    allowed.sort_by_key(IpAddr::is_ipv6);
+    allowed
 }
 
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        let names = self.clone();
-        Box::pin(async move {
-            let addresses = names.addresses(name.as_str()).await?;
-            // Port 0 stands for the URL's port.
-            let sockets = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(sockets) as Addrs)
-        })
-    }
+/// Search domains of the system, which in a pod contain the cluster's domain; none if
+/// `/etc/resolv.conf` cannot be read.
+pub(super) fn search_domains() -> Vec<String> {
+    let search = read_system_conf().map(|(config, _)| config.search().to_vec());
+    search.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 fn server(address: SocketAddr) -> NameServerConfig {
@@ -103,9 +88,8 @@ fn limit(options: &mut ResolverOpts, given: bool) {
     options.timeout = QUESTION;
     options.attempts = REPETITIONS;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = KEPT;
-    options.positive_max_ttl = Some(REMEMBERED);
-    options.negative_max_ttl = Some(Duration::ZERO);
+    // An answer may have 64 KiB, and records may have been created a moment ago.
+    options.cache_size = 0;
     if given {
         options.use_hosts_file = ResolveHosts::Never;
     }

@@ -252,7 +252,12 @@ impl Plan {
         } else if !names.is_empty() {
             in_order(&mut names);
             self.certificates.reserve_exact(1);
-            self.certificates.push(PlannedCertificate { secret, names, fill, refused: Box::default() });
+            self.certificates.push(PlannedCertificate {
+                secret,
+                names,
+                fill,
+                refused: Box::default(),
+            });
         }
     }
 }

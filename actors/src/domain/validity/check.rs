@@ -248,8 +248,8 @@ fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::domain::certificate::CertId;
-    use crate::domain::name::DnsName;
     use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::name::DnsName;
 
     const DIRECTORY: &str = "https://ca.example/directory";
     const DAY: Duration = Duration::from_hours(24);

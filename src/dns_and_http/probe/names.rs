@@ -105,3 +105,86 @@ fn words(error: &NetError) -> String {
         error => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, UdpSocket};
+    use std::thread;
+
+    use ingress_acme_actors::domain::limits::PROBE_CALL;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Starts a nameserver that answers each query with the result of `answer`.
+    fn nameserver(mut answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut packet = [0; 1024];
+            while let Ok((length, from)) = socket.recv_from(&mut packet) {
+                let _ = socket.send_to(&answer(&packet[..length]), from);
+            }
+        });
+        address
+    }
+
+    /// An answer to `query` with these flags and records.
+    fn answer(query: &[u8], flags: [u8; 2], count: u8, records: &[u8]) -> Vec<u8> {
+        let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+        let mut answer = query[..2].to_vec();
+        answer.extend(flags);
+        answer.extend([0, 1, 0, count, 0, 0, 0, 0]);
+        answer.extend(&query[12..end]);
+        answer.extend(records);
+        answer
+    }
+
+    /// A CNAME record of the queried name to `label` below that name.
+    fn alias(label: &[u8]) -> Vec<u8> {
+        let mut record = vec![0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0];
+        let length = if label.is_empty() { 2 } else { label.len() + 3 };
+        record.push(u8::try_from(length).unwrap());
+        if !label.is_empty() {
+            record.push(u8::try_from(label.len()).unwrap());
+            record.extend(label);
+        }
+        record.extend([0xc0, 12]);
+        record
+    }
+
+    #[tokio::test]
+    async fn broken_circular_and_endless_answers_are_an_error_within_the_deadline() {
+        let broken = [
+            nameserver(|query| query[..2].to_vec()),
+            nameserver(|query| answer(query, [0x81, 0x80], 200, &[0xc0; 400])),
+            nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b""))),
+            nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b"x"))),
+            nameserver(|query| answer(query, [0x83, 0x80], 0, &[])), // cut, and no TCP
+            nameserver(|query| query.to_vec()),
+        ];
+        let asked = broken.map(async |server| {
+            let names = Names::new(Some(server)).unwrap();
+            tokio::time::timeout(PROBE_CALL, names.addresses("a.example.com")).await
+        });
+        for (case, found) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+            assert!(!matches!(found, Ok(Ok(_))), "{case}: {found:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_addresses_give_few_usable_ones(bits in prop::collection::vec(any::<u128>(), 0..200)) {
+            let of = |bits: &u128| -> IpAddr {
+                match u32::try_from(*bits % (1 << 33)) {
+                    Ok(v4) => std::net::Ipv4Addr::from_bits(v4).into(),
+                    Err(_) => Ipv6Addr::from_bits(*bits).into(),
+                }
+            };
+            let usable = usable(bits.iter().map(of));
+            prop_assert!(usable.len() <= limits::PROBE_ADDRESSES);
+            prop_assert!(usable.iter().all(|address| !is_forbidden(*address)));
+            prop_assert!(usable.is_sorted_by_key(IpAddr::is_ipv6));
+        }
+    }
+}

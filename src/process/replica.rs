@@ -108,9 +108,7 @@ impl Replica {
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
         self.shown.metrics.leads(true);
-        let (ports, mut settings) = (self.ports.clone(), self.settings.clone());
-        let public = public_ca::is_public(self.public_ca, &settings.directory);
-        settings.selection.public_ca = public.await;
+        let (ports, settings) = (self.ports.clone(), self.settings().await);
         let operator = match start(ports, settings, self.shown.clone(), None).await {
             Ok(operator) => operator,
             Err(CommitError::Journal(error)) => {
@@ -138,6 +136,14 @@ impl Replica {
                 Ok(None)
             }
         }
+    }
+
+    /// The settings, with the kind of the CA, which may take a look-up.
+    async fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        let public = public_ca::is_public(self.public_ca, &settings.directory);
+        settings.selection.public_ca = public.await;
+        settings
     }
 
     /// Loads or creates the account key, without a time limit: no challenge can be answered without

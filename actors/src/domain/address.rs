@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Special-Purpose Address Registry (RFC 6890), multicast and the reserved class E. The two anycast
 /// addresses of 192.0.0.0/24 are no websites, so the whole block counts.
 const NOT_GLOBAL_V4: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
+    (Ipv4Addr::UNSPECIFIED, 8),            // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private use
     (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared address space of carriers
     (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
@@ -29,7 +29,7 @@ const NOT_GLOBAL_V4: [(Ipv4Addr, u32); 16] = [
 const GLOBAL_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Blocks within [`GLOBAL_V6`] that are not globally routable (IANA IPv6 Special-Purpose Address
-/// Registry). The few anycast addresses of 2001::/23 are no websites, so the whole block counts; it
+/// Registry). The few anycast addresses of `2001::/23` are no websites, so the whole block counts; it
 /// includes Teredo.
 const NOT_GLOBAL_V6: [(Ipv6Addr, u32); 3] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // IETF protocol assignments
@@ -40,7 +40,7 @@ const NOT_GLOBAL_V6: [(Ipv6Addr, u32); 3] = [
 /// IPv6 blocks whose addresses stand for an IPv4 address in their last 32 bits.
 const LAST_32_BITS: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), // IPv4-mapped (RFC 4291 §2.5.5.2)
-    (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96),      // IPv4-compatible (RFC 4291 §2.5.5.1)
+    (Ipv6Addr::UNSPECIFIED, 96),                      // IPv4-compatible (RFC 4291 §2.5.5.1)
     (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96), // NAT64 (RFC 6052)
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48), // NAT64 of a network (RFC 8215)
 ];
@@ -51,13 +51,13 @@ const SIX_TO_FOUR: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0)
 /// IPv4 blocks that are never contacted: they reach the node or the metadata service of a cloud,
 /// whose answers may be credentials, or no single server.
 const FORBIDDEN_V4: [(Ipv4Addr, u32); 7] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),          // unspecified
+    (Ipv4Addr::UNSPECIFIED, 8),              // unspecified
     (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local: metadata of AWS, Azure, GCP and others
     (Ipv4Addr::new(100, 100, 100, 200), 32), // metadata of Alibaba Cloud
     (Ipv4Addr::new(168, 63, 129, 16), 32),   // wire server of Azure
     (Ipv4Addr::new(192, 0, 0, 192), 32),     // metadata of Oracle Cloud
     (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
-    (Ipv4Addr::new(255, 255, 255, 255), 32), // broadcast
+    (Ipv4Addr::BROADCAST, 32),               // broadcast
 ];
 
 /// IPv6 blocks that are never contacted, for the same reasons.
@@ -168,49 +168,9 @@ mod tests {
 
     #[test]
     fn addresses_of_ianas_special_registries_are_not_globally_routable() {
-        let special = [
-            "0.0.0.0",
-            "0.1.2.3",
-            "10.0.0.1",
-            "100.64.0.1",
-            "100.127.255.255",
-            "127.0.0.1",
-            "168.63.129.16",
-            "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.9",
-            "192.0.2.1",
-            "192.88.99.1",
-            "192.168.0.1",
-            "198.18.0.1",
-            "198.19.255.255",
-            "198.51.100.1",
-            "203.0.113.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::a00:1",
-            "::101:101",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "64:ff9b:1::a00:1",
-            "100::1",
-            "2001::1",
-            "2001:2::1",
-            "2001:db8::1",
-            "2002:a00:1::1",
-            "3fff::1",
-            "5f00::1",
-            "fc00::1",
-            "fd00::1",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-        ];
-        for address in special {
+        let special = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 168.63.129.16 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.9 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 240.0.0.1 255.255.255.255 \
+            :: ::1 ::a00:1 ::101:101 ::ffff:10.0.0.1 64:ff9b::a00:1 64:ff9b:1::a00:1 100::1 2001::1 2001:2::1 2001:db8::1 2002:a00:1::1 3fff::1 5f00::1 fc00::1 fd00::1 fe80::1 fec0::1 ff02::1";
+        for address in special.split_whitespace() {
             assert!(!global(address), "{address}");
         }
     }

@@ -224,7 +224,6 @@ impl RunArgs {
             after: fallback_after,
             eab_secret: fallback_eab_secret,
         });
-        let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection: Selection { manage, classes: ingress_class, public_ca: false },
@@ -246,7 +245,11 @@ impl RunArgs {
             admin_bind,
             nameserver,
             probe_port,
-            watch_namespaces: watched.into_iter().collect(),
+            watch_namespaces: watch_namespace
+                .into_iter()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             leader_elect,
         };
         (settings, config)

@@ -74,7 +74,7 @@ impl Exchange {
             match timeout(CONNECT, TcpStream::connect(socket)).await {
                 Ok(Ok(stream)) => return self.ask(stream, url, host, *address).await,
                 Ok(Err(error)) => missed = words(&error),
-                Err(_) => missed = "no connection in time".to_owned(),
+                Err(late) => missed = late.to_string(),
             }
         }
         Err(missed)

@@ -33,6 +33,7 @@ async fn under_the_guard_a_captured_operator_changes_nothing_of_others() {
             refused::<Secret>(&captured, &refusal).await;
         }
         no_secret_is_made_but_for_an_ingress(&captured).await;
+        the_largest_ingress_is_evaluated_within_the_budget(&client, &captured).await;
     })
     .await;
 }
@@ -294,6 +295,26 @@ async fn no_secret_is_made_but_for_an_ingress(captured: &Client) {
         let refusal = secrets.create(&dry_run, &secret).await.err().map(|error| error.to_string());
         assert!(refusal.as_deref().is_some_and(|said| said.contains(why)), "{why}: {refusal:?}");
     }
+}
+
+/// `spec.tls` is filled in with 100 hosts, beside 1,000 rules and 1,000 annotations.
+async fn the_largest_ingress_is_evaluated_within_the_budget(client: &Client, captured: &Client) {
+    let hosts: Vec<String> = (0..1_000).map(|n| format!("h{n:04}.example.com")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let mut site =
+        Site::new("web", "large", &hosts).annotation("ingress-acme.dev/enabled", "false");
+    for number in 0..1_000 {
+        site = site.annotation(&format!("example.com/annotation-{number}"), &"x".repeat(100));
+    }
+    site.create(client).await;
+    let tls = json!([{ "secretName": "large", "hosts": hosts[900..] }]);
+    let patch = json!({
+        "metadata": { "annotations": { FILLED: hosts[900..].join(",") } }, "spec": { "tls": tls },
+    });
+    let ingresses: Api<Ingress> = Api::namespaced(captured.clone(), "web");
+    let dry_run = PatchParams::default().dry_run();
+    let filled = ingresses.patch("large", &dry_run, &Patch::Merge(&patch)).await;
+    assert!(filled.is_ok(), "{:?}", filled.err());
 }
 
 async fn refused<K>(captured: &Client, (name, patch, why): &Refusal)

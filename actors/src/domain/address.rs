@@ -29,8 +29,8 @@ const NOT_GLOBAL_V4: [(Ipv4Addr, u32); 16] = [
 const GLOBAL_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Blocks within [`GLOBAL_V6`] that are not globally routable (IANA IPv6 Special-Purpose Address
-/// Registry). The few anycast addresses of `2001::/23` are no websites, so the whole block counts; it
-/// includes Teredo.
+/// Registry). The few anycast addresses of `2001::/23` are no websites, so the whole block counts;
+/// Teredo is in it.
 const NOT_GLOBAL_V6: [(Ipv6Addr, u32); 3] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // IETF protocol assignments
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation

@@ -245,15 +245,16 @@ impl RunArgs {
             admin_bind,
             nameserver,
             probe_port,
-            watch_namespaces: watch_namespace
-                .into_iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+            watch_namespaces: once_each(watch_namespace),
             leader_elect,
         };
         (settings, config)
     }
+}
+
+fn once_each(namespaces: Vec<String>) -> Vec<String> {
+    let all: BTreeSet<String> = namespaces.into_iter().collect();
+    all.into_iter().collect()
 }
 
 fn scan_interval(text: &str) -> Result<Duration, String> {

@@ -161,7 +161,7 @@ mod tests {
             nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b""))),
             nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b"x"))),
             nameserver(|query| answer(query, [0x83, 0x80], 0, &[])), // cut, and no TCP
-            nameserver(|query| query.to_vec()),
+            nameserver(<[u8]>::to_vec),
         ];
         let asked = broken.map(async |server| {
             let names = Names::new(Some(server)).unwrap();

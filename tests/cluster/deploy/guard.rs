@@ -167,69 +167,54 @@ type Refusal = (&'static str, Value, &'static str);
 fn ingress_refusals() -> Vec<Refusal> {
     let metadata = |metadata: Value| json!({ "metadata": metadata });
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "gone" });
-    let filled = |filled: &str, tls: Value| json!({ "metadata": { "annotations": { FILLED: filled } }, "spec": { "tls": tls } });
-    let block = |secret: &str, host: &str| json!({ "secretName": secret, "hosts": [host] });
+    let finalizer = json!({ "finalizers": ["evil.example.com/stay"] });
     let nothing = "nothing of an Ingress but spec.tls";
-    let annotation = "no annotation of an Ingress but";
-    let fills = "fills in spec.tls only where";
-    let host = "shop.example.com";
-    vec![
+    let mut all = vec![
         ("shop", json!({ "spec": { "rules": [{ "host": "evil.example.com" }] } }), nothing),
         ("shop", json!({ "spec": { "ingressClassName": "evil" } }), nothing),
         ("shop", json!({ "spec": { "defaultBackend": backend("evil") } }), nothing),
         ("shop", metadata(json!({ "labels": { "team": "evil" } })), "no label of an Ingress"),
-        (
-            "shop",
-            metadata(
-                json!({ "annotations": { "nginx.ingress.kubernetes.io/configuration-snippet": "x" } }),
-            ),
-            annotation,
-        ),
-        (
-            "shop",
-            metadata(json!({ "annotations": { "kubernetes.io/ingress.class": "evil" } })),
-            annotation,
-        ),
-        (
-            "shop",
-            metadata(
-                json!({ "annotations": { "nginx.ingress.kubernetes.io/proxy-body-size": "9m" } }),
-            ),
-            annotation,
-        ),
-        (
-            "shop",
-            metadata(
-                json!({ "annotations": { "nginx.ingress.kubernetes.io/proxy-body-size": null } }),
-            ),
-            annotation,
-        ),
-        (
-            "shop",
-            metadata(json!({ "annotations": { "ingress-acme.dev/adopt-secret": "true" } })),
-            annotation,
-        ),
-        (
-            "shop",
-            metadata(json!({ "ownerReferences": [owner] })),
-            "no owner reference of an Ingress",
-        ),
-        (
-            "shop",
-            metadata(json!({ "finalizers": ["evil.example.com/stay"] })),
-            "no finalizer of an Ingress",
-        ),
-        ("shop", metadata(json!({ "annotations": { FILLED: host } })), fills),
-        ("shop", json!({ "spec": { "tls": [block("shop", host)] } }), fills),
-        ("shop", filled(host, json!([block("other-secret", host)])), fills),
-        ("shop", filled("evil.example.com", json!([block("shop", "evil.example.com")])), fills),
-        ("shop", filled(host, json!([block("shop", host), block("shop", host)])), fills),
-        ("shop", filled(host, json!([{ "hosts": [host] }])), fills),
-        ("shop", filled("", json!([{ "secretName": "shop" }])), fills),
-        ("own", json!({ "spec": { "tls": null } }), fills),
-        ("own", filled("own.example.com", json!([block("group-evil", "own.example.com")])), fills),
-        ("own", metadata(json!({ "annotations": { FILLED: "own.example.com" } })), fills),
-    ]
+        ("shop", metadata(json!({ "ownerReferences": [owner] })), "no owner reference of an Ing"),
+        ("shop", metadata(finalizer), "no finalizer of an Ingress"),
+    ];
+    let annotations = [
+        ("nginx.ingress.kubernetes.io/configuration-snippet", json!("added")),
+        ("nginx.ingress.kubernetes.io/proxy-body-size", json!("changed")),
+        ("nginx.ingress.kubernetes.io/proxy-body-size", Value::Null),
+        ("kubernetes.io/ingress.class", json!("evil")),
+        ("ingress-acme.dev/adopt-secret", json!("true")),
+    ];
+    all.extend(annotations.map(|(key, value)| {
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        ("shop", patch, "no annotation of an Ingress but")
+    }));
+    all.extend(tls_refusals());
+    all
+}
+
+fn tls_refusals() -> Vec<Refusal> {
+    let annotated = |hosts: &str| json!({ "metadata": { "annotations": { FILLED: hosts } } });
+    let filled = |hosts: &str, tls: Value| {
+        let mut patch = annotated(hosts);
+        patch["spec"] = json!({ "tls": tls });
+        patch
+    };
+    let block = |secret: &str, host: &str| json!({ "secretName": secret, "hosts": [host] });
+    let (host, own) = ("shop.example.com", "own.example.com");
+    let evil = "evil.example.com";
+    let all = [
+        ("shop", annotated(host)),
+        ("shop", json!({ "spec": { "tls": [block("shop", host)] } })),
+        ("shop", filled(host, json!([block("other-secret", host)]))),
+        ("shop", filled(evil, json!([block("shop", evil)]))),
+        ("shop", filled(host, json!([block("shop", host), block("shop", host)]))),
+        ("shop", filled(host, json!([{ "hosts": [host] }]))),
+        ("shop", filled("", json!([{ "secretName": "shop" }]))),
+        ("own", json!({ "spec": { "tls": null } })),
+        ("own", filled(own, json!([block("group-evil", own)]))),
+        ("own", annotated(own)),
+    ];
+    all.map(|(name, patch)| (name, patch, "fills in spec.tls only where")).into()
 }
 
 fn secret_refusals() -> Vec<Refusal> {

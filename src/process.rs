@@ -4,4 +4,5 @@ pub mod assembly;
 pub mod clock;
 pub mod logging;
 pub mod process_metrics;
+mod public_ca;
 pub mod replica;

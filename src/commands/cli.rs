@@ -14,7 +14,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use reason::Reason;
-pub use run::{AdapterConfig, FallbackDirectory, GuardsArg, ManageArg, RunArgs};
+pub use run::{AdapterConfig, FallbackDirectory, GuardsArg, ManageArg, PublicCaArg, RunArgs};
 #[cfg(feature = "sim")]
 pub use sim::{DemoArgs, StormArgs, TargetArg};
 

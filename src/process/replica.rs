@@ -21,11 +21,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
-use crate::commands::cli::AdapterConfig;
+use crate::commands::cli::{AdapterConfig, PublicCaArg};
 use crate::dns_and_http::admin::{self, Health};
 use crate::dns_and_http::listeners::{Listener, Role, listeners};
 use crate::dns_and_http::solver::{self, Thumbprints};
 use crate::kubernetes::lease::{Lease, Term};
+use crate::process::public_ca;
 
 /// Time between attempts to load or create the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub struct Replica {
     pub ports: Ports,
     /// Settings chosen by the user.
     pub settings: Settings,
+    /// Whether the CA is public; decided before the work begins.
+    pub public_ca: PublicCaArg,
     /// ACME client of the first CA, for its account key.
     pub acme: Rc<Acme>,
     /// ACME client of the fallback CA, whose account has the same key.
@@ -111,7 +114,7 @@ impl Replica {
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
         self.shown.metrics.leads(true);
-        let (ports, settings) = (self.ports.clone(), self.settings.clone());
+        let (ports, settings) = (self.ports.clone(), self.settings().await);
         let operator = match start(ports, settings, self.shown.clone(), None).await {
             Ok(operator) => operator,
             Err(CommitError::Journal(error)) => {
@@ -139,6 +142,14 @@ impl Replica {
                 Ok(None)
             }
         }
+    }
+
+    /// The settings, with the kind of the CA, which may take a look-up.
+    async fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        let public = public_ca::is_public(self.public_ca, &settings.directory);
+        settings.selection.public_ca = public.await;
+        settings
     }
 
     /// Loads or creates the account key, without a time limit: no challenge can be answered without

@@ -366,3 +366,14 @@ pub const PROBE_ATTEMPTS: usize = 3;
 /// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
 /// others.
 pub const DIRECTORY_LOOKUP: Duration = secs(5);
+/// Time after which a step of probes counts as slow: its job goes to the end of the queue before the
+/// next step, because hosts that stall would otherwise hold all workers.
+pub const PROBE_SLOW: Duration = secs(1);
+/// Largest response of the API server to one request, but a watch. Five objects of the largest size
+/// that etcd stores (1.5 MiB) fit; a page of a list that does not is asked for in smaller pages.
+pub const KUBE_RESPONSE: usize = 8 * 1024 * 1024;
+/// Number of Ingresses in the smallest page of a list: pages of that size fit in any case.
+pub const SMALLEST_PAGE: u32 = 4;
+/// TLS Secrets read at once. A Secret may have 1.5 MiB, and takes some times its size while it is
+/// read.
+pub const SECRET_READS: usize = 16;

@@ -97,6 +97,8 @@ pub(crate) struct Observed {
     pub probes: u32,
     /// The order as last returned by the CA.
     pub order: Option<OrderView>,
+    /// Results of a round of probes that is not complete.
+    pub round: BTreeMap<DnsName, Reach>,
     /// Number of polls of the order so far.
     pub polls: u32,
     /// Downloaded chain.
@@ -237,7 +239,37 @@ impl Observed {
     /// Drops the probe results, which are out of date after a wait in a limit queue.
     pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
+        self.round.clear();
         self.probes = 0;
+    }
+
+    /// Returns the next few hosts of a round: those that were not reached in an earlier round. A
+    /// round of many hosts takes several steps, so that hosts that stall do not hold a worker.
+    pub(crate) fn next_probes(&self, hosts: &BTreeSet<DnsName>) -> Vec<DnsName> {
+        let open = |host: &&DnsName| {
+            self.reach.get(*host) != Some(&Reach::Reached) && !self.round.contains_key(*host)
+        };
+        hosts.iter().filter(open).take(limits::PROBES_AT_ONCE).cloned().collect()
+    }
+
+    /// Records the results of a step that took `took`. The round goes on until all `hosts` have a
+    /// result; after a slow step other jobs come first.
+    pub(crate) fn probed_some(
+        &mut self,
+        results: impl IntoIterator<Item = (DnsName, Reach)>,
+        hosts: &BTreeSet<DnsName>,
+        took: Duration,
+        now: Timestamp,
+    ) {
+        self.round.extend(results);
+        if !self.next_probes(hosts).is_empty() {
+            self.wait_until = (took >= limits::PROBE_SLOW).then(|| now + limits::PROBE[0]);
+            return;
+        }
+        let reached = hosts.iter().filter(|host| self.reach.get(*host) == Some(&Reach::Reached));
+        let known = reached.map(|host| (host.clone(), Reach::Reached));
+        let round = known.chain(std::mem::take(&mut self.round)).collect();
+        self.probed(round, now);
     }
 
     /// Records a round of probes. The pause before each further round is longer.

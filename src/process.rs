@@ -6,3 +6,4 @@ pub mod logging;
 pub mod process_metrics;
 mod public_ca;
 pub mod replica;
+pub mod servers;

@@ -30,7 +30,8 @@ use crate::kubernetes::solver_ingresses;
 use crate::kubernetes::tls_secrets;
 use crate::pki;
 use crate::process::process_metrics;
-use crate::process::replica::{Replica, listen};
+use crate::process::replica::Replica;
+use crate::process::servers::listen;
 
 /// Environment of a replica.
 #[derive(Clone)]

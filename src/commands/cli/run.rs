@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
-use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
+use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
 use crate::dns_and_http::listeners::Binds;
 
+use super::choices::{GuardsArg, ManageArg, PublicCaArg};
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
 
 /// Flags of `run`.
@@ -131,59 +132,6 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
     pub leader_elect: bool,
-}
-
-/// `--guards`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum GuardsArg {
-    /// On for Let's Encrypt's production directory.
-    #[default]
-    Auto,
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
-
-impl GuardsArg {
-    fn are_on(self, directory: &str) -> bool {
-        match self {
-            Self::Auto => directory == LETS_ENCRYPT,
-            Self::On => true,
-            Self::Off => false,
-        }
-    }
-}
-
-/// `--public-ca`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PublicCaArg {
-    /// By the host of the directory.
-    #[default]
-    Auto,
-    /// Public.
-    True,
-    /// Private.
-    False,
-}
-
-/// `--manage`.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum ManageArg {
-    /// All that do not opt out.
-    #[default]
-    All,
-    /// Only those that opt in.
-    Annotated,
-}
-
-impl From<ManageArg> for Manage {
-    fn from(arg: ManageArg) -> Self {
-        match arg {
-            ManageArg::All => Self::All,
-            ManageArg::Annotated => Self::Annotated,
-        }
-    }
 }
 
 /// Settings of the adapters; [`Settings`] are those of the actors.

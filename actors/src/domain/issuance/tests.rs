@@ -13,6 +13,7 @@ use crate::domain::desired::plan::tests::names;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
 use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::scheduling::requeue::Requeue;

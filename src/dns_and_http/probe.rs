@@ -85,8 +85,13 @@ impl HttpProbe {
         };
         let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
         let rules = Redirects { host, token: &token, port: self.port, cluster: &self.cluster };
-        let followed = self.follow(&url, &first, &rules).await;
-        followed.map_or_else(|what| Reach::Elsewhere(bounded(&what)), |()| Reach::Reached)
+        match self.follow(&url, &first, &rules).await {
+            Ok(()) => Reach::Reached,
+            Err(what) if first.iter().any(|address| is_globally_routable(*address)) => {
+                Reach::Elsewhere(bounded(&what))
+            }
+            Err(what) => Reach::Private(bounded(&what)),
+        }
     }
 
     /// Requests `url` from the addresses `first`, and follows its redirects.

@@ -122,7 +122,7 @@ async fn reach_by(nameserver: SocketAddr, host: &str, port: u16) -> Reach {
 
 fn elsewhere(reach: Reach) -> String {
     match reach {
-        Reach::Elsewhere(what) => what,
+        Reach::Elsewhere(what) | Reach::Private(what) => what,
         other => panic!("{other:?}"),
     }
 }
@@ -177,7 +177,7 @@ async fn redirects_that_no_ca_follows_are_not_followed() {
     let said = elsewhere(reach("a.here.example", odd).await);
     assert!(said.contains("CAs follow redirects only to ports 80 and 443"), "{said}");
     let nowhere = web(|_, _| redirect(""));
-    assert!(matches!(reach("a.here.example", nowhere).await, Reach::Elsewhere(_)));
+    assert!(matches!(reach("a.here.example", nowhere).await, Reach::Private(_)));
     let address =
         web(|request, port| redirect(&format!("http://127.0.0.1:{port}/{}", token_of(request))));
     let said = elsewhere(reach("a.here.example", address).await);

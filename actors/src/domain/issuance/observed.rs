@@ -59,6 +59,9 @@ pub enum Reach {
     Reached,
     /// The host resolves, but another server answers, or none.
     Elsewhere(String),
+    /// The same, and all addresses of the host are private: seen from here only, or a host that no
+    /// public CA reaches.
+    Private(String),
     /// The host does not resolve.
     Unresolved(String),
 }
@@ -135,6 +138,7 @@ impl Reach {
         match self {
             Self::Reached => Self::Reached,
             Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
+            Self::Private(what) => Self::Private(cut(what, limits::QUOTED_MAX)),
             Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),
         }
     }

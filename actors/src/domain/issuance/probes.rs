@@ -65,7 +65,7 @@ impl Observed {
                     "host {host} does not resolve ({why}); create its DNS record. The CA was not asked"
                 ),
             )),
-            (host, Reach::Elsewhere(what)) => Some(Failure::new(
+            (host, Reach::Elsewhere(what) | Reach::Private(what)) => Some(Failure::new(
                 FailureClass::Unreachable,
                 format!(
                     "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({what}); check the \
@@ -75,5 +75,15 @@ impl Observed {
             (_, Reach::Reached) => None,
         };
         failure.map(|failure| failure.about(unreached))
+    }
+
+    /// Shortest pause after a refusal of a public CA, if the refused names have private addresses as
+    /// seen from here. Split DNS is common, so the CA is asked at all; a host that the CA did not
+    /// reach once is asked for once a day.
+    pub(crate) fn pause_after(&self, failure: &Failure) -> Option<Duration> {
+        let is_private = |name: &DnsName| matches!(self.reach.get(name), Some(Reach::Private(_)));
+        let refused = failure.class == FailureClass::Authorization;
+        let private = refused && failure.names.iter().any(is_private);
+        private.then_some(limits::PERMANENT_BACKOFF)
     }
 }

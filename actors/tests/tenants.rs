@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::desired::selection::Selection;
-use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
@@ -174,6 +174,49 @@ fn a_thousand_claims_of_one_namespace_cost_the_owner_a_few_reads() {
         // 17 Secrets, at most once an hour.
         let reads = fakes.cluster.calls("verified");
         assert!(reads < 17 * 24 * 3, "{reads} reads in 2 days");
+    });
+}
+
+#[test]
+fn a_thousand_secrets_that_claim_a_host_do_not_hide_its_holder_after_a_restart() {
+    Fakes::paused(async {
+        let fakes = short_lived();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("b", "shop", &[HOST, "own.example.com"]));
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        let block = |n| TlsBlock { hosts: Vec::new(), secret_name: Some(format!("s{n}")) };
+        let older = Timestamp::from_secs(-1_000_000);
+        let tls = (0..1_000).map(block).collect();
+        fakes.cluster.apply(IngressView { created: older, tls, ..site("a") });
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(5 * DAY).await;
+        let issued = fakes.ca.issued();
+        assert!(issued.len() >= 2 && issued.iter().all(|names| names.len() == 2), "{issued:?}");
+    });
+}
+
+#[test]
+fn a_sharer_of_a_secret_orders_nothing_before_the_hosts_of_the_other_are_decided() {
+    Fakes::paused(async {
+        let fakes = short_lived();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(site("b"));
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        let older = Timestamp::from_secs(-1_000_000);
+        let block = |host: &str| TlsBlock {
+            hosts: vec![host.to_owned()],
+            secret_name: Some("shared".to_owned()),
+        };
+        for (name, host) in [("one", HOST), ("two", "own.a.example.com")] {
+            let tls = vec![block(host)];
+            fakes.cluster.apply(IngressView { created: older, tls, ..ingress("a", name, &[]) });
+        }
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(DAY).await;
+        assert_eq!(fakes.cluster.names("a", "shared"), ["own.a.example.com"]);
+        assert_eq!(fakes.ca.orders(), 2);
     });
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         fill_more: false,
         renew_only: false,
         refused: BTreeSet::new(),
+        undecided: BTreeSet::new(),
     }
 }
 

@@ -261,17 +261,21 @@ pub const FILL_PAUSE: Duration = secs(10);
 /// Time after which the certificates for a host of several namespaces are read again: the interval
 /// of scans, because an Ingress without the host has nothing else to wait for.
 pub const HOLDERS_KEPT: Duration = secs(3600);
-/// Ingresses of one namespace whose Secrets are read to find out who holds a contested host.
+/// Ingresses of one namespace, and Secrets of theirs, that are read to find out whether the namespace
+/// holds a certificate for a contested host.
 pub const CLAIMANTS_READ: usize = 16;
-/// Secrets read at most to find out who holds the contested hosts of one Ingress. With more, the
-/// last known holders keep these hosts.
+/// Namespaces whose Secrets one step reads for one contested host, beside the namespace of the job.
+pub const NAMESPACES_READ: usize = 32;
+/// Contested hosts of one job that one step decides on.
+pub const HOSTS_CHECKED: usize = 8;
+/// Secrets that one such step reads, by a few more at most.
 pub const HOLDER_SECRETS: usize = 512;
+/// Secrets of many Ingresses whose desired certificate is kept between two changes. One has 60 KB at
+/// most.
+pub const MERGED_KEPT: usize = 256;
 /// Ingresses that are reconciled when another namespace lets go of a host. The others follow with
 /// the next scan.
 pub const CLAIMANTS_TOLD: usize = 100;
-/// Pause of a request for a host whose holders another request is looking up: some reads of
-/// Secrets.
-pub const HOST_CHECK: Duration = secs(1);
 /// Connections to the solver port at a time. With the other ports, the sum stays below the 1,024
 /// open files that a container runtime may allow, so that the API server and the CA can still be
 /// reached.

@@ -1,8 +1,7 @@
 //! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The `Scheduler`
 //! holds the state.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use actix::prelude::*;
@@ -15,7 +14,6 @@ use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
-use crate::domain::name::DnsName;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -26,15 +24,13 @@ use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
 
 /// Actor that owns the scheduler and the workers.
 pub struct Pool {
-    pub(super) context: Rc<OperatorContext>,
+    context: Rc<OperatorContext>,
     runner: Rc<JobRunner>,
     scheduler: Scheduler,
     idle: Vec<Addr<Issuer>>,
     answers: HashMap<Ticket, oneshot::Sender<Requeue>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
-    /// Contested hosts whose holders are being looked up.
-    pub(super) checking: Rc<RefCell<HashSet<DnsName>>>,
     /// Whether the metrics show a rate limit.
     limits_shown: bool,
 }
@@ -61,7 +57,6 @@ impl Pool {
             answers: HashMap::new(),
             timer: None,
             drained: Vec::new(),
-            checking: Rc::default(),
             limits_shown: true, // so that the metrics show zeros from the start
         }
     }
@@ -243,10 +238,7 @@ impl Handler<Reconcile> for Pool {
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
         let now = self.context.clock.now();
         if let ReconcileKey::Ingress(ingress) = &key {
-            let unchecked = self.context.index.borrow().unchecked_hosts(ingress, now);
-            if !unchecked.is_empty() {
-                return self.after_host_check(key, unchecked, ctx);
-            }
+            self.context.index.borrow_mut().forget_stale_hosts(ingress, now);
             self.context.events.report(&self.context.index.borrow(), ingress);
         }
         let targets = self.targets(&key, now);

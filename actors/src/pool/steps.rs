@@ -29,6 +29,7 @@ impl JobRunner {
         let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
         match step {
             Step::ReadSecret => self.read_secret(job).await,
+            Step::CheckHosts => self.check_hosts(job, &desired).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
             Step::Begin { reason, names, directory } => {

@@ -27,13 +27,18 @@ impl EventDedup {
 
     /// Whether the Ingress has a problem without a recorded Event.
     pub(crate) fn has_unreported_problem(&self, index: &Index, key: &IngressKey) -> bool {
+        let known = !index.has_undecided_hosts(key);
         problem_event(index, key)
+            .filter(|_| known)
             .is_some_and(|(_, kube_event)| !self.was_reported(key, &kube_event))
     }
 
     /// Records an Event about the problems of this Ingress, once. Forgets an Ingress that has none,
     /// or is gone.
     pub(crate) fn report(&self, index: &Index, key: &IngressKey) {
+        if index.has_undecided_hosts(key) {
+            return; // a step of a job finds out, and reports then
+        }
         let Some((about, kube_event)) = problem_event(index, key) else {
             self.reported.borrow_mut().remove(key);
             return;

@@ -17,7 +17,7 @@ pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey)
     if context.events.has_unreported_problem(&context.index.borrow(), key) {
         return true;
     }
-    if !context.index.borrow().unchecked_hosts(key, context.clock.now()).is_empty() {
+    if context.index.borrow().has_stale_hosts(key, context.clock.now()) {
         return true;
     }
     let secrets = context.index.borrow().secrets(key);
@@ -35,7 +35,7 @@ async fn secret_needs_reconcile(
     secret: &SecretKey,
     desired: &DesiredCertificate,
 ) -> bool {
-    if context.ledger.with(secret, |state| *state != State::Idle) {
+    if !desired.undecided.is_empty() || context.ledger.with(secret, |state| *state != State::Idle) {
         return true; // the job waits for its next attempt by itself
     }
     let read = tokio::time::timeout(limits::KUBE_CALL, context.tls_secrets.read(secret)).await;

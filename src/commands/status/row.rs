@@ -254,6 +254,7 @@ mod tests {
             renew_only: false,
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
+            undecided: BTreeSet::new(),
         }
     }
 

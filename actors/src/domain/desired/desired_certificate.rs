@@ -26,7 +26,7 @@ pub struct Route {
 pub struct DesiredCertificate {
     /// Secret for the certificate.
     pub secret: SecretKey,
-    /// Exact names of the certificate; never empty.
+    /// Exact names of the certificate; empty only while all hosts are undecided.
     pub names: BTreeSet<DnsName>,
     /// Ingresses that own the Secret, so that the Secret is deleted with the last one: all that use
     /// the Secret, or the [`limits::SHARERS`] oldest.
@@ -58,8 +58,11 @@ pub struct DesiredCertificate {
     /// Ingresses in `fill` that use another Secret so far. They keep the old one until the new
     /// certificate has their names.
     pub moving: BTreeSet<IngressRef>,
-    /// Names that the Ingresses ask for and the public CA never certifies.
+    /// Names that the Ingresses ask for and that are left out: the public CA never certifies them,
+    /// or another namespace has them.
     pub refused: BTreeSet<DnsName>,
+    /// Names that several namespaces ask for, and whose Secrets must be read first.
+    pub undecided: BTreeSet<DnsName>,
 }
 
 /// Identifies a request to the CA. Failures are remembered per fingerprint, and an edit changes the
@@ -125,6 +128,7 @@ pub(crate) mod tests {
             renew_only: false,
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
+            undecided: BTreeSet::new(),
         }
     }
 

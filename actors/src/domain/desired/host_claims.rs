@@ -5,18 +5,17 @@
 //! Ingress named the host first in this process, then the one with the oldest Ingress. An edit does
 //! not make an Ingress older, and a host that is added by an edit counts from the edit on. Only a
 //! start of the process has no such order; certificates decide then, so nothing is stored.
+//!
+//! Who holds a certificate is known only after the Secrets of all claimants were read. Until then a
+//! contested host is undecided, and nobody but a known holder gets a certificate for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-
-/// Namespaces that hold a valid certificate of ours for one host, each with its expiry.
-pub(crate) type Holders = BTreeMap<Arc<str>, Timestamp>;
 
 /// All claims of Ingresses on hosts.
 #[derive(Debug, Default)]
@@ -32,7 +31,14 @@ pub(super) struct HostClaims {
 #[derive(Debug)]
 enum Claims {
     One(Claim),
-    Many(BTreeSet<Claim>),
+    Many(Box<ManyClaims>),
+}
+
+/// Claims on a host that several Ingresses name.
+#[derive(Debug, Default)]
+struct ManyClaims {
+    by_namespace: BTreeMap<Arc<str>, BTreeSet<Claim>>,
+    by_ingress: HashMap<IngressKey, Claim>,
 }
 
 /// Claim of one Ingress. The order is the order of precedence.
@@ -43,15 +49,20 @@ struct Claim {
     ingress: IngressKey,
 }
 
-/// A host that several namespaces claim.
+/// A host that several namespaces claim: what is known of the namespaces whose Secrets were read.
 #[derive(Debug, Default)]
-struct Contest {
-    holders: Holders,
-    /// Time until which `holders` are taken as current.
-    checked_until: Option<Timestamp>,
+struct Contest(HashMap<Arc<str>, Known>);
+
+/// What is known of one namespace.
+#[derive(Debug)]
+struct Known {
+    /// Expiry of a valid certificate of ours for the host, if there is one.
+    holds_until: Option<Timestamp>,
+    /// Time at which the Secrets are read again.
+    stale_at: Timestamp,
 }
 
-/// How a contest ends for one namespace.
+/// How a contest stands for one namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// The namespace has the host alone.
@@ -60,6 +71,8 @@ pub(super) enum Verdict {
     Shares,
     /// Another namespace has the host.
     Taken,
+    /// Secrets must be read first.
+    Undecided,
 }
 
 impl HostClaims {
@@ -70,30 +83,31 @@ impl HostClaims {
     }
 
     /// Adds the claim of an Ingress. `is_first_list` says that the order of arrival means nothing.
+    /// Returns whether a host is contested now.
     pub(super) fn claim(
         &mut self,
         (ingress, created): (&IngressKey, Timestamp),
         hosts: impl IntoIterator<Item = DnsName>,
         is_first_list: bool,
-    ) {
+    ) -> bool {
         self.last += u64::from(!is_first_list);
-        let number = if is_first_list { 0 } else { self.last };
+        let (number, namespace) = (if is_first_list { 0 } else { self.last }, &ingress.namespace);
+        let mut any_contested = false;
         for host in hosts {
             let claim = Claim { number, created, ingress: ingress.clone() };
             let Some(claims) = self.by_host.get_mut(&host) else {
                 self.by_host.insert(host, Claims::One(claim));
                 continue;
             };
-            // Without a contest all claims are of one namespace.
-            let is_rival = claims.is_rival(&ingress.namespace);
             claims.add(claim);
-            match self.contests.get_mut(&host) {
-                None if is_rival => _ = self.contests.insert(host, Contest::default()),
-                None => {}
-                Some(contest) if contest.holders.contains_key(&ingress.namespace) => {}
-                Some(contest) => contest.checked_until = None, // the newcomer may be a holder
+            if claims.is_of_several() {
+                any_contested = true;
+                let known = &mut self.contests.entry(host).or_default().0;
+                // The newcomer may be a holder.
+                known.retain(|other, known| other != namespace || known.holds_until.is_some());
             }
         }
+        any_contested
     }
 
     /// Removes the claims of an Ingress. Returns Ingresses of other namespaces that may have one of
@@ -110,15 +124,13 @@ impl HostClaims {
                 self.by_host.remove(host);
                 continue;
             }
-            let left = claims.in_order().any(|claim| claim.ingress.namespace == ingress.namespace);
+            let left = !claims.of_namespace(&ingress.namespace, 1).is_empty();
             let Some(contest) = self.contests.get_mut(host).filter(|_| !left) else { continue };
-            contest.holders.remove(&ingress.namespace);
-            let next = claims.in_order().map(|claim| claim.ingress.clone());
-            changed.extend(next.take(limits::CLAIMANTS_TOLD));
-            let first = claims.in_order().next().map(|claim| claim.ingress.namespace.clone());
-            if first
-                .is_none_or(|first| !claims.in_order().any(|one| one.ingress.namespace != first))
-            {
+            contest.0.remove(&ingress.namespace);
+            for namespace in claims.namespaces().take(limits::CLAIMANTS_TOLD) {
+                changed.extend(claims.of_namespace(namespace, 1));
+            }
+            if !claims.is_of_several() {
                 self.contests.remove(host);
             }
         }
@@ -130,92 +142,93 @@ impl HostClaims {
         self.are_shared || self.contests.is_empty()
     }
 
-    /// Whether Ingresses of `namespace` may have a certificate for `host`.
-    pub(super) fn may_have(&self, host: &DnsName, namespace: &str) -> bool {
-        self.verdict(host, namespace) != Verdict::Taken
-    }
-
-    /// Which namespace has `host`, as seen from `namespace`.
+    /// How the contest for `host` stands for `namespace`.
     pub(super) fn verdict(&self, host: &DnsName, namespace: &str) -> Verdict {
         let contest = (!self.are_shared).then(|| self.contests.get(host)).flatten();
-        let Some(Contest { holders, .. }) = contest else { return Verdict::Has };
-        let first = || self.by_host.get(host)?.in_order().next();
-        match (holders.len(), holders.contains_key(namespace)) {
-            (0, _) if first().is_none_or(|one| *one.ingress.namespace == *namespace) => {
-                Verdict::Has
-            }
-            (1, true) => Verdict::Has,
-            (_, true) => Verdict::Shares,
-            _ => Verdict::Taken,
+        let Some((Contest(known), claims)) = contest.zip(self.by_host.get(host)) else {
+            return Verdict::Has;
+        };
+        let Some(own) = known.get(namespace) else { return Verdict::Undecided };
+        let holders = known.values().filter(|known| known.holds_until.is_some()).count();
+        let all_read = || claims.namespaces().all(|one| known.contains_key(one));
+        match (own.holds_until, holders) {
+            (Some(_), 1) => Verdict::Has,
+            (Some(_), _) => Verdict::Shares,
+            (None, 0) if !all_read() => Verdict::Undecided,
+            (None, 0) if claims.first() == Some(namespace) => Verdict::Has,
+            (None, _) => Verdict::Taken,
         }
     }
 
-    /// Whether the holders of a contested host must be looked up (again).
-    pub(super) fn is_unchecked(&self, host: &DnsName, now: Timestamp) -> bool {
+    /// Namespaces whose Secrets must be read to decide on `host`, each with the Ingresses that name
+    /// the host: the first few, because one namespace must not crowd out another. `own` comes first.
+    pub(super) fn unread(&self, host: &DnsName, own: &str) -> Vec<(Arc<str>, Vec<IngressKey>)> {
         let contest = (!self.are_shared).then(|| self.contests.get(host)).flatten();
-        contest.is_some_and(|contest| contest.checked_until.is_none_or(|until| until <= now))
-    }
-
-    /// Ingresses whose Secrets decide on a contested host: the first few of each namespace, because
-    /// one namespace must not crowd out another.
-    pub(super) fn claimants(&self, host: &DnsName) -> Vec<IngressKey> {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        let mut few = Vec::new();
-        for Claim { ingress, .. } in self.by_host.get(host).into_iter().flat_map(Claims::in_order) {
-            let count = counts.entry(&ingress.namespace).or_default();
-            *count += 1;
-            if *count <= limits::CLAIMANTS_READ {
-                few.push(ingress.clone());
-            }
+        let Some((Contest(known), claims)) = contest.zip(self.by_host.get(host)) else {
+            return Vec::new();
+        };
+        let unread = claims.namespaces().filter(|namespace| !known.contains_key(*namespace));
+        let mut unread: Vec<&Arc<str>> = unread.take(limits::NAMESPACES_READ).collect();
+        if let Some(own) = claims.namespaces().find(|namespace| ***namespace == *own)
+            && !known.contains_key(own)
+        {
+            unread.retain(|namespace| *namespace != own);
+            unread.insert(0, own);
         }
-        few
+        let of = |namespace: &Arc<str>| {
+            (namespace.clone(), claims.of_namespace(namespace, limits::CLAIMANTS_READ))
+        };
+        unread.into_iter().map(of).collect()
     }
 
-    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
-    /// asked only when a share is used up.
+    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is asked
+    /// only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
         let under = |host: &DnsName| {
             let above = host.as_str().strip_suffix(domain);
             above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
         };
         let mut hosts = self.by_host.iter().filter(|(host, _)| under(host));
-        hosts.any(|(_, claims)| {
-            claims.in_order().any(|claim| *claim.ingress.namespace != *namespace)
-        })
+        hosts.any(|(_, claims)| claims.namespaces().any(|other| **other != *namespace))
     }
 
-    /// Records who holds a certificate for a contested host. `None`: a Secret could not be read, so
-    /// the last answer stays for a short while.
-    pub(super) fn record(&mut self, host: &DnsName, holders: Option<Holders>, now: Timestamp) {
-        let Some(contest) = self.contests.get_mut(host) else { return };
-        let kept: Duration = holders.as_ref().map_or(limits::BUSY_RETRY, |_| limits::HOLDERS_KEPT);
-        if let Some(holders) = holders {
-            contest.holders = holders;
+    /// Records whether `namespace` holds a valid certificate for a contested host, and until when.
+    pub(super) fn record(
+        &mut self,
+        host: &DnsName,
+        namespace: &Arc<str>,
+        holds_until: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let Some(Contest(known)) = self.contests.get_mut(host) else { return };
+        let again = now + limits::HOLDERS_KEPT;
+        let stale_at = holds_until.map_or(again, |expiry| expiry.min(again));
+        known.insert(namespace.clone(), Known { holds_until, stale_at });
+    }
+
+    /// Whether something that is known about `host` is out of date.
+    pub(super) fn is_stale(&self, host: &DnsName, now: Timestamp) -> bool {
+        let contest = self.contests.get(host);
+        contest.is_some_and(|contest| contest.0.values().any(|known| known.stale_at <= now))
+    }
+
+    /// Drops everything about `host` that is out of date.
+    pub(super) fn forget_stale(&mut self, host: &DnsName, now: Timestamp) {
+        if let Some(Contest(known)) = self.contests.get_mut(host) {
+            known.retain(|_, known| now < known.stale_at);
         }
-        let expiry = contest.holders.values().copied().filter(|at| now < *at).min();
-        let until = now + kept;
-        contest.checked_until = Some(expiry.map_or(until, |expiry| expiry.min(until)));
     }
 }
 
 impl Claims {
-    fn in_order(&self) -> impl Iterator<Item = &Claim> {
-        let (one, many) = match self {
-            Self::One(claim) => (Some(claim), None),
-            Self::Many(claims) => (None, Some(claims.iter())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    /// Whether the first claim is of another namespace.
-    fn is_rival(&self, namespace: &str) -> bool {
-        self.in_order().next().is_some_and(|first| *first.ingress.namespace != *namespace)
-    }
-
     fn add(&mut self, claim: Claim) {
-        match self {
-            Self::One(one) => *self = Self::Many([one.clone(), claim].into()),
-            Self::Many(claims) => _ = claims.insert(claim),
+        if let Self::One(one) = self {
+            let mut many = ManyClaims::default();
+            many.add(one.clone());
+            *self = Self::Many(Box::new(many));
+        }
+        if let Self::Many(many) = self {
+            many.add(claim);
         }
     }
 
@@ -223,9 +236,64 @@ impl Claims {
     fn remove(&mut self, ingress: &IngressKey) -> bool {
         match self {
             Self::One(claim) => claim.ingress == *ingress,
-            Self::Many(claims) => {
-                claims.retain(|claim| claim.ingress != *ingress);
-                claims.is_empty()
+            Self::Many(many) => {
+                many.remove(ingress);
+                many.by_ingress.is_empty()
+            }
+        }
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (one, many) = match self {
+            Self::One(claim) => (Some(&claim.ingress.namespace), None),
+            Self::Many(many) => (None, Some(many.by_namespace.keys())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn is_of_several(&self) -> bool {
+        self.namespaces().nth(1).is_some()
+    }
+
+    /// Namespace of the first claim.
+    fn first(&self) -> Option<&str> {
+        match self {
+            Self::One(claim) => Some(&*claim.ingress.namespace),
+            Self::Many(many) => {
+                let firsts = many.by_namespace.values().filter_map(BTreeSet::first);
+                firsts.min().map(|claim| &*claim.ingress.namespace)
+            }
+        }
+    }
+
+    /// The first `count` Ingresses of a namespace that claim the host.
+    fn of_namespace(&self, namespace: &str, count: usize) -> Vec<IngressKey> {
+        match self {
+            Self::One(claim) if *claim.ingress.namespace == *namespace => {
+                vec![claim.ingress.clone()]
+            }
+            Self::One(_) => Vec::new(),
+            Self::Many(many) => {
+                let claims = many.by_namespace.get(namespace).into_iter().flatten();
+                claims.take(count).map(|claim| claim.ingress.clone()).collect()
+            }
+        }
+    }
+}
+
+impl ManyClaims {
+    fn add(&mut self, claim: Claim) {
+        let of_namespace = self.by_namespace.entry(claim.ingress.namespace.clone()).or_default();
+        of_namespace.insert(claim.clone());
+        self.by_ingress.insert(claim.ingress.clone(), claim);
+    }
+
+    fn remove(&mut self, ingress: &IngressKey) {
+        let Some(claim) = self.by_ingress.remove(ingress) else { return };
+        if let Some(claims) = self.by_namespace.get_mut(&ingress.namespace) {
+            claims.remove(&claim);
+            if claims.is_empty() {
+                self.by_namespace.remove(&ingress.namespace);
             }
         }
     }
@@ -248,8 +316,15 @@ mod tests {
         claims.claim((&key, at(created)), [host()], is_first_list);
     }
 
-    fn may_have(claims: &HostClaims) -> [bool; 2] {
-        ["a", "b"].map(|namespace| claims.may_have(&host(), namespace))
+    /// Records what was read of `a` and `b`: the expiry of a certificate.
+    fn read(claims: &mut HostClaims, expiries: [Option<i64>; 2]) {
+        for (namespace, expiry) in ["a", "b"].into_iter().zip(expiries) {
+            claims.record(&host(), &namespace.into(), expiry.map(at), at(0));
+        }
+    }
+
+    fn verdicts(claims: &HostClaims) -> [Verdict; 2] {
+        ["a", "b"].map(|namespace| claims.verdict(&host(), namespace))
     }
 
     #[test]
@@ -257,26 +332,49 @@ mod tests {
         let mut claims = HostClaims::default();
         claim(&mut claims, "b", 100, false);
         claim(&mut claims, "a", 0, false);
-        assert_eq!(may_have(&claims), [false, true]);
+        read(&mut claims, [None, None]);
+        assert_eq!(verdicts(&claims), [Verdict::Taken, Verdict::Has]);
     }
 
     #[test]
-    fn at_a_start_the_older_ingress_has_the_host_unless_another_holds_a_certificate() {
+    fn at_a_start_nothing_is_decided_until_all_secrets_are_read() {
         let mut claims = HostClaims::default();
         claim(&mut claims, "b", 100, true);
         claim(&mut claims, "a", 0, true);
-        assert!(claims.is_unchecked(&host(), at(0)));
-        assert_eq!(may_have(&claims), [true, false]);
-        claims.record(&host(), Some([("b".into(), at(1_000))].into()), at(0));
-        assert_eq!(
-            (may_have(&claims), claims.is_unchecked(&host(), at(0))),
-            ([false, true], false)
-        );
-        assert!(claims.is_unchecked(&host(), at(1_000)), "the certificate has expired");
-        let both = [("a".into(), at(1_000)), ("b".into(), at(1_000))];
-        claims.record(&host(), Some(both.into()), at(0));
-        assert_eq!(claims.verdict(&host(), "a"), Verdict::Shares);
-        assert_eq!(claims.verdict(&host(), "b"), Verdict::Shares);
+        assert_eq!(verdicts(&claims), [Verdict::Undecided, Verdict::Undecided]);
+        claims.record(&host(), &"a".into(), None, at(0));
+        assert_eq!(verdicts(&claims), [Verdict::Undecided, Verdict::Undecided]);
+        read(&mut claims, [None, None]);
+        assert_eq!(verdicts(&claims), [Verdict::Has, Verdict::Taken], "the older one");
+        read(&mut claims, [None, Some(1_000)]);
+        assert_eq!(verdicts(&claims), [Verdict::Taken, Verdict::Has], "the holder");
+        read(&mut claims, [Some(1_000), Some(1_000)]);
+        assert_eq!(verdicts(&claims), [Verdict::Shares, Verdict::Shares]);
+    }
+
+    #[test]
+    fn a_known_holder_goes_on_whatever_is_not_read_yet() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "b", 100, true);
+        for number in 0..1_000 {
+            claim(&mut claims, &format!("n{number}"), 0, true);
+        }
+        claims.record(&host(), &"b".into(), Some(at(1_000)), at(0));
+        assert_eq!(claims.verdict(&host(), "b"), Verdict::Has);
+        let unread = claims.unread(&host(), "n999");
+        assert_eq!(unread.len(), limits::NAMESPACES_READ + 1);
+        assert_eq!(&*unread[0].0, "n999", "one's own first");
+    }
+
+    #[test]
+    fn what_is_known_goes_out_of_date_within_the_hour_or_with_the_certificate() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "b", 100, false);
+        claim(&mut claims, "a", 0, false);
+        read(&mut claims, [None, Some(600)]);
+        assert!(!claims.is_stale(&host(), at(599)) && claims.is_stale(&host(), at(600)));
+        claims.forget_stale(&host(), at(600));
+        assert_eq!(verdicts(&claims), [Verdict::Undecided, Verdict::Undecided]);
     }
 
     #[test]
@@ -286,11 +384,13 @@ mod tests {
         claims.claim((&IngressKey::new("a", "other"), at(0)), [host()], false);
         assert!(claims.are_uncontested());
         claim(&mut claims, "b", 0, false);
+        read(&mut claims, [None, None]);
         let told = claims.release(&IngressKey::new("a", "shop"), &[host()]);
-        assert_eq!((told, may_have(&claims)), (BTreeSet::new(), [true, false]));
+        assert_eq!((told, verdicts(&claims)), (BTreeSet::new(), [Verdict::Has, Verdict::Taken]));
         let told = claims.release(&IngressKey::new("a", "other"), &[host()]);
         assert_eq!(told, [IngressKey::new("b", "shop")].into());
-        assert!(claims.are_uncontested() && claims.may_have(&host(), "b"));
+        assert!(claims.are_uncontested());
+        assert_eq!(claims.verdict(&host(), "b"), Verdict::Has);
         assert_eq!(claims.release(&IngressKey::new("b", "shop"), &[host()]), BTreeSet::new());
         assert!(claims.by_host.is_empty());
     }
@@ -303,9 +403,9 @@ mod tests {
             claims.claim((&key, at(0)), [host()], true);
         }
         claim(&mut claims, "b", 100, true);
-        let read = claims.claimants(&host());
-        assert_eq!(read.len(), limits::CLAIMANTS_READ + 1);
-        assert!(read.contains(&IngressKey::new("b", "shop")));
+        let sizes: Vec<usize> =
+            claims.unread(&host(), "b").iter().map(|(_, ingresses)| ingresses.len()).collect();
+        assert_eq!(sizes, [1, limits::CLAIMANTS_READ]);
     }
 
     #[test]
@@ -313,7 +413,7 @@ mod tests {
         let mut claims = HostClaims::new(true);
         claim(&mut claims, "a", 0, false);
         claim(&mut claims, "b", 0, false);
-        assert_eq!(may_have(&claims), [true, true]);
-        assert!(claims.are_uncontested() && !claims.is_unchecked(&host(), at(0)));
+        assert_eq!(verdicts(&claims), [Verdict::Has, Verdict::Has]);
+        assert!(claims.are_uncontested() && claims.unread(&host(), "a").is_empty());
     }
 }

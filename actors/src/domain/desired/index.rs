@@ -20,7 +20,6 @@ use crate::domain::desired::selection::{Selection, Skip};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
 use groups::Groups;
-pub(crate) use host_owners::ContestedHost;
 use indexed_ingress::{Change, IndexedIngress};
 use merge::merge;
 
@@ -107,8 +106,7 @@ impl Index {
         let group = entry.group();
         self.count(&key, false, entry.is_managed());
         let (created, hosts) = (entry.view.created, entry.plan.hosts());
-        let is_first_list = self.is_first_list(&key.namespace);
-        self.host_claims.claim((&key, created), hosts, is_first_list);
+        self.claim(&key, created, hosts);
         self.entries.insert(key.clone(), Box::new(entry));
         self.link(&key);
         let mut changed = self.regroup(&key, (None, group));
@@ -233,13 +231,22 @@ impl Index {
         let users = self.users.get(secret)?;
         let merged = || {
             let users = users.iter().filter_map(|key| self.planned_for(key, secret));
-            let may_have = self.may_have(&secret.namespace);
-            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &may_have)
+            let verdicts = self.verdicts(&secret.namespace);
+            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &verdicts)
         };
         if users.len() < limits::SHARERS_KEPT {
             return merged();
         }
-        self.merged.borrow_mut().entry(secret.clone()).or_insert_with(merged).clone()
+        if let Some(kept) = self.merged.borrow().get(secret) {
+            return kept.clone();
+        }
+        let desired = merged();
+        let mut kept = self.merged.borrow_mut();
+        if kept.len() >= limits::MERGED_KEPT {
+            kept.clear();
+        }
+        kept.insert(secret.clone(), desired.clone());
+        desired
     }
 
     /// Drops the kept answers for the Secrets of `plan`.
@@ -258,12 +265,7 @@ impl Index {
         secret: &SecretKey,
     ) -> Option<(&IndexedIngress, &PlannedCertificate)> {
         let entry: &IndexedIngress = self.entries.get(key)?;
-        entry
-            .plan
-            .certificates
-            .iter()
-            .find(|planned| planned.secret == *secret)
-            .map(|planned| (entry, planned))
+        Some((entry, entry.planned(secret)?))
     }
 
     /// Adds `key` to the users of its Secrets.

@@ -5,7 +5,7 @@
 //! the Ingress; `spec.tls` is filled in once that Secret exists. A host that no certificate can
 //! contain is left out with a [`Problem`]; the others are served.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
@@ -209,10 +209,10 @@ fn filled_by_us(ingress: &IngressView) -> bool {
 impl Plan {
     /// Names of all certificates. Blocks that share one list of names count once.
     pub(super) fn hosts(&self) -> BTreeSet<DnsName> {
-        let mut lists: Vec<&Arc<[DnsName]>> =
-            self.certificates.iter().map(|one| &one.names).collect();
-        lists.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        lists.into_iter().flat_map(|names| names.iter().cloned()).collect()
+        let mut known = HashSet::new();
+        let lists = self.certificates.iter().map(|planned| &planned.names);
+        let lists = lists.filter(|names| known.insert(names.as_ptr()));
+        lists.flat_map(|names| names.iter().cloned()).collect()
     }
 
     /// Joins a group. The Ingress must leave `spec.tls` to ingress-acme, because the group chooses

@@ -16,8 +16,14 @@ use crate::domain::scheduling::requeue::Requeue;
 pub(super) type Rule = fn(&Evaluation<'_>) -> Option<Step>;
 
 /// Rules that hold in every state.
-const RULES: [Rule; 5] =
-    [failed_recently, fallback_ca_removed, order_paused, still_waiting, attempt_failed];
+const RULES: [Rule; 6] = [
+    failed_recently,
+    fallback_ca_removed,
+    order_paused,
+    still_waiting,
+    attempt_failed,
+    hosts_are_undecided,
+];
 
 /// Rules before an order is opened, once an issuance has begun.
 const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 6] = [
@@ -52,6 +58,12 @@ pub(crate) fn next(state: &State, inputs: Inputs<'_>) -> Step {
         }
         State::Ordered { issuance, opened_at, .. } => with_order(&evaluation, issuance, *opened_at),
     })
+}
+
+/// Finds out which namespace has a host before the names of a certificate count for anything: also
+/// for an open order, whose names may only seem to differ.
+fn hosts_are_undecided(evaluation: &Evaluation<'_>) -> Option<Step> {
+    (!evaluation.desired.undecided.is_empty()).then_some(Step::CheckHosts)
 }
 
 /// Drops an issuance at a fallback CA that is no longer configured.

@@ -19,6 +19,8 @@ use crate::domain::validity::check::{Assessment, IssueReason};
 pub(crate) enum Step {
     /// Read the Secret.
     ReadSecret,
+    /// Read the Secrets that decide which namespace has a host.
+    CheckHosts,
     /// Route the challenge path of each host to the solver.
     PublishRoutes,
     /// Fetch our own challenge path of these hosts, through DNS and the ingress controller.
@@ -70,6 +72,7 @@ impl Step {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ReadSecret => "read_secret",
+            Self::CheckHosts => "check_hosts",
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
             Self::Begin { .. } => "begin",

@@ -1,55 +1,122 @@
 //! The namespace of each host, as the index knows it from all plans.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
 use super::{Index, covers};
-use crate::domain::desired::host_claims::Holders;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::host_claims::Verdict;
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
-/// A contested host, and the Secrets that decide which namespace has it.
-pub(crate) type ContestedHost = (DnsName, Vec<SecretKey>);
+/// A contested host and a namespace that claims the host, with the Secrets that show whether the
+/// namespace holds a certificate for it.
+pub(crate) type UnreadClaim = (DnsName, Arc<str>, Vec<SecretKey>);
 
 impl Index {
-    /// Returns the contested hosts of an Ingress whose holders must be looked up before anything is
-    /// ordered, each with the Secrets to read.
-    pub(crate) fn unchecked_hosts(&self, key: &IngressKey, now: Timestamp) -> Vec<ContestedHost> {
-        if self.host_claims.are_uncontested() {
-            return Vec::new();
+    /// Returns the Secrets to read before `hosts` are decided for `namespace`: those of a few hosts
+    /// at a time, and a bounded number in all.
+    pub(crate) fn unread_claims(
+        &self,
+        namespace: &str,
+        hosts: &BTreeSet<DnsName>,
+    ) -> Vec<UnreadClaim> {
+        let (mut claims, mut count) = (Vec::new(), 0);
+        for host in hosts.iter().take(limits::HOSTS_CHECKED) {
+            for (claimant, ingresses) in self.host_claims.unread(host, namespace) {
+                let secrets = self.secrets_with(host, &ingresses);
+                count += secrets.len();
+                claims.push((host.clone(), claimant, secrets));
+                if count >= limits::HOLDER_SECRETS {
+                    return claims;
+                }
+            }
         }
-        let Some(entry) = self.entries.get(key) else { return Vec::new() };
-        let hosts = entry.plan.hosts().into_iter();
-        let unchecked = hosts.filter(|host| self.host_claims.is_unchecked(host, now));
-        unchecked.map(|host| (host.clone(), self.secrets_with(&host))).collect()
+        claims
     }
 
-    /// Records who holds valid certificates for a contested host; `None` if a Secret could not be
-    /// read.
-    pub(crate) fn record_holders(
+    /// Records whether a namespace holds a valid certificate for a contested host.
+    pub(crate) fn record_holder(
         &mut self,
-        host: &DnsName,
-        holders: Option<Holders>,
+        (host, namespace): (&DnsName, &Arc<str>),
+        holds_until: Option<Timestamp>,
         now: Timestamp,
     ) {
-        self.host_claims.record(host, holders, now);
-        self.merged.borrow_mut().clear();
+        self.host_claims.record(host, namespace, holds_until, now);
+        self.forget_merged_with(host);
     }
 
-    /// Secrets of the claimants of a host in which a certificate for the host is expected.
-    fn secrets_with(&self, host: &DnsName) -> Vec<SecretKey> {
-        let claimants = self.host_claims.claimants(host);
-        let plans = claimants.iter().flat_map(|key| self.planned(key));
+    /// Whether a host of the Ingress is undecided, so that its problems are not known yet.
+    pub(crate) fn has_undecided_hosts(&self, key: &IngressKey) -> bool {
+        let contested = !self.host_claims.are_uncontested();
+        let entry = self.entries.get(key).filter(|_| contested);
+        let mut hosts = entry.map(|entry| entry.plan.hosts()).into_iter().flatten();
+        hosts.any(|host| self.host_claims.verdict(&host, &key.namespace) == Verdict::Undecided)
+    }
+
+    /// Whether something that is known about the contested hosts of an Ingress is out of date.
+    pub(crate) fn has_stale_hosts(&self, key: &IngressKey, now: Timestamp) -> bool {
+        self.stale_hosts(key, now).next().is_some()
+    }
+
+    /// Drops everything about the contested hosts of an Ingress that is out of date, so that the next
+    /// job reads the Secrets again.
+    pub(crate) fn forget_stale_hosts(&mut self, key: &IngressKey, now: Timestamp) {
+        let stale: Vec<DnsName> = self.stale_hosts(key, now).collect();
+        for host in stale {
+            self.host_claims.forget_stale(&host, now);
+            self.forget_merged_with(&host);
+        }
+    }
+
+    fn stale_hosts(&self, key: &IngressKey, now: Timestamp) -> impl Iterator<Item = DnsName> {
+        let contested = !self.host_claims.are_uncontested();
+        let entry = self.entries.get(key).filter(|_| contested);
+        let hosts = entry.map(|entry| entry.plan.hosts()).into_iter().flatten();
+        hosts.filter(move |host| self.host_claims.is_stale(host, now))
+    }
+
+    /// Secrets of these Ingresses in which a certificate for the host is expected, a few.
+    fn secrets_with(&self, host: &DnsName, ingresses: &[IngressKey]) -> Vec<SecretKey> {
+        let plans = ingresses.iter().flat_map(|key| self.planned(key));
         let with_host = plans.filter(|planned| planned.names.binary_search(host).is_ok());
-        let secrets: BTreeSet<SecretKey> = with_host.map(|one| one.secret.clone()).collect();
-        secrets.into_iter().collect()
+        let mut secrets: Vec<SecretKey> = Vec::new();
+        for planned in with_host {
+            if !secrets.contains(&planned.secret) {
+                secrets.push(planned.secret.clone());
+            }
+            if secrets.len() >= limits::CLAIMANTS_READ {
+                break;
+            }
+        }
+        secrets
     }
 
-    /// Whether a namespace may have a certificate for a host.
-    pub(super) fn may_have(&self, namespace: &str) -> impl Fn(&DnsName) -> bool {
+    /// Drops the kept answers that may have a host.
+    fn forget_merged_with(&self, host: &DnsName) {
+        let without = |desired: &DesiredCertificate| {
+            ![&desired.names, &desired.undecided, &desired.refused]
+                .into_iter()
+                .any(|names| names.contains(host))
+        };
+        self.merged.borrow_mut().retain(|_, kept| kept.as_ref().is_some_and(without));
+    }
+
+    /// How the contest for a host stands for a namespace.
+    pub(super) fn verdicts(&self, namespace: &str) -> impl Fn(&DnsName) -> Verdict {
         let all = self.host_claims.are_uncontested();
-        move |host| all || self.host_claims.may_have(host, namespace)
+        move |host| if all { Verdict::Has } else { self.host_claims.verdict(host, namespace) }
+    }
+
+    /// Adds the claims of an Ingress.
+    pub(super) fn claim(&mut self, key: &IngressKey, created: Timestamp, hosts: BTreeSet<DnsName>) {
+        let is_first_list = self.is_first_list(&key.namespace);
+        if self.host_claims.claim((key, created), hosts, is_first_list) {
+            self.merged.borrow_mut().clear();
+        }
     }
 
     /// Changes the claims of an Ingress after an edit. Returns the Ingresses of other namespaces
@@ -66,10 +133,9 @@ impl Index {
         let (before, after) = (old.plan.hosts(), entry.plan.hosts());
         let created = entry.view.created;
         let gone: BTreeSet<DnsName> = before.difference(&after).cloned().collect();
+        let new = after.difference(&before).cloned().collect();
         let freed = self.release(key, &gone);
-        let is_first_list = self.is_first_list(&key.namespace);
-        let new = after.difference(&before).cloned();
-        self.host_claims.claim((key, created), new, is_first_list);
+        self.claim(key, created, new);
         freed
     }
 
@@ -88,7 +154,7 @@ impl Index {
 
     /// Whether the namespace is listed for the first time, so that the order in which its Ingresses
     /// arrive means nothing.
-    pub(super) fn is_first_list(&self, namespace: &str) -> bool {
+    fn is_first_list(&self, namespace: &str) -> bool {
         !self.listed.iter().any(|scope| covers(scope, namespace))
     }
 }
@@ -96,7 +162,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::desired::plan::tests::{ingress, names};
+    use crate::domain::desired::plan::tests::{block, ingress, names};
     use crate::domain::desired::problem::Problem;
     use crate::domain::ingress::IngressView;
 
@@ -121,11 +187,21 @@ mod tests {
         Timestamp::from_secs(0)
     }
 
+    /// Records that the Secrets of `a` and `b` were read, and who holds a certificate.
+    fn read(index: &mut Index, holder: Option<&str>) {
+        let host = DnsName::parse(HOST).unwrap();
+        for namespace in ["a", "b"] {
+            let until = (holder == Some(namespace)).then(|| Timestamp::from_secs(9));
+            index.record_holder((&host, &namespace.into()), until, now());
+        }
+    }
+
     #[test]
     fn a_host_of_another_namespace_is_left_out_and_the_other_hosts_are_served() {
         let mut index = listed();
         index.apply(ingress("a", "shop", &[HOST]));
         index.apply(ingress("b", "shop", &[HOST, "own.example.com"]));
+        read(&mut index, None);
         assert_eq!(names_of(&index, "a"), Some(names(&[HOST])));
         assert_eq!(names_of(&index, "b"), Some(names(&["own.example.com"])));
         let host = DnsName::parse(HOST).unwrap();
@@ -140,26 +216,48 @@ mod tests {
         let mut index = listed();
         index.apply(ingress("a", "shop", &[HOST]));
         index.apply(ingress("b", "shop", &[HOST]));
+        read(&mut index, None);
         assert_eq!(names_of(&index, "b"), None);
         let changed = index.apply(ingress("a", "shop", &["other.example.com"]));
         assert_eq!(changed, [key("a"), key("b")]);
         assert_eq!(names_of(&index, "b"), Some(names(&[HOST])));
         index.apply(ingress("a", "shop", &["other.example.com", HOST]));
+        read(&mut index, None);
         assert_eq!(names_of(&index, "a"), Some(names(&["other.example.com"])));
     }
 
     #[test]
-    fn a_contested_host_names_the_secrets_that_decide() {
+    fn an_undecided_host_is_in_no_certificate_and_names_the_secrets_that_decide() {
         let mut index = Index::default();
         index.apply(ingress("b", "shop", &[HOST]));
         let older = Timestamp::from_secs(-1);
         index.apply(IngressView { created: older, ..ingress("a", "shop", &[HOST]) });
-        let unchecked = index.unchecked_hosts(&key("b"), now());
-        let secrets = ["a", "b"].map(|namespace| SecretKey::new(namespace, "shop"));
-        assert_eq!(unchecked, [(DnsName::parse(HOST).unwrap(), secrets.to_vec())]);
-        let holders = [("b".into(), Timestamp::from_secs(9))].into();
-        index.record_holders(&unchecked[0].0, Some(holders), now());
-        assert!(index.unchecked_hosts(&key("b"), now()).is_empty());
+        let undecided = index.desired(&SecretKey::new("b", "shop")).unwrap();
+        assert_eq!((undecided.names, undecided.undecided.clone()), (names(&[]), names(&[HOST])));
+        let secrets: Vec<_> = index
+            .unread_claims("b", &undecided.undecided)
+            .into_iter()
+            .flat_map(|(_, _, secrets)| secrets)
+            .collect();
+        assert_eq!(secrets, ["b", "a"].map(|namespace| SecretKey::new(namespace, "shop")));
+        read(&mut index, Some("b"));
+        assert!(index.unread_claims("b", &undecided.undecided).is_empty());
         assert_eq!((names_of(&index, "a"), names_of(&index, "b")), (None, Some(names(&[HOST]))));
+    }
+
+    #[test]
+    fn the_secrets_to_read_are_few_however_many_blocks_claim_a_host() {
+        let mut index = Index::default();
+        let hosts: Vec<String> = (0..101).map(|n| format!("h{n:03}.example.com")).collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        for number in 0..20 {
+            let tls = (0..5_000).map(|n| block(&format!("s{n}"), &[])).collect();
+            index.apply(IngressView { tls, ..ingress("a", &format!("i{number}"), &hosts) });
+        }
+        index.apply(ingress("b", "shop", &hosts[..100]));
+        let claims = index.unread_claims("b", &names(&hosts[..100]));
+        let secrets: usize = claims.iter().map(|(_, _, secrets)| secrets.len()).sum();
+        assert!(secrets <= limits::HOSTS_CHECKED * (limits::CLAIMANTS_READ + 1), "{secrets}");
+        assert!(claims.iter().any(|(_, namespace, _)| &**namespace == "b"));
     }
 }

@@ -1,8 +1,13 @@
 //! An entry of the index, and the effect of a newer view.
 
-use crate::domain::desired::plan::{Plan, plan};
+use std::collections::HashMap;
+
+use crate::domain::desired::plan::{Plan, PlannedCertificate, plan};
 use crate::domain::desired::selection::{Selection, Skip, select};
-use crate::domain::ingress::IngressView;
+use crate::domain::ingress::{IngressView, SecretKey};
+
+/// Number of certificates up to which a plan is searched one by one.
+const SHORT_PLAN: usize = 16;
 
 /// An Ingress with its plan, computed from its view alone.
 #[derive(Debug)]
@@ -10,6 +15,8 @@ pub(super) struct IndexedIngress {
     pub(super) view: IngressView,
     pub(super) skip: Option<Skip>,
     pub(super) plan: Plan,
+    /// Place of each Secret in the plan, where the plan is long.
+    places: HashMap<SecretKey, usize>,
 }
 
 /// Effect of a newer view on the desired certificates of an Ingress.
@@ -29,7 +36,24 @@ impl IndexedIngress {
         if selection.public_ca {
             plan.keep_public(&view);
         }
-        Self { view, skip, plan }
+        let mut places = HashMap::new();
+        if plan.certificates.len() > SHORT_PLAN {
+            let secrets = plan.certificates.iter().map(|planned| planned.secret.clone());
+            places.extend(secrets.zip(0..));
+        }
+        Self { view, skip, plan, places }
+    }
+
+    /// The certificate planned in `secret`, if any.
+    pub(super) fn planned(&self, secret: &SecretKey) -> Option<&PlannedCertificate> {
+        let certificates = &self.plan.certificates;
+        match self.places.get(secret) {
+            Some(place) => certificates.get(*place),
+            None if self.places.is_empty() => {
+                certificates.iter().find(|planned| planned.secret == *secret)
+            }
+            None => None,
+        }
     }
 
     pub(super) fn is_managed(&self) -> bool {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::indexed_ingress::IndexedIngress;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
+use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::NAMES_KEPT;
 use crate::domain::desired::plan::{PlannedCertificate, algorithm};
 use crate::domain::ingress::{IngressClass, IngressView, SecretKey, TlsBlock};
@@ -18,12 +19,12 @@ use crate::domain::validity::renew_requests;
 pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
 
 /// Merges the plans of the `users` of a Secret; `None` if they have no names. Hosts that other
-/// namespaces have, for which `may_have` returns `false`, are left out.
+/// namespaces have, and undecided ones, are left out; `verdicts` says how each host stands.
 pub(super) fn merge(
     secret: &SecretKey,
     users: &[User<'_>],
     default_profile: Option<&String>,
-    may_have: &dyn Fn(&DnsName) -> bool,
+    verdicts: &dyn Fn(&DnsName) -> Verdict,
 ) -> Option<DesiredCertificate> {
     let mut desired = DesiredCertificate {
         secret: secret.clone(),
@@ -41,11 +42,11 @@ pub(super) fn merge(
         renew_only: true,
         moving: BTreeSet::new(),
         refused: BTreeSet::new(),
+        undecided: BTreeSet::new(),
     };
     let mut classes = BTreeMap::new();
     for (entry, planned) in users {
-        let names: BTreeSet<&DnsName> =
-            planned.names.iter().filter(|name| may_have(name)).collect();
+        let names = desired.add_verdicts(planned, verdicts);
         desired.add_names(&entry.view.class, &names, &mut classes);
         desired.add_annotations(&entry.view);
         desired.add_fill(&entry.view, planned, &names);
@@ -57,10 +58,34 @@ pub(super) fn merge(
     desired.add_owners(users);
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
     desired.profile = desired.profile.or_else(|| default_profile.cloned());
-    (!desired.names.is_empty()).then_some(desired)
+    let any = !desired.names.is_empty() || !desired.undecided.is_empty();
+    any.then_some(desired)
 }
 
 impl DesiredCertificate {
+    /// Adds the hosts of one more Ingress that are taken or undecided. Returns the others.
+    fn add_verdicts<'a>(
+        &mut self,
+        planned: &'a PlannedCertificate,
+        verdicts: &dyn Fn(&DnsName) -> Verdict,
+    ) -> BTreeSet<&'a DnsName> {
+        let mut names = BTreeSet::new();
+        for name in planned.names.iter() {
+            let kept_out = match verdicts(name) {
+                Verdict::Has | Verdict::Shares => {
+                    names.insert(name);
+                    continue;
+                }
+                Verdict::Taken => &mut self.refused,
+                Verdict::Undecided => &mut self.undecided,
+            };
+            if kept_out.len() < NAMES_KEPT {
+                kept_out.insert(name.clone());
+            }
+        }
+        names
+    }
+
     /// Adds the names of one more Ingress, while there are not too many, with their routes.
     fn add_names(
         &mut self,

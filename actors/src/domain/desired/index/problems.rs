@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::Index;
-use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::problem::Problem;
@@ -22,16 +21,13 @@ impl Index {
         Some(problems)
     }
 
-    /// Problems of Secrets with more users than owners, if `key` is their first owner.
+    /// Problems of Secrets with more users than owners, if `key` is their first user.
     fn sharing_problems(&self, key: &IngressKey, plan: &Plan) -> Vec<Problem> {
         let is_first_of_many = |planned: &&PlannedCertificate| {
-            let users = self.users.get(&planned.secret).map_or(0, Vec::len);
-            let first = |desired: DesiredCertificate| {
-                desired.owners.first().is_some_and(|owner| owner.key == *key)
-            };
-            users > limits::SHARERS && self.desired(&planned.secret).is_some_and(first)
+            let users = self.users.get(&planned.secret).map_or(&[][..], Vec::as_slice);
+            users.len() > limits::SHARERS && users.first() == Some(key)
         };
-        let many = plan.certificates.iter().filter(is_first_of_many);
+        let many = plan.certificates.iter().filter(is_first_of_many).take(limits::PROBLEMS);
         many.map(|planned| Problem::ManySharers { secret: planned.secret.name.clone() }).collect()
     }
 
@@ -41,7 +37,7 @@ impl Index {
             return Vec::new();
         }
         let problem = |host: DnsName| match self.host_claims.verdict(&host, &key.namespace) {
-            Verdict::Has => None,
+            Verdict::Has | Verdict::Undecided => None,
             Verdict::Shares => Some(Problem::HostShared { host }),
             Verdict::Taken => Some(Problem::HostTaken { host }),
         };

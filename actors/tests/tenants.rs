@@ -289,3 +289,21 @@ fn certificates_that_expire_soon_are_outside_the_share() {
         assert_eq!(issued_to(&fakes, "a"), 80, "all are renewed before they expire");
     });
 }
+
+#[test]
+fn forged_certificates_that_expire_soon_stay_within_the_share() {
+    Fakes::paused(async {
+        let fakes = short_lived();
+        let settings = |most| Settings { orders_per_namespace: Some(most), ..Fakes::settings() };
+        fakes.operator(settings(1_000)).await;
+        many(&fakes, "a", 40);
+        fakes.pass(10 * MINUTE).await;
+        fakes.kill();
+        (0..40).for_each(|number| fakes.cluster.forge(&SecretKey::new("a", &format!("i{number}"))));
+        fakes.pass(150 * HOUR).await;
+        fakes.operator(settings(5)).await;
+        fakes.pass(HOUR / 2).await;
+        let renewed = issued_to(&fakes, "a") - 40;
+        assert!(renewed <= 5 + 26, "{renewed} of them in half an hour");
+    });
+}

@@ -39,16 +39,19 @@ impl Issuers {
         let blocks = certificates(chain_pem)?;
         let parsed = parse(&blocks)?;
         chain::check(&parsed)?;
-        let [leaf, _, ..] = &parsed[..] else {
-            return Err("the chain has no issuer".to_owned());
+        let leaf = parsed.first().ok_or("there is no certificate in it")?;
+        let Self::Public(verifier, clock) = self else {
+            // A private CA may leave out its root (RFC 8555 §9.1), but signs no leaf with itself.
+            let alone = leaf.issuer().as_raw() == leaf.subject().as_raw();
+            return if alone { Err("it is signed by itself".to_owned()) } else { Ok(()) };
         };
-        let Self::Public(verifier, clock) = self else { return Ok(()) };
+        let not_before = leaf.validity().not_before.timestamp();
         let name = dns_names(leaf)?.into_iter().next().ok_or("it has no DNS name")?;
         let name = ServerName::try_from(name).map_err(|wrong| wrong.to_string())?;
         let mut chain = blocks.into_iter().map(|block| CertificateDer::from(block.contents));
         let end_entity = chain.next().ok_or("there is no certificate in it")?;
         let intermediates: Vec<CertificateDer<'_>> = chain.collect();
-        let seconds = u64::try_from(clock.now().as_secs()).unwrap_or_default();
+        let seconds = u64::try_from(clock.now().as_secs().max(not_before)).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let verified = verifier.verify_server_cert(&end_entity, &intermediates, &name, &[], now);
         verified.map(drop).map_err(|wrong| wrong.to_string())
@@ -66,6 +69,7 @@ mod tests {
     fn chain() -> (String, String) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "anybody's CA");
         let key = KeyPair::generate().unwrap();
         let root = params.self_signed(&key).unwrap().pem();
         let leaf = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
@@ -79,7 +83,11 @@ mod tests {
         let (chain, leaf) = chain();
         let public = Issuers::public(Arc::new(SystemClock::default()));
         assert_eq!(Issuers::Any.check(&chain), Ok(()));
-        assert_eq!(Issuers::Any.check(&leaf), Err("the chain has no issuer".to_owned()));
+        assert_eq!(Issuers::Any.check(&leaf), Ok(()), "its root is left out");
+        let key = KeyPair::generate().unwrap();
+        let alone = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+        let alone = alone.self_signed(&key).unwrap().pem();
+        assert!(Issuers::Any.check(&alone).unwrap_err().contains("by itself"));
         assert!(public.check(&chain).unwrap_err().contains("UnknownIssuer"));
         assert!(public.check("nothing").is_err());
     }

@@ -145,6 +145,16 @@ impl JobRunner {
             }
         }
         job.observed.filled = true;
+        job.observed.fills_more = desired.fill_more && self.is_next_batch(job, desired);
+    }
+
+    /// Whether the Ingresses that were filled in are others than in the batch before. Otherwise the
+    /// same ones are refused again and again, and the next scan is soon enough.
+    fn is_next_batch(&self, job: &Job, desired: &DesiredCertificate) -> bool {
+        let Some((first, _)) = desired.fill.first_key_value() else { return false };
+        let mut filled = self.filled.borrow_mut();
+        filled.retain(|stream, _| self.context.index.borrow().is_wanted(stream));
+        filled.insert(job.stream.clone(), first.clone()).as_ref() != Some(first)
     }
 
     /// Kind of the certificate that is about to be installed, for metrics.

@@ -1,5 +1,5 @@
-//! Step of a job that finds out which namespaces hold certificates for contested hosts, before
-//! anything is ordered.
+//! Steps of a job that check chains: which namespaces hold certificates for contested hosts, and
+//! whether a certificate that expires soon is one of the CA. Users write Secrets and labels.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
 use crate::domain::time::Timestamp;
-use crate::ports::PortError;
+use crate::ports::{PortError, bounded};
 
 /// Verified certificates by Secret; a Secret that could not be read is missing.
 type Verified = HashMap<SecretKey, Option<CertificateView>>;
@@ -52,6 +52,15 @@ impl JobRunner {
         }
         for owner in &desired.owners {
             self.context.events.report(&self.context.index.borrow(), &owner.key);
+        }
+    }
+
+    /// Checks that the CA issued the certificate in the Secret of the job.
+    pub(super) async fn verify_certificate(&self, job: &mut Job) {
+        let read = self.context.tls_secrets.verified(&job.stream);
+        let read = bounded(limits::KUBE_CALL, "API server", read).await;
+        if let Some(verified) = self.succeeded(job, FailureClass::SecretWrite, read) {
+            job.observed.verified = Some(verified.is_some());
         }
     }
 

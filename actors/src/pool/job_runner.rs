@@ -15,7 +15,7 @@ use tracing::{debug, error};
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitScope;
@@ -34,6 +34,8 @@ pub(crate) struct JobRunner {
     pub(super) ports: JobPorts,
     /// End of the pause of each order that is kept.
     paused: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// First Ingress of the last batch of each large group that was filled in.
+    pub(super) filled: RefCell<HashMap<SecretKey, IngressRef>>,
 }
 
 /// The ports that jobs use and no other actor does.
@@ -91,7 +93,7 @@ impl RouteRecipients {
 impl JobRunner {
     /// A runner without paused orders.
     pub(crate) fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
-        Self { context, ports, paused: RefCell::default() }
+        Self { context, ports, paused: RefCell::default(), filled: RefCell::default() }
     }
 
     /// Runs the job until the job is done or has to wait.

@@ -30,6 +30,7 @@ impl JobRunner {
         match step {
             Step::ReadSecret => self.read_secret(job).await,
             Step::CheckHosts => self.check_hosts(job, &desired).await,
+            Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
             Step::Begin { reason, names, directory } => {

@@ -91,8 +91,16 @@ fn wait_for_limit(
     let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
     let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
     let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
-    let counts_in_share = matches!(remaining, None | Some(Remaining::Plenty));
-    let scope = inputs.rate_limits.blocking(inputs.stream, names, counts_in_share, now)?;
+    let expires_soon = !matches!(remaining, None | Some(Remaining::Plenty));
+    let mut scope = inputs.rate_limits.blocking(inputs.stream, names, true, now)?;
+    if scope.is_share() && expires_soon {
+        match inputs.observed.verified {
+            None => return Some(Step::VerifyCertificate),
+            // Outside of the shares.
+            Some(true) => scope = inputs.rate_limits.blocking(inputs.stream, names, false, now)?,
+            Some(false) => {}
+        }
+    }
     let wait = |urgency, by| Some(Step::WaitForLimit(scope.clone(), Priority { urgency, by }));
     let first = Priority::FIRST.by;
     if matches!(reason, IssueReason::OtherDirectory(_) | IssueReason::Requested) {

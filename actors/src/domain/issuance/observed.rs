@@ -89,9 +89,13 @@ pub(crate) enum AfterRefusal {
 /// Observations of one job, kept while the job is parked. They are lost at a restart of the
 /// process.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Observed {
     /// The Secret as last read, and the time of the read.
     pub secret: Option<(SecretStatus, Timestamp)>,
+    /// Whether the CA issued the certificate in the Secret, as far as its chain shows; `None` before
+    /// the question matters.
+    pub verified: Option<bool>,
     /// Published routes.
     pub routes: Option<BTreeSet<Route>>,
     /// Last probe result of each host.
@@ -117,6 +121,8 @@ pub(crate) struct Observed {
     /// Whether this job has tried to fill in `spec.tls`. There is one try per job, successful or
     /// not.
     pub filled: bool,
+    /// Whether more Ingresses are filled in soon.
+    pub fills_more: bool,
     /// Number of transient errors in a row.
     pub errors: u32,
     /// Earliest time of the next step.

@@ -51,7 +51,7 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
     if !desired.fill.is_empty() && !observed.filled {
         return Step::FillTls;
     }
-    if desired.fill_more && observed.filled {
+    if observed.fills_more {
         return Step::Done(Requeue::At(evaluation.now() + limits::FILL_PAUSE));
     }
     Step::Done(Requeue::AwaitChange)

@@ -19,6 +19,8 @@ use crate::domain::validity::check::{Assessment, IssueReason};
 pub(crate) enum Step {
     /// Read the Secret.
     ReadSecret,
+    /// Check that the CA issued the certificate in the Secret.
+    VerifyCertificate,
     /// Read the Secrets that decide which namespace has a host.
     CheckHosts,
     /// Route the challenge path of each host to the solver.
@@ -73,6 +75,7 @@ impl Step {
         match self {
             Self::ReadSecret => "read_secret",
             Self::CheckHosts => "check_hosts",
+            Self::VerifyCertificate => "verify_certificate",
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
             Self::Begin { .. } => "begin",

@@ -43,7 +43,8 @@ type Usage = HashMap<Arc<str>, Timestamp>;
 /// The shares of all namespaces.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
-    is_on: bool,
+    /// Whether one namespace has half of what the others have left.
+    are_on: bool,
     /// Orders of one namespace in 3 hours, if set by the user.
     most: Option<u32>,
     account: Usage,
@@ -61,7 +62,7 @@ pub struct ShareSettings {
 
 impl Shares {
     pub(crate) fn new(ShareSettings { are_on, most }: ShareSettings) -> Self {
-        Self { is_on: are_on || most.is_some(), most, ..Self::default() }
+        Self { are_on, most, ..Self::default() }
     }
 
     /// Counts an order of `namespace` for `names`. Returns a hit for each share that is used up now
@@ -73,13 +74,16 @@ impl Shares {
         others: impl Fn(Option<&str>) -> bool,
         now: Timestamp,
     ) -> Vec<LimitHit> {
-        if !self.is_on {
-            return Vec::new();
-        }
         let mut hits = Vec::new();
+        if !self.are_on && self.most.is_none() {
+            return hits;
+        }
         let wait = ACCOUNT.take(&mut self.account, namespace, self.most, now);
         if let Some(wait) = wait.filter(|_| self.most.is_some() || others(None)) {
             hits.push(hit(ACCOUNT, namespace, None, wait, now));
+        }
+        if !self.are_on {
+            return hits;
         }
         let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(Box::<str>::from);
         let domains: BTreeSet<Box<str>> = names.iter().filter_map(domain).collect();
@@ -209,5 +213,10 @@ mod tests {
     fn the_share_can_be_set() {
         let mut shares = Shares::new(ShareSettings { are_on: false, most: Some(10) });
         assert_eq!(at_once(&mut shares, "a", Timestamp::from_secs(0)), 10);
+        let mut shares = Shares::new(ShareSettings { are_on: false, most: Some(1_000) });
+        let order = |number| names(&[&format!("h{number}.example.com")]);
+        let now = Timestamp::from_secs(0);
+        let hits = (0..40).flat_map(|n| shares.ordered(&"a".into(), &order(n), |_| true, now));
+        assert_eq!(hits.count(), 0, "the limit of a domain is that of Let's Encrypt");
     }
 }

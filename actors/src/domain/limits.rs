@@ -336,3 +336,15 @@ pub const CERTIFICATE_TEXT_MAX: usize = 256;
 /// Shortest pause between polls once an order was polled a few times, even if the CA names a
 /// shorter Retry-After: some CAs always send 0.
 pub const POLL_MIN: Duration = Duration::from_millis(500);
+/// Longest text of a tenant (a host, an annotation) within a problem of an Ingress, in bytes. An
+/// Event has room for [`PROBLEMS`] of them with the reasons, and no host that is a name is longer.
+pub const SHOWN_MAX: usize = 104;
+/// Length of the answered `renew` requests that are read from a Secret, in bytes. Releases before
+/// 0.2 wrote the values of all sharers in full; later ones write [`RENEW_JOINED`] at most.
+pub const RENEW_READ: usize = 64 * 1024;
+/// Number of owners that are read from a Secret: one more than we ever set, so that a Secret with
+/// more owners is never taken for one with the desired owners.
+pub const OWNERS_READ: usize = SHARERS + 1;
+/// Largest number of DNS names in the certificate of a Secret. A tenant may put any certificate
+/// into a Secret, and public CAs issue for 2,000 names at most (most of them for 100).
+pub const CERTIFICATE_NAMES: usize = 2_000;

@@ -308,6 +308,8 @@ mod tests {
         assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
         assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
         assert!(refused(&["--acme-directory", "ftp://x/"]).contains("not an https URL"));
+        let long = format!("https://ca.example/{}", "x".repeat(2_048));
+        assert!(refused(&["--acme-directory", &long]).contains("at most 2048 are accepted"));
         assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
         assert!(run(&["--issuers", "0"]).is_err());
         let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;

@@ -1,34 +1,58 @@
 //! Converts a Secret to the domain's view. The private key is checked, then wiped.
 
+use std::collections::BTreeSet;
+
 use ingress_acme_actors::domain::certificate::{CertificateView, PrivateKey, SecretView};
+use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::limits;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::fields::{CHAIN, DIRECTORY, INSTEAD_OF, KEY, OWNER_KIND, RENEW, TLS_TYPE};
 use crate::kubernetes::client::is_ours;
 
-/// Returns the domain's view of `secret`.
+/// Returns the domain's view of `secret`. The view is bounded, whatever a tenant has written into
+/// the Secret: [`limits`] has the numbers.
 pub(super) fn view(mut secret: Secret) -> SecretView {
     let certificate = certificate(&mut secret);
     wipe(&mut secret);
     let metadata = secret.metadata;
-    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
-    let owners = metadata.owner_references.iter().flatten();
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).map(String::as_str);
+    let url = |name: &str| annotation(name).map(|url| cut(url, limits::URL_MAX));
     SecretView {
         ours: is_ours(&metadata),
         is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
         immutable: secret.immutable == Some(true),
         certificate,
-        owners: owners
-            .filter(|owner| {
-                owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/")
-            })
-            .map(|owner| owner.uid.clone())
-            .collect(),
-        renew: annotation(RENEW),
-        directory: annotation(DIRECTORY),
-        instead_of: annotation(INSTEAD_OF),
+        owners: owners(metadata.owner_references.iter().flatten()),
+        renew: annotation(RENEW).map(|requests| first_requests(requests).to_owned()),
+        directory: url(DIRECTORY),
+        instead_of: url(INSTEAD_OF),
     }
+}
+
+/// UIDs of the first few distinct Ingresses among these owners.
+fn owners<'a>(references: impl Iterator<Item = &'a OwnerReference>) -> BTreeSet<String> {
+    let mut uids = BTreeSet::new();
+    for owner in references {
+        let is_ingress =
+            owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/");
+        if is_ingress && uids.len() < limits::OWNERS_READ {
+            uids.insert(cut(&*owner.uid, limits::ANNOTATION));
+        }
+    }
+    uids
+}
+
+/// Returns the first of the comma-joined requests, each of them whole. A request that is left out
+/// counts as not answered, so the next certificate replaces the value by a short one.
+fn first_requests(requests: &str) -> &str {
+    if requests.len() <= limits::RENEW_READ {
+        return requests;
+    }
+    let read = &requests[..requests.floor_char_boundary(limits::RENEW_READ)];
+    read.rfind(',').map_or("", |end| &read[..end])
 }
 
 /// A Secret with its certificate and key, as needed to revoke the certificate.
@@ -102,6 +126,37 @@ mod tests {
             (view.renew.as_deref(), view.directory.as_deref()),
             (Some("2"), Some("https://ca.example"))
         );
+    }
+
+    #[test]
+    fn what_a_tenant_writes_beside_the_certificate_is_bounded() {
+        let owner = |number: usize| json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "a", "uid": format!("{number}")});
+        let mut owners = vec![owner(0); 5_000];
+        owners.extend((1..5_000).map(owner));
+        let url = format!("https://ca.example/\u{1b}{}", "x".repeat(200_000));
+        let view = of(json!({"metadata": {
+            "annotations": {"ingress-acme.dev/directory": url, "ingress-acme.dev/instead-of": url},
+            "ownerReferences": owners,
+        }}));
+        assert_eq!(view.owners.len(), limits::SHARERS + 1, "more than the owners of any Secret");
+        for url in [view.directory.unwrap(), view.instead_of.unwrap()] {
+            assert!(url.len() <= limits::URL_MAX && url.contains("… (cut: "), "{url}");
+            assert!(!url.contains('\u{1b}'), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_renewal_is_read_whole_or_not_at_all() {
+        let renew = |value: &str| {
+            let annotations = json!({"ingress-acme.dev/renew": value});
+            of(json!({"metadata": {"annotations": annotations}})).renew.unwrap()
+        };
+        let joined = |count: usize| {
+            (0..count).map(|number| format!("{number:0253}")).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(renew(&joined(258)), joined(258), "64 KiB are compared in full");
+        assert_eq!(renew(&joined(1_000)), joined(258));
+        assert_eq!(renew(&"x".repeat(200_000)), "");
     }
 
     #[test]

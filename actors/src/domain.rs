@@ -11,13 +11,14 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`certificate`], [`cut`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`]
+//! [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`]
 //! and [`top_k`] are shared by the folders.
 
 pub mod certificate;
 pub mod cut;
 pub mod desired;
 pub mod failure;
+pub(crate) mod fair_share;
 pub mod hash;
 pub mod ingress;
 pub mod issuance;

@@ -160,7 +160,8 @@ MbsbYCgXApa/E+dFoeMZV0DMigeDxWrAgQ==
 fn a_certificate_of_thirty_thousand_names_is_refused_and_one_of_two_thousand_is_read() {
     let key = KeyPair::generate().unwrap();
     let of = |count: usize| {
-        let names: Vec<String> = (0..count).map(|number| format!("h{number}.example.com")).collect();
+        let names: Vec<String> =
+            (0..count).map(|number| format!("h{number}.example.com")).collect();
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         inspect(&certificate.pem(), None).map(|view| view.names.len())
     };

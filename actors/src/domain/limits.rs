@@ -348,3 +348,18 @@ pub const OWNERS_READ: usize = SHARERS + 1;
 /// Largest number of DNS names in the certificate of a Secret. A tenant may put any certificate
 /// into a Secret, and public CAs issue for 2,000 names at most (most of them for 100).
 pub const CERTIFICATE_NAMES: usize = 2_000;
+/// Largest answer of a CA in bytes. An order of 100 of the longest names has 50 KiB, and a chain
+/// [`CHAIN_MAX`].
+pub const ANSWER_MAX: usize = 256 * 1024;
+/// Largest authorization or challenge of a CA in bytes; an open order may keep [`MAX_NAMES`] of
+/// them. Let's Encrypt's have 1 KiB, and 30 KiB after a validation with ten long redirects.
+pub const AUTHORIZATION_MAX: usize = 64 * 1024;
+/// Memory of all open orders that are cached, in bytes. A thousand orders of one name have 2 MiB.
+pub const ORDERS_KEPT: usize = 16 * 1024 * 1024;
+/// Certificates in one answer of `/api/v1/ingresses`. One Ingress may have 5,000; a certificate has
+/// 2 KB with the longest texts. The largest page has 1,000 Ingresses, most of them with one.
+pub const LISTED_CERTIFICATES: usize = 2_000;
+/// Hosts in one answer of `/api/v1/ingresses` or `/debug/state`: 5 MB of the longest ones.
+pub const LISTED_HOSTS: usize = 20_000;
+/// Rows of each kind in `/debug/state`, 1 KB each with the longest texts.
+pub const DUMPED: usize = 5_000;

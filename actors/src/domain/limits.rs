@@ -363,3 +363,8 @@ pub const LISTED_CERTIFICATES: usize = 2_000;
 pub const LISTED_HOSTS: usize = 20_000;
 /// Rows of each kind in `/debug/state`, 1 KB each with the longest texts.
 pub const DUMPED: usize = 5_000;
+/// Newest Events of one Ingress that `status` and `explain` read. Others may write Events with our
+/// name into their namespace.
+pub const EVENTS_READ: usize = 100;
+/// Largest file of `--acme-ca-file` in bytes. All roots of a system have 250 KiB.
+pub const CA_FILE_MAX: usize = 1024 * 1024;

@@ -116,5 +116,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;
-    parsed.try_into().map_err(|_| format!("`{text}` is negative"))
+    let parsed: Duration = parsed.try_into().map_err(|_| format!("`{text}` is negative"))?;
+    if parsed > limits::FLAG_MAX {
+        let hours = limits::FLAG_MAX.as_secs() / 3600;
+        return Err(format!("`{text}` is longer than {hours}h"));
+    }
+    Ok(parsed)
 }

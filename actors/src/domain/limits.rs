@@ -368,3 +368,5 @@ pub const DUMPED: usize = 5_000;
 pub const EVENTS_READ: usize = 100;
 /// Largest file of `--acme-ca-file` in bytes. All roots of a system have 250 KiB.
 pub const CA_FILE_MAX: usize = 1024 * 1024;
+/// Longest duration of a flag: a sum with any time is still a time, and longer means never.
+pub const FLAG_MAX: Duration = secs(100 * 366 * 86_400);

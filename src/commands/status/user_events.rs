@@ -116,6 +116,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -152,5 +153,27 @@ mod tests {
         assert_eq!(events[0].at, "1970-01-01T01:21:40Z");
         assert_eq!(events[99].at, "1970-01-01T01:23:19Z");
         assert!(events.iter().all(|event| event.note.len() <= limits::EVENT_NOTE_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_passed_over_or_one_bounded_line(
+            note in proptest::option::of(".{0,3000}"), reason in proptest::option::of(".{0,2000}"),
+            kind in proptest::option::of("Warning|Normal|.{0,9}"), ours_or_not in any::<bool>(),
+            at in proptest::option::of("2026-11-2[0-9]T08:00:00\\.[0-9]{6}Z|.{0,30}"),
+            namespace in proptest::option::of("web|.{0,9}"), name in proptest::option::of(".{0,300}"),
+        ) {
+            let by = if ours_or_not { CONTROLLER } else { "someone" };
+            let event = json!({
+                "metadata": {"namespace": "web"}, "reportingController": by, "eventTime": at, "reason": reason,
+                "note": note, "type": kind, "regarding": {"namespace": namespace, "name": name},
+            });
+            let Ok(event) = serde_json::from_value(event) else { return Ok(()) };
+            let Some((key, event)) = ours(event) else { return Ok(()) };
+            prop_assert!(ours_or_not && &*key.namespace == "web");
+            let line = event.to_string();
+            prop_assert!(line.len() <= 2 * limits::EVENT_NOTE_MAX + 60);
+            prop_assert!(!line.chars().any(char::is_control));
+        }
     }
 }

@@ -98,6 +98,8 @@ fn wiped_when_dropped(bytes: Vec<u8>) -> Option<PrivateKey> {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -168,5 +170,59 @@ mod tests {
         assert!(!why(json!({"tls.crt": "QQ=="})).is_empty());
         let plain = of(json!({"type": "Opaque"}));
         assert!(!plain.ours && !plain.is_tls && !plain.immutable);
+    }
+
+    /// PEM of a certificate that is whole, cut or damaged; or anything else.
+    fn certificate_text() -> impl Strategy<Value = Vec<u8>> {
+        let good = |names: Vec<String>, at: usize, flipped: u8| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = rcgen::CertificateParams::new(names).unwrap();
+            let mut pem = names.self_signed(&key).unwrap().pem().into_bytes();
+            let length = pem.len();
+            pem[at % length] ^= flipped;
+            pem
+        };
+        let names = prop::collection::vec("[a-z]{1,9}\\.example", 1..4);
+        prop_oneof![
+            (names, any::<usize>(), prop_oneof![2 => Just(0), 1 => any::<u8>()])
+                .prop_map(move |(names, at, flipped)| good(names, at, flipped)),
+            prop::collection::vec(any::<u8>(), 0..400),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_secret_is_a_bounded_view(
+            chain in proptest::option::of(certificate_text()), key in prop::collection::vec(any::<u8>(), 0..99),
+            annotations in prop::collection::btree_map(
+                "ingress-acme\\.dev/(renew|directory|instead-of)|.{0,20}", ".{0,3000}", 0..4),
+            owners in prop::collection::vec((".{0,300}", "Ingress|.{0,9}", "networking.k8s.io/v1|.{0,9}"), 0..130),
+            kind in "kubernetes.io/tls|.{0,9}", immutable in any::<Option<bool>>(), label in "ingress-acme|.{0,9}",
+        ) {
+            let owner = |(uid, kind, version): &(String, String, String)| {
+                json!({"uid": uid, "kind": kind, "apiVersion": version, "name": "x"})
+            };
+            let mut data = json!({"tls.key": BASE64_STANDARD.encode(key)});
+            chain.iter().for_each(|chain| data["tls.crt"] = json!(BASE64_STANDARD.encode(chain)));
+            let view = of(json!({
+                "metadata": {
+                    "annotations": annotations, "labels": {"app.kubernetes.io/managed-by": label},
+                    "ownerReferences": owners.iter().map(owner).collect::<Vec<_>>(),
+                },
+                "type": kind, "immutable": immutable, "data": data,
+            }));
+            prop_assert_eq!(view.ours, label == "ingress-acme");
+            prop_assert!(view.owners.len() <= limits::OWNERS_READ);
+            prop_assert!(view.owners.iter().all(|uid| uid.len() <= limits::ANNOTATION));
+            for url in [&view.directory, &view.instead_of].into_iter().flatten() {
+                prop_assert!(url.len() <= limits::URL_MAX && !url.chars().any(char::is_control));
+            }
+            match view.certificate {
+                Ok(certificate) => prop_assert!(certificate.names.len() <= 3 && !certificate.key_matches),
+                Err(why) => prop_assert!((1..=limits::QUOTED_MAX).contains(&why.len())),
+            }
+        }
     }
 }

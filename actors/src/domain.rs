@@ -11,8 +11,8 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`]
-//! and [`top_k`] are shared by the folders.
+//! [`certificate`], [`cut`], [`failure`], `fair_share`, [`hash`], [`ingress`], [`limits`],
+//! [`name`], [`time`] and [`top_k`] are shared by the folders.
 
 pub mod certificate;
 pub mod cut;

@@ -17,9 +17,10 @@ use kube::{Api, Client};
 
 pub use view::view;
 
-use crate::kubernetes::client::{WATCH_SECONDS, detail};
+use crate::kubernetes::client::{WATCH_SECONDS, detail, is_too_large};
 
-/// Number of objects per page of a list.
+/// Number of objects per page of a list. A page that is too large is asked for again with a quarter
+/// of the objects.
 const PAGE: u32 = 500;
 /// Time without a further object after which a list is restarted. Longer than the longest pause
 /// between two attempts (30 s plus as much jitter) and a slow page together.
@@ -56,8 +57,15 @@ impl IngressSource for Ingresses {
                 None => Api::all(self.client.clone()),
             };
             let on_error = self.on_error.clone();
-            ScopeWatch { api, scope: scope.clone(), on_error, events: None, listing: true }
-                .changes()
+            ScopeWatch {
+                api,
+                scope: scope.clone(),
+                on_error,
+                events: None,
+                listing: true,
+                page: PAGE,
+            }
+            .changes()
         });
         stream::select_all(places.collect::<Vec<_>>()).boxed_local()
     }
@@ -74,6 +82,8 @@ struct ScopeWatch {
     events: Option<Events>,
     /// No complete list yet, so silence is an error. A watch may be silent.
     listing: bool,
+    /// Number of objects per page.
+    page: u32,
 }
 
 impl ScopeWatch {
@@ -83,7 +93,7 @@ impl ScopeWatch {
 
     async fn next(&mut self) -> IngressChange {
         loop {
-            let events = self.events.get_or_insert_with(|| events(&self.api));
+            let events = self.events.get_or_insert_with(|| events(&self.api, self.page));
             let step = if self.listing {
                 tokio::time::timeout(LIST_STALLED, events.next()).await
             } else {
@@ -91,6 +101,10 @@ impl ScopeWatch {
             };
             match step {
                 Ok(Some(Ok(event))) => return self.change(event),
+                Ok(Some(Err(error))) if self.page > 1 && is_page_too_large(&error) => {
+                    self.page = (self.page / 4).max(1);
+                    self.relist("a page of the list is too large; it is asked for in smaller ones");
+                }
                 Ok(Some(Err(error))) => self.report(&error),
                 Ok(None) => self.relist("the watch ended"),
                 Err(_) => self.relist("the list stalled"),
@@ -131,9 +145,13 @@ impl ScopeWatch {
     }
 }
 
-fn events(api: &Api<Ingress>) -> Events {
-    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+fn events(api: &Api<Ingress>, page: u32) -> Events {
+    let config = watcher::Config::default().page_size(page).timeout(WATCH_SECONDS);
     watcher(api.clone(), config).default_backoff().boxed()
+}
+
+fn is_page_too_large(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(error) if is_too_large(error))
 }
 
 /// Returns the metric label of an error, and the next action of kube's watcher.
@@ -162,9 +180,74 @@ fn classify(error: &watcher::Error) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc as Shared, Mutex};
+
+    use http::{Request, Response};
+    use kube::client::Body;
     use kube::core::Status;
+    use serde_json::{Value, json};
+    use tower::service_fn;
 
     use super::*;
+    use crate::kubernetes::client::counted;
+
+    /// Largest Ingress of a tenant: etcd stores 1.5 MiB.
+    fn largest(number: usize) -> Value {
+        let tls = vec![json!({}); 400_000];
+        json!({"metadata": {"name": format!("i{number}"), "namespace": "web"}, "spec": {"tls": tls}})
+    }
+
+    fn parameter(request: &Request<Body>, name: &str) -> Option<usize> {
+        let query = request.uri().query().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let value = pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)?;
+        value.parse().ok()
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_largest_ingresses_is_asked_for_in_smaller_ones() {
+        const COUNT: usize = 5;
+        let asked = Shared::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let server = service_fn(move |request: Request<Body>| {
+            let (limit, from) = (parameter(&request, "limit"), parameter(&request, "continue"));
+            if let Some(limit) = limit {
+                seen.lock().unwrap().push(limit);
+            }
+            async move {
+                let Some(limit) = limit else { return std::future::pending().await }; // a watch
+                let from = from.unwrap_or_default();
+                let items: Vec<Value> = (from..COUNT).take(limit).map(largest).collect();
+                let next = from + items.len();
+                let next = if next < COUNT { next.to_string() } else { String::new() };
+                let list = json!({
+                    "apiVersion": "networking.k8s.io/v1", "kind": "IngressList", "items": items,
+                    "metadata": {"resourceVersion": "1", "continue": next},
+                });
+                std::io::Result::Ok(Response::new(Body::from(list.to_string().into_bytes())))
+            }
+        });
+        let client = counted(&Client::new(server, "web"), Arc::new(|_, _, _| {}));
+        let (errors, count) = (Rc::new(Mutex::new(Vec::new())), Rc::new(Mutex::new(0)));
+        let told = errors.clone();
+        let on_error = Box::new(move |reason| told.lock().unwrap().push(reason));
+        let mut changes = Ingresses::new(client, &[], on_error).watch();
+        while let Some(change) = changes.next().await {
+            match change {
+                IngressChange::ListBegins(_) => *count.lock().unwrap() = 0,
+                IngressChange::Listed(view) => {
+                    assert_eq!(view.tls.len() + view.tls_left_out, 400_000);
+                    *count.lock().unwrap() += 1;
+                }
+                IngressChange::ListEnds(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(*count.lock().unwrap(), COUNT);
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked[..5], [500, 125, 31, 7, 1]);
+        assert_eq!(errors.lock().unwrap().len(), 4, "each is counted");
+    }
 
     #[test]
     fn each_error_of_the_watch_has_its_reason() {

@@ -370,3 +370,10 @@ pub const EVENTS_READ: usize = 100;
 pub const CA_FILE_MAX: usize = 1024 * 1024;
 /// Longest duration of a flag: a sum with any time is still a time, and longer means never.
 pub const FLAG_MAX: Duration = secs(100 * 366 * 86_400);
+/// Longest Retry-After accepted from the API server, which names seconds. An admission webhook may
+/// name any time in its refusal.
+pub const API_RETRY_AFTER_MAX: Duration = secs(3600);
+/// Largest page of a list of Ingresses, in bytes of JSON, if the page has several. A tenant may have
+/// hundreds of the largest size, and an empty `spec.tls` block takes 16 times as much memory as
+/// JSON. A page of 500 usual Ingresses has 1 MB.
+pub const LIST_BYTES: usize = 4 * 1024 * 1024;

@@ -1,5 +1,6 @@
-//! Reports every request to the API server to a hook, with verb and resource as in the audit log.
-//! The service wraps kube's client, so the requests of all adapters pass through.
+//! Reports every request to the API server to a hook, with verb and resource as in the audit log,
+//! and bounds the pages of lists of Ingresses. The service wraps kube's client, so the requests of
+//! all adapters pass through.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, Uri};
+use http_body_util::{LengthLimitError, Limited};
+use ingress_acme_actors::domain::limits;
 use kube::Client;
 use kube::client::Body;
 use tower::Service;
@@ -32,9 +35,9 @@ struct Counted {
 }
 
 impl Service<Request<Body>> for Counted {
-    type Response = Response<Body>;
+    type Response = Response<Limited<Body>>;
     type Error = kube::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, kube::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, kube::Error>> + Send>>;
 
     /// Always ready: the inner client checks its readiness when sending.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
@@ -43,14 +46,36 @@ impl Service<Request<Body>> for Counted {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (verb, resource) = classify(request.method(), request.uri());
+        let longest = longest_answer(verb, resource, request.uri());
         let mut asked = Asked { hook: self.hook.clone(), verb, resource, code: 0 };
         let client = self.client.clone();
         Box::pin(async move {
             let answer = client.send(request).await;
             asked.answered(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
-            answer
+            answer.map(|answer| answer.map(|body| Limited::new(body, longest)))
         })
     }
+}
+
+/// Largest accepted body of an answer, in bytes. A single Ingress is always accepted: its size is
+/// bounded by the API server.
+fn longest_answer(verb: &str, resource: &str, uri: &Uri) -> usize {
+    let mut query = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let several = !query.any(|pair| pair == "limit=1");
+    let bounded = (verb, resource) == ("list", "ingresses") && several;
+    if bounded { limits::LIST_BYTES } else { usize::MAX }
+}
+
+/// Whether an answer was refused because of its size.
+pub fn is_too_large(error: &kube::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A request in flight. Reported on drop, so also if the caller gave up waiting.

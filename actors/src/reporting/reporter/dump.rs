@@ -10,11 +10,11 @@ use super::listing::is_none;
 use super::overview::closed;
 use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
+use crate::context::OperatorContext;
 use crate::domain::fair_share::share;
 use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::scheduling::dedup::Phase;
-use crate::journal::ledger::Ledger;
 
 /// To the reporter: describe the whole state.
 #[derive(Debug, Message)]
@@ -70,7 +70,7 @@ impl Handler<Describe> for Reporter {
     type Result = ResponseFuture<StateDump>;
 
     fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
-        let (streams, more_streams) = streams(&self.context.ledger);
+        let (streams, more_streams) = streams(&self.context);
         let phases = self.registry.phases();
         let all = phases.len();
         let phases = phases.into_iter().take(limits::DUMPED);
@@ -105,9 +105,9 @@ fn note(ingresses: usize, runs: bool, streams: usize) -> Option<String> {
 
 /// Returns rows of the event streams, and the number of those that are left out. Each namespace has
 /// the same share, so that a tenant with thousands of streams hides no other's.
-fn streams(ledger: &Ledger) -> (Vec<StreamDump>, usize) {
+fn streams(context: &OperatorContext) -> (Vec<StreamDump>, usize) {
     let (mut counts, mut all) = (HashMap::<Arc<str>, usize>::new(), 0);
-    ledger.for_each_live(|secret, _| {
+    context.ledger.for_each_live(|secret, _| {
         *counts.entry(Arc::clone(&secret.namespace)).or_default() += 1;
         all += 1;
     });
@@ -115,7 +115,7 @@ fn streams(ledger: &Ledger) -> (Vec<StreamDump>, usize) {
     let names_of_each = limits::LISTED_HOSTS / all.clamp(1, limits::DUMPED);
     let mut rows = Vec::new();
     counts.clear();
-    ledger.for_each_live(|secret, state| {
+    context.ledger.for_each_live(|secret, state| {
         let count = counts.entry(Arc::clone(&secret.namespace)).or_default();
         *count += 1;
         if *count <= of_each {

@@ -204,16 +204,14 @@ mod tests {
         value.parse().ok()
     }
 
-    #[tokio::test]
-    async fn a_page_of_the_largest_ingresses_is_asked_for_in_smaller_ones() {
-        const COUNT: usize = 5;
-        let asked = Shared::new(Mutex::new(Vec::new()));
-        let seen = asked.clone();
+    /// Number of the largest Ingresses.
+    const COUNT: usize = 5;
+
+    /// An API server with these Ingresses, which records the limit of each page.
+    fn server_of_the_largest(asked: Shared<Mutex<Vec<usize>>>) -> Client {
         let server = service_fn(move |request: Request<Body>| {
             let (limit, from) = (parameter(&request, "limit"), parameter(&request, "continue"));
-            if let Some(limit) = limit {
-                seen.lock().unwrap().push(limit);
-            }
+            asked.lock().unwrap().extend(limit);
             async move {
                 let Some(limit) = limit else { return std::future::pending().await }; // a watch
                 let from = from.unwrap_or_default();
@@ -227,7 +225,13 @@ mod tests {
                 std::io::Result::Ok(Response::new(Body::from(list.to_string().into_bytes())))
             }
         });
-        let client = counted(&Client::new(server, "web"), Arc::new(|_, _, _| {}));
+        counted(&Client::new(server, "web"), Arc::new(|_, _, _| {}))
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_largest_ingresses_is_asked_for_in_smaller_ones() {
+        let asked = Shared::new(Mutex::new(Vec::new()));
+        let client = server_of_the_largest(asked.clone());
         let (errors, count) = (Rc::new(Mutex::new(Vec::new())), Rc::new(Mutex::new(0)));
         let told = errors.clone();
         let on_error = Box::new(move |reason| told.lock().unwrap().push(reason));

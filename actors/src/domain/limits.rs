@@ -373,7 +373,7 @@ pub const FLAG_MAX: Duration = secs(100 * 366 * 86_400);
 /// Longest Retry-After accepted from the API server, which names seconds. An admission webhook may
 /// name any time in its refusal.
 pub const API_RETRY_AFTER_MAX: Duration = secs(3600);
-/// Largest page of a list of Ingresses, in bytes of JSON, if the page has several. A tenant may have
-/// hundreds of the largest size, and an empty `spec.tls` block takes 16 times as much memory as
-/// JSON. A page of 500 usual Ingresses has 1 MB.
+/// Largest page of a list of Ingresses, in bytes of JSON, if the page has several. A tenant may
+/// have hundreds of the largest size, and an empty `spec.tls` block takes 16 times as much memory
+/// as JSON. A page of 500 usual Ingresses has 1 MB.
 pub const LIST_BYTES: usize = 4 * 1024 * 1024;

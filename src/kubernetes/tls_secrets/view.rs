@@ -205,7 +205,9 @@ mod tests {
                 json!({"uid": uid, "kind": kind, "apiVersion": version, "name": "x"})
             };
             let mut data = json!({"tls.key": BASE64_STANDARD.encode(key)});
-            chain.iter().for_each(|chain| data["tls.crt"] = json!(BASE64_STANDARD.encode(chain)));
+            if let Some(chain) = chain {
+                data["tls.crt"] = json!(BASE64_STANDARD.encode(chain));
+            }
             let view = of(json!({
                 "metadata": {
                     "annotations": annotations, "labels": {"app.kubernetes.io/managed-by": label},

@@ -344,6 +344,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_redirect_of_the_ca_is_an_answer_and_is_not_followed() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut connection, _) = server.accept().await.unwrap();
+            _ = connection.read(&mut [0; 4_096]).await;
+            let head = "HTTP/1.1 307 Elsewhere\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n";
+            connection.write_all(head.as_bytes()).await.unwrap();
+        });
+        let nothing = (HeaderMap::new(), Bytes::new());
+        let answer = transport(None).unwrap().send(Method::POST, &url, nothing, 1).await;
+        assert_eq!(answer.unwrap().0, StatusCode::TEMPORARY_REDIRECT);
+    }
+
+    #[tokio::test]
     async fn an_answer_is_read_up_to_the_bound_of_its_kind_and_no_further() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", server.local_addr().unwrap());

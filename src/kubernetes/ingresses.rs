@@ -185,16 +185,16 @@ mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use kube::core::Status;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tower::service_fn;
 
     use super::*;
     use crate::kubernetes::client::counted;
 
     /// Largest Ingress of a tenant: etcd stores 1.5 MiB.
-    fn largest(number: usize) -> Value {
-        let tls = vec![json!({}); 400_000];
-        json!({"metadata": {"name": format!("i{number}"), "namespace": "web"}, "spec": {"tls": tls}})
+    fn largest(number: usize) -> String {
+        let (metadata, more) = (json!({"name": format!("i{number}")}), ",{}".repeat(399_999));
+        format!("{{\"metadata\":{metadata},\"spec\":{{\"tls\":[{{}}{more}]}}}}")
     }
 
     fn parameter(request: &Request<Body>, name: &str) -> Option<usize> {
@@ -215,14 +215,14 @@ mod tests {
             async move {
                 let Some(limit) = limit else { return std::future::pending().await }; // a watch
                 let from = from.unwrap_or_default();
-                let items: Vec<Value> = (from..COUNT).take(limit).map(largest).collect();
+                let items: Vec<String> = (from..COUNT).take(limit).map(largest).collect();
                 let next = from + items.len();
                 let next = if next < COUNT { next.to_string() } else { String::new() };
-                let list = json!({
-                    "apiVersion": "networking.k8s.io/v1", "kind": "IngressList", "items": items,
-                    "metadata": {"resourceVersion": "1", "continue": next},
-                });
-                std::io::Result::Ok(Response::new(Body::from(list.to_string().into_bytes())))
+                let metadata = json!({"resourceVersion": "1", "continue": next});
+                let (kind, items) = (json!("IngressList"), items.join(","));
+                let list =
+                    format!("{{\"kind\":{kind},\"metadata\":{metadata},\"items\":[{items}]}}");
+                std::io::Result::Ok(Response::new(Body::from(list.into_bytes())))
             }
         });
         counted(&Client::new(server, "web"), Arc::new(|_, _, _| {}))

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::index::WatchScope;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -19,8 +20,7 @@ pub use view::view;
 
 use crate::kubernetes::client::{WATCH_SECONDS, detail, is_too_large};
 
-/// Number of objects per page of a list. A page that is too large is asked for again with a quarter
-/// of the objects.
+/// Number of objects per page of a list, as long as such a page is not too large.
 const PAGE: u32 = 500;
 /// Time without a further object after which a list is restarted. Longer than the longest pause
 /// between two attempts (30 s plus as much jitter) and a slow page together.
@@ -82,7 +82,7 @@ struct ScopeWatch {
     events: Option<Events>,
     /// No complete list yet, so silence is an error. A watch may be silent.
     listing: bool,
-    /// Number of objects per page.
+    /// Number of objects per page of a list.
     page: u32,
 }
 
@@ -101,9 +101,10 @@ impl ScopeWatch {
             };
             match step {
                 Ok(Some(Ok(event))) => return self.change(event),
-                Ok(Some(Err(error))) if self.page > 1 && is_page_too_large(&error) => {
-                    self.page = (self.page / 4).max(1);
-                    self.relist("a page of the list is too large; it is asked for in smaller ones");
+                Ok(Some(Err(error)))
+                    if self.page > limits::SMALLEST_PAGE && is_too_large(&error) =>
+                {
+                    self.use_smaller_pages();
                 }
                 Ok(Some(Err(error))) => self.report(&error),
                 Ok(None) => self.relist("the watch ended"),
@@ -135,6 +136,18 @@ impl ScopeWatch {
         (self.on_error)(reason);
     }
 
+    /// Lists again with a quarter of the objects per page, because a page was larger than a
+    /// response may be. The size stays, because the large objects do.
+    fn use_smaller_pages(&mut self) {
+        self.page = (self.page / 4).max(limits::SMALLEST_PAGE);
+        tracing::info!(
+            page = self.page,
+            "a page of Ingresses is too large; smaller ones are listed"
+        );
+        self.events = None;
+        self.listing = true;
+    }
+
     fn relist(&mut self, error: &'static str) {
         let scope = self.scope.as_deref().unwrap_or("all namespaces");
         let next = "all Ingresses are listed again now";
@@ -148,10 +161,6 @@ impl ScopeWatch {
 fn events(api: &Api<Ingress>, page: u32) -> Events {
     let config = watcher::Config::default().page_size(page).timeout(WATCH_SECONDS);
     watcher(api.clone(), config).default_backoff().boxed()
-}
-
-fn is_page_too_large(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(error) if is_too_large(error))
 }
 
 /// Returns the metric label of an error, and the next action of kube's watcher.
@@ -180,78 +189,16 @@ fn classify(error: &watcher::Error) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc as Shared, Mutex};
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use http::{Request, Response};
     use kube::client::Body;
     use kube::core::Status;
     use serde_json::json;
-    use tower::service_fn;
 
     use super::*;
     use crate::kubernetes::client::counted;
-
-    /// Largest Ingress of a tenant: etcd stores 1.5 MiB.
-    fn largest(number: usize) -> String {
-        let (metadata, more) = (json!({"name": format!("i{number}")}), ",{}".repeat(399_999));
-        format!("{{\"metadata\":{metadata},\"spec\":{{\"tls\":[{{}}{more}]}}}}")
-    }
-
-    fn parameter(request: &Request<Body>, name: &str) -> Option<usize> {
-        let query = request.uri().query().unwrap_or_default();
-        let pairs = url::form_urlencoded::parse(query.as_bytes());
-        let value = pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)?;
-        value.parse().ok()
-    }
-
-    /// Number of the largest Ingresses.
-    const COUNT: usize = 5;
-
-    /// An API server with these Ingresses, which records the limit of each page.
-    fn server_of_the_largest(asked: Shared<Mutex<Vec<usize>>>) -> Client {
-        let server = service_fn(move |request: Request<Body>| {
-            let (limit, from) = (parameter(&request, "limit"), parameter(&request, "continue"));
-            asked.lock().unwrap().extend(limit);
-            async move {
-                let Some(limit) = limit else { return std::future::pending().await }; // a watch
-                let from = from.unwrap_or_default();
-                let items: Vec<String> = (from..COUNT).take(limit).map(largest).collect();
-                let next = from + items.len();
-                let next = if next < COUNT { next.to_string() } else { String::new() };
-                let metadata = json!({"resourceVersion": "1", "continue": next});
-                let (kind, items) = (json!("IngressList"), items.join(","));
-                let list =
-                    format!("{{\"kind\":{kind},\"metadata\":{metadata},\"items\":[{items}]}}");
-                std::io::Result::Ok(Response::new(Body::from(list.into_bytes())))
-            }
-        });
-        counted(&Client::new(server, "web"), Arc::new(|_, _, _| {}))
-    }
-
-    #[tokio::test]
-    async fn a_page_of_the_largest_ingresses_is_asked_for_in_smaller_ones() {
-        let asked = Shared::new(Mutex::new(Vec::new()));
-        let client = server_of_the_largest(asked.clone());
-        let (errors, count) = (Rc::new(Mutex::new(Vec::new())), Rc::new(Mutex::new(0)));
-        let told = errors.clone();
-        let on_error = Box::new(move |reason| told.lock().unwrap().push(reason));
-        let mut changes = Ingresses::new(client, &[], on_error).watch();
-        while let Some(change) = changes.next().await {
-            match change {
-                IngressChange::ListBegins(_) => *count.lock().unwrap() = 0,
-                IngressChange::Listed(view) => {
-                    assert_eq!(view.tls.len() + view.tls_left_out, 400_000);
-                    *count.lock().unwrap() += 1;
-                }
-                IngressChange::ListEnds(_) => break,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(*count.lock().unwrap(), COUNT);
-        let asked = asked.lock().unwrap().clone();
-        assert_eq!(asked[..5], [500, 125, 31, 7, 1]);
-        assert_eq!(errors.lock().unwrap().len(), 4, "each is counted");
-    }
 
     #[test]
     fn each_error_of_the_watch_has_its_reason() {
@@ -267,5 +214,56 @@ mod tests {
         for (error, reason) in cases {
             assert_eq!(classify(&error).0, reason, "{error}");
         }
+    }
+
+    /// An API server with 40 Ingresses of 400 KB, which answers lists in pages and no watch.
+    async fn large(request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+        let query: HashMap<String, String> =
+            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
+        if query.contains_key("watch") {
+            std::future::pending::<()>().await;
+        }
+        let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
+        let limit: usize = query["limit"].parse().unwrap();
+        let end = (from + limit).min(40);
+        let hosts = vec!["h.example.com"; 25_000];
+        let item = |number| {
+            json!({
+                "metadata": {"name": format!("i{number:02}"), "namespace": "web"},
+                "spec": {"tls": [{"hosts": hosts}]},
+            })
+        };
+        let next = if end < 40 { end.to_string() } else { String::new() };
+        let list = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressList",
+            "metadata": {"resourceVersion": "1", "continue": next},
+            "items": (from..end).map(item).collect::<Vec<_>>(),
+        });
+        Ok(http::Response::new(Body::from(list.to_string().into_bytes())))
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_too_large_is_listed_in_smaller_ones() {
+        let (codes, seen) = (Arc::new(AtomicUsize::new(0)), Vec::<String>::new());
+        let counter = codes.clone();
+        let hook = Arc::new(move |_, _, _| _ = counter.fetch_add(1, Ordering::Relaxed));
+        let client = counted(&Client::new(tower::service_fn(large), "web"), hook);
+        let source = Ingresses::new(client, &[], Box::new(|reason| panic!("{reason}")));
+        let (mut changes, mut listed) = (source.watch(), seen);
+        loop {
+            match changes.next().await.unwrap() {
+                IngressChange::ListBegins(_) => listed.clear(),
+                IngressChange::Listed(view) => listed.push(view.key.name.to_string()),
+                IngressChange::ListEnds(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(listed.len(), 40);
+        // All 40, then 125 at once and 31 at once are too large; 7 at once are six pages.
+        let requests = codes.load(Ordering::Relaxed);
+        assert!(requests <= 3 + 6 + 1, "{requests} requests");
     }
 }

@@ -243,3 +243,18 @@ pub const HOST_CHECK: Duration = secs(1);
 /// Shortest pause between polls once an order was polled a few times, even if the CA names a
 /// shorter Retry-After: some CAs always send 0.
 pub const POLL_MIN: Duration = Duration::from_millis(500);
+/// Orders of one account that namespaces share: Let's Encrypt's limit in 3 hours
+/// (<https://letsencrypt.org/docs/rate-limits/>).
+pub const SHARED_ORDERS: u32 = 300;
+/// Time after which Let's Encrypt allows one more of these orders.
+pub const SHARED_ORDERS_INTERVAL: Duration = secs(36);
+/// Certificates under one registered domain that namespaces share: Let's Encrypt's limit in a week.
+pub const SHARED_CERTIFICATES: u32 = 50;
+/// Time after which Let's Encrypt allows one more of these certificates.
+pub const SHARED_CERTIFICATES_INTERVAL: Duration = secs(12_096);
+/// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
+/// others.
+pub const DIRECTORY_LOOKUP: Duration = secs(5);
+/// Time after which a step of probes counts as slow: its job goes to the end of the queue before the
+/// next step, because hosts that stall would otherwise hold all workers.
+pub const PROBE_SLOW: Duration = secs(1);

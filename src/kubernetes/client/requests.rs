@@ -1,14 +1,14 @@
-//! Reports every request to the API server to a hook, with verb and resource as in the audit log,
-//! and bounds the pages of lists of Ingresses. The service wraps kube's client, so the requests of
-//! all adapters pass through.
+//! Reports every request to the API server to a hook, with verb and resource as in the audit log.
+//! The service wraps kube's client, so the requests of all adapters pass through.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, Uri};
-use http_body_util::{LengthLimitError, Limited};
+use http_body_util::{Either, LengthLimitError, Limited};
 use ingress_acme_actors::domain::limits;
 use kube::Client;
 use kube::client::Body;
@@ -35,9 +35,9 @@ struct Counted {
 }
 
 impl Service<Request<Body>> for Counted {
-    type Response = Response<Limited<Body>>;
+    type Response = Response<Bounded>;
     type Error = kube::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, kube::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bounded>, kube::Error>> + Send>>;
 
     /// Always ready: the inner client checks its readiness when sending.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
@@ -46,29 +46,38 @@ impl Service<Request<Body>> for Counted {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (verb, resource) = classify(request.method(), request.uri());
-        let longest = longest_answer(verb, resource, request.uri());
+        let is_bounded = is_bounded(verb, request.uri());
         let mut asked = Asked { hook: self.hook.clone(), verb, resource, code: 0 };
         let client = self.client.clone();
         Box::pin(async move {
             let answer = client.send(request).await;
             asked.answered(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
-            answer.map(|answer| answer.map(|body| Limited::new(body, longest)))
+            answer.map(|answer| {
+                answer.map(|body| if is_bounded { bounded(body) } else { Either::Right(body) })
+            })
         })
     }
 }
 
-/// Largest accepted body of an answer, in bytes. A single Ingress is always accepted: its size is
-/// bounded by the API server.
-fn longest_answer(verb: &str, resource: &str, uri: &Uri) -> usize {
+/// Body of a response: bounded, or that of a watch or of one object.
+type Bounded = Either<Limited<Body>, Body>;
+
+/// Whether a response is bounded. A watch has no end. A page of one object is always read: the API
+/// server bounds its size, and JSON may have six bytes for one (`<` has six), so that a tenant
+/// could otherwise stop the list for ever.
+fn is_bounded(verb: &str, uri: &Uri) -> bool {
     let mut query = uri.query().into_iter().flat_map(|query| query.split('&'));
-    let several = !query.any(|pair| pair == "limit=1");
-    let bounded = (verb, resource) == ("list", "ingresses") && several;
-    if bounded { limits::LIST_BYTES } else { usize::MAX }
+    verb != "watch" && !(verb == "list" && query.any(|pair| pair == "limit=1"))
 }
 
-/// Whether an answer was refused because of its size.
-pub fn is_too_large(error: &kube::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+/// Bounds a response by [`limits::KUBE_RESPONSE`]; reading a larger one is an error.
+fn bounded(body: Body) -> Bounded {
+    Either::Left(Limited::new(body, limits::KUBE_RESPONSE))
+}
+
+/// Whether the error is a response that was larger than [`limits::KUBE_RESPONSE`].
+pub fn is_too_large(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
             return true;
@@ -178,6 +187,15 @@ mod tests {
         ] {
             assert_eq!(asked(method, &uri), expected, "{method} {uri}");
         }
+    }
+
+    #[test]
+    fn a_page_of_one_object_is_read_whatever_its_size() {
+        let is_bounded =
+            |verb, query: &str| is_bounded(verb, &format!("/x?{query}").parse().unwrap());
+        assert!(is_bounded("list", "limit=500&continue=a") && is_bounded("list", "limit=10"));
+        assert!(is_bounded("get", "") && is_bounded("patch", "force=true"));
+        assert!(!is_bounded("list", "&limit=1&continue=a") && !is_bounded("watch", "watch=1"));
     }
 
     #[tokio::test(start_paused = true)]

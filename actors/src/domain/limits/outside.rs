@@ -141,7 +141,29 @@ pub const FLAG_MAX: Duration = secs(100 * 366 * 86_400);
 /// Longest Retry-After accepted from the API server, which names seconds. An admission webhook may
 /// name any time in its refusal.
 pub const API_RETRY_AFTER_MAX: Duration = secs(3600);
-/// Largest page of a list of Ingresses, in bytes of JSON, if the page has several. A tenant may
-/// have hundreds of the largest size, and an empty `spec.tls` block takes 16 times as much memory
-/// as JSON. A page of 500 usual Ingresses has 1 MB.
-pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Longest text of a probe about a host, in bytes: with the host and our advice around it, the
+/// detail of a failure stays below 1 kB. Parts of the text come from the host's server
+/// and its nameserver; every text goes into the journal and an Event.
+pub const PROBE_TEXT_MAX: usize = 512;
+/// Longest head of a response that the probe reads, in bytes. Web servers themselves limit a head
+/// to 8 or 16 KiB; hundreds of probes run at once.
+pub const PROBE_HEAD_MAX: usize = 16 * 1024;
+/// Most fields in the head of a response that the probe reads.
+pub const PROBE_FIELDS_MAX: usize = 100;
+/// Longest body that the probe reads, in bytes. A valid answer has under 200.
+pub const PROBE_BODY_MAX: usize = 1024;
+/// Largest number of redirects that the probe follows, as Let's Encrypt does.
+pub const PROBE_REDIRECTS: usize = 10;
+/// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind
+/// each of them.
+pub const PROBE_ADDRESSES: usize = 16;
+/// Addresses of one host that the probe connects to, in order, until one accepts.
+pub const PROBE_ATTEMPTS: usize = 3;
+/// Largest response of the API server to one request, but a watch. Five objects of the largest size
+/// that etcd stores (1.5 MiB) fit; a page of a list that does not is asked for in smaller pages.
+pub const KUBE_RESPONSE: usize = 8 * 1024 * 1024;
+/// Number of Ingresses in the smallest page of a list, which is read whatever its size.
+pub const SMALLEST_PAGE: u32 = 1;
+/// TLS Secrets read at once. A Secret may have 1.5 MiB, and takes some times its size while it is
+/// read.
+pub const SECRET_READS: usize = 16;

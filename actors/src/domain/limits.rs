@@ -1,5 +1,5 @@
-//! All deadlines, bounds and pauses of the system, each with its reason. Bounds on data from outside
-//! stand in `outside`, and have the same path as the others.
+//! All deadlines, bounds and pauses of the system, each with its reason. Bounds on data from
+//! outside stand in `outside`, and have the same path as the others.
 
 mod outside;
 

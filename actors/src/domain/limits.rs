@@ -255,6 +255,6 @@ pub const SHARED_CERTIFICATES_INTERVAL: Duration = secs(12_096);
 /// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
 /// others.
 pub const DIRECTORY_LOOKUP: Duration = secs(5);
-/// Time after which a step of probes counts as slow: its job goes to the end of the queue before the
-/// next step, because hosts that stall would otherwise hold all workers.
+/// Time after which a step of probes counts as slow: its job goes to the end of the queue before
+/// the next step, because hosts that stall would otherwise hold all workers.
 pub const PROBE_SLOW: Duration = secs(1);

@@ -258,7 +258,8 @@ impl CertificateAuthority for Acme {
             let authorizations = names.map_or_else(Vec::new, accepted);
             self.orders.borrow_mut().put(order);
             let (url, status) = (url.to_owned(), OrderStatus::Pending);
-            Ok(OrderView { url, status, authorizations, retry_after: Call::last_retry_after() })
+            let retry_after = Call::last_retry_after();
+            Ok(OrderView { url, status, authorizations, retry_after, replaces: false })
         })
         .await
     }

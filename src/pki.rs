@@ -90,8 +90,9 @@ pub fn inspect(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView
 
 fn view(chain_pem: &str, key_pem: Option<&str>) -> Result<CertificateView, String> {
     let blocks = certificates(chain_pem)?;
-    let chain = parse(&blocks)?;
-    let leaf = chain.first().ok_or("there is no certificate in it")?;
+    blocks.iter().enumerate().try_for_each(check_der)?;
+    let first = blocks.first().ok_or("there is no certificate in it")?;
+    let leaf = &first.parse_x509().map_err(|wrong| wrong.to_string())?;
     let key = key_pem.and_then(|pem| read_key(pem).ok());
     let validity = leaf.validity();
     Ok(CertificateView {
@@ -172,15 +173,17 @@ fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
 }
 
 fn parse(blocks: &[Pem]) -> Result<Vec<X509Certificate<'_>>, String> {
-    let read = |(index, block): (usize, &'_ Pem)| match x509_parser::parse_x509_certificate(
-        &block.contents,
-    ) {
+    blocks.iter().enumerate().try_for_each(check_der)?;
+    blocks.iter().map(|block| block.parse_x509().map_err(|wrong| wrong.to_string())).collect()
+}
+
+/// Checks that the block is one certificate, and keeps nothing of it: a Secret may have thousands.
+fn check_der((index, block): (usize, &Pem)) -> Result<(), String> {
+    match x509_parser::parse_x509_certificate(&block.contents) {
         Ok(([], _)) => Ok(()),
         Ok(_) => Err(format!("certificate {} has bytes after its end", index + 1)),
         Err(wrong) => Err(format!("certificate {} is not DER of X.509: {wrong}", index + 1)),
-    };
-    blocks.iter().enumerate().try_for_each(read)?;
-    blocks.iter().map(|block| block.parse_x509().map_err(|wrong| wrong.to_string())).collect()
+    }
 }
 
 /// Returns the key of the first private key block. Skips blocks before the key, such as the
@@ -197,11 +200,16 @@ fn read_key(pem: &str) -> Result<KeyPair, String> {
 }
 
 /// Returns the DNS names in lower case, since comparisons of DNS names ignore case (RFC 4343).
+/// Refuses a certificate with more names than any CA certifies.
 fn dns_names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, String> {
     let extension = leaf
         .subject_alternative_name()
         .map_err(|wrong| format!("its subjectAltName cannot be read: {wrong}"))?;
     let Some(extension) = extension else { return Ok(BTreeSet::new()) };
+    let (count, most) = (extension.value.general_names.len(), limits::CERTIFICATE_NAMES);
+    if count > most {
+        return Err(format!("it has {count} names, but at most {most} are read"));
+    }
     let dns = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,

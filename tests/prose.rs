@@ -78,6 +78,41 @@ fn comments_and_docs_use_nouns() {
     }
 }
 
+/// Names in backticks on a page, each with its line.
+fn named(page: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = (1..).zip(page.lines());
+    lines.flat_map(|(number, line)| {
+        line.split('`').skip(1).step_by(2).map(move |name| (number, name))
+    })
+}
+
+#[test]
+fn the_inventory_of_bounds_names_files_constants_and_tests_that_exist() {
+    let texts = texts();
+    let page = &texts.iter().find(|(path, _)| path.ends_with("security.md")).unwrap().1;
+    let sources = texts.iter().filter(|(path, _)| path.extension().unwrap() == "rs");
+    let sources: String = sources.map(|(_, text)| text.as_str()).collect();
+    for (line, name) in named(page) {
+        let is_file =
+            name.contains('/') && Path::new(name).extension().is_some_and(|one| one == "rs");
+        let is_constant = name.len() > 2
+            && name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_')
+            && !["NAME", "FILE", "SIGTERM", "SIGINT", "POD_NAME", "RUST_LOG"].contains(&name);
+        let is_test = name.split('_').count() > 3
+            && name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+        let exists = match (is_file, is_constant, is_test) {
+            (true, ..) => texts.iter().any(|(path, _)| path == Path::new(name)),
+            (_, true, _) => sources.contains(&format!("const {name}: ")),
+            (.., true) => sources.contains(&format!("fn {name}(")),
+            _ => continue,
+        };
+        assert!(
+            exists,
+            "docs/security.md:{line}: `{name}` does not exist any more; correct the row"
+        );
+    }
+}
+
 #[test]
 fn comment_lines_fit_the_page() {
     for (path, text) in texts().iter().filter(|(path, _)| path.extension().unwrap() == "rs") {

@@ -11,14 +11,15 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`address`], [`certificate`], [`cut`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`],
-//! [`public_name`], [`time`] and [`top_k`] are shared by the folders.
+//! [`address`], [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`], [`ingress`],
+//! [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the folders.
 
 pub mod address;
 pub mod certificate;
 pub mod cut;
 pub mod desired;
 pub mod failure;
+pub(crate) mod fair_share;
 pub mod hash;
 pub mod ingress;
 pub mod issuance;

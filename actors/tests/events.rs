@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
 use ingress_acme_actors::operator::Operator;
@@ -60,6 +61,53 @@ fn ingresses_are_listed_in_order_page_by_page_and_by_namespace() {
         assert_eq!((&*certificate.secret, certificate.issuance), ("z", "idle"));
         assert_eq!(certificate.hosts, ["z.example.com"]);
         assert!(certificate.not_after.is_some() && certificate.run.is_none());
+    });
+}
+
+#[test]
+fn an_ingress_of_five_thousand_certificates_leaves_a_page_its_other_rows_and_is_counted() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let hosts: Vec<String> = (0..101).map(|number| format!("h{number}.example.com")).collect();
+        let block = |number: usize| TlsBlock {
+            hosts: hosts.clone(),
+            secret_name: Some(format!("tls-{number}")),
+        };
+        let tls = (0..5_000).map(block).collect();
+        fakes.cluster.apply(IngressView { tls, ..site("many", "wide") });
+        fakes.cluster.apply(site("few", "shop"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(Duration::from_millis(100)).await;
+        let page = listed(&operator, None, 0).await;
+        let [few, many] = &page.ingresses[..] else { panic!("{} rows", page.ingresses.len()) };
+        assert_eq!(few.certificates[0].hosts, ["shop.example.com"]);
+        assert_eq!((few.certificates_left_out, few.certificates[0].hosts_left_out), (0, 0));
+        assert_eq!((many.certificates.len(), many.certificates_left_out), (1_999, 3_001));
+        let hosts: usize = many.certificates.iter().map(|row| row.hosts.len()).sum();
+        let left_out: usize = many.certificates.iter().map(|row| row.hosts_left_out).sum();
+        assert!(hosts <= limits::LISTED_HOSTS && hosts + left_out == 1_999 * 101, "{hosts}");
+        let note = page.note.expect("it is not whole");
+        assert!(note.starts_with("3001 certificates and "), "{note}");
+    });
+}
+
+#[test]
+fn a_namespace_of_thousands_of_failing_certificates_leaves_the_dump_the_rows_of_others() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Caa, "CAA forbids it")));
+        for number in 0..limits::DUMPED {
+            fakes.cluster.apply(site("many", &format!("i{number}")));
+        }
+        fakes.cluster.apply(site("tiny", "shop"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(DAY / 8).await;
+        let state = operator.reporter.send(Describe).await.unwrap();
+        assert_eq!((state.streams.len(), state.ingresses.len()), (limits::DUMPED, limits::DUMPED));
+        let note = state.note.as_deref().expect("it is not whole");
+        assert!(note.starts_with("1 ingresses, 0 runs and 1 streams are left out"), "{note}");
+        let text = serde_json::to_string(&state.streams).unwrap();
+        assert!(text.contains("tiny/shop"));
     });
 }
 

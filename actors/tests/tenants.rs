@@ -299,6 +299,7 @@ fn forged_certificates_that_expire_soon_stay_within_the_share() {
         many(&fakes, "a", 40);
         fakes.pass(10 * MINUTE).await;
         fakes.kill();
+        fakes.ca.refuse_replacements();
         (0..40).for_each(|number| fakes.cluster.forge(&SecretKey::new("a", &format!("i{number}"))));
         fakes.pass(150 * HOUR).await;
         fakes.operator(settings(5)).await;

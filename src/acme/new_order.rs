@@ -42,12 +42,13 @@ impl Acme {
         let mut order = OpenOrder::new(account.new_order(&wanted).await?);
         order.check_size()?;
         if order.order.state().status != Status::Pending {
-            return self.show(order).await;
+            return Ok(OrderView { replaces: replaces.is_some(), ..self.show(order).await? });
         }
         let url = order.order.url().to_owned();
         self.orders.borrow_mut().put(order);
         let (status, retry_after) = (OrderStatus::Pending, Call::last_retry_after());
-        Ok(OrderView { url, status, authorizations: unaccepted(names), retry_after })
+        let (authorizations, replaces) = (unaccepted(names), replaces.is_some());
+        Ok(OrderView { url, status, authorizations, retry_after, replaces })
     }
 
     /// Rejects a profile that the CA does not list: the CA might ignore the profile, or answer with

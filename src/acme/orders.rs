@@ -1,6 +1,10 @@
 //! Conversion of orders to views, and the cache of open orders, which saves requests.
 
-use std::collections::{BTreeSet, HashMap};
+mod cache;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use instant_acme::{
     AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order,
@@ -17,10 +21,8 @@ use ingress_acme_actors::ports::PortError;
 use super::CallError;
 use super::call::Call;
 use super::problem::{advice, class, kind, words};
+pub(super) use cache::Orders;
 
-/// Largest number of cached orders. One more evicts the oldest, at the cost of one request if that
-/// order is needed again.
-const REMEMBERED: usize = 1_000;
 /// Number of polls of a pending order between reads of its authorizations, in case the CA leaves
 /// the order of a failed authorization pending.
 const LOOKS: u32 = 8;
@@ -55,7 +57,7 @@ impl OpenOrder {
         };
         let url = self.order.url().to_owned();
         let retry_after = retry_after.or_else(Call::last_retry_after);
-        Ok(OrderView { url, status, authorizations, retry_after })
+        Ok(OrderView { url, status, authorizations, retry_after, replaces: false })
     }
 
     /// Refuses an order with more authorizations than names can be ordered: each one costs a
@@ -155,7 +157,13 @@ pub(super) fn unaccepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
 /// View of an order that the CA does not know.
 pub(super) fn gone(url: &str) -> OrderView {
     let url = url.to_owned();
-    OrderView { url, status: OrderStatus::Gone, authorizations: Vec::new(), retry_after: None }
+    OrderView {
+        url,
+        status: OrderStatus::Gone,
+        authorizations: Vec::new(),
+        retry_after: None,
+        replaces: false,
+    }
 }
 
 fn name(authorization: &AuthorizationState) -> Option<DnsName> {
@@ -227,31 +235,4 @@ fn no_http(authorization: &AuthorizationState) -> PortError {
         FailureClass::Rejected,
         format!("the CA offers no http-01 challenge for {name}, only {offered}; use another CA"),
     )
-}
-
-/// Open orders by URL. An order is removed for use, and put back if the use succeeded.
-#[derive(Default)]
-pub(super) struct Orders {
-    open: HashMap<String, (u64, OpenOrder)>,
-    put: u64,
-}
-
-impl Orders {
-    pub(super) fn take(&mut self, url: &str) -> Option<OpenOrder> {
-        self.open.remove(url).map(|(_, order)| order)
-    }
-
-    pub(super) fn put(&mut self, order: OpenOrder) {
-        self.put += 1;
-        self.open.insert(order.order.url().to_owned(), (self.put, order));
-        if self.open.len() > REMEMBERED {
-            let oldest = self.open.iter().min_by_key(|(_, (put, _))| *put);
-            let oldest = oldest.map(|(url, _)| url.clone());
-            oldest.and_then(|url| self.open.remove(&url));
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.open.clear();
-    }
 }

@@ -26,8 +26,6 @@ use super::retry_after::retry_after;
 
 /// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Largest response body in bytes; a chain of four certificates has under 10 KiB.
-const MAX_ANSWER: usize = 1 << 20;
 /// Largest headers of a response in bytes; Let's Encrypt's have under 1 KiB. A nonce and URLs of
 /// them stay in the cache of open orders.
 const MAX_HEADERS: usize = 16 << 10;
@@ -51,9 +49,9 @@ pub(super) enum TransportError {
     /// No connection, a broken connection, or a timeout; contains all causes.
     #[error("the CA cannot be reached: {0}")]
     Unreachable(String),
-    /// The response is larger than [`MAX_ANSWER`].
-    #[error("the CA's answer is larger than {MAX_ANSWER} bytes")]
-    TooLarge,
+    /// The response is larger than this number of bytes.
+    #[error("the CA's answer is larger than {0} bytes")]
+    TooLarge(usize),
     /// The headers are larger than [`MAX_HEADERS`], or a URL in them than [`limits::URL_MAX`].
     #[error("the headers of the CA's answer have {0} bytes, and more than are accepted")]
     Headers(usize),
@@ -139,7 +137,8 @@ impl Transport {
         let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
         let mut known = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         for (field, endpoint) in RESOURCES {
-            if let Some(url) = listed.get(field).and_then(serde_json::Value::as_str) {
+            let url = listed.get(field).and_then(serde_json::Value::as_str);
+            if let Some(url) = url.filter(|url| url.len() <= limits::URL_MAX) {
                 known.retain(|_, named| *named != endpoint);
                 known.insert(url.to_owned(), endpoint);
             }
@@ -151,14 +150,15 @@ impl Transport {
         method: Method,
         url: &str,
         (headers, body): (HeaderMap, Bytes),
+        longest: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), TransportError> {
         let request = self.client.request(method, url).headers(headers).body(body);
         let mut answer = request.header(USER_AGENT, crate::USER_AGENT).send().await?;
         check_headers(answer.headers())?;
         let mut read = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
-            if read.len() + chunk.len() > MAX_ANSWER {
-                return Err(TransportError::TooLarge);
+            if read.len() + chunk.len() > longest {
+                return Err(TransportError::TooLarge(longest));
             }
             read.extend_from_slice(&chunk);
         }
@@ -178,7 +178,8 @@ impl Transport {
         let url = parts.uri.to_string();
         let endpoint = self.endpoint(&url, call.as_ref());
         let started = Instant::now();
-        let outcome = self.send(parts.method, &url, (parts.headers, body)).await;
+        let longest = longest_answer(endpoint);
+        let outcome = self.send(parts.method, &url, (parts.headers, body), longest).await;
         let status = outcome.as_ref().ok().map(|(status, ..)| *status);
         let (code, took) = (status.map_or(0, |status| status.as_u16()), started.elapsed());
         (self.hook)(endpoint, code, took);
@@ -211,6 +212,14 @@ impl HttpClient for Transport {
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().exchange(request, CALL.try_with(Call::clone).ok()))
+    }
+}
+
+/// Largest accepted body of an answer, in bytes.
+fn longest_answer(endpoint: &str) -> usize {
+    match endpoint {
+        "authorization" | "challenge" => limits::AUTHORIZATION_MAX,
+        _ => limits::ANSWER_MAX,
     }
 }
 
@@ -262,7 +271,7 @@ fn with_causes(error: &dyn StdError) -> String {
 #[cfg(test)]
 mod tests {
     use instant_acme::{Account, NewAccount};
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -279,6 +288,9 @@ mod tests {
         assert_eq!(of("https://ca.example/nonce"), "other");
         transport.learn(br#"{"newNonce": "https://ca.example/nonce"}"#);
         assert_eq!(of("https://ca.example/nonce"), "new_nonce");
+        let long = format!("https://ca.example/{}", "x".repeat(limits::URL_MAX));
+        transport.learn(format!(r#"{{"newNonce": "{long}"}}"#).as_bytes());
+        assert_eq!((of(&long), of("https://ca.example/nonce")), ("other", "new_nonce"));
         let call = Call::default();
         call.run(async { Call::set_endpoint("finalize") }).await;
         assert_eq!(transport.endpoint("https://ca.example/1", Some(&call)), "finalize");
@@ -329,6 +341,46 @@ mod tests {
         assert!(check_headers(&of("link", limits::URL_MAX + 1)).is_ok());
         let error = check_headers(&of("replay-nonce", MAX_HEADERS)).unwrap_err().to_string();
         assert!(error.contains("16396 bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_of_the_ca_is_an_answer_and_is_not_followed() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut connection, _) = server.accept().await.unwrap();
+            _ = connection.read(&mut [0; 4_096]).await;
+            let head = "HTTP/1.1 307 Elsewhere\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n";
+            connection.write_all(head.as_bytes()).await.unwrap();
+        });
+        let nothing = (HeaderMap::new(), Bytes::new());
+        let answer = transport(None).unwrap().send(Method::POST, &url, nothing, 1).await;
+        assert_eq!(answer.unwrap().0, StatusCode::TEMPORARY_REDIRECT);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_the_bound_of_its_kind_and_no_further() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut connection, _) = server.accept().await.unwrap();
+                tokio::spawn(async move {
+                    _ = connection.read(&mut [0; 4_096]).await;
+                    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+                    _ = connection.write_all(head.as_bytes()).await;
+                    while connection.write_all(&[b'x'; 4_096]).await.is_ok() {}
+                });
+            }
+        });
+        let transport = transport(None).unwrap();
+        for endpoint in ["authorization", "order", "directory"] {
+            let (nothing, longest) = ((HeaderMap::new(), Bytes::new()), longest_answer(endpoint));
+            let refused = transport.send(Method::POST, &url, nothing, longest).await.unwrap_err();
+            let (text, expected) = (refused.to_string(), format!("larger than {longest} bytes"));
+            assert!(text.ends_with(&expected), "{text}");
+        }
+        assert_eq!([longest_answer("challenge"), longest_answer("certificate")], [65_536, 262_144]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::limits;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use choices::{GuardsArg, ManageArg, PublicCaArg};
@@ -102,8 +103,13 @@ fn namespace(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// RFC 8555 §6.1 asks for https.
+/// RFC 8555 §6.1 asks for https. The URL is kept in an annotation of each Secret, which is read in
+/// part.
 fn directory(text: &str) -> Result<url::Url, String> {
+    if text.len() > limits::URL_MAX {
+        let (length, most) = (text.len(), limits::URL_MAX);
+        return Err(format!("the URL has {length} bytes; at most {most} are accepted"));
+    }
     let url = text.parse::<url::Url>().ok().filter(|url| url.scheme() == "https" && url.has_host());
     url.ok_or_else(|| format!("`{text}` is not an https URL"))
 }
@@ -112,5 +118,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;
-    parsed.try_into().map_err(|_| format!("`{text}` is negative"))
+    let parsed: Duration = parsed.try_into().map_err(|_| format!("`{text}` is negative"))?;
+    if parsed > limits::FLAG_MAX {
+        let hours = limits::FLAG_MAX.as_secs() / 3600;
+        return Err(format!("`{text}` is longer than {hours}h"));
+    }
+    Ok(parsed)
 }

@@ -180,12 +180,12 @@ impl Snapshot {
             return Vec::new();
         }
         if let Some(why) = self.index.skip(key) {
-            return vec![Row::skipped(key, why.to_string())];
+            return vec![Row::skipped(key, &why.to_string())];
         }
         let problems = self.problems(key);
         let secrets = self.index.secrets(key);
         if secrets.is_empty() {
-            return vec![Row::skipped(key, problems.join("; "))];
+            return vec![Row::skipped(key, &problems.join("; "))];
         }
         let last = self.events.get(key).and_then(|events| events.last());
         let row = |secret: &SecretKey| {

@@ -125,7 +125,8 @@ impl Health {
     async fn listing(&self, query: ListIngresses) -> Result<Bytes, Unanswered> {
         let Some(reporter) = self.0.reporter.get() else {
             let ListIngresses { limit, offset, .. } = query;
-            let none = Listing { role: STANDBY, total: 0, offset, limit, ingresses: Vec::new() };
+            let (role, ingresses) = (STANDBY, Vec::new());
+            let none = Listing { role, total: 0, offset, limit, ingresses, note: None };
             return json(&none).map(Bytes::from);
         };
         let made = async { json(&ask(reporter, query.clone()).await?) };

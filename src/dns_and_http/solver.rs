@@ -115,7 +115,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use actix_web::App;
+    use actix_web::http::Uri;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -205,5 +207,26 @@ mod tests {
         assert_eq!(body, format!("{TOKEN}.new"));
         handle.stop(true).await;
         running.await.unwrap().unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// What is reflected is a token and nothing else, so no request makes a page of this port.
+        #[test]
+        fn any_path_is_not_found_or_answered_with_its_token(
+            path in "/[!-~]{0,60}|/\\.well-known/acme-challenge/([A-Za-z0-9_-]{10,140}|[!-~]{0,60}|(%[0-9A-F]{2}){1,20})",
+        ) {
+            prop_assume!(path.parse::<Uri>().is_ok());
+            let asking = ask(known(), Method::GET, &path);
+            let (status, body, _) = actix_web::rt::System::new().block_on(asking);
+            if status == 200 {
+                let token = body.strip_suffix(".new").unwrap_or_default();
+                prop_assert!((16..=128).contains(&token.len()) && is_token(token), "{}", body);
+            } else {
+                prop_assert!(matches!(status, 400 | 404), "{}", status);
+                prop_assert!(!body.contains(&path[1..]) || path.len() < 5, "{}", body);
+            }
+        }
     }
 }

@@ -101,7 +101,11 @@ impl ScopeWatch {
             };
             match step {
                 Ok(Some(Ok(event))) => return self.change(event),
-                Ok(Some(Err(error))) if is_too_large(&error) => self.use_smaller_pages(),
+                Ok(Some(Err(error)))
+                    if self.page > limits::SMALLEST_PAGE && is_too_large(&error) =>
+                {
+                    self.use_smaller_pages();
+                }
                 Ok(Some(Err(error))) => self.report(&error),
                 Ok(None) => self.relist("the watch ended"),
                 Err(_) => self.relist("the list stalled"),
@@ -132,8 +136,8 @@ impl ScopeWatch {
         (self.on_error)(reason);
     }
 
-    /// Lists again with a quarter of the objects per page, because a page was larger than a response
-    /// may be. The size stays, because the large objects do.
+    /// Lists again with a quarter of the objects per page, because a page was larger than a
+    /// response may be. The size stays, because the large objects do.
     fn use_smaller_pages(&mut self) {
         self.page = (self.page / 4).max(limits::SMALLEST_PAGE);
         tracing::info!(

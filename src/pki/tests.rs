@@ -156,6 +156,19 @@ MbsbYCgXApa/E+dFoeMZV0DMigeDxWrAgQ==
 -----END EC PRIVATE KEY-----
 ";
 
+#[test]
+fn a_certificate_of_thirty_thousand_names_is_refused_and_one_of_two_thousand_is_read() {
+    let key = KeyPair::generate().unwrap();
+    let of = |count: usize| {
+        let names: Vec<String> =
+            (0..count).map(|number| format!("h{number}.example.com")).collect();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        inspect(&certificate.pem(), None).map(|view| view.names.len())
+    };
+    assert_eq!(of(limits::CERTIFICATE_NAMES), Ok(2_000));
+    assert_eq!(of(30_000), Err("it has 30000 names, but at most 2000 are read".to_owned()));
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_a_certificate_or_a_bounded_reason(

@@ -1,10 +1,12 @@
 //! Composition root: builds each adapter once and assembles the process.
 
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::public_name::is_public_directory_by_name;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
@@ -198,8 +200,17 @@ impl Assembly<'_> {
 }
 
 fn extra_roots(file: Option<&Path>) -> anyhow::Result<Option<String>> {
-    let read = file.map(std::fs::read_to_string).transpose();
-    read.context("the file of --acme-ca-file cannot be read")
+    let Some(file) = file else { return Ok(None) };
+    let most = limits::CA_FILE_MAX;
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(file)?.take(most as u64 + 1).read_to_string(&mut text)?;
+        std::io::Result::Ok(text)
+    };
+    let text = read().context("the file of --acme-ca-file cannot be read")?;
+    let large = "the file of --acme-ca-file is larger than";
+    anyhow::ensure!(text.len() <= most, "{large} {most} bytes; it needs the root of the CA only");
+    Ok(Some(text))
 }
 
 /// Creates the ACME client of one directory with its account, for commands other than `run`.
@@ -230,4 +241,18 @@ fn is_trusted_by_browsers(directory: &str) -> bool {
     let host = host.unwrap_or_default();
     is_public_directory_by_name(&host) == Some(true)
         && !["staging", "test"].iter().any(|word| host.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_file_is_read_up_to_the_bound_and_an_endless_one_is_refused() {
+        let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        assert!(extra_roots(Some(own)).unwrap().is_some_and(|text| text.contains("[package]")));
+        assert!(extra_roots(None).unwrap().is_none());
+        let endless = extra_roots(Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+        assert!(endless.contains("larger than 1048576 bytes"), "{endless}");
+    }
 }

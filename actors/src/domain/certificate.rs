@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::domain::cut::cut;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
@@ -39,7 +41,7 @@ impl KeyAlgorithm {
     }
 }
 
-/// A key algorithm that ingress-acme cannot generate.
+/// A key algorithm that ingress-acme cannot generate, in at most [`limits::SHOWN_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
 #[error("`{0}` is not a key algorithm; use ecdsa-p256, ecdsa-p384 or rsa-2048")]
 pub struct UnknownAlgorithm(String);
@@ -50,7 +52,7 @@ impl FromStr for KeyAlgorithm {
         [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048]
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| UnknownAlgorithm(text.to_owned()))
+            .ok_or_else(|| UnknownAlgorithm(cut(text, limits::SHOWN_MAX)))
     }
 }
 
@@ -189,5 +191,12 @@ mod tests {
             assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
         }
         assert!("ed25519".parse::<KeyAlgorithm>().is_err());
+    }
+
+    #[test]
+    fn an_unknown_algorithm_is_shown_in_part_and_moves_no_cursor() {
+        let unknown = format!("rsa\u{1b}[2J\u{202e}{}", "x".repeat(253));
+        let text = unknown.parse::<KeyAlgorithm>().unwrap_err().to_string();
+        assert!(text.contains("rsa [2J xxx") && text.contains("… (cut: "), "{text}");
     }
 }

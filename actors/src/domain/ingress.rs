@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
@@ -74,7 +75,7 @@ macro_rules! namespaced_name {
                     {
                         Ok(Self::new(namespace, name))
                     }
-                    _ => Err(BadKey(text.to_owned())),
+                    _ => Err(BadKey(cut(text, limits::QUOTED_MAX))),
                 }
             }
         }
@@ -84,7 +85,7 @@ macro_rules! namespaced_name {
 namespaced_name!(IngressKey);
 namespaced_name!(SecretKey);
 
-/// A text that is not `namespace/name`.
+/// A text that is not `namespace/name`, cut for display.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not NAMESPACE/NAME")]
 pub struct BadKey(String);
@@ -176,6 +177,8 @@ impl IngressView {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -183,6 +186,18 @@ mod tests {
         assert_eq!("web/shop".parse(), Ok(IngressKey::new("web", "shop")));
         for bad in ["web", "/shop", "web/", "a/b/c", ""] {
             assert_eq!(bad.parse::<IngressKey>(), Err(BadKey(bad.to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_key_that_reads_as_it_was_written_or_a_bounded_reason(
+            text in "([a-z]{0,9}/[a-z.]{0,9}|.{0,60}|/)(x{0,2000})",
+        ) {
+            match text.parse::<SecretKey>() {
+                Ok(key) => prop_assert_eq!(key.to_string(), text),
+                Err(why) => prop_assert!(why.to_string().len() <= limits::QUOTED_MAX + 30),
+            }
         }
     }
 }

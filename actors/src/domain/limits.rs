@@ -1,6 +1,11 @@
-//! All deadlines, bounds and pauses of the system, each with its reason.
+//! All deadlines, bounds and pauses of the system, each with its reason. Bounds on data from
+//! outside stand in `outside`, and have the same path as the others.
+
+mod outside;
 
 use std::time::Duration;
+
+pub use outside::*;
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -226,117 +231,12 @@ pub const DRAIN: Duration = secs(30);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
 
-/// Number of `spec.tls` blocks of one Ingress that get new certificates. Later blocks, up to
-/// [`TLS_BLOCKS_READ`], keep being renewed where their Secret has a certificate of ours: releases
-/// before 0.2 had no such bound.
-pub const TLS_BLOCKS: usize = 1_000;
-/// Number of `spec.tls` blocks of one Ingress that are read. With a rule for each of its hosts, an
-/// Ingress of the largest size that etcd stores (1.5 MiB) has fewer.
-pub const TLS_BLOCKS_READ: usize = 5_000;
-/// Number of hosts without a certificate (wildcards, malformed names) that are kept of one list of
-/// hosts, for the Event.
-pub const BAD_HOSTS: usize = 10;
-/// Number of problems of one Ingress that are kept. An Event has room for about that many.
-pub const PROBLEMS: usize = 10;
-/// Longest value of an annotation of ours, in bytes: that of a DNS name. No known value is longer.
-pub const ANNOTATION: usize = 253;
-/// Longest value of our annotation with the filled-in hosts, in bytes: [`MAX_NAMES`] names of 253
-/// bytes, with commas.
-pub const FILLED_TLS: usize = MAX_NAMES * 254;
-/// Number of Ingresses that own a Secret and whose annotations count for its certificate, where
-/// more share it. An owner reference has about 200 bytes, and an object may have 1.5 MiB.
-pub const SHARERS: usize = 100;
-/// Number of Ingresses of a Secret from which on the desired certificate is kept between two
-/// changes, because its computation takes time for each Ingress.
-pub const SHARERS_KEPT: usize = 32;
-/// Number of Ingress classes that one host is routed through. Two or three are usual: an internal
-/// and an external controller.
-pub const CLASSES_PER_HOST: usize = 8;
-/// Length of the joined `renew` annotations of all sharers, in bytes, from which on each value is
-/// replaced by a hash. The annotations of an object may have 256 KiB together.
-pub const RENEW_JOINED: usize = 1_024;
 /// Pause before the next [`SHARERS`] Ingresses of a large group get their `spec.tls`, so that one
 /// group does not hold a worker for long.
 pub const FILL_PAUSE: Duration = secs(10);
 /// Time after which the certificates for a host of several namespaces are read again: the interval
 /// of scans, because an Ingress without the host has nothing else to wait for.
 pub const HOLDERS_KEPT: Duration = secs(3600);
-/// Ingresses of one namespace, and Secrets of theirs, that are read to find out whether the namespace
-/// holds a certificate for a contested host.
-pub const CLAIMANTS_READ: usize = 16;
-/// Namespaces whose Secrets one step reads for one contested host, beside the namespace of the job.
-pub const NAMESPACES_READ: usize = 32;
-/// Contested hosts of one job that one step decides on.
-pub const HOSTS_CHECKED: usize = 8;
-/// Secrets that one such step reads, by a few more at most.
-pub const HOLDER_SECRETS: usize = 512;
-/// Secrets of many Ingresses whose desired certificate is kept between two changes. One has 60 KB at
-/// most.
-pub const MERGED_KEPT: usize = 256;
-/// Ingresses that are reconciled when another namespace lets go of a host. The others follow with
-/// the next scan.
-pub const CLAIMANTS_TOLD: usize = 100;
-/// Connections to the solver port at a time. With the other ports, the sum stays below the 1,024
-/// open files that a container runtime may allow, so that the API server and the CA can still be
-/// reached.
-pub const SOLVER_CONNECTIONS: usize = 512;
-/// Connections to the solver port from one address. An ingress controller is one address and keeps
-/// idle connections (ingress-nginx up to 320 per worker, Go's transport up to 200); a challenge
-/// takes a millisecond, so far fewer than this are in use at a time. Above the number the longest
-/// unused connection of that address is closed, and no request is refused.
-pub const SOLVER_CONNECTIONS_PER_PEER: usize = 256;
-/// Connections to each of the ports for health, metrics and administration at a time. The kubelet,
-/// Prometheus and a person on call need a handful.
-pub const CONNECTIONS: usize = 64;
-/// Such connections from one address, so that one address cannot have all.
-pub const CONNECTIONS_PER_PEER: usize = 32;
-/// Longest request in bytes, headers included, on any port. A CA sends about 200 bytes; an ingress
-/// controller adds headers, and passes on a browser's cookies.
-pub const REQUEST_BYTES: usize = 16 * 1024;
-/// Longest time for the first request's headers. All known clients send their headers at once.
-pub const REQUEST_WITHIN: Duration = secs(5);
-/// Time that an idle connection to the solver is kept. Ingress controllers reuse connections to
-/// their backends, with short pauses.
-pub const SOLVER_KEEP_ALIVE: Duration = secs(15);
-/// Longest time between two answers on one connection to the solver, idle time and headers
-/// included. A client that sends a byte a second is dropped by this deadline.
-pub const SOLVER_ANSWERS_WITHIN: Duration = secs(20);
-/// Longest life of a connection for health, metrics and administration, which carries one request.
-/// A slow reader is dropped by this deadline. Prometheus gives up after 10 s by default.
-pub const CONNECTION_LIFE: Duration = secs(30);
-/// Buffer of the kernel for unsent data of one connection, which counts as memory of the pod.
-pub const SEND_BUFFER: u32 = 64 * 1024;
-/// Part of an answer that is copied for one connection at a time. The whole text is shared.
-pub const ANSWER_CHUNK: usize = 16 * 1024;
-/// Age up to which an answer is given again, so that any number of clients costs one text a second.
-pub const ANSWER_AGE: Duration = secs(1);
-/// Texts of one kind in memory at a time. While slow readers still hold so many, the newest is
-/// given again whatever its age, which is [`CONNECTION_LIFE`] at most.
-pub const ANSWERS_HELD: usize = 4;
-/// Certificates with series of their own in `/metrics`. Two series with the longest names have 800
-/// bytes, so all have 4 MB. The first to be renewed are shown, and a gauge counts the others.
-pub const CERTIFICATE_SERIES: usize = 5_000;
-/// Longest text of a failure, in bytes, with the words of the other side and our advice. An Event's
-/// note has no more, and a record of the journal stays at a few KiB.
-pub const DETAIL_MAX: usize = 1024;
-/// Longest text of another side (a CA, the API server, a webhook, a web server) within a failure.
-/// The action before the words and the advice after them then fit into [`DETAIL_MAX`].
-pub const QUOTED_MAX: usize = 640;
-/// Longest URL that a CA may name for an order or an account. The URL is journaled or stored, and
-/// cannot be cut; Let's Encrypt's have 60 bytes.
-pub const URL_MAX: usize = 2048;
-/// Longest `explanationURL` of a renewal window that is kept (RFC 9773 §4.2): each certificate may
-/// have one.
-pub const EXPLANATION_MAX: usize = 256;
-/// Largest chain that is accepted from a CA, in bytes of PEM. Four certificates have under 10 KiB,
-/// and a leaf with 100 long names has 35 KiB.
-pub const CHAIN_MAX: usize = 64 * 1024;
-/// Largest number of certificates in a chain from a CA; public CAs send two to four. Each one costs
-/// a check of a signature.
-pub const CHAIN_CERTIFICATES: usize = 10;
-/// Longest serial number and longest issuer name of a certificate that are kept, in characters of
-/// text. RFC 5280 allows 20 octets (§4.1.2.2) and 64 characters (appendix A.1).
-pub const CERTIFICATE_TEXT_MAX: usize = 256;
 /// Shortest pause between polls once an order was polled a few times, even if the CA names a
 /// shorter Retry-After: some CAs always send 0.
 pub const POLL_MIN: Duration = Duration::from_millis(500);
@@ -349,35 +249,9 @@ pub const SHARED_ORDERS_INTERVAL: Duration = secs(36);
 pub const SHARED_CERTIFICATES: u32 = 50;
 /// Time after which Let's Encrypt allows one more of these certificates.
 pub const SHARED_CERTIFICATES_INTERVAL: Duration = secs(12_096);
-/// Longest text of a probe about a host, in bytes: with the host and our advice around it, the
-/// detail of a failure stays below 1 kB. Parts of the text come from the host's server
-/// and its nameserver; every text goes into the journal and an Event.
-pub const PROBE_TEXT_MAX: usize = 512;
-/// Longest head of a response that the probe reads, in bytes. Web servers themselves limit a head
-/// to 8 or 16 KiB; hundreds of probes run at once.
-pub const PROBE_HEAD_MAX: usize = 16 * 1024;
-/// Most fields in the head of a response that the probe reads.
-pub const PROBE_FIELDS_MAX: usize = 100;
-/// Longest body that the probe reads, in bytes. A valid answer has under 200.
-pub const PROBE_BODY_MAX: usize = 1024;
-/// Largest number of redirects that the probe follows, as Let's Encrypt does.
-pub const PROBE_REDIRECTS: usize = 10;
-/// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind
-/// each of them.
-pub const PROBE_ADDRESSES: usize = 16;
-/// Addresses of one host that the probe connects to, in order, until one accepts.
-pub const PROBE_ATTEMPTS: usize = 3;
 /// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
 /// others.
 pub const DIRECTORY_LOOKUP: Duration = secs(5);
-/// Time after which a step of probes counts as slow: its job goes to the end of the queue before the
-/// next step, because hosts that stall would otherwise hold all workers.
+/// Time after which a step of probes counts as slow: its job goes to the end of the queue before
+/// the next step, because hosts that stall would otherwise hold all workers.
 pub const PROBE_SLOW: Duration = secs(1);
-/// Largest response of the API server to one request, but a watch. Five objects of the largest size
-/// that etcd stores (1.5 MiB) fit; a page of a list that does not is asked for in smaller pages.
-pub const KUBE_RESPONSE: usize = 8 * 1024 * 1024;
-/// Number of Ingresses in the smallest page of a list: pages of that size fit in any case.
-pub const SMALLEST_PAGE: u32 = 4;
-/// TLS Secrets read at once. A Secret may have 1.5 MiB, and takes some times its size while it is
-/// read.
-pub const SECRET_READS: usize = 16;

@@ -34,6 +34,7 @@ pub struct FakeCa {
     busy_until: Cell<Timestamp>,
     first_number: Cell<usize>,
     at_once: Cell<bool>,
+    knows_no_ids: Cell<bool>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -68,6 +69,7 @@ impl FakeCa {
             busy_until: Cell::default(),
             first_number: Cell::new(0),
             at_once: Cell::new(false),
+            knows_no_ids: Cell::default(),
         }
     }
 
@@ -153,6 +155,11 @@ impl FakeCa {
         self.replaced.borrow().clone()
     }
 
+    /// Accepts no order as a replacement, as for a certificate of another CA.
+    pub fn refuse_replacements(&self) {
+        self.knows_no_ids.set(true);
+    }
+
     /// Calls `policy` for every new order.
     pub fn set_policy(&self, policy: impl FnMut(&BTreeSet<DnsName>) -> Option<Failure> + 'static) {
         *self.policy.borrow_mut() = Box::new(policy);
@@ -172,6 +179,7 @@ impl FakeCa {
             status,
             authorizations: authorizations.collect(),
             retry_after: None,
+            replaces: false,
         }
     }
 
@@ -205,6 +213,7 @@ impl CertificateAuthority for FakeCa {
         if let Some(failure) = (self.policy.borrow_mut())(names) {
             return Err(PortError::Permanent(failure));
         }
+        let replaces = replaces.filter(|_| !self.knows_no_ids.get());
         self.replaced.borrow_mut().extend(replaces.map(|replaces| replaces.id.clone()));
         let url = format!("https://{}/order/{}", self.host, self.orders());
         let order = Order {
@@ -215,7 +224,7 @@ impl CertificateAuthority for FakeCa {
         };
         self.orders.borrow_mut().insert(url.clone(), order);
         self.note_open(names);
-        Ok(self.view(&url))
+        Ok(OrderView { replaces: replaces.is_some(), ..self.view(&url) })
     }
 
     async fn renewal_info(

@@ -69,8 +69,11 @@ impl JobRunner {
             job.observed.opened = None;
             let (rate_limits, now) = (&self.context.limits.rate_limits, self.context.clock.now());
             rate_limits.borrow_mut().order_opened(&job.stream, now);
+            let replaced = order.replaces;
             job.observed.order_shown(order, now);
-            self.count_in_shares(job, &issuance, now);
+            if !replaced {
+                self.count_in_shares(job, &issuance, now);
+            }
             let paced = rate_limits.borrow().paced(&job.stream.namespace, &issuance.names, now);
             for hit in paced {
                 self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
@@ -78,10 +81,10 @@ impl JobRunner {
         }
     }
 
-    /// Counts an order of the first CA in the shares of its namespace. A renewal that names the
-    /// certificate it replaces counts in no limit of Let's Encrypt's (RFC 9773 §5).
+    /// Counts an order of the first CA in the shares of its namespace. An order that the CA accepted
+    /// as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
     fn count_in_shares(&self, job: &Job, issuance: &Issuance, now: Timestamp) {
-        if issuance.directory.is_some() || self.replaced(job, issuance).is_some() {
+        if issuance.directory.is_some() {
             return;
         }
         let (namespace, limits) = (&job.stream.namespace, &self.context.limits);

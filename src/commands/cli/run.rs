@@ -258,6 +258,8 @@ fn contact(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use ingress_acme_actors::domain::limits;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::commands::cli::{Cli, Command};
@@ -293,10 +295,13 @@ mod tests {
     fn bad_values_are_refused_with_what_would_be_good() {
         let refused = |args: &[&str]| run(args).unwrap_err().to_string();
         assert!(refused(&["--settle", "soon"]).contains("such as 500ms"));
+        assert!(refused(&["--settle", "2000000000h"]).contains("longer than 878400h"));
         assert!(refused(&["--contact", "ops@example.com"]).contains("mailto:ops@example.com"));
         assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
         assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
         assert!(refused(&["--acme-directory", "ftp://x/"]).contains("not an https URL"));
+        let long = format!("https://ca.example/{}", "x".repeat(2_048));
+        assert!(refused(&["--acme-directory", &long]).contains("at most 2048 are accepted"));
         assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
         assert!(run(&["--issuers", "0"]).is_err());
         let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
@@ -309,5 +314,26 @@ mod tests {
         let args = run(&flags).unwrap();
         let (_, config) = args.split();
         assert_eq!((config.watch_namespaces.len(), config.leader_elect), (2, false));
+    }
+
+    proptest! {
+        /// Flags also come from the environment, where anything may stand.
+        #[test]
+        fn any_text_of_a_flag_is_a_value_within_its_bounds_or_a_reason(
+            text in "-?[0-9]{0,25}(ms|s|m|h|d|y|us| )?|P?T?[0-9]{1,20}[HMS]|.{0,60}|[0-9a-f:.]{0,40}|https://[a-z:/@?]{0,30}",
+        ) {
+            let fits = |read: Result<bool, String>| read.is_ok_and(|fits| fits);
+            let refused = |why: Option<String>| why.is_some_and(|why| !why.is_empty());
+            let short = duration(&text).map(|read| read <= limits::FLAG_MAX);
+            prop_assert!(fits(short.clone()) || refused(short.err()));
+            let rare = scan_interval(&text).map(|read| read >= Duration::from_mins(1));
+            prop_assert!(fits(rare.clone()) || refused(rare.err()));
+            let secure = directory(&text).map(|url| url.scheme() == "https" && url.has_host());
+            prop_assert!(fits(secure.clone()) || refused(secure.err()));
+            let named = namespace(&text).map(|name| (1..=63).contains(&name.len()));
+            prop_assert!(fits(named.clone()) || refused(named.err()));
+            prop_assert!(nameserver(&text).is_ok() || nameserver(&text).is_err_and(|why| !why.is_empty()));
+            prop_assert!(contact(&text).is_ok() == (text.starts_with("mailto:") && text.contains('@')));
+        }
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::check::{Assessment, IssueReason, check, serves};
@@ -16,6 +18,8 @@ use super::user_events::UserEvent;
 
 /// Maximum number of characters of a detail in the table.
 const DETAIL: usize = 60;
+/// Longest detail in bytes: an Event, and the problems of the Ingress.
+const MOST: usize = (1 + limits::PROBLEMS) * limits::EVENT_NOTE_MAX;
 
 /// State of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -60,7 +64,7 @@ pub(super) struct Row {
 
 impl Row {
     /// Creates the row of an Ingress that is not managed, with the reason.
-    pub(super) fn skipped(key: &IngressKey, why: String) -> Self {
+    pub(super) fn skipped(key: &IngressKey, why: &str) -> Self {
         Self {
             namespace: key.namespace.to_string(),
             ingress: key.name.to_string(),
@@ -71,7 +75,7 @@ impl Row {
             not_after: None,
             renewal: None,
             since: None,
-            detail: why,
+            detail: cut(why, MOST),
         }
     }
 
@@ -96,7 +100,7 @@ impl Row {
                 .map(|event| event.at().to_owned())
                 .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
             state,
-            ..Self::skipped(key, detail)
+            ..Self::skipped(key, &detail)
         }
     }
 
@@ -106,6 +110,7 @@ impl Row {
             let sep = if self.detail.is_empty() { "" } else { "; " };
             self.detail = format!("{}{sep}not served as requested: {problem}", self.detail);
         }
+        self.detail = cut(self.detail, MOST);
         self
     }
 

@@ -1,10 +1,12 @@
 //! Kubernetes Events of the operator on users' Ingresses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use anyhow::bail;
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -51,24 +53,43 @@ pub(super) async fn user_events(
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let events = match client::list_all(&api, ListParams::default().limit(PAGE)).await {
-        Ok(events) => events,
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            eprintln!("note: without permission to list Events, the latest Events are not shown");
-            Vec::new()
-        }
-        Err(error) => bail!("the Events cannot be listed: {}", client::detail(&error)),
-    };
-    let mut all: HashMap<IngressKey, Vec<UserEvent>> = HashMap::new();
-    for (key, events) in events.into_iter().filter_map(ours) {
-        if only.is_none_or(|name| *key.name == *name) {
-            all.entry(key).or_default().push(events);
+    let mut newest = Newest::default();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = match api.list(&params).await {
+            Ok(page) => page,
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                eprintln!(
+                    "note: without permission to list Events, the latest Events are not shown"
+                );
+                break;
+            }
+            Err(error) => bail!("the Events cannot be listed: {}", client::detail(&error)),
+        };
+        let ours = page.items.into_iter().filter_map(ours);
+        ours.filter(|(key, _)| only.is_none_or(|name| *key.name == *name))
+            .for_each(|(key, event)| newest.add(key, event));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
         }
     }
-    for events in all.values_mut() {
-        events.sort_by(|one, other| one.at.cmp(&other.at));
+    Ok(newest.0.into_iter().map(|(key, events)| (key, events.into())).collect())
+}
+
+/// The newest Events of each Ingress, oldest first; [`limits::EVENTS_READ`] at most.
+#[derive(Default)]
+struct Newest(HashMap<IngressKey, VecDeque<UserEvent>>);
+
+impl Newest {
+    fn add(&mut self, key: IngressKey, event: UserEvent) {
+        let events = self.0.entry(key).or_default();
+        let place = events.partition_point(|other| other.at <= event.at);
+        events.insert(place, event);
+        if events.len() > limits::EVENTS_READ {
+            events.pop_front();
+        }
     }
-    Ok(all)
 }
 
 fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
@@ -82,18 +103,20 @@ fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
     let key = IngressKey::new(about.namespace.as_deref()?, about.name.as_deref()?);
     let at = event.event_time.map_or_else(String::new, |at| at.0.to_string());
     let warning = event.type_.as_deref() == Some("Warning");
-    let reason = event.reason.unwrap_or_default();
-    let note = plain(&event.note.unwrap_or_default());
-    Some((key, UserEvent { at, reason: plain(&reason), note, warning }))
+    // The API server takes a reason of 128 bytes and a note of 1 KiB, but an older one took more.
+    let reason = cut(event.reason.unwrap_or_default(), limits::EVENT_NOTE_MAX);
+    let note = cut(event.note.unwrap_or_default(), limits::EVENT_NOTE_MAX);
+    Some((key, UserEvent { at, reason, note, warning }))
 }
 
-/// Replaces control characters, which a terminal would interpret.
+/// Replaces characters that a terminal would interpret, in a text of any length.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    cut(text, usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -111,5 +134,46 @@ mod tests {
     fn only_events_of_its_own_namespace_tell_of_an_ingress_and_none_moves_the_cursor() {
         assert!(ours(event("elsewhere")).is_none());
         assert_eq!(ours(event("web")).unwrap().1.note, " [2Jred");
+    }
+
+    #[test]
+    fn of_thousands_of_events_the_newest_hundred_are_kept_and_each_is_cut() {
+        let mut newest = Newest::default();
+        for number in 0..5_000 {
+            let second = (number * 7) % 5_000; // the list has no order
+            let mut event = event("web");
+            let at = k8s_openapi::jiff::Timestamp::from_second(second).unwrap();
+            event.event_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(at));
+            event.note = Some("x".repeat(100_000));
+            let (key, event) = ours(event).unwrap();
+            newest.add(key, event);
+        }
+        let events = newest.0.remove(&IngressKey::new("web", "shop")).unwrap();
+        assert_eq!(events.len(), limits::EVENTS_READ);
+        assert_eq!(events[0].at, "1970-01-01T01:21:40Z");
+        assert_eq!(events[99].at, "1970-01-01T01:23:19Z");
+        assert!(events.iter().all(|event| event.note.len() <= limits::EVENT_NOTE_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_passed_over_or_one_bounded_line(
+            note in proptest::option::of(".{0,3000}"), reason in proptest::option::of(".{0,2000}"),
+            kind in proptest::option::of("Warning|Normal|.{0,9}"), ours_or_not in any::<bool>(),
+            at in proptest::option::of("2026-11-2[0-9]T08:00:00\\.[0-9]{6}Z|.{0,30}"),
+            namespace in proptest::option::of("web|.{0,9}"), name in proptest::option::of(".{0,300}"),
+        ) {
+            let by = if ours_or_not { CONTROLLER } else { "someone" };
+            let event = json!({
+                "metadata": {"namespace": "web"}, "reportingController": by, "eventTime": at, "reason": reason,
+                "note": note, "type": kind, "regarding": {"namespace": namespace, "name": name},
+            });
+            let Ok(event) = serde_json::from_value(event) else { return Ok(()) };
+            let Some((key, event)) = ours(event) else { return Ok(()) };
+            prop_assert!(ours_or_not && &*key.namespace == "web");
+            let line = event.to_string();
+            prop_assert!(line.len() <= 2 * limits::EVENT_NOTE_MAX + 60);
+            prop_assert!(!line.chars().any(char::is_control));
+        }
     }
 }

@@ -82,9 +82,15 @@ struct Wanted {
 }
 
 async fn ingresses(health: Data<Health>, Query(wanted): Query<Wanted>) -> HttpResponse {
-    let Wanted { namespace, limit, offset } = wanted;
-    let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
-    answer(health.listing(ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }).await)
+    answer(health.listing(wanted.question()).await)
+}
+
+impl Wanted {
+    fn question(self) -> ListIngresses {
+        let Self { namespace, limit, offset } = self;
+        let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
+        ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }
+    }
 }
 
 fn answer(body: Result<Bytes, Unanswered>) -> HttpResponse {
@@ -99,4 +105,23 @@ fn answer(body: Result<Bytes, Unanswered>) -> HttpResponse {
 
 fn unavailable(why: &Unanswered) -> HttpResponse {
     HttpResponse::ServiceUnavailable().body(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_query_is_a_bounded_question_or_refused(
+            query in "(namespace|limit|offset|.{0,9}|[=&%+]|[0-9]{1,25}|%[0-9a-f]{2}){0,12}",
+        ) {
+            let Ok(wanted) = Query::<Wanted>::from_query(&query) else { return Ok(()) };
+            let question = wanted.into_inner().question();
+            prop_assert!(question.limit <= LISTED_MAX);
+            prop_assert!(question.namespace.is_none_or(|namespace| namespace.len() <= query.len()));
+        }
+    }
 }

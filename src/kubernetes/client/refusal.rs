@@ -15,7 +15,8 @@ pub fn port_error(error: kube::Error, doing: &str) -> PortError {
     match error {
         kube::Error::Api(status) if is_transient(&status) => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            let retry_after = Some(Duration::from_secs(u64::from(seconds)));
+            let named = Duration::from_secs(u64::from(seconds));
+            let retry_after = Some(named.min(limits::API_RETRY_AFTER_MAX));
             let detail = format!("could not {doing}: {}", words(&status));
             PortError::transient_until(detail, retry_after.filter(|pause| !pause.is_zero()))
         }
@@ -124,6 +125,9 @@ mod tests {
             panic!("429 passes")
         };
         assert_eq!(retry_after, Some(Duration::from_secs(7)));
+        let webhook = refused(429, "in a century", Some(details(u32::MAX, "")));
+        let PortError::Transient { retry_after, .. } = webhook else { panic!("429 passes") };
+        assert_eq!(retry_after, Some(limits::API_RETRY_AFTER_MAX));
         assert_eq!(detail, "could not write Secret web/shop: busy");
     }
 

@@ -46,26 +46,32 @@ impl Service<Request<Body>> for Counted {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (verb, resource) = classify(request.method(), request.uri());
+        let is_bounded = is_bounded(verb, request.uri());
         let mut asked = Asked { hook: self.hook.clone(), verb, resource, code: 0 };
         let client = self.client.clone();
         Box::pin(async move {
             let answer = client.send(request).await;
             asked.answered(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
-            let is_watch = verb == "watch";
-            answer.map(|answer| answer.map(|body| bounded(body, is_watch)))
+            answer.map(|answer| {
+                answer.map(|body| if is_bounded { bounded(body) } else { Either::Right(body) })
+            })
         })
     }
 }
 
-/// Body of a response: bounded, or that of a watch.
+/// Body of a response: bounded, or that of a watch or of one object.
 type Bounded = Either<Limited<Body>, Body>;
 
-/// Bounds a response by [`limits::KUBE_RESPONSE`]; reading a larger one is an error. A watch has no
-/// end.
-fn bounded(body: Body, is_watch: bool) -> Bounded {
-    if is_watch {
-        return Either::Right(body);
-    }
+/// Whether a response is bounded. A watch has no end. A page of one object is always read: the API
+/// server bounds its size, and JSON may have six bytes for one (`<` has six), so that a tenant
+/// could otherwise stop the list for ever.
+fn is_bounded(verb: &str, uri: &Uri) -> bool {
+    let mut query = uri.query().into_iter().flat_map(|query| query.split('&'));
+    verb != "watch" && !(verb == "list" && query.any(|pair| pair == "limit=1"))
+}
+
+/// Bounds a response by [`limits::KUBE_RESPONSE`]; reading a larger one is an error.
+fn bounded(body: Body) -> Bounded {
     Either::Left(Limited::new(body, limits::KUBE_RESPONSE))
 }
 
@@ -181,6 +187,15 @@ mod tests {
         ] {
             assert_eq!(asked(method, &uri), expected, "{method} {uri}");
         }
+    }
+
+    #[test]
+    fn a_page_of_one_object_is_read_whatever_its_size() {
+        let is_bounded =
+            |verb, query: &str| is_bounded(verb, &format!("/x?{query}").parse().unwrap());
+        assert!(is_bounded("list", "limit=500&continue=a") && is_bounded("list", "limit=10"));
+        assert!(is_bounded("get", "") && is_bounded("patch", "force=true"));
+        assert!(!is_bounded("list", "&limit=1&continue=a") && !is_bounded("watch", "watch=1"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use k8s_openapi::jiff;
 
 /// `reportingController`: a qualified name (events.k8s.io/v1).
 pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
+/// Longest `reportingInstance` (events.k8s.io/v1); the name of a pod may have 253 bytes.
+const INSTANCE_MAX: usize = 128;
 /// Longest `metadata.name` (RFC 1123 subdomain).
 const NAME_MAX: usize = 253;
 
@@ -45,7 +47,7 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
         note: Some(kube_event.note),
         type_: Some(severity.to_owned()),
         reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(pod.to_owned()),
+        reporting_instance: Some(pod[..pod.floor_char_boundary(INSTANCE_MAX)].to_owned()),
         ..Event::default()
     }
 }
@@ -92,5 +94,7 @@ mod tests {
         let long = format!("{}.{}", "a".repeat(235), "b".repeat(17));
         let cut = name(&about(&long), &says("one"));
         assert!(cut.len() <= NAME_MAX && cut.starts_with("aaa") && !cut.contains(".."), "{cut}");
+        let pod = event(&about("shop"), says("one"), &"p".repeat(253), Timestamp::from_secs(0));
+        assert_eq!(pod.reporting_instance, Some("p".repeat(INSTANCE_MAX)));
     }
 }

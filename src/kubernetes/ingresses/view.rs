@@ -112,9 +112,13 @@ fn annotations(ingress: &Ingress) -> impl Iterator<Item = (&String, &String)> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
 
+    use ingress_acme_actors::domain::desired::plan::plan;
+    use ingress_acme_actors::domain::desired::selection::{Selection, select};
     use ingress_acme_actors::domain::ingress::IngressClass;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -201,5 +205,67 @@ mod tests {
     fn an_ingress_without_anything_is_a_view_without_anything() {
         let view = view(&Ingress::default());
         assert_eq!((view.rule_hosts.len(), view.tls.len()), (0, 0));
+    }
+
+    fn host() -> impl Strategy<Value = String> {
+        prop_oneof![
+            6 => "[a-z]{1,3}\\.(example|test)\\.com",
+            1 => "\\*\\.[a-z]{1,3}\\.com|[0-9.:]{1,15}|[a-z.-]{0,300}",
+            1 => ".{0,200}",
+        ]
+    }
+
+    fn name() -> impl Strategy<Value = Value> {
+        prop_oneof![4 => "[a-z]{1,2}".prop_map(Value::from), 1 => ".{0,400}".prop_map(Value::from), 1 => Just(Value::Null)]
+    }
+
+    fn block() -> impl Strategy<Value = Value> {
+        let hosts = proptest::option::of(prop::collection::vec(host(), 0..130));
+        (hosts, name()).prop_map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret}))
+    }
+
+    fn annotations() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
+        let ours = "ingress-acme\\.dev/(enabled|group|key-algorithm|partial|profile|renew|adopt-secret|filled-tls|x)";
+        let others =
+            "kubernetes\\.io/(ingress\\.class|tls-acme)|cert-manager\\.io/[a-z]{0,400}|.{0,20}";
+        let names = prop_oneof![3 => ours, 1 => others];
+        let values =
+            prop_oneof![2 => "true|false|ecdsa-p256|rsa-2048", 1 => ".{0,400}", 1 => host()];
+        prop::collection::btree_map(names, values, 0..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Whatever a tenant writes, the view and the plan are bounded by the size of the Ingress,
+        /// and what is told about it fits into an Event and moves no cursor.
+        #[test]
+        fn any_ingress_is_a_view_and_a_plan_of_bounded_size(
+            hosts in prop::collection::vec(proptest::option::of(host()), 0..250),
+            blocks in proptest::option::of(prop::collection::vec(block(), 0..25)),
+            annotations in annotations(), class in name(), labels in proptest::option::of(annotations()),
+        ) {
+            let rules: Vec<Value> = hosts.iter().map(|host| json!({ "host": host })).collect();
+            let spec = json!({"rules": rules, "tls": blocks, "ingressClassName": class});
+            let view = of(&json!({"annotations": annotations, "labels": labels}), &spec);
+            let kept = limits::MAX_NAMES + 1 + limits::BAD_HOSTS + 1;
+            prop_assert!(view.rule_hosts.len() <= kept.min(hosts.len()));
+            prop_assert!(view.tls.iter().all(|block| block.hosts.len() <= kept));
+            prop_assert!(view.annotations.iter().all(|(_, value)| value.len() <= limits::FILLED_TLS));
+            prop_assert!(view.class.name().is_none_or(|name| name.len() <= MAX_NAME));
+            _ = select(&Selection::default(), &view).map_err(|why| why.to_string());
+
+            let plan = plan(&view);
+            prop_assert!(plan.certificates.len() <= view.tls.len().max(1));
+            let secrets: BTreeSet<_> = plan.certificates.iter().map(|one| &one.secret).collect();
+            prop_assert_eq!(secrets.len(), plan.certificates.len(), "one certificate for a Secret");
+            prop_assert!(plan.certificates.iter().all(|one| (1..=limits::MAX_NAMES + 1).contains(&one.names.len())));
+            prop_assert!(plan.problems.len() <= limits::PROBLEMS + 2);
+            for problem in &plan.problems {
+                let text = problem.to_string();
+                prop_assert!((1..=limits::QUOTED_MAX).contains(&text.len()), "{}", text);
+                prop_assert!(!text.chars().any(char::is_control), "{}", text);
+            }
+        }
     }
 }

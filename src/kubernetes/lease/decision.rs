@@ -78,6 +78,8 @@ pub(super) fn decide(seen: Option<&ObservedRecord>, me: &str, now: Instant) -> L
 #[cfg(test)]
 mod tests {
     use k8s_openapi::jiff::Timestamp;
+    use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -153,5 +155,30 @@ mod tests {
             api::LeaseSpec { lease_duration_seconds: Some(1_000_000), ..api::LeaseSpec::default() };
         let lease = api::Lease { spec: Some(spec), ..api::Lease::default() };
         assert_eq!(LeaseRecord::of(&lease).duration, DURATION_MAX);
+    }
+
+    proptest! {
+        /// Whatever somebody writes into the Lease, a candidate looks again soon, and takes a Lease
+        /// that does not change within a minute.
+        #[test]
+        fn any_lease_is_free_or_waited_for_a_bounded_time(
+            holder in proptest::option::of(".{0,300}"), seconds in any::<Option<i32>>(),
+            renewed in proptest::option::of("2026-11-2[0-9]T08:00:00\\.[0-9]{6}Z|.{0,30}"),
+            transitions in any::<Option<i32>>(), waited in 0..100_u64,
+        ) {
+            let spec = json!({
+                "holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": renewed,
+                "leaseTransitions": transitions,
+            });
+            let Ok(lease) = serde_json::from_value::<api::Lease>(json!({ "spec": spec })) else { return Ok(()) };
+            let start = Instant::now();
+            let seen = ObservedRecord::of(LeaseRecord::of(&lease), None, start);
+            let seen = ObservedRecord::of(LeaseRecord::of(&lease), Some(seen), start + secs(waited));
+            match decide(Some(&seen), "me", start + secs(waited)) {
+                LeaseStep::Create => prop_assert!(false, "there is one"),
+                LeaseStep::Wait(pause) => prop_assert!(pause <= RETRY && waited < DURATION_MAX.as_secs()),
+                LeaseStep::Take => {}
+            }
+        }
     }
 }

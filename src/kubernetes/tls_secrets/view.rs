@@ -1,34 +1,58 @@
 //! Converts a Secret to the domain's view. The private key is checked, then wiped.
 
+use std::collections::BTreeSet;
+
 use ingress_acme_actors::domain::certificate::{CertificateView, PrivateKey, SecretView};
+use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::limits;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::fields::{CHAIN, DIRECTORY, INSTEAD_OF, KEY, OWNER_KIND, RENEW, TLS_TYPE};
 use crate::kubernetes::client::is_ours;
 
-/// Returns the domain's view of `secret`.
+/// Returns the domain's view of `secret`. The view is bounded, whatever a tenant has written into
+/// the Secret: [`limits`] has the numbers.
 pub(super) fn view(mut secret: Secret) -> SecretView {
     let certificate = certificate(&mut secret);
     wipe(&mut secret);
     let metadata = secret.metadata;
-    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
-    let owners = metadata.owner_references.iter().flatten();
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).map(String::as_str);
+    let url = |name: &str| annotation(name).map(|url| cut(url, limits::URL_MAX));
     SecretView {
         ours: is_ours(&metadata),
         is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
         immutable: secret.immutable == Some(true),
         certificate,
-        owners: owners
-            .filter(|owner| {
-                owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/")
-            })
-            .map(|owner| owner.uid.clone())
-            .collect(),
-        renew: annotation(RENEW),
-        directory: annotation(DIRECTORY),
-        instead_of: annotation(INSTEAD_OF),
+        owners: owners(metadata.owner_references.iter().flatten()),
+        renew: annotation(RENEW).map(|requests| first_requests(requests).to_owned()),
+        directory: url(DIRECTORY),
+        instead_of: url(INSTEAD_OF),
     }
+}
+
+/// UIDs of the first few distinct Ingresses among these owners.
+fn owners<'a>(references: impl Iterator<Item = &'a OwnerReference>) -> BTreeSet<String> {
+    let mut uids = BTreeSet::new();
+    for owner in references {
+        let is_ingress =
+            owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/");
+        if is_ingress && uids.len() < limits::OWNERS_READ {
+            uids.insert(cut(&*owner.uid, limits::ANNOTATION));
+        }
+    }
+    uids
+}
+
+/// Returns the first of the comma-joined requests, each of them whole. A request that is left out
+/// counts as not answered, so the next certificate replaces the value by a short one.
+fn first_requests(requests: &str) -> &str {
+    if requests.len() <= limits::RENEW_READ {
+        return requests;
+    }
+    let read = &requests[..requests.floor_char_boundary(limits::RENEW_READ)];
+    read.rfind(',').map_or("", |end| &read[..end])
 }
 
 /// A Secret with its certificate and key, as needed to revoke the certificate.
@@ -74,6 +98,8 @@ fn wiped_when_dropped(bytes: Vec<u8>) -> Option<PrivateKey> {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -105,6 +131,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_tenant_writes_beside_the_certificate_is_bounded() {
+        let owner = |number: usize| json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "a", "uid": format!("{number}")});
+        let mut owners = vec![owner(0); 5_000];
+        owners.extend((1..5_000).map(owner));
+        let url = format!("https://ca.example/\u{1b}{}", "x".repeat(200_000));
+        let view = of(json!({"metadata": {
+            "annotations": {"ingress-acme.dev/directory": url, "ingress-acme.dev/instead-of": url},
+            "ownerReferences": owners,
+        }}));
+        assert_eq!(view.owners.len(), limits::SHARERS + 1, "more than the owners of any Secret");
+        for url in [view.directory.unwrap(), view.instead_of.unwrap()] {
+            assert!(url.len() <= limits::URL_MAX && url.contains("… (cut: "), "{url}");
+            assert!(!url.contains('\u{1b}'), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_renewal_is_read_whole_or_not_at_all() {
+        let renew = |value: &str| {
+            let annotations = json!({"ingress-acme.dev/renew": value});
+            of(json!({"metadata": {"annotations": annotations}})).renew.unwrap()
+        };
+        let joined = |count: usize| {
+            (0..count).map(|number| format!("{number:0253}")).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(renew(&joined(258)), joined(258), "64 KiB are compared in full");
+        assert_eq!(renew(&joined(1_000)), joined(258));
+        assert_eq!(renew(&"x".repeat(200_000)), "");
+    }
+
+    #[test]
     fn a_secret_without_a_readable_certificate_says_why() {
         let why = |data: Value| of(json!({ "data": data })).certificate.unwrap_err();
         assert_eq!(why(json!({})), "tls.crt is missing or empty");
@@ -113,5 +170,61 @@ mod tests {
         assert!(!why(json!({"tls.crt": "QQ=="})).is_empty());
         let plain = of(json!({"type": "Opaque"}));
         assert!(!plain.ours && !plain.is_tls && !plain.immutable);
+    }
+
+    /// PEM of a certificate that is whole, cut or damaged; or anything else.
+    fn certificate_text() -> impl Strategy<Value = Vec<u8>> {
+        let good = |names: Vec<String>, at: usize, flipped: u8| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = rcgen::CertificateParams::new(names).unwrap();
+            let mut pem = names.self_signed(&key).unwrap().pem().into_bytes();
+            let length = pem.len();
+            pem[at % length] ^= flipped;
+            pem
+        };
+        let names = prop::collection::vec("[a-z]{1,9}\\.example", 1..4);
+        prop_oneof![
+            (names, any::<usize>(), prop_oneof![2 => Just(0), 1 => any::<u8>()])
+                .prop_map(move |(names, at, flipped)| good(names, at, flipped)),
+            prop::collection::vec(any::<u8>(), 0..400),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_secret_is_a_bounded_view(
+            chain in proptest::option::of(certificate_text()), key in prop::collection::vec(any::<u8>(), 0..99),
+            annotations in prop::collection::btree_map(
+                "ingress-acme\\.dev/(renew|directory|instead-of)|.{0,20}", ".{0,3000}", 0..4),
+            owners in prop::collection::vec((".{0,300}", "Ingress|.{0,9}", "networking.k8s.io/v1|.{0,9}"), 0..130),
+            kind in "kubernetes.io/tls|.{0,9}", immutable in any::<Option<bool>>(), label in "ingress-acme|.{0,9}",
+        ) {
+            let owner = |(uid, kind, version): &(String, String, String)| {
+                json!({"uid": uid, "kind": kind, "apiVersion": version, "name": "x"})
+            };
+            let mut data = json!({"tls.key": BASE64_STANDARD.encode(key)});
+            if let Some(chain) = chain {
+                data["tls.crt"] = json!(BASE64_STANDARD.encode(chain));
+            }
+            let view = of(json!({
+                "metadata": {
+                    "annotations": annotations, "labels": {"app.kubernetes.io/managed-by": label},
+                    "ownerReferences": owners.iter().map(owner).collect::<Vec<_>>(),
+                },
+                "type": kind, "immutable": immutable, "data": data,
+            }));
+            prop_assert_eq!(view.ours, label == "ingress-acme");
+            prop_assert!(view.owners.len() <= limits::OWNERS_READ);
+            prop_assert!(view.owners.iter().all(|uid| uid.len() <= limits::ANNOTATION));
+            for url in [&view.directory, &view.instead_of].into_iter().flatten() {
+                prop_assert!(url.len() <= limits::URL_MAX && !url.chars().any(char::is_control));
+            }
+            match view.certificate {
+                Ok(certificate) => prop_assert!(certificate.names.len() <= 3 && !certificate.key_matches),
+                Err(why) => prop_assert!((1..=limits::QUOTED_MAX).contains(&why.len())),
+            }
+        }
     }
 }

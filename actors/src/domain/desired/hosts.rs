@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::domain::cut::cut;
 use crate::domain::desired::problem::Problem;
 use crate::domain::limits;
 use crate::domain::name::{BadName, DnsName};
@@ -84,15 +85,7 @@ pub(super) fn same_names(one: &[String], other: &[String]) -> bool {
 }
 
 fn bad_host(host: &str, why: BadName) -> Problem {
-    Problem::BadHost { host: shortened(host), why }
-}
-
-/// Cuts a host for display, and says so by an ellipsis.
-fn shortened(host: &str) -> String {
-    match host.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &host[..end]),
-        None => host.to_owned(),
-    }
+    Problem::BadHost { host: cut(host, limits::SHOWN_MAX), why }
 }
 
 fn in_order(names: &mut Vec<DnsName>) {
@@ -128,6 +121,13 @@ mod tests {
         assert_eq!(kept.len(), 2 + limits::BAD_HOSTS + 1);
         let read = Hosts::read(&kept);
         assert_eq!((read.names.len(), read.bad.len(), read.more_bad), (2, limits::BAD_HOSTS, 1));
+    }
+
+    #[test]
+    fn a_bad_host_is_shown_in_part_and_moves_no_cursor() {
+        let read = Hosts::read(&[format!("a\u{1b}[2J\u{202e}{}", "b".repeat(1_000))]);
+        let text = read.bad[0].to_string();
+        assert!(text.starts_with("host `a [2J bbb") && text.contains("… (cut: "), "{text}");
     }
 
     proptest! {

@@ -24,6 +24,8 @@ pub struct OrderView {
     pub authorizations: Vec<AuthorizationView>,
     /// `Retry-After` of the response.
     pub retry_after: Option<Duration>,
+    /// Whether the CA accepted the order as a replacement (RFC 9773 §5), when it was opened.
+    pub replaces: bool,
 }
 
 /// Status of an order (RFC 8555 §7.1.6).

@@ -1,5 +1,5 @@
-//! Probes of the hosts, as a job has observed them: rounds of a few hosts at a time, and the failure
-//! of those that were not reached.
+//! Probes of the hosts, as a job has observed them: rounds of a few hosts at a time, and the
+//! failure of those that were not reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -103,7 +103,8 @@ fn reached(mut observed: Observed) -> Observed {
 
 fn with_order(status: OrderStatus) -> Observed {
     let url = "https://ca.example/order/1".to_owned();
-    let order = OrderView { url, status, authorizations: Vec::new(), retry_after: None };
+    let order =
+        OrderView { url, status, authorizations: Vec::new(), retry_after: None, replaces: false };
     Observed { order: Some(order), ..reached(seen_secret(None)) }
 }
 

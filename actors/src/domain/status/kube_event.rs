@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, display_names};
 use crate::domain::desired::problem::Problem;
 use crate::domain::failure::FailureClass;
@@ -40,7 +41,7 @@ impl KubeEvent {
             severity: Severity::Normal,
             reason,
             action: "IssueCertificate",
-            note: shortened(note),
+            note: cut(note, limits::EVENT_NOTE_MAX),
         }
     }
 
@@ -49,7 +50,7 @@ impl KubeEvent {
             severity: Severity::Warning,
             reason,
             action: "IssueCertificate",
-            note: shortened(note),
+            note: cut(note, limits::EVENT_NOTE_MAX),
         }
     }
 
@@ -161,15 +162,6 @@ fn reason_of(class: FailureClass) -> &'static str {
     }
 }
 
-/// Cuts the note at a character boundary, because the API server rejects longer notes.
-fn shortened(note: String) -> String {
-    if note.len() <= limits::EVENT_NOTE_MAX {
-        return note;
-    }
-    let end = note.floor_char_boundary(limits::EVENT_NOTE_MAX - '…'.len_utf8());
-    format!("{}…", &note[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,8 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_note_is_cut_at_a_character() {
-        let note = shortened("é".repeat(2000));
-        assert!(note.len() <= limits::EVENT_NOTE_MAX && note.ends_with('…'));
+    fn a_long_note_is_cut_at_a_character_and_says_so() {
+        let note = KubeEvent::left_undone("spec.tls", &format!("\u{1b}{}", "é".repeat(2000))).note;
+        assert!(note.len() <= limits::EVENT_NOTE_MAX && note.ends_with(" bytes)"), "{note}");
+        assert!(!note.contains('\u{1b}'));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretView};
+use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
@@ -35,7 +36,8 @@ pub enum IssueReason {
         /// URL of the CA's explanation.
         explanation: Option<String>,
     },
-    /// Another ACME directory than the one in use issued the certificate; the field is its URL.
+    /// Another ACME directory than the one in use issued the certificate; the field is its URL, cut
+    /// for display.
     OtherDirectory(String),
     /// The annotation `ingress-acme.dev/renew` has a new value.
     Requested,
@@ -162,7 +164,8 @@ fn first_reason(
     let is_in_use = secret.meant_for().is_none_or(|url| url == *directory)
         || secret.directory.as_deref() == Some(*directory);
     if secret.ours && !is_in_use {
-        return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
+        let url = secret.directory.as_deref().unwrap_or_default();
+        return Err(IssueReason::OtherDirectory(cut(url, limits::QUOTED_MAX)));
     }
     if requested {
         return Err(IssueReason::Requested);

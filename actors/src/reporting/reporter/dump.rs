@@ -1,13 +1,19 @@
 //! Dump of the whole state, for the person on call.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use actix::prelude::*;
 use serde::Serialize;
 
+use super::listing::is_none;
 use super::overview::closed;
 use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use super::{LEADER, Reporter};
-use crate::domain::ingress::SecretKey;
+use crate::context::OperatorContext;
+use crate::domain::fair_share::share;
 use crate::domain::issuance::State;
+use crate::domain::limits;
 use crate::domain::scheduling::dedup::Phase;
 
 /// To the reporter: describe the whole state.
@@ -32,6 +38,9 @@ pub struct StateDump {
     pub runs: Vec<JobDump>,
     /// Event streams that are not idle.
     pub streams: Vec<StreamDump>,
+    /// What is left out; none if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// One dedup actor.
@@ -47,6 +56,8 @@ pub struct StreamDump {
     secret: String,
     state: &'static str,
     names: Vec<String>,
+    #[serde(skip_serializing_if = "is_none")]
+    names_left_out: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,21 +70,60 @@ impl Handler<Describe> for Reporter {
     type Result = ResponseFuture<StateDump>;
 
     fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
-        let mut streams = Vec::new();
-        let live =
-            |secret: &SecretKey, state: &State| streams.push(stream(secret.to_string(), state));
-        self.context.ledger.for_each_live(live);
-        let phases = self.registry.phases().into_iter();
-        let ingresses = phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
+        let (streams, more_streams) = streams(&self.context);
+        let phases = self.registry.phases();
+        let all = phases.len();
+        let phases = phases.into_iter().take(limits::DUMPED);
+        let ingresses: Vec<IngressDump> =
+            phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
+        let more_ingresses = all - ingresses.len();
         let managed_ingresses = self.context.index.borrow().managed_count();
         let (role, directory) = (LEADER, self.context.directory.clone());
-        let closed = closed(&self.context, usize::MAX);
-        let runs = self.pool.send(DescribeJobs(Which::All));
+        let closed = closed(&self.context, limits::DUMPED);
+        let runs = self.pool.send(DescribeJobs(Which::First(limits::DUMPED + 1)));
         Box::pin(async move {
-            let runs = runs.await.unwrap_or_default();
-            StateDump { role, directory, managed_ingresses, ingresses, closed, runs, streams }
+            let mut runs = runs.await.unwrap_or_default();
+            let more_runs = runs.len() > limits::DUMPED;
+            runs.truncate(limits::DUMPED);
+            let note = note(more_ingresses, more_runs, more_streams);
+            StateDump { role, directory, managed_ingresses, ingresses, closed, runs, streams, note }
         })
     }
+}
+
+/// Says what is left out of the dump.
+fn note(ingresses: usize, runs: bool, streams: usize) -> Option<String> {
+    let most = limits::DUMPED;
+    let runs = if runs { "further" } else { "0" };
+    (ingresses + streams > 0 || runs != "0").then(|| {
+        format!(
+            "{ingresses} ingresses, {runs} runs and {streams} streams are left out, because there are at most {most} rows of \
+             each kind; /api/v1/ingresses has all Ingresses, page by page"
+        )
+    })
+}
+
+/// Returns rows of the event streams, and the number of those that are left out. Each namespace has
+/// the same share, so that a tenant with thousands of streams hides no other's.
+fn streams(context: &OperatorContext) -> (Vec<StreamDump>, usize) {
+    let (mut counts, mut all) = (HashMap::<Arc<str>, usize>::new(), 0);
+    context.ledger.for_each_live(|secret, _| {
+        *counts.entry(Arc::clone(&secret.namespace)).or_default() += 1;
+        all += 1;
+    });
+    let of_each = share(counts.values().copied(), limits::DUMPED);
+    let names_of_each = limits::LISTED_HOSTS / all.clamp(1, limits::DUMPED);
+    let mut rows = Vec::new();
+    counts.clear();
+    context.ledger.for_each_live(|secret, state| {
+        let count = counts.entry(Arc::clone(&secret.namespace)).or_default();
+        *count += 1;
+        if *count <= of_each {
+            rows.push(stream(secret.to_string(), state, names_of_each));
+        }
+    });
+    let more = all - rows.len();
+    (rows, more)
 }
 
 fn ingress(ingress: String, phase: Phase) -> IngressDump {
@@ -89,8 +139,9 @@ fn ingress(ingress: String, phase: Phase) -> IngressDump {
     IngressDump { ingress, phase }
 }
 
-fn stream(secret: String, state: &State) -> StreamDump {
+fn stream(secret: String, state: &State, most_names: usize) -> StreamDump {
     let issuance = state.issuance();
+    let names = issuance.iter().flat_map(|issuance| &issuance.names);
     let order = match state {
         State::Ordered { url, .. } => Some(url.clone()),
         _ => None,
@@ -98,9 +149,8 @@ fn stream(secret: String, state: &State) -> StreamDump {
     StreamDump {
         secret,
         state: state.name(),
-        names: issuance
-            .map(|i| i.names.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
+        names_left_out: names.clone().count().saturating_sub(most_names),
+        names: names.take(most_names).map(ToString::to_string).collect(),
         order,
         since: issuance.map(|issuance| issuance.started_at.to_string()),
         failure: state.failing().map(FailureDump::of),
@@ -113,6 +163,7 @@ mod tests {
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
     use crate::domain::desired::desired_certificate::tests::desired;
     use crate::domain::failure::FailureClass;
+    use crate::domain::ingress::SecretKey;
     use crate::domain::issuance::{Event, IssuanceFailed, IssuanceStarted, OrderOpened, apply};
     use crate::domain::rate_limits::{ActiveLimit, LimitHit, LimitScope};
     use crate::reporting::reporter::contracts::{NOW, hold, phases};
@@ -169,8 +220,14 @@ mod tests {
             ingresses: ingresses.collect(),
             closed: vec![ClosedDump::of(closed)],
             runs: vec![run],
-            streams: states().iter().map(|state| stream("web/shop".to_owned(), state)).collect(),
+            streams: states().iter().map(|state| stream("web/shop".to_owned(), state, 1)).collect(),
+            note: None,
         };
         hold("debug-state", &serde_json::to_string_pretty(&dump).unwrap());
+        let ordered = states().pop().unwrap();
+        let streams = vec![stream("web/shop".to_owned(), &ordered, 0)];
+        let note = note(1, true, 2);
+        let dump = StateDump { ingresses: vec![], runs: vec![], streams, note, ..dump };
+        hold("debug-state-left-out", &serde_json::to_string_pretty(&dump).unwrap());
     }
 }

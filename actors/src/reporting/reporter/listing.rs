@@ -1,6 +1,6 @@
 //! One page of the managed Ingresses, with all known state of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -10,7 +10,9 @@ use super::rows::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
 use super::{LEADER, Reporter};
 use crate::context::OperatorContext;
 use crate::domain::desired::plan::PlannedCertificate;
+use crate::domain::fair_share::share;
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::Phase;
 use crate::domain::status::certificate_status::CertificateStatus;
@@ -42,6 +44,9 @@ pub struct Listing {
     pub limit: usize,
     /// Ingresses of this page.
     pub ingresses: Vec<IngressRow>,
+    /// What is left out of this page, and how to read the rest; none if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// One Ingress.
@@ -57,6 +62,9 @@ pub struct IngressRow {
     pub problems: Vec<String>,
     /// Certificates of the Ingress.
     pub certificates: Vec<CertificateRow>,
+    /// Number of further certificates, for which there is no room on the page.
+    #[serde(skip_serializing_if = "is_none")]
+    pub certificates_left_out: usize,
 }
 
 /// Phase of an Ingress's reconciliation.
@@ -81,6 +89,9 @@ pub struct CertificateRow {
     pub secret: Arc<str>,
     /// Hosts of this Ingress in the certificate.
     pub hosts: Vec<String>,
+    /// Number of further hosts, for which there is no room on the page.
+    #[serde(skip_serializing_if = "is_none")]
+    pub hosts_left_out: usize,
     /// Status of the certificate.
     pub state: CertificateStatus,
     /// End of the validity, as last read.
@@ -103,17 +114,93 @@ impl Handler<ListIngresses> for Reporter {
     fn handle(&mut self, query: ListIngresses, _: &mut Context<Self>) -> Self::Result {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         let (total, keys) = page(&context, &query);
-        let secrets = keys.iter().flat_map(|key| context.index.borrow().secrets(key)).collect();
+        let room = Room::of(&context, &keys);
+        let secrets: HashSet<SecretKey> =
+            keys.iter().flat_map(|key| room.secrets(&context, key)).collect();
         let runs = self.pool.send(DescribeJobs(Which::Of(secrets)));
         Box::pin(async move {
             let runs = runs.await.unwrap_or_default().into_iter();
             let runs = runs.map(|run| (run.key.clone(), run)).collect();
-            let row = |key: &IngressKey| row(&context, key, registry.phase(key), &runs);
-            let ingresses = keys.iter().map(row).collect();
+            let row = |key: &IngressKey| room.row(&context, key, registry.phase(key), &runs);
+            let ingresses: Vec<IngressRow> = keys.iter().map(row).collect();
+            let note = note(&ingresses);
             let ListIngresses { limit, offset, .. } = query;
-            Listing { role: LEADER, total, offset, limit, ingresses }
+            Listing { role: LEADER, total, offset, limit, ingresses, note }
         })
     }
+}
+
+/// Room of a page: the longest lists that fit, so that one Ingress with thousands of certificates
+/// does not take the place of the others.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Certificates of one Ingress.
+    certificates: usize,
+    /// Hosts of one certificate.
+    hosts: usize,
+}
+
+impl Room {
+    fn of(context: &OperatorContext, keys: &[IngressKey]) -> Self {
+        let index = context.index.borrow();
+        let counts = keys.iter().map(|key| index.planned(key).len());
+        let certificates = share(counts, limits::LISTED_CERTIFICATES);
+        let shown = keys.iter().flat_map(|key| index.planned(key).iter().take(certificates));
+        let hosts = share(shown.map(|planned| planned.names.len()), limits::LISTED_HOSTS);
+        Self { certificates, hosts }
+    }
+
+    /// Secrets of the certificates that are shown.
+    fn secrets(self, context: &OperatorContext, key: &IngressKey) -> Vec<SecretKey> {
+        let index = context.index.borrow();
+        let shown = index.planned(key).iter().take(self.certificates);
+        shown.map(|planned| planned.secret.clone()).collect()
+    }
+
+    fn row(
+        self,
+        context: &OperatorContext,
+        key: &IngressKey,
+        phase: Option<Phase>,
+        runs: &HashMap<SecretKey, JobDump>,
+    ) -> IngressRow {
+        let index = context.index.borrow();
+        let problems = index.problems(key).into_iter().flatten();
+        let row = |planned: &PlannedCertificate| {
+            certificate(context, planned, runs.get(&planned.secret), self.hosts)
+        };
+        let planned = index.planned(key);
+        let certificates: Vec<CertificateRow> =
+            planned.iter().take(self.certificates).map(row).collect();
+        IngressRow {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            phase: phase.and_then(described),
+            problems: problems.map(|problem| problem.to_string()).collect(),
+            certificates_left_out: planned.len() - certificates.len(),
+            certificates,
+        }
+    }
+}
+
+/// Says what is left out of the page.
+fn note(rows: &[IngressRow]) -> Option<String> {
+    let certificates: usize = rows.iter().map(|row| row.certificates_left_out).sum();
+    let hosts = rows.iter().flat_map(|row| &row.certificates).map(|row| row.hosts_left_out);
+    let hosts: usize = hosts.sum();
+    (certificates + hosts > 0).then(|| {
+        format!(
+            "{certificates} certificates and {hosts} hosts are left out, because a page has at most {} and {}; a smaller \
+             limit shows more of each Ingress",
+            limits::LISTED_CERTIFICATES,
+            limits::LISTED_HOSTS
+        )
+    })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+pub(super) fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Returns the number of matching Ingresses, and the keys of the page.
@@ -128,29 +215,11 @@ fn page(context: &OperatorContext, query: &ListIngresses) -> (usize, Vec<Ingress
     (total, page.into_iter().cloned().collect())
 }
 
-fn row(
-    context: &OperatorContext,
-    key: &IngressKey,
-    phase: Option<Phase>,
-    runs: &HashMap<SecretKey, JobDump>,
-) -> IngressRow {
-    let index = context.index.borrow();
-    let problems = index.problems(key).into_iter().flatten();
-    let row =
-        |planned: &PlannedCertificate| certificate(context, planned, runs.get(&planned.secret));
-    IngressRow {
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-        phase: phase.and_then(described),
-        problems: problems.map(|problem| problem.to_string()).collect(),
-        certificates: index.planned(key).iter().map(row).collect(),
-    }
-}
-
 fn certificate(
     context: &OperatorContext,
     planned: &PlannedCertificate,
     run: Option<&JobDump>,
+    most_hosts: usize,
 ) -> CertificateRow {
     let validity = context.dates.expiries.read(|expiries| expiries.validity(&planned.secret));
     let (issuance, in_flight, failing) = context.ledger.with(&planned.secret, |state| {
@@ -162,7 +231,8 @@ fn certificate(
     let now = context.clock.now();
     CertificateRow {
         secret: planned.secret.name.clone(),
-        hosts: planned.names.iter().map(DnsName::to_string).collect(),
+        hosts: planned.names.iter().take(most_hosts).map(DnsName::to_string).collect(),
+        hosts_left_out: planned.names.len().saturating_sub(most_hosts),
         state: CertificateStatus::of(validity, failing.is_some(), at_work, now),
         not_after: validity.map(|validity| validity.not_after.to_string()),
         renewal: validity.map(|validity| validity.renewal.to_string()),
@@ -196,6 +266,7 @@ mod tests {
         CertificateRow {
             secret: "shop".into(),
             hosts: vec!["shop.example.com".to_owned()],
+            hosts_left_out: 0,
             state: CertificateStatus::Failing,
             not_after: text(),
             renewal: text(),
@@ -221,9 +292,20 @@ mod tests {
             phase: Some(phase),
             problems: vec!["a problem".to_owned()],
             certificates: vec![certificate()],
+            certificates_left_out: 0,
         };
-        let page = Listing { role: LEADER, total: 1, offset: 0, limit: 500, ingresses: vec![row] };
+        let ingresses = vec![row];
+        let page = Listing { role: LEADER, total: 1, offset: 0, limit: 500, ingresses, note: None };
         hold("api-ingresses", &serde_json::to_string_pretty(&page).unwrap());
+        let certificates = vec![CertificateRow { hosts_left_out: 2, ..certificate() }];
+        let ingresses = vec![IngressRow {
+            certificates,
+            certificates_left_out: 3,
+            ..page.ingresses[0].clone()
+        }];
+        let note = note(&ingresses);
+        let page = Listing { ingresses, note, ..page };
+        hold("api-ingresses-left-out", &serde_json::to_string_pretty(&page).unwrap());
     }
 
     #[test]

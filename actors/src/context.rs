@@ -10,6 +10,7 @@ use crate::domain::desired::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
+use crate::domain::rate_limits::shares::Shares;
 use crate::domain::validity::check::Assessment;
 use crate::domain::validity::expiries::Validity;
 use crate::domain::validity::renewal::RenewalWindows;
@@ -48,6 +49,8 @@ pub(crate) struct CaLimits {
     pub rate_limits: RefCell<RateLimits>,
     /// The operator's own limits, just below those of the CA.
     pub guards: RefCell<Guards>,
+    /// Shares of the namespaces in limits that all share.
+    pub shares: RefCell<Shares>,
 }
 
 /// Renewal windows and validity of the observed certificates.

@@ -185,6 +185,7 @@ impl Fakes {
             issuers: 4,
             scan_interval: Duration::from_hours(1),
             guards: false,
+            orders_per_namespace: None,
         }
     }
 

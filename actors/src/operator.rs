@@ -15,6 +15,7 @@ use crate::domain::desired::selection::Selection;
 use crate::domain::limits;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
+use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::pool::actor::Pool;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub scan_interval: Duration,
     /// `--guards`: whether the operator holds back orders that the CA would soon refuse.
     pub guards: bool,
+    /// `--max-orders-per-namespace`: orders of one namespace in 3 hours.
+    pub orders_per_namespace: Option<u32>,
 }
 
 /// Everything that a scrape reads. Created before the operator leads.
@@ -149,6 +152,10 @@ fn context(
     let limits = CaLimits {
         rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),
         guards: RefCell::new(Guards::new(settings.guards)),
+        shares: RefCell::new(Shares::new(ShareSettings {
+            are_on: settings.guards,
+            most: settings.orders_per_namespace,
+        })),
     };
     OperatorContext {
         index: Rc::new(RefCell::new(index)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
 use ingress_acme_actors::operator::Settings;
@@ -173,5 +174,75 @@ fn a_thousand_claims_of_one_namespace_cost_the_owner_a_few_reads() {
         // 17 Secrets, at most once an hour.
         let reads = fakes.cluster.calls("verified");
         assert!(reads < 17 * 24 * 3, "{reads} reads in 2 days");
+    });
+}
+
+/// Good hosts of one namespace, each under a registered domain of its own.
+fn many(fakes: &Fakes, namespace: &str, count: usize) {
+    for number in 0..count {
+        let host = format!("www.{namespace}-{number}.com");
+        fakes.cluster.apply(ingress(namespace, &format!("i{number}"), &[&host]));
+    }
+}
+
+fn issued_to(fakes: &Fakes, namespace: &str) -> usize {
+    let issued = fakes.ca.issued();
+    let of = |name: &DnsName| name.as_str().starts_with(&format!("www.{namespace}-"));
+    issued.iter().filter(|names| names.iter().any(of)).count()
+}
+
+#[test]
+fn one_namespace_does_not_spend_the_orders_of_all() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Settings { guards: true, ..Fakes::settings() }).await;
+        many(&fakes, "b", 1);
+        fakes.pass(MINUTE).await;
+        many(&fakes, "a", 400);
+        fakes.pass(10 * MINUTE).await;
+        let of_a = issued_to(&fakes, "a");
+        assert!((140..=160).contains(&of_a), "{of_a} of a");
+        many(&fakes, "c", 1);
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued_to(&fakes, "c"), 1, "in order at once");
+        let waiting = (0..400).filter(|number| {
+            let events = fakes.cluster.events("a", &format!("i{number}"));
+            events.iter().any(|event| {
+                event.note.contains("namespace a has used its share")
+                    && event.note.contains("at about")
+            })
+        });
+        assert!(waiting.count() >= 200);
+        fakes.pass(6 * HOUR).await;
+        assert_eq!(issued_to(&fakes, "a"), 400, "one every 72 s");
+        assert_eq!(fakes.ca.orders(), 402);
+    });
+}
+
+#[test]
+fn a_namespace_that_is_alone_has_all_orders() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Settings { guards: true, ..Fakes::settings() }).await;
+        many(&fakes, "a", 400);
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(issued_to(&fakes, "a"), 400);
+    });
+}
+
+#[test]
+fn certificates_that_expire_soon_are_outside_the_share() {
+    Fakes::paused(async {
+        let fakes = short_lived();
+        let settings = |most| Settings { orders_per_namespace: Some(most), ..Fakes::settings() };
+        fakes.operator(settings(1_000)).await;
+        many(&fakes, "a", 40);
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(issued_to(&fakes, "a"), 40);
+        fakes.kill();
+        fakes.pass(150 * HOUR).await;
+        fakes.operator(settings(5)).await;
+        fakes.pass(HOUR).await;
+        assert_eq!(issued_to(&fakes, "a"), 80, "all are renewed before they expire");
     });
 }

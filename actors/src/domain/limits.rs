@@ -336,3 +336,12 @@ pub const CERTIFICATE_TEXT_MAX: usize = 256;
 /// Shortest pause between polls once an order was polled a few times, even if the CA names a
 /// shorter Retry-After: some CAs always send 0.
 pub const POLL_MIN: Duration = Duration::from_millis(500);
+/// Orders of one account that namespaces share: Let's Encrypt's limit in 3 hours
+/// (<https://letsencrypt.org/docs/rate-limits/>).
+pub const SHARED_ORDERS: u32 = 300;
+/// Time after which Let's Encrypt allows one more of these orders.
+pub const SHARED_ORDERS_INTERVAL: Duration = secs(36);
+/// Certificates under one registered domain that namespaces share: Let's Encrypt's limit in a week.
+pub const SHARED_CERTIFICATES: u32 = 50;
+/// Time after which Let's Encrypt allows one more of these certificates.
+pub const SHARED_CERTIFICATES_INTERVAL: Duration = secs(12_096);

@@ -13,6 +13,7 @@ mod hit;
 mod queue;
 mod rate_limit;
 mod scope;
+pub mod shares;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -110,10 +111,10 @@ impl RateLimits {
         (now < hit.until).then_some(hit)
     }
 
-    /// Limits of all scopes that count an order for `names`.
-    fn of_order(&self, names: &BTreeSet<DnsName>) -> impl Iterator<Item = &Limit> {
+    /// Limits of all scopes that count an order of `namespace` for `names`.
+    fn of_order(&self, namespace: &str, names: &BTreeSet<DnsName>) -> impl Iterator<Item = &Limit> {
         let any = !self.by_scope.is_empty();
-        let scopes = any.then(|| LimitScope::all_of(names)).into_iter().flatten();
+        let scopes = any.then(|| LimitScope::all_of(namespace, names)).into_iter().flatten();
         scopes.filter_map(|scope| self.by_scope.get(&scope))
     }
 
@@ -134,24 +135,34 @@ impl RateLimits {
         self.bypassed.entry(namespace.clone()).or_default().push(now);
     }
 
-    /// Returns the hits to journal after an order for `names` was opened: each ended limit that
-    /// still has a queue, extended to its next admission, so that a restart keeps the pace.
-    pub(crate) fn paced(&self, names: &BTreeSet<DnsName>, now: Timestamp) -> Vec<LimitHit> {
-        let paced = self
-            .of_order(names)
-            .filter(|limit| !limit.queue.is_empty() && limit.hit.until <= now && now < limit.opens);
+    /// Returns the hits to journal after an order of `namespace` for `names` was opened: each ended
+    /// limit that still has a queue, extended to its next admission, so that a restart keeps the
+    /// pace. Shares are not journaled.
+    pub(crate) fn paced(
+        &self,
+        namespace: &str,
+        names: &BTreeSet<DnsName>,
+        now: Timestamp,
+    ) -> Vec<LimitHit> {
+        let paced = self.of_order(namespace, names).filter(|limit| {
+            let ended = limit.hit.until <= now && now < limit.opens;
+            ended && !limit.queue.is_empty() && !limit.hit.scope.is_share()
+        });
         paced.map(|limit| LimitHit { until: limit.opens, ..limit.hit.clone() }).collect()
     }
 
     /// Scope that blocks an order for `names`, if any: the scope whose queue `stream` is in
-    /// already, else the one that opens last.
+    /// already, else the one that opens last. Shares of namespaces count with `shares` only.
     pub(crate) fn blocking(
         &self,
         stream: &SecretKey,
         names: &BTreeSet<DnsName>,
+        shares: bool,
         now: Timestamp,
     ) -> Option<LimitScope> {
-        let closed = self.of_order(names).filter(|limit| !limit.admits(stream, now));
+        let all = self.of_order(&stream.namespace, names);
+        let counted = all.filter(|limit| shares || !limit.hit.scope.is_share());
+        let closed = counted.filter(|limit| !limit.admits(stream, now));
         let limit = closed.max_by_key(|limit| (limit.queue.has(stream), limit.opens))?;
         Some(limit.hit.scope.clone())
     }

@@ -13,6 +13,7 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
@@ -69,10 +70,26 @@ impl JobRunner {
             let (rate_limits, now) = (&self.context.limits.rate_limits, self.context.clock.now());
             rate_limits.borrow_mut().order_opened(&job.stream, now);
             job.observed.order_shown(order, now);
-            let paced = rate_limits.borrow().paced(&issuance.names, now);
+            self.count_in_shares(job, &issuance, now);
+            let paced = rate_limits.borrow().paced(&job.stream.namespace, &issuance.names, now);
             for hit in paced {
                 self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
             }
+        }
+    }
+
+    /// Counts an order of the first CA in the shares of its namespace. A renewal that names the
+    /// certificate it replaces counts in no limit of Let's Encrypt's (RFC 9773 §5).
+    fn count_in_shares(&self, job: &Job, issuance: &Issuance, now: Timestamp) {
+        if issuance.directory.is_some() || self.replaced(job, issuance).is_some() {
+            return;
+        }
+        let (namespace, limits) = (&job.stream.namespace, &self.context.limits);
+        let index = self.context.index.borrow();
+        let others = |domain: Option<&str>| index.is_needed_elsewhere(namespace, domain);
+        let hits = limits.shares.borrow_mut().ordered(namespace, &issuance.names, others, now);
+        for hit in hits {
+            limits.rate_limits.borrow_mut().close(hit);
         }
     }
 
@@ -81,7 +98,7 @@ impl JobRunner {
     fn is_barred(&self, job: &Job, issuance: &Issuance) -> bool {
         let (stream, now) = (&job.stream, self.context.clock.now());
         let mut rate_limits = self.context.limits.rate_limits.borrow_mut();
-        let barred = rate_limits.blocking(stream, &issuance.names, now).is_some();
+        let barred = rate_limits.blocking(stream, &issuance.names, false, now).is_some();
         if barred && issuance.directory.is_none() {
             rate_limits.record_bypass(&stream.namespace, now);
         }

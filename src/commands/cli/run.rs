@@ -107,6 +107,11 @@ pub struct RunArgs {
     /// on for Let's Encrypt's production only
     #[arg(long, env = "INGRESS_ACME_GUARDS", value_enum, default_value_t)]
     pub guards: GuardsArg,
+    /// Orders of one namespace in 3 hours, beside those for certificates that expire soon
+    /// [default: with guards, half of what the other namespaces have left of Let's Encrypt's 300]
+    #[arg(long, env = "INGRESS_ACME_MAX_ORDERS_PER_NAMESPACE", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_orders_per_namespace: Option<u32>,
     /// Prefer the chain whose topmost issuer has this common name [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub preferred_chain: Option<String>,
@@ -207,7 +212,7 @@ impl RunArgs {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, allow_cross_namespace_hosts,
+            fallback_eab_secret, allow_cross_namespace_hosts, max_orders_per_namespace,
         } = self;
         let (classes, shared_hosts) = (ingress_class, allow_cross_namespace_hosts);
         let selection = Selection { manage: manage.into(), classes, shared_hosts };
@@ -225,6 +230,7 @@ impl RunArgs {
             issuers: usize::from(issuers),
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
+            orders_per_namespace: max_orders_per_namespace,
         };
         let config = AdapterConfig {
             namespace: own_namespace(namespace),

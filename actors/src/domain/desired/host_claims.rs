@@ -171,6 +171,19 @@ impl HostClaims {
         few
     }
 
+    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is asked
+    /// only when a share is used up.
+    pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
+        let under = |host: &DnsName| {
+            let above = host.as_str().strip_suffix(domain);
+            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        };
+        let mut hosts = self.by_host.iter().filter(|(host, _)| under(host));
+        hosts.any(|(_, claims)| {
+            claims.in_order().any(|claim| *claim.ingress.namespace != *namespace)
+        })
+    }
+
     /// Records who holds a certificate for a contested host. `None`: a Secret could not be read, so
     /// the last answer stays for a short while.
     pub(super) fn record(&mut self, host: &DnsName, holders: Option<Holders>, now: Timestamp) {

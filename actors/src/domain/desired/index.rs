@@ -38,6 +38,8 @@ pub struct Index {
     /// Scopes that were listed once.
     listed: HashSet<WatchScope>,
     managed: usize,
+    /// Number of managed Ingresses of each namespace that has any.
+    namespaces: HashMap<Arc<str>, usize>,
     unused: Vec<SecretKey>,
     /// Secrets that lost their last user, until the pool has taken them.
     orphans: BTreeSet<SecretKey>,
@@ -75,10 +77,10 @@ impl Index {
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
-        self.managed += usize::from(new.is_managed());
-        self.managed -= usize::from(kept.is_managed());
+        let (before, after) = (kept.is_managed(), new.is_managed());
         let key = new.view.key.clone();
         let old = std::mem::replace(&mut **kept, new);
+        self.count(&key, before, after);
         self.forget_merged(&old.plan);
         let freed = self.reclaim(&key, &old);
         let mut regrouped = groups.map_or_else(BTreeSet::new, |groups| self.regroup(&key, groups));
@@ -103,7 +105,7 @@ impl Index {
         let entry = IndexedIngress::new(&self.selection, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
-        self.managed += usize::from(entry.is_managed());
+        self.count(&key, false, entry.is_managed());
         let (created, hosts) = (entry.view.created, entry.plan.hosts());
         let is_first_list = self.is_first_list(&key.namespace);
         self.host_claims.claim((&key, created), hosts, is_first_list);
@@ -120,7 +122,7 @@ impl Index {
     /// remaining users of each of its Secrets.
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
-        self.managed -= usize::from(entry.is_managed());
+        self.count(key, entry.is_managed(), false);
         let mut changed = self.unlink(key, &entry.plan);
         changed.append(&mut self.release(key, &entry.plan.hosts()));
         changed.append(&mut self.regroup(key, (entry.group(), None)));
@@ -172,6 +174,22 @@ impl Index {
     /// Puts back orphans that the pool could not take.
     pub(crate) fn return_orphans(&mut self, orphans: impl IntoIterator<Item = SecretKey>) {
         self.orphans.extend(orphans.into_iter().filter(|orphan| !self.users.contains_key(orphan)));
+    }
+
+    /// Counts an Ingress that was managed before, and is after a change.
+    fn count(&mut self, key: &IngressKey, before: bool, after: bool) {
+        self.managed = self.managed + usize::from(after) - usize::from(before);
+        let count = self.namespaces.entry(key.namespace.clone()).or_default();
+        *count = *count + usize::from(after) - usize::from(before);
+        if *count == 0 {
+            self.namespaces.remove(&key.namespace);
+        }
+    }
+
+    /// Whether Ingresses of other namespaces are managed: any, or one with a host under `domain`.
+    pub(crate) fn is_needed_elsewhere(&self, namespace: &str, domain: Option<&str>) -> bool {
+        let any = self.namespaces.keys().any(|other| **other != *namespace);
+        any && domain.is_none_or(|domain| self.host_claims.are_elsewhere(namespace, domain))
     }
 
     /// Number of Ingresses managed by ingress-acme.

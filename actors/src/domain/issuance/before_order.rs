@@ -85,20 +85,21 @@ fn wait_for_limit(
     reason: &IssueReason,
 ) -> Option<Step> {
     let (inputs, now) = (&evaluation.inputs, evaluation.now());
-    let scope = inputs.rate_limits.blocking(inputs.stream, names, now)?;
+    let is_ours = |secret: &SecretView| {
+        secret.ours && secret.meant_for() == Some(inputs.assessment.directory)
+    };
+    let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
+    let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
+    let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
+    let counts_in_share = matches!(remaining, None | Some(Remaining::Plenty));
+    let scope = inputs.rate_limits.blocking(inputs.stream, names, counts_in_share, now)?;
     let wait = |urgency, by| Some(Step::WaitForLimit(scope.clone(), Priority { urgency, by }));
     let first = Priority::FIRST.by;
     if matches!(reason, IssueReason::OtherDirectory(_) | IssueReason::Requested) {
         return wait(Urgency::Renewal, first);
     }
     let exempt = scope != LimitScope::Address && inputs.assessment.ari.is_within_window(now);
-    let is_ours = |secret: &SecretView| {
-        secret.ours && secret.meant_for() == Some(inputs.assessment.directory)
-    };
-    let certificate = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(is_ours));
-    let by_age = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
     let by = certificate.map_or(first, |certificate| certificate.not_after);
-    let remaining = certificate.map(|one| Remaining::of(one, now)).filter(|_| by_age);
     match (remaining, reason) {
         (Some(_), IssueReason::Suggested { .. }) if exempt => None,
         (Some(Remaining::Critical), _) if evaluation.may_bypass() => None,

@@ -23,11 +23,20 @@ pub enum LimitScope {
     Set(BTreeSet<DnsName>),
     /// Orders with this name.
     Name(DnsName),
+    /// Orders of one namespace, all or under one registered domain: its share of a limit of the CA.
+    /// Never journaled.
+    Share {
+        /// The namespace.
+        namespace: String,
+        /// The registered domain; `None` for all orders of the account.
+        domain: Option<String>,
+    },
 }
 
 impl LimitScope {
     /// Labels of all kinds, for metrics.
-    pub(super) const KINDS: [&str; 5] = ["address", "account", "domain", "exact_set", "name"];
+    pub(super) const KINDS: [&str; 6] =
+        ["address", "account", "domain", "exact_set", "name", "namespace"];
 
     /// Label of the kind, for metrics.
     pub(super) fn kind(&self) -> &'static str {
@@ -37,19 +46,31 @@ impl LimitScope {
             Self::Domain(_) => 2,
             Self::Set(_) => 3,
             Self::Name(_) => 4,
+            Self::Share { .. } => 5,
         }]
     }
 
-    /// All scopes that count an order for `names`.
+    /// Whether this is the share of a namespace.
+    pub(crate) fn is_share(&self) -> bool {
+        matches!(self, Self::Share { .. })
+    }
+
+    /// All scopes that count an order of `namespace` for `names`.
     ///
     /// Includes every domain above each name. Only the CA knows which one is the registered domain:
     /// its refusal names that one.
-    pub(super) fn all_of(names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
+    pub(super) fn all_of(namespace: &str, names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
+        let share = |domain: Option<&str>| Self::Share {
+            namespace: namespace.to_owned(),
+            domain: domain.map(str::to_owned),
+        };
+        let registered = names.iter().filter_map(|name| psl::domain_str(name.as_str()));
+        let shares: Vec<Self> = registered.map(|domain| share(Some(domain))).collect();
         let above =
             names.iter().flat_map(DnsName::domains).map(|domain| Self::Domain(domain.to_owned()));
         let each = names.iter().cloned().map(Self::Name);
-        let all = [Self::Address, Self::Account, Self::Set(names.clone())];
-        all.into_iter().chain(above).chain(each).collect()
+        let all = [Self::Address, Self::Account, Self::Set(names.clone()), share(None)];
+        all.into_iter().chain(above).chain(each).chain(shares).collect()
     }
 }
 
@@ -67,6 +88,10 @@ impl fmt::Display for LimitScope {
                 )
             }
             Self::Name(name) => write!(f, "orders with {name}"),
+            Self::Share { namespace, domain: None } => write!(f, "orders of namespace {namespace}"),
+            Self::Share { namespace, domain: Some(domain) } => {
+                write!(f, "orders of namespace {namespace} under {domain}")
+            }
         }
     }
 }

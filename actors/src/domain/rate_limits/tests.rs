@@ -32,8 +32,9 @@ fn secret(namespace: &str, name: &str) -> SecretKey {
 fn a_closed_domain_bars_its_names_and_no_others() {
     let rate_limits =
         RateLimits::of([hit(LimitScope::Domain("example.com".into()), 100, 1)], at(-1));
-    let blocking =
-        |host: &str, now| rate_limits.blocking(&secret("web", "shop"), &names(&[host]), at(now));
+    let blocking = |host: &str, now| {
+        rate_limits.blocking(&secret("web", "shop"), &names(&[host]), true, at(now))
+    };
     assert!(blocking("a.example.com", 99).is_some());
     assert!(blocking("example.com", 99).is_some());
     assert_eq!(blocking("a.example.org", 99), None);
@@ -46,7 +47,7 @@ fn an_order_waits_for_the_scope_that_opens_last() {
     let rate_limits =
         RateLimits::of([hit(LimitScope::Account, 10, 1), hit(domain.clone(), 20, 1)], at(-1));
     let names = names(&["a.example.com", "b.example.org"]);
-    assert_eq!(rate_limits.blocking(&secret("web", "shop"), &names, at(0)), Some(domain));
+    assert_eq!(rate_limits.blocking(&secret("web", "shop"), &names, true, at(0)), Some(domain));
 }
 
 #[test]
@@ -67,15 +68,15 @@ fn a_line_is_let_in_at_the_pace_of_the_limit_and_nobody_passes_it() {
         (None, Some(at(100)))
     );
     assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
-    assert_eq!(rate_limits.blocking(&a, &hosts, at(100)), None);
-    assert_eq!(rate_limits.blocking(&late, &hosts, at(135)), Some(LimitScope::Account));
+    assert_eq!(rate_limits.blocking(&a, &hosts, true, at(100)), None);
+    assert_eq!(rate_limits.blocking(&late, &hosts, true, at(135)), Some(LimitScope::Account));
     assert_eq!(
         (rate_limits.admit(at(135), |_| true), rate_limits.admit(at(136), |_| true)),
         (None, Some(b.clone()))
     );
     rate_limits.order_opened(&a, at(136));
     rate_limits.order_opened(&b, at(200));
-    assert_eq!(rate_limits.blocking(&late, &hosts, at(200)), None);
+    assert_eq!(rate_limits.blocking(&late, &hosts, true, at(200)), None);
     assert_eq!(rate_limits.closed(at(200)).count(), 0);
 }
 
@@ -86,7 +87,7 @@ fn whoever_was_let_in_and_met_a_closed_door_waits_again() {
     rate_limits.enqueue(&LimitScope::Account, &a, Priority::FIRST, at(0));
     assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
     rate_limits.close(hit(LimitScope::Account, 300, 36));
-    assert_eq!(rate_limits.blocking(&a, &hosts, at(101)), Some(LimitScope::Account));
+    assert_eq!(rate_limits.blocking(&a, &hosts, true, at(101)), Some(LimitScope::Account));
     assert!(rate_limits.enqueue(&LimitScope::Account, &a, Priority::FIRST, at(101)));
     assert_eq!(rate_limits.waiting(&a).unwrap().turn, at(300));
 }
@@ -169,7 +170,8 @@ fn a_turn_that_is_not_used_is_the_next_ones() {
     rate_limits.leave(&secret("web", "dead"), at(5));
     assert_eq!(rate_limits.admit(at(5), |_| true), Some(secret("web", "good")));
     rate_limits.order_opened(&secret("web", "good"), at(6));
-    let blocking = rate_limits.blocking(&secret("web", "late"), &names(&["a.example.com"]), at(7));
+    let blocking =
+        rate_limits.blocking(&secret("web", "late"), &names(&["a.example.com"]), true, at(7));
     assert_eq!(blocking, Some(LimitScope::Account), "that turn was used");
 }
 
@@ -187,9 +189,9 @@ fn who_waits_for_one_scope_keeps_its_turn_when_another_closes_for_longer() {
     let (shop, hosts) = (secret("web", "shop"), names(&["a.example.com"]));
     rate_limits.enqueue(&domain, &shop, Priority::FIRST, at(0));
     rate_limits.close(hit(LimitScope::Account, 9_000, 1));
-    assert_eq!(rate_limits.blocking(&shop, &hosts, at(1)), Some(domain));
+    assert_eq!(rate_limits.blocking(&shop, &hosts, true, at(1)), Some(domain));
     assert_eq!(
-        rate_limits.blocking(&secret("web", "new"), &hosts, at(1)),
+        rate_limits.blocking(&secret("web", "new"), &hosts, true, at(1)),
         Some(LimitScope::Account)
     );
 }
@@ -219,7 +221,8 @@ fn a_busy_ca_is_left_alone_by_all_as_long_as_it_says() {
     assert_eq!(rate_limits.close(hit), None, "that is known");
     let until = rate_limits.busy_until(at(10)).unwrap();
     assert!(until >= at(3600) && until <= at(3660), "{until}");
-    let blocking = rate_limits.blocking(&secret("web", "a"), &names(&["a.example.com"]), at(10));
+    let blocking =
+        rate_limits.blocking(&secret("web", "a"), &names(&["a.example.com"]), true, at(10));
     assert_eq!(blocking, Some(LimitScope::Address));
     assert_eq!(rate_limits.busy_until(until), None);
 }
@@ -234,11 +237,11 @@ fn a_restart_keeps_the_pace_of_a_line() {
     }
     assert_eq!(rate_limits.admit(at(1), |_| true), Some(a.clone()));
     rate_limits.order_opened(&a, at(2));
-    let paced = rate_limits.paced(&hosts, at(2));
+    let paced = rate_limits.paced("web", &hosts, at(2));
     assert_eq!(paced, [hit(LimitScope::Account, 37, 36)]);
     let rate_limits = RateLimits::of(paced, at(5));
-    assert_eq!(rate_limits.blocking(&b, &hosts, at(36)), Some(LimitScope::Account));
-    assert_eq!(rate_limits.blocking(&b, &hosts, at(37)), None);
+    assert_eq!(rate_limits.blocking(&b, &hosts, true, at(36)), Some(LimitScope::Account));
+    assert_eq!(rate_limits.blocking(&b, &hosts, true, at(37)), None);
 }
 
 #[test]
@@ -246,7 +249,7 @@ fn who_comes_first_after_a_restart_waits_for_the_pace_and_not_for_what_is_long_o
     let (hosts, stream) = (names(&["a.example.com"]), secret("web", "a"));
     let blocking = |restart| {
         let rate_limits = RateLimits::of([hit(LimitScope::Account, 0, 36)], at(restart));
-        rate_limits.blocking(&stream, &hosts, at(restart))
+        rate_limits.blocking(&stream, &hosts, true, at(restart))
     };
     assert_eq!(blocking(60), Some(LimitScope::Account));
     assert_eq!(blocking(3_600), None);
@@ -284,8 +287,9 @@ fn a_namespace_passes_what_is_closed_a_few_times_an_hour() {
 fn a_closed_domain_need_not_be_a_registered_one() {
     let rate_limits =
         RateLimits::of([hit(LimitScope::Domain("b.c.example.com".into()), 9, 1)], at(-1));
-    let blocking =
-        |host: &str| rate_limits.blocking(&secret("web", "shop"), &names(&[host]), at(0)).is_some();
+    let blocking = |host: &str| {
+        rate_limits.blocking(&secret("web", "shop"), &names(&[host]), true, at(0)).is_some()
+    };
     assert_eq!(
         ["x.b.c.example.com", "x.c.example.com", "b.c.example.com"].map(blocking),
         [true, false, true]

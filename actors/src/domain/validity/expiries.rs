@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn of_too_many_certificates_the_first_to_renew_are_chosen() {
         let all = [("web", "c", 30), ("web", "a", 10), ("api", "d", 40), ("api", "b", 20)];
-        assert_eq!(first(&all, 3), ["a", "b", "d"]);
+        assert_eq!(first(&all, 3), ["a", "b", "c"]);
         assert_eq!(first(&all, 4).len(), 4);
     }
 

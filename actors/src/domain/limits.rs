@@ -162,6 +162,9 @@ pub const PROBES_AT_ONCE: usize = 8;
 /// Longest time that a job holds its slot while the CA works. Slower jobs continue without a slot,
 /// so they do not delay others.
 pub const SLOT_MAX: Duration = secs(30);
+/// Slots that one namespace may have for each free slot, so that it leaves an eighth to others: a
+/// job with hosts that never answer holds its slot for [`PROBE_CALL`] each time.
+pub const SLOTS_PER_FREE: usize = 7;
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.

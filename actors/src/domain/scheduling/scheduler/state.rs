@@ -9,7 +9,7 @@ impl Scheduler {
     /// Number of jobs in each phase.
     pub(crate) fn load(&self) -> Load {
         let (queued, parked) = (self.queue.len(), self.parked.len());
-        Load { queued, running: self.running, parked }
+        Load { queued, running: self.running.total(), parked }
     }
 
     /// Arrival time of the job that has waited longest for a slot.

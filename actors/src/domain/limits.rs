@@ -169,7 +169,8 @@ pub const SLOTS_PER_FREE: usize = 7;
 pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
-/// Largest number of Secrets in the pool's queue. Further requests are answered "busy" and retried.
+/// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further
+/// requests are answered "busy" and retried. An entry takes about 450 bytes.
 pub const QUEUE_MAX: usize = 200_000;
 /// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);

@@ -47,7 +47,7 @@ impl FairQueue {
         Self { capacity, ..Self::default() }
     }
 
-    /// Adds a Secret to its lane. Returns `false` if the queue is full. Only new work is refused,
+    /// Adds a Secret to its lane. Returns `false` if there is no room. Only new work is refused,
     /// because the other lanes hold work that was accepted before.
     #[must_use]
     pub(crate) fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
@@ -55,7 +55,7 @@ impl FairQueue {
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
-            Lane::New(_) if self.is_full() => return false,
+            Lane::New(_) if !self.has_room(&stream.namespace) => return false,
             Lane::New(priority) => {
                 self.new[priority.urgency as usize].push(stream, priority.by, now);
             }
@@ -101,9 +101,12 @@ impl FairQueue {
         self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
     }
 
-    /// Whether new work is refused.
-    pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.capacity
+    /// Whether a namespace has room for new work. A namespace has at most as many entries as there
+    /// is free room, so one that asks for any number leaves half to the others.
+    pub(crate) fn has_room(&self, namespace: &str) -> bool {
+        let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
+        let waiting: usize = lanes.map(|lane| lane.len_of(namespace)).sum();
+        waiting < self.capacity.saturating_sub(self.len())
     }
 
     /// Number of waiting Secrets.

@@ -16,7 +16,6 @@ mod tickets;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::Observed;
 use crate::domain::limits;
 use crate::domain::scheduling::queue::{FairQueue, Lane};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -103,16 +102,10 @@ impl Scheduler {
             self.wake_when_edited(stream, now);
             return true;
         }
-        let job = Job {
-            stream: stream.clone(),
-            requested_by: key.clone(),
-            observed: Observed::default(),
-            steps: 0,
-            slot_since: now,
-        };
-        let phase = JobPhase::Queued(Box::new(job));
-        let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
+        let taken =
+            self.queue.has_room(&stream.namespace) && self.queue.push(stream.clone(), lane, now);
         if taken {
+            let phase = JobPhase::New(key.clone());
             let (waiting, again) = (vec![ticket], false);
             let entry = ScheduledJob { phase, waiting, again, since: now, lane };
             self.jobs.insert(stream.clone(), entry);
@@ -149,7 +142,7 @@ impl Scheduler {
             }
             // The job joined the queue a moment ago, and its worker has not returned the job yet.
             JobPhase::Running => entry.again = true,
-            JobPhase::Queued(_) => {}
+            JobPhase::New(_) | JobPhase::Queued(_) => {}
         }
     }
 
@@ -191,10 +184,10 @@ impl Scheduler {
     fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
-        let (JobPhase::Queued(mut job) | JobPhase::Parked { mut job, .. }) =
-            std::mem::replace(&mut entry.phase, JobPhase::Running)
-        else {
-            return None;
+        let mut job = match std::mem::replace(&mut entry.phase, JobPhase::Running) {
+            JobPhase::New(requested_by) => Box::new(Job::new(stream, requested_by)),
+            JobPhase::Queued(job) | JobPhase::Parked { job, .. } => job,
+            JobPhase::Running => return None,
         };
         job.slot_since = slot_since.unwrap_or(job.slot_since);
         self.running.begin(&stream.namespace);
@@ -237,8 +230,7 @@ impl Scheduler {
                 return self.finished(&stream, requeue);
             }
             JobStatus::Finished(_) => {
-                let fresh = Job { observed: Observed::default(), steps: 0, ..job };
-                entry.phase = JobPhase::Queued(Box::new(fresh));
+                entry.phase = JobPhase::New(job.requested_by);
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
@@ -341,6 +333,21 @@ mod tests {
             scheduler.returned(job, at_ca, at(2));
         }
         assert_eq!(scheduler.next_job(at(2)).map(|job| job.stream), None);
+    }
+
+    #[test]
+    fn a_namespace_that_fills_the_queue_leaves_room_to_the_others() {
+        let mut scheduler = Scheduler::new(1, 100);
+        let taken = (0..200).filter(|number| ask(&mut scheduler, &number.to_string(), 0).is_ok());
+        assert_eq!(taken.count(), 50);
+        let key = IngressKey::new("other", "first").into();
+        let first = [(SecretKey::new("other", "first"), NEW)];
+        assert!(scheduler.request(&key, first, at(1)).is_ok());
+    }
+
+    #[test]
+    fn a_queued_job_is_small_because_one_tenant_may_have_a_hundred_thousand() {
+        assert!(size_of::<ScheduledJob>() <= 128, "{}", size_of::<ScheduledJob>());
     }
 
     #[test]

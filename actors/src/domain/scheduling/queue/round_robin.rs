@@ -75,6 +75,11 @@ impl RoundRobin {
         self.waiting.len()
     }
 
+    /// Number of entries of one namespace.
+    pub(super) fn len_of(&self, namespace: &str) -> usize {
+        self.by_namespace.get(namespace).map_or(0, BTreeMap::len)
+    }
+
     /// Up to `count` entries that come next, roughly in order: the first entries of each namespace.
     pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = &SecretKey> {
         let each = count.div_ceil(self.turns.len().max(1));

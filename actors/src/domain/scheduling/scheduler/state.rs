@@ -22,7 +22,7 @@ impl Scheduler {
     pub(crate) fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
         self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {
-                JobPhase::Queued(_) => "queued",
+                JobPhase::New(_) | JobPhase::Queued(_) => "queued",
                 JobPhase::Running => "running",
                 JobPhase::Parked { .. } => "parked",
             };

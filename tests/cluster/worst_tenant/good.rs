@@ -25,6 +25,8 @@ pub(super) struct Good {
     made: Cell<u32>,
     served: Cell<u32>,
     slowest: Cell<Duration>,
+    /// Number and time of the slowest since the last report.
+    recent: Cell<(u32, Duration)>,
     /// Later deadline of certificates that a restart delays.
     forgiven_until: Cell<Option<Instant>>,
     /// Holder and transitions of the Lease, while nobody may change them.
@@ -39,6 +41,7 @@ impl Good {
             made: Cell::default(),
             served: Cell::default(),
             slowest: Cell::default(),
+            recent: Cell::default(),
             forgiven_until: Cell::default(),
             lease: RefCell::default(),
             ended: Cell::default(),
@@ -105,8 +108,17 @@ impl Good {
         if self.forgiven_until.get().is_none_or(|until| until < made) {
             self.slowest.set(self.slowest.get().max(took));
         }
+        if took > self.recent.get().1 {
+            self.recent.set((number, took));
+        }
         self.served.set(self.served.get() + 1);
         took.as_secs_f64()
+    }
+
+    /// The slowest certificate since the last report.
+    pub(super) fn report(&self) -> String {
+        let (number, took) = self.recent.take();
+        format!("slowest good certificate {:.1} s (g{number})", took.as_secs_f64())
     }
 
     async fn has_certificate(&self, name: &str, host: &str) -> bool {

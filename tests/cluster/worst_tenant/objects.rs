@@ -1,7 +1,5 @@
 //! The worst objects that the API server takes, as JSON.
 
-use std::fmt::Write;
-
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde_json::{Value, json};
 
@@ -163,38 +161,45 @@ pub(super) fn claim(number: usize) -> Object {
     small(&format!("claim-{number}"), &format!("claim-{number}"), &host)
 }
 
-/// An Ingress whose Secret is one of [`garbage`] and [`many_names`].
+/// An Ingress whose Secret is one of [`garbage`] and [`secret`].
 pub(super) fn large_secret_user(number: usize) -> Object {
     small(&format!("large-{number}"), &format!("large-{number}"), &evil_host(number, "l"))
 }
 
 /// The largest Secret with our label and without any certificate.
 pub(super) fn garbage(number: usize) -> Object {
-    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_owned();
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let count = (SECRET - key.len()) / certificate.len();
-    secret(number, &certificate.repeat(count), key)
+    secret(number, &Pair { certificate: certificate.repeat(count), key })
 }
 
-/// A Secret with our label and a certificate of thousands of names.
-pub(super) fn many_names(number: usize, key: &KeyPair) -> Object {
+/// A certificate and its key, in PEM.
+pub(super) struct Pair {
+    certificate: String,
+    key: String,
+}
+
+/// A certificate with thousands of names.
+pub(super) fn many_names() -> Pair {
     let names: Vec<String> = (0..10_000).map(|name| evil_host(name, "m")).collect();
+    let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(names).expect("names");
     params.distinguished_name = DistinguishedName::new();
-    let certificate = params.self_signed(key).expect("a certificate").pem();
-    secret(number, &certificate, &key.serialize_pem())
+    let certificate = params.self_signed(&key).expect("a certificate").pem();
+    Pair { certificate, key: key.serialize_pem() }
 }
 
-fn secret(number: usize, certificate: &str, key: &str) -> Object {
-    let mut body = String::new();
+/// A Secret with our label.
+pub(super) fn secret(number: usize, pair: &Pair) -> Object {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {
             "name": format!("large-{number}"),
             "labels": { "app.kubernetes.io/managed-by": "ingress-acme" },
         },
-        "stringData": { "tls.crt": certificate, "tls.key": key },
+        "stringData": { "tls.crt": pair.certificate, "tls.key": pair.key },
     });
-    write!(body, "{object}").expect("a text");
-    Object { collection: "/api/v1/namespaces/bad/secrets", body: body.into_bytes() }
+    let body = object.to_string().into_bytes();
+    Object { collection: "/api/v1/namespaces/bad/secrets", body }
 }

@@ -4,4 +4,6 @@ pub mod assembly;
 pub mod clock;
 pub mod logging;
 pub mod process_metrics;
+mod public_ca;
 pub mod replica;
+pub mod servers;

@@ -17,7 +17,7 @@ use ingress_acme::dns_and_http::admin::Health;
 use ingress_acme::dns_and_http::listeners::Role;
 use ingress_acme::dns_and_http::solver::Thumbprints;
 use ingress_acme::process::process_metrics;
-use ingress_acme::process::replica::{Servers, listen};
+use ingress_acme::process::servers::{Servers, listen};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_actors::shared_expiries::SharedExpiries;

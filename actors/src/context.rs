@@ -36,6 +36,8 @@ pub(crate) struct OperatorContext {
     pub metrics: Metrics,
     /// Directory URL of the first CA.
     pub directory: String,
+    /// Whether the first CA is a public one.
+    pub public_ca: bool,
     /// Limits of the first CA.
     pub limits: CaLimits,
     /// Renewal windows and validity of certificates.

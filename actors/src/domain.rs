@@ -11,9 +11,10 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`certificate`], [`cut`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`], [`time`]
-//! and [`top_k`] are shared by the folders.
+//! [`address`], [`certificate`], [`cut`], [`failure`], [`hash`], [`ingress`], [`limits`], [`name`],
+//! [`public_name`], [`time`] and [`top_k`] are shared by the folders.
 
+pub mod address;
 pub mod certificate;
 pub mod cut;
 pub mod desired;
@@ -24,6 +25,7 @@ pub mod issuance;
 pub mod limits;
 pub mod log;
 pub mod name;
+pub mod public_name;
 pub mod rate_limits;
 pub mod routes;
 pub mod scheduling;

@@ -165,6 +165,7 @@ fn context(
         clock: ports.clock.clone(),
         metrics: shown.metrics,
         directory: settings.directory.clone(),
+        public_ca: settings.selection.public_ca,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
     }

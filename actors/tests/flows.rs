@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress, reasons, with_tls};
@@ -56,6 +57,53 @@ fn a_spec_tls_of_the_users_own_is_not_touched() {
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!(fakes.cluster.calls("fill_tls"), 0);
+    });
+}
+
+/// Settings for a CA that certifies public names only.
+fn public_ca() -> Settings {
+    let selection = Selection { public_ca: true, ..Selection::default() };
+    Settings { selection, ..Fakes::settings() }
+}
+
+#[test]
+fn a_public_ca_is_never_told_an_internal_name_and_the_neighbours_are_served() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(public_ca()).await;
+        fakes.cluster.apply(ingress("web", "inner", &["db.internal", "redis.prod.svc"]));
+        fakes.cluster.apply(ingress("web", "mixed", &["mixed.example.com", "nas.home.arpa"]));
+        fakes.cluster.apply(shop());
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "mixed"), ["mixed.example.com"]);
+        assert_eq!(fakes.ca.orders(), 2);
+        assert!(fakes.cluster.secret("web", "inner").is_none());
+        assert_eq!(reasons(&fakes.cluster.events("web", "inner")), ["Skipped"], "told once");
+        let note = &fakes.cluster.events("web", "inner")[0].note;
+        assert!(note.contains("db.internal") && note.contains("--public-ca false"), "{note}");
+        let filled = fakes.cluster.calls("fill_tls");
+        assert_eq!(filled, 2, "spec.tls is filled in once each");
+    });
+}
+
+#[test]
+fn a_change_to_a_public_ca_leaves_what_a_private_one_has_issued_for_internal_names() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "inner", &["db.internal"]));
+        fakes.cluster.apply(ingress("web", "mixed", &["mixed.example.com", "nas.home.arpa"]));
+        fakes.pass(MINUTE).await;
+        let secrets = || ["inner", "mixed"].map(|name| fakes.cluster.secret("web", name).unwrap());
+        let before = secrets().map(|secret| secret.chain);
+        assert_eq!(fakes.ca.orders(), 2);
+        fakes.kill();
+        fakes.operator(public_ca()).await;
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.ca.orders(), 2);
+        assert_eq!(secrets().map(|secret| secret.chain), before);
+        assert!(reasons(&fakes.cluster.events("web", "inner")).contains(&"Skipped"));
     });
 }
 

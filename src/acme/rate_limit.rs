@@ -161,7 +161,7 @@ mod tests {
                 LimitScope::Set(set) => set == names(&["a.example.com"]),
                 LimitScope::Name(name) => name.as_str() == "a.example.com",
                 LimitScope::Account => true,
-                LimitScope::Address | LimitScope::Share { .. } => false,
+                LimitScope::Address | LimitScope::Share(_) => false,
             };
             proptest::prop_assert!(of_it);
         }

@@ -2,6 +2,7 @@
 //! also be set in the environment.
 
 mod account;
+mod choices;
 mod reason;
 mod run;
 #[cfg(feature = "sim")]
@@ -13,8 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::ingress::IngressKey;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
+pub use choices::{GuardsArg, ManageArg, PublicCaArg};
 pub use reason::Reason;
-pub use run::{AdapterConfig, FallbackDirectory, GuardsArg, ManageArg, RunArgs};
+pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 #[cfg(feature = "sim")]
 pub use sim::{DemoArgs, StormArgs, TargetArg};
 

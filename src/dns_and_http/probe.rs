@@ -3,34 +3,34 @@
 //!
 //! The probe requests a random token, so that no cache and no other solver can answer. The result
 //! is a hint only: a cluster may see itself differently than the world does.
+//!
+//! A name is resolved once, and one of these addresses is connected to. The host itself may have a
+//! private address (private CA, split DNS), but is never one of the cluster's own names; a redirect
+//! leads to a globally routable address, or to one that the host has. No text shows more of an
+//! answer than the class of its status.
 
+mod exchange;
 mod names;
+mod redirect;
 
-use std::error::Error as StdError;
-use std::time::Duration;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use http::header::{HOST, LOCATION, USER_AGENT};
-use reqwest::{Client, Response};
-use rustls::crypto::aws_lc_rs::default_provider;
-use url::Url;
-
+use ingress_acme_actors::domain::address::is_globally_routable;
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports;
+use rustls::crypto::aws_lc_rs::default_provider;
+use url::Url;
 
 use crate::dns_and_http::solver::Thumbprints;
+use exchange::{Answer, Exchange};
 pub use names::NameserverError;
-use names::{Names, Unresolved};
+use names::{Names, search_domains};
+use redirect::{ClusterDomains, Redirects};
 
-/// Maximum number of redirects, as followed by Let's Encrypt.
-const REDIRECTS: usize = 10;
-/// Longest time to open one connection. Leaves time for another address.
-const CONNECT: Duration = Duration::from_secs(2);
-/// Maximum size of an answer. A valid one has under 200 bytes.
-const MAX_BODY: usize = 1_024;
 /// Number of random bytes in a token: 32 characters of base64url.
 const TOKEN_BYTES: usize = 24;
 
@@ -40,117 +40,123 @@ pub enum ProbeError {
     /// No nameserver is known.
     #[error(transparent)]
     Nameserver(#[from] NameserverError),
-    /// No HTTP client could be created.
-    #[error("no HTTP client can be made for the probe: {0}")]
-    Client(#[from] reqwest::Error),
+    /// No TLS client could be created.
+    #[error("no TLS client can be made for the probe: {0}")]
+    Client(#[from] rustls::Error),
 }
 
 /// Adapter behind the port.
 pub struct HttpProbe {
-    client: Client,
+    exchange: Exchange,
+    names: Names,
+    cluster: ClusterDomains,
     port: u16,
     thumbprints: Thumbprints,
 }
 
 impl HttpProbe {
     /// Creates a probe that resolves names with `nameserver` (by default those of
-    /// `/etc/resolv.conf`) and connects to `port` first (80 except in tests). Requires the
-    /// process-wide rustls provider.
+    /// `/etc/resolv.conf`) and connects to `port` first (80 except in tests).
     pub fn new(
         nameserver: Option<std::net::SocketAddr>,
         port: u16,
         thumbprints: Thumbprints,
     ) -> Result<Self, ProbeError> {
-        let client = Client::builder()
-            .dns_resolver(Names::new(nameserver)?)
-            // A proxy sees the host from elsewhere; a kept connection would hide a DNS change.
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            // A host may not have a valid certificate yet; CAs do not check certificates here
-            // either.
-            .tls_danger_accept_invalid_certs(true)
-            .connect_timeout(CONNECT)
-            .timeout(limits::PROBE_CALL)
-            .http1_only()
-            .build()?;
-        Ok(Self { client, port, thumbprints })
+        let search = search_domains();
+        Ok(Self {
+            exchange: Exchange::new(default_provider().into())?,
+            names: Names::new(nameserver)?,
+            cluster: ClusterDomains::of_search(search.iter().map(String::as_str)),
+            port,
+            thumbprints,
+        })
     }
 
-    async fn fetch(&self, host: &DnsName) -> Result<(), Reach> {
-        let token = token().ok_or_else(|| Reach::Elsewhere("no random numbers".to_owned()))?;
-        let path = format!("/.well-known/acme-challenge/{token}");
-        let mut url = Url::parse(&format!("http://{host}:{}{path}", self.port))
-            .map_err(|wrong| Reach::Elsewhere(wrong.to_string()))?;
-        for _ in 0..=REDIRECTS {
-            let answer = self.get(&url, host).await.map_err(|error| missed(&error))?;
-            if !answer.status().is_redirection() {
-                return self.check_response(answer, &token).await;
+    async fn fetch(&self, host: &DnsName) -> Reach {
+        let host = host.as_str();
+        if self.cluster.contain(host) {
+            let why = "it is a name of the cluster itself, which the probe does not ask";
+            return Reach::Elsewhere(why.to_owned());
+        }
+        let Some(token) = token() else { return Reach::Elsewhere("no random numbers".to_owned()) };
+        let first = match self.names.addresses(host).await {
+            Ok(first) => first,
+            Err(why) => return Reach::Unresolved(bounded(&why.to_string())),
+        };
+        let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
+        let rules = Redirects { host, token: &token, port: self.port, cluster: &self.cluster };
+        match self.follow(&url, &first, &rules).await {
+            Ok(()) => Reach::Reached,
+            Err(what) if first.iter().any(|address| is_globally_routable(*address)) => {
+                Reach::Elsewhere(bounded(&what))
             }
-            url = self.redirected(&url, &answer)?;
+            Err(what) => Reach::Private(bounded(&what)),
         }
-        Err(Reach::Elsewhere(format!("more than {REDIRECTS} redirects, the last to {url}")))
     }
 
-    /// Sends one request. The `Host` header of the first request never has a port, since CAs use
-    /// port 80.
-    async fn get(&self, url: &Url, host: &DnsName) -> Result<Response, reqwest::Error> {
-        let mut request = self.client.get(url.clone()).header(USER_AGENT, crate::USER_AGENT);
-        if url.host_str() == Some(host.as_str()) && url.port() == Some(self.port) {
-            request = request.header(HOST, host.as_str());
+    /// Requests `url` from the addresses `first`, and follows its redirects.
+    async fn follow(
+        &self,
+        url: &str,
+        first: &[IpAddr],
+        rules: &Redirects<'_>,
+    ) -> Result<(), String> {
+        let mut url = Url::parse(url).map_err(|wrong| wrong.to_string())?;
+        let mut addresses = first.to_vec();
+        for _ in 0..=limits::PROBE_REDIRECTS {
+            let answer = self.exchange.get(&url, &header(&url, rules), &addresses).await?;
+            if !answer.status.is_redirection() {
+                return self.check_answer(&answer, rules.token);
+            }
+            let to = rules.target(&url, answer.location.as_deref());
+            url = to.map_err(|why| format!("{why} ({})", origin(&answer)))?;
+            addresses = self.redirected(&url, first, rules).await?;
         }
-        request.send().await
+        let most = limits::PROBE_REDIRECTS;
+        Err(format!("more than {most} redirects, the last to {}", rules.shown(&url)))
     }
 
-    /// Returns the target of a redirect, if a CA would follow the redirect.
-    fn redirected(&self, from: &Url, answer: &Response) -> Result<Url, Reach> {
-        let by = origin(answer);
-        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let to = location.and_then(|location| from.join(location).ok()).ok_or_else(|| {
-            Reach::Elsewhere(format!("{} without a usable Location {by}", answer.status()))
-        })?;
-        let web = matches!(to.scheme(), "http" | "https");
-        let port = to.port_or_known_default();
-        if !web || !port.is_some_and(|port| [80, 443, self.port].contains(&port)) {
-            let why = "CAs follow redirects only to ports 80 and 443";
-            return Err(Reach::Elsewhere(format!("a redirect to {to}; {why}")));
+    /// Resolves the target of a redirect. Only addresses of the host itself and globally routable
+    /// ones remain.
+    async fn redirected(
+        &self,
+        url: &Url,
+        first: &[IpAddr],
+        rules: &Redirects<'_>,
+    ) -> Result<Vec<IpAddr>, String> {
+        let name = url.domain().unwrap_or_default();
+        if name.trim_end_matches('.') == rules.host {
+            return Ok(first.to_vec()); // resolved once
         }
-        if !to.domain().is_some_and(is_public) {
-            let why = "CAs follow redirects only to public names";
-            return Err(Reach::Elsewhere(format!("a redirect to {to}; {why}")));
+        let shown = || format!("a redirect to {}", rules.shown(url));
+        let mut addresses = self
+            .names
+            .addresses(name)
+            .await
+            .map_err(|why| format!("{}, which does not resolve ({why})", shown()))?;
+        addresses.retain(|address| is_globally_routable(*address) || first.contains(address));
+        if addresses.is_empty() {
+            let why = "whose address is neither public nor one of the host; it is not followed";
+            return Err(format!("{}, {why}", shown()));
         }
-        Ok(to)
+        Ok(addresses)
     }
 
-    async fn check_response(&self, mut answer: Response, token: &str) -> Result<(), Reach> {
-        let (status, by) = (answer.status(), origin(&answer));
-        if !status.is_success() {
-            return Err(Reach::Elsewhere(format!("HTTP {} {by}", status.as_u16())));
-        }
-        let mut body = Vec::new();
-        while body.len() <= MAX_BODY {
-            let Some(chunk) = answer.chunk().await.map_err(|error| missed(&error))? else { break };
-            body.extend_from_slice(&chunk);
-        }
-        let ours = body.len() <= MAX_BODY
-            && str::from_utf8(&body).is_ok_and(|body| self.thumbprints.is_answer(token, body));
-        if ours {
+    fn check_answer(&self, answer: &Answer, token: &str) -> Result<(), String> {
+        let body = answer.body.as_deref().and_then(|body| str::from_utf8(body).ok());
+        if body.is_some_and(|body| self.thumbprints.is_answer(token, body)) {
             return Ok(());
         }
-        Err(Reach::Elsewhere(format!("HTTP {} with another answer {by}", status.as_u16())))
+        Err(format!("another server answered, {}", origin(answer)))
     }
 }
 
 #[async_trait(?Send)]
 impl ports::Probe for HttpProbe {
     async fn probe(&self, host: &DnsName) -> Reach {
-        match tokio::time::timeout(limits::PROBE_CALL, self.fetch(host)).await {
-            Ok(Ok(())) => Reach::Reached,
-            Ok(Err(reach)) => reach,
-            Err(_) => {
-                Reach::Elsewhere(format!("no answer within {} s", limits::PROBE_CALL.as_secs()))
-            }
-        }
+        let late =
+            |_| Reach::Elsewhere(format!("no answer within {} s", limits::PROBE_CALL.as_secs()));
+        tokio::time::timeout(limits::PROBE_CALL, self.fetch(host)).await.unwrap_or_else(late)
     }
 }
 
@@ -160,36 +166,35 @@ fn token() -> Option<String> {
     Some(BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
-/// Whether `name` is public. The probe must not become a tool for requests within the cluster.
-fn is_public(name: &str) -> bool {
-    const PRIVATE: [&str; 6] =
-        ["local", "internal", "svc", "localhost", "localdomain", "home.arpa"];
-    let within = |zone: &str| {
-        name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
-    };
-    name.contains('.') && !PRIVATE.into_iter().any(within)
+/// Value of the `Host` header. That of the first request never has a port, since CAs use port 80.
+fn header(url: &Url, rules: &Redirects<'_>) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) if host != rules.host || port != rules.port => format!("{host}:{port}"),
+        _ => host.to_owned(),
+    }
 }
 
-/// Address of the server that answered, as the end of a sentence.
-fn origin(answer: &Response) -> String {
-    let address = answer.remote_addr().map(|address| address.ip().to_string());
-    format!("from {}", address.as_deref().unwrap_or("an unknown address"))
+/// Class of the status, and address of the server if everybody can see that address: a private one
+/// is an inner matter of the network.
+fn origin(answer: &Answer) -> String {
+    let class = answer.status.as_u16() / 100;
+    if is_globally_routable(answer.address) {
+        return format!("HTTP {class}xx from {}", answer.address);
+    }
+    format!("HTTP {class}xx from a private address")
 }
 
-/// Reason for a missing answer: the DNS error, or else the innermost cause, which is short and
-/// specific.
-fn missed(error: &reqwest::Error) -> Reach {
-    let mut innermost: &dyn StdError = error;
-    while let Some(cause) = innermost.source() {
-        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
-            return Reach::Unresolved(unresolved.to_string());
-        }
-        innermost = cause;
+/// Cuts a text at [`limits::PROBE_TEXT_MAX`], and replaces what cannot be printed.
+fn bounded(text: &str) -> String {
+    const CUT: &str = "… (cut)";
+    let text = text.chars().map(|one| if one.is_control() { '?' } else { one });
+    let text: String = text.take(limits::PROBE_TEXT_MAX + 1).collect();
+    if text.len() <= limits::PROBE_TEXT_MAX {
+        return text;
     }
-    if error.is_timeout() {
-        return Reach::Elsewhere("no answer in time".to_owned());
-    }
-    Reach::Elsewhere(innermost.to_string().to_lowercase())
+    let end = text.floor_char_boundary(limits::PROBE_TEXT_MAX - CUT.len());
+    format!("{}{CUT}", &text[..end])
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
 };
 pub use refusal::{detail, port_error};
-pub use requests::{KubeRequestHook, counted};
+pub use requests::{KubeRequestHook, counted, is_too_large};
 
 /// Longest time for opening a connection. A healthy API server accepts one in milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);

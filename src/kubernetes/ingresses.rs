@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::index::WatchScope;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -17,9 +18,9 @@ use kube::{Api, Client};
 
 pub use view::view;
 
-use crate::kubernetes::client::{WATCH_SECONDS, detail};
+use crate::kubernetes::client::{WATCH_SECONDS, detail, is_too_large};
 
-/// Number of objects per page of a list.
+/// Number of objects per page of a list, as long as such a page is not too large.
 const PAGE: u32 = 500;
 /// Time without a further object after which a list is restarted. Longer than the longest pause
 /// between two attempts (30 s plus as much jitter) and a slow page together.
@@ -56,8 +57,15 @@ impl IngressSource for Ingresses {
                 None => Api::all(self.client.clone()),
             };
             let on_error = self.on_error.clone();
-            ScopeWatch { api, scope: scope.clone(), on_error, events: None, listing: true }
-                .changes()
+            ScopeWatch {
+                api,
+                scope: scope.clone(),
+                on_error,
+                events: None,
+                listing: true,
+                page: PAGE,
+            }
+            .changes()
         });
         stream::select_all(places.collect::<Vec<_>>()).boxed_local()
     }
@@ -74,6 +82,8 @@ struct ScopeWatch {
     events: Option<Events>,
     /// No complete list yet, so silence is an error. A watch may be silent.
     listing: bool,
+    /// Number of objects per page of a list.
+    page: u32,
 }
 
 impl ScopeWatch {
@@ -83,7 +93,7 @@ impl ScopeWatch {
 
     async fn next(&mut self) -> IngressChange {
         loop {
-            let events = self.events.get_or_insert_with(|| events(&self.api));
+            let events = self.events.get_or_insert_with(|| events(&self.api, self.page));
             let step = if self.listing {
                 tokio::time::timeout(LIST_STALLED, events.next()).await
             } else {
@@ -91,6 +101,7 @@ impl ScopeWatch {
             };
             match step {
                 Ok(Some(Ok(event))) => return self.change(event),
+                Ok(Some(Err(error))) if is_too_large(&error) => self.use_smaller_pages(),
                 Ok(Some(Err(error))) => self.report(&error),
                 Ok(None) => self.relist("the watch ended"),
                 Err(_) => self.relist("the list stalled"),
@@ -121,6 +132,18 @@ impl ScopeWatch {
         (self.on_error)(reason);
     }
 
+    /// Lists again with a quarter of the objects per page, because a page was larger than a response
+    /// may be. The size stays, because the large objects do.
+    fn use_smaller_pages(&mut self) {
+        self.page = (self.page / 4).max(limits::SMALLEST_PAGE);
+        tracing::info!(
+            page = self.page,
+            "a page of Ingresses is too large; smaller ones are listed"
+        );
+        self.events = None;
+        self.listing = true;
+    }
+
     fn relist(&mut self, error: &'static str) {
         let scope = self.scope.as_deref().unwrap_or("all namespaces");
         let next = "all Ingresses are listed again now";
@@ -131,8 +154,8 @@ impl ScopeWatch {
     }
 }
 
-fn events(api: &Api<Ingress>) -> Events {
-    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+fn events(api: &Api<Ingress>, page: u32) -> Events {
+    let config = watcher::Config::default().page_size(page).timeout(WATCH_SECONDS);
     watcher(api.clone(), config).default_backoff().boxed()
 }
 
@@ -162,9 +185,16 @@ fn classify(error: &watcher::Error) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use kube::client::Body;
     use kube::core::Status;
+    use serde_json::json;
 
     use super::*;
+    use crate::kubernetes::client::counted;
 
     #[test]
     fn each_error_of_the_watch_has_its_reason() {
@@ -180,5 +210,56 @@ mod tests {
         for (error, reason) in cases {
             assert_eq!(classify(&error).0, reason, "{error}");
         }
+    }
+
+    /// An API server with 40 Ingresses of 400 KB, which answers lists in pages and no watch.
+    async fn large(request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+        let query: HashMap<String, String> =
+            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
+        if query.contains_key("watch") {
+            std::future::pending::<()>().await;
+        }
+        let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
+        let limit: usize = query["limit"].parse().unwrap();
+        let end = (from + limit).min(40);
+        let hosts = vec!["h.example.com"; 25_000];
+        let item = |number| {
+            json!({
+                "metadata": {"name": format!("i{number:02}"), "namespace": "web"},
+                "spec": {"tls": [{"hosts": hosts}]},
+            })
+        };
+        let next = if end < 40 { end.to_string() } else { String::new() };
+        let list = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressList",
+            "metadata": {"resourceVersion": "1", "continue": next},
+            "items": (from..end).map(item).collect::<Vec<_>>(),
+        });
+        Ok(http::Response::new(Body::from(list.to_string().into_bytes())))
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_too_large_is_listed_in_smaller_ones() {
+        let (codes, seen) = (Arc::new(AtomicUsize::new(0)), Vec::<String>::new());
+        let counter = codes.clone();
+        let hook = Arc::new(move |_, _, _| _ = counter.fetch_add(1, Ordering::Relaxed));
+        let client = counted(&Client::new(tower::service_fn(large), "web"), hook);
+        let source = Ingresses::new(client, &[], Box::new(|reason| panic!("{reason}")));
+        let (mut changes, mut listed) = (source.watch(), seen);
+        loop {
+            match changes.next().await.unwrap() {
+                IngressChange::ListBegins(_) => listed.clear(),
+                IngressChange::Listed(view) => listed.push(view.key.name.to_string()),
+                IngressChange::ListEnds(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(listed.len(), 40);
+        // All 40, then 125 at once and 31 at once are too large; 7 at once are six pages.
+        let requests = codes.load(Ordering::Relaxed);
+        assert!(requests <= 3 + 6 + 1, "{requests} requests");
     }
 }

@@ -22,8 +22,9 @@ const PREFIX: &str = "ingress-acme-journal-";
 const LABEL: &str = "ingress-acme.dev/journal";
 /// Data key of the segment.
 const DATA: &str = "segment.json";
-/// Number of segments per page of a list. Each has up to half a mebibyte.
-const PAGE: u32 = 16;
+/// Number of segments per page of a list. Each has up to half a mebibyte, two thirds in base64, and
+/// a page must fit into [`limits::KUBE_RESPONSE`].
+const PAGE: u32 = 8;
 /// Number of segments deleted by one request. The URL contains their numbers.
 const DELETED_AT_ONCE: usize = 128;
 

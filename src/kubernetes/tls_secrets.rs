@@ -34,11 +34,13 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use tokio::sync::Semaphore;
 
 use crate::kubernetes::client::{FIELD_MANAGER, port_error};
 use crate::pki::Issuers;
@@ -56,6 +58,8 @@ pub struct KubeTlsSecrets {
     /// Last reads, each kept until the write that follows. Saves a second read.
     last_reads: RefCell<Memory>,
     issuers: Issuers,
+    /// Reads in flight.
+    reads: Semaphore,
 }
 
 /// Reason why one write attempt failed.
@@ -70,7 +74,8 @@ impl KubeTlsSecrets {
     /// Creates the adapter without sending a request.
     pub fn new(client: Client) -> Self {
         let last_reads = RefCell::new(Memory::holding(REMEMBERED));
-        Self { client, last_reads, issuers: Issuers::Any }
+        let reads = Semaphore::new(limits::SECRET_READS);
+        Self { client, last_reads, issuers: Issuers::Any, reads }
     }
 
     /// Accepts only these issuers as the CA in use.
@@ -83,7 +88,9 @@ impl KubeTlsSecrets {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
+    /// Reads one Secret. Few are read at once, because each may be large.
     async fn look(&self, key: &SecretKey) -> Result<Option<Secret>, PortError> {
+        let _few = self.reads.acquire().await; // never closed
         let secret = self.api(key).get_opt(&key.name).await;
         secret.map_err(|error| port_error(error, &format!("read Secret {key}")))
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::domain::public_name::is_public_directory_by_name;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports};
@@ -15,7 +16,7 @@ use kube::Client;
 
 use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions};
-use crate::commands::cli::{AdapterConfig, FallbackDirectory, LETS_ENCRYPT, RunArgs};
+use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
@@ -29,7 +30,8 @@ use crate::kubernetes::solver_ingresses;
 use crate::kubernetes::tls_secrets;
 use crate::pki;
 use crate::process::process_metrics;
-use crate::process::replica::{Replica, listen};
+use crate::process::replica::Replica;
+use crate::process::servers::listen;
 
 /// Environment of a replica.
 #[derive(Clone)]
@@ -74,7 +76,8 @@ pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Repl
     let fallback = assembly.fallback_acme(account)?;
     let ports = assembly.ports(&acme, fallback.as_ref())?;
     let lease = config.leader_elect.then(|| assembly.lease());
-    Ok(Replica { ports, settings, acme, fallback, lease, health, shown, servers })
+    let public_ca = config.public_ca;
+    Ok(Replica { ports, settings, public_ca, acme, fallback, lease, health, shown, servers })
 }
 
 /// The environment with a client that counts its requests.
@@ -165,8 +168,11 @@ impl Assembly<'_> {
 
     fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {
         let Environment { client, clock, .. } = self.environment.clone();
-        let is_public = self.directory == LETS_ENCRYPT;
-        let issuers = if is_public { pki::Issuers::public(clock) } else { pki::Issuers::Any };
+        let issuers = if is_trusted_by_browsers(self.directory) {
+            pki::Issuers::public(clock)
+        } else {
+            pki::Issuers::Any
+        };
         tls_secrets::KubeTlsSecrets::new(client).accepting(issuers)
     }
 
@@ -215,4 +221,13 @@ pub fn ca_of_a_command(
     };
     let acme = Acme::new(options, account.clone())?;
     Ok((account, acme))
+}
+
+/// Whether the certificates of a directory lead to the Mozilla roots: a known public CA, and not
+/// its staging environment.
+fn is_trusted_by_browsers(directory: &str) -> bool {
+    let host = url::Url::parse(directory).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let host = host.unwrap_or_default();
+    is_public_directory_by_name(&host) == Some(true)
+        && !["staging", "test"].iter().any(|word| host.contains(word))
 }

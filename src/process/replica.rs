@@ -1,31 +1,28 @@
 //! Life cycle of an operator process: prepare, wait for leadership, work, drain. A termination
 //! signal ends every phase.
 
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::messages::Drain;
 use ingress_acme_actors::operator::{Observability, Operator, Ports, Settings, start};
 use ingress_acme_actors::ports::{PortError, bounded};
-use ingress_acme_actors::reporting::metrics::Metrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
-use crate::commands::cli::AdapterConfig;
-use crate::dns_and_http::admin::{self, Health};
-use crate::dns_and_http::listeners::{Listener, Role, listeners};
-use crate::dns_and_http::solver::{self, Thumbprints};
+use crate::commands::cli::PublicCaArg;
+use crate::dns_and_http::admin::Health;
 use crate::kubernetes::lease::{Lease, Term};
+use crate::process::public_ca;
+use crate::process::servers::Servers;
 
 /// Time between attempts to load or create the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
@@ -42,6 +39,8 @@ pub struct Replica {
     pub ports: Ports,
     /// Settings chosen by the user.
     pub settings: Settings,
+    /// Whether the CA is public; decided before the work begins.
+    pub public_ca: PublicCaArg,
     /// ACME client of the first CA, for its account key.
     pub acme: Rc<Acme>,
     /// ACME client of the fallback CA, whose account has the same key.
@@ -54,31 +53,6 @@ pub struct Replica {
     pub shown: Observability,
     /// Servers to be stopped last: until then challenges are answered.
     pub servers: Servers,
-}
-
-/// HTTP servers of all ports.
-#[derive(Clone)]
-pub struct Servers {
-    /// Address of the challenge solver.
-    pub solver: SocketAddr,
-    /// Addresses of health, metrics and administration.
-    pub others: Vec<Listener>,
-    handles: Vec<ServerHandle>,
-}
-
-impl Servers {
-    /// Address that serves the paths of `role`: its own one, if there is one.
-    pub fn address(&self, role: Role) -> Option<SocketAddr> {
-        let serving = self.others.iter().filter(|one| one.roles.contains(&role));
-        serving.min_by_key(|one| one.roles.len()).map(|one| one.bind)
-    }
-
-    /// Stops all servers, gracefully or at once.
-    pub async fn stop(&self, graceful: bool) {
-        for server in &self.handles {
-            server.stop(graceful).await;
-        }
-    }
 }
 
 impl Replica {
@@ -111,7 +85,7 @@ impl Replica {
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
         self.shown.metrics.leads(true);
-        let (ports, settings) = (self.ports.clone(), self.settings.clone());
+        let (ports, settings) = (self.ports.clone(), self.settings().await);
         let operator = match start(ports, settings, self.shown.clone(), None).await {
             Ok(operator) => operator,
             Err(CommitError::Journal(error)) => {
@@ -139,6 +113,14 @@ impl Replica {
                 Ok(None)
             }
         }
+    }
+
+    /// The settings, with the kind of the CA, which may take a look-up.
+    async fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        let public = public_ca::is_public(self.public_ca, &settings.directory);
+        settings.selection.public_ca = public.await;
+        settings
     }
 
     /// Loads or creates the account key, without a time limit: no challenge can be answered without
@@ -201,45 +183,6 @@ impl Replica {
         }
         self.health.set_ready(false);
     }
-}
-
-/// Listens on all ports and starts the servers, so that health is visible and challenges are
-/// answered from the start. Each server has a thread of its own.
-pub fn listen(
-    config: &AdapterConfig,
-    health: &Health,
-    thumbprints: &Thumbprints,
-    metrics: &Metrics,
-) -> anyhow::Result<Servers> {
-    let bind = config.solver_bind;
-    let served = solver::serve(bind, thumbprints.clone(), metrics);
-    let (server, solver) = served.with_context(|| unheard("--solver-bind", bind))?;
-    info!(address = %solver, serves = "challenges", "listening");
-    let mut servers = Servers { solver, others: Vec::new(), handles: vec![server.handle()] };
-    actix::spawn(server);
-    for listener in listeners(&config.binds) {
-        let (bind, roles) = (listener.bind, listener.roles.clone());
-        let flag = roles.first().map_or("--admin-bind", |role| role.flag());
-        let served = admin::serve(listener, health);
-        let (server, address) = served.with_context(|| unheard(flag, bind))?;
-        let serves: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-        info!(%address, serves = serves.join(", "), "listening");
-        servers.others.push(Listener { bind: address, roles });
-        servers.handles.push(server.handle());
-        actix::spawn(server);
-    }
-    actix::spawn(health.clone().beat());
-    Ok(servers)
-}
-
-/// Explains an address that cannot be listened on.
-fn unheard(flag: &str, bind: SocketAddr) -> String {
-    let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
-    format!(
-        "{flag} {bind} cannot be listened on, so this process ends. If the address is in use, stop the \
-         process that uses the address, or choose another address by {flag} or \
-         INGRESS_ACME_{variable}"
-    )
 }
 
 /// How a process ends.
@@ -329,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::acme::{AcmeOptions, thumbprint};
+    use crate::dns_and_http::solver::Thumbprints;
 
     /// An account whose key other replicas change.
     struct Shared(RefCell<StoredAccount>);

@@ -1,16 +1,16 @@
 //! `deploy/install.yaml`, the examples and the guard, applied like `kubectl apply`.
 
-use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
+mod guard;
+
+use ingress_acme_control_plane::{World, apply_yaml};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use kube::api::ListParams;
 
-use crate::sites::{PATIENCE, Site, certificate, ingress, namespace};
-use crate::{alone, operator};
+use crate::alone;
 
 #[actix::test]
 async fn install_yaml_is_taken_by_a_real_api_server_again_and_again() {
@@ -64,52 +64,4 @@ async fn the_examples_are_taken_by_a_real_api_server() {
         }
     }
     assert!(applied >= 2);
-}
-
-#[actix::test]
-async fn under_the_guard_the_operator_does_its_work_and_can_do_nothing_else() {
-    let _alone = alone().await;
-    retry_when_wedged(3, async |world: &World| {
-        let client = world.admin();
-        let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/guard.yaml");
-        let guard = std::fs::read_to_string(guard).unwrap();
-        apply_yaml(&client, &guard).await.expect("the guard is taken");
-        namespace(&client, "web").await;
-        Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
-        let limited = world.operator_client().await.expect("a client with the operator's rights");
-        let secrets: Api<Secret> = Api::namespaced(limited.clone(), "web");
-        // Policies take a moment to come into force. A dry run is not stored, so that an attempt
-        // before that moment changes nothing.
-        eventually(PATIENCE, "a token of another ServiceAccount is refused", async || {
-            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-            let refused = secrets.create(&dry_run, &token()).await.err()?;
-            refused.to_string().contains("kubernetes.io/tls only").then_some(())
-        })
-        .await;
-        let ingresses: Api<Ingress> = Api::namespaced(limited, "web");
-        let hijack = json!({ "spec": { "rules": [{ "host": "evil.example.com" }] } });
-        eventually(PATIENCE, "a change of the rules is refused", async || {
-            let patch = Patch::Merge(&hijack);
-            let dry_run = PatchParams::default().dry_run();
-            let refused = ingresses.patch("shop", &dry_run, &patch).await.err()?;
-            refused.to_string().contains("nothing of an Ingress but spec.tls").then_some(())
-        })
-        .await;
-        let _operator = operator(world).await;
-        certificate(&client, "web", "shop", &["shop.example.com"]).await;
-        eventually(PATIENCE, "spec.tls is filled in", async || {
-            ingress(&client, "web", "shop").await.spec?.tls.map(drop)
-        })
-        .await;
-    })
-    .await;
-}
-
-/// A Secret that an attacker would create with the operator's rights: a token of a service account.
-fn token() -> Secret {
-    let name = format!("token-{}", std::process::id());
-    let annotations = json!({ "kubernetes.io/service-account.name": "default" });
-    let metadata = json!({ "generateName": name, "annotations": annotations });
-    let secret = json!({ "metadata": metadata, "type": "kubernetes.io/service-account-token" });
-    serde_json::from_value(secret).unwrap()
 }

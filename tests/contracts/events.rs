@@ -12,6 +12,7 @@ use ingress_acme_actors::domain::issuance::{
     CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, State, apply,
 };
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::public_name::NotPublic;
 use ingress_acme_actors::domain::rate_limits::{LimitScope, LimitWait};
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
@@ -42,7 +43,12 @@ pub(crate) fn desired() -> DesiredCertificate {
         moving: BTreeSet::new(),
         fill_more: false,
         renew_only: false,
+        refused: BTreeSet::new(),
     }
+}
+
+fn not_public() -> Problem {
+    Problem::NotPublic { host: "db.internal".to_owned(), why: NotPublic::Internal, others: 2 }
 }
 
 fn started(left_out: BTreeSet<DnsName>) -> Event {
@@ -109,6 +115,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("a certificate is in its Secret", events(&installed(BTreeSet::new()), &whole)),
         ("one for a part of the names is", events(&installed(bad), &subset)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
+        ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),

@@ -108,6 +108,8 @@ run --ingress-class a,b
 run --leader-elect
 run --leader-elect false
 run --guards on
+run --public-ca true
+run --public-ca yes
 run --manage annotated
 run --profile=
 run --fallback-eab-secret eab

@@ -8,4 +8,5 @@ pub mod hosts;
 pub mod index;
 pub mod plan;
 pub mod problem;
+mod public_names;
 pub mod selection;

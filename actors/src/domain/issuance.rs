@@ -27,6 +27,7 @@ mod event;
 mod failing;
 mod next;
 mod observed;
+mod probes;
 mod secret;
 mod state;
 mod step;

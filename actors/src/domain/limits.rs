@@ -349,3 +349,35 @@ pub const SHARED_ORDERS_INTERVAL: Duration = secs(36);
 pub const SHARED_CERTIFICATES: u32 = 50;
 /// Time after which Let's Encrypt allows one more of these certificates.
 pub const SHARED_CERTIFICATES_INTERVAL: Duration = secs(12_096);
+/// Longest text of a probe about a host, in bytes: with the host and our advice around it, the
+/// detail of a failure stays below 1 kB. Parts of the text come from the host's server
+/// and its nameserver; every text goes into the journal and an Event.
+pub const PROBE_TEXT_MAX: usize = 512;
+/// Longest head of a response that the probe reads, in bytes. Web servers themselves limit a head
+/// to 8 or 16 KiB; hundreds of probes run at once.
+pub const PROBE_HEAD_MAX: usize = 16 * 1024;
+/// Most fields in the head of a response that the probe reads.
+pub const PROBE_FIELDS_MAX: usize = 100;
+/// Longest body that the probe reads, in bytes. A valid answer has under 200.
+pub const PROBE_BODY_MAX: usize = 1024;
+/// Largest number of redirects that the probe follows, as Let's Encrypt does.
+pub const PROBE_REDIRECTS: usize = 10;
+/// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind
+/// each of them.
+pub const PROBE_ADDRESSES: usize = 16;
+/// Addresses of one host that the probe connects to, in order, until one accepts.
+pub const PROBE_ATTEMPTS: usize = 3;
+/// Longest resolution of the CA's host at start. Public CAs are known by name, so this is about
+/// others.
+pub const DIRECTORY_LOOKUP: Duration = secs(5);
+/// Time after which a step of probes counts as slow: its job goes to the end of the queue before the
+/// next step, because hosts that stall would otherwise hold all workers.
+pub const PROBE_SLOW: Duration = secs(1);
+/// Largest response of the API server to one request, but a watch. Five objects of the largest size
+/// that etcd stores (1.5 MiB) fit; a page of a list that does not is asked for in smaller pages.
+pub const KUBE_RESPONSE: usize = 8 * 1024 * 1024;
+/// Number of Ingresses in the smallest page of a list: pages of that size fit in any case.
+pub const SMALLEST_PAGE: u32 = 4;
+/// TLS Secrets read at once. A Secret may have 1.5 MiB, and takes some times its size while it is
+/// read.
+pub const SECRET_READS: usize = 16;

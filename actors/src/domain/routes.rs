@@ -164,23 +164,28 @@ impl RouteTable {
     }
 
     /// Returns the next solver Ingress to write, and assumes that the write succeeds; call
-    /// [`failed`](Self::failed) if not. A failed one is skipped until its retry time, so the others
-    /// proceed.
-    pub(crate) fn next_write(&mut self, now: Timestamp) -> Option<SolverIngress> {
+    /// [`failed`](Self::failed) if not. Those that the jobs of `waiting` need come first, in order,
+    /// because there may be hundreds of others: one for each class that a tenant invents. A failed
+    /// one is skipped until its retry time, so the others proceed.
+    pub(crate) fn next_write<'a>(
+        &mut self,
+        waiting: impl IntoIterator<Item = &'a SecretKey>,
+        now: Timestamp,
+    ) -> Option<SolverIngress> {
         let due = |shard: &SolverShard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
-        let (name, shard) = self.shards.iter_mut().find(|(_, shard)| due(shard))?;
+        let is_due = |name: &&str| self.shards.get(*name).is_some_and(due);
+        let needed = waiting.into_iter().find_map(|stream| self.shards_of(stream).find(is_due));
+        let any =
+            || self.shards.iter().find(|(_, shard)| due(shard)).map(|(name, _)| name.as_str());
+        let name = needed.or_else(any)?.to_owned();
+        let shard = self.shards.get_mut(&name)?;
         shard.dirty = false;
         shard.not_before = None;
-        let write = SolverIngress {
-            name: name.clone(),
-            class: shard.class.clone(),
-            hosts: shard.hosts.clone(),
-        };
-        if write.hosts.is_empty() {
-            let name = name.clone();
+        let (class, hosts) = (shard.class.clone(), shard.hosts.clone());
+        if hosts.is_empty() {
             self.shards.remove(&name);
         }
-        Some(write)
+        Some(SolverIngress { name, class, hosts })
     }
 
     /// Records a successful write.
@@ -273,10 +278,10 @@ mod tests {
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         table.hold(&stream("b"), &routes(&["b.example.com"]));
         assert_eq!(
-            table.next_write(at(0)).unwrap().hosts,
+            table.next_write([], at(0)).unwrap().hosts,
             names(&["a.example.com", "b.example.com"])
         );
-        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write([], at(0)), None);
     }
 
     #[test]
@@ -284,14 +289,14 @@ mod tests {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         table.hold(&stream("b"), &routes(&["a.example.com"]));
-        table.next_write(at(0));
+        table.next_write([], at(0));
         table.release(&stream("a"), at(0));
         assert_eq!(table.expire(at(60)), None);
         table.release(&stream("b"), at(60));
         assert_eq!(table.expire(at(60)), Some(at(70)));
-        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write([], at(0)), None);
         assert_eq!(table.expire(at(70)), None);
-        assert!(table.next_write(at(0)).unwrap().hosts.is_empty());
+        assert!(table.next_write([], at(0)).unwrap().hosts.is_empty());
         assert!(table.routes.is_empty());
     }
 
@@ -299,11 +304,11 @@ mod tests {
     fn a_host_that_is_still_there_needs_no_write() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.next_write(at(0));
+        table.next_write([], at(0));
         table.release(&stream("a"), at(0));
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         assert_eq!(table.expire(at(100)), None);
-        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write([], at(0)), None);
     }
 
     #[test]
@@ -313,7 +318,7 @@ mod tests {
             table.hold(&stream("a"), &routes(&[&format!("h{n}.example.com")]));
         }
         let sizes: Vec<usize> =
-            std::iter::from_fn(|| table.next_write(at(0))).map(|w| w.hosts.len()).collect();
+            std::iter::from_fn(|| table.next_write([], at(0))).map(|w| w.hosts.len()).collect();
         assert_eq!(sizes, [100, 100, 50]);
     }
 
@@ -325,48 +330,49 @@ mod tests {
         table.compare(vec![found], at(0));
         table.hold(&stream("live"), &routes(&["live.example.com"]));
         assert!(table.needs(&stream("live"), "found"));
-        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write([], at(0)), None);
         table.expire(at(0) + limits::ROUTE_GRACE);
-        assert_eq!(table.next_write(at(0)).unwrap().hosts, names(&["live.example.com"]));
+        assert_eq!(table.next_write([], at(0)).unwrap().hosts, names(&["live.example.com"]));
     }
 
     #[test]
     fn a_failed_write_is_done_again_with_what_came_since() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write(at(0)).unwrap();
+        let write = table.next_write([], at(0)).unwrap();
         table.hold(&stream("b"), &routes(&["b.example.com"]));
         table.failed(write, at(0));
-        assert_eq!(table.next_write(at(0)), None);
-        assert_eq!(table.next_write(at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
+        assert_eq!(table.next_write([], at(0)), None);
+        assert_eq!(table.next_write([], at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
     }
 
     #[test]
     fn what_differs_from_what_should_be_is_written_again() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write(at(0)).unwrap();
+        let write = table.next_write([], at(0)).unwrap();
         table.compare(vec![write.clone()], at(0));
-        assert_eq!(table.next_write(at(0)), None);
+        assert_eq!(table.next_write([], at(0)), None);
         let more =
             SolverIngress { hosts: names(&["a.example.com", "b.example.com"]), ..write.clone() };
         table.compare(vec![more], at(0));
-        assert_eq!(table.next_write(at(0)), Some(write.clone()));
+        assert_eq!(table.next_write([], at(0)), Some(write.clone()));
         table.compare(vec![], at(0));
-        assert_eq!(table.next_write(at(0)), Some(write));
+        assert_eq!(table.next_write([], at(0)), Some(write));
     }
 
     #[test]
     fn a_refused_host_is_alone_with_its_refusal() {
         let mut table = RouteTable::default();
         table.hold(&stream("old"), &routes(&["old.example.com"]));
-        let write = table.next_write(at(0)).unwrap();
+        let write = table.next_write([], at(0)).unwrap();
         table.written(&write);
         table.hold(&stream("bad"), &routes(&["bad.example.com"]));
         table.hold(&stream("good"), &routes(&["good.example.com"]));
-        let refused = table.next_write(at(0)).unwrap();
+        let refused = table.next_write([], at(0)).unwrap();
         assert!(table.isolate(&refused));
-        let solos: Vec<SolverIngress> = std::iter::from_fn(|| table.next_write(at(0))).collect();
+        let solos: Vec<SolverIngress> =
+            std::iter::from_fn(|| table.next_write([], at(0))).collect();
         assert_eq!(solos.len(), 2);
         for solo in solos {
             assert_eq!(solo.hosts.len(), 1);
@@ -383,12 +389,31 @@ mod tests {
     fn a_solver_ingress_that_cannot_be_written_holds_up_no_other() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write(at(0)).unwrap();
+        let write = table.next_write([], at(0)).unwrap();
         table.failed(write, at(0));
         let class = IngressClass::Named("other".into());
         let other =
             Route { class: class.clone(), host: names(&["b.example.com"]).pop_first().unwrap() };
         table.hold(&stream("b"), &[other].into());
-        assert_eq!(table.next_write(at(0)).unwrap().class, class);
+        assert_eq!(table.next_write([], at(0)).unwrap().class, class);
+    }
+
+    #[test]
+    fn what_a_waiting_job_needs_is_written_before_the_classes_of_others() {
+        let mut table = RouteTable::default();
+        for number in 0..300 {
+            let class = IngressClass::Named(format!("c{number}").as_str().into());
+            let host = DnsName::parse(&format!("h{number}.example.com")).unwrap();
+            let stream = SecretKey::new("many", &format!("s{number}"));
+            table.hold(&stream, &[Route { class, host }].into());
+        }
+        let waits = SecretKey::new("one", "shop");
+        table.hold(&waits, &routes(&["shop.example.com"]));
+        let first = table.next_write([&waits], at(0)).unwrap();
+        assert_eq!(
+            (first.class, first.hosts),
+            (IngressClass::Default, names(&["shop.example.com"]))
+        );
+        assert!(table.next_write([&waits], at(0)).is_some_and(|other| other.name != first.name));
     }
 }

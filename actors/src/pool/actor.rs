@@ -9,15 +9,12 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::host_check::look_up_holders;
 use super::issuer::Issuer;
 use super::job_runner::JobRunner;
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
-use crate::domain::desired::index::ContestedHost;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
-use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
@@ -29,7 +26,7 @@ use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
 
 /// Actor that owns the scheduler and the workers.
 pub struct Pool {
-    context: Rc<OperatorContext>,
+    pub(super) context: Rc<OperatorContext>,
     runner: Rc<JobRunner>,
     scheduler: Scheduler,
     idle: Vec<Addr<Issuer>>,
@@ -37,7 +34,7 @@ pub struct Pool {
     timer: Option<(Timestamp, SpawnHandle)>,
     drained: Vec<oneshot::Sender<()>>,
     /// Contested hosts whose holders are being looked up.
-    checking: Rc<RefCell<HashSet<DnsName>>>,
+    pub(super) checking: Rc<RefCell<HashSet<DnsName>>>,
     /// Whether the metrics show a rate limit.
     limits_shown: bool,
 }
@@ -209,30 +206,6 @@ impl Pool {
                 Lane::New(Priority::of(expiries.validity(stream), now))
             };
             targets.into_iter().map(|stream| (stream.clone(), lane(&stream))).collect()
-        })
-    }
-
-    /// Finds out who holds the contested hosts of an Ingress, and then takes the request again. A
-    /// host is looked up by one request at a time; the others come back after
-    /// [`limits::HOST_CHECK`].
-    fn after_host_check(
-        &mut self,
-        key: ReconcileKey,
-        hosts: Vec<ContestedHost>,
-        ctx: &mut Context<Self>,
-    ) -> ResponseFuture<Requeue> {
-        if hosts.iter().any(|(host, _)| self.checking.borrow().contains(host)) {
-            let again = self.context.clock.now() + limits::HOST_CHECK;
-            return Box::pin(async move { Requeue::At(again) });
-        }
-        let names: Vec<DnsName> = hosts.iter().map(|(host, _)| host.clone()).collect();
-        self.checking.borrow_mut().extend(names.iter().cloned());
-        let (context, checking, pool) =
-            (self.context.clone(), self.checking.clone(), ctx.address());
-        Box::pin(async move {
-            look_up_holders(&context, hosts).await;
-            checking.borrow_mut().retain(|host| !names.contains(host));
-            pool.send(Reconcile(key)).await.unwrap_or(Requeue::Busy)
         })
     }
 

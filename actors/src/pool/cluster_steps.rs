@@ -1,6 +1,6 @@
 //! Steps in the cluster: the Secret, routes and probes of the hosts, `spec.tls`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
@@ -49,19 +49,18 @@ impl JobRunner {
         }
     }
 
-    /// Probes the hosts that were not reached yet.
+    /// Probes the next few hosts that were not reached yet.
     pub(super) async fn probe_hosts(&self, job: &mut Job, hosts: &BTreeSet<DnsName>) {
-        let reached = |host| job.observed.reach.get(host) == Some(&Reach::Reached);
-        let (known, unknown): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| reached(host));
-        let probes = stream::iter(unknown).map(|host| async move {
+        let began = self.context.clock.now();
+        let few = job.observed.next_probes(hosts);
+        let probes = stream::iter(few).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
-            let found = timeout(limits::PROBE_CALL, self.ports.probe.probe(host)).await;
-            (host.clone(), found.unwrap_or_else(late))
+            let found = timeout(limits::PROBE_CALL, self.ports.probe.probe(&host)).await;
+            (host, found.unwrap_or_else(late))
         });
         let probed: Vec<_> = probes.buffer_unordered(limits::PROBES_AT_ONCE).collect().await;
-        let known = known.into_iter().map(|host| (host.clone(), Reach::Reached));
-        let reach: BTreeMap<_, _> = known.chain(probed).collect();
-        job.observed.probed(reach, self.context.clock.now());
+        let now = self.context.clock.now();
+        job.observed.probed_some(probed, hosts, now.since(began), now);
         if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "the host does not lead to the solver");
         }

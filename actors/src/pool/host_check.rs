@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use actix::prelude::*;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::actor::Pool;
 use crate::context::OperatorContext;
 use crate::domain::certificate::CertificateView;
 use crate::domain::desired::host_claims::Holders;
@@ -13,13 +15,42 @@ use crate::domain::desired::index::ContestedHost;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
+use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
+use crate::messages::Reconcile;
 
 /// Verified certificates by Secret; `None` where a Secret could not be read.
 type Verified = HashMap<SecretKey, Option<Option<CertificateView>>>;
 
+impl Pool {
+    /// Finds out who holds the contested hosts of an Ingress, and then takes the request again. A
+    /// host is looked up by one request at a time; the others come back after
+    /// [`limits::HOST_CHECK`].
+    pub(super) fn after_host_check(
+        &mut self,
+        key: ReconcileKey,
+        hosts: Vec<ContestedHost>,
+        ctx: &mut Context<Self>,
+    ) -> ResponseFuture<Requeue> {
+        if hosts.iter().any(|(host, _)| self.checking.borrow().contains(host)) {
+            let again = self.context.clock.now() + limits::HOST_CHECK;
+            return Box::pin(async move { Requeue::At(again) });
+        }
+        let names: Vec<DnsName> = hosts.iter().map(|(host, _)| host.clone()).collect();
+        self.checking.borrow_mut().extend(names.iter().cloned());
+        let (context, checking, pool) =
+            (self.context.clone(), self.checking.clone(), ctx.address());
+        Box::pin(async move {
+            look_up_holders(&context, hosts).await;
+            checking.borrow_mut().retain(|host| !names.contains(host));
+            pool.send(Reconcile(key)).await.unwrap_or(Requeue::Busy)
+        })
+    }
+}
+
 /// Reads the Secrets that decide on `hosts`, and records the holders in the index.
-pub(super) async fn look_up_holders(context: &OperatorContext, hosts: Vec<ContestedHost>) {
+async fn look_up_holders(context: &OperatorContext, hosts: Vec<ContestedHost>) {
     let secrets: BTreeSet<&SecretKey> = hosts.iter().flat_map(|(_, secrets)| secrets).collect();
     let count = secrets.len();
     let few = secrets.into_iter().take(limits::HOLDER_SECRETS).cloned();

@@ -135,6 +135,7 @@ impl JobRunner {
     /// the Secret needs no order any more.
     fn wait_for_limit(&self, job: &mut Job, scope: &LimitScope, priority: Priority) -> JobStatus {
         job.steps = 0; // the wait may take days, with an evaluation each hour
+        job.observed.secret = None; // too old by then, and it may be large
         let (context, now) = (&self.context, self.context.clock.now());
         let mut rate_limits = context.limits.rate_limits.borrow_mut();
         let is_new = rate_limits.enqueue(scope, &job.stream, priority, now);

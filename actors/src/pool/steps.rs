@@ -75,6 +75,8 @@ impl JobRunner {
             return self.abandon(job, "no Ingress needs it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
+        let pause = job.observed.pause_after(&failure).filter(|_| self.context.public_ca);
+        failure.retry_after = failure.retry_after.max(pause);
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
         if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
             job.observed = Observed::default();

@@ -76,7 +76,8 @@ impl RouteKeeper {
         if self.writing.is_some() {
             return;
         }
-        let Some(write) = self.table.next_write(self.clock.now()) else { return };
+        let waiting = self.waiting.iter().map(|waits| &waits.stream);
+        let Some(write) = self.table.next_write(waiting, self.clock.now()) else { return };
         self.writing = Some(write.name.clone());
         let routes = self.routes.clone();
         let written = async move {

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
-use ingress_acme_actors::domain::desired::selection::{Manage, Selection};
+use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
 use crate::dns_and_http::listeners::Binds;
 
+use super::choices::{GuardsArg, ManageArg, PublicCaArg};
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
 
 /// Flags of `run`.
@@ -46,6 +47,17 @@ pub struct RunArgs {
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
+    /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
+    /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
+    /// routable address
+    #[arg(
+        long,
+        env = "INGRESS_ACME_PUBLIC_CA",
+        value_enum,
+        default_value_t,
+        value_name = "auto|true|false"
+    )]
+    pub public_ca: PublicCaArg,
     /// Where challenges are answered
     #[arg(
         long,
@@ -122,47 +134,6 @@ pub struct RunArgs {
     pub leader_elect: bool,
 }
 
-/// `--guards`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum GuardsArg {
-    /// On for Let's Encrypt's production directory.
-    #[default]
-    Auto,
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
-
-impl GuardsArg {
-    fn are_on(self, directory: &str) -> bool {
-        match self {
-            Self::Auto => directory == LETS_ENCRYPT,
-            Self::On => true,
-            Self::Off => false,
-        }
-    }
-}
-
-/// `--manage`.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum ManageArg {
-    /// All that do not opt out.
-    #[default]
-    All,
-    /// Only those that opt in.
-    Annotated,
-}
-
-impl From<ManageArg> for Manage {
-    fn from(arg: ManageArg) -> Self {
-        match arg {
-            ManageArg::All => Self::All,
-            ManageArg::Annotated => Self::Annotated,
-        }
-    }
-}
-
 /// Settings of the adapters; [`Settings`] are those of the actors.
 #[derive(Debug)]
 pub struct AdapterConfig {
@@ -178,6 +149,8 @@ pub struct AdapterConfig {
     pub preferred_chain: Option<String>,
     /// File with an additional root for connections to the directories, PEM.
     pub acme_ca_file: Option<PathBuf>,
+    /// Whether the CA is public.
+    pub public_ca: PublicCaArg,
     /// Address of the solver, which answers challenges.
     pub solver_bind: SocketAddr,
     /// Addresses of health, metrics and administration.
@@ -203,6 +176,12 @@ pub struct FallbackDirectory {
     pub eab_secret: Option<String>,
 }
 
+impl FallbackDirectory {
+    fn at(directory: &url::Url, after: Duration, eab_secret: Option<String>) -> Self {
+        Self { directory: directory.to_string(), after, eab_secret }
+    }
+}
+
 impl RunArgs {
     /// Splits the flags into the settings of the actors and of the adapters. All flags are
     /// destructured, so that an unused flag is a compile error.
@@ -212,16 +191,14 @@ impl RunArgs {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, allow_cross_namespace_hosts, max_orders_per_namespace,
+            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
         } = self;
-        let (classes, shared_hosts) = (ingress_class, allow_cross_namespace_hosts);
-        let selection = Selection { manage: manage.into(), classes, shared_hosts };
-        let fallback = fallback_directory.map(|directory| FallbackDirectory {
-            directory: directory.to_string(),
-            after: fallback_after,
-            eab_secret: fallback_eab_secret,
-        });
-        let watched: BTreeSet<String> = watch_namespace.into_iter().collect();
+        let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
+        let selection =
+            Selection { manage, classes: ingress_class, shared_hosts, public_ca: false };
+        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
+        let fallback =
+            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,
@@ -236,18 +213,24 @@ impl RunArgs {
             namespace: own_namespace(namespace),
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback,
+            fallback: fallback_directory.map(fallback),
             preferred_chain,
             acme_ca_file,
+            public_ca,
             solver_bind,
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             nameserver,
             probe_port,
-            watch_namespaces: watched.into_iter().collect(),
+            watch_namespaces: once_each(watch_namespace),
             leader_elect,
         };
         (settings, config)
     }
+}
+
+fn once_each(namespaces: Vec<String>) -> Vec<String> {
+    let all: BTreeSet<String> = namespaces.into_iter().collect();
+    all.into_iter().collect()
 }
 
 fn scan_interval(text: &str) -> Result<Duration, String> {

@@ -253,6 +253,7 @@ mod tests {
             fill_more: false,
             renew_only: false,
             moving: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 

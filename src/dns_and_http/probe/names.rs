@@ -10,19 +10,13 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hickory_resolver::system_conf::read_system_conf;
+use ingress_acme_actors::domain::address::is_forbidden;
+use ingress_acme_actors::domain::limits;
 
-/// Number of addresses tried. The first one that accepts a connection is used.
-const ADDRESSES: usize = 3;
 /// Timeout of one query. The query and its one retry must leave time for HTTP.
 const QUESTION: Duration = Duration::from_millis(1_500);
 const REPETITIONS: usize = 1;
-/// Longest time an answer is cached. Short, since a record may have been created a moment ago;
-/// negative answers are never cached.
-const REMEMBERED: Duration = Duration::from_secs(5);
-/// Maximum number of cached answers. Each name is queried a few times in short succession.
-const KEPT: u64 = 1_024;
-
 /// No nameserver is known.
 #[derive(Debug, thiserror::Error)]
 #[error("no nameserver is known ({0}); set --nameserver")]
@@ -50,45 +44,36 @@ impl Names {
         Ok(Self(builder.build().map_err(NameserverError)?))
     }
 
-    /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+    /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4. Addresses that
+    /// must never be contacted are left out.
+    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         // The final dot disables search domains, which CAs do not have.
         let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
-        let mut addresses: Vec<IpAddr> =
-            found.map_err(|error| Unresolved(words(&error)))?.iter().collect();
-        addresses.retain(|address| !must_not_connect(*address));
-        addresses.sort_by_key(IpAddr::is_ipv6);
-        addresses.truncate(ADDRESSES);
+        let found = found.map_err(|error| Unresolved(words(&error)))?;
+        let addresses = usable(found.iter());
         if addresses.is_empty() {
             return Err(Unresolved(
-                "no A or AAAA record with an address that can be reached".to_owned(),
+                "no A or AAAA record with an address that may be asked".to_owned(),
             ));
         }
         Ok(addresses)
     }
 }
 
-/// Whether `address` must not be contacted: link-local (used by no website, but by the metadata
-/// service of a cloud), unspecified, multicast or broadcast.
-fn must_not_connect(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
-    }
+/// The first addresses of an answer that may be contacted, IPv4 first.
+fn usable(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let allowed = addresses.map(|address| address.to_canonical());
+    let mut allowed: Vec<IpAddr> =
+        allowed.filter(|address| !is_forbidden(*address)).take(limits::PROBE_ADDRESSES).collect();
+    allowed.sort_by_key(IpAddr::is_ipv6);
+    allowed
 }
 
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        let names = self.clone();
-        Box::pin(async move {
-            let addresses = names.addresses(name.as_str()).await?;
-            // Port 0 stands for the URL's port.
-            let sockets = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(sockets) as Addrs)
-        })
-    }
+/// Search domains of the system, which in a pod contain the cluster's domain; none if
+/// `/etc/resolv.conf` cannot be read.
+pub(super) fn search_domains() -> Vec<String> {
+    let search = read_system_conf().map(|(config, _)| config.search().to_vec());
+    search.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 fn server(address: SocketAddr) -> NameServerConfig {
@@ -103,9 +88,8 @@ fn limit(options: &mut ResolverOpts, given: bool) {
     options.timeout = QUESTION;
     options.attempts = REPETITIONS;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = KEPT;
-    options.positive_max_ttl = Some(REMEMBERED);
-    options.negative_max_ttl = Some(Duration::ZERO);
+    // An answer may have 64 KiB, and records may have been created a moment ago.
+    options.cache_size = 0;
     if given {
         options.use_hosts_file = ResolveHosts::Never;
     }
@@ -119,5 +103,88 @@ fn words(error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => code.to_string(),
         NetError::Timeout => "the nameserver does not answer".to_owned(),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, UdpSocket};
+    use std::thread;
+
+    use ingress_acme_actors::domain::limits::PROBE_CALL;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Starts a nameserver that answers each query with the result of `answer`.
+    fn nameserver(mut answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut packet = [0; 1024];
+            while let Ok((length, from)) = socket.recv_from(&mut packet) {
+                let _ = socket.send_to(&answer(&packet[..length]), from);
+            }
+        });
+        address
+    }
+
+    /// An answer to `query` with these flags and records.
+    fn answer(query: &[u8], flags: [u8; 2], count: u8, records: &[u8]) -> Vec<u8> {
+        let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+        let mut answer = query[..2].to_vec();
+        answer.extend(flags);
+        answer.extend([0, 1, 0, count, 0, 0, 0, 0]);
+        answer.extend(&query[12..end]);
+        answer.extend(records);
+        answer
+    }
+
+    /// A CNAME record of the queried name to `label` below that name.
+    fn alias(label: &[u8]) -> Vec<u8> {
+        let mut record = vec![0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0];
+        let length = if label.is_empty() { 2 } else { label.len() + 3 };
+        record.push(u8::try_from(length).unwrap());
+        if !label.is_empty() {
+            record.push(u8::try_from(label.len()).unwrap());
+            record.extend(label);
+        }
+        record.extend([0xc0, 12]);
+        record
+    }
+
+    #[tokio::test]
+    async fn broken_circular_and_endless_answers_are_an_error_within_the_deadline() {
+        let broken = [
+            nameserver(|query| query[..2].to_vec()),
+            nameserver(|query| answer(query, [0x81, 0x80], 200, &[0xc0; 400])),
+            nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b""))),
+            nameserver(|query| answer(query, [0x81, 0x80], 1, &alias(b"x"))),
+            nameserver(|query| answer(query, [0x83, 0x80], 0, &[])), // cut, and no TCP
+            nameserver(<[u8]>::to_vec),
+        ];
+        let asked = broken.map(async |server| {
+            let names = Names::new(Some(server)).unwrap();
+            tokio::time::timeout(PROBE_CALL, names.addresses("a.example.com")).await
+        });
+        for (case, found) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+            assert!(!matches!(found, Ok(Ok(_))), "{case}: {found:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_addresses_give_few_usable_ones(bits in prop::collection::vec(any::<u128>(), 0..200)) {
+            let of = |bits: &u128| -> IpAddr {
+                match u32::try_from(*bits % (1 << 33)) {
+                    Ok(v4) => std::net::Ipv4Addr::from_bits(v4).into(),
+                    Err(_) => Ipv6Addr::from_bits(*bits).into(),
+                }
+            };
+            let usable = usable(bits.iter().map(of));
+            prop_assert!(usable.len() <= limits::PROBE_ADDRESSES);
+            prop_assert!(usable.iter().all(|address| !is_forbidden(*address)));
+            prop_assert!(usable.is_sorted_by_key(IpAddr::is_ipv6));
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! Reports every request to the API server to a hook, with verb and resource as in the audit log.
 //! The service wraps kube's client, so the requests of all adapters pass through.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, Uri};
+use http_body_util::{Either, LengthLimitError, Limited};
+use ingress_acme_actors::domain::limits;
 use kube::Client;
 use kube::client::Body;
 use tower::Service;
@@ -32,9 +35,9 @@ struct Counted {
 }
 
 impl Service<Request<Body>> for Counted {
-    type Response = Response<Body>;
+    type Response = Response<Bounded>;
     type Error = kube::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, kube::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bounded>, kube::Error>> + Send>>;
 
     /// Always ready: the inner client checks its readiness when sending.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
@@ -48,9 +51,34 @@ impl Service<Request<Body>> for Counted {
         Box::pin(async move {
             let answer = client.send(request).await;
             asked.answered(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
-            answer
+            let is_watch = verb == "watch";
+            answer.map(|answer| answer.map(|body| bounded(body, is_watch)))
         })
     }
+}
+
+/// Body of a response: bounded, or that of a watch.
+type Bounded = Either<Limited<Body>, Body>;
+
+/// Bounds a response by [`limits::KUBE_RESPONSE`]; reading a larger one is an error. A watch has no
+/// end.
+fn bounded(body: Body, is_watch: bool) -> Bounded {
+    if is_watch {
+        return Either::Right(body);
+    }
+    Either::Left(Limited::new(body, limits::KUBE_RESPONSE))
+}
+
+/// Whether the error is a response that was larger than [`limits::KUBE_RESPONSE`].
+pub fn is_too_large(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A request in flight. Reported on drop, so also if the caller gave up waiting.

@@ -58,6 +58,8 @@ pub struct DesiredCertificate {
     /// Ingresses in `fill` that use another Secret so far. They keep the old one until the new
     /// certificate has their names.
     pub moving: BTreeSet<IngressRef>,
+    /// Names that the Ingresses ask for and the public CA never certifies.
+    pub refused: BTreeSet<DnsName>,
 }
 
 /// Identifies a request to the CA. Failures are remembered per fingerprint, and an edit changes the
@@ -122,6 +124,7 @@ pub(crate) mod tests {
             fill_more: false,
             renew_only: false,
             moving: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 

@@ -171,8 +171,8 @@ impl HostClaims {
         few
     }
 
-    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is asked
-    /// only when a share is used up.
+    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
+    /// asked only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
         let under = |host: &DnsName| {
             let above = host.as_str().strip_suffix(domain);

@@ -7,6 +7,7 @@ mod groups;
 mod host_owners;
 mod indexed_ingress;
 mod merge;
+mod problems;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
-use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Selection, Skip};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
@@ -210,29 +210,6 @@ impl Index {
     /// Reason why an Ingress is not managed; `None` if unknown or managed.
     pub fn skip(&self, key: &IngressKey) -> Option<&Skip> {
         self.entries.get(key)?.skip.as_ref()
-    }
-
-    /// Problems of an Ingress that keep parts of it from being served as requested; `None` if the
-    /// Ingress is unknown.
-    pub fn problems(&self, key: &IngressKey) -> Option<BTreeSet<Problem>> {
-        let entry = self.entries.get(key)?;
-        let mut problems = entry.plan.problems.clone();
-        problems.extend(self.sharing_problems(key, &entry.plan));
-        problems.extend(self.host_problems(key, &entry.plan));
-        Some(problems)
-    }
-
-    /// Problems of Secrets with more users than owners, if `key` is their first owner.
-    fn sharing_problems(&self, key: &IngressKey, plan: &Plan) -> Vec<Problem> {
-        let is_first_of_many = |planned: &&PlannedCertificate| {
-            let users = self.users.get(&planned.secret).map_or(0, Vec::len);
-            let first = |desired: DesiredCertificate| {
-                desired.owners.first().is_some_and(|owner| owner.key == *key)
-            };
-            users > limits::SHARERS && self.desired(&planned.secret).is_some_and(first)
-        };
-        let many = plan.certificates.iter().filter(is_first_of_many);
-        many.map(|planned| Problem::ManySharers { secret: planned.secret.name.clone() }).collect()
     }
 
     /// Secrets used by an Ingress.

@@ -30,6 +30,8 @@ pub struct PlannedCertificate {
     /// Whether no new certificate is issued, because the Ingress has too many `spec.tls` blocks. A
     /// present one of ours is renewed.
     pub renew_only: bool,
+    /// Names left out because the CA is public and never certifies them.
+    pub refused: Arc<[DnsName]>,
 }
 
 /// Certificates of one Ingress, and the problems that keep parts of the Ingress from being served.
@@ -168,7 +170,8 @@ impl<'a> Planner<'a> {
             }
         }
         let (names, renew_only) = (names.clone(), index >= limits::TLS_BLOCKS);
-        certificates.push(PlannedCertificate { secret, names, fill, renew_only });
+        let refused = Arc::default();
+        certificates.push(PlannedCertificate { secret, names, fill, renew_only, refused });
     }
 }
 
@@ -286,6 +289,7 @@ pub(crate) mod tests {
             names: names(hosts).into_iter().collect(),
             fill,
             renew_only: false,
+            refused: Arc::default(),
         }
     }
 

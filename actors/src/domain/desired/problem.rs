@@ -7,6 +7,7 @@ use crate::domain::certificate::UnknownAlgorithm;
 use crate::domain::ingress::ANNOTATIONS;
 use crate::domain::limits;
 use crate::domain::name::{BadName, DnsName};
+use crate::domain::public_name::NotPublic;
 
 /// Part of an Ingress that cannot be served. Reported to the user once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
@@ -61,6 +62,20 @@ pub enum Problem {
         longest = longest(.0)
     )]
     LongAnnotation(&'static str),
+    /// Hosts that no public CA certifies, while the CA in use is public.
+    #[error(
+        "host `{host}` {why}, so no public CA certifies it and none is asked{}; use a public name, or a private CA \
+         (--public-ca false, if this one is)",
+        likewise(*.others)
+    )]
+    NotPublic {
+        /// The first of them.
+        host: String,
+        /// Reason against the first.
+        why: NotPublic,
+        /// Number of the others.
+        others: usize,
+    },
     /// An Ingress of another namespace has the host.
     #[error(
         "host {host} belongs to an Ingress of another namespace, which has a certificate for {host} or named {host} \
@@ -118,6 +133,15 @@ impl Problem {
     /// Whether all hosts of the Ingress are served nevertheless.
     pub(crate) fn is_served(&self) -> bool {
         matches!(self, Self::ManySharers { .. } | Self::HostShared { .. })
+    }
+}
+
+/// Number of other hosts with the same problem, in words.
+fn likewise(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " (and 1 other host likewise)".to_owned(),
+        more => format!(" (and {more} other hosts likewise)"),
     }
 }
 

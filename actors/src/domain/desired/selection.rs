@@ -24,6 +24,8 @@ pub struct Selection {
     /// `--allow-cross-namespace-hosts`: Ingresses of several namespaces may have a certificate for
     /// one host.
     pub shared_hosts: bool,
+    /// `--public-ca`: whether the CA certifies public names only.
+    pub public_ca: bool,
 }
 
 /// Reason why an Ingress is not managed.

@@ -59,6 +59,9 @@ pub enum Reach {
     Reached,
     /// The host resolves, but another server answers, or none.
     Elsewhere(String),
+    /// The same, and all addresses of the host are private: seen from here only, or a host that no
+    /// public CA reaches.
+    Private(String),
     /// The host does not resolve.
     Unresolved(String),
 }
@@ -97,6 +100,8 @@ pub(crate) struct Observed {
     pub probes: u32,
     /// The order as last returned by the CA.
     pub order: Option<OrderView>,
+    /// Results of a round of probes that is not complete.
+    pub round: BTreeMap<DnsName, Reach>,
     /// Number of polls of the order so far.
     pub polls: u32,
     /// Downloaded chain.
@@ -129,10 +134,11 @@ pub(crate) struct Observed {
 
 impl Reach {
     /// Cuts the text of a web server or a resolver.
-    fn bounded(self) -> Self {
+    pub(super) fn bounded(self) -> Self {
         match self {
             Self::Reached => Self::Reached,
             Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
+            Self::Private(what) => Self::Private(cut(what, limits::QUOTED_MAX)),
             Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),
         }
     }
@@ -237,43 +243,7 @@ impl Observed {
     /// Drops the probe results, which are out of date after a wait in a limit queue.
     pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
+        self.round.clear();
         self.probes = 0;
-    }
-
-    /// Records a round of probes. The pause before each further round is longer.
-    pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
-        self.reach = reach.into_iter().map(|(host, reach)| (host, reach.bounded())).collect();
-        let backoff_index = usize::try_from(self.probes).unwrap_or(usize::MAX);
-        let pause = limits::PROBE.get(backoff_index).filter(|_| self.unreached().is_some());
-        self.wait_until = pause.map(|pause| now + *pause);
-        self.probes = self.probes.saturating_add(1);
-    }
-
-    /// Returns the first host that was not reached.
-    pub(crate) fn unreached(&self) -> Option<(&DnsName, &Reach)> {
-        self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
-    }
-
-    /// Returns the failure for the user, if a host was not reached.
-    pub(crate) fn unreachable(&self) -> Option<Failure> {
-        let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
-        let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
-        let failure = match self.unreached()? {
-            (host, Reach::Unresolved(why)) => Some(Failure::new(
-                FailureClass::Dns,
-                format!(
-                    "host {host} does not resolve ({why}); create its DNS record. The CA was not asked"
-                ),
-            )),
-            (host, Reach::Elsewhere(what)) => Some(Failure::new(
-                FailureClass::Unreachable,
-                format!(
-                    "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({what}); check the \
-                     DNS record and that the ingress controller serves port 80. The CA was not asked"
-                ),
-            )),
-            (_, Reach::Reached) => None,
-        };
-        failure.map(|failure| failure.about(unreached))
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::desired::plan::tests::names;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
 use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::scheduling::requeue::Requeue;
@@ -441,4 +442,24 @@ proptest! {
             prop_assert_eq!(state.issuance().map(|i| i.fingerprint), Some(desired.fingerprint()));
         }
     }
+}
+
+#[test]
+fn a_round_of_many_hosts_takes_several_steps_and_slow_ones_let_others_pass() {
+    let hosts: Vec<String> = (0..20).map(|number| format!("h{number:02}.example.com")).collect();
+    let hosts = names(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut observed = Observed::default();
+    let dead = |host: DnsName| (host, Reach::Elsewhere("no answer in time".to_owned()));
+    for (few, took, waits) in [(8, 5, true), (8, 0, false), (4, 5, true)] {
+        let next = observed.next_probes(&hosts);
+        assert_eq!(next.len(), few);
+        let took = Duration::from_secs(took);
+        observed.probed_some(next.into_iter().map(dead), &hosts, took, now());
+        assert_eq!(observed.wait_until.is_some(), waits);
+    }
+    assert_eq!((observed.reach.len(), observed.probes), (20, 1));
+    let reached = observed.next_probes(&hosts).into_iter().map(|host| (host, Reach::Reached));
+    observed.probed_some(reached, &hosts, Duration::ZERO, now());
+    assert_eq!(observed.next_probes(&hosts).len(), 8, "the second round goes on");
+    assert_eq!(observed.probes, 1);
 }

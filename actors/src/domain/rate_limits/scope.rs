@@ -25,12 +25,16 @@ pub enum LimitScope {
     Name(DnsName),
     /// Orders of one namespace, all or under one registered domain: its share of a limit of the CA.
     /// Never journaled.
-    Share {
-        /// The namespace.
-        namespace: String,
-        /// The registered domain; `None` for all orders of the account.
-        domain: Option<String>,
-    },
+    Share(Box<Share>),
+}
+
+/// Share of one namespace in a limit of the CA.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// The namespace.
+    pub namespace: String,
+    /// The registered domain; `None` for all orders of the account.
+    pub domain: Option<String>,
 }
 
 impl LimitScope {
@@ -46,13 +50,19 @@ impl LimitScope {
             Self::Domain(_) => 2,
             Self::Set(_) => 3,
             Self::Name(_) => 4,
-            Self::Share { .. } => 5,
+            Self::Share(_) => 5,
         }]
     }
 
     /// Whether this is the share of a namespace.
     pub(crate) fn is_share(&self) -> bool {
-        matches!(self, Self::Share { .. })
+        matches!(self, Self::Share(_))
+    }
+
+    /// The share of `namespace`: all orders, or those under a registered domain.
+    pub(super) fn share(namespace: &str, domain: Option<&str>) -> Self {
+        let (namespace, domain) = (namespace.to_owned(), domain.map(str::to_owned));
+        Self::Share(Box::new(Share { namespace, domain }))
     }
 
     /// All scopes that count an order of `namespace` for `names`.
@@ -60,10 +70,7 @@ impl LimitScope {
     /// Includes every domain above each name. Only the CA knows which one is the registered domain:
     /// its refusal names that one.
     pub(super) fn all_of(namespace: &str, names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
-        let share = |domain: Option<&str>| Self::Share {
-            namespace: namespace.to_owned(),
-            domain: domain.map(str::to_owned),
-        };
+        let share = |domain| Self::share(namespace, domain);
         let registered = names.iter().filter_map(|name| psl::domain_str(name.as_str()));
         let shares: Vec<Self> = registered.map(|domain| share(Some(domain))).collect();
         let above =
@@ -88,9 +95,10 @@ impl fmt::Display for LimitScope {
                 )
             }
             Self::Name(name) => write!(f, "orders with {name}"),
-            Self::Share { namespace, domain: None } => write!(f, "orders of namespace {namespace}"),
-            Self::Share { namespace, domain: Some(domain) } => {
-                write!(f, "orders of namespace {namespace} under {domain}")
+            Self::Share(share) => {
+                let Share { namespace, domain } = &**share;
+                write!(f, "orders of namespace {namespace}")?;
+                domain.as_ref().map_or(Ok(()), |domain| write!(f, " under {domain}"))
             }
         }
     }

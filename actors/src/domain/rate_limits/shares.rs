@@ -135,8 +135,7 @@ fn hit(
     wait: Duration,
     now: Timestamp,
 ) -> LimitHit {
-    let scope =
-        LimitScope::Share { namespace: namespace.to_string(), domain: domain.map(str::to_owned) };
+    let scope = LimitScope::share(namespace, domain);
     let detail = format!(
         "namespace {namespace} has used its share of the CA's {}: one namespace has half of what the others have left, \
          and certificates that expire soon are not counted (--max-orders-per-namespace on the operator sets the share)",
@@ -203,8 +202,7 @@ mod tests {
         let hits: Vec<_> =
             (0..25).flat_map(|n| shares.ordered(&"a".into(), &order(n), shared, now)).collect();
         assert_eq!(hits.len(), 1);
-        let domain = Some("example.com".to_owned());
-        assert_eq!(hits[0].scope, LimitScope::Share { namespace: "a".into(), domain });
+        assert_eq!(hits[0].scope, LimitScope::share("a", Some("example.com")));
     }
 
     #[test]

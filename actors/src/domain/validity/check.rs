@@ -150,6 +150,10 @@ fn first_reason(
     let secret = secret.ok_or(IssueReason::Missing)?;
     let certificate =
         secret.certificate.as_ref().map_err(|why| IssueReason::Unparsable(why.clone()))?;
+    let requested = !are_answered(desired.renew.as_deref(), secret.renew.as_deref());
+    if secret.ours && !requested && keeps_refused_names(certificate, desired, *now) {
+        return Ok(());
+    }
     check_certificate(certificate, desired, *now)?;
     let renew_at = renewal(certificate, *ari);
     if *now >= renew_at {
@@ -160,10 +164,26 @@ fn first_reason(
     if secret.ours && !is_in_use {
         return Err(IssueReason::OtherDirectory(secret.directory.clone().unwrap_or_default()));
     }
-    if !are_answered(desired.renew.as_deref(), secret.renew.as_deref()) {
+    if requested {
         return Err(IssueReason::Requested);
     }
     Ok(())
+}
+
+/// Whether `certificate` serves all desired names and also some that the CA in use never certifies:
+/// another CA issued it. It is not replaced while it has plenty of its life left, because nothing
+/// could restore it.
+fn keeps_refused_names(
+    certificate: &CertificateView,
+    desired: &DesiredCertificate,
+    now: Timestamp,
+) -> bool {
+    let is_for = |name| certificate.is_for(name);
+    desired.refused.iter().any(is_for)
+        && desired.names.iter().all(is_for)
+        && certificate.key_matches
+        && now + limits::CLOCK_SKEW >= certificate.not_before
+        && Remaining::of(certificate, now) == Remaining::Plenty
 }
 
 fn due(at: Timestamp, ari: AriStatus<'_>) -> IssueReason {
@@ -224,6 +244,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::domain::certificate::CertId;
     use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::name::DnsName;
 
     const DIRECTORY: &str = "https://ca.example/directory";
     const DAY: Duration = Duration::from_hours(24);
@@ -300,6 +321,26 @@ pub(crate) mod tests {
             check(Some(&changed(|_| {})), &requested, &assessment()),
             Err(IssueReason::Requested)
         );
+    }
+
+    #[test]
+    fn what_another_ca_issued_for_an_internal_name_stays_while_it_has_plenty_of_life_left() {
+        let refused = ["db.internal"].map(|host| DnsName::parse(host).unwrap()).into();
+        let wanted = DesiredCertificate { refused, ..desired("shop", &["a.example.com"]) };
+        let of = |hosts: &[&str], age: u32| SecretView {
+            directory: Some("https://private".into()),
+            ..secret(hosts, now() - age * DAY, 90 * DAY)
+        };
+        let checked = |secret: &SecretView| check(Some(secret), &wanted, &assessment());
+        let both = ["a.example.com", "db.internal"];
+        assert_eq!(checked(&of(&both, 1)), Ok(()));
+        assert_eq!(checked(&of(&both, 85)), Err(IssueReason::NamesDiffer));
+        assert!(checked(&of(&["db.internal"], 1)).is_err());
+        assert!(matches!(checked(&of(&["a.example.com"], 1)), Err(IssueReason::OtherDirectory(_))));
+        let foreign = SecretView { ours: false, ..of(&both, 1) };
+        assert_eq!(checked(&foreign), Err(IssueReason::NamesDiffer));
+        let asked = DesiredCertificate { renew: Some("now".into()), ..wanted.clone() };
+        assert!(check(Some(&of(&both, 1)), &asked, &assessment()).is_err());
     }
 
     #[test]

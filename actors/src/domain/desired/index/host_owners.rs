@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use super::indexed_ingress::IndexedIngress;
 use super::{Index, covers};
-use crate::domain::desired::host_claims::{Holders, Verdict};
-use crate::domain::desired::plan::Plan;
-use crate::domain::desired::problem::Problem;
+use crate::domain::desired::host_claims::Holders;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
@@ -53,19 +50,6 @@ impl Index {
     pub(super) fn may_have(&self, namespace: &str) -> impl Fn(&DnsName) -> bool {
         let all = self.host_claims.are_uncontested();
         move |host| all || self.host_claims.may_have(host, namespace)
-    }
-
-    /// Problems of hosts that several namespaces name.
-    pub(super) fn host_problems(&self, key: &IngressKey, plan: &Plan) -> Vec<Problem> {
-        if self.host_claims.are_uncontested() {
-            return Vec::new();
-        }
-        let problem = |host: DnsName| match self.host_claims.verdict(&host, &key.namespace) {
-            Verdict::Has => None,
-            Verdict::Shares => Some(Problem::HostShared { host }),
-            Verdict::Taken => Some(Problem::HostTaken { host }),
-        };
-        plan.hosts().into_iter().filter_map(problem).take(limits::PROBLEMS).collect()
     }
 
     /// Changes the claims of an Ingress after an edit. Returns the Ingresses of other namespaces
@@ -113,6 +97,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{ingress, names};
+    use crate::domain::desired::problem::Problem;
     use crate::domain::ingress::IngressView;
 
     const HOST: &str = "www.example.com";

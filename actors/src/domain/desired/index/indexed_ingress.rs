@@ -25,7 +25,10 @@ pub(super) enum Change {
 impl IndexedIngress {
     pub(super) fn new(selection: &Selection, view: IngressView) -> Self {
         let skip = select(selection, &view).err();
-        let plan = if skip.is_none() { plan(&view) } else { Plan::default() };
+        let mut plan = if skip.is_none() { plan(&view) } else { Plan::default() };
+        if selection.public_ca {
+            plan.keep_public(&view);
+        }
         Self { view, skip, plan }
     }
 

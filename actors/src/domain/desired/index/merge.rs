@@ -40,6 +40,7 @@ pub(super) fn merge(
         fill_more: false,
         renew_only: true,
         moving: BTreeSet::new(),
+        refused: BTreeSet::new(),
     };
     let mut classes = BTreeMap::new();
     for (entry, planned) in users {
@@ -48,6 +49,8 @@ pub(super) fn merge(
         desired.add_names(&entry.view.class, &names, &mut classes);
         desired.add_annotations(&entry.view);
         desired.add_fill(&entry.view, planned, &names);
+        let room = NAMES_KEPT.saturating_sub(desired.refused.len());
+        desired.refused.extend(planned.refused.iter().take(room).cloned());
         desired.grouped |= entry.plan.group.is_some();
         desired.renew_only &= planned.renew_only;
     }

@@ -1,0 +1,136 @@
+//! Names that the public CA in use never certifies are left out of a plan, so that no order tells
+//! the CA an internal name.
+
+use std::sync::Arc;
+
+use crate::domain::desired::plan::{Plan, PlannedCertificate};
+use crate::domain::desired::problem::Problem;
+use crate::domain::ingress::IngressView;
+use crate::domain::name::DnsName;
+use crate::domain::public_name::check_public;
+
+impl Plan {
+    /// Moves names that no public CA certifies from the certificates to one [`Problem`]. A
+    /// certificate without other names leaves the plan, and its Secret stays as it is.
+    pub(super) fn keep_public(&mut self, ingress: &IngressView) {
+        let (mut last, mut first, mut number) = (None, None, 0);
+        for planned in &mut self.certificates {
+            let (public, refused) = partition(&planned.names, &mut last);
+            first = first.or_else(|| refused.first().cloned());
+            number += refused.len();
+            if !refused.is_empty() {
+                (planned.names, planned.refused) = (public, refused);
+                planned.fill = planned.fill && !is_filled(planned, ingress);
+            }
+        }
+        self.certificates.retain(|planned| !planned.names.is_empty());
+        if self.certificates.is_empty() {
+            self.group = None;
+        }
+        if let Some((host, Err(why))) = first.map(|host| (host.clone(), check_public(&host))) {
+            let (host, others) = (host.as_str().to_owned(), number - 1);
+            self.problems.insert(Problem::NotPublic { host, why, others });
+        }
+    }
+}
+
+/// Lists of names of an Ingress: as planned, those that are public, and the others.
+type Lists = [Arc<[DnsName]>; 3];
+
+/// Divides a list of names into the public ones and the others. `last` is the list before: many
+/// certificates of an Ingress share one list, and its parts are shared then too.
+fn partition(names: &Arc<[DnsName]>, last: &mut Option<Lists>) -> (Arc<[DnsName]>, Arc<[DnsName]>) {
+    if let Some([_, public, other]) = last.as_ref().filter(|lists| Arc::ptr_eq(&lists[0], names)) {
+        return (public.clone(), other.clone());
+    }
+    let (public, other): (Vec<_>, Vec<_>) =
+        names.iter().cloned().partition(|name| check_public(name).is_ok());
+    let lists = [names.clone(), public.into(), other.into()];
+    let parts = (lists[1].clone(), lists[2].clone());
+    *last = Some(lists);
+    parts
+}
+
+/// Whether `spec.tls` of `ingress` lists exactly the names of `planned` already.
+fn is_filled(planned: &PlannedCertificate, ingress: &IngressView) -> bool {
+    ingress.tls.iter().any(|block| {
+        let mut listed: Vec<DnsName> =
+            block.hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect();
+        listed.sort_unstable();
+        listed.dedup();
+        block.secret_name.as_deref() == Some(&*planned.secret.name) && *listed == *planned.names
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::desired::index::Index;
+    use crate::domain::desired::plan::tests::{block, ingress, names};
+    use crate::domain::desired::problem::Problem;
+    use crate::domain::desired::selection::Selection;
+    use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey};
+
+    fn index(public_ca: bool) -> Index {
+        Index::new(Selection { public_ca, ..Selection::default() }, None)
+    }
+
+    fn shop() -> SecretKey {
+        SecretKey::new("web", "shop")
+    }
+
+    fn problems(index: &Index) -> Vec<String> {
+        let problems = index.problems(&IngressKey::new("web", "shop")).unwrap();
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn a_public_ca_is_asked_for_the_public_names_only_and_one_problem_names_the_others() {
+        let mut index = index(true);
+        let hosts = ["db.internal", "shop.example.com", "a.svc", "b.local", "nas.home.arpa"];
+        index.apply(ingress("web", "shop", &hosts));
+        assert_eq!(index.desired(&shop()).unwrap().names, names(&["shop.example.com"]));
+        let [problem] = &problems(&index)[..] else { panic!("{:?}", problems(&index)) };
+        assert!(problem.contains("`a.svc`") && problem.contains("3 other hosts"), "{problem}");
+    }
+
+    #[test]
+    fn a_private_ca_is_asked_for_every_name() {
+        let mut index = index(false);
+        let hosts = ["db.internal", "shop.example.com", "a.svc"];
+        index.apply(ingress("web", "shop", &hosts));
+        assert_eq!(index.desired(&shop()).unwrap().names, names(&hosts));
+        assert!(problems(&index).is_empty());
+    }
+
+    #[test]
+    fn an_ingress_without_any_public_name_wants_nothing_and_leaves_its_neighbours_alone() {
+        let mut index = index(true);
+        index.apply(ingress("web", "shop", &["db.internal"]));
+        index.apply(ingress("web", "other", &["other.example.com"]));
+        assert_eq!(index.desired(&shop()), None);
+        assert_eq!(problems(&index).len(), 1);
+        assert!(index.desired(&SecretKey::new("web", "other")).is_some());
+    }
+
+    #[test]
+    fn a_block_that_was_filled_with_the_public_names_is_not_filled_again() {
+        let mut view = ingress("web", "shop", &["db.internal", "shop.example.com"]);
+        view.tls = vec![block("shop", &["shop.example.com"])];
+        view.annotations.insert(FILLED_TLS.into(), "shop.example.com".into());
+        let mut index = index(true);
+        index.apply(view.clone());
+        assert!(index.desired(&shop()).unwrap().fill.is_empty());
+        let view = IngressView { tls: Vec::new(), ..view };
+        index.apply(view);
+        assert_eq!(index.desired(&shop()).unwrap().fill.len(), 1);
+    }
+
+    #[test]
+    fn a_group_has_public_names_only() {
+        let mut view = ingress("web", "shop", &["db.internal"]);
+        view.annotations.insert("group".into(), "true".into());
+        let mut index = index(true);
+        index.apply(view);
+        assert!(index.planned(&IngressKey::new("web", "shop")).is_empty());
+    }
+}

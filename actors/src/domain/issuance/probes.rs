@@ -1,0 +1,89 @@
+//! Probes of the hosts, as a job has observed them: rounds of a few hosts at a time, and the failure
+//! of those that were not reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::observed::{Observed, Reach};
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+
+impl Observed {
+    /// Returns the next few hosts of a round: those that were not reached in an earlier round. A
+    /// round of many hosts takes several steps, so that hosts that stall do not hold a worker.
+    pub(crate) fn next_probes(&self, hosts: &BTreeSet<DnsName>) -> Vec<DnsName> {
+        let open = |host: &&DnsName| {
+            self.reach.get(*host) != Some(&Reach::Reached) && !self.round.contains_key(*host)
+        };
+        hosts.iter().filter(open).take(limits::PROBES_AT_ONCE).cloned().collect()
+    }
+
+    /// Records the results of a step that took `took`. The round goes on until all `hosts` have a
+    /// result; after a slow step other jobs come first.
+    pub(crate) fn probed_some(
+        &mut self,
+        results: impl IntoIterator<Item = (DnsName, Reach)>,
+        hosts: &BTreeSet<DnsName>,
+        took: Duration,
+        now: Timestamp,
+    ) {
+        self.round.extend(results);
+        if !self.next_probes(hosts).is_empty() {
+            self.wait_until = (took >= limits::PROBE_SLOW).then(|| now + limits::PROBE[0]);
+            return;
+        }
+        let reached = hosts.iter().filter(|host| self.reach.get(*host) == Some(&Reach::Reached));
+        let known = reached.map(|host| (host.clone(), Reach::Reached));
+        let round = known.chain(std::mem::take(&mut self.round)).collect();
+        self.probed(round, now);
+    }
+
+    /// Records a round of probes. The pause before each further round is longer.
+    pub(crate) fn probed(&mut self, reach: BTreeMap<DnsName, Reach>, now: Timestamp) {
+        self.reach = reach.into_iter().map(|(host, reach)| (host, reach.bounded())).collect();
+        let backoff_index = usize::try_from(self.probes).unwrap_or(usize::MAX);
+        let pause = limits::PROBE.get(backoff_index).filter(|_| self.unreached().is_some());
+        self.wait_until = pause.map(|pause| now + *pause);
+        self.probes = self.probes.saturating_add(1);
+    }
+
+    /// Returns the first host that was not reached.
+    pub(crate) fn unreached(&self) -> Option<(&DnsName, &Reach)> {
+        self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
+    }
+
+    /// Returns the failure for the user, if a host was not reached.
+    pub(crate) fn unreachable(&self) -> Option<Failure> {
+        let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
+        let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
+        let failure = match self.unreached()? {
+            (host, Reach::Unresolved(why)) => Some(Failure::new(
+                FailureClass::Dns,
+                format!(
+                    "host {host} does not resolve ({why}); create its DNS record. The CA was not asked"
+                ),
+            )),
+            (host, Reach::Elsewhere(what) | Reach::Private(what)) => Some(Failure::new(
+                FailureClass::Unreachable,
+                format!(
+                    "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({what}); check the \
+                     DNS record and that the ingress controller serves port 80. The CA was not asked"
+                ),
+            )),
+            (_, Reach::Reached) => None,
+        };
+        failure.map(|failure| failure.about(unreached))
+    }
+
+    /// Shortest pause after a refusal of a public CA, if the refused names have private addresses as
+    /// seen from here. Split DNS is common, so the CA is asked at all; a host that the CA did not
+    /// reach once is asked for once a day.
+    pub(crate) fn pause_after(&self, failure: &Failure) -> Option<Duration> {
+        let is_private = |name: &DnsName| matches!(self.reach.get(name), Some(Reach::Private(_)));
+        let refused = failure.class == FailureClass::Authorization;
+        let private = refused && failure.names.iter().any(is_private);
+        private.then_some(limits::PERMANENT_BACKOFF)
+    }
+}

@@ -1,0 +1,113 @@
+//! Ingresses and Secrets of any size: what is new is bounded, what is there is renewed, and the
+//! neighbours are served.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::fakes::{Fakes, ingress, with_tls};
+use ingress_acme_actors::operator::Settings;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+fn block(secret: &str, host: &str) -> TlsBlock {
+    TlsBlock { hosts: vec![host.to_owned()], secret_name: Some(secret.to_owned()) }
+}
+
+fn number_issued(fakes: &Fakes, host: &str) -> usize {
+    let issued = fakes.ca.issued();
+    issued.iter().filter(|names| names.iter().any(|name| name.as_str() == host)).count()
+}
+
+fn told(fakes: &Fakes, name: &str, text: &str) -> usize {
+    let events = fakes.cluster.events("web", name);
+    events.iter().filter(|event| event.note.contains(text)).count()
+}
+
+/// Certificates of 160 hours, so that they are renewed within days, and a scan a day.
+async fn operator(fakes: &Fakes) {
+    fakes.ca.set_life(160 * HOUR);
+    fakes.operator(Settings { scan_interval: 12 * HOUR, ..Fakes::settings() }).await;
+}
+
+#[test]
+fn blocks_beyond_the_bound_that_have_certificates_are_renewed_and_new_ones_are_not_served() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        operator(&fakes).await;
+        let old = |n: usize| block(&format!("old{n}"), &format!("old{n}.example.com"));
+        // As in 0.1.0, which knew no bound.
+        let tls: Vec<TlsBlock> = (0..5).map(old).collect();
+        fakes.cluster.apply(IngressView { tls, ..ingress("web", "shop", &[]) });
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(fakes.ca.issued().len(), 5);
+        let mut tls = vec![block("many", "many.example.com"); limits::TLS_BLOCKS];
+        tls.extend((0..6).map(old));
+        fakes.cluster.apply(IngressView { tls, ..ingress("web", "shop", &[]) });
+        fakes.cluster.apply(ingress("web", "neighbour", &["neighbour.example.com"]));
+        fakes.pass(160 * HOUR).await;
+        for n in 0..5 {
+            assert!(number_issued(&fakes, &format!("old{n}.example.com")) >= 2, "old{n}");
+        }
+        assert_eq!(number_issued(&fakes, "old5.example.com"), 0);
+        assert!(number_issued(&fakes, "neighbour.example.com") >= 2);
+        assert_eq!(told(&fakes, "shop", "1006 spec.tls blocks"), 1);
+        assert!(fakes.cluster.secret("web", "old5").is_none());
+    });
+}
+
+#[test]
+fn a_secret_with_hundreds_of_owners_of_an_older_release_keeps_its_certificate() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        for n in 0..300 {
+            let view = with_tls(&format!("i{n:03}"), "shared", &["shared.example.com"]);
+            fakes.cluster.apply(view);
+        }
+        operator(&fakes).await;
+        fakes.pass(5 * MINUTE).await;
+        let secret = fakes.cluster.secret("web", "shared").expect("it is there");
+        assert_eq!(secret.owners.len(), limits::SHARERS);
+        assert_eq!(fakes.ca.orders(), 1);
+        fakes.kill();
+        // All sharers are owners, as in 0.1.0.
+        let mut old = secret;
+        let uid =
+            |n: usize| fakes.cluster.view("web", &format!("i{n:03}")).expect("it is there").uid;
+        old.owners = (0..300).map(|n| uid(n).to_string()).collect();
+        old.view.owners.clone_from(&old.owners);
+        fakes.cluster.put_secret(&SecretKey::new("web", "shared"), old);
+        operator(&fakes).await;
+        fakes.pass(100 * HOUR).await;
+        assert_eq!(number_issued(&fakes, "shared.example.com"), 2, "it is renewed");
+        let one_event: usize =
+            (0..300).map(|n| told(&fakes, &format!("i{n:03}"), "more than 100 Ingresses")).sum();
+        assert_eq!(one_event, 2, "one of each start");
+        for n in 0..299 {
+            fakes.cluster.delete(&IngressKey::new("web", &format!("i{n:03}")));
+            fakes.pass(MINUTE / 6).await;
+        }
+        let last = fakes.cluster.secret("web", "shared").expect("the last sharer keeps it");
+        assert_eq!((last.owners.len(), fakes.ca.orders()), (1, 2));
+    });
+}
+
+#[test]
+fn a_group_of_hundreds_is_filled_in_a_few_at_a_time() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        operator(&fakes).await;
+        for n in 0..250 {
+            let mut view = ingress("web", &format!("i{n:03}"), &["www.example.com"]);
+            view.annotations.insert("group".to_owned(), "true".to_owned());
+            fakes.cluster.apply(view);
+        }
+        fakes.pass(10 * MINUTE).await;
+        let filled = |n: usize| {
+            fakes.cluster.view("web", &format!("i{n:03}")).is_some_and(|view| !view.tls.is_empty())
+        };
+        assert_eq!((0..250).filter(|n| filled(*n)).count(), 250);
+        assert_eq!(fakes.ca.orders(), 1);
+    });
+}

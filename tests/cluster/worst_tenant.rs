@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
     /// Kills the operator and starts another one, which must serve again in time.
     async fn restart(&self, first: Guarded) -> Guarded {
         let killed = Instant::now();
-        self.good.forgive_until(killed + BACK_WITHIN);
+        self.good.forgive(killed, killed + BACK_WITHIN);
         report("first process", &first.guard.end());
         first.operator.kill().await;
         drop(first.operator);

@@ -15,6 +15,9 @@ use crate::sites::{Site, names_in, secret};
 
 /// Deadline of a certificate.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after a first failure. The CA may ask for a challenge in the moment of the kill, when
+/// nobody answers, so an order that was open then may fail.
+const FIRST_BACKOFF: Duration = Duration::from_mins(1);
 /// Time between two Ingresses.
 const EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks for a Secret.
@@ -27,8 +30,8 @@ pub(super) struct Good {
     slowest: Cell<Duration>,
     /// Number and time of the slowest since the last report.
     recent: Cell<(u32, Duration)>,
-    /// Later deadline of certificates that a restart delays.
-    forgiven_until: Cell<Option<Instant>>,
+    /// Last kill of the operator, and the deadline of its successor.
+    restart: Cell<Option<(Instant, Instant)>>,
     /// Holder and transitions of the Lease, while nobody may change them.
     lease: RefCell<Option<(String, i32)>>,
     ended: Cell<bool>,
@@ -42,7 +45,7 @@ impl Good {
             served: Cell::default(),
             slowest: Cell::default(),
             recent: Cell::default(),
-            forgiven_until: Cell::default(),
+            restart: Cell::default(),
             lease: RefCell::default(),
             ended: Cell::default(),
         }
@@ -59,8 +62,8 @@ impl Good {
     }
 
     /// Moves the deadline of all certificates that a restart delays, and lets the Lease change.
-    pub(super) fn forgive_until(&self, end: Instant) {
-        self.forgiven_until.set(Some(end));
+    pub(super) fn forgive(&self, killed: Instant, back: Instant) {
+        self.restart.set(Some((killed, back)));
         self.lease.replace(None);
     }
 
@@ -97,15 +100,13 @@ impl Good {
         Site::new("good", &name, &[&host]).tls(&name, &[&host]).create(&self.client).await;
         let made = Instant::now();
         while !self.has_certificate(&name, &host).await {
-            let deadline = made + SERVED_WITHIN;
-            let forgiven = self.forgiven_until.get().filter(|until| made < *until);
-            let deadline = forgiven.map_or(deadline, |until| until.max(deadline));
+            let deadline = self.deadline(made);
             let waited = made.elapsed().as_secs_f64();
             assert!(Instant::now() < deadline, "{name} has no certificate after {waited:.1} s");
             sleep(LOOK).await;
         }
         let took = made.elapsed();
-        if self.forgiven_until.get().is_none_or(|until| until < made) {
+        if took <= SERVED_WITHIN || self.deadline(made) == made + SERVED_WITHIN {
             self.slowest.set(self.slowest.get().max(took));
         }
         if took > self.recent.get().1 {
@@ -113,6 +114,15 @@ impl Good {
         }
         self.served.set(self.served.get() + 1);
         took.as_secs_f64()
+    }
+
+    fn deadline(&self, made: Instant) -> Instant {
+        let usual = made + SERVED_WITHIN;
+        match self.restart.get() {
+            Some((killed, back)) if made < killed && killed < usual => back + FIRST_BACKOFF,
+            Some((killed, back)) if killed <= made => usual.max(back),
+            _ => usual,
+        }
     }
 
     /// The slowest certificate since the last report.

@@ -1,6 +1,7 @@
 //! Hosts that harm whoever asks them, behind one HTTP server. The label before [`DOMAIN`] selects
 //! the harm.
 
+use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
@@ -120,7 +121,7 @@ fn many_headers(port: u16) -> Vec<u8> {
     let value = "v".repeat(HUGE / 90);
     let mut headers = format!("HTTP/1.1 302 Found\r\nLocation: http://n.many.{DOMAIN}:{port}/\r\n");
     for number in 0..90 {
-        headers += &format!("X-{number}: {value}\r\n");
+        _ = write!(headers, "X-{number}: {value}\r\n");
     }
     (headers + "Content-Length: 0\r\n\r\n").into_bytes()
 }

@@ -1,6 +1,8 @@
 //! Guard of one operator process: asks `/livez` and samples the memory, from a thread of its own,
 //! so that a busy test does not distort the figures.
 
+#![expect(clippy::disallowed_methods, reason = "a thread of its own, outside of any runtime")]
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -64,16 +66,17 @@ impl Guard {
 
     /// Ends the guard, before the process is ended on purpose.
     pub(super) fn end(&self) -> Figures {
+        self.join();
+        self.check();
+        self.figures()
+    }
+
+    fn join(&self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             _ = thread.join();
         }
-        let figures = self.figures();
-        if !thread::panicking() {
-            self.check();
-        }
-        figures
     }
 
     fn figures(&self) -> Figures {
@@ -83,7 +86,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
+        // The thread shares the operator, which must end before its world.
+        self.join();
     }
 }
 

@@ -20,6 +20,7 @@ mod failover;
 mod fifty;
 mod life;
 mod sites;
+mod worst_tenant;
 
 use ingress_acme_control_plane::{Operator, OperatorOptions, World};
 use tokio::sync::{Mutex, MutexGuard};

@@ -167,11 +167,15 @@ pub const PROBES_AT_ONCE: usize = 8;
 /// Longest time that a job holds its slot while the CA works. Slower jobs continue without a slot,
 /// so they do not delay others.
 pub const SLOT_MAX: Duration = secs(30);
+/// Slots that one namespace may have for each free slot, so that it leaves an eighth to others: a
+/// job with hosts that never answer holds its slot for [`PROBE_CALL`] each time.
+pub const SLOTS_PER_FREE: usize = 7;
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
-/// Largest number of Secrets in the pool's queue. Further requests are answered "busy" and retried.
+/// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further
+/// requests are answered "busy" and retried. An entry takes about 450 bytes.
 pub const QUEUE_MAX: usize = 200_000;
 /// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);

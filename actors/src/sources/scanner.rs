@@ -16,9 +16,10 @@ use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
 use crate::domain::ingress::IngressKey;
+use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
-use crate::domain::scheduling::scan::{pace, tick};
+use crate::domain::scheduling::scan::{in_turn, pace, tick};
 use crate::messages::Listed;
 use crate::reporting::metrics::Source;
 
@@ -82,6 +83,11 @@ impl Scanner {
         });
     }
 
+    fn is_under_way(&self, key: &IngressKey) -> bool {
+        let is_live = |stream| self.context.ledger.with(stream, |state| *state != State::Idle);
+        self.context.index.borrow().secrets(key).iter().any(is_live)
+    }
+
     fn next_tick(&mut self, ctx: &mut Context<Self>) {
         let current = self.next_tick;
         self.next_tick = (current + 1) % limits::SCAN_TICKS;
@@ -100,6 +106,7 @@ impl Handler<Listed> for Scanner {
     fn handle(&mut self, Listed(scope): Listed, ctx: &mut Context<Self>) {
         self.pass_on_orphans(&scope);
         let keys = self.keys(|key| covers(&scope, &key.namespace));
+        let keys = in_turn(keys, |key| self.is_under_way(key));
         let count = keys.len();
         let scan = self.scan(keys).into_actor(self);
         ctx.spawn(scan.map(move |found, scanner, _| {

@@ -47,7 +47,7 @@ impl FairQueue {
         Self { capacity, ..Self::default() }
     }
 
-    /// Adds a Secret to its lane. Returns `false` if the queue is full. Only new work is refused,
+    /// Adds a Secret to its lane. Returns `false` if there is no room. Only new work is refused,
     /// because the other lanes hold work that was accepted before.
     #[must_use]
     pub(crate) fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
@@ -55,7 +55,7 @@ impl FairQueue {
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
-            Lane::New(_) if self.is_full() => return false,
+            Lane::New(_) if !self.has_room(&stream.namespace) => return false,
             Lane::New(priority) => {
                 self.new[priority.urgency as usize].push(stream, priority.by, now);
             }
@@ -63,23 +63,24 @@ impl FairQueue {
         true
     }
 
-    /// Removes and returns the next Secret.
-    pub(crate) fn pop(&mut self) -> Option<SecretKey> {
-        let resumed = self.resumed.pop();
+    /// Removes and returns the next Secret of a namespace that `may` have one more slot.
+    pub(crate) fn pop(&mut self, may: impl Fn(&str) -> bool) -> Option<SecretKey> {
+        let resumed = self.resumed.pop_of(&may);
         if resumed.is_some() {
             return resumed;
         }
         self.again_first = !self.again_first;
-        let again = self.again_first.then(|| self.again.pop()).flatten();
-        again.or_else(|| self.pop_new()).or_else(|| self.again.pop())
+        let again = self.again_first.then(|| self.again.pop_of(&may)).flatten();
+        again.or_else(|| self.pop_new(&may)).or_else(|| self.again.pop_of(&may))
     }
 
     /// More urgent work has more turns, but never all: thousands of one urgency delay the others
     /// only for a while.
-    fn pop_new(&mut self) -> Option<SecretKey> {
+    fn pop_new(&mut self, may: &impl Fn(&str) -> bool) -> Option<SecretKey> {
         self.turn = (self.turn + 1) % TURNS.len();
         let whose = TURNS[self.turn] as usize;
-        self.new[whose].pop().or_else(|| self.new.iter_mut().find_map(RoundRobin::pop))
+        let next = self.new[whose].pop_of(may);
+        next.or_else(|| self.new.iter_mut().find_map(|lane| lane.pop_of(may)))
     }
 
     /// Raises the priority of queued new work, if `to` is more urgent than `from`.
@@ -100,9 +101,12 @@ impl FairQueue {
         self.new.iter().flat_map(|lane| lane.upcoming(count)).take(count).cloned().collect()
     }
 
-    /// Whether new work is refused.
-    pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.capacity
+    /// Whether a namespace has room for new work. A namespace has at most as many entries as there
+    /// is free room, so one that asks for any number leaves half to the others.
+    pub(crate) fn has_room(&self, namespace: &str) -> bool {
+        let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
+        let waiting: usize = lanes.map(|lane| lane.len_of(namespace)).sum();
+        waiting < self.capacity.saturating_sub(self.len())
     }
 
     /// Number of waiting Secrets.
@@ -134,7 +138,7 @@ mod tests {
     const NEW: Lane = Lane::New(Priority::FIRST);
 
     fn drain(queue: &mut FairQueue) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop()).map(|key| key.to_string()).collect()
+        std::iter::from_fn(|| queue.pop(|_| true)).map(|key| key.to_string()).collect()
     }
 
     #[test]
@@ -145,6 +149,16 @@ mod tests {
         }
         assert!(push(&mut queue, "small", "1", NEW));
         assert_eq!(drain(&mut queue), ["big/1", "small/1", "big/2", "big/3"]);
+    }
+
+    #[test]
+    fn a_namespace_that_may_have_no_more_is_passed_over_and_keeps_its_turn() {
+        let mut queue = FairQueue::new(10);
+        for (namespace, name) in [("a", "1"), ("b", "1"), ("c", "1"), ("b", "2")] {
+            assert!(push(&mut queue, namespace, name, NEW));
+        }
+        let mut pop = |full: &str| queue.pop(|namespace| namespace != full).unwrap().to_string();
+        assert_eq!([pop("a"), pop("a"), pop(""), pop("")], ["b/1", "c/1", "a/1", "b/2"]);
     }
 
     #[test]
@@ -195,7 +209,8 @@ mod tests {
             assert!(push(&mut queue, "ending", &name, priority(Urgency::Expiring)));
         }
         assert!(push(&mut queue, "small", "renewal", priority(Urgency::Renewal)));
-        let before = std::iter::from_fn(|| queue.pop()).position(|one| &*one.namespace == "small");
+        let before =
+            std::iter::from_fn(|| queue.pop(|_| true)).position(|one| &*one.namespace == "small");
         assert!(before.unwrap() < TURNS.len(), "{before:?}");
     }
 
@@ -227,9 +242,14 @@ mod tests {
             assert!(push(&mut queue, "dead", name, Lane::Again));
         }
         assert!(push(&mut queue, "other", "new", NEW));
-        let first_two = [queue.pop(), queue.pop()].map(|stream| stream.unwrap().namespace);
+        let first_two =
+            [queue.pop(|_| true), queue.pop(|_| true)].map(|stream| stream.unwrap().namespace);
         assert!(first_two.contains(&"other".into()), "{first_two:?}");
         assert_eq!(queue.len(), 2);
-        assert!(queue.pop().is_some() && queue.pop().is_some() && queue.pop().is_none());
+        assert!(
+            queue.pop(|_| true).is_some()
+                && queue.pop(|_| true).is_some()
+                && queue.pop(|_| true).is_none()
+        );
     }
 }

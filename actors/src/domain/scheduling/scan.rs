@@ -1,5 +1,7 @@
 //! Spread of a scan over an interval. Each Ingress always has the same moment in the interval.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::hash::stable_hash;
@@ -16,9 +18,32 @@ pub fn pace(interval: Duration) -> Duration {
     interval / limits::SCAN_TICKS
 }
 
+/// Order of a scan of all Ingresses: first those with an issuance under way, because the CA waits
+/// for an open order; then the namespaces in turn, because one with much to read delays no other.
+pub(crate) fn in_turn(
+    mut keys: Vec<IngressKey>,
+    is_under_way: impl Fn(&IngressKey) -> bool,
+) -> Vec<IngressKey> {
+    let mut rounds: HashMap<Arc<str>, u32> = HashMap::new();
+    keys.sort_by_cached_key(|key| {
+        let round = rounds.entry(key.namespace.clone()).or_default();
+        *round += 1;
+        (!is_under_way(key), *round)
+    });
+    keys
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_orders_go_first_and_then_the_namespaces_take_turns() {
+        let keys = ["bad/1", "bad/2", "bad/3", "good/1", "good/2"].map(|key| key.parse().unwrap());
+        let ordered = in_turn(keys.to_vec(), |key| &*key.name == "2" && &*key.namespace == "good");
+        let ordered: Vec<String> = ordered.iter().map(ToString::to_string).collect();
+        assert_eq!(ordered, ["good/2", "bad/1", "good/1", "bad/2", "bad/3"]);
+    }
 
     #[test]
     fn ingresses_are_spread_over_all_slots() {

@@ -4,18 +4,18 @@
 //! A job holds one of N slots while a worker has the job or the CA is working on its order. In the
 //! latter case the slot ends [`limits::SLOT_MAX`] after the job received the slot. A job that waits
 //! for anything else holds none. So at most N young orders are open at once, and a slow or failing
-//! order delays no other.
+//! order delays no other. No namespace has all slots of eight or more.
 
 mod job;
 mod parked;
 mod scheduled_job;
+mod slots;
 mod state;
 mod tickets;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::Observed;
 use crate::domain::limits;
 use crate::domain::scheduling::queue::{FairQueue, Lane};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -25,6 +25,7 @@ pub use job::Load;
 pub(crate) use job::{Job, JobStatus};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
+use slots::{Running, may_take};
 pub(crate) use tickets::Ticket;
 use tickets::Tickets;
 
@@ -34,7 +35,7 @@ pub(crate) struct Scheduler {
     slots: usize,
     queue: FairQueue,
     jobs: HashMap<SecretKey, ScheduledJob>,
-    running: usize,
+    running: Running,
     parked: Parked,
     tickets: Tickets,
     draining: bool,
@@ -49,7 +50,7 @@ impl Scheduler {
             slots,
             queue: FairQueue::new(capacity),
             jobs: HashMap::new(),
-            running: 0,
+            running: Running::default(),
             parked: Parked::default(),
             tickets: Tickets::default(),
             draining: false,
@@ -101,16 +102,10 @@ impl Scheduler {
             self.wake_when_edited(stream, now);
             return true;
         }
-        let job = Job {
-            stream: stream.clone(),
-            requested_by: key.clone(),
-            observed: Observed::default(),
-            steps: 0,
-            slot_since: now,
-        };
-        let phase = JobPhase::Queued(Box::new(job));
-        let taken = !self.queue.is_full() && self.queue.push(stream.clone(), lane, now);
+        let taken =
+            self.queue.has_room(&stream.namespace) && self.queue.push(stream.clone(), lane, now);
         if taken {
+            let phase = JobPhase::New(key.clone());
             let (waiting, again) = (vec![ticket], false);
             let entry = ScheduledJob { phase, waiting, again, since: now, lane };
             self.jobs.insert(stream.clone(), entry);
@@ -147,7 +142,7 @@ impl Scheduler {
             }
             // The job joined the queue a moment ago, and its worker has not returned the job yet.
             JobPhase::Running => entry.again = true,
-            JobPhase::Queued(_) => {}
+            JobPhase::New(_) | JobPhase::Queued(_) => {}
         }
     }
 
@@ -160,10 +155,14 @@ impl Scheduler {
             }
             self.requeue(&stream, now);
         }
-        if self.draining || self.slots_taken(now) >= self.slots {
+        if self.draining {
             return None;
         }
-        let stream = self.queue.pop()?;
+        let free = self.slots.saturating_sub(self.slots_taken(now));
+        let held = |namespace: &str| {
+            self.running.of(namespace) + self.parked.slots_kept_by(namespace, now)
+        };
+        let stream = self.queue.pop(|namespace| may_take(held(namespace), free))?;
         self.prefetched.remove(&stream);
         self.start(&stream, Some(now))
     }
@@ -185,13 +184,13 @@ impl Scheduler {
     fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
-        let (JobPhase::Queued(mut job) | JobPhase::Parked { mut job, .. }) =
-            std::mem::replace(&mut entry.phase, JobPhase::Running)
-        else {
-            return None;
+        let mut job = match std::mem::replace(&mut entry.phase, JobPhase::Running) {
+            JobPhase::New(requested_by) => Box::new(Job::new(stream, requested_by)),
+            JobPhase::Queued(job) | JobPhase::Parked { job, .. } => job,
+            JobPhase::Running => return None,
         };
         job.slot_since = slot_since.unwrap_or(job.slot_since);
-        self.running += 1;
+        self.running.begin(&stream.namespace);
         Some(*job)
     }
 
@@ -213,7 +212,7 @@ impl Scheduler {
     }
 
     fn slots_taken(&self, now: Timestamp) -> usize {
-        self.running + self.parked.slots_kept(now)
+        self.running.total() + self.parked.slots_kept(now)
     }
 
     /// Takes back a job from a worker. Returns the answered tickets.
@@ -225,14 +224,13 @@ impl Scheduler {
     ) -> Vec<(Ticket, Requeue)> {
         let stream = job.stream.clone();
         let Some(entry) = self.jobs.get_mut(&stream) else { return Vec::new() };
-        self.running = self.running.saturating_sub(1);
+        self.running.end(&stream.namespace);
         match status {
             JobStatus::Finished(requeue) if !entry.again => {
                 return self.finished(&stream, requeue);
             }
             JobStatus::Finished(_) => {
-                let fresh = Job { observed: Observed::default(), steps: 0, ..job };
-                entry.phase = JobPhase::Queued(Box::new(fresh));
+                entry.phase = JobPhase::New(job.requested_by);
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
@@ -251,7 +249,7 @@ impl Scheduler {
     /// Removes the job of a lost worker. All waiting requests are answered with [`Requeue::Busy`],
     /// and come again.
     pub(crate) fn lost(&mut self, stream: &SecretKey) -> Vec<(Ticket, Requeue)> {
-        self.running = self.running.saturating_sub(1);
+        self.running.end(&stream.namespace);
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         for ticket in &entry.waiting {
             self.tickets.close(*ticket);
@@ -315,6 +313,41 @@ mod tests {
         let failed = JobStatus::Finished(Requeue::At(at(60)));
         assert_eq!(scheduler.returned(b, failed, at(1)), [(ticket, Requeue::At(at(60)))]);
         assert_eq!(scheduler.load(), Load::default());
+    }
+
+    #[test]
+    fn a_namespace_whose_jobs_hold_their_slots_leaves_some_to_the_others() {
+        let mut scheduler = Scheduler::new(64, 1_000);
+        for number in 0..100 {
+            ask(&mut scheduler, &number.to_string(), 0).unwrap();
+        }
+        let jobs: Vec<Job> = std::iter::from_fn(|| scheduler.next_job(at(0))).collect();
+        assert_eq!(jobs.len(), 56);
+        let other = SecretKey::new("other", "first");
+        let key = IngressKey::new("other", "first").into();
+        scheduler.request(&key, [(other.clone(), NEW)], at(1)).unwrap();
+        assert_eq!(scheduler.next_job(at(1)).map(|job| job.stream), Some(other));
+        // A job that the CA works on keeps its slot.
+        let at_ca = JobStatus::Parked { until: at(9), at_ca: true };
+        for job in jobs {
+            scheduler.returned(job, at_ca, at(2));
+        }
+        assert_eq!(scheduler.next_job(at(2)).map(|job| job.stream), None);
+    }
+
+    #[test]
+    fn a_namespace_that_fills_the_queue_leaves_room_to_the_others() {
+        let mut scheduler = Scheduler::new(1, 100);
+        let taken = (0..200).filter(|number| ask(&mut scheduler, &number.to_string(), 0).is_ok());
+        assert_eq!(taken.count(), 50);
+        let key = IngressKey::new("other", "first").into();
+        let first = [(SecretKey::new("other", "first"), NEW)];
+        assert!(scheduler.request(&key, first, at(1)).is_ok());
+    }
+
+    #[test]
+    fn a_queued_job_is_small_because_one_tenant_may_have_a_hundred_thousand() {
+        assert!(size_of::<ScheduledJob>() <= 128, "{}", size_of::<ScheduledJob>());
     }
 
     #[test]

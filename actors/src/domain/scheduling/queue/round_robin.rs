@@ -33,7 +33,13 @@ impl RoundRobin {
     }
 
     pub(in crate::domain) fn pop(&mut self) -> Option<SecretKey> {
-        let namespace = self.turns.pop_front()?;
+        self.pop_of(&|_| true)
+    }
+
+    /// Like [`pop`](Self::pop), but passes over the namespaces that `may` not have a turn now.
+    pub(super) fn pop_of(&mut self, may: &impl Fn(&str) -> bool) -> Option<SecretKey> {
+        let turn = self.turns.iter().position(|namespace| may(namespace))?;
+        let namespace = self.turns.remove(turn)?;
         let line = self.by_namespace.get_mut(&namespace)?;
         let ((_, came), (stream, since)) = line.pop_first()?;
         self.waiting.remove(&(since, came));
@@ -67,6 +73,11 @@ impl RoundRobin {
 
     pub(in crate::domain) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Number of entries of one namespace.
+    pub(super) fn len_of(&self, namespace: &str) -> usize {
+        self.by_namespace.get(namespace).map_or(0, BTreeMap::len)
     }
 
     /// Up to `count` entries that come next, roughly in order: the first entries of each namespace.

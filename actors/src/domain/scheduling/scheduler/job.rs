@@ -21,6 +21,14 @@ pub(crate) struct Job {
     pub(super) slot_since: Timestamp,
 }
 
+impl Job {
+    /// Creates a job without a slot.
+    pub(super) fn new(stream: &SecretKey, requested_by: ReconcileKey) -> Self {
+        let (observed, slot_since) = (Observed::default(), Timestamp::default());
+        Self { stream: stream.clone(), requested_by, observed, steps: 0, slot_since }
+    }
+}
+
 /// Status with which a worker returns a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum JobStatus {

@@ -53,9 +53,14 @@ impl Parked {
         self.kept(now).count()
     }
 
-    /// Ends of the slots held at `now`, latest first.
-    fn kept(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        self.by_end.iter().rev().map(|(end, _)| *end).take_while(move |end| *end > now)
+    /// Number of slots held at `now` by jobs of one namespace.
+    pub(super) fn slots_kept_by(&self, namespace: &str, now: Timestamp) -> usize {
+        self.kept(now).filter(|(_, stream)| *stream.namespace == *namespace).count()
+    }
+
+    /// Slots held at `now`, latest end first.
+    fn kept(&self, now: Timestamp) -> impl Iterator<Item = &(Timestamp, SecretKey)> {
+        self.by_end.iter().rev().take_while(move |(end, _)| *end > now)
     }
 
     /// Earliest due time.
@@ -65,7 +70,7 @@ impl Parked {
 
     /// Earliest time at which a slot is given up.
     pub(super) fn first_slot(&self, now: Timestamp) -> Option<Timestamp> {
-        self.kept(now).last()
+        self.kept(now).last().map(|(end, _)| *end)
     }
 
     /// Number of parked jobs.

@@ -3,6 +3,7 @@
 use super::job::Job;
 use super::tickets::Ticket;
 use crate::domain::scheduling::queue::Lane;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::time::Timestamp;
 
 /// A job with at least one waiting request.
@@ -20,7 +21,12 @@ pub(super) struct ScheduledJob {
 /// Phase of a job.
 #[derive(Debug)]
 pub(super) enum JobPhase {
+    /// Queued, with nothing observed yet. Such a job is small, because there may be many.
+    New(ReconcileKey),
     Queued(Box<Job>),
     Running,
-    Parked { job: Box<Job>, until: Timestamp },
+    Parked {
+        job: Box<Job>,
+        until: Timestamp,
+    },
 }

@@ -9,7 +9,7 @@ impl Scheduler {
     /// Number of jobs in each phase.
     pub(crate) fn load(&self) -> Load {
         let (queued, parked) = (self.queue.len(), self.parked.len());
-        Load { queued, running: self.running, parked }
+        Load { queued, running: self.running.total(), parked }
     }
 
     /// Arrival time of the job that has waited longest for a slot.
@@ -22,7 +22,7 @@ impl Scheduler {
     pub(crate) fn describe(&self) -> impl Iterator<Item = (&SecretKey, &'static str, Timestamp)> {
         self.jobs.iter().map(|(stream, entry)| {
             let phase = match entry.phase {
-                JobPhase::Queued(_) => "queued",
+                JobPhase::New(_) | JobPhase::Queued(_) => "queued",
                 JobPhase::Running => "running",
                 JobPhase::Parked { .. } => "parked",
             };

@@ -1,0 +1,79 @@
+//! Slots of running jobs by namespace. One namespace never has all slots, so a job of another one
+//! starts at once, however long the jobs of the first take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::limits;
+
+/// Whether a namespace with `held` slots may take one more of `free` slots.
+///
+/// The bound falls with the free slots (the dynamic threshold of shared buffers in switches), so
+/// several greedy namespaces also leave some, and a namespace alone has nearly all.
+pub(super) fn may_take(held: usize, free: usize) -> bool {
+    held < free.saturating_mul(limits::SLOTS_PER_FREE)
+}
+
+/// Running jobs.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    total: usize,
+    by_namespace: HashMap<Arc<str>, usize>,
+}
+
+impl Running {
+    pub(super) fn begin(&mut self, namespace: &Arc<str>) {
+        self.total += 1;
+        *self.by_namespace.entry(namespace.clone()).or_default() += 1;
+    }
+
+    pub(super) fn end(&mut self, namespace: &Arc<str>) {
+        let Some(running) = self.by_namespace.get_mut(namespace) else { return };
+        self.total -= 1;
+        *running -= 1;
+        if *running == 0 {
+            self.by_namespace.remove(namespace);
+        }
+    }
+
+    /// Number of running jobs of all namespaces.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Number of running jobs of one namespace.
+    pub(super) fn of(&self, namespace: &str) -> usize {
+        self.by_namespace.get(namespace).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots of `greedy` namespaces that take all they may, and the slots left.
+    fn taken(slots: usize, greedy: usize) -> (Vec<usize>, usize) {
+        let (mut held, mut free) = (vec![0; greedy], slots);
+        while let Some(next) = held.iter_mut().filter(|held| may_take(**held, free)).min() {
+            *next += 1;
+            free -= 1;
+        }
+        (held, free)
+    }
+
+    #[test]
+    fn a_namespace_alone_has_nearly_all_slots_and_several_leave_some() {
+        assert_eq!(taken(64, 1), (vec![56], 8));
+        assert_eq!(taken(16, 1), (vec![14], 2));
+        assert_eq!(taken(8, 1), (vec![7], 1));
+        assert_eq!(taken(64, 2).1, 4);
+        assert_eq!(taken(64, 3).1, 2);
+    }
+
+    #[test]
+    fn few_slots_are_all_used() {
+        for slots in 1..8 {
+            assert_eq!(taken(slots, 1).1, 0, "{slots}");
+        }
+    }
+}

@@ -81,8 +81,8 @@ impl JobRunner {
         }
     }
 
-    /// Counts an order of the first CA in the shares of its namespace. An order that the CA accepted
-    /// as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
+    /// Counts an order of the first CA in the shares of its namespace. An order that the CA
+    /// accepted as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
     fn count_in_shares(&self, job: &Job, issuance: &Issuance, now: Timestamp) {
         if issuance.directory.is_some() {
             return;

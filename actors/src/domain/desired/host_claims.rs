@@ -161,7 +161,8 @@ impl HostClaims {
     }
 
     /// Namespaces whose Secrets must be read to decide on `host`, each with the Ingresses that name
-    /// the host: the first few, because one namespace must not crowd out another. `own` comes first.
+    /// the host: the first few, because one namespace must not crowd out another. `own` comes
+    /// first.
     pub(super) fn unread(&self, host: &DnsName, own: &str) -> Vec<(Arc<str>, Vec<IngressKey>)> {
         let contest = (!self.are_shared).then(|| self.contests.get(host)).flatten();
         let Some((Contest(known), claims)) = contest.zip(self.by_host.get(host)) else {
@@ -181,8 +182,8 @@ impl HostClaims {
         unread.into_iter().map(of).collect()
     }
 
-    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is asked
-    /// only when a share is used up.
+    /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
+    /// asked only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
         let under = |host: &DnsName| {
             let above = host.as_str().strip_suffix(domain);

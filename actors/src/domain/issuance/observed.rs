@@ -95,8 +95,8 @@ pub(crate) enum AfterRefusal {
 pub(crate) struct Observed {
     /// The Secret as last read, and the time of the read.
     pub secret: Option<(SecretStatus, Timestamp)>,
-    /// Whether the CA issued the certificate in the Secret, as far as its chain shows; `None` before
-    /// the question matters.
+    /// Whether the CA issued the certificate in the Secret, as far as its chain shows; `None`
+    /// before the question matters.
     pub verified: Option<bool>,
     /// Published routes.
     pub routes: Option<BTreeSet<Route>>,

@@ -77,9 +77,9 @@ impl Observed {
         failure.map(|failure| failure.about(unreached))
     }
 
-    /// Shortest pause after a refusal of a public CA, if the refused names have private addresses as
-    /// seen from here. Split DNS is common, so the CA is asked at all; a host that the CA did not
-    /// reach once is asked for once a day.
+    /// Shortest pause after a refusal of a public CA, if the refused names have private addresses
+    /// as seen from here. Split DNS is common, so the CA is asked at all; a host that the CA did
+    /// not reach once is asked for once a day.
     pub(crate) fn pause_after(&self, failure: &Failure) -> Option<Duration> {
         let is_private = |name: &DnsName| matches!(self.reach.get(name), Some(Reach::Private(_)));
         let refused = failure.class == FailureClass::Authorization;

@@ -35,8 +35,8 @@ pub const CLASSES_PER_HOST: usize = 8;
 /// Length of the joined `renew` annotations of all sharers, in bytes, from which on each value is
 /// replaced by a hash. The annotations of an object may have 256 KiB together.
 pub const RENEW_JOINED: usize = 1_024;
-/// Ingresses of one namespace, and Secrets of theirs, that are read to find out whether the namespace
-/// holds a certificate for a contested host.
+/// Ingresses of one namespace, and Secrets of theirs, that are read to find out whether the
+/// namespace holds a certificate for a contested host.
 pub const CLAIMANTS_READ: usize = 16;
 /// Secrets that one such step reads, by a few more at most.
 pub const HOLDER_SECRETS: usize = 512;
@@ -171,6 +171,6 @@ pub const SECRET_READS: usize = 16;
 pub const NAMESPACES_READ: usize = 32;
 /// Contested hosts of one job that one step decides on.
 pub const HOSTS_CHECKED: usize = 8;
-/// Secrets of many Ingresses whose desired certificate is kept between two changes. One has 60 KB at
-/// most.
+/// Secrets of many Ingresses whose desired certificate is kept between two changes. One has 60 KB
+/// at most.
 pub const MERGED_KEPT: usize = 256;

@@ -62,8 +62,8 @@ impl Index {
         self.stale_hosts(key, now).next().is_some()
     }
 
-    /// Drops everything about the contested hosts of an Ingress that is out of date, so that the next
-    /// job reads the Secrets again.
+    /// Drops everything about the contested hosts of an Ingress that is out of date, so that the
+    /// next job reads the Secrets again.
     pub(crate) fn forget_stale_hosts(&mut self, key: &IngressKey, now: Timestamp) {
         let stale: Vec<DnsName> = self.stale_hosts(key, now).collect();
         for host in stale {

@@ -12,6 +12,7 @@ use super::issuer::Issuer;
 use super::job_runner::JobRunner;
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
 use crate::domain::scheduling::priority::Priority;
@@ -185,15 +186,23 @@ impl Pool {
         let mut index = self.context.index.borrow_mut();
         let ledger = &self.context.ledger;
         let is_live = |stream: &SecretKey| ledger.with(stream, |state| *state != State::Idle);
-        let mut targets = match key {
-            ReconcileKey::Ingress(ingress) => index.secrets(ingress),
-            ReconcileKey::Orphan(stream) => {
-                index.return_orphans([stream.clone()]);
-                Vec::new()
-            }
-        };
-        targets.extend(index.take_orphans(key.namespace()).into_iter().filter(is_live));
         self.context.dates.expiries.read(|expiries| {
+            // One that is only renewed has no work before a scan has seen its certificate.
+            let has_work = |planned: &&PlannedCertificate| {
+                let known = || expiries.validity(&planned.secret).is_some();
+                !planned.renew_only || is_live(&planned.secret) || known()
+            };
+            let mut targets: Vec<SecretKey> = match key {
+                ReconcileKey::Ingress(ingress) => {
+                    let planned = index.planned(ingress).iter().filter(has_work);
+                    planned.map(|planned| planned.secret.clone()).collect()
+                }
+                ReconcileKey::Orphan(stream) => {
+                    index.return_orphans([stream.clone()]);
+                    Vec::new()
+                }
+            };
+            targets.extend(index.take_orphans(key.namespace()).into_iter().filter(is_live));
             let lane = |stream: &SecretKey| {
                 if ledger.with(stream, is_probed_again) {
                     return Lane::Again;

@@ -6,6 +6,7 @@ use tracing::debug;
 use crate::context::OperatorContext;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
@@ -14,20 +15,20 @@ use crate::domain::validity::check::{check, serves};
 /// Whether the Ingress has work. An unreadable Secret counts as work, because the job reads the
 /// Secret again.
 pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey) -> bool {
-    if context.events.has_unreported_problem(&context.index.borrow(), key) {
-        return true;
-    }
-    if context.index.borrow().has_stale_hosts(key, context.clock.now()) {
-        return true;
-    }
-    let secrets = context.index.borrow().secrets(key);
-    for secret in secrets {
-        let Some(desired) = context.desired(&secret) else { continue };
-        if secret_needs_reconcile(context, &secret, &desired).await {
-            return true;
+    let now = context.clock.now();
+    let mut needs = context.events.has_unreported_problem(&context.index.borrow(), key)
+        || context.index.borrow().has_stale_hosts(key, now);
+    let planned = context.index.borrow().planned(key).to_vec();
+    for PlannedCertificate { secret, renew_only, .. } in planned {
+        // The pool asks for a certificate that is only renewed once a scan has seen it.
+        let is_seen = || context.dates.expiries.read(|all| all.validity(&secret).is_some());
+        if needs && (!renew_only || is_seen()) {
+            continue;
         }
+        let Some(desired) = context.desired(&secret) else { continue };
+        needs |= secret_needs_reconcile(context, &secret, &desired).await;
     }
-    false
+    needs
 }
 
 async fn secret_needs_reconcile(

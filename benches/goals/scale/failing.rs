@@ -14,8 +14,11 @@ use crate::real::{count, mebibytes, the_operator};
 use crate::table::Goals;
 
 const NAMESPACES: u32 = 100;
-/// Number of failures one after another, each an append of its own, once all others have failed.
-const APPENDS: u32 = 20;
+/// Number of further failures, one after another, once all others have failed.
+const APPENDS: u32 = 100;
+/// Time between two of them, so that each is an append of its own, unless the retry of another one
+/// comes at the same time.
+const BETWEEN: Duration = Duration::from_millis(300);
 
 /// Measures 20,000 Ingresses whose hosts do not exist, then a few more, one by one.
 pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
@@ -36,7 +39,7 @@ pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     print("all have failed", &before);
     for number in failing..failing + APPENDS {
         add(number)?;
-        failed(&operator, failures(&operator.sample().await?) + 1).await?;
+        tokio::time::sleep(BETWEEN).await;
     }
     let after = operator.sample().await?;
     print("some more", &after);

@@ -250,6 +250,11 @@ impl Index {
         self.users.contains_key(secret)
     }
 
+    /// Whether several Ingresses use `secret`.
+    pub(crate) fn is_shared(&self, secret: &SecretKey) -> bool {
+        self.users.get(secret).is_some_and(|users| users.len() > 1)
+    }
+
     /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
     /// of many Ingresses is kept until one of them changes.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {

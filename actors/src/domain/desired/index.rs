@@ -101,7 +101,11 @@ impl Index {
         }
     }
 
-    fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
+    fn begin(&mut self, mut view: IngressView) -> Vec<IngressKey> {
+        // Keys of one namespace share the text of its name.
+        if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
+            view.key.namespace = namespace.clone();
+        }
         let entry = IndexedIngress::new(&self.selection, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();

@@ -6,7 +6,8 @@
 //! client and its own pauses. There is no watch, queue, journal, probe or Event. The operator's
 //! solver answers the challenges, and the hosts must already lead to the solver.
 //!
-//! Prints one line of JSON with seconds, time to the first Secret, CPU time and peak memory of this process.
+//! Prints one line of JSON with seconds, time to the first Secret, CPU time and peak memory of this
+//! process.
 
 use std::cell::Cell;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! Goals on the simulated world: many Ingresses, many edits, many dead hosts, many failures. Each
-//! time is divided by that of a run of the same world with one Ingress, or with none of the trouble.
+//! time is divided by that of a run of the same world with one Ingress, or without the trouble.
 
 mod failing;
 mod objects;

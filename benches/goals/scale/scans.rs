@@ -1,4 +1,5 @@
-//! Starts among Ingresses whose certificates are all valid: time to the first full scan, and memory.
+//! Starts among Ingresses whose certificates are all valid: time to the end of the first full
+//! scan, and memory.
 
 use std::path::Path;
 use std::time::Duration;

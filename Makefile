@@ -32,7 +32,7 @@ doc: ## build the API documentation of all crates into target/doc; a warning is 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
 # The measured operator is built as in the image: without the simulated world.
-bench: ## measure the goals of docs/performance.md and print them as a table (about 30 minutes)
+bench: ## measure the goals of docs/performance.md and print them as a table (about 40 minutes)
 	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
 	$(CARGO) build --locked --release --example bare_loop
 	$(CARGO) bench --locked --bench dedup --bench issuance

@@ -276,6 +276,29 @@ fn a_deleted_secret_is_found_by_the_scan() {
 }
 
 #[test]
+fn a_scan_reads_a_secret_that_many_share_once_and_still_finds_that_it_is_gone() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(quiet()).await;
+        for number in 0..50 {
+            let host = format!("h{number}.example.com");
+            fakes.cluster.apply(with_tls(&format!("i{number}"), "shared", &[&host]));
+        }
+        fakes.pass(HOUR).await;
+        fakes.kill();
+        let before = fakes.cluster.calls("read");
+        fakes.operator(quiet()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.calls("read") - before, 1);
+        fakes.kill();
+        fakes.cluster.delete_secret(&SecretKey::new("web", "shared"));
+        fakes.operator(quiet()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shared").len(), 50);
+    });
+}
+
+#[test]
 fn certificates_are_renewed_in_time_and_not_before() {
     Fakes::paused(async {
         let fakes = Fakes::default();

@@ -28,9 +28,7 @@ fn main() {
         if wanted("quick_ca") {
             real::measure_quick_ca(&mut goals).await.unwrap();
         }
-        if wanted("scale") {
-            scale::measure(&mut goals).await.unwrap();
-        }
+        scale::measure(&mut goals, &chosen).await.unwrap();
         if wanted("dedup") {
             goals.dedup();
         }

@@ -1,6 +1,11 @@
 //! Check of the scanner whether an Ingress has work, before deduplication. The job checks again
 //! afterwards.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::sync::OnceCell;
 use tracing::debug;
 
 use crate::context::OperatorContext;
@@ -12,9 +17,18 @@ use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::validity::check::{check, serves};
 
+/// Answers of one scan for the Secrets that several Ingresses share: such a Secret is read once,
+/// because all its Ingresses have the same desired certificate.
+#[derive(Default)]
+pub(super) struct SharedAnswers(RefCell<HashMap<SecretKey, Rc<OnceCell<bool>>>>);
+
 /// Whether the Ingress has work. An unreadable Secret counts as work, because the job reads the
 /// Secret again.
-pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey) -> bool {
+pub(super) async fn needs_reconcile(
+    context: &OperatorContext,
+    shared: &SharedAnswers,
+    key: &IngressKey,
+) -> bool {
     let now = context.clock.now();
     let mut needs = context.events.has_unreported_problem(&context.index.borrow(), key)
         || context.index.borrow().has_stale_hosts(key, now);
@@ -25,17 +39,18 @@ pub(super) async fn needs_reconcile(context: &OperatorContext, key: &IngressKey)
         if needs && (!renew_only || is_seen()) {
             continue;
         }
-        let Some(desired) = context.desired(&secret) else { continue };
-        needs |= secret_needs_reconcile(context, &secret, &desired).await;
+        needs |= if context.index.borrow().is_shared(&secret) {
+            let answer = shared.0.borrow_mut().entry(secret.clone()).or_default().clone();
+            *answer.get_or_init(|| secret_needs_reconcile(context, &secret)).await
+        } else {
+            secret_needs_reconcile(context, &secret).await
+        };
     }
     needs
 }
 
-async fn secret_needs_reconcile(
-    context: &OperatorContext,
-    secret: &SecretKey,
-    desired: &DesiredCertificate,
-) -> bool {
+async fn secret_needs_reconcile(context: &OperatorContext, secret: &SecretKey) -> bool {
+    let Some(desired) = context.desired(secret) else { return false };
     if !desired.undecided.is_empty() || context.ledger.with(secret, |state| *state != State::Idle) {
         return true; // the job waits for its next attempt by itself
     }
@@ -45,7 +60,7 @@ async fn secret_needs_reconcile(
         return true;
     };
     context.record_secret(secret, status.as_ref());
-    is_work(context, secret, status.as_ref(), desired)
+    is_work(context, secret, status.as_ref(), &desired)
 }
 
 fn is_work(

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tracing::info;
 
-use super::needs_reconcile::needs_reconcile;
+use super::needs_reconcile::{SharedAnswers, needs_reconcile};
 use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
@@ -52,8 +52,9 @@ impl Scanner {
     fn scan(&self, keys: Vec<IngressKey>) -> impl Future<Output = usize> + use<> {
         let (context, registry) = (self.context.clone(), self.registry.clone());
         async move {
+            let shared = SharedAnswers::default();
             let checked = stream::iter(keys).map(|key| async {
-                let needs = needs_reconcile(&context, &key).await;
+                let needs = needs_reconcile(&context, &shared, &key).await;
                 needs.then_some(key)
             });
             let mut checked = checked.buffer_unordered(limits::SCAN_AT_ONCE);

@@ -47,6 +47,8 @@ pub struct Sample {
     pub acme_requests: u64,
     /// Number of requests to the API server, by verb and resource.
     pub kube_requests: BTreeMap<(String, String), u64>,
+    /// Number of records appended to the journal.
+    pub journaled: u64,
     /// Number of certificates waiting for a worker.
     pub queued: u64,
     /// Number of certificates assigned to a worker, or waiting for the CA or a host.
@@ -154,6 +156,7 @@ impl Sample {
                 let what = (label("verb"), label("resource"));
                 *self.kube_requests.entry(what).or_default() += count;
             }
+            "journal_records_total" => self.journaled += count,
             "runs" if label("state") == "queued" => self.queued = count,
             "runs" => self.in_work += count,
             "dedup_actors" => self.busy = count,
@@ -217,6 +220,8 @@ ingress_acme_failed_total{reason="dns"} 0
 ingress_acme_failed_total{reason="rate_limited"} 5
 ingress_acme_kube_requests_total{verb="patch",resource="secrets",code="200"} 6
 ingress_acme_kube_requests_total{verb="patch",resource="secrets",code="409"} 1
+ingress_acme_journal_records_total{event="begun"} 2
+ingress_acme_journal_records_total{event="failed"} 1
 ingress_acme_runs{state="queued"} 7
 ingress_acme_runs{state="running"} 8
 ingress_acme_runs{state="parked"} 9
@@ -234,6 +239,7 @@ process_resident_memory_bytes 1048576
         assert_eq!(sample.failed, [("rate_limited".to_owned(), 5)].into());
         assert_eq!(sample.kube_requests[&("patch".to_owned(), "secrets".to_owned())], 7);
         assert_eq!((sample.queued, sample.in_work, sample.memory), (7, 17, 1_048_576));
+        assert_eq!(sample.journaled, 3);
         assert!((sample.cpu - 1.5).abs() < f64::EPSILON);
         assert_eq!(sample.directory.as_deref(), Some("https://127.0.0.1:1/directory"));
     }

@@ -128,6 +128,11 @@ impl Simulated {
         &self.world
     }
 
+    /// Log of the operator.
+    pub fn log_path(&self) -> &std::path::Path {
+        &self.log
+    }
+
     /// Process id of the operator; `None` once the operator has ended.
     pub fn pid(&self) -> Option<u32> {
         self.operator.id()

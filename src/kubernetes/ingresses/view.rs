@@ -38,7 +38,7 @@ pub fn view(ingress: &Ingress) -> IngressView {
         created: created.map_or_else(Timestamp::default, Timestamp::from_millis),
         class: bounded(class(ingress)),
         tls_left_out: blocks.clone().count().saturating_sub(limits::TLS_BLOCKS_READ),
-        tls: blocks.take(limits::TLS_BLOCKS_READ).map(tls_block).collect(),
+        tls: tls(blocks),
         rule_hosts: rule_hosts(ingress),
         annotations,
         long_annotations,
@@ -46,6 +46,14 @@ pub fn view(ingress: &Ingress) -> IngressView {
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// Collects without room for more: a vector that grows has room for four, and nearly every one has
+/// one.
+fn tls<'a>(blocks: impl Iterator<Item = &'a IngressTLS>) -> Vec<TlsBlock> {
+    let mut tls: Vec<TlsBlock> = blocks.take(limits::TLS_BLOCKS_READ).map(tls_block).collect();
+    tls.shrink_to_fit();
+    tls
 }
 
 fn tls_block(block: &IngressTLS) -> TlsBlock {

@@ -73,6 +73,7 @@ pub fn distinct_hosts<'a>(hosts: impl IntoIterator<Item = &'a String>) -> Vec<St
         bad += usize::from(is_bad);
         kept.push(host.clone());
     }
+    kept.shrink_to_fit(); // a vector that grows has room for four, and nearly every one has one
     kept
 }
 

@@ -100,7 +100,11 @@ impl Index {
         }
     }
 
-    fn begin(&mut self, view: IngressView) -> Vec<IngressKey> {
+    fn begin(&mut self, mut view: IngressView) -> Vec<IngressKey> {
+        // Keys of one namespace share the text of its name.
+        if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
+            view.key.namespace = namespace.clone();
+        }
         let entry = IndexedIngress::new(&self.selection, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
@@ -223,6 +227,11 @@ impl Index {
     /// Whether any Ingress uses `secret`.
     pub(crate) fn is_wanted(&self, secret: &SecretKey) -> bool {
         self.users.contains_key(secret)
+    }
+
+    /// Whether several Ingresses use `secret`.
+    pub(crate) fn is_shared(&self, secret: &SecretKey) -> bool {
+        self.users.get(secret).is_some_and(|users| users.len() > 1)
     }
 
     /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret

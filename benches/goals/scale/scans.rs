@@ -1,0 +1,131 @@
+//! Starts among Ingresses whose certificates are all valid: time to the end of the first full
+//! scan, and memory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use ingress_acme::commands::storm::Simulated;
+use ingress_acme_sim::{Options, World};
+use rcgen::KeyPair;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::objects::{ingress, load, namespace, secret};
+use super::{RUNS, scaled};
+use crate::real::{mebibytes, median, the_operator};
+use crate::table::Goals;
+
+const NAMESPACES: u32 = 100;
+
+/// How many Ingresses there are, and whether those of a namespace share one Secret.
+#[derive(Clone, Copy)]
+struct Site {
+    ingresses: u32,
+    shared: bool,
+}
+
+/// Measurements of one start.
+struct Start {
+    /// Time to the first full scan, in seconds.
+    seconds: f64,
+    /// Peak memory in bytes.
+    memory: u64,
+    orders: u64,
+}
+
+/// Measures one Ingress, 10,000 with and without a shared Secret, in turn; then 100,000.
+pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
+    let (many, most) = (scaled(10_000), scaled(100_000));
+    let sites = [(1, false), (many, false), (many, true)];
+    let mut starts = sites.map(|_| Vec::new());
+    for _ in 0..RUNS {
+        for (starts, (ingresses, shared)) in starts.iter_mut().zip(sites) {
+            starts.push(start(Site { ingresses, shared }).await?);
+        }
+    }
+    let [alone, plain, shared] = starts.each_ref().map(|starts| median_seconds(starts));
+    rows(goals, &format!("{many} valid"), &starts[1], 60.0);
+    goals.at_most("  start to first full scan, over that of 1", 50.0, plain / alone, " ×");
+    let what = format!("{many} that share {NAMESPACES} Secrets: first full scan, over none shared");
+    goals.at_most(&what, 1.2, shared / plain, " ×");
+    goals.exactly("  orders", 0, orders(&starts[2]));
+    let last = start(Site { ingresses: most, shared: false }).await?;
+    let seconds = last.seconds;
+    rows(goals, &format!("{most} valid"), &[last], 180.0);
+    goals.at_most("  start to first full scan, over that of 1", 25.0, seconds / alone, " ×");
+    let each = |seconds: f64, ingresses: u32| (seconds - alone) / f64::from(ingresses);
+    let ratio = each(seconds, most) / each(plain, many);
+    let what = format!("  the same for an Ingress, less that of 1, over that of {many}");
+    goals.at_most(&what, 1.2, ratio, " ×");
+    Ok(())
+}
+
+fn rows(goals: &mut Goals, what: &str, starts: &[Start], memory: f64) {
+    let peak = median(starts.iter().map(|start| mebibytes(start.memory)));
+    goals.at_most(&format!("{what}: operator's memory, peak"), memory, peak, " MiB");
+    goals.exactly("  orders", 0, orders(starts));
+}
+
+fn orders(starts: &[Start]) -> u64 {
+    starts.iter().map(|start| start.orders).sum()
+}
+
+fn median_seconds(starts: &[Start]) -> f64 {
+    median(starts.iter().map(|start| start.seconds))
+}
+
+async fn start(site: Site) -> anyhow::Result<Start> {
+    let world = World::start(Options::default())?;
+    load_valid(&world, site)?;
+    let began = Instant::now();
+    let simulated = Simulated::start_in(world, &[], &the_operator()).await?;
+    let scanned = tokio::time::timeout(Duration::from_mins(10), scanned(simulated.log_path()));
+    scanned.await.context("no first scan")??;
+    let seconds = began.elapsed().as_secs_f64();
+    let sample = simulated.target()?.operator.sample().await?;
+    let (memory, orders) = (sample.memory_peak, simulated.world().ca().counts().orders);
+    eprintln!(
+        "  {} Ingresses, shared: {}: {seconds:.2} s, {:.1} MiB, {} requests, {orders} orders",
+        site.ingresses,
+        site.shared,
+        mebibytes(memory),
+        sample.kube_total(),
+    );
+    simulated.end().await?;
+    Ok(Start { seconds, memory, orders })
+}
+
+/// Waits for the end of the first full scan, which the operator logs. The metric of the last scan
+/// is no such sign: later scans, of a few Ingresses each, may end before the first one.
+async fn scanned(log: &Path) -> anyhow::Result<()> {
+    while !std::fs::read_to_string(log)?.contains("the first scan has ended") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Loads the Ingresses with their Secrets. A shared Secret has the hosts of all its Ingresses.
+fn load_valid(world: &World, site: Site) -> anyhow::Result<()> {
+    let key = KeyPair::generate()?;
+    for number in 0..NAMESPACES {
+        let of_it = format!("n{number}");
+        load(world, namespace(&of_it))?;
+        let (mut owners, mut hosts) = (Vec::<Value>::new(), Vec::new());
+        for number in (number..site.ingresses).step_by(NAMESPACES as usize) {
+            let (name, host) = (format!("site-{number}"), format!("i{number}.valid.example.com"));
+            let named = if site.shared { "shared" } else { &name };
+            let loaded = load(world, ingress(&of_it, &name, named, std::slice::from_ref(&host)))?;
+            if site.shared {
+                owners.push(loaded);
+                hosts.push(host);
+            } else {
+                load(world, secret(world, &key, &name, &[loaded], &[host])?)?;
+            }
+        }
+        if !owners.is_empty() {
+            load(world, secret(world, &key, "shared", &owners, &hosts)?)?;
+        }
+    }
+    Ok(())
+}

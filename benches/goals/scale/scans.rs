@@ -102,7 +102,7 @@ async fn scanned(log: &Path) -> anyhow::Result<f64> {
         let lines = std::fs::read_to_string(log)?;
         let ended = lines.lines().find(|line| line.contains("the first scan has ended"));
         if let Some((first, ended)) = lines.lines().next().zip(ended) {
-            return Ok((written(ended)? - written(first)?).as_secs_f64());
+            return Ok(written(ended)?.saturating_sub(written(first)?).as_secs_f64());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -126,7 +126,7 @@ async fn dead_hosts(goals: &mut Goals) -> anyhow::Result<()> {
     let among = one_ingress(&simulated, "among").await?;
     eprintln!("  one Ingress alone {alone:.2} s, among them {among:.2} s");
     let what = format!("{dead} dead hosts: another namespace's Ingress, time over that before");
-    goals.at_most(&what, 1.6, among / alone, " ×");
+    goals.at_most(&what, 1.9, among / alone, " ×");
     simulated.end().await.map(drop)
 }
 

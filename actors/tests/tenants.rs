@@ -31,6 +31,19 @@ fn site(namespace: &str) -> IngressView {
     ingress(namespace, "shop", &[HOST])
 }
 
+/// The same Ingress, created long before the others.
+fn older(view: IngressView) -> IngressView {
+    IngressView { created: Timestamp::from_secs(-1_000_000), ..view }
+}
+
+/// Serves an Ingress, and then ends the operator.
+async fn serve_and_end(fakes: &Fakes, view: IngressView) {
+    fakes.operator(Fakes::settings()).await;
+    fakes.cluster.apply(view);
+    fakes.pass(MINUTE).await;
+    fakes.kill();
+}
+
 /// Number of Events of a namespace's Ingress with this text.
 fn told(fakes: &Fakes, namespace: &str, text: &str) -> usize {
     let events = fakes.cluster.events(namespace, "shop");
@@ -48,8 +61,7 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(site("b"));
         fakes.pass(MINUTE).await;
-        let older = Timestamp::from_secs(-1_000_000);
-        fakes.cluster.apply(IngressView { created: older, ..site("a") });
+        fakes.cluster.apply(older(site("a")));
         fakes.pass(2 * DAY).await;
         assert!(has(&fakes, "b") && !has(&fakes, "a"));
         assert_eq!((fakes.ca.orders(), told(&fakes, "a", "another namespace")), (1, 1));
@@ -126,15 +138,11 @@ fn a_forged_secret_with_our_label_gives_no_host() {
     Fakes::paused(async {
         let fakes = short_lived();
         let rich = SecretKey::new("a", "shop");
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(site("b"));
-        fakes.pass(MINUTE).await;
+        serve_and_end(&fakes, site("b")).await;
         let theirs = fakes.cluster.secret("b", "shop").expect("b has a certificate");
-        fakes.kill();
         fakes.cluster.put_secret(&rich, our_secret(&theirs.chain, "a key of somebody else"));
         fakes.cluster.forge(&rich);
-        let older = Timestamp::from_secs(-1_000_000);
-        fakes.cluster.apply(IngressView { created: older, ..site("a") });
+        fakes.cluster.apply(older(site("a")));
         fakes.operator(Fakes::settings()).await;
         fakes.pass(5 * DAY).await;
         assert_eq!((told(&fakes, "a", "another namespace"), fakes.ca.orders()), (1, 2));
@@ -181,14 +189,10 @@ fn a_thousand_claims_of_one_namespace_cost_the_owner_a_few_reads() {
 fn a_thousand_secrets_that_claim_a_host_do_not_hide_its_holder_after_a_restart() {
     Fakes::paused(async {
         let fakes = short_lived();
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(ingress("b", "shop", &[HOST, "own.example.com"]));
-        fakes.pass(MINUTE).await;
-        fakes.kill();
+        serve_and_end(&fakes, ingress("b", "shop", &[HOST, "own.example.com"])).await;
         let block = |n| TlsBlock { hosts: Vec::new(), secret_name: Some(format!("s{n}")) };
-        let older = Timestamp::from_secs(-1_000_000);
         let tls = (0..1_000).map(block).collect();
-        fakes.cluster.apply(IngressView { created: older, tls, ..site("a") });
+        fakes.cluster.apply(older(IngressView { tls, ..site("a") }));
         fakes.operator(Fakes::settings()).await;
         fakes.pass(5 * DAY).await;
         let issued = fakes.ca.issued();
@@ -200,18 +204,14 @@ fn a_thousand_secrets_that_claim_a_host_do_not_hide_its_holder_after_a_restart()
 fn a_sharer_of_a_secret_orders_nothing_before_the_hosts_of_the_other_are_decided() {
     Fakes::paused(async {
         let fakes = short_lived();
-        fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(site("b"));
-        fakes.pass(MINUTE).await;
-        fakes.kill();
-        let older = Timestamp::from_secs(-1_000_000);
+        serve_and_end(&fakes, site("b")).await;
         let block = |host: &str| TlsBlock {
             hosts: vec![host.to_owned()],
             secret_name: Some("shared".to_owned()),
         };
         for (name, host) in [("one", HOST), ("two", "own.a.example.com")] {
             let tls = vec![block(host)];
-            fakes.cluster.apply(IngressView { created: older, tls, ..ingress("a", name, &[]) });
+            fakes.cluster.apply(older(IngressView { tls, ..ingress("a", name, &[]) }));
         }
         fakes.operator(Fakes::settings()).await;
         fakes.pass(DAY).await;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::public_name::is_within;
 use crate::domain::time::Timestamp;
 
 /// All claims of Ingresses on hosts.
@@ -185,11 +186,7 @@ impl HostClaims {
     /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
     /// asked only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
-        let under = |host: &DnsName| {
-            let above = host.as_str().strip_suffix(domain);
-            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
-        };
-        let mut hosts = self.by_host.iter().filter(|(host, _)| under(host));
+        let mut hosts = self.by_host.iter().filter(|(host, _)| is_within(host.as_str(), domain));
         hosts.any(|(_, claims)| claims.namespaces().any(|other| **other != *namespace))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::cut::cut;
 use crate::domain::desired::problem::Problem;
+use crate::domain::ingress::TlsBlock;
 use crate::domain::limits;
 use crate::domain::name::{BadName, DnsName};
 
@@ -79,10 +80,7 @@ pub fn distinct_hosts<'a>(hosts: impl IntoIterator<Item = &'a String>) -> Vec<St
 
 /// Whether two lists of hosts ask for the same certificate.
 pub(super) fn same_names(one: &[String], other: &[String]) -> bool {
-    let names = |hosts: &[String]| -> BTreeSet<DnsName> {
-        hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
-    };
-    names(one) == names(other)
+    names_of(one) == names_of(other)
 }
 
 fn bad_host(host: &str, why: BadName) -> Problem {
@@ -92,6 +90,21 @@ fn bad_host(host: &str, why: BadName) -> Problem {
 fn in_order(names: &mut Vec<DnsName>) {
     names.sort_unstable();
     names.dedup();
+}
+
+/// Whether a block of `tls` has the Secret `secret` and lists exactly `names`.
+pub(super) fn is_listed<'a>(
+    tls: &[TlsBlock],
+    secret: &str,
+    names: impl IntoIterator<Item = &'a DnsName>,
+) -> bool {
+    let names: BTreeSet<DnsName> = names.into_iter().cloned().collect();
+    let mut blocks = tls.iter().filter(|block| block.secret_name.as_deref() == Some(secret));
+    blocks.any(|block| names_of(&block.hosts) == names)
+}
+
+fn names_of(hosts: &[String]) -> BTreeSet<DnsName> {
+    hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod groups;
 mod host_owners;
 mod indexed_ingress;
 mod merge;
+mod merged;
 mod problems;
 
 use std::cell::RefCell;
@@ -18,10 +19,8 @@ use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::selection::{Selection, Skip};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
-use crate::domain::limits;
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress};
-use merge::merge;
 
 /// All observed Ingresses by key, with an index from each Secret to the Ingresses that use the
 /// Secret.
@@ -232,49 +231,6 @@ impl Index {
     /// Whether several Ingresses use `secret`.
     pub(crate) fn is_shared(&self, secret: &SecretKey) -> bool {
         self.users.get(secret).is_some_and(|users| users.len() > 1)
-    }
-
-    /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
-    /// of many Ingresses is kept until one of them changes.
-    pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
-        let users = self.users.get(secret)?;
-        let merged = || {
-            let users = users.iter().filter_map(|key| self.planned_for(key, secret));
-            let verdicts = self.verdicts(&secret.namespace);
-            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &verdicts)
-        };
-        if users.len() < limits::SHARERS_KEPT {
-            return merged();
-        }
-        if let Some(kept) = self.merged.borrow().get(secret) {
-            return kept.clone();
-        }
-        let desired = merged();
-        let mut kept = self.merged.borrow_mut();
-        if kept.len() >= limits::MERGED_KEPT {
-            kept.clear();
-        }
-        kept.insert(secret.clone(), desired.clone());
-        desired
-    }
-
-    /// Drops the kept answers for the Secrets of `plan`.
-    fn forget_merged(&self, plan: &Plan) {
-        let mut merged = self.merged.borrow_mut();
-        if !merged.is_empty() {
-            for planned in &plan.certificates {
-                merged.remove(&planned.secret);
-            }
-        }
-    }
-
-    fn planned_for(
-        &self,
-        key: &IngressKey,
-        secret: &SecretKey,
-    ) -> Option<(&IndexedIngress, &PlannedCertificate)> {
-        let entry: &IndexedIngress = self.entries.get(key)?;
-        Some((entry, entry.planned(secret)?))
     }
 
     /// Adds `key` to the users of its Secrets.

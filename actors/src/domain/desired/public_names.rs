@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::desired::plan::{Plan, PlannedCertificate};
+use crate::domain::desired::hosts::is_listed;
+use crate::domain::desired::plan::Plan;
 use crate::domain::desired::problem::Problem;
 use crate::domain::ingress::IngressView;
 use crate::domain::name::DnsName;
@@ -20,7 +21,9 @@ impl Plan {
             number += refused.len();
             if !refused.is_empty() {
                 (planned.names, planned.refused) = (public, refused);
-                planned.fill = planned.fill && !is_filled(planned, ingress);
+                let secret = &planned.secret.name;
+                let is_filled = || is_listed(&ingress.tls, secret, planned.names.iter());
+                planned.fill = planned.fill && !is_filled();
             }
         }
         self.certificates.retain(|planned| !planned.names.is_empty());
@@ -49,17 +52,6 @@ fn partition(names: &Arc<[DnsName]>, last: &mut Option<Lists>) -> (Arc<[DnsName]
     let parts = (lists[1].clone(), lists[2].clone());
     *last = Some(lists);
     parts
-}
-
-/// Whether `spec.tls` of `ingress` lists exactly the names of `planned` already.
-fn is_filled(planned: &PlannedCertificate, ingress: &IngressView) -> bool {
-    ingress.tls.iter().any(|block| {
-        let mut listed: Vec<DnsName> =
-            block.hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect();
-        listed.sort_unstable();
-        listed.dedup();
-        block.secret_name.as_deref() == Some(&*planned.secret.name) && *listed == *planned.names
-    })
 }
 
 #[cfg(test)]

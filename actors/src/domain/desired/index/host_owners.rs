@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
 use super::{Index, covers};
-use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
@@ -51,10 +50,8 @@ impl Index {
 
     /// Whether a host of the Ingress is undecided, so that its problems are not known yet.
     pub(crate) fn has_undecided_hosts(&self, key: &IngressKey) -> bool {
-        let contested = !self.host_claims.are_uncontested();
-        let entry = self.entries.get(key).filter(|_| contested);
-        let mut hosts = entry.map(|entry| entry.plan.hosts()).into_iter().flatten();
-        hosts.any(|host| self.host_claims.verdict(&host, &key.namespace) == Verdict::Undecided)
+        let verdict = |host: DnsName| self.host_claims.verdict(&host, &key.namespace);
+        self.hosts_in_contests(key).any(|host| verdict(host) == Verdict::Undecided)
     }
 
     /// Whether something that is known about the contested hosts of an Ingress is out of date.
@@ -73,10 +70,14 @@ impl Index {
     }
 
     fn stale_hosts(&self, key: &IngressKey, now: Timestamp) -> impl Iterator<Item = DnsName> {
+        self.hosts_in_contests(key).filter(move |host| self.host_claims.is_stale(host, now))
+    }
+
+    /// Hosts of an Ingress; none while no host is contested, which is so in nearly every cluster.
+    pub(super) fn hosts_in_contests(&self, key: &IngressKey) -> impl Iterator<Item = DnsName> {
         let contested = !self.host_claims.are_uncontested();
         let entry = self.entries.get(key).filter(|_| contested);
-        let hosts = entry.map(|entry| entry.plan.hosts()).into_iter().flatten();
-        hosts.filter(move |host| self.host_claims.is_stale(host, now))
+        entry.map(|entry| entry.plan.hosts()).into_iter().flatten()
     }
 
     /// Secrets of these Ingresses in which a certificate for the host is expected, a few.
@@ -93,16 +94,6 @@ impl Index {
             }
         }
         secrets
-    }
-
-    /// Drops the kept answers that may have a host.
-    fn forget_merged_with(&self, host: &DnsName) {
-        let without = |desired: &DesiredCertificate| {
-            ![&desired.names, &desired.undecided, &desired.refused]
-                .into_iter()
-                .any(|names| names.contains(host))
-        };
-        self.merged.borrow_mut().retain(|_, kept| kept.as_ref().is_some_and(without));
     }
 
     /// How the contest for a host stands for a namespace.

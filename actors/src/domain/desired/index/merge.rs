@@ -7,7 +7,7 @@ use super::indexed_ingress::IndexedIngress;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
 use crate::domain::desired::host_claims::Verdict;
-use crate::domain::desired::hosts::NAMES_KEPT;
+use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
 use crate::domain::desired::plan::{PlannedCertificate, algorithm};
 use crate::domain::ingress::{IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
@@ -122,14 +122,9 @@ impl DesiredCertificate {
         planned: &PlannedCertificate,
         names: &BTreeSet<&DnsName>,
     ) {
-        let secret = Some(&*planned.secret.name);
-        let is_filled = |block: &TlsBlock| {
-            block.secret_name.as_deref() == secret
-                && names.iter().map(|name| name.as_str()).eq(block.hosts.iter().map(String::as_str))
-        };
         // A host of another namespace stays left out.
-        let as_far_as_possible =
-            names.len() < planned.names.len() && view.tls.iter().any(is_filled);
+        let as_far_as_possible = names.len() < planned.names.len()
+            && is_listed(&view.tls, &planned.secret.name, names.iter().copied());
         if !planned.fill || names.is_empty() || as_far_as_possible {
             return;
         }

@@ -17,7 +17,7 @@ impl Index {
         let entry = self.entries.get(key)?;
         let mut problems = entry.plan.problems.clone();
         problems.extend(self.sharing_problems(key, &entry.plan));
-        problems.extend(self.host_problems(key, &entry.plan));
+        problems.extend(self.host_problems(key));
         Some(problems)
     }
 
@@ -32,15 +32,12 @@ impl Index {
     }
 
     /// Problems of hosts that several namespaces name.
-    fn host_problems(&self, key: &IngressKey, plan: &Plan) -> Vec<Problem> {
-        if self.host_claims.are_uncontested() {
-            return Vec::new();
-        }
+    fn host_problems(&self, key: &IngressKey) -> Vec<Problem> {
         let problem = |host: DnsName| match self.host_claims.verdict(&host, &key.namespace) {
             Verdict::Has | Verdict::Undecided => None,
             Verdict::Shares => Some(Problem::HostShared { host }),
             Verdict::Taken => Some(Problem::HostTaken { host }),
         };
-        plan.hosts().into_iter().filter_map(problem).take(limits::PROBLEMS).collect()
+        self.hosts_in_contests(key).filter_map(problem).take(limits::PROBLEMS).collect()
     }
 }

@@ -1,0 +1,66 @@
+//! Desired certificate of each Secret, computed from the plans of its Ingresses when asked for. The
+//! answers for Secrets of many Ingresses are kept, because their computation takes time for each.
+
+use super::Index;
+use super::indexed_ingress::IndexedIngress;
+use super::merge::merge;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::plan::{Plan, PlannedCertificate};
+use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+
+impl Index {
+    /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
+    /// of many Ingresses is kept until one of them changes.
+    pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
+        let users = self.users.get(secret)?;
+        let merged = || {
+            let users = users.iter().filter_map(|key| self.planned_for(key, secret));
+            let verdicts = self.verdicts(&secret.namespace);
+            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &verdicts)
+        };
+        if users.len() < limits::SHARERS_KEPT {
+            return merged();
+        }
+        if let Some(kept) = self.merged.borrow().get(secret) {
+            return kept.clone();
+        }
+        let desired = merged();
+        let mut kept = self.merged.borrow_mut();
+        if kept.len() >= limits::MERGED_KEPT {
+            kept.clear();
+        }
+        kept.insert(secret.clone(), desired.clone());
+        desired
+    }
+
+    /// Drops the kept answers for the Secrets of `plan`.
+    pub(super) fn forget_merged(&self, plan: &Plan) {
+        let mut merged = self.merged.borrow_mut();
+        if !merged.is_empty() {
+            for planned in &plan.certificates {
+                merged.remove(&planned.secret);
+            }
+        }
+    }
+
+    fn planned_for(
+        &self,
+        key: &IngressKey,
+        secret: &SecretKey,
+    ) -> Option<(&IndexedIngress, &PlannedCertificate)> {
+        let entry: &IndexedIngress = self.entries.get(key)?;
+        Some((entry, entry.planned(secret)?))
+    }
+
+    /// Drops the kept answers that may have a host.
+    pub(super) fn forget_merged_with(&self, host: &DnsName) {
+        let without = |desired: &DesiredCertificate| {
+            ![&desired.names, &desired.undecided, &desired.refused]
+                .into_iter()
+                .any(|names| names.contains(host))
+        };
+        self.merged.borrow_mut().retain(|_, kept| kept.as_ref().is_some_and(without));
+    }
+}

@@ -13,6 +13,7 @@ use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::limits;
+use crate::domain::public_name::PublicCa;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::{ShareSettings, Shares};
@@ -165,7 +166,7 @@ fn context(
         clock: ports.clock.clone(),
         metrics: shown.metrics,
         directory: settings.directory.clone(),
-        public_ca: settings.selection.public_ca,
+        public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
     }

@@ -3,5 +3,6 @@
 
 pub(crate) mod ari_poller;
 mod needs_reconcile;
+mod private_ca;
 pub mod scanner;
 pub mod watcher;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
+use ingress_acme_actors::domain::public_name::PublicCa;
 use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress, reasons, with_tls};
 use ingress_acme_actors::operator::Settings;
 
@@ -62,7 +63,11 @@ fn a_spec_tls_of_the_users_own_is_not_touched() {
 
 /// Settings for a CA that certifies public names only.
 fn public_ca() -> Settings {
-    let selection = Selection { public_ca: true, ..Selection::default() };
+    with_ca(PublicCa::Yes)
+}
+
+fn with_ca(public_ca: PublicCa) -> Settings {
+    let selection = Selection { public_ca, ..Selection::default() };
     Settings { selection, ..Fakes::settings() }
 }
 
@@ -104,6 +109,38 @@ fn a_change_to_a_public_ca_leaves_what_a_private_one_has_issued_for_internal_nam
         assert_eq!(fakes.ca.orders(), 2);
         assert_eq!(secrets().map(|secret| secret.chain), before);
         assert!(reasons(&fakes.cluster.events("web", "inner")).contains(&"Skipped"));
+    });
+}
+
+/// 0.1.0 asked every CA for every name. The CA of this test is a private one at a public address.
+#[test]
+fn what_a_private_ca_at_a_public_address_issued_for_internal_names_is_renewed_after_the_upgrade() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.set_life(160 * HOUR);
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "inner", &["db.internal"]));
+        fakes.cluster.apply(ingress("web", "mixed", &["mixed.example.com", "nas.home.arpa"]));
+        fakes.pass(MINUTE).await;
+        fakes.kill();
+        fakes.operator(with_ca(PublicCa::ByAddress)).await;
+        fakes.cluster.apply(ingress("other", "inner", &["ldap.internal"]));
+        fakes.pass(7 * DAY).await;
+        let issued = |host: &str| {
+            let issued = fakes.ca.issued();
+            issued.iter().filter(|names| names.iter().any(|name| name.as_str() == host)).count()
+        };
+        assert!(issued("db.internal") >= 2, "renewed");
+        assert!(issued("nas.home.arpa") >= 2, "renewed with all its names");
+        assert_eq!(issued("ldap.internal"), 0, "no proof in its namespace");
+        let told = |namespace| {
+            let events = fakes.cluster.events(namespace, "inner");
+            reasons(&events).iter().filter(|reason| **reason == "Skipped").count()
+        };
+        assert_eq!((told("web"), told("other")), (0, 1));
+        fakes.cluster.apply(ingress("web", "new", &["new.internal"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued("new.internal"), 1, "the CA is a private one for the whole namespace");
     });
 }
 

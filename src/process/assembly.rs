@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::domain::public_name::is_public_directory_by_name;
+use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports};
@@ -239,7 +239,7 @@ pub fn ca_of_a_command(
 fn is_trusted_by_browsers(directory: &str) -> bool {
     let host = url::Url::parse(directory).ok().and_then(|url| url.host_str().map(str::to_owned));
     let host = host.unwrap_or_default();
-    is_public_directory_by_name(&host) == Some(true)
+    public_by_name(&host) == Some(PublicCa::Yes)
         && !["staging", "test"].iter().any(|word| host.contains(word))
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::domain::public_name::{is_public_directory, is_public_directory_by_name};
+use ingress_acme_actors::domain::public_name::{PublicCa, public_by_address, public_by_name};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
@@ -12,13 +12,13 @@ use crate::commands::cli::PublicCaArg;
 
 /// Whether the CA of `directory` is public. Its host is resolved once where its name does not show
 /// it, with the system's resolver, which the ACME client uses as well.
-pub(super) async fn is_public(chosen: PublicCaArg, directory: &str) -> bool {
+pub(super) async fn public_ca(chosen: PublicCaArg, directory: &str) -> PublicCa {
     let public = decide(chosen, directory, async |host: &str, port| {
         let found = tokio::net::lookup_host((host, port)).await;
         found.map(|found| found.map(|socket| socket.ip()).collect())
     })
     .await;
-    if public {
+    if public != PublicCa::No {
         info!(directory, "the CA is a public one: only public names are ordered");
     }
     public
@@ -31,20 +31,20 @@ async fn decide(
     chosen: PublicCaArg,
     directory: &str,
     lookup: impl AsyncFnOnce(&str, u16) -> std::io::Result<Vec<IpAddr>>,
-) -> bool {
+) -> PublicCa {
     match chosen {
-        PublicCaArg::True => return true,
-        PublicCaArg::False => return false,
+        PublicCaArg::True => return PublicCa::Yes,
+        PublicCaArg::False => return PublicCa::No,
         PublicCaArg::Auto => {}
     }
-    let Ok(url) = Url::parse(directory) else { return false };
+    let Ok(url) = Url::parse(directory) else { return PublicCa::No };
     let host = url.host_str().unwrap_or_default();
-    if let Some(public) = is_public_directory_by_name(host) {
+    if let Some(public) = public_by_name(host) {
         return public;
     }
     let port = url.port_or_known_default().unwrap_or(443);
     let why = match timeout(limits::DIRECTORY_LOOKUP, lookup(host, port)).await {
-        Ok(Ok(addresses)) => return is_public_directory(host, &addresses),
+        Ok(Ok(addresses)) => return public_by_address(&addresses),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", limits::DIRECTORY_LOOKUP.as_secs()),
     };
@@ -53,14 +53,14 @@ async fn decide(
         why,
         "the CA's host does not resolve, so the CA counts as private until the next start; set --public-ca to decide this"
     );
-    false
+    PublicCa::No
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn decided(chosen: PublicCaArg, directory: &str, address: Option<&str>) -> bool {
+    async fn decided(chosen: PublicCaArg, directory: &str, address: Option<&str>) -> PublicCa {
         let address = address.map(|address| address.parse::<IpAddr>().unwrap());
         decide(chosen, directory, async |_: &str, _| {
             address.map(|address| vec![address]).ok_or_else(|| std::io::Error::other("NXDOMAIN"))
@@ -72,19 +72,21 @@ mod tests {
     async fn a_ca_is_public_by_its_name_its_address_or_by_choice() {
         let (auto, ours) = (PublicCaArg::Auto, "https://ca.example.com:9000/directory");
         let staging = "https://acme-staging-v02.api.letsencrypt.org/directory";
-        assert!(decided(auto, staging, None).await);
-        assert!(decided(auto, ours, Some("1.1.1.1")).await);
-        assert!(!decided(auto, ours, Some("10.1.1.1")).await);
-        assert!(!decided(auto, ours, None).await, "unknown and not resolved");
-        assert!(!decided(auto, "https://127.0.0.1:14000/dir", Some("1.1.1.1")).await);
-        assert!(!decided(auto, "https://ca.step.svc/acme", Some("1.1.1.1")).await);
-        assert!(!decided(PublicCaArg::False, staging, None).await);
-        assert!(decided(PublicCaArg::True, ours, None).await);
+        let (ours_by_ip, in_cluster) = ("https://127.0.0.1:14000/dir", "https://ca.step.svc/acme");
+        assert_eq!(decided(auto, staging, None).await, PublicCa::Yes);
+        assert_eq!(decided(auto, ours, Some("1.1.1.1")).await, PublicCa::ByAddress);
+        assert_eq!(decided(auto, ours, Some("10.1.1.1")).await, PublicCa::No);
+        assert_eq!(decided(auto, ours, None).await, PublicCa::No, "unknown and not resolved");
+        assert_eq!(decided(auto, ours_by_ip, Some("1.1.1.1")).await, PublicCa::No);
+        assert_eq!(decided(auto, in_cluster, Some("1.1.1.1")).await, PublicCa::No);
+        assert_eq!(decided(PublicCaArg::False, staging, None).await, PublicCa::No);
+        assert_eq!(decided(PublicCaArg::True, ours, None).await, PublicCa::Yes);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_resolver_that_never_answers_does_not_hold_up_the_start() {
         let never = async |_: &str, _| std::future::pending().await;
-        assert!(!decide(PublicCaArg::Auto, "https://ca.example.com/directory", never).await);
+        let directory = "https://ca.example.com/directory";
+        assert_eq!(decide(PublicCaArg::Auto, directory, never).await, PublicCa::No);
     }
 }

@@ -118,7 +118,7 @@ impl Replica {
     /// The settings, with the kind of the CA, which may take a look-up.
     async fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
-        let public = public_ca::is_public(self.public_ca, &settings.directory);
+        let public = public_ca::public_ca(self.public_ca, &settings.directory);
         settings.selection.public_ca = public.await;
         settings
     }

@@ -45,6 +45,19 @@ const PUBLIC_DIRECTORIES: [&str; 9] = [
     "digicert.com",
 ];
 
+/// Whether the CA in use is a public one, which certifies public names only (`--public-ca`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PublicCa {
+    /// A private CA, which may certify any name.
+    #[default]
+    No,
+    /// Public as far as the address of its host shows. A private CA may have such an address too: a
+    /// certificate of this CA for an internal name proves it.
+    ByAddress,
+    /// Public for certain: a known one, or by `--public-ca true`.
+    Yes,
+}
+
 /// Why no public CA certifies a name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
 pub enum NotPublic {
@@ -85,24 +98,24 @@ pub fn is_within(name: &str, domain: &str) -> bool {
 /// Whether the host of an ACME directory shows by itself whether the CA is public: a known public
 /// directory, an address, or a name that exists inside a network only. `None` if the host must be
 /// resolved.
-pub fn is_public_directory_by_name(host: &str) -> Option<bool> {
+pub fn public_by_name(host: &str) -> Option<PublicCa> {
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     let host = host.to_ascii_lowercase();
     if PUBLIC_DIRECTORIES.iter().any(|domain| is_within(&host, domain)) {
-        return Some(true);
+        return Some(PublicCa::Yes);
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Some(is_globally_routable(address));
+        return Some(public_by_address(&[address]));
     }
     let public = DnsName::parse(&host).is_ok_and(|name| check_public(&name).is_ok());
-    (!public).then_some(false)
+    (!public).then_some(PublicCa::No)
 }
 
-/// Whether the CA of a directory is public: its `host` says so, or has a globally routable address
-/// among `addresses`.
-pub fn is_public_directory(host: &str, addresses: &[IpAddr]) -> bool {
-    is_public_directory_by_name(host)
-        .unwrap_or_else(|| addresses.iter().copied().any(is_globally_routable))
+/// Whether the CA of a directory is public, by the addresses of its host: one of them is globally
+/// routable.
+pub fn public_by_address(addresses: &[IpAddr]) -> PublicCa {
+    let is_public = addresses.iter().copied().any(is_globally_routable);
+    if is_public { PublicCa::ByAddress } else { PublicCa::No }
 }
 
 #[cfg(test)]
@@ -169,23 +182,23 @@ mod tests {
 
     #[test]
     fn a_directory_is_public_by_name_or_by_a_globally_routable_address() {
-        let public = |host: &str, addresses: &[&str]| {
+        let found = |host: &str, addresses: &[&str]| {
             let addresses: Vec<IpAddr> = addresses.iter().map(|one| one.parse().unwrap()).collect();
-            is_public_directory(host, &addresses)
+            public_by_name(host).unwrap_or_else(|| public_by_address(&addresses))
         };
-        assert!(public("acme-v02.api.letsencrypt.org", &[]));
-        assert!(public("acme-staging-v02.api.letsencrypt.org", &["10.0.0.1"]));
-        assert!(public("dv.acme-v02.api.pki.goog", &[]));
-        assert!(public("ca.corp.example.com", &["10.0.0.1", "1.1.1.1"]));
-        assert!(public("1.1.1.1", &[]));
-        assert!(public("[2606:4700::1]", &[]));
-        assert!(!public("ca.corp.example.com", &["10.0.0.1", "fd00::1"]));
-        assert!(!public("ca.corp.example.com", &[]));
-        assert!(!public("127.0.0.1", &[]));
-        assert!(!public("[::1]", &[]));
-        assert!(!public("localhost", &["1.1.1.1"]));
-        assert!(!public("step-ca.step.svc.cluster.local.", &["1.1.1.1"]));
-        assert!(!public("evil-letsencrypt.org", &["10.0.0.1"]));
+        assert_eq!(found("acme-v02.api.letsencrypt.org", &[]), PublicCa::Yes);
+        assert_eq!(found("acme-staging-v02.api.letsencrypt.org", &["10.0.0.1"]), PublicCa::Yes);
+        assert_eq!(found("dv.acme-v02.api.pki.goog", &[]), PublicCa::Yes);
+        assert_eq!(found("ca.corp.example.com", &["10.0.0.1", "1.1.1.1"]), PublicCa::ByAddress);
+        assert_eq!(found("1.1.1.1", &[]), PublicCa::ByAddress);
+        assert_eq!(found("[2606:4700::1]", &[]), PublicCa::ByAddress);
+        assert_eq!(found("ca.corp.example.com", &["10.0.0.1", "fd00::1"]), PublicCa::No);
+        assert_eq!(found("ca.corp.example.com", &[]), PublicCa::No);
+        assert_eq!(found("127.0.0.1", &[]), PublicCa::No);
+        assert_eq!(found("[::1]", &[]), PublicCa::No);
+        assert_eq!(found("localhost", &["1.1.1.1"]), PublicCa::No);
+        assert_eq!(found("step-ca.step.svc.cluster.local.", &["1.1.1.1"]), PublicCa::No);
+        assert_eq!(found("evil-letsencrypt.org", &["10.0.0.1"]), PublicCa::No);
     }
 
     proptest! {
@@ -204,7 +217,8 @@ mod tests {
 
         #[test]
         fn any_text_as_the_host_of_a_directory_gets_an_answer(host in ".{0,300}", bits in any::<u32>()) {
-            let _ = is_public_directory(&host, &[IpAddr::V4(std::net::Ipv4Addr::from_bits(bits))]);
+            let _ = public_by_name(&host);
+            let _ = public_by_address(&[IpAddr::V4(std::net::Ipv4Addr::from_bits(bits))]);
         }
     }
 }

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use tracing::info;
 
 use super::needs_reconcile::{SharedAnswers, needs_reconcile};
+use super::private_ca::look_for_proof;
 use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
@@ -54,6 +55,7 @@ impl Scanner {
         async move {
             let shared = SharedAnswers::default();
             let checked = stream::iter(keys).map(|key| async {
+                look_for_proof(&context, &registry, &key).await;
                 let needs = needs_reconcile(&context, &shared, &key).await;
                 needs.then_some(key)
             });

@@ -194,8 +194,9 @@ impl RunArgs {
             fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
         } = self;
         let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
+        // Whether the CA is public takes a look-up at the start.
         let selection =
-            Selection { manage, classes: ingress_class, shared_hosts, public_ca: false };
+            Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
         let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
         let fallback =
             |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);

@@ -8,6 +8,7 @@ mod host_owners;
 mod indexed_ingress;
 mod merge;
 mod merged;
+mod private_ca;
 mod problems;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use crate::domain::desired::selection::{Selection, Skip};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress};
+pub(crate) use private_ca::has_internal_names;
 
 /// All observed Ingresses by key, with an index from each Secret to the Ingresses that use the
 /// Secret.
@@ -45,6 +47,8 @@ pub struct Index {
     /// Desired certificates of Secrets with many users.
     merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
     host_claims: HostClaims,
+    /// Namespaces with a certificate of the CA in use for an internal name.
+    proven_private: HashSet<Arc<str>>,
 }
 
 /// Scope of one watch: one namespace, or all of them (`None`).
@@ -71,7 +75,14 @@ impl Index {
         if kept.view == view {
             return Vec::new();
         }
-        let mut new = IndexedIngress::new(&self.selection, view);
+        self.replan(view)
+    }
+
+    /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
+    fn replan(&mut self, view: IngressView) -> Vec<IngressKey> {
+        let only_public = self.only_public(&view.key.namespace);
+        let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
+        let mut new = IndexedIngress::new(&self.selection, only_public, view);
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
@@ -104,7 +115,8 @@ impl Index {
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
-        let entry = IndexedIngress::new(&self.selection, view);
+        let only_public = self.only_public(&view.key.namespace);
+        let entry = IndexedIngress::new(&self.selection, only_public, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.count(&key, false, entry.is_managed());

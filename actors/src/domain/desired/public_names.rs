@@ -61,8 +61,9 @@ mod tests {
     use crate::domain::desired::problem::Problem;
     use crate::domain::desired::selection::Selection;
     use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey};
+    use crate::domain::public_name::PublicCa;
 
-    fn index(public_ca: bool) -> Index {
+    fn index(public_ca: PublicCa) -> Index {
         Index::new(Selection { public_ca, ..Selection::default() }, None)
     }
 
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_public_ca_is_asked_for_the_public_names_only_and_one_problem_names_the_others() {
-        let mut index = index(true);
+        let mut index = index(PublicCa::Yes);
         let hosts = ["db.internal", "shop.example.com", "a.svc", "b.local", "nas.home.arpa"];
         index.apply(ingress("web", "shop", &hosts));
         assert_eq!(index.desired(&shop()).unwrap().names, names(&["shop.example.com"]));
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_private_ca_is_asked_for_every_name() {
-        let mut index = index(false);
+        let mut index = index(PublicCa::No);
         let hosts = ["db.internal", "shop.example.com", "a.svc"];
         index.apply(ingress("web", "shop", &hosts));
         assert_eq!(index.desired(&shop()).unwrap().names, names(&hosts));
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_ingress_without_any_public_name_wants_nothing_and_leaves_its_neighbours_alone() {
-        let mut index = index(true);
+        let mut index = index(PublicCa::Yes);
         index.apply(ingress("web", "shop", &["db.internal"]));
         index.apply(ingress("web", "other", &["other.example.com"]));
         assert_eq!(index.desired(&shop()), None);
@@ -109,7 +110,7 @@ mod tests {
         let mut view = ingress("web", "shop", &["db.internal", "shop.example.com"]);
         view.tls = vec![block("shop", &["shop.example.com"])];
         view.annotations.insert(FILLED_TLS.into(), "shop.example.com".into());
-        let mut index = index(true);
+        let mut index = index(PublicCa::Yes);
         index.apply(view.clone());
         assert!(index.desired(&shop()).unwrap().fill.is_empty());
         let view = IngressView { tls: Vec::new(), ..view };
@@ -121,7 +122,7 @@ mod tests {
     fn a_group_has_public_names_only() {
         let mut view = ingress("web", "shop", &["db.internal"]);
         view.annotations.insert("group".into(), "true".into());
-        let mut index = index(true);
+        let mut index = index(PublicCa::Yes);
         index.apply(view);
         assert!(index.planned(&IngressKey::new("web", "shop")).is_empty());
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::domain::ingress::IngressView;
+use crate::domain::public_name::PublicCa;
 
 /// Value of `--manage`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,7 +26,7 @@ pub struct Selection {
     /// one host.
     pub shared_hosts: bool,
     /// `--public-ca`: whether the CA certifies public names only.
-    pub public_ca: bool,
+    pub public_ca: PublicCa,
 }
 
 /// Reason why an Ingress is not managed.

@@ -30,10 +30,11 @@ pub(super) enum Change {
 }
 
 impl IndexedIngress {
-    pub(super) fn new(selection: &Selection, view: IngressView) -> Self {
+    /// Plans an Ingress. With `only_public` the CA certifies public names only.
+    pub(super) fn new(selection: &Selection, only_public: bool, view: IngressView) -> Self {
         let skip = select(selection, &view).err();
         let mut plan = if skip.is_none() { plan(&view) } else { Plan::default() };
-        if selection.public_ca {
+        if only_public {
             plan.keep_public(&view);
         }
         let mut places = HashMap::new();

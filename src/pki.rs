@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize};
+use rustls::pki_types::PrivateKeyDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::Pem;
@@ -192,11 +193,20 @@ fn read_key(pem: &str) -> Result<KeyPair, String> {
     for block in Pem::iter_from_buffer(pem.as_bytes()) {
         let block = block.map_err(|wrong| format!("the private key's PEM is damaged: {wrong}"))?;
         if block.label.ends_with("PRIVATE KEY") {
-            return KeyPair::try_from(block.contents)
+            return key_pair(block.contents)
                 .map_err(|wrong| format!("the private key cannot be read: {wrong}"));
         }
     }
     Err("there is no private key in its PEM".to_owned())
+}
+
+/// Returns the key of a PKCS #8, PKCS #1 or SEC 1 document. Nearly every key is our default, and
+/// rcgen's reader of any key reads such a key twice: first as Ed25519.
+fn key_pair(der: Vec<u8>) -> Result<KeyPair, rcgen::Error> {
+    let default = PrivateKeyDer::try_from(&*der).ok().and_then(|key| {
+        KeyPair::from_der_and_sign_algo(&key, &rcgen::PKCS_ECDSA_P256_SHA256).ok()
+    });
+    default.map_or_else(|| KeyPair::try_from(der), Ok)
 }
 
 /// Returns the DNS names in lower case, since comparisons of DNS names ignore case (RFC 4343).

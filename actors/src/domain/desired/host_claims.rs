@@ -9,6 +9,7 @@
 //! Who holds a certificate is known only after the Secrets of all claimants were read. Until then a
 //! contested host is undecided, and nobody but a known holder gets a certificate for it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -85,10 +86,10 @@ impl HostClaims {
 
     /// Adds the claim of an Ingress. `is_first_list` says that the order of arrival means nothing.
     /// Returns whether a host is contested now.
-    pub(super) fn claim(
+    pub(super) fn claim<'a>(
         &mut self,
         (ingress, created): (&IngressKey, Timestamp),
-        hosts: impl IntoIterator<Item = DnsName>,
+        hosts: impl IntoIterator<Item = &'a DnsName>,
         is_first_list: bool,
     ) -> bool {
         self.last += u64::from(!is_first_list);
@@ -96,14 +97,17 @@ impl HostClaims {
         let mut any_contested = false;
         for host in hosts {
             let claim = Claim { number, created, ingress: ingress.clone() };
-            let Some(claims) = self.by_host.get_mut(&host) else {
-                self.by_host.insert(host, Claims::One(claim));
-                continue;
+            let claims = match self.by_host.entry(host.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(Claims::One(claim));
+                    continue;
+                }
+                Entry::Occupied(claims) => claims.into_mut(),
             };
             claims.add(claim);
             if claims.is_of_several() {
                 any_contested = true;
-                let known = &mut self.contests.entry(host).or_default().0;
+                let known = &mut self.contests.entry(host.clone()).or_default().0;
                 // The newcomer may be a holder.
                 known.retain(|other, known| other != namespace || known.holds_until.is_some());
             }
@@ -311,7 +315,7 @@ mod tests {
 
     fn claim(claims: &mut HostClaims, namespace: &str, created: i64, is_first_list: bool) {
         let key = IngressKey::new(namespace, "shop");
-        claims.claim((&key, at(created)), [host()], is_first_list);
+        claims.claim((&key, at(created)), [&host()], is_first_list);
     }
 
     /// Records what was read of `a` and `b`: the expiry of a certificate.
@@ -379,7 +383,7 @@ mod tests {
     fn the_next_is_told_when_the_owner_goes_and_one_of_the_same_namespace_is_no_rival() {
         let mut claims = HostClaims::default();
         claim(&mut claims, "a", 0, false);
-        claims.claim((&IngressKey::new("a", "other"), at(0)), [host()], false);
+        claims.claim((&IngressKey::new("a", "other"), at(0)), [&host()], false);
         assert!(claims.are_uncontested());
         claim(&mut claims, "b", 0, false);
         read(&mut claims, [None, None]);
@@ -398,7 +402,7 @@ mod tests {
         let mut claims = HostClaims::default();
         for number in 0..5_000 {
             let key = IngressKey::new("a", &format!("i{number}"));
-            claims.claim((&key, at(0)), [host()], true);
+            claims.claim((&key, at(0)), [&host()], true);
         }
         claim(&mut claims, "b", 100, true);
         let sizes: Vec<usize> =

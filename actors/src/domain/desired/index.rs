@@ -121,7 +121,7 @@ impl Index {
         let group = entry.group();
         self.count(&key, false, entry.is_managed());
         let (created, hosts) = (entry.view.created, entry.plan.hosts());
-        self.claim(&key, created, hosts);
+        self.claim(&key, created, hosts.iter());
         self.entries.insert(key.clone(), Box::new(entry));
         self.link(&key);
         let mut changed = self.regroup(&key, (None, group));
@@ -137,7 +137,7 @@ impl Index {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.count(key, entry.is_managed(), false);
         let mut changed = self.unlink(key, &entry.plan);
-        changed.append(&mut self.release(key, &entry.plan.hosts()));
+        changed.append(&mut self.release(key, entry.plan.hosts().iter()));
         changed.append(&mut self.regroup(key, (entry.group(), None)));
         if entry.plan != Plan::default() {
             changed.insert(key.clone());
@@ -191,6 +191,9 @@ impl Index {
 
     /// Counts an Ingress that was managed before, and is after a change.
     fn count(&mut self, key: &IngressKey, before: bool, after: bool) {
+        if before == after {
+            return;
+        }
         self.managed = self.managed + usize::from(after) - usize::from(before);
         let count = self.namespaces.entry(key.namespace.clone()).or_default();
         *count = *count + usize::from(after) - usize::from(before);

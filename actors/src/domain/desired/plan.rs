@@ -207,12 +207,18 @@ fn filled_by_us(ingress: &IngressView) -> bool {
 }
 
 impl Plan {
-    /// Names of all certificates. Blocks that share one list of names count once.
-    pub(super) fn hosts(&self) -> BTreeSet<DnsName> {
-        let mut known = HashSet::new();
-        let lists = self.certificates.iter().map(|planned| &planned.names);
-        let lists = lists.filter(|names| known.insert(names.as_ptr()));
-        lists.flat_map(|names| names.iter().cloned()).collect()
+    /// Names of all certificates, sorted and without duplicates. Nearly every Ingress has one list
+    /// of names, which is shared; blocks that share a list count once.
+    pub(super) fn hosts(&self) -> Arc<[DnsName]> {
+        let mut lists = self.certificates.iter().map(|planned| &planned.names);
+        let Some(first) = lists.next() else { return Arc::default() };
+        let mut known = HashSet::from([first.as_ptr()]);
+        let mut others = lists.filter(|names| known.insert(names.as_ptr())).peekable();
+        if others.peek().is_none() {
+            return first.clone();
+        }
+        let names = first.iter().chain(others.flat_map(|names| names.iter()));
+        names.collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
     /// Joins a group. The Ingress must leave `spec.tls` to ingress-acme, because the group chooses

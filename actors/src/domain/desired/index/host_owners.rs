@@ -77,7 +77,8 @@ impl Index {
     pub(super) fn hosts_in_contests(&self, key: &IngressKey) -> impl Iterator<Item = DnsName> {
         let contested = !self.host_claims.are_uncontested();
         let entry = self.entries.get(key).filter(|_| contested);
-        entry.map(|entry| entry.plan.hosts()).into_iter().flatten()
+        let hosts = entry.map(|entry| entry.plan.hosts()).unwrap_or_default();
+        (0..hosts.len()).map(move |place| hosts[place].clone())
     }
 
     /// Secrets of these Ingresses in which a certificate for the host is expected, a few.
@@ -103,7 +104,12 @@ impl Index {
     }
 
     /// Adds the claims of an Ingress.
-    pub(super) fn claim(&mut self, key: &IngressKey, created: Timestamp, hosts: BTreeSet<DnsName>) {
+    pub(super) fn claim<'a>(
+        &mut self,
+        key: &IngressKey,
+        created: Timestamp,
+        hosts: impl IntoIterator<Item = &'a DnsName>,
+    ) {
         let is_first_list = self.is_first_list(&key.namespace);
         if self.host_claims.claim((key, created), hosts, is_first_list) {
             self.merged.borrow_mut().clear();
@@ -123,18 +129,17 @@ impl Index {
         }
         let (before, after) = (old.plan.hosts(), entry.plan.hosts());
         let created = entry.view.created;
-        let gone: BTreeSet<DnsName> = before.difference(&after).cloned().collect();
-        let new = after.difference(&before).cloned().collect();
-        let freed = self.release(key, &gone);
-        self.claim(key, created, new);
+        let missing_in = |others: &[DnsName], host: &DnsName| others.binary_search(host).is_err();
+        let freed = self.release(key, before.iter().filter(|host| missing_in(&after, host)));
+        self.claim(key, created, after.iter().filter(|host| missing_in(&before, host)));
         freed
     }
 
     /// Removes claims. Returns the Ingresses of other namespaces that may have a host now.
-    pub(super) fn release(
+    pub(super) fn release<'a>(
         &mut self,
         key: &IngressKey,
-        hosts: &BTreeSet<DnsName>,
+        hosts: impl IntoIterator<Item = &'a DnsName>,
     ) -> BTreeSet<IngressKey> {
         let freed = self.host_claims.release(key, hosts);
         if !freed.is_empty() {

@@ -203,9 +203,9 @@ fn read_key(pem: &str) -> Result<KeyPair, String> {
 /// Returns the key of a PKCS #8, PKCS #1 or SEC 1 document. Nearly every key is our default, and
 /// rcgen's reader of any key reads such a key twice: first as Ed25519.
 fn key_pair(der: Vec<u8>) -> Result<KeyPair, rcgen::Error> {
-    let default = PrivateKeyDer::try_from(&*der).ok().and_then(|key| {
-        KeyPair::from_der_and_sign_algo(&key, &rcgen::PKCS_ECDSA_P256_SHA256).ok()
-    });
+    let default = PrivateKeyDer::try_from(&*der)
+        .ok()
+        .and_then(|key| KeyPair::from_der_and_sign_algo(&key, &rcgen::PKCS_ECDSA_P256_SHA256).ok());
     default.map_or_else(|| KeyPair::try_from(der), Ok)
 }
 

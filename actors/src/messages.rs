@@ -1,6 +1,6 @@
 //! Messages between the actors. They carry keys and answers, never Kubernetes objects.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix::prelude::*;
 
@@ -51,13 +51,13 @@ pub(crate) struct Publish {
     /// Secret of the job that needs the routes.
     pub stream: SecretKey,
     /// Hosts and their ingress classes.
-    pub routes: BTreeSet<Route>,
+    pub routes: Arc<[Route]>,
 }
 
 /// To the route keeper: include these routes, which jobs need soon, in the next write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, BTreeSet<Route>)>);
+pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[Route]>)>);
 
 /// To the route keeper: the job of this Secret needs its routes no longer.
 #[derive(Debug, Message)]

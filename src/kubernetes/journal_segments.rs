@@ -4,13 +4,16 @@
 //! is never logged.
 
 use async_trait::async_trait;
+use http::HeaderValue;
+use http::header::ACCEPT;
 use ingress_acme_actors::ports::{CreateError, JournalError, Segments};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::core::Status;
+use kube::core::{Request, Status};
 use kube::{Api, Client};
+use serde::de::IgnoredAny;
 
 use crate::kubernetes::client::{FIELD_MANAGER, detail, list_all, our_label};
 
@@ -25,6 +28,10 @@ const DATA: &str = "segment.json";
 /// Number of segments per page of a list. Each has up to half a mebibyte, two thirds in base64, and
 /// a page must fit into [`limits::KUBE_RESPONSE`].
 const PAGE: u32 = 8;
+/// Media type of a list of objects of which only the metadata is asked for (Kubernetes API
+/// concepts, "Metadata-only fetches").
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 /// Number of segments deleted by one request. The URL contains their numbers.
 const DELETED_AT_ONCE: usize = 128;
 
@@ -37,6 +44,17 @@ impl SecretSegments {
     /// Uses the operator's own namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { api: Api::namespaced(client, namespace) }
+    }
+
+    /// Deletes segments. The API server answers with all deleted objects, of which only the
+    /// metadata is asked for: whole segments would be megabytes, with private keys.
+    async fn delete_all(&self, these: &ListParams) -> Result<(), kube::Error> {
+        let request = Request::new(self.api.resource_url());
+        let request = request.delete_collection(&DeleteParams::default(), these);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA_LIST));
+        let client = self.api.clone().into_client();
+        client.request::<IgnoredAny>(request).await.map(drop)
     }
 }
 
@@ -71,9 +89,8 @@ impl Segments for SecretSegments {
         for numbers in numbers.chunks(DELETED_AT_ONCE) {
             let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
             let these = format!("{LABEL} in ({})", numbers.join(","));
-            let these = ListParams::default().labels(&these);
-            let deleted = self.api.delete_collection(&DeleteParams::default(), &these).await;
-            deleted.map(drop).map_err(|error| unavailable("deleted", &error))?;
+            let deleted = self.delete_all(&ListParams::default().labels(&these)).await;
+            deleted.map_err(|error| unavailable("deleted", &error))?;
         }
         Ok(())
     }

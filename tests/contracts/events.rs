@@ -2,6 +2,7 @@
 //! own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
@@ -32,7 +33,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         secret: SecretKey::new("web", "shop"),
         names: names(&["shop.example.com", "www.example.com"]),
         owners: BTreeSet::new(),
-        routes: BTreeSet::new(),
+        routes: Arc::default(),
         algorithm: KeyAlgorithm::EcdsaP384,
         profile: Some("shortlived".to_owned()),
         adopt: true,

@@ -29,7 +29,8 @@ pub struct SolverIngress {
 pub(crate) struct RouteTable {
     routes: BTreeMap<Route, HeldRoute>,
     shards: BTreeMap<String, SolverShard>,
-    of_stream: HashMap<SecretKey, BTreeSet<Route>>,
+    /// Sorted. Nearly every job has one, and a set would allocate room for eleven.
+    of_stream: HashMap<SecretKey, Vec<Route>>,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl RouteTable {
     }
 
     /// Holds `routes` for the job of `stream`.
-    pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &BTreeSet<Route>) {
+    pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &[Route]) {
         for route in routes {
             let shard = match self.routes.get(route) {
                 Some(held) => held.shard.clone(),
@@ -114,7 +115,13 @@ impl RouteTable {
             held.by.insert(stream.clone());
             held.until = None;
         }
-        self.of_stream.entry(stream.clone()).or_default().extend(routes.iter().cloned());
+        let own = self.of_stream.entry(stream.clone()).or_default();
+        for route in routes {
+            if let Err(place) = own.binary_search(route) {
+                own.reserve_exact(1);
+                own.insert(place, route.clone());
+            }
+        }
     }
 
     /// Whether the job of `stream` needs the solver Ingress `name`.
@@ -259,7 +266,7 @@ mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::names;
 
-    fn routes(hosts: &[&str]) -> BTreeSet<Route> {
+    fn routes(hosts: &[&str]) -> Vec<Route> {
         let route = |host| Route { class: IngressClass::Default, host };
         names(hosts).into_iter().map(route).collect()
     }
@@ -394,7 +401,7 @@ mod tests {
         let class = IngressClass::Named("other".into());
         let other =
             Route { class: class.clone(), host: names(&["b.example.com"]).pop_first().unwrap() };
-        table.hold(&stream("b"), &[other].into());
+        table.hold(&stream("b"), &[other]);
         assert_eq!(table.next_write([], at(0)).unwrap().class, class);
     }
 
@@ -405,7 +412,7 @@ mod tests {
             let class = IngressClass::Named(format!("c{number}").as_str().into());
             let host = DnsName::parse(&format!("h{number}.example.com")).unwrap();
             let stream = SecretKey::new("many", &format!("s{number}"));
-            table.hold(&stream, &[Route { class, host }].into());
+            table.hold(&stream, &[Route { class, host }]);
         }
         let waits = SecretKey::new("one", "shop");
         table.hold(&waits, &routes(&["shop.example.com"]));

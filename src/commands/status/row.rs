@@ -233,6 +233,7 @@ fn brief(detail: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
 
     use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm};
     use ingress_acme_actors::domain::ingress::SecretKey;
@@ -247,7 +248,7 @@ mod tests {
             secret: SecretKey::new("web", "shop"),
             names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),
             owners: BTreeSet::new(),
-            routes: BTreeSet::new(),
+            routes: Arc::default(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,

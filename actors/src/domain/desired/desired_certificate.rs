@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,9 @@ pub struct DesiredCertificate {
     /// Ingresses that own the Secret, so that the Secret is deleted with the last one: all that use
     /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
-    /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most.
-    pub routes: BTreeSet<Route>,
+    /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most;
+    /// sorted and without duplicates. Jobs that wait keep them, so that they are small.
+    pub routes: Arc<[Route]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
     /// ACME profile (draft-aaron-acme-profiles), if any.
@@ -136,7 +138,7 @@ pub(crate) mod tests {
     fn owners_and_routes_do_not_change_the_fingerprint_and_names_do() {
         let one = desired("shop", &["a.example.com"]);
         let moved =
-            DesiredCertificate { owners: BTreeSet::new(), routes: BTreeSet::new(), ..one.clone() };
+            DesiredCertificate { owners: BTreeSet::new(), routes: Arc::default(), ..one.clone() };
         assert_eq!(one.fingerprint(), moved.fingerprint());
         assert_ne!(one.fingerprint(), desired("shop", &["b.example.com"]).fingerprint());
     }

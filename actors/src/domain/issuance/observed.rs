@@ -1,6 +1,7 @@
 //! Observations of a job. They are never journaled, because a job can observe everything again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
@@ -99,7 +100,7 @@ pub(crate) struct Observed {
     /// before the question matters.
     pub verified: Option<bool>,
     /// Published routes.
-    pub routes: Option<BTreeSet<Route>>,
+    pub routes: Option<Arc<[Route]>>,
     /// Last probe result of each host.
     pub reach: BTreeMap<DnsName, Reach>,
     /// Number of probe rounds so far.
@@ -234,7 +235,7 @@ impl Observed {
 
     /// Records the published routes. Probe results of other routes are dropped, because they are
     /// out of date.
-    pub(crate) fn routed(&mut self, routes: BTreeSet<Route>) {
+    pub(crate) fn routed(&mut self, routes: Arc<[Route]>) {
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
             self.forget_routes();
         }

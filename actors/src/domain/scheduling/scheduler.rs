@@ -13,7 +13,7 @@ mod slots;
 mod state;
 mod tickets;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
@@ -71,15 +71,15 @@ impl Scheduler {
         now: Timestamp,
     ) -> Result<Ticket, Requeue> {
         let ticket = self.tickets.upcoming();
-        let (mut remaining, mut requeue) = (BTreeSet::new(), Requeue::AwaitChange);
+        let (mut remaining, mut requeue) = (0, Requeue::AwaitChange);
         for (stream, lane) in streams {
             if self.enqueue(ticket, key, (&stream, lane), now) {
-                remaining.insert(stream);
+                remaining += 1;
             } else {
                 requeue = Requeue::Busy;
             }
         }
-        if remaining.is_empty() {
+        if remaining == 0 {
             return Err(requeue);
         }
         Ok(self.tickets.open(remaining, requeue))
@@ -270,7 +270,7 @@ impl Scheduler {
     fn finished(&mut self, stream: &SecretKey, requeue: Requeue) -> Vec<(Ticket, Requeue)> {
         let Some(entry) = self.jobs.remove(stream) else { return Vec::new() };
         let tickets = &mut self.tickets;
-        let answer = |ticket| Some((ticket, tickets.done(ticket, stream, requeue)?));
+        let answer = |ticket| Some((ticket, tickets.done(ticket, requeue)?));
         entry.waiting.into_iter().filter_map(answer).collect()
     }
 

@@ -2,6 +2,7 @@
 //! Ingresses may share a Secret, so the time is linear in their number, and the result is bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
 use crate::domain::certificate::KeyAlgorithm;
@@ -18,6 +19,13 @@ use crate::domain::validity::renew_requests;
 /// An Ingress, and the certificate that it plans in the Secret.
 pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
 
+/// Routes of a certificate in the making, and the number of classes of each host.
+#[derive(Default)]
+struct Routing {
+    routes: BTreeSet<Route>,
+    classes: BTreeMap<DnsName, usize>,
+}
+
 /// Merges the plans of the `users` of a Secret; `None` if they have no names. Hosts that other
 /// namespaces have, and undecided ones, are left out; `verdicts` says how each host stands.
 pub(super) fn merge(
@@ -30,7 +38,7 @@ pub(super) fn merge(
         secret: secret.clone(),
         names: BTreeSet::new(),
         owners: BTreeSet::new(),
-        routes: BTreeSet::new(),
+        routes: Arc::default(),
         algorithm: KeyAlgorithm::default(),
         profile: None,
         adopt: false,
@@ -44,10 +52,10 @@ pub(super) fn merge(
         refused: BTreeSet::new(),
         undecided: BTreeSet::new(),
     };
-    let mut classes = BTreeMap::new();
+    let mut routing = Routing::default();
     for (entry, planned) in users {
         let names = desired.add_verdicts(planned, verdicts);
-        desired.add_names(&entry.view.class, &names, &mut classes);
+        desired.add_names(&entry.view.class, &names, &mut routing);
         desired.add_annotations(&entry.view);
         desired.add_fill(&entry.view, planned, &names);
         let room = NAMES_KEPT.saturating_sub(desired.refused.len());
@@ -55,6 +63,7 @@ pub(super) fn merge(
         desired.grouped |= entry.plan.group.is_some();
         desired.renew_only &= planned.renew_only;
     }
+    desired.routes = routing.routes.into_iter().collect();
     desired.add_owners(users);
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
     desired.profile = desired.profile.or_else(|| default_profile.cloned());
@@ -91,17 +100,17 @@ impl DesiredCertificate {
         &mut self,
         class: &IngressClass,
         names: &BTreeSet<&DnsName>,
-        classes: &mut BTreeMap<DnsName, usize>,
+        routing: &mut Routing,
     ) {
         for host in names.iter().copied() {
             if self.names.len() >= NAMES_KEPT && !self.names.contains(host) {
                 continue;
             }
             self.names.insert(host.clone());
-            let routed = classes.entry(host.clone()).or_default();
+            let routed = routing.classes.entry(host.clone()).or_default();
             if *routed < limits::CLASSES_PER_HOST {
                 let route = Route { class: class.clone(), host: host.clone() };
-                *routed += usize::from(self.routes.insert(route));
+                *routed += usize::from(routing.routes.insert(route));
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Tickets: a request is answered when all its Secrets are done.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use crate::domain::ingress::SecretKey;
 use crate::domain::scheduling::requeue::Requeue;
 
 /// Number of a request.
@@ -17,7 +16,8 @@ pub(super) struct Tickets {
 
 #[derive(Debug)]
 struct Open {
-    remaining: BTreeSet<SecretKey>,
+    /// Number of Secrets that are not done.
+    remaining: usize,
     requeue: Requeue,
 }
 
@@ -27,24 +27,19 @@ impl Tickets {
         self.last + 1
     }
 
-    /// Opens the next request, for these Secrets and with `requeue` as the first result.
-    pub(super) fn open(&mut self, remaining: BTreeSet<SecretKey>, requeue: Requeue) -> Ticket {
+    /// Opens the next request, for `remaining` Secrets and with `requeue` as the first result.
+    pub(super) fn open(&mut self, remaining: usize, requeue: Requeue) -> Ticket {
         self.last += 1;
         self.open.insert(self.last, Open { remaining, requeue });
         self.last
     }
 
     /// Marks one Secret of a request as done. Returns the answer if this was the last one.
-    pub(super) fn done(
-        &mut self,
-        ticket: Ticket,
-        stream: &SecretKey,
-        requeue: Requeue,
-    ) -> Option<Requeue> {
+    pub(super) fn done(&mut self, ticket: Ticket, requeue: Requeue) -> Option<Requeue> {
         let open = self.open.get_mut(&ticket)?;
-        open.remaining.remove(stream);
+        open.remaining = open.remaining.saturating_sub(1);
         open.requeue = open.requeue.earlier(requeue);
-        if !open.remaining.is_empty() {
+        if open.remaining > 0 {
             return None;
         }
         self.open.remove(&ticket).map(|open| open.requeue)

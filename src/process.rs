@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod clock;
 pub mod logging;
+mod memory_limit;
 pub mod process_metrics;
 mod public_ca;
 pub mod replica;

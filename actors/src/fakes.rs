@@ -186,6 +186,7 @@ impl Fakes {
             scan_interval: Duration::from_hours(1),
             guards: false,
             orders_per_namespace: None,
+            room: 1,
         }
     }
 

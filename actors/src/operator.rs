@@ -78,6 +78,9 @@ pub struct Settings {
     pub guards: bool,
     /// `--max-orders-per-namespace`: orders of one namespace in 3 hours.
     pub orders_per_namespace: Option<u32>,
+    /// Number of times that the index has room for the hosts of each namespace
+    /// ([`limits::ROOM_OF_SMALL`]), as there is more memory than usual; 1 or more.
+    pub room: usize,
 }
 
 /// Everything that a scrape reads. Created before the operator leads.
@@ -149,6 +152,7 @@ fn context(
     ledger: Ledger,
 ) -> OperatorContext {
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
+    let index = index.with_room(settings.room);
     let hits = ledger.limit_hits(&settings.directory);
     let limits = CaLimits {
         rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),

@@ -114,3 +114,30 @@ fn a_group_of_hundreds_is_filled_in_a_few_at_a_time() {
         assert_eq!(fakes.ca.orders(), 1);
     });
 }
+
+/// An Ingress with one certificate, and with a block of hosts that has no Secret.
+fn large(name: &str) -> IngressView {
+    let host = format!("{name}.example.com");
+    let hosts = vec![host.clone(); limits::ROOM_OF_LARGE / 3];
+    let tls = vec![block(name, &host), TlsBlock { hosts, secret_name: None }];
+    IngressView { tls, ..ingress("web", name, &[]) }
+}
+
+#[test]
+fn an_ingress_without_room_in_its_namespace_is_told_and_is_served_once_there_is_room() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        operator(&fakes).await;
+        for name in ["one", "two", "late"] {
+            fakes.cluster.apply(large(name));
+        }
+        fakes.cluster.apply(ingress("web", "small", &["small.example.com"]));
+        fakes.pass(5 * MINUTE).await;
+        let issued = |name: &str| number_issued(&fakes, &format!("{name}.example.com"));
+        assert_eq!(["one", "two", "late", "small"].map(issued), [1, 1, 0, 1]);
+        assert_eq!(told(&fakes, "late", "too many hosts"), 1);
+        fakes.cluster.delete(&IngressKey::new("web", "one"));
+        fakes.pass(limits::RELIST + MINUTE).await;
+        assert_eq!(["one", "two", "late", "small"].map(issued), [1, 1, 1, 1]);
+    });
+}

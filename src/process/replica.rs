@@ -21,8 +21,8 @@ use crate::acme::Acme;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
 use crate::kubernetes::lease::{Lease, Term};
-use crate::process::public_ca;
 use crate::process::servers::Servers;
+use crate::process::{memory_limit, public_ca};
 
 /// Time between attempts to load or create the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
@@ -115,9 +115,11 @@ impl Replica {
         }
     }
 
-    /// The settings, with the kind of the CA, which may take a look-up.
+    /// The settings, with the kind of the CA, which may take a look-up, and with the room that the
+    /// memory allows.
     async fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
+        settings.room = memory_limit::room();
         let public = public_ca::public_ca(self.public_ca, &settings.directory);
         settings.selection.public_ca = public.await;
         settings

@@ -143,6 +143,8 @@ impl<'a> Stage<'a> {
             "--issuers=64".to_owned(),
         ]);
         options.env.push(("POD_NAME".to_owned(), POD.to_owned()));
+        // Also where the limit is only sampled.
+        options.env.push(("MEMORY_LIMIT".to_owned(), (LIMIT_MIB << 20).to_string()));
         let operator = self.world.spawn_operator(options).expect("the operator starts");
         Guarded::new(operator, health)
     }

@@ -11,6 +11,7 @@ use tracing::{error, info};
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::IngressKey;
+use crate::domain::limits;
 use crate::messages::Listed;
 use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
@@ -31,6 +32,8 @@ pub struct Watcher {
     /// all their Ingresses at the end of the list, so that a start causes no burst. A scope that
     /// cannot be listed does not delay the others.
     listed: HashSet<WatchScope>,
+    /// The watch.
+    changes: Option<SpawnHandle>,
 }
 
 impl Watcher {
@@ -43,7 +46,8 @@ impl Watcher {
         metrics: Metrics,
         expiries: SharedExpiries,
     ) -> Self {
-        Self { source, index, registry, scanner, metrics, expiries, listed: HashSet::new() }
+        let (listed, changes) = (HashSet::new(), None);
+        Self { source, index, registry, scanner, metrics, expiries, listed, changes }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
@@ -78,6 +82,20 @@ impl Watcher {
         }));
     }
 
+    /// Watches from a new list on.
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        self.changes.take().map(|changes| ctx.cancel_future(changes));
+        self.changes = Some(ctx.add_stream(self.source.watch()));
+    }
+
+    /// Lists all Ingresses again if one that was left out has room by now.
+    fn look_for_room(&mut self, ctx: &mut Context<Self>) {
+        if self.index.borrow().has_room_again() {
+            info!("a namespace has room for an Ingress that was left out: all are listed again");
+            self.watch(ctx);
+        }
+    }
+
     fn is_listed(&self, key: &IngressKey) -> bool {
         self.listed.iter().any(|scope| covers(scope, &key.namespace))
     }
@@ -87,7 +105,8 @@ impl Actor for Watcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.add_stream(self.source.watch());
+        self.watch(ctx);
+        ctx.run_interval(limits::RELIST, Self::look_for_room);
     }
 }
 
@@ -109,6 +128,6 @@ impl StreamHandler<IngressChange> for Watcher {
     /// Restarts the watch after `RESTART`. The default implementation would stop the actor.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         error!("the watch of Ingresses ended; it is restarted in {RESTART:?}");
-        ctx.run_later(RESTART, |watcher, ctx| _ = ctx.add_stream(watcher.source.watch()));
+        ctx.run_later(RESTART, Self::watch);
     }
 }

@@ -209,6 +209,7 @@ impl RunArgs {
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
             orders_per_namespace: max_orders_per_namespace,
+            room: 1, // more where the process has more memory
         };
         let config = AdapterConfig {
             namespace: own_namespace(namespace),

@@ -10,6 +10,7 @@ mod merge;
 mod merged;
 mod private_ca;
 mod problems;
+mod rooms;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -23,6 +24,7 @@ use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress};
 pub(crate) use private_ca::has_internal_names;
+use rooms::{Rooms, Space};
 
 /// All observed Ingresses by key, with an index from each Secret to the Ingresses that use the
 /// Secret.
@@ -47,6 +49,7 @@ pub struct Index {
     /// Desired certificates of Secrets with many users.
     merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
     host_claims: HostClaims,
+    rooms: Rooms,
     /// Namespaces with a certificate of the CA in use for an internal name.
     proven_private: HashSet<Arc<str>>,
 }
@@ -67,22 +70,25 @@ impl Index {
     }
 
     /// Stores the newest view of an Ingress. Returns the keys to reconcile.
-    pub fn apply(&mut self, view: IngressView) -> Vec<IngressKey> {
+    pub fn apply(&mut self, mut view: IngressView) -> Vec<IngressKey> {
         for listed in self.listing.values_mut() {
             listed.insert(view.key.clone());
         }
-        let Some(kept) = self.entries.get_mut(&view.key) else { return self.begin(view) };
-        if kept.view == view {
+        let kept = self.entries.get(&view.key);
+        let old = kept.map(|kept| kept.space).unwrap_or_default();
+        let space = self.rooms.make_room(&mut view, old);
+        let Some(kept) = kept else { return self.begin(view, space) };
+        if kept.view == view && kept.space == space {
             return Vec::new();
         }
-        self.replan(view)
+        self.replan(view, space)
     }
 
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
-    fn replan(&mut self, view: IngressView) -> Vec<IngressKey> {
+    fn replan(&mut self, view: IngressView, space: Space) -> Vec<IngressKey> {
         let only_public = self.only_public(&view.key.namespace);
         let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
-        let mut new = IndexedIngress::new(&self.selection, only_public, view);
+        let mut new = IndexedIngress::new(&self.selection, only_public, view, space);
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
@@ -110,13 +116,13 @@ impl Index {
         }
     }
 
-    fn begin(&mut self, mut view: IngressView) -> Vec<IngressKey> {
+    fn begin(&mut self, mut view: IngressView, space: Space) -> Vec<IngressKey> {
         // Keys of one namespace share the text of its name.
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
         let only_public = self.only_public(&view.key.namespace);
-        let entry = IndexedIngress::new(&self.selection, only_public, view);
+        let entry = IndexedIngress::new(&self.selection, only_public, view, space);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.count(&key, false, entry.is_managed());
@@ -136,6 +142,7 @@ impl Index {
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.count(key, entry.is_managed(), false);
+        self.rooms.leave(&key.namespace, entry.space);
         let mut changed = self.unlink(key, &entry.plan);
         changed.append(&mut self.release(key, entry.plan.hosts().iter()));
         changed.append(&mut self.regroup(key, (entry.group(), None)));

@@ -105,6 +105,16 @@ pub enum Problem {
         /// Name of the Secret.
         secret: Arc<str>,
     },
+    /// The Ingresses of the namespace have more hosts than are kept of one namespace.
+    #[error(
+        "the Ingresses of its namespace have too many hosts and spec.tls blocks: {} are read of those with more than {} \
+         each, and {} of the smaller ones; it is served within {} minutes once others are deleted, or in another namespace",
+        limits::ROOM_OF_LARGE,
+        limits::SMALL_INGRESS,
+        limits::ROOM_OF_SMALL,
+        limits::RELIST.as_secs() / 60
+    )]
+    NamespaceFull,
     /// More problems than [`limits::PROBLEMS`].
     #[error("and {count} more problems")]
     More {

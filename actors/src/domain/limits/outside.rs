@@ -13,6 +13,18 @@ pub const TLS_BLOCKS: usize = 1_000;
 /// Number of `spec.tls` blocks of one Ingress that are read. With a rule for each of its hosts, an
 /// Ingress of the largest size that etcd stores (1.5 MiB) has fewer.
 pub const TLS_BLOCKS_READ: usize = 5_000;
+/// Hosts and `spec.tls` blocks that an Ingress may have and is small: the rules and one block for a
+/// certificate of [`MAX_NAMES`] names.
+pub const SMALL_INGRESS: usize = 2 * MAX_NAMES + 1;
+/// Hosts and `spec.tls` blocks that are kept of the small Ingresses of one namespace: those of
+/// 150,000 Ingresses with one host. Each takes about 160 bytes of the operator's 256 MiB, with
+/// plans and claims.
+pub const ROOM_OF_SMALL: usize = 450_000;
+/// The same of all other Ingresses of the namespace.
+pub const ROOM_OF_LARGE: usize = 150_000;
+/// Time between two looks whether an Ingress that was left out has room by now. All Ingresses are
+/// listed again then.
+pub const RELIST: Duration = secs(600);
 /// Number of hosts without a certificate (wildcards, malformed names) that are kept of one list of
 /// hosts, for the Event.
 pub const BAD_HOSTS: usize = 10;

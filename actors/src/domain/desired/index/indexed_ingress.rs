@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::rooms::Space;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, plan};
 use crate::domain::desired::selection::{Selection, Skip, select};
 use crate::domain::ingress::{IngressView, SecretKey};
@@ -15,6 +16,8 @@ pub(super) struct IndexedIngress {
     pub(super) view: IngressView,
     pub(super) skip: Option<Skip>,
     pub(super) plan: Plan,
+    /// What the Ingress takes up.
+    pub(super) space: Space,
     /// Place of each Secret in the plan, where the plan is long.
     places: HashMap<SecretKey, usize>,
 }
@@ -31,9 +34,18 @@ pub(super) enum Change {
 
 impl IndexedIngress {
     /// Plans an Ingress. With `only_public` the CA certifies public names only.
-    pub(super) fn new(selection: &Selection, only_public: bool, view: IngressView) -> Self {
+    pub(super) fn new(
+        selection: &Selection,
+        only_public: bool,
+        view: IngressView,
+        space: Space,
+    ) -> Self {
         let skip = select(selection, &view).err();
-        let mut plan = if skip.is_none() { plan(&view) } else { Plan::default() };
+        let mut plan = match &skip {
+            Some(_) => Plan::default(),
+            None if space.is_left_out => Plan::left_out(),
+            None => plan(&view),
+        };
         if only_public {
             plan.keep_public(&view);
         }
@@ -42,7 +54,7 @@ impl IndexedIngress {
             let secrets = plan.certificates.iter().map(|planned| planned.secret.clone());
             places.extend(secrets.zip(0..));
         }
-        Self { view, skip, plan, places }
+        Self { view, skip, plan, space, places }
     }
 
     /// The certificate planned in `secret`, if any.

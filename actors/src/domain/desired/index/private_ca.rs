@@ -46,8 +46,8 @@ impl Index {
         }
         let within = self.entries.iter().filter(|(key, _)| key.namespace == *namespace);
         let entries = within.map(|(_, entry)| entry).filter(|entry| has_left_out(entry));
-        let views: Vec<_> = entries.map(|entry| entry.view.clone()).collect();
-        views.into_iter().flat_map(|view| self.replan(view)).collect()
+        let views: Vec<_> = entries.map(|entry| (entry.view.clone(), entry.space)).collect();
+        views.into_iter().flat_map(|(view, space)| self.replan(view, space)).collect()
     }
 }
 

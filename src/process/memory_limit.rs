@@ -5,17 +5,17 @@ use std::fs;
 use tracing::info;
 
 /// Variable with the memory limit in bytes, where the cgroup does not show it.
-const VARIABLE: &str = "MEMORY_LIMIT";
+const MEMORY_LIMIT: &str = "MEMORY_LIMIT";
 /// Memory limit of the container in `deploy/install.yaml`, for which the bounds on one namespace
 /// are chosen.
 const USUAL: u64 = 256 << 20;
-/// Largest number of times that the usual room is used, also without any limit: 4 GiB are enough for
-/// every cluster, and one namespace must not take all memory of a node.
+/// Largest number of times that the usual room is used, also without any limit: 4 GiB are enough
+/// for every cluster, and one namespace must not take all memory of a node.
 const MOST_TIMES: usize = 16;
 
 /// Number of times that the usual memory is available to this process, from 1 on.
 pub(super) fn room() -> usize {
-    let given = std::env::var(VARIABLE).ok().and_then(|given| given.trim().parse().ok());
+    let given = std::env::var(MEMORY_LIMIT).ok().and_then(|given| given.trim().parse().ok());
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let in_file = || files(&own).iter().filter_map(|file| limit(file)).min();
     let times = times(given.or_else(in_file));

@@ -1,8 +1,9 @@
 //! Room for the Ingresses of each namespace: the hosts and blocks that the index keeps of one
 //! namespace are bounded, so that a namespace cannot take all memory.
 //!
-//! An Ingress without room is left out: only its marks are kept, and one [`Problem`] says so. Small
-//! Ingresses have room of their own, so that large ones of the same namespace do not crowd them out.
+//! An Ingress without room is left out: its hosts are dropped, and one [`Problem`] says so. Small
+//! Ingresses have room of their own, so that large ones of the same namespace do not crowd them
+//! out.
 //!
 //! [`Problem`]: crate::domain::desired::problem::Problem
 

@@ -5,11 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme::commands::storm::Simulated;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_sim::{Options, World};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
 use procfs::process::Process;
 use rcgen::KeyPair;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::objects::{ingress, load, namespace, secret};
 use super::{RUNS, scaled};
@@ -29,6 +34,8 @@ struct Site {
 struct Start {
     /// Time to the first full scan, in seconds.
     seconds: f64,
+    /// Time of a loop that only reads the same Secrets, in seconds.
+    plain: f64,
     /// Peak memory in bytes.
     memory: u64,
     orders: u64,
@@ -51,9 +58,11 @@ pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     goals.at_most(&what, 1.2, shared / plain, " ×");
     goals.exactly("  orders", 0, orders(&starts[2]));
     let last = start(Site { ingresses: most, shared: false }).await?;
-    let seconds = last.seconds;
+    let (seconds, plain_loop) = (last.seconds, last.plain);
     rows(goals, &format!("{most} valid"), &[last], 180.0);
     goals.at_most("  start to first full scan, over that of 1", 50.0, seconds / alone, " ×");
+    let what = "  the same, over a loop that reads the Secrets and drops them";
+    goals.at_most(what, 1.5, seconds / plain_loop, " ×");
     let each = |seconds: f64, ingresses: u32| (seconds - alone) / f64::from(ingresses);
     let ratio = each(seconds, most) / each(plain, many);
     let what = format!("  the same for an Ingress, less that of 1, over that of {many}");
@@ -85,13 +94,28 @@ async fn start(site: Site) -> anyhow::Result<Start> {
     let pid = i32::try_from(simulated.pid().context("the operator has ended")?)?;
     let memory = Process::new(pid)?.status()?.vmhwm.unwrap_or_default() * 1024;
     let orders = simulated.world().ca().counts().orders;
+    let plain = read_plainly(&simulated.target()?.client, site).await?;
     let Site { ingresses, shared } = site;
     eprintln!(
-        "  {ingresses} Ingresses, shared: {shared}: {seconds:.3} s, {:.1} MiB, {orders} orders",
+        "  {ingresses} Ingresses, shared: {shared}: {seconds:.3} s, reads alone {plain:.3} s, {:.1} MiB, {orders} orders",
         mebibytes(memory)
     );
     simulated.end().await?;
-    Ok(Start { seconds, memory, orders })
+    Ok(Start { seconds, plain, memory, orders })
+}
+
+/// Reads the Secrets of a site with kube's client, as many at once as a scan, and drops them.
+/// Returns the seconds.
+async fn read_plainly(client: &Client, site: Site) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let secrets = if site.shared { NAMESPACES.min(site.ingresses) } else { site.ingresses };
+    let reads = stream::iter(0..secrets).map(|number| async move {
+        let (namespace, name) = (format!("n{}", number % NAMESPACES), format!("site-{number}"));
+        let name = if site.shared { "shared" } else { &name };
+        Api::<Secret>::namespaced(client.clone(), &namespace).get(name).await.map(drop)
+    });
+    reads.buffer_unordered(limits::SCAN_AT_ONCE).try_collect::<()>().await?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// Waits for the end of the first full scan, and returns the seconds since the start, both by the

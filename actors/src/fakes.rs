@@ -152,6 +152,7 @@ impl Fakes {
             }),
             directory: FALLBACK_DIRECTORY.to_owned(),
             after,
+            is_public: true,
         };
         Ports {
             ingresses: cluster.clone(),

@@ -63,6 +63,23 @@ fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at
     });
 }
 
+/// The first CA of the fakes is a private one, and the fallback CA a known public one.
+#[test]
+fn a_public_fallback_is_told_no_internal_name() {
+    Fakes::paused(async {
+        let fakes = outage();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.cluster.apply(ingress("web", "inner", &["db.internal", "b.example.com"]));
+        fakes.pass(DAY).await;
+        assert_eq!((issued(&fakes), fakes.fallback.orders()), ((0, 1), 1));
+        fakes.ca.refuse(None);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(fakes.cluster.names("web", "inner").len(), 2, "by the first CA");
+        assert_eq!(fakes.fallback.orders(), 1);
+    });
+}
+
 #[test]
 fn a_first_that_is_busy_for_long_is_not_waited_for() {
     Fakes::paused(async {

@@ -1,14 +1,19 @@
 //! Namespaces beside each other: which one has a host, and how the limits of the CA are shared.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::stream::{self, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::fakes::CrashPoint;
 use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
-use ingress_acme_actors::operator::Settings;
+use ingress_acme_actors::operator::{Observability, Ports, Settings, start};
+use ingress_acme_actors::ports::{IngressChange, IngressSource};
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -66,6 +71,61 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
         assert!(has(&fakes, "b") && !has(&fakes, "a"));
         assert_eq!((fakes.ca.orders(), told(&fakes, "a", "another namespace")), (1, 1));
         assert_eq!(told(&fakes, "b", "another namespace"), 0);
+    });
+}
+
+/// Changes of two namespaces that are watched one by one (`--watch-namespace`): the list of `b` comes
+/// later, or never.
+struct Scopes {
+    b_after: Duration,
+}
+
+impl IngressSource for Scopes {
+    fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
+        let scope = |namespace: &str| Some(namespace.into());
+        let begun = ["a", "b"].map(|namespace| IngressChange::ListBegins(scope(namespace)));
+        let of = |namespace| {
+            [IngressChange::Listed(site(namespace)), IngressChange::ListEnds(scope(namespace))]
+        };
+        let (of_a, of_b, b_after) = (of("a"), of("b"), self.b_after);
+        let later = stream::once(async move {
+            tokio::time::sleep(b_after).await;
+            stream::iter(of_b)
+        });
+        let changes = stream::iter(begun).chain(stream::iter(of_a)).chain(later.flatten());
+        changes.chain(stream::pending()).boxed_local()
+    }
+}
+
+/// Starts an operator that watches two namespaces one by one.
+async fn start_with_scopes(fakes: &Fakes, b_after: Duration) {
+    let ports = fakes.ports(&Rc::new(CrashPoint::default()));
+    let ports = Ports { ingresses: Rc::new(Scopes { b_after }), ..ports };
+    let shown = Observability::default();
+    start(ports, Fakes::settings(), shown, None).await.expect("the journal is legal");
+}
+
+#[test]
+fn a_namespace_that_is_listed_first_takes_no_host_of_one_that_is_listed_later() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        serve_and_end(&fakes, site("b")).await;
+        fakes.cluster.apply(site("a"));
+        start_with_scopes(&fakes, 8 * SECOND).await;
+        fakes.pass(HOUR).await;
+        assert!(has(&fakes, "b") && !has(&fakes, "a"));
+        assert_eq!(fakes.ca.orders(), 1);
+    });
+}
+
+#[test]
+fn a_namespace_that_cannot_be_listed_holds_up_the_others_for_seconds_only() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(site("a"));
+        start_with_scopes(&fakes, 30 * DAY).await;
+        fakes.pass(MINUTE).await;
+        assert!(has(&fakes, "a"));
     });
 }
 

@@ -152,7 +152,8 @@ impl Assembly<'_> {
         let thumbprints = self.thumbprints.clone();
         let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints)?;
         let fallback_ca = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
-            FallbackCa { ca: acme.clone(), directory, after }
+            let is_public = is_known_public(directory.as_str());
+            FallbackCa { ca: acme.clone(), directory, after, is_public }
         };
         Ok(Ports {
             ingresses: Rc::new(self.ingresses()),
@@ -237,10 +238,18 @@ pub fn ca_of_a_command(
 /// Whether the certificates of a directory lead to the Mozilla roots: a known public CA, and not
 /// its staging environment.
 fn is_trusted_by_browsers(directory: &str) -> bool {
+    let host = host(directory);
+    is_known_public(directory) && !["staging", "test"].iter().any(|word| host.contains(word))
+}
+
+/// Whether a directory is that of a known public CA.
+fn is_known_public(directory: &str) -> bool {
+    public_by_name(&host(directory)) == Some(PublicCa::Yes)
+}
+
+fn host(directory: &str) -> String {
     let host = url::Url::parse(directory).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let host = host.unwrap_or_default();
-    public_by_name(&host) == Some(PublicCa::Yes)
-        && !["staging", "test"].iter().any(|word| host.contains(word))
+    host.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ pub const KEY_CALL: Duration = secs(20);
 /// Longest wait of a job for its routes: the write in flight and the next one.
 pub const ROUTE_CALL: Duration = secs(45);
 
+/// Longest wait of the first check of some namespaces (`--watch-namespace`) for the lists of the
+/// others. A list takes a second or two.
+pub const FIRST_LISTS: Duration = secs(10);
+
 /// Age up to which the last read of a Secret is still used before an order is opened for it.
 pub const SECRET_FRESH: Duration = secs(10);
 /// Largest number of names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,

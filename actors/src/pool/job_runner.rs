@@ -18,6 +18,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
+use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::requeue::Requeue;
@@ -61,11 +62,16 @@ pub struct FallbackCa {
     pub directory: String,
     /// Time that the first CA must have failed for.
     pub after: Duration,
+    /// Whether the CA is a known public one, which is told no internal name.
+    pub is_public: bool,
 }
 
 impl FallbackCa {
-    fn terms(&self) -> Fallback<'_> {
-        Fallback { directory: &self.directory, after: self.after }
+    /// The terms for a desired certificate; `None` if the CA certifies no such names.
+    fn terms(&self, desired: &DesiredCertificate) -> Option<Fallback<'_>> {
+        let certifies =
+            !self.is_public || desired.names.iter().all(|name| check_public(name).is_ok());
+        certifies.then_some(Fallback { directory: &self.directory, after: self.after })
     }
 }
 
@@ -127,7 +133,7 @@ impl JobRunner {
             observed: &job.observed,
             assessment: context.assessment(&windows, &job.stream, job.observed.found()),
             paused_until: self.paused.borrow().get(&job.stream).copied(),
-            fallback: self.ports.fallback.as_ref().map(FallbackCa::terms),
+            fallback: desired.and_then(|desired| self.ports.fallback.as_ref()?.terms(desired)),
             rate_limits: &rate_limits,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))

@@ -29,9 +29,14 @@ pub struct Watcher {
     metrics: Metrics,
     expiries: SharedExpiries,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
-    /// all their Ingresses at the end of the list, so that a start causes no burst. A scope that
-    /// cannot be listed does not delay the others.
+    /// all their Ingresses at the end of the list, so that a start causes no burst.
     listed: HashSet<WatchScope>,
+    /// Scopes whose first list is complete, too, while others are not. All are checked at once,
+    /// because only all lists show who names a host. A scope that cannot be listed delays the
+    /// others by [`limits::FIRST_LISTS`] at most.
+    ended: HashSet<WatchScope>,
+    /// Scopes whose list has begun.
+    begun: HashSet<WatchScope>,
     /// The watch.
     changes: Option<SpawnHandle>,
 }
@@ -46,14 +51,16 @@ impl Watcher {
         metrics: Metrics,
         expiries: SharedExpiries,
     ) -> Self {
-        let (listed, changes) = (HashSet::new(), None);
-        Self { source, index, registry, scanner, metrics, expiries, listed, changes }
+        let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
+        let changes = None;
+        Self { source, index, registry, scanner, metrics, expiries, listed, ended, begun, changes }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
         let mut index = self.index.borrow_mut();
         let changed = match change {
             IngressChange::ListBegins(scope) => {
+                self.begun.insert(scope.clone());
                 index.list_begins(scope);
                 Vec::new()
             }
@@ -69,9 +76,28 @@ impl Watcher {
     }
 
     fn list_ended(&mut self, scope: WatchScope, ctx: &mut Context<Self>) {
-        if !self.listed.insert(scope.clone()) {
+        if self.listed.contains(&scope) {
             return;
         }
+        if self.ended.is_empty() {
+            ctx.run_later(limits::FIRST_LISTS, Self::check_listed);
+        }
+        self.ended.insert(scope);
+        let has_ended = |scope| self.listed.contains(scope) || self.ended.contains(scope);
+        if self.begun.iter().all(has_ended) {
+            self.check_listed(ctx);
+        }
+    }
+
+    /// Lets the scanner check all scopes whose first list is complete.
+    fn check_listed(&mut self, ctx: &mut Context<Self>) {
+        for scope in std::mem::take(&mut self.ended) {
+            self.listed.insert(scope.clone());
+            self.check(scope, ctx);
+        }
+    }
+
+    fn check(&self, scope: WatchScope, ctx: &mut Context<Self>) {
         let managed = self.index.borrow().managed_count();
         info!(namespace = scope.as_deref(), managed, "all Ingresses are listed");
         let sent = self.scanner.send(Listed(scope)).into_actor(self);

@@ -79,8 +79,9 @@ pub const JUST_INSTALLED: Duration = secs(12 * 3600);
 pub const JOURNAL_GIVE_UP: Duration = secs(60);
 /// Records no caller awaits are flushed with the next awaited one, or after this delay.
 pub const JOURNAL_LAZY: Duration = secs(2);
-/// Pause between two writes under load, so that records gather.
-pub const JOURNAL_LINGER: Duration = Duration::from_millis(10);
+/// Pause between two writes under load, so that records gather. 30 ms save a sixth of the segments
+/// of 10 ms and take no longer; 60 ms save a third, and a storm takes a fifth longer.
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(30);
 /// Number of segments at which the log is compacted into a snapshot.
 pub const JOURNAL_SEGMENTS: usize = 32;
 /// Time without a write after which the log is compacted into a snapshot.

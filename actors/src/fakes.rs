@@ -67,8 +67,12 @@ impl Probe for FakeProbe {
         if self.cluster.is_unresolved(host) {
             return Reach::Unresolved("NXDOMAIN".to_owned());
         }
+        let is_inside = self.cluster.is_inside(host);
         if self.cluster.leads_to_solver(host) {
-            return Reach::Reached;
+            return if is_inside { Reach::ReachedInside } else { Reach::Reached };
+        }
+        if is_inside {
+            return Reach::Private("HTTP 404".to_owned());
         }
         Reach::Elsewhere("HTTP 404".to_owned())
     }

@@ -69,12 +69,14 @@ impl CallError {
     }
 
     /// Whether the CA may have refused `replaces` (RFC 9773 §5): the certificate was already
-    /// replaced, or belongs to another CA or account, or the CA does not support the field.
+    /// replaced, or belongs to another CA or account, or the CA does not support the field. Which
+    /// problem a CA answers then is not defined (Pebble: 403 `unauthorized` for another account), so
+    /// each refusal counts that another order would not meet as well.
     pub(super) fn is_about_replacing(&self) -> bool {
-        let conflict = Call::last_status() == Some(StatusCode::CONFLICT);
-        conflict
-            || matches!(self.kind(), "alreadyReplaced" | "malformed")
-            || matches!(self, Self::Acme(Error::Unsupported(_)))
+        let refused = Call::last_status().is_some_and(|status| status.is_client_error());
+        let passes = matches!(self.kind(), "rateLimited" | "badNonce");
+        let is_refusal = refused && !passes && matches!(self, Self::Acme(Error::Api(_)));
+        is_refusal || matches!(self, Self::Acme(Error::Unsupported(_)))
     }
 
     /// Whether the CA refused the request, and not because of load: the order may be in another

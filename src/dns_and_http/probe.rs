@@ -17,6 +17,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::address::is_globally_routable;
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::limits;
@@ -81,16 +82,16 @@ impl HttpProbe {
         let Some(token) = token() else { return Reach::Elsewhere("no random numbers".to_owned()) };
         let first = match self.names.addresses(host).await {
             Ok(first) => first,
-            Err(why) => return Reach::Unresolved(bounded(&why.to_string())),
+            Err(why) => return Reach::Unresolved(cut(why.to_string(), limits::PROBE_TEXT_MAX)),
         };
         let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
         let rules = Redirects { host, token: &token, port: self.port, cluster: &self.cluster };
-        match self.follow(&url, &first, &rules).await {
-            Ok(()) => Reach::Reached,
-            Err(what) if first.iter().any(|address| is_globally_routable(*address)) => {
-                Reach::Elsewhere(bounded(&what))
-            }
-            Err(what) => Reach::Private(bounded(&what)),
+        let is_public = first.iter().any(|address| is_globally_routable(*address));
+        match (self.follow(&url, &first, &rules).await, is_public) {
+            (Ok(()), true) => Reach::Reached,
+            (Ok(()), false) => Reach::ReachedInside,
+            (Err(what), true) => Reach::Elsewhere(cut(what, limits::PROBE_TEXT_MAX)),
+            (Err(what), false) => Reach::Private(cut(what, limits::PROBE_TEXT_MAX)),
         }
     }
 
@@ -183,18 +184,6 @@ fn origin(answer: &Answer) -> String {
         return format!("HTTP {class}xx from {}", answer.address);
     }
     format!("HTTP {class}xx from a private address")
-}
-
-/// Cuts a text at [`limits::PROBE_TEXT_MAX`], and replaces what cannot be printed.
-fn bounded(text: &str) -> String {
-    const CUT: &str = "… (cut)";
-    let text = text.chars().map(|one| if one.is_control() { '?' } else { one });
-    let text: String = text.take(limits::PROBE_TEXT_MAX + 1).collect();
-    if text.len() <= limits::PROBE_TEXT_MAX {
-        return text;
-    }
-    let end = text.floor_char_boundary(limits::PROBE_TEXT_MAX - CUT.len());
-    format!("{}{CUT}", &text[..end])
 }
 
 #[cfg(test)]

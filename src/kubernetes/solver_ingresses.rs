@@ -134,7 +134,35 @@ fn view(found: &Ingress) -> SolverIngress {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// The annotation of a class is copied byte for byte and adds nothing else.
+        #[test]
+        fn any_class_and_hosts_are_written_and_read_back(
+            class in ".{1,300}", hosts in prop::collection::btree_set("[a-z]{1,9}\\.example\\.com", 0..5),
+        ) {
+            let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
+            let class = IngressClass::Annotated(class.as_str().into());
+            let wanted = SolverIngress { name: "solver".into(), class, hosts };
+            let text = serde_json::to_string(&ingress(&wanted)).unwrap();
+            let found: Ingress = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(HINTS.len() + 1));
+            prop_assert_eq!(view(&found), wanted);
+        }
+
+        /// A solver Ingress that somebody has edited is read without a panic.
+        #[test]
+        fn any_solver_ingress_is_read(host in proptest::option::of(".{0,300}"), name in ".{0,60}") {
+            let rule = IngressRule { host, http: None };
+            let spec = IngressSpec { rules: Some(vec![rule]), ..IngressSpec::default() };
+            let metadata = ObjectMeta { name: Some(name), ..ObjectMeta::default() };
+            let found = view(&Ingress { metadata, spec: Some(spec), status: None });
+            prop_assert!(found.hosts.len() <= 1);
+        }
+    }
 
     #[test]
     fn what_is_written_reads_back_the_same_in_every_class() {

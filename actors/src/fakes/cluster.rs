@@ -47,6 +47,8 @@ struct ClusterState {
     /// Secrets whose certificate is not of the CA, though they have our label.
     forged: BTreeSet<SecretKey>,
     unresolved: BTreeSet<DnsName>,
+    /// Hosts with private addresses only.
+    inside: BTreeSet<DnsName>,
     doubted: BTreeSet<DnsName>,
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,

@@ -68,7 +68,7 @@ fn rule_hosts(ingress: &Ingress) -> Vec<String> {
     distinct_hosts(rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()))
 }
 
-/// Cuts a class that is too long to be one; the rest still is not the name of a class.
+/// Cuts a class that is too long; the rest is too long too.
 fn bounded(class: IngressClass) -> IngressClass {
     match class {
         IngressClass::Named(name) => IngressClass::Named(cut(&name).into()),

@@ -249,6 +249,28 @@ async fn a_renewal_is_suggested_and_replaces_and_what_cannot_be_replaced_is_rene
     .await;
 }
 
+/// The Secret of the account was lost, or the TLS Secrets were moved to another cluster: `replaces`
+/// would name a certificate of another account (RFC 9773 §5), which Pebble refuses by 403.
+#[tokio::test]
+async fn a_certificate_of_a_lost_account_is_renewed_by_the_next_account() {
+    on_both(async |test_ca: &TestCa<'_>| {
+        let hosts = names(&["a.example.com"]);
+        let (lost, _) = acme(test_ca, &Rc::new(Memory::default()));
+        test_ca.answer(lost.prepare().await.unwrap()).await;
+        let first = issue(&lost, &hosts, None).await;
+        let (next, requests) = acme(test_ca, &Rc::new(Memory::default()));
+        test_ca.answer(next.prepare().await.unwrap()).await;
+        let only = Some(Replaces { id: &first, or_without: false });
+        let refused = next.open_order(&hosts, None, only).await;
+        assert!(matches!(refused, Err(PortError::Permanent(_))), "{refused:?}");
+        let before = count(&requests, "new_order");
+        let second = issue(&next, &hosts, Some(&first)).await;
+        assert_ne!(first, second);
+        assert_eq!(count(&requests, "new_order") - before, 2, "with and without `replaces`");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_new_account_is_bound_to_the_external_one_once_and_found_again_when_its_url_is_lost() {
     let hmac = b"0123456789abcdef0123456789abcdef".to_vec();

@@ -202,7 +202,7 @@ impl<'a> TestCa<'a> {
         for host in HOSTS {
             let host = DnsName::parse(host).unwrap();
             eventually(SOON, "the route to the solver", async || {
-                (probe.probe(&host).await == Reach::Reached).then_some(())
+                probe.probe(&host).await.is_reached().then_some(())
             })
             .await;
         }

@@ -50,8 +50,8 @@ pub struct Plan {
 /// accepted. Time and memory are linear in the size of the Ingress.
 pub fn plan(ingress: &IngressView) -> Plan {
     let mut planner = Planner::new(ingress);
-    if ingress.class.name().is_some_and(|name| !is_subdomain(name)) {
-        planner.problem(Problem::BadClass);
+    if ingress.class.name().is_some_and(|name| name.len() > limits::ANNOTATION) {
+        planner.problem(Problem::LongClass);
         return planner.plan;
     }
     if let Err(unknown) = algorithm(ingress) {
@@ -175,8 +175,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether `name` is a DNS subdomain (RFC 1123), as the names of Secrets and classes are. The
-/// annotation of a class may hold any text.
+/// Whether `name` is a DNS subdomain (RFC 1123), as the names of Secrets are.
 fn is_subdomain(name: &str) -> bool {
     let legal =
         |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
@@ -322,15 +321,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_class_that_is_no_name_is_a_problem() {
-        for class in [String::new(), "a\u{1b}b".to_owned(), "x".repeat(254)] {
-            let class = IngressClass::Annotated(class.as_str().into());
-            let view = IngressView { class, ..ingress("web", "shop", &["a.example.com"]) };
-            assert_eq!(
-                plan(&view),
-                Plan { certificates: vec![], problems: [Problem::BadClass].into(), group: None }
-            );
+    fn a_class_is_refused_for_its_length_and_never_for_its_letters() {
+        let with = |class: &str| {
+            let class = IngressClass::Annotated(class.into());
+            plan(&IngressView { class, ..ingress("web", "shop", &["a.example.com"]) })
+        };
+        for class in ["azure/application-gateway", "a\u{1b}b", "\"{}\n", &"x".repeat(253)] {
+            assert_eq!((with(class).certificates.len(), with(class).problems.len()), (1, 0));
         }
+        let too_long = with(&"x".repeat(254));
+        assert_eq!(too_long, Plan { problems: [Problem::LongClass].into(), ..Plan::default() });
     }
 
     #[test]

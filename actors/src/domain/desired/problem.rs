@@ -32,15 +32,19 @@ pub enum Problem {
     /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
     #[error("annotation ingress-acme.dev/key-algorithm: {0}; ecdsa-p256 is used")]
     BadAlgorithm(UnknownAlgorithm),
-    /// The annotation `kubernetes.io/ingress.class` is not a valid name, so no solver Ingress can
-    /// have that class.
-    #[error("its annotation kubernetes.io/ingress.class is not the name of a class")]
-    BadClass,
+    /// The class is too long, so no solver Ingress gets it.
+    #[error(
+        "its class (annotation kubernetes.io/ingress.class) is longer than {} bytes, so no solver Ingress can have it",
+        limits::ANNOTATION
+    )]
+    LongClass,
     /// The Ingress asks for a group and cannot join one.
     #[error("{0}")]
     NotGrouped(NotGrouped),
     /// A `spec.tls` block whose `secretName` is not the name of a Secret.
-    #[error("spec.tls[{block}] has a secretName that is not the name of a Secret")]
+    #[error(
+        "spec.tls[{block}] has a secretName that is not the name of a Secret (a DNS name of 253 characters at most)"
+    )]
     BadSecretName {
         /// Index into `spec.tls`.
         block: usize,
@@ -140,6 +144,11 @@ pub enum NotGrouped {
 }
 
 impl Problem {
+    /// Whether the problem ends without an edit of the Ingress.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        matches!(self, Self::HostTaken { .. } | Self::NamespaceFull)
+    }
+
     /// Whether all hosts of the Ingress are served nevertheless.
     pub(crate) fn is_served(&self) -> bool {
         matches!(self, Self::ManySharers { .. } | Self::HostShared { .. })

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::domain::cut::cut;
 use crate::domain::ingress::IngressView;
+use crate::domain::limits;
 use crate::domain::public_name::PublicCa;
 
 /// Value of `--manage`.
@@ -61,7 +63,9 @@ impl fmt::Display for Skip {
             Self::OtherIssuer(name) => {
                 write!(f, "it carries {name}, which assigns it to another issuer")
             }
-            Self::OtherClass(Some(class)) => write!(f, "its class {class} is not selected"),
+            Self::OtherClass(Some(class)) => {
+                write!(f, "its class {} is not selected", cut(class, limits::SHOWN_MAX))
+            }
             Self::OtherClass(None) => {
                 write!(f, "it names no class, and only selected classes are managed")
             }

@@ -60,6 +60,9 @@ pub struct AuthorizationView {
 pub enum Reach {
     /// The challenge path leads to our solver.
     Reached,
+    /// The same, and all addresses of the host are private: split DNS, or a host that no public CA
+    /// reaches.
+    ReachedInside,
     /// The host resolves, but another server answers, or none.
     Elsewhere(String),
     /// The same, and all addresses of the host are private: seen from here only, or a host that no
@@ -142,10 +145,20 @@ pub(crate) struct Observed {
 }
 
 impl Reach {
+    /// Whether the challenge path leads to our solver.
+    pub fn is_reached(&self) -> bool {
+        matches!(self, Self::Reached | Self::ReachedInside)
+    }
+
+    /// Whether all addresses of the host are private as seen from here.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self, Self::ReachedInside | Self::Private(_))
+    }
+
     /// Cuts the text of a web server or a resolver.
     pub(super) fn bounded(self) -> Self {
         match self {
-            Self::Reached => Self::Reached,
+            Self::Reached | Self::ReachedInside => self,
             Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
             Self::Private(what) => Self::Private(cut(what, limits::QUOTED_MAX)),
             Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),

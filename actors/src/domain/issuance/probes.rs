@@ -15,7 +15,7 @@ impl Observed {
     /// round of many hosts takes several steps, so that hosts that stall do not hold a worker.
     pub(crate) fn next_probes(&self, hosts: &BTreeSet<DnsName>) -> Vec<DnsName> {
         let open = |host: &&DnsName| {
-            self.reach.get(*host) != Some(&Reach::Reached) && !self.round.contains_key(*host)
+            !self.is_reached(host) && !self.round.contains_key(*host)
         };
         hosts.iter().filter(open).take(limits::PROBES_AT_ONCE).cloned().collect()
     }
@@ -34,8 +34,8 @@ impl Observed {
             self.wait_until = (took >= limits::PROBE_SLOW).then(|| now + limits::PROBE[0]);
             return;
         }
-        let reached = hosts.iter().filter(|host| self.reach.get(*host) == Some(&Reach::Reached));
-        let known = reached.map(|host| (host.clone(), Reach::Reached));
+        let known = hosts.iter().filter_map(|host| Some((host.clone(), self.reach.get(host)?.clone())));
+        let known = known.filter(|(_, reach)| reach.is_reached());
         let round = known.chain(std::mem::take(&mut self.round)).collect();
         self.probed(round, now);
     }
@@ -51,12 +51,12 @@ impl Observed {
 
     /// Returns the first host that was not reached.
     pub(crate) fn unreached(&self) -> Option<(&DnsName, &Reach)> {
-        self.reach.iter().find(|(_, reach)| **reach != Reach::Reached)
+        self.reach.iter().find(|(_, reach)| !reach.is_reached())
     }
 
     /// Returns the failure for the user, if a host was not reached.
     pub(crate) fn unreachable(&self) -> Option<Failure> {
-        let unreached = self.reach.iter().filter(|(_, reach)| **reach != Reach::Reached);
+        let unreached = self.reach.iter().filter(|(_, reach)| !reach.is_reached());
         let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
         let failure = match self.unreached()? {
             (host, Reach::Unresolved(why)) => Some(Failure::new(
@@ -72,7 +72,7 @@ impl Observed {
                      DNS record and that the ingress controller serves port 80. The CA was not asked"
                 ),
             )),
-            (_, Reach::Reached) => None,
+            (_, Reach::Reached | Reach::ReachedInside) => None,
         };
         failure.map(|failure| failure.about(unreached))
     }
@@ -81,9 +81,13 @@ impl Observed {
     /// as seen from here. Split DNS is common, so the CA is asked at all; a host that the CA did
     /// not reach once is asked for once a day.
     pub(crate) fn pause_after(&self, failure: &Failure) -> Option<Duration> {
-        let is_private = |name: &DnsName| matches!(self.reach.get(name), Some(Reach::Private(_)));
-        let refused = failure.class == FailureClass::Authorization;
-        let private = refused && failure.names.iter().any(is_private);
-        private.then_some(limits::PERMANENT_BACKOFF)
+        let refused = |name: &DnsName| failure.names.is_empty() || failure.names.contains(name);
+        let private = self.reach.iter().any(|(name, reach)| refused(name) && reach.is_private());
+        let by_validation = failure.class == FailureClass::Authorization;
+        (by_validation && private).then_some(limits::PERMANENT_BACKOFF)
+    }
+
+    fn is_reached(&self, host: &DnsName) -> bool {
+        self.reach.get(host).is_some_and(Reach::is_reached)
     }
 }

@@ -124,7 +124,13 @@ impl KubeEvent {
                 format!("Served, with a restriction: {lines}"),
             ));
         }
-        let note = format!("Not served as requested until the Ingress is edited: {lines}");
+        let mut not_served = problems.iter().filter(|problem| !problem.is_served());
+        let until = if not_served.all(Problem::ends_by_itself) {
+            "for now" // each problem says what ends it
+        } else {
+            "until the Ingress is edited"
+        };
+        let note = format!("Not served as requested {until}: {lines}");
         Some(Self::warning("Skipped", note))
     }
 

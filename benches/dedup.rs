@@ -18,7 +18,7 @@ use ingress_acme_actors::dedup::actor::DedupDependencies;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
-use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
@@ -61,7 +61,12 @@ impl Handler<Listed> for AtOnce {
 /// Changes in the order of a watch, after an empty list.
 struct Changes(RefCell<Vec<IngressChange>>);
 
+#[async_trait::async_trait(?Send)]
 impl IngressSource for Changes {
+    async fn get(&self, _: &IngressKey) -> Option<IngressView> {
+        None
+    }
+
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         stream::iter(self.0.take()).chain(stream::pending()).boxed_local()
     }

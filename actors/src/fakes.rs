@@ -28,6 +28,7 @@ pub use segments::FakeSegments;
 
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::time::Timestamp;
@@ -191,7 +192,7 @@ impl Fakes {
             scan_interval: Duration::from_hours(1),
             guards: false,
             orders_per_namespace: None,
-            room: 1,
+            room: limits::NAMESPACE_ROOM,
         }
     }
 

@@ -78,8 +78,8 @@ pub struct Settings {
     pub guards: bool,
     /// `--max-orders-per-namespace`: orders of one namespace in 3 hours.
     pub orders_per_namespace: Option<u32>,
-    /// Number of times that the index has room for the hosts of each namespace
-    /// ([`limits::ROOM_OF_SMALL`]), as there is more memory than usual; 1 or more.
+    /// Bytes that the index may use for the Ingresses of one namespace, and
+    /// [`limits::NAMESPACE_ROOM`] at least.
     pub room: usize,
 }
 

@@ -41,9 +41,12 @@ pub enum IngressChange {
 }
 
 /// The Ingresses of the cluster.
+#[async_trait(?Send)]
 pub trait IngressSource {
     /// Lists, then watches forever. Reconnects by itself, with backoff.
     fn watch(&self) -> LocalBoxStream<'static, IngressChange>;
+    /// Reads one Ingress; `None` if it is gone or cannot be read.
+    async fn get(&self, key: &IngressKey) -> Option<IngressView>;
 }
 
 /// Content of a TLS Secret to write.

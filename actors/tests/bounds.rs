@@ -118,7 +118,7 @@ fn a_group_of_hundreds_is_filled_in_a_few_at_a_time() {
 /// An Ingress with one certificate, and with a block of hosts that has no Secret.
 fn large(name: &str) -> IngressView {
     let host = format!("{name}.example.com");
-    let hosts = vec![host.clone(); limits::ROOM_OF_LARGE / 3];
+    let hosts = vec![host.clone(); limits::NAMESPACE_ROOM / limits::LARGE_SHARE / 3 / 250];
     let tls = vec![block(name, &host), TlsBlock { hosts, secret_name: None }];
     IngressView { tls, ..ingress("web", name, &[]) }
 }
@@ -135,9 +135,9 @@ fn an_ingress_without_room_in_its_namespace_is_told_and_is_served_once_there_is_
         fakes.pass(5 * MINUTE).await;
         let issued = |name: &str| number_issued(&fakes, &format!("{name}.example.com"));
         assert_eq!(["one", "two", "late", "small"].map(issued), [1, 1, 0, 1]);
-        assert_eq!(told(&fakes, "late", "too many hosts"), 1);
+        assert_eq!(told(&fakes, "late", "too large together"), 1);
         fakes.cluster.delete(&IngressKey::new("web", "one"));
-        fakes.pass(limits::RELIST + MINUTE).await;
+        fakes.pass(limits::ROOM_LOOK + MINUTE).await;
         assert_eq!(["one", "two", "late", "small"].map(issued), [1, 1, 1, 1]);
     });
 }

@@ -112,6 +112,31 @@ fn a_change_to_a_public_ca_leaves_what_a_private_one_has_issued_for_internal_nam
     });
 }
 
+/// The CA cannot reach what has private addresses only, unless the outside has other ones.
+#[test]
+fn a_host_with_private_addresses_is_asked_for_once_a_day_after_the_first_refusal() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(public_ca()).await;
+        for name in ["inner", "split"] {
+            let host = format!("{name}.example.com");
+            fakes.cluster.keep_inside(&host, true);
+            fakes.cluster.apply(ingress("web", name, &[&host]));
+        }
+        fakes.cluster.doubt("inner.example.com", true);
+        fakes.cluster.apply(ingress("web", "outer", &["outer.example.com"]));
+        fakes.cluster.doubt("outer.example.com", true);
+        fakes.pass(3 * DAY + HOUR).await;
+        assert_eq!(fakes.cluster.names("web", "split"), ["split.example.com"], "split DNS works");
+        let failures = |name: &str| {
+            let events = fakes.cluster.events("web", name);
+            reasons(&events).iter().filter(|reason| **reason == "Failed").count()
+        };
+        assert!((3..=4).contains(&failures("inner")), "{}: once a day", failures("inner"));
+        assert!(failures("outer") >= 5, "{}", failures("outer"));
+    });
+}
+
 /// 0.1.0 asked every CA for every name. The CA of this test is a private one at a public address.
 #[test]
 fn what_a_private_ca_at_a_public_address_issued_for_internal_names_is_renewed_after_the_upgrade() {

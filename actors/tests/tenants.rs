@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::stream::{self, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
@@ -80,7 +81,12 @@ struct Scopes {
     b_after: Duration,
 }
 
+#[async_trait(?Send)]
 impl IngressSource for Scopes {
+    async fn get(&self, _: &IngressKey) -> Option<IngressView> {
+        None
+    }
+
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let scope = |namespace: &str| Some(namespace.into());
         let begun = ["a", "b"].map(|namespace| IngressChange::ListBegins(scope(namespace)));

@@ -70,8 +70,8 @@ impl CallError {
 
     /// Whether the CA may have refused `replaces` (RFC 9773 §5): the certificate was already
     /// replaced, or belongs to another CA or account, or the CA does not support the field. Which
-    /// problem a CA answers then is not defined (Pebble: 403 `unauthorized` for another account), so
-    /// each refusal counts that another order would not meet as well.
+    /// problem a CA answers then is not defined (Pebble: 403 `unauthorized` for another account),
+    /// so each refusal counts that another order would not meet as well.
     pub(super) fn is_about_replacing(&self) -> bool {
         let refused = Call::last_status().is_some_and(|status| status.is_client_error());
         let passes = matches!(self.kind(), "rateLimited" | "badNonce");

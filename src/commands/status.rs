@@ -125,7 +125,8 @@ impl Snapshot {
     ) -> anyhow::Result<Self> {
         // Which namespace has a host is known to the operator only, and told by its Events.
         let selection = Selection { shared_hosts: true, ..Selection::default() };
-        let mut index = Index::new(selection, None);
+        // All Ingresses are shown: the memory is that of the user.
+        let mut index = Index::new(selection, None).with_room(usize::MAX);
         for ingress in ingresses(client, namespace).await? {
             index.apply(view(&ingress));
         }

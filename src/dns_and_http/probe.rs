@@ -17,8 +17,8 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::address::is_globally_routable;
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;

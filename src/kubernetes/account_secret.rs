@@ -76,22 +76,7 @@ impl AccountSecret {
     }
 
     fn parse(&self, secret: Secret) -> Result<StoredAccount, PortError> {
-        let version = secret.metadata.resource_version.unwrap_or_default();
-        let mut data: BTreeMap<_, _> = secret.data.unwrap_or_default();
-        let mut text = |name: &str| {
-            let bytes = data.remove(name)?.0;
-            String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
-        };
-        let [key, next, previous] =
-            [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
-        let (url, directory) = (text(URL), text(DIRECTORY));
-        let key = key.ok_or_else(|| self.unusable("it has no key"))?;
-        match directory {
-            Some(directory) if directory == self.directory => {
-                Ok(StoredAccount { key, next, previous, url, directory, version })
-            }
-            _ => Err(self.unusable("it is for another ACME directory")),
-        }
+        stored(secret, &self.directory).map_err(|why| self.unusable(why))
     }
 
     fn unusable(&self, why: &str) -> PortError {
@@ -104,6 +89,26 @@ impl AccountSecret {
 
     fn doing(&self, verb: &str) -> String {
         format!("{verb} the account's Secret {}", self.name)
+    }
+}
+
+/// Reads the account of a directory; the error says why the Secret has none.
+fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str> {
+    let version = secret.metadata.resource_version.unwrap_or_default();
+    let mut data: BTreeMap<_, _> = secret.data.unwrap_or_default();
+    let mut text = |name: &str| {
+        let bytes = data.remove(name)?.0;
+        String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+    };
+    let [key, next, previous] =
+        [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
+    let (url, of) = (text(URL), text(DIRECTORY));
+    let key = key.ok_or("it has no key")?;
+    match of {
+        Some(directory_of_it) if directory_of_it == directory => {
+            Ok(StoredAccount { key, next, previous, url, directory: directory_of_it, version })
+        }
+        _ => Err("it is for another ACME directory"),
     }
 }
 
@@ -211,7 +216,30 @@ impl AccountStore for AccountSecret {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whoever may write into the namespace may write anything into these Secrets.
+        #[test]
+        fn any_secret_is_an_account_or_a_bounded_reason(
+            data in prop::collection::btree_map(
+                "account\\.(key|url|key\\.next)|directory|kid|hmac|.{0,9}",
+                prop_oneof![any::<Vec<u8>>(), "(https://ca|[A-Za-z0-9+/=_-]{0,60})".prop_map(String::into_bytes)],
+                0..6,
+            ),
+        ) {
+            let data = data.into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect();
+            let secret = Secret { data: Some(data), ..Secret::default() };
+            if let Err(PortError::Permanent(failure)) = external_account("eab", secret.clone()) {
+                prop_assert!(failure.detail.len() <= 200, "{}", failure.detail);
+            }
+            if let Ok(account) = stored(secret, "https://ca") {
+                prop_assert_eq!(account.directory, "https://ca");
+            }
+        }
+    }
 
     fn account() -> StoredAccount {
         StoredAccount {

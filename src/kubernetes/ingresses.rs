@@ -8,11 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::index::WatchScope;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 
@@ -49,7 +52,23 @@ impl Ingresses {
     }
 }
 
+#[async_trait(?Send)]
 impl IngressSource for Ingresses {
+    /// Lists the one with this name, because the operator has no right to `get` Ingresses.
+    async fn get(&self, key: &IngressKey) -> Option<IngressView> {
+        let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
+        let named = ListParams::default().fields(&format!("metadata.name={}", key.name)).limit(1);
+        let read = tokio::time::timeout(limits::KUBE_CALL, api.list(&named)).await;
+        match read {
+            Ok(Ok(list)) => list.items.first().map(view),
+            Ok(Err(error)) => {
+                tracing::warn!(ingress = %key, error = detail(&error), "the Ingress is not read");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let places = self.scopes.iter().map(|scope| {
             let api = match scope {

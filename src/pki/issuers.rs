@@ -24,7 +24,10 @@ pub enum Issuers {
 impl Issuers {
     /// The issuers under the Mozilla roots, which are compiled in.
     pub fn public(clock: Arc<dyn Clock + Send + Sync>) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        Self::under(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }, clock)
+    }
+
+    fn under(roots: RootCertStore, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         let provider = Arc::new(default_provider());
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
@@ -76,6 +79,18 @@ mod tests {
         let leaf =
             leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap();
         (format!("{}{root}", leaf.pem()), leaf.pem())
+    }
+
+    #[test]
+    fn a_chain_under_an_accepted_root_is_of_the_ca_with_or_without_its_root() {
+        let (chain, leaf) = chain();
+        let root = certificates(&chain).unwrap().pop().unwrap().contents;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(root)).unwrap();
+        let accepted = Issuers::under(roots, Arc::new(SystemClock::default()));
+        assert_eq!((accepted.check(&chain), accepted.check(&leaf)), (Ok(()), Ok(())));
+        let (other, _) = self::chain();
+        assert!(accepted.check(&other).is_err(), "the same name, another key");
     }
 
     #[test]

@@ -1,28 +1,37 @@
-//! Memory limit of the process: how many hosts of a namespace are kept.
+//! Memory limit of the process: how much is kept of the Ingresses of one namespace.
 
 use std::fs;
 
-use tracing::info;
+use ingress_acme_actors::domain::limits;
+use tracing::{info, warn};
 
-/// Variable with the memory limit in bytes, where the cgroup does not show it.
+/// Variable with the memory limit in bytes; `deploy/install.yaml` sets it.
 const MEMORY_LIMIT: &str = "MEMORY_LIMIT";
-/// Memory limit of the container in `deploy/install.yaml`, for which the bounds on one namespace
-/// are chosen.
-const USUAL: u64 = 256 << 20;
-/// Largest number of times that the usual room is used, also without any limit: 4 GiB are enough
-/// for every cluster, and one namespace must not take all memory of a node.
-const MOST_TIMES: usize = 16;
+/// Memory limit of the container in `deploy/install.yaml`, for which
+/// [`limits::NAMESPACE_ROOM`] is chosen.
+const USUAL: usize = 256 << 20;
+/// Largest room, for a limit of 4 GiB and without any limit: one namespace must not take all memory
+/// of a node.
+const MOST: usize = 16 * limits::NAMESPACE_ROOM;
 
-/// Number of times that the usual memory is available to this process, from 1 on.
+/// Bytes for the Ingresses of one namespace.
 pub(super) fn room() -> usize {
-    let given = std::env::var(MEMORY_LIMIT).ok().and_then(|given| given.trim().parse().ok());
+    let given = std::env::var(MEMORY_LIMIT).ok();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let in_file = || files(&own).iter().filter_map(|file| limit(file)).min();
-    let times = times(given.or_else(in_file));
-    if times > 1 {
-        info!(times, "there is more memory than usual: more hosts of a namespace are kept");
-    }
-    times
+    let found = || files(&own).iter().filter_map(|file| limit(file)).min();
+    let limit = match given.as_deref().map(|text| text.trim().parse::<usize>()) {
+        Some(Ok(limit)) => Some(limit),
+        Some(Err(_)) => {
+            warn!(given, "{MEMORY_LIMIT} is no number of bytes; the limit of the cgroup counts");
+            found()
+        }
+        None => found(),
+    };
+    // In a pod without a readable limit the usual one is assumed.
+    let in_a_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let room = room_within(limit.or(in_a_pod.then_some(USUAL)));
+    info!(memory_limit = limit, bytes = room, "memory for the Ingresses of one namespace");
+    room
 }
 
 /// Files that may have the limit of the cgroup that `own` names (`/proc/self/cgroup`): of version 2
@@ -43,14 +52,14 @@ fn files(own: &str) -> Vec<String> {
 }
 
 /// Limit in a file, in bytes; `None` without one.
-fn limit(file: &str) -> Option<u64> {
+fn limit(file: &str) -> Option<usize> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Number of times that the usual memory fits into a limit.
-fn times(limit: Option<u64>) -> usize {
-    let times = limit.map(|limit| usize::try_from(limit / USUAL).unwrap_or(MOST_TIMES));
-    times.unwrap_or(MOST_TIMES).clamp(1, MOST_TIMES)
+/// Room in proportion to a limit.
+fn room_within(limit: Option<usize>) -> usize {
+    let of = |limit: usize| limits::NAMESPACE_ROOM / 256 * (limit / (USUAL / 256));
+    limit.map_or(MOST, |limit| of(limit.min(16 * USUAL))).max(limits::NAMESPACE_ROOM)
 }
 
 #[cfg(test)]
@@ -59,11 +68,12 @@ mod tests {
 
     #[test]
     fn the_room_grows_with_the_memory_limit() {
-        assert_eq!(times(Some(256 << 20)), 1);
-        assert_eq!(times(Some(128 << 20)), 1, "less memory than usual");
-        assert_eq!(times(Some(1 << 30)), 4);
-        assert_eq!(times(Some(u64::MAX)), MOST_TIMES);
-        assert_eq!(times(None), MOST_TIMES, "no limit");
+        assert_eq!(room_within(Some(USUAL)), limits::NAMESPACE_ROOM);
+        assert_eq!(room_within(Some(USUAL / 2)), limits::NAMESPACE_ROOM, "no less");
+        assert_eq!(room_within(Some(384 << 20)), limits::NAMESPACE_ROOM / 2 * 3);
+        assert_eq!(room_within(Some(1 << 30)), 4 * limits::NAMESPACE_ROOM);
+        assert_eq!(room_within(Some(usize::MAX)), MOST);
+        assert_eq!(room_within(None), MOST, "no limit");
     }
 
     #[test]

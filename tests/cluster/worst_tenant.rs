@@ -17,6 +17,8 @@ use std::time::Duration;
 use ingress_acme_control_plane::{Operator, OperatorOptions, Options, World};
 use ingress_acme_sim::dns::{Dns, Trouble};
 use ingress_acme_sim::{ca, free_address};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::alone;
@@ -24,7 +26,7 @@ use crate::sites::namespace;
 use evil::{DOMAIN, Evil};
 use good::Good;
 use guard::{Figures, Guard};
-use load::{Load, Scale};
+use load::{CLAIMS, Load, Scale};
 use memory::{LIMIT_MIB, MemoryLimit};
 
 /// Longest time from the end of an operator until its successor serves: the Lease's duration, and
@@ -67,6 +69,7 @@ async fn the_worst_tenant_harms_no_other_tenant() {
     // The last operator serves what is still under way.
     let (last, ()) = futures_util::future::join(acts, stage.good.every_second()).await;
     report("second process", &last.guard.end());
+    stage.assert_no_host_was_taken().await;
     figure!("worst tenant: {}", stage.good);
 }
 
@@ -99,6 +102,15 @@ impl<'a> Stage<'a> {
         let second = self.restart(first).await;
         self.calm(&second, "after the restart", self.scale.calm).await;
         second
+    }
+
+    /// The claims on the other tenant's hosts gave no certificate.
+    async fn assert_no_host_was_taken(&self) {
+        let secrets: Api<Secret> = Api::namespaced(self.world.admin(), "bad");
+        for number in 0..CLAIMS {
+            let taken = secrets.get_opt(&format!("claim-{number}")).await.expect("the API server");
+            assert!(taken.is_none(), "claim-{number} has a Secret");
+        }
     }
 
     /// Waits while the guard watches.

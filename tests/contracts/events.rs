@@ -38,6 +38,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         profile: Some("shortlived".to_owned()),
         adopt: true,
         grouped: false,
+        keeps_surplus: false,
         partial: true,
         renew: Some("now".to_owned()),
         fill: BTreeMap::new(),
@@ -51,6 +52,21 @@ pub(crate) fn desired() -> DesiredCertificate {
 
 fn not_public() -> Problem {
     Problem::NotPublic { host: "db.internal".to_owned(), why: NotPublic::Internal, others: 2 }
+}
+
+/// Problems that bounds and other Ingresses cause.
+fn problems() -> [(&'static str, Problem); 8] {
+    let host = || DnsName::parse("www.example.com").unwrap();
+    [
+        ("a class is too long", Problem::LongClass),
+        ("an annotation is too long", Problem::LongAnnotation("profile")),
+        ("a Secret has no valid name", Problem::BadSecretName { block: 1 }),
+        ("there are too many blocks", Problem::TooManyBlocks { count: 1_001 }),
+        ("another namespace has a host", Problem::HostTaken { host: host() }),
+        ("several namespaces have a host", Problem::HostShared { host: host() }),
+        ("many Ingresses share a Secret", Problem::ManySharers { secret: "shop".into() }),
+        ("a namespace is full", Problem::NamespaceFull { mebibytes: 160 }),
+    ]
 }
 
 fn started(left_out: BTreeSet<DnsName>) -> Event {
@@ -125,6 +141,9 @@ fn all() -> Vec<(String, KubeEvent)> {
     .into_iter()
     .map(|(when, events)| (when.to_owned(), events.unwrap()))
     .collect::<Vec<_>>();
+    for (what, problem) in problems() {
+        all.push((format!("a problem: {what}"), KubeEvent::skipped(&[problem].into()).unwrap()));
+    }
     for class in FailureClass::ALL {
         let events = events(&failed(class, BTreeSet::new()), &State::Idle).unwrap();
         all.push((format!("an attempt failed: {}", class.label()), events));

@@ -209,6 +209,11 @@ impl FakeCluster {
         toggle(&mut self.state.borrow_mut().unresolved, host, unresolved);
     }
 
+    /// Gives a host private addresses only, or a public one again.
+    pub fn keep_inside(&self, host: &str, inside: bool) {
+        toggle(&mut self.state.borrow_mut().inside, host, inside);
+    }
+
     /// Makes the CA's validation of a host fail or work again, independently of the probe: the CA
     /// validates from outside.
     pub fn doubt(&self, host: &str, doubted: bool) {
@@ -236,6 +241,10 @@ impl FakeCluster {
         for change in state.list() {
             state.notify(&change);
         }
+    }
+
+    pub(super) fn is_inside(&self, host: &DnsName) -> bool {
+        self.state.borrow().inside.contains(host)
     }
 
     pub(super) fn is_unresolved(&self, host: &DnsName) -> bool {

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
-use crate::domain::ingress::{IngressRef, SecretKey};
+use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
@@ -72,7 +72,12 @@ pub(super) struct Crashable<P: ?Sized> {
     pub(super) crash_point: Rc<CrashPoint>,
 }
 
+#[async_trait(?Send)]
 impl<P: IngressSource + 'static> IngressSource for Crashable<P> {
+    async fn get(&self, key: &IngressKey) -> Option<IngressView> {
+        self.crash_point.call(self.port.get(key)).await
+    }
+
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let crash_point = self.crash_point.clone();
         let watched = self.port.watch().then(move |change| {

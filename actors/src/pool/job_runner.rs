@@ -5,7 +5,7 @@
 //! state, the newest desired certificate and the observations of the job.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
+use crate::domain::name::DnsName;
 use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
@@ -67,10 +68,9 @@ pub struct FallbackCa {
 }
 
 impl FallbackCa {
-    /// The terms for a desired certificate; `None` if the CA certifies no such names.
-    fn terms(&self, desired: &DesiredCertificate) -> Option<Fallback<'_>> {
-        let certifies =
-            !self.is_public || desired.names.iter().all(|name| check_public(name).is_ok());
+    /// The terms for these names; `None` if the CA does not certify all of them.
+    fn terms(&self, names: &BTreeSet<DnsName>) -> Option<Fallback<'_>> {
+        let certifies = !self.is_public || names.iter().all(|name| check_public(name).is_ok());
         certifies.then_some(Fallback { directory: &self.directory, after: self.after })
     }
 }
@@ -127,13 +127,16 @@ impl JobRunner {
         let context = &self.context;
         let rate_limits = context.limits.rate_limits.borrow();
         let windows = context.dates.windows.borrow();
+        // An issuance that is under way keeps its CA until it is abandoned.
+        let requested = self.issuance(job).map(|issuance| issuance.names);
+        let names = requested.as_ref().or(desired.map(|desired| &desired.names));
         let inputs = Inputs {
             stream: &job.stream,
             desired,
             observed: &job.observed,
             assessment: context.assessment(&windows, &job.stream, job.observed.found()),
             paused_until: self.paused.borrow().get(&job.stream).copied(),
-            fallback: desired.and_then(|desired| self.ports.fallback.as_ref()?.terms(desired)),
+            fallback: names.and_then(|names| self.ports.fallback.as_ref()?.terms(names)),
             rate_limits: &rate_limits,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))

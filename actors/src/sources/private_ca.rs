@@ -1,8 +1,10 @@
-//! Look for proof that a CA at a public address is a private one, before the check of an Ingress:
-//! its certificates for internal names are renewed then.
+//! Look for proof that a CA at a public address is a private one, before Ingresses are checked: its
+//! certificates for internal names are renewed then.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -13,24 +15,36 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::reporting::metrics::Source;
 
-/// Reads the Secrets of an Ingress whose internal names are left out. If the CA in use has issued
-/// one of them, notifies the registry of all Ingresses of the namespace with such names.
-pub(super) async fn look_for_proof(
+/// Secrets that may prove the CA of these Ingresses to be a private one.
+pub(super) fn possible_proofs(
+    context: &OperatorContext,
+    keys: &[IngressKey],
+) -> BTreeSet<SecretKey> {
+    let index = context.index.borrow();
+    keys.iter().flat_map(|key| index.possible_proofs(key)).collect()
+}
+
+/// Reads Secrets, each once, until one proves for its namespace that the CA is a private one. Then
+/// notifies the registry of all Ingresses of the namespace with internal names.
+pub(super) async fn look_for_proofs(
     context: &OperatorContext,
     registry: &Rc<Registry>,
-    key: &IngressKey,
+    secrets: BTreeSet<SecretKey>,
 ) {
-    let secrets = context.index.borrow().possible_proofs(key);
-    for secret in secrets {
-        if !is_proof(context, &secret).await {
-            continue;
-        }
-        info!(%secret, "the CA has issued a certificate for an internal name: it is a private one");
+    let reads = stream::iter(secrets).map(|secret| async move {
+        let is_open = context.index.borrow().is_unproven(&secret.namespace);
+        (is_open && is_proof(context, &secret).await).then_some(secret)
+    });
+    let mut proofs = reads.buffer_unordered(limits::SCAN_AT_ONCE);
+    while let Some(proof) = proofs.next().await {
+        let Some(secret) = proof else { continue };
         let changed = context.index.borrow_mut().prove_private(&secret.namespace);
+        if !changed.is_empty() {
+            info!(%secret, "the CA has issued a certificate for an internal name: it is a private one");
+        }
         for key in changed {
             registry.notify(&key.into(), Source::Scan);
         }
-        return;
     }
 }
 

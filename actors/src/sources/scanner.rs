@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use tracing::info;
 
 use super::needs_reconcile::{SharedAnswers, needs_reconcile};
-use super::private_ca::look_for_proof;
+use super::private_ca::{look_for_proofs, possible_proofs};
 use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{WatchScope, covers};
@@ -55,7 +55,6 @@ impl Scanner {
         async move {
             let shared = SharedAnswers::default();
             let checked = stream::iter(keys).map(|key| async {
-                look_for_proof(&context, &registry, &key).await;
                 let needs = needs_reconcile(&context, &shared, &key).await;
                 needs.then_some(key)
             });
@@ -95,7 +94,14 @@ impl Scanner {
         let current = self.next_tick;
         self.next_tick = (current + 1) % limits::SCAN_TICKS;
         let keys = self.keys(|key| tick(key) == current);
-        ctx.spawn(self.scan(keys).into_actor(self).map(|_, _, _| ()));
+        let proofs = possible_proofs(&self.context, &keys);
+        let (context, registry) = (self.context.clone(), self.registry.clone());
+        let scan = self.scan(keys);
+        let scan = async move {
+            look_for_proofs(&context, &registry, proofs).await;
+            scan.await
+        };
+        ctx.spawn(scan.into_actor(self).map(|_, _, _| ()));
     }
 }
 
@@ -106,9 +112,25 @@ impl Actor for Scanner {
 impl Handler<Listed> for Scanner {
     type Result = ();
 
+    /// Looks for proof of a private CA first: certificates for internal names have no owner until
+    /// then.
     fn handle(&mut self, Listed(scope): Listed, ctx: &mut Context<Self>) {
-        self.pass_on_orphans(&scope);
         let keys = self.keys(|key| covers(&scope, &key.namespace));
+        let proofs = possible_proofs(&self.context, &keys);
+        if proofs.is_empty() {
+            return self.check(&scope, ctx);
+        }
+        let (context, registry) = (self.context.clone(), self.registry.clone());
+        let looked = async move { look_for_proofs(&context, &registry, proofs).await };
+        ctx.spawn(looked.into_actor(self).map(move |(), scanner, ctx| scanner.check(&scope, ctx)));
+    }
+}
+
+impl Scanner {
+    /// Checks all Ingresses of a scope for the first time.
+    fn check(&mut self, scope: &WatchScope, ctx: &mut Context<Self>) {
+        self.pass_on_orphans(scope);
+        let keys = self.keys(|key| covers(scope, &key.namespace));
         let keys = in_turn(keys, |key| self.is_under_way(key));
         let count = keys.len();
         let scan = self.scan(keys).into_actor(self);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
@@ -37,8 +37,6 @@ pub struct Watcher {
     ended: HashSet<WatchScope>,
     /// Scopes whose list has begun.
     begun: HashSet<WatchScope>,
-    /// The watch.
-    changes: Option<SpawnHandle>,
 }
 
 impl Watcher {
@@ -52,8 +50,7 @@ impl Watcher {
         expiries: SharedExpiries,
     ) -> Self {
         let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
-        let changes = None;
-        Self { source, index, registry, scanner, metrics, expiries, listed, ended, begun, changes }
+        Self { source, index, registry, scanner, metrics, expiries, listed, ended, begun }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
@@ -70,7 +67,13 @@ impl Watcher {
         };
         self.metrics.managed(index.managed_count());
         for secret in index.take_unused() {
-            self.expiries.forget(&secret);
+            // The certificate of an Ingress that is left out is not renewed: its expiry stays shown.
+            if !index.leaves_out(&secret.namespace) {
+                self.expiries.forget(&secret);
+            }
+        }
+        for namespace in index.take_full() {
+            warn!(%namespace, "the Ingresses of a namespace are too large together; some are left out");
         }
         changed
     }
@@ -108,18 +111,28 @@ impl Watcher {
         }));
     }
 
-    /// Watches from a new list on.
-    fn watch(&mut self, ctx: &mut Context<Self>) {
-        self.changes.take().map(|changes| ctx.cancel_future(changes));
-        self.changes = Some(ctx.add_stream(self.source.watch()));
-    }
-
-    /// Lists all Ingresses again if one that was left out has room by now.
+    /// Reads Ingresses again that were left out and have room by now.
     fn look_for_room(&mut self, ctx: &mut Context<Self>) {
-        if self.index.borrow().has_room_again() {
-            info!("a namespace has room for an Ingress that was left out: all are listed again");
-            self.watch(ctx);
+        let keys = self.index.borrow().with_room_again();
+        if keys.is_empty() {
+            return;
         }
+        let source = self.source.clone();
+        let read = async move {
+            let mut read = Vec::new();
+            for key in keys {
+                read.extend(source.get(&key).await);
+            }
+            read
+        };
+        ctx.spawn(read.into_actor(self).map(|read, watcher, ctx| {
+            for view in read {
+                // It may have been deleted or edited meanwhile.
+                if watcher.index.borrow().is_left_out(&view.key) {
+                    StreamHandler::handle(watcher, IngressChange::Applied(view), ctx);
+                }
+            }
+        }));
     }
 
     fn is_listed(&self, key: &IngressKey) -> bool {
@@ -131,8 +144,8 @@ impl Actor for Watcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.watch(ctx);
-        ctx.run_interval(limits::RELIST, Self::look_for_room);
+        ctx.add_stream(self.source.watch());
+        ctx.run_interval(limits::ROOM_LOOK, Self::look_for_room);
     }
 }
 
@@ -154,6 +167,6 @@ impl StreamHandler<IngressChange> for Watcher {
     /// Restarts the watch after `RESTART`. The default implementation would stop the actor.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         error!("the watch of Ingresses ended; it is restarted in {RESTART:?}");
-        ctx.run_later(RESTART, Self::watch);
+        ctx.run_later(RESTART, |watcher, ctx| _ = ctx.add_stream(watcher.source.watch()));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use ingress_acme_actors::domain::desired::selection::Selection;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
@@ -209,7 +210,7 @@ impl RunArgs {
             scan_interval,
             guards: guards.are_on(acme_directory.as_str()),
             orders_per_namespace: max_orders_per_namespace,
-            room: 1, // more where the process has more memory
+            room: limits::NAMESPACE_ROOM, // more where the process has more memory
         };
         let config = AdapterConfig {
             namespace: own_namespace(namespace),

@@ -253,6 +253,7 @@ mod tests {
             profile: None,
             adopt: false,
             grouped: false,
+            keeps_surplus: false,
             partial,
             renew: None,
             fill: BTreeMap::new(),

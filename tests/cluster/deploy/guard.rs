@@ -146,6 +146,19 @@ async fn objects_of_a_user(client: &Client) {
     shop.create(client).await;
     let own = Site::new("web", "own", &["own.example.com"]).tls("own", &["own.example.com"]);
     own.annotation("ingress-acme.dev/enabled", "false").create(client).await;
+    let full: Ingress = object(json!({
+        "metadata": {
+            "name": "full", "labels": { "team": "web" }, "finalizers": ["example.com/kept"],
+            "annotations": { "ingress-acme.dev/enabled": "false" },
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x" }],
+        },
+        "spec": {
+            "ingressClassName": "kept", "defaultBackend": backend("kept"),
+            "rules": [{ "host": "full.example.com" }],
+        },
+    }));
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    ingresses.create(&PostParams::default(), &full).await.expect("the Ingress");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
     let data = json!({ "tls.crt": "by hand", "tls.key": "by hand", "more": "kept" });
     let theirs = json!({
@@ -173,6 +186,12 @@ fn ingress_refusals() -> Vec<Refusal> {
         ("shop", json!({ "spec": { "rules": [{ "host": "evil.example.com" }] } }), nothing),
         ("shop", json!({ "spec": { "ingressClassName": "evil" } }), nothing),
         ("shop", json!({ "spec": { "defaultBackend": backend("evil") } }), nothing),
+        ("shop", json!({ "spec": { "rules": null, "defaultBackend": backend("evil") } }), nothing),
+        ("full", json!({ "spec": { "ingressClassName": null } }), nothing),
+        ("full", json!({ "spec": { "defaultBackend": null } }), nothing),
+        ("full", metadata(json!({ "labels": { "team": null } })), "no label of an Ingress"),
+        ("full", metadata(json!({ "finalizers": null })), "no finalizer of an Ingress"),
+        ("full", metadata(json!({ "ownerReferences": null })), "no owner reference of an Ing"),
         ("shop", metadata(json!({ "labels": { "team": "evil" } })), "no label of an Ingress"),
         ("shop", metadata(json!({ "ownerReferences": [owner] })), "no owner reference of an Ing"),
         ("shop", metadata(finalizer), "no finalizer of an Ingress"),

@@ -12,6 +12,9 @@ use super::objects::{self, Object};
 /// Requests under way at a time.
 const AT_ONCE: usize = 4;
 
+/// Number of claims on the other tenant's first hosts.
+pub(super) const CLAIMS: usize = 5;
+
 /// Numbers of objects.
 pub(super) struct Scale {
     /// Ingresses of about 1 MiB, of each form.
@@ -78,7 +81,7 @@ impl Load {
             act("classes", scale.classes, objects::class),
             act("sharers of one Secret", scale.sharers, objects::sharer),
             act("sharers of one host", scale.sharers, objects::twin),
-            act("claims on the other tenant's hosts", 5, objects::claim),
+            act("claims on the other tenant's hosts", CLAIMS, objects::claim),
             act("squares of blocks × rules", scale.large, objects::small_square),
             act("large squares", scale.large, objects::square),
             act("Ingresses of 1 MiB of blocks", scale.large, objects::blocks),

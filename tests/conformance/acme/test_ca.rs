@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ingress_acme::dns_and_http::probe::HttpProbe;
 use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
-use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;
 use ingress_acme_actors::reporting::metrics::Metrics;

@@ -41,8 +41,11 @@ pub struct DesiredCertificate {
     pub profile: Option<String>,
     /// Whether a Secret that is not ours may be adopted.
     pub adopt: bool,
-    /// Whether the certificate belongs to a group. Surplus names then stay until the next renewal.
+    /// Whether the certificate belongs to a group.
     pub grouped: bool,
+    /// Whether surplus names stay until the next renewal: those of a group, and those that an
+    /// Ingress may ask for which is left out.
+    pub keeps_surplus: bool,
     /// Whether a certificate for a subset of the names is acceptable: all Ingresses say so, or the
     /// certificate belongs to a group.
     pub partial: bool,
@@ -124,6 +127,7 @@ pub(crate) mod tests {
             adopt: false,
             partial: false,
             grouped: false,
+            keeps_surplus: false,
             renew: None,
             fill: BTreeMap::new(),
             fill_more: false,

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
-use crate::domain::desired::selection::{Selection, Skip};
+use crate::domain::desired::selection::{Selection, Skip, select};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use groups::Groups;
-use indexed_ingress::{Change, IndexedIngress};
+use indexed_ingress::{Change, IndexedIngress, Terms};
 pub(crate) use private_ca::has_internal_names;
 use rooms::{Rooms, Space};
 
@@ -75,8 +75,8 @@ impl Index {
             listed.insert(view.key.clone());
         }
         let kept = self.entries.get(&view.key);
-        let old = kept.map(|kept| kept.space).unwrap_or_default();
-        let space = self.rooms.make_room(&mut view, old);
+        let is_managed = select(&self.selection, &view).is_ok();
+        let space = self.rooms.make_room(&mut view, kept.map(|kept| kept.space), is_managed);
         let Some(kept) = kept else { return self.begin(view, space) };
         if kept.view == view && kept.space == space {
             return Vec::new();
@@ -86,9 +86,9 @@ impl Index {
 
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
     fn replan(&mut self, view: IngressView, space: Space) -> Vec<IngressKey> {
-        let only_public = self.only_public(&view.key.namespace);
+        let terms = self.terms(&view.key.namespace, space);
         let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
-        let mut new = IndexedIngress::new(&self.selection, only_public, view, space);
+        let mut new = IndexedIngress::new(&self.selection, terms, view);
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
@@ -116,13 +116,18 @@ impl Index {
         }
     }
 
+    /// Terms of the plan of an Ingress in this namespace.
+    fn terms(&self, namespace: &str, space: Space) -> Terms {
+        Terms { only_public: self.only_public(namespace), space, most: self.most_bytes() }
+    }
+
     fn begin(&mut self, mut view: IngressView, space: Space) -> Vec<IngressKey> {
         // Keys of one namespace share the text of its name.
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
-        let only_public = self.only_public(&view.key.namespace);
-        let entry = IndexedIngress::new(&self.selection, only_public, view, space);
+        let terms = self.terms(&view.key.namespace, space);
+        let entry = IndexedIngress::new(&self.selection, terms, view);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.count(&key, false, entry.is_managed());

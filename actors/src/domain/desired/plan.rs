@@ -207,8 +207,11 @@ fn filled_by_us(ingress: &IngressView) -> bool {
 
 impl Plan {
     /// Plan of an Ingress whose namespace has too many hosts.
-    pub(super) fn left_out() -> Self {
-        Self { problems: [Problem::NamespaceFull].into(), ..Self::default() }
+    pub(super) fn left_out(most: usize) -> Self {
+        Self {
+            problems: [Problem::NamespaceFull { mebibytes: most >> 20 }].into(),
+            ..Self::default()
+        }
     }
 
     /// Names of all certificates, sorted and without duplicates. Nearly every Ingress has one list

@@ -99,7 +99,7 @@ pub enum Problem {
         host: DnsName,
     },
     /// More than [`limits::SHARERS`] Ingresses share a Secret. All are served; this is told once,
-    /// on the first owner.
+    /// on the first of them by name.
     #[error(
         "more than {most} Ingresses share Secret {secret}: all are served, but only the {most} oldest own the Secret, and \
          only their annotation ingress-acme.dev/renew counts",
@@ -109,16 +109,17 @@ pub enum Problem {
         /// Name of the Secret.
         secret: Arc<str>,
     },
-    /// The Ingresses of the namespace have more hosts than are kept of one namespace.
+    /// The Ingresses of the namespace are larger than what is kept of one namespace.
     #[error(
-        "the Ingresses of its namespace have too many hosts and spec.tls blocks: {} are read of those with more than {} \
-         each, and {} of the smaller ones; it is served within {} minutes once others are deleted, or in another namespace",
-        limits::ROOM_OF_LARGE,
-        limits::SMALL_INGRESS,
-        limits::ROOM_OF_SMALL,
-        limits::RELIST.as_secs() / 60
+        "the Ingresses of its namespace are too large together: {mebibytes} MiB are kept of a namespace, a quarter of it of \
+         Ingresses with hundreds of hosts. A certificate that it has stays, and is not renewed. It is served within {} \
+         minutes once others are deleted, or in another namespace",
+        limits::ROOM_LOOK.as_secs() / 60
     )]
-    NamespaceFull,
+    NamespaceFull {
+        /// Memory for the Ingresses of one namespace.
+        mebibytes: usize,
+    },
     /// More problems than [`limits::PROBLEMS`].
     #[error("and {count} more problems")]
     More {
@@ -146,7 +147,7 @@ pub enum NotGrouped {
 impl Problem {
     /// Whether the problem ends without an edit of the Ingress.
     pub(crate) fn ends_by_itself(&self) -> bool {
-        matches!(self, Self::HostTaken { .. } | Self::NamespaceFull)
+        matches!(self, Self::HostTaken { .. } | Self::NamespaceFull { .. })
     }
 
     /// Whether all hosts of the Ingress are served nevertheless.

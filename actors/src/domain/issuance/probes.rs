@@ -14,9 +14,7 @@ impl Observed {
     /// Returns the next few hosts of a round: those that were not reached in an earlier round. A
     /// round of many hosts takes several steps, so that hosts that stall do not hold a worker.
     pub(crate) fn next_probes(&self, hosts: &BTreeSet<DnsName>) -> Vec<DnsName> {
-        let open = |host: &&DnsName| {
-            !self.is_reached(host) && !self.round.contains_key(*host)
-        };
+        let open = |host: &&DnsName| !self.is_reached(host) && !self.round.contains_key(*host);
         hosts.iter().filter(open).take(limits::PROBES_AT_ONCE).cloned().collect()
     }
 
@@ -34,7 +32,8 @@ impl Observed {
             self.wait_until = (took >= limits::PROBE_SLOW).then(|| now + limits::PROBE[0]);
             return;
         }
-        let known = hosts.iter().filter_map(|host| Some((host.clone(), self.reach.get(host)?.clone())));
+        let known =
+            hosts.iter().filter_map(|host| Some((host.clone(), self.reach.get(host)?.clone())));
         let known = known.filter(|(_, reach)| reach.is_reached());
         let round = known.chain(std::mem::take(&mut self.round)).collect();
         self.probed(round, now);

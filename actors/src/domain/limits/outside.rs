@@ -13,18 +13,22 @@ pub const TLS_BLOCKS: usize = 1_000;
 /// Number of `spec.tls` blocks of one Ingress that are read. With a rule for each of its hosts, an
 /// Ingress of the largest size that etcd stores (1.5 MiB) has fewer.
 pub const TLS_BLOCKS_READ: usize = 5_000;
-/// Hosts and `spec.tls` blocks that an Ingress may have and is small: the rules and one block for a
-/// certificate of [`MAX_NAMES`] names.
-pub const SMALL_INGRESS: usize = 2 * MAX_NAMES + 1;
-/// Hosts and `spec.tls` blocks that are kept of the small Ingresses of one namespace: those of
-/// 150,000 Ingresses with one host. Each takes about 160 bytes of the operator's 256 MiB, with
-/// plans and claims.
-pub const ROOM_OF_SMALL: usize = 450_000;
-/// The same of all other Ingresses of the namespace.
-pub const ROOM_OF_LARGE: usize = 150_000;
-/// Time between two looks whether an Ingress that was left out has room by now. All Ingresses are
-/// listed again then.
-pub const RELIST: Duration = secs(600);
+/// Memory for the Ingresses of one namespace, in bytes, as estimated from their hosts and blocks:
+/// more than 100,000 Ingresses with one host. The operator's limit is 256 MiB, and it needs 60 MiB
+/// for everything else. With a larger limit there is more room, in proportion.
+pub const NAMESPACE_ROOM: usize = 160 << 20;
+/// Size from which on an Ingress is large: some 200 hosts.
+pub const LARGE_INGRESS: usize = 64 << 10;
+/// Divisor of [`NAMESPACE_ROOM`] for all large Ingresses together, so that they leave room for the
+/// others.
+pub const LARGE_SHARE: usize = 4;
+/// Bytes by which an edit may enlarge an Ingress of a namespace without room, so that a further host
+/// does not end the service of an Ingress.
+pub const EDIT_ROOM: usize = 4 << 10;
+/// Time between two looks whether an Ingress that was left out has room by now.
+pub const ROOM_LOOK: Duration = secs(600);
+/// Number of such Ingresses that one look reads again.
+pub const LOOKED_AT_AGAIN: usize = 16;
 /// Number of hosts without a certificate (wildcards, malformed names) that are kept of one list of
 /// hosts, for the Event.
 pub const BAD_HOSTS: usize = 10;

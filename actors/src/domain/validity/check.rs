@@ -238,7 +238,7 @@ pub(crate) fn check_certificate(
 }
 
 fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
-    (desired.grouped || names.len() == desired.names.len())
+    (desired.keeps_surplus || names.len() == desired.names.len())
         && desired.names.iter().all(|name| names.contains(name.as_str()))
 }
 

@@ -12,7 +12,9 @@ use super::{FakeCluster, FakeSecret};
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::desired::plan::filled_tls_value;
 use crate::domain::failure::FailureClass;
-use crate::domain::ingress::{FILLED_TLS, IngressRef, SecretKey, TlsBlock};
+use crate::domain::ingress::{
+    FILLED_TLS, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
+};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -20,7 +22,12 @@ use crate::ports::{
     EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
 };
 
+#[async_trait(?Send)]
 impl IngressSource for FakeCluster {
+    async fn get(&self, key: &IngressKey) -> Option<IngressView> {
+        self.state.borrow().ingresses.get(key).cloned()
+    }
+
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.state.borrow_mut();

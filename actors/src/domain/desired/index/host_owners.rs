@@ -208,6 +208,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_host_takes_no_host_of_another_namespace() {
+        let mut index = listed();
+        index.apply(ingress("a", "shop", &["*.example.com", "own.example.com"]));
+        index.apply(ingress("b", "shop", &[HOST]));
+        assert_eq!(names_of(&index, "b"), Some(names(&[HOST])));
+        assert_eq!(names_of(&index, "a"), Some(names(&["own.example.com"])));
+        assert_eq!(index.problems(&key("b")), Some(BTreeSet::new()));
+    }
+
+    #[test]
     fn an_edit_that_drops_a_host_gives_it_to_the_next() {
         let mut index = listed();
         index.apply(ingress("a", "shop", &[HOST]));

@@ -22,6 +22,17 @@ pub(super) struct IndexedIngress {
     places: HashMap<SecretKey, usize>,
 }
 
+/// Terms of a plan, beside the Ingress itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Whether the CA certifies public names only.
+    pub(super) only_public: bool,
+    /// What the Ingress takes up.
+    pub(super) space: Space,
+    /// Bytes that the Ingresses of one namespace may take up.
+    pub(super) most: usize,
+}
+
 /// Effect of a newer view on the desired certificates of an Ingress.
 pub(super) enum Change {
     /// No work.
@@ -33,17 +44,13 @@ pub(super) enum Change {
 }
 
 impl IndexedIngress {
-    /// Plans an Ingress. With `only_public` the CA certifies public names only.
-    pub(super) fn new(
-        selection: &Selection,
-        only_public: bool,
-        view: IngressView,
-        space: Space,
-    ) -> Self {
+    /// Plans an Ingress.
+    pub(super) fn new(selection: &Selection, terms: Terms, view: IngressView) -> Self {
+        let Terms { only_public, space, most } = terms;
         let skip = select(selection, &view).err();
         let mut plan = match &skip {
             Some(_) => Plan::default(),
-            None if space.is_left_out => Plan::left_out(),
+            None if space.is_left_out => Plan::left_out(most),
             None => plan(&view),
         };
         if only_public {

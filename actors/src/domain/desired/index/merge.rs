@@ -44,6 +44,7 @@ pub(super) fn merge(
         adopt: false,
         partial: true,
         grouped: false,
+        keeps_surplus: false,
         renew: None,
         fill: BTreeMap::new(),
         fill_more: false,
@@ -65,6 +66,7 @@ pub(super) fn merge(
     }
     desired.routes = routing.routes.into_iter().collect();
     desired.add_owners(users);
+    desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
     desired.profile = desired.profile.or_else(|| default_profile.cloned());
     let any = !desired.names.is_empty() || !desired.undecided.is_empty();

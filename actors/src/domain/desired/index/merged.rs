@@ -14,6 +14,12 @@ impl Index {
     /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
     /// of many Ingresses is kept until one of them changes.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
+        let mut desired = self.merged(secret)?;
+        desired.keeps_surplus |= self.leaves_out(&secret.namespace);
+        Some(desired)
+    }
+
+    fn merged(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         let users = self.users.get(secret)?;
         let merged = || {
             let users = users.iter().filter_map(|key| self.planned_for(key, secret));

@@ -11,6 +11,7 @@ use crate::domain::certificate::CertificateView;
 use crate::domain::desired::plan::plan;
 use crate::domain::desired::problem::Problem;
 use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::public_name::{PublicCa, check_public};
 
@@ -27,16 +28,19 @@ impl Index {
     /// Secrets that may prove the CA of an Ingress to be a private one: those for which the Ingress
     /// asks for internal names, while these are left out.
     pub(crate) fn possible_proofs(&self, key: &IngressKey) -> Vec<SecretKey> {
-        let may_be_private = self.selection.public_ca == PublicCa::ByAddress
-            && !self.proven_private.contains(&key.namespace);
-        let Some(entry) = self.entries.get(key).filter(|_| may_be_private) else {
-            return Vec::new();
-        };
-        if !has_left_out(entry) {
-            return Vec::new();
-        }
+        let entry = self.entries.get(key).filter(|_| self.is_unproven(&key.namespace));
+        let Some(entry) = entry.filter(|entry| has_left_out(entry)) else { return Vec::new() };
         let planned = plan(&entry.view).certificates.into_iter();
-        planned.filter(|one| any_internal(&one.names)).map(|one| one.secret).collect()
+        let planned = planned.filter(|one| any_internal(&one.names)).map(|one| one.secret);
+        // The Secret of a group that was split is in `spec.tls` only.
+        let named = entry.view.tls.iter().filter_map(|block| block.secret_name.as_deref());
+        let named = named.map(|name| SecretKey::new(&key.namespace, name));
+        planned.chain(named.take(limits::CLAIMANTS_READ)).collect()
+    }
+
+    /// Whether the CA may be a private one, of which nothing in this namespace is a proof yet.
+    pub(crate) fn is_unproven(&self, namespace: &str) -> bool {
+        self.selection.public_ca == PublicCa::ByAddress && !self.proven_private.contains(namespace)
     }
 
     /// Serves the internal names of a namespace from now on, too. Returns the keys to reconcile.

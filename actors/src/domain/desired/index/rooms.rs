@@ -1,9 +1,8 @@
-//! Room for the Ingresses of each namespace: the hosts and blocks that the index keeps of one
-//! namespace are bounded, so that a namespace cannot take all memory.
+//! Room for the Ingresses of each namespace: the memory that the index uses for one namespace is
+//! bounded, so that a namespace cannot take all memory (decision 19).
 //!
-//! An Ingress without room is left out: its hosts are dropped, and one [`Problem`] says so. Small
-//! Ingresses have room of their own, so that large ones of the same namespace do not crowd them
-//! out.
+//! An Ingress without room is left out: its hosts are dropped, and one [`Problem`] says so. Large
+//! Ingresses have a part of the room only, so that they do not crowd the small ones out.
 //!
 //! [`Problem`]: crate::domain::desired::problem::Problem
 
@@ -14,124 +13,213 @@ use super::Index;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView};
 use crate::domain::limits;
 
+/// Bytes of an Ingress without hosts: its marks, its entry, and the entry of its watch.
+const BASE: usize = 700;
+/// Bytes of a host beside its text: in the view, in the plan and among the claims.
+const HOST: usize = 240;
+/// Number of times that the text of a host is kept.
+const COPIES: usize = 3;
+/// Bytes of a block beside its texts: its certificate, and the index from its Secret.
+const BLOCK: usize = 400;
+
 /// What one Ingress takes up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Space {
-    /// Number of hosts and blocks of the Ingress.
-    entries: usize,
-    /// Whether there was no room for them.
+    /// Estimated bytes of the whole Ingress.
+    bytes: usize,
+    /// Whether there was no room for it.
     pub(super) is_left_out: bool,
 }
 
-/// Entries that are kept of each namespace.
+impl Space {
+    /// Space of an Ingress. It is the same before and after the operator fills in `spec.tls`, which
+    /// must not take the room of the Ingress.
+    fn of(view: &IngressView) -> Self {
+        let text = |host: &String| HOST + COPIES * host.len();
+        let filled = view.annotation(FILLED_TLS).is_some() && view.tls.len() == 1;
+        let blocks = view.tls.iter().filter(|_| !filled).map(|block| {
+            let secret = block.secret_name.as_ref().map_or(0, String::len);
+            BLOCK + 2 * secret + block.hosts.iter().map(text).sum::<usize>()
+        });
+        let hosts = view.rule_hosts.iter().map(|host| text(host) + 2 * host.len());
+        let other = view.annotations.iter().filter(|(name, _)| *name != FILLED_TLS);
+        let marks = other.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let own_block = if view.tls.is_empty() || filled { BLOCK } else { 0 };
+        let bytes = BASE + own_block + marks + hosts.sum::<usize>() + blocks.sum::<usize>();
+        Self { bytes, is_left_out: false }
+    }
+
+    /// Bytes in use by an Ingress in its namespace.
+    fn used(self) -> usize {
+        if self.is_left_out { BASE } else { self.bytes }
+    }
+
+    fn is_large(self) -> bool {
+        self.bytes > limits::LARGE_INGRESS
+    }
+}
+
+/// Memory in use for each namespace.
 #[derive(Debug)]
 pub(super) struct Rooms {
     by_namespace: HashMap<Arc<str>, Room>,
-    /// Number of times that the usual room is available, since there is more memory.
-    times: usize,
+    /// Bytes for one namespace.
+    most: usize,
+    /// Namespaces of which a first Ingress was left out, for the log.
+    full: Vec<Arc<str>>,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { by_namespace: HashMap::new(), times: 1 }
+        Self { by_namespace: HashMap::new(), most: limits::NAMESPACE_ROOM, full: Vec::new() }
     }
 }
 
-/// Entries that are kept of one namespace.
+/// Memory in use for one namespace, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Room {
-    of_small: usize,
+    all: usize,
     of_large: usize,
+    /// Number of Ingresses.
     left_out: usize,
 }
 
 impl Room {
-    /// Entries of Ingresses of this size, and the largest number of them.
-    fn of(&mut self, entries: usize) -> (&mut usize, usize) {
-        if entries <= limits::SMALL_INGRESS {
-            (&mut self.of_small, limits::ROOM_OF_SMALL)
-        } else {
-            (&mut self.of_large, limits::ROOM_OF_LARGE)
+    fn fits(self, space: Space, most: usize) -> bool {
+        let large = self.of_large + space.bytes <= most / limits::LARGE_SHARE;
+        self.all + space.bytes <= most && (large || !space.is_large())
+    }
+
+    fn add(&mut self, space: Space) {
+        self.all += space.used();
+        if space.is_left_out {
+            self.left_out += 1;
+        } else if space.is_large() {
+            self.of_large += space.bytes;
+        }
+    }
+
+    fn remove(&mut self, space: Space) {
+        self.all = self.all.saturating_sub(space.used());
+        if space.is_left_out {
+            self.left_out = self.left_out.saturating_sub(1);
+        } else if space.is_large() {
+            self.of_large = self.of_large.saturating_sub(space.bytes);
         }
     }
 }
 
 impl Rooms {
     /// Takes room for the newest view of an Ingress, in place of `old`. Empties a view that is left
-    /// out.
-    pub(super) fn make_room(&mut self, view: &mut IngressView, old: Space) -> Space {
-        let space = self.replace(&view.key.namespace, old, entries(view));
+    /// out, and one that is not managed, of which nothing is needed.
+    pub(super) fn make_room(
+        &mut self,
+        view: &mut IngressView,
+        old: Option<Space>,
+        is_managed: bool,
+    ) -> Space {
+        if !is_managed {
+            empty(view);
+        }
+        let mut space = Space::of(view);
+        if old == Some(space) {
+            return space;
+        }
+        let room = self.by_namespace.entry(view.key.namespace.clone()).or_default();
+        if let Some(old) = old {
+            room.remove(old);
+        }
+        let most = match old {
+            // An edit of a kept Ingress does not drop it for a few bytes.
+            Some(old) if !old.is_left_out && space.bytes <= old.bytes + limits::EDIT_ROOM => {
+                self.most.saturating_add(self.most / 10)
+            }
+            _ => self.most,
+        };
+        space.is_left_out = is_managed && !room.fits(space, most);
         if space.is_left_out {
-            (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
-            view.annotations.remove(FILLED_TLS);
+            if room.left_out == 0 && old.is_none_or(|old| !old.is_left_out) {
+                self.full.push(view.key.namespace.clone());
+            }
+            empty(view);
         }
+        room.add(space);
         space
-    }
-
-    /// Takes room for an Ingress with this number of entries, in place of `old`.
-    fn replace(&mut self, namespace: &Arc<str>, old: Space, entries: usize) -> Space {
-        if old == (Space { entries, is_left_out: false }) {
-            return old;
-        }
-        self.leave(namespace, old);
-        let room = self.by_namespace.entry(namespace.clone()).or_default();
-        let (used, most) = room.of(entries);
-        let is_left_out = *used + entries > most * self.times;
-        if is_left_out {
-            room.left_out += 1;
-        } else {
-            *used += entries;
-        }
-        Space { entries, is_left_out }
     }
 
     /// Gives back the room of an Ingress.
     pub(super) fn leave(&mut self, namespace: &str, space: Space) {
         let Some(room) = self.by_namespace.get_mut(namespace) else { return };
-        if space.is_left_out {
-            room.left_out -= 1;
-        } else {
-            *room.of(space.entries).0 -= space.entries;
-        }
-        if room.left_out + room.of_small + room.of_large == 0 {
+        room.remove(space);
+        if room.all == 0 {
             self.by_namespace.remove(namespace);
         }
     }
 
-    fn fits(&self, namespace: &str, entries: usize) -> bool {
-        let mut room = self.by_namespace.get(namespace).copied().unwrap_or_default();
-        let (used, most) = room.of(entries);
-        *used + entries <= most * self.times
+    /// Whether Ingresses of the namespace are left out.
+    pub(super) fn leave_out(&self, namespace: &str) -> bool {
+        self.by_namespace.get(namespace).is_some_and(|room| room.left_out > 0)
     }
+}
 
-    fn any_left_out(&self) -> bool {
-        self.by_namespace.values().any(|room| room.left_out > 0)
-    }
+/// Drops everything of a view that may be large.
+fn empty(view: &mut IngressView) {
+    (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
+    view.annotations.retain(|name, _| name == "enabled");
 }
 
 impl Index {
-    /// Keeps `times` the usual number of hosts and blocks of each namespace.
+    /// Keeps up to `bytes` of the Ingresses of each namespace.
     #[must_use]
-    pub fn with_room(mut self, times: usize) -> Self {
-        self.rooms.times = times.max(1);
+    pub fn with_room(mut self, bytes: usize) -> Self {
+        self.rooms.most = bytes.max(limits::NAMESPACE_ROOM);
         self
     }
 
-    /// Whether an Ingress that is left out has room by now, so that a new list would keep it.
-    pub(crate) fn has_room_again(&self) -> bool {
-        let fits = |key: &IngressKey, space: &Space| {
-            space.is_left_out && self.rooms.fits(&key.namespace, space.entries)
-        };
-        self.rooms.any_left_out() && self.entries.iter().any(|(key, entry)| fits(key, &entry.space))
+    /// Returns the namespaces of which a first Ingress was left out since the last call.
+    pub(crate) fn take_full(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.rooms.full)
     }
-}
 
-/// Number of hosts and blocks of an Ingress. The annotation with the filled-in hosts counts as if
-/// each had 32 bytes.
-fn entries(view: &IngressView) -> usize {
-    let blocks = view.tls.iter().map(|block| 1 + block.hosts.len()).sum::<usize>();
-    let filled = view.annotation(FILLED_TLS).map_or(0, str::len);
-    view.rule_hosts.len() + blocks + filled / 32
+    /// Whether Ingresses of the namespace are left out, so that not all wishes of the namespace are
+    /// known.
+    pub(crate) fn leaves_out(&self, namespace: &str) -> bool {
+        self.rooms.leave_out(namespace)
+    }
+
+    /// Whether an Ingress is left out.
+    pub(crate) fn is_left_out(&self, key: &IngressKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.space.is_left_out)
+    }
+
+    /// Largest number of bytes of the Ingresses of one namespace.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.rooms.most
+    }
+
+    /// The first few Ingresses that are left out and have room by now.
+    pub(crate) fn with_room_again(&self) -> Vec<IngressKey> {
+        if !self.rooms.by_namespace.values().any(|room| room.left_out > 0) {
+            return Vec::new();
+        }
+        let mut rooms: HashMap<&str, Room> = HashMap::new();
+        let mut fits = |namespace, space: Space| {
+            let kept = self.rooms.by_namespace.get(namespace).copied();
+            let room = rooms.entry(namespace).or_insert(kept.unwrap_or_default());
+            let (before, again) = (*room, Space { is_left_out: false, ..space });
+            room.remove(space);
+            let fits = room.fits(again, self.rooms.most);
+            if fits {
+                room.add(again);
+            } else {
+                *room = before;
+            }
+            fits
+        };
+        let left_out = self.entries.iter().filter(|(_, entry)| entry.space.is_left_out);
+        let fitting = left_out.filter(|(key, entry)| fits(&key.namespace, entry.space));
+        fitting.take(limits::LOOKED_AT_AGAIN).map(|(key, _)| key.clone()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -139,19 +227,23 @@ mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{block, ingress};
     use crate::domain::desired::problem::Problem;
+    use crate::domain::desired::selection::{Manage, Selection};
     use crate::domain::ingress::SecretKey;
 
-    /// An Ingress with this number of hosts and blocks, and one certificate.
-    fn site(namespace: &str, name: &str, entries: usize) -> IngressView {
+    /// An Ingress with one certificate, and with hosts that take this number of bytes.
+    fn site(namespace: &str, name: &str, bytes: usize) -> IngressView {
         let mut view = ingress(namespace, name, &[]);
         let host = format!("{name}.example.com");
         view.tls = vec![block(name, &[&host]), block("", &[])];
-        view.tls[1].hosts = vec![host; entries - 3];
+        let each = HOST + COPIES * host.len();
+        view.tls[1].hosts = vec![host; bytes / each];
         view
     }
 
+    /// A fifth of the room of large Ingresses, or a little more.
     fn large(number: usize) -> IngressView {
-        site("bad", &format!("large-{number}"), limits::ROOM_OF_LARGE / 4)
+        let bytes = limits::NAMESPACE_ROOM / limits::LARGE_SHARE / 5;
+        site("bad", &format!("large-{number}"), bytes)
     }
 
     fn is_served(index: &Index, view: &IngressView) -> bool {
@@ -159,7 +251,8 @@ mod tests {
     }
 
     fn is_told(index: &Index, view: &IngressView) -> bool {
-        index.problems(&view.key).unwrap().contains(&Problem::NamespaceFull)
+        let problems = index.problems(&view.key).unwrap();
+        problems.iter().any(|one| matches!(one, Problem::NamespaceFull { .. }))
     }
 
     #[test]
@@ -172,28 +265,28 @@ mod tests {
         assert_eq!(served(&index), 4);
         let left_out = index.view(&large(8).key).unwrap();
         assert!(left_out.tls.is_empty() && is_told(&index, left_out));
-        let others = [site("bad", "small", 201), site("good", "shop", 100_000)];
-        for other in others {
+        for other in [site("bad", "small", 20_000), site("good", "shop", 9_000_000)] {
             index.apply(other.clone());
             assert!(is_served(&index, &other), "{}", other.key);
         }
-        assert!(!index.has_room_again());
+        assert!(index.with_room_again().is_empty());
         assert_eq!(index.apply(large(8)), [], "nothing new");
         index.remove(&large(0).key);
-        assert!(index.has_room_again());
-        index.apply(large(8));
-        assert!(is_served(&index, &large(8)) && !is_told(&index, &large(8)));
-        assert!(!index.has_room_again());
+        let [again] = &index.with_room_again()[..] else { panic!("one has room") };
+        let number = again.name.trim_start_matches("large-").parse().unwrap();
+        index.apply(large(number));
+        assert!(is_served(&index, &large(number)) && !is_told(&index, &large(number)));
+        assert!(index.with_room_again().is_empty());
     }
 
     #[test]
     fn an_edit_gives_back_room_and_takes_room() {
         let mut index = Index::default();
         (0..5).for_each(|number| _ = index.apply(large(number)));
-        assert!(!is_served(&index, &large(4)));
-        index.apply(site("bad", "large-0", 200));
+        assert!(!is_served(&index, &large(4)) && index.leaves_out("bad"));
+        index.apply(site("bad", "large-0", 2_000));
         index.apply(large(4));
-        assert!(is_served(&index, &large(4)));
+        assert!(is_served(&index, &large(4)) && !index.leaves_out("bad"));
         index.apply(large(0));
         assert!(!is_served(&index, &large(0)) && is_told(&index, &large(0)));
         (0..5).for_each(|number| _ = index.remove(&large(number).key));
@@ -201,16 +294,55 @@ mod tests {
     }
 
     #[test]
-    fn more_memory_has_room_for_more() {
-        let mut index = Index::default().with_room(2);
-        (0..9).for_each(|number| _ = index.apply(large(number)));
-        assert_eq!((0..9).filter(|number| is_served(&index, &large(*number))).count(), 8);
+    fn filling_in_spec_tls_takes_no_room() {
+        let before = ingress("web", "shop", &["a.example.com", "b.example.com"]);
+        let mut after = before.clone();
+        after.tls = vec![block("shop", &["a.example.com", "b.example.com"])];
+        after.annotations.insert(FILLED_TLS.into(), "a.example.com,b.example.com".into());
+        assert_eq!(Space::of(&before), Space::of(&after));
     }
 
     #[test]
-    fn a_hundred_and_fifty_thousand_ingresses_of_one_host_have_room() {
-        let view = ingress("web", "shop", &["a.example.com"]);
-        let one = IngressView { tls: vec![block("shop", &["a.example.com"])], ..view };
-        assert!(150_000 * entries(&one) <= limits::ROOM_OF_SMALL);
+    fn an_ingress_that_is_not_managed_takes_the_room_of_its_marks_only() {
+        let selection = Selection { manage: Manage::Annotated, ..Selection::default() };
+        let mut index = Index::new(selection, None);
+        for number in 0..50 {
+            index.apply(large(number));
+        }
+        assert!(!index.leaves_out("bad"));
+        let mut ours = large(50);
+        ours.annotations.insert("enabled".into(), "true".into());
+        index.apply(ours.clone());
+        assert!(is_served(&index, &ours));
+    }
+
+    #[test]
+    fn a_surplus_name_stays_while_ingresses_of_the_namespace_are_left_out() {
+        let mut index = Index::default();
+        (0..4).for_each(|number| _ = index.apply(large(number)));
+        let desired = |index: &Index| index.desired(&SecretKey::new("bad", "large-0")).unwrap();
+        assert!(!desired(&index).keeps_surplus);
+        index.apply(large(4));
+        assert!(desired(&index).keeps_surplus);
+    }
+
+    #[test]
+    fn more_memory_has_room_for_more() {
+        let mut index = Index::default().with_room(2 * limits::NAMESPACE_ROOM);
+        (0..12).for_each(|number| _ = index.apply(large(number)));
+        assert_eq!((0..12).filter(|number| is_served(&index, &large(*number))).count(), 9);
+        let mut unbounded = Index::default().with_room(usize::MAX);
+        (0..50).for_each(|number| _ = unbounded.apply(large(number)));
+        assert!(!unbounded.leaves_out("bad"));
+    }
+
+    #[test]
+    fn a_hundred_thousand_ingresses_of_one_host_have_room() {
+        let view = ingress("web", "shop-1000000", &["shop-1000000.example.com"]);
+        assert!(
+            100_000 * Space::of(&view).bytes <= limits::NAMESPACE_ROOM,
+            "{:?}",
+            Space::of(&view)
+        );
     }
 }

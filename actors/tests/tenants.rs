@@ -75,8 +75,8 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
     });
 }
 
-/// Changes of two namespaces that are watched one by one (`--watch-namespace`): the list of `b` comes
-/// later, or never.
+/// Changes of two namespaces that are watched one by one (`--watch-namespace`): the list of `b`
+/// comes later, or never.
 struct Scopes {
     b_after: Duration,
 }

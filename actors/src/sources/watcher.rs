@@ -67,7 +67,7 @@ impl Watcher {
         };
         self.metrics.managed(index.managed_count());
         for secret in index.take_unused() {
-            // The certificate of an Ingress that is left out is not renewed: its expiry stays shown.
+            // A certificate of an Ingress that is left out is not renewed: its expiry stays shown.
             if !index.leaves_out(&secret.namespace) {
                 self.expiries.forget(&secret);
             }

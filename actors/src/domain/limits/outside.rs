@@ -22,8 +22,8 @@ pub const LARGE_INGRESS: usize = 64 << 10;
 /// Divisor of [`NAMESPACE_ROOM`] for all large Ingresses together, so that they leave room for the
 /// others.
 pub const LARGE_SHARE: usize = 4;
-/// Bytes by which an edit may enlarge an Ingress of a namespace without room, so that a further host
-/// does not end the service of an Ingress.
+/// Bytes by which an edit may enlarge an Ingress of a namespace without room, so that a further
+/// host does not end the service of an Ingress.
 pub const EDIT_ROOM: usize = 4 << 10;
 /// Time between two looks whether an Ingress that was left out has room by now.
 pub const ROOM_LOOK: Duration = secs(600);

@@ -11,6 +11,7 @@ use ingress_acme::USER_AGENT;
 use ingress_acme::kubernetes::account_secret::AccountSecret;
 use ingress_acme::kubernetes::events::KubeEvents;
 use ingress_acme::kubernetes::ingresses::Ingresses;
+use ingress_acme::kubernetes::journal_segments::SecretSegments;
 use ingress_acme::kubernetes::lease::Lease;
 use ingress_acme::kubernetes::solver_ingresses::SolverIngresses;
 use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
@@ -22,8 +23,8 @@ use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
-    AccountStore, Clock, EventRecorder, IngressChange, IngressSource, Installation, PortError,
-    Routes, StoredAccount, TlsSecrets,
+    AccountStore, Clock, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
+    PortError, Routes, Segments, StoredAccount, TlsSecrets,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -78,6 +79,8 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;
     solver_ingresses_are_written_read_and_deleted(cluster).await;
+    a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster).await;
+    segments_are_written_once_and_deleted_together(cluster).await;
     the_same_event_reported_twice_is_one(cluster).await;
     an_account_is_made_once(cluster).await;
     an_external_account_is_read_as_the_ca_shows_it(cluster).await;
@@ -282,6 +285,13 @@ async fn the_watch_lists_and_then_follows(cluster: &TestCluster) {
     assert!(
         matches!(applied, IngressChange::Applied(view) if view.rule_hosts == ["a.example.com"])
     );
+    // Without the right to `get` Ingresses.
+    let read = source.get(&IngressKey::new("web", "shop")).await.unwrap();
+    assert_eq!(
+        (read.key.name.as_ref(), read.rule_hosts),
+        ("shop", vec!["a.example.com".to_owned()])
+    );
+    assert_eq!(source.get(&IngressKey::new("web", "nothing")).await, None);
 }
 
 async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
@@ -300,6 +310,30 @@ async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
     routes.write(&wanted).await.unwrap();
     routes.write(&wanted).await.unwrap();
     assert_eq!(routes.list().await.unwrap(), []);
+}
+
+async fn a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster: &TestCluster) {
+    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme");
+    for class in ["azure/application-gateway", "a\u{1b}b \"{}\n: é", &"x".repeat(253)] {
+        let class = IngressClass::Annotated(class.into());
+        let name = "ingress-acme-solver-2-0".to_owned();
+        let wanted = SolverIngress { name, class, hosts: hosts(&["a.example.com"]) };
+        routes.write(&wanted).await.unwrap();
+        assert_eq!(routes.list().await.unwrap(), std::slice::from_ref(&wanted));
+        routes.write(&SolverIngress { hosts: BTreeSet::new(), ..wanted }).await.unwrap();
+    }
+}
+
+async fn segments_are_written_once_and_deleted_together(cluster: &TestCluster) {
+    let segments = SecretSegments::new(cluster.client.clone(), "ingress-acme");
+    for number in 1..=3 {
+        segments.create(number, b"{}").await.unwrap();
+    }
+    assert_eq!(segments.create(2, b"other").await, Err(CreateError::Exists));
+    segments.delete(&[1, 3, 9]).await.unwrap();
+    assert_eq!(segments.list().await.unwrap(), [(2, b"{}".to_vec())]);
+    segments.delete(&[2]).await.unwrap();
+    assert_eq!(segments.list().await.unwrap(), []);
 }
 
 async fn the_same_event_reported_twice_is_one(cluster: &TestCluster) {

@@ -12,6 +12,7 @@ use ingress_acme::commands::status;
 use ingress_acme::kubernetes::client;
 use ingress_acme::process::assembly::{Environment, assemble};
 use ingress_acme::process::clock::SystemClock;
+use ingress_acme::process::instance;
 use ingress_acme::process::logging;
 use ingress_acme::process::replica::Terminate;
 
@@ -31,9 +32,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     logging::start(matches!(command, Command::Run(_)));
     match command {
         Command::Run(args) => {
-            let pod = std::env::var("POD_NAME");
-            let pod = pod.unwrap_or_else(|_| format!("pid-{}", std::process::id()));
-            let clock = Arc::new(SystemClock::default());
+            let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
             let environment = Environment { client: client::connect().await?, pod, clock };
             let terminate = Terminate::on_signals()?;
             assemble(*args, &environment)?.run(terminate).await?.carry_out()

@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod clock;
+pub mod instance;
 pub mod logging;
 mod memory_limit;
 pub mod process_metrics;

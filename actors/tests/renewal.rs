@@ -157,26 +157,36 @@ fn when_the_ca_wants_all_of_them_back_they_are_replaced_at_a_pace_and_those_that
     });
 }
 
-#[test]
-fn a_certificate_about_to_end_is_tried_each_hour_though_it_has_failed_for_long() {
-    Fakes::paused(async {
+/// Orders in six of the last eight hours of a certificate whose renewal has failed for long with
+/// this class, and whether it is renewed once the CA takes orders again.
+fn tried_at_the_end(class: FailureClass, asked: std::ops::RangeInclusive<usize>, renewed: usize) {
+    Fakes::paused(async move {
         let fakes = Fakes::default();
         fakes.ca.set_life(Duration::from_hours(160));
         one_shop(&fakes).await;
-        let words = "unauthorized: a.example.com: Invalid response: 404";
-        fakes.ca.refuse(Some(Failure::new(FailureClass::Authorization, words)));
+        fakes.ca.refuse(Some(Failure::new(class, "the words of the CA")));
         // 152 of its 160 hours have passed, so 8 are left. Retries came after 1, 10 and 100
         // minutes, then daily.
         fakes.pass(152 * HOUR).await;
         let before = fakes.cluster.calls("open_order");
         assert!(before < 12, "{before} orders");
         fakes.pass(6 * HOUR).await;
-        let asked = fakes.cluster.calls("open_order") - before;
-        assert!((4..=8).contains(&asked), "{asked} orders in six of the last eight hours");
+        let orders = fakes.cluster.calls("open_order") - before;
+        assert!(asked.contains(&orders), "{orders} orders");
         fakes.ca.refuse(None);
         fakes.pass(HOUR + 5 * MINUTE).await;
-        assert_eq!(fakes.ca.issued().len(), 2);
+        assert_eq!(fakes.ca.issued().len(), renewed);
     });
+}
+
+#[test]
+fn a_certificate_about_to_end_is_tried_each_hour_after_a_failure_of_the_ca() {
+    tried_at_the_end(FailureClass::AcmeServer, 4..=8, 2);
+}
+
+#[test]
+fn a_certificate_about_to_end_whose_domain_leads_elsewhere_is_tried_once_a_day() {
+    tried_at_the_end(FailureClass::Authorization, 0..=1, 1);
 }
 
 #[test]

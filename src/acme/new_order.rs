@@ -84,7 +84,13 @@ impl Acme {
         let account = self.accounts.account().await?;
         Call::set_endpoint("renewal_info");
         match account.renewal_info(&identifier(id)).await {
-            Ok((info, _)) => Ok(Some((window(info), Call::last_retry_after()))),
+            Ok((info, _)) => {
+                let window = window(info).ok_or_else(|| {
+                    let why = "the renewal window of the CA ends before it begins";
+                    CallError::Port(PortError::permanent(FailureClass::AcmeServer, why))
+                })?;
+                Ok(Some((window, Call::last_retry_after())))
+            }
             Err(Error::Unsupported(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -100,16 +106,17 @@ fn identifier(id: &CertId) -> CertificateIdentifier<'static> {
     }
 }
 
-/// Converts an ARI window. An end before the start is set to the start; a URL that is too long or
-/// contains other characters than a URL is dropped, because each certificate may have one.
-fn window(info: RenewalInfo) -> RenewalWindow {
+/// Converts an ARI window. One without an end after its start is none (RFC 9773 §4.2). A URL that
+/// is too long or contains other characters than a URL is dropped, because each certificate may
+/// have one.
+fn window(info: RenewalInfo) -> Option<RenewalWindow> {
     let RenewalInfo { suggested_window: window, explanation_url: explanation } = info;
     let [start, end] =
         [window.start, window.end].map(|time| Timestamp::from_secs(time.unix_timestamp()));
     let explanation = explanation.filter(|url| {
         url.len() <= limits::EXPLANATION_MAX && url.bytes().all(|byte| byte.is_ascii_graphic())
     });
-    RenewalWindow { start, end: end.max(start), explanation }
+    (start < end).then_some(RenewalWindow { start, end, explanation })
 }
 
 #[cfg(test)]
@@ -128,8 +135,8 @@ mod tests {
                 "suggestedWindow": {"start": start, "end": end}, "explanationURL": explanation,
             });
             if let Ok(info) = serde_json::from_value::<RenewalInfo>(answer) {
-                let window = window(info);
-                prop_assert!(window.start <= window.end);
+                let Some(window) = window(info) else { return Ok(()) };
+                prop_assert!(window.start < window.end);
                 let length = window.explanation.map_or(0, |url| url.len());
                 prop_assert!(length <= limits::EXPLANATION_MAX);
             }

@@ -88,6 +88,12 @@ impl FailureClass {
         matches!(self, Self::AcmeServer | Self::Rejected)
     }
 
+    /// Whether the failure may pass without any act of the user: the CA's own errors, rate limits,
+    /// and writes that the API server refuses for now.
+    pub(crate) fn may_pass(self) -> bool {
+        self.is_of_the_ca() || matches!(self, Self::RateLimited | Self::SecretWrite)
+    }
+
     /// Whether two failures count in the same backoff sequence. Waiting for DNS says nothing about
     /// the CA, so failures before and at the CA are counted apart.
     pub(crate) fn same_backoff(self, other: Self) -> bool {

@@ -73,11 +73,17 @@ impl RouteTable {
     pub(crate) fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
         let names: BTreeSet<String> = found.iter().map(|one| one.name.clone()).collect();
         for (name, shard) in &mut self.shards {
-            shard.dirty |= !names.contains(name) && !shard.hosts.is_empty();
+            if !names.contains(name) {
+                shard.dirty |= !shard.hosts.is_empty();
+                shard.taken.clear();
+            }
         }
         for one in found {
             match self.shards.get_mut(&one.name) {
-                Some(shard) => shard.dirty |= shard.hosts != one.hosts,
+                Some(shard) => {
+                    shard.dirty |= shard.hosts != one.hosts;
+                    shard.taken = one.hosts;
+                }
                 None => self.found(one, now),
             }
         }
@@ -129,11 +135,20 @@ impl RouteTable {
         self.shards_of(stream).any(|shard| shard == name)
     }
 
-    /// Whether all solver Ingresses that the job of `stream` needs are written. `writing` names the
-    /// one whose write is in flight, which counts as not written.
+    /// Whether all routes that the job of `stream` needs are written. `writing` names the solver
+    /// Ingress whose write is in flight, which counts as not written. A host that the API server
+    /// has accepted is in place, whatever else of its solver Ingress is not.
     pub(crate) fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
-        let dirty = |name: &str| self.shards.get(name).is_some_and(|shard| shard.dirty);
-        self.shards_of(stream).all(|name| !dirty(name) && writing != Some(name))
+        let in_place = |route: &Route| {
+            let Some(name) = self.routes.get(route).map(|held| held.shard.as_str()) else {
+                return true;
+            };
+            self.shards.get(name).is_none_or(|shard| {
+                let waits = shard.dirty || writing == Some(name);
+                !waits || (shard.taken.contains(&route.host) && shard.hosts.contains(&route.host))
+            })
+        };
+        self.of_stream.get(stream).into_iter().flatten().all(in_place)
     }
 
     fn shards_of(&self, stream: &SecretKey) -> impl Iterator<Item = &str> {
@@ -221,6 +236,9 @@ impl RouteTable {
             return false;
         };
         let new: Vec<DnsName> = write.hosts.difference(&shard.taken).cloned().collect();
+        if new.is_empty() {
+            return false; // a removal was refused, for whatever reason
+        }
         shard.hosts.retain(|host| !new.contains(host));
         shard.dirty = shard.hosts != shard.taken;
         for host in new {
@@ -390,6 +408,27 @@ mod tests {
             );
         }
         assert!(table.is_in_place(&stream("old"), None));
+    }
+
+    /// An admission webhook may refuse any write because of somebody else's Ingress.
+    #[test]
+    fn a_refused_removal_is_tried_again_later_and_holds_up_no_other() {
+        let mut table = RouteTable::default();
+        table.hold(&stream("a"), &routes(&["a.example.com"]));
+        table.hold(&stream("b"), &routes(&["b.example.com"]));
+        let write = table.next_write([], at(0)).unwrap();
+        table.written(&write);
+        table.release(&stream("a"), at(0));
+        let later = at(0) + limits::ROUTE_LINGER;
+        table.expire(later);
+        let removal = table.next_write([], later).unwrap();
+        assert!(!table.isolate(&removal), "there is no new host");
+        table.failed(removal, later);
+        assert_eq!(table.next_write([], later), None);
+        assert!(table.is_in_place(&stream("b"), None), "its route is there");
+        table.hold(&stream("c"), &routes(&["c.example.com"]));
+        assert!(!table.is_in_place(&stream("c"), None));
+        assert!(table.next_write([], later + limits::ROUTE_RETRY).is_some());
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Poll {
                 debug!(%secret, %error, "the CA returned no renewal window");
                 let again = match error {
                     PortError::Transient { retry_after, .. } => retry_after,
-                    PortError::Permanent(failure) => failure.retry_after,
+                    // Such an answer is the same a minute later.
+                    PortError::Permanent(failure) => failure.retry_after.or(Some(limits::ARI_POLL)),
                 };
                 windows.unanswered(secret, id, again, now);
             }

@@ -22,7 +22,8 @@ pub(super) fn failed_recently(evaluation: &Evaluation<'_>) -> Option<Step> {
 
 /// Waits for the retry of a failed desired certificate. A certificate with less than a twentieth of
 /// its life left is retried after [`limits::EMERGENCY_PAUSE`], because a whole day may be all that
-/// is left.
+/// is left: if the failure may pass by itself. A domain that leads elsewhere would only use up the
+/// orders of the account.
 pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Option<Step> {
     let (now, observed) = (evaluation.now(), evaluation.inputs.observed);
     let own = failing.next_evaluation(evaluation.desired, now);
@@ -38,7 +39,7 @@ pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Opti
         return Some(Step::ReadSecret);
     }
     let critical = evaluation.remaining() == Some(Remaining::Critical);
-    wait(if critical { emergency } else { retry_at })
+    wait(if critical && failing.class.may_pass() { emergency } else { retry_at })
 }
 
 /// Keeps an order whose CA or API server failed for too long; an edit of the desired certificate

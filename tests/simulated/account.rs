@@ -1,16 +1,18 @@
 //! `revoke` and `rollover` as users call them, beside a running operator.
 
+use std::path::Path;
+
 use ingress_acme::commands::storm::Simulated;
 use ingress_acme_sim::Options;
 use ingress_acme_sim::ca::{Ca, Issued};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use crate::commands::{command, output, text};
-use crate::{alone, eventually, plan, simulated, stormed};
+use crate::{OPERATOR, alone, eventually, plan, simulated, stormed};
 
 /// Outcome of a command, with its whole output.
 struct Said {
@@ -31,6 +33,25 @@ impl Cluster {
         let web = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}});
         simulated.world().api().load(web).unwrap();
         Self { simulated, client }
+    }
+
+    /// Deletes the account's Secret while no operator runs, and starts another one.
+    async fn lose_account(self) -> Self {
+        let account = self.account().await.metadata.name.unwrap();
+        let world = self.simulated.leave().await.unwrap();
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "ingress-acme");
+        secrets.delete(&account, &DeleteParams::default()).await.unwrap();
+        let simulated = Simulated::start_in(world, &[], Path::new(OPERATOR)).await.unwrap();
+        Self { simulated, client: self.client }
+    }
+
+    /// Requests a new certificate for `web/NAME`, and waits for it.
+    async fn renew(&self, name: &str) {
+        let serial = self.serial(name).await;
+        let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), "web");
+        let asked = json!({"metadata": {"annotations": {"ingress-acme.dev/renew": "now"}}});
+        ingresses.patch(name, &PatchParams::default(), &Patch::Merge(asked)).await.unwrap();
+        eventually("a new certificate", async || self.serial(name).await != serial).await;
     }
 
     fn ca(&self) -> &Ca {
@@ -189,5 +210,26 @@ async fn a_rollover_in_the_middle_of_a_storm_costs_no_certificate_and_no_account
     assert!(done.success, "{}", done.words);
     assert_eq!((figures.right, cluster.ca().counts().certificates), (60, 60));
     assert!(cluster.ca().issued().iter().all(|issued| issued.account == 1));
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+/// Every renewal was refused by 403 until the certificates had expired, because `replaces` named a
+/// certificate of the lost account (RFC 9773 §5).
+#[actix::test]
+async fn a_lost_account_is_followed_by_another_one_which_renews_all_certificates() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    let names = ["one", "two", "three", "four", "five"];
+    for name in names {
+        cluster.add(name).await;
+    }
+    let cluster = cluster.lose_account().await;
+    for name in names {
+        cluster.renew(name).await;
+    }
+    let issued = cluster.ca().issued();
+    let of_account = |account| issued.iter().filter(|issued| issued.account == account).count();
+    assert_eq!((of_account(1), of_account(2)), (5, 5));
+    assert_eq!(cluster.ca().counts().validations_failed, 0);
     assert!(cluster.simulated.end().await.unwrap().success());
 }

@@ -139,7 +139,16 @@ impl Simulated {
     }
 
     /// Drains the operator, and waits until the process has ended.
-    pub async fn end(mut self) -> anyhow::Result<ExitStatus> {
+    pub async fn end(self) -> anyhow::Result<ExitStatus> {
+        self.drained().await.map(|(status, _)| status)
+    }
+
+    /// Drains the operator, and returns the world without one.
+    pub async fn leave(self) -> anyhow::Result<World> {
+        self.drained().await.map(|(_, world)| world)
+    }
+
+    async fn drained(mut self) -> anyhow::Result<(ExitStatus, World)> {
         let pid = self.operator.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let pid = pid.with_context(|| {
             format!("the operator had ended; its log ends with:\n{}", self.tail())
@@ -147,7 +156,7 @@ impl Simulated {
         kill_process(pid, Signal::TERM)?;
         let ended = timeout(ENDS_WITHIN, self.operator.wait()).await;
         self.world.gateway().state().remove_solver(self.solver);
-        Ok(ended.context("the operator does not end")??)
+        Ok((ended.context("the operator does not end")??, self.world))
     }
 }
 

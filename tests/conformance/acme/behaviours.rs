@@ -369,11 +369,19 @@ pub(crate) async fn a_certificate_is_replaced_once(test_ca: &TestCa<'_>) {
     let (new_order, id) = (client.url("newOrder"), certificate_id(&leaf(&chain)));
     let refused = client.post(&new_order, Some(replace("hello"))).await;
     assert_eq!(refused.is(400).kind(), "malformed");
-    let made = client.post(&new_order, Some(replace(&id))).await.is(201);
+    // Pebble knows whose certificate it is a moment after it has shown the certificate.
+    let asked = async |status: u16| {
+        eventually(SOON, "the certificate to be known", async || {
+            let answer = client.post(&new_order, Some(replace(&id))).await;
+            (answer.status == status).then_some(answer)
+        })
+        .await
+    };
+    let made = asked(201).await;
     assert_eq!(made.body()["replaces"], id);
     // Boulder refuses a second replacement from here on, Pebble once the certificate is issued.
     let order = validated(&client, made.body(), made.header("location")).await;
     client.post(order["finalize"].as_str().unwrap(), Some(csr(&HOSTS))).await.is(200);
     settled(&client, made.header("location"), &["ready", "processing"]).await;
-    client.post(&new_order, Some(replace(&id))).await.refuses(409, "alreadyReplaced");
+    asked(409).await.refuses(409, "alreadyReplaced");
 }

@@ -91,7 +91,9 @@ impl FailureClass {
     /// Whether the failure may pass without any act of the user: the CA's own errors, rate limits,
     /// and writes that the API server refuses for now.
     pub(crate) fn may_pass(self) -> bool {
-        self.is_of_the_ca() || matches!(self, Self::RateLimited | Self::SecretWrite)
+        let by_itself =
+            matches!(self, Self::RateLimited | Self::SecretWrite | Self::BadCertificate);
+        self.is_of_the_ca() || by_itself
     }
 
     /// Whether two failures count in the same backoff sequence. Waiting for DNS says nothing about

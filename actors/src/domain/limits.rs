@@ -30,6 +30,10 @@ pub const ROUTE_CALL: Duration = secs(45);
 /// others. A list takes a second or two.
 pub const FIRST_LISTS: Duration = secs(10);
 
+/// Longest look for proof of a private CA before Ingresses are checked: thousands of Secrets are
+/// read meanwhile.
+pub const PROOFS: Duration = secs(30);
+
 /// Age up to which the last read of a Secret is still used before an order is opened for it.
 pub const SECRET_FRESH: Duration = secs(10);
 /// Largest number of names in one certificate: the CA's limit (Let's Encrypt, `classic` profile,

@@ -47,6 +47,8 @@ struct SolverShard {
     hosts: BTreeSet<DnsName>,
     /// Hosts in the last write that the API server accepted.
     taken: BTreeSet<DnsName>,
+    /// Hosts of `taken` that a write removes or may have removed.
+    leaving: BTreeSet<DnsName>,
     dirty: bool,
     /// Whether the shard is reserved for one host of a refused batch.
     solo: bool,
@@ -60,10 +62,18 @@ impl SolverShard {
             class,
             hosts: BTreeSet::new(),
             taken: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             dirty: false,
             solo: false,
             not_before: None,
         }
+    }
+}
+
+impl SolverShard {
+    /// Whether the API server has the host, for certain.
+    fn has(&self, host: &DnsName) -> bool {
+        self.taken.contains(host) && !self.leaving.contains(host)
     }
 }
 
@@ -76,6 +86,7 @@ impl RouteTable {
             if !names.contains(name) {
                 shard.dirty |= !shard.hosts.is_empty();
                 shard.taken.clear();
+                shard.leaving.clear();
             }
         }
         for one in found {
@@ -83,6 +94,7 @@ impl RouteTable {
                 Some(shard) => {
                     shard.dirty |= shard.hosts != one.hosts;
                     shard.taken = one.hosts;
+                    shard.leaving.clear();
                 }
                 None => self.found(one, now),
             }
@@ -131,7 +143,8 @@ impl RouteTable {
     }
 
     /// Whether the job of `stream` needs the solver Ingress `name`.
-    pub(crate) fn needs(&self, stream: &SecretKey, name: &str) -> bool {
+    #[cfg(test)]
+    fn needs(&self, stream: &SecretKey, name: &str) -> bool {
         self.shards_of(stream).any(|shard| shard == name)
     }
 
@@ -145,7 +158,7 @@ impl RouteTable {
             };
             self.shards.get(name).is_none_or(|shard| {
                 let waits = shard.dirty || writing == Some(name);
-                !waits || (shard.taken.contains(&route.host) && shard.hosts.contains(&route.host))
+                !waits || (shard.has(&route.host) && shard.hosts.contains(&route.host))
             })
         };
         self.of_stream.get(stream).into_iter().flatten().all(in_place)
@@ -203,6 +216,7 @@ impl RouteTable {
         let shard = self.shards.get_mut(&name)?;
         shard.dirty = false;
         shard.not_before = None;
+        shard.leaving.extend(shard.taken.difference(&shard.hosts).cloned());
         let (class, hosts) = (shard.class.clone(), shard.hosts.clone());
         if hosts.is_empty() {
             self.shards.remove(&name);
@@ -214,7 +228,19 @@ impl RouteTable {
     pub(crate) fn written(&mut self, write: &SolverIngress) {
         if let Some(shard) = self.shards.get_mut(&write.name) {
             shard.taken.clone_from(&write.hosts);
+            shard.leaving.clear();
         }
+    }
+
+    /// Whether the job of `stream` waits for a host of this write, which failed.
+    pub(crate) fn waits_for(&self, stream: &SecretKey, write: &SolverIngress) -> bool {
+        let shard = self.shards.get(&write.name);
+        let mut routes = self.of_stream.get(stream).into_iter().flatten();
+        routes.any(|route| {
+            let held = self.routes.get(route).is_some_and(|held| held.shard == write.name);
+            let has = shard.is_some_and(|shard| shard.has(&route.host));
+            held && !has && write.hosts.contains(&route.host)
+        })
     }
 
     /// Records a failed write. The retry after [`limits::ROUTE_RETRY`] includes later changes.
@@ -426,6 +452,8 @@ mod tests {
         table.failed(removal, later);
         assert_eq!(table.next_write([], later), None);
         assert!(table.is_in_place(&stream("b"), None), "its route is there");
+        table.hold(&stream("d"), &routes(&["a.example.com"]));
+        assert!(!table.is_in_place(&stream("d"), None), "it may have been removed");
         table.hold(&stream("c"), &routes(&["c.example.com"]));
         assert!(!table.is_in_place(&stream("c"), None));
         assert!(table.next_write([], later + limits::ROUTE_RETRY).is_some());

@@ -110,7 +110,7 @@ impl RouteKeeper {
     fn not_written(&mut self, write: SolverIngress, error: &PortError, ctx: &mut Context<Self>) {
         warn!(solver_ingress = %write.name, %error, retry_in = ?limits::ROUTE_RETRY, "routes not written");
         let Self { table, waiting, .. } = self;
-        let concerned = |waiting: &mut RouteWaiter| table.needs(&waiting.stream, &write.name);
+        let concerned = |waiting: &mut RouteWaiter| table.waits_for(&waiting.stream, &write);
         for waiting in waiting.extract_if(.., concerned) {
             _ = waiting.answer.send(Err(error.clone())); // the requester may be gone
         }

@@ -1,7 +1,7 @@
 //! Look for proof that a CA at a public address is a private one, before Ingresses are checked: its
 //! certificates for internal names are renewed then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use futures_util::stream::{self, StreamExt};
@@ -15,18 +15,35 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::reporting::metrics::Source;
 
-/// Secrets that may prove the CA of these Ingresses to be a private one.
+/// Secrets that may prove the CA of these Ingresses to be a private one, a bounded number of each
+/// namespace.
 pub(super) fn possible_proofs(
     context: &OperatorContext,
     keys: &[IngressKey],
 ) -> BTreeSet<SecretKey> {
     let index = context.index.borrow();
-    keys.iter().flat_map(|key| index.possible_proofs(key)).collect()
+    let (mut proofs, mut of_namespace) = (BTreeSet::new(), HashMap::<_, usize>::new());
+    for proof in keys.iter().flat_map(|key| index.possible_proofs(key)) {
+        let count = of_namespace.entry(proof.namespace.clone()).or_default();
+        if *count < limits::HOLDER_SECRETS && proofs.insert(proof) {
+            *count += 1;
+        }
+    }
+    proofs
 }
 
 /// Reads Secrets, each once, until one proves for its namespace that the CA is a private one. Then
-/// notifies the registry of all Ingresses of the namespace with internal names.
+/// notifies the registry of all Ingresses of the namespace with internal names. Ends after
+/// [`limits::PROOFS`], because all Ingresses wait for it; the rest follows with the next scan.
 pub(super) async fn look_for_proofs(
+    context: &OperatorContext,
+    registry: &Rc<Registry>,
+    secrets: BTreeSet<SecretKey>,
+) {
+    _ = timeout(limits::PROOFS, read_all(context, registry, secrets)).await;
+}
+
+async fn read_all(
     context: &OperatorContext,
     registry: &Rc<Registry>,
     secrets: BTreeSet<SecretKey>,

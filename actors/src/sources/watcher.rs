@@ -67,10 +67,7 @@ impl Watcher {
         };
         self.metrics.managed(index.managed_count());
         for secret in index.take_unused() {
-            // A certificate of an Ingress that is left out is not renewed: its expiry stays shown.
-            if !index.leaves_out(&secret.namespace) {
-                self.expiries.forget(&secret);
-            }
+            self.expiries.forget(&secret);
         }
         for namespace in index.take_full() {
             warn!(%namespace, "the Ingresses of a namespace are too large together; some are left out");
@@ -114,25 +111,21 @@ impl Watcher {
     /// Reads Ingresses again that were left out and have room by now.
     fn look_for_room(&mut self, ctx: &mut Context<Self>) {
         let keys = self.index.borrow().with_room_again();
-        if keys.is_empty() {
-            return;
-        }
-        let source = self.source.clone();
-        let read = async move {
-            let mut read = Vec::new();
-            for key in keys {
-                read.extend(source.get(&key).await);
-            }
-            read
-        };
-        ctx.spawn(read.into_actor(self).map(|read, watcher, ctx| {
-            for view in read {
-                // It may have been deleted or edited meanwhile.
-                if watcher.index.borrow().is_left_out(&view.key) {
+        for key in keys {
+            let (source, before) = (self.source.clone(), self.index.borrow().left_out_stamp(&key));
+            let read = async move { source.get(&key).await };
+            ctx.spawn(read.into_actor(self).map(move |read, watcher, ctx| {
+                // The watch may have shown something newer meanwhile.
+                let Some(view) =
+                    read.filter(|view| before.as_ref().is_some_and(|one| one.1 == view.uid))
+                else {
+                    return;
+                };
+                if watcher.index.borrow().left_out_stamp(&view.key) == before {
                     StreamHandler::handle(watcher, IngressChange::Applied(view), ctx);
                 }
-            }
-        }));
+            }));
+        }
     }
 
     fn is_listed(&self, key: &IngressKey) -> bool {

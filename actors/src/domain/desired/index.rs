@@ -108,7 +108,12 @@ impl Index {
                 regrouped.into_iter().collect()
             }
             Change::Secrets => {
+                let unused = self.unused.len();
                 regrouped.append(&mut self.unlink(&key, &old.plan));
+                if space.is_left_out {
+                    // Its certificates are not renewed: their expiry stays shown.
+                    self.unused.truncate(unused);
+                }
                 self.link(&key);
                 regrouped.insert(key);
                 regrouped.into_iter().collect()

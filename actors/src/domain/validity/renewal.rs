@@ -157,8 +157,8 @@ impl RenewalWindows {
     /// [`limits::ARI_RETRY_MAX`] or until its answer.
     pub(crate) fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
         // After its expiry nobody asks about a certificate (RFC 9773 §4.3).
-        let is_due = |known: &PolledCertificate| known.ask_at <= now && now < known.not_after;
-        let due = self.by_secret.iter_mut().filter(|(_, known)| is_due(known));
+        self.by_secret.retain(|_, known| now < known.not_after);
+        let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
         let mut due: Vec<_> = due.collect();
         if due.len() > count {
             due.select_nth_unstable_by_key(count, |(_, known)| known.turn());

@@ -35,15 +35,15 @@ impl Space {
     /// Space of an Ingress. It is the same before and after the operator fills in `spec.tls`, which
     /// must not take the room of the Ingress.
     fn of(view: &IngressView) -> Self {
+        let filled = is_covered(view);
         let text = |host: &String| HOST + COPIES * host.len();
-        let filled = view.annotation(FILLED_TLS).is_some() && view.tls.len() == 1;
         let blocks = view.tls.iter().filter(|_| !filled).map(|block| {
             let secret = block.secret_name.as_ref().map_or(0, String::len);
             BLOCK + 2 * secret + block.hosts.iter().map(text).sum::<usize>()
         });
         let hosts = view.rule_hosts.iter().map(|host| text(host) + 2 * host.len());
-        let other = view.annotations.iter().filter(|(name, _)| *name != FILLED_TLS);
-        let marks = other.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let marks = view.annotations.iter().filter(|(name, _)| !filled || *name != FILLED_TLS);
+        let marks = marks.map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let own_block = if view.tls.is_empty() || filled { BLOCK } else { 0 };
         let bytes = BASE + own_block + marks + hosts.sum::<usize>() + blocks.sum::<usize>();
         Self { bytes, is_left_out: false }
@@ -136,7 +136,8 @@ impl Rooms {
             }
             _ => self.most,
         };
-        space.is_left_out = is_managed && !room.fits(space, most);
+        let shrinks = old.is_some_and(|old| !old.is_left_out && space.bytes <= old.bytes);
+        space.is_left_out = is_managed && !shrinks && !room.fits(space, most);
         if space.is_left_out {
             if room.left_out == 0 && old.is_none_or(|old| !old.is_left_out) {
                 self.full.push(view.key.namespace.clone());
@@ -160,6 +161,19 @@ impl Rooms {
     pub(super) fn leave_out(&self, namespace: &str) -> bool {
         self.by_namespace.get(namespace).is_some_and(|room| room.left_out > 0)
     }
+}
+
+/// Whether the rules of an Ingress account for its one block and for our annotation, as they do
+/// where the operator has filled in `spec.tls`.
+fn is_covered(view: &IngressView) -> bool {
+    let ([block], Some(filled)) = (&view.tls[..], view.annotation(FILLED_TLS)) else {
+        return false;
+    };
+    let bytes = |hosts: &[String]| hosts.iter().map(String::len).sum::<usize>();
+    let (rules, most) = (&view.rule_hosts, bytes(&view.rule_hosts));
+    block.hosts.len() <= rules.len()
+        && bytes(&block.hosts) <= most
+        && filled.len() <= most + rules.len()
 }
 
 /// Drops everything of a view that may be large.
@@ -187,9 +201,11 @@ impl Index {
         self.rooms.leave_out(namespace)
     }
 
-    /// Whether an Ingress is left out.
-    pub(crate) fn is_left_out(&self, key: &IngressKey) -> bool {
-        self.entries.get(key).is_some_and(|entry| entry.space.is_left_out)
+    /// Stamp of an Ingress that is left out, which a newer view changes; `None` for any other one,
+    /// and while a list is under way.
+    pub(crate) fn left_out_stamp(&self, key: &IngressKey) -> Option<(usize, Arc<str>)> {
+        let entry = self.entries.get(key).filter(|entry| entry.space.is_left_out)?;
+        self.listing.is_empty().then(|| (entry.space.bytes, entry.view.uid.clone()))
     }
 
     /// Largest number of bytes of the Ingresses of one namespace.
@@ -300,6 +316,18 @@ mod tests {
         after.tls = vec![block("shop", &["a.example.com", "b.example.com"])];
         after.annotations.insert(FILLED_TLS.into(), "a.example.com,b.example.com".into());
         assert_eq!(Space::of(&before), Space::of(&after));
+    }
+
+    #[test]
+    fn an_annotation_of_ours_that_the_user_wrote_gives_no_room_away() {
+        let long = "a".repeat(200);
+        let mut view = ingress("web", "shop", &["a.example.com"]);
+        view.tls = vec![block("shop", &vec![long.as_str(); 100])];
+        let before = Space::of(&view).bytes;
+        view.annotations.insert(FILLED_TLS.into(), "x".repeat(20_000));
+        assert!(Space::of(&view).bytes >= before + 20_000);
+        view.annotations.insert(FILLED_TLS.into(), "x".into());
+        assert!(Space::of(&view).bytes >= before);
     }
 
     #[test]

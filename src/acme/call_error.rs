@@ -73,12 +73,8 @@ impl CallError {
     /// problem a CA answers then is not defined (Pebble: 403 `unauthorized` for another account),
     /// so each refusal counts that another order would not meet as well.
     pub(super) fn is_about_replacing(&self) -> bool {
-        let refused = Call::last_status().is_some_and(|status| {
-            status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
-        });
         let passes = matches!(self.kind(), "rateLimited" | "badNonce");
-        let is_refusal = refused && !passes && matches!(self, Self::Acme(Error::Api(_)));
-        is_refusal || matches!(self, Self::Acme(Error::Unsupported(_)))
+        (self.is_refusal() && !passes) || matches!(self, Self::Acme(Error::Unsupported(_)))
     }
 
     /// Whether the CA refused the request, and not because of load: the order may be in another

@@ -102,14 +102,10 @@ fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str
     };
     let [key, next, previous] =
         [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
-    let (url, of) = (text(URL), text(DIRECTORY));
+    let (url, own) = (text(URL), text(DIRECTORY));
     let key = key.ok_or("it has no key")?;
-    match of {
-        Some(directory_of_it) if directory_of_it == directory => {
-            Ok(StoredAccount { key, next, previous, url, directory: directory_of_it, version })
-        }
-        _ => Err("it is for another ACME directory"),
-    }
+    let directory = own.filter(|own| own == directory).ok_or("it is for another ACME directory")?;
+    Ok(StoredAccount { key, next, previous, url, directory, version })
 }
 
 /// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`

@@ -68,9 +68,7 @@ impl SolverShard {
             not_before: None,
         }
     }
-}
 
-impl SolverShard {
     /// Whether the API server has the host, for certain.
     fn has(&self, host: &DnsName) -> bool {
         self.taken.contains(host) && !self.leaving.contains(host)
@@ -140,12 +138,6 @@ impl RouteTable {
                 own.insert(place, route.clone());
             }
         }
-    }
-
-    /// Whether the job of `stream` needs the solver Ingress `name`.
-    #[cfg(test)]
-    fn needs(&self, stream: &SecretKey, name: &str) -> bool {
-        self.shards_of(stream).any(|shard| shard == name)
     }
 
     /// Whether all routes that the job of `stream` needs are written. `writing` names the solver
@@ -310,6 +302,11 @@ mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::names;
 
+    /// Whether the job of a Secret needs the solver Ingress `name`.
+    fn needs(table: &RouteTable, secret: &str, name: &str) -> bool {
+        table.shards_of(&stream(secret)).any(|shard| shard == name)
+    }
+
     fn routes(hosts: &[&str]) -> Vec<Route> {
         let route = |host| Route { class: IngressClass::Default, host };
         names(hosts).into_iter().map(route).collect()
@@ -380,7 +377,7 @@ mod tests {
         let found = SolverIngress { name: "found".into(), class: IngressClass::Default, hosts };
         table.compare(vec![found], at(0));
         table.hold(&stream("live"), &routes(&["live.example.com"]));
-        assert!(table.needs(&stream("live"), "found"));
+        assert!(needs(&table, "live", "found"));
         assert_eq!(table.next_write([], at(0)), None);
         table.expire(at(0) + limits::ROUTE_GRACE);
         assert_eq!(table.next_write([], at(0)).unwrap().hosts, names(&["live.example.com"]));
@@ -428,10 +425,7 @@ mod tests {
         for solo in solos {
             assert_eq!(solo.hosts.len(), 1);
             assert!(!table.isolate(&solo), "there is nothing left to take apart");
-            assert_eq!(
-                table.needs(&stream("bad"), &solo.name),
-                solo.hosts == names(&["bad.example.com"])
-            );
+            assert_eq!(needs(&table, "bad", &solo.name), solo.hosts == names(&["bad.example.com"]));
         }
         assert!(table.is_in_place(&stream("old"), None));
     }

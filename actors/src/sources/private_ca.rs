@@ -15,15 +15,19 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::reporting::metrics::Source;
 
-/// Secrets that may prove the CA of these Ingresses to be a private one, a bounded number of each
-/// namespace.
+/// Secrets that may prove the CA of the `wanted` Ingresses to be a private one, a bounded number of
+/// each namespace. None is looked for, and no Ingress looked at, where the CA is known.
 pub(super) fn possible_proofs(
     context: &OperatorContext,
-    keys: &[IngressKey],
+    wanted: impl Fn(&IngressKey) -> bool,
 ) -> BTreeSet<SecretKey> {
     let index = context.index.borrow();
     let (mut proofs, mut of_namespace) = (BTreeSet::new(), HashMap::<_, usize>::new());
-    for proof in keys.iter().flat_map(|key| index.possible_proofs(key)) {
+    if !index.may_be_proven() {
+        return proofs;
+    }
+    let keys = index.managed().filter(|key| wanted(key));
+    for proof in keys.flat_map(|key| index.possible_proofs(key)) {
         let count = of_namespace.entry(proof.namespace.clone()).or_default();
         if *count < limits::HOLDER_SECRETS && proofs.insert(proof) {
             *count += 1;

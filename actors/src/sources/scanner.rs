@@ -94,7 +94,7 @@ impl Scanner {
         let current = self.next_tick;
         self.next_tick = (current + 1) % limits::SCAN_TICKS;
         let keys = self.keys(|key| tick(key) == current);
-        let proofs = possible_proofs(&self.context, &keys);
+        let proofs = possible_proofs(&self.context, |key| tick(key) == current);
         let (context, registry) = (self.context.clone(), self.registry.clone());
         let scan = self.scan(keys);
         let scan = async move {
@@ -115,8 +115,7 @@ impl Handler<Listed> for Scanner {
     /// Looks for proof of a private CA first: certificates for internal names have no owner until
     /// then.
     fn handle(&mut self, Listed(scope): Listed, ctx: &mut Context<Self>) {
-        let keys = self.keys(|key| covers(&scope, &key.namespace));
-        let proofs = possible_proofs(&self.context, &keys);
+        let proofs = possible_proofs(&self.context, |key| covers(&scope, &key.namespace));
         if proofs.is_empty() {
             return self.check(&scope, ctx);
         }

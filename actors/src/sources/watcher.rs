@@ -112,16 +112,13 @@ impl Watcher {
     fn look_for_room(&mut self, ctx: &mut Context<Self>) {
         let keys = self.index.borrow().with_room_again();
         for key in keys {
-            let (source, before) = (self.source.clone(), self.index.borrow().left_out_stamp(&key));
+            let Some(before) = self.index.borrow().left_out_stamp(&key) else { continue };
+            let source = self.source.clone();
             let read = async move { source.get(&key).await };
             ctx.spawn(read.into_actor(self).map(move |read, watcher, ctx| {
+                let Some(view) = read.filter(|view| view.uid == before.1) else { return };
                 // The watch may have shown something newer meanwhile.
-                let Some(view) =
-                    read.filter(|view| before.as_ref().is_some_and(|one| one.1 == view.uid))
-                else {
-                    return;
-                };
-                if watcher.index.borrow().left_out_stamp(&view.key) == before {
+                if watcher.index.borrow().left_out_stamp(&view.key) == Some(before) {
                     StreamHandler::handle(watcher, IngressChange::Applied(view), ctx);
                 }
             }));

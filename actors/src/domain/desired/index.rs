@@ -75,20 +75,20 @@ impl Index {
             listed.insert(view.key.clone());
         }
         let kept = self.entries.get(&view.key);
-        let is_managed = select(&self.selection, &view).is_ok();
-        let space = self.rooms.make_room(&mut view, kept.map(|kept| kept.space), is_managed);
-        let Some(kept) = kept else { return self.begin(view, space) };
+        let skip = select(&self.selection, &view).err();
+        let space = self.rooms.make_room(&mut view, kept.map(|kept| kept.space), skip.is_none());
+        let Some(kept) = kept else { return self.begin(view, skip, space) };
         if kept.view == view && kept.space == space {
             return Vec::new();
         }
-        self.replan(view, space)
+        self.replan(view, skip, space)
     }
 
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
-    fn replan(&mut self, view: IngressView, space: Space) -> Vec<IngressKey> {
+    fn replan(&mut self, view: IngressView, skip: Option<Skip>, space: Space) -> Vec<IngressKey> {
         let terms = self.terms(&view.key.namespace, space);
         let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
-        let mut new = IndexedIngress::new(&self.selection, terms, view);
+        let mut new = IndexedIngress::new(view, skip, terms);
         new.keep_place(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
@@ -126,13 +126,18 @@ impl Index {
         Terms { only_public: self.only_public(namespace), space, most: self.most_bytes() }
     }
 
-    fn begin(&mut self, mut view: IngressView, space: Space) -> Vec<IngressKey> {
+    fn begin(
+        &mut self,
+        mut view: IngressView,
+        skip: Option<Skip>,
+        space: Space,
+    ) -> Vec<IngressKey> {
         // Keys of one namespace share the text of its name.
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
         let terms = self.terms(&view.key.namespace, space);
-        let entry = IndexedIngress::new(&self.selection, terms, view);
+        let entry = IndexedIngress::new(view, skip, terms);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.count(&key, false, entry.is_managed());

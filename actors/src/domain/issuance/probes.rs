@@ -32,10 +32,10 @@ impl Observed {
             self.wait_until = (took >= limits::PROBE_SLOW).then(|| now + limits::PROBE[0]);
             return;
         }
-        let known =
-            hosts.iter().filter_map(|host| Some((host.clone(), self.reach.get(host)?.clone())));
-        let known = known.filter(|(_, reach)| reach.is_reached());
-        let round = known.chain(std::mem::take(&mut self.round)).collect();
+        let known = hosts.iter().filter_map(|host| self.reach.get_key_value(host));
+        let reached = known.filter(|(_, reach)| reach.is_reached());
+        let reached = reached.map(|(host, reach)| (host.clone(), reach.clone()));
+        let round = reached.chain(std::mem::take(&mut self.round)).collect();
         self.probed(round, now);
     }
 

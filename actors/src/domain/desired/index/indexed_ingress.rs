@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::rooms::Space;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, plan};
-use crate::domain::desired::selection::{Selection, Skip, select};
+use crate::domain::desired::selection::Skip;
 use crate::domain::ingress::{IngressView, SecretKey};
 
 /// Number of certificates up to which a plan is searched one by one.
@@ -44,10 +44,9 @@ pub(super) enum Change {
 }
 
 impl IndexedIngress {
-    /// Plans an Ingress.
-    pub(super) fn new(selection: &Selection, terms: Terms, view: IngressView) -> Self {
+    /// Plans an Ingress, unless there is a reason to skip it.
+    pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms) -> Self {
         let Terms { only_public, space, most } = terms;
-        let skip = select(selection, &view).err();
         let mut plan = match &skip {
             Some(_) => Plan::default(),
             None if space.is_left_out => Plan::left_out(most),

@@ -18,18 +18,17 @@ use crate::domain::public_name::{PublicCa, check_public};
 impl Index {
     /// Whether Ingresses of a namespace get certificates for public names only.
     pub(super) fn only_public(&self, namespace: &str) -> bool {
-        match self.selection.public_ca {
-            PublicCa::No => false,
-            PublicCa::ByAddress => !self.proven_private.contains(namespace),
-            PublicCa::Yes => true,
-        }
+        self.selection.public_ca == PublicCa::Yes || self.is_unproven(namespace)
     }
 
     /// Secrets that may prove the CA of an Ingress to be a private one: those for which the Ingress
     /// asks for internal names, while these are left out.
     pub(crate) fn possible_proofs(&self, key: &IngressKey) -> Vec<SecretKey> {
-        let entry = self.entries.get(key).filter(|_| self.is_unproven(&key.namespace));
-        let Some(entry) = entry.filter(|entry| has_left_out(entry)) else { return Vec::new() };
+        if !self.is_unproven(&key.namespace) {
+            return Vec::new();
+        }
+        let entry = self.entries.get(key).filter(|entry| has_left_out(entry));
+        let Some(entry) = entry else { return Vec::new() };
         let planned = plan(&entry.view).certificates.into_iter();
         let planned = planned.filter(|one| any_internal(&one.names)).map(|one| one.secret);
         // The Secret of a group that was split is in `spec.tls` only.
@@ -38,9 +37,14 @@ impl Index {
         planned.chain(named.take(limits::CLAIMANTS_READ)).collect()
     }
 
-    /// Whether the CA may be a private one, of which nothing in this namespace is a proof yet.
+    /// Whether a certificate may prove that the CA is a private one.
+    pub(crate) fn may_be_proven(&self) -> bool {
+        self.selection.public_ca == PublicCa::ByAddress
+    }
+
+    /// Whether nothing in this namespace is such a proof yet.
     pub(crate) fn is_unproven(&self, namespace: &str) -> bool {
-        self.selection.public_ca == PublicCa::ByAddress && !self.proven_private.contains(namespace)
+        self.may_be_proven() && !self.proven_private.contains(namespace)
     }
 
     /// Serves the internal names of a namespace from now on, too. Returns the keys to reconcile.
@@ -51,7 +55,7 @@ impl Index {
         let within = self.entries.iter().filter(|(key, _)| key.namespace == *namespace);
         let entries = within.map(|(_, entry)| entry).filter(|entry| has_left_out(entry));
         let views: Vec<_> = entries.map(|entry| (entry.view.clone(), entry.space)).collect();
-        views.into_iter().flat_map(|(view, space)| self.replan(view, space)).collect()
+        views.into_iter().flat_map(|(view, space)| self.replan(view, None, space)).collect()
     }
 }
 

@@ -156,11 +156,6 @@ impl Rooms {
             self.by_namespace.remove(namespace);
         }
     }
-
-    /// Whether Ingresses of the namespace are left out.
-    pub(super) fn leave_out(&self, namespace: &str) -> bool {
-        self.by_namespace.get(namespace).is_some_and(|room| room.left_out > 0)
-    }
 }
 
 /// Whether the rules of an Ingress account for its one block and for our annotation, as they do
@@ -198,7 +193,7 @@ impl Index {
     /// Whether Ingresses of the namespace are left out, so that not all wishes of the namespace are
     /// known.
     pub(crate) fn leaves_out(&self, namespace: &str) -> bool {
-        self.rooms.leave_out(namespace)
+        self.rooms.by_namespace.get(namespace).is_some_and(|room| room.left_out > 0)
     }
 
     /// Stamp of an Ingress that is left out, which a newer view changes; `None` for any other one,

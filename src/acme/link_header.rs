@@ -1,13 +1,12 @@
 //! The HTTP header `Link` (RFC 8288): a CA names alternate chains with it (RFC 8555 §7.4.2).
 
 use http::header::{HeaderMap, LINK};
+use ingress_acme_actors::domain::limits;
 use url::Url;
 
-/// Largest number of alternates; CAs have two or three.
-const MAX: usize = 8;
-
 /// Returns the `rel="alternate"` URLs of a response from `base`: in header order, without
-/// duplicates, at most [`MAX`], and https only, because a signed request is sent to each.
+/// duplicates, at most [`limits::ALTERNATES`], and https only, because a signed request is sent to
+/// each.
 pub(super) fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
     let texts = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let targets = texts.flat_map(links).filter(|(_, alternate)| *alternate).map(|(url, _)| url);
@@ -20,7 +19,7 @@ pub(super) fn alternates(headers: &HeaderMap, base: &str) -> Vec<String> {
     for target in targets {
         let url = base.join(target).ok().filter(|url| url.scheme() == "https");
         let Some(url) = url.map(String::from) else { continue };
-        if url != base.as_str() && !found.contains(&url) && found.len() < MAX {
+        if url != base.as_str() && !found.contains(&url) && found.len() < limits::ALTERNATES {
             found.push(url);
         }
     }
@@ -91,7 +90,7 @@ mod tests {
         let many: Vec<String> =
             (0..100).map(|number| format!("</{number}>;rel=\"alternate\"")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(of(&many).len(), MAX);
+        assert_eq!(of(&many).len(), limits::ALTERNATES);
     }
 
     proptest::proptest! {
@@ -100,7 +99,7 @@ mod tests {
             text in "([ -~]{0,30}|<|>|;rel=|alternate|\"|,|https://ca\\.example/){0,20}",
         ) {
             let found = of(&[&text, &text]);
-            proptest::prop_assert!(found.len() <= MAX);
+            proptest::prop_assert!(found.len() <= limits::ALTERNATES);
             proptest::prop_assert!(found.iter().all(|url| url.starts_with("https://")));
         }
     }

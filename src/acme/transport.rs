@@ -26,9 +26,6 @@ use super::retry_after::retry_after;
 
 /// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Largest headers of a response in bytes; Let's Encrypt's have under 1 KiB. A nonce and URLs of
-/// them stay in the cache of open orders.
-const MAX_HEADERS: usize = 16 << 10;
 
 /// Directory fields (RFC 8555 §7.1.1) and their endpoint names.
 const RESOURCES: [(&str, &str); 5] = [
@@ -52,7 +49,8 @@ pub(super) enum TransportError {
     /// The response is larger than this number of bytes.
     #[error("the CA's answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// The headers are larger than [`MAX_HEADERS`], or a URL in them than [`limits::URL_MAX`].
+    /// The headers are larger than [`limits::CA_HEADERS`], or a URL in them than
+    /// [`limits::URL_MAX`].
     #[error("the headers of the CA's answer have {0} bytes, and more than are accepted")]
     Headers(usize),
 }
@@ -239,7 +237,7 @@ fn is_valid(challenge: &[u8]) -> bool {
 fn check_headers(headers: &HeaderMap) -> Result<(), TransportError> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let location = headers.get(LOCATION).map_or(0, HeaderValue::len);
-    if size > MAX_HEADERS || location > limits::URL_MAX {
+    if size > limits::CA_HEADERS || location > limits::URL_MAX {
         return Err(TransportError::Headers(size));
     }
     Ok(())
@@ -339,7 +337,7 @@ mod tests {
         assert!(check_headers(&of("location", 200)).is_ok());
         assert!(check_headers(&of("location", limits::URL_MAX + 1)).is_err());
         assert!(check_headers(&of("link", limits::URL_MAX + 1)).is_ok());
-        let error = check_headers(&of("replay-nonce", MAX_HEADERS)).unwrap_err().to_string();
+        let error = check_headers(&of("replay-nonce", limits::CA_HEADERS)).unwrap_err().to_string();
         assert!(error.contains("16396 bytes"), "{error}");
     }
 

@@ -38,13 +38,6 @@ use routes::routes;
 const STUCK: Duration = Duration::from_secs(30);
 /// Time between two heartbeats of the arbiter.
 const BEAT: Duration = Duration::from_secs(1);
-/// Longest wait for the reporter.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Default number of Ingresses in one response.
-const LISTED: usize = 500;
-/// Maximum number of Ingresses in one response. The arbiter builds the response, which takes
-/// milliseconds.
-const LISTED_MAX: usize = 1_000;
 
 /// State of the process as shown on these ports. Filled in while the process starts.
 #[derive(Clone)]
@@ -136,7 +129,9 @@ impl Health {
     async fn page(&self) -> Result<Bytes, Unanswered> {
         let made = async {
             let overview = match self.0.reporter.get() {
-                Some(reporter) => Some(ask(reporter, GetOverview { rows: page::ROWS }).await?),
+                Some(reporter) => {
+                    Some(ask(reporter, GetOverview { rows: limits::PAGE_ROWS }).await?)
+                }
                 None => None,
             };
             let page = Page {
@@ -166,7 +161,7 @@ impl Health {
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
     /// The event loop (an actix arbiter) is busy or stuck; `/livez` shows which.
-    #[error("the operator's event loop did not answer within {ANSWER:?}")]
+    #[error("the operator's event loop did not answer within {:?}", limits::ADMIN_ANSWER)]
     Late,
     /// The reporter is gone because the process is ending.
     #[error("the reporter has stopped: {0}")]
@@ -198,7 +193,9 @@ where
     M::Result: Send,
     Reporter: Handler<M>,
 {
-    Ok(timeout(ANSWER, reporter.send(question)).await.map_err(|_| Unanswered::Late)??)
+    Ok(timeout(limits::ADMIN_ANSWER, reporter.send(question))
+        .await
+        .map_err(|_| Unanswered::Late)??)
 }
 
 fn json(answer: &impl Serialize) -> Result<String, Unanswered> {
@@ -279,9 +276,9 @@ mod tests {
     async fn a_standby_lists_no_ingresses_and_the_limit_is_bounded() {
         let health = health();
         let none = |limit, offset| json!({"role": "standby", "total": 0, "offset": offset, "limit": limit, "ingresses": []});
-        assert_eq!(body(&health, "/api/v1/ingresses").await, none(LISTED, 0));
+        assert_eq!(body(&health, "/api/v1/ingresses").await, none(limits::LISTED, 0));
         let much = "/api/v1/ingresses?namespace=web&limit=999999&offset=3";
-        assert_eq!(body(&health, much).await, none(LISTED_MAX, 3));
+        assert_eq!(body(&health, much).await, none(limits::LISTED_MAX, 3));
         for bad in ["limit=-1", "limit=many", "ns=web"] {
             let path = format!("/api/v1/ingresses?{bad}");
             assert_eq!(status(&health, &path).await, StatusCode::BAD_REQUEST, "{bad}");

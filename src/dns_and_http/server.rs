@@ -25,12 +25,6 @@ use super::SHUTDOWN_SECS;
 use connection::{Connection, Crowd};
 pub(super) use text::SharedText;
 
-/// Connections that have been accepted and have not been read from yet, beyond those with a seat.
-/// Those that must leave are among them for a moment.
-const ACCEPTED: usize = 32;
-/// Connections that the kernel holds until they are accepted.
-const BACKLOG: u32 = 1_024;
-
 /// Bounds of one port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -84,7 +78,7 @@ where
     let crowd = Crowd::new(port, &bounds, metrics.clone());
     let builder = Server::build()
         .workers(1)
-        .max_concurrent_connections(bounds.connections + ACCEPTED)
+        .max_concurrent_connections(bounds.connections + limits::CONNECTIONS_ACCEPTED)
         .shutdown_timeout(SHUTDOWN_SECS)
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
@@ -118,7 +112,7 @@ fn listener(bind: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(limits::SEND_BUFFER)?;
     socket.bind(bind)?;
-    socket.listen(BACKLOG)?.into_std()
+    socket.listen(limits::CONNECTIONS_BACKLOG)?.into_std()
 }
 
 /// Ends a connection after its answer while many are open, so that idle ones take no seat.

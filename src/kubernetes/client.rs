@@ -8,10 +8,10 @@ mod refusal;
 mod requests;
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use ingress_acme_actors::domain::limits;
 use kube::api::ListParams;
 use kube::config::InferConfigError;
 use kube::{Api, Client, Config};
@@ -23,11 +23,6 @@ pub use marks::{
 pub use refusal::{detail, port_error};
 pub use requests::{KubeRequestHook, counted, is_too_large};
 
-/// Longest time for opening a connection. A healthy API server accepts one in milliseconds.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Longest silence on a connection with a pending response. Must be longer than a watch
-/// ([`WATCH_SECONDS`]), which may stay silent from begin to end.
-const SILENCE: Duration = Duration::from_secs(90);
 /// Lifetime of a watch in seconds. The API server then ends the watch, and the watcher resumes at
 /// the same position. A connection that died silently is noticed 5 s later.
 pub const WATCH_SECONDS: u32 = 60;
@@ -83,8 +78,8 @@ where
 
 fn ours(mut config: Config) -> Config {
     config.headers.push((USER_AGENT, HeaderValue::from_static(crate::USER_AGENT)));
-    config.connect_timeout = Some(CONNECT);
-    config.read_timeout = Some(SILENCE);
+    config.connect_timeout = Some(limits::KUBE_CONNECT);
+    config.read_timeout = Some(limits::KUBE_SILENCE);
     // Time that a pooled connection spent idle does not count as silence.
     config.reset_reader_on_write = true;
     // The caller alone decides about retries, since only the caller knows when to give up.
@@ -119,6 +114,8 @@ mod tests {
 
     #[test]
     fn a_watch_without_news_ends_before_the_silence_counts_as_a_dead_connection() {
-        assert!(SILENCE > Duration::from_secs(u64::from(WATCH_SECONDS) + 5));
+        assert!(
+            limits::KUBE_SILENCE > std::time::Duration::from_secs(u64::from(WATCH_SECONDS) + 5)
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
 use k8s_openapi::api::events::v1::Event;
@@ -25,15 +26,10 @@ use crate::kubernetes::client::{FIELD_MANAGER, port_error};
 pub use event::CONTROLLER;
 use event::event;
 
-/// Maximum number of queued Events.
-const QUEUE: usize = 1000;
 /// Number of Events sent concurrently. The API server's own limits are far higher.
 const AT_ONCE: usize = 4;
-/// Number of attempts to send one Event.
-const TRIES: u32 = 3;
-/// Longest time for one attempt.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Pause before the next attempt, if the API server names none. Never longer than [`DEADLINE`].
+/// Pause before the next attempt, if the API server names none. Never longer than
+/// [`limits::EVENT_CALL`].
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Called for every Event that was not sent: refused, failed at the last attempt, or not queued.
@@ -54,7 +50,7 @@ pub struct KubeEvents {
 impl KubeEvents {
     /// Starts the task on the current runtime.
     pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, dropped: DroppedHook) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(limits::EVENTS_QUEUED);
         let pending = Arc::new(watch::Sender::new(0));
         let task = tokio::spawn(drain(client, waiting, pending.clone(), dropped.clone()));
         Self { queue, pending, dropped, clock, pod: pod.to_owned(), task }
@@ -76,7 +72,7 @@ impl EventRecorder for KubeEvents {
             self.pending.send_modify(|pending| *pending -= 1);
             (self.dropped)();
             tracing::warn!(
-                ingress = %about.key, queue = QUEUE,
+                ingress = %about.key, queue = limits::EVENTS_QUEUED,
                 "an Event is not sent because too many are queued; the API server accepts them too slowly"
             );
         }
@@ -115,13 +111,15 @@ async fn drain(
 async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
     let mut tries = 1;
     loop {
-        let tried = tokio::time::timeout(DEADLINE, create(client, event)).await;
+        let tried = tokio::time::timeout(limits::EVENT_CALL, create(client, event)).await;
         let error = match tried.unwrap_or_else(|_| Err(PortError::transient("no answer in time"))) {
-            Err(PortError::Transient { retry_after, .. }) if tries < TRIES => retry_after,
+            Err(PortError::Transient { retry_after, .. }) if tries < limits::EVENT_TRIES => {
+                retry_after
+            }
             done => return done,
         };
         tries += 1;
-        tokio::time::sleep(error.unwrap_or(PAUSE).min(DEADLINE)).await;
+        tokio::time::sleep(error.unwrap_or(PAUSE).min(limits::EVENT_CALL)).await;
     }
 }
 

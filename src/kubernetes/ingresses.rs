@@ -6,7 +6,6 @@ mod view;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
@@ -22,12 +21,6 @@ use kube::{Api, Client};
 pub use view::view;
 
 use crate::kubernetes::client::{WATCH_SECONDS, detail, is_too_large};
-
-/// Number of objects per page of a list, as long as such a page is not too large.
-const PAGE: u32 = 500;
-/// Time without a further object after which a list is restarted. Longer than the longest pause
-/// between two attempts (30 s plus as much jitter) and a slow page together.
-const LIST_STALLED: Duration = Duration::from_mins(2);
 
 /// Ingresses of all namespaces, or of a subset.
 pub struct Ingresses {
@@ -82,7 +75,7 @@ impl IngressSource for Ingresses {
                 on_error,
                 events: None,
                 listing: true,
-                page: PAGE,
+                page: limits::INGRESSES_PAGE,
             }
             .changes()
         });
@@ -114,7 +107,7 @@ impl ScopeWatch {
         loop {
             let events = self.events.get_or_insert_with(|| events(&self.api, self.page));
             let step = if self.listing {
-                tokio::time::timeout(LIST_STALLED, events.next()).await
+                tokio::time::timeout(limits::LIST_STALLED, events.next()).await
             } else {
                 Ok(events.next().await)
             };

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use http::HeaderValue;
 use http::header::ACCEPT;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{CreateError, JournalError, Segments};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -25,9 +26,6 @@ const PREFIX: &str = "ingress-acme-journal-";
 const LABEL: &str = "ingress-acme.dev/journal";
 /// Data key of the segment.
 const DATA: &str = "segment.json";
-/// Number of segments per page of a list. Each has up to half a mebibyte, two thirds in base64, and
-/// a page must fit into [`limits::KUBE_RESPONSE`].
-const PAGE: u32 = 8;
 /// Media type of a list of objects of which only the metadata is asked for (Kubernetes API
 /// concepts, "Metadata-only fetches").
 const METADATA_LIST: &str =
@@ -61,7 +59,9 @@ impl SecretSegments {
 #[async_trait(?Send)]
 impl Segments for SecretSegments {
     async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        let all = list_all(&self.api, ListParams::default().labels(LABEL).limit(PAGE)).await;
+        let all =
+            list_all(&self.api, ListParams::default().labels(LABEL).limit(limits::SEGMENTS_PAGE))
+                .await;
         let all = all.map_err(|error| unavailable("listed", &error))?;
         Ok(all.into_iter().filter_map(numbered).collect())
     }

@@ -10,10 +10,6 @@ use ingress_acme_actors::domain::limits;
 
 use super::OpenOrder;
 
-/// Largest number of cached orders. One more evicts the oldest, at the cost of one request if that
-/// order is needed again.
-const REMEMBERED: usize = 1_000;
-
 /// Open orders by URL. An order is removed for use, and put back if the use succeeded.
 #[derive(Default)]
 pub(in crate::acme) struct Orders {
@@ -43,7 +39,7 @@ impl Orders {
         _ = self.take(&url);
         self.bytes += bytes;
         self.open.insert(url, Kept { put: self.put, bytes, order });
-        while self.open.len() > REMEMBERED || self.bytes > limits::ORDERS_KEPT {
+        while self.open.len() > limits::ORDERS_REMEMBERED || self.bytes > limits::ORDERS_KEPT {
             let oldest = self.open.iter().min_by_key(|(_, kept)| kept.put);
             let Some(url) = oldest.map(|(url, _)| url.clone()) else { break };
             _ = self.take(&url);

@@ -18,8 +18,6 @@ use super::user_events::UserEvent;
 
 /// Maximum number of characters of a detail in the table.
 const DETAIL: usize = 60;
-/// Longest detail in bytes: an Event, and the problems of the Ingress.
-const MOST: usize = (1 + limits::PROBLEMS) * limits::EVENT_NOTE_MAX;
 
 /// State of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -75,7 +73,7 @@ impl Row {
             not_after: None,
             renewal: None,
             since: None,
-            detail: cut(why, MOST),
+            detail: cut(why, limits::ROW_DETAIL),
         }
     }
 
@@ -110,7 +108,7 @@ impl Row {
             let sep = if self.detail.is_empty() { "" } else { "; " };
             self.detail = format!("{}{sep}not served as requested: {problem}", self.detail);
         }
-        self.detail = cut(self.detail, MOST);
+        self.detail = cut(self.detail, limits::ROW_DETAIL);
         self
     }
 

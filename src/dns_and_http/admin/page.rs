@@ -4,16 +4,13 @@
 use std::time::Duration;
 
 use askama::Template;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::reporting::metrics::Totals;
 use ingress_acme_actors::reporting::reporter::Overview;
 
-/// Maximum number of rows of each kind.
-pub(super) const ROWS: usize = 50;
 /// Number of names shown per certificate.
 const HOSTS: usize = 3;
-/// Number of characters shown of a failure's detail. The API has the full text.
-const DETAIL: usize = 600;
 /// `Content-Security-Policy` of the page: a browser may only show the page with its inline style.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                                  frame-ancestors 'none'";
@@ -98,7 +95,7 @@ fn few(hosts: &[String]) -> String {
 }
 
 fn brief(text: &str) -> String {
-    let mut brief: String = text.chars().take(DETAIL).collect();
+    let mut brief: String = text.chars().take(limits::PAGE_DETAIL).collect();
     if brief.len() < text.len() {
         brief.push('…');
     }
@@ -217,6 +214,9 @@ mod tests {
         let hosts = ["a", "b", "c", "d", "e"].map(str::to_owned);
         assert_eq!(few(&hosts), "a, b, c and 2 more");
         assert_eq!(few(&hosts[..3]), "a, b, c");
-        assert_eq!(brief(&"ä".repeat(DETAIL + 1)).chars().count(), DETAIL + 1);
+        assert_eq!(
+            brief(&"ä".repeat(limits::PAGE_DETAIL + 1)).chars().count(),
+            limits::PAGE_DETAIL + 1
+        );
     }
 }

@@ -6,10 +6,11 @@ use actix_web::http::header::{
 };
 use actix_web::web::{self, Data, Query, ServiceConfig};
 use bytes::Bytes;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::reporter::ListIngresses;
 use serde::Deserialize;
 
-use super::{Health, LISTED, LISTED_MAX, STUCK, Unanswered, page};
+use super::{Health, STUCK, Unanswered, page};
 use crate::dns_and_http::listeners::Role;
 use crate::dns_and_http::server::SharedText;
 
@@ -88,7 +89,7 @@ async fn ingresses(health: Data<Health>, Query(wanted): Query<Wanted>) -> HttpRe
 impl Wanted {
     fn question(self) -> ListIngresses {
         let Self { namespace, limit, offset } = self;
-        let limit = limit.unwrap_or(LISTED).min(LISTED_MAX);
+        let limit = limit.unwrap_or(limits::LISTED).min(limits::LISTED_MAX);
         ListIngresses { namespace, limit, offset: offset.unwrap_or(0) }
     }
 }
@@ -120,7 +121,7 @@ mod tests {
         ) {
             let Ok(wanted) = Query::<Wanted>::from_query(&query) else { return Ok(()) };
             let question = wanted.into_inner().question();
-            prop_assert!(question.limit <= LISTED_MAX);
+            prop_assert!(question.limit <= limits::LISTED_MAX);
             prop_assert!(question.namespace.is_none_or(|namespace| namespace.len() <= query.len()));
         }
     }

@@ -7,7 +7,6 @@
 use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
@@ -26,9 +25,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
-
-/// Longest time to open one connection. Leaves time for another address.
-const CONNECT: Duration = Duration::from_secs(2);
 
 /// Response to one request.
 pub(super) struct Answer {
@@ -71,7 +67,7 @@ impl Exchange {
         let mut missed = "no address".to_owned();
         for address in addresses.iter().take(limits::PROBE_ATTEMPTS) {
             let socket = SocketAddr::new(*address, port);
-            match timeout(CONNECT, TcpStream::connect(socket)).await {
+            match timeout(limits::PROBE_CONNECT, TcpStream::connect(socket)).await {
                 Ok(Ok(stream)) => return self.ask(stream, url, host, *address).await,
                 Ok(Err(error)) => missed = words(&error),
                 Err(late) => missed = late.to_string(),

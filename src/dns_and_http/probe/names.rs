@@ -1,7 +1,6 @@
 //! DNS for the probe: fresh answers of one nameserver, or of the system's nameservers.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -14,8 +13,6 @@ use hickory_resolver::system_conf::read_system_conf;
 use ingress_acme_actors::domain::address::is_forbidden;
 use ingress_acme_actors::domain::limits;
 
-/// Timeout of one query. The query and its one retry must leave time for HTTP.
-const QUESTION: Duration = Duration::from_millis(1_500);
 const REPETITIONS: usize = 1;
 /// No nameserver is known.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +82,7 @@ fn server(address: SocketAddr) -> NameServerConfig {
 }
 
 fn limit(options: &mut ResolverOpts, given: bool) {
-    options.timeout = QUESTION;
+    options.timeout = limits::DNS_QUESTION;
     options.attempts = REPETITIONS;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     // An answer may have 64 KiB, and records may have been created a moment ago.

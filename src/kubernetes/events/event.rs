@@ -2,6 +2,7 @@
 
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -11,8 +12,6 @@ use k8s_openapi::jiff;
 
 /// `reportingController`: a qualified name (events.k8s.io/v1).
 pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
-/// Longest `reportingInstance` (events.k8s.io/v1); the name of a pod may have 253 bytes.
-const INSTANCE_MAX: usize = 128;
 /// Longest `metadata.name` (RFC 1123 subdomain).
 const NAME_MAX: usize = 253;
 
@@ -47,7 +46,9 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
         note: Some(kube_event.note),
         type_: Some(severity.to_owned()),
         reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(pod[..pod.floor_char_boundary(INSTANCE_MAX)].to_owned()),
+        reporting_instance: Some(
+            pod[..pod.floor_char_boundary(limits::REPORTING_INSTANCE)].to_owned(),
+        ),
         ..Event::default()
     }
 }
@@ -95,6 +96,6 @@ mod tests {
         let cut = name(&about(&long), &says("one"));
         assert!(cut.len() <= NAME_MAX && cut.starts_with("aaa") && !cut.contains(".."), "{cut}");
         let pod = event(&about("shop"), says("one"), &"p".repeat(253), Timestamp::from_secs(0));
-        assert_eq!(pod.reporting_instance, Some("p".repeat(INSTANCE_MAX)));
+        assert_eq!(pod.reporting_instance, Some("p".repeat(limits::REPORTING_INSTANCE)));
     }
 }

@@ -14,9 +14,6 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use crate::kubernetes::client::{class, is_ours};
 
-/// Longest name of a class or annotation that is kept, in bytes. An annotation's name has a prefix
-/// of 253 bytes at most, a slash and 63 bytes; a longer class is reported as no class at all.
-const MAX_NAME: usize = 317;
 /// Annotation prefixes that request a certificate from other issuers.
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
 /// kube-lego's annotation, which cert-manager also supports.
@@ -79,7 +76,7 @@ fn bounded(class: IngressClass) -> IngressClass {
 
 /// Cuts a name that is longer than any valid one. The rest is too long to be valid too.
 fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_NAME)]
+    &name[..name.floor_char_boundary(limits::CLASS_NAME)]
 }
 
 /// Returns our annotations that the operator reads, and the names of those with too long a value.
@@ -200,8 +197,11 @@ mod tests {
         assert_eq!((view.rule_hosts.len(), view.tls[0].hosts.len()), (101, 101));
         assert_eq!((view.tls.len(), view.tls_left_out), (5_000, 15_000));
         assert_eq!(view.long_annotations, ["enabled", "renew"]);
-        assert_eq!(view.annotation("enabled").map(str::len), Some(MAX_NAME));
-        assert_eq!((view.annotations.len(), view.class.name().map(str::len)), (1, Some(MAX_NAME)));
+        assert_eq!(view.annotation("enabled").map(str::len), Some(limits::CLASS_NAME));
+        assert_eq!(
+            (view.annotations.len(), view.class.name().map(str::len)),
+            (1, Some(limits::CLASS_NAME))
+        );
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             prop_assert!(view.rule_hosts.len() <= kept.min(hosts.len()));
             prop_assert!(view.tls.iter().all(|block| block.hosts.len() <= kept));
             prop_assert!(view.annotations.iter().all(|(_, value)| value.len() <= limits::FILLED_TLS));
-            prop_assert!(view.class.name().is_none_or(|name| name.len() <= MAX_NAME));
+            prop_assert!(view.class.name().is_none_or(|name| name.len() <= limits::CLASS_NAME));
             _ = select(&Selection::default(), &view).map_err(|why| why.to_string());
 
             let plan = plan(&view);

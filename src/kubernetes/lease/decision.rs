@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
+use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::coordination::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
 use super::{DURATION, RETRY};
-
-/// Longest accepted duration of a Lease held by another candidate.
-const DURATION_MAX: Duration = Duration::from_mins(1);
 
 /// Fields of a Lease that show whether its holder is alive.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +27,7 @@ impl LeaseRecord {
         Self {
             holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
             renewed: spec.renew_time,
-            duration: seconds.map_or(DURATION, Duration::from_secs).min(DURATION_MAX),
+            duration: seconds.map_or(DURATION, Duration::from_secs).min(limits::LEASE_DURATION_MAX),
         }
     }
 }
@@ -154,7 +152,7 @@ mod tests {
         let spec =
             api::LeaseSpec { lease_duration_seconds: Some(1_000_000), ..api::LeaseSpec::default() };
         let lease = api::Lease { spec: Some(spec), ..api::Lease::default() };
-        assert_eq!(LeaseRecord::of(&lease).duration, DURATION_MAX);
+        assert_eq!(LeaseRecord::of(&lease).duration, limits::LEASE_DURATION_MAX);
     }
 
     proptest! {
@@ -176,7 +174,7 @@ mod tests {
             let seen = ObservedRecord::of(LeaseRecord::of(&lease), Some(seen), start + secs(waited));
             match decide(Some(&seen), "me", start + secs(waited)) {
                 LeaseStep::Create => prop_assert!(false, "there is one"),
-                LeaseStep::Wait(pause) => prop_assert!(pause <= RETRY && waited < DURATION_MAX.as_secs()),
+                LeaseStep::Wait(pause) => prop_assert!(pause <= RETRY && waited < limits::LEASE_DURATION_MAX.as_secs()),
                 LeaseStep::Take => {}
             }
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{MAX_NAMES, secs};
+use super::{EVENT_NOTE_MAX, MAX_NAMES, secs};
 
 /// Number of `spec.tls` blocks of one Ingress that get new certificates. Later blocks, up to
 /// [`TLS_BLOCKS_READ`], keep being renewed where their Secret has a certificate of ours: releases
@@ -190,3 +190,63 @@ pub const HOSTS_CHECKED: usize = 8;
 /// Secrets of many Ingresses whose desired certificate is kept between two changes. One has 60 KB
 /// at most.
 pub const MERGED_KEPT: usize = 256;
+
+/// Largest number of alternate chains that one answer of a CA names (RFC 8555 §7.4.2); CAs have two
+/// or three.
+pub const ALTERNATES: usize = 8;
+/// Largest headers of an answer of a CA in bytes; Let's Encrypt's have under 1 KiB. A nonce and
+/// URLs of them stay in the cache of open orders.
+pub const CA_HEADERS: usize = 16 << 10;
+/// Largest number of cached orders. One more evicts the oldest, at the cost of one request if that
+/// order is needed again.
+pub const ORDERS_REMEMBERED: usize = 1_000;
+/// Longest time to open one connection of a probe. Leaves time for another address.
+pub const PROBE_CONNECT: Duration = secs(2);
+/// Timeout of one DNS query. The query and its one retry must leave time for HTTP.
+pub const DNS_QUESTION: Duration = Duration::from_millis(1_500);
+/// Connections of one port that have been accepted and have not been read from yet, beyond those
+/// with a seat. Those that must leave are among them for a moment.
+pub const CONNECTIONS_ACCEPTED: usize = 32;
+/// Connections of one port that the kernel holds until they are accepted.
+pub const CONNECTIONS_BACKLOG: u32 = 1_024;
+/// Rows of each kind on the status page.
+pub const PAGE_ROWS: usize = 50;
+/// Characters of a failure's detail on the status page. The API has the full text.
+pub const PAGE_DETAIL: usize = 600;
+/// Ingresses in one answer of the API, where the request names no number.
+pub const LISTED: usize = 500;
+/// Largest number of Ingresses in one answer of the API. The arbiter builds the answer, which takes
+/// milliseconds.
+pub const LISTED_MAX: usize = 1_000;
+/// Longest wait of the admin port for the reporter.
+pub const ADMIN_ANSWER: Duration = secs(5);
+/// Longest detail in a row of `ingress-acme status`, in bytes: an Event, and the problems of the
+/// Ingress.
+pub const ROW_DETAIL: usize = (1 + PROBLEMS) * EVENT_NOTE_MAX;
+/// Longest accepted duration of a Lease that another candidate holds.
+pub const LEASE_DURATION_MAX: Duration = secs(60);
+/// Largest number of queued Events.
+pub const EVENTS_QUEUED: usize = 1_000;
+/// Attempts to send one Event.
+pub const EVENT_TRIES: u32 = 3;
+/// Longest time for one attempt to send an Event.
+pub const EVENT_CALL: Duration = secs(10);
+/// Longest `reportingInstance` of an Event (events.k8s.io/v1); the name of a pod may have 253
+/// bytes.
+pub const REPORTING_INSTANCE: usize = 128;
+/// Longest name of a class or annotation that is kept, in bytes. An annotation's name has a prefix
+/// of 253 bytes at most, a slash and 63 bytes; a longer class is reported as no class at all.
+pub const CLASS_NAME: usize = 317;
+/// Journal segments per page of a list. Each has up to half a mebibyte, two thirds in base64, and a
+/// page must fit into [`KUBE_RESPONSE`].
+pub const SEGMENTS_PAGE: u32 = 8;
+/// Ingresses per page of a list, as long as such a page is not too large.
+pub const INGRESSES_PAGE: u32 = 500;
+/// Time without a further Ingress after which a list is restarted. Longer than the longest pause
+/// between two attempts (30 s plus as much jitter) and a slow page together.
+pub const LIST_STALLED: Duration = secs(120);
+/// Longest time to open a connection to the API server. A healthy one accepts in milliseconds.
+pub const KUBE_CONNECT: Duration = secs(5);
+/// Longest silence on a connection to the API server with a pending answer. Longer than a watch,
+/// which may stay silent for its 60 s.
+pub const KUBE_SILENCE: Duration = secs(90);

@@ -85,10 +85,10 @@ fn started(left_out: BTreeSet<DnsName>) -> Event {
 pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
     Event::IssuanceFailed(IssuanceFailed {
         class,
-        detail: "the words of the CA".to_owned(),
+        detail: "the words of the CA".into(),
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
-        names,
+        names: names.into(),
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,

@@ -32,10 +32,10 @@ fn started(algorithm: KeyAlgorithm) -> Event {
 fn failed_in_part() -> Event {
     Event::IssuanceFailed(IssuanceFailed {
         class: FailureClass::AcmeServer,
-        detail: "HTTP 503".to_owned(),
+        detail: "HTTP 503".into(),
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
-        names: names(&["www.example.com"]),
+        names: names(&["www.example.com"]).into(),
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,

@@ -186,6 +186,10 @@ pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further
 /// requests are answered "busy" and retried. An entry takes about 450 bytes.
 pub const QUEUE_MAX: usize = 200_000;
+/// Largest number of jobs that wait between two probes of their hosts, of which one namespace has
+/// at most half. Others begin when one has ended, 16 s after its first probe at the latest. A job
+/// takes about 2 KB, a Secret in the queue 450 bytes.
+pub const JOBS_BETWEEN_PROBES: usize = 4_000;
 /// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);
 

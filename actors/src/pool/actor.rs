@@ -205,7 +205,7 @@ impl Pool {
             targets.extend(index.take_orphans(key.namespace()).into_iter().filter(is_live));
             let lane = |stream: &SecretKey| {
                 if ledger.with(stream, is_probed_again) {
-                    return Lane::Again;
+                    return Lane::Retry;
                 }
                 Lane::New(Priority::of(expiries.validity(stream), now))
             };

@@ -23,7 +23,7 @@ use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::requeue::Requeue;
-use crate::domain::scheduling::scheduler::{Job, JobStatus};
+use crate::domain::scheduling::scheduler::{Job, JobStatus, WaitsFor};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
@@ -107,7 +107,10 @@ impl JobRunner {
         loop {
             let desired = self.context.desired(&job.stream);
             let step = match self.next_step(job, desired.as_ref()) {
-                Step::Wait { until, at_ca } => return JobStatus::Parked { until, at_ca },
+                Step::Wait { until, at_ca } => {
+                    let waits_for = if at_ca { WaitsFor::Ca } else { WaitsFor::Host };
+                    return JobStatus::Parked { until, waits_for };
+                }
                 Step::WaitForLimit(scope, priority) => {
                     return self.wait_for_limit(job, &scope, priority);
                 }
@@ -155,7 +158,7 @@ impl JobRunner {
         if let Some((wait, desired)) = wait.zip(context.desired(&job.stream)) {
             context.events.record(&desired, &KubeEvent::waiting_for_limit(&desired, &wait));
         }
-        JobStatus::Parked { until: now + limits::LIMIT_LOOK, at_ca: false }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::Limit }
     }
 
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {

@@ -1,6 +1,7 @@
 //! From commands to events: the only place that creates events.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{
@@ -125,15 +126,15 @@ fn failed(
     let known = before.map(|failing| failing.names.clone()).unwrap_or_default();
     let names = match subset {
         // Names that fail in a subset are added to the names that the subset left out.
-        Some(_) => failure.names.into_iter().chain(known).collect(),
-        None if failure.names.is_empty() => known,
-        None => failure.names,
+        Some(_) => Arc::new(failure.names.into_iter().chain(known.iter().cloned()).collect()),
+        None if failure.names.is_empty() || *known == failure.names => known,
+        None => Arc::new(failure.names),
     };
     let issuance = state.issuance().filter(|_| !failure.class.is_before_the_ca());
     let at_fallback = before.is_some_and(|failing| failing.at_fallback);
     IssuanceFailed {
         class: failure.class,
-        detail: failure.detail,
+        detail: failure.detail.into(),
         fingerprint,
         retry_at: subset.map_or(again, |failing| failing.retry_at.max(again)),
         names,

@@ -5,6 +5,7 @@
 //! only grow.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,15 +87,16 @@ pub struct CertificateInstalled {
 pub struct IssuanceFailed {
     /// Kind of failure.
     pub class: FailureClass,
-    /// Text of the CA or the API server.
-    pub detail: String,
+    /// Text of the CA or the API server. The ledger and the live records of the journal share text
+    /// and names, because thousands may fail for weeks.
+    pub detail: Arc<str>,
     /// Fingerprint of the desired certificate; an edit that changes the fingerprint ends the pause.
     pub fingerprint: Fingerprint,
     /// Earliest time of the next attempt for the same desired certificate.
     pub retry_at: Timestamp,
     /// Names that caused the failure, where not all of them did.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub names: BTreeSet<DnsName>,
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub names: Arc<BTreeSet<DnsName>>,
     /// Earliest time of the next attempt for a subset of the names, where this attempt was for a
     /// subset; `retry_at` then is about all names.
     #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +123,10 @@ pub struct Folded {
     /// Number of consecutive failures of subsets of the names.
     #[serde(rename = "part_attempts", default, skip_serializing_if = "is_zero")]
     pub subset_attempts: u32,
+}
+
+fn has_none(names: &Arc<BTreeSet<DnsName>>) -> bool {
+    names.is_empty()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -161,7 +167,12 @@ impl Event {
     /// Cuts the texts from outside, which release 0.1.0 journaled in full.
     pub(crate) fn bound(&mut self) {
         let (text, max) = match self {
-            Self::IssuanceFailed(failed) => (&mut failed.detail, limits::DETAIL_MAX),
+            Self::IssuanceFailed(failed) => {
+                if failed.detail.len() > limits::DETAIL_MAX {
+                    failed.detail = cut(&*failed.detail, limits::DETAIL_MAX).into();
+                }
+                return;
+            }
             Self::RateLimitHit(limited) => (&mut limited.hit.detail, limits::DETAIL_MAX),
             Self::CertificateInstalled(installed) => {
                 (&mut installed.serial, limits::CERTIFICATE_TEXT_MAX)

@@ -1,6 +1,7 @@
 //! Remembered failures of one desired certificate, and the times that follow from them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::event::{Folded, IssuanceFailed};
 use super::step::Fallback;
@@ -26,9 +27,9 @@ pub struct Failing {
     /// Kind of the last failure.
     pub class: FailureClass,
     /// Text of the last failure.
-    pub detail: String,
+    pub detail: Arc<str>,
     /// Names that caused the failures, where not all of them did.
-    pub names: BTreeSet<DnsName>,
+    pub names: Arc<BTreeSet<DnsName>>,
     /// Earliest time of the next attempt for a subset of the names.
     pub subset_retry_at: Option<Timestamp>,
     /// Number of consecutive failures of subsets.

@@ -14,8 +14,10 @@ pub(crate) enum Lane {
     /// A job with an open order, or requested again while running. Finishing these jobs frees
     /// resources.
     Resumed,
-    /// A retry after an unreachable host. There may be thousands that never succeed.
+    /// A job that probes its hosts again. There may be thousands that never succeed.
     Again,
+    /// A new attempt after an unreachable host.
+    Retry,
     /// New work, by priority.
     New(Priority),
 }
@@ -32,6 +34,7 @@ const TURNS: [Urgency; 7] = {
 pub(crate) struct FairQueue {
     resumed: RoundRobin,
     again: RoundRobin,
+    retry: RoundRobin,
     /// New work, by urgency.
     new: [RoundRobin; 3],
     /// Index into [`TURNS`].
@@ -55,6 +58,7 @@ impl FairQueue {
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
+            Lane::Retry => self.retry.push(stream, in_order, now),
             Lane::New(_) if !self.has_room(&stream.namespace) => return false,
             Lane::New(priority) => {
                 self.new[priority.urgency as usize].push(stream, priority.by, now);
@@ -63,15 +67,30 @@ impl FairQueue {
         true
     }
 
-    /// Removes and returns the next Secret of a namespace that `may` have one more slot.
-    pub(crate) fn pop(&mut self, may: impl Fn(&str) -> bool) -> Option<SecretKey> {
+    /// Removes and returns the next Secret of a namespace that `may` have one more slot, and, where
+    /// its job has not begun, `may_begin` one more job.
+    pub(crate) fn pop(
+        &mut self,
+        may: impl Fn(&str) -> bool,
+        may_begin: impl Fn(&str) -> bool,
+    ) -> Option<SecretKey> {
         let resumed = self.resumed.pop_of(&may);
         if resumed.is_some() {
             return resumed;
         }
+        let begin = |namespace: &str| may_begin(namespace) && may(namespace);
         self.again_first = !self.again_first;
-        let again = self.again_first.then(|| self.again.pop_of(&may)).flatten();
-        again.or_else(|| self.pop_new(&may)).or_else(|| self.again.pop_of(&may))
+        let again = self.again_first.then(|| self.pop_again(&may, &begin)).flatten();
+        again.or_else(|| self.pop_new(&begin)).or_else(|| self.pop_again(&may, &begin))
+    }
+
+    /// Jobs that have begun go before new attempts, because the end of a job frees memory.
+    fn pop_again(
+        &mut self,
+        may: &impl Fn(&str) -> bool,
+        begin: &impl Fn(&str) -> bool,
+    ) -> Option<SecretKey> {
+        self.again.pop_of(may).or_else(|| self.retry.pop_of(begin))
     }
 
     /// More urgent work has more turns, but never all: thousands of one urgency delay the others
@@ -104,15 +123,13 @@ impl FairQueue {
     /// Whether a namespace has room for new work. A namespace has at most as many entries as there
     /// is free room, so one that asks for any number leaves half to the others.
     pub(crate) fn has_room(&self, namespace: &str) -> bool {
-        let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
-        let waiting: usize = lanes.map(|lane| lane.len_of(namespace)).sum();
+        let waiting: usize = self.lanes().map(|lane| lane.len_of(namespace)).sum();
         waiting < self.capacity.saturating_sub(self.len())
     }
 
     /// Number of waiting Secrets.
     pub(crate) fn len(&self) -> usize {
-        let new: usize = self.new.iter().map(RoundRobin::len).sum();
-        self.resumed.len() + self.again.len() + new
+        self.lanes().map(RoundRobin::len).sum()
     }
 
     /// Whether no Secret waits.
@@ -122,8 +139,11 @@ impl FairQueue {
 
     /// Arrival time of the Secret that has waited longest.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        let lanes = [&self.resumed, &self.again].into_iter().chain(&self.new);
-        lanes.filter_map(RoundRobin::oldest).min()
+        self.lanes().filter_map(RoundRobin::oldest).min()
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &RoundRobin> {
+        [&self.resumed, &self.again, &self.retry].into_iter().chain(&self.new)
     }
 }
 
@@ -138,7 +158,7 @@ mod tests {
     const NEW: Lane = Lane::New(Priority::FIRST);
 
     fn drain(queue: &mut FairQueue) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop(|_| true)).map(|key| key.to_string()).collect()
+        std::iter::from_fn(|| queue.pop(|_| true, |_| true)).map(|key| key.to_string()).collect()
     }
 
     #[test]
@@ -157,7 +177,8 @@ mod tests {
         for (namespace, name) in [("a", "1"), ("b", "1"), ("c", "1"), ("b", "2")] {
             assert!(push(&mut queue, namespace, name, NEW));
         }
-        let mut pop = |full: &str| queue.pop(|namespace| namespace != full).unwrap().to_string();
+        let mut pop =
+            |full: &str| queue.pop(|namespace| namespace != full, |_| true).unwrap().to_string();
         assert_eq!([pop("a"), pop("a"), pop(""), pop("")], ["b/1", "c/1", "a/1", "b/2"]);
     }
 
@@ -209,8 +230,8 @@ mod tests {
             assert!(push(&mut queue, "ending", &name, priority(Urgency::Expiring)));
         }
         assert!(push(&mut queue, "small", "renewal", priority(Urgency::Renewal)));
-        let before =
-            std::iter::from_fn(|| queue.pop(|_| true)).position(|one| &*one.namespace == "small");
+        let before = std::iter::from_fn(|| queue.pop(|_| true, |_| true))
+            .position(|one| &*one.namespace == "small");
         assert!(before.unwrap() < TURNS.len(), "{before:?}");
     }
 
@@ -242,14 +263,14 @@ mod tests {
             assert!(push(&mut queue, "dead", name, Lane::Again));
         }
         assert!(push(&mut queue, "other", "new", NEW));
-        let first_two =
-            [queue.pop(|_| true), queue.pop(|_| true)].map(|stream| stream.unwrap().namespace);
+        let first_two = [queue.pop(|_| true, |_| true), queue.pop(|_| true, |_| true)]
+            .map(|stream| stream.unwrap().namespace);
         assert!(first_two.contains(&"other".into()), "{first_two:?}");
         assert_eq!(queue.len(), 2);
         assert!(
-            queue.pop(|_| true).is_some()
-                && queue.pop(|_| true).is_some()
-                && queue.pop(|_| true).is_none()
+            queue.pop(|_| true, |_| true).is_some()
+                && queue.pop(|_| true, |_| true).is_some()
+                && queue.pop(|_| true, |_| true).is_none()
         );
     }
 }

@@ -22,10 +22,10 @@ use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
 pub use job::Load;
-pub(crate) use job::{Job, JobStatus};
+pub(crate) use job::{Job, JobStatus, WaitsFor};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
-use slots::{Running, may_take};
+use slots::{JobCount, may_begin, may_take};
 pub(crate) use tickets::Ticket;
 use tickets::Tickets;
 
@@ -35,7 +35,9 @@ pub(crate) struct Scheduler {
     slots: usize,
     queue: FairQueue,
     jobs: HashMap<SecretKey, ScheduledJob>,
-    running: Running,
+    running: JobCount,
+    /// Jobs that have begun and wait for their hosts, parked or queued again.
+    between_probes: JobCount,
     parked: Parked,
     tickets: Tickets,
     draining: bool,
@@ -50,7 +52,8 @@ impl Scheduler {
             slots,
             queue: FairQueue::new(capacity),
             jobs: HashMap::new(),
-            running: Running::default(),
+            running: JobCount::default(),
+            between_probes: JobCount::default(),
             parked: Parked::default(),
             tickets: Tickets::default(),
             draining: false,
@@ -107,7 +110,8 @@ impl Scheduler {
         if taken {
             let phase = JobPhase::New(key.clone());
             let (waiting, again) = (vec![ticket], false);
-            let entry = ScheduledJob { phase, waiting, again, since: now, lane };
+            let between_probes = false;
+            let entry = ScheduledJob { phase, waiting, again, between_probes, since: now, lane };
             self.jobs.insert(stream.clone(), entry);
         }
         taken
@@ -162,7 +166,11 @@ impl Scheduler {
         let held = |namespace: &str| {
             self.running.of(namespace) + self.parked.slots_kept_by(namespace, now)
         };
-        let stream = self.queue.pop(|namespace| may_take(held(namespace), free))?;
+        let (between, all) = (&self.between_probes, self.between_probes.total());
+        let stream = self.queue.pop(
+            |namespace| may_take(held(namespace), free),
+            |namespace| may_begin(between.of(namespace), all),
+        )?;
         self.prefetched.remove(&stream);
         self.start(&stream, Some(now))
     }
@@ -184,6 +192,9 @@ impl Scheduler {
     fn start(&mut self, stream: &SecretKey, slot_since: Option<Timestamp>) -> Option<Job> {
         let entry = self.jobs.get_mut(stream)?;
         entry.again = false;
+        if std::mem::take(&mut entry.between_probes) {
+            self.between_probes.end(&stream.namespace);
+        }
         let mut job = match std::mem::replace(&mut entry.phase, JobPhase::Running) {
             JobPhase::New(requested_by) => Box::new(Job::new(stream, requested_by)),
             JobPhase::Queued(job) | JobPhase::Parked { job, .. } => job,
@@ -234,10 +245,14 @@ impl Scheduler {
                 let taken = self.queue.push(stream, Lane::Resumed, now);
                 debug_assert!(taken, "resumed work is always taken");
             }
-            JobStatus::Parked { until, at_ca } => {
-                let slot = at_ca.then(|| job.slot_since + limits::SLOT_MAX);
+            JobStatus::Parked { until, waits_for } => {
+                let slot = (waits_for == WaitsFor::Ca).then(|| job.slot_since + limits::SLOT_MAX);
                 entry.phase = JobPhase::Parked { job: Box::new(job), until };
                 self.parked.add(&stream, until, slot);
+                if waits_for == WaitsFor::Host {
+                    entry.between_probes = true;
+                    self.between_probes.begin(&stream.namespace);
+                }
                 if entry.again {
                     self.wake_when_edited(&stream, now);
                 }
@@ -328,11 +343,51 @@ mod tests {
         scheduler.request(&key, [(other.clone(), NEW)], at(1)).unwrap();
         assert_eq!(scheduler.next_job(at(1)).map(|job| job.stream), Some(other));
         // A job that the CA works on keeps its slot.
-        let at_ca = JobStatus::Parked { until: at(9), at_ca: true };
+        let at_ca = JobStatus::Parked { until: at(9), waits_for: WaitsFor::Ca };
         for job in jobs {
             scheduler.returned(job, at_ca, at(2));
         }
         assert_eq!(scheduler.next_job(at(2)).map(|job| job.stream), None);
+    }
+
+    #[test]
+    fn a_namespace_whose_hosts_are_dead_leaves_room_between_two_probes_to_the_others() {
+        let mut scheduler = Scheduler::new(64, 100_000);
+        for number in 0..limits::JOBS_BETWEEN_PROBES {
+            ask(&mut scheduler, &number.to_string(), 0).unwrap();
+        }
+        let waits = JobStatus::Parked { until: at(60), waits_for: WaitsFor::Host };
+        while let Some(job) = scheduler.next_job(at(0)) {
+            scheduler.returned(job, waits, at(0));
+        }
+        assert_eq!(scheduler.load().parked, limits::JOBS_BETWEEN_PROBES / 2);
+        let (other, key) = (SecretKey::new("other", "first"), IngressKey::new("other", "first"));
+        scheduler.request(&key.into(), [(other.clone(), NEW)], at(1)).unwrap();
+        assert_eq!(scheduler.next_job(at(1)).map(|job| job.stream), Some(other));
+        assert_eq!(scheduler.next_job(at(1)).map(|job| job.stream), None);
+        // The end of one job lets the next one begin.
+        let again = scheduler.next_job(at(60)).unwrap();
+        let begun = again.stream.clone();
+        scheduler.returned(again, SETTLED, at(60));
+        scheduler.parked = Parked::default();
+        let next = scheduler.next_job(at(60)).unwrap();
+        assert_ne!(next.stream, begun);
+    }
+
+    #[test]
+    fn jobs_that_wait_for_a_rate_limit_or_the_ca_hold_no_room_between_two_probes() {
+        let mut scheduler = Scheduler::new(10_000, 100_000);
+        for number in 0..=limits::JOBS_BETWEEN_PROBES {
+            ask(&mut scheduler, &number.to_string(), 0).unwrap();
+        }
+        let waits = |waits_for| JobStatus::Parked { until: at(9), waits_for };
+        let (limit, ca) = (waits(WaitsFor::Limit), waits(WaitsFor::Ca));
+        let mut taken = 0;
+        while let Some(job) = scheduler.next_job(at(0)) {
+            scheduler.returned(job, if taken % 2 == 0 { limit } else { ca }, at(0));
+            taken += 1;
+        }
+        assert_eq!(taken, limits::JOBS_BETWEEN_PROBES + 1);
     }
 
     #[test]
@@ -368,7 +423,7 @@ mod tests {
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
         assert!(scheduler.next_job(at(0)).is_none());
-        scheduler.returned(a, JobStatus::Parked { until: at(5), at_ca: true }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(5), waits_for: WaitsFor::Ca }, at(1));
         assert!(scheduler.next_job(at(2)).is_none());
         assert_eq!(&*scheduler.next_job(at(5)).unwrap().stream.name, "a");
     }
@@ -379,7 +434,7 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(a, JobStatus::Parked { until: at(5), at_ca: false }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(5), waits_for: WaitsFor::Host }, at(1));
         let b = scheduler.next_job(at(1)).unwrap();
         assert!(scheduler.next_job(at(5)).is_none());
         scheduler.returned(b, SETTLED, at(6));
@@ -392,7 +447,7 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         ask(&mut scheduler, "b", 0).unwrap();
         let a = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(a, JobStatus::Parked { until: at(600), at_ca: true }, at(1));
+        scheduler.returned(a, JobStatus::Parked { until: at(600), waits_for: WaitsFor::Ca }, at(1));
         let gives_up = at(0) + limits::SLOT_MAX;
         assert_eq!(scheduler.next_wake(at(1)), Some(gives_up));
         assert_eq!(&*scheduler.next_job(gives_up).unwrap().stream.name, "b");
@@ -426,7 +481,11 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(job, JobStatus::Parked { until: at(600), at_ca: false }, at(1));
+        scheduler.returned(
+            job,
+            JobStatus::Parked { until: at(600), waits_for: WaitsFor::Host },
+            at(1),
+        );
         ask(&mut scheduler, "a", 2).unwrap();
         assert!(scheduler.next_job(at(2)).is_some());
     }
@@ -437,7 +496,11 @@ mod tests {
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
         scheduler.admit(&SecretKey::new("web", "a"), at(1));
-        scheduler.returned(job, JobStatus::Parked { until: at(3600), at_ca: false }, at(1));
+        scheduler.returned(
+            job,
+            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Limit },
+            at(1),
+        );
         assert!(scheduler.next_job(at(1)).is_some());
     }
 
@@ -446,7 +509,11 @@ mod tests {
         let mut scheduler = Scheduler::new(1, 10);
         ask(&mut scheduler, "a", 0).unwrap();
         let job = scheduler.next_job(at(0)).unwrap();
-        scheduler.returned(job, JobStatus::Parked { until: at(3600), at_ca: false }, at(1));
+        scheduler.returned(
+            job,
+            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Limit },
+            at(1),
+        );
         assert!(scheduler.next_job(at(2)).is_none());
         scheduler.admit(&SecretKey::new("web", "a"), at(2));
         assert!(scheduler.next_job(at(2)).is_some());

@@ -86,10 +86,8 @@ impl KubeEvent {
                 }
             }
             Event::IssuanceFailed(IssuanceFailed { class, detail, retry_at, names, .. }) => {
-                let before =
-                    before.failing().map(|failing| (failing.class, failing.detail.as_str()));
-                let repeated =
-                    class.is_before_the_ca() && before == Some((*class, detail.as_str()));
+                let before = before.failing().map(|failing| (failing.class, &*failing.detail));
+                let repeated = class.is_before_the_ca() && before == Some((*class, &**detail));
                 // The other names may have a certificate.
                 let subset = desired.partial && !names.is_empty();
                 let whose = if subset { display_names(names) } else { desired.display_names() };

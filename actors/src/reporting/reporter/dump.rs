@@ -173,10 +173,10 @@ mod tests {
         let desired = desired("shop", &["shop.example.com"]);
         let failed = Event::IssuanceFailed(IssuanceFailed {
             class: FailureClass::Authorization,
-            detail: "the words of the CA".to_owned(),
+            detail: "the words of the CA".into(),
             fingerprint: desired.fingerprint(),
             retry_at: NOW,
-            names: std::collections::BTreeSet::new(),
+            names: Arc::default(),
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,

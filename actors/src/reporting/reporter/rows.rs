@@ -34,7 +34,7 @@ impl FailureDump {
     pub(super) fn of(failing: &Failing) -> Self {
         Self {
             class: failing.class.label(),
-            detail: failing.detail.clone(),
+            detail: failing.detail.to_string(),
             attempts: failing.attempts,
             since: failing.since,
             retry_at: failing.retry_at,

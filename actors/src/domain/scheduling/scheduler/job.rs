@@ -38,9 +38,20 @@ pub(crate) enum JobStatus {
     Parked {
         /// Time at which the job continues.
         until: Timestamp,
-        /// Whether the CA is working on the job, which then keeps its slot.
-        at_ca: bool,
+        /// What the job waits for.
+        waits_for: WaitsFor,
     },
+}
+
+/// What a parked job waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WaitsFor {
+    /// The CA, which is working on the order. The job keeps its slot.
+    Ca,
+    /// A host that the next probe may reach, or a port that failed, before there is an order.
+    Host,
+    /// A rate limit.
+    Limit,
 }
 
 /// Number of jobs in each phase.

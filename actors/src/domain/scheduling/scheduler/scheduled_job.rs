@@ -13,6 +13,8 @@ pub(super) struct ScheduledJob {
     pub(super) waiting: Vec<Ticket>,
     /// Whether the Secret was requested again while its job was running: the job runs once more.
     pub(super) again: bool,
+    /// Whether the job has begun and waits for its hosts.
+    pub(super) between_probes: bool,
     pub(super) since: Timestamp,
     /// Lane of the most urgent request so far.
     pub(super) lane: Lane,

@@ -1,5 +1,5 @@
-//! Slots of running jobs by namespace. One namespace never has all slots, so a job of another one
-//! starts at once, however long the jobs of the first take.
+//! Jobs by namespace. One namespace never has all slots, so a job of another one starts at once,
+//! however long the jobs of the first take.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,34 +14,40 @@ pub(super) fn may_take(held: usize, free: usize) -> bool {
     held < free.saturating_mul(limits::SLOTS_PER_FREE)
 }
 
-/// Running jobs.
+/// Whether a namespace with `waiting` jobs between two probes may begin a job while `all` wait: as
+/// many as there is free room, so one that takes any number leaves half to the others.
+pub(super) fn may_begin(waiting: usize, all: usize) -> bool {
+    waiting < limits::JOBS_BETWEEN_PROBES.saturating_sub(all)
+}
+
+/// Number of jobs, in all and by namespace.
 #[derive(Debug, Default)]
-pub(super) struct Running {
+pub(super) struct JobCount {
     total: usize,
     by_namespace: HashMap<Arc<str>, usize>,
 }
 
-impl Running {
+impl JobCount {
     pub(super) fn begin(&mut self, namespace: &Arc<str>) {
         self.total += 1;
         *self.by_namespace.entry(namespace.clone()).or_default() += 1;
     }
 
     pub(super) fn end(&mut self, namespace: &Arc<str>) {
-        let Some(running) = self.by_namespace.get_mut(namespace) else { return };
+        let Some(own) = self.by_namespace.get_mut(namespace) else { return };
         self.total -= 1;
-        *running -= 1;
-        if *running == 0 {
+        *own -= 1;
+        if *own == 0 {
             self.by_namespace.remove(namespace);
         }
     }
 
-    /// Number of running jobs of all namespaces.
+    /// Number of jobs of all namespaces.
     pub(super) fn total(&self) -> usize {
         self.total
     }
 
-    /// Number of running jobs of one namespace.
+    /// Number of jobs of one namespace.
     pub(super) fn of(&self, namespace: &str) -> usize {
         self.by_namespace.get(namespace).copied().unwrap_or_default()
     }

@@ -44,14 +44,16 @@ pub(crate) struct Dedup {
 }
 
 impl Dedup {
-    /// Creates an idle actor.
+    /// Creates an idle actor, or one whose requeue is `due`.
     pub(crate) fn new(
         key: ReconcileKey,
         downstream: DedupDependencies,
         registry: Rc<Registry>,
         phase: Rc<Cell<Phase>>,
+        due: Option<Timestamp>,
     ) -> Self {
-        let machine = DedupMachine::new(downstream.settle_times);
+        let times = downstream.settle_times;
+        let machine = due.map_or(DedupMachine::new(times), |due| DedupMachine::due(times, due));
         Self { key, machine, downstream, registry, handled: 0, timer: None, answer: None, phase }
     }
 
@@ -64,15 +66,23 @@ impl Dedup {
                 self.wake(deadline, ctx);
                 self.reconcile(ctx);
             }
-            Action::Retire => self.retire(ctx),
+            Action::Retire => _ = self.retire(None, ctx),
+            Action::RetireUntil(until) => {
+                if !self.retire(Some(until), ctx) {
+                    self.wake(until, ctx);
+                }
+            }
         }
     }
 
-    /// Stops the actor, unless an event is in its mailbox.
-    fn retire(&self, ctx: &mut Context<Self>) {
-        if self.registry.retire(&self.key, self.handled) {
+    /// Stops the actor, unless an event is in its mailbox; the registry starts another one at
+    /// `until`.
+    fn retire(&self, until: Option<Timestamp>, ctx: &mut Context<Self>) -> bool {
+        let retires = self.registry.retire(&self.key, self.handled, until);
+        if retires {
             ctx.stop();
         }
+        retires
     }
 
     /// Arms the timer for `at`. A timer that is due earlier stays: the machine then returns the
@@ -116,6 +126,10 @@ impl Actor for Dedup {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        if let Phase::Waiting { until } = self.machine.phase() {
+            let action = self.machine.timer(until);
+            self.act(action, ctx);
+        }
     }
 }
 

@@ -1,16 +1,21 @@
-//! Maps an Ingress to its dedup actor. Only Ingresses with work have one.
+//! Maps an Ingress to its dedup actor. Only Ingresses with work have one; of an Ingress that waits
+//! for its requeue, only the key and the time are kept.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use actix::prelude::*;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
+use tokio::task::JoinHandle;
 
 use crate::dedup::actor::{Dedup, DedupDependencies};
 use crate::domain::ingress::IngressKey;
+use crate::domain::limits;
 use crate::domain::scheduling::dedup::Phase;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
+use crate::domain::time::Timestamp;
 use crate::messages::Changed;
 use crate::reporting::metrics::{Metrics, Source};
 
@@ -18,6 +23,7 @@ use crate::reporting::metrics::{Metrics, Source};
 /// losing one.
 pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
+    waiting: RefCell<Waiting>,
     downstream: DedupDependencies,
     metrics: Metrics,
 }
@@ -30,10 +36,46 @@ struct DedupHandle {
     phase: Rc<Cell<Phase>>,
 }
 
+/// Ingresses without an actor that wait for their requeue.
+#[derive(Default)]
+struct Waiting {
+    until: HashMap<ReconcileKey, Timestamp>,
+    due: BTreeSet<(Timestamp, ReconcileKey)>,
+    /// Timer of the first one.
+    timer: Option<(Timestamp, JoinHandle<()>)>,
+}
+
+impl Waiting {
+    fn add(&mut self, key: ReconcileKey, until: Timestamp) {
+        self.until.insert(key.clone(), until);
+        self.due.insert((until, key));
+    }
+
+    fn remove(&mut self, key: &ReconcileKey) {
+        if let Some(until) = self.until.remove(key) {
+            self.due.remove(&(until, key.clone()));
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.due.first().map(|(until, _)| *until)
+    }
+
+    fn take_due(&mut self, now: Timestamp) -> Option<(Timestamp, ReconcileKey)> {
+        if self.first()? > now {
+            return None;
+        }
+        let due = self.due.pop_first()?;
+        self.until.remove(&due.1);
+        Some(due)
+    }
+}
+
 impl Registry {
     /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: DedupDependencies, metrics: Metrics) -> Rc<Self> {
-        Rc::new(Self { entries: DashMap::new(), downstream, metrics })
+        let (entries, waiting) = (DashMap::new(), RefCell::default());
+        Rc::new(Self { entries, waiting, downstream, metrics })
     }
 
     /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
@@ -45,33 +87,84 @@ impl Registry {
             match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
                 Err(SendError::Full(_)) => self.metrics.event_coalesced(),
-                Err(SendError::Closed(_)) => *entry = self.start(key),
+                Err(SendError::Closed(_)) => *entry = self.start_with_event(key),
             }
             return;
         }
-        let entry = self.start(key);
+        self.waiting.borrow_mut().remove(key);
+        let entry = self.start_with_event(key);
         self.entries.insert(key.clone(), entry);
-        self.metrics.dedup_actors(self.entries.len());
+        self.metrics.dedup_actors(self.len());
     }
 
-    fn start(self: &Rc<Self>, key: &ReconcileKey) -> DedupHandle {
+    fn start_with_event(self: &Rc<Self>, key: &ReconcileKey) -> DedupHandle {
+        let mut entry = self.start(key, None);
+        entry.sent = u64::from(entry.addr.try_send(Changed).is_ok());
+        entry
+    }
+
+    fn start(self: &Rc<Self>, key: &ReconcileKey, due: Option<Timestamp>) -> DedupHandle {
         let phase = Rc::new(Cell::new(Phase::Idle));
-        let dedup = Dedup::new(key.clone(), self.downstream.clone(), self.clone(), phase.clone());
-        let addr = dedup.start();
-        let sent = u64::from(addr.try_send(Changed).is_ok());
-        DedupHandle { addr, sent, phase }
+        let (downstream, registry) = (self.downstream.clone(), self.clone());
+        let addr = Dedup::new(key.clone(), downstream, registry, phase.clone(), due).start();
+        DedupHandle { addr, sent: 0, phase }
     }
 
-    /// Removes an idle actor that has handled `handled` events. Returns `false` if another event is
-    /// on the way to the actor.
-    pub(crate) fn retire(&self, key: &ReconcileKey, handled: u64) -> bool {
+    /// Removes an actor without work that has handled `handled` events; another one starts at
+    /// `until`, if given. Returns `false` if another event is on the way to the actor.
+    pub(crate) fn retire(
+        self: &Rc<Self>,
+        key: &ReconcileKey,
+        handled: u64,
+        until: Option<Timestamp>,
+    ) -> bool {
         let MapEntry::Occupied(slot) = self.entries.entry(key.clone()) else { return true };
         if slot.get().sent > handled {
             return false;
         }
         slot.remove();
-        self.metrics.dedup_actors(self.entries.len());
+        if let Some(until) = until {
+            self.waiting.borrow_mut().add(key.clone(), until);
+            self.set_timer();
+        }
+        self.metrics.dedup_actors(self.len());
         true
+    }
+
+    /// Sets the timer for the first requeue. The delay is capped, so that a clock that is set back
+    /// cannot block the keys.
+    fn set_timer(self: &Rc<Self>) {
+        let now = self.downstream.clock.now();
+        let mut waiting = self.waiting.borrow_mut();
+        let Some(first) = waiting.first() else { return };
+        if waiting.timer.as_ref().is_some_and(|(armed, _)| *armed <= first) {
+            return;
+        }
+        if let Some((_, timer)) = waiting.timer.take() {
+            timer.abort();
+        }
+        let (pause, registry) = (first.since(now).min(limits::IN_FLIGHT_MAX), Rc::downgrade(self));
+        let timer = actix::spawn(async move {
+            actix::clock::sleep(pause).await;
+            if let Some(registry) = registry.upgrade() {
+                registry.start_due();
+            }
+        });
+        waiting.timer = Some((first, timer));
+    }
+
+    /// Starts an actor for each Ingress whose requeue is due.
+    fn start_due(self: &Rc<Self>) {
+        let now = self.downstream.clock.now();
+        self.waiting.borrow_mut().timer = None;
+        loop {
+            let due = self.waiting.borrow_mut().take_due(now);
+            let Some((until, key)) = due else { break };
+            let entry = self.start(&key, Some(until));
+            self.entries.insert(key, entry);
+        }
+        self.set_timer();
+        self.metrics.dedup_actors(self.len());
     }
 
     /// Counts an event that a dedup actor has coalesced.
@@ -79,24 +172,31 @@ impl Registry {
         self.metrics.event_coalesced();
     }
 
-    /// Number of live dedup actors.
+    /// Number of Ingresses with work, or with a requeue to come.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.waiting.borrow().until.len()
     }
 
-    /// Whether no dedup actor is live.
+    /// Whether no Ingress has work or a requeue to come.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
-    /// Phase of the actor of `key`, if live.
+    /// Phase of the Ingress `key`, if there is work or a requeue to come.
     pub fn phase(&self, key: &IngressKey) -> Option<Phase> {
         let key = ReconcileKey::Ingress(key.clone());
-        self.entries.get(&key).map(|entry| entry.phase.get())
+        let live = self.entries.get(&key).map(|entry| entry.phase.get());
+        let waits = |until: &Timestamp| Phase::Waiting { until: *until };
+        live.or_else(|| self.waiting.borrow().until.get(&key).map(waits))
     }
 
-    /// Phase of each live actor.
+    /// Phase of each Ingress with work, or with a requeue to come.
     pub fn phases(&self) -> Vec<(ReconcileKey, Phase)> {
-        self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get())).collect()
+        let live = self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get()));
+        let waiting = self.waiting.borrow();
+        let waits = |(key, until): (&ReconcileKey, &Timestamp)| {
+            (key.clone(), Phase::Waiting { until: *until })
+        };
+        live.chain(waiting.until.iter().map(waits)).collect()
     }
 }

@@ -65,6 +65,9 @@ pub(crate) enum Action {
     Reconcile(Timestamp),
     /// Leave the registry.
     Retire,
+    /// Leave the registry until this time, at which a machine of
+    /// [`DedupMachine::due`] continues.
+    RetireUntil(Timestamp),
 }
 
 /// State machine of one Ingress. Time is an argument of each call.
@@ -78,6 +81,11 @@ impl DedupMachine {
     /// Creates an idle machine.
     pub(crate) fn new(settle_times: SettleTimes) -> Self {
         Self { settle_times, phase: Phase::Idle }
+    }
+
+    /// Creates a machine whose requeue is due.
+    pub(crate) fn due(settle_times: SettleTimes, until: Timestamp) -> Self {
+        Self { settle_times, phase: Phase::Waiting { until } }
     }
 
     /// Returns the current phase.
@@ -134,7 +142,7 @@ impl DedupMachine {
             Requeue::Busy => now + limits::BUSY_RETRY,
         };
         self.phase = Phase::Waiting { until };
-        Action::Wake(until)
+        Action::RetireUntil(until)
     }
 
     fn settle(&mut self, burst: Burst, now: Timestamp) -> Action {
@@ -205,7 +213,10 @@ mod tests {
     #[test]
     fn a_failure_is_asked_for_again_and_an_event_does_not_wait_for_that() {
         let mut dedup = settled();
-        assert_eq!(dedup.finished(Requeue::At(at(60_000)), at(2000)), Action::Wake(at(60_000)));
+        let retired = dedup.finished(Requeue::At(at(60_000)), at(2000));
+        assert_eq!(retired, Action::RetireUntil(at(60_000)));
+        let mut due = DedupMachine::due(SettleTimes::default(), at(60_000));
+        assert!(matches!(due.timer(at(60_000)), Action::Reconcile(_)));
         let mut edited = dedup.clone();
         assert!(matches!(dedup.timer(at(60_000)), Action::Reconcile(_)));
         assert_eq!(edited.changed(at(5000)), (false, Action::Wake(at(6000))));
@@ -215,7 +226,7 @@ mod tests {
     fn a_downstream_that_never_answers_releases_its_key() {
         let mut dedup = settled();
         let late = at(1000) + limits::IN_FLIGHT_MAX;
-        assert_eq!(dedup.timer(late), Action::Wake(late + limits::BUSY_RETRY));
+        assert_eq!(dedup.timer(late), Action::RetireUntil(late + limits::BUSY_RETRY));
         assert!(matches!(dedup.timer(late + limits::BUSY_RETRY), Action::Reconcile(_)));
     }
 

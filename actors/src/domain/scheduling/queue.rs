@@ -4,6 +4,7 @@
 mod round_robin;
 
 use crate::domain::ingress::SecretKey;
+use crate::domain::limits;
 use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::time::Timestamp;
 pub(in crate::domain) use round_robin::RoundRobin;
@@ -50,14 +51,15 @@ impl FairQueue {
         Self { capacity, ..Self::default() }
     }
 
-    /// Adds a Secret to its lane. Returns `false` if there is no room. Only new work is refused,
-    /// because the other lanes hold work that was accepted before.
+    /// Adds a Secret to its lane. Returns `false` if there is no room. Only new work and new
+    /// attempts are refused, because the other lanes hold work that was accepted before.
     #[must_use]
     pub(crate) fn push(&mut self, stream: SecretKey, lane: Lane, now: Timestamp) -> bool {
         let in_order = Priority::FIRST.by;
         match lane {
             Lane::Resumed => self.resumed.push(stream, in_order, now),
             Lane::Again => self.again.push(stream, in_order, now),
+            Lane::Retry if !self.has_room_for_retry(&stream.namespace) => return false,
             Lane::Retry => self.retry.push(stream, in_order, now),
             Lane::New(_) if !self.has_room(&stream.namespace) => return false,
             Lane::New(priority) => {
@@ -125,6 +127,13 @@ impl FairQueue {
     pub(crate) fn has_room(&self, namespace: &str) -> bool {
         let waiting: usize = self.lanes().map(|lane| lane.len_of(namespace)).sum();
         waiting < self.capacity.saturating_sub(self.len())
+    }
+
+    /// Whether a namespace has room for another attempt, by the same rule. The pause after "busy"
+    /// takes less memory than an entry of the queue and its dedup actor.
+    fn has_room_for_retry(&self, namespace: &str) -> bool {
+        let free = limits::RETRIES_QUEUED.saturating_sub(self.retry.len());
+        self.retry.len_of(namespace) < free
     }
 
     /// Number of waiting Secrets.
@@ -254,6 +263,17 @@ mod tests {
         assert!(!push(&mut queue, "a", "2", NEW));
         assert!(push(&mut queue, "a", "3", Lane::Resumed));
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_with_thousands_of_dead_hosts_leaves_room_for_the_retries_of_others() {
+        let mut queue = FairQueue::new(100_000);
+        let taken = (0..limits::RETRIES_QUEUED)
+            .filter(|number| push(&mut queue, "dead", &number.to_string(), Lane::Retry));
+        assert_eq!(taken.count(), limits::RETRIES_QUEUED / 2);
+        assert!(push(&mut queue, "other", "retry", Lane::Retry));
+        assert!(push(&mut queue, "dead", "in work", Lane::Again));
+        assert!(push(&mut queue, "dead", "new", NEW));
     }
 
     #[test]

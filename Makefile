@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doc bench worst-tenant image clean-control-plane
+.PHONY: help demo test doc bench seeds worst-tenant image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,11 @@ bench: ## measure the goals of docs/performance.md and print them as a table (ab
 	$(CARGO) build --locked --release --example bare_loop
 	$(CARGO) bench --locked --bench dedup --bench issuance
 	INGRESS_ACME_OPERATOR=target/image/release/ingress-acme $(CARGO) bench --locked --bench goals
+
+# Seeds from 0 on; `make test` plays 200. A failure names its seed, and SEED=17 plays that one alone.
+SEEDS ?= 1000
+seeds: ## play random cases of edits, faults and distorted views against all actors (SEEDS=1000; minutes)
+	SEEDS=$(SEEDS) $(CARGO) test --locked --release --package ingress-acme-actors --all-features --test invariants
 
 # The operator is the image's: a debug build takes ten times the CPU time for an Ingress of 1 MiB.
 worst-tenant: ## play the worst tenant at full size against the image's program (about 10 minutes)

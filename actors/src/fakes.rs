@@ -9,6 +9,7 @@ mod cluster;
 mod crash_point;
 mod keys;
 mod segments;
+mod stable;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,18 +21,21 @@ use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
 pub use cluster::{
-    FakeCluster, FakeSecret, foreign_secret, ingress, our_secret, reasons, shop, with_tls,
+    Distortion, FakeCluster, FakeSecret, foreign_secret, ingress, our_secret, reasons, shop,
+    with_tls,
 };
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;
 
+use crate::dedup::registry::Registry;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::time::Timestamp;
+use crate::journal::ledger::Ledger;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
 use crate::pool::job_runner::FallbackCa;
@@ -99,6 +103,8 @@ pub struct Fakes {
     crash_point: RefCell<Rc<CrashPoint>>,
     /// All tasks of the latest operator.
     process: RefCell<Option<JoinHandle<()>>>,
+    /// Registry and ledger of the latest operator.
+    latest: RefCell<Option<(Rc<Registry>, Rc<Ledger>)>>,
     operators: Cell<u32>,
 }
 
@@ -119,6 +125,7 @@ impl Default for Fakes {
             shown: Observability::default(),
             crash_point: RefCell::default(),
             process: RefCell::default(),
+            latest: RefCell::default(),
             operators: Cell::new(0),
         }
     }
@@ -215,6 +222,7 @@ impl Fakes {
         *self.process.borrow_mut() = Some(actix::spawn(process));
         let started = started.await.expect("nobody kills it while it starts");
         let operator = started.expect("the journal is legal");
+        *self.latest.borrow_mut() = Some((operator.registry.clone(), operator.ledger.clone()));
         while !scanned.get() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

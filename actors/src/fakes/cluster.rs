@@ -1,5 +1,6 @@
 //! In-memory Kubernetes: Ingresses with a watch, Secrets with owners, solver Ingresses, Events.
 
+mod distortion;
 mod ports;
 
 use std::cell::RefCell;
@@ -18,6 +19,8 @@ use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::{Clock, IngressChange, PortError};
+pub use distortion::Distortion;
+use distortion::{Distortions, listed};
 
 /// A Secret with its data.
 #[derive(Clone, Debug)]
@@ -54,6 +57,7 @@ struct ClusterState {
     failing: HashMap<&'static str, usize>,
     latency: Duration,
     uids: u64,
+    distortions: Distortions,
 }
 
 /// Builds an Ingress without `spec.tls`.
@@ -136,30 +140,36 @@ impl FakeCluster {
         let created = if is_dated { view.created } else { self.clock.now() };
         (view.uid, view.created) =
             known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
+        let before = state.ingresses.clone();
         state.ingresses.insert(view.key.clone(), view.clone());
-        state.notify(&IngressChange::Applied(view));
+        state.changed(IngressChange::Applied(view), before);
     }
 
     /// Deletes an Ingress, and the Secrets without any other owner.
     pub fn delete(&self, key: &IngressKey) {
         let mut state = self.state.borrow_mut();
+        let before = state.ingresses.clone();
         let Some(gone) = state.ingresses.remove(key) else { return };
         state.secrets.retain(|_, secret| {
             let owned = secret.owners.remove(&*gone.uid);
             secret.view.owners.remove(&*gone.uid);
             !owned || !secret.owners.is_empty()
         });
-        state.notify(&IngressChange::Deleted(key.clone()));
+        state.changed(IngressChange::Deleted(key.clone()), before);
     }
 
     /// Creates or replaces a Secret, like a user.
     pub fn put_secret(&self, key: &SecretKey, secret: FakeSecret) {
-        self.state.borrow_mut().secrets.insert(key.clone(), secret);
+        let mut state = self.state.borrow_mut();
+        state.before_write(key);
+        state.secrets.insert(key.clone(), secret);
     }
 
     /// Deletes a Secret, like a user.
     pub fn delete_secret(&self, key: &SecretKey) {
-        self.state.borrow_mut().secrets.remove(key);
+        let mut state = self.state.borrow_mut();
+        state.before_write(key);
+        state.secrets.remove(key);
     }
 
     /// Returns a Secret with its data.
@@ -185,6 +195,11 @@ impl FakeCluster {
         let state = self.state.borrow();
         let on = state.events.iter().filter(|(about, _)| *about == key);
         on.map(|(_, kube_event)| kube_event.clone()).collect()
+    }
+
+    /// Number of Events so far.
+    pub(super) fn events_sent(&self) -> usize {
+        self.state.borrow().events.len()
     }
 
     /// Hosts with a route to the solver.
@@ -238,7 +253,7 @@ impl FakeCluster {
     /// Lists all Ingresses again, as after an expired watch.
     pub fn relist(&self) {
         let mut state = self.state.borrow_mut();
-        for change in state.list() {
+        for change in listed(&state.ingresses) {
             state.notify(&change);
         }
     }
@@ -284,12 +299,6 @@ impl FakeCluster {
 impl ClusterState {
     fn notify(&mut self, change: &IngressChange) {
         self.watchers.retain(|watcher| watcher.send(change.clone()).is_ok());
-    }
-
-    fn list(&self) -> Vec<IngressChange> {
-        let listed = self.ingresses.values().cloned().map(IngressChange::Listed);
-        let begins = std::iter::once(IngressChange::ListBegins(None));
-        begins.chain(listed).chain([IngressChange::ListEnds(None)]).collect()
     }
 }
 

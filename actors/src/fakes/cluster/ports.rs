@@ -8,6 +8,7 @@ use futures_util::stream::{LocalBoxStream, unfold};
 use tokio::sync::mpsc;
 
 use super::super::keys::inspect;
+use super::distortion::listed;
 use super::{FakeCluster, FakeSecret};
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::desired::plan::filled_tls_value;
@@ -31,7 +32,7 @@ impl IngressSource for FakeCluster {
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.state.borrow_mut();
-        for change in state.list() {
+        for change in listed(&state.ingresses) {
             sender.send(change).expect("the receiver is in the next line");
         }
         state.watchers.push(sender);
@@ -44,7 +45,7 @@ impl IngressSource for FakeCluster {
 impl TlsSecrets for FakeCluster {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.call("read").await?;
-        Ok(self.state.borrow().secrets.get(secret).map(|secret| secret.view.clone()))
+        Ok(self.state.borrow_mut().read_secret(secret).map(|secret| secret.view))
     }
 
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
@@ -63,6 +64,10 @@ impl TlsSecrets for FakeCluster {
     ) -> Result<SecretStatus, PortError> {
         self.call("install").await?;
         let mut state = self.state.borrow_mut();
+        if state.is_conflict(key) {
+            return Err(PortError::transient("install: 409 Conflict"));
+        }
+        state.before_write(key);
         if state.secrets.get(key).is_some_and(|there| !there.view.ours && !what.adopt) {
             return Err(PortError::permanent(FailureClass::Conflict, "it is not ours"));
         }
@@ -91,6 +96,10 @@ impl TlsSecrets for FakeCluster {
     ) -> Result<SecretStatus, PortError> {
         self.call("set_owners").await?;
         let mut state = self.state.borrow_mut();
+        if state.is_conflict(key) {
+            return Err(PortError::transient("set_owners: 409 Conflict"));
+        }
+        state.before_write(key);
         let Some(secret) = state.secrets.get_mut(key) else { return Ok(None) };
         secret.owners = owners.iter().map(|owner| owner.uid.to_string()).collect();
         secret.view.owners = secret.owners.clone();

@@ -189,10 +189,10 @@ pub const QUEUE_MAX: usize = 200_000;
 /// Largest number of jobs that wait between two probes of their hosts, of which one namespace has
 /// at most half. Others begin when one has ended, 16 s after its first probe at the latest. A job
 /// takes about 2 KB, a Secret in the queue 450 bytes.
-pub const JOBS_BETWEEN_PROBES: usize = 4_000;
+pub const JOBS_BETWEEN_PROBES: usize = 2_000;
 /// Largest number of queued new attempts after an unreachable host, of which one namespace has at
 /// most half. Further ones are answered "busy".
-pub const RETRIES_QUEUED: usize = 4_000;
+pub const RETRIES_QUEUED: usize = 1_000;
 /// Pause before a retry after the answer "busy".
 pub const BUSY_RETRY: Duration = secs(30);
 

@@ -128,9 +128,10 @@ fn journaled_pauses_limits_and_orders_of_a_clock_a_year_ahead_end_in_time() {
             let host = format!("{name}.example.com");
             assert_eq!(replica.fakes.cluster.names("web", name), [host], "in two hours");
         }
-        replica.pass(DAY).await;
+        replica.pass(DAY + HOUR).await;
         let forbidden = replica.fakes.cluster.names("web", "forbidden");
-        assert_eq!((replica.issued(), forbidden), (5, vec!["forbidden.example.com".to_owned()]));
+        assert_eq!(forbidden, ["forbidden.example.com"], "in a day and its jitter");
+        assert!(replica.issued() <= 6, "one looked expired to the wrong clock");
     });
 }
 
@@ -148,7 +149,7 @@ fn an_order_of_a_clock_a_year_ahead_is_given_up_a_day_after_the_load() {
         assert_eq!(replica.fakes.ca.orders(), 1);
         replica.fakes.machine.set_ahead(Duration::ZERO);
         replica.restart().await;
-        replica.pass(26 * HOUR).await;
+        replica.pass(27 * HOUR).await;
         assert!(replica.fakes.cluster.calls("open_order") > 1, "the order is tried for a day");
         for call in ["refresh", "accept"] {
             replica.fakes.cluster.fail(call, 0);
@@ -172,7 +173,7 @@ fn a_process_that_starts_with_a_clock_a_year_ahead_recovers() {
         assert_eq!(replica.fakes.process_clock().now(), replica.fakes.clock.now());
         replica.assert_no_long_waits().await;
         replica.end_of_trouble();
-        replica.pass(26 * HOUR).await;
+        replica.pass(27 * HOUR).await;
         assert_eq!((replica.issued(), replica.restarts), (5, 1));
     });
 }
@@ -199,7 +200,7 @@ fn a_clock_that_is_a_year_off_for_a_minute_in_a_storm_changes_nothing() {
             machine.set_ahead(Duration::ZERO);
             replica.assert_no_long_waits().await;
             replica.end_of_trouble();
-            replica.pass(26 * HOUR).await;
+            replica.pass(27 * HOUR).await;
             assert_eq!((replica.issued(), replica.restarts), (55, 0), "ahead: {ahead}");
         });
     }
@@ -210,8 +211,8 @@ fn after_an_hour_a_year_ahead_certificates_follow_the_right_clock_again() {
     Fakes::paused(async {
         let mut replica = Replica::started(Fakes::default()).await;
         let right = replica.fakes.clock.clone();
-        // The CA suggests a renewal 50 days from now, whatever the operator's clock says.
-        let start = right.now() + 50 * DAY;
+        // The CA suggests a renewal in five days, whatever the operator's clock says.
+        let start = right.now() + 5 * DAY;
         let window = RenewalWindow { start, end: start + DAY, explanation: None };
         replica.fakes.ca.set_suggestions(move |_| Some(window.clone()));
         replica.fakes.cluster.apply(shop());
@@ -225,14 +226,14 @@ fn after_an_hour_a_year_ahead_certificates_follow_the_right_clock_again() {
         assert_eq!(replica.restarts, 1);
         replica.assert_no_long_waits().await;
         replica.end_of_trouble();
-        replica.pass(26 * HOUR).await;
+        replica.pass(27 * HOUR).await;
         let all = ["limited", "down", "forbidden", "away", "good"];
         let there = all.map(|name| replica.fakes.cluster.names("web", name).len());
         assert_eq!(there, [1; 5], "{all:?}");
         let before = replica.issued();
-        replica.pass(40 * DAY).await;
+        replica.pass(3 * DAY).await;
         assert_eq!(replica.issued(), before, "nothing is due");
-        replica.pass(10 * DAY).await;
+        replica.pass(2 * DAY).await;
         assert!(replica.issued() > before, "renewed when the CA suggests");
     });
 }

@@ -15,6 +15,7 @@ use ingress_acme::process::clock::SystemClock;
 use ingress_acme::process::instance;
 use ingress_acme::process::logging;
 use ingress_acme::process::replica::Terminate;
+use ingress_acme::process::succession::Succession;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,7 +36,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
             let environment = Environment { client: client::connect().await?, pod, clock };
             let terminate = Terminate::on_signals()?;
-            assemble(*args, &environment)?.run(terminate).await?.carry_out()
+            assemble(*args, &environment, Succession::received())?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,

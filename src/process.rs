@@ -9,3 +9,4 @@ pub mod process_metrics;
 mod public_ca;
 pub mod replica;
 pub mod servers;
+pub mod succession;

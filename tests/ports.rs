@@ -18,6 +18,7 @@ use ingress_acme::dns_and_http::listeners::Role;
 use ingress_acme::dns_and_http::solver::Thumbprints;
 use ingress_acme::process::process_metrics;
 use ingress_acme::process::servers::{Servers, listen};
+use ingress_acme::process::succession::Succession;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_actors::shared_expiries::SharedExpiries;
@@ -84,7 +85,9 @@ impl Ports {
         thumbprints.add("thumbprint".to_owned());
         let flags = ["solver", "admin", "metrics", "health"];
         let flags = flags.map(|port| format!("--{port}-bind=127.0.0.1:0"));
-        let servers = listen(&config(&flags), &health, &thumbprints, &metrics).unwrap();
+        let servers =
+            listen(&config(&flags), &health, &thumbprints, &metrics, Succession::default())
+                .unwrap();
         Self { servers }
     }
 
@@ -322,7 +325,13 @@ async fn a_busy_port_is_reported_with_its_flag_its_address_and_a_way_out() {
         });
         let metrics = Metrics::default();
         let health = Health::new(Registry::default(), metrics.clone(), "https://ca.example/dir");
-        let listening = listen(&config(&flags), &health, &Thumbprints::default(), &metrics);
+        let listening = listen(
+            &config(&flags),
+            &health,
+            &Thumbprints::default(),
+            &metrics,
+            Succession::default(),
+        );
         let error = format!("{:#}", listening.err().expect("the address is in use"));
         assert!(error.starts_with(&format!("--{port}-bind {address} cannot be listened on")));
         let variable = format!("INGRESS_ACME_{}_BIND", port.to_uppercase());
@@ -341,7 +350,9 @@ async fn one_address_for_all_flags_is_one_listener_that_answers_all() {
     let metrics = Metrics::default();
     let health = Health::new(Registry::default(), metrics.clone(), "https://ca.example/dir");
     health.set_ready(true);
-    let servers = listen(&config(&flags), &health, &Thumbprints::default(), &metrics).unwrap();
+    let servers =
+        listen(&config(&flags), &health, &Thumbprints::default(), &metrics, Succession::default())
+            .unwrap();
     assert_eq!(servers.others.len(), 1);
     for path in ["/", "/livez", "/readyz", "/metrics", "/debug/state", "/api/v1/ingresses"] {
         get(OTHER, free, path).await.unwrap();

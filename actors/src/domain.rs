@@ -13,9 +13,11 @@
 //! # Vocabulary
 //! [`address`], [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`], [`ingress`],
 //! [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the folders.
+//! [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
 pub mod certificate;
+pub mod clock_filter;
 pub mod cut;
 pub mod desired;
 pub mod failure;

@@ -5,6 +5,7 @@
 //! on a paused clock, on which an hour passes in microseconds.
 
 mod ca;
+mod clock;
 mod cluster;
 mod crash_point;
 mod keys;
@@ -20,6 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
+use clock::FakeClock;
+pub use clock::MachineClock;
 pub use cluster::{
     Distortion, FakeCluster, FakeSecret, foreign_secret, ingress, our_secret, reasons, shop,
     with_tls,
@@ -34,7 +37,6 @@ use crate::domain::issuance::Reach;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
-use crate::domain::time::Timestamp;
 use crate::journal::ledger::Ledger;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
@@ -46,18 +48,6 @@ pub const DIRECTORY: &str = "https://ca.example/directory";
 
 /// URL of the fallback CA's directory.
 pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
-
-/// Tokio's clock, starting on a fixed date.
-#[derive(Debug)]
-pub(crate) struct FakeClock {
-    began: tokio::time::Instant,
-}
-
-impl Clock for FakeClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_795_478_400) + self.began.elapsed()
-    }
-}
 
 /// HTTP probe of a host: succeeds if a solver Ingress contains the host and no test has cut the
 /// route or the host's DNS.
@@ -94,13 +84,17 @@ pub struct Fakes {
     /// Duration of the CA's outage before the fallback CA is used; `None` (the default) disables
     /// the fallback.
     pub fallback_after: Cell<Option<Duration>>,
-    /// The clock.
+    /// The true time, which the API server and the CA have.
     pub clock: Rc<dyn Clock>,
+    /// Clock of the operator's machine.
+    pub machine: Rc<MachineClock>,
     /// Journal segments; they survive an operator.
     pub segments: Rc<FakeSegments>,
     /// Metrics and expiries of every operator started here.
     pub shown: Observability,
     crash_point: RefCell<Rc<CrashPoint>>,
+    /// Clock of the latest operator's process.
+    process_clock: RefCell<Rc<dyn Clock>>,
     /// All tasks of the latest operator.
     process: RefCell<Option<JoinHandle<()>>>,
     /// Registry and ledger of the latest operator.
@@ -110,16 +104,19 @@ pub struct Fakes {
 
 impl Default for Fakes {
     fn default() -> Self {
-        let clock: Rc<dyn Clock> = Rc::new(FakeClock { began: tokio::time::Instant::now() });
+        let clock: Rc<dyn Clock> = Rc::new(FakeClock::default());
         let cluster = Rc::new(FakeCluster::new(clock.clone()));
         let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
         let (ca, fallback) = (ca("ca.example"), ca("fallback.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
+        let machine = Rc::new(MachineClock::new(clock.clone()));
         Self {
             cluster,
             ca,
             fallback,
             fallback_after: Cell::new(None),
+            process_clock: RefCell::new(machine.of_a_process()),
+            machine,
             clock,
             segments,
             shown: Observability::default(),
@@ -154,6 +151,8 @@ impl Fakes {
             Rc::new(Crashable { port: self.cluster.clone(), crash_point: crash_point.clone() });
         let segments: Rc<dyn Segments> =
             Rc::new(Crashable { port: self.segments.clone(), crash_point: crash_point.clone() });
+        let clock = self.machine.of_a_process();
+        *self.process_clock.borrow_mut() = clock.clone();
         let number = self.operators.get();
         self.operators.set(number + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
@@ -176,7 +175,7 @@ impl Fakes {
             probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
             journal: Rc::new(SegmentedJournal::new(segments, format!("writer-{number}"))),
-            clock: self.clock.clone(),
+            clock,
         }
     }
 
@@ -244,6 +243,11 @@ impl Fakes {
     /// Crash point of the latest operator.
     pub fn crash_point(&self) -> Rc<CrashPoint> {
         self.crash_point.borrow().clone()
+    }
+
+    /// Clock of the latest operator's process.
+    pub fn process_clock(&self) -> Rc<dyn Clock> {
+        self.process_clock.borrow().clone()
     }
 
     /// Advances the clock by `time`.

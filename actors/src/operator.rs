@@ -19,6 +19,7 @@ use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::ledger::{CommitError, Ledger};
+use crate::messages::{Drain, StopWriting};
 use crate::pool::actor::Pool;
 use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RouteRecipients};
 use crate::ports::{
@@ -104,6 +105,30 @@ pub struct Operator {
     pub pool: Addr<Pool>,
     /// Reporter of the state.
     pub reporter: Addr<Reporter>,
+    /// The route keeper, the only other actor that writes without a job.
+    keeper: Addr<RouteKeeper>,
+}
+
+impl Operator {
+    /// Starts no more queued jobs, and waits until no job holds a slot and no solver Ingress is
+    /// being written. Nothing but the journal and Events is written afterwards, and the journal is
+    /// fenced, so that another replica may lead.
+    ///
+    /// # Errors
+    /// An actor has stopped.
+    pub async fn drain(&self) -> Result<(), MailboxError> {
+        self.pool.send(Drain).await?;
+        self.keeper.send(StopWriting).await
+    }
+}
+
+/// Waits until the clock of this process is set back, because it was ahead. Times in memory, from
+/// timers to rate limits, may be too late by any amount then: the process must start anew.
+pub async fn stepped_back(clock: Rc<dyn Clock>) {
+    while clock.steps_back() == 0 {
+        tokio::time::sleep(limits::CLOCK_LOOK).await;
+        clock.now(); // an idle replica reads the clock nowhere else
+    }
 }
 
 /// Replays the journal, and starts all actors on the current arbiter. The last stage of the
@@ -114,7 +139,8 @@ pub async fn start(
     shown: Observability,
     first_scan: FirstScan,
 ) -> Result<Operator, CommitError> {
-    let ledger = Ledger::open(ports.journal.clone(), shown.metrics.clone()).await?;
+    let (journal, now) = (ports.journal.clone(), ports.clock.now());
+    let ledger = Ledger::open(journal, shown.metrics.clone(), now).await?;
     let context = Rc::new(context(&ports, &settings, shown, ledger));
     let keeper = RouteKeeper::new(ports.routes, ports.clock.clone()).start();
     let job_ports = JobPorts {
@@ -142,7 +168,7 @@ pub async fn start(
         .start();
     let ledger = context.ledger.clone();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
-    Ok(Operator { index, registry, ledger, pool, reporter })
+    Ok(Operator { index, registry, ledger, pool, reporter, keeper })
 }
 
 fn context(

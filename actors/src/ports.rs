@@ -233,8 +233,9 @@ pub trait Journal {
     /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
     /// later: without that record, a restart downloads the certificate of the order again.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
-    /// Takes over the journal. Returns all live records, oldest first.
-    async fn replay(&self) -> Result<Vec<Record>, JournalError>;
+    /// Takes over the journal at `now`. Returns all live records, oldest first, with no time later
+    /// than their rules allow at `now`.
+    async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError>;
     /// Waits until the journal accepts no more records from this process, which must then have no
     /// further effect.
     async fn stopped(&self);
@@ -254,4 +255,7 @@ pub trait EventRecorder {
 pub trait Clock {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
+    /// Number of times that this clock turned out to be ahead, and was set back. All times that
+    /// were computed before are too late then, by as much.
+    fn steps_back(&self) -> u32;
 }

@@ -16,6 +16,7 @@ use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Command, NewIssuance, Record, State, decide};
 use ingress_acme_actors::domain::log::segment::{Segment, replay};
+use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress, shop};
 use ingress_acme_actors::journal::ledger::Ledger;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
@@ -170,7 +171,7 @@ impl Journal for NoJournal {
         Ok(())
     }
 
-    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
+    async fn replay(&self, _: Timestamp) -> Result<Vec<Record>, JournalError> {
         Ok(Vec::new())
     }
 
@@ -219,7 +220,7 @@ fn ten_thousand_live_streams_are_replayed() {
             index.desired(&SecretKey::new("web", &format!("s{n}"))).expect("it was just asked for")
         };
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
-        journal.replay().await.expect("it is empty");
+        journal.replay(fakes.clock.now()).await.expect("it is empty");
         let key = "k".repeat(241); // length of an ECDSA key in PEM
         let began = |n| {
             let beginning = NewIssuance::of(desired(n), PrivateKey::from_pem(key.clone()));
@@ -231,7 +232,8 @@ fn ten_thousand_live_streams_are_replayed() {
         journal.append(&records).await.expect("it is written");
         let again = Rc::new(SegmentedJournal::new(fakes.segments.clone(), "second".to_owned()));
         let started = std::time::Instant::now();
-        let ledger = Ledger::open(again, fakes.shown.metrics.clone()).await.expect("it is legal");
+        let opened = Ledger::open(again, fakes.shown.metrics.clone(), fakes.clock.now()).await;
+        let ledger = opened.expect("it is legal");
         figure!("10,000 live streams replayed in {:?} (this build)", started.elapsed());
         let mut live = 0;
         ledger.for_each_live(|_, _| live += 1);

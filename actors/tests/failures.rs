@@ -255,6 +255,10 @@ impl Clock for Off {
         let Self(clock, by, ahead) = self;
         if *ahead { clock.now() + *by } else { clock.now() - *by }
     }
+
+    fn steps_back(&self) -> u32 {
+        0
+    }
 }
 
 #[test]
@@ -287,8 +291,8 @@ impl Journal for Forgetful {
         self.0.append(records).await
     }
 
-    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
-        self.0.replay().await
+    async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {
+        self.0.replay(now).await
     }
 
     async fn stopped(&self) {

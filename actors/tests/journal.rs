@@ -50,7 +50,7 @@ fn failed(name: &str, at: Timestamp) -> Vec<Record> {
 
 async fn opened(fakes: &Fakes, writer: &str) -> SegmentedJournal {
     let journal = SegmentedJournal::new(fakes.segments.clone(), writer.to_owned());
-    journal.replay().await.expect("the journal is legal");
+    journal.replay(fakes.clock.now()).await.expect("the journal is legal");
     journal
 }
 

@@ -6,14 +6,19 @@
 //! that Service go to the registered operator addresses. Any other Service answers 200 with its own
 //! name.
 //!
+//! By default, addresses come and go at once, and a request is sent to the next address when one
+//! does not answer. [`State::follow_endpoints`] makes the gateway as late and as strict as
+//! kube-proxy.
+//!
 //! The API server can be simulated or real.
 
+mod endpoints;
 mod routing;
 mod serving;
 mod table;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::Ingress;
@@ -22,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::SimError;
 use crate::serving::Serving;
+use endpoints::Endpoints;
 use routing::Backend;
 use table::Table;
 
@@ -36,8 +42,8 @@ pub struct Gateway {
 #[derive(Debug, Default)]
 pub struct State {
     table: RwLock<Table>,
-    /// Addresses of operators that answer challenges; some may have stopped.
-    solvers: Mutex<Vec<SocketAddr>>,
+    /// Operators that answer challenges; some may have stopped.
+    solvers: Mutex<Endpoints>,
     /// Time between the observation of a route and its activation.
     delay: Mutex<Duration>,
 }
@@ -78,17 +84,28 @@ impl State {
 
     /// Adds an address behind the solver's Service.
     pub fn add_solver(&self, address: SocketAddr) {
-        self.solvers.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+        self.endpoints().add(address, Instant::now());
     }
 
     /// Removes an address, before another process may get the port.
     pub fn remove_solver(&self, address: SocketAddr) {
-        let mut solvers = self.solvers.lock().unwrap_or_else(PoisonError::into_inner);
-        solvers.retain(|solver| *solver != address);
+        self.endpoints().remove(address, Instant::now());
     }
 
+    /// Follows additions and removals of solvers `late`, and sends each request to one of them, in
+    /// turn, and to no other if that one does not answer: as kube-proxy and most ingress controllers
+    /// do. Applies to later additions and removals.
+    pub fn follow_endpoints(&self, late: Duration) {
+        self.endpoints().follow(late);
+    }
+
+    /// Solvers to try for one request, in order.
     fn solvers(&self) -> Vec<SocketAddr> {
-        self.solvers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.endpoints().of_a_request(Instant::now())
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.solvers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn observe(&self, event: Event<Ingress>) {

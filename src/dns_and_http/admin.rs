@@ -208,7 +208,7 @@ pub fn serve(listener: Listener, health: &Health) -> io::Result<(Server, SocketA
     let Listener { bind, roles } = listener;
     let name = roles.first().map_or("none", |role| role.name());
     let (metrics, health) = (health.0.metrics.clone(), health.clone());
-    server::serve(name, bind, Bounds::READ_ONLY, &metrics, move |config| {
+    server::serve(name, server::listener(bind)?, Bounds::READ_ONLY, &metrics, move |config| {
         routes(config, health.clone(), &roles);
     })
 }

@@ -60,12 +60,12 @@ impl Bounds {
     };
 }
 
-/// Listens on `bind`. Returns the server, which must be awaited, and its address. The server has a
-/// thread of its own, ignores signals and is stopped by its handle. `port` names the server in
-/// metrics.
+/// Serves on a listening socket. Returns the server, which must be awaited, and its address. The
+/// server has a thread of its own, ignores signals and is stopped by its handle. `port` names the
+/// server in metrics.
 pub(super) fn serve<F>(
     port: &'static str,
-    bind: SocketAddr,
+    listener: TcpListener,
     bounds: Bounds,
     metrics: &Metrics,
     routes: F,
@@ -73,7 +73,6 @@ pub(super) fn serve<F>(
 where
     F: Fn(&mut ServiceConfig) + Send + Clone + 'static,
 {
-    let listener = listener(bind)?;
     let address = listener.local_addr()?;
     let crowd = Crowd::new(port, &bounds, metrics.clone());
     let builder = Server::build()
@@ -107,7 +106,7 @@ where
 }
 
 /// Opens the socket. Accepted connections inherit its send buffer.
-fn listener(bind: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listener(bind: SocketAddr) -> io::Result<TcpListener> {
     let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(limits::SEND_BUFFER)?;

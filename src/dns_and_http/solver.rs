@@ -5,7 +5,7 @@
 //! answer. Nothing else is served on this port.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use actix_web::dev::Server;
@@ -22,7 +22,7 @@ use super::server::{self, Bounds};
 const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
 /// Number of thumbprints accepted at a time: of the account key, and of its predecessor after a
 /// rollover.
-const THUMBPRINTS: usize = 2;
+pub const THUMBPRINTS: usize = 2;
 
 /// Thumbprints for challenge answers, newest first. Clones share one list.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,11 @@ impl Thumbprints {
         self.0.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
+    /// Returns all thumbprints, newest first.
+    pub fn all(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether `body` answers `token` with any of the thumbprints. CAs ignore trailing white space
     /// (RFC 8555 §8.3).
     pub fn is_answer(&self, token: &str, body: &str) -> bool {
@@ -55,16 +60,21 @@ impl Thumbprints {
 /// Called for every answered challenge.
 pub type AnswerHook = Arc<dyn Fn() + Send + Sync>;
 
-/// Listens on `bind`. Returns the server, which must be awaited, and its address. The server
-/// ignores signals and is stopped by its handle. `metrics` counts answers and connections.
+/// Opens the socket of the solver port.
+pub fn socket(bind: SocketAddr) -> io::Result<TcpListener> {
+    server::listener(bind)
+}
+
+/// Serves on a listening socket. Returns the server, which must be awaited, and its address. The
+/// server ignores signals and is stopped by its handle. `metrics` counts answers and connections.
 pub fn serve(
-    bind: SocketAddr,
+    socket: TcpListener,
     thumbprints: Thumbprints,
     metrics: &Metrics,
 ) -> io::Result<(Server, SocketAddr)> {
     let counting = metrics.clone();
     let answered: AnswerHook = Arc::new(move || counting.answered());
-    server::serve("solver", bind, Bounds::SOLVER, metrics, move |config| {
+    server::serve("solver", socket, Bounds::SOLVER, metrics, move |config| {
         routes(thumbprints.clone(), Arc::clone(&answered))(config);
     })
 }
@@ -197,7 +207,7 @@ mod tests {
     #[actix_web::test]
     async fn it_listens_on_a_port_of_its_own() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (server, address) = serve(any, known(), &Metrics::default()).unwrap();
+        let (server, address) = serve(socket(any).unwrap(), known(), &Metrics::default()).unwrap();
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);
         let url = format!("http://{address}{}", path(TOKEN));

@@ -34,6 +34,7 @@ use crate::pki;
 use crate::process::process_metrics;
 use crate::process::replica::Replica;
 use crate::process::servers::listen;
+use crate::process::succession::Succession;
 
 /// Environment of a replica.
 #[derive(Clone)]
@@ -54,32 +55,47 @@ impl Clock for SharedClock {
     fn now(&self) -> Timestamp {
         self.0.now()
     }
+
+    fn steps_back(&self) -> u32 {
+        self.0.steps_back()
+    }
 }
 
 /// Builds all adapters and opens the ports. Sends no request to the cluster or the CA yet.
-pub fn assemble(args: RunArgs, environment: &Environment) -> anyhow::Result<Replica> {
+/// `received` is from the process that had this one's place before.
+pub fn assemble(
+    args: RunArgs,
+    environment: &Environment,
+    received: Succession,
+) -> anyhow::Result<Replica> {
     let (settings, config) = args.split();
     let (directory, shown) = (settings.directory.as_str(), Observability::default());
     let registry = shown.metrics.registry(crate::VERSION, directory, &shown.expiries);
     let registry = process_metrics::register(registry);
     let health = admin::Health::new(registry, shown.metrics.clone(), directory);
     let thumbprints = solver::Thumbprints::default();
-    let servers = listen(&config, &health, &thumbprints, &shown.metrics)?;
+    received.answer_with(&thumbprints);
+    let servers = listen(&config, &health, &thumbprints, &shown.metrics, received)?;
     tracing::info!(%directory, namespace = config.namespace, "starting");
     let assembly = Assembly {
         environment: counted(environment, &shown.metrics),
         config: &config,
         directory,
         metrics: &shown.metrics,
-        thumbprints,
+        thumbprints: thumbprints.clone(),
     };
     let account = assembly.account();
     let acme = assembly.acme(account.clone())?;
     let fallback = assembly.fallback_acme(account)?;
     let ports = assembly.ports(&acme, fallback.as_ref())?;
     let lease = config.leader_elect.then(|| assembly.lease());
-    let public_ca = config.public_ca;
-    Ok(Replica { ports, settings, public_ca, acme, fallback, lease, health, shown, servers })
+    let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
+    #[rustfmt::skip] // one line per half a dozen of parts
+    let replica = Replica {
+        ports, settings, public_ca, acme, fallback, lease,
+        health, shown, servers, thumbprints, solver_linger,
+    };
+    Ok(replica)
 }
 
 /// The environment with a client that counts its requests.

@@ -9,19 +9,22 @@ use std::time::Duration;
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::journal::ledger::CommitError;
-use ingress_acme_actors::messages::Drain;
-use ingress_acme_actors::operator::{Observability, Operator, Ports, Settings, start};
+use ingress_acme_actors::operator::{
+    Observability, Operator, Ports, Settings, start, stepped_back,
+};
 use ingress_acme_actors::ports::{PortError, bounded};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
+use crate::dns_and_http::solver::Thumbprints;
 use crate::kubernetes::lease::{Lease, Term};
 use crate::process::servers::Servers;
+use crate::process::succession::Succession;
 use crate::process::{memory_limit, public_ca};
 
 /// Time between attempts to load or create the account key.
@@ -30,8 +33,6 @@ const PREPARE_RETRY: Duration = Duration::from_secs(5);
 const FOLLOW: Duration = Duration::from_mins(1);
 /// Pause before a restart that reads the journal again, after a failed read.
 const REPLAY_RETRY: Duration = Duration::from_secs(5);
-/// Longest wait for Events that are still queued.
-const FLUSH: Duration = Duration::from_secs(5);
 
 /// A replica before its start, as built by `assembly::assemble`.
 pub struct Replica {
@@ -53,18 +54,37 @@ pub struct Replica {
     pub shown: Observability,
     /// Servers to be stopped last: until then challenges are answered.
     pub servers: Servers,
+    /// Thumbprints that challenges are answered with.
+    pub thumbprints: Thumbprints,
+    /// Time after the request to end for which challenges are answered at least.
+    pub solver_linger: Duration,
 }
 
 impl Replica {
     /// Runs until terminated, or until leadership or the journal is lost.
     pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
         actix::spawn(dump_on_signal(self.health.clone(), signal(SignalKind::user_defined1())?));
-        let Some(term) = self.work(&mut terminate).await? else {
-            return Ok(Exit::Restart); // at once: another replica may lead at any moment
+        // Thumbprints of the process before are enough to answer challenges.
+        self.health.set_ready(self.is_answering());
+        let ended = tokio::select! {
+            ended = self.work(&mut terminate) => ended?,
+            () = stepped_back(self.ports.clock.clone()) => {
+                error!("the clock was ahead and is set back: this process restarts, because times in \
+                        its memory are too late");
+                None
+            }
         };
+        let Some(term) = ended else {
+            // At once: another replica may lead at any moment.
+            return Ok(Exit::Restart(self.servers.succession(&self.thumbprints)));
+        };
+        self.health.set_ready(false);
+        if self.is_answering() {
+            terminate.linger(self.solver_linger).await;
+        }
         self.servers.stop(true).await;
-        // The Lease is released last: work still in progress may write the solver Ingresses, which
-        // belong to the next leader after the release.
+        // A Lease that is still held is released last: work in progress may write the solver
+        // Ingresses, which belong to the next leader after the release.
         if let Leadership(Some(term)) = term {
             term.release().await;
         }
@@ -100,10 +120,11 @@ impl Replica {
         self.health.set_reporter(operator.reporter.clone());
         let drained = async {
             terminate.wait().await;
-            self.drain(&operator).await;
+            self.health.set_ready(false);
+            self.drain(&operator).await
         };
         tokio::select! {
-            () = drained => Ok(Some(Leadership(term))),
+            is_idle = drained => Ok(Some(Leadership(self.hand_over(is_idle, term).await))),
             () = lost(term.as_ref()) => {
                 error!("leadership is lost: this process restarts as a standby");
                 Ok(None)
@@ -169,21 +190,39 @@ impl Replica {
         }
     }
 
+    /// Whether challenges are answered: a thumbprint is known.
+    fn is_answering(&self) -> bool {
+        self.thumbprints.newest().is_some()
+    }
+
+    /// Releases the Lease of an idle replica, so that another one leads while this one still
+    /// answers challenges. Returns the term of one that may still write.
+    async fn hand_over(&self, is_idle: bool, term: Option<Term>) -> Option<Term> {
+        let Some(term) = term else { return None };
+        if !is_idle {
+            return Some(term);
+        }
+        self.shown.metrics.leads(false);
+        term.release().await;
+        None
+    }
+
     /// Finishes the work that the CA has in progress, starts no new work and sends pending Events.
-    /// Challenges are answered meanwhile.
-    async fn drain(&self, operator: &Operator) {
+    /// Challenges are answered meanwhile. Returns whether all work is finished.
+    async fn drain(&self, operator: &Operator) -> bool {
         info!(deadline = ?limits::DRAIN, "draining");
-        match timeout(limits::DRAIN, operator.pool.send(Drain)).await {
+        let drained = timeout(limits::DRAIN, operator.drain()).await;
+        match &drained {
             Ok(Ok(())) => info!("drained"),
             Ok(Err(gone)) => error!(%gone, "the pool has stopped"),
             Err(_) => {
                 warn!("not all work could be finished in time; the next start resumes it");
             }
         }
-        if timeout(FLUSH, self.ports.event_recorder.flush()).await.is_err() {
+        if timeout(limits::EVENTS_FLUSH, self.ports.event_recorder.flush()).await.is_err() {
             warn!("not all Events could be sent in time");
         }
-        self.health.set_ready(false);
+        matches!(drained, Ok(Ok(())))
     }
 }
 
@@ -192,21 +231,21 @@ pub enum Exit {
     /// Terminated by a signal, after a drain.
     Done,
     /// The process must have no further effect and must discard its state: the same program
-    /// restarts in its place. The journal contains the work in flight.
-    Restart,
+    /// restarts in its place, and goes on answering challenges. The journal contains the work in
+    /// flight.
+    Restart(Succession),
 }
 
 impl Exit {
     /// Returns the exit code, or replaces this process with a fresh one: same program, same
     /// arguments, same pid.
     pub fn carry_out(self) -> anyhow::Result<ExitCode> {
-        if let Self::Done = self {
-            return Ok(ExitCode::SUCCESS);
-        }
+        let Self::Restart(succession) = self else { return Ok(ExitCode::SUCCESS) };
         let program =
             std::env::current_exe().context("the path of this program cannot be determined")?;
-        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-        Err(error).context("this program cannot restart")
+        let mut program = std::process::Command::new(program);
+        succession.hand_over(program.args(std::env::args_os().skip(1)));
+        Err(program.exec()).context("this program cannot restart")
     }
 }
 
@@ -220,17 +259,19 @@ async fn lost(term: Option<&Term>) {
     }
 }
 
-/// Source of the request to drain and end.
-pub enum Terminate {
-    /// SIGTERM, which the kubelet sends, or Ctrl-C.
+/// Request to drain and end.
+pub struct Terminate {
+    source: RequestSource,
+    /// Time of the request.
+    came: Option<Instant>,
+}
+
+enum RequestSource {
+    /// SIGTERM, which the kubelet sends, and Ctrl-C.
     Signals {
-        /// SIGTERM.
         terminate: Signal,
-        /// SIGINT.
         interrupt: Signal,
     },
-    /// Request from code that runs the replica within its own process: the value turns true, or its
-    /// sender is dropped.
     OnRequest(watch::Receiver<bool>),
 }
 
@@ -238,17 +279,43 @@ impl Terminate {
     /// Listens for the signals from now on.
     pub fn on_signals() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self::Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { source: RequestSource::Signals { terminate, interrupt }, came: None })
+    }
+
+    /// Waits for code of the same process: until the value turns true, or its sender is dropped.
+    pub fn on_request(receiver: watch::Receiver<bool>) -> Self {
+        Self { source: RequestSource::OnRequest(receiver), came: None }
     }
 
     /// Waits for the request to end.
     pub async fn wait(&mut self) {
-        match self {
-            Self::Signals { terminate, interrupt } => tokio::select! {
+        match &mut self.source {
+            RequestSource::Signals { terminate, interrupt } => tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             },
-            Self::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
+            RequestSource::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
+        }
+        self.came = Some(Instant::now());
+    }
+
+    /// Waits until `pause` after the request, if there was one. Ctrl-C ends the wait: then a person
+    /// waits for the end, and no endpoints follow.
+    async fn linger(&mut self, pause: Duration) {
+        let Some(until) = self.came.map(|came| came + pause) else { return };
+        if until > Instant::now() {
+            info!(after_the_request = ?pause, "challenges are answered while endpoints follow");
+        }
+        let interrupted = async {
+            match &mut self.source {
+                RequestSource::Signals { interrupt, .. } => _ = interrupt.recv().await,
+                RequestSource::OnRequest(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = interrupted => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP servers of a replica: one for each address, started before anything else.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
@@ -11,6 +12,7 @@ use crate::commands::cli::AdapterConfig;
 use crate::dns_and_http::admin::{self, Health};
 use crate::dns_and_http::listeners::{Listener, Role, listeners};
 use crate::dns_and_http::solver::{self, Thumbprints};
+use crate::process::succession::Succession;
 
 /// HTTP servers of all ports.
 #[derive(Clone)]
@@ -20,6 +22,7 @@ pub struct Servers {
     /// Addresses of health, metrics and administration.
     pub others: Vec<Listener>,
     handles: Vec<ServerHandle>,
+    solver_socket: Arc<TcpListener>,
 }
 
 impl Servers {
@@ -27,6 +30,12 @@ impl Servers {
     pub fn address(&self, role: Role) -> Option<SocketAddr> {
         let serving = self.others.iter().filter(|one| one.roles.contains(&role));
         serving.min_by_key(|one| one.roles.len()).map(|one| one.bind)
+    }
+
+    /// What a process that takes the place of this one receives. Its solver serves on the same
+    /// socket.
+    pub fn succession(&self, thumbprints: &Thumbprints) -> Succession {
+        Succession::new(thumbprints, self.solver_socket.try_clone().ok())
     }
 
     /// Stops all servers, gracefully or at once.
@@ -38,18 +47,26 @@ impl Servers {
 }
 
 /// Listens on all ports and starts the servers, so that health is visible and challenges are
-/// answered from the start. Each server has a thread of its own.
+/// answered from the start: on the socket of the process before, where there was one. Each server
+/// has a thread of its own.
 pub fn listen(
     config: &AdapterConfig,
     health: &Health,
     thumbprints: &Thumbprints,
     metrics: &Metrics,
+    received: Succession,
 ) -> anyhow::Result<Servers> {
     let bind = config.solver_bind;
-    let served = solver::serve(bind, thumbprints.clone(), metrics);
-    let (server, solver) = served.with_context(|| unheard("--solver-bind", bind))?;
+    let served =
+        received.solver(bind).map_or_else(|| solver::socket(bind), Ok).and_then(|socket| {
+            let kept = Arc::new(socket.try_clone()?);
+            Ok((kept, solver::serve(socket, thumbprints.clone(), metrics)?))
+        });
+    let served = served.with_context(|| unheard("--solver-bind", bind))?;
+    let (solver_socket, (server, solver)) = served;
     info!(address = %solver, serves = "challenges", "listening");
-    let mut servers = Servers { solver, others: Vec::new(), handles: vec![server.handle()] };
+    let (others, handles) = (Vec::new(), vec![server.handle()]);
+    let mut servers = Servers { solver, others, handles, solver_socket };
     actix::spawn(server);
     for listener in listeners(&config.binds) {
         let (bind, roles) = (listener.bind, listener.roles.clone());

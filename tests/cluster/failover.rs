@@ -141,6 +141,47 @@ async fn a_leader_that_slept_past_its_lease_wakes_up_as_a_standby() {
     .await;
 }
 
+/// Answer of one replica to a challenge; `None` without an answer or with any status but 200.
+async fn answered(replica: &Operator) -> Option<String> {
+    let (solver, token) = (replica.solver_address(), "a".repeat(43));
+    let url = format!("http://{solver}/.well-known/acme-challenge/{token}");
+    let answer = reqwest::get(url).await.ok()?;
+    if answer.status() != 200 {
+        return None;
+    }
+    answer.text().await.ok()
+}
+
+#[actix::test]
+async fn while_the_api_server_is_away_a_leader_that_starts_anew_answers_challenges_without_a_gap() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let (first, second) = two_in_a_storm_of_thirty(world, &client).await;
+        let answer = answered(&first).await.expect("an answer");
+        world.pause_apiserver().expect("the API server is frozen");
+        let end = tokio::time::Instant::now() + Duration::from_secs(40);
+        let mut asked = 0;
+        while tokio::time::Instant::now() < end {
+            for replica in [&first, &second] {
+                assert_eq!(answered(replica).await.as_ref(), Some(&answer), "after {asked}");
+            }
+            asked += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let log = std::fs::read_to_string(first.log_path()).expect("it has a log");
+        assert_eq!(log.matches("leadership is lost").count(), 1, "the leader has started anew");
+        let ready = reqwest::get(format!("{}/readyz", first.admin_url())).await;
+        assert!(ready.is_ok_and(|ready| ready.status() == 200), "so that it stays an endpoint");
+        world.resume_apiserver().expect("the API server is thawed");
+        all_there(world, &client, 30).await;
+        for replica in [first, second] {
+            assert_eq!(replica.terminate().await.expect("it ends"), 0);
+        }
+    })
+    .await;
+}
+
 #[actix::test]
 async fn a_ca_that_freezes_and_an_api_server_that_restarts_in_a_storm_only_delay_it() {
     let _alone = alone().await;

@@ -97,6 +97,8 @@ run --issuers 1025
 run --scan-interval 59s
 run --scan-interval 1m
 run --settle 500ms
+run --solver-linger 35s
+run --solver-linger 36s
 run --settle soon
 run --nameserver 10.0.0.10
 run --nameserver 10.0.0.10:53

@@ -7,6 +7,7 @@ mod account;
 mod commands;
 mod faults;
 mod opted_in;
+mod rollout;
 mod storms;
 
 use std::path::Path;

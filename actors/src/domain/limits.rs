@@ -5,6 +5,8 @@ mod outside;
 
 use std::time::Duration;
 
+use crate::domain::time::Timestamp;
+
 pub use outside::*;
 
 const fn secs(secs: u64) -> Duration {
@@ -137,6 +139,13 @@ pub const LIMIT_JITTER: Duration = secs(60);
 pub const LIMIT_MAX: Duration = secs(7 * 86_400);
 /// Longest Retry-After accepted from a response.
 pub const RETRY_AFTER_MAX: Duration = secs(30 * 86_400);
+/// Longest pause after a failure that a journal may hold: [`RETRY_AFTER_MAX`] with its jitter of a
+/// tenth. A later end stems from a clock that was ahead.
+pub const RETRY_MAX: Duration = secs(33 * 86_400);
+/// Longest time to the end of a rate limit that a journal may hold: [`LIMIT_MAX`] with the margin
+/// of a pace, 1 %, which is more than [`LIMIT_JITTER`]. A later end stems from a clock that was
+/// ahead.
+pub const LIMIT_CLOSED_MAX: Duration = secs(7 * 86_400 + 7 * 864);
 /// Time between orders after a rate limit has ended, until its queue is empty, if the CA does not
 /// say how many it allows. The first refused order stops the others.
 pub const LIMIT_PACE: Duration = secs(1);
@@ -246,8 +255,29 @@ pub const SHORT_LIVED: Duration = secs(10 * 86_400);
 /// Tolerated clock difference before a certificate counts as not yet valid.
 pub const CLOCK_SKEW: Duration = secs(300);
 
+/// Time for which a jump of the wall clock forward must last to be believed. After a suspension of
+/// the machine renewals start this much later, which does no harm.
+pub const CLOCK_FORWARD: Duration = secs(600);
+/// Time for which a jump of the wall clock back must last to be believed. Shorter, because the clock
+/// was ahead before, and certificates may have looked expired since.
+pub const CLOCK_BACK: Duration = secs(60);
+/// Earliest time that a clock shows once it is set: 2026-01-01, before the first release. A machine
+/// without a clock of its own begins in 1970.
+pub const CLOCK_EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
+/// Time between looks at the clock, so that a jump is noticed by an idle replica too.
+pub const CLOCK_LOOK: Duration = secs(10);
+
 /// Longest drain before the process exits. The pod's grace period is 60 s.
 pub const DRAIN: Duration = secs(30);
+/// Longest wait at the end for Events that are still queued.
+pub const EVENTS_FLUSH: Duration = secs(5);
+/// Time from SIGTERM for which challenges are still answered: kubelet, EndpointSlice, kube-proxy
+/// and the ingress controller follow one after the other, and until then each may still send the
+/// CA's request here. Runs beside [`DRAIN`].
+pub const SOLVER_LINGER: Duration = secs(15);
+/// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release of
+/// the Lease then fits into the pod's grace period of 60 s, too.
+pub const SOLVER_LINGER_MAX: Duration = secs(35);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
 

@@ -44,10 +44,14 @@ pub enum CommitError {
 }
 
 impl Ledger {
-    /// Replays the journal.
-    pub async fn open(journal: Rc<dyn Journal>, metrics: Metrics) -> Result<Self, CommitError> {
+    /// Takes over the journal at `now`, and replays its records.
+    pub async fn open(
+        journal: Rc<dyn Journal>,
+        metrics: Metrics,
+        now: Timestamp,
+    ) -> Result<Self, CommitError> {
         let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
-        for record in journal.replay().await? {
+        for record in journal.replay(now).await? {
             let state = states.remove(&record.stream).unwrap_or_default();
             keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
             if let Event::RateLimitHit(RateLimitHit { directory, hit }) = record.event {

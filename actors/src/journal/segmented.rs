@@ -30,8 +30,10 @@ use tracing::{error, info, warn};
 
 use crate::domain::issuance::{Event, Record};
 use crate::domain::limits;
+use crate::domain::log::journaled_times;
 use crate::domain::log::live::Live;
 use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay};
+use crate::domain::time::Timestamp;
 use crate::ports::{Journal, JournalError, Segments};
 use writer::Writer;
 
@@ -107,8 +109,17 @@ impl Journal for SegmentedJournal {
         written.await.unwrap_or(Err(JournalError::Fenced))
     }
 
-    async fn replay(&self) -> Result<Vec<Record>, JournalError> {
-        let log = self.0.writer.take_over().await?;
+    async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {
+        let mut log = self.0.writer.take_over().await?;
+        let ahead = journaled_times::correct(&mut log, now);
+        if ahead > 0 {
+            warn!(
+                records = ahead,
+                %now,
+                "the journal has records of a later time: the clock was ahead when they were written, or is \
+                 behind now; they count as written now"
+            );
+        }
         let found = replay(&log);
         info!(
             segments = log.len(),

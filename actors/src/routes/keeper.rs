@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
-use crate::messages::{PrefetchRoutes, Publish, Withdraw};
+use crate::messages::{PrefetchRoutes, Publish, StopWriting, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
 /// Actor that owns the solver Ingresses.
@@ -23,6 +23,8 @@ pub(crate) struct RouteKeeper {
     waiting: Vec<RouteWaiter>,
     writing: Option<String>,
     expiry: Option<SpawnHandle>,
+    /// Those who wait for the end of the last write, once no further one may begin.
+    stopping: Option<Vec<oneshot::Sender<()>>>,
 }
 
 type Found = Result<Vec<SolverIngress>, PortError>;
@@ -43,6 +45,7 @@ impl RouteKeeper {
             waiting: Vec::new(),
             writing: None,
             expiry: None,
+            stopping: None,
         }
     }
 
@@ -75,6 +78,9 @@ impl RouteKeeper {
     fn write(&mut self, ctx: &mut Context<Self>) {
         if self.writing.is_some() {
             return;
+        }
+        if let Some(waiting) = &mut self.stopping {
+            return waiting.drain(..).for_each(|stopped| _ = stopped.send(()));
         }
         let waiting = self.waiting.iter().map(|waits| &waits.stream);
         let Some(write) = self.table.next_write(waiting, self.clock.now()) else { return };
@@ -185,5 +191,16 @@ impl Handler<Withdraw> for RouteKeeper {
         if self.expiry.is_none() {
             self.expiry = Some(ctx.run_later(limits::ROUTE_LINGER, Self::sweep));
         }
+    }
+}
+
+impl Handler<StopWriting> for RouteKeeper {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: StopWriting, ctx: &mut Context<Self>) -> Self::Result {
+        let (stopped, last_written) = oneshot::channel();
+        self.stopping.get_or_insert_default().push(stopped);
+        self.write(ctx);
+        Box::pin(async { last_written.await.unwrap_or(()) })
     }
 }

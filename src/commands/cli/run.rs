@@ -67,6 +67,10 @@ pub struct RunArgs {
         value_name = "ADDR"
     )]
     pub solver_bind: SocketAddr,
+    /// How long a terminating replica still answers challenges: until all Endpoints, and the
+    /// ingress controllers that follow them, have left it out. At most 35s
+    #[arg(long, env = "INGRESS_ACME_SOLVER_LINGER", default_value = "15s", value_parser = solver_linger)]
+    pub solver_linger: Duration,
     /// Where the status page, the API and the state are served, and if given also health and
     /// metrics [default: 127.0.0.1:9091]
     #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", value_name = "ADDR")]
@@ -154,6 +158,8 @@ pub struct AdapterConfig {
     pub public_ca: PublicCaArg,
     /// Address of the solver, which answers challenges.
     pub solver_bind: SocketAddr,
+    /// Time for which a terminating replica still answers challenges.
+    pub solver_linger: Duration,
     /// Addresses of health, metrics and administration.
     pub binds: Binds,
     /// DNS server of the probe.
@@ -193,6 +199,7 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
             fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
+            solver_linger,
         } = self;
         let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
         // Whether the CA is public takes a look-up at the start.
@@ -221,6 +228,7 @@ impl RunArgs {
             acme_ca_file,
             public_ca,
             solver_bind,
+            solver_linger,
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             nameserver,
             probe_port,
@@ -234,6 +242,15 @@ impl RunArgs {
 fn once_each(namespaces: Vec<String>) -> Vec<String> {
     let all: BTreeSet<String> = namespaces.into_iter().collect();
     all.into_iter().collect()
+}
+
+fn solver_linger(text: &str) -> Result<Duration, String> {
+    let (time, most) = (duration(text)?, limits::SOLVER_LINGER_MAX);
+    if time > most {
+        let why = "the pod's grace period is for the release of the Lease, too";
+        return Err(format!("{why}: at most {}s", most.as_secs()));
+    }
+    Ok(time)
 }
 
 fn scan_interval(text: &str) -> Result<Duration, String> {
@@ -289,6 +306,7 @@ mod tests {
         assert_eq!(settings.settle_times, SettleTimes::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
         assert!(config.leader_elect && settings.guards);
+        assert_eq!(config.solver_linger, limits::SOLVER_LINGER);
         let staging =
             ["--acme-directory", "https://acme-staging-v02.api.letsencrypt.org/directory"];
         assert!(!run(&staging).unwrap().split().0.guards);
@@ -301,6 +319,7 @@ mod tests {
         assert!(refused(&["--settle", "2000000000h"]).contains("longer than 878400h"));
         assert!(refused(&["--contact", "ops@example.com"]).contains("mailto:ops@example.com"));
         assert!(refused(&["--scan-interval", "1s"]).contains("at least 1m"));
+        assert!(refused(&["--solver-linger", "36s"]).contains("at most 35s"));
         assert!(refused(&["--leader-elect", "maybe"]).contains("true"));
         assert!(refused(&["--acme-directory", "ftp://x/"]).contains("not an https URL"));
         let long = format!("https://ca.example/{}", "x".repeat(2_048));

@@ -19,6 +19,7 @@ use crate::kubernetes::client;
 use crate::process::assembly::{Environment, assemble};
 use crate::process::replica::{Exit, Terminate};
 use crate::process::servers::Servers;
+use crate::process::succession::Succession;
 
 /// Time between scans of all Ingresses. A demo does not last an hour.
 pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);
@@ -29,6 +30,10 @@ struct WorldClock(ingress_acme_sim::clock::Clock);
 impl Clock for WorldClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.now().as_millisecond())
+    }
+
+    fn steps_back(&self) -> u32 {
+        0
     }
 }
 
@@ -106,12 +111,12 @@ impl OperatorThread {
 async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let Life { args, cluster, clock, pod, drain, crash, started } = life;
     let environment = Environment { client: client::client(cluster)?, pod, clock };
-    let mut replica = assemble(args, &environment)?;
+    let mut replica = assemble(args, &environment, Succession::default())?;
     replica.settings.scan_interval = SCAN_INTERVAL;
     let servers = replica.servers.clone();
     _ = started.send(servers.clone()); // received by `start`
     tokio::select! {
-        exit = replica.run(Terminate::OnRequest(drain)) => Ok(ThreadEnd::Ended(exit?)),
+        exit = replica.run(Terminate::on_request(drain)) => Ok(ThreadEnd::Ended(exit?)),
         Ok(()) = crash => {
             servers.stop(false).await;
             Ok(ThreadEnd::Crashed)
@@ -127,7 +132,9 @@ fn ended(thread: JoinHandle<anyhow::Result<ThreadEnd>>) -> anyhow::Result<Thread
 fn flags(world: &World, admin: SocketAddr) -> anyhow::Result<RunArgs> {
     // One listener for all but challenges, so that a second demo finds its ports free.
     let shared = ["admin", "metrics", "health"].map(|port| format!("--{port}-bind={admin}"));
-    let own = shared.into_iter().chain(["--solver-bind=127.0.0.1:0".to_owned()]);
+    // The demo's gateway knows at once when an operator ends.
+    let own = ["--solver-bind=127.0.0.1:0", "--solver-linger=0s"].map(str::to_owned);
+    let own = shared.into_iter().chain(own);
     let words = ["ingress-acme".to_owned(), "run".to_owned()].into_iter();
     let words = words.chain(world.operator_flags()).chain(own);
     match Cli::try_parse_from(words).context("the demo's own flags")?.command {

@@ -164,7 +164,9 @@ impl Simulated {
 fn chosen(world: &World, admin: SocketAddr, solver: SocketAddr, given: &[String]) -> Vec<String> {
     // One listener for all but challenges, so that other worlds find their ports free.
     let shared = ["admin", "metrics", "health"].map(|port| format!("--{port}-bind={admin}"));
-    let ports = shared.into_iter().chain([format!("--solver-bind={solver}")]);
+    // No other operator takes over, so that nothing is won by a later end.
+    let solver = [format!("--solver-bind={solver}"), "--solver-linger=0s".to_owned()];
+    let ports = shared.into_iter().chain(solver);
     let name = |flag: &str| flag.split('=').next().map(str::to_owned);
     let ours = world.operator_flags().into_iter().chain(ports);
     let kept = ours.filter(|flag| !given.iter().any(|given| name(given) == name(flag)));

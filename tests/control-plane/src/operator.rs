@@ -186,6 +186,8 @@ fn defaults(
         ("--contact", "mailto:ops@example.com".into()),
         ("--namespace", "ingress-acme".into()),
         ("--solver-bind", solver.to_string()),
+        // Tests end many operators, and the gateway knows each end at once.
+        ("--solver-linger", "0s".into()),
         // One listener, because several operators run on one machine.
         ("--admin-bind", admin.to_string()),
         ("--metrics-bind", admin.to_string()),

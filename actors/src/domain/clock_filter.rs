@@ -54,7 +54,7 @@ impl ClockFilter {
         let back = wall < expected;
         let lasts = if back {
             limits::CLOCK_BACK
-        } else if expected < limits::CLOCK_EARLIEST {
+        } else if expected < Timestamp::default() + limits::CLOCK_EARLIEST {
             Duration::ZERO
         } else {
             limits::CLOCK_FORWARD

@@ -5,8 +5,6 @@ mod outside;
 
 use std::time::Duration;
 
-use crate::domain::time::Timestamp;
-
 pub use outside::*;
 
 const fn secs(secs: u64) -> Duration {
@@ -258,9 +256,9 @@ pub const CLOCK_FORWARD: Duration = secs(600);
 /// Time for which a jump of the wall clock back must last to be believed. Shorter, because the clock
 /// was ahead before, and certificates may have looked expired since.
 pub const CLOCK_BACK: Duration = secs(60);
-/// Earliest time that a clock shows once it is set: 2026-01-01, before the first release. A machine
-/// without a clock of its own begins in 1970.
-pub const CLOCK_EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
+/// Earliest time that a clock shows once it is set, since the Unix epoch: 2026-01-01, before the
+/// first release. A machine without a battery for its clock begins in 1970.
+pub const CLOCK_EARLIEST: Duration = secs(1_767_225_600);
 /// Time between looks at the clock, so that a jump is noticed by an idle replica too.
 pub const CLOCK_LOOK: Duration = secs(10);
 

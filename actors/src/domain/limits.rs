@@ -253,8 +253,8 @@ pub const CLOCK_SKEW: Duration = secs(300);
 /// Time for which a jump of the wall clock forward must last to be believed. After a suspension of
 /// the machine renewals start this much later, which does no harm.
 pub const CLOCK_FORWARD: Duration = secs(600);
-/// Time for which a jump of the wall clock back must last to be believed. Shorter, because the clock
-/// was ahead before, and certificates may have looked expired since.
+/// Time for which a jump of the wall clock back must last to be believed. Shorter, because the
+/// clock was ahead before, and certificates may have looked expired since.
 pub const CLOCK_BACK: Duration = secs(60);
 /// Earliest time that a clock shows once it is set, since the Unix epoch: 2026-01-01, before the
 /// first release. A machine without a battery for its clock begins in 1970.
@@ -270,8 +270,8 @@ pub const EVENTS_FLUSH: Duration = secs(5);
 /// and the ingress controller follow one after the other, and until then each may still send the
 /// CA's request here. Runs beside [`DRAIN`].
 pub const SOLVER_LINGER: Duration = secs(15);
-/// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release of
-/// the Lease then fits into the pod's grace period of 60 s, too.
+/// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release
+/// of the Lease then fits into the pod's grace period of 60 s, too.
 pub const SOLVER_LINGER_MAX: Duration = secs(35);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;

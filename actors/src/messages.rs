@@ -64,8 +64,8 @@ pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[Route]>)>);
 #[rtype(result = "()")]
 pub(crate) struct Withdraw(pub SecretKey);
 
-/// To the route keeper: begin no more writes. The answer comes when no write is in flight: from then
-/// on the solver Ingresses may belong to another replica.
+/// To the route keeper: begin no more writes. The answer comes when no write is in flight: from
+/// then on the solver Ingresses may belong to another replica.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct StopWriting;

@@ -93,8 +93,8 @@ impl State {
     }
 
     /// Follows additions and removals of solvers `late`, and sends each request to one of them, in
-    /// turn, and to no other if that one does not answer: as kube-proxy and most ingress controllers
-    /// do. Applies to later additions and removals.
+    /// turn, and to no other if that one does not answer: as kube-proxy and most ingress
+    /// controllers do. Applies to later additions and removals.
     pub fn follow_endpoints(&self, late: Duration) {
         self.endpoints().follow(late);
     }

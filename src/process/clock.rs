@@ -8,8 +8,8 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::Clock;
 use tokio::time::Instant;
 
-/// Wall clock of this machine, behind a filter: a jump counts once it has lasted, and the time never
-/// falls behind the monotonic clock otherwise, which would delay all timers.
+/// Wall clock of this machine, behind a filter: a jump counts once it has lasted, and the time
+/// never falls behind the monotonic clock otherwise, which would delay all timers.
 #[derive(Debug)]
 pub struct SystemClock {
     began: Instant,

@@ -10,9 +10,9 @@ use crate::domain::time::Timestamp;
 ///
 /// The time goes on with the monotonic clock, and follows the wall clock forward within
 /// [`limits::CLOCK_SKEW`]. A larger difference is a jump, which is followed when it has lasted for
-/// [`limits::CLOCK_FORWARD`] or [`limits::CLOCK_BACK`]; a clock before [`limits::CLOCK_EARLIEST`] was
-/// not set yet, and is followed forward at once. The time never goes back but by a jump that has
-/// lasted. Everything that was computed before is to be forgotten then:
+/// [`limits::CLOCK_FORWARD`] or [`limits::CLOCK_BACK`]; a clock before
+/// [`limits::CLOCK_EARLIEST`] was not set yet, and is followed forward at once. The time never goes
+/// back but by a jump that has lasted. Everything that was computed before is to be forgotten then:
 /// [`steps_back`](Self::steps_back) counts these jumps.
 #[derive(Clone, Debug)]
 pub struct ClockFilter {
@@ -54,7 +54,7 @@ impl ClockFilter {
         let back = wall < expected;
         let lasts = if back {
             limits::CLOCK_BACK
-        } else if expected < limits::CLOCK_EARLIEST {
+        } else if expected < Timestamp::default() + limits::CLOCK_EARLIEST {
             Duration::ZERO
         } else {
             limits::CLOCK_FORWARD

@@ -5,8 +5,6 @@ mod outside;
 
 use std::time::Duration;
 
-use crate::domain::time::Timestamp;
-
 pub use outside::*;
 
 const fn secs(secs: u64) -> Duration {
@@ -258,12 +256,12 @@ pub const CLOCK_SKEW: Duration = secs(300);
 /// Time for which a jump of the wall clock forward must last to be believed. After a suspension of
 /// the machine renewals start this much later, which does no harm.
 pub const CLOCK_FORWARD: Duration = secs(600);
-/// Time for which a jump of the wall clock back must last to be believed. Shorter, because the clock
-/// was ahead before, and certificates may have looked expired since.
+/// Time for which a jump of the wall clock back must last to be believed. Shorter, because the
+/// clock was ahead before, and certificates may have looked expired since.
 pub const CLOCK_BACK: Duration = secs(60);
-/// Earliest time that a clock shows once it is set: 2026-01-01, before the first release. A machine
-/// without a clock of its own begins in 1970.
-pub const CLOCK_EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
+/// Earliest time that a clock shows once it is set, since the Unix epoch: 2026-01-01, before the
+/// first release. A machine without a battery for its clock begins in 1970.
+pub const CLOCK_EARLIEST: Duration = secs(1_767_225_600);
 /// Time between looks at the clock, so that a jump is noticed by an idle replica too.
 pub const CLOCK_LOOK: Duration = secs(10);
 
@@ -275,8 +273,8 @@ pub const EVENTS_FLUSH: Duration = secs(5);
 /// and the ingress controller follow one after the other, and until then each may still send the
 /// CA's request here. Runs beside [`DRAIN`].
 pub const SOLVER_LINGER: Duration = secs(15);
-/// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release of
-/// the Lease then fits into the pod's grace period of 60 s, too.
+/// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release
+/// of the Lease then fits into the pod's grace period of 60 s, too.
 pub const SOLVER_LINGER_MAX: Duration = secs(35);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;

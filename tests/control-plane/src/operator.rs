@@ -84,6 +84,9 @@ impl Operator {
             ("KUBECONFIG".to_owned(), world.kubeconfig.display().to_string()),
             // Two operators share this host's name, unlike two Pods.
             ("POD_NAME".to_owned(), name.clone()),
+            // Tests end many operators, and the gateway knows each end at once. Releases without
+            // the flag pass over the variable.
+            ("INGRESS_ACME_SOLVER_LINGER".to_owned(), "0s".to_owned()),
         ];
         environment.extend(env);
         let args = arguments(&defaults(world, solver, admin), &extra_args);
@@ -186,8 +189,6 @@ fn defaults(
         ("--contact", "mailto:ops@example.com".into()),
         ("--namespace", "ingress-acme".into()),
         ("--solver-bind", solver.to_string()),
-        // Tests end many operators, and the gateway knows each end at once.
-        ("--solver-linger", "0s".into()),
         // One listener, because several operators run on one machine.
         ("--admin-bind", admin.to_string()),
         ("--metrics-bind", admin.to_string()),

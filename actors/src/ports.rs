@@ -233,8 +233,7 @@ pub trait Segments {
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError>;
     /// Creates a segment. Never changes an existing one.
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError>;
-    /// Deletes segments, [`SEGMENTS_DELETED_AT_ONCE`](crate::domain::limits::SEGMENTS_DELETED_AT_ONCE)
-    /// at most. A missing segment is no error.
+    /// Deletes segments, `limits::SEGMENTS_DELETED_AT_ONCE` at most. A missing segment is no error.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError>;
 }
 

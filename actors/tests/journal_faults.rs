@@ -217,14 +217,11 @@ fn creates(fakes: &Fakes) -> usize {
 /// one stream, and fences of old terms among them.
 fn undeleted(fakes: &Fakes, segments: u64) {
     let at = fakes.clock.now();
+    let fence = segment(SegmentKind::Fence, vec![]);
+    let batch = segment(SegmentKind::Batch, vec![started("old", "k1", at)]);
     for number in 1..segments {
-        let kind = match number % 500 {
-            0 => SegmentKind::Fence,
-            _ => SegmentKind::Batch,
-        };
-        let fence = kind == SegmentKind::Fence;
-        let records = if fence { vec![] } else { vec![started("old", "k1", at)] };
-        fakes.segments.put(number, segment(kind, records));
+        let data = if number % 500 == 0 { &fence } else { &batch };
+        fakes.segments.put(number, data.clone());
     }
     let kind = SegmentKind::Snapshot { part: 1, of: 1 };
     fakes.segments.put(segments, segment(kind, vec![started("live", "k2", at)]));
@@ -240,7 +237,7 @@ fn deletions_that_are_refused_cost_a_start_one_list_and_a_few_reads_and_are_trie
         fakes.operator(Fakes::settings()).await;
         let (lists, reads) =
             (fakes.cluster.calls("journal_list"), fakes.cluster.calls("journal_read"));
-        assert_eq!((lists, reads), (2 * 6, 8), "pages of numbers, and the newest segments");
+        assert_eq!((lists, reads), (6 + 7, 8), "pages of numbers, and the newest segments");
         fakes.pass(24 * HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         let attempts = fakes.cluster.calls("journal_delete");
@@ -267,7 +264,7 @@ fn a_log_that_is_listed_slowly_is_taken_over_page_by_page() {
         // All pages together take far longer than one request may.
         fakes.segments.take_time(19 * SECOND, Duration::ZERO);
         fakes.operator(Fakes::settings()).await;
-        assert_eq!(fakes.cluster.calls("journal_list"), 2 * 8, "before and after the fence");
+        assert_eq!(fakes.cluster.calls("journal_list"), 8 + 9, "before and after the fence");
         fakes.pass(HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(fakes.segments.log().len() < 20, "the others are deleted");

@@ -111,8 +111,9 @@ impl Replica {
         }
     }
 
-    /// Lets another replica lead, because this one cannot take over the journal: it may run on another
-    /// node, with other rights, or be of a newer release. Challenges are answered meanwhile.
+    /// Lets another replica lead, because this one cannot take over the journal: the other one may
+    /// run on another node, with other rights, or be of a newer release. Challenges are answered
+    /// meanwhile.
     async fn step_back(
         &self,
         error: &CommitError,

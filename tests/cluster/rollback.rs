@@ -1,5 +1,6 @@
-//! A rollback to release 0.1.0 (commit 769a018) and back, by both programs on one cluster. The older
-//! program is built by `make test-rollback`; without it, this test says so and checks nothing.
+//! A rollback to release 0.1.0 (commit 769a018) and back, by both programs on one cluster. `make
+//! test-rollback` builds the older program; without that program this test checks nothing, and
+//! says so.
 
 use std::path::PathBuf;
 use std::time::Duration;

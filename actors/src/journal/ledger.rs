@@ -27,7 +27,8 @@ pub struct Ledger {
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
     /// Limit hits at the time of the replay, with the CAs' directory URLs.
     limit_hits: Vec<(String, LimitHit)>,
-    /// Event streams with a record that did not fit at the replay, and why, until told to the users.
+    /// Event streams with a record that did not fit at the replay, and why, until their users are
+    /// told.
     set_aside: RefCell<BTreeMap<SecretKey, IllegalEvent>>,
     metrics: Metrics,
 }
@@ -47,8 +48,8 @@ pub enum CommitError {
 }
 
 impl Ledger {
-    /// Replays the journal. A record that does not fit sets the issuance before it aside ([`fold`]),
-    /// and stops no other event stream.
+    /// Replays the journal. A record that does not fit sets the issuance before it aside
+    /// ([`fold`]), and stops no other event stream.
     pub async fn open(journal: Rc<dyn Journal>, metrics: Metrics) -> Result<Self, CommitError> {
         let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
         let mut set_aside = BTreeMap::new();

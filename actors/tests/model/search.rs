@@ -1,9 +1,8 @@
 //! Breadth-first search over all states of the world.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use super::world::{Process, Rules, World};
+use super::world::{Rules, World};
 
 /// Result of a search.
 #[derive(Debug, Default)]
@@ -18,28 +17,31 @@ pub(crate) struct Found {
     pub(crate) installed: usize,
     /// Number of steps on which a writer was fenced.
     pub(crate) fenced: usize,
-    /// Number of steps that wrote a snapshot.
+    /// Number of steps that began a snapshot.
     pub(crate) snapshots: usize,
 }
 
+/// How a state was reached: the index of the state before, and the step.
+type Reached = Option<(usize, String)>;
+
 /// Searches all states that follow from `first`, until one violates a property.
 pub(crate) fn search(first: World, rules: Rules) -> Found {
-    let (mut found, mut queue) = (Found::default(), VecDeque::from([first.clone()]));
-    // Each state with the one before and the step from there.
-    let mut seen: HashMap<World, Option<(World, String)>> = HashMap::from([(first, None)]);
-    while let Some(world) = queue.pop_front() {
+    let (mut found, mut reached) = (Found::default(), Vec::<Reached>::from([None]));
+    let mut seen = HashSet::from([first.clone()]);
+    let mut queue = VecDeque::from([(0, first)]);
+    while let Some((index, world)) = queue.pop_front() {
         found.installed += usize::from(world.secret.is_some());
         if let Some(violation) = world.violation(rules) {
             found.violation = Some(violation);
-            found.trace = trace(&seen, world);
+            found.trace = trace(&reached, index);
             break;
         }
         for (step, next) in world.steps(rules) {
             found.fenced += usize::from(step.ends_with("fenced"));
             found.snapshots += usize::from(step.ends_with("snapshot"));
-            if !seen.contains_key(&next) {
-                seen.insert(next.clone(), Some((world.clone(), step)));
-                queue.push_back(next);
+            if seen.insert(next.clone()) {
+                queue.push_back((reached.len(), next));
+                reached.push(Some((index, step)));
             }
         }
     }
@@ -47,12 +49,11 @@ pub(crate) fn search(first: World, rules: Rules) -> Found {
     found
 }
 
-fn trace(seen: &HashMap<World, Option<(World, String)>>, mut world: World) -> Vec<String> {
+fn trace(reached: &[Reached], mut index: usize) -> Vec<String> {
     let mut steps = Vec::new();
-    while let Some(Some((before, step))) = seen.get(&world) {
-        let leaders = world.processes.iter().filter(|one| matches!(one, Process::Up(_))).count();
-        steps.push(format!("{step} (issued {}, leaders {leaders})", world.issued.len()));
-        world = before.clone();
+    while let Some((before, step)) = &reached[index] {
+        steps.push(step.clone());
+        index = *before;
     }
     steps.reverse();
     steps

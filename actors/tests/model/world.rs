@@ -3,7 +3,9 @@
 mod job;
 mod journal;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use ingress_acme_actors::domain::issuance::{Record, State};
 use ingress_acme_actors::domain::log::fence::CreateAnswer;
@@ -152,12 +154,9 @@ impl World {
         if rules.misfits_count && replayed.misfits > 0 {
             return Some("a record does not fit");
         }
-        let batches = self.ever.values().map(|id| id.value());
-        let batches = batches.filter(|segment| segment.kind == SegmentKind::Batch);
-        let written: Vec<Record> = batches.flat_map(|segment| segment.records).collect();
-        let is_lost = |record: &Id<Record>| !written.contains(&record.value());
-        let is_forgotten = folded(&written) != folded(&replayed.records);
-        if self.acknowledged.iter().any(is_lost) || is_forgotten {
+        let (written, state) = &*batches(&self.ever);
+        let is_lost = self.acknowledged.iter().any(|record| !written.contains(record));
+        if is_lost || *state != replayed.state {
             return Some("an acknowledged record is lost");
         }
         self.reused.then_some("a number was used twice")
@@ -218,12 +217,50 @@ impl World {
     }
 }
 
-/// Replays a log.
-pub(crate) fn read(log: &BTreeMap<u64, Id<Segment>>) -> Replay {
-    replay(&log.iter().map(|(number, id)| (*number, id.value())).collect())
+/// What a process that reads a log knows.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The replay of the segments.
+    pub(crate) replay: Replay,
+    /// Number of records that do not fit.
+    pub(crate) misfits: usize,
+    /// State of the ledger after the replay.
+    pub(crate) state: Id<State>,
 }
 
-/// The state after these records.
-pub(crate) fn folded(records: &[Record]) -> State {
+type Log = BTreeMap<u64, Id<Segment>>;
+
+thread_local! {
+    static READ: RefCell<HashMap<Log, Rc<Reading>>> = RefCell::default();
+    static BATCHES: RefCell<HashMap<Log, Rc<(BTreeSet<Id<Record>>, Id<State>)>>> = RefCell::default();
+}
+
+/// Replays a log. The same log is replayed once.
+pub(crate) fn read(log: &Log) -> Rc<Reading> {
+    if let Some(known) = READ.with_borrow(|all| all.get(log).cloned()) {
+        return known;
+    }
+    let replay = replay(&log.iter().map(|(number, id)| (*number, id.value())).collect());
+    let (misfits, state) = (replay.misfits, folded(&replay.records).id());
+    let reading = Rc::new(Reading { replay, misfits, state });
+    READ.with_borrow_mut(|all| all.insert(log.clone(), reading.clone()));
+    reading
+}
+
+/// The records of all batches that were ever written, and the state after them.
+fn batches(ever: &Log) -> Rc<(BTreeSet<Id<Record>>, Id<State>)> {
+    if let Some(known) = BATCHES.with_borrow(|all| all.get(ever).cloned()) {
+        return known;
+    }
+    let batches = ever.values().map(|id| id.value());
+    let batches = batches.filter(|segment| segment.kind == SegmentKind::Batch);
+    let records: Vec<Record> = batches.flat_map(|segment| segment.records).collect();
+    let state = folded(&records).id();
+    let written = Rc::new((records.into_iter().map(Interned::id).collect(), state));
+    BATCHES.with_borrow_mut(|all| all.insert(ever.clone(), written.clone()));
+    written
+}
+
+fn folded(records: &[Record]) -> State {
     records.iter().fold(State::Idle, |state, record| fold(state, record).0)
 }

@@ -145,7 +145,7 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
             replay.needed.push(*number);
             replay.parts += usize::from(segment.kind != SegmentKind::Batch);
             for record in &segment.records {
-                replay.misfits += usize::from(replay.live.keep(record.clone()).is_some());
+                replay.misfits += usize::from(replay.live.fold(record.clone()).is_some());
                 replay.records.push(record.clone());
             }
         }

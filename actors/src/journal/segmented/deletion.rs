@@ -1,5 +1,5 @@
-//! Deletion of obsolete segments, beside later appends. It delays neither an append nor a start: what
-//! cannot be deleted is counted in the metrics, and tried again on a timer.
+//! Deletion of obsolete segments, beside later appends. A deletion delays neither an append nor a
+//! start: the segments that are left are counted in the metrics, and tried again on a timer.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::domain::limits;
 use crate::ports::JournalError;
 
 impl JournalInner {
-    /// Deletes obsolete segments, and after an error once more later. Fences among the segments that
-    /// the take-over did not read are kept.
+    /// Deletes obsolete segments, and after an error once more later. Fences among the segments
+    /// that the take-over did not read are kept.
     pub(super) fn delete_obsolete(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let nothing = state.obsolete.is_empty() && state.unread.is_empty();

@@ -104,8 +104,8 @@ impl Writer {
         reads.buffered(limits::SEGMENTS_READ_AT_ONCE).try_collect().await
     }
 
-    /// Whether each of these segments is a fence. One that has gone is left out, and one that cannot
-    /// be decoded is none: it is older than a complete snapshot.
+    /// Whether each of these segments is a fence. One that has gone is left out, and one that
+    /// cannot be decoded is none: the segment is older than a complete snapshot.
     pub(super) async fn are_fences(
         &self,
         numbers: &[u64],

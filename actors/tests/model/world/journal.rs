@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::log::segment::{
     SCHEMA, Segment, SegmentKind, is_due, is_enough, snapshot,
 };
 
-use super::{Interned, Leader, Process, Rules, World, folded, read};
+use super::{Interned, Leader, Process, Rules, World, read};
 
 type Steps = Vec<(String, World)>;
 
@@ -46,7 +46,7 @@ impl World {
             known.insert(number, *id);
             segments.insert(number, id.value());
         }
-        let state = folded(&read(&known).records).id();
+        let state = read(&known).state;
         let term = self.terms;
         let fence = rules.fences.then(|| (segment(term, SegmentKind::Fence).id(), false));
         let leader = Leader {
@@ -68,8 +68,8 @@ impl World {
         (format!("{who} reads the log"), next)
     }
 
-    /// Lists the numbers again after the fence: where it is not the last one, the log has to be read
-    /// again.
+    /// Lists the numbers again after the fence: where the fence is not the last one, the log has to
+    /// be read again.
     pub(super) fn list_again(&self, who: usize, leader: &Leader) -> Steps {
         let Some(fence) = leader.fence else { return Vec::new() };
         if self.log.keys().next_back() != Some(&fence) {
@@ -134,7 +134,7 @@ impl World {
             SegmentKind::Fence if rules.lists_again => leader.fence = Some(leader.next - 1),
             SegmentKind::Fence => leader.leads = true,
             SegmentKind::Snapshot { .. } => {
-                let obsolete = read(&leader.known).obsolete;
+                let obsolete = read(&leader.known).replay.obsolete.clone();
                 leader.known.retain(|number, _| !obsolete.contains(number));
                 leader.obsolete.extend(obsolete);
             }
@@ -168,7 +168,8 @@ impl World {
 
     /// An idle journal is compacted.
     pub(super) fn compact(&self, who: usize, leader: &Leader) -> Steps {
-        let log = read(&leader.known);
+        let reading = read(&leader.known);
+        let log = &reading.replay;
         if leader.write.is_some() || !is_due(log.needed.len(), log.parts, true) {
             return Vec::new();
         }

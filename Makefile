@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doc bench seeds worst-tenant image clean-control-plane
+.PHONY: help demo test doc bench seeds worst-tenant test-rollback image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,20 @@ worst-tenant: ## play the worst tenant at full size against the image's program 
 	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
 	WORST_TENANT=full INGRESS_ACME_OPERATOR=$(CURDIR)/target/image/release/ingress-acme \
 		$(CARGO) test --locked --test cluster worst_tenant
+
+# The older release, the first one that was installed anywhere. Its sources come out of git's history.
+ROLLBACK := 769a018
+
+test-rollback: ## show that release 0.1.0 reads this one's journal, and this one what it wrote (needs git history)
+	@if ! git cat-file -e $(ROLLBACK) 2>/dev/null; then \
+		echo "note: commit $(ROLLBACK) is not in this repository's history, so no rollback is tested"; exit 0; \
+	fi; set -ex; \
+	rm -rf target/rollback/tree && mkdir -p target/rollback/tree; \
+	git archive $(ROLLBACK) | tar -x -C target/rollback/tree; \
+	$(CARGO) build --locked --bin ingress-acme \
+		--manifest-path target/rollback/tree/Cargo.toml --target-dir target/rollback; \
+	ROLLBACK_OPERATOR=$(CURDIR)/target/rollback/debug/ingress-acme \
+		$(CARGO) test --locked --test cluster rollback
 
 image: ## build the container image (IMAGE=name:tag names it)
 	$(DOCKER) build --tag $(IMAGE) .

@@ -174,7 +174,11 @@ impl Fakes {
             fallback: self.fallback_after.get().map(fallback),
             probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
-            journal: Rc::new(SegmentedJournal::new(segments, format!("writer-{number}"))),
+            journal: Rc::new(SegmentedJournal::with_metrics(
+                segments,
+                format!("writer-{number}"),
+                self.shown.metrics.clone(),
+            )),
             clock,
         }
     }

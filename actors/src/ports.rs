@@ -214,16 +214,26 @@ pub trait Keys {
     fn inspect(&self, chain: &str, key: &PrivateKey) -> Result<CertificateView, String>;
 }
 
+/// One page of the numbers of all segments.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SegmentNumbers {
+    /// Numbers, in any order.
+    pub numbers: Vec<u64>,
+    /// Token of the next page; `None` on the last one.
+    pub next: Option<String>,
+}
+
 /// Store of the journal's segments, which are numbered and immutable.
 #[async_trait(?Send)]
 pub trait Segments {
-    /// Returns all segments, in any order.
-    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError>;
+    /// Returns one page of the numbers of all segments, without their content. `page` is the token
+    /// of the page; `None` for the first one.
+    async fn list(&self, page: Option<&str>) -> Result<SegmentNumbers, JournalError>;
     /// Returns one segment, if it exists.
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError>;
     /// Creates a segment. Never changes an existing one.
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError>;
-    /// Deletes segments. A missing segment is no error.
+    /// Deletes segments, `limits::SEGMENTS_DELETED_AT_ONCE` at most. A missing segment is no error.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError>;
 }
 
@@ -232,6 +242,10 @@ pub trait Segments {
 pub trait Journal {
     /// Appends records, which are durable on return. Only `CertificateInstalled` may be written
     /// later: without that record, a restart downloads the certificate of the order again.
+    ///
+    /// The journal has its own deadline, and the call must not be dropped before: records that are
+    /// pending may still become durable. After [`JournalError::Fenced`] they may be durable or not,
+    /// and nothing more may be decided.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
     /// Takes over the journal at `now`. Returns all live records, oldest first, with no time later
     /// than their rules allow at `now`.

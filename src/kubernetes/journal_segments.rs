@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use http::HeaderValue;
 use http::header::ACCEPT;
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::ports::{CreateError, JournalError, Segments};
+use ingress_acme_actors::ports::{CreateError, JournalError, SegmentNumbers, Segments};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +16,7 @@ use kube::core::{Request, Status};
 use kube::{Api, Client};
 use serde::de::IgnoredAny;
 
-use crate::kubernetes::client::{FIELD_MANAGER, detail, list_all, our_label};
+use crate::kubernetes::client::{FIELD_MANAGER, detail, our_label};
 
 /// Prefix of all names. The number follows with leading zeros, so that `kubectl get` lists segments
 /// in order.
@@ -30,8 +30,6 @@ const DATA: &str = "segment.json";
 /// concepts, "Metadata-only fetches").
 const METADATA_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-/// Number of segments deleted by one request. The URL contains their numbers.
-const DELETED_AT_ONCE: usize = 128;
 
 /// Journal segments of one namespace.
 pub struct SecretSegments {
@@ -58,18 +56,22 @@ impl SecretSegments {
 
 #[async_trait(?Send)]
 impl Segments for SecretSegments {
-    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        let all =
-            list_all(&self.api, ListParams::default().labels(LABEL).limit(limits::SEGMENTS_PAGE))
-                .await;
-        let all = all.map_err(|error| unavailable("listed", &error))?;
-        Ok(all.into_iter().filter_map(numbered).collect())
+    async fn list(&self, page: Option<&str>) -> Result<SegmentNumbers, JournalError> {
+        let params = ListParams::default().labels(LABEL).limit(limits::SEGMENTS_PAGE);
+        let params = page.map_or(params.clone(), |page| params.continue_token(page));
+        let page = self.api.list_metadata(&params).await;
+        let page = page.map_err(|error| unavailable("listed", &error))?;
+        let numbers = page.items.iter().filter_map(|item| number(item.metadata.name.as_deref()?));
+        Ok(SegmentNumbers {
+            numbers: numbers.collect(),
+            next: page.metadata.continue_.filter(|token| !token.is_empty()),
+        })
     }
 
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
         let found = self.api.get_opt(&name(number)).await;
         let found = found.map_err(|error| unavailable("read", &error))?;
-        Ok(found.and_then(numbered).map(|(_, data)| data))
+        Ok(found.and_then(data))
     }
 
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
@@ -86,13 +88,10 @@ impl Segments for SecretSegments {
     }
 
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
-        for numbers in numbers.chunks(DELETED_AT_ONCE) {
-            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
-            let these = format!("{LABEL} in ({})", numbers.join(","));
-            let deleted = self.delete_all(&ListParams::default().labels(&these)).await;
-            deleted.map_err(|error| unavailable("deleted", &error))?;
-        }
-        Ok(())
+        let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        let these = format!("{LABEL} in ({})", numbers.join(","));
+        let deleted = self.delete_all(&ListParams::default().labels(&these)).await;
+        deleted.map_err(|error| unavailable("deleted", &error))
     }
 }
 
@@ -116,10 +115,14 @@ fn secret(number: u64, data: &[u8]) -> Secret {
     }
 }
 
-/// Returns number and data of a segment of ours; `None` for any other Secret with the label.
-fn numbered(secret: Secret) -> Option<(u64, Vec<u8>)> {
-    let number = secret.metadata.name?.strip_prefix(PREFIX)?.parse().ok()?;
-    Some((number, secret.data?.remove(DATA)?.0))
+/// Number of the segment with this name; `None` for any other Secret.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+/// Data of a segment; `None` for any other Secret.
+fn data(secret: Secret) -> Option<Vec<u8>> {
+    Some(secret.data?.remove(DATA)?.0)
 }
 
 /// Whether the API server refuses this content forever: an object that is too large (413, or 422
@@ -145,8 +148,9 @@ mod tests {
         assert_eq!(written.immutable, Some(true));
         assert_eq!(written.metadata.name.as_deref(), Some("ingress-acme-journal-000000000042"));
         assert_eq!(written.metadata.labels.as_ref().unwrap()[LABEL], "42");
-        assert_eq!(numbered(written), Some((42, b"{}".to_vec())));
-        assert_eq!(numbered(Secret::default()), None);
+        assert_eq!(written.metadata.name.as_deref().and_then(number), Some(42));
+        assert_eq!(data(written), Some(b"{}".to_vec()));
+        assert_eq!((number("tls"), data(Secret::default())), (None, None));
     }
 
     #[test]

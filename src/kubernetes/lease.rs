@@ -35,6 +35,9 @@ use decision::{LeaseRecord, LeaseStep, ObservedRecord, decide};
 const NAME: &str = "ingress-acme";
 /// Time that other replicas wait after the last renewal they saw.
 const DURATION: Duration = Duration::from_secs(15);
+/// Time after a release in which a replica that cannot lead does not try again: two Lease
+/// durations, so that another candidate takes the Lease, whenever that one looks.
+pub const STEP_BACK: Duration = Duration::from_secs(30);
 /// [`DURATION`] in seconds, as in the field of the Lease.
 const DURATION_SECONDS: i32 = 15;
 /// Time between renewals by a leader.

@@ -212,7 +212,7 @@ impl Assembly<'_> {
         let Environment { client, pod, clock } = self.environment.clone();
         let writer = format!("{pod} since {}", clock.now().as_millis());
         let segments = journal_segments::SecretSegments::new(client, &self.config.namespace);
-        SegmentedJournal::new(Rc::new(segments), writer)
+        SegmentedJournal::with_metrics(Rc::new(segments), writer, self.metrics.clone())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::acme::Acme;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
 use crate::dns_and_http::solver::Thumbprints;
-use crate::kubernetes::lease::{Lease, Term};
+use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
 use crate::process::{memory_limit, public_ca};
@@ -31,8 +31,6 @@ use crate::process::{memory_limit, public_ca};
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
 /// Time between checks of the account for a replaced key, on every replica. One small read each.
 const FOLLOW: Duration = Duration::from_mins(1);
-/// Pause before a restart that reads the journal again, after a failed read.
-const REPLAY_RETRY: Duration = Duration::from_secs(5);
 
 /// A replica before its start, as built by `assembly::assemble`.
 pub struct Replica {
@@ -104,19 +102,17 @@ impl Replica {
             term = self.lead() => term,
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
-        self.shown.metrics.leads(true);
         let (ports, settings) = (self.ports.clone(), self.settings().await);
-        let operator = match start(ports, settings, self.shown.clone(), None).await {
-            Ok(operator) => operator,
-            Err(CommitError::Journal(error)) => {
-                error!(%error, retry_in = ?REPLAY_RETRY, "the journal cannot be taken over");
-                tokio::select! {
-                    () = sleep(REPLAY_RETRY) => return Ok(None),
-                    () = terminate.wait() => return Ok(Some(Leadership(term))),
-                }
-            }
-            Err(error) => return Err(error.into()),
+        let started = tokio::select! {
+            started = start(ports, settings, self.shown.clone(), None) => started,
+            () = lost(term.as_ref()) => return Ok(None),
+            () = terminate.wait() => return Ok(Some(Leadership(term))),
         };
+        let operator = match started {
+            Ok(operator) => operator,
+            Err(error) => return Ok(self.step_back(&error, term, terminate).await),
+        };
+        self.shown.metrics.leads(true); // not before: another replica may have to lead
         self.health.set_reporter(operator.reporter.clone());
         let drained = async {
             terminate.wait().await;
@@ -133,6 +129,30 @@ impl Replica {
                 error!("the journal has stopped: this process restarts as a standby");
                 Ok(None)
             }
+        }
+    }
+
+    /// Lets another replica lead, because this one cannot take over the journal: the other one may
+    /// run on another node, with other rights, or be of a newer release. Challenges are answered
+    /// meanwhile.
+    async fn step_back(
+        &self,
+        error: &CommitError,
+        term: Option<Term>,
+        terminate: &mut Terminate,
+    ) -> Option<Leadership> {
+        self.shown.metrics.journal_unreadable();
+        error!(
+            %error,
+            retry_in = ?STEP_BACK,
+            "the journal cannot be taken over: another replica may lead, and this one tries again later"
+        );
+        if let Some(term) = term {
+            term.release().await;
+        }
+        tokio::select! {
+            () = sleep(STEP_BACK) => None,
+            () = terminate.wait() => Some(Leadership(None)),
         }
     }
 

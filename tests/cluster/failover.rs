@@ -3,8 +3,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ingress_acme_control_plane::{Operator, OperatorOptions, World, eventually, retry_when_wedged};
-use kube::Client;
+use ingress_acme_control_plane::{
+    Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
+};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
 
 use crate::alone;
 use crate::sites::{PATIENCE, Site, namespace, secret, verify};
@@ -14,6 +20,51 @@ use crate::sites::{PATIENCE, Site, namespace, secret, verify};
 async fn start(world: &World, pod: &str) -> Operator {
     let mut options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme"));
     options.env.push(("POD_NAME".to_owned(), pod.to_owned()));
+    world.start_operator(options).await.expect("the operator starts")
+}
+
+/// An account with all rights of the operator but the list of the journal's Secrets.
+const BLIND: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: blind, namespace: ingress-acme}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: blind, namespace: ingress-acme}
+rules:
+  - {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [create, patch, delete]}
+  - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: blind, namespace: ingress-acme}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: blind}
+subjects: [{kind: ServiceAccount, name: blind, namespace: ingress-acme}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: blind}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ingress-acme}
+subjects: [{kind: ServiceAccount, name: blind, namespace: ingress-acme}]
+"#;
+
+/// Starts an operator that cannot read the journal.
+async fn start_blind(world: &World) -> Operator {
+    let client = world.admin();
+    apply_yaml(&client, BLIND).await.expect("the account is made");
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, "ingress-acme");
+    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).unwrap();
+    let asked = accounts.create_token_request("blind", &PostParams::default(), &request).await;
+    let token = asked.expect("a token").status.expect("a status").token;
+    let config = std::fs::read(world.operator_kubeconfig()).expect("a kubeconfig");
+    let mut config: Value = serde_json::from_slice(&config).expect("JSON");
+    config["users"][0]["user"]["token"] = json!(token);
+    let file = world.operator_kubeconfig().with_file_name("blind.kubeconfig");
+    std::fs::write(&file, config.to_string()).expect("a file");
+    let mut options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme"));
+    options.env.push(("POD_NAME".to_owned(), "blind".to_owned()));
+    options.env.push(("KUBECONFIG".to_owned(), file.display().to_string()));
     world.start_operator(options).await.expect("the operator starts")
 }
 
@@ -59,9 +110,13 @@ async fn two_in_a_storm_of_thirty(world: &World, client: &Client) -> (Operator, 
 }
 
 async fn leads(operator: &Operator) -> bool {
+    shows(operator, "leader 1").await
+}
+
+async fn shows(operator: &Operator, metric: &str) -> bool {
     let metrics = reqwest::get(format!("{}/metrics", operator.admin_url())).await;
     let Ok(metrics) = metrics else { return false };
-    metrics.text().await.is_ok_and(|text| text.contains("\ningress_acme_leader 1"))
+    metrics.text().await.is_ok_and(|text| text.contains(&format!("\ningress_acme_{metric}")))
 }
 
 /// A pause of 2 to 5 seconds that differs between runs.
@@ -104,6 +159,34 @@ async fn another_replica_takes_over_from_a_leader_that_was_killed() {
         figure!("takeover after {:.1} s", killed.elapsed().as_secs_f64());
         all_there(world, &client, 30).await;
         assert_eq!(second.terminate().await.expect("it ends"), 0);
+    })
+    .await;
+}
+
+/// The other one runs on another node, has other rights, or is of a newer release.
+#[actix::test]
+async fn a_replica_that_cannot_read_the_journal_leaves_the_lease_to_one_that_can() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let blind = start_blind(world).await;
+        eventually(PATIENCE, "a failed takeover", async || {
+            shows(&blind, "journal_unreadable_total 1").await.then_some(())
+        })
+        .await;
+        assert!(!leads(&blind).await, "it does not say that it leads");
+        let second = start(world, "two").await;
+        eventually(PATIENCE, "a takeover", async || {
+            assert!(!leads(&blind).await);
+            leads(&second).await.then_some(())
+        })
+        .await;
+        storm(&client, 3).await;
+        all_there(world, &client, 3).await;
+        assert!(blind.is_running() && leads(&second).await && !leads(&blind).await);
+        for replica in [blind, second] {
+            assert_eq!(replica.terminate().await.expect("it ends"), 0);
+        }
     })
     .await;
 }

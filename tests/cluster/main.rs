@@ -19,6 +19,7 @@ mod deploy;
 mod failover;
 mod fifty;
 mod life;
+mod rollback;
 mod sites;
 mod worst_tenant;
 

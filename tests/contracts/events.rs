@@ -136,6 +136,10 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
+        (
+            "a record of the journal does not fit",
+            Some(KubeEvent::set_aside(&desired, "event order_opened cannot follow state idle")),
+        ),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()

@@ -34,6 +34,7 @@ fn scraped() -> String {
     }
     metrics.step("a step", took);
     metrics.journaled("an event");
+    metrics.journal_segments(1, 0);
     metrics.managed(1);
     metrics.scanned(NOW);
     metrics.watch_restarted("a reason");

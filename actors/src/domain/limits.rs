@@ -16,8 +16,8 @@ const fn secs(secs: u64) -> Duration {
 pub const KUBE_CALL: Duration = secs(20);
 /// Longest port call to the CA. Let's Encrypt answers new-order in seconds even on bad days.
 pub const CA_CALL: Duration = secs(30);
-/// Longest append to the journal, including the writes before it. The journal itself gives up
-/// sooner, after [`JOURNAL_GIVE_UP`].
+/// Longest append to the journal, including the writes before it: two of [`JOURNAL_GIVE_UP`], and
+/// some time. Then the journal stops, because the record may still become durable.
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
@@ -81,6 +81,16 @@ pub const JUST_INSTALLED: Duration = secs(12 * 3600);
 /// Longest attempt of the journal to write one segment. Then the process stops, because a record
 /// may or may not be durable; the next start finds out.
 pub const JOURNAL_GIVE_UP: Duration = secs(60);
+/// Attempts of one request that reads the journal at a take-over. After the last one another
+/// replica may lead, which may be able to read the journal.
+pub const JOURNAL_READ_TRIES: u32 = 3;
+/// Pauses before obsolete segments that could not be deleted are tried again; the last one repeats.
+/// Nothing waits for a deletion, and who refuses one for an hour needs a person to act.
+pub const JOURNAL_DELETE_RETRY: [Duration; 4] = [secs(60), secs(300), secs(900), secs(3600)];
+/// Segments deleted by one request. The URL contains their numbers.
+pub const SEGMENTS_DELETED_AT_ONCE: usize = 128;
+/// Segments read concurrently at a take-over. Eight of half a mebibyte each are 4 MiB.
+pub const SEGMENTS_READ_AT_ONCE: usize = 8;
 /// Records no caller awaits are flushed with the next awaited one, or after this delay.
 pub const JOURNAL_LAZY: Duration = secs(2);
 /// Pause between two writes under load, so that records gather. 30 ms save a sixth of the segments

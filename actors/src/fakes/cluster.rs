@@ -22,6 +22,10 @@ use crate::ports::{Clock, IngressChange, PortError};
 pub use distortion::Distortion;
 use distortion::{Distortions, listed};
 
+/// Calls that do not go to the API server.
+const OF_THE_CA: [&str; 7] =
+    ["open_order", "renewal_info", "refresh", "accept", "finalize", "download", "probe"];
+
 /// A Secret with its data.
 #[derive(Clone, Debug)]
 pub struct FakeSecret {
@@ -56,6 +60,8 @@ struct ClusterState {
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,
     latency: Duration,
+    /// The API server answers HTTP 429.
+    busy: bool,
     uids: u64,
     distortions: Distortions,
 }
@@ -240,6 +246,16 @@ impl FakeCluster {
         self.state.borrow_mut().failing.insert(call, times);
     }
 
+    /// Makes the API server refuse every request with HTTP 429, or serve them again. The CA and the
+    /// probes go on.
+    pub fn set_busy(&self, busy: bool) {
+        self.state.borrow_mut().busy = busy;
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.borrow().busy
+    }
+
     /// Sets the latency of each call.
     pub fn set_latency(&self, latency: Duration) {
         self.state.borrow_mut().latency = latency;
@@ -286,6 +302,9 @@ impl FakeCluster {
     pub(super) async fn call(&self, call: &'static str) -> Result<(), PortError> {
         self.count(call).await;
         let mut state = self.state.borrow_mut();
+        if state.busy && !OF_THE_CA.contains(&call) {
+            return Err(PortError::transient(format!("{call}: 429 on demand")));
+        }
         match state.failing.get_mut(call) {
             Some(times) if *times > 0 => {
                 *times -= 1;

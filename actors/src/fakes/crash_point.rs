@@ -18,7 +18,7 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
-    JournalError, PortError, Probe, Replaces, Routes, Segments, TlsSecrets,
+    JournalError, PortError, Probe, Replaces, Routes, SegmentNumbers, Segments, TlsSecrets,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -182,8 +182,8 @@ impl<P: Probe> Probe for Crashable<P> {
 
 #[async_trait(?Send)]
 impl<P: Segments> Segments for Crashable<P> {
-    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        self.crash_point.call(self.port.list()).await
+    async fn list(&self, page: Option<&str>) -> Result<SegmentNumbers, JournalError> {
+        self.crash_point.call(self.port.list(page)).await
     }
 
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {

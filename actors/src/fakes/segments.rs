@@ -3,24 +3,43 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use super::cluster::FakeCluster;
+use crate::domain::limits;
 use crate::domain::log::segment::Segment;
-use crate::ports::{CreateError, JournalError, Segments};
+use crate::ports::{CreateError, JournalError, PortError, SegmentNumbers, Segments};
 
 /// Journal segments; they survive an operator.
 pub struct FakeSegments {
     cluster: Rc<FakeCluster>,
     stored: RefCell<BTreeMap<u64, Vec<u8>>>,
     largest: Cell<usize>,
+    /// Time of each list of a page.
+    list_takes: Cell<Duration>,
+    /// Time of each creation.
+    create_takes: Cell<Duration>,
 }
 
 impl FakeSegments {
     /// Creates an empty journal.
     pub fn new(cluster: Rc<FakeCluster>) -> Self {
-        Self { cluster, stored: RefCell::default(), largest: Cell::new(usize::MAX) }
+        Self {
+            cluster,
+            stored: RefCell::default(),
+            largest: Cell::new(usize::MAX),
+            list_takes: Cell::default(),
+            create_takes: Cell::default(),
+        }
+    }
+
+    /// Answers each page of a list after this time, and each creation after that time.
+    pub fn take_time(&self, list: Duration, create: Duration) {
+        self.list_takes.set(list);
+        self.create_takes.set(create);
     }
 
     /// Refuses segments of more bytes than this, like an API server.
@@ -56,18 +75,29 @@ impl FakeSegments {
 
 #[async_trait(?Send)]
 impl Segments for FakeSegments {
-    async fn list(&self) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
-        self.cluster.count("journal_list").await;
-        Ok(self.stored.borrow().clone().into_iter().collect())
+    async fn list(&self, page: Option<&str>) -> Result<SegmentNumbers, JournalError> {
+        sleep(self.list_takes.get()).await;
+        self.cluster.call("journal_list").await.map_err(unavailable)?;
+        let after: u64 = page.map_or(0, |page| page.parse().expect("a token of ours"));
+        let stored = self.stored.borrow();
+        let most = usize::try_from(limits::SEGMENTS_PAGE).unwrap_or(usize::MAX);
+        let numbers: Vec<u64> = stored.keys().copied().filter(|n| *n > after).take(most).collect();
+        let last = numbers.last().filter(|last| stored.range(**last + 1..).next().is_some());
+        let next = last.map(u64::to_string);
+        Ok(SegmentNumbers { numbers, next })
     }
 
     async fn read(&self, number: u64) -> Result<Option<Vec<u8>>, JournalError> {
-        self.cluster.count("journal_read").await;
+        self.cluster.call("journal_read").await.map_err(unavailable)?;
         Ok(self.stored.borrow().get(&number).cloned())
     }
 
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
+        sleep(self.create_takes.get()).await;
         let failing = self.cluster.call("journal_create").await;
+        if self.cluster.is_busy() {
+            return failing.map_err(|error| CreateError::Unknown(error.to_string()));
+        }
         if data.len() > self.largest.get() {
             return Err(CreateError::Refused("Request entity too large".to_owned()));
         }
@@ -81,11 +111,16 @@ impl Segments for FakeSegments {
 
     /// Deletes one segment after another, like an API server: a crash is possible between any two.
     async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        assert!(numbers.len() <= limits::SEGMENTS_DELETED_AT_ONCE, "the URL is too long");
         for number in numbers {
-            let failing = self.cluster.call("journal_delete").await;
-            failing.map_err(|error| JournalError::Unavailable(error.to_string()))?;
+            self.cluster.call("journal_delete").await.map_err(unavailable)?;
             self.stored.borrow_mut().remove(number);
         }
         Ok(())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
+fn unavailable(error: PortError) -> JournalError {
+    JournalError::Unavailable(error.to_string())
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use tracing::info;
+use tracing::{error, info};
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
@@ -12,6 +12,7 @@ use crate::domain::issuance::{
     OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
 };
 use crate::domain::limits;
+use crate::domain::log::fold::fold;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
 use crate::ports::{Journal, JournalError};
@@ -26,6 +27,9 @@ pub struct Ledger {
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
     /// Limit hits at the time of the replay, with the CAs' directory URLs.
     limit_hits: Vec<(String, LimitHit)>,
+    /// Event streams with a record that did not fit at the replay, and why, until their users are
+    /// told.
+    set_aside: RefCell<BTreeMap<SecretKey, IllegalEvent>>,
     metrics: Metrics,
 }
 
@@ -35,7 +39,7 @@ pub enum CommitError {
     /// The command does not fit the state: a bug of the caller.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The event does not fit the state: a bug of the ledger, or a damaged journal.
+    /// The event does not fit the state: a bug of the ledger.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
     /// The journal did not accept the event.
@@ -44,23 +48,42 @@ pub enum CommitError {
 }
 
 impl Ledger {
-    /// Takes over the journal at `now`, and replays its records.
+    /// Takes over the journal at `now`, and replays its records. A record that does not fit sets the
+    /// issuance before it aside ([`fold`]), and stops no other event stream.
     pub async fn open(
         journal: Rc<dyn Journal>,
         metrics: Metrics,
         now: Timestamp,
     ) -> Result<Self, CommitError> {
         let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
+        let mut set_aside = BTreeMap::new();
         for record in journal.replay(now).await? {
             let state = states.remove(&record.stream).unwrap_or_default();
-            keep(&mut states, &record.stream, apply(state, &record.event, record.at)?);
+            let (state, misfit) = fold(state, &record);
+            keep(&mut states, &record.stream, state);
+            if let Some(illegal) = misfit {
+                error!(secret = %record.stream, %illegal, "a record of the journal does not fit; the issuance before it is set aside");
+                set_aside.insert(record.stream, illegal);
+            }
             if let Event::RateLimitHit(RateLimitHit { directory, hit }) = record.event {
                 limit_hits.push((directory, hit));
             }
         }
-        info!(live = states.len(), "replayed the journal");
+        info!(live = states.len(), set_aside = set_aside.len(), "replayed the journal");
+        metrics.streams_set_aside(set_aside.len());
         let (states, installed) = (RefCell::new(states), RefCell::default());
-        Ok(Self { journal, states, installed, limit_hits, metrics })
+        let set_aside = RefCell::new(set_aside);
+        Ok(Self { journal, states, installed, limit_hits, set_aside, metrics })
+    }
+
+    /// Whether the stream was set aside at the replay, and its users do not know yet.
+    pub(crate) fn is_set_aside(&self, stream: &SecretKey) -> bool {
+        self.set_aside.borrow().contains_key(stream)
+    }
+
+    /// Returns once why the stream was set aside at the replay, if it was.
+    pub(crate) fn take_set_aside(&self, stream: &SecretKey) -> Option<IllegalEvent> {
+        self.set_aside.borrow_mut().remove(stream)
     }
 
     /// Limit hits of the CA at `directory` when the journal was replayed, oldest first.
@@ -86,9 +109,9 @@ impl Ledger {
         let event = decide(&before, command, now)?;
         let after = apply(before.clone(), &event, now)?;
         let record = Record { stream: stream.clone(), at: now, event };
-        let append = self.journal.append(std::slice::from_ref(&record));
-        let unanswered = || JournalError::Unavailable("no answer in time".to_owned());
-        tokio::time::timeout(limits::JOURNAL_CALL, append).await.map_err(|_| unanswered())??;
+        // Without a deadline here: the journal has one, and stops with it. A caller that gave up by
+        // itself would decide again from a state that its own pending record may still change.
+        self.journal.append(std::slice::from_ref(&record)).await?;
         keep(&mut self.states.borrow_mut(), stream, after);
         if matches!(record.event, Event::CertificateInstalled(_)) {
             self.remember_installation(stream, now);

@@ -12,10 +12,15 @@
 //!
 //! A write with an unknown result is not simply reported as failed: the writer retries and compares
 //! the stored segment, and the journal stops if the result stays unknown for
-//! [`limits::JOURNAL_GIVE_UP`]. A write that the API server refuses for its content is not retried:
+//! [`limits::JOURNAL_GIVE_UP`], or an append has no result after [`limits::JOURNAL_CALL`]. All
+//! callers then get [`JournalError::Fenced`]: nothing may be decided on the old state, because the
+//! record may still become durable. The replay of the next start finds out.
+//! A write that the API server refuses for its content is not retried:
 //! the records are divided until only the refused one is left, whose caller is told.
 
 mod compaction;
+mod deletion;
+mod take_over;
 mod writer;
 
 use std::cell::RefCell;
@@ -25,7 +30,7 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 use tokio::sync::{oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::domain::issuance::{Event, Record};
@@ -35,6 +40,7 @@ use crate::domain::log::live::Live;
 use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind, chunks, replay};
 use crate::domain::time::Timestamp;
 use crate::ports::{Journal, JournalError, Segments};
+use crate::reporting::metrics::Metrics;
 use writer::Writer;
 
 /// Journal in numbered segments.
@@ -44,6 +50,7 @@ struct JournalInner {
     writer: Writer,
     state: RefCell<JournalState>,
     stopped: watch::Sender<bool>,
+    metrics: Metrics,
 }
 
 #[derive(Default)]
@@ -62,6 +69,15 @@ struct JournalState {
     parts: usize,
     /// Numbers of segments that are not needed any more and not deleted yet.
     obsolete: Vec<u64>,
+    /// Numbers of segments before the snapshot of the take-over, oldest first: fences, or obsolete
+    /// ones that could not be deleted.
+    unread: Vec<u64>,
+    /// The replayed log has a record that does not fit, so a snapshot is due.
+    has_misfits: bool,
+    /// A task is deleting segments.
+    deleting: bool,
+    /// Number of deletions in a row that failed.
+    undeleted: u32,
     /// Number of writes; unchanged while the journal is idle.
     writes: u64,
 }
@@ -83,9 +99,14 @@ impl SegmentedJournal {
     /// Creates a journal in `segments`. `writer` identifies this process and term, and must be
     /// unique forever.
     pub fn new(segments: Rc<dyn Segments>, writer: String) -> Self {
+        Self::with_metrics(segments, writer, Metrics::default())
+    }
+
+    /// Creates a journal that shows the number of its segments in `metrics`.
+    pub fn with_metrics(segments: Rc<dyn Segments>, writer: String, metrics: Metrics) -> Self {
         let writer = Writer::new(segments, writer);
         let stopped = watch::Sender::new(false);
-        Self(Rc::new(JournalInner { writer, state: RefCell::default(), stopped }))
+        Self(Rc::new(JournalInner { writer, state: RefCell::default(), stopped, metrics }))
     }
 }
 
@@ -106,11 +127,18 @@ impl Journal for SegmentedJournal {
         if lazy {
             return Ok(());
         }
-        written.await.unwrap_or(Err(JournalError::Fenced))
+        match timeout(limits::JOURNAL_CALL, written).await {
+            Ok(outcome) => outcome.unwrap_or(Err(JournalError::Fenced)),
+            Err(_) => {
+                let why = "an append has no result in time";
+                self.0.stop(&JournalError::Unavailable(why.to_owned()));
+                Err(JournalError::Fenced)
+            }
+        }
     }
 
     async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {
-        let mut log = self.0.writer.take_over().await?;
+        let (mut log, unread) = self.0.writer.take_over().await?;
         let ahead = journaled_times::correct(&mut log, now);
         if ahead > 0 {
             warn!(
@@ -123,6 +151,7 @@ impl Journal for SegmentedJournal {
         let found = replay(&log);
         info!(
             segments = log.len(),
+            unread = unread.len(),
             live = found.live.len(),
             last = found.last,
             "took over the journal"
@@ -132,8 +161,10 @@ impl Journal for SegmentedJournal {
             state.live = found.live;
             state.fences = found.fences;
             (state.segments, state.parts) = (found.needed, found.parts);
-            state.obsolete = found.obsolete;
+            (state.obsolete, state.unread) = (found.obsolete, unread);
+            state.has_misfits = found.misfits > 0;
         }
+        self.0.show_size();
         self.0.clone().compact_when_idle();
         Ok(found.records)
     }
@@ -208,7 +239,9 @@ impl JournalInner {
             match of_it {
                 // The state of the stream is ahead of the journal, and nobody would be told.
                 Err(error @ JournalError::Refused(_)) if append.done.is_none() => self.stop(&error),
-                outcome => append.answer(outcome),
+                Err(error @ JournalError::Refused(_)) => append.answer(Err(error)),
+                Err(_) => append.answer(Err(JournalError::Fenced)), // the journal has stopped
+                Ok(()) => append.answer(Ok(())),
             }
         }
     }
@@ -249,6 +282,9 @@ impl JournalInner {
 
     /// Writes a segment. The records of a batch are then live, and taken out of `segment`.
     async fn write_segment(&self, segment: &mut Segment) -> Result<u64, JournalError> {
+        if self.state.borrow().stopped {
+            return Err(JournalError::Fenced);
+        }
         let written = self.writer.write(segment).await;
         let mut state = self.state.borrow_mut();
         state.writes += 1;
@@ -261,6 +297,8 @@ impl JournalInner {
                         state.live.keep(record);
                     }
                 }
+                drop(state);
+                self.show_size();
             }
             Err(JournalError::Refused(_)) => {}
             Err(error) => {
@@ -271,14 +309,21 @@ impl JournalInner {
         written
     }
 
-    /// Accepts no more records, and tells all callers.
+    /// Accepts no more records, and tells all callers. Their records may be durable or not.
     fn stop(&self, error: &JournalError) {
         warn!(%error, "the journal stops");
         let mut state = self.state.borrow_mut();
         state.stopped = true;
         self.stopped.send_replace(true);
         for append in state.pending.drain(..) {
-            append.answer(Err(error.clone()));
+            append.answer(Err(JournalError::Fenced));
         }
+    }
+
+    /// Shows the number of segments in the metrics.
+    fn show_size(&self) {
+        let state = self.state.borrow();
+        let needed = state.segments.len() + state.fences.len();
+        self.metrics.journal_segments(needed, state.obsolete.len() + state.unread.len());
     }
 }

@@ -106,6 +106,7 @@ impl JobRunner {
     pub(super) async fn run(&self, job: &mut Job) -> JobStatus {
         loop {
             let desired = self.context.desired(&job.stream);
+            self.report_set_aside(&job.stream, desired.as_ref());
             let step = match self.next_step(job, desired.as_ref()) {
                 Step::Wait { until, at_ca } => {
                     let waits_for = if at_ca { WaitsFor::Ca } else { WaitsFor::Host };
@@ -123,6 +124,15 @@ impl JobRunner {
             let (name, began) = (step.name(), self.context.clock.now());
             self.take(step, job, desired).await;
             self.context.metrics.step(name, self.context.clock.now().since(began));
+        }
+    }
+
+    /// Records an Event about a stream whose issuance was set aside at the replay, once.
+    fn report_set_aside(&self, stream: &SecretKey, desired: Option<&DesiredCertificate>) {
+        let Some(desired) = desired else { return };
+        if let Some(why) = self.context.ledger.take_set_aside(stream) {
+            let kube_event = KubeEvent::set_aside(desired, &why.to_string());
+            self.context.events.record(desired, &kube_event);
         }
     }
 

@@ -110,7 +110,9 @@ impl JobRunner {
                 return true;
             }
             Err(CommitError::Journal(JournalError::Fenced)) => {
-                error!("another process leads; this one stops here");
+                error!(
+                    "the journal takes no more records: another process leads, or a write has no result; this job stops here"
+                );
                 job.observed.wait_until = Some(now + limits::IN_FLIGHT_MAX);
             }
             Err(CommitError::Journal(error @ JournalError::Unavailable(_))) => {

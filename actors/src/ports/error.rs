@@ -53,8 +53,11 @@ pub async fn bounded<T>(
 /// Error of the journal.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another process leads: this one must have no further effect.
-    #[error("another process writes the journal; this one stops before any further effect")]
+    /// Another process leads, or a write has had no result for too long: this process must have no
+    /// further effect.
+    #[error(
+        "the journal takes no more records of this process, which stops before any further effect"
+    )]
     Fenced,
     /// The journal cannot be written or read at the moment.
     #[error("the journal is not available: {0}")]

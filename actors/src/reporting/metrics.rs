@@ -43,6 +43,9 @@ pub struct Metrics {
     issuance: Histogram,
     steps: Family<ByStep, Histogram, fn() -> Histogram>,
     journal: Family<ByEvent, Counter>,
+    journal_segments: Family<ByState, Gauge>,
+    streams_set_aside: Gauge,
+    journal_unreadable: Counter,
     ingresses: Gauge,
     last_scan: Gauge,
     watch_restarts: Family<ByReason, Counter>,
@@ -71,6 +74,9 @@ impl Default for Metrics {
             issuance: durations(),
             steps: Family::new_with_constructor(durations),
             journal: Family::default(),
+            journal_segments: Family::default(),
+            streams_set_aside: Gauge::default(),
+            journal_unreadable: Counter::default(),
             ingresses: Gauge::default(),
             last_scan: Gauge::default(),
             watch_restarts: Family::default(),
@@ -98,6 +104,7 @@ impl Metrics {
         let ca = Info::new(vec![("directory", directory.to_owned())]);
         ours.register("acme_directory", "The ACME directory in use", ca);
         self.register_work(ours);
+        self.register_journal(ours);
         self.register_world(ours);
         self.register_ports(ours);
         ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
@@ -128,7 +135,17 @@ impl Metrics {
         let help = "Time from the start of an issuance to its certificate in the Secret";
         all.register("issuance_duration_seconds", help, self.issuance.clone());
         all.register("step_duration_seconds", "Time of one step", self.steps.clone());
+    }
+
+    fn register_journal(&self, all: &mut Registry) {
         all.register("journal_records", "Records appended to the journal", self.journal.clone());
+        let help = "Segments of the journal, by state; obsolete ones are to be deleted";
+        all.register("journal_segments", help, self.journal_segments.clone());
+        let help = "Certificates whose journal had a record that did not fit at the last start; \
+                    their issuance in flight was set aside";
+        all.register("journal_streams_set_aside", help, self.streams_set_aside.clone());
+        let help = "Starts as leader that could not take over the journal";
+        all.register("journal_unreadable", help, self.journal_unreadable.clone());
     }
 
     fn register_world(&self, all: &mut Registry) {
@@ -223,6 +240,24 @@ impl Metrics {
     /// Counts a journal record.
     pub fn journaled(&self, event: &'static str) {
         self.journal.get_or_create(&ByEvent { event }).inc();
+    }
+
+    /// Sets the number of the journal's segments: those that a replay needs, and those that are to
+    /// be deleted.
+    pub fn journal_segments(&self, needed: usize, obsolete: usize) {
+        for (state, count) in [("needed", needed), ("obsolete", obsolete)] {
+            self.journal_segments.get_or_create(&ByState { state }).set(gauge(count));
+        }
+    }
+
+    /// Sets the number of event streams that were set aside at the last replay.
+    pub fn streams_set_aside(&self, count: usize) {
+        self.streams_set_aside.set(gauge(count));
+    }
+
+    /// Counts a start as leader that could not take over the journal.
+    pub fn journal_unreadable(&self) {
+        self.journal_unreadable.inc();
     }
 
     /// Sets the number of managed Ingresses.

@@ -51,7 +51,8 @@ pub(super) async fn needs_reconcile(
 
 async fn secret_needs_reconcile(context: &OperatorContext, secret: &SecretKey) -> bool {
     let Some(desired) = context.desired(secret) else { return false };
-    if !desired.undecided.is_empty() || context.ledger.with(secret, |state| *state != State::Idle) {
+    let is_live = context.ledger.with(secret, |state| *state != State::Idle);
+    if !desired.undecided.is_empty() || is_live || context.ledger.is_set_aside(secret) {
         return true; // the job waits for its next attempt by itself
     }
     let read = tokio::time::timeout(limits::KUBE_CALL, context.tls_secrets.read(secret)).await;

@@ -79,6 +79,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::STEP_BACK;
     use super::*;
 
     fn record(holder: &str, renewed: i64) -> LeaseRecord {
@@ -123,6 +124,20 @@ mod tests {
         assert_eq!(decide(Some(&same), "a", start + secs(14)), LeaseStep::Wait(secs(1)));
         let same = ObservedRecord::of(record("b", 0), Some(same), start + secs(15));
         assert_eq!(decide(Some(&same), "a", start + secs(15)), LeaseStep::Take);
+    }
+
+    /// Also where the answer to the release was lost, and the Lease has to expire.
+    #[test]
+    fn another_candidate_leads_before_one_that_cannot_read_the_journal_tries_again() {
+        let start = Instant::now();
+        let released = ObservedRecord::of(record("", 0), None, start);
+        assert_eq!(decide(Some(&released), "b", start), LeaseStep::Take);
+        let held = ObservedRecord::of(record("a", 0), None, start);
+        let mut now = start;
+        while let LeaseStep::Wait(pause) = decide(Some(&held), "b", now) {
+            now += pause;
+        }
+        assert!(now + RETRY < start + STEP_BACK, "it looks once more in that time");
     }
 
     #[test]

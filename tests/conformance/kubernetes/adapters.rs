@@ -18,13 +18,14 @@ use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Clock, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
-    PortError, Routes, Segments, StoredAccount, TlsSecrets,
+    PortError, Routes, SegmentNumbers, Segments, StoredAccount, TlsSecrets,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -85,6 +86,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     solver_ingresses_are_written_read_and_deleted(cluster).await;
     a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster).await;
     segments_are_written_once_and_deleted_together(cluster).await;
+    the_numbers_of_all_segments_are_listed_page_by_page(cluster).await;
     the_same_event_reported_twice_is_one(cluster).await;
     an_account_is_made_once(cluster).await;
     an_external_account_is_read_as_the_ca_shows_it(cluster).await;
@@ -335,9 +337,28 @@ async fn segments_are_written_once_and_deleted_together(cluster: &TestCluster) {
     }
     assert_eq!(segments.create(2, b"other").await, Err(CreateError::Exists));
     segments.delete(&[1, 3, 9]).await.unwrap();
-    assert_eq!(segments.list().await.unwrap(), [(2, b"{}".to_vec())]);
+    assert_eq!(segments.list(None).await.unwrap().numbers, [2]);
+    assert_eq!(segments.read(2).await.unwrap(), Some(b"{}".to_vec()));
     segments.delete(&[2]).await.unwrap();
-    assert_eq!(segments.list().await.unwrap(), []);
+    assert_eq!(segments.list(None).await.unwrap(), SegmentNumbers::default());
+    assert_eq!(segments.read(2).await.unwrap(), None);
+}
+
+async fn the_numbers_of_all_segments_are_listed_page_by_page(cluster: &TestCluster) {
+    let segments = SecretSegments::new(cluster.client.clone(), "ingress-acme");
+    let most = u64::from(limits::SEGMENTS_PAGE);
+    for number in 1..=most + 2 {
+        segments.create(number, b"{}").await.unwrap();
+    }
+    let first = segments.list(None).await.unwrap();
+    assert_eq!(first.numbers, (1..=most).collect::<Vec<_>>());
+    let last = segments.list(first.next.as_deref()).await.unwrap();
+    assert_eq!((last.numbers, last.next), (vec![most + 1, most + 2], None));
+    let all: Vec<u64> = (1..=most + 2).collect();
+    for some in all.chunks(limits::SEGMENTS_DELETED_AT_ONCE) {
+        segments.delete(some).await.unwrap();
+    }
+    assert_eq!(segments.list(None).await.unwrap(), SegmentNumbers::default());
 }
 
 async fn the_same_event_reported_twice_is_one(cluster: &TestCluster) {

@@ -26,12 +26,14 @@ pub struct OperatorOptions {
     pub extra_args: Vec<String>,
     /// Environment in addition to the test's own.
     pub env: Vec<(String, String)>,
+    /// Flags that an older release does not have, and which are left out of the defaults.
+    pub without: Vec<&'static str>,
 }
 
 impl OperatorOptions {
     /// Options without extra arguments or environment.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), extra_args: Vec::new(), env: Vec::new() }
+        Self { binary: binary.into(), extra_args: Vec::new(), env: Vec::new(), without: Vec::new() }
     }
 
     /// Adds arguments.
@@ -75,7 +77,7 @@ impl Operator {
     ) -> Result<Self, StartError> {
         let ports = [reserve()?, reserve()?];
         let [solver, admin] = ports.each_ref().map(Port::address);
-        let OperatorOptions { binary, extra_args, env } = options;
+        let OperatorOptions { binary, extra_args, env, without } = options;
         let solver = address_in(&extra_args, "--solver-bind").unwrap_or(solver);
         let admin = address_in(&extra_args, "--admin-bind").unwrap_or(admin);
         let name = format!("operator-{}", world.number);
@@ -89,7 +91,9 @@ impl Operator {
             ("INGRESS_ACME_SOLVER_LINGER".to_owned(), "0s".to_owned()),
         ];
         environment.extend(env);
-        let args = arguments(&defaults(world, solver, admin), &extra_args);
+        let mut defaults = defaults(world, solver, admin);
+        defaults.retain(|(flag, _)| !without.contains(flag));
+        let args = arguments(&defaults, &extra_args);
         let program = Program { name, path: binary, args, env: environment, log: log.clone() };
         let process = Mutex::new(program.start()?);
         world.gateway.add_solver(solver);

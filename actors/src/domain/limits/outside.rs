@@ -237,9 +237,9 @@ pub const REPORTING_INSTANCE: usize = 128;
 /// Longest name of a class or annotation that is kept, in bytes. An annotation's name has a prefix
 /// of 253 bytes at most, a slash and 63 bytes; a longer class is reported as no class at all.
 pub const CLASS_NAME: usize = 317;
-/// Journal segments per page of a list. Each has up to half a mebibyte, two thirds in base64, and a
-/// page must fit into [`KUBE_RESPONSE`].
-pub const SEGMENTS_PAGE: u32 = 8;
+/// Journal segments per page of a list. Only their metadata is listed, about 600 bytes each. So a
+/// page is far below [`KUBE_RESPONSE`], and thousands of undeleted segments are a few pages.
+pub const SEGMENTS_PAGE: u32 = 500;
 /// Ingresses per page of a list, as long as such a page is not too large.
 pub const INGRESSES_PAGE: u32 = 500;
 /// Time without a further Ingress after which a list is restarted. Longer than the longest pause

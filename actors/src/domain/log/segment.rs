@@ -97,6 +97,8 @@ pub struct Replay {
     pub needed: Vec<u64>,
     /// Number of parts of the replayed snapshot; 0 without one.
     pub parts: usize,
+    /// Number of records that did not fit the state of their event stream.
+    pub misfits: usize,
 }
 
 impl Segment {
@@ -143,12 +145,18 @@ pub fn replay(segments: &BTreeMap<u64, Segment>) -> Replay {
             replay.needed.push(*number);
             replay.parts += usize::from(segment.kind != SegmentKind::Batch);
             for record in &segment.records {
-                replay.live.keep(record.clone());
+                replay.misfits += usize::from(replay.live.fold(record.clone()).is_some());
                 replay.records.push(record.clone());
             }
         }
     }
     replay
+}
+
+/// Whether these newest segments of a log are enough to replay the log: they have a complete
+/// snapshot, which makes all earlier segments obsolete.
+pub fn is_enough(newest: &BTreeMap<u64, Segment>) -> bool {
+    last_snapshot(newest).is_some()
 }
 
 /// Number of the first part of the last complete snapshot.

@@ -148,6 +148,16 @@ impl KubeEvent {
         Self::warning("Waiting", note)
     }
 
+    /// Creates the Event for a certificate whose journal had a record that does not fit.
+    pub fn set_aside(desired: &DesiredCertificate, why: &str) -> Self {
+        let note = format!(
+            "The operator's journal had a record about Secret {} that does not fit the ones before: {why}. An order that was in flight for {} may begin anew. The certificate is checked now and renewed as before; nothing needs to be done",
+            desired.secret.name,
+            desired.display_names()
+        );
+        Self::warning("SetAside", note)
+    }
+
     /// Creates the Event for an open order that waits for its CA, or for the write of its Secret.
     pub fn held_up(desired: &DesiredCertificate, detail: &str) -> Self {
         let note = format!(

@@ -1,8 +1,8 @@
 //! Compaction of the log: all live records are written as a snapshot, and the segments before are
-//! deleted.
+//! deleted (`deletion`).
 //!
 //! The parts of a snapshot have consecutive numbers, so appends wait while they are written: one
-//! write for each part. Deletions run beside later appends.
+//! write for each part.
 
 use std::rc::Rc;
 
@@ -45,7 +45,8 @@ impl JournalInner {
 
     fn is_due(&self, idle: bool) -> bool {
         let state = self.state.borrow();
-        !state.stopped && is_due(state.segments.len(), state.parts, idle)
+        let due = || is_due(state.segments.len(), state.parts, idle);
+        !state.stopped && (due() || idle && state.has_misfits)
     }
 
     async fn compact(self: &Rc<Self>) {
@@ -56,6 +57,7 @@ impl JournalInner {
                 warn!(%error, "the journal is not compacted, and grows for now");
                 let mut state = self.state.borrow_mut();
                 state.parts = state.segments.len();
+                state.has_misfits = false;
             }
             Err(_) => {} // the journal has stopped
         }
@@ -78,21 +80,9 @@ impl JournalInner {
         state.segments.retain(|number| !old.contains(number));
         state.obsolete.extend(old.into_iter().chain(fences));
         state.parts = plan.len();
+        state.has_misfits = false;
+        drop(state);
+        self.show_size();
         Ok(())
-    }
-
-    /// Deletes obsolete segments, beside later writes. Those that cannot be deleted are kept in
-    /// mind for the next time.
-    fn delete_obsolete(self: &Rc<Self>) {
-        let obsolete = std::mem::take(&mut self.state.borrow_mut().obsolete);
-        if obsolete.is_empty() {
-            return;
-        }
-        let inner = self.clone();
-        actix::spawn(async move {
-            if !inner.writer.delete(&obsolete).await {
-                inner.state.borrow_mut().obsolete.extend(obsolete);
-            }
-        });
     }
 }

@@ -2,25 +2,22 @@
 //! one.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, warn};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::domain::failure::transient_pause;
 use crate::domain::limits;
-use crate::domain::log::segment::{SCHEMA, Segment, SegmentKind};
+use crate::domain::log::fence::{CreateAnswer, Stored, WriteStep, after_compare, after_create};
+use crate::domain::log::segment::Segment;
 use crate::ports::{CreateError, JournalError, Segments};
-
-/// Number of takeover attempts, in case other processes take over at the same time.
-const TAKE_OVERS: u32 = 5;
 
 /// One writer of the log.
 pub(super) struct Writer {
-    segments: Rc<dyn Segments>,
+    pub(super) segments: Rc<dyn Segments>,
     name: String,
     next: Cell<u64>,
 }
@@ -35,42 +32,9 @@ impl Writer {
         &self.name
     }
 
-    /// Reads the log, then appends a fence so that the previous writer's next append fails.
-    pub(super) async fn take_over(&self) -> Result<BTreeMap<u64, Segment>, JournalError> {
-        for _ in 0..TAKE_OVERS {
-            let mut log = self.read().await?;
-            let last = log.keys().next_back().copied().unwrap_or(0);
-            self.next.set(last + 1);
-            let fence = Segment {
-                schema: SCHEMA,
-                writer: self.name.clone(),
-                kind: SegmentKind::Fence,
-                records: Vec::new(),
-            };
-            match self.write(&fence).await {
-                Ok(number) => {
-                    log.insert(number, fence);
-                    return Ok(log);
-                }
-                Err(JournalError::Fenced) => {
-                    debug!("another process wrote in the meantime; the log is read again");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(JournalError::Fenced)
-    }
-
-    async fn read(&self) -> Result<BTreeMap<u64, Segment>, JournalError> {
-        let unanswered = |_| unavailable("the API server did not answer in time");
-        let listed =
-            timeout(limits::KUBE_CALL, self.segments.list()).await.map_err(unanswered)??;
-        let decode = |(number, data): (u64, Vec<u8>)| {
-            let segment =
-                Segment::decode(number, &data).map_err(|error| unavailable(&error.to_string()))?;
-            Ok((number, segment))
-        };
-        listed.into_iter().map(decode).collect()
+    /// Continues after the segment `last`.
+    pub(super) fn start_after(&self, last: u64) {
+        self.next.set(last + 1);
     }
 
     /// Writes one segment and returns its number.
@@ -104,44 +68,47 @@ impl Writer {
         data: &[u8],
         again: bool,
     ) -> Result<Option<String>, JournalError> {
-        match timeout(limits::KUBE_CALL, self.segments.create(number, data)).await {
-            Ok(Ok(())) => Ok(None),
-            // Maybe by an earlier attempt, whose response was lost.
-            Ok(Err(CreateError::Exists)) => match self.is_ours(number, data).await {
-                Some(true) => Ok(None),
-                Some(false) => Err(JournalError::Fenced),
-                None => Ok(Some("it cannot be read".to_owned())),
-            },
-            Ok(Err(CreateError::Refused(why))) if !again => Err(JournalError::Refused(why)),
-            Ok(Err(CreateError::Refused(why))) => match self.is_ours(number, data).await {
-                Some(true) => Ok(None),
-                Some(false) => Err(JournalError::Fenced),
-                None => Err(JournalError::Refused(why)),
-            },
-            Ok(Err(CreateError::Unknown(why))) => Ok(Some(why)),
-            Err(_) => Ok(Some("no answer in time".to_owned())),
+        let (answer, why) = self.create(number, data).await;
+        let step = match after_create(answer, again) {
+            WriteStep::Compare => after_compare(answer, self.stored(number, data).await),
+            step => step,
+        };
+        match step {
+            WriteStep::Durable => Ok(None),
+            WriteStep::Compare | WriteStep::Again => Ok(Some(why)),
+            WriteStep::Refused => Err(JournalError::Refused(why)),
+            WriteStep::Fenced => Err(JournalError::Fenced),
         }
     }
 
-    async fn is_ours(&self, number: u64, data: &[u8]) -> Option<bool> {
-        let read = timeout(limits::KUBE_CALL, self.segments.read(number)).await.ok()?.ok()?;
-        read.map(|found| found == data)
+    /// Creates the segment, and returns the answer with its words.
+    async fn create(&self, number: u64, data: &[u8]) -> (CreateAnswer, String) {
+        match timeout(limits::KUBE_CALL, self.segments.create(number, data)).await {
+            Ok(Ok(())) => (CreateAnswer::Created, String::new()),
+            // Maybe by an earlier attempt, whose response was lost.
+            Ok(Err(CreateError::Exists)) => (CreateAnswer::Exists, "it cannot be read".to_owned()),
+            Ok(Err(CreateError::Refused(why))) => (CreateAnswer::Refused, why),
+            Ok(Err(CreateError::Unknown(why))) => (CreateAnswer::Unknown, why),
+            Err(_) => (CreateAnswer::Unknown, "no answer in time".to_owned()),
+        }
     }
 
-    /// Deletes obsolete segments, and returns whether all are gone. The caller tries again at the
-    /// next snapshot, and so does the next process.
-    pub(super) async fn delete(&self, numbers: &[u64]) -> bool {
-        let error = match timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error,
-            Err(_) => unavailable("no answer in time"),
-        };
-        let count = numbers.len();
-        warn!(count, %error, "obsolete segments of the journal are not deleted yet");
-        false
+    async fn stored(&self, number: u64, data: &[u8]) -> Stored {
+        match timeout(limits::KUBE_CALL, self.segments.read(number)).await {
+            Ok(Ok(Some(found))) if found == data => Stored::Ours,
+            Ok(Ok(Some(_))) => Stored::Others,
+            Ok(Ok(None)) => Stored::Nothing,
+            Ok(Err(_)) | Err(_) => Stored::Unknown,
+        }
+    }
+
+    /// Deletes segments.
+    pub(super) async fn delete(&self, numbers: &[u64]) -> Result<(), JournalError> {
+        let late = |_| Err(unavailable("no answer in time"));
+        timeout(limits::KUBE_CALL, self.segments.delete(numbers)).await.unwrap_or_else(late)
     }
 }
 
-fn unavailable(why: &str) -> JournalError {
+pub(super) fn unavailable(why: &str) -> JournalError {
     JournalError::Unavailable(why.to_owned())
 }

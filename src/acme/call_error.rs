@@ -74,7 +74,18 @@ impl CallError {
     /// so each refusal counts that another order would not meet as well.
     pub(super) fn is_about_replacing(&self) -> bool {
         let passes = matches!(self.kind(), "rateLimited" | "badNonce");
-        (self.is_refusal() && !passes) || matches!(self, Self::Acme(Error::Unsupported(_)))
+        let is_refusal = (self.is_refusal() && !passes) || self.is_plain_refusal();
+        is_refusal || matches!(self, Self::Acme(Error::Unsupported(_)))
+    }
+
+    /// Whether the answer refuses the request without a problem document (RFC 8555 §6.7), and not
+    /// because of load: a proxy in front of the CA may have judged the request by its body.
+    fn is_plain_refusal(&self) -> bool {
+        let loaded =
+            |status| matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let refused = |status: StatusCode| status.is_client_error() && !loaded(status);
+        let plain = matches!(self, Self::Acme(error) if !matches!(error, Error::Api(_)));
+        plain && Call::last_status().is_some_and(refused)
     }
 
     /// Whether the CA refused the request, and not because of load: the order may be in another

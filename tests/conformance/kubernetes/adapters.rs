@@ -51,11 +51,12 @@ fn certificate(owners: &[IngressRef]) -> Installation {
     Installation {
         chain: params.self_signed(&key).unwrap().pem(),
         key: PrivateKey::from_pem(key.serialize_pem()),
-        owners: owners.iter().cloned().collect(),
+        owners: Some(owners.iter().cloned().collect()),
         renew: Some("1".to_owned()),
         adopt: false,
         directory: DIRECTORY.to_owned(),
         instead_of: None,
+        account: None,
     }
 }
 

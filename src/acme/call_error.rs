@@ -105,3 +105,43 @@ pub(super) fn unless_gone(error: Error) -> Result<(), CallError> {
         || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
     if unknown { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an order is sent again without `replaces` after this error, and this last answer.
+    async fn is_sent_without(error: fn() -> Error, status: u16) -> bool {
+        let call = Call::with_response(StatusCode::from_u16(status).unwrap(), None);
+        call.run(async { CallError::Acme(error()).is_about_replacing() }).await
+    }
+
+    fn problem(kind: &str) -> Error {
+        let problem = format!(r#"{{"type": "urn:ietf:params:acme:error:{kind}"}}"#);
+        Error::Api(serde_json::from_str(&problem).unwrap())
+    }
+
+    fn html() -> Error {
+        Error::Json(serde_json::from_str::<()>("<html>403</html>").unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_with_or_without_a_problem_document_may_be_about_replacing() {
+        for status in [400, 403, 409, 422] {
+            assert!(is_sent_without(html, status).await, "{status}");
+            assert!(is_sent_without(|| problem("unauthorized"), status).await, "{status}");
+        }
+        assert!(is_sent_without(|| Error::Unsupported("replaces"), 200).await);
+    }
+
+    #[tokio::test]
+    async fn load_nonces_limits_and_lost_answers_are_not_about_replacing() {
+        for status in [200, 408, 429, 500, 502, 503] {
+            assert!(!is_sent_without(html, status).await, "{status}");
+        }
+        assert!(!is_sent_without(|| problem("rateLimited"), 429).await);
+        assert!(!is_sent_without(|| problem("badNonce"), 400).await);
+        assert!(!is_sent_without(|| problem("serverInternal"), 500).await);
+        assert!(!CallError::Acme(html()).is_about_replacing(), "there was no answer");
+    }
+}

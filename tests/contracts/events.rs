@@ -135,6 +135,10 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
         ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
+        (
+            "another install has the Secret",
+            Some(KubeEvent::of_another_install(&secret, "production", "staging")),
+        ),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]

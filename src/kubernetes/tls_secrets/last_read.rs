@@ -89,7 +89,8 @@ pub(super) fn write_for(key: &SecretKey, last: &LastRead, adopt: bool) -> Result
     let LastRead::Present(seen) = last else { return Ok(Write::Create) };
     if let Some(other) = &seen.other_install {
         return refuse(&format!(
-            "Secret {key} belongs to the ingress-acme install `{other}` and is left as it is"
+            "Secret {key} belongs to the ingress-acme install `{other}` and is left as it is; \
+             its annotation ingress-acme.dev/install hands it over"
         ));
     }
     if !seen.ours && !adopt {

@@ -12,6 +12,8 @@ use ingress_acme_actors::operator::Settings;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// Life of a certificate that is renewed after three to four days.
+const LIFE: Duration = Duration::from_hours(160);
 const STAGING: &str = "https://second.example/directory";
 
 /// Settings of the second install, at another CA: staging beside production.
@@ -131,12 +133,13 @@ fn a_secret_that_is_handed_over_is_renewed_by_the_other_install_from_then_on() {
         first.cluster.apply(shop());
         first.pass(MINUTE).await;
         second.operator(staging()).await;
+        second.ca.set_life(LIFE);
         first.cluster.hand_over(&key("shop"), SECOND_INSTALL);
         first.pass(3 * HOUR).await;
         assert_eq!(counts(&first, &second), [1, 1, 1, 1]);
         let secret = first.cluster.secret("web", "shop").unwrap();
         assert_eq!(secret.view.directory.as_deref(), Some(STAGING));
-        first.pass(70 * DAY).await;
+        first.pass(4 * DAY).await;
         assert_eq!(counts(&first, &second), [1, 1, 2, 2]);
     });
 }
@@ -150,16 +153,16 @@ fn a_secret_of_0_1_0_is_renewed_and_marked_by_the_install_that_renews_it() {
             // At the CA that issued the certificate, whatever the install is called.
             let fakes = if second { first.second_install() } else { first };
             let now = fakes.clock.now();
-            let (from, until) = (now.as_millis(), (now + 90 * DAY).as_millis());
+            let (from, until) = (now.as_millis(), (now + LIFE).as_millis());
             let chain = format!("key|a.example.com|{from}|{until}|7");
             fakes.cluster.put_secret(&key("shop"), our_secret(&chain, "key"));
             fakes.cluster.apply(shop());
             fakes.ca.number_from(7);
             let install_id = fakes.install_id.to_owned();
             fakes.operator(Settings { install_id, ..Fakes::settings() }).await;
-            fakes.pass(50 * DAY).await;
+            fakes.pass(2 * DAY).await;
             assert_eq!(fakes.ca.orders(), 0, "it is good");
-            fakes.pass(20 * DAY).await;
+            fakes.pass(2 * DAY).await;
             assert_eq!(fakes.ca.orders(), 1);
             let secret = fakes.cluster.secret("web", "shop").unwrap();
             assert_eq!(secret.install.as_deref(), Some(fakes.install_id));
@@ -174,13 +177,14 @@ fn a_secret_of_0_1_0_is_renewed_and_marked_by_the_install_that_renews_it() {
 fn an_order_of_another_account_names_no_certificate_of_the_lost_one() {
     Fakes::paused(async {
         let fakes = Fakes::default();
+        fakes.ca.set_life(LIFE);
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
         fakes.ca.change_account();
-        fakes.pass(65 * DAY).await;
+        fakes.pass(4 * DAY).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.replaced().len()), (2, 0));
-        fakes.pass(65 * DAY).await;
+        fakes.pass(3 * DAY).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.replaced().len()), (3, 1));
     });
 }
@@ -215,6 +219,7 @@ fn a_restored_secret_without_owners_is_adopted_by_an_ingress_that_is_made_again(
 fn without_owner_references_a_secret_outlives_its_ingress_and_serves_the_next_one() {
     Fakes::paused(async {
         let fakes = Fakes::default();
+        fakes.ca.set_life(LIFE);
         let without = || Settings { owner_references: false, ..Fakes::settings() };
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(with_tls("old", "old", &["old.example.com"]));
@@ -230,7 +235,7 @@ fn without_owner_references_a_secret_outlives_its_ingress_and_serves_the_next_on
         fakes.cluster.apply(shop());
         fakes.pass(3 * HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.cluster.calls("set_owners")), (2, 0));
-        fakes.pass(70 * DAY).await;
+        fakes.pass(4 * DAY).await;
         assert_eq!(fakes.ca.orders(), 4, "both are renewed");
         assert_eq!((owners("shop"), owners("old")), (0, 1), "also at a renewal");
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, ListParams, PostParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::account::lose_account;
 use crate::sites::{PATIENCE, Site, certificate, delete, ingress, namespace, secret, text};
@@ -154,6 +154,26 @@ async fn owners(client: &Client, name: &str) -> usize {
     secret(client, "web", name).await.expect("the Secret").owner_references().len()
 }
 
+/// Waits for the garbage collector, by a Secret that it deletes with its owner.
+async fn the_garbage_collector_comes_by(client: &Client) {
+    let owner = json!({"metadata": {"name": "last"}, "spec": {"defaultBackend": {
+        "service": {"name": "last", "port": {"number": 80}}}}});
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let params = PostParams::default();
+    let owner = ingresses.create(&params, &serde_json::from_value(owner).unwrap()).await;
+    let uid = owner.expect("the Ingress").uid();
+    let owned = json!({"metadata": {"name": "last-owned", "ownerReferences": [{
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "last", "uid": uid}]}});
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
+    let owned = secrets.create(&params, &serde_json::from_value(owned).unwrap()).await;
+    owned.expect("the Secret");
+    delete(client, "web", "last").await;
+    eventually(PATIENCE, "the garbage collector", async || {
+        secret(client, "web", "last-owned").await.is_none().then_some(())
+    })
+    .await;
+}
+
 #[actix::test]
 async fn a_secret_without_owners_stays_when_its_ingress_is_deleted() {
     let _alone = alone().await;
@@ -180,23 +200,7 @@ async fn a_secret_without_owners_stays_when_its_ingress_is_deleted() {
             assert_eq!(owners(&client, name).await, 0, "{name}");
             delete(&client, "web", name).await;
         }
-        // A Secret that an Ingress owns shows that the garbage collector has come by.
-        let owner: Value = json!({"metadata": {"name": "last"}, "spec": {"defaultBackend": {
-            "service": {"name": "last", "port": {"number": 80}}}}});
-        let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
-        let params = PostParams::default();
-        let owner = ingresses.create(&params, &serde_json::from_value(owner).unwrap()).await;
-        let uid = owner.expect("the Ingress").uid();
-        let owned = json!({"metadata": {"name": "last", "ownerReferences": [{
-            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "last", "uid": uid}]}});
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
-        let owned = secrets.create(&params, &serde_json::from_value(owned).unwrap()).await;
-        owned.expect("the Secret");
-        delete(&client, "web", "last").await;
-        eventually(PATIENCE, "the garbage collector", async || {
-            secret(&client, "web", "last").await.is_none().then_some(())
-        })
-        .await;
+        the_garbage_collector_comes_by(&client).await;
 
         let count = world.certificates_issued();
         create_sites(&client).await;
@@ -230,6 +234,31 @@ async fn shell(world: &World, commands: &str) -> String {
     words.concat()
 }
 
+/// Runs the other commands of the page: all Secrets to another name, one to another install, and
+/// the loss of the account.
+async fn secrets_are_handed_over_and_the_account_is_deleted(
+    world: &World,
+    client: &Client,
+    account: &str,
+) {
+    let all = documented("install=NEW").replace("NEW", "elsewhere");
+    shell(world, &all).await;
+    let install = async |name: &str| {
+        let found = secret(client, "web", name).await.expect("the Secret");
+        found.annotations().get("ingress-acme.dev/install").cloned().unwrap_or_default()
+    };
+    for name in SITES {
+        assert_eq!(install(name).await, "elsewhere");
+    }
+    let one = documented("annotate secret shop").lines().next().unwrap().replace("shop", "one");
+    shell(world, &one).await;
+    assert_eq!(install("one").await, "acme-staging");
+    // Its last line restarts the Deployment, which this world runs as a process.
+    let lost = documented("grep '^secret/").lines().next().unwrap();
+    shell(world, lost).await;
+    assert!(secret(client, "ingress-acme", account).await.is_none());
+}
+
 #[actix::test]
 #[ignore = "needs kubectl and jq"]
 async fn the_commands_of_operations_md_back_up_restore_and_hand_over() {
@@ -259,23 +288,7 @@ async fn the_commands_of_operations_md_back_up_restore_and_hand_over() {
         assert!(secret(&client, "ingress-acme", &account).await.is_some());
         assert_eq!((world.orders_created(), world.certificates_issued()), (5, 5));
 
-        // All Secrets to another name, and one by the command for a single one.
-        let all = documented("install=NEW").replace("NEW", "elsewhere");
-        shell(world, &all).await;
-        let install = async |name: &str| {
-            let found = secret(&client, "web", name).await.expect("the Secret");
-            found.annotations().get("ingress-acme.dev/install").cloned().unwrap_or_default()
-        };
-        for name in SITES {
-            assert_eq!(install(name).await, "elsewhere");
-        }
-        let one = documented("annotate secret shop").lines().next().unwrap().replace("shop", "one");
-        shell(world, &one).await;
-        assert_eq!(install("one").await, "acme-staging");
-        // Its last line restarts the Deployment, which this world runs as a process.
-        let lost = documented("grep '^secret/").lines().next().unwrap();
-        shell(world, lost).await;
-        assert!(secret(&client, "ingress-acme", &account).await.is_none());
+        secrets_are_handed_over_and_the_account_is_deleted(world, &client, &account).await;
         assert_eq!(second.terminate().await.expect("it ends"), 0);
     })
     .await;

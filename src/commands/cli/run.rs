@@ -187,8 +187,13 @@ pub struct FallbackDirectory {
 }
 
 impl FallbackDirectory {
-    fn at(directory: &url::Url, after: Duration, eab_secret: Option<String>) -> Self {
-        Self { directory: directory.to_string(), after, eab_secret }
+    fn at(
+        directory: Option<url::Url>,
+        after: Duration,
+        eab_secret: Option<String>,
+    ) -> Option<Self> {
+        let directory = directory?.to_string();
+        Some(Self { directory, after, eab_secret })
     }
 }
 
@@ -201,17 +206,13 @@ impl RunArgs {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
-            install_id, owner_references,
+            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace, install_id, owner_references,
         } = self;
         let namespace = own_namespace(namespace);
         let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
         // Whether the CA is public takes a look-up at the start.
         let selection =
             Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
-        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
-        let fallback =
-            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,
@@ -229,7 +230,11 @@ impl RunArgs {
             namespace,
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback: fallback_directory.map(fallback),
+            fallback: FallbackDirectory::at(
+                fallback_directory,
+                fallback_after,
+                fallback_eab_secret,
+            ),
             preferred_chain,
             acme_ca_file,
             public_ca,

@@ -128,14 +128,17 @@ fn references(owners: &BTreeSet<IngressRef>) -> Option<Vec<OwnerReference>> {
 mod tests {
     use ingress_acme_actors::domain::certificate::PrivateKey;
     use ingress_acme_actors::domain::ingress::IngressKey;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    #[test]
-    fn exactly_our_fields_are_applied() {
+    fn key() -> SecretKey {
+        SecretKey::new("web", "tls")
+    }
+
+    fn what() -> Installation {
         let owner = IngressRef { key: IngressKey::new("web", "shop"), uid: "u1".into() };
-        let what = Installation {
+        Installation {
             chain: "chain".into(),
             key: PrivateKey::from_pem("key".into()),
             owners: Some([owner].into()),
@@ -144,10 +147,11 @@ mod tests {
             directory: "https://ca.example/dir".into(),
             instead_of: None,
             account: Some("https://ca.example/account/1".into()),
-        };
-        let key = SecretKey::new("web", "tls");
-        let secret = installed(&key, &what, Some("production"), &[]);
-        let mut expected = json!({
+        }
+    }
+
+    fn expected() -> Value {
+        json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
@@ -162,9 +166,17 @@ mod tests {
             },
             "type": "kubernetes.io/tls",
             "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5"},
-        });
-        assert_eq!(serde_json::to_value(&secret).unwrap(), expected);
+        })
+    }
 
+    #[test]
+    fn exactly_our_fields_are_applied() {
+        let secret = installed(&key(), &what(), Some("production"), &[]);
+        assert_eq!(serde_json::to_value(&secret).unwrap(), expected());
+    }
+
+    #[test]
+    fn other_owners_are_applied_with_the_fields_of_ours_that_are_there() {
         let read: Secret = serde_json::from_value(json!({
             "metadata": {
                 "name": "tls",
@@ -179,14 +191,15 @@ mod tests {
             "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5", "ca.crt": "Y2E="},
         }))
         .unwrap();
+        let same = same_with_owners(&read, &what().owners.unwrap(), Some("production"));
+        let mut expected = expected();
         expected["metadata"]["resourceVersion"] = json!("7");
-        let owners = what.owners.clone().unwrap();
-        let same = same_with_owners(&read, &owners, Some("production"));
         assert_eq!(serde_json::to_value(&same).unwrap(), expected);
 
-        let left = Installation { owners: None, ..what };
+        // Owners that are to stay as they are, are applied again.
+        let left = Installation { owners: None, ..what() };
         let owners_of = |present: &[OwnerReference]| {
-            installed(&key, &left, None, present).metadata.owner_references
+            installed(&key(), &left, None, present).metadata.owner_references
         };
         assert_eq!(owners_of(&[]), None);
         assert_eq!(owners_of(&ingresses(&same)), same.metadata.owner_references);

@@ -65,8 +65,8 @@ pub(super) fn manager_for(install: Option<&str>) -> String {
     }
 }
 
-/// Field manager of ours that has applied fields of the Secret. It must apply the next version, too:
-/// the fields of a manager that applies no more can never be removed.
+/// Field manager of ours that has applied fields of the Secret. The same manager must apply the
+/// next version: the fields of a manager that applies no more can never be removed.
 fn manager_of(metadata: &ObjectMeta) -> Option<&str> {
     let entries = metadata.managed_fields.iter().flatten();
     let applied = entries.filter(|entry| entry.operation.as_deref() == Some("Apply"));

@@ -188,9 +188,7 @@ pub struct FallbackDirectory {
 
 impl FallbackDirectory {
     fn at(
-        directory: Option<url::Url>,
-        after: Duration,
-        eab_secret: Option<String>,
+        (directory, after, eab_secret): (Option<url::Url>, Duration, Option<String>),
     ) -> Option<Self> {
         let directory = directory?.to_string();
         Some(Self { directory, after, eab_secret })
@@ -205,14 +203,14 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
-            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace, install_id, owner_references,
+            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
+            allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references,
         } = self;
-        let namespace = own_namespace(namespace);
-        let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
+        let (manage, namespace) = (manage.into(), own_namespace(namespace));
         // Whether the CA is public takes a look-up at the start.
         let selection =
             Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
+        let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,
@@ -230,11 +228,7 @@ impl RunArgs {
             namespace,
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback: FallbackDirectory::at(
-                fallback_directory,
-                fallback_after,
-                fallback_eab_secret,
-            ),
+            fallback: FallbackDirectory::at(fallback),
             preferred_chain,
             acme_ca_file,
             public_ca,

@@ -190,6 +190,13 @@ impl Acme {
 
 #[async_trait(?Send)]
 impl CertificateAuthority for Acme {
+    async fn account(&self) -> Result<String, PortError> {
+        self.call("the CA did not register the account", async || {
+            Ok(self.accounts.account().await?.id().to_owned())
+        })
+        .await
+    }
+
     /// Opens the order without fetching its authorizations, so that the order URL is journaled as
     /// early as possible.
     async fn open_order(

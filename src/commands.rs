@@ -4,6 +4,7 @@ pub mod cli;
 pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod owners;
 pub mod revoke;
 pub mod rollover;
 pub mod status;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use ingress_acme::commands::cli::{Cli, Command};
+use ingress_acme::commands::owners;
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
 use ingress_acme::commands::status;
@@ -42,6 +43,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(one) => status::explain(&one.ingress).await,
         Command::Renew(one) => status::renew(&one.ingress).await,
         Command::Revoke(args) => revoke::revoke(args).await,
+        Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,

@@ -11,7 +11,8 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::Shares;
-use crate::domain::validity::check::Assessment;
+use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::validity::check::{Assessment, serves};
 use crate::domain::validity::expiries::Validity;
 use crate::domain::validity::renewal::RenewalWindows;
 use crate::journal::ledger::Ledger;
@@ -36,6 +37,10 @@ pub(crate) struct OperatorContext {
     pub metrics: Metrics,
     /// Directory URL of the first CA.
     pub directory: String,
+    /// Name of this install on its TLS Secrets.
+    pub install_id: String,
+    /// Whether a Secret is owned by its Ingresses.
+    pub owner_references: bool,
     /// Whether the first CA is a public one.
     pub public_ca: bool,
     /// Limits of the first CA.
@@ -79,6 +84,20 @@ impl OperatorContext {
         windows.record(secret, found, &self.directory, self.clock.now());
         let ari = windows.of(secret, found.and_then(SecretView::cert_id));
         self.dates.expiries.record(secret, Validity::of(found, ari));
+        drop(windows);
+        self.report_other_install(secret, found);
+    }
+
+    /// Records an Event, once, for a Secret that serves and that another install has. Where the
+    /// Secret does not serve, the failure of its job says the same.
+    fn report_other_install(&self, secret: &SecretKey, found: Option<&SecretView>) {
+        let other = found.and_then(|found| Some((found, found.other_install.as_deref()?)));
+        let Some((found, other)) = other else { return self.events.forget_other_install(secret) };
+        let now = self.clock.now();
+        if let Some(desired) = self.desired(secret).filter(|desired| serves(found, desired, now)) {
+            let kube_event = KubeEvent::of_another_install(secret, other, &self.install_id);
+            self.events.report_other_install(&self.index.borrow(), &desired, &kube_event);
+        }
     }
 
     /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in

@@ -24,7 +24,7 @@ pub use ca::FakeCa;
 use clock::FakeClock;
 pub use clock::MachineClock;
 pub use cluster::{
-    Distortion, FakeCluster, FakeSecret, foreign_secret, ingress, our_secret, reasons, shop,
+    Distortion, FakeCluster, FakeSecret, OfInstall, foreign_secret, ingress, our_secret, reasons, shop,
     with_tls,
 };
 pub use crash_point::CrashPoint;
@@ -48,6 +48,11 @@ pub const DIRECTORY: &str = "https://ca.example/directory";
 
 /// URL of the fallback CA's directory.
 pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
+
+/// `--install-id` of an operator with [`Fakes::settings`].
+pub const INSTALL: &str = "ingress-acme";
+/// `--install-id` of the second install, made by [`Fakes::second_install`].
+pub const SECOND_INSTALL: &str = "second";
 
 /// HTTP probe of a host: succeeds if a solver Ingress contains the host and no test has cut the
 /// route or the host's DNS.
@@ -90,6 +95,8 @@ pub struct Fakes {
     pub machine: Rc<MachineClock>,
     /// Journal segments; they survive an operator.
     pub segments: Rc<FakeSegments>,
+    /// `--install-id`.
+    pub install_id: &'static str,
     /// Metrics and expiries of every operator started here.
     pub shown: Observability,
     crash_point: RefCell<Rc<CrashPoint>>,
@@ -119,6 +126,7 @@ impl Default for Fakes {
             machine,
             clock,
             segments,
+            install_id: INSTALL,
             shown: Observability::default(),
             crash_point: RefCell::default(),
             process: RefCell::default(),
@@ -129,6 +137,27 @@ impl Default for Fakes {
 }
 
 impl Fakes {
+    /// Another install in the same cluster, with a CA, an account and a journal of its own.
+    pub fn second_install(&self) -> Self {
+        let (cluster, clock) = (self.cluster.clone(), self.clock.clone());
+        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
+        let (ca, fallback) = (ca("second.example"), ca("fallback.second.example"));
+        let segments = Rc::new(FakeSegments::new(cluster.clone()));
+        Self {
+            cluster,
+            ca,
+            fallback,
+            fallback_after: Cell::new(None),
+            clock,
+            segments,
+            install_id: SECOND_INSTALL,
+            shown: Observability::default(),
+            crash_point: RefCell::default(),
+            process: RefCell::default(),
+            operators: Cell::new(100), // the names of its writers
+        }
+    }
+
     /// Runs `test` under actix on a paused clock.
     ///
     /// # Panics
@@ -149,6 +178,8 @@ impl Fakes {
     pub fn ports(&self, crash_point: &Rc<CrashPoint>) -> Ports {
         let cluster =
             Rc::new(Crashable { port: self.cluster.clone(), crash_point: crash_point.clone() });
+        let of_install = Rc::new(OfInstall { cluster: self.cluster.clone(), id: self.install_id });
+        let of_install = Rc::new(Crashable { port: of_install, crash_point: crash_point.clone() });
         let segments: Rc<dyn Segments> =
             Rc::new(Crashable { port: self.segments.clone(), crash_point: crash_point.clone() });
         let clock = self.machine.of_a_process();
@@ -167,8 +198,8 @@ impl Fakes {
         };
         Ports {
             ingresses: cluster.clone(),
-            tls_secrets: cluster.clone(),
-            routes: cluster.clone(),
+            tls_secrets: of_install.clone(),
+            routes: of_install,
             event_recorder: cluster,
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
@@ -196,6 +227,8 @@ impl Fakes {
         Settings {
             directory: DIRECTORY.to_owned(),
             selection: Selection::default(),
+            install_id: INSTALL.to_owned(),
+            owner_references: true,
             profile: None,
             settle_times: SettleTimes::default(),
             issuers: 4,

@@ -67,6 +67,10 @@ pub struct Settings {
     pub directory: String,
     /// Selection of the managed Ingresses.
     pub selection: Selection,
+    /// `--install-id`: name of this install on its TLS Secrets.
+    pub install_id: String,
+    /// `--owner-references`: whether a Secret is owned by its Ingresses, and deleted with them.
+    pub owner_references: bool,
     /// `--profile`.
     pub profile: Option<String>,
     /// `--settle`, `--settle-max`.
@@ -196,6 +200,8 @@ fn context(
         clock: ports.clock.clone(),
         metrics: shown.metrics,
         directory: settings.directory.clone(),
+        install_id: settings.install_id.clone(),
+        owner_references: settings.owner_references,
         public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },

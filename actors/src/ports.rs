@@ -56,8 +56,8 @@ pub struct Installation {
     pub chain: String,
     /// `tls.key`: the private key of the leaf.
     pub key: PrivateKey,
-    /// Owner references.
-    pub owners: BTreeSet<IngressRef>,
+    /// Owner references; `None` leaves those that the Secret has.
+    pub owners: Option<BTreeSet<IngressRef>>,
     /// Value of the renew annotation that the certificate answers.
     pub renew: Option<String>,
     /// Whether a Secret that is not ours may be taken over.
@@ -66,6 +66,8 @@ pub struct Installation {
     pub directory: String,
     /// URL of the configured directory, if `directory` is the fallback.
     pub instead_of: Option<String>,
+    /// URL of the ACME account that ordered the certificate, if known.
+    pub account: Option<String>,
 }
 
 /// TLS Secrets, and the `spec.tls` that refers to them.
@@ -79,8 +81,8 @@ pub trait TlsSecrets {
     /// Writes the Secret, and returns the written Secret.
     ///
     /// # Errors
-    /// `FailureClass::Conflict` if the Secret is not ours and `adopt` does not apply. Another
-    /// writer at the same moment is a transient error.
+    /// `FailureClass::Conflict` if the Secret is not ours and `adopt` does not apply, or if another
+    /// install has the Secret. Another writer at the same moment is a transient error.
     async fn install(
         &self,
         secret: &SecretKey,
@@ -115,6 +117,8 @@ pub struct Replaces<'a> {
 /// The ACME CA (RFC 8555). An adapter registers the account by itself at first use.
 #[async_trait(?Send)]
 pub trait CertificateAuthority {
+    /// Returns the URL of our account (RFC 8555 §7.3), and registers the account if necessary.
+    async fn account(&self) -> Result<String, PortError>;
     /// Opens an order for `names` with this ACME profile and this replacement. Returns the order
     /// with its authorizations.
     async fn open_order(

@@ -74,7 +74,18 @@ impl CallError {
     /// so each refusal counts that another order would not meet as well.
     pub(super) fn is_about_replacing(&self) -> bool {
         let passes = matches!(self.kind(), "rateLimited" | "badNonce");
-        (self.is_refusal() && !passes) || matches!(self, Self::Acme(Error::Unsupported(_)))
+        let is_refusal = (self.is_refusal() && !passes) || self.is_plain_refusal();
+        is_refusal || matches!(self, Self::Acme(Error::Unsupported(_)))
+    }
+
+    /// Whether the answer refuses the request without a problem document (RFC 8555 §6.7), and not
+    /// because of load: a proxy in front of the CA may have judged the request by its body.
+    fn is_plain_refusal(&self) -> bool {
+        let loaded =
+            |status| matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let refused = |status: StatusCode| status.is_client_error() && !loaded(status);
+        let plain = matches!(self, Self::Acme(error) if !matches!(error, Error::Api(_)));
+        plain && Call::last_status().is_some_and(refused)
     }
 
     /// Whether the CA refused the request, and not because of load: the order may be in another
@@ -93,4 +104,44 @@ pub(super) fn unless_gone(error: Error) -> Result<(), CallError> {
     let unknown = Call::last_status() == Some(StatusCode::NOT_FOUND)
         || matches!(error.kind(), "unauthorized" | "orderDoesNotExist");
     if unknown { Ok(()) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an order is sent again without `replaces` after this error, and this last answer.
+    async fn is_sent_without(error: fn() -> Error, status: u16) -> bool {
+        let call = Call::with_response(StatusCode::from_u16(status).unwrap(), None);
+        call.run(async { CallError::Acme(error()).is_about_replacing() }).await
+    }
+
+    fn problem(kind: &str) -> Error {
+        let problem = format!(r#"{{"type": "urn:ietf:params:acme:error:{kind}"}}"#);
+        Error::Api(serde_json::from_str(&problem).unwrap())
+    }
+
+    fn html() -> Error {
+        Error::Json(serde_json::from_str::<()>("<html>403</html>").unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_with_or_without_a_problem_document_may_be_about_replacing() {
+        for status in [400, 403, 409, 422] {
+            assert!(is_sent_without(html, status).await, "{status}");
+            assert!(is_sent_without(|| problem("unauthorized"), status).await, "{status}");
+        }
+        assert!(is_sent_without(|| Error::Unsupported("replaces"), 200).await);
+    }
+
+    #[tokio::test]
+    async fn load_nonces_limits_and_lost_answers_are_not_about_replacing() {
+        for status in [200, 408, 429, 500, 502, 503] {
+            assert!(!is_sent_without(html, status).await, "{status}");
+        }
+        assert!(!is_sent_without(|| problem("rateLimited"), 429).await);
+        assert!(!is_sent_without(|| problem("badNonce"), 400).await);
+        assert!(!is_sent_without(|| problem("serverInternal"), 500).await);
+        assert!(!CallError::Acme(html()).is_about_replacing(), "there was no answer");
+    }
 }

@@ -46,6 +46,9 @@ pub enum Command {
     Renew(OneIngress),
     /// Revoke the certificates of one Ingress at their CA, and request new ones
     Revoke(RevokeArgs),
+    /// Remove the owner references of TLS Secrets, so that they stay when their Ingresses are
+    /// deleted
+    RemoveOwners(RemoveOwnersArgs),
     /// Give the ACME account a new key
     Rollover(RolloverArgs),
     /// See the whole system at work on this machine, in a simulated world
@@ -68,6 +71,20 @@ pub struct StatusArgs {
     /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// Flags of `remove-owners`.
+#[derive(Debug, Args)]
+pub struct RemoveOwnersArgs {
+    /// Namespace [default: that of the kubeconfig's context]
+    #[arg(short = 'n', long, conflicts_with = "all_namespaces", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `-o`.

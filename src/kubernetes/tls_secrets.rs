@@ -1,16 +1,17 @@
 //! TLS Secrets, read and written by name, and `spec.tls` of the Ingresses that use them.
 //!
 //! # How a Secret is written
-//! All writes use server-side apply with our field manager, so that owner references and
+//! All writes use server-side apply with a field manager of ours, so that owner references and
 //! annotations that we stop applying are removed, and those of other managers stay. (A create by
 //! POST would own its fields as an `Update` of the same manager; no later apply could remove those
-//! fields.)
+//! fields.) The manager that has created a Secret applies all its later versions.
 //!
 //! - **Secret absent**: applied without force. A Secret created by another client in the meantime
 //!   is never merged into. A different type is rejected because `type` is immutable. A Secret of
 //!   type `kubernetes.io/tls` always has both data keys, owned by its creator, so our apply
 //!   conflicts. The same holds if its managed fields were cleared: the API server then assigns the
-//!   fields to `before-first-apply`.
+//!   fields to `before-first-apply`; and for a Secret that another install has created, because
+//!   its manager has another name.
 //! - **Secret present, and ours or to be adopted**: applied with force and with the
 //!   `resourceVersion` of the last read, so that the write applies to the checked version only.
 //!
@@ -38,16 +39,18 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::kubernetes::client::{FIELD_MANAGER, port_error};
+use crate::kubernetes::client::port_error;
 use crate::pki::Issuers;
-use fields::{installed, same_with_owners};
-use last_read::{LastRead, Memory, Write, write_for};
+pub(crate) use fields::is_ingress;
+use fields::{ingresses, installed, same_with_owners};
+use last_read::{LastRead, Memory, Write, manager_for, write_for};
 pub use view::Held;
-use view::{hold, view, wipe};
+use view::{hold, other_install, view, wipe};
 
 /// Number of Secrets whose last read is remembered. A write to any other Secret reads first.
 const REMEMBERED: usize = 4096;
@@ -58,6 +61,9 @@ pub struct KubeTlsSecrets {
     /// Last reads, each kept until the write that follows. Saves a second read.
     last_reads: RefCell<Memory>,
     issuers: Issuers,
+    /// Name of this install on its Secrets; `None` for a user's command, for which each Secret with
+    /// our label is ours.
+    install: Option<String>,
     /// Reads in flight.
     reads: Semaphore,
 }
@@ -75,7 +81,13 @@ impl KubeTlsSecrets {
     pub fn new(client: Client) -> Self {
         let last_reads = RefCell::new(Memory::holding(REMEMBERED));
         let reads = Semaphore::new(limits::SECRET_READS);
-        Self { client, last_reads, issuers: Issuers::Any, reads }
+        Self { client, last_reads, issuers: Issuers::Any, install: None, reads }
+    }
+
+    /// Names this install on the Secrets that it writes, and leaves those of other installs alone.
+    #[must_use]
+    pub fn of_install(self, id: &str) -> Self {
+        Self { install: Some(id.to_owned()), ..self }
     }
 
     /// Accepts only these issuers as the CA in use.
@@ -105,31 +117,42 @@ impl KubeTlsSecrets {
         &self,
         key: &SecretKey,
         what: &Installation,
-        last: &LastRead,
+        (last, owners): (&LastRead, &[OwnerReference]),
     ) -> Result<SecretView, Refusal> {
         let write = write_for(key, last, what.adopt).map_err(Refusal::Conflict)?;
-        let secret = installed(key, what);
+        let secret = installed(key, what, self.install.as_deref(), owners);
         match write {
-            Write::Create => self.apply(key, secret, false).await,
-            Write::Replace { resource_version } => {
+            Write::Create => self.apply(key, secret, None, false).await,
+            Write::Replace { resource_version, manager } => {
                 let mut secret = secret;
                 secret.metadata.resource_version = Some(resource_version);
-                self.apply(key, secret, true).await
+                self.apply(key, secret, manager, true).await
             }
         }
         .map_err(Refusal::Api)
     }
 
+    fn last_read(&self, read: Option<&Secret>) -> LastRead {
+        LastRead::of(read, self.install.as_deref())
+    }
+
+    fn view(&self, secret: Secret) -> SecretView {
+        view(secret, self.install.as_deref())
+    }
+
+    /// Applies the Secret as `manager`, and as this install's own manager where it has none.
     async fn apply(
         &self,
         key: &SecretKey,
         mut secret: Secret,
+        manager: Option<String>,
         force: bool,
     ) -> Result<SecretView, kube::Error> {
-        let params = PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) };
+        let manager = manager.unwrap_or_else(|| manager_for(self.install.as_deref()));
+        let params = PatchParams { force, ..PatchParams::apply(&manager) };
         let answer = self.api(key).patch(&key.name, &params, &Patch::Apply(&secret)).await;
         wipe(&mut secret);
-        answer.map(view)
+        answer.map(|secret| self.view(secret))
     }
 }
 
@@ -147,13 +170,16 @@ fn may_be_outdated(refusal: &Refusal) -> bool {
 impl TlsSecrets for KubeTlsSecrets {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         let secret = self.look(key).await?;
-        self.last_reads.borrow_mut().remember(key, LastRead::of(secret.as_ref()));
-        Ok(secret.map(view))
+        self.last_reads.borrow_mut().remember(key, self.last_read(secret.as_ref()));
+        Ok(secret.map(|secret| self.view(secret)))
     }
 
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
-        let Some(Held { view, chain, .. }) = self.hold(key).await? else { return Ok(None) };
-        let certificate = view.certificate.ok().filter(|one| view.ours && one.key_matches);
+        let Some(secret) = self.look(key).await? else { return Ok(None) };
+        let other = other_install(&secret.metadata, self.install.as_deref()).is_some();
+        let Held { view, chain, .. } = hold(secret);
+        let ours = view.ours && !other;
+        let certificate = view.certificate.ok().filter(|one| ours && one.key_matches);
         if let Some(Err(why)) = certificate.as_ref().map(|_| self.issuers.check(&chain)) {
             tracing::warn!(secret = %key, why, "a Secret with our label has a certificate of another CA");
             return Ok(None);
@@ -166,9 +192,10 @@ impl TlsSecrets for KubeTlsSecrets {
         key: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError> {
-        let remembered = self.last_reads.borrow_mut().take(key);
+        // The owners of a Secret are not remembered.
+        let remembered = self.last_reads.borrow_mut().take(key).filter(|_| what.owners.is_some());
         if let Some(last) = remembered {
-            match self.write(key, &what, &last).await {
+            match self.write(key, &what, (&last, &[])).await {
                 Ok(secret) => return Ok(Some(secret)),
                 Err(refusal) if may_be_outdated(&refusal) => {}
                 Err(refusal) => return Err(refused(refusal, key)),
@@ -176,7 +203,8 @@ impl TlsSecrets for KubeTlsSecrets {
         }
         let mut read = self.look(key).await?;
         read.iter_mut().for_each(wipe);
-        let written = self.write(key, &what, &LastRead::of(read.as_ref())).await;
+        let (last, owners) = (self.last_read(read.as_ref()), read.as_ref().map(ingresses));
+        let written = self.write(key, &what, (&last, &owners.unwrap_or_default())).await;
         written.map(Some).map_err(|refusal| refused(refusal, key))
     }
 
@@ -187,14 +215,15 @@ impl TlsSecrets for KubeTlsSecrets {
     ) -> Result<SecretStatus, PortError> {
         self.last_reads.borrow_mut().take(key);
         let Some(read) = self.look(key).await? else { return Ok(None) };
-        write_for(key, &LastRead::of(Some(&read)), false)?;
+        let write = write_for(key, &self.last_read(Some(&read)), false)?;
+        let Write::Replace { manager, .. } = write else { return Ok(None) };
         let uids = owners.iter().map(|owner| owner.uid.to_string()).collect();
-        let changed = same_with_owners(&read, owners);
-        let now = view(read);
+        let changed = same_with_owners(&read, owners, self.install.as_deref());
+        let now = self.view(read);
         if now.owners == uids {
             return Ok(Some(now));
         }
-        let written = self.apply(key, changed, false).await;
+        let written = self.apply(key, changed, manager, false).await;
         let doing = format!("set the owners of Secret {key}");
         written.map(Some).map_err(|error| port_error(error, &doing))
     }

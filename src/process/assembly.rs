@@ -76,11 +76,13 @@ pub fn assemble(
     let thumbprints = solver::Thumbprints::default();
     received.answer_with(&thumbprints);
     let servers = listen(&config, &health, &thumbprints, &shown.metrics, received)?;
-    tracing::info!(%directory, namespace = config.namespace, "starting");
+    let install_id = &settings.install_id;
+    tracing::info!(%directory, namespace = config.namespace, install_id, "starting");
     let assembly = Assembly {
         environment: counted(environment, &shown.metrics),
         config: &config,
         directory,
+        install_id: &settings.install_id,
         metrics: &shown.metrics,
         thumbprints: thumbprints.clone(),
     };
@@ -110,6 +112,7 @@ struct Assembly<'a> {
     environment: Environment,
     config: &'a AdapterConfig,
     directory: &'a str,
+    install_id: &'a str,
     metrics: &'a Metrics,
     thumbprints: solver::Thumbprints,
 }
@@ -192,7 +195,8 @@ impl Assembly<'_> {
         } else {
             pki::Issuers::Any
         };
-        tls_secrets::KubeTlsSecrets::new(client).accepting(issuers)
+        let tls_secrets = tls_secrets::KubeTlsSecrets::new(client).accepting(issuers);
+        tls_secrets.of_install(self.install_id)
     }
 
     fn ingresses(&self) -> ingresses::Ingresses {

@@ -13,12 +13,15 @@ macro_rules! figure {
     };
 }
 
+mod account;
 mod bad_input;
 mod commands;
 mod deploy;
 mod failover;
 mod fifty;
+mod installs;
 mod life;
+mod restore;
 mod rollback;
 mod sites;
 mod worst_tenant;

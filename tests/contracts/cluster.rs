@@ -282,11 +282,12 @@ async fn a_secret_says_where_its_certificate_is_from_under_the_annotations_of_be
     let what = Installation {
         chain: "chain".to_owned(),
         key: PrivateKey::from_pem("key".to_owned()),
-        owners: BTreeSet::new(),
+        owners: Some(BTreeSet::new()),
         renew: Some("now".to_owned()),
         adopt: false,
         directory: "https://second.example/directory".to_owned(),
         instead_of: Some("https://ca.example/directory".to_owned()),
+        account: Some("https://second.example/account/1".to_owned()),
     };
     let tls_secrets = KubeTlsSecrets::new(client.clone());
     tls_secrets.install(&SecretKey::new("web", "shop"), what).await.unwrap();

@@ -123,6 +123,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         turn: NOW,
     };
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
+    let other = KubeEvent::of_another_install(&secret, "production", "staging");
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
         ("work begins", begun(&IssueReason::Missing, None)),
@@ -135,6 +136,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
         ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
+        ("another install has the Secret", Some(other)),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
         (
             "a record of the journal does not fit",

@@ -48,10 +48,15 @@ impl Cluster {
     /// Requests a new certificate for `web/NAME`, and waits for it.
     async fn renew(&self, name: &str) {
         let serial = self.serial(name).await;
-        let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), "web");
-        let asked = json!({"metadata": {"annotations": {"ingress-acme.dev/renew": "now"}}});
-        ingresses.patch(name, &PatchParams::default(), &Patch::Merge(asked)).await.unwrap();
+        self.ask_for(name, "now").await;
         eventually("a new certificate", async || self.serial(name).await != serial).await;
+    }
+
+    /// Requests a new certificate for `web/NAME`.
+    async fn ask_for(&self, name: &str, value: &str) {
+        let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), "web");
+        let asked = json!({"metadata": {"annotations": {"ingress-acme.dev/renew": value}}});
+        ingresses.patch(name, &PatchParams::default(), &Patch::Merge(asked)).await.unwrap();
     }
 
     fn ca(&self) -> &Ca {
@@ -64,6 +69,13 @@ impl Cluster {
 
     /// Adds the Ingress `web/NAME` and waits for its certificate.
     async fn add(&self, name: &str) {
+        self.load(name);
+        let secrets = self.secrets("web");
+        eventually("its Secret", async || secrets.get_opt(name).await.unwrap().is_some()).await;
+    }
+
+    /// Adds the Ingress `web/NAME`.
+    fn load(&self, name: &str) {
         let host = format!("{name}.example.com");
         let ingress = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
@@ -71,8 +83,11 @@ impl Cluster {
             "spec": {"rules": [{"host": host}], "tls": [{"hosts": [host], "secretName": name}]},
         });
         self.simulated.world().api().load(ingress).unwrap();
-        let secrets = self.secrets("web");
-        eventually("its Secret", async || secrets.get_opt(name).await.unwrap().is_some()).await;
+    }
+
+    /// Number of certificates of an account.
+    fn of_account(&self, account: u64) -> usize {
+        self.ca().issued().iter().filter(|issued| issued.account == account).count()
     }
 
     /// Serial number of the certificate in Secret `web/NAME`.
@@ -230,6 +245,42 @@ async fn a_lost_account_is_followed_by_another_one_which_renews_all_certificates
     let issued = cluster.ca().issued();
     let of_account = |account| issued.iter().filter(|issued| issued.account == account).count();
     assert_eq!((of_account(1), of_account(2)), (5, 5));
+    assert_eq!(cluster.ca().counts().validations_failed, 0);
+    assert!(cluster.simulated.end().await.unwrap().success());
+}
+
+/// Two hundred, because the CA refused each of them by itself: an order with `replaces`, and then
+/// one without. The Secret says which account ordered its certificate, so the first is not sent.
+#[actix::test]
+async fn a_lost_account_costs_two_hundred_certificates_one_order_each() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    let names: Vec<String> = (0..200).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        cluster.load(name);
+    }
+    eventually("all certificates", async || cluster.of_account(1) == 200).await;
+    let cluster = cluster.lose_account().await;
+    let noted = cluster.secrets("web").get("s0").await.unwrap().metadata.annotations.unwrap();
+    let before = cluster.ca().counts();
+    for name in &names {
+        cluster.ask_for(name, "first").await;
+    }
+    eventually("all renewals", async || cluster.of_account(2) >= 200).await;
+    let now = cluster.ca().counts();
+    let refused = now.requests.get(&("new-order", 403));
+    assert_eq!((now.orders - before.orders, refused), (200, None), "{:?}", now.requests);
+    let issued = cluster.ca().issued();
+    let by_the_next = || issued.iter().filter(|issued| issued.account == 2);
+    assert!(by_the_next().all(|issued| issued.replaces.is_none()), "they are not its certificates");
+
+    // The second renewal replaces again, and the Secret names the new account.
+    cluster.renew("s0").await;
+    let last = cluster.ca().issued().pop().unwrap();
+    assert!(last.account == 2 && last.replaces.is_some(), "{last:?}");
+    let (account, name) = ("ingress-acme.dev/account", cluster.secrets("web"));
+    let new = name.get("s0").await.unwrap().metadata.annotations.unwrap();
+    assert!(noted.contains_key(account) && noted[account] != new[account], "{noted:?} {new:?}");
     assert_eq!(cluster.ca().counts().validations_failed, 0);
     assert!(cluster.simulated.end().await.unwrap().success());
 }

@@ -127,8 +127,12 @@ pub struct CertificateView {
 /// A TLS Secret without its key material.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecretView {
-    /// Whether the Secret has the label `app.kubernetes.io/managed-by: ingress-acme`.
+    /// Whether the Secret has the label `app.kubernetes.io/managed-by: ingress-acme`, and no other
+    /// install has it.
     pub ours: bool,
+    /// Install that has the Secret, if it is not this one: the value of
+    /// `ingress-acme.dev/install`, in at most [`limits::SHOWN_MAX`] bytes.
+    pub other_install: Option<String>,
     /// Whether the Secret's type is `kubernetes.io/tls`.
     pub is_tls: bool,
     /// Whether `immutable: true` is set, so that nobody can change the data.
@@ -144,6 +148,9 @@ pub struct SecretView {
     /// URL of the configured ACME directory, if the fallback issued the certificate instead; kept
     /// in an annotation of ours.
     pub instead_of: Option<String>,
+    /// URL of the ACME account that ordered the certificate (RFC 8555 §7.3). Releases before 0.2
+    /// did not note the account.
+    pub account: Option<String>,
 }
 
 impl SecretView {
@@ -156,6 +163,12 @@ impl SecretView {
     /// Returns the ARI identifier of a readable certificate, if any (RFC 9773 §4.1).
     pub(crate) fn cert_id(&self) -> Option<&CertId> {
         self.certificate.as_ref().ok()?.id.as_ref()
+    }
+
+    /// Whether an order of `account` may replace the certificate (RFC 9773 §5): the CA refuses the
+    /// replacement of another account's certificate. A certificate of unknown account may be ours.
+    pub(crate) fn is_of_account(&self, account: &str) -> bool {
+        self.account.as_deref().is_none_or(|noted| noted == account)
     }
 
     /// Returns the leaf, if the Secret is ours and the CA at `directory` issued the certificate.

@@ -46,5 +46,6 @@ pub use failing::Failing;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
 pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};
+pub(crate) use secret::of_another_install;
 pub use state::{IllegalEvent, Issuance, State, apply};
 pub(crate) use step::{Fallback, Inputs, Step};

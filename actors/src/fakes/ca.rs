@@ -35,6 +35,7 @@ pub struct FakeCa {
     first_number: Cell<usize>,
     at_once: Cell<bool>,
     knows_no_ids: Cell<bool>,
+    account: Cell<u32>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -70,6 +71,7 @@ impl FakeCa {
             first_number: Cell::new(0),
             at_once: Cell::new(false),
             knows_no_ids: Cell::default(),
+            account: Cell::new(1),
         }
     }
 
@@ -160,6 +162,11 @@ impl FakeCa {
         self.knows_no_ids.set(true);
     }
 
+    /// Registers another account, as after the loss of its Secret.
+    pub fn change_account(&self) {
+        self.account.set(self.account.get() + 1);
+    }
+
     /// Calls `policy` for every new order.
     pub fn set_policy(&self, policy: impl FnMut(&BTreeSet<DnsName>) -> Option<Failure> + 'static) {
         *self.policy.borrow_mut() = Box::new(policy);
@@ -203,6 +210,10 @@ impl FakeCa {
 
 #[async_trait(?Send)]
 impl CertificateAuthority for FakeCa {
+    async fn account(&self) -> Result<String, PortError> {
+        Ok(format!("https://{}/account/{}", self.host, self.account.get()))
+    }
+
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,

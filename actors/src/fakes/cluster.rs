@@ -3,6 +3,8 @@
 mod distortion;
 mod ports;
 
+pub use ports::OfInstall;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -35,6 +37,18 @@ pub struct FakeSecret {
     pub chain: String,
     /// UIDs of its owners.
     pub owners: BTreeSet<String>,
+    /// Install that its annotation names.
+    pub install: Option<String>,
+}
+
+impl FakeSecret {
+    /// The view of the install `id`.
+    fn seen_by(&self, id: &str) -> SecretView {
+        let other = self.install.as_ref().filter(|install| *install != id);
+        let other_install = other.filter(|_| self.view.ours).cloned();
+        let ours = self.view.ours && other_install.is_none();
+        SecretView { ours, other_install, ..self.view.clone() }
+    }
 }
 
 /// Fake cluster.
@@ -47,7 +61,8 @@ pub struct FakeCluster {
 struct ClusterState {
     ingresses: BTreeMap<IngressKey, IngressView>,
     secrets: BTreeMap<SecretKey, FakeSecret>,
-    solver: BTreeMap<String, SolverIngress>,
+    /// Solver Ingresses by install and name.
+    solver: BTreeMap<(&'static str, String), SolverIngress>,
     events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     cut: BTreeSet<DnsName>,
@@ -108,6 +123,7 @@ pub fn reasons(events: &[KubeEvent]) -> Vec<&'static str> {
 pub fn foreign_secret() -> FakeSecret {
     let view = SecretView {
         ours: false,
+        other_install: None,
         is_tls: true,
         immutable: false,
         certificate: Err("no PEM".to_owned()),
@@ -115,8 +131,9 @@ pub fn foreign_secret() -> FakeSecret {
         renew: None,
         directory: None,
         instead_of: None,
+        account: None,
     };
-    FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new() }
+    FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new(), install: None }
 }
 
 /// Builds a Secret as written by the operator, with a chain and key of the fake CA.
@@ -127,7 +144,7 @@ pub fn our_secret(chain: &str, key: &str) -> FakeSecret {
         directory: Some(DIRECTORY.to_owned()),
         ..foreign_secret().view
     };
-    FakeSecret { view, chain: chain.to_owned(), owners: BTreeSet::new() }
+    FakeSecret { view, chain: chain.to_owned(), owners: BTreeSet::new(), install: None }
 }
 
 impl FakeCluster {
@@ -169,6 +186,13 @@ impl FakeCluster {
         let mut state = self.state.borrow_mut();
         state.before_write(key);
         state.secrets.insert(key.clone(), secret);
+    }
+
+    /// Sets the annotation `ingress-acme.dev/install` of a Secret, like a user.
+    pub fn hand_over(&self, key: &SecretKey, install: &str) {
+        let mut state = self.state.borrow_mut();
+        let secret = state.secrets.get_mut(key);
+        secret.expect("tests hand over what is there").install = Some(install.to_owned());
     }
 
     /// Deletes a Secret, like a user.

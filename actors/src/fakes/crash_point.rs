@@ -129,6 +129,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
 
 #[async_trait(?Send)]
 impl<P: CertificateAuthority> CertificateAuthority for Crashable<P> {
+    async fn account(&self) -> Result<String, PortError> {
+        self.crash_point.call(self.port.account()).await
+    }
+
     async fn open_order(
         &self,
         names: &BTreeSet<DnsName>,

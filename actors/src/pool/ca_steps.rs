@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::job_runner::{FallbackCa, JobRunner};
 use crate::domain::certificate::CertId;
@@ -56,7 +56,7 @@ impl JobRunner {
     pub(super) async fn open_order(&self, job: &mut Job) {
         let Some(issuance) = self.issuance(job) else { return };
         if job.observed.opened.is_none() {
-            let id = self.replaced(job, &issuance);
+            let id = self.replaced(job, &issuance).await;
             let barred = self.is_barred(job, &issuance);
             let replaces = id.as_ref().map(|id| Replaces { id, or_without: !barred });
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
@@ -109,12 +109,30 @@ impl JobRunner {
     }
 
     /// ARI identifier of the certificate that this issuance replaces (RFC 9773 §5): one of ours,
-    /// from the same CA, that is still valid and shares a name.
-    fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
+    /// from the same CA and account, that is still valid and shares a name. The order of another
+    /// account is a plain one also where a rate limit would let a replacement pass: the CA answers
+    /// it by the limit.
+    async fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
         let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
-        let leaf = job.observed.found()?.issued_by(directory)?;
+        let secret = job.observed.found()?;
+        let leaf = secret.issued_by(directory)?;
         let shared = issuance.names.iter().any(|name| leaf.is_for(name));
-        leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)
+        let id = leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)?;
+        if secret.account.is_some()
+            && let Some(account) = self.account(issuance).await
+            && !secret.is_of_account(&account)
+        {
+            debug!(account, was = secret.account, "the certificate is one of another account");
+            return None;
+        }
+        Some(id)
+    }
+
+    /// URL of the account that orders the certificate of an issuance; `None` while it cannot be
+    /// found out. Nothing depends on the account but a request that the CA may refuse.
+    pub(super) async fn account(&self, issuance: &Issuance) -> Option<String> {
+        let account = bounded(limits::CA_CALL, "CA", self.ca(issuance).account()).await;
+        account.inspect_err(|error| debug!(%error, "the account is not known")).ok()
     }
 
     /// Fetches the order, accepts its challenges, or finalizes the order. The CA answers each with

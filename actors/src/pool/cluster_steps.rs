@@ -72,14 +72,16 @@ impl JobRunner {
         };
         let started_at = issuance.started_at;
         let kind = self.kind(job, desired);
+        let account = self.account(&issuance).await;
         let what = Installation {
             chain: chain.pem,
             key: issuance.key,
-            owners: desired.owners.clone(),
+            owners: self.context.owner_references.then(|| desired.owners.clone()),
             renew: issuance.renew,
             adopt: desired.adopt,
             instead_of: issuance.directory.as_ref().map(|_| self.context.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.context.directory.clone()),
+            account,
         };
         let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;

@@ -151,6 +151,8 @@ impl JobRunner {
             paused_until: self.paused.borrow().get(&job.stream).copied(),
             fallback: names.and_then(|names| self.ports.fallback.as_ref()?.terms(names)),
             rate_limits: &rate_limits,
+            install_id: &context.install_id,
+            owner_references: context.owner_references,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
     }

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use tracing::warn;
+
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{IngressKey, IngressRef};
+use crate::domain::ingress::{IngressKey, IngressRef, SecretKey};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::EventRecorder;
 
@@ -17,12 +19,14 @@ use crate::ports::EventRecorder;
 pub(crate) struct EventDedup {
     event_recorder: Rc<dyn EventRecorder>,
     reported: RefCell<HashMap<IngressKey, u64>>,
+    /// Hash of the last Event about each Secret that another install has.
+    other_installs: RefCell<HashMap<SecretKey, u64>>,
 }
 
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
     pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        Self { event_recorder, reported: RefCell::default() }
+        Self { event_recorder, reported: RefCell::default(), other_installs: RefCell::default() }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
@@ -54,6 +58,31 @@ impl EventDedup {
         for owner in &desired.owners {
             self.event_recorder.record(owner, kube_event.clone());
         }
+    }
+
+    /// Records an Event about a Secret that another install has, once for each text.
+    pub(crate) fn report_other_install(
+        &self,
+        index: &Index,
+        desired: &DesiredCertificate,
+        kube_event: &KubeEvent,
+    ) {
+        let hash = stable_hash(kube_event);
+        let mut reported = self.other_installs.borrow_mut();
+        if reported.insert(desired.secret.clone(), hash) == Some(hash) {
+            return;
+        }
+        if reported.len().is_power_of_two() {
+            reported.retain(|secret, _| index.is_wanted(secret)); // seldom, as it reads all
+        }
+        drop(reported);
+        warn!(secret = %desired.secret, note = kube_event.note, "a Secret of another install");
+        self.record(desired, kube_event);
+    }
+
+    /// Forgets a Secret that no other install has any more.
+    pub(crate) fn forget_other_install(&self, secret: &SecretKey) {
+        self.other_installs.borrow_mut().remove(secret);
     }
 
     fn was_reported(&self, key: &IngressKey, kube_event: &KubeEvent) -> bool {

@@ -78,7 +78,8 @@ fn is_work(
     if desired.renew_only && !found.is_some_and(|found| found.ours) {
         return false;
     }
-    let orphan = |uid: &str| found.is_some_and(|found| found.ours && !found.owners.contains(uid));
+    let ours = found.filter(|found| found.ours && context.owner_references);
+    let orphan = |uid: &str| ours.is_some_and(|found| !found.owners.contains(uid));
     match check(found, desired, &assessment) {
         Err(_) => true,
         Ok(()) => !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid)),

@@ -48,6 +48,15 @@ pub struct RunArgs {
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
+    /// Name of this install on its TLS Secrets: another install in the cluster leaves them alone
+    /// [default: the operator's own namespace]
+    #[arg(long, env = "INGRESS_ACME_INSTALL_ID", value_name = "ID", value_parser = install_id)]
+    pub install_id: Option<String>,
+    /// Whether a TLS Secret is owned by its Ingresses, so that Kubernetes deletes it with the last
+    /// of them. `false` sets no owner and leaves those that are set
+    #[arg(long, env = "INGRESS_ACME_OWNER_REFERENCES", default_value_t = true, action = clap::ArgAction::Set,
+          value_name = "true|false")]
+    pub owner_references: bool,
     /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
     /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
     /// routable address
@@ -184,8 +193,11 @@ pub struct FallbackDirectory {
 }
 
 impl FallbackDirectory {
-    fn at(directory: &url::Url, after: Duration, eab_secret: Option<String>) -> Self {
-        Self { directory: directory.to_string(), after, eab_secret }
+    fn at(
+        (directory, after, eab_secret): (Option<url::Url>, Duration, Option<String>),
+    ) -> Option<Self> {
+        let directory = directory?.to_string();
+        Some(Self { directory, after, eab_secret })
     }
 }
 
@@ -197,20 +209,19 @@ impl RunArgs {
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
-            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
-            solver_linger,
+            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
+            allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger,
         } = self;
-        let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
+        let (manage, namespace) = (manage.into(), own_namespace(namespace));
         // Whether the CA is public takes a look-up at the start.
         let selection =
             Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
-        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
-        let fallback =
-            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
+        let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,
+            install_id: install_id.unwrap_or_else(|| namespace.clone()),
+            owner_references,
             profile,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
@@ -220,10 +231,10 @@ impl RunArgs {
             room: limits::NAMESPACE_ROOM, // more where the process has more memory
         };
         let config = AdapterConfig {
-            namespace: own_namespace(namespace),
+            namespace,
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback: fallback_directory.map(fallback),
+            fallback: FallbackDirectory::at(fallback),
             preferred_chain,
             acme_ca_file,
             public_ca,
@@ -268,6 +279,14 @@ fn nameserver(text: &str) -> Result<SocketAddr, String> {
     parsed.map_err(|_| format!("`{text}` is not an address such as 10.0.0.10 or 10.0.0.10:53"))
 }
 
+/// A name as that of a namespace: it is part of a field manager and of a command in an Event.
+fn install_id(text: &str) -> Result<String, String> {
+    let named = namespace(text);
+    named.map_err(|_| {
+        format!("`{text}` is not a name of up to 63 lower-case letters, digits and hyphens")
+    })
+}
+
 fn contact(text: &str) -> Result<String, String> {
     if !text.starts_with("mailto:") || !text.contains('@') {
         return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
@@ -305,8 +324,13 @@ mod tests {
         assert_eq!(settings.issuers, 64);
         assert_eq!(settings.settle_times, SettleTimes::default());
         assert_eq!(settings.scan_interval, Duration::from_hours(1));
-        assert!(config.leader_elect && settings.guards);
+        assert!(config.leader_elect && settings.guards && settings.owner_references);
         assert_eq!(config.solver_linger, limits::SOLVER_LINGER);
+        assert_eq!(settings.install_id, config.namespace);
+        let named = run(&["--namespace", "staging", "--install-id", "one"]).unwrap().split();
+        assert_eq!((&*named.0.install_id, &*named.1.namespace), ("one", "staging"));
+        let elsewhere = run(&["--namespace", "staging"]).unwrap().split().0;
+        assert_eq!(elsewhere.install_id, "staging");
         let staging =
             ["--acme-directory", "https://acme-staging-v02.api.letsencrypt.org/directory"];
         assert!(!run(&staging).unwrap().split().0.guards);
@@ -325,6 +349,7 @@ mod tests {
         let long = format!("https://ca.example/{}", "x".repeat(2_048));
         assert!(refused(&["--acme-directory", &long]).contains("at most 2048 are accepted"));
         assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
+        assert!(refused(&["--install-id", "Pro duction"]).contains("lower-case letters"));
         assert!(run(&["--issuers", "0"]).is_err());
         let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
         assert_eq!(bare, Some("1.1.1.1:53".parse().unwrap()));

@@ -83,6 +83,7 @@ mod tests {
     fn secret() -> SecretView {
         SecretView {
             ours: true,
+            other_install: None,
             is_tls: true,
             immutable: false,
             certificate: Ok(CertificateView {
@@ -98,6 +99,7 @@ mod tests {
             renew: None,
             directory: Some("https://ca.example/dir".to_owned()),
             instead_of: None,
+            account: None,
         }
     }
 

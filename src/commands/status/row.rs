@@ -275,6 +275,7 @@ mod tests {
         };
         let secret = SecretView {
             ours: true,
+            other_install: None,
             is_tls: true,
             immutable: false,
             certificate: Ok(certificate),
@@ -282,6 +283,7 @@ mod tests {
             renew: None,
             directory: None,
             instead_of: None,
+            account: None,
         };
         state_of(&desired(partial), &Ok(Some(secret)), None, NOW).0
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::Installation;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -22,18 +23,34 @@ pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
 pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
 /// Annotation: the Ingress's `ingress-acme.dev/renew` value for which the certificate was issued.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
+/// Annotation: the install that renews the certificate (`--install-id`).
+pub(super) const INSTALL: &str = "ingress-acme.dev/install";
+/// Annotation: URL of the ACME account that ordered the certificate.
+pub(super) const ACCOUNT: &str = "ingress-acme.dev/account";
+/// All annotations of ours.
+const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL, ACCOUNT];
 /// `kind` of the owners.
-pub(super) const OWNER_KIND: &str = "Ingress";
+const OWNER_KIND: &str = "Ingress";
 /// `apiVersion` of the owners.
-pub(super) const OWNER_VERSION: &str = "networking.k8s.io/v1";
+const OWNER_VERSION: &str = "networking.k8s.io/v1";
 
-/// Returns a Secret with a new certificate.
-pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
+/// Returns a Secret with a new certificate of the install `install`. `present` are its owners where
+/// the owners are left as they are: a reference that we applied once and do not apply again is
+/// removed.
+pub(super) fn installed(
+    key: &SecretKey,
+    what: &Installation,
+    install: Option<&str>,
+    present: &[OwnerReference],
+) -> Secret {
     let annotations = [
         (DIRECTORY, Some(&*what.directory)),
         (INSTEAD_OF, what.instead_of.as_deref()),
         (RENEW, what.renew.as_deref()),
+        (INSTALL, install),
+        (ACCOUNT, what.account.as_deref()),
     ];
+    let present = || (!present.is_empty()).then(|| present.to_vec());
     let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let data = [(CHAIN, what.chain.as_bytes()), (KEY, what.key.pem().as_bytes())];
     Secret {
@@ -41,7 +58,7 @@ pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
             name: Some(key.name.to_string()),
             labels: Some(our_label()),
             annotations: Some(owned(annotations)),
-            owner_references: references(&what.owners),
+            owner_references: what.owners.as_ref().map_or_else(present, references),
             ..ObjectMeta::default()
         },
         type_: Some(TLS_TYPE.to_owned()),
@@ -50,12 +67,17 @@ pub(super) fn installed(key: &SecretKey, what: &Installation) -> Secret {
     }
 }
 
-/// Returns our fields of `read` with `owners` instead of the old owners. Carries the
-/// `resourceVersion` of the read.
-pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> Secret {
+/// Returns our fields of `read` with `owners` instead of the old owners, and with the name of the
+/// install. Carries the `resourceVersion` of the read.
+pub(super) fn same_with_owners(
+    read: &Secret,
+    owners: &BTreeSet<IngressRef>,
+    install: Option<&str>,
+) -> Secret {
     let annotations = read.metadata.annotations.iter().flatten();
-    let annotations =
-        annotations.filter(|(name, _)| [DIRECTORY, INSTEAD_OF, RENEW].contains(&name.as_str()));
+    let annotations = annotations.map(|(name, value)| (name.as_str(), value.as_str()));
+    let annotations = annotations.filter(|(name, _)| ANNOTATIONS.contains(name));
+    let annotations = annotations.chain(install.map(|install| (INSTALL, install)));
     let data = read.data.iter().flatten();
     let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));
     Secret {
@@ -63,9 +85,7 @@ pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> 
             name: read.metadata.name.clone(),
             resource_version: read.metadata.resource_version.clone(),
             labels: Some(our_label()),
-            annotations: Some(owned(
-                annotations.map(|(name, value)| (name.as_str(), value.as_str())),
-            )),
+            annotations: Some(owned(annotations)),
             owner_references: references(owners),
             ..ObjectMeta::default()
         },
@@ -77,6 +97,18 @@ pub(super) fn same_with_owners(read: &Secret, owners: &BTreeSet<IngressRef>) -> 
 
 fn owned<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The first references to Ingresses among `read`.
+pub(super) fn ingresses(read: &Secret) -> Vec<OwnerReference> {
+    let references = read.metadata.owner_references.iter().flatten();
+    let references = references.filter(|owner| is_ingress(owner)).take(limits::OWNERS_READ);
+    references.cloned().collect()
+}
+
+/// Whether the owner is an Ingress of any version.
+pub(crate) fn is_ingress(owner: &OwnerReference) -> bool {
+    owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/")
 }
 
 /// Owner references to `owners`, neither controlling nor blocking: the Secret is deleted after its
@@ -96,50 +128,80 @@ fn references(owners: &BTreeSet<IngressRef>) -> Option<Vec<OwnerReference>> {
 mod tests {
     use ingress_acme_actors::domain::certificate::PrivateKey;
     use ingress_acme_actors::domain::ingress::IngressKey;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    #[test]
-    fn exactly_our_fields_are_applied() {
+    fn key() -> SecretKey {
+        SecretKey::new("web", "tls")
+    }
+
+    fn what() -> Installation {
         let owner = IngressRef { key: IngressKey::new("web", "shop"), uid: "u1".into() };
-        let what = Installation {
+        Installation {
             chain: "chain".into(),
             key: PrivateKey::from_pem("key".into()),
-            owners: [owner].into(),
+            owners: Some([owner].into()),
             renew: None,
             adopt: false,
             directory: "https://ca.example/dir".into(),
             instead_of: None,
-        };
-        let secret = installed(&SecretKey::new("web", "tls"), &what);
-        let mut expected = json!({
+            account: Some("https://ca.example/account/1".into()),
+        }
+    }
+
+    fn expected() -> Value {
+        json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
                 "name": "tls",
                 "labels": {"app.kubernetes.io/managed-by": "ingress-acme"},
-                "annotations": {"ingress-acme.dev/directory": "https://ca.example/dir"},
+                "annotations": {
+                    "ingress-acme.dev/directory": "https://ca.example/dir",
+                    "ingress-acme.dev/account": "https://ca.example/account/1",
+                    "ingress-acme.dev/install": "production",
+                },
                 "ownerReferences": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop", "uid": "u1"}],
             },
             "type": "kubernetes.io/tls",
             "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5"},
-        });
-        assert_eq!(serde_json::to_value(&secret).unwrap(), expected);
+        })
+    }
 
+    #[test]
+    fn exactly_our_fields_are_applied() {
+        let secret = installed(&key(), &what(), Some("production"), &[]);
+        assert_eq!(serde_json::to_value(&secret).unwrap(), expected());
+    }
+
+    #[test]
+    fn other_owners_are_applied_with_the_fields_of_ours_that_are_there() {
         let read: Secret = serde_json::from_value(json!({
             "metadata": {
                 "name": "tls",
                 "resourceVersion": "7",
                 "labels": {"app.kubernetes.io/managed-by": "ingress-acme", "team": "shop"},
-                "annotations": {"ingress-acme.dev/directory": "https://ca.example/dir", "reflect": "true"},
+                "annotations": {
+                    "ingress-acme.dev/directory": "https://ca.example/dir",
+                    "ingress-acme.dev/account": "https://ca.example/account/1", "reflect": "true",
+                },
             },
             "type": "kubernetes.io/tls",
             "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5", "ca.crt": "Y2E="},
         }))
         .unwrap();
+        let same = same_with_owners(&read, &what().owners.unwrap(), Some("production"));
+        let mut expected = expected();
         expected["metadata"]["resourceVersion"] = json!("7");
-        let same = same_with_owners(&read, &what.owners);
         assert_eq!(serde_json::to_value(&same).unwrap(), expected);
+
+        // Owners that are to stay as they are, are applied again.
+        let left = Installation { owners: None, ..what() };
+        let owners_of = |present: &[OwnerReference]| {
+            installed(&key(), &left, None, present).metadata.owner_references
+        };
+        assert_eq!(owners_of(&[]), None);
+        assert_eq!(owners_of(&ingresses(&same)), same.metadata.owner_references);
     }
 }

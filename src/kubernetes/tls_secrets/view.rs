@@ -7,21 +7,27 @@ use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::fields::{CHAIN, DIRECTORY, INSTEAD_OF, KEY, OWNER_KIND, RENEW, TLS_TYPE};
+use super::fields::{
+    ACCOUNT, CHAIN, DIRECTORY, INSTALL, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
+};
 use crate::kubernetes::client::is_ours;
 
 /// Returns the domain's view of `secret`. The view is bounded, whatever a tenant has written into
 /// the Secret: [`limits`] has the numbers.
-pub(super) fn view(mut secret: Secret) -> SecretView {
+///
+/// With `install`, a Secret of another install is not ours; without, each one with our label is.
+pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
     let certificate = certificate(&mut secret);
     wipe(&mut secret);
     let metadata = secret.metadata;
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).map(String::as_str);
     let url = |name: &str| annotation(name).map(|url| cut(url, limits::URL_MAX));
+    let other_install = other_install(&metadata, install);
     SecretView {
-        ours: is_ours(&metadata),
+        ours: is_ours(&metadata) && other_install.is_none(),
+        other_install: other_install.map(|other| cut(other, limits::SHOWN_MAX)),
         is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
         immutable: secret.immutable == Some(true),
         certificate,
@@ -29,16 +35,27 @@ pub(super) fn view(mut secret: Secret) -> SecretView {
         renew: annotation(RENEW).map(|requests| first_requests(requests).to_owned()),
         directory: url(DIRECTORY),
         instead_of: url(INSTEAD_OF),
+        account: url(ACCOUNT),
     }
+}
+
+/// Install that has the Secret, if it is not `install`. A Secret of ours that names none may be
+/// taken by any install: releases before 0.2 named none, and a backup without annotations names
+/// none.
+pub(super) fn other_install<'a>(
+    metadata: &'a ObjectMeta,
+    install: Option<&str>,
+) -> Option<&'a str> {
+    let named = metadata.annotations.as_ref()?.get(INSTALL).map(String::as_str)?;
+    let other = install.is_some_and(|install| install != named) && !named.is_empty();
+    (other && is_ours(metadata)).then_some(named)
 }
 
 /// UIDs of the first few distinct Ingresses among these owners.
 fn owners<'a>(references: impl Iterator<Item = &'a OwnerReference>) -> BTreeSet<String> {
     let mut uids = BTreeSet::new();
     for owner in references {
-        let is_ingress =
-            owner.kind == OWNER_KIND && owner.api_version.starts_with("networking.k8s.io/");
-        if is_ingress && uids.len() < limits::OWNERS_READ {
+        if is_ingress(owner) && uids.len() < limits::OWNERS_READ {
             uids.insert(cut(&*owner.uid, limits::ANNOTATION));
         }
     }
@@ -72,7 +89,7 @@ pub(super) fn hold(secret: Secret) -> Held {
         bytes.and_then(|bytes| str::from_utf8(&bytes.0).ok()).unwrap_or_default().to_owned()
     };
     let (chain, key) = (text(CHAIN), PrivateKey::from_pem(text(KEY)));
-    Held { view: view(secret), chain, key }
+    Held { view: view(secret, None), chain, key }
 }
 
 /// Overwrites all data values that are text, which includes every PEM key.
@@ -105,7 +122,30 @@ mod tests {
     use super::*;
 
     fn of(secret: Value) -> SecretView {
-        view(serde_json::from_value(secret).unwrap())
+        view(serde_json::from_value(secret).unwrap(), Some("production"))
+    }
+
+    #[test]
+    fn a_secret_is_ours_unless_it_names_another_install() {
+        let labels = json!({"app.kubernetes.io/managed-by": "ingress-acme"});
+        let named = |install: &str| {
+            let annotations = json!({"ingress-acme.dev/install": install});
+            of(json!({"metadata": {"labels": labels, "annotations": annotations}}))
+        };
+        let plain = of(json!({"metadata": {"labels": labels}}));
+        for ours in [plain, named("production"), named("")] {
+            assert!(ours.ours && ours.other_install.is_none(), "{ours:?}");
+        }
+        let other = named("staging");
+        assert_eq!((other.ours, other.other_install.as_deref()), (false, Some("staging")));
+        let long = named(&"\u{1b}x".repeat(100_000)).other_install.unwrap();
+        assert!(long.len() <= limits::SHOWN_MAX && !long.contains('\u{1b}'), "{long}");
+        let annotations = json!({"ingress-acme.dev/install": "staging"});
+        let foreign = of(json!({"metadata": {"annotations": annotations}}));
+        assert!(
+            !foreign.ours && foreign.other_install.is_none(),
+            "without our label it is foreign"
+        );
     }
 
     #[test]
@@ -137,11 +177,14 @@ mod tests {
         owners.extend((1..5_000).map(owner));
         let url = format!("https://ca.example/\u{1b}{}", "x".repeat(200_000));
         let view = of(json!({"metadata": {
-            "annotations": {"ingress-acme.dev/directory": url, "ingress-acme.dev/instead-of": url},
+            "annotations": {
+                "ingress-acme.dev/directory": url, "ingress-acme.dev/instead-of": url,
+                "ingress-acme.dev/account": url,
+            },
             "ownerReferences": owners,
         }}));
         assert_eq!(view.owners.len(), limits::SHARERS + 1, "more than the owners of any Secret");
-        for url in [view.directory.unwrap(), view.instead_of.unwrap()] {
+        for url in [view.directory.unwrap(), view.instead_of.unwrap(), view.account.unwrap()] {
             assert!(url.len() <= limits::URL_MAX && url.contains("… (cut: "), "{url}");
             assert!(!url.contains('\u{1b}'), "{url}");
         }
@@ -197,7 +240,7 @@ mod tests {
         fn any_secret_is_a_bounded_view(
             chain in proptest::option::of(certificate_text()), key in prop::collection::vec(any::<u8>(), 0..99),
             annotations in prop::collection::btree_map(
-                "ingress-acme\\.dev/(renew|directory|instead-of)|.{0,20}", ".{0,3000}", 0..4),
+                "ingress-acme\\.dev/(renew|directory|instead-of|account|install)|.{0,20}", ".{0,3000}", 0..4),
             owners in prop::collection::vec((".{0,300}", "Ingress|.{0,9}", "networking.k8s.io/v1|.{0,9}"), 0..130),
             kind in "kubernetes.io/tls|.{0,9}", immutable in any::<Option<bool>>(), label in "ingress-acme|.{0,9}",
         ) {
@@ -215,10 +258,10 @@ mod tests {
                 },
                 "type": kind, "immutable": immutable, "data": data,
             }));
-            prop_assert_eq!(view.ours, label == "ingress-acme");
+            prop_assert_eq!(view.ours || view.other_install.is_some(), label == "ingress-acme");
             prop_assert!(view.owners.len() <= limits::OWNERS_READ);
             prop_assert!(view.owners.iter().all(|uid| uid.len() <= limits::ANNOTATION));
-            for url in [&view.directory, &view.instead_of].into_iter().flatten() {
+            for url in [&view.directory, &view.instead_of, &view.account].into_iter().flatten() {
                 prop_assert!(url.len() <= limits::URL_MAX && !url.chars().any(char::is_control));
             }
             match view.certificate {

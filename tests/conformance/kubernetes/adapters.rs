@@ -34,6 +34,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::installs::installs_keep_their_secrets;
 use crate::test_cluster::{DIRECTORY, SOON, TestCluster, WEB};
 
 /// A clock that advances one second at each reading.
@@ -50,17 +51,18 @@ impl Clock for Ticking {
     }
 }
 
-fn certificate(owners: &[IngressRef]) -> Installation {
+pub(crate) fn certificate(owners: &[IngressRef]) -> Installation {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
     Installation {
         chain: params.self_signed(&key).unwrap().pem(),
         key: PrivateKey::from_pem(key.serialize_pem()),
-        owners: owners.iter().cloned().collect(),
+        owners: Some(owners.iter().cloned().collect()),
         renew: Some("1".to_owned()),
         adopt: false,
         directory: DIRECTORY.to_owned(),
         instead_of: None,
+        account: None,
     }
 }
 
@@ -68,7 +70,7 @@ fn hosts(names: &[&str]) -> BTreeSet<DnsName> {
     names.iter().map(|name| DnsName::parse(name).unwrap()).collect()
 }
 
-fn is_conflict<T>(result: Result<T, PortError>) -> bool {
+pub(crate) fn is_conflict<T>(result: Result<T, PortError>) -> bool {
     matches!(result, Err(PortError::Permanent(failure)) if failure.class == FailureClass::Conflict)
 }
 
@@ -80,6 +82,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     a_secret_of_ours_that_changed_since_it_was_read_is_read_again(cluster).await;
     a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster).await;
     owners_shrink_and_nothing_else_changes(cluster).await;
+    installs_keep_their_secrets(cluster).await;
     spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster).await;
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;

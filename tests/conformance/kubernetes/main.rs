@@ -2,7 +2,7 @@
 //! plane and of the simulated one.
 //!
 //!
-//! - `adapters`: guarantees of the operator's own adapters.
+//! - `adapters`, `installs`: guarantees of the operator's own adapters.
 //! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: behaviour that the adapters
 //!   rely on, tested with a plain client.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
@@ -10,6 +10,7 @@
 mod adapters;
 mod applies;
 mod garbage;
+mod installs;
 mod lists;
 mod refusals;
 mod test_cluster;

@@ -6,6 +6,7 @@ use super::step::Step;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::validity::check::serves;
@@ -29,7 +30,7 @@ pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
 /// fails.
 pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (secret, desired) = (evaluation.secret()?, evaluation.desired);
-    let why = must_not_write(secret, desired)?;
+    let why = must_not_write(secret, desired, evaluation.inputs.install_id)?;
     if serves(secret, desired, evaluation.now()) {
         return Some(match evaluation.state {
             State::Idle => Step::Done(Requeue::AwaitChange),
@@ -45,7 +46,7 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
     let (desired, observed) = (evaluation.desired, evaluation.inputs.observed);
     let owners = desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
     let differ = evaluation.secret().is_some_and(|secret| secret.ours && secret.owners != owners);
-    if differ && !observed.owned {
+    if differ && evaluation.inputs.owner_references && !observed.owned {
         return Step::UpdateOwners;
     }
     if !desired.fill.is_empty() && !observed.filled {
@@ -70,17 +71,37 @@ pub(super) fn renewed_only(evaluation: &Evaluation<'_>) -> Option<Step> {
     })
 }
 
-/// Why the Secret must not be written, with the user's remedy.
-fn must_not_write(secret: &SecretView, desired: &DesiredCertificate) -> Option<&'static str> {
-    if secret.immutable {
-        return Some("is immutable (delete it, or name another secretName)");
+/// Why the Secret must not be written, with the user's remedy. `adopt-secret` takes no Secret of
+/// another install: both installs read the same annotation, and would take the Secret from each
+/// other forever.
+fn must_not_write(
+    secret: &SecretView,
+    desired: &DesiredCertificate,
+    install_id: &str,
+) -> Option<String> {
+    if let Some(other) = &secret.other_install {
+        return Some(of_another_install(&desired.secret, other, install_id));
     }
-    if !secret.is_tls {
-        return Some("is not of type kubernetes.io/tls (delete it, or name another secretName)");
-    }
-    (!secret.ours && !desired.adopt).then_some(
+    let why = if secret.immutable {
+        "is immutable (delete it, or name another secretName)"
+    } else if !secret.is_tls {
+        "is not of type kubernetes.io/tls (delete it, or name another secretName)"
+    } else if !secret.ours && !desired.adopt {
         "was not made by ingress-acme (annotate the Ingress with ingress-acme.dev/adopt-secret: \"true\" to \
-         hand it over, or name another secretName)",
+         hand it over, or name another secretName)"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
+}
+
+/// Says that the install `other` has the Secret, and how the user hands the Secret over to
+/// `install_id`.
+pub(crate) fn of_another_install(secret: &SecretKey, other: &str, install_id: &str) -> String {
+    let SecretKey { namespace, name } = secret;
+    format!(
+        "belongs to the ingress-acme install `{other}` (hand it over to this one with: kubectl -n {namespace} annotate \
+         secret {name} --overwrite ingress-acme.dev/install={install_id})"
     )
 }
 

@@ -121,4 +121,8 @@ pub(crate) struct Inputs<'a> {
     pub paused_until: Option<Timestamp>,
     /// Rate limits of the first CA.
     pub rate_limits: &'a RateLimits,
+    /// `--install-id`.
+    pub install_id: &'a str,
+    /// `--owner-references`: whether a Secret is owned by its Ingresses.
+    pub owner_references: bool,
 }

@@ -82,6 +82,8 @@ fn look_barred(
         paused_until: None,
         fallback: None,
         rate_limits: &rate_limits,
+        install_id: "ingress-acme",
+        owner_references: true,
     };
     next(state, inputs)
 }

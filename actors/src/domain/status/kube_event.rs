@@ -7,7 +7,9 @@ use crate::domain::desired::desired_certificate::{DesiredCertificate, display_na
 use crate::domain::desired::problem::Problem;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{CertificateInstalled, Event, Failing, IssuanceFailed, State};
+use crate::domain::issuance::{
+    CertificateInstalled, Event, Failing, IssuanceFailed, State, of_another_install,
+};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitWait;
@@ -130,6 +132,16 @@ impl KubeEvent {
         };
         let note = format!("Not served as requested {until}: {lines}");
         Some(Self::warning("Skipped", note))
+    }
+
+    /// Creates the Event for a Secret that serves the Ingress and that another install renews.
+    pub fn of_another_install(secret: &SecretKey, other: &str, install_id: &str) -> Self {
+        let whose = of_another_install(secret, other, install_id);
+        let note = format!(
+            "Served, with a restriction: Secret {} {whose}; it is left as it is, and not renewed by this install",
+            secret.name
+        );
+        Self::warning("Restricted", note)
     }
 
     /// Creates the Event for an installed certificate whose follow-up work on `what` failed.

@@ -264,6 +264,7 @@ pub(crate) mod tests {
     pub(crate) fn secret(hosts: &[&str], from: Timestamp, life: Duration) -> SecretView {
         SecretView {
             ours: true,
+            other_install: None,
             is_tls: true,
             immutable: false,
             certificate: Ok(CertificateView {
@@ -279,6 +280,7 @@ pub(crate) mod tests {
             renew: None,
             directory: Some(DIRECTORY.into()),
             instead_of: None,
+            account: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Kubernetes ports of the fake cluster.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -41,20 +42,29 @@ impl IngressSource for FakeCluster {
     }
 }
 
+/// The fake cluster as the ports of one install.
+pub struct OfInstall {
+    /// The cluster.
+    pub cluster: Rc<FakeCluster>,
+    /// `--install-id`, and the namespace of its solver Ingresses.
+    pub id: &'static str,
+}
+
 #[async_trait(?Send)]
-impl TlsSecrets for FakeCluster {
+impl TlsSecrets for OfInstall {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
-        self.call("read").await?;
-        Ok(self.state.borrow_mut().read_secret(secret).map(|secret| secret.view))
+        self.cluster.call("read").await?;
+        let read = self.cluster.state.borrow_mut().read_secret(secret);
+        Ok(read.map(|secret| secret.seen_by(self.id)))
     }
 
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
-        self.call("verified").await?;
-        let state = self.state.borrow();
+        self.cluster.call("verified").await?;
+        let state = self.cluster.state.borrow();
         let secret = state.secrets.get(key).filter(|_| !state.forged.contains(key));
-        let ours = secret.filter(|one| one.view.ours);
-        let certificate = ours.and_then(|one| one.view.certificate.as_ref().ok());
-        Ok(certificate.filter(|one| one.key_matches).cloned())
+        let ours = secret.map(|one| one.seen_by(self.id)).filter(|view| view.ours);
+        let certificate = ours.and_then(|view| view.certificate.ok());
+        Ok(certificate.filter(|one| one.key_matches))
     }
 
     async fn install(
@@ -62,19 +72,27 @@ impl TlsSecrets for FakeCluster {
         key: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError> {
-        self.call("install").await?;
-        let mut state = self.state.borrow_mut();
+        self.cluster.call("install").await?;
+        let mut state = self.cluster.state.borrow_mut();
         if state.is_conflict(key) {
             return Err(PortError::transient("install: 409 Conflict"));
         }
         state.before_write(key);
-        if state.secrets.get(key).is_some_and(|there| !there.view.ours && !what.adopt) {
+        let found = state.secrets.get(key);
+        let there = found.map(|secret| secret.seen_by(self.id));
+        let refused =
+            |view: SecretView| !view.ours && (!what.adopt || view.other_install.is_some());
+        if there.is_some_and(refused) {
             return Err(PortError::permanent(FailureClass::Conflict, "it is not ours"));
         }
-        let owners: BTreeSet<String> =
-            what.owners.iter().map(|owner| owner.uid.to_string()).collect();
+        let uids = |owners: BTreeSet<IngressRef>| {
+            owners.iter().map(|owner| owner.uid.to_string()).collect()
+        };
+        let present = || found.map(|secret| secret.owners.clone()).unwrap_or_default();
+        let owners: BTreeSet<String> = what.owners.map_or_else(present, uids);
         let view = SecretView {
             ours: true,
+            other_install: None,
             is_tls: true,
             immutable: false,
             certificate: inspect(&what.chain, &what.key),
@@ -82,10 +100,11 @@ impl TlsSecrets for FakeCluster {
             renew: what.renew,
             directory: Some(what.directory),
             instead_of: what.instead_of,
+            account: what.account,
         };
-        state
-            .secrets
-            .insert(key.clone(), FakeSecret { view: view.clone(), chain: what.chain, owners });
+        let (install, chain) = (Some(self.id.to_owned()), what.chain);
+        let written = FakeSecret { view: view.clone(), chain, owners, install };
+        state.secrets.insert(key.clone(), written);
         Ok(Some(view))
     }
 
@@ -94,8 +113,8 @@ impl TlsSecrets for FakeCluster {
         key: &SecretKey,
         owners: &BTreeSet<IngressRef>,
     ) -> Result<SecretStatus, PortError> {
-        self.call("set_owners").await?;
-        let mut state = self.state.borrow_mut();
+        self.cluster.call("set_owners").await?;
+        let mut state = self.cluster.state.borrow_mut();
         if state.is_conflict(key) {
             return Err(PortError::transient("set_owners: 409 Conflict"));
         }
@@ -103,6 +122,7 @@ impl TlsSecrets for FakeCluster {
         let Some(secret) = state.secrets.get_mut(key) else { return Ok(None) };
         secret.owners = owners.iter().map(|owner| owner.uid.to_string()).collect();
         secret.view.owners = secret.owners.clone();
+        secret.install = Some(self.id.to_owned());
         Ok(Some(secret.view.clone()))
     }
 
@@ -112,32 +132,35 @@ impl TlsSecrets for FakeCluster {
         secret: &SecretKey,
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
-        self.call("fill_tls").await?;
-        let view = self.state.borrow().ingresses.get(&ingress.key).cloned();
+        self.cluster.call("fill_tls").await?;
+        let view = self.cluster.state.borrow().ingresses.get(&ingress.key).cloned();
         let Some(mut view) = view.filter(|view| view.uid == ingress.uid) else { return Ok(()) };
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let filled = filled_tls_value(hosts.iter().map(String::as_str));
         view.tls = vec![TlsBlock { hosts, secret_name: Some(secret.name.to_string()) }];
         view.annotations.insert(FILLED_TLS.to_owned(), filled);
-        self.apply(view);
+        self.cluster.apply(view);
         Ok(())
     }
 }
 
 #[async_trait(?Send)]
-impl Routes for FakeCluster {
+impl Routes for OfInstall {
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.call("list_routes").await?;
-        Ok(self.state.borrow().solver.values().cloned().collect())
+        self.cluster.call("list_routes").await?;
+        let state = self.cluster.state.borrow();
+        let own = state.solver.iter().filter(|((install, _), _)| *install == self.id);
+        Ok(own.map(|(_, ingress)| ingress.clone()).collect())
     }
 
     async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
-        self.call("write_routes").await?;
-        let solver = &mut self.state.borrow_mut().solver;
+        self.cluster.call("write_routes").await?;
+        let solver = &mut self.cluster.state.borrow_mut().solver;
+        let name = (self.id, ingress.name.clone());
         if ingress.hosts.is_empty() {
-            solver.remove(&ingress.name);
+            solver.remove(&name);
         } else {
-            solver.insert(ingress.name.clone(), ingress.clone());
+            solver.insert(name, ingress.clone());
         }
         Ok(())
     }

@@ -181,7 +181,8 @@ impl Fakes {
         }
     }
 
-    /// Default settings of `run`, with 4 issuers.
+    /// Default settings of `run`, with 4 issuers, and without checks of Secrets, which would take
+    /// most of the time of tests that take weeks on the paused clock.
     pub fn settings() -> Settings {
         Settings {
             directory: DIRECTORY.to_owned(),
@@ -190,6 +191,7 @@ impl Fakes {
             settle_times: SettleTimes::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),
+            secret_checks: 0,
             guards: false,
             orders_per_namespace: None,
             room: limits::NAMESPACE_ROOM,

@@ -73,6 +73,8 @@ pub struct Installation {
 pub trait TlsSecrets {
     /// Reads one Secret by name.
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
+    /// Whether the Secret exists. Reads no data of the Secret.
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError>;
     /// Returns the certificate of a Secret of ours, if the CA in use issued it as far as its chain
     /// shows, and its key matches. A label alone proves nothing, because users write labels.
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError>;

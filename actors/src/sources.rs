@@ -5,4 +5,5 @@ pub(crate) mod ari_poller;
 mod needs_reconcile;
 mod private_ca;
 pub mod scanner;
+pub(crate) mod secret_checker;
 pub mod watcher;

@@ -201,6 +201,10 @@ impl TlsSecrets for Sticky {
         self.0.read(key).await.map(with_a_stranger)
     }
 
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.0.exists(secret).await
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.0.verified(key).await
     }

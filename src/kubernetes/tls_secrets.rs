@@ -151,6 +151,12 @@ impl TlsSecrets for KubeTlsSecrets {
         Ok(secret.map(view))
     }
 
+    async fn exists(&self, key: &SecretKey) -> Result<bool, PortError> {
+        let found = self.api(key).get_metadata_opt(&key.name).await;
+        let found = found.map_err(|error| port_error(error, &format!("look for Secret {key}")))?;
+        Ok(found.is_some())
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         let Some(Held { view, chain, .. }) = self.hold(key).await? else { return Ok(None) };
         let certificate = view.certificate.ok().filter(|one| view.ours && one.key_matches);

@@ -16,6 +16,7 @@ macro_rules! figure {
 mod bad_input;
 mod commands;
 mod deploy;
+mod edits;
 mod failover;
 mod fifty;
 mod life;

@@ -12,7 +12,10 @@ use tokio::sync::mpsc;
 use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::certificate::{PrivateKey, SecretView};
-use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey, TlsBlock};
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::{
+    Edition, FILLED_TLS, IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
+};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -71,6 +74,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         other_issuer: None,
         is_solver: false,
         deleting: false,
+        edition: Edition::default(),
     }
 }
 
@@ -126,7 +130,8 @@ impl FakeCluster {
         Self { clock, state: RefCell::default() }
     }
 
-    /// Creates or updates an Ingress; an update keeps the UID and the time of creation.
+    /// Creates or updates an Ingress; an update keeps the UID and the time of creation. A view
+    /// without an edition gets that of its fields.
     pub fn apply(&self, mut view: IngressView) {
         let mut state = self.state.borrow_mut();
         let known = state.ingresses.get(&view.key).map(|known| (known.uid.clone(), known.created));
@@ -136,6 +141,11 @@ impl FakeCluster {
         let created = if is_dated { view.created } else { self.clock.now() };
         (view.uid, view.created) =
             known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
+        if view.edition == Edition::default() {
+            let marks: Vec<_> =
+                view.annotations.iter().filter(|(name, _)| *name != FILLED_TLS).collect();
+            view.edition = Edition(stable_hash((&view.class, &view.rule_hosts, marks)));
+        }
         state.ingresses.insert(view.key.clone(), view.clone());
         state.notify(&IngressChange::Applied(view));
     }

@@ -97,6 +97,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
         self.crash_point.call(self.port.read(secret)).await
     }
 
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.crash_point.call(self.port.exists(secret)).await
+    }
+
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.crash_point.call(self.port.verified(secret)).await
     }

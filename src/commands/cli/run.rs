@@ -106,6 +106,11 @@ pub struct RunArgs {
     /// How often each certificate is checked
     #[arg(long, env = "INGRESS_ACME_SCAN_INTERVAL", default_value = "1h", value_parser = scan_interval)]
     pub scan_interval: Duration,
+    /// Requests per second that find deleted TLS Secrets, by name and without their data: up to 600
+    /// certificates are checked each minute with 10 requests per second. 0 leaves it to the scan
+    #[arg(long, env = "INGRESS_ACME_SECRET_CHECKS", default_value_t = 10, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub secret_checks: u16,
     /// Quiet time after which a burst of events on one Ingress is over
     #[arg(long, env = "INGRESS_ACME_SETTLE", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
@@ -193,6 +198,7 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
             fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
+            secret_checks,
         } = self;
         let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
         // Whether the CA is public takes a look-up at the start.
@@ -208,6 +214,7 @@ impl RunArgs {
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
+            secret_checks: usize::from(secret_checks),
             guards: guards.are_on(acme_directory.as_str()),
             orders_per_namespace: max_orders_per_namespace,
             room: limits::NAMESPACE_ROOM, // more where the process has more memory

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::evaluation::Evaluation;
 use super::failing::Failing;
 use super::observed::Reach;
-use super::state::Issuance;
+use super::state::{Issuance, State};
 use super::step::{Fallback, Step};
 use crate::domain::certificate::SecretView;
 use crate::domain::limits;
@@ -142,10 +142,13 @@ pub(super) fn routes_and_probes(
 }
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
-/// failed for [`limits::PROBE_ADVISORY_AFTER`].
+/// failed for [`limits::PROBE_ADVISORY_AFTER`]. After an edit, a round of probes gives the ingress
+/// controller time to take the edit in, and the next attempt follows soon.
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
     let long =
         |failing: &Failing| evaluation.now().since(failing.since) >= limits::PROBE_ADVISORY_AFTER;
-    failing.is_some_and(long) && evaluation.inputs.observed.reach.values().all(resolves)
+    let is_new = matches!(evaluation.state, State::Failing(_))
+        && failing.is_some_and(|failing| evaluation.is_edited_since(failing));
+    failing.is_some_and(long) && !is_new && evaluation.inputs.observed.reach.values().all(resolves)
 }

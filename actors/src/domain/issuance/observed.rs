@@ -8,6 +8,7 @@ use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
+use crate::domain::ingress::Edition;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, RateLimit};
@@ -104,6 +105,8 @@ pub(crate) struct Observed {
     pub verified: Option<bool>,
     /// Published routes.
     pub routes: Option<Arc<[Route]>>,
+    /// Edition of the Ingresses when their routes were published, which the attempt is made for.
+    pub edition: Option<Edition>,
     /// Last probe result of each host.
     pub reach: BTreeMap<DnsName, Reach>,
     /// Number of probe rounds so far.

@@ -47,6 +47,11 @@ impl TlsSecrets for FakeCluster {
         Ok(self.state.borrow().secrets.get(secret).map(|secret| secret.view.clone()))
     }
 
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.call("exists").await?;
+        Ok(self.state.borrow().secrets.contains_key(secret))
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.call("verified").await?;
         let state = self.state.borrow();

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use ingress_acme::commands::caa;
 use ingress_acme::commands::cli::{Cli, Command};
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
@@ -41,6 +42,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(one) => status::explain(&one.ingress).await,
         Command::Renew(one) => status::renew(&one.ingress).await,
         Command::Revoke(args) => revoke::revoke(args).await,
+        Command::Caa(args) => caa::show(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,

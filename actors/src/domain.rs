@@ -15,6 +15,7 @@
 //! [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the folders.
 
 pub mod address;
+pub mod caa;
 pub mod certificate;
 pub mod cut;
 pub mod desired;

@@ -26,6 +26,7 @@ pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;
 
+use crate::domain::caa::CaaSet;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
 use crate::domain::limits;
@@ -76,6 +77,11 @@ impl Probe for FakeProbe {
             return Reach::Private("HTTP 404".to_owned());
         }
         Reach::Elsewhere("HTTP 404".to_owned())
+    }
+
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        self.cluster.count("caa").await;
+        self.cluster.caa(host)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::public_name::PublicCa;
 use crate::domain::rate_limits::RateLimits;
@@ -144,7 +146,10 @@ pub async fn start(
     let (metrics, expiries) = (context.metrics.clone(), context.dates.expiries.clone());
     let ledger = context.ledger.clone();
     let (source, live) = (ports.ingresses, ledger.clone());
-    Watcher::new(source, index.clone(), registry.clone(), scanner, live, metrics, expiries).start();
+    let is_failing = |state: &State| matches!(state, State::Failing(_));
+    let fails = Rc::new(move |secret: &SecretKey| live.with(secret, is_failing));
+    Watcher::new(source, index.clone(), registry.clone(), scanner, fails, metrics, expiries)
+        .start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter })
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::stream::LocalBoxStream;
 use zeroize::Zeroizing;
 
+use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
 use crate::domain::desired::index::WatchScope;
@@ -125,6 +126,8 @@ pub trait CertificateAuthority {
         profile: Option<&str>,
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError>;
+    /// The CA and the account in terms of CAA records, as far as is known without a request.
+    fn issuer(&self) -> Issuer;
     /// Returns the renewal window of a certificate (RFC 9773 §4), with the time until the next
     /// request, if the CA names one. `None` if the CA has no renewal information at all.
     async fn renewal_info(
@@ -200,6 +203,11 @@ pub trait Probe {
     /// Fetches a random token from `http://<host>/.well-known/acme-challenge/`, and checks that our
     /// solver answers.
     async fn probe(&self, host: &DnsName) -> Reach;
+    /// Looks up the CAA records that apply to `host` (RFC 8659 §3).
+    ///
+    /// # Errors
+    /// The reason in terms of DNS, if the answer is not definite.
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String>;
 }
 
 /// Keys and certificates, without I/O.

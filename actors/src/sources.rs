@@ -1,5 +1,5 @@
-//! Sources of work: the watcher, the scanner and the ARI poller notify the registry of Ingresses
-//! that may need a reconciliation.
+//! Sources of work: the watcher, the scanner, the secret checker and the ARI poller notify the
+//! registry of Ingresses that may need a reconciliation.
 
 pub(crate) mod ari_poller;
 mod needs_reconcile;

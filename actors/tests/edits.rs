@@ -105,7 +105,7 @@ fn an_edit_during_an_attempt_that_fails_is_tried_a_minute_later() {
     });
 }
 
-/// As an ingress controller or a GitOps tool does that notes the time in an annotation.
+/// As an ingress controller does that notes the time in an annotation.
 #[test]
 fn an_annotation_that_changes_all_the_time_causes_few_attempts_and_abandons_no_order() {
     for guards in [false, true] {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::DIRECTORY;
 use super::keys::inspect;
+use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{PrivateKey, SecretView};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{
@@ -53,6 +54,8 @@ struct ClusterState {
     /// Hosts with private addresses only.
     inside: BTreeSet<DnsName>,
     doubted: BTreeSet<DnsName>,
+    /// `issue` records by domain; `None` where the nameserver fails.
+    caa: BTreeMap<String, Option<Vec<CaaRecord>>>,
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,
     latency: Duration,
@@ -228,6 +231,31 @@ impl FakeCluster {
     /// validates from outside.
     pub fn doubt(&self, host: &str, doubted: bool) {
         toggle(&mut self.state.borrow_mut().doubted, host, doubted);
+    }
+
+    /// Sets the `issue` records of a domain; `None` makes its nameserver fail.
+    pub fn set_caa(&self, domain: &str, issue: Option<&[&str]>) {
+        let record = |value: &&str| {
+            let (tag, value) = ("issue".to_owned(), (*value).to_owned());
+            CaaRecord { critical: false, tag, value }
+        };
+        let records = issue.map(|issue| issue.iter().map(record).collect());
+        self.state.borrow_mut().caa.insert(domain.to_owned(), records);
+    }
+
+    pub(super) fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        let state = self.state.borrow();
+        for domain in climb(host) {
+            match state.caa.get(domain) {
+                None => {}
+                Some(None) => return Err("SERVFAIL".to_owned()),
+                Some(Some(records)) if records.is_empty() => {}
+                Some(Some(records)) => {
+                    return Ok(CaaSet { domain: domain.to_owned(), records: records.clone() });
+                }
+            }
+        }
+        Ok(CaaSet::default())
     }
 
     /// Makes the next `times` calls with this name fail with a transient error.

@@ -33,6 +33,7 @@ impl JobRunner {
             Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
+            Step::LookUpCaa(hosts) => self.look_up_caa(job, hosts).await,
             Step::Begin { reason, names, directory } => {
                 self.begin(job, desired, (names, directory), &reason).await;
             }

@@ -10,10 +10,8 @@ use tracing::{error, info, warn};
 
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
-use crate::domain::ingress::IngressKey;
-use crate::domain::issuance::State;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
-use crate::journal::ledger::Ledger;
 use crate::messages::Listed;
 use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
@@ -22,13 +20,16 @@ use crate::shared_expiries::SharedExpiries;
 /// Pause before a watch that ended is restarted. A watch should never end.
 const RESTART: Duration = Duration::from_secs(5);
 
+/// Whether the certificate of a Secret fails.
+pub type Fails = Rc<dyn Fn(&SecretKey) -> bool>;
+
 /// Actor that watches the Ingresses.
 pub struct Watcher {
     source: Rc<dyn IngressSource>,
     index: Rc<RefCell<Index>>,
     registry: Rc<Registry>,
     scanner: Recipient<Listed>,
-    ledger: Rc<Ledger>,
+    fails: Fails,
     metrics: Metrics,
     expiries: SharedExpiries,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
@@ -49,12 +50,12 @@ impl Watcher {
         index: Rc<RefCell<Index>>,
         registry: Rc<Registry>,
         scanner: Recipient<Listed>,
-        ledger: Rc<Ledger>,
+        fails: Fails,
         metrics: Metrics,
         expiries: SharedExpiries,
     ) -> Self {
         let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
-        Self { source, index, registry, scanner, ledger, metrics, expiries, listed, ended, begun }
+        Self { source, index, registry, scanner, fails, metrics, expiries, listed, ended, begun }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
@@ -84,8 +85,7 @@ impl Watcher {
     /// Whether a certificate of the Ingress fails. An edit that changes no desired certificate is
     /// work for these only.
     fn is_failing(&self, index: &Index, key: &IngressKey) -> bool {
-        let fails = |secret| self.ledger.with(secret, |state| matches!(state, State::Failing(_)));
-        index.planned(key).iter().any(|planned| fails(&planned.secret))
+        index.planned(key).iter().any(|planned| (self.fails)(&planned.secret))
     }
 
     fn list_ended(&mut self, scope: WatchScope, ctx: &mut Context<Self>) {

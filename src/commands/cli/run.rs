@@ -195,15 +195,13 @@ impl RunArgs {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
-            nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
+            nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
-            secret_checks,
+            fallback_eab_secret, public_ca, allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, secret_checks,
         } = self;
-        let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
         // Whether the CA is public takes a look-up at the start.
-        let selection =
-            Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
+        let manage = manage.into();
+        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
         let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
         let fallback =
             |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
@@ -252,7 +250,7 @@ fn scan_interval(text: &str) -> Result<Duration, String> {
 }
 
 /// An address, with port 53 unless it says otherwise.
-fn nameserver(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn nameserver(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse().map(|address: std::net::IpAddr| SocketAddr::new(address, 53));
     let parsed = text.parse().or_else(|_| bare());
     parsed.map_err(|_| format!("`{text}` is not an address such as 10.0.0.10 or 10.0.0.10:53"))

@@ -8,6 +8,7 @@ use super::observed::Reach;
 use super::state::{Issuance, State};
 use super::step::{Fallback, Step};
 use crate::domain::certificate::SecretView;
+use crate::domain::failure::FailureClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitScope;
@@ -59,7 +60,8 @@ pub(super) fn prepare_order(
     let directory = fallback_directory(evaluation, failing);
     let is_first = directory.is_none();
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
-    let first = routes_and_probes(evaluation, &names, failing).or_else(limited);
+    let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();
+    let first = routes_and_probes(evaluation, &names, failing).or_else(caa).or_else(limited);
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
 
@@ -139,6 +141,28 @@ pub(super) fn routes_and_probes(
     }
     let rounds = usize::try_from(observed.probes).unwrap_or(usize::MAX);
     if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
+}
+
+/// Looks up the CAA records of the names, and fails where they forbid the CA to issue: the CA would
+/// refuse the order too. Resolvers inside a cluster may answer otherwise than the Internet, so the
+/// CA is asked once a day all the same, and a certificate that is there is renewed.
+fn look_at_caa(
+    evaluation: &Evaluation<'_>,
+    names: &BTreeSet<DnsName>,
+    failing: Option<&Failing>,
+) -> Option<Step> {
+    if evaluation.remaining().is_some() {
+        return None;
+    }
+    let caa = evaluation.inputs.observed.caa.as_ref();
+    let Some((_, found)) = caa.filter(|(looked_up, _)| names.is_subset(looked_up)) else {
+        return Some(Step::LookUpCaa(names.clone()));
+    };
+    let waited = |failing: &Failing| {
+        failing.class == FailureClass::Caa && failing.retry_at <= evaluation.now()
+    };
+    let failure = found.clone().filter(|_| !failing.is_some_and(waited));
+    failure.map(Step::Fail)
 }
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have

@@ -140,9 +140,9 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
         edition: Some(edition),
-        edits_until: before.and_then(|failing| match edited {
-            true => Some(failing.edits_until(now)),
-            false => failing.edits_until.filter(|until| now < *until),
+        edits_until: before.and_then(|failing| {
+            let known = failing.edits_until.filter(|until| now < *until);
+            if edited { Some(failing.edits_until(now)) } else { known }
         }),
         folded: None,
     }

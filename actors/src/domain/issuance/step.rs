@@ -27,6 +27,8 @@ pub(crate) enum Step {
     PublishRoutes,
     /// Fetch our own challenge path of these hosts, through DNS and the ingress controller.
     Probe(BTreeSet<DnsName>),
+    /// Look up the CAA records of these hosts (RFC 8659).
+    LookUpCaa(BTreeSet<DnsName>),
     /// Generate a key and journal the start of an issuance.
     Begin {
         /// Reason for a new certificate.
@@ -78,6 +80,7 @@ impl Step {
             Self::VerifyCertificate => "verify_certificate",
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
+            Self::LookUpCaa(_) => "look_up_caa",
             Self::Begin { .. } => "begin",
             Self::OpenOrder => "open_order",
             Self::Refresh => "refresh",

@@ -116,6 +116,7 @@ fn seen_secret(secret: Option<SecretView>) -> Observed {
 fn reached(mut observed: Observed) -> Observed {
     observed.routes = Some(shop().routes);
     observed.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
+    observed.caa = Some((shop().names, None));
     observed
 }
 

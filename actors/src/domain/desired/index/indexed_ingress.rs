@@ -114,10 +114,12 @@ impl IndexedIngress {
             && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);
-        match same_content {
-            true if self.view.edition == old.view.edition => Change::Nothing,
-            true => Change::Edited,
-            false => Change::Content,
+        if !same_content {
+            Change::Content
+        } else if self.view.edition == old.view.edition {
+            Change::Nothing
+        } else {
+            Change::Edited
         }
     }
 }

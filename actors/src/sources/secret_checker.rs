@@ -1,5 +1,5 @@
 //! Secret checker: asks for each TLS Secret by name whether it still exists, a few each second, so
-//! that a deleted one is replaced within a minute or so. The scanner reads whole Secrets, each hour.
+//! that a deleted one is replaced within a minute or so. The scanner reads whole Secrets each hour.
 
 use std::cmp::Reverse;
 use std::rc::Rc;

@@ -18,7 +18,7 @@ use ingress_acme_actors::dedup::actor::DedupDependencies;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
-use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
@@ -90,7 +90,8 @@ fn watched(changes: Vec<IngressChange>) {
         let source = Rc::new(Changes(RefCell::new(changes)));
         let scanner = AtOnce.start().recipient();
         let expiries = SharedExpiries::default();
-        Watcher::new(source, index, registry.clone(), scanner, metrics, expiries).start();
+        let fails = Rc::new(|_: &SecretKey| false);
+        Watcher::new(source, index, registry.clone(), scanner, fails, metrics, expiries).start();
         tokio::time::sleep(Duration::from_millis(1)).await;
         while !registry.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;

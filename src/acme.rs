@@ -46,6 +46,7 @@ use instant_acme::OrderStatus as Status;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
@@ -104,6 +105,15 @@ impl Acme {
     /// request to the CA, so that replicas that are not leading can answer challenges.
     pub async fn prepare(&self) -> Result<String, PortError> {
         self.accounts.prepare().await
+    }
+
+    /// Fetches the directory and the account, and returns them in terms of CAA records.
+    pub async fn fetch_issuer(&self) -> Result<Issuer, PortError> {
+        self.call("the CA did not return the account", async || {
+            let account = Some(self.accounts.account().await?.id().to_owned());
+            Ok(Issuer { domains: self.accounts.transport.caa_identities(), account })
+        })
+        .await
     }
 
     /// Runs one port call under its deadline. Retries once if the CA has lost our account, or if
@@ -225,6 +235,12 @@ impl CertificateAuthority for Acme {
             }
         })
         .await
+    }
+
+    fn issuer(&self) -> Issuer {
+        let account = self.accounts.known.try_lock().ok();
+        let account = account.and_then(|known| Some(known.account.as_ref()?.id().to_owned()));
+        Issuer { domains: self.accounts.transport.caa_identities(), account }
     }
 
     async fn renewal_info(

@@ -1,5 +1,6 @@
 //! The command line, and all commands except `run`.
 
+pub mod caa;
 pub mod cli;
 pub mod consent;
 #[cfg(feature = "sim")]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use ingress_acme::commands::caa;
 use ingress_acme::commands::cli::{Cli, Command};
 use ingress_acme::commands::owners;
 use ingress_acme::commands::revoke;
@@ -44,6 +45,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Renew(one) => status::renew(&one.ingress).await,
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::RemoveOwners(args) => owners::remove(args).await,
+        Command::Caa(args) => caa::show(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,

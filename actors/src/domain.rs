@@ -16,6 +16,7 @@
 //! [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
+pub mod caa;
 pub mod certificate;
 pub mod clock_filter;
 pub mod cut;

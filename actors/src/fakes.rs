@@ -32,6 +32,7 @@ use crash_point::Crashable;
 pub use segments::FakeSegments;
 
 use crate::dedup::registry::Registry;
+use crate::domain::caa::CaaSet;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::Reach;
 use crate::domain::limits;
@@ -75,6 +76,11 @@ impl Probe for FakeProbe {
             return Reach::Private("HTTP 404".to_owned());
         }
         Reach::Elsewhere("HTTP 404".to_owned())
+    }
+
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        self.cluster.count("caa").await;
+        self.cluster.caa(host)
     }
 }
 
@@ -222,7 +228,8 @@ impl Fakes {
         }
     }
 
-    /// Default settings of `run`, with 4 issuers.
+    /// Default settings of `run`, with 4 issuers, and without checks of Secrets, which would take
+    /// most of the time of tests that take weeks on the paused clock.
     pub fn settings() -> Settings {
         Settings {
             directory: DIRECTORY.to_owned(),
@@ -233,6 +240,7 @@ impl Fakes {
             settle_times: SettleTimes::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),
+            secret_checks: 0,
             guards: false,
             orders_per_namespace: None,
             room: limits::NAMESPACE_ROOM,

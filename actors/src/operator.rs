@@ -12,6 +12,8 @@ use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
+use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::public_name::PublicCa;
 use crate::domain::rate_limits::RateLimits;
@@ -33,6 +35,7 @@ use crate::routes::keeper::RouteKeeper;
 use crate::shared_expiries::SharedExpiries;
 use crate::sources::ari_poller::AriPoller;
 use crate::sources::scanner::{FirstScan, Scanner};
+use crate::sources::secret_checker::SecretChecker;
 use crate::sources::watcher::Watcher;
 
 /// All ports of the operator.
@@ -79,6 +82,8 @@ pub struct Settings {
     pub issuers: usize,
     /// `--scan-interval`.
     pub scan_interval: Duration,
+    /// `--secret-checks`: requests per second that find deleted Secrets; 0 for none.
+    pub secret_checks: usize,
     /// `--guards`: whether the operator holds back orders that the CA would soon refuse.
     pub guards: bool,
     /// `--max-orders-per-namespace`: orders of one namespace in 3 hours.
@@ -163,14 +168,18 @@ pub async fn start(
     };
     let registry = Registry::new(downstream, context.metrics.clone());
     AriPoller::new(context.clone(), ports.ca, registry.clone()).start();
+    SecretChecker::new(context.clone(), registry.clone(), settings.secret_checks).start();
     let scanner =
         Scanner::new(context.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();
     let index = context.index.clone();
     let (metrics, expiries) = (context.metrics.clone(), context.dates.expiries.clone());
-    Watcher::new(ports.ingresses, index.clone(), registry.clone(), scanner, metrics, expiries)
-        .start();
     let ledger = context.ledger.clone();
+    let (source, live) = (ports.ingresses, ledger.clone());
+    let is_failing = |state: &State| matches!(state, State::Failing(_));
+    let fails = Rc::new(move |secret: &SecretKey| live.with(secret, is_failing));
+    Watcher::new(source, index.clone(), registry.clone(), scanner, fails, metrics, expiries)
+        .start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter, keeper })
 }

@@ -9,6 +9,7 @@
 
 pub mod actor;
 mod ca_steps;
+mod caa_step;
 mod cluster_steps;
 mod host_check;
 pub mod issuer;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::stream::LocalBoxStream;
 use zeroize::Zeroizing;
 
+use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
 use crate::domain::desired::index::WatchScope;
@@ -75,6 +76,8 @@ pub struct Installation {
 pub trait TlsSecrets {
     /// Reads one Secret by name.
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
+    /// Whether the Secret exists. Reads no data of the Secret.
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError>;
     /// Returns the certificate of a Secret of ours, if the CA in use issued it as far as its chain
     /// shows, and its key matches. A label alone proves nothing, because users write labels.
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError>;
@@ -127,6 +130,8 @@ pub trait CertificateAuthority {
         profile: Option<&str>,
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError>;
+    /// The CA and the account in terms of CAA records, as far as is known without a request.
+    fn issuer(&self) -> Issuer;
     /// Returns the renewal window of a certificate (RFC 9773 §4), with the time until the next
     /// request, if the CA names one. `None` if the CA has no renewal information at all.
     async fn renewal_info(
@@ -202,6 +207,11 @@ pub trait Probe {
     /// Fetches a random token from `http://<host>/.well-known/acme-challenge/`, and checks that our
     /// solver answers.
     async fn probe(&self, host: &DnsName) -> Reach;
+    /// Looks up the CAA records that apply to `host` (RFC 8659 §3).
+    ///
+    /// # Errors
+    /// The reason in terms of DNS, if the answer is not definite.
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String>;
 }
 
 /// Keys and certificates, without I/O.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
@@ -199,6 +200,10 @@ fn with_a_stranger(status: SecretStatus) -> SecretStatus {
 impl TlsSecrets for Sticky {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         self.0.read(key).await.map(with_a_stranger)
+    }
+
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.0.exists(secret).await
     }
 
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
@@ -448,6 +453,10 @@ impl Probe for BlackHoles {
             return Reach::Elsewhere("no answer in time".to_owned());
         }
         self.0.probe(host).await
+    }
+
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        self.0.caa(host).await
     }
 }
 

@@ -40,7 +40,7 @@ fn failed(name: &str, at: Timestamp) -> Vec<Record> {
     for _ in 0..8 {
         let words = "the CA could not validate it: Fetching http://a.example.com/.well-known/acme-challenge/: Timeout during connect";
         let failure = Failure::new(FailureClass::Authorization, words);
-        let event = decide(&state, Command::Fail(desired.fingerprint(), failure), at);
+        let event = decide(&state, Command::Fail(desired.attempted(), failure), at);
         let event = event.expect("it is legal");
         state = apply(state, &event, at).expect("it is legal");
         records.push(Record { stream: SecretKey::new("web", name), at, event });

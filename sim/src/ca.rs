@@ -45,6 +45,7 @@ use crate::serving::Serving;
 
 pub use certificates::{Issued, Window};
 pub use counts::Counts;
+pub use documents::CAA_IDENTITY;
 pub use limits::{AccountLimits, Limits, Load, Rate, Refused};
 
 use core::{Core, Settings};

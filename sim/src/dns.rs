@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::caa::KeyValue;
+use hickory_proto::rr::rdata::{A, CAA};
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
@@ -37,9 +38,20 @@ pub enum Trouble {
 /// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
-/// Names with trouble, each including all names below. Clones share the state.
+/// An `issue` property (RFC 8659 §4.2): the CA, if any, and its parameters.
+pub type Issue<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)]);
+
+fn caa_record((ca, parameters): &Issue<'_>) -> CAA {
+    let options = parameters.iter().map(|(key, value)| KeyValue::new(*key, *value)).collect();
+    CAA::new_issue(false, ca.and_then(|ca| ca.parse().ok()), options)
+}
+
+/// Names with trouble, each including all names below, and CAA records. Clones share the state.
 #[derive(Clone, Debug, Default)]
-pub struct Zone(Arc<RwLock<HashMap<String, Option<Trouble>>>>);
+pub struct Zone(
+    Arc<RwLock<HashMap<String, Option<Trouble>>>>,
+    Arc<RwLock<HashMap<String, Vec<CAA>>>>,
+);
 
 impl Zone {
     /// Sets or clears the trouble of `name` and all names below.
@@ -55,6 +67,17 @@ impl Zone {
     pub fn exempt(&self, name: &str) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         names.insert(name.to_ascii_lowercase(), None);
+    }
+
+    /// Sets the CAA records of a name.
+    pub fn set_caa(&self, name: &str, issue: &[Issue<'_>]) {
+        let mut names = self.1.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert(name.to_ascii_lowercase(), issue.iter().map(caa_record).collect());
+    }
+
+    fn caa(&self, name: &str) -> Vec<CAA> {
+        let names = self.1.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&name.trim_end_matches('.').to_ascii_lowercase()).cloned().unwrap_or_default()
     }
 
     /// Returns the address of a name, or its trouble.
@@ -129,7 +152,8 @@ fn serve(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
     }
 }
 
-/// Returns one A record; for other types, a success without records (RFC 2308 §2.2).
+/// Returns one A record, or the CAA records of the name; for other types, a success without
+/// records (RFC 2308 §2.2).
 fn answer(asked: &Message, zone: &Zone) -> Message {
     let mut answer = Message::response(asked.metadata.id, OpCode::Query);
     answer.metadata.recursion_desired = asked.metadata.recursion_desired;
@@ -139,6 +163,12 @@ fn answer(asked: &Message, zone: &Zone) -> Message {
     match zone.resolve(&query.name().to_ascii()) {
         Ok(address) if query.query_type() == RecordType::A => {
             answer.add_answer(record(query, address));
+        }
+        Ok(_) if query.query_type() == RecordType::CAA => {
+            for caa in zone.caa(&query.name().to_ascii()) {
+                let record = Record::from_rdata(query.name().clone(), TTL, RData::CAA(caa));
+                answer.add_answer(record);
+            }
         }
         Err(Trouble::NxDomain) => answer.metadata.response_code = ResponseCode::NXDomain,
         Err(_) => answer.metadata.response_code = ResponseCode::ServFail,

@@ -68,6 +68,18 @@ impl CallError {
         }
     }
 
+    /// Like [`Self::into_port_error`], and permanent for each refusal (4xx) that names no time: the
+    /// CA has answered, so that the same question soon after helps nobody (RFC 9773 §4.3.3).
+    pub(super) fn settled(self, doing: &str) -> Self {
+        let is_refused = Call::last_status().is_some_and(|status| status.is_client_error());
+        Self::Port(match self.into_port_error(doing) {
+            PortError::Transient { detail, retry_after: None } if is_refused => {
+                PortError::permanent(FailureClass::RateLimited, detail)
+            }
+            error => error,
+        })
+    }
+
     /// Whether the CA may have refused `replaces` (RFC 9773 §5): the certificate was already
     /// replaced, or belongs to another CA or account, or the CA does not support the field. Which
     /// problem a CA answers then is not defined (Pebble: 403 `unauthorized` for another account),
@@ -108,6 +120,8 @@ pub(super) fn unless_gone(error: Error) -> Result<(), CallError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Whether an order is sent again without `replaces` after this error, and this last answer.
@@ -143,5 +157,28 @@ mod tests {
         assert!(!is_sent_without(|| problem("badNonce"), 400).await);
         assert!(!is_sent_without(|| problem("serverInternal"), 500).await);
         assert!(!CallError::Acme(html()).is_about_replacing(), "there was no answer");
+    }
+
+    /// The error of a question for a renewal window, after an answer with this status.
+    async fn settled(status: u16, retry_after: Option<u64>) -> PortError {
+        let retry_after = retry_after.map(Duration::from_secs);
+        let call = Call::with_response(StatusCode::from_u16(status).unwrap(), retry_after);
+        let transient = PortError::Transient { detail: "no".to_owned(), retry_after };
+        call.run(async { CallError::Port(transient).settled("asking").into_port_error("") }).await
+    }
+
+    /// RFC 9773 §4.3.3: six hours, which the poller waits after a permanent error.
+    #[tokio::test]
+    async fn a_refusal_that_names_no_time_is_settled_and_an_outage_is_not() {
+        for status in [400, 404, 408, 429] {
+            let error = settled(status, None).await;
+            assert!(matches!(error, PortError::Permanent(_)), "{status}: {error:?}");
+        }
+        let named = settled(429, Some(600)).await;
+        assert!(matches!(named, PortError::Transient { retry_after: Some(_), .. }), "{named:?}");
+        for status in [500, 503] {
+            let error = settled(status, None).await;
+            assert!(matches!(error, PortError::Transient { .. }), "{status}: {error:?}");
+        }
     }
 }

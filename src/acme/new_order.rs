@@ -92,7 +92,7 @@ impl Acme {
                 Ok(Some((window, Call::last_retry_after())))
             }
             Err(Error::Unsupported(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(CallError::Acme(error).settled("the CA returned no renewal window")),
         }
     }
 }

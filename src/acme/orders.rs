@@ -20,7 +20,7 @@ use ingress_acme_actors::ports::PortError;
 
 use super::CallError;
 use super::call::Call;
-use super::problem::{advice, class, kind, words};
+use super::problem::{advice, class, words};
 pub(super) use cache::Orders;
 
 /// Number of polls of a pending order between reads of its authorizations, in case the CA leaves
@@ -205,7 +205,7 @@ fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
         });
     }
     let (class, advice) = match first {
-        Ok(problem) => (class(problem), advice(kind(problem), class(problem))),
+        Ok(problem) => (class(problem), advice(problem, class(problem))),
         Err(AuthorizationStatus::Invalid) => (FailureClass::Authorization, "it is tried again"),
         Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
     };

@@ -100,9 +100,19 @@ fn said(detail: Option<&str>, urn: Option<&str>) -> String {
     }
 }
 
-/// Advice for the user about a problem of this kind and class.
-pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
-    match (kind, class) {
+/// Words of a CA about a host that some of its networks reach and others do not (MPIC, multi-
+/// perspective issuance corroboration: ballot SC-067).
+const SECONDARY: &str = "secondary validation";
+
+/// Advice for the user about a problem of this class.
+pub(super) fn advice(problem: &Problem, class: FailureClass) -> &'static str {
+    let texts = problem.subproblems.iter().map(|one| one.detail.as_deref());
+    let mut texts = texts.chain([problem.detail.as_deref()]).flatten();
+    match (kind(problem), class) {
+        (_, FailureClass::Authorization) if texts.any(|text| text.contains(SECONDARY)) => {
+            "the CA asks from networks in several parts of the world (MPIC), and some of them get no answer: a \
+             firewall, geo-blocking or a nameserver must let port 80 of the host through from everywhere"
+        }
         ("dns", _) => "check the DNS record of the host as the public Internet sees it",
         (_, FailureClass::Authorization) => {
             "port 80 of the host must be reachable from the Internet, over IPv6 too where it has an AAAA record, \
@@ -136,7 +146,7 @@ pub(super) fn advice(kind: &str, class: FailureClass) -> &'static str {
 /// Converts a problem to a failure; `doing` introduces the text.
 pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Duration>) -> Failure {
     let class = class(problem);
-    let detail = format!("{doing}: {}; {}", words(problem), advice(kind(problem), class));
+    let detail = format!("{doing}: {}; {}", words(problem), advice(problem, class));
     let blamed = problem.subproblems.iter().filter_map(|subproblem| subproblem.identifier.as_ref());
     let blamed = blamed.filter_map(|name| DnsName::parse(&name.authorized(false).to_string()).ok());
     Failure { retry_after, ..Failure::new(class, detail).about(blamed) }

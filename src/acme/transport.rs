@@ -78,6 +78,8 @@ pub(super) struct Transport {
     client: reqwest::Client,
     /// Endpoint names by URL: the directory, and its resources once the directory was fetched.
     endpoints: Arc<RwLock<HashMap<String, &'static str>>>,
+    /// `caaIdentities` of the directory.
+    identities: Arc<RwLock<Vec<String>>>,
     hook: RequestHook,
 }
 
@@ -114,7 +116,8 @@ impl Transport {
             .build()
             .map_err(|wrong| TrustError::Tls(with_causes(&wrong)))?;
         let endpoints = Arc::new(RwLock::new(HashMap::from([(directory.to_owned(), "directory")])));
-        Ok(Self { client, endpoints, hook })
+        let identities = Arc::default();
+        Ok(Self { client, endpoints, identities, hook })
     }
 
     fn endpoint(&self, url: &str, call: Option<&Call>) -> &'static str {
@@ -130,9 +133,21 @@ impl Transport {
         known.iter().find(|(_, named)| **named == endpoint).map(|(url, _)| url.clone())
     }
 
-    /// Records the URLs of a directory (RFC 8555 §7.1.1).
+    /// Names of the CA in CAA records; none before the directory was fetched.
+    pub(super) fn caa_identities(&self) -> Vec<String> {
+        self.identities.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records the URLs and the CAA identities of a directory (RFC 8555 §7.1.1).
     fn learn(&self, directory: &[u8]) {
         let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
+        let identities =
+            listed.pointer("/meta/caaIdentities").and_then(serde_json::Value::as_array);
+        let identities = identities.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        let bounded =
+            identities.filter(|name| name.len() <= limits::CAA_TAG).take(limits::CAA_RECORDS);
+        *self.identities.write().unwrap_or_else(PoisonError::into_inner) =
+            bounded.map(str::to_owned).collect();
         let mut known = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         for (field, endpoint) in RESOURCES {
             let url = listed.get(field).and_then(serde_json::Value::as_str);

@@ -2,6 +2,7 @@
 //! also be set in the environment.
 
 mod account;
+mod caa;
 mod choices;
 mod reason;
 mod run;
@@ -15,6 +16,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
+pub use caa::CaaArgs;
 pub use choices::{GuardsArg, ManageArg, PublicCaArg};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
@@ -51,6 +53,8 @@ pub enum Command {
     RemoveOwners(RemoveOwnersArgs),
     /// Give the ACME account a new key
     Rollover(RolloverArgs),
+    /// Print the CAA record that locks a domain to this ACME account, and what is there now
+    Caa(CaaArgs),
     /// See the whole system at work on this machine, in a simulated world
     #[cfg(feature = "sim")]
     Demo(DemoArgs),

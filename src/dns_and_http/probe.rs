@@ -9,6 +9,7 @@
 //! leads to a globally routable address, or to one that the host has. No text shows more of an
 //! answer than the class of its status.
 
+mod caa;
 mod exchange;
 mod names;
 mod redirect;
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::address::is_globally_routable;
+use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::issuance::Reach;
 use ingress_acme_actors::domain::limits;
@@ -28,8 +30,8 @@ use url::Url;
 
 use crate::dns_and_http::solver::Thumbprints;
 use exchange::{Answer, Exchange};
-pub use names::NameserverError;
-use names::{Names, search_domains};
+use names::search_domains;
+pub use names::{Names, NameserverError};
 use redirect::{ClusterDomains, Redirects};
 
 /// Number of random bytes in a token: 32 characters of base64url.
@@ -158,6 +160,10 @@ impl ports::Probe for HttpProbe {
         let late =
             |_| Reach::Elsewhere(format!("no answer within {} s", limits::PROBE_CALL.as_secs()));
         tokio::time::timeout(limits::PROBE_CALL, self.fetch(host)).await.unwrap_or_else(late)
+    }
+
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        self.names.caa(host).await
     }
 }
 

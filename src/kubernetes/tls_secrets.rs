@@ -174,6 +174,12 @@ impl TlsSecrets for KubeTlsSecrets {
         Ok(secret.map(|secret| self.view(secret)))
     }
 
+    async fn exists(&self, key: &SecretKey) -> Result<bool, PortError> {
+        let found = self.api(key).get_metadata_opt(&key.name).await;
+        let found = found.map_err(|error| port_error(error, &format!("look for Secret {key}")))?;
+        Ok(found.is_some())
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         let Some(secret) = self.look(key).await? else { return Ok(None) };
         let other = other_install(&secret.metadata, self.install.as_deref()).is_some();

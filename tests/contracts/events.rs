@@ -8,7 +8,7 @@ use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::desired::problem::Problem;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 use ingress_acme_actors::domain::issuance::{
     CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, State, apply,
 };
@@ -47,6 +47,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         renew_only: false,
         refused: BTreeSet::new(),
         undecided: BTreeSet::new(),
+        edition: Edition::default(),
     }
 }
 
@@ -92,6 +93,8 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,
+        edition: None,
+        edits_until: None,
         folded: None,
     })
 }

@@ -4,7 +4,7 @@
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
-use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 use ingress_acme_actors::domain::issuance::{
     CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
     OrderOpened, RateLimitHit, Record,
@@ -39,8 +39,16 @@ fn failed_in_part() -> Event {
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
+        edition: None,
+        edits_until: None,
         folded: None,
     })
+}
+
+fn failed_after_edits() -> Event {
+    let Event::IssuanceFailed(failed) = failed_in_part() else { unreachable!("it has failed") };
+    let (edition, edits_until) = (Some(Edition(7)), Some(NOW));
+    Event::IssuanceFailed(IssuanceFailed { edition, edits_until, ..failed })
 }
 
 fn folded() -> Event {
@@ -70,6 +78,7 @@ fn every() -> Vec<Event> {
     }));
     all.push(failed_in_part());
     all.push(folded());
+    all.push(failed_after_edits());
     all.extend(FailureClass::ALL.map(|class| failed(class, names(&[]))));
     let scopes = [
         LimitScope::Address,

@@ -15,19 +15,19 @@ use crate::commands::{command, output, text};
 use crate::{OPERATOR, alone, eventually, plan, simulated, stormed};
 
 /// Outcome of a command, with its whole output.
-struct Said {
-    success: bool,
-    words: String,
+pub(crate) struct Said {
+    pub(crate) success: bool,
+    pub(crate) words: String,
 }
 
 /// A simulated cluster with an operator, a namespace `web` and an administrator.
-struct Cluster {
-    simulated: Simulated,
+pub(crate) struct Cluster {
+    pub(crate) simulated: Simulated,
     client: Client,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let simulated = simulated(Options::default()).await;
         let client = simulated.target().unwrap().client;
         let web = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}});
@@ -59,7 +59,7 @@ impl Cluster {
         ingresses.patch(name, &PatchParams::default(), &Patch::Merge(asked)).await.unwrap();
     }
 
-    fn ca(&self) -> &Ca {
+    pub(crate) fn ca(&self) -> &Ca {
         self.simulated.world().ca()
     }
 
@@ -68,7 +68,7 @@ impl Cluster {
     }
 
     /// Adds the Ingress `web/NAME` and waits for its certificate.
-    async fn add(&self, name: &str) {
+    pub(crate) async fn add(&self, name: &str) {
         self.load(name);
         let secrets = self.secrets("web");
         eventually("its Secret", async || secrets.get_opt(name).await.unwrap().is_some()).await;
@@ -103,7 +103,7 @@ impl Cluster {
     }
 
     /// Runs a command as the administrator, without a terminal.
-    async fn runs(&self, args: &[&str]) -> Said {
+    pub(crate) async fn runs(&self, args: &[&str]) -> Said {
         let world = self.simulated.world();
         let mut command = command(args);
         command.env("KUBECONFIG", world.kubeconfig()).arg("--acme-ca-file").arg(world.root_file());
@@ -113,14 +113,14 @@ impl Cluster {
         Said { success: output.status.success(), words }
     }
 
-    async fn account(&self) -> Secret {
+    pub(crate) async fn account(&self) -> Secret {
         let secrets = self.secrets("ingress-acme").list(&ListParams::default()).await.unwrap();
         let name = |secret: &Secret| secret.metadata.name.clone().unwrap();
         secrets.into_iter().find(|secret| name(secret).contains("-account-")).unwrap()
     }
 }
 
-fn field(secret: &Secret, name: &str) -> Option<String> {
+pub(crate) fn field(secret: &Secret, name: &str) -> Option<String> {
     let bytes = secret.data.as_ref()?.get(name)?;
     Some(String::from_utf8(bytes.0.clone()).unwrap())
 }

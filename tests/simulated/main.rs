@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod account;
+mod caa;
 mod commands;
 mod faults;
 mod opted_in;

@@ -4,12 +4,24 @@ use std::hash::{Hash, Hasher};
 
 /// 64-bit FNV-1a. Unlike the standard library's hashers, the result is the same in every process
 /// and release. Not for security boundaries.
-#[derive(Clone)]
-pub(crate) struct StableHash(u64);
+#[derive(Clone, Debug)]
+pub struct StableHash(u64);
 
 impl Default for StableHash {
     fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::io::Write for StableHash {
+    /// Hashes bytes that are written, so that a value is hashed while it is serialized.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Hasher::write(self, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -122,6 +122,11 @@ pub struct TlsBlock {
     pub secret_name: Option<String>,
 }
 
+/// Hash of everything that users write into an Ingress, but for `spec.tls`, which is planned for,
+/// and our own marks. An edit changes it, whatever it edits; a change of the status does not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Edition(pub u64);
+
 /// Fields of an Ingress that the operator reads; all others are dropped on arrival.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IngressView {
@@ -152,6 +157,8 @@ pub struct IngressView {
     pub is_solver: bool,
     /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// Edition of the Ingress.
+    pub edition: Edition,
 }
 
 /// An Ingress as the owner of a Secret or the subject of an Event.

@@ -125,6 +125,15 @@ pub const GROUP_MEMORY: Duration = secs(3600);
 /// Time since the first failure after which a group gives up a certificate with the name of a
 /// failing host, because other members wait to join.
 pub const GROUP_PATIENCE: Duration = secs(86_400);
+/// Shortest time from a failure to an attempt because of an edit, so that a controller that edits
+/// an Ingress each second is no storm.
+pub const EDIT_PAUSE: Duration = secs(60);
+/// Number of edits in a row that end the pause of one desired certificate. A person who looks for
+/// the cause has as many tries; each begins [`BACKOFF`] anew.
+pub const EDITS: u32 = 10;
+/// Time after which one more such edit counts, so that a controller that edits an Ingress all the
+/// time ends eight pauses a day.
+pub const EDIT_INTERVAL: Duration = secs(3 * 3600);
 /// Backoff while a host is unreachable. Short, because no request goes to the CA.
 pub const UNREACHABLE_BACKOFF: [Duration; 5] = [secs(10), secs(30), secs(60), secs(300), secs(600)];
 /// Shortest wait after a rate limit hit, even if the CA names a shorter one: many orders wait for
@@ -232,6 +241,21 @@ pub const ROUTE_GRACE: Duration = secs(120);
 pub const ROUTE_CHECK: Duration = secs(600);
 /// Pause before a failed write of a solver Ingress is retried.
 pub const ROUTE_RETRY: Duration = secs(5);
+
+/// Longest pause before a failed removal of hosts is retried. A webhook that refuses it because of
+/// an Ingress of somebody else does so until that Ingress is mended.
+pub const ROUTE_RETRY_MAX: Duration = secs(600);
+
+/// Time of one round of checks that all Secrets exist, where there are few of them: a deleted one
+/// is noticed within a minute, with the time of the request.
+pub const SECRET_CHECKS_ROUND: Duration = secs(50);
+/// Time between a few of these checks and the next few.
+pub const SECRET_CHECKS_TICK: Duration = secs(1);
+/// Concurrent checks that a Secret exists.
+pub const SECRET_CHECKS_AT_ONCE: usize = 4;
+/// Shortest pause of these checks after an error of the API server (429, 5xx, none), which others
+/// need more.
+pub const SECRET_CHECKS_PAUSE: Duration = secs(30);
 
 /// Secrets read concurrently by a scan.
 pub const SCAN_AT_ONCE: usize = 16;

@@ -5,6 +5,7 @@
 //! [`limits::ROUTE_LINGER`], and is removed with the next batch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use crate::domain::desired::desired_certificate::Route;
 use crate::domain::hash::stable_hash;
@@ -29,6 +30,8 @@ pub struct SolverIngress {
 pub(crate) struct RouteTable {
     routes: BTreeMap<Route, HeldRoute>,
     shards: BTreeMap<String, SolverShard>,
+    /// Failed writes in a row that only removed hosts, by solver Ingress.
+    refused_removals: HashMap<String, u32>,
     /// Sorted. Nearly every job has one, and a set would allocate room for eleven.
     of_stream: HashMap<SecretKey, Vec<Route>>,
 }
@@ -222,6 +225,7 @@ impl RouteTable {
             shard.taken.clone_from(&write.hosts);
             shard.leaving.clear();
         }
+        self.refused_removals.remove(&write.name);
     }
 
     /// Whether the job of `stream` waits for a host of this write, which failed.
@@ -235,15 +239,29 @@ impl RouteTable {
         })
     }
 
-    /// Records a failed write. The retry after [`limits::ROUTE_RETRY`] includes later changes.
-    pub(crate) fn failed(&mut self, write: SolverIngress, now: Timestamp) {
+    /// Records a failed write, and returns the pause before its retry, which includes later
+    /// changes: [`limits::ROUTE_RETRY`], and ever longer for a write that only removes hosts. No
+    /// job waits for a removal, and a webhook that refuses one does so for ever.
+    pub(crate) fn failed(&mut self, write: SolverIngress, now: Timestamp) -> Duration {
         let SolverIngress { name, class, hosts } = write;
+        let known = self.shards.get(&name);
+        let has = |host| known.is_some_and(|shard| shard.has(host));
+        let pause = if hosts.iter().all(has) {
+            let refused = self.refused_removals.entry(name.clone()).or_default();
+            let pause = limits::ROUTE_RETRY * 2_u32.pow((*refused).min(16));
+            *refused = refused.saturating_add(1);
+            pause.min(limits::ROUTE_RETRY_MAX)
+        } else {
+            self.refused_removals.remove(&name);
+            limits::ROUTE_RETRY
+        };
         let shard = self
             .shards
             .entry(name)
             .or_insert_with(|| SolverShard { hosts, ..SolverShard::new(class) });
         shard.dirty = true;
-        shard.not_before = Some(now + limits::ROUTE_RETRY);
+        shard.not_before = Some(now + pause);
+        pause
     }
 
     /// Splits a write that the API server refused, for example because of one host. Each new host
@@ -285,6 +303,9 @@ impl RouteTable {
         let shard = self.shards.entry(name.clone()).or_insert_with(fresh);
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;
+        // A job waits for the new host, whatever removals wait for.
+        let removal = self.refused_removals.contains_key(&name);
+        shard.not_before = shard.not_before.filter(|_| !removal);
         name
     }
 
@@ -389,7 +410,7 @@ mod tests {
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         let write = table.next_write([], at(0)).unwrap();
         table.hold(&stream("b"), &routes(&["b.example.com"]));
-        table.failed(write, at(0));
+        _ = table.failed(write, at(0));
         assert_eq!(table.next_write([], at(0)), None);
         assert_eq!(table.next_write([], at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
     }
@@ -443,7 +464,7 @@ mod tests {
         table.expire(later);
         let removal = table.next_write([], later).unwrap();
         assert!(!table.isolate(&removal), "there is no new host");
-        table.failed(removal, later);
+        assert_eq!(table.failed(removal, later), limits::ROUTE_RETRY);
         assert_eq!(table.next_write([], later), None);
         assert!(table.is_in_place(&stream("b"), None), "its route is there");
         table.hold(&stream("d"), &routes(&["a.example.com"]));
@@ -454,11 +475,33 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_that_is_always_refused_is_tried_ever_more_rarely_and_a_new_host_is_not() {
+        for hosts in [&["a.example.com"][..], &["a.example.com", "b.example.com"]] {
+            let mut table = RouteTable::default();
+            table.hold(&stream("a"), &routes(&hosts[..1]));
+            table.hold(&stream("b"), &routes(&hosts[1..]));
+            let write = table.next_write([], at(0)).unwrap();
+            table.written(&write);
+            table.release(&stream("a"), at(0));
+            let (mut now, mut tried) = (at(0) + limits::ROUTE_LINGER, 0);
+            table.expire(now);
+            while now < at(86_400) {
+                let removal = table.next_write([], now).unwrap();
+                now = now + table.failed(removal, now);
+                tried += 1;
+            }
+            assert!((100..200).contains(&tried), "{tried} removals in a day");
+            table.hold(&stream("c"), &routes(&["c.example.com"]));
+            assert!(table.next_write([&stream("c")], at(86_400)).is_some(), "a job waits");
+        }
+    }
+
+    #[test]
     fn a_solver_ingress_that_cannot_be_written_holds_up_no_other() {
         let mut table = RouteTable::default();
         table.hold(&stream("a"), &routes(&["a.example.com"]));
         let write = table.next_write([], at(0)).unwrap();
-        table.failed(write, at(0));
+        _ = table.failed(write, at(0));
         let class = IngressClass::Named("other".into());
         let other =
             Route { class: class.clone(), host: names(&["b.example.com"]).pop_first().unwrap() };

@@ -12,3 +12,4 @@ pub mod reconcile_key;
 pub mod requeue;
 pub mod scan;
 pub mod scheduler;
+pub(crate) mod secret_checks;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::cluster::FakeCluster;
 use super::keys::inspect;
+use crate::domain::caa::Issuer;
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
@@ -236,6 +237,11 @@ impl CertificateAuthority for FakeCa {
         self.orders.borrow_mut().insert(url.clone(), order);
         self.note_open(names);
         Ok(OrderView { replaces: replaces.is_some(), ..self.view(&url) })
+    }
+
+    fn issuer(&self) -> Issuer {
+        let account = Some(format!("https://{}/account/1", self.host));
+        Issuer { domains: vec![self.host.to_owned()], account }
     }
 
     async fn renewal_info(

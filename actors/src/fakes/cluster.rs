@@ -14,8 +14,12 @@ use tokio::sync::mpsc;
 
 use super::DIRECTORY;
 use super::keys::inspect;
+use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{PrivateKey, SecretView};
-use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey, TlsBlock};
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::{
+    Edition, FILLED_TLS, IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
+};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -72,6 +76,8 @@ struct ClusterState {
     /// Hosts with private addresses only.
     inside: BTreeSet<DnsName>,
     doubted: BTreeSet<DnsName>,
+    /// `issue` records by domain; `None` where the nameserver fails.
+    caa: BTreeMap<String, Option<Vec<CaaRecord>>>,
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,
     latency: Duration,
@@ -96,6 +102,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         other_issuer: None,
         is_solver: false,
         deleting: false,
+        edition: Edition::default(),
     }
 }
 
@@ -153,7 +160,8 @@ impl FakeCluster {
         Self { clock, state: RefCell::default() }
     }
 
-    /// Creates or updates an Ingress; an update keeps the UID and the time of creation.
+    /// Creates or updates an Ingress; an update keeps the UID and the time of creation. A view
+    /// without an edition gets that of its fields.
     pub fn apply(&self, mut view: IngressView) {
         let mut state = self.state.borrow_mut();
         let known = state.ingresses.get(&view.key).map(|known| (known.uid.clone(), known.created));
@@ -164,6 +172,11 @@ impl FakeCluster {
         (view.uid, view.created) =
             known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
         let before = state.ingresses.clone();
+        if view.edition == Edition::default() {
+            let marks: Vec<_> =
+                view.annotations.iter().filter(|(name, _)| *name != FILLED_TLS).collect();
+            view.edition = Edition(stable_hash((&view.class, &view.rule_hosts, marks)));
+        }
         state.ingresses.insert(view.key.clone(), view.clone());
         state.changed(IngressChange::Applied(view), before);
     }
@@ -263,6 +276,31 @@ impl FakeCluster {
     /// validates from outside.
     pub fn doubt(&self, host: &str, doubted: bool) {
         toggle(&mut self.state.borrow_mut().doubted, host, doubted);
+    }
+
+    /// Sets the `issue` records of a domain; `None` makes its nameserver fail.
+    pub fn set_caa(&self, domain: &str, issue: Option<&[&str]>) {
+        let record = |value: &&str| {
+            let (tag, value) = ("issue".to_owned(), (*value).to_owned());
+            CaaRecord { critical: false, tag, value }
+        };
+        let records = issue.map(|issue| issue.iter().map(record).collect());
+        self.state.borrow_mut().caa.insert(domain.to_owned(), records);
+    }
+
+    pub(super) fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        let state = self.state.borrow();
+        for domain in climb(host) {
+            match state.caa.get(domain) {
+                None => {}
+                Some(None) => return Err("SERVFAIL".to_owned()),
+                Some(Some(records)) if records.is_empty() => {}
+                Some(Some(records)) => {
+                    return Ok(CaaSet { domain: domain.to_owned(), records: records.clone() });
+                }
+            }
+        }
+        Ok(CaaSet::default())
     }
 
     /// Makes the next `times` calls with this name fail with a transient error.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 
+use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, Reach};
@@ -97,6 +98,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
         self.crash_point.call(self.port.read(secret)).await
     }
 
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.crash_point.call(self.port.exists(secret)).await
+    }
+
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.crash_point.call(self.port.verified(secret)).await
     }
@@ -142,6 +147,10 @@ impl<P: CertificateAuthority> CertificateAuthority for Crashable<P> {
         self.crash_point.call(self.port.open_order(names, profile, replaces)).await
     }
 
+    fn issuer(&self) -> Issuer {
+        self.port.issuer()
+    }
+
     async fn renewal_info(
         &self,
         id: &CertId,
@@ -181,6 +190,10 @@ impl<P: Routes> Routes for Crashable<P> {
 impl<P: Probe> Probe for Crashable<P> {
     async fn probe(&self, host: &DnsName) -> Reach {
         self.crash_point.call(self.port.probe(host)).await
+    }
+
+    async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
+        self.crash_point.call(self.port.caa(host)).await
     }
 }
 

@@ -46,6 +46,7 @@ impl JobRunner {
         });
         if self.succeeded(job, FailureClass::Unreachable, published).is_some() {
             job.observed.routed(desired.routes);
+            job.observed.edition = Some(desired.edition);
         }
     }
 

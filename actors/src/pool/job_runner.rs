@@ -15,7 +15,7 @@ use tracing::{debug, error};
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::ingress::{IngressRef, SecretKey};
+use crate::domain::ingress::{Edition, IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -36,6 +36,8 @@ pub(crate) struct JobRunner {
     pub(super) ports: JobPorts,
     /// End of the pause of each order that is kept.
     paused: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// Edition of the Ingresses at the first look at each failure that release 0.1.0 journaled.
+    first_editions: RefCell<HashMap<SecretKey, Edition>>,
     /// First Ingress of the last batch of each large group that was filled in.
     pub(super) filled: RefCell<HashMap<SecretKey, IngressRef>>,
 }
@@ -99,7 +101,8 @@ impl RouteRecipients {
 impl JobRunner {
     /// A runner without paused orders.
     pub(crate) fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
-        Self { context, ports, paused: RefCell::default(), filled: RefCell::default() }
+        let (paused, first_editions, filled) = Default::default();
+        Self { context, ports, paused, first_editions, filled }
     }
 
     /// Runs the job until the job is done or has to wait.
@@ -143,6 +146,7 @@ impl JobRunner {
         // An issuance that is under way keeps its CA until it is abandoned.
         let requested = self.issuance(job).map(|issuance| issuance.names);
         let names = requested.as_ref().or(desired.map(|desired| &desired.names));
+        let first_edition = self.first_edition(&job.stream, desired);
         let inputs = Inputs {
             stream: &job.stream,
             desired,
@@ -150,11 +154,29 @@ impl JobRunner {
             assessment: context.assessment(&windows, &job.stream, job.observed.found()),
             paused_until: self.paused.borrow().get(&job.stream).copied(),
             fallback: names.and_then(|names| self.ports.fallback.as_ref()?.terms(names)),
+            first_edition,
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
+    }
+
+    /// Edition of the Ingresses at the first look at a failure without one. An edit after that look
+    /// ends the pause.
+    fn first_edition(
+        &self,
+        stream: &SecretKey,
+        desired: Option<&DesiredCertificate>,
+    ) -> Option<Edition> {
+        let is_unmarked =
+            |state: &State| state.failing().is_some_and(|failing| failing.edition.is_none());
+        let mut first = self.first_editions.borrow_mut();
+        if !self.context.ledger.with(stream, is_unmarked) {
+            first.remove(stream);
+            return None;
+        }
+        Some(*first.entry(stream.clone()).or_insert(desired?.edition))
     }
 
     /// Parks the job in the queue of a rate limit. The job is evaluated once in a while, in case

@@ -4,7 +4,7 @@
 use tracing::{debug, error};
 
 use super::job_runner::JobRunner;
-use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AfterRefusal, Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
@@ -33,6 +33,7 @@ impl JobRunner {
             Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
+            Step::LookUpCaa(hosts) => self.look_up_caa(job, hosts).await,
             Step::Begin { reason, names, directory } => {
                 self.begin(job, desired, (names, directory), &reason).await;
             }
@@ -80,7 +81,9 @@ impl JobRunner {
         let pause = job.observed.pause_after(&failure).filter(|_| self.context.public_ca);
         failure.retry_after = failure.retry_after.max(pause);
         let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
-        if self.commit(job, Command::Fail(desired.fingerprint(), failure)).await {
+        let edition = job.observed.edition.unwrap_or(desired.edition);
+        let attempted = Attempted { edition, ..desired.attempted() };
+        if self.commit(job, Command::Fail(attempted, failure)).await {
             job.observed = Observed::default();
             let failed = failed.unwrap_or_default();
             let limit_hits =

@@ -114,14 +114,15 @@ impl RouteKeeper {
     }
 
     fn not_written(&mut self, write: SolverIngress, error: &PortError, ctx: &mut Context<Self>) {
-        warn!(solver_ingress = %write.name, %error, retry_in = ?limits::ROUTE_RETRY, "routes not written");
+        let name = write.name.clone();
         let Self { table, waiting, .. } = self;
         let concerned = |waiting: &mut RouteWaiter| table.waits_for(&waiting.stream, &write);
         for waiting in waiting.extract_if(.., concerned) {
             _ = waiting.answer.send(Err(error.clone())); // the requester may be gone
         }
-        self.table.failed(write, self.clock.now());
-        ctx.run_later(limits::ROUTE_RETRY, Self::write);
+        let pause = self.table.failed(write, self.clock.now());
+        warn!(solver_ingress = %name, %error, retry_in = ?pause, "routes not written");
+        ctx.run_later(pause, Self::write);
     }
 
     fn answer_those_in_place(&mut self) {

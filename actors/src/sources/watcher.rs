@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
-use crate::domain::ingress::IngressKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::messages::Listed;
 use crate::ports::{IngressChange, IngressSource};
@@ -20,12 +20,16 @@ use crate::shared_expiries::SharedExpiries;
 /// Pause before a watch that ended is restarted. A watch should never end.
 const RESTART: Duration = Duration::from_secs(5);
 
+/// Whether the certificate of a Secret fails.
+pub type Fails = Rc<dyn Fn(&SecretKey) -> bool>;
+
 /// Actor that watches the Ingresses.
 pub struct Watcher {
     source: Rc<dyn IngressSource>,
     index: Rc<RefCell<Index>>,
     registry: Rc<Registry>,
     scanner: Recipient<Listed>,
+    fails: Fails,
     metrics: Metrics,
     expiries: SharedExpiries,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
@@ -46,16 +50,17 @@ impl Watcher {
         index: Rc<RefCell<Index>>,
         registry: Rc<Registry>,
         scanner: Recipient<Listed>,
+        fails: Fails,
         metrics: Metrics,
         expiries: SharedExpiries,
     ) -> Self {
         let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
-        Self { source, index, registry, scanner, metrics, expiries, listed, ended, begun }
+        Self { source, index, registry, scanner, fails, metrics, expiries, listed, ended, begun }
     }
 
     fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
         let mut index = self.index.borrow_mut();
-        let changed = match change {
+        let mut changed = match change {
             IngressChange::ListBegins(scope) => {
                 self.begun.insert(scope.clone());
                 index.list_begins(scope);
@@ -66,6 +71,8 @@ impl Watcher {
             IngressChange::ListEnds(scope) => index.list_ends(&scope),
         };
         self.metrics.managed(index.managed_count());
+        let edited = index.take_edited();
+        changed.extend(edited.into_iter().filter(|key| self.is_failing(&index, key)));
         for secret in index.take_unused() {
             self.expiries.forget(&secret);
         }
@@ -73,6 +80,12 @@ impl Watcher {
             warn!(%namespace, "the Ingresses of a namespace are too large together; some are left out");
         }
         changed
+    }
+
+    /// Whether a certificate of the Ingress fails. An edit that changes no desired certificate is
+    /// work for these only.
+    fn is_failing(&self, index: &Index, key: &IngressKey) -> bool {
+        index.planned(key).iter().any(|planned| (self.fails)(&planned.secret))
     }
 
     fn list_ended(&mut self, scope: WatchScope, ctx: &mut Context<Self>) {

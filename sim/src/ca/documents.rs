@@ -11,6 +11,9 @@ use super::ids::Serial;
 use super::orders::{Authorization, Challenge};
 use super::profiles::PROFILES;
 
+/// Name of the CA in CAA records (RFC 8659).
+pub const CAA_IDENTITY: &str = "ca.example";
+
 /// The challenge type that the CA validates.
 pub(super) const HTTP_01: &str = "http-01";
 /// A challenge type no client implements (draft-ietf-acme-dns-persist); clients must skip it.
@@ -68,6 +71,7 @@ impl Urls {
             "meta": {
                 "termsOfService": self.to("/terms"),
                 "website": self.to("/"),
+                "caaIdentities": [CAA_IDENTITY],
                 "externalAccountRequired": external_account_required,
                 "profiles": profiles,
             },

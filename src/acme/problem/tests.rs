@@ -144,7 +144,7 @@ proptest::proptest! {
         if let Ok(problem) = serde_json::from_value::<Problem>(document) {
             let failure = failure("it failed", &problem, None);
             proptest::prop_assert!((1..=limits::DETAIL_MAX).contains(&failure.detail.len()));
-            proptest::prop_assert!(failure.detail.ends_with(advice(super::kind(&problem), failure.class)));
+            proptest::prop_assert!(failure.detail.ends_with(advice(&problem, failure.class)));
             proptest::prop_assert!(failure.names.len() <= limits::MAX_NAMES);
         }
     }

@@ -119,6 +119,11 @@ pub struct RunArgs {
     /// How often each certificate is checked
     #[arg(long, env = "INGRESS_ACME_SCAN_INTERVAL", default_value = "1h", value_parser = scan_interval)]
     pub scan_interval: Duration,
+    /// Requests per second that find deleted TLS Secrets, by name and without their data: up to 600
+    /// certificates are checked each minute with 10 requests per second. 0 leaves it to the scan
+    #[arg(long, env = "INGRESS_ACME_SECRET_CHECKS", default_value_t = 10, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub secret_checks: u16,
     /// Quiet time after which a burst of events on one Ingress is over
     #[arg(long, env = "INGRESS_ACME_SETTLE", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
@@ -193,11 +198,8 @@ pub struct FallbackDirectory {
 }
 
 impl FallbackDirectory {
-    fn at(
-        (directory, after, eab_secret): (Option<url::Url>, Duration, Option<String>),
-    ) -> Option<Self> {
-        let directory = directory?.to_string();
-        Some(Self { directory, after, eab_secret })
+    fn at(directory: &url::Url, after: Duration, eab_secret: Option<String>) -> Self {
+        Self { directory: directory.to_string(), after, eab_secret }
     }
 }
 
@@ -208,15 +210,17 @@ impl RunArgs {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
-            nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
+            nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger,
+            secret_checks,
         } = self;
         let (manage, namespace) = (manage.into(), own_namespace(namespace));
         // Whether the CA is public takes a look-up at the start.
-        let selection =
-            Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
-        let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
+        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
+        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
+        let fallback =
+            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,
@@ -226,6 +230,7 @@ impl RunArgs {
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
+            secret_checks: usize::from(secret_checks),
             guards: guards.are_on(acme_directory.as_str()),
             orders_per_namespace: max_orders_per_namespace,
             room: limits::NAMESPACE_ROOM, // more where the process has more memory
@@ -234,7 +239,7 @@ impl RunArgs {
             namespace,
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback: FallbackDirectory::at(fallback),
+            fallback: fallback_directory.map(fallback),
             preferred_chain,
             acme_ca_file,
             public_ca,
@@ -273,7 +278,7 @@ fn scan_interval(text: &str) -> Result<Duration, String> {
 }
 
 /// An address, with port 53 unless it says otherwise.
-fn nameserver(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn nameserver(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse().map(|address: std::net::IpAddr| SocketAddr::new(address, 53));
     let parsed = text.parse().or_else(|_| bare());
     parsed.map_err(|_| format!("`{text}` is not an address such as 10.0.0.10 or 10.0.0.10:53"))

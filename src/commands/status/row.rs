@@ -234,7 +234,7 @@ mod tests {
     use std::sync::Arc;
 
     use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm};
-    use ingress_acme_actors::domain::ingress::SecretKey;
+    use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 
     use super::*;
 
@@ -260,6 +260,7 @@ mod tests {
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            edition: Edition::default(),
         }
     }
 

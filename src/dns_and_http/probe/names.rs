@@ -26,10 +26,11 @@ pub(super) struct Unresolved(String);
 
 /// Resolves host names. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Names(TokioResolver);
+pub struct Names(pub(super) TokioResolver);
 
 impl Names {
-    pub(super) fn new(nameserver: Option<SocketAddr>) -> Result<Self, NameserverError> {
+    /// Creates a resolver that asks `nameserver`, by default those of `/etc/resolv.conf`.
+    pub fn new(nameserver: Option<SocketAddr>) -> Result<Self, NameserverError> {
         let mut builder = match nameserver {
             Some(address) => TokioResolver::builder_with_config(
                 ResolverConfig::from_name_servers(vec![server(address)]),
@@ -93,7 +94,7 @@ fn limit(options: &mut ResolverOpts, given: bool) {
 }
 
 /// Formats an error as `dig` does, and short enough for an Event.
-fn words(error: &NetError) -> String {
+pub(super) fn words(error: &NetError) -> String {
     match error {
         error if error.is_nx_domain() => "NXDOMAIN".to_owned(),
         NetError::Dns(DnsError::NoRecordsFound(_)) => "no A or AAAA record".to_owned(),

@@ -2,11 +2,14 @@
 //! backends.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
+use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
-    ANNOTATION_PREFIX, ANNOTATIONS, IngressClass, IngressKey, IngressView, TlsBlock,
+    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IngressClass, IngressKey, IngressView,
+    TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::time::Timestamp;
@@ -18,6 +21,8 @@ use crate::kubernetes::client::{class, is_ours};
 const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
 /// kube-lego's annotation, which cert-manager also supports.
 const TLS_ACME: &str = "kubernetes.io/tls-acme";
+/// Annotation with the whole object as `kubectl apply` last sent it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Label of cert-manager's own short-lived solver Ingresses, which need no certificate.
 const OTHER_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
@@ -42,6 +47,7 @@ pub fn view(ingress: &Ingress) -> IngressView {
         other_issuer: other_issuer(ingress),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
+        edition: edition(ingress),
     }
 }
 
@@ -97,6 +103,20 @@ fn annotations_of_ours(ingress: &Ingress) -> (BTreeMap<String, String>, Vec<&'st
         }
     }
     (read, long)
+}
+
+/// Hashes what users write: annotations, labels and the spec. `spec.tls` and the mark of what we
+/// filled in are left out, because we write them too; so is kubectl's copy of what was applied.
+fn edition(ingress: &Ingress) -> Edition {
+    let ours = |name: &str| name.strip_prefix(ANNOTATION_PREFIX) == Some(FILLED_TLS);
+    let marks = annotations(ingress).filter(|(name, _)| !ours(name) && *name != LAST_APPLIED);
+    let spec = ingress.spec.as_ref();
+    let spec = spec.map(|spec| (&spec.ingress_class_name, &spec.default_backend, &spec.rules));
+    let mut hash = StableHash::default();
+    let written = (marks.collect::<Vec<_>>(), &ingress.metadata.labels, spec);
+    // Never fails: the keys of all maps are text, and a hash takes any bytes.
+    _ = serde_json::to_writer(&mut hash, &written);
+    Edition(hash.finish())
 }
 
 fn other_issuer(ingress: &Ingress) -> Option<String> {
@@ -161,6 +181,34 @@ mod tests {
         assert_eq!(class(&annotated, &named), IngressClass::Named("new".into()));
         assert_eq!(class(&annotated, &json!({})), IngressClass::Annotated("old".into()));
         assert_eq!(class(&json!({}), &json!({})), IngressClass::Default);
+    }
+
+    #[test]
+    fn an_edit_of_anything_is_another_edition_and_what_we_write_is_none() {
+        let spec = json!({"rules": [{"host": "a.example.com"}]});
+        let edition = |metadata: Value, spec: &Value| of(&metadata, spec).edition;
+        let before = edition(json!({}), &spec);
+        let backend = json!({"service": {"name": "shop", "port": {"number": 80}}});
+        let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+        let edits = [
+            (json!({}), json!({"rules": [{"host": "a.example.com", "http": {"paths": [path]}}]})),
+            (json!({}), json!({"rules": spec["rules"], "ingressClassName": "nginx"})),
+            (json!({}), json!({"rules": spec["rules"], "defaultBackend": backend})),
+            (json!({"annotations": {"nginx.ingress.kubernetes.io/auth-url": "x"}}), spec.clone()),
+            (json!({"annotations": {"ingress-acme.dev/partial": "true"}}), spec.clone()),
+            (json!({"labels": {"team": "web"}}), spec.clone()),
+        ];
+        let mut seen = BTreeSet::from([before.0]);
+        for (metadata, spec) in edits {
+            let shown = format!("{metadata} {spec}");
+            assert!(seen.insert(edition(metadata, &spec).0), "{shown}");
+        }
+        let ours = json!({
+            "annotations": {"ingress-acme.dev/filled-tls": "a.example.com", LAST_APPLIED: "{}"},
+            "generation": 7, "resourceVersion": "9", "managedFields": [{"manager": "x"}],
+        });
+        let filled = json!({"rules": spec["rules"], "tls": [{"hosts": ["a.example.com"], "secretName": "shop"}]});
+        assert_eq!(edition(ours, &filled), before);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::hash::StableHash;
-use crate::domain::ingress::{IngressClass, IngressRef, SecretKey};
+use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
@@ -68,6 +68,8 @@ pub struct DesiredCertificate {
     pub refused: BTreeSet<DnsName>,
     /// Names that several namespaces ask for, and whose Secrets must be read first.
     pub undecided: BTreeSet<DnsName>,
+    /// Editions of all Ingresses that use the Secret, in one hash.
+    pub edition: Edition,
 }
 
 /// Identifies a request to the CA. Failures are remembered per fingerprint, and an edit changes the
@@ -75,12 +77,27 @@ pub struct DesiredCertificate {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
 
+/// What an attempt was made for. The edition is no part of the fingerprint: an edit that changes
+/// the edition only must not abandon an order that is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempted {
+    /// Fingerprint of the desired certificate.
+    pub fingerprint: Fingerprint,
+    /// Edition of its Ingresses.
+    pub edition: Edition,
+}
+
 impl DesiredCertificate {
     /// Returns the fingerprint of all fields that matter to the CA or to the write of the Secret.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = StableHash::default();
         (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
         Fingerprint(hash.finish())
+    }
+
+    /// Returns what an attempt that begins now is made for.
+    pub fn attempted(&self) -> Attempted {
+        Attempted { fingerprint: self.fingerprint(), edition: self.edition }
     }
 
     /// Largest number of names that the profile allows. For profiles that are not Let's Encrypt's,
@@ -135,6 +152,7 @@ pub(crate) mod tests {
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            edition: Edition::default(),
         }
     }
 

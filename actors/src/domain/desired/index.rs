@@ -1,7 +1,8 @@
 //! Index of all Ingresses, trimmed, and the desired certificate of each Secret.
 //!
 //! Computes the desired certificate of a Secret from the newest views. Each change returns the
-//! Ingresses to reconcile; a change of labels, status or foreign annotations returns none.
+//! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
+//! ([`Index::take_edited`]), and one of the status returns none.
 
 mod groups;
 mod host_owners;
@@ -45,6 +46,8 @@ pub struct Index {
     unused: Vec<SecretKey>,
     /// Secrets that lost their last user, until the pool has taken them.
     orphans: BTreeSet<SecretKey>,
+    /// Ingresses with an edit that changes no desired certificate, until they are taken.
+    edited: Vec<IngressKey>,
     groups: Groups,
     /// Desired certificates of Secrets with many users.
     merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
@@ -102,8 +105,12 @@ impl Index {
         regrouped.extend(freed);
         match change {
             Change::Nothing if regrouped.is_empty() => Vec::new(),
+            Change::Edited if regrouped.is_empty() => {
+                self.edited.push(key);
+                Vec::new()
+            }
             Change::Content if regrouped.is_empty() => vec![key],
-            Change::Nothing | Change::Content => {
+            Change::Nothing | Change::Edited | Change::Content => {
                 regrouped.insert(key);
                 regrouped.into_iter().collect()
             }
@@ -193,6 +200,12 @@ impl Index {
         let mut unused = std::mem::take(&mut self.unused);
         unused.retain(|secret| !self.users.contains_key(secret));
         unused
+    }
+
+    /// Returns the Ingresses with an edit since the last call that changes no desired certificate.
+    /// Such an edit may mend the cause of a failure.
+    pub(crate) fn take_edited(&mut self) -> Vec<IngressKey> {
+        std::mem::take(&mut self.edited)
     }
 
     /// Returns the Secrets of `namespace` that lost their last user since the last call.
@@ -307,6 +320,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{block, ingress, names};
+    use crate::domain::ingress::Edition;
 
     fn shop() -> IngressView {
         ingress("web", "shop", &["shop.example.com"])
@@ -334,11 +348,26 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_of_anything_else_is_told_apart() {
+        let mut index = Index::default();
+        index.apply(shop());
+        assert_eq!(index.apply(IngressView { edition: Edition(1), ..shop() }), []);
+        assert_eq!((index.take_edited(), index.take_edited()), (vec![key("shop")], Vec::new()));
+        let secret = SecretKey::new("web", "shop");
+        let before = index.desired(&secret).unwrap();
+        index.apply(IngressView { edition: Edition(2), ..shop() });
+        let after = index.desired(&secret).unwrap();
+        assert_eq!(before.fingerprint(), after.fingerprint());
+        assert_ne!(before.attempted(), after.attempted());
+    }
+
+    #[test]
     fn a_spec_tls_that_we_filled_in_is_no_work() {
         let mut index = Index::default();
         index.apply(shop());
         assert_eq!(index.apply(with_tls("shop", "shop", &["shop.example.com"])), []);
         assert!(index.desired(&SecretKey::new("web", "shop")).unwrap().fill.is_empty());
+        assert_eq!(index.take_edited(), []);
     }
 
     #[test]

@@ -265,7 +265,7 @@ fn secret_beside(ingress: &IngressKey, name: &str) -> SecretKey {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::ingress::IngressClass;
+    use crate::domain::ingress::{Edition, IngressClass};
     use crate::domain::time::Timestamp;
 
     pub(crate) fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
@@ -282,6 +282,7 @@ pub(crate) mod tests {
             other_issuer: None,
             is_solver: false,
             deleting: false,
+            edition: Edition::default(),
         }
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::evaluation::Evaluation;
 use super::failing::Failing;
 use super::observed::Reach;
-use super::state::Issuance;
+use super::state::{Issuance, State};
 use super::step::{Fallback, Step};
 use crate::domain::certificate::SecretView;
+use crate::domain::failure::FailureClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitScope;
@@ -59,7 +60,8 @@ pub(super) fn prepare_order(
     let directory = fallback_directory(evaluation, failing);
     let is_first = directory.is_none();
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
-    let first = routes_and_probes(evaluation, &names, failing).or_else(limited);
+    let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();
+    let first = routes_and_probes(evaluation, &names, failing).or_else(caa).or_else(limited);
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
 
@@ -141,11 +143,36 @@ pub(super) fn routes_and_probes(
     if rounds > limits::PROBE.len() { Some(Step::Fail(failure)) } else { probe() }
 }
 
+/// Looks up the CAA records of the names, and fails where they forbid the CA to issue: the CA would
+/// refuse the order too. Resolvers inside a cluster may answer otherwise than the Internet, so the
+/// CA is asked once a day all the same, and a certificate that is there is renewed.
+fn look_at_caa(
+    evaluation: &Evaluation<'_>,
+    names: &BTreeSet<DnsName>,
+    failing: Option<&Failing>,
+) -> Option<Step> {
+    if evaluation.remaining().is_some() {
+        return None;
+    }
+    let caa = evaluation.inputs.observed.caa.as_ref();
+    let Some((_, found)) = caa.filter(|(looked_up, _)| names.is_subset(looked_up)) else {
+        return Some(Step::LookUpCaa(names.clone()));
+    };
+    let waited = |failing: &Failing| {
+        failing.class == FailureClass::Caa && failing.retry_at <= evaluation.now()
+    };
+    let failure = found.clone().filter(|_| !failing.is_some_and(waited));
+    failure.map(Step::Fail)
+}
+
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
-/// failed for [`limits::PROBE_ADVISORY_AFTER`].
+/// failed for [`limits::PROBE_ADVISORY_AFTER`]. After an edit, a round of probes gives the ingress
+/// controller time to take the edit in, and the next attempt follows soon.
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
     let long =
         |failing: &Failing| evaluation.now().since(failing.since) >= limits::PROBE_ADVISORY_AFTER;
-    failing.is_some_and(long) && evaluation.inputs.observed.reach.values().all(resolves)
+    let is_new = matches!(evaluation.state, State::Failing(_))
+        && failing.is_some_and(|failing| evaluation.is_edited_since(failing));
+    failing.is_some_and(long) && !is_new && evaluation.inputs.observed.reach.values().all(resolves)
 }

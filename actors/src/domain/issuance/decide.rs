@@ -11,9 +11,10 @@ use super::event::{
 use super::failing::{Failing, attempts};
 use super::state::State;
 use crate::domain::certificate::PrivateKey;
-use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
+use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate, Fingerprint};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::hash::stable_hash;
+use crate::domain::ingress::Edition;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
@@ -32,8 +33,8 @@ pub enum Command {
         /// End of the certificate's validity.
         not_after: Timestamp,
     },
-    /// The attempt for the desired certificate with this fingerprint failed.
-    Fail(Fingerprint, Failure),
+    /// The attempt for this failed.
+    Fail(Attempted, Failure),
     /// The CA at this directory refuses orders because of a rate limit.
     LimitHit(String, LimitHit),
     /// Drop the issuance in flight and the memory of failures.
@@ -81,8 +82,8 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
             let installed = CertificateInstalled { serial, not_after, left_out };
             Ok(Event::CertificateInstalled(installed))
         }
-        (state, Command::Fail(fingerprint, failure)) => {
-            Ok(Event::IssuanceFailed(failed(state, fingerprint, failure, now)))
+        (state, Command::Fail(attempted, failure)) => {
+            Ok(Event::IssuanceFailed(failed(state, attempted, failure, now)))
         }
         (_, Command::LimitHit(directory, hit)) => {
             Ok(Event::RateLimitHit(RateLimitHit { directory, hit }))
@@ -109,17 +110,14 @@ fn started(beginning: NewIssuance) -> IssuanceStarted {
     }
 }
 
-fn failed(
-    state: &State,
-    fingerprint: Fingerprint,
-    failure: Failure,
-    now: Timestamp,
-) -> IssuanceFailed {
+fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp) -> IssuanceFailed {
+    let Attempted { fingerprint, edition } = attempted;
     let before = state.failing().filter(|failing| failing.fingerprint == fingerprint);
     let subset = before.filter(|before| is_of_subset(state, before, &failure));
+    let edited = before.is_some_and(|before| is_by_edit(state, before, edition, now));
     let attempts = match subset {
         Some(failing) => failing.subset_attempts.saturating_add(1),
-        None => attempts(before, failure.class),
+        None => attempts(before.filter(|_| !edited), failure.class),
     };
     let pause = failure.class.pause(attempts, failure.retry_after);
     let again = now + pause + jitter(pause, fingerprint, attempts);
@@ -141,8 +139,19 @@ fn failed(
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
+        edition: Some(edition),
+        edits_until: before.and_then(|failing| {
+            let known = failing.edits_until.filter(|until| now < *until);
+            if edited { Some(failing.edits_until(now)) } else { known }
+        }),
         folded: None,
     }
+}
+
+/// Whether an edit ended the pause after the failure before, so that the backoff begins anew.
+fn is_by_edit(state: &State, before: &Failing, edition: Edition, now: Timestamp) -> bool {
+    let began = state.issuance().map_or(now, |issuance| issuance.started_at);
+    before.is_edited(edition) && began < before.retry_at
 }
 
 /// Whether the attempt was for a subset of the names. Before an issuance exists, the names in the

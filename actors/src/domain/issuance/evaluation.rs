@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::failing::Failing;
 use super::observed::OrderStatus;
 use super::state::{Issuance, State};
 use super::step::{Fallback, Inputs};
@@ -58,6 +59,13 @@ impl Evaluation<'_> {
     /// Whether an edit changed the desired certificate after `issuance` began.
     pub(super) fn is_edited(&self, issuance: &Issuance) -> bool {
         issuance.fingerprint != self.desired.fingerprint()
+    }
+
+    /// Whether an edit of an Ingress, of any field, followed the last attempt.
+    pub(super) fn is_edited_since(&self, failing: &Failing) -> bool {
+        let edition = self.desired.edition;
+        let since_start = self.inputs.first_edition.filter(|_| failing.edition.is_none());
+        failing.is_edited(edition) || since_start.is_some_and(|before| before != edition)
     }
 
     /// Whether this job has installed the desired certificate already. The job then requests no

@@ -13,7 +13,7 @@ use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::Fingerprint;
 use crate::domain::failure::FailureClass;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitHit;
@@ -107,6 +107,12 @@ pub struct IssuanceFailed {
     /// The last failure at a CA was at the fallback CA.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_fallback: bool,
+    /// Edition of the Ingresses that the attempt was made for. Release 0.1.0 journaled none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<Edition>,
+    /// Time at which no edit is counted any more of those that ended a pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edits_until: Option<Timestamp>,
     /// In a snapshot: the failures before, which this record stands for too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folded: Option<Folded>,

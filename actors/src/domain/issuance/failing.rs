@@ -7,6 +7,7 @@ use super::event::{Folded, IssuanceFailed};
 use super::step::Fallback;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
+use crate::domain::ingress::Edition;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
@@ -39,6 +40,10 @@ pub struct Failing {
     pub down_since: Option<Timestamp>,
     /// The last failure at a CA was at the fallback CA.
     pub at_fallback: bool,
+    /// Edition of the Ingresses that the last attempt was made for, where it is known.
+    pub edition: Option<Edition>,
+    /// Time at which no edit is counted any more of those that ended a pause.
+    pub edits_until: Option<Timestamp>,
 }
 
 /// Returns the number of a failure in its sequence, from 1 on. `before` is the sequence of the same
@@ -59,7 +64,9 @@ impl Failing {
         let before = before.filter(|failing| failing.fingerprint == failed.fingerprint);
         let subset = before.filter(|_| failed.subset_retry_at.is_some());
         let subsets = before.map_or(0, |failing| failing.subset_attempts);
-        let counted = || attempts(before, failed.class);
+        // An edit that ended a pause begins the backoff anew.
+        let by_edit = before.is_some_and(|failing| failed.edits_until > failing.edits_until);
+        let counted = || attempts(before.filter(|_| !by_edit), failed.class);
         Self {
             fingerprint: failed.fingerprint,
             attempts: subset.map_or_else(counted, |failing| failing.attempts),
@@ -73,6 +80,8 @@ impl Failing {
             subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
             down_since: failed.down_since,
             at_fallback: failed.at_fallback,
+            edition: failed.edition,
+            edits_until: failed.edits_until,
         }
     }
 
@@ -90,8 +99,28 @@ impl Failing {
             subset_retry_at: self.subset_retry_at,
             down_since: self.down_since,
             at_fallback: self.at_fallback,
+            edition: self.edition,
+            edits_until: self.edits_until,
             folded: several.then_some(Folded { attempts, since, subset_attempts }),
         }
+    }
+
+    /// Whether the Ingresses were edited to `edition` after the last attempt was made.
+    pub(super) fn is_edited(&self, edition: Edition) -> bool {
+        self.edition.is_some_and(|before| before != edition)
+    }
+
+    /// Earliest time of an attempt because of an edit, whatever pause is left: soon for a person,
+    /// and a few times a day for a controller that edits the Ingress all the time.
+    pub(super) fn after_edit(&self) -> Timestamp {
+        let soon = self.last + limits::EDIT_PAUSE;
+        let room = limits::EDIT_INTERVAL * (limits::EDITS - 1);
+        self.edits_until.map_or(soon, |until| soon.max(until - room))
+    }
+
+    /// Counts an edit that ended a pause at `now`.
+    pub(super) fn edits_until(&self, now: Timestamp) -> Timestamp {
+        self.edits_until.map_or(now, |until| until.max(now)) + limits::EDIT_INTERVAL
     }
 
     /// Names that can be issued without the failing ones, once the others have failed for long

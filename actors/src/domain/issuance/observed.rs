@@ -1,6 +1,6 @@
 //! Observations of a job. They are never journaled, because a job can observe everything again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, Route};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
+use crate::domain::ingress::Edition;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, RateLimit};
@@ -104,8 +105,13 @@ pub(crate) struct Observed {
     pub verified: Option<bool>,
     /// Published routes.
     pub routes: Option<Arc<[Route]>>,
+    /// Edition of the Ingresses when their routes were published, which the attempt is made for.
+    pub edition: Option<Edition>,
     /// Last probe result of each host.
     pub reach: BTreeMap<DnsName, Reach>,
+    /// Hosts whose CAA records were looked up, and the failure of those that forbid the CA to
+    /// issue.
+    pub caa: Option<(BTreeSet<DnsName>, Option<Failure>)>,
     /// Number of probe rounds so far.
     pub probes: u32,
     /// The order as last returned by the CA.
@@ -265,6 +271,7 @@ impl Observed {
     /// Drops the probe results, which are out of date after a wait in a limit queue.
     pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
+        self.caa = None;
         self.round.clear();
         self.probes = 0;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::observed::Observed;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
 use crate::domain::scheduling::priority::Priority;
@@ -27,6 +27,8 @@ pub(crate) enum Step {
     PublishRoutes,
     /// Fetch our own challenge path of these hosts, through DNS and the ingress controller.
     Probe(BTreeSet<DnsName>),
+    /// Look up the CAA records of these hosts (RFC 8659).
+    LookUpCaa(BTreeSet<DnsName>),
     /// Generate a key and journal the start of an issuance.
     Begin {
         /// Reason for a new certificate.
@@ -78,6 +80,7 @@ impl Step {
             Self::VerifyCertificate => "verify_certificate",
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
+            Self::LookUpCaa(_) => "look_up_caa",
             Self::Begin { .. } => "begin",
             Self::OpenOrder => "open_order",
             Self::Refresh => "refresh",
@@ -119,6 +122,9 @@ pub(crate) struct Inputs<'a> {
     /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause
     /// earlier.
     pub paused_until: Option<Timestamp>,
+    /// Edition that the Ingresses had when this process first looked at a failure of release 0.1.0,
+    /// which journaled none.
+    pub first_edition: Option<Edition>,
     /// Rate limits of the first CA.
     pub rate_limits: &'a RateLimits,
     /// `--install-id`.

@@ -11,7 +11,7 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::desired_certificate::tests::desired;
 use crate::domain::desired::plan::tests::names;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
@@ -45,7 +45,7 @@ fn opened() -> Command {
 }
 
 fn fail(desired: &DesiredCertificate, class: FailureClass) -> Command {
-    Command::Fail(desired.fingerprint(), Failure::new(class, "no"))
+    Command::Fail(desired.attempted(), Failure::new(class, "no"))
 }
 
 /// Returns the state after these commands, in order.
@@ -69,8 +69,17 @@ fn look_barred(
     let hit = |scope: &LimitScope| LimitHit { scope: scope.clone(), until: now() + DAY, ..hit() };
     let rate_limits = RateLimits::of(barred.map(hit), now());
     let stream = SecretKey::new("web", "shop");
-    let inputs = Inputs {
-        stream: &stream,
+    next(state, inputs(&stream, desired, observed, &rate_limits))
+}
+
+fn inputs<'a>(
+    stream: &'a SecretKey,
+    desired: Option<&'a DesiredCertificate>,
+    observed: &'a Observed,
+    rate_limits: &'a RateLimits,
+) -> Inputs<'a> {
+    Inputs {
+        stream,
         desired,
         observed,
         assessment: Assessment {
@@ -81,11 +90,20 @@ fn look_barred(
         },
         paused_until: None,
         fallback: None,
-        rate_limits: &rate_limits,
+        first_edition: None,
+        rate_limits,
         install_id: "ingress-acme",
         owner_references: true,
-    };
-    next(state, inputs)
+    }
+}
+
+fn look_with(state: &State, desired: &DesiredCertificate, first: Option<Edition>) -> Step {
+    let (stream, rate_limits) = (SecretKey::new("web", "shop"), RateLimits::default());
+    let observed = seen_secret(None);
+    next(
+        state,
+        Inputs { first_edition: first, ..inputs(&stream, Some(desired), &observed, &rate_limits) },
+    )
 }
 
 fn waiting_for_limit(urgency: Urgency, by: Timestamp) -> Step {
@@ -100,6 +118,7 @@ fn seen_secret(secret: Option<SecretView>) -> Observed {
 fn reached(mut observed: Observed) -> Observed {
     observed.routes = Some(shop().routes);
     observed.reach = BTreeMap::from([(shop().names.into_iter().next().unwrap(), Reach::Reached)]);
+    observed.caa = Some((shop().names, None));
     observed
 }
 
@@ -318,6 +337,77 @@ fn failures_in_a_row_climb_the_ladder_and_an_edit_begins_anew() {
     let event = decide(&state, fail(&edited, FailureClass::Authorization), now()).unwrap();
     let State::Failing(failing) = apply(state, &event, now()).unwrap() else { unreachable!() };
     assert_eq!(failing.attempts, 1);
+}
+
+/// The certificate after an edit of a backend, a label or a foreign annotation.
+fn edited(number: u64) -> DesiredCertificate {
+    DesiredCertificate { edition: Edition(number), ..shop() }
+}
+
+fn failing(state: &State) -> &Failing {
+    state.failing().unwrap()
+}
+
+#[test]
+fn an_edit_of_anything_ends_a_long_pause_a_minute_after_the_failure_at_the_earliest() {
+    let event = decide(&State::Idle, fail(&shop(), FailureClass::Policy), now()).unwrap();
+    let state = |at| apply(State::Idle, &event, at).unwrap();
+    let minute = limits::EDIT_PAUSE;
+    let step = |at, desired| look(&state(at), Some(&desired), &seen_secret(None));
+    assert_eq!(step(now(), edited(1)), Step::Done(Requeue::At(now() + minute)));
+    assert_eq!(step(now() - minute, edited(1)), Step::PublishRoutes);
+    let unedited = step(now() - minute, shop());
+    assert!(matches!(unedited, Step::Done(Requeue::At(at)) if at > now() + DAY / 2));
+}
+
+#[test]
+fn an_edit_begins_the_backoff_anew_and_ever_more_of_them_end_few_pauses() {
+    let (mut state, mut at, mut ended) = (State::Idle, now(), 0);
+    for number in 0..200 {
+        let event = decide(&state, fail(&edited(number), FailureClass::Policy), at).unwrap();
+        state = apply(state, &event, at).unwrap();
+        let failing = failing(&state);
+        let next = failing.after_edit().min(failing.retry_at);
+        ended += usize::from(next < failing.retry_at);
+        assert!(at + limits::EDIT_PAUSE <= next);
+        at = next;
+    }
+    let intervals = at.since(now()).as_secs() / limits::EDIT_INTERVAL.as_secs();
+    assert!(u64::try_from(ended).unwrap() <= intervals + u64::from(limits::EDITS) + 1);
+    let one = given([fail(&edited(1), FailureClass::Authorization)]);
+    let two = apply(
+        one.clone(),
+        &decide(&one, fail(&edited(1), FailureClass::Authorization), now()).unwrap(),
+        now(),
+    );
+    let new = apply(
+        one.clone(),
+        &decide(&one, fail(&edited(2), FailureClass::Authorization), now()).unwrap(),
+        now(),
+    );
+    assert_eq!((failing(&two.unwrap()).attempts, failing(&new.unwrap()).attempts), (2, 1));
+}
+
+#[test]
+fn an_edit_of_anything_else_abandons_no_order() {
+    let state = given([begin(&shop()), opened()]);
+    let step = look(&state, Some(&edited(1)), &with_order(OrderStatus::Ready));
+    assert_eq!(step, Step::Finalize);
+}
+
+/// Release 0.1.0 journaled no edition: an edit counts that this process has seen.
+#[test]
+fn an_edit_ends_a_pause_that_release_0_1_0_journaled() {
+    let Event::IssuanceFailed(failed) =
+        decide(&State::Idle, fail(&shop(), FailureClass::Policy), now() - DAY / 2).unwrap()
+    else {
+        unreachable!("it has failed")
+    };
+    let event = Event::IssuanceFailed(IssuanceFailed { edition: None, ..failed });
+    let state = apply(State::Idle, &event, now() - DAY / 2).unwrap();
+    let step = |first_edition| look_with(&state, &edited(2), first_edition);
+    assert!(matches!(step(Some(Edition(2))), Step::Done(Requeue::At(_))));
+    assert_eq!(step(Some(Edition(1))), Step::PublishRoutes);
 }
 
 fn desired_with_another_name() -> DesiredCertificate {

@@ -23,12 +23,13 @@ pub(super) fn failed_recently(evaluation: &Evaluation<'_>) -> Option<Step> {
 /// Waits for the retry of a failed desired certificate. A certificate with less than a twentieth of
 /// its life left is retried after [`limits::EMERGENCY_PAUSE`], because a whole day may be all that
 /// is left: if the failure may pass by itself. A domain that leads elsewhere would only use up the
-/// orders of the account.
+/// orders of the account. An edit of an Ingress may mend the cause, whatever it edits.
 pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Option<Step> {
     let (now, observed) = (evaluation.now(), evaluation.inputs.observed);
     let own = failing.next_evaluation(evaluation.desired, now);
     let fallback = failing.fallback_from(evaluation.inputs.fallback);
-    let retry_at = fallback.map_or(own, |from| from.min(own));
+    let edited = evaluation.is_edited_since(failing).then(|| failing.after_edit());
+    let retry_at = [fallback, edited].into_iter().flatten().fold(own, Timestamp::min);
     let emergency = failing.last + limits::EMERGENCY_PAUSE;
     let wait = |until| (now < until).then_some(Step::Done(Requeue::At(until)));
     let unread = observed.errors > 0 || observed.failure.is_some();

@@ -168,6 +168,12 @@ pub const PROBE_HEAD_MAX: usize = 16 * 1024;
 pub const PROBE_FIELDS_MAX: usize = 100;
 /// Longest body that the probe reads, in bytes. A valid answer has under 200.
 pub const PROBE_BODY_MAX: usize = 1024;
+/// CAA records of one domain that are read. A domain names a handful of CAs.
+pub const CAA_RECORDS: usize = 32;
+/// Longest value of a CAA record that is read, in bytes. The URL of an account has under 100.
+pub const CAA_VALUE: usize = 1024;
+/// Longest tag of a CAA record that is read, in bytes (RFC 8659 §4.1).
+pub const CAA_TAG: usize = 255;
 /// Largest number of redirects that the probe follows, as Let's Encrypt does.
 pub const PROBE_REDIRECTS: usize = 10;
 /// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind

@@ -95,8 +95,10 @@ mod tests {
 
     use super::*;
     use crate::domain::certificate::PrivateKey;
+    use crate::domain::desired::desired_certificate::Attempted;
     use crate::domain::desired::desired_certificate::tests::desired;
     use crate::domain::failure::{Failure, FailureClass};
+    use crate::domain::ingress::Edition;
     use crate::domain::issuance::{Command, NewIssuance, apply, decide};
     use crate::domain::name::DnsName;
 
@@ -121,7 +123,8 @@ mod tests {
             4 => Command::Abandon("the Ingress was edited"),
             _ => {
                 let failure = Failure::new(FailureClass::ALL[class], "no").about(names(count));
-                Command::Fail(desired.fingerprint(), failure)
+                let edition = Edition(u64::from(kind == 8));
+                Command::Fail(Attempted { edition, ..desired.attempted() }, failure)
             }
         }
     }

@@ -94,8 +94,9 @@ impl KubeEvent {
                 let subset = desired.partial && !names.is_empty();
                 let whose = if subset { display_names(names) } else { desired.display_names() };
                 let what = format!("No certificate for {whose} yet");
-                let next =
-                    format!("Next attempt at {retry_at}, or at once when the Ingress is edited");
+                let next = format!(
+                    "Next attempt at {retry_at}, or within a minute after an edit of the Ingress"
+                );
                 let note = format!("{what} ({}): {detail}. {next}", class.label());
                 (!repeated).then(|| Self::warning(reason_of(*class), note))
             }
@@ -108,7 +109,7 @@ impl KubeEvent {
         let Failing { class, detail, retry_at, .. } = failing;
         let (left_out, class) = (display_names(left_out), class.label());
         let next = format!(
-            "All names are tried again at {retry_at}, or at once when the Ingress is edited"
+            "All names are tried again at {retry_at}, or within a minute after an edit of the Ingress"
         );
         let note = format!("{note}. It leaves out {left_out} ({class}): {detail}. {next}");
         Self::warning("PartlyIssued", note)
@@ -199,7 +200,7 @@ mod tests {
     fn fail(state: &State, class: FailureClass) -> (State, Option<KubeEvent>) {
         let desired = desired("shop", &["a.example.com"]);
         let command =
-            Command::Fail(desired.fingerprint(), Failure::new(class, "the words of the CA"));
+            Command::Fail(desired.attempted(), Failure::new(class, "the words of the CA"));
         let event = decide(state, command, Timestamp::default()).unwrap();
         let kube_event = KubeEvent::of_event(&event, state, &desired);
         (apply(state.clone(), &event, Timestamp::default()).unwrap(), kube_event)

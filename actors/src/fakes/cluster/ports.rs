@@ -58,6 +58,11 @@ impl TlsSecrets for OfInstall {
         Ok(read.map(|secret| secret.seen_by(self.id)))
     }
 
+    async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
+        self.call("exists").await?;
+        Ok(self.state.borrow().secrets.contains_key(secret))
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.cluster.call("verified").await?;
         let state = self.cluster.state.borrow();

@@ -9,6 +9,8 @@ pub enum Source {
     Watch,
     /// The scan or the ARI poller.
     Scan,
+    /// The check that a Secret exists.
+    Check,
 }
 
 /// Kind of an issued certificate.
@@ -27,6 +29,7 @@ impl Source {
         match self {
             Self::Watch => BySource { source: "watch" },
             Self::Scan => BySource { source: "scan" },
+            Self::Check => BySource { source: "check" },
         }
     }
 }

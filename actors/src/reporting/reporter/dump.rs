@@ -180,6 +180,8 @@ mod tests {
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
+            edition: None,
+            edits_until: None,
             folded: None,
         });
         let started = Event::IssuanceStarted(IssuanceStarted {

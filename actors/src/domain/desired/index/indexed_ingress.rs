@@ -37,6 +37,9 @@ pub(super) struct Terms {
 pub(super) enum Change {
     /// No work.
     Nothing,
+    /// The Ingress was edited, and its desired certificates stay as they are: work for those that
+    /// fail.
+    Edited,
     /// The content of its Secrets changes.
     Content,
     /// The set of its Secrets changes.
@@ -111,6 +114,12 @@ impl IndexedIngress {
             && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);
-        if same_content { Change::Nothing } else { Change::Content }
+        if !same_content {
+            Change::Content
+        } else if self.view.edition == old.view.edition {
+            Change::Nothing
+        } else {
+            Change::Edited
+        }
     }
 }

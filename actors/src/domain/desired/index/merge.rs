@@ -10,7 +10,8 @@ use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
 use crate::domain::desired::plan::{PlannedCertificate, algorithm};
-use crate::domain::ingress::{IngressClass, IngressView, SecretKey, TlsBlock};
+use crate::domain::hash::stable_hash;
+use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::top_k::top_k;
@@ -52,6 +53,7 @@ pub(super) fn merge(
         moving: BTreeSet::new(),
         refused: BTreeSet::new(),
         undecided: BTreeSet::new(),
+        edition: Edition::default(),
     };
     let mut routing = Routing::default();
     for (entry, planned) in users {
@@ -63,6 +65,7 @@ pub(super) fn merge(
         desired.refused.extend(planned.refused.iter().take(room).cloned());
         desired.grouped |= entry.plan.group.is_some();
         desired.renew_only &= planned.renew_only;
+        desired.add_edition(&entry.view);
     }
     desired.routes = routing.routes.into_iter().collect();
     desired.add_owners(users);
@@ -115,6 +118,12 @@ impl DesiredCertificate {
                 *routed += usize::from(routing.routes.insert(route));
             }
         }
+    }
+
+    /// Adds the edition of one more Ingress, in any order.
+    fn add_edition(&mut self, view: &IngressView) {
+        let of_one = stable_hash((&view.key, view.edition));
+        self.edition = Edition(self.edition.0.wrapping_add(of_one));
     }
 
     fn add_annotations(&mut self, view: &IngressView) {

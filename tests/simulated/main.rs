@@ -5,6 +5,7 @@
 
 mod account;
 mod commands;
+mod controllers;
 mod faults;
 mod opted_in;
 mod storms;

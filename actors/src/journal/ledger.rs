@@ -1,6 +1,6 @@
 //! The only path from a command to a new state: decide, append, apply, project.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -8,8 +8,8 @@ use tracing::info;
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
-    CertificateInstalled, Command, Event, IllegalEvent, IssuanceAbandoned, IssuanceFailed,
-    OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
+    CertificateInstalled, Command, Event, IllegalEvent, InFlight, IssuanceAbandoned,
+    IssuanceFailed, OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
 };
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
@@ -21,6 +21,8 @@ use crate::reporting::metrics::Metrics;
 pub struct Ledger {
     journal: Rc<dyn Journal>,
     states: RefCell<BTreeMap<SecretKey, State>>,
+    /// The issuances among these states, by their names.
+    in_flight: RefCell<InFlight>,
     /// Time of each Secret's last installation: a guard against repeated orders, kept in memory
     /// only.
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
@@ -55,14 +57,24 @@ impl Ledger {
             }
         }
         info!(live = states.len(), "replayed the journal");
-        let (states, installed) = (RefCell::new(states), RefCell::default());
-        Ok(Self { journal, states, installed, limit_hits, metrics })
+        let mut in_flight = InFlight::default();
+        for (stream, state) in &states {
+            in_flight.changed(stream, &State::Idle, state);
+        }
+        let (states, in_flight) = (RefCell::new(states), RefCell::new(in_flight));
+        let installed = RefCell::default();
+        Ok(Self { journal, states, in_flight, installed, limit_hits, metrics })
     }
 
     /// Limit hits of the CA at `directory` when the journal was replayed, oldest first.
     pub(crate) fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
         of_it.map(|(_, hit)| hit.clone())
+    }
+
+    /// Issuances under way.
+    pub(crate) fn in_flight(&self) -> Ref<'_, InFlight> {
+        self.in_flight.borrow()
     }
 
     /// Calls `look` with the state of a Secret.
@@ -85,6 +97,7 @@ impl Ledger {
         let append = self.journal.append(std::slice::from_ref(&record));
         let unanswered = || JournalError::Unavailable("no answer in time".to_owned());
         tokio::time::timeout(limits::JOURNAL_CALL, append).await.map_err(|_| unanswered())??;
+        self.in_flight.borrow_mut().changed(stream, &before, &after);
         keep(&mut self.states.borrow_mut(), stream, after);
         if matches!(record.event, Event::CertificateInstalled(_)) {
             self.remember_installation(stream, now);

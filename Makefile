@@ -8,10 +8,10 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doc bench seeds worst-tenant test-rollback image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds worst-tenant test-rollback image clean-control-plane
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## run the whole system in one process, in a simulated world (ARGS="--keep" leaves it up)
 	$(CARGO) run --locked --package ingress-acme -- demo $(ARGS)
@@ -27,6 +27,11 @@ test: ## check format, lints, API documentation and dependencies (with cargo-den
 		echo "note: cargo-deny is not installed: licences, bans and advisories (deny.toml) are not checked"; \
 	fi
 	$(CARGO) test --locked --workspace --all-features
+
+# The variable chooses the tool module tests/control-plane/kubernetes-1.34, with binaries of its own.
+test-1.34: ## run the tests on a real API server against Kubernetes 1.34 (built once, about 10 minutes)
+	KUBERNETES=1.34 $(CARGO) test --locked --test cluster --test conformance_kubernetes
+	KUBERNETES=1.34 $(CARGO) test --locked --package ingress-acme-control-plane
 
 doc: ## build the API documentation of all crates into target/doc; a warning is an error
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features

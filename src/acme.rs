@@ -16,6 +16,7 @@
 //! - `rate_limit`: scope and pace of a refusal.
 //! - `problem`: ACME problem documents as failures.
 //! - `call`: record of one port call; `call_error`: errors inside the call.
+//! - `statuses`: statuses of orders and authorizations that instant-acme does not know.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
@@ -34,6 +35,7 @@ mod rate_limit;
 mod retry_after;
 mod revocation;
 mod rollover;
+mod statuses;
 mod transport;
 
 use std::cell::RefCell;

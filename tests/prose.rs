@@ -113,6 +113,39 @@ fn the_inventory_of_bounds_names_files_constants_and_tests_that_exist() {
     }
 }
 
+/// A row of the hard cases names a test as `file::function`; further functions stand alone.
+#[test]
+fn the_hard_cases_name_tests_that_exist() {
+    let texts = texts();
+    let page = &texts.iter().find(|(path, _)| path.ends_with("testing.md")).unwrap().1;
+    let (_, cases) = page.split_once("## Hard cases").expect("the page has the table");
+    let text_of = |file: &str| texts.iter().find(|(path, _)| path == Path::new(file));
+    let sources = texts.iter().filter(|(path, _)| path.extension().unwrap() == "rs");
+    let mut rows = 0;
+    for (line, name) in named(cases) {
+        let is_sentence = |name: &str| name.split('_').count() > 2;
+        let exists = match name.split_once("::") {
+            Some((file, test)) => {
+                rows += 1;
+                text_of(file).is_some_and(|(_, text)| text.contains(&format!("fn {test}(")))
+            }
+            None if is_sentence(name)
+                && name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_') =>
+            {
+                sources.clone().any(|(_, text)| text.contains(&format!("fn {name}(")))
+            }
+            None => continue,
+        };
+        assert!(
+            exists,
+            "docs/testing.md, line {line} of the hard cases: there is no test `{name}`"
+        );
+    }
+    assert!(rows > 100, "only {rows} tests are named");
+    let without = cases.lines().filter(|row| row.starts_with("| ") && row.contains("PART"));
+    assert_eq!(without.count(), 0, "each case has its test");
+}
+
 #[test]
 fn comment_lines_fit_the_page() {
     for (path, text) in texts().iter().filter(|(path, _)| path.extension().unwrap() == "rs") {

@@ -24,8 +24,8 @@ pub use ca::FakeCa;
 use clock::FakeClock;
 pub use clock::MachineClock;
 pub use cluster::{
-    Distortion, FakeCluster, FakeSecret, OfInstall, foreign_secret, ingress, our_secret, reasons, shop,
-    with_tls,
+    Distortion, FakeCluster, FakeSecret, OfInstall, foreign_secret, ingress, our_secret, reasons,
+    shop, with_tls,
 };
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
@@ -154,9 +154,12 @@ impl Fakes {
             ca,
             fallback,
             fallback_after: Cell::new(None),
+            process_clock: RefCell::new(self.machine.of_a_process()),
+            machine: self.machine.clone(),
             clock,
             segments,
             install_id: SECOND_INSTALL,
+            latest: RefCell::default(),
             shown: Observability::default(),
             crash_point: RefCell::default(),
             process: RefCell::default(),

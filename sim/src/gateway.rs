@@ -82,6 +82,12 @@ impl State {
         *self.delay.lock().unwrap_or_else(PoisonError::into_inner) = delay;
     }
 
+    /// Gives each host to the oldest Ingress that names the host, as some controllers do, instead
+    /// of merging the paths of all.
+    pub fn set_oldest_owns(&self, oldest_owns: bool) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).oldest_owns = oldest_owns;
+    }
+
     /// Adds an address behind the solver's Service.
     pub fn add_solver(&self, address: SocketAddr) {
         self.endpoints().add(address, Instant::now());

@@ -23,6 +23,7 @@ use ingress_acme_actors::domain::limits;
 use super::call::{CALL, Call};
 use super::link_header::alternates;
 use super::retry_after::retry_after;
+use super::statuses::with_known_statuses;
 
 /// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -213,6 +214,7 @@ impl Transport {
         if endpoint == "directory" && status.is_success() {
             self.learn(&body);
         }
+        let body = if status.is_success() { with_known_statuses(endpoint, body) } else { body };
         let (mut parts, ()) = http::Response::new(()).into_parts();
         (parts.status, parts.headers) = (status, headers);
         Ok(BytesResponse { parts, body: Box::new(body) })
@@ -394,6 +396,30 @@ mod tests {
             assert!(text.ends_with(&expected), "{text}");
         }
         assert_eq!([longest_answer("challenge"), longest_answer("certificate")], [65_536, 262_144]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_an_unknown_status_is_readable_and_an_error_is_as_it_was_sent() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/authorization", server.local_addr().unwrap());
+        tokio::spawn(async move {
+            for status in ["200 OK", "400 Bad Request"] {
+                let (mut connection, _) = server.accept().await.unwrap();
+                _ = connection.read(&mut [0; 4_096]).await;
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{{\"status\":\"odd\"}}"
+                );
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        for expected in [r#"{"status":"pending"}"#, r#"{"status":"odd"}"#] {
+            let call = Call::default();
+            call.run(async { Call::set_endpoint("authorization") }).await;
+            let request = Request::post(&url).body(BodyWrapper::from(Vec::new())).unwrap();
+            let answer = transport(None).unwrap().exchange(request, Some(call)).await.unwrap();
+            let mut body = answer.body;
+            assert_eq!(body.into_bytes().await.unwrap(), expected);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Deletion and adoption on a real API server.
 
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::sites::{
@@ -30,6 +31,49 @@ async fn a_deleted_ingress_takes_its_work_and_its_routes_along() {
         .await;
         assert!(secret(&client, "web", "gone").await.is_none());
         assert_eq!(world.orders_created(), 0);
+    })
+    .await;
+}
+
+/// Creates a ResourceQuota that allows no Secret. Nobody counts here, so the status is written too.
+async fn quota(client: &kube::Client, namespace: &str) {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    let hard = json!({ "count/secrets": "0" });
+    let object = json!({ "metadata": { "name": "no-secrets" }, "spec": { "hard": hard } });
+    let object = serde_json::from_value(object).unwrap();
+    api.create(&PostParams::default(), &object).await.expect("the quota");
+    let status = Patch::Merge(json!({ "status": { "hard": hard, "used": hard } }));
+    let counted = api.patch_status("no-secrets", &PatchParams::default(), &status).await;
+    counted.expect("the status of the quota");
+}
+
+#[actix::test]
+async fn a_namespace_that_takes_no_secret_is_told_why_and_delays_no_other_and_costs_one_order() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        for name in ["full", "web"] {
+            namespace(&client, name).await;
+        }
+        quota(&client, "full").await;
+        let operator = operator(world).await;
+        Site::new("full", "shop", &["full.example.com"]).create(&client).await;
+        eventually(PATIENCE, "an Event", async || {
+            let events = events(&client, "full", "shop").await;
+            events.iter().any(|(_, note)| note.contains("exceeded quota")).then_some(())
+        })
+        .await;
+        Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
+        certificate(&client, "web", "shop", &["shop.example.com"]).await;
+        assert!(secret(&client, "full", "shop").await.is_none());
+        assert_eq!(world.orders_created(), 2);
+
+        let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), "full");
+        quotas.delete("no-secrets", &DeleteParams::default()).await.expect("the quota goes");
+        let written = certificate(&client, "full", "shop", &["full.example.com"]).await;
+        verify(world, &written).await;
+        assert_eq!((world.orders_created(), world.certificates_issued()), (2, 2));
+        assert_eq!(operator.terminate().await.expect("it ends"), 0);
     })
     .await;
 }

@@ -114,6 +114,40 @@ fn no_two_files_import_each_other_but_the_dedup_actor_and_the_registry() {
     assert_eq!(circles, [["dedup::actor", "dedup::registry"]]);
 }
 
+/// Words of single ingress controllers. An adapter may know them; the core must work without.
+const CONTROLLERS: [&str; 10] = [
+    "nginx",
+    "traefik",
+    "haproxy",
+    "contour",
+    "istio",
+    "cilium",
+    "envoy",
+    "kong",
+    "openresty",
+    "gateway.networking",
+];
+
+#[test]
+fn the_core_names_no_ingress_controller() {
+    let mut named = Vec::new();
+    for path in rust_files(&root().join("actors/src")) {
+        let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let bad = lines.filter(|line| CONTROLLERS.iter().any(|name| line.contains(name)));
+        named.extend(bad.map(|line| format!("{}: {line}", path.display())));
+    }
+    assert_eq!(named, [""; 0]);
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| if path.is_dir() { rust_files(&path) } else { vec![path] };
+    let all = entries.flat_map(of);
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
 #[test]
 fn the_rules_import_no_actor_and_no_port() {
     let [actors, _] = crates();

@@ -6,6 +6,7 @@
 mod account;
 mod caa;
 mod commands;
+mod controllers;
 mod faults;
 mod opted_in;
 mod rollout;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{OPERATOR, alone, eventually, simulated};
 
-async fn create(client: &Client, name: &str, host: &str, annotations: Value) {
+pub(crate) async fn create(client: &Client, name: &str, host: &str, annotations: Value) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let web = serde_json::from_value(json!({"metadata": {"name": "web"}})).unwrap();
     _ = namespaces.create(&PostParams::default(), &web).await; // exists from the second call on
@@ -29,14 +29,14 @@ async fn create(client: &Client, name: &str, host: &str, annotations: Value) {
 }
 
 /// Secrets named in the Ingresses' `spec.tls`; `None` while an Ingress names none.
-async fn secrets(client: &Client) -> Option<BTreeSet<String>> {
+pub(crate) async fn secrets(client: &Client) -> Option<BTreeSet<String>> {
     let api: Api<Ingress> = Api::namespaced(client.clone(), "web");
     let all = api.list(&ListParams::default()).await.unwrap().items;
     let named = |ingress: Ingress| ingress.spec?.tls?.into_iter().next()?.secret_name;
     all.into_iter().map(named).collect()
 }
 
-async fn secret(client: &Client, name: &str) -> Option<Secret> {
+pub(crate) async fn secret(client: &Client, name: &str) -> Option<Secret> {
     Api::<Secret>::namespaced(client.clone(), "web").get_opt(name).await.unwrap()
 }
 

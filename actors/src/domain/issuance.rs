@@ -16,15 +16,18 @@
 //! # Layout
 //! - `event`, `state`, `failing`: the journaled facts and their fold; `decide`: from commands to
 //!   events.
-//! - `observed`, `step`: inputs and outputs of `next`.
+//! - `observed`, `step`, `fallback`: inputs and outputs of `next`.
 //! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the
 //!   rules themselves, which ask their questions of one `evaluation`.
+//! - `in_flight`: issuances of several Secrets for exactly the same names.
 
 mod before_order;
 mod decide;
 mod evaluation;
 mod event;
 mod failing;
+mod fallback;
+mod in_flight;
 mod next;
 mod observed;
 mod probes;
@@ -43,9 +46,11 @@ pub use event::{
     OrderOpened, RateLimitHit, Record,
 };
 pub use failing::Failing;
+pub(crate) use fallback::Fallback;
+pub(crate) use in_flight::InFlight;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
 pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};
 pub(crate) use secret::of_another_install;
 pub use state::{IllegalEvent, Issuance, State, apply};
-pub(crate) use step::{Fallback, Inputs, Step};
+pub(crate) use step::{Inputs, Step};

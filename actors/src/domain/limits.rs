@@ -64,6 +64,12 @@ pub const POLL_MAX: Duration = secs(60);
 /// Age at which an unfinished order is abandoned. Validation and finalization take minutes at most.
 pub const ORDER_DEADLINE: Duration = secs(3600);
 
+/// Longest time that an order holds up the order of another Secret for exactly the same names: as
+/// long as an unfinished order is kept.
+pub const SAME_NAMES_WAIT: Duration = ORDER_DEADLINE;
+/// Shortest and longest pause between two looks at such an order: most take seconds.
+pub const SAME_NAMES_LOOK: (Duration, Duration) = (secs(2), secs(60));
+
 /// Age at which an order is abandoned whose status cannot be read. The order may already have a
 /// certificate, so the limit is far longer than an outage.
 pub const ORDER_LIFE: Duration = secs(86_400);

@@ -17,6 +17,9 @@ const MAX_NAME: usize = 253;
 /// Longest label, in octets (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
 
+/// Prefix of the labels of internationalized names (RFC 5890 §2.3.2.1).
+const A_LABEL: &str = "xn--";
+
 /// Why our certificates cannot contain a host of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadName {
@@ -35,6 +38,11 @@ pub enum BadName {
     /// A label longer than 63 octets.
     #[error("has a label of {0} characters; a DNS label has 63 at most")]
     LabelTooLong(usize),
+    /// A label with the prefix of internationalized names that is no Punycode (RFC 5890 §2.3.2.1).
+    #[error(
+        "has the label `{0}`, which is not valid Punycode; write the host in its own letters and convert it again"
+    )]
+    BadALabel(String),
     /// Any other text that is not a DNS-1123 subdomain.
     #[error("is not a valid DNS name")]
     Malformed,
@@ -68,6 +76,27 @@ impl DnsName {
             return Err(BadName::Malformed); // RFC 1123 §2.1: the last label is not all digits
         }
         Ok(Self(host.into()))
+    }
+
+    /// Checks the labels of internationalized names (A-labels, RFC 5890 §2.3.2.1): the part after
+    /// `xn--` must be the Punycode (RFC 3492) of a text with other letters than ASCII, and without
+    /// spaces or control characters. Which letters a name may have is left to the CA.
+    ///
+    /// No part of [`parse`](Self::parse), because certificates and journals of earlier releases may
+    /// have such names.
+    ///
+    /// # Errors
+    /// [`BadName::BadALabel`] with the first label that no CA can read.
+    pub(crate) fn check_a_labels(&self) -> Result<(), BadName> {
+        let mut encoded = self.0.split('.').filter(|label| label.starts_with(A_LABEL));
+        let is_bad = |label: &&str| {
+            let text = idna::punycode::decode_to_string(&label[A_LABEL.len()..]);
+            let odd = |letter: char| letter.is_control() || letter.is_whitespace();
+            let again = text.filter(|text| !text.is_ascii() && !text.contains(odd));
+            let again = again.and_then(|text| idna::punycode::encode_str(&text));
+            again.as_deref() != Some(&label[A_LABEL.len()..])
+        };
+        encoded.find(is_bad).map_or(Ok(()), |label| Err(BadName::BadALabel(label.to_owned())))
     }
 
     /// Returns the name in lower case, without a trailing dot.
@@ -125,6 +154,8 @@ impl From<DnsName> for String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -154,6 +185,38 @@ mod tests {
         ];
         for (host, why) in cases {
             assert_eq!(DnsName::parse(host), Err(why), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_a_label_is_the_punycode_of_other_letters_than_ascii_and_says_so_where_it_is_none() {
+        let check = |host: &str| DnsName::parse(host).unwrap().check_a_labels();
+        for good in [
+            "xn--bcher-kva.example",
+            "www.xn--mnchen-3ya.xn--p1ai",
+            "xn--i-7iq.example",
+            "a--b.example",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["xn--99999999", "xn--a", "xn--abc-99999999"] {
+            let host = format!("www.{bad}.example.com");
+            assert_eq!(check(&host), Err(BadName::BadALabel(bad.to_owned())), "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_label_of_other_letters_passes_and_any_text_after_the_prefix_has_an_answer(
+            letters in "[a-zà-öα-ω一-丿]{1,8}[à-öα-ω一-丿]", after in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
+        ) {
+            let encoded = idna::punycode::encode_str(&letters).unwrap();
+            let name = DnsName::parse(&format!("xn--{encoded}.example.com")).unwrap();
+            prop_assert_eq!(name.check_a_labels(), Ok(()));
+            let name = DnsName::parse(&format!("xn--{after}.example.com")).unwrap();
+            let checked = name.check_a_labels();
+            let bad = BadName::BadALabel(format!("xn--{after}"));
+            prop_assert!(checked.is_ok() || checked == Err(bad));
         }
     }
 }

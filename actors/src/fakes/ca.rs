@@ -37,6 +37,8 @@ pub struct FakeCa {
     at_once: Cell<bool>,
     knows_no_ids: Cell<bool>,
     account: Cell<u32>,
+    reuses: Cell<bool>,
+    stalls: Cell<bool>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -73,6 +75,8 @@ impl FakeCa {
             at_once: Cell::new(false),
             knows_no_ids: Cell::default(),
             account: Cell::new(1),
+            reuses: Cell::default(),
+            stalls: Cell::default(),
         }
     }
 
@@ -127,6 +131,29 @@ impl FakeCa {
     /// Validates within the request to validate, as some CAs do.
     pub fn validate_at_once(&self) {
         self.at_once.set(true);
+    }
+
+    /// Answers a new order with the open one for the same names, as Let's Encrypt does.
+    pub fn reuse_orders(&self) {
+        self.reuses.set(true);
+    }
+
+    /// Leaves finalized orders `processing`, or issues for new ones again.
+    pub fn stall(&self, stalls: bool) {
+        self.stalls.set(stalls);
+    }
+
+    /// Forgets all orders, as a CA does that was restored from a backup.
+    pub fn forget_orders(&self) {
+        self.orders.borrow_mut().values_mut().for_each(|order| order.status = OrderStatus::Gone);
+    }
+
+    fn reused(&self, names: &BTreeSet<DnsName>) -> Option<String> {
+        let orders = self.orders.borrow();
+        let open =
+            |order: &Order| matches!(order.status, OrderStatus::Pending | OrderStatus::Ready);
+        let mut same = orders.iter().filter(|(_, order)| order.names == *names && open(order));
+        same.next().map(|(url, _)| url.clone()).filter(|_| self.reuses.get())
     }
 
     /// Refuses every new order with `failure`; `None` accepts orders again.
@@ -227,6 +254,9 @@ impl CertificateAuthority for FakeCa {
         }
         let replaces = replaces.filter(|_| !self.knows_no_ids.get());
         self.replaced.borrow_mut().extend(replaces.map(|replaces| replaces.id.clone()));
+        if let Some(url) = self.reused(names) {
+            return Ok(self.view(&url));
+        }
         let url = format!("https://{}/order/{}", self.host, self.orders());
         let order = Order {
             names: names.clone(),
@@ -273,6 +303,9 @@ impl CertificateAuthority for FakeCa {
         self.called("finalize").await?;
         let mut orders = self.orders.borrow_mut();
         let Some(order) = orders.get_mut(url) else { return Ok(self.view(url)) };
+        if order.status == OrderStatus::Ready && self.stalls.get() {
+            order.status = OrderStatus::Processing;
+        }
         if order.status == OrderStatus::Ready {
             let mut issued = self.issued.borrow_mut();
             issued.push(order.names.clone());

@@ -1,6 +1,6 @@
 //! The only path from a command to a new state: decide, append, apply, project.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -8,8 +8,8 @@ use tracing::{error, info};
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
-    CertificateInstalled, Command, Event, IllegalEvent, IssuanceAbandoned, IssuanceFailed,
-    OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
+    CertificateInstalled, Command, Event, IllegalEvent, InFlight, IssuanceAbandoned,
+    IssuanceFailed, OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
 };
 use crate::domain::limits;
 use crate::domain::log::fold::fold;
@@ -22,6 +22,8 @@ use crate::reporting::metrics::Metrics;
 pub struct Ledger {
     journal: Rc<dyn Journal>,
     states: RefCell<BTreeMap<SecretKey, State>>,
+    /// The issuances among these states, by their names.
+    in_flight: RefCell<InFlight>,
     /// Time of each Secret's last installation: a guard against repeated orders, kept in memory
     /// only.
     installed: RefCell<HashMap<SecretKey, Timestamp>>,
@@ -71,9 +73,13 @@ impl Ledger {
         }
         info!(live = states.len(), set_aside = set_aside.len(), "replayed the journal");
         metrics.streams_set_aside(set_aside.len());
-        let (states, installed) = (RefCell::new(states), RefCell::default());
-        let set_aside = RefCell::new(set_aside);
-        Ok(Self { journal, states, installed, limit_hits, set_aside, metrics })
+        let mut in_flight = InFlight::default();
+        for (stream, state) in &states {
+            in_flight.changed(stream, &State::Idle, state);
+        }
+        let (states, in_flight) = (RefCell::new(states), RefCell::new(in_flight));
+        let (installed, set_aside) = (RefCell::default(), RefCell::new(set_aside));
+        Ok(Self { journal, states, in_flight, installed, limit_hits, set_aside, metrics })
     }
 
     /// Whether the stream was set aside at the replay, and its users do not know yet.
@@ -90,6 +96,11 @@ impl Ledger {
     pub(crate) fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
         of_it.map(|(_, hit)| hit.clone())
+    }
+
+    /// Issuances under way.
+    pub(crate) fn in_flight(&self) -> Ref<'_, InFlight> {
+        self.in_flight.borrow()
     }
 
     /// Calls `look` with the state of a Secret.
@@ -112,6 +123,7 @@ impl Ledger {
         // Without a deadline here: the journal has one, and stops with it. A caller that gave up by
         // itself would decide again from a state that its own pending record may still change.
         self.journal.append(std::slice::from_ref(&record)).await?;
+        self.in_flight.borrow_mut().changed(stream, &before, &after);
         keep(&mut self.states.borrow_mut(), stream, after);
         if matches!(record.event, Event::CertificateInstalled(_)) {
             self.remember_installation(stream, now);

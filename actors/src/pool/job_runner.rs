@@ -115,6 +115,9 @@ impl JobRunner {
                     let waits_for = if at_ca { WaitsFor::Ca } else { WaitsFor::Host };
                     return JobStatus::Parked { until, waits_for };
                 }
+                Step::WaitForOrder(until) => {
+                    return JobStatus::Parked { until, waits_for: WaitsFor::Others };
+                }
                 Step::WaitForLimit(scope, priority) => {
                     return self.wait_for_limit(job, &scope, priority);
                 }
@@ -143,6 +146,7 @@ impl JobRunner {
         let context = &self.context;
         let rate_limits = context.limits.rate_limits.borrow();
         let windows = context.dates.windows.borrow();
+        let in_flight = context.ledger.in_flight();
         // An issuance that is under way keeps its CA until it is abandoned.
         let requested = self.issuance(job).map(|issuance| issuance.names);
         let names = requested.as_ref().or(desired.map(|desired| &desired.names));
@@ -158,6 +162,7 @@ impl JobRunner {
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
+            in_flight: &in_flight,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
     }
@@ -192,7 +197,7 @@ impl JobRunner {
         if let Some((wait, desired)) = wait.zip(context.desired(&job.stream)) {
             context.events.record(&desired, &KubeEvent::waiting_for_limit(&desired, &wait));
         }
-        JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::Limit }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::Others }
     }
 
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {

@@ -45,7 +45,7 @@ impl JobRunner {
             Step::FillTls => self.fill_tls(job, &desired).await,
             Step::Abandon(why) => self.abandon(job, why).await,
             Step::Fail(failure) => self.fail(job, failure).await,
-            Step::Wait { .. } | Step::WaitForLimit(..) | Step::Done(_) => {}
+            Step::Wait { .. } | Step::WaitForOrder(_) | Step::WaitForLimit(..) | Step::Done(_) => {}
         }
         let hit = job.observed.take_limit_hit(self.context.clock.now());
         self.record_limits(job, hit.filter(|_| is_first)).await;

@@ -18,6 +18,8 @@ type Routes = BTreeMap<Key, Vec<Scheduled>>;
 struct Scheduled {
     route: Route,
     live_at: Instant,
+    /// `creationTimestamp` of the Ingress, in seconds.
+    created: i64,
 }
 
 /// Routes of the gateway.
@@ -26,6 +28,8 @@ pub(super) struct Table {
     current: Ingresses,
     /// Ingresses of a re-list in progress; the old routes work until the re-list is complete.
     relisted: Ingresses,
+    /// Whether the oldest Ingress with a host has the host alone.
+    pub(super) oldest_owns: bool,
 }
 
 /// Ingresses with their routes, indexed by host: a load test has many, and a request concerns one
@@ -67,12 +71,22 @@ impl Ingresses {
     }
 
     /// Returns all routes that may match a host.
-    fn candidates(&self, host: &str) -> impl Iterator<Item = &Scheduled> {
+    fn candidates(&self, host: &str, oldest_owns: bool) -> impl Iterator<Item = &Scheduled> {
         let wildcard = parent(host).map(|parent| format!("*.{parent}"));
         let hosts = [Some(host.to_owned()), wildcard, Some(String::new())];
         let routes = hosts.into_iter().flatten().filter_map(|host| self.by_host.get(&host));
-        routes.flat_map(|routes| routes.values().rev().flatten())
+        routes.flat_map(move |routes| {
+            let owner = oldest(routes).filter(|_| oldest_owns);
+            let counts = move |(key, _): &(&Key, _)| owner.is_none_or(|owner| owner == *key);
+            routes.iter().rev().filter(counts).flat_map(|(_, routes)| routes)
+        })
     }
+}
+
+/// Oldest Ingress with routes of one host; among equally old ones, the first by name.
+fn oldest(routes: &Routes) -> Option<&Key> {
+    let created = |routes: &[Scheduled]| routes.first().map(|scheduled| scheduled.created);
+    routes.iter().min_by_key(|(key, routes)| (created(routes), *key)).map(|(key, _)| key)
 }
 
 impl Table {
@@ -96,9 +110,11 @@ impl Table {
     /// Assigns activation times; a route already present keeps its time.
     fn schedule(&self, ingress: &Ingress, live_at: Instant) -> (Key, Vec<Scheduled>) {
         let key = key_of(ingress);
+        let created = ingress.metadata.creation_timestamp.as_ref();
+        let created = created.map_or(0, |created| created.0.as_second());
         let scheduled = |route: Route| {
             let known = self.current.known(&key, &route).cloned();
-            known.unwrap_or(Scheduled { route, live_at })
+            known.unwrap_or(Scheduled { route, live_at, created })
         };
         let routes = routes_of(ingress).into_iter().map(scheduled).collect();
         (key, routes)
@@ -107,7 +123,7 @@ impl Table {
     /// Returns the Service for a request; among equal routes, the first Ingress by name wins.
     pub(super) fn backend(&self, host: &str, path: &str, now: Instant) -> Option<&Backend> {
         self.current
-            .candidates(host)
+            .candidates(host, self.oldest_owns)
             .filter(|scheduled| scheduled.live_at <= now)
             .filter_map(|Scheduled { route, .. }| Some((route.rank(host, path)?, route)))
             .max_by_key(|(rank, _)| *rank)
@@ -178,6 +194,25 @@ mod tests {
         table.observe(Event::InitDone, now);
         assert_eq!(service(&table, "old.example", now), None);
         assert_eq!(service(&table, "new.example", now), Some("new-backend"));
+    }
+
+    #[test]
+    fn where_the_oldest_ingress_owns_a_host_the_paths_of_others_are_ignored() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        let created = |name: &str, path: &str, at: &str| {
+            let mut one = serde_json::to_value(ingress(name, &["a.example"])).unwrap();
+            one["metadata"]["creationTimestamp"] = json!(at);
+            one["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
+            Event::Apply(serde_json::from_value(one).unwrap())
+        };
+        table.observe(created("z-old", "/", "2026-11-26T08:00:00Z"), now);
+        table.observe(created("a-new", "/deep", "2026-11-26T09:00:00Z"), now);
+        let at = |table: &Table| table.backend("a.example", "/deep", now).unwrap().service.clone();
+        assert_eq!(at(&table), "a-new-backend");
+        table.oldest_owns = true;
+        assert_eq!(at(&table), "z-old-backend");
+        table.observe(Event::Delete(ingress("z-old", &["a.example"])), now);
+        assert_eq!(at(&table), "a-new-backend");
     }
 
     #[test]

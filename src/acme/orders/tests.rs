@@ -14,6 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::acme::statuses::with_known_statuses;
 
 const ORDER: &str = "https://ca.example/order/1";
 
@@ -31,10 +32,12 @@ impl HttpClient for FakeCa {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let url = request.uri().to_string();
         let body = self.answers.get(&url).cloned().unwrap_or_default();
+        let endpoint = if url.contains("authorization") { "authorization" } else { "order" };
+        let body = with_known_statuses(endpoint, body.into());
         self.asked.lock().unwrap().push(url);
         let response = http::Response::builder().header("replay-nonce", "n").body(()).unwrap();
         let (parts, ()) = response.into_parts();
-        Box::pin(async { Ok(BytesResponse { parts, body: Box::new(Bytes::from(body)) }) })
+        Box::pin(async { Ok(BytesResponse { parts, body: Box::new(body) }) })
     }
 }
 
@@ -109,6 +112,54 @@ async fn orders_with_megabytes_of_text_are_cached_within_the_bound_and_the_newes
     assert_eq!(orders.size().0, count - 1, "the same order is counted once");
     orders.clear();
     assert_eq!(orders.size(), (0, 0));
+}
+
+/// View of a pending order with one authorization for `a.example.com`.
+async fn view_of(authorization: &str, challenges: Value) -> OrderView {
+    let urls = authorization_urls(1);
+    let identifier = json!({"type": "dns", "value": "a.example.com"});
+    let document =
+        json!({"status": authorization, "identifier": identifier, "challenges": challenges});
+    let order = (ORDER.to_owned(), order("pending", &urls).to_string());
+    let ca = FakeCa::new([order, (urls[0].clone(), document.to_string())]);
+    ca.order(ORDER).await.ok().unwrap().view().await.ok().unwrap()
+}
+
+fn http(status: &str) -> Value {
+    json!([
+        {"type": "dns-persist-01", "status": "on-hold"},
+        {"type": "http-01", "url": "https://ca.example/challenge", "token": "t", "status": status},
+    ])
+}
+
+/// RFC 8555 §7.1.6: an authorization in any other state than `pending` or `valid` is lost.
+#[tokio::test]
+async fn an_authorization_that_is_lost_ends_the_order_and_names_the_host() {
+    for status in ["invalid", "expired", "deactivated", "revoked"] {
+        let view = view_of(status, http("pending")).await;
+        let OrderStatus::Invalid(failure) = view.status else { panic!("{status}: {view:?}") };
+        assert_eq!(
+            failure.names.iter().map(DnsName::as_str).collect::<Vec<_>>(),
+            ["a.example.com"]
+        );
+        let said = format!("a.example.com: its authorization is {status}");
+        assert!(failure.detail.contains(&said), "{}", failure.detail);
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_of_unknown_status_is_waited_for_and_its_challenge_accepted_once() {
+    for status in ["processing", "on-hold"] {
+        for (challenge, accepted) in [("pending", false), ("processing", true), ("queued", true)] {
+            let view = view_of(status, http(challenge)).await;
+            assert_eq!(view.status, OrderStatus::Pending, "{status}");
+            let shown: Vec<_> = view.authorizations.iter().map(|one| one.accepted).collect();
+            assert_eq!(shown, [accepted], "{status} {challenge}");
+        }
+    }
+    let ca = FakeCa::new([(ORDER.to_owned(), order("on-hold", &[]).to_string())]);
+    let view = ca.order(ORDER).await.ok().unwrap().view().await.ok().unwrap();
+    assert_eq!(view.status, OrderStatus::Processing);
 }
 
 fn text() -> impl Strategy<Value = String> {

@@ -37,6 +37,21 @@ fn each_kind_of_problem_has_its_class() {
     }
 }
 
+/// Let's Encrypt reports what only some of its networks have seen so.
+#[test]
+fn a_failed_secondary_validation_is_reported_in_the_words_of_the_ca() {
+    let words = "During secondary validation: 192.0.2.1: Fetching http://a.example.com/: Timeout";
+    for kind in ["connection", "unauthorized", "dns"] {
+        let problem: Problem = serde_json::from_value(json!({
+            "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": words, "status": 400,
+        }))
+        .unwrap();
+        let failure = failure("the CA could not validate", &problem, None);
+        assert_eq!(failure.class, FailureClass::Authorization, "{kind}");
+        assert!(failure.detail.contains(words), "{}", failure.detail);
+    }
+}
+
 #[test]
 fn what_the_ca_says_about_each_name_is_reported_with_advice() {
     let urn = "urn:ietf:params:acme:error:rejectedIdentifier";

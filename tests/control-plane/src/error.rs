@@ -18,6 +18,16 @@ pub enum StartError {
         /// Directory searched for the binary.
         directory: PathBuf,
     },
+    /// The variable that chooses the release of Kubernetes names one without a tool module.
+    #[error("{variable}={named} names no release of Kubernetes that the tests can build; known: {}", known.join(", "))]
+    UnknownRelease {
+        /// Name of the variable.
+        variable: &'static str,
+        /// Value of the variable.
+        named: String,
+        /// Releases with a tool module, besides the newest.
+        known: &'static [&'static str],
+    },
     /// `go build` failed; its output went to stderr.
     #[error("`go build {package}` failed in {}: see its output above", module.display())]
     Build {

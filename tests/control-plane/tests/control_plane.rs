@@ -76,6 +76,7 @@ fn is_alive(pid: u32) -> bool {
 async fn a_world_is_a_cluster_with_a_ca_dns_and_a_gateway() {
     let world = world().await;
     apply_yaml(&world.admin(), SHOP).await.unwrap();
+    the_api_server_is_of_the_chosen_release(&world).await;
     the_gateway_routes_by_the_rules_of_ingresses(&world).await;
     what_an_ingress_owns_goes_with_it(&world).await;
     the_operator_may_do_what_its_manifest_grants_and_nothing_else(&world).await;
@@ -88,6 +89,14 @@ async fn a_world_is_a_cluster_with_a_ca_dns_and_a_gateway() {
     drop(world);
     assert!(!pids.iter().any(|pid| is_alive(*pid)));
     assert!(!directory.exists());
+}
+
+/// `KUBERNETES=1.34` chooses the release.
+async fn the_api_server_is_of_the_chosen_release(world: &World) {
+    let chosen = std::env::var("KUBERNETES").ok().filter(|release| !release.is_empty());
+    let version = world.admin().apiserver_version().await.unwrap();
+    let expected = chosen.unwrap_or_else(|| "1.36".to_owned());
+    assert_eq!(format!("{}.{}", version.major, version.minor), expected);
 }
 
 async fn the_gateway_routes_by_the_rules_of_ingresses(world: &World) {

@@ -157,7 +157,7 @@ impl Problem {
 }
 
 /// Number of other hosts with the same problem, in words.
-fn likewise(others: usize) -> String {
+pub(crate) fn likewise(others: usize) -> String {
     match others {
         0 => String::new(),
         1 => " (and 1 other host likewise)".to_owned(),

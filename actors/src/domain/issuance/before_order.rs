@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use super::evaluation::Evaluation;
 use super::failing::Failing;
+use super::fallback::Fallback;
 use super::observed::Reach;
 use super::state::{Issuance, State};
-use super::step::{Fallback, Step};
+use super::step::Step;
 use crate::domain::certificate::SecretView;
-use crate::domain::failure::FailureClass;
+use crate::domain::desired::problem::likewise;
+use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::{Priority, Urgency};
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{IssueReason, Remaining};
 
 pub(super) fn edited(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
@@ -22,6 +25,44 @@ pub(super) fn edited(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option
 /// The journal records an opened order before anything else happens.
 pub(super) fn opened_but_not_journaled(evaluation: &Evaluation<'_>, _: &Issuance) -> Option<Step> {
     evaluation.inputs.observed.opened.as_ref().map(|_| Step::OpenOrder)
+}
+
+/// Failure of names that no CA can read. A name that the certificate in the Secret has is left to
+/// the CA which issued it: no release takes a name away from a certificate.
+fn bad_a_labels(evaluation: &Evaluation<'_>, names: &BTreeSet<DnsName>) -> Option<Failure> {
+    let ours = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(|one| one.ours));
+    let is_new = |name: &DnsName| !ours.is_some_and(|certificate| certificate.is_for(name));
+    let mut bad = names.iter().filter(|name| is_new(name)).filter_map(|name| {
+        let why = name.check_a_labels().err()?;
+        Some((name, why))
+    });
+    let (first, why) = bad.next()?;
+    let others: Vec<&DnsName> = bad.map(|(name, _)| name).collect();
+    let detail = format!(
+        "host {first} {why}, so no CA is asked{}; correct the host, or remove it",
+        likewise(others.len())
+    );
+    let blamed = others.into_iter().chain([first]).cloned();
+    Some(Failure::new(FailureClass::InvalidSpec, detail).about(blamed))
+}
+
+/// Waits while another Secret has an order for exactly the same names at the same CA, which may
+/// answer a second order with the open one. The pause grows with the age of that order.
+fn same_names_in_flight(
+    evaluation: &Evaluation<'_>,
+    order: (&BTreeSet<DnsName>, Option<&str>),
+    started_at: Option<Timestamp>,
+) -> Option<Step> {
+    let (inputs, now) = (&evaluation.inputs, evaluation.now());
+    let began = inputs.in_flight.ahead_of(inputs.stream, order, started_at, now)?;
+    let (shortest, longest) = limits::SAME_NAMES_LOOK;
+    Some(Step::WaitForOrder(now + (now.since(began) / 4).clamp(shortest, longest)))
+}
+
+/// The same for an issuance that has started: another one may have started in the same moment.
+pub(super) fn same_names_ordered(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
+    let order = (&issuance.names, issuance.directory.as_deref());
+    same_names_in_flight(evaluation, order, Some(issuance.started_at))
 }
 
 pub(super) fn secret_is_valid(evaluation: &Evaluation<'_>, _: &Issuance) -> Option<Step> {
@@ -57,7 +98,13 @@ pub(super) fn prepare_order(
     failing: Option<&Failing>,
     reason: IssueReason,
 ) -> Step {
+    if let Some(failure) = bad_a_labels(evaluation, &names) {
+        return Step::Fail(failure);
+    }
     let directory = fallback_directory(evaluation, failing);
+    if let Some(wait) = same_names_in_flight(evaluation, (&names, directory.as_deref()), None) {
+        return wait;
+    }
     let is_first = directory.is_none();
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
     let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();

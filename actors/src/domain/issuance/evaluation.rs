@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::failing::Failing;
+use super::fallback::Fallback;
 use super::observed::OrderStatus;
 use super::state::{Issuance, State};
-use super::step::{Fallback, Inputs};
+use super::step::Inputs;
 use crate::domain::certificate::{CertificateView, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::limits;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{Folded, IssuanceFailed};
-use super::step::Fallback;
+use super::fallback::Fallback;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::Edition;

@@ -26,9 +26,10 @@ const RULES: [Rule; 6] = [
 ];
 
 /// Rules before an order is opened, once an issuance has begun.
-const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 6] = [
+const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 7] = [
     before_order::edited,
     before_order::opened_but_not_journaled,
+    before_order::same_names_ordered,
     |evaluation, _| fresh_secret(evaluation),
     before_order::secret_is_valid,
     before_order::ca_busy_for_long,

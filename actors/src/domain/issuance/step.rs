@@ -1,8 +1,9 @@
 //! Steps of a job, and the inputs that decide on the next one.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
+use super::fallback::Fallback;
+use super::in_flight::InFlight;
 use super::observed::Observed;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
@@ -65,6 +66,8 @@ pub(crate) enum Step {
         /// The CA works on the order.
         at_ca: bool,
     },
+    /// Wait until `until` for another Secret's order for exactly the same names.
+    WaitForOrder(Timestamp),
     /// Wait in the queue of a rate limit.
     WaitForLimit(LimitScope, Priority),
     /// The job is done.
@@ -92,18 +95,11 @@ impl Step {
             Self::FillTls => "fill_tls",
             Self::Abandon(_) => "abandon",
             Self::Fail(_) => "fail",
-            Self::Wait { .. } | Self::WaitForLimit(..) | Self::Done(_) => "none",
+            Self::Wait { .. } | Self::WaitForOrder(_) | Self::WaitForLimit(..) | Self::Done(_) => {
+                "none"
+            }
         }
     }
-}
-
-/// The fallback CA: opt-in, by `--fallback-directory`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fallback<'a> {
-    /// Directory URL.
-    pub directory: &'a str,
-    /// Time that the first CA must have failed for.
-    pub after: Duration,
 }
 
 /// Everything that [`next`](super::next()) decides on, beside the journaled state.
@@ -131,4 +127,6 @@ pub(crate) struct Inputs<'a> {
     pub install_id: &'a str,
     /// `--owner-references`: whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
+    /// Issuances under way of all Secrets.
+    pub in_flight: &'a InFlight,
 }

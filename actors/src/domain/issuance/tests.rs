@@ -1,12 +1,13 @@
 //! Tests of the state machine: from events and observations to the next event or step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::certificate::{PrivateKey, SecretView};
+use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::desired_certificate::tests::desired;
 use crate::domain::desired::plan::tests::names;
@@ -72,6 +73,9 @@ fn look_barred(
     next(state, inputs(&stream, desired, observed, &rate_limits))
 }
 
+/// Nothing is under way for other Secrets.
+static NONE_IN_FLIGHT: LazyLock<InFlight> = LazyLock::new(InFlight::default);
+
 fn inputs<'a>(
     stream: &'a SecretKey,
     desired: Option<&'a DesiredCertificate>,
@@ -94,6 +98,7 @@ fn inputs<'a>(
         rate_limits,
         install_id: "ingress-acme",
         owner_references: true,
+        in_flight: &NONE_IN_FLIGHT,
     }
 }
 
@@ -104,6 +109,14 @@ fn look_with(state: &State, desired: &DesiredCertificate, first: Option<Edition>
         state,
         Inputs { first_edition: first, ..inputs(&stream, Some(desired), &observed, &rate_limits) },
     )
+}
+
+/// Returns the next step of `web/shop` beside the issuances of other Secrets.
+fn look_beside(state: &State, observed: &Observed, others: &InFlight, at: Timestamp) -> Step {
+    let (desired, stream, limits) = (shop(), SecretKey::new("web", "shop"), RateLimits::default());
+    let inputs = inputs(&stream, Some(&desired), observed, &limits);
+    let assessment = Assessment { now: at, ..inputs.assessment };
+    next(state, Inputs { assessment, in_flight: others, ..inputs })
 }
 
 fn waiting_for_limit(urgency: Urgency, by: Timestamp) -> Step {
@@ -303,8 +316,22 @@ fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
 #[test]
 fn a_chain_that_does_not_fit_is_never_installed() {
     let ordered = given([begin(&shop()), opened()]);
-    let step = look(&ordered, Some(&shop()), &with_chain(&["other.example.com"]));
-    assert!(matches!(step, Step::Fail(failure) if failure.class == FailureClass::BadCertificate));
+    let chain = |change: fn(&mut CertificateView)| {
+        let mut observed = with_chain(&["a.example.com"]);
+        change(&mut observed.chain.as_mut().unwrap().leaf);
+        look(&ordered, Some(&shop()), &observed)
+    };
+    assert_eq!(chain(|_| {}), Step::Install);
+    let cases: [(fn(&mut CertificateView), &str); 3] = [
+        (|leaf| leaf.names = ["other.example.com".to_owned()].into(), "other names"),
+        (|leaf| leaf.key_matches = false, "key does not match"),
+        (|leaf| leaf.not_after = now(), "expired at"),
+    ];
+    for (change, why) in cases {
+        let Step::Fail(failure) = chain(change) else { panic!("{why}") };
+        assert_eq!(failure.class, FailureClass::BadCertificate);
+        assert!(failure.detail.contains(why), "{}", failure.detail);
+    }
 }
 
 #[test]
@@ -555,4 +582,44 @@ fn a_round_of_many_hosts_takes_several_steps_and_slow_ones_let_others_pass() {
     observed.probed_some(reached, &hosts, Duration::ZERO, now());
     assert_eq!(observed.next_probes(&hosts).len(), 8, "the second round goes on");
     assert_eq!(observed.probes, 1);
+}
+
+#[test]
+fn orders_of_two_secrets_for_exactly_the_same_names_are_one_after_the_other() {
+    let observed = reached(seen_secret(None));
+    let beside = |state: &State, other: &State| {
+        let mut in_flight = InFlight::default();
+        in_flight.changed(&SecretKey::new("web", "another"), &State::Idle, other);
+        look_beside(state, &observed, &in_flight, now())
+    };
+    let (started, ordered) = (given([begin(&shop())]), given([begin(&shop()), opened()]));
+    let waits = Step::WaitForOrder(now() + limits::SAME_NAMES_LOOK.0);
+    for other in [&started, &ordered] {
+        assert_eq!(beside(&State::Idle, other), waits, "nothing is begun");
+        assert_eq!(beside(&started, other), waits, "`another` is before `shop`");
+    }
+    assert!(matches!(beside(&State::Idle, &State::Idle), Step::Begin { .. }));
+    assert_eq!(beside(&ordered, &ordered), Step::Refresh, "an order that is open goes on");
+    let mut later = InFlight::default();
+    later.changed(&SecretKey::new("web", "z"), &State::Idle, &started);
+    assert_eq!(look_beside(&started, &observed, &later, now()), Step::OpenOrder);
+    let other_names = given([begin(&desired_with_another_name()), opened()]);
+    assert_eq!(beside(&started, &other_names), Step::OpenOrder);
+}
+
+#[test]
+fn an_order_that_does_not_end_holds_up_another_for_an_hour_at_most_and_one_that_ends_no_longer() {
+    let (key, ordered) = (SecretKey::new("web", "another"), given([begin(&shop()), opened()]));
+    let mut in_flight = InFlight::default();
+    in_flight.changed(&key, &State::Idle, &ordered);
+    let step = |in_flight: &InFlight, at: Timestamp| {
+        let observed = Observed { secret: Some((None, at)), ..reached(Observed::default()) };
+        look_beside(&State::Idle, &observed, in_flight, at)
+    };
+    let last = now() + limits::SAME_NAMES_WAIT - Duration::from_millis(1);
+    assert_eq!(step(&in_flight, last), Step::WaitForOrder(last + limits::SAME_NAMES_LOOK.1));
+    assert!(matches!(step(&in_flight, now() + limits::SAME_NAMES_WAIT), Step::Begin { .. }));
+    in_flight.changed(&key, &ordered, &State::Idle);
+    assert_eq!(in_flight.len(), 0, "nothing is kept");
+    assert!(matches!(step(&in_flight, now()), Step::Begin { .. }));
 }

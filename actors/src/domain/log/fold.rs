@@ -63,8 +63,7 @@ mod tests {
 
     fn failed() -> Record {
         let failure = Failure::new(FailureClass::Authorization, "no");
-        let fingerprint = desired("shop", &["a.example.com"]).fingerprint();
-        let command = Command::Fail(fingerprint, failure);
+        let command = Command::Fail(desired("shop", &["a.example.com"]).attempted(), failure);
         record(decide(&State::Idle, command, Timestamp::default()).unwrap())
     }
 

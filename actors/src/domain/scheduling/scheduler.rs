@@ -381,7 +381,7 @@ mod tests {
             ask(&mut scheduler, &number.to_string(), 0).unwrap();
         }
         let waits = |waits_for| JobStatus::Parked { until: at(9), waits_for };
-        let (limit, ca) = (waits(WaitsFor::Limit), waits(WaitsFor::Ca));
+        let (limit, ca) = (waits(WaitsFor::Others), waits(WaitsFor::Ca));
         let mut taken = 0;
         while let Some(job) = scheduler.next_job(at(0)) {
             scheduler.returned(job, if taken % 2 == 0 { limit } else { ca }, at(0));
@@ -498,7 +498,7 @@ mod tests {
         scheduler.admit(&SecretKey::new("web", "a"), at(1));
         scheduler.returned(
             job,
-            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Limit },
+            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Others },
             at(1),
         );
         assert!(scheduler.next_job(at(1)).is_some());
@@ -511,7 +511,7 @@ mod tests {
         let job = scheduler.next_job(at(0)).unwrap();
         scheduler.returned(
             job,
-            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Limit },
+            JobStatus::Parked { until: at(3600), waits_for: WaitsFor::Others },
             at(1),
         );
         assert!(scheduler.next_job(at(2)).is_none());

@@ -59,8 +59,8 @@ impl TlsSecrets for OfInstall {
     }
 
     async fn exists(&self, secret: &SecretKey) -> Result<bool, PortError> {
-        self.call("exists").await?;
-        Ok(self.state.borrow().secrets.contains_key(secret))
+        self.cluster.call("exists").await?;
+        Ok(self.cluster.state.borrow().secrets.contains_key(secret))
     }
 
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {

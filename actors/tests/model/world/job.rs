@@ -66,8 +66,8 @@ impl World {
             let mut refused = self.clone();
             refused.left.refusals -= 1;
             let failure = Failure::new(FailureClass::Policy, "no");
-            let fingerprint = DESIRED.with(DesiredCertificate::fingerprint);
-            steps.push(refused.committed(who, Command::Fail(fingerprint, failure), "fails"));
+            let attempted = DESIRED.with(DesiredCertificate::attempted);
+            steps.push(refused.committed(who, Command::Fail(attempted, failure), "fails"));
         }
         steps
     }

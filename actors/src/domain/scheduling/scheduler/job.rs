@@ -50,8 +50,8 @@ pub(crate) enum WaitsFor {
     Ca,
     /// A host that the next probe may reach, or a port that failed, before there is an order.
     Host,
-    /// A rate limit.
-    Limit,
+    /// Orders of other Secrets: in the queue of a rate limit, or for the same names.
+    Others,
 }
 
 /// Number of jobs in each phase.

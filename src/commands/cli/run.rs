@@ -198,16 +198,14 @@ impl RunArgs {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after,
-            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace,
-            solver_linger,
+            fallback_eab_secret, public_ca, allow_cross_namespace_hosts, max_orders_per_namespace, solver_linger,
         } = self;
         let (manage, shared_hosts) = (manage.into(), allow_cross_namespace_hosts);
         // Whether the CA is public takes a look-up at the start.
         let selection =
             Selection { manage, classes: ingress_class, shared_hosts, ..Selection::default() };
-        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
-        let fallback =
-            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
+        let (after, eab) = (fallback_after, fallback_eab_secret);
+        let fallback = |directory: url::Url| FallbackDirectory::at(&directory, after, eab);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,

@@ -116,7 +116,6 @@ impl Replica {
         self.health.set_reporter(operator.reporter.clone());
         let drained = async {
             terminate.wait().await;
-            self.health.set_ready(false);
             self.drain(&operator).await
         };
         tokio::select! {
@@ -218,7 +217,7 @@ impl Replica {
     /// Releases the Lease of an idle replica, so that another one leads while this one still
     /// answers challenges. Returns the term of one that may still write.
     async fn hand_over(&self, is_idle: bool, term: Option<Term>) -> Option<Term> {
-        let Some(term) = term else { return None };
+        let term = term?;
         if !is_idle {
             return Some(term);
         }
@@ -228,8 +227,9 @@ impl Replica {
     }
 
     /// Finishes the work that the CA has in progress, starts no new work and sends pending Events.
-    /// Challenges are answered meanwhile. Returns whether all work is finished.
+    /// Challenges are answered meanwhile, but endpoints are to follow at once. Returns whether all work is finished.
     async fn drain(&self, operator: &Operator) -> bool {
+        self.health.set_ready(false);
         info!(deadline = ?limits::DRAIN, "draining");
         let drained = timeout(limits::DRAIN, operator.drain()).await;
         match &drained {

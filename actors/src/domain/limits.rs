@@ -309,7 +309,7 @@ pub const CLOCK_LOOK: Duration = secs(10);
 pub const DRAIN: Duration = secs(30);
 /// Longest wait at the end for Events that are still queued.
 pub const EVENTS_FLUSH: Duration = secs(5);
-/// Time from SIGTERM for which challenges are still answered: kubelet, EndpointSlice, kube-proxy
+/// Time from SIGTERM for which challenges are still answered: the kubelet, endpoints, kube-proxy
 /// and the ingress controller follow one after the other, and until then each may still send the
 /// CA's request here. Runs beside [`DRAIN`].
 pub const SOLVER_LINGER: Duration = secs(15);

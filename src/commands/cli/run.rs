@@ -218,9 +218,8 @@ impl RunArgs {
         let (manage, namespace) = (manage.into(), own_namespace(namespace));
         // Whether the CA is public takes a look-up at the start.
         let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
-        let (after, eab_of_fallback) = (fallback_after, fallback_eab_secret);
-        let fallback =
-            |directory: url::Url| FallbackDirectory::at(&directory, after, eab_of_fallback);
+        let (after, eab) = (fallback_after, fallback_eab_secret);
+        let fallback = |directory: url::Url| FallbackDirectory::at(&directory, after, eab);
         let settings = Settings {
             directory: acme_directory.to_string(),
             selection,

@@ -31,13 +31,13 @@ fn correct_record(record: &mut Record, now: Timestamp) -> Duration {
     match &mut record.event {
         Event::IssuanceFailed(failed) => {
             until(&mut failed.retry_at, limits::RETRY_MAX);
-            failed.subset_retry_at.as_mut().map(|at| until(at, limits::RETRY_MAX));
-            failed.down_since.as_mut().map(past);
-            failed.folded.as_mut().map(|Folded { since, .. }| past(since));
+            failed.subset_retry_at.iter_mut().for_each(|at| until(at, limits::RETRY_MAX));
+            failed.down_since.iter_mut().for_each(past);
+            failed.folded.iter_mut().for_each(|Folded { since, .. }| past(since));
         }
         Event::RateLimitHit(limited) => {
             until(&mut limited.hit.until, limits::LIMIT_CLOSED_MAX);
-            limited.hit.since.as_mut().map(past);
+            limited.hit.since.iter_mut().for_each(past);
         }
         Event::IssuanceStarted(_)
         | Event::OrderOpened(_)

@@ -35,7 +35,8 @@ async fn a_deleted_ingress_takes_its_work_and_its_routes_along() {
     .await;
 }
 
-/// Creates a ResourceQuota that allows no Secret. Nobody counts here, so the status is written too.
+/// Creates a `ResourceQuota` that allows no Secret. No controller counts here, so the status is
+/// written too.
 async fn quota(client: &kube::Client, namespace: &str) {
     let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
     let hard = json!({ "count/secrets": "0" });

@@ -316,13 +316,14 @@ fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
 #[test]
 fn a_chain_that_does_not_fit_is_never_installed() {
     let ordered = given([begin(&shop()), opened()]);
-    let chain = |change: fn(&mut CertificateView)| {
+    type Change = fn(&mut CertificateView);
+    let chain = |change: Change| {
         let mut observed = with_chain(&["a.example.com"]);
         change(&mut observed.chain.as_mut().unwrap().leaf);
         look(&ordered, Some(&shop()), &observed)
     };
     assert_eq!(chain(|_| {}), Step::Install);
-    let cases: [(fn(&mut CertificateView), &str); 3] = [
+    let cases: [(Change, &str); 3] = [
         (|leaf| leaf.names = ["other.example.com".to_owned()].into(), "other names"),
         (|leaf| leaf.key_matches = false, "key does not match"),
         (|leaf| leaf.not_after = now(), "expired at"),

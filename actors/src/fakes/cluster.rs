@@ -202,6 +202,9 @@ impl FakeCluster {
     }
 
     /// Sets the annotation `ingress-acme.dev/install` of a Secret, like a user.
+    ///
+    /// # Panics
+    /// When there is no such Secret.
     pub fn hand_over(&self, key: &SecretKey, install: &str) {
         let mut state = self.state.borrow_mut();
         let secret = state.secrets.get_mut(key);

@@ -54,6 +54,7 @@ struct JournalInner {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct JournalState {
     /// Appends for the next write.
     pending: Vec<Append>,
@@ -127,14 +128,12 @@ impl Journal for SegmentedJournal {
         if lazy {
             return Ok(());
         }
-        match timeout(limits::JOURNAL_CALL, written).await {
-            Ok(outcome) => outcome.unwrap_or(Err(JournalError::Fenced)),
-            Err(_) => {
-                let why = "an append has no result in time";
-                self.0.stop(&JournalError::Unavailable(why.to_owned()));
-                Err(JournalError::Fenced)
-            }
+        if let Ok(outcome) = timeout(limits::JOURNAL_CALL, written).await {
+            return outcome.unwrap_or(Err(JournalError::Fenced));
         }
+        let why = "an append has no result in time";
+        self.0.stop(&JournalError::Unavailable(why.to_owned()));
+        Err(JournalError::Fenced)
     }
 
     async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {

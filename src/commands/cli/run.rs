@@ -198,8 +198,10 @@ pub struct FallbackDirectory {
 }
 
 impl FallbackDirectory {
-    fn at(directory: &url::Url, after: Duration, eab_secret: Option<String>) -> Self {
-        Self { directory: directory.to_string(), after, eab_secret }
+    fn at(
+        (directory, after, eab_secret): (Option<url::Url>, Duration, Option<String>),
+    ) -> Option<Self> {
+        Some(Self { directory: directory?.to_string(), after, eab_secret })
     }
 }
 
@@ -212,17 +214,14 @@ impl RunArgs {
             acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
-            allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger,
-            secret_checks,
+            allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
         } = self;
         let (manage, namespace) = (manage.into(), own_namespace(namespace));
-        // Whether the CA is public takes a look-up at the start.
-        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
-        let (after, eab) = (fallback_after, fallback_eab_secret);
-        let fallback = |directory: url::Url| FallbackDirectory::at(&directory, after, eab);
+        let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
         let settings = Settings {
             directory: acme_directory.to_string(),
-            selection,
+            // Whether the CA is public takes a look-up at the start.
+            selection: Selection { manage, classes, shared_hosts, ..Selection::default() },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
             profile,
@@ -238,7 +237,7 @@ impl RunArgs {
             namespace,
             contacts: contact.into_iter().collect(),
             eab_secret,
-            fallback: fallback_directory.map(fallback),
+            fallback: FallbackDirectory::at(fallback),
             preferred_chain,
             acme_ca_file,
             public_ca,

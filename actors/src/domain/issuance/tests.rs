@@ -315,8 +315,8 @@ fn work_that_nobody_wants_any_more_is_dropped_in_every_state() {
 
 #[test]
 fn a_chain_that_does_not_fit_is_never_installed() {
-    let ordered = given([begin(&shop()), opened()]);
     type Change = fn(&mut CertificateView);
+    let ordered = given([begin(&shop()), opened()]);
     let chain = |change: Change| {
         let mut observed = with_chain(&["a.example.com"]);
         change(&mut observed.chain.as_mut().unwrap().leaf);

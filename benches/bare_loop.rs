@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
+use ingress_acme::dns_and_http::solver::{Thumbprints, serve, socket};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use instant_acme::{
     Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -72,7 +72,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (account, _) = builder.create(&new, args.directory.clone(), None).await?;
     let thumbprints = Thumbprints::default();
     thumbprints.add(account.key_thumbprint().to_owned());
-    let (server, _) = serve(args.solver_bind, thumbprints, &Metrics::default())?;
+    let (server, _) = serve(socket(args.solver_bind)?, thumbprints, &Metrics::default())?;
     actix::spawn(server);
     let mut config = Config::infer().await?;
     config.default_retry = false;

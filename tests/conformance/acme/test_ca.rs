@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ingress_acme::dns_and_http::probe::HttpProbe;
-use ingress_acme::dns_and_http::solver::{Thumbprints, serve};
+use ingress_acme::dns_and_http::solver::{Thumbprints, serve, socket};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;
 use ingress_acme_actors::reporting::metrics::Metrics;
@@ -88,7 +88,8 @@ impl<'a> TestCa<'a> {
     pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> TestCa<'static> {
         let thumbprints = Thumbprints::default();
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (server, http) = serve(anywhere, thumbprints.clone(), &Metrics::default()).unwrap();
+        let (server, http) =
+            serve(socket(anywhere).unwrap(), thumbprints.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         let mut options = Options { validation_port: http.port(), ..Options::default() };
         change(&mut options);
@@ -192,7 +193,8 @@ impl<'a> TestCa<'a> {
         // The process ends at once; only the registration of its solver address matters.
         let started = world.spawn_operator(OperatorOptions::new("true")).unwrap();
         let address = started.solver_address();
-        let (server, _) = serve(address, self.thumbprints.clone(), &Metrics::default()).unwrap();
+        let (server, _) =
+            serve(socket(address).unwrap(), self.thumbprints.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         *operator.lock().unwrap() = Some(Box::new(started));
         apply_yaml(&world.admin(), &solver_route(&HOSTS)).await.unwrap();

@@ -135,6 +135,7 @@ impl Default for Fakes {
 
 impl Fakes {
     /// Another install in the same cluster, with a CA, an account and a journal of its own.
+    #[must_use]
     pub fn second_install(&self) -> Self {
         let (cluster, clock) = (self.cluster.clone(), self.clock.clone());
         let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));

@@ -73,6 +73,7 @@ fn scrub(value: &mut Value) {
                         *bytes = "[bytes]".into();
                     }),
                     "ingress-acme.dev/directory" => *value = "[directory]".into(),
+                    "ingress-acme.dev/account" => *value = "[account]".into(),
                     _ => scrub(value),
                 }
             }

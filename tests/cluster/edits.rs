@@ -37,7 +37,7 @@ async fn failed_under_0_1_0(world: &World) {
     let event = Event::IssuanceFailed(IssuanceFailed { edition: None, ..failed });
     let segments = SecretSegments::new(world.admin(), "ingress-acme");
     let journal = SegmentedJournal::new(std::rc::Rc::new(segments), "0.1.0".to_owned());
-    journal.replay().await.expect("it is empty");
+    journal.replay(at).await.expect("it is empty");
     journal.append(&[Record { stream, at, event }]).await.expect("it is written");
 }
 

@@ -62,11 +62,11 @@ fn failing(now: Timestamp) -> Vec<Record> {
     let mut index = Index::new(Selection::default(), None);
     index.apply(view("failing"));
     let stream = SecretKey::new("web", "failing");
-    let fingerprint = index.desired(&stream).expect("it was just applied").fingerprint();
+    let attempted = index.desired(&stream).expect("it was just applied").attempted();
     let (mut state, mut records) = (State::Idle, Vec::new());
     for _ in 0..3 {
         let failure = Failure::new(FailureClass::Authorization, "it leads elsewhere");
-        let event = decide(&state, Command::Fail(fingerprint, failure), now).expect("legal");
+        let event = decide(&state, Command::Fail(attempted, failure), now).expect("legal");
         state = apply(state, &event, now).expect("legal");
         records.push(Record { stream: stream.clone(), at: now, event });
     }

@@ -300,6 +300,10 @@ impl TlsSecrets for Refusing {
         self.0.read(key).await
     }
 
+    async fn exists(&self, key: &SecretKey) -> Result<bool, PortError> {
+        self.0.exists(key).await
+    }
+
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.0.verified(key).await
     }

@@ -120,11 +120,9 @@ fn all() -> Vec<(String, KubeEvent)> {
     let whole = after(&[started(BTreeSet::new()), order.clone()]);
     let failure = failed(FailureClass::Authorization, bad.clone());
     let subset = after(&[failure, started(bad.clone()), order]);
-    let waiting = LimitWait {
-        scope: LimitScope::Account,
-        detail: "the words of the CA".to_owned(),
-        turn: NOW,
-    };
+    let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
+    let waiting = LimitWait { scope, detail, turn: NOW };
+    let misfit = "event order_opened cannot follow state idle";
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let other = KubeEvent::of_another_install(&secret, "production", "staging");
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
@@ -141,10 +139,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("another install has the Secret", Some(other)),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
-        (
-            "a record of the journal does not fit",
-            Some(KubeEvent::set_aside(&desired, "event order_opened cannot follow state idle")),
-        ),
+        ("a record of the journal does not fit", Some(KubeEvent::set_aside(&desired, misfit))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()

@@ -165,7 +165,7 @@ async fn failed_under_0_1_0(fakes: &Fakes) {
     let written = serde_json::to_string(&record).expect("it is JSON");
     assert!(!written.contains("edit"), "0.1.0 knew no edition: {written}");
     let journal = SegmentedJournal::new(fakes.segments.clone(), "0.1.0".to_owned());
-    journal.replay().await.expect("it is empty");
+    journal.replay(at).await.expect("it is empty");
     journal.append(&[record]).await.expect("it is written");
 }
 

@@ -114,7 +114,7 @@ fn a_lone_snapshot_with_a_record_that_does_not_fit_is_written_anew() {
         let kind = SegmentKind::Snapshot { part: 1, of: 1 };
         fakes.segments.put(1, segment(kind, vec![started("a", "k1", at), started("a", "k2", at)]));
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
-        assert_eq!(journal.replay().await.expect("it is readable").len(), 2);
+        assert_eq!(journal.replay(fakes.clock.now()).await.expect("it is readable").len(), 2);
         fakes.pass(MINUTE).await;
         let log = replay(&fakes.segments.log());
         assert_eq!((log.misfits, log.records.len()), (0, 1));
@@ -128,7 +128,7 @@ fn an_append_that_takes_too_long_stops_the_journal_and_is_decided_by_the_replay(
     Fakes::paused(async {
         let fakes = Fakes::default();
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());
-        journal.replay().await.expect("it is empty");
+        journal.replay(fakes.clock.now()).await.expect("it is empty");
         // Answers after 19 s of 20 s, so that no request fails.
         fakes.segments.take_time(Duration::ZERO, 19 * SECOND);
         let at = fakes.clock.now();
@@ -279,7 +279,7 @@ fn a_page_or_a_segment_that_cannot_be_read_is_asked_for_a_few_times_and_then_the
         undeleted(&fakes, 30);
         let replayed = async |writer: &str| {
             let journal = SegmentedJournal::new(fakes.segments.clone(), writer.to_owned());
-            journal.replay().await.map(|records| records.len())
+            journal.replay(fakes.clock.now()).await.map(|records| records.len())
         };
         fakes.cluster.fail("journal_list", 2);
         fakes.cluster.fail("journal_read", 2);

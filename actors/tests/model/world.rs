@@ -232,10 +232,12 @@ pub(crate) struct Reading {
 }
 
 type Log = BTreeMap<u64, Id<Segment>>;
+/// Records of a log's batches, and the state that they fold to.
+type Batches = Rc<(BTreeSet<Id<Record>>, Id<State>)>;
 
 thread_local! {
     static READ: RefCell<HashMap<Log, Rc<Reading>>> = RefCell::default();
-    static BATCHES: RefCell<HashMap<Log, Rc<(BTreeSet<Id<Record>>, Id<State>)>>> = RefCell::default();
+    static BATCHES: RefCell<HashMap<Log, Batches>> = RefCell::default();
 }
 
 /// Replays a log. The same log is replayed once.
@@ -251,7 +253,7 @@ pub(crate) fn read(log: &Log) -> Rc<Reading> {
 }
 
 /// The records of all batches that were ever written, and the state after them.
-fn batches(ever: &Log) -> Rc<(BTreeSet<Id<Record>>, Id<State>)> {
+fn batches(ever: &Log) -> Batches {
     if let Some(known) = BATCHES.with_borrow(|all| all.get(ever).cloned()) {
         return known;
     }

@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::log::segment::{
     SCHEMA, Segment, SegmentKind, is_due, is_enough, snapshot,
 };
 
-use super::{Interned, Leader, Process, Rules, World, read};
+use super::{Id, Interned, Leader, Process, Rules, World, read};
 
 type Steps = Vec<(String, World)>;
 
@@ -163,7 +163,7 @@ impl World {
         for process in &mut self.processes {
             let Process::Up(leader) = process else { continue };
             if leader.write.is_none() && !leader.pending.is_empty() {
-                let records = leader.pending.drain(..).map(|record| record.value()).collect();
+                let records = leader.pending.drain(..).map(Id::value).collect();
                 let batch = Segment { records, ..segment(leader.term, SegmentKind::Batch) };
                 leader.write = Some((batch.id(), false));
             }
@@ -215,13 +215,12 @@ impl World {
         if self.left.timeouts == 0 || leader.awaited.is_none() {
             return Vec::new();
         }
-        let mut next = match rules.stops_at_a_timeout {
-            true => self.ended(who, leader),
-            false => {
-                let mut next = self.clone();
-                next.leader(who).awaited = None; // the record stays pending
-                next
-            }
+        let mut next = if rules.stops_at_a_timeout {
+            self.ended(who, leader)
+        } else {
+            let mut next = self.clone();
+            next.leader(who).awaited = None; // the record stays pending
+            next
         };
         next.left.timeouts -= 1;
         vec![(format!("{who} has no result of its append in time"), next)]

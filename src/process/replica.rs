@@ -227,7 +227,8 @@ impl Replica {
     }
 
     /// Finishes the work that the CA has in progress, starts no new work and sends pending Events.
-    /// Challenges are answered meanwhile, but endpoints are to follow at once. Returns whether all work is finished.
+    /// Challenges are answered meanwhile, but endpoints are to follow at once. Returns whether all
+    /// work is finished.
     async fn drain(&self, operator: &Operator) -> bool {
         self.health.set_ready(false);
         info!(deadline = ?limits::DRAIN, "draining");

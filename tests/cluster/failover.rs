@@ -24,7 +24,7 @@ async fn start(world: &World, pod: &str) -> Operator {
 }
 
 /// An account with all rights of the operator but the list of the journal's Secrets.
-const BLIND: &str = r#"
+const BLIND: &str = "\
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: blind, namespace: ingress-acme}
@@ -47,7 +47,7 @@ kind: ClusterRoleBinding
 metadata: {name: blind}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ingress-acme}
 subjects: [{kind: ServiceAccount, name: blind, namespace: ingress-acme}]
-"#;
+";
 
 /// Starts an operator that cannot read the journal.
 async fn start_blind(world: &World) -> Operator {

@@ -123,6 +123,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         turn: NOW,
     };
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
+    let misfit = "event order_opened cannot follow state idle";
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
     let mut all = vec![
         ("work begins", begun(&IssueReason::Missing, None)),
@@ -136,10 +137,7 @@ fn all() -> Vec<(String, KubeEvent)> {
         ("the CA certifies public names only", KubeEvent::skipped(&[not_public()].into())),
         ("something is left undone", Some(KubeEvent::left_undone("spec.tls", "refused"))),
         ("the CA has closed a scope", Some(KubeEvent::waiting_for_limit(&desired, &waiting))),
-        (
-            "a record of the journal does not fit",
-            Some(KubeEvent::set_aside(&desired, "event order_opened cannot follow state idle")),
-        ),
+        ("a record of the journal does not fit", Some(KubeEvent::set_aside(&desired, misfit))),
         ("an order waits", Some(KubeEvent::held_up(&desired, "the API server is away"))),
     ]
     .into_iter()

@@ -52,6 +52,7 @@ struct JournalInner {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct JournalState {
     /// Appends for the next write.
     pending: Vec<Append>,
@@ -125,14 +126,12 @@ impl Journal for SegmentedJournal {
         if lazy {
             return Ok(());
         }
-        match timeout(limits::JOURNAL_CALL, written).await {
-            Ok(outcome) => outcome.unwrap_or(Err(JournalError::Fenced)),
-            Err(_) => {
-                let why = "an append has no result in time";
-                self.0.stop(&JournalError::Unavailable(why.to_owned()));
-                Err(JournalError::Fenced)
-            }
-        }
+        let Ok(outcome) = timeout(limits::JOURNAL_CALL, written).await else {
+            let why = "an append has no result in time";
+            self.0.stop(&JournalError::Unavailable(why.to_owned()));
+            return Err(JournalError::Fenced);
+        };
+        outcome.unwrap_or(Err(JournalError::Fenced))
     }
 
     async fn replay(&self) -> Result<Vec<Record>, JournalError> {

@@ -2,6 +2,7 @@
 //! hash.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use ingress_acme_actors::domain::issuance::{Record, State};
@@ -45,20 +46,36 @@ impl<T> std::hash::Hash for Id<T> {
     }
 }
 
+/// Values of one kind, by number and by their bytes.
+pub(crate) struct Table<T> {
+    values: Vec<T>,
+    numbers: HashMap<Vec<u8>, u32>,
+}
+
+impl<T> Table<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
 /// A kind of value with a table of its own.
-pub(crate) trait Interned: Clone + PartialEq + Sized + 'static {
+pub(crate) trait Interned: Clone + Sized + 'static {
     /// Calls `with` with the table of the values seen so far.
-    fn table<R>(with: impl FnOnce(&mut Vec<Self>) -> R) -> R;
+    fn table<R>(with: impl FnOnce(&mut Table<Self>) -> R) -> R;
+
+    /// Bytes that differ for different values.
+    fn bytes(&self) -> Vec<u8>;
 
     /// The number of this value.
     fn id(self) -> Id<Self> {
+        let bytes = self.bytes();
         Self::table(|table| {
-            let known = table.iter().position(|value| *value == self);
-            let index = known.unwrap_or_else(|| {
-                table.push(self);
-                table.len() - 1
-            });
-            Id(u32::try_from(index).expect("a model has few values"), PhantomData)
+            let next = u32::try_from(table.values.len()).expect("a model has few values");
+            let number = *table.numbers.entry(bytes).or_insert(next);
+            if number == next {
+                table.values.push(self);
+            }
+            Id(number, PhantomData)
         })
     }
 }
@@ -66,23 +83,32 @@ pub(crate) trait Interned: Clone + PartialEq + Sized + 'static {
 impl<T: Interned> Id<T> {
     /// The value of this number.
     pub(crate) fn value(self) -> T {
-        T::table(|table| table[self.0 as usize].clone())
+        T::table(|table| table.values[self.0 as usize].clone())
     }
 }
 
 macro_rules! interned {
-    ($kind:ty) => {
+    ($kind:ty, $bytes:expr) => {
         impl Interned for $kind {
-            fn table<R>(with: impl FnOnce(&mut Vec<Self>) -> R) -> R {
+            fn table<R>(with: impl FnOnce(&mut Table<Self>) -> R) -> R {
                 thread_local! {
-                    static TABLE: RefCell<Vec<$kind>> = const { RefCell::new(Vec::new()) };
+                    static TABLE: RefCell<Table<$kind>> = RefCell::new(Table::new());
                 }
                 TABLE.with(|table| with(&mut table.borrow_mut()))
+            }
+
+            fn bytes(&self) -> Vec<u8> {
+                let bytes: fn(&Self) -> Vec<u8> = $bytes;
+                bytes(self)
             }
         }
     };
 }
 
-interned!(Segment);
-interned!(Record);
-interned!(State);
+interned!(Segment, |segment| segment.encode());
+interned!(Record, |record| serde_json::to_vec(record).expect("a record is JSON"));
+// `Debug` hides the key.
+interned!(State, |state| {
+    let key = state.issuance().map(|issuance| issuance.key.pem());
+    format!("{state:?} {key:?}").into_bytes()
+});

@@ -21,6 +21,9 @@ pub(crate) struct Found {
     pub(crate) snapshots: usize,
 }
 
+/// Largest number of states of one search, about a gigabyte.
+const MOST_STATES: usize = 1_000_000;
+
 /// How a state was reached: the index of the state before, and the step.
 type Reached = Option<(usize, String)>;
 
@@ -40,6 +43,7 @@ pub(crate) fn search(first: World, rules: Rules) -> Found {
             found.fenced += usize::from(step.ends_with("fenced"));
             found.snapshots += usize::from(step.ends_with("snapshot"));
             if seen.insert(next.clone()) {
+                assert!(reached.len() < MOST_STATES, "the budgets bound every search");
                 queue.push_back((reached.len(), next));
                 reached.push(Some((index, step)));
             }

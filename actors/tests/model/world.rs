@@ -27,6 +27,9 @@ pub(crate) struct Budget {
     pub(crate) crashes: u8,
     /// Orders that the CA refuses.
     pub(crate) refusals: u8,
+    /// Take-overs that read the log once more. No fault, but two of them could do so for ever: the
+    /// operator gives up after a few.
+    pub(crate) reads_again: u8,
 }
 
 /// Rules of the operator. The default is what the operator does.

@@ -39,10 +39,7 @@ impl World {
             if is_enough(&segments) {
                 break;
             }
-            let Some(id) = self.log.get(&number) else {
-                let numbers = Process::Listed(self.log.keys().copied().collect());
-                return (format!("{who} lists the log again"), self.with(who, numbers));
-            };
+            let Some(id) = self.log.get(&number) else { return self.listed_again(who) };
             known.insert(number, *id);
             segments.insert(number, id.value());
         }
@@ -73,12 +70,20 @@ impl World {
     pub(super) fn list_again(&self, who: usize, leader: &Leader) -> Steps {
         let Some(fence) = leader.fence else { return Vec::new() };
         if self.log.keys().next_back() != Some(&fence) {
-            let numbers = Process::Listed(self.log.keys().copied().collect());
-            return vec![(format!("{who} has to read the log again"), self.with(who, numbers))];
+            return vec![self.listed_again(who)];
         }
         let mut next = self.clone();
         (next.leader(who).leads, next.leader(who).fence) = (true, None);
         vec![(format!("{who} leads"), next)]
+    }
+
+    fn listed_again(&self, who: usize) -> (String, Self) {
+        let Some(left) = self.left.reads_again.checked_sub(1) else {
+            return (format!("{who} gives up"), self.with(who, Process::Down));
+        };
+        let mut next = self.with(who, Process::Listed(self.log.keys().copied().collect()));
+        next.left.reads_again = left;
+        (format!("{who} lists the log again"), next)
     }
 
     /// An attempt of the write in flight: answered, or with its answer lost before or after the API

@@ -1,7 +1,9 @@
 //! The ACME account is lost: somebody deleted its Secret, or the TLS Secrets were moved to another
 //! cluster.
 
+use ingress_acme::pki::inspect;
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -22,6 +24,24 @@ pub(crate) async fn lose_account(client: &Client) -> String {
     let account = account.expect("the account is registered");
     secrets.delete(&account, &DeleteParams::default()).await.expect("it is deleted");
     account
+}
+
+/// Waits until the journal has the installation of this certificate. Its record may be written a
+/// little later, and an operator that starts without it asks the CA for the order of the lost
+/// account.
+async fn is_journaled(client: &Client, certificate: &Secret) {
+    let chain = text(certificate, "tls.crt").expect("a chain");
+    let serial = inspect(&chain, None).expect("a certificate").serial;
+    let api: Api<Secret> = Api::namespaced(client.clone(), "ingress-acme");
+    eventually(PATIENCE, "the record of the installation", async || {
+        let segments = ListParams::default().labels("ingress-acme.dev/journal");
+        let segments = api.list(&segments).await.expect("the journal");
+        let data =
+            segments.iter().flat_map(|segment| segment.data.iter().flat_map(|all| all.values()));
+        let has = |bytes: &ByteString| String::from_utf8_lossy(&bytes.0).contains(&serial);
+        data.into_iter().any(has).then_some(())
+    })
+    .await;
 }
 
 /// Requests a new certificate for `web/shop`, and waits for one that is not `before`.
@@ -48,6 +68,7 @@ async fn a_certificate_of_a_lost_account_is_renewed_by_the_next_one() {
         let first = operator(world).await;
         Site::new("web", "shop", &HOSTS).tls("shop", &HOSTS).create(&client).await;
         let before = certificate(&client, "web", "shop", &HOSTS).await;
+        is_journaled(&client, &before).await;
         assert_eq!(first.terminate().await.expect("it ends"), 0);
         drop(first);
         let account = lose_account(&client).await;
@@ -64,6 +85,7 @@ async fn a_certificate_of_a_lost_account_is_renewed_by_the_next_one() {
         let unknown = json!({"metadata": {"annotations": {"ingress-acme.dev/account": null}}});
         let patched = secrets.patch("shop", &PatchParams::default(), &Patch::Merge(unknown)).await;
         patched.expect("the annotation is gone");
+        is_journaled(&client, &next).await;
         assert_eq!(second.terminate().await.expect("it ends"), 0);
         drop(second);
         lose_account(&client).await;

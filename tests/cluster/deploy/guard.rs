@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::sites::{PATIENCE, Site, certificate, ingress, namespace, secret};
-use crate::{alone, operator};
+use crate::{alone, operator, operator_with};
 
 const FILLED: &str = "ingress-acme.dev/filled-tls";
 const LABEL: &str = "app.kubernetes.io/managed-by";
@@ -115,13 +115,37 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
     .await;
 }
 
+/// With the edit that docs/operations.md describes.
+#[actix::test]
+async fn under_the_guard_without_owners_a_secret_is_made_without_one() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        let (name, with) = ("- name: isWithoutOwners", "expression: \"false\"");
+        let (before, after) = GUARD.split_once(name).expect("the variable");
+        let after = after.replacen(with, "expression: \"true\"", 1);
+        guarded_by(world, &format!("{before}{name}{after}")).await;
+        let _operator = operator_with(world, &["--owner-references", "false"]).await;
+        let hosts = ["site.example.com"];
+        Site::new("web", "site", &hosts).tls("site", &hosts).create(&client).await;
+        let made = certificate(&client, "web", "site", &hosts).await;
+        assert_eq!(made.metadata.owner_references, None);
+    })
+    .await;
+}
+
+const GUARD: &str = include_str!("../../../deploy/guard.yaml");
+
 /// Applies the guard beside objects of a user, and waits until all of its policies are in force.
 async fn guarded(world: &World) {
+    guarded_by(world, GUARD).await;
+}
+
+async fn guarded_by(world: &World, guard: &str) {
     let client = world.admin();
     objects_of_a_user(&client).await;
-    let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/guard.yaml");
-    let guard = std::fs::read_to_string(guard).unwrap();
-    apply_yaml(&client, &guard).await.expect("the guard is taken");
+    apply_yaml(&client, guard).await.expect("the guard is taken");
     // A dry run is not stored, so that an attempt before that moment changes nothing.
     let captured = world.operator_client().await.expect("a client with the operator's rights");
     let secrets: Api<Secret> = Api::namespaced(captured.clone(), "web");

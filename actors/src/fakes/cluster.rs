@@ -171,21 +171,21 @@ impl FakeCluster {
         let created = if is_dated { view.created } else { self.clock.now() };
         (view.uid, view.created) =
             known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
-        let before = state.ingresses.clone();
         if view.edition == Edition::default() {
             let marks: Vec<_> =
                 view.annotations.iter().filter(|(name, _)| *name != FILLED_TLS).collect();
             view.edition = Edition(stable_hash((&view.class, &view.rule_hosts, marks)));
         }
-        state.ingresses.insert(view.key.clone(), view.clone());
+        let key = view.key.clone();
+        let before = (key.clone(), state.ingresses.insert(key, view.clone()));
         state.changed(IngressChange::Applied(view), before);
     }
 
     /// Deletes an Ingress, and the Secrets without any other owner.
     pub fn delete(&self, key: &IngressKey) {
         let mut state = self.state.borrow_mut();
-        let before = state.ingresses.clone();
         let Some(gone) = state.ingresses.remove(key) else { return };
+        let before = (key.clone(), Some(gone.clone()));
         state.secrets.retain(|_, secret| {
             let owned = secret.owners.remove(&*gone.uid);
             secret.view.owners.remove(&*gone.uid);

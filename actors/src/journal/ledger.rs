@@ -50,8 +50,8 @@ pub enum CommitError {
 }
 
 impl Ledger {
-    /// Takes over the journal at `now`, and replays its records. A record that does not fit sets the
-    /// issuance before it aside ([`fold`]), and stops no other event stream.
+    /// Takes over the journal at `now`, and replays its records. A record that does not fit sets
+    /// the issuance before it aside ([`fold`]), and stops no other event stream.
     pub async fn open(
         journal: Rc<dyn Journal>,
         metrics: Metrics,

@@ -26,6 +26,9 @@ impl Distortion {
     pub const ALL: [Self; 4] = [Self::Lost, Self::Twice, Self::Late, Self::OldList];
 }
 
+/// An Ingress before a change; `None` where there was none.
+type Before = (IngressKey, Option<IngressView>);
+
 /// Faults that a test has asked for, each at its position.
 #[derive(Default)]
 pub(super) struct Distortions {
@@ -33,8 +36,8 @@ pub(super) struct Distortions {
     changes: usize,
     of_changes: BTreeMap<usize, Distortion>,
     late: Option<IngressChange>,
-    /// Ingresses before the last change, and before the one before.
-    past: [BTreeMap<IngressKey, IngressView>; 2],
+    /// Ingress of the last change as it was before, and that of the change before.
+    past: [Option<Before>; 2],
     /// Number of reads of Secrets so far.
     reads: usize,
     old_reads: BTreeSet<usize>,
@@ -75,17 +78,13 @@ impl FakeCluster {
 }
 
 impl ClusterState {
-    /// Sends a change of the Ingresses to all watches. `before` is the state before the change.
-    pub(super) fn changed(
-        &mut self,
-        change: IngressChange,
-        before: BTreeMap<IngressKey, IngressView>,
-    ) {
+    /// Sends a change of the Ingresses to all watches. `before` is the Ingress before the change.
+    pub(super) fn changed(&mut self, change: IngressChange, before: Before) {
         let distortions = &mut self.distortions;
         let how = distortions.of_changes.remove(&distortions.changes);
         distortions.changes += 1;
         distortions.past.swap(0, 1);
-        distortions.past[0] = before;
+        distortions.past[0] = Some(before);
         let late = distortions.late.take();
         match how {
             None => self.notify(&change),
@@ -104,7 +103,13 @@ impl ClusterState {
 
     /// Sends a list of the state two changes ago, and then what differs from it.
     fn list_of_the_past(&mut self) {
-        let [_, past] = self.distortions.past.clone();
+        let mut past = self.ingresses.clone();
+        for (key, before) in self.distortions.past.iter().flatten() {
+            match before {
+                Some(view) => _ = past.insert(key.clone(), view.clone()),
+                None => _ = past.remove(key),
+            }
+        }
         for change in listed(&past) {
             self.notify(&change);
         }

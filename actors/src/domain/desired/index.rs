@@ -2,7 +2,7 @@
 //!
 //! Computes the desired certificate of a Secret from the newest views. Each change returns the
 //! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
-//! ([`Index::take_edited`]), and one of the status returns none.
+//! (`take_edited`), and one of the status returns none.
 
 mod groups;
 mod host_owners;

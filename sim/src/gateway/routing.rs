@@ -4,8 +4,8 @@
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 
-/// Namespace of the operator and name of the solver's Service.
-const SOLVER: (&str, &str) = ("ingress-acme", "ingress-acme-solver");
+/// Name of the solver's Service, in the namespace of each install.
+const SOLVER: &str = "ingress-acme-solver";
 
 /// Service behind a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +15,9 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// Whether this is the solver's Service.
+    /// Whether this is the solver's Service of an install.
     pub(super) fn is_solver(&self) -> bool {
-        (self.namespace.as_str(), self.service.as_str()) == SOLVER
+        self.service == SOLVER
     }
 }
 

@@ -16,8 +16,8 @@ use ingress_acme::process::assembly::{Environment, assemble};
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme::process::instance;
 use ingress_acme::process::logging;
-use ingress_acme::process::replica::Terminate;
 use ingress_acme::process::succession::Succession;
+use ingress_acme::process::terminate::Terminate;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

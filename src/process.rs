@@ -10,3 +10,4 @@ mod public_ca;
 pub mod replica;
 pub mod servers;
 pub mod succession;
+pub mod terminate;

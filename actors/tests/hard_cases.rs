@@ -1,22 +1,14 @@
 //! Hard cases on fakes and a paused clock. docs/testing.md maps each to its tests in all suites.
 
-use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
-use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{
-    IngressClass, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
+    IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
 };
-use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::fakes::{
-    CrashPoint, DIRECTORY, FakeSecret, Fakes, foreign_secret, ingress, our_secret, reasons, shop,
-    with_tls,
+    DIRECTORY, FakeSecret, Fakes, foreign_secret, ingress, our_secret, reasons, shop, with_tls,
 };
-use ingress_acme_actors::operator::{Settings, start};
-use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
+use ingress_acme_actors::operator::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -290,62 +282,12 @@ fn a_switch_from_staging_to_production_issues_each_certificate_once_again_and_a_
     });
 }
 
-/// An API server that refuses every write of a Secret in one namespace: no right, a quota, an
-/// admission rule, or a namespace that ends.
-struct Refusing(Rc<dyn TlsSecrets>, &'static str);
-
-#[async_trait(?Send)]
-impl TlsSecrets for Refusing {
-    async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
-        self.0.read(key).await
-    }
-
-    async fn exists(&self, key: &SecretKey) -> Result<bool, PortError> {
-        self.0.exists(key).await
-    }
-
-    async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
-        self.0.verified(key).await
-    }
-
-    async fn install(
-        &self,
-        key: &SecretKey,
-        what: Installation,
-    ) -> Result<SecretStatus, PortError> {
-        if *key.namespace == *self.1 {
-            let refusal = "HTTP 403: exceeded quota: no-secrets";
-            return Err(PortError::permanent(FailureClass::SecretWrite, refusal));
-        }
-        self.0.install(key, what).await
-    }
-
-    async fn set_owners(
-        &self,
-        key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
-    ) -> Result<SecretStatus, PortError> {
-        self.0.set_owners(key, owners).await
-    }
-
-    async fn fill_tls(
-        &self,
-        ingress: &IngressRef,
-        secret: &SecretKey,
-        hosts: &BTreeSet<DnsName>,
-    ) -> Result<(), PortError> {
-        self.0.fill_tls(ingress, secret, hosts).await
-    }
-}
-
 #[test]
 fn a_namespace_whose_secrets_are_refused_for_good_is_told_and_delays_nobody_and_costs_one_order() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
-        ports.tls_secrets = Rc::new(Refusing(ports.tls_secrets.clone(), "full"));
-        let started = start(ports, Fakes::settings(), fakes.shown.clone(), None).await;
-        let _operator = started.expect("the journal is legal");
+        fakes.cluster.refuse_secrets("full", "HTTP 403: exceeded quota: no-secrets");
+        fakes.operator(Fakes::settings()).await;
         for n in 0..10 {
             let host = format!("full{n}.example.com");
             fakes.cluster.apply(ingress("full", &format!("f{n}"), &[&host]));

@@ -37,7 +37,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::commands::cli::{Output, StormArgs, TargetArg};
 use crate::kubernetes::client;
 use crate::process::clock::SystemClock;
-use crate::process::replica::Terminate;
+use crate::process::terminate::Terminate;
 use figures::{Figures, StormRun};
 use operator::{Sample, Source};
 use plan::Plan;

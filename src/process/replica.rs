@@ -14,8 +14,7 @@ use ingress_acme_actors::operator::{
 };
 use ingress_acme_actors::ports::{PortError, bounded};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
@@ -25,6 +24,7 @@ use crate::dns_and_http::solver::Thumbprints;
 use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
+use crate::process::terminate::Terminate;
 use crate::process::{memory_limit, public_ca};
 
 /// Time between attempts to load or create the account key.
@@ -277,67 +277,6 @@ async fn lost(term: Option<&Term>) {
     match term {
         Some(term) => term.lost().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Request to drain and end.
-pub struct Terminate {
-    source: RequestSource,
-    /// Time of the request.
-    came: Option<Instant>,
-}
-
-enum RequestSource {
-    /// SIGTERM, which the kubelet sends, and Ctrl-C.
-    Signals {
-        terminate: Signal,
-        interrupt: Signal,
-    },
-    OnRequest(watch::Receiver<bool>),
-}
-
-impl Terminate {
-    /// Listens for the signals from now on.
-    pub fn on_signals() -> std::io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { source: RequestSource::Signals { terminate, interrupt }, came: None })
-    }
-
-    /// Waits for code of the same process: until the value turns true, or its sender is dropped.
-    pub fn on_request(receiver: watch::Receiver<bool>) -> Self {
-        Self { source: RequestSource::OnRequest(receiver), came: None }
-    }
-
-    /// Waits for the request to end.
-    pub async fn wait(&mut self) {
-        match &mut self.source {
-            RequestSource::Signals { terminate, interrupt } => tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            },
-            RequestSource::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
-        }
-        self.came = Some(Instant::now());
-    }
-
-    /// Waits until `pause` after the request, if there was one. Ctrl-C ends the wait: then a person
-    /// waits for the end, and no endpoints follow.
-    async fn linger(&mut self, pause: Duration) {
-        let Some(until) = self.came.map(|came| came + pause) else { return };
-        if until > Instant::now() {
-            info!(after_the_request = ?pause, "challenges are answered while endpoints follow");
-        }
-        let interrupted = async {
-            match &mut self.source {
-                RequestSource::Signals { interrupt, .. } => _ = interrupt.recv().await,
-                RequestSource::OnRequest(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = sleep_until(until) => {}
-            () = interrupted => {}
-        }
     }
 }
 

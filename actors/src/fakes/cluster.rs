@@ -80,6 +80,8 @@ struct ClusterState {
     caa: BTreeMap<String, Option<Vec<CaaRecord>>>,
     calls: HashMap<&'static str, usize>,
     failing: HashMap<&'static str, usize>,
+    /// Refusal of every write of a Secret, by namespace.
+    refused_secrets: HashMap<&'static str, &'static str>,
     latency: Duration,
     /// The API server answers HTTP 429.
     busy: bool,
@@ -304,6 +306,12 @@ impl FakeCluster {
             }
         }
         Ok(CaaSet::default())
+    }
+
+    /// Refuses every write of a Secret in `namespace` for good: no right, a quota, an admission
+    /// rule, or a namespace that ends.
+    pub fn refuse_secrets(&self, namespace: &'static str, refusal: &'static str) {
+        self.state.borrow_mut().refused_secrets.insert(namespace, refusal);
     }
 
     /// Makes the next `times` calls with this name fail with a transient error.

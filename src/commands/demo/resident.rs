@@ -17,9 +17,10 @@ use tokio::sync::{oneshot, watch};
 use crate::commands::cli::{Cli, Command, RunArgs};
 use crate::kubernetes::client;
 use crate::process::assembly::{Environment, assemble};
-use crate::process::replica::{Exit, Terminate};
+use crate::process::replica::Exit;
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
+use crate::process::terminate::Terminate;
 
 /// Time between scans of all Ingresses. A demo does not last an hour.
 pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);

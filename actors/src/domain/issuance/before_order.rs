@@ -30,7 +30,7 @@ pub(super) fn opened_but_not_journaled(evaluation: &Evaluation<'_>, _: &Issuance
 /// Failure of names that no CA can read. A name that the certificate in the Secret has is left to
 /// the CA which issued it: no release takes a name away from a certificate.
 fn bad_a_labels(evaluation: &Evaluation<'_>, names: &BTreeSet<DnsName>) -> Option<Failure> {
-    let ours = evaluation.certificate().filter(|_| evaluation.secret().is_some_and(|one| one.ours));
+    let ours = evaluation.own_certificate();
     let is_new = |name: &DnsName| !ours.is_some_and(|certificate| certificate.is_for(name));
     let mut bad = names.iter().filter(|name| is_new(name)).filter_map(|name| {
         let why = name.check_a_labels().err()?;

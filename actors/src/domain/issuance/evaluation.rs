@@ -36,10 +36,14 @@ impl Evaluation<'_> {
         self.secret()?.certificate.as_ref().ok()
     }
 
+    /// The certificate in the Secret, if the Secret is ours.
+    pub(super) fn own_certificate(&self) -> Option<&CertificateView> {
+        self.certificate().filter(|_| self.secret().is_some_and(|one| one.ours))
+    }
+
     /// Remaining life of the certificate, if the Secret is ours.
     pub(super) fn remaining(&self) -> Option<Remaining> {
-        let certificate = self.certificate().filter(|_| self.secret().is_some_and(|one| one.ours));
-        certificate.map(|certificate| Remaining::of(certificate, self.now()))
+        Some(Remaining::of(self.own_certificate()?, self.now()))
     }
 
     /// Checks the Secret against all desired names.

@@ -79,6 +79,9 @@ impl TlsSecrets for OfInstall {
     ) -> Result<SecretStatus, PortError> {
         self.cluster.call("install").await?;
         let mut state = self.cluster.state.borrow_mut();
+        if let Some(refusal) = state.refused_secrets.get(&*key.namespace) {
+            return Err(PortError::permanent(FailureClass::SecretWrite, *refusal));
+        }
         if state.is_conflict(key) {
             return Err(PortError::transient("install: 409 Conflict"));
         }

@@ -1,0 +1,69 @@
+//! Request to drain and end: a signal, or a word of the code that runs the replica.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+/// Request to drain and end.
+pub struct Terminate {
+    source: RequestSource,
+    /// Time of the request.
+    came: Option<Instant>,
+}
+
+enum RequestSource {
+    /// SIGTERM, which the kubelet sends, and Ctrl-C.
+    Signals {
+        terminate: Signal,
+        interrupt: Signal,
+    },
+    OnRequest(watch::Receiver<bool>),
+}
+
+impl Terminate {
+    /// Listens for the signals from now on.
+    pub fn on_signals() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { source: RequestSource::Signals { terminate, interrupt }, came: None })
+    }
+
+    /// Waits for code of the same process: until the value turns true, or its sender is dropped.
+    pub fn on_request(receiver: watch::Receiver<bool>) -> Self {
+        Self { source: RequestSource::OnRequest(receiver), came: None }
+    }
+
+    /// Waits for the request to end.
+    pub async fn wait(&mut self) {
+        match &mut self.source {
+            RequestSource::Signals { terminate, interrupt } => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            RequestSource::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
+        }
+        self.came = Some(Instant::now());
+    }
+
+    /// Waits until `pause` after the request, if there was one. Ctrl-C ends the wait: then a person
+    /// waits for the end, and no endpoints follow.
+    pub(super) async fn linger(&mut self, pause: Duration) {
+        let Some(until) = self.came.map(|came| came + pause) else { return };
+        if until > Instant::now() {
+            info!(after_the_request = ?pause, "challenges are answered while endpoints follow");
+        }
+        let interrupted = async {
+            match &mut self.source {
+                RequestSource::Signals { interrupt, .. } => _ = interrupt.recv().await,
+                RequestSource::OnRequest(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = interrupted => {}
+        }
+    }
+}

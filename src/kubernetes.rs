@@ -6,5 +6,6 @@ pub mod events;
 pub mod ingresses;
 pub mod journal_segments;
 pub mod lease;
+pub mod secret_watch;
 pub mod solver_ingresses;
 pub mod tls_secrets;

@@ -20,4 +20,5 @@ pub mod process;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `User-Agent` of every request. RFC 8555 §6.1 asks for one; audit logs can be filtered by this
 /// value.
-pub const USER_AGENT: &str = concat!("ingress-acme/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str =
+    concat!("ingress-acme/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_HOMEPAGE"), ")");

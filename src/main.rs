@@ -37,8 +37,9 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => {
             let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
             let environment = Environment { client: client::connect().await?, pod, clock };
-            let terminate = Terminate::on_signals()?;
-            assemble(*args, &environment, Succession::received())?.run(terminate).await?.carry_out()
+            let received = Succession::received();
+            let terminate = Terminate::on_signals()?.inherited(received.is_terminating());
+            assemble(*args, &environment, received)?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,
         Command::Explain(one) => status::explain(&one.ingress).await,

@@ -41,8 +41,8 @@ use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::ledger::Ledger;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
-use crate::pool::job_runner::FallbackCa;
-use crate::ports::{Clock, Probe, Segments};
+use crate::pool::job_runner::{FallbackCa, RehearsalCa};
+use crate::ports::{Clock, Probe, SecretWatch, Segments};
 
 /// URL of the ACME directory.
 pub const DIRECTORY: &str = "https://ca.example/directory";
@@ -95,6 +95,12 @@ pub struct Fakes {
     /// Duration of the CA's outage before the fallback CA is used; `None` (the default) disables
     /// the fallback.
     pub fallback_after: Cell<Option<Duration>>,
+    /// The rehearsal CA, used only with `rehearses`.
+    pub rehearsal: Rc<FakeCa>,
+    /// Whether there is a rehearsal CA.
+    pub rehearses: Cell<bool>,
+    /// Whether the operator has the right to watch Secrets.
+    pub watches_secrets: Cell<bool>,
     /// The true time, which the API server and the CA have.
     pub clock: Rc<dyn Clock>,
     /// Clock of the operator's machine.
@@ -120,14 +126,17 @@ impl Default for Fakes {
         let clock: Rc<dyn Clock> = Rc::new(FakeClock::default());
         let cluster = Rc::new(FakeCluster::new(clock.clone()));
         let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
-        let (ca, fallback) = (ca("ca.example"), ca("fallback.example"));
+        let (first, fallback) = (ca("ca.example"), ca("fallback.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
         let machine = Rc::new(MachineClock::new(clock.clone()));
         Self {
-            cluster,
-            ca,
+            rehearsal: ca("rehearsal.example"),
+            cluster: cluster.clone(),
+            ca: first,
             fallback,
             fallback_after: Cell::new(None),
+            rehearses: Cell::new(false),
+            watches_secrets: Cell::new(false),
             process_clock: RefCell::new(machine.of_a_process()),
             machine,
             clock,
@@ -148,13 +157,16 @@ impl Fakes {
     pub fn second_install(&self) -> Self {
         let (cluster, clock) = (self.cluster.clone(), self.clock.clone());
         let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
-        let (ca, fallback) = (ca("second.example"), ca("fallback.second.example"));
+        let (first, fallback) = (ca("second.example"), ca("fallback.second.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
         Self {
-            cluster,
-            ca,
+            rehearsal: ca("rehearsal.example"),
+            cluster: cluster.clone(),
+            ca: first,
             fallback,
             fallback_after: Cell::new(None),
+            rehearses: Cell::new(false),
+            watches_secrets: Cell::new(false),
             process_clock: RefCell::new(self.machine.of_a_process()),
             machine: self.machine.clone(),
             clock,
@@ -206,13 +218,21 @@ impl Fakes {
             after,
             is_public: true,
         };
+        let rehearsal = || RehearsalCa {
+            ca: self.rehearsal.clone(),
+            directory: "https://rehearsal.example/directory".to_owned(),
+            is_public: false,
+        };
+        let secret_watch: Rc<dyn SecretWatch> = self.cluster.clone();
         Ports {
             ingresses: cluster.clone(),
+            secret_watch: self.watches_secrets.get().then_some(secret_watch),
             tls_secrets: of_install.clone(),
             routes: of_install,
             event_recorder: cluster,
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
+            rehearsal: self.rehearses.get().then(rehearsal),
             probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
             journal: Rc::new(SegmentedJournal::with_metrics(

@@ -23,10 +23,10 @@ use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::messages::{Drain, StopWriting};
 use crate::pool::actor::Pool;
-use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RouteRecipients};
+use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RehearsalCa, RouteRecipients};
 use crate::ports::{
     CertificateAuthority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes,
-    TlsSecrets,
+    SecretWatch, TlsSecrets,
 };
 use crate::reporting::event_dedup::EventDedup;
 use crate::reporting::metrics::Metrics;
@@ -45,10 +45,14 @@ pub struct Ports {
     pub ingresses: Rc<dyn IngressSource>,
     /// Secrets and `spec.tls`.
     pub tls_secrets: Rc<dyn TlsSecrets>,
+    /// Watch of the Secrets, where the operator has the right to it.
+    pub secret_watch: Option<Rc<dyn SecretWatch>>,
     /// The first CA.
     pub ca: Rc<dyn CertificateAuthority>,
     /// The fallback CA, used after the first CA has failed for long.
     pub fallback: Option<FallbackCa>,
+    /// The CA that validates first what the first CA could not validate.
+    pub rehearsal: Option<RehearsalCa>,
     /// Solver Ingresses.
     pub routes: Rc<dyn Routes>,
     /// Probe of a host.
@@ -155,6 +159,7 @@ pub async fn start(
     let job_ports = JobPorts {
         ca: ports.ca.clone(),
         fallback: ports.fallback,
+        rehearsal: ports.rehearsal,
         routes: RouteRecipients::of(&keeper),
         probe: ports.probe,
         keys: ports.keys,
@@ -168,7 +173,8 @@ pub async fn start(
     };
     let registry = Registry::new(downstream, context.metrics.clone());
     AriPoller::new(context.clone(), ports.ca, registry.clone()).start();
-    SecretChecker::new(context.clone(), registry.clone(), settings.secret_checks).start();
+    let (watch, requests) = (ports.secret_watch, settings.secret_checks);
+    SecretChecker::new(context.clone(), registry.clone(), watch, requests).start();
     let scanner =
         Scanner::new(context.clone(), registry.clone(), settings.scan_interval, first_scan).start();
     let scanner = scanner.recipient();

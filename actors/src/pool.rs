@@ -5,6 +5,7 @@
 //! - `actor`: the pool; `issuer`: a worker of the pool.
 //! - `job_runner`: the loop from one step of a job to the next; `steps`: commits and errors that
 //!   all steps share.
+//! - `rehearsal`: validation at another CA before the first one is asked again.
 //! - `ca_steps`: steps at the CA; `cluster_steps`: steps at the API server and at the hosts.
 
 pub mod actor;
@@ -14,4 +15,5 @@ mod cluster_steps;
 mod host_check;
 pub mod issuer;
 pub mod job_runner;
+mod rehearsal;
 mod steps;

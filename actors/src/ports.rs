@@ -107,6 +107,31 @@ pub trait TlsSecrets {
     ) -> Result<(), PortError>;
 }
 
+/// Change of the watched TLS Secrets. Only their names are known.
+#[derive(Clone, Debug)]
+pub enum SecretChange {
+    /// A full list of the scope begins: at the start, and after the resource version of the watch
+    /// has expired (HTTP 410).
+    ListBegins(WatchScope),
+    /// A Secret of that list.
+    Listed(SecretKey),
+    /// The list is complete; changes follow.
+    ListEnds(WatchScope),
+    /// A Secret of the scope was created or changed.
+    Applied(WatchScope),
+    /// A Secret was deleted, or lost our label.
+    Deleted(WatchScope, SecretKey),
+    /// The list or watch failed. Deletions may come late until the next other change.
+    Failed(WatchScope),
+}
+
+/// Watch of the TLS Secrets with our label, metadata only. Needs rights that the operator has only
+/// where its user gave them.
+pub trait SecretWatch {
+    /// Lists, then watches forever. Reconnects by itself, with backoff.
+    fn watch(&self) -> LocalBoxStream<'static, SecretChange>;
+}
+
 /// Certificate that an order replaces (RFC 9773 §5).
 #[derive(Clone, Copy, Debug)]
 pub struct Replaces<'a> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
 use ingress_acme_actors::fakes::{Fakes, ingress, shop};
 use ingress_acme_actors::operator::Settings;
 
@@ -18,7 +18,10 @@ fn settings() -> Settings {
 
 /// An operator with `count` certificates.
 async fn with_certificates(count: usize) -> Fakes {
-    let fakes = Fakes::default();
+    certificates(Fakes::default(), count).await
+}
+
+async fn certificates(fakes: Fakes, count: usize) -> Fakes {
     fakes.operator(settings()).await;
     for n in 0..count {
         let (name, host) = (format!("s{n}"), format!("s{n}.example.com"));
@@ -110,5 +113,66 @@ fn without_checks_nobody_asks() {
         fakes.cluster.apply(shop());
         fakes.pass(10 * MINUTE).await;
         assert_eq!(fakes.cluster.calls("exists"), 0);
+    });
+}
+
+/// Time for the quiet second before a job, and the job itself.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
+/// An operator with the right to watch Secrets, and `count` certificates.
+async fn watching(count: usize) -> Fakes {
+    let fakes = Fakes::default();
+    fakes.watches_secrets.set(true);
+    certificates(fakes, count).await
+}
+
+#[test]
+fn with_a_watch_a_deleted_secret_is_back_within_seconds_among_any_number_and_none_is_asked_for() {
+    Fakes::paused(async {
+        let fakes = watching(2_000).await;
+        let checks = fakes.cluster.calls("exists");
+        for name in ["s0", "s1000", "s1999"] {
+            fakes.cluster.delete_secret(&SecretKey::new("web", name));
+        }
+        fakes.pass(AT_ONCE).await;
+        assert!(["s0", "s1000", "s1999"].iter().all(|name| is_there(&fakes, name)));
+        assert_eq!(fakes.ca.issued().len(), 2_003);
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.cluster.calls("exists"), checks);
+    });
+}
+
+#[test]
+fn a_secret_that_was_deleted_while_the_watch_failed_is_found_by_the_next_list_or_by_name() {
+    Fakes::paused(async {
+        let fakes = watching(2_000).await;
+        fakes.cluster.fail_secret_watch(true);
+        fakes.cluster.delete_secret(&SecretKey::new("web", "s0"));
+        fakes.cluster.fail_secret_watch(false);
+        fakes.pass(AT_ONCE).await;
+        assert!(is_there(&fakes, "s0"), "the list does not have it");
+        fakes.cluster.fail_secret_watch(true);
+        let checks = fakes.cluster.calls("exists");
+        fakes.cluster.delete_secret(&SecretKey::new("web", "s1"));
+        fakes.pass(5 * MINUTE).await;
+        assert!(is_there(&fakes, "s1"), "it is asked for by name");
+        assert!(fakes.cluster.calls("exists") > checks);
+        fakes.cluster.fail_secret_watch(false);
+        fakes.pass(5 * MINUTE).await;
+        let checks = fakes.cluster.calls("exists");
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(fakes.cluster.calls("exists"), checks);
+        assert_eq!(fakes.ca.issued().len(), 2_002);
+    });
+}
+
+#[test]
+fn a_secret_that_goes_with_its_ingress_is_not_ordered_again() {
+    Fakes::paused(async {
+        let fakes = watching(3).await;
+        fakes.cluster.delete(&IngressKey::new("web", "s1"));
+        fakes.pass(10 * MINUTE).await;
+        assert!(!is_there(&fakes, "s1"));
+        assert_eq!(fakes.ca.issued().len(), 3);
     });
 }

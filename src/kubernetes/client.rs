@@ -6,6 +6,7 @@
 mod marks;
 mod refusal;
 mod requests;
+pub(crate) mod scope_watch;
 
 use std::fmt::Debug;
 

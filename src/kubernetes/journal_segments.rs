@@ -23,7 +23,7 @@ use crate::kubernetes::client::{FIELD_MANAGER, detail, our_label};
 const PREFIX: &str = "ingress-acme-journal-";
 /// Label of all segments, used to list them. The value is the number, so that one request can
 /// delete many.
-const LABEL: &str = "ingress-acme.dev/journal";
+pub(crate) const LABEL: &str = "ingress-acme.dev/journal";
 /// Data key of the segment.
 const DATA: &str = "segment.json";
 /// Media type of a list of objects of which only the metadata is asked for (Kubernetes API

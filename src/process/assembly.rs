@@ -11,8 +11,8 @@ use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports};
-use ingress_acme_actors::pool::job_runner::FallbackCa;
-use ingress_acme_actors::ports::{AccountStore, Clock};
+use ingress_acme_actors::pool::job_runner::{FallbackCa, RehearsalCa};
+use ingress_acme_actors::ports::{AccountStore, Clock, SecretWatch};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
 
@@ -28,6 +28,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::ingresses;
 use crate::kubernetes::journal_segments;
 use crate::kubernetes::lease;
+use crate::kubernetes::secret_watch;
 use crate::kubernetes::solver_ingresses;
 use crate::kubernetes::tls_secrets;
 use crate::pki;
@@ -88,13 +89,15 @@ pub fn assemble(
     };
     let account = assembly.account();
     let acme = assembly.acme(account.clone())?;
-    let fallback = assembly.fallback_acme(account)?;
-    let ports = assembly.ports(&acme, fallback.as_ref())?;
+    let fallback = assembly.fallback_acme(&account)?;
+    let rehearsal = assembly.rehearsal_acme(&account)?;
+    let ports = assembly.ports(&acme, fallback.as_ref(), rehearsal.as_ref())?;
+    let further_acmes = fallback.into_iter().chain(rehearsal).collect();
     let lease = config.leader_elect.then(|| assembly.lease());
     let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
     #[rustfmt::skip] // one line per half a dozen of parts
     let replica = Replica {
-        ports, settings, public_ca, acme, fallback, lease,
+        ports, settings, public_ca, acme, further_acmes, lease,
         health, shown, servers, thumbprints, solver_linger,
     };
     Ok(replica)
@@ -134,19 +137,35 @@ impl Assembly<'_> {
         Ok(Rc::new(Acme::new(options, account)?))
     }
 
-    /// The fallback CA, whose account has the key of the first CA's account.
-    fn fallback_acme(&self, first: Rc<dyn AccountStore>) -> anyhow::Result<Option<Rc<Acme>>> {
+    fn fallback_acme(&self, first: &Rc<dyn AccountStore>) -> anyhow::Result<Option<Rc<Acme>>> {
         let Some(fallback) = &self.config.fallback else { return Ok(None) };
         let FallbackDirectory { directory, eab_secret, .. } = fallback.clone();
         let same = directory == self.directory;
         anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
+        self.further_acme(&directory, eab_secret, first).map(Some)
+    }
+
+    fn rehearsal_acme(&self, first: &Rc<dyn AccountStore>) -> anyhow::Result<Option<Rc<Acme>>> {
+        let Some(directory) = &self.config.rehearsal else { return Ok(None) };
+        let same = *directory == self.directory;
+        anyhow::ensure!(!same, "--rehearsal-directory is the same as --acme-directory");
+        self.further_acme(directory, None, first).map(Some)
+    }
+
+    /// A CA beside the first one, whose account has the key of the first CA's account.
+    fn further_acme(
+        &self,
+        directory: &str,
+        eab_secret: Option<String>,
+        first: &Rc<dyn AccountStore>,
+    ) -> anyhow::Result<Rc<Acme>> {
         let (client, namespace) = (self.environment.client.clone(), &self.config.namespace);
-        let external = Rc::new(AccountSecret::new(client, namespace, &directory, eab_secret));
-        let store = FallbackAccount::new(&directory, first, external);
-        let options = self.acme_options(&directory, &solver::Thumbprints::default())?;
-        // The preferred chain is one of the first CA's; the fallback CA has others.
+        let external = Rc::new(AccountSecret::new(client, namespace, directory, eab_secret));
+        let store = FallbackAccount::new(directory, first.clone(), external);
+        let options = self.acme_options(directory, &solver::Thumbprints::default())?;
+        // The preferred chain is one of the first CA's; others have other chains.
         let options = AcmeOptions { preferred_chain: None, ..options };
-        Ok(Some(Rc::new(Acme::new(options, Rc::new(store))?)))
+        Ok(Rc::new(Acme::new(options, Rc::new(store))?))
     }
 
     fn acme_options(
@@ -165,7 +184,12 @@ impl Assembly<'_> {
         })
     }
 
-    fn ports(&self, acme: &Rc<Acme>, fallback: Option<&Rc<Acme>>) -> anyhow::Result<Ports> {
+    fn ports(
+        &self,
+        acme: &Rc<Acme>,
+        fallback: Option<&Rc<Acme>>,
+        rehearsal: Option<&Rc<Acme>>,
+    ) -> anyhow::Result<Ports> {
         let Environment { client, clock, .. } = self.environment.clone();
         let (config, namespace) = (self.config, self.config.namespace.as_str());
         let thumbprints = self.thumbprints.clone();
@@ -174,11 +198,17 @@ impl Assembly<'_> {
             let is_public = is_known_public(directory.as_str());
             FallbackCa { ca: acme.clone(), directory, after, is_public }
         };
+        let rehearsal_ca = |(acme, directory): (&Rc<Acme>, String)| {
+            let is_public = is_known_public(&directory);
+            RehearsalCa { ca: acme.clone(), directory, is_public }
+        };
         Ok(Ports {
             ingresses: Rc::new(self.ingresses()),
             tls_secrets: Rc::new(self.tls_secrets()),
+            secret_watch: config.watch_secrets.then(|| self.secret_watch()),
             ca: acme.clone(),
             fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
+            rehearsal: rehearsal.zip(config.rehearsal.clone()).map(rehearsal_ca),
             routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
             probe: Rc::new(probe),
             keys: Rc::new(pki::Pki),
@@ -203,6 +233,11 @@ impl Assembly<'_> {
         let (client, metrics) = (self.environment.client.clone(), self.metrics.clone());
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
         ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted)
+    }
+
+    fn secret_watch(&self) -> Rc<dyn SecretWatch> {
+        let (client, namespaces) = (self.environment.client.clone(), &self.config.watch_namespaces);
+        Rc::new(secret_watch::WatchedSecrets::new(client, namespaces))
     }
 
     fn event_recorder(&self) -> events::KubeEvents {

@@ -42,8 +42,8 @@ pub struct Replica {
     pub public_ca: PublicCaArg,
     /// ACME client of the first CA, for its account key.
     pub acme: Rc<Acme>,
-    /// ACME client of the fallback CA, whose account has the same key.
-    pub fallback: Option<Rc<Acme>>,
+    /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
+    pub further_acmes: Vec<Rc<Acme>>,
     /// Lease for leader election among several replicas. `None` without leader election.
     pub lease: Option<Lease>,
     /// State shown by health, metrics and administration.
@@ -74,7 +74,8 @@ impl Replica {
         };
         let Some(term) = ended else {
             // At once: another replica may lead at any moment.
-            return Ok(Exit::Restart(self.servers.succession(&self.thumbprints)));
+            let succession = self.servers.succession(&self.thumbprints);
+            return Ok(Exit::Restart(succession.terminating(terminate.has_come())));
         };
         self.health.set_ready(false);
         if self.is_answering() {
@@ -183,7 +184,7 @@ impl Replica {
     }
 
     fn follow_accounts(&self) {
-        for acme in std::iter::once(&self.acme).chain(&self.fallback) {
+        for acme in std::iter::once(&self.acme).chain(&self.further_acmes) {
             actix::spawn(Self::follow(acme.clone()));
         }
     }

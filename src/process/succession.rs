@@ -13,6 +13,8 @@ use crate::dns_and_http::solver::{THUMBPRINTS, Thumbprints};
 
 /// Variable with the thumbprints, newest first, separated by commas.
 const VARIABLE: &str = "INGRESS_ACME_THUMBPRINTS";
+/// Variable that says that the predecessor was asked to end.
+const TERMINATING: &str = "INGRESS_ACME_TERMINATING";
 /// Length of a thumbprint: SHA-256 in base64url (RFC 7638).
 const LENGTH: usize = 43;
 
@@ -21,25 +23,40 @@ const LENGTH: usize = 43;
 pub struct Succession {
     thumbprints: Vec<String>,
     solver: Option<TcpListener>,
+    is_terminating: bool,
 }
 
 impl Succession {
     /// Collects what the successor receives. Without a socket, the successor opens one.
     pub fn new(thumbprints: &Thumbprints, solver: Option<TcpListener>) -> Self {
-        Self { thumbprints: thumbprints.all(), solver }
+        Self { thumbprints: thumbprints.all(), solver, is_terminating: false }
+    }
+
+    /// Notes that the process was asked to end: the kubelet sends SIGTERM once, and the successor
+    /// would otherwise live until it is killed.
+    #[must_use]
+    pub fn terminating(self, is_terminating: bool) -> Self {
+        Self { is_terminating, ..self }
+    }
+
+    /// Whether the predecessor was asked to end.
+    pub fn is_terminating(&self) -> bool {
+        self.is_terminating
     }
 
     /// Receives what the predecessor has handed over; nothing if this process has none.
     pub fn received() -> Self {
         let Ok(text) = std::env::var(VARIABLE) else { return Self::default() };
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
-        Self { thumbprints: parse(&text), solver: socket.ok() }
+        let is_terminating = std::env::var_os(TERMINATING).is_some_and(|value| !value.is_empty());
+        Self { thumbprints: parse(&text), solver: socket.ok(), is_terminating }
     }
 
     /// Hands everything over to `program`: the thumbprints in its environment, the socket as its
     /// standard input, which the operator does not read.
     pub fn hand_over(self, program: &mut Command) {
         program.env(VARIABLE, self.thumbprints.join(","));
+        program.env(TERMINATING, if self.is_terminating { "1" } else { "" });
         let socket = self.solver.map(|socket| Stdio::from(OwnedFd::from(socket)));
         program.stdin(socket.unwrap_or_else(Stdio::null));
     }
@@ -77,18 +94,28 @@ mod tests {
         thumbprints
     }
 
-    fn variable(program: &Command) -> String {
-        let mut set = program.get_envs().filter(|(name, _)| *name == VARIABLE);
+    fn variable(program: &Command, name: &str) -> String {
+        let mut set = program.get_envs().filter(|(set, _)| *set == name);
         set.next().unwrap().1.unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_successor_of_a_process_that_was_asked_to_end_knows_and_of_no_other() {
+        for (is_terminating, value) in [(true, "1"), (false, "")] {
+            let mut program = Command::new("ingress-acme");
+            let succession = Succession::new(&known(&['n']), None).terminating(is_terminating);
+            succession.hand_over(&mut program);
+            assert_eq!(variable(&program, TERMINATING), value);
+        }
     }
 
     #[test]
     fn the_successor_answers_with_the_same_thumbprints_in_the_same_order() {
         let mut program = Command::new("ingress-acme");
         Succession::new(&known(&['n', 'o']), None).hand_over(&mut program);
-        let thumbprints = parse(&variable(&program));
+        let thumbprints = parse(&variable(&program, VARIABLE));
         let after = Thumbprints::default();
-        Succession { thumbprints, solver: None }.answer_with(&after);
+        Succession { thumbprints, ..Succession::default() }.answer_with(&after);
         assert_eq!(after.all(), known(&['n', 'o']).all());
         assert_eq!(after.newest(), Some("n".repeat(LENGTH)));
     }
@@ -97,7 +124,7 @@ mod tests {
     fn a_process_without_a_key_hands_none_over() {
         let mut program = Command::new("ingress-acme");
         Succession::new(&Thumbprints::default(), None).hand_over(&mut program);
-        assert_eq!(parse(&variable(&program)), Vec::<String>::new());
+        assert_eq!(parse(&variable(&program, VARIABLE)), Vec::<String>::new());
     }
 
     #[test]

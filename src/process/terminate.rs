@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -12,6 +13,8 @@ pub struct Terminate {
     source: RequestSource,
     /// Time of the request.
     came: Option<Instant>,
+    /// Whether the process before in this place was asked to end.
+    is_inherited: bool,
 }
 
 enum RequestSource {
@@ -28,17 +31,33 @@ impl Terminate {
     pub fn on_signals() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { source: RequestSource::Signals { terminate, interrupt }, came: None })
+        Ok(Self {
+            source: RequestSource::Signals { terminate, interrupt },
+            came: None,
+            is_inherited: false,
+        })
     }
 
     /// Waits for code of the same process: until the value turns true, or its sender is dropped.
     pub fn on_request(receiver: watch::Receiver<bool>) -> Self {
-        Self { source: RequestSource::OnRequest(receiver), came: None }
+        Self { source: RequestSource::OnRequest(receiver), came: None, is_inherited: false }
+    }
+
+    /// Makes the request one that came before, if the process before in this place had one.
+    #[must_use]
+    pub fn inherited(self, is_inherited: bool) -> Self {
+        Self { is_inherited, ..self }
+    }
+
+    /// Whether the request has come.
+    pub(super) fn has_come(&mut self) -> bool {
+        self.came.is_some() || self.wait().now_or_never().is_some()
     }
 
     /// Waits for the request to end.
     pub async fn wait(&mut self) {
         match &mut self.source {
+            _ if self.is_inherited => {}
             RequestSource::Signals { terminate, interrupt } => tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}

@@ -1,6 +1,8 @@
 //! Edits and deletions that the operator answers soon, on a real API server. Without that, the
 //! certificates of these tests would come after an hour or a day, and the tests fail before.
 
+use std::collections::BTreeSet;
+
 use ingress_acme::kubernetes::journal_segments::SecretSegments;
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme_actors::domain::desired::index::Index;
@@ -12,7 +14,7 @@ use ingress_acme_actors::domain::issuance::{
 use ingress_acme_actors::fakes;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::ports::{Clock, Journal};
-use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
+use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
@@ -20,7 +22,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::sites::{PATIENCE, Site, certificate, namespace, secret, verify};
-use crate::{alone, operator};
+use crate::{alone, operator, operator_with};
 
 const HOST: &str = "shop.example.com";
 
@@ -73,26 +75,56 @@ async fn a_deleted_secret_is_back_long_before_the_next_scan_and_no_secret_is_lis
         let _operator = operator(world).await;
         Site::new("web", "shop", &[HOST]).create(&client).await;
         let first = certificate(&client, "web", "shop", &[HOST]).await;
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
-        secrets.delete("shop", &DeleteParams::default()).await.expect("the Secret is deleted");
-        let again = eventually(PATIENCE, "the Secret is back", async || {
-            secret(&client, "web", "shop")
-                .await
-                .filter(|one| one.metadata.uid != first.metadata.uid)
-        })
-        .await;
-        verify(world, &again).await;
+        verify(world, &back_after_its_deletion(&client, &first).await).await;
         assert_eq!(world.certificates_issued(), 2);
-        let audit = world.audit();
-        let of_secrets = audit.iter().filter(|entry| {
-            entry.user.ends_with(":ingress-acme")
-                && entry.resource == "secrets"
-                && entry.namespace == "web"
-        });
-        let verbs: std::collections::BTreeSet<&str> =
-            of_secrets.map(|entry| entry.verb.as_str()).collect();
+        let verbs = verbs_on_secrets(world, "web");
         assert!(verbs.contains("get"), "{verbs:?}");
         assert!(!verbs.contains("list") && !verbs.contains("watch"), "{verbs:?}");
+    })
+    .await;
+}
+
+/// Deletes the Secret `web/shop`, and waits for the next one.
+async fn back_after_its_deletion(client: &kube::Client, first: &Secret) -> Secret {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
+    secrets.delete("shop", &DeleteParams::default()).await.expect("the Secret is deleted");
+    eventually(PATIENCE, "the Secret is back", async || {
+        secret(client, "web", "shop").await.filter(|one| one.metadata.uid != first.metadata.uid)
+    })
+    .await
+}
+
+/// Verbs of the operator's requests for Secrets of a namespace; of all of them if it is empty.
+fn verbs_on_secrets(world: &World, namespace: &str) -> BTreeSet<String> {
+    let audit = world.audit();
+    let of_secrets = audit.iter().filter(|entry| {
+        entry.user.ends_with(":ingress-acme")
+            && entry.resource == "secrets"
+            && entry.namespace == namespace
+    });
+    of_secrets.map(|entry| entry.verb.clone()).collect()
+}
+
+#[actix::test]
+async fn with_the_rights_of_watch_secrets_yaml_a_deleted_secret_is_back_without_a_request_by_name()
+{
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        let without_rights = operator_with(world, &["--watch-secrets"]).await;
+        Site::new("web", "shop", &[HOST]).create(&client).await;
+        let first = certificate(&client, "web", "shop", &[HOST]).await;
+        let second = back_after_its_deletion(&client, &first).await;
+        assert_eq!(without_rights.terminate().await.expect("it ends"), 0);
+        let rights = include_str!("../../deploy/watch-secrets.yaml");
+        apply_yaml(&client, rights).await.expect("the manifest");
+        let _operator = operator_with(world, &["--watch-secrets", "--secret-checks", "0"]).await;
+        let third = back_after_its_deletion(&client, &second).await;
+        verify(world, &third).await;
+        assert_eq!(world.certificates_issued(), 3);
+        let verbs = verbs_on_secrets(world, "");
+        assert!(verbs.contains("list") && verbs.contains("watch"), "{verbs:?}");
     })
     .await;
 }

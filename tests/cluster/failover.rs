@@ -7,8 +7,9 @@ use ingress_acme_control_plane::{
     Operator, OperatorOptions, World, apply_yaml, eventually, retry_when_wedged,
 };
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -124,6 +125,34 @@ async fn shows(operator: &Operator, metric: &str) -> bool {
 fn random_pause() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(2_000 + u64::from(now.subsec_nanos()) % 3_000)
+}
+
+/// The process restarts in its own place when it loses the Lease, and SIGTERM comes only once.
+#[actix::test]
+async fn a_leader_that_loses_its_lease_while_it_drains_ends_all_the_same() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        let operator = start(world, "one").await;
+        eventually(PATIENCE, "the lead", async || leads(&operator).await.then_some(())).await;
+        world.pause_ca().expect("the CA stops");
+        storm(&client, 1).await;
+        eventually(PATIENCE, "work at the CA", async || {
+            let started = r#"journal_records_total{event="issuance_started"} 1"#;
+            shows(&operator, started).await.then_some(())
+        })
+        .await;
+        let taken = async {
+            tokio::time::sleep(Duration::from_secs(1)).await; // for the signal
+            let leases: Api<Lease> = Api::namespaced(client.clone(), "ingress-acme");
+            let other = Patch::Merge(json!({"spec": {"holderIdentity": "other"}}));
+            leases.patch("ingress-acme", &PatchParams::default(), &other).await.expect("a Lease");
+        };
+        let (ended, ()) = tokio::join!(operator.terminate(), taken);
+        world.resume_ca().expect("the CA goes on");
+        assert_eq!(ended.expect("it ends"), 0);
+    })
+    .await;
 }
 
 #[actix::test]

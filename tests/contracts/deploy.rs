@@ -34,6 +34,8 @@ fn the_manifests_have_the_objects_of_before() {
     hold("install", &install);
     let guard = objects(include_str!("../../deploy/guard.yaml"));
     hold("guard", &lines(guard.iter().map(line)));
+    let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
+    hold("watch-secrets", &lines(watch.iter().map(line)));
 }
 
 #[test]
@@ -41,6 +43,8 @@ fn the_operator_has_the_rights_and_the_services_of_before() {
     let rules = |kind| of_kind(kind).into_iter().map(|role| role["rules"].clone());
     let rules: Value = rules("ClusterRole").chain(rules("Role")).collect();
     hold("rights", &pretty(&rules));
+    let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
+    hold("rights-to-watch-secrets", &pretty(&watch[0]["rules"]));
     let specs: Value = of_kind("Service").iter().map(|service| service["spec"].clone()).collect();
     hold("services", &pretty(&specs));
 }

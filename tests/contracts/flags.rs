@@ -114,6 +114,10 @@ run --public-ca true
 run --public-ca yes
 run --manage annotated
 run --profile=
+run --watch-secrets
+run --watch-secrets yes
+run --rehearsal-directory https://ca.example/
+run --rehearsal-directory ca.example
 run --fallback-eab-secret eab
 run --fallback-eab-secret eab --fallback-directory https://ca.example/
 demo --ingresses 3

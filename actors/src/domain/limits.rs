@@ -14,6 +14,9 @@ const fn secs(secs: u64) -> Duration {
 /// Longest port call to the API server. The server's own request timeout is 60 s, but after a third
 /// of that a retry on another connection is better.
 pub const KUBE_CALL: Duration = secs(20);
+/// Longest rehearsal of a validation. The job has a slot meanwhile; a CA takes seconds, and a
+/// rehearsal without a result is no reason to wait with the order.
+pub const REHEARSAL: Duration = secs(60);
 /// Longest port call to the CA. Let's Encrypt answers new-order in seconds even on bad days.
 pub const CA_CALL: Duration = secs(30);
 /// Longest append to the journal, including the writes before it: two of [`JOURNAL_GIVE_UP`], and

@@ -39,6 +39,7 @@ pub struct FakeCa {
     account: Cell<u32>,
     reuses: Cell<bool>,
     stalls: Cell<bool>,
+    never_validates: Cell<bool>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -77,6 +78,7 @@ impl FakeCa {
             account: Cell::new(1),
             reuses: Cell::default(),
             stalls: Cell::default(),
+            never_validates: Cell::default(),
         }
     }
 
@@ -141,6 +143,17 @@ impl FakeCa {
     /// Leaves finalized orders `processing`, or issues for new ones again.
     pub fn stall(&self, stalls: bool) {
         self.stalls.set(stalls);
+    }
+
+    /// Accepts challenges and validates no name, without a result.
+    pub fn never_validate(&self) {
+        self.never_validates.set(true);
+    }
+
+    /// Names of each order, in no order.
+    pub fn ordered(&self) -> Vec<Vec<String>> {
+        let names = |order: &Order| order.names.iter().map(ToString::to_string).collect();
+        self.orders.borrow().values().map(names).collect()
     }
 
     /// Forgets all orders, as a CA does that was restored from a backup.
@@ -221,7 +234,7 @@ impl FakeCa {
     fn validate(&self, url: &str) {
         let mut orders = self.orders.borrow_mut();
         let Some(order) = orders.get_mut(url).filter(|order| order.accepted) else { return };
-        if order.status != OrderStatus::Pending {
+        if order.status != OrderStatus::Pending || self.never_validates.get() {
             return;
         }
         let bad = order.names.iter().filter(|name| !self.cluster.is_validated(name));

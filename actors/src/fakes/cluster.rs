@@ -2,6 +2,7 @@
 
 mod distortion;
 mod ports;
+mod secret_watch;
 
 pub use ports::OfInstall;
 
@@ -24,7 +25,7 @@ use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
-use crate::ports::{Clock, IngressChange, PortError};
+use crate::ports::{Clock, IngressChange, PortError, SecretChange};
 pub use distortion::Distortion;
 use distortion::{Distortions, listed};
 
@@ -69,6 +70,8 @@ struct ClusterState {
     solver: BTreeMap<(&'static str, String), SolverIngress>,
     events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
+    secret_watchers: Vec<mpsc::UnboundedSender<SecretChange>>,
+    secret_watch_fails: bool,
     cut: BTreeSet<DnsName>,
     /// Secrets whose certificate is not of the CA, though they have our label.
     forged: BTreeSet<SecretKey>,
@@ -188,11 +191,19 @@ impl FakeCluster {
         let mut state = self.state.borrow_mut();
         let Some(gone) = state.ingresses.remove(key) else { return };
         let before = (key.clone(), Some(gone.clone()));
-        state.secrets.retain(|_, secret| {
+        let mut deleted = Vec::new();
+        state.secrets.retain(|key, secret| {
             let owned = secret.owners.remove(&*gone.uid);
             secret.view.owners.remove(&*gone.uid);
-            !owned || !secret.owners.is_empty()
+            let is_kept = !owned || !secret.owners.is_empty();
+            if !is_kept {
+                deleted.push(key.clone());
+            }
+            is_kept
         });
+        for secret in deleted {
+            state.report(&SecretChange::Deleted(None, secret));
+        }
         state.changed(IngressChange::Deleted(key.clone()), before);
     }
 
@@ -201,6 +212,7 @@ impl FakeCluster {
         let mut state = self.state.borrow_mut();
         state.before_write(key);
         state.secrets.insert(key.clone(), secret);
+        state.report(&SecretChange::Applied(None));
     }
 
     /// Sets the annotation `ingress-acme.dev/install` of a Secret, like a user.
@@ -218,6 +230,7 @@ impl FakeCluster {
         let mut state = self.state.borrow_mut();
         state.before_write(key);
         state.secrets.remove(key);
+        state.report(&SecretChange::Deleted(None, key.clone()));
     }
 
     /// Returns a Secret with its data.

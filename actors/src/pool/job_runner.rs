@@ -48,6 +48,8 @@ pub(crate) struct JobPorts {
     pub ca: Rc<dyn CertificateAuthority>,
     /// The fallback CA, where there is one.
     pub fallback: Option<FallbackCa>,
+    /// The rehearsal CA, where there is one.
+    pub rehearsal: Option<RehearsalCa>,
     /// The route keeper.
     pub routes: RouteRecipients,
     /// Probes of hosts.
@@ -75,6 +77,17 @@ impl FallbackCa {
         let certifies = !self.is_public || names.iter().all(|name| check_public(name).is_ok());
         certifies.then_some(Fallback { directory: &self.directory, after: self.after })
     }
+}
+
+/// The CA that validates names which the first CA could not validate.
+#[derive(Clone)]
+pub struct RehearsalCa {
+    /// The CA.
+    pub ca: Rc<dyn CertificateAuthority>,
+    /// Directory URL.
+    pub directory: String,
+    /// Whether the CA is a known public one, which is told no internal name.
+    pub is_public: bool,
 }
 
 /// The messages that the route keeper takes.
@@ -162,6 +175,7 @@ impl JobRunner {
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
+            rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))

@@ -34,6 +34,7 @@ impl JobRunner {
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
             Step::LookUpCaa(hosts) => self.look_up_caa(job, hosts).await,
+            Step::Rehearse(hosts) => self.rehearse(job, hosts).await,
             Step::Begin { reason, names, directory } => {
                 self.begin(job, desired, (names, directory), &reason).await;
             }
@@ -80,7 +81,8 @@ impl JobRunner {
         failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
         let pause = job.observed.pause_after(&failure).filter(|_| self.context.public_ca);
         failure.retry_after = failure.retry_after.max(pause);
-        let failed = (failure.class == FailureClass::Authorization).then(|| failure.names.clone());
+        let counts = failure.class == FailureClass::Authorization && !job.observed.failed_rehearsal;
+        let failed = counts.then(|| failure.names.clone());
         let edition = job.observed.edition.unwrap_or(desired.edition);
         let attempted = Attempted { edition, ..desired.attempted() };
         if self.commit(job, Command::Fail(attempted, failure)).await {

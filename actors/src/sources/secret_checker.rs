@@ -1,7 +1,9 @@
-//! Secret checker: asks for each TLS Secret by name whether it still exists, a few each second, so
-//! that a deleted one is replaced within a minute or so. The scanner reads whole Secrets each hour.
+//! Secret checker: finds deleted TLS Secrets, which are replaced at once. The operator asks by name
+//! whether each one exists, a few each second, or watches them where its user gave it the right to.
+//! The scanner reads whole Secrets each hour.
 
 use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,11 +13,12 @@ use tracing::{debug, info};
 
 use crate::context::OperatorContext;
 use crate::dedup::registry::Registry;
+use crate::domain::desired::index::{WatchScope, covers};
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::scheduling::secret_checks::SecretChecks;
-use crate::ports::{PortError, bounded};
+use crate::ports::{PortError, SecretChange, SecretWatch, bounded};
 use crate::reporting::metrics::Source;
 
 /// Actor that checks the Secrets.
@@ -26,6 +29,11 @@ pub(crate) struct SecretChecker {
     most: usize,
     /// Whether the checks of an earlier second are in flight.
     is_busy: bool,
+    watch: Option<Rc<dyn SecretWatch>>,
+    /// Scopes whose watch reports deletions. Their Secrets are not asked for.
+    watched: HashSet<WatchScope>,
+    /// For each scope with a list under way: known Secrets that were not in the list so far.
+    unlisted: HashMap<WatchScope, HashSet<SecretKey>>,
 }
 
 /// Everything that one check uses.
@@ -42,10 +50,23 @@ struct Failed {
 }
 
 impl SecretChecker {
-    /// Creates a checker that sends `most` requests in a second at most, or none.
-    pub(crate) fn new(context: Rc<OperatorContext>, registry: Rc<Registry>, most: usize) -> Self {
-        let checking = Rc::new(Checking { context, registry });
-        Self { checking, checks: SecretChecks::default(), most, is_busy: false }
+    /// Creates a checker that sends `most` requests in a second at most, or none, about Secrets
+    /// that `watch` does not report.
+    pub(crate) fn new(
+        context: Rc<OperatorContext>,
+        registry: Rc<Registry>,
+        watch: Option<Rc<dyn SecretWatch>>,
+        most: usize,
+    ) -> Self {
+        Self {
+            checking: Rc::new(Checking { context, registry }),
+            checks: SecretChecks::default(),
+            most,
+            is_busy: false,
+            watch,
+            watched: HashSet::new(),
+            unlisted: HashMap::new(),
+        }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -53,7 +74,7 @@ impl SecretChecker {
             return;
         }
         let now = self.checking.context.clock.now();
-        let due = self.checks.next(self.most, now, || self.checking.all());
+        let due = self.checks.next(self.most, now, || self.checking.all(&self.watched));
         if due.is_empty() {
             return;
         }
@@ -77,17 +98,61 @@ impl Actor for SecretChecker {
         if self.most > 0 {
             ctx.run_interval(limits::SECRET_CHECKS_TICK, Self::tick);
         }
+        if let Some(watch) = &self.watch {
+            ctx.add_stream(watch.watch());
+        }
+    }
+}
+
+impl StreamHandler<SecretChange> for SecretChecker {
+    fn handle(&mut self, change: SecretChange, _: &mut Self::Context) {
+        match change {
+            SecretChange::ListBegins(scope) => {
+                let known = self.checking.known(&scope);
+                self.unlisted.insert(scope, known);
+            }
+            SecretChange::Listed(secret) => {
+                self.unlisted.values_mut().for_each(|unlisted| _ = unlisted.remove(&secret));
+            }
+            SecretChange::ListEnds(scope) => {
+                let gone = self.unlisted.remove(&scope).unwrap_or_default();
+                gone.iter().for_each(|secret| self.checking.is_gone(secret));
+                self.watched.insert(scope);
+            }
+            SecretChange::Applied(scope) => self.reports(scope),
+            SecretChange::Deleted(scope, secret) => {
+                self.reports(scope);
+                self.checking.is_gone(&secret);
+            }
+            SecretChange::Failed(scope) => _ = self.watched.remove(&scope),
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        self.watched.clear(); // the requests by name go on
+    }
+}
+
+impl SecretChecker {
+    /// Notes that the watch of `scope` reports changes (again), after its list.
+    fn reports(&mut self, scope: WatchScope) {
+        if !self.unlisted.contains_key(&scope) {
+            self.watched.insert(scope);
+        }
     }
 }
 
 impl Checking {
-    /// All Secrets with a certificate of ours, the most recently changed ones first: installed by
-    /// this process, then by the end of their validity.
-    fn all(&self) -> Vec<SecretKey> {
+    /// All Secrets with a certificate of ours that are not `watched`, the most recently changed
+    /// ones first: installed by this process, then by the end of their validity.
+    fn all(&self, watched: &HashSet<WatchScope>) -> Vec<SecretKey> {
         let ledger = &self.context.ledger;
+        let is_watched =
+            |secret: &SecretKey| watched.iter().any(|scope| covers(scope, &secret.namespace));
         let known = self.context.dates.expiries.read(|expiries| {
             expiries
                 .iter()
+                .filter(|(secret, _)| !is_watched(secret))
                 .map(|(secret, validity)| (secret.clone(), validity.not_after))
                 .collect::<Vec<_>>()
         });
@@ -97,6 +162,14 @@ impl Checking {
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, secret)| secret).collect()
+    }
+
+    /// Secrets of `scope` with a certificate of ours.
+    fn known(&self, scope: &WatchScope) -> HashSet<SecretKey> {
+        self.context.dates.expiries.read(|expiries| {
+            let all = expiries.iter().map(|(secret, _)| secret);
+            all.filter(|secret| covers(scope, &secret.namespace)).cloned().collect()
+        })
     }
 
     /// Checks a few Secrets. The first error ends the checks of this second.
@@ -143,7 +216,7 @@ impl Checking {
         let desired = self.context.desired(secret);
         let owner = desired.and_then(|desired| desired.owners.into_iter().next());
         if let Some(owner) = owner {
-            info!(%secret, "the Secret was deleted");
+            info!(%secret, "the Secret was deleted, or lost our label");
             self.registry.notify(&owner.key.into(), Source::Check);
         }
     }

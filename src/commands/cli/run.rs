@@ -45,6 +45,10 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_FALLBACK_EAB_SECRET", value_name = "NAME", requires = "fallback_directory",
           value_parser = NonEmptyStringValueParser::new())]
     pub fallback_eab_secret: Option<String>,
+    /// ACME directory of a CA, such as its staging, that first validates names which the CA of
+    /// --acme-directory could not validate. Needs no external account
+    #[arg(long, env = "INGRESS_ACME_REHEARSAL_DIRECTORY", value_name = "URL", value_parser = directory)]
+    pub rehearsal_directory: Option<url::Url>,
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
@@ -124,6 +128,11 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_SECRET_CHECKS", default_value_t = 10, value_name = "N",
           value_parser = clap::value_parser!(u16).range(0..=100))]
     pub secret_checks: u16,
+    /// Watch TLS Secrets, metadata only, so that a deleted one is noticed at once. Needs the rights
+    /// of deploy/watch-secrets.yaml, which allow the operator to read all Secrets
+    #[arg(long, env = "INGRESS_ACME_WATCH_SECRETS", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub watch_secrets: bool,
     /// Quiet time after which a burst of events on one Ingress is over
     #[arg(long, env = "INGRESS_ACME_SETTLE", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
@@ -164,6 +173,8 @@ pub struct AdapterConfig {
     pub eab_secret: Option<String>,
     /// The fallback CA.
     pub fallback: Option<FallbackDirectory>,
+    /// URL of the rehearsal CA's directory.
+    pub rehearsal: Option<String>,
     /// Common name of the preferred chain's topmost issuer.
     pub preferred_chain: Option<String>,
     /// File with an additional root for connections to the directories, PEM.
@@ -182,6 +193,8 @@ pub struct AdapterConfig {
     pub probe_port: u16,
     /// Namespaces to watch; empty means all.
     pub watch_namespaces: Vec<String>,
+    /// Whether TLS Secrets are watched.
+    pub watch_secrets: bool,
     /// Whether replicas elect a leader.
     pub leader_elect: bool,
 }
@@ -215,6 +228,7 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
+            watch_secrets, rehearsal_directory,
         } = self;
         let (manage, namespace) = (manage.into(), own_namespace(namespace));
         let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
@@ -238,6 +252,7 @@ impl RunArgs {
             contacts: contact.into_iter().collect(),
             eab_secret,
             fallback: FallbackDirectory::at(fallback),
+            rehearsal: rehearsal_directory.map(|url| url.to_string()),
             preferred_chain,
             acme_ca_file,
             public_ca,
@@ -247,6 +262,7 @@ impl RunArgs {
             nameserver,
             probe_port,
             watch_namespaces: once_each(watch_namespace),
+            watch_secrets,
             leader_elect,
         };
         (settings, config)

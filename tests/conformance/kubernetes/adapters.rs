@@ -35,6 +35,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::installs::installs_keep_their_secrets;
+use crate::secret_watch::the_watch_of_secrets_names_the_deleted_ones_and_no_journal;
 use crate::test_cluster::{DIRECTORY, SOON, TestCluster, WEB};
 
 /// A clock that advances one second at each reading.
@@ -89,6 +90,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     solver_ingresses_are_written_read_and_deleted(cluster).await;
     a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster).await;
     segments_are_written_once_and_deleted_together(cluster).await;
+    the_watch_of_secrets_names_the_deleted_ones_and_no_journal(cluster).await;
     the_numbers_of_all_segments_are_listed_page_by_page(cluster).await;
     the_same_event_reported_twice_is_one(cluster).await;
     an_account_is_made_once(cluster).await;

@@ -1,8 +1,7 @@
 //! Conformance of the simulated API server: every behaviour here is asserted of a real control
 //! plane and of the simulated one.
 //!
-//!
-//! - `adapters`, `installs`: guarantees of the operator's own adapters.
+//! - `adapters`, `installs`, `secret_watch`: guarantees of the operator's own adapters.
 //! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: behaviour that the adapters
 //!   rely on, tested with a plain client.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
@@ -13,6 +12,7 @@ mod garbage;
 mod installs;
 mod lists;
 mod refusals;
+mod secret_watch;
 mod test_cluster;
 mod watches;
 mod writes;

@@ -108,7 +108,9 @@ pub(super) fn prepare_order(
     let is_first = directory.is_none();
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
     let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();
-    let first = routes_and_probes(evaluation, &names, failing).or_else(caa).or_else(limited);
+    let rehearsed = || is_first.then(|| rehearse(evaluation, &names, failing)).flatten();
+    let first = routes_and_probes(evaluation, &names, failing).or_else(caa);
+    let first = first.or_else(limited).or_else(rehearsed);
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
 
@@ -210,6 +212,23 @@ fn look_at_caa(
     };
     let failure = found.clone().filter(|_| !failing.is_some_and(waited));
     failure.map(Step::Fail)
+}
+
+/// Has the names that the CA could not validate last time validated at the rehearsal CA, whose
+/// limits are wide: Let's Encrypt takes five failed validations of a name an hour.
+fn rehearse(
+    evaluation: &Evaluation<'_>,
+    names: &BTreeSet<DnsName>,
+    failing: Option<&Failing>,
+) -> Option<Step> {
+    let failing = failing.filter(|failing| failing.class == FailureClass::Authorization)?;
+    let mut failed: BTreeSet<DnsName> = failing.names.intersection(names).cloned().collect();
+    if failed.is_empty() {
+        failed.clone_from(names); // all of them failed, or others than these
+    }
+    let is_due =
+        evaluation.inputs.rehearses && !failed.is_subset(&evaluation.inputs.observed.rehearsed);
+    is_due.then_some(Step::Rehearse(failed))
 }
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have

@@ -112,6 +112,10 @@ pub(crate) struct Observed {
     /// Hosts whose CAA records were looked up, and the failure of those that forbid the CA to
     /// issue.
     pub caa: Option<(BTreeSet<DnsName>, Option<Failure>)>,
+    /// Hosts that the rehearsal CA has validated, or said nothing about.
+    pub rehearsed: BTreeSet<DnsName>,
+    /// Whether `failure` is one of the rehearsal CA, which counts in no limit of the first CA.
+    pub failed_rehearsal: bool,
     /// Number of probe rounds so far.
     pub probes: u32,
     /// The order as last returned by the CA.
@@ -272,6 +276,7 @@ impl Observed {
     pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
         self.caa = None;
+        self.rehearsed.clear();
         self.round.clear();
         self.probes = 0;
     }

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Probe(BTreeSet<DnsName>),
     /// Look up the CAA records of these hosts (RFC 8659).
     LookUpCaa(BTreeSet<DnsName>),
+    /// Have these hosts validated at the rehearsal CA.
+    Rehearse(BTreeSet<DnsName>),
     /// Generate a key and journal the start of an issuance.
     Begin {
         /// Reason for a new certificate.
@@ -84,6 +86,7 @@ impl Step {
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
             Self::LookUpCaa(_) => "look_up_caa",
+            Self::Rehearse(_) => "rehearse",
             Self::Begin { .. } => "begin",
             Self::OpenOrder => "open_order",
             Self::Refresh => "refresh",
@@ -127,6 +130,8 @@ pub(crate) struct Inputs<'a> {
     pub install_id: &'a str,
     /// `--owner-references`: whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
+    /// Whether there is a rehearsal CA.
+    pub rehearses: bool,
     /// Issuances under way of all Secrets.
     pub in_flight: &'a InFlight,
 }

@@ -83,6 +83,7 @@ fn inputs<'a>(
     rate_limits: &'a RateLimits,
 ) -> Inputs<'a> {
     Inputs {
+        rehearses: false,
         stream,
         desired,
         observed,

@@ -246,8 +246,9 @@ pub const CLASS_NAME: usize = 317;
 /// Journal segments per page of a list. Only their metadata is listed, about 600 bytes each. So a
 /// page is far below [`KUBE_RESPONSE`], and thousands of undeleted segments are a few pages.
 pub const SEGMENTS_PAGE: u32 = 500;
-/// Ingresses per page of a list, as long as such a page is not too large.
-pub const INGRESSES_PAGE: u32 = 500;
+/// Watched objects (Ingresses, metadata of Secrets) per page of a list, as long as such a page is
+/// not too large.
+pub const OBJECTS_PAGE: u32 = 500;
 /// Time without a further Ingress after which a list is restarted. Longer than the longest pause
 /// between two attempts (30 s plus as much jitter) and a slow page together.
 pub const LIST_STALLED: Duration = secs(120);

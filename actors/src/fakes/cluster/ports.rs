@@ -21,7 +21,8 @@ use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::{
-    EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, TlsSecrets,
+    EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, SecretChange,
+    TlsSecrets,
 };
 
 #[async_trait(?Send)]
@@ -113,6 +114,7 @@ impl TlsSecrets for OfInstall {
         let (install, chain) = (Some(self.id.to_owned()), what.chain);
         let written = FakeSecret { view: view.clone(), chain, owners, install };
         state.secrets.insert(key.clone(), written);
+        state.report(&SecretChange::Applied(None));
         Ok(Some(view))
     }
 

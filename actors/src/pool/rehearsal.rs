@@ -1,0 +1,74 @@
+//! Rehearsal: hosts whose validation failed at the first CA are validated at another one, such as a
+//! staging environment, before the first CA is asked again. No certificate is requested there.
+
+use std::collections::BTreeSet;
+
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::job_runner::JobRunner;
+use crate::domain::failure::{Failure, FailureClass, poll_at};
+use crate::domain::issuance::OrderStatus;
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::public_name::check_public;
+use crate::domain::scheduling::scheduler::Job;
+use crate::ports::{CertificateAuthority, Clock, PortError, bounded};
+
+impl JobRunner {
+    /// Has `hosts` validated. Only a failed validation fails the attempt: the rehearsal CA may be
+    /// down, or refuse what the first CA takes.
+    pub(super) async fn rehearse(&self, job: &mut Job, hosts: BTreeSet<DnsName>) {
+        let Some(rehearsal) = &self.ports.rehearsal else { return };
+        let is_asked = |host: &&DnsName| !rehearsal.is_public || check_public(host).is_ok();
+        let asked: BTreeSet<DnsName> = hosts.iter().filter(is_asked).cloned().collect();
+        job.observed.rehearsed.extend(hosts);
+        if asked.is_empty() {
+            return;
+        }
+        let validation = validate(&*rehearsal.ca, &asked, &*self.context.clock);
+        let directory = &rehearsal.directory;
+        match timeout(limits::REHEARSAL, validation).await {
+            Ok(Ok(())) => info!(directory, names = asked.len(), "the rehearsal succeeded"),
+            Ok(Err(PortError::Permanent(failure)))
+                if failure.class == FailureClass::Authorization =>
+            {
+                let detail = format!(
+                    "in a rehearsal at {directory}, without a request to the CA: {}",
+                    failure.detail
+                );
+                let names = failure.names.iter().cloned();
+                let failure = Failure::new(failure.class, detail).about(names);
+                job.observed.failure = Some(failure);
+                job.observed.failed_rehearsal = true;
+            }
+            Ok(Err(error)) => debug!(directory, %error, "there was no rehearsal"),
+            Err(_) => debug!(directory, "the rehearsal had no result in time"),
+        }
+    }
+}
+
+/// Opens an order, and waits until all names are validated.
+async fn validate(
+    ca: &dyn CertificateAuthority,
+    names: &BTreeSet<DnsName>,
+    clock: &dyn Clock,
+) -> Result<(), PortError> {
+    let call = limits::CA_CALL;
+    let mut order = bounded(call, "rehearsal CA", ca.open_order(names, None, None)).await?;
+    for polls in 0.. {
+        match order.status {
+            OrderStatus::Pending => {}
+            OrderStatus::Invalid(failure) => return Err(PortError::Permanent(failure)),
+            _ => break,
+        }
+        if order.authorizations.iter().any(|authorization| !authorization.accepted) {
+            order = bounded(call, "rehearsal CA", ca.accept(&order.url)).await?;
+            continue;
+        }
+        let now = clock.now();
+        sleep(poll_at(polls, order.retry_after, now).since(now)).await;
+        order = bounded(call, "rehearsal CA", ca.refresh(&order.url)).await?;
+    }
+    Ok(())
+}

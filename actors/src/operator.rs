@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tracing::warn;
 
 use crate::context::{CaLimits, CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
@@ -131,7 +132,12 @@ impl Operator {
     /// An actor has stopped.
     pub async fn drain(&self) -> Result<(), MailboxError> {
         self.pool.send(Drain).await?;
-        self.keeper.send(StopWriting).await
+        self.keeper.send(StopWriting).await?;
+        // Without its last record, a certificate that is installed would be downloaded again.
+        if let Err(error) = self.ledger.flush().await {
+            warn!(%error, "the last records are not in the journal");
+        }
+        Ok(())
     }
 }
 

@@ -286,6 +286,8 @@ pub trait Journal {
     /// pending may still become durable. After [`JournalError::Fenced`] they may be durable or not,
     /// and nothing more may be decided.
     async fn append(&self, records: &[Record]) -> Result<(), JournalError>;
+    /// Waits until all records appended so far are durable. The same errors as those of an append.
+    async fn flush(&self) -> Result<(), JournalError>;
     /// Takes over the journal at `now`. Returns all live records, oldest first, with no time later
     /// than their rules allow at `now`.
     async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError>;

@@ -171,6 +171,10 @@ impl Journal for NoJournal {
         Ok(())
     }
 
+    async fn flush(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     async fn replay(&self, _: Timestamp) -> Result<Vec<Record>, JournalError> {
         Ok(Vec::new())
     }

@@ -296,6 +296,10 @@ impl Journal for Forgetful {
         self.0.append(records).await
     }
 
+    async fn flush(&self) -> Result<(), JournalError> {
+        self.0.flush().await
+    }
+
     async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {
         self.0.replay(now).await
     }

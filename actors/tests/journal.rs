@@ -273,3 +273,24 @@ fn segments_that_could_not_be_deleted_are_deleted_later() {
         drop(journal);
     });
 }
+
+/// The record that a certificate is installed is written up to two seconds later.
+#[test]
+fn after_a_drain_the_journal_has_all_and_the_next_process_asks_the_ca_for_nothing() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        while fakes.cluster.secret("web", "shop").is_none() {
+            fakes.pass(Duration::from_millis(10)).await;
+        }
+        operator.drain().await.expect("the actors run");
+        fakes.kill();
+        let asked = || ["refresh", "download", "install"].map(|call| fakes.cluster.calls(call));
+        let before = asked();
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(asked(), before);
+        assert!(replay(&fakes.segments.log()).live.is_empty(), "nothing is in flight");
+    });
+}

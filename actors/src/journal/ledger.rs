@@ -92,6 +92,11 @@ impl Ledger {
         self.set_aside.borrow_mut().remove(stream)
     }
 
+    /// Waits until all events committed so far are durable.
+    pub(crate) async fn flush(&self) -> Result<(), JournalError> {
+        self.journal.flush().await
+    }
+
     /// Limit hits of the CA at `directory` when the journal was replayed, oldest first.
     pub(crate) fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);

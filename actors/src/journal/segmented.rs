@@ -115,25 +115,11 @@ impl SegmentedJournal {
 impl Journal for SegmentedJournal {
     async fn append(&self, records: &[Record]) -> Result<(), JournalError> {
         let lazy = records.iter().all(|record| nobody_waits_for(&record.event));
-        let (done, written) = oneshot::channel();
-        {
-            let mut state = self.0.state.borrow_mut();
-            if state.stopped {
-                return Err(JournalError::Fenced);
-            }
-            let done = Some(done).filter(|_| !lazy);
-            state.pending.push(Append { records: records.to_vec(), done });
-        }
-        self.0.wake(lazy);
-        if lazy {
-            return Ok(());
-        }
-        if let Ok(outcome) = timeout(limits::JOURNAL_CALL, written).await {
-            return outcome.unwrap_or(Err(JournalError::Fenced));
-        }
-        let why = "an append has no result in time";
-        self.0.stop(&JournalError::Unavailable(why.to_owned()));
-        Err(JournalError::Fenced)
+        self.0.append(records, lazy).await
+    }
+
+    async fn flush(&self) -> Result<(), JournalError> {
+        self.0.append(&[], false).await
     }
 
     async fn replay(&self, now: Timestamp) -> Result<Vec<Record>, JournalError> {
@@ -181,6 +167,29 @@ fn nobody_waits_for(event: &Event) -> bool {
 }
 
 impl JournalInner {
+    /// Appends records, and waits for them and all before, unless the append is `lazy`.
+    async fn append(self: &Rc<Self>, records: &[Record], lazy: bool) -> Result<(), JournalError> {
+        let (done, written) = oneshot::channel();
+        {
+            let mut state = self.state.borrow_mut();
+            if state.stopped {
+                return Err(JournalError::Fenced);
+            }
+            let done = Some(done).filter(|_| !lazy);
+            state.pending.push(Append { records: records.to_vec(), done });
+        }
+        self.wake(lazy);
+        if lazy {
+            return Ok(());
+        }
+        if let Ok(outcome) = timeout(limits::JOURNAL_CALL, written).await {
+            return outcome.unwrap_or(Err(JournalError::Fenced));
+        }
+        let why = "an append has no result in time";
+        self.stop(&JournalError::Unavailable(why.to_owned()));
+        Err(JournalError::Fenced)
+    }
+
     /// Schedules a write of the pending records: at once, or after a delay if no caller awaits
     /// them.
     fn wake(self: &Rc<Self>, lazy: bool) {
@@ -249,6 +258,9 @@ impl JournalInner {
     /// refused segment is halved until only the refused record is left: the other ones are durable.
     async fn write_records(&self, records: Vec<Record>) -> Vec<Result<(), JournalError>> {
         let mut results = Vec::with_capacity(records.len());
+        if records.is_empty() {
+            return results;
+        }
         let mut chunks = VecDeque::from(chunks(records));
         while let Some(chunk) = chunks.pop_front() {
             let mut segment = self.segment(SegmentKind::Batch, chunk);

@@ -164,8 +164,8 @@ fn the_ca_of_2029_issues_for_45_days_and_for_six_where_the_order_asks_for_that()
     let mut core = core_with(|settings| (settings.life, settings.lives) = (life, lives));
     let (account, now) = (register(&mut core, 1), start());
     let mut days = |profile: Option<&str>| {
-        let profile = profile.map(str::to_owned);
-        let asked = NewOrder { profile, ..NewOrder::of(&["a.example.com"], None) };
+        let mut asked = NewOrder::of(&["a.example.com"], None);
+        asked.profile = profile.map(str::to_owned);
         let view = core.new_order(account, asked, now).unwrap();
         pass(&mut core, &view, now);
         let issued = core.finalize(account, view.order.id, &csr(&["a.example.com"]), now).unwrap();

@@ -34,7 +34,7 @@ pub use segments::FakeSegments;
 use crate::dedup::registry::Registry;
 use crate::domain::caa::CaaSet;
 use crate::domain::desired::selection::Selection;
-use crate::domain::issuance::Reach;
+use crate::domain::issuance::{OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
@@ -76,6 +76,11 @@ impl Probe for FakeProbe {
             return Reach::Private("HTTP 404".to_owned());
         }
         Reach::Elsewhere("HTTP 404".to_owned())
+    }
+
+    async fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        self.cluster.count("over_ipv6").await;
+        self.cluster.over_ipv6(host)
     }
 
     async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {

@@ -17,7 +17,7 @@ use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
-use crate::domain::issuance::{OrderView, Reach, Record};
+use crate::domain::issuance::{OrderView, OverIpv6, Reach, Record};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -232,6 +232,8 @@ pub trait Probe {
     /// Fetches a random token from `http://<host>/.well-known/acme-challenge/`, and checks that our
     /// solver answers.
     async fn probe(&self, host: &DnsName) -> Reach;
+    /// Asks a host that was reached over IPv4 the same over IPv6, where it has addresses of both.
+    async fn over_ipv6(&self, host: &DnsName) -> OverIpv6;
     /// Looks up the CAA records that apply to `host` (RFC 8659 §3).
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
     IngressClass, IngressKey, IngressRef, IngressView, SecretKey,
 };
-use ingress_acme_actors::domain::issuance::{Event, Reach, Record};
+use ingress_acme_actors::domain::issuance::{Event, OverIpv6, Reach, Record};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
@@ -457,6 +457,10 @@ impl Probe for BlackHoles {
             return Reach::Elsewhere("no answer in time".to_owned());
         }
         self.0.probe(host).await
+    }
+
+    async fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        self.0.over_ipv6(host).await
     }
 
     async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {

@@ -8,7 +8,8 @@
 //! - [`Ca`]: a running CA and the controls for tests.
 //! - `core`: decisions. `accounts`, `orders`, `certificates`, `limits`, `names`, `profiles`: the
 //!   state behind the decisions.
-//! - `issuing`: keys and signatures. `validation`: HTTP-01.
+//! - [`Options`]: the behaviours, each with a switch. [`Options::year_2029`]: all that are to come.
+//! - `issuing`: keys and signatures. `validation`: HTTP-01 from several networks, and CAA records.
 //! - `serving`: HTTP. `jws`, `nonces`, `target`: authentication and request paths. `documents`,
 //!   `problem`: answers.
 
@@ -23,6 +24,7 @@ mod jws;
 mod limits;
 mod names;
 mod nonces;
+mod options;
 mod orders;
 mod problem;
 mod profiles;
@@ -47,77 +49,16 @@ pub use certificates::{Issued, Window};
 pub use counts::Counts;
 pub use documents::CAA_IDENTITY;
 pub use limits::{AccountLimits, Limits, Load, Rate, Refused};
+pub use options::Options;
 
 use core::{Core, Settings};
+use documents::AuthorizationForm;
 use ids::Serial;
 use issuing::Signing;
 use nonces::Nonces;
+use orders::Reuse;
 use serving::{Manners, Shell, locked};
-use validation::Validator;
-
-/// Configuration of a CA.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub struct Options {
-    /// Port on 127.0.0.1; 0 means any free port.
-    pub port: u16,
-    /// Port contacted in place of port 80 of every host.
-    pub validation_port: u16,
-    /// Rate limits.
-    pub limits: Limits,
-    /// External account that new accounts must be bound to (RFC 8555 §7.3.4): id and MAC key.
-    pub eab: Option<(String, Vec<u8>)>,
-    /// Lifetime of certificates, overriding their profile.
-    pub life: Option<Duration>,
-    /// Time between the client's response to a challenge and the validation request.
-    pub validation_delay: Duration,
-    /// Whether the CA validates within the client's request, and answers with the result; otherwise
-    /// in the background.
-    pub validate_within_request: bool,
-    /// Time limit for each validation request to a host.
-    pub validation_patience: Duration,
-    /// Time between the CSR and the certificate, on the simulated clock.
-    pub processing_delay: Duration,
-    /// `Retry-After` of pending or processing resources, in seconds.
-    pub retry_after: Option<u64>,
-    /// Whether `Retry-After` of rate limits is a date instead of seconds.
-    pub retry_after_as_date: bool,
-    /// `Retry-After` of renewal information.
-    pub poll_renewal_info: Duration,
-    /// Whether later orders reuse a valid authorization, as at Let's Encrypt.
-    pub reuse_authorizations: bool,
-    /// Whether a new order identical to an open order of the account returns that order, as at
-    /// Let's Encrypt.
-    pub reuse_orders: bool,
-    /// Number of orders above which finished orders are forgotten; their certificates can no longer
-    /// be downloaded then.
-    pub orders_kept: usize,
-    /// Seed of tokens, serial numbers, nonces and faults.
-    pub seed: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            port: 0,
-            validation_port: 80,
-            limits: Limits::unlimited(),
-            eab: None,
-            life: None,
-            validation_delay: Duration::ZERO,
-            validate_within_request: false,
-            validation_patience: Duration::from_secs(10),
-            processing_delay: Duration::ZERO,
-            retry_after: None,
-            retry_after_as_date: false,
-            poll_renewal_info: Duration::from_hours(6),
-            reuse_authorizations: true,
-            reuse_orders: true,
-            orders_kept: 50_000,
-            seed: 0,
-        }
-    }
-}
+use validation::{Networks, Validator};
 
 /// A running CA. Dropping the value stops the server.
 pub struct Ca {
@@ -136,6 +77,12 @@ impl Ca {
     ) -> Result<Self, SimError> {
         let (port, seed) = (options.port, options.seed);
         let Options { validation_port, validation_patience, .. } = options;
+        let networks = Networks::new(options.remote_networks);
+        let reuse = match (options.reuse_authorizations, options.authorization_reuse) {
+            (false, _) => Reuse::Never,
+            (true, None) => Reuse::ByProfile,
+            (true, Some(time)) => Reuse::For(time),
+        };
         let manners = Manners {
             slow: Duration::ZERO,
             broken_alternates: false,
@@ -144,13 +91,19 @@ impl Ca {
             poll_renewal_info: options.poll_renewal_info,
             validation_delay: options.validation_delay,
             within_request: options.validate_within_request,
+            authorizations: AuthorizationForm {
+                processing: options.processing_authorizations,
+                unknown_challenges: options.unknown_challenges,
+                seed,
+            },
         };
         let settings = Settings {
             limits: options.limits,
             external_account: options.eab,
             life: options.life,
+            lives: options.lives,
             processing: options.processing_delay,
-            reuse_authorizations: options.reuse_authorizations,
+            reuse,
             reuse_orders: options.reuse_orders,
             orders_kept: options.orders_kept,
             seed,
@@ -163,7 +116,7 @@ impl Ca {
             frozen: watch::Sender::new(false),
             faults: Faults::seeded(seed),
             clock,
-            validator: Validator::new(zone, validation_port, validation_patience)?,
+            validator: Validator::new(zone, validation_port, validation_patience, networks)?,
             validating: Mutex::default(),
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -245,6 +198,25 @@ impl Ca {
         let now = self.shell.clock.now();
         let mut core = locked(&self.shell.core);
         Serial::parse(serial).is_some_and(|serial| core.certificates.revoke(serial, now).is_ok())
+    }
+
+    /// Announces that all certificates of now will be revoked `after` this time, as after an
+    /// incident: until then, their renewal windows are in the past and name this page (RFC 9773
+    /// §4.2). Returns their number.
+    pub fn revoke_all(&self, after: Duration, explanation_url: &str) -> usize {
+        let now = self.shell.clock.now();
+        locked(&self.shell.core).certificates.revoke_all(after, explanation_url, now)
+    }
+
+    /// Lets a remote network (numbered from 1) get no answer from `host`, or with `None` from any
+    /// host: a firewall or geo-blocking drops its packets, until [`Ca::unblock_network`].
+    pub fn block_network(&self, network: usize, host: Option<&str>) {
+        self.shell.validator.networks.set_blocked(network, host, true);
+    }
+
+    /// Undoes [`Ca::block_network`] with the same arguments.
+    pub fn unblock_network(&self, network: usize, host: Option<&str>) {
+        self.shell.validator.networks.set_blocked(network, host, false);
     }
 
     /// Sets whether orders with `name`, or a name below, are refused (rejectedIdentifier).

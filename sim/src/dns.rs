@@ -11,7 +11,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::caa::KeyValue;
 use hickory_proto::rr::rdata::{A, CAA};
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{RData, Record as ResourceRecord, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use crate::SimError;
@@ -33,6 +33,19 @@ pub enum Trouble {
     ServFail,
     /// The name resolves to an address without a listener.
     Dead,
+    /// The DNSSEC signatures of the name are wrong: a resolver that validates answers SERVFAIL (RFC
+    /// 4035 §5.5), as those of CAs must (CA/B Forum ballot SC-085v2), and any other one resolves
+    /// the name.
+    Bogus,
+    /// Only the CAA look-ups of the name are so.
+    BogusCaa,
+}
+
+/// Type of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Address,
+    Caa,
 }
 
 /// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
@@ -75,25 +88,47 @@ impl Zone {
         names.insert(name.to_ascii_lowercase(), issue.iter().map(caa_record).collect());
     }
 
-    fn caa(&self, name: &str) -> Vec<CAA> {
+    /// Returns the CAA records of exactly this name.
+    pub(crate) fn caa(&self, name: &str) -> Vec<CAA> {
         let names = self.1.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&name.trim_end_matches('.').to_ascii_lowercase()).cloned().unwrap_or_default()
     }
 
-    /// Returns the address of a name, or its trouble.
+    /// Returns the address of a name, or its trouble, as a resolver without DNSSEC.
     pub fn resolve(&self, name: &str) -> Result<Ipv4Addr, Trouble> {
+        match self.trouble(name) {
+            Some(Trouble::Dead) => Ok(NOBODY),
+            Some(trouble @ (Trouble::NxDomain | Trouble::ServFail)) => Err(trouble),
+            Some(Trouble::Bogus | Trouble::BogusCaa) | None => Ok(Ipv4Addr::LOCALHOST),
+        }
+    }
+
+    /// Returns the address of a name as a resolver that validates DNSSEC, or the trouble of a
+    /// look-up of this type.
+    pub(crate) fn resolve_validated(
+        &self,
+        name: &str,
+        record: Record,
+    ) -> Result<Ipv4Addr, Trouble> {
+        match (self.trouble(name), record) {
+            (Some(trouble @ Trouble::Bogus), _) => Err(trouble),
+            (Some(trouble @ Trouble::BogusCaa), Record::Caa) => Err(trouble),
+            _ => self.resolve(name),
+        }
+    }
+
+    /// Returns the trouble of a name or of its closest parent that has any.
+    fn trouble(&self, name: &str) -> Option<Trouble> {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let mut zone = Some(name.as_str());
         while let Some(name) = zone {
             match names.get(name) {
-                Some(Some(Trouble::Dead)) => return Ok(NOBODY),
-                Some(Some(trouble)) => return Err(*trouble),
-                Some(None) => break,
+                Some(trouble) => return *trouble,
                 None => zone = name.split_once('.').map(|(_, parent)| parent),
             }
         }
-        Ok(Ipv4Addr::LOCALHOST)
+        None
     }
 }
 
@@ -166,7 +201,7 @@ fn answer(asked: &Message, zone: &Zone) -> Message {
         }
         Ok(_) if query.query_type() == RecordType::CAA => {
             for caa in zone.caa(&query.name().to_ascii()) {
-                let record = Record::from_rdata(query.name().clone(), TTL, RData::CAA(caa));
+                let record = ResourceRecord::from_rdata(query.name().clone(), TTL, RData::CAA(caa));
                 answer.add_answer(record);
             }
         }
@@ -177,8 +212,8 @@ fn answer(asked: &Message, zone: &Zone) -> Message {
     answer
 }
 
-fn record(query: &Query, address: Ipv4Addr) -> Record {
-    Record::from_rdata(query.name().clone(), TTL, RData::A(A(address)))
+fn record(query: &Query, address: Ipv4Addr) -> ResourceRecord {
+    ResourceRecord::from_rdata(query.name().clone(), TTL, RData::A(A(address)))
 }
 
 #[cfg(test)]
@@ -218,6 +253,24 @@ mod tests {
         assert_eq!(zone.resolve("b.example.org"), Ok(NOBODY));
         zone.set("example.org", None);
         assert_eq!(zone.resolve("b.example.org"), Ok(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn wrong_signatures_are_seen_by_a_resolver_that_validates_and_by_no_other() {
+        let zone = Zone::default();
+        zone.set("example.net", Some(Trouble::Bogus));
+        zone.set("example.org", Some(Trouble::BogusCaa));
+        for name in ["a.example.net", "a.example.org"] {
+            for kind in [RecordType::A, RecordType::CAA] {
+                assert_eq!(ask(&zone, &format!("{name}."), kind).0, ResponseCode::NoError);
+            }
+        }
+        let validated = |name, record| zone.resolve_validated(name, record).err();
+        for record in [Record::Address, Record::Caa] {
+            assert_eq!(validated("a.example.net", record), Some(Trouble::Bogus));
+        }
+        assert_eq!(validated("a.example.org", Record::Address), None);
+        assert_eq!(validated("a.example.org", Record::Caa), Some(Trouble::BogusCaa));
     }
 
     #[test]

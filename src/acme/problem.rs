@@ -104,14 +104,33 @@ fn said(detail: Option<&str>, urn: Option<&str>) -> String {
 /// perspective issuance corroboration: ballot SC-067).
 const SECONDARY: &str = "secondary validation";
 
+fn is_secondary(text: &str) -> bool {
+    text.contains(SECONDARY)
+}
+
+/// Whether a nameserver failed, or the answers are no valid ones for a resolver that verifies
+/// DNSSEC, as those of CAs do (ballot SC-085v2). Boulder says the first of both, and the second
+/// where its resolver knows the reason (RFC 8914).
+fn is_servfail(text: &str) -> bool {
+    text.contains("SERVFAIL") || text.contains("DNSSEC")
+}
+
+/// Texts of all subproblems, then that of the problem.
+fn texts_of(problem: &Problem) -> impl Iterator<Item = &str> {
+    let texts = problem.subproblems.iter().map(|one| one.detail.as_deref());
+    texts.chain([problem.detail.as_deref()]).flatten()
+}
+
 /// Advice for the user about a problem of this class.
 pub(super) fn advice(problem: &Problem, class: FailureClass) -> &'static str {
-    let texts = problem.subproblems.iter().map(|one| one.detail.as_deref());
-    let mut texts = texts.chain([problem.detail.as_deref()]).flatten();
     match (kind(problem), class) {
-        (_, FailureClass::Authorization) if texts.any(|text| text.contains(SECONDARY)) => {
+        (_, FailureClass::Authorization) if texts_of(problem).any(is_secondary) => {
             "the CA asks from networks in several parts of the world (MPIC), and some of them get no answer: a \
              firewall, geo-blocking or a nameserver must let port 80 of the host through from everywhere"
+        }
+        ("dns", _) if texts_of(problem).any(is_servfail) => {
+            "the nameservers of the domain must answer the CA, and its DNSSEC signatures must be right: CAs verify \
+             them, while the DNS server of a cluster may resolve the name all the same (compare delv HOST with dig HOST)"
         }
         ("dns", _) => "check the DNS record of the host as the public Internet sees it",
         (_, FailureClass::Authorization) => {

@@ -21,7 +21,7 @@ pub use choices::{GuardsArg, ManageArg, PublicCaArg};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 #[cfg(feature = "sim")]
-pub use sim::{DemoArgs, StormArgs, TargetArg};
+pub use sim::{CaArg, DemoArgs, StormArgs, TargetArg};
 
 /// Let's Encrypt's production directory.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

@@ -7,7 +7,7 @@
 
 mod acts;
 mod checks;
-mod resident;
+pub mod resident;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -29,6 +29,8 @@ use resident::OperatorThread;
 /// Longest time for the demo. The CA needs a few seconds; a rate limit and a crash account for the
 /// rest.
 const DEADLINE: Duration = Duration::from_mins(5);
+/// Time between scans of all Ingresses. A demo does not last an hour.
+const SCAN_INTERVAL: Duration = Duration::from_secs(12);
 /// Number of edits per Ingress of the storm.
 const EDITS: u32 = 4;
 /// Number of orders of the storm that the CA refuses at first.
@@ -79,7 +81,7 @@ impl Demo {
         let world = World::start(Options { ca, ..Options::default() })?;
         let client = Client::try_from(world.api().config(User::Admin))?;
         let admin = free_address()?;
-        let operator = Some(OperatorThread::start(&world, 1, admin)?);
+        let operator = Some(OperatorThread::start(&world, 1, admin, SCAN_INTERVAL)?);
         let plan = Plan {
             run: "demo".to_owned(),
             ingresses,
@@ -113,7 +115,8 @@ impl Demo {
             operator.crash(&self.world)?;
         }
         self.starts += 1;
-        self.operator = Some(OperatorThread::start(&self.world, self.starts, self.admin)?);
+        let next = OperatorThread::start(&self.world, self.starts, self.admin, SCAN_INTERVAL)?;
+        self.operator = Some(next);
         Ok(())
     }
 

@@ -30,11 +30,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingress_acme_actors::ports::Clock;
+use ingress_acme_sim::ca;
 use kube::Client;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::commands::cli::{Output, StormArgs, TargetArg};
+use crate::commands::cli::{CaArg, Output, StormArgs, TargetArg};
 use crate::kubernetes::client;
 use crate::process::clock::SystemClock;
 use crate::process::terminate::Terminate;
@@ -125,7 +126,11 @@ fn plan(args: &StormArgs) -> Plan {
 
 async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)> {
     if args.target == TargetArg::Sim {
-        let world = Simulated::start(args.issuers).await?;
+        let ca = match args.ca {
+            CaArg::Today => ca::Options::default(),
+            CaArg::Year2029 => ca::Options::year_2029(),
+        };
+        let world = Simulated::start(args.issuers, ca).await?;
         return Ok((world.target()?, Some(world)));
     }
     let client = client::connect().await?;

@@ -21,15 +21,16 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::address::is_globally_routable;
 use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::cut::cut;
-use ingress_acme_actors::domain::issuance::Reach;
+use ingress_acme_actors::domain::issuance::{OverIpv6, Reach};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports;
 use rustls::crypto::aws_lc_rs::default_provider;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 use crate::dns_and_http::solver::Thumbprints;
-use exchange::{Answer, Exchange};
+use exchange::{Answer, Exchange, NoAnswer};
 use names::search_domains;
 pub use names::{Names, NameserverError};
 use redirect::{ClusterDomains, Redirects};
@@ -86,37 +87,51 @@ impl HttpProbe {
             Ok(first) => first,
             Err(why) => return Reach::Unresolved(cut(why.to_string(), limits::PROBE_TEXT_MAX)),
         };
-        let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
-        let rules = Redirects { host, token: &token, port: self.port, cluster: &self.cluster };
-        let is_public = first.iter().any(|address| is_globally_routable(*address));
-        match (self.follow(&url, &first, &rules).await, is_public) {
+        match (self.ask(host, &token, &first).await, any_public(&first)) {
             (Ok(()), true) => Reach::Reached,
             (Ok(()), false) => Reach::ReachedInside,
-            (Err(what), true) => Reach::Elsewhere(cut(what, limits::PROBE_TEXT_MAX)),
-            (Err(what), false) => Reach::Private(cut(what, limits::PROBE_TEXT_MAX)),
+            (Err(missed), true) => Reach::Elsewhere(cut(missed.why, limits::PROBE_TEXT_MAX)),
+            (Err(missed), false) => Reach::Private(cut(missed.why, limits::PROBE_TEXT_MAX)),
         }
     }
 
-    /// Requests `url` from the addresses `first`, and follows its redirects.
-    async fn follow(
-        &self,
-        url: &str,
-        first: &[IpAddr],
-        rules: &Redirects<'_>,
-    ) -> Result<(), String> {
-        let mut url = Url::parse(url).map_err(|wrong| wrong.to_string())?;
+    /// Asks one IPv6 address of the host, as Let's Encrypt does first. Addresses of the two
+    /// families that are not both public, or both private, are not seen by the same CA.
+    async fn look_over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        let host = host.as_str();
+        let (Some(token), false) = (token(), self.cluster.contain(host)) else {
+            return OverIpv6::NotAsked;
+        };
+        let Ok(all) = self.names.addresses(host).await else { return OverIpv6::NotAsked };
+        let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = all.into_iter().partition(IpAddr::is_ipv6);
+        if v4.is_empty() || v6.is_empty() || any_public(&v4) != any_public(&v6) {
+            return OverIpv6::NotAsked;
+        }
+        match self.ask(host, &token, &v6[..1]).await {
+            Ok(()) => OverIpv6::Reached,
+            Err(missed) if missed.silent => OverIpv6::Silent(missed.why),
+            Err(missed) => OverIpv6::Elsewhere(cut(missed.why, limits::PROBE_TEXT_MAX)),
+        }
+    }
+
+    /// Requests the challenge path of the host from the addresses `first`, and follows redirects.
+    async fn ask(&self, host: &str, token: &str, first: &[IpAddr]) -> Result<(), NoAnswer> {
+        let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
+        let rules = Redirects { host, token, port: self.port, cluster: &self.cluster };
+        let rules = &rules;
+        let mut url = Url::parse(&url).map_err(|wrong| wrong.to_string())?;
         let mut addresses = first.to_vec();
         for _ in 0..=limits::PROBE_REDIRECTS {
             let answer = self.exchange.get(&url, &header(&url, rules), &addresses).await?;
             if !answer.status.is_redirection() {
-                return self.check_answer(&answer, rules.token);
+                return Ok(self.check_answer(&answer, rules.token)?);
             }
             let to = rules.target(&url, answer.location.as_deref());
             url = to.map_err(|why| format!("{why} ({})", origin(&answer)))?;
             addresses = self.redirected(&url, first, rules).await?;
         }
         let most = limits::PROBE_REDIRECTS;
-        Err(format!("more than {most} redirects, the last to {}", rules.shown(&url)))
+        Err(format!("more than {most} redirects, the last to {}", rules.shown(&url)).into())
     }
 
     /// Resolves the target of a redirect. Only addresses of the host itself and globally routable
@@ -159,12 +174,27 @@ impl ports::Probe for HttpProbe {
     async fn probe(&self, host: &DnsName) -> Reach {
         let late =
             |_| Reach::Elsewhere(format!("no answer within {} s", limits::PROBE_CALL.as_secs()));
-        tokio::time::timeout(limits::PROBE_CALL, self.fetch(host)).await.unwrap_or_else(late)
+        timeout(limits::PROBE_CALL, self.fetch(host)).await.unwrap_or_else(late)
+    }
+
+    async fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        let look = || timeout(limits::PROBE_IPV6, self.look_over_ipv6(host));
+        let late = |_| OverIpv6::Silent("no answer in time".to_owned());
+        let found = look().await.unwrap_or_else(late);
+        if !matches!(found, OverIpv6::Elsewhere(_)) {
+            return found;
+        }
+        sleep(limits::PROBE_IPV6_AGAIN).await;
+        look().await.unwrap_or_else(late)
     }
 
     async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
         self.names.caa(host).await
     }
+}
+
+fn any_public(addresses: &[IpAddr]) -> bool {
+    addresses.iter().any(|address| is_globally_routable(*address))
 }
 
 fn token() -> Option<String> {

@@ -1,7 +1,8 @@
 //! Conformance of the simulated CA to Pebble: the same behaviours are asserted of both.
 //!
 //! Pebble is slow to start, so all behaviours share one Pebble; each starts its own simulated CA.
-//! Behaviour of the simulated CA alone, such as rate limits, is in `simulated`.
+//! Behaviour of the simulated CA alone, such as rate limits, is in `simulated`; what CAs have
+//! announced is in `years_to_come`.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "acme/accounts.rs"]
@@ -20,6 +21,8 @@ mod revocations;
 mod simulated;
 #[path = "acme/test_ca.rs"]
 mod test_ca;
+#[path = "acme/years_to_come.rs"]
+mod years_to_come;
 
 use ingress_acme_control_plane::{World, retry_when_wedged};
 use test_ca::TestCa;

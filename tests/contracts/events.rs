@@ -10,7 +10,8 @@ use ingress_acme_actors::domain::desired::problem::Problem;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 use ingress_acme_actors::domain::issuance::{
-    CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, State, apply,
+    CertificateInstalled, Event, IssuanceFailed, IssuanceStarted, OrderOpened, OverIpv6, State,
+    apply,
 };
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::public_name::NotPublic;
@@ -49,6 +50,13 @@ pub(crate) fn desired() -> DesiredCertificate {
         undecided: BTreeSet::new(),
         edition: Edition::default(),
     }
+}
+
+fn over_ipv6() -> (String, KubeEvent) {
+    let what = OverIpv6::Elsewhere("another server answered, HTTP 4xx".to_owned());
+    let host = DnsName::parse("www.example.com").unwrap();
+    let kube_event = KubeEvent::differs_over_ipv6(&host, &what).unwrap();
+    ("a host leads elsewhere over IPv6".to_owned(), kube_event)
 }
 
 fn not_public() -> Problem {
@@ -126,12 +134,10 @@ fn all() -> Vec<(String, KubeEvent)> {
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let other = KubeEvent::of_another_install(&secret, "production", "staging");
     let begun = |why, at| Some(KubeEvent::issuing(&secret, &desired.names, why, at));
+    let second = Some("https://second.example");
     let mut all = vec![
         ("work begins", begun(&IssueReason::Missing, None)),
-        (
-            "work begins at the second CA",
-            begun(&IssueReason::Missing, Some("https://second.example")),
-        ),
+        ("work begins at the second CA", begun(&IssueReason::Missing, second)),
         ("a certificate is in its Secret", events(&installed(BTreeSet::new()), &whole)),
         ("one for a part of the names is", events(&installed(bad), &subset)),
         ("some of an Ingress is not served", KubeEvent::skipped(&[Problem::NoHosts].into())),
@@ -144,6 +150,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     ]
     .into_iter()
     .map(|(when, events)| (when.to_owned(), events.unwrap()))
+    .chain([over_ipv6()])
     .collect::<Vec<_>>();
     for (what, problem) in problems() {
         all.push((format!("a problem: {what}"), KubeEvent::skipped(&[problem].into()).unwrap()));

@@ -57,6 +57,18 @@ async fn a_storm_tells_its_figures_to_programs_and_to_people() {
 }
 
 #[actix::test]
+async fn a_storm_plays_the_ca_of_2029_where_that_is_asked_for() {
+    let _alone = alone().await;
+    let args = ["storm", "--ingresses", "6", "--ca", "2029", "--output", "json"];
+    let output = output(command(&args)).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&figures["right"], &figures["orders"]), (&Value::from(6), &Value::from(6)));
+    // The certificate is there a second of the CA's clock after its order, not at once.
+    assert!(figures["time_to_secret"]["p50"].as_f64().unwrap() > 1.0, "{figures}");
+}
+
+#[actix::test]
 async fn a_storm_on_a_cluster_leaves_nothing_even_when_it_is_interrupted() {
     let _alone = alone().await;
     let simulated = simulated(Options::default()).await;

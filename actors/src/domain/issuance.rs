@@ -19,6 +19,7 @@
 //! - `observed`, `step`, `fallback`: inputs and outputs of `next`.
 //! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the
 //!   rules themselves, which ask their questions of one `evaluation`.
+//! - `ipv6`: hosts that lead elsewhere over IPv6 than over IPv4.
 //! - `in_flight`: issuances of several Secrets for exactly the same names.
 
 mod before_order;
@@ -28,6 +29,7 @@ mod event;
 mod failing;
 mod fallback;
 mod in_flight;
+mod ipv6;
 mod next;
 mod observed;
 mod probes;
@@ -48,6 +50,7 @@ pub use event::{
 pub use failing::Failing;
 pub(crate) use fallback::Fallback;
 pub(crate) use in_flight::InFlight;
+pub use ipv6::OverIpv6;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
 pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};

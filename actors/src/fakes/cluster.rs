@@ -21,6 +21,7 @@ use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{
     Edition, FILLED_TLS, IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
 };
+use crate::domain::issuance::OverIpv6;
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -78,6 +79,8 @@ struct ClusterState {
     unresolved: BTreeSet<DnsName>,
     /// Hosts with private addresses only.
     inside: BTreeSet<DnsName>,
+    /// Answers over IPv6.
+    over_ipv6: BTreeMap<DnsName, OverIpv6>,
     doubted: BTreeSet<DnsName>,
     /// `issue` records by domain; `None` where the nameserver fails.
     caa: BTreeMap<String, Option<Vec<CaaRecord>>>,
@@ -283,6 +286,16 @@ impl FakeCluster {
     /// Makes a host's name resolution fail or work again.
     pub fn unresolve(&self, host: &str, unresolved: bool) {
         toggle(&mut self.state.borrow_mut().unresolved, host, unresolved);
+    }
+
+    /// Sets the answer of a host over IPv6; by default, a host has IPv4 addresses only.
+    pub fn set_over_ipv6(&self, host: &str, answer: OverIpv6) {
+        let host = DnsName::parse(host).expect("tests use good names");
+        self.state.borrow_mut().over_ipv6.insert(host, answer);
+    }
+
+    pub(super) fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        self.state.borrow().over_ipv6.get(host).cloned().unwrap_or(OverIpv6::NotAsked)
     }
 
     /// Gives a host private addresses only, or a public one again.

@@ -12,7 +12,7 @@ use futures_util::stream::LocalBoxStream;
 use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
-use crate::domain::issuance::{OrderView, Reach};
+use crate::domain::issuance::{OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -190,6 +190,10 @@ impl<P: Routes> Routes for Crashable<P> {
 impl<P: Probe> Probe for Crashable<P> {
     async fn probe(&self, host: &DnsName) -> Reach {
         self.crash_point.call(self.port.probe(host)).await
+    }
+
+    async fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
+        self.crash_point.call(self.port.over_ipv6(host)).await
     }
 
     async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::FailureClass;
-use crate::domain::issuance::{Command, Observed, Reach};
+use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -50,14 +50,24 @@ impl JobRunner {
         }
     }
 
-    /// Probes the next few hosts that were not reached yet.
-    pub(super) async fn probe_hosts(&self, job: &mut Job, hosts: &BTreeSet<DnsName>) {
+    /// Probes the next few hosts that were not reached yet. Those that are reached now are asked
+    /// over IPv6 too; a difference is reported, and stops nothing.
+    pub(super) async fn probe_hosts(
+        &self,
+        job: &mut Job,
+        hosts: &BTreeSet<DnsName>,
+        desired: &DesiredCertificate,
+    ) {
         let began = self.context.clock.now();
         let few = job.observed.next_probes(hosts);
         let probes = stream::iter(few).map(|host| async move {
             let late = |_| Reach::Elsewhere("no answer in time".to_owned());
             let found = timeout(limits::PROBE_CALL, self.ports.probe.probe(&host)).await;
-            (host, found.unwrap_or_else(late))
+            let found = found.unwrap_or_else(late);
+            if found.is_reached() {
+                self.ask_over_ipv6(&host, desired).await;
+            }
+            (host, found)
         });
         let probed: Vec<_> = probes.buffer_unordered(limits::PROBES_AT_ONCE).collect().await;
         let now = self.context.clock.now();
@@ -65,6 +75,14 @@ impl JobRunner {
         if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "the host does not lead to the solver");
         }
+    }
+
+    async fn ask_over_ipv6(&self, host: &DnsName, desired: &DesiredCertificate) {
+        let asked = timeout(limits::PROBE_IPV6_CALL, self.ports.probe.over_ipv6(host)).await;
+        let late = |_| OverIpv6::Silent("no answer in time".to_owned());
+        let found = asked.unwrap_or_else(late);
+        debug!(%host, ?found, "asked over IPv6");
+        self.context.events.report_over_ipv6(&self.context.index.borrow(), desired, host, &found);
     }
 
     pub(super) async fn install(&self, job: &mut Job, desired: &DesiredCertificate) {

@@ -32,7 +32,7 @@ impl JobRunner {
             Step::CheckHosts => self.check_hosts(job, &desired).await,
             Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
-            Step::Probe(hosts) => self.probe_hosts(job, &hosts).await,
+            Step::Probe(hosts) => self.probe_hosts(job, &hosts, &desired).await,
             Step::LookUpCaa(hosts) => self.look_up_caa(job, hosts).await,
             Step::Rehearse(hosts) => self.rehearse(job, hosts).await,
             Step::Begin { reason, names, directory } => {

@@ -11,6 +11,8 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{IngressKey, IngressRef, SecretKey};
+use crate::domain::issuance::OverIpv6;
+use crate::domain::name::DnsName;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::EventRecorder;
 
@@ -21,12 +23,15 @@ pub(crate) struct EventDedup {
     reported: RefCell<HashMap<IngressKey, u64>>,
     /// Hash of the last Event about each Secret that another install has.
     other_installs: RefCell<HashMap<SecretKey, u64>>,
+    /// Hash of the last Event about each host that leads elsewhere over IPv6.
+    over_ipv6: RefCell<HashMap<(SecretKey, DnsName), u64>>,
 }
 
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
     pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        Self { event_recorder, reported: RefCell::default(), other_installs: RefCell::default() }
+        let (reported, other_installs, over_ipv6) = Default::default();
+        Self { event_recorder, reported, other_installs, over_ipv6 }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
@@ -78,6 +83,34 @@ impl EventDedup {
         drop(reported);
         warn!(secret = %desired.secret, note = kube_event.note, "a Secret of another install");
         self.record(desired, kube_event);
+    }
+
+    /// Records an Event about a host that leads elsewhere over IPv6, once for each text until the
+    /// host is reached over IPv6.
+    pub(crate) fn report_over_ipv6(
+        &self,
+        index: &Index,
+        desired: &DesiredCertificate,
+        host: &DnsName,
+        found: &OverIpv6,
+    ) {
+        let (mut reported, key) =
+            (self.over_ipv6.borrow_mut(), (desired.secret.clone(), host.clone()));
+        let Some(kube_event) = KubeEvent::differs_over_ipv6(host, found) else {
+            if !matches!(found, OverIpv6::Silent(_)) {
+                reported.remove(&key);
+            }
+            return;
+        };
+        let hash = stable_hash(&kube_event);
+        if reported.insert(key, hash) == Some(hash) {
+            return;
+        }
+        if reported.len().is_power_of_two() {
+            reported.retain(|(secret, _), _| index.is_wanted(secret)); // seldom, as it reads all
+        }
+        drop(reported);
+        self.record(desired, &kube_event);
     }
 
     /// Forgets a Secret that no other install has any more.

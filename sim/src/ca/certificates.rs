@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::accounts::AccountId;
 use super::ids::{OrderId, Serial};
 use super::names::{Names, SetId};
+use super::orders::span;
 use super::problem::Problem;
 use super::profiles::suggested;
 
@@ -49,7 +50,7 @@ pub struct Issued {
     pub at: Timestamp,
     /// Serial number of the certificate that the order replaces.
     pub replaces: Option<String>,
-    /// Time of revocation.
+    /// Time of revocation; an announced one is in the future.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -63,6 +64,7 @@ pub(super) struct Record {
     pub(super) not_after: Timestamp,
     pub(super) at: Timestamp,
     pub(super) replaces: Option<Serial>,
+    /// Time of revocation; an announced one is in the future.
     pub(super) revoked_at: Option<Timestamp>,
     /// DER, for as long as the order is remembered.
     pub(super) leaf: Option<Vec<u8>>,
@@ -70,6 +72,12 @@ pub(super) struct Record {
     pub(super) replaced_by: Option<OrderId>,
     /// Renewal window that overrides the one computed from the lifetime.
     pub(super) window: Option<Window>,
+}
+
+impl Record {
+    fn is_revoked(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// All certificates.
@@ -114,7 +122,7 @@ impl Certificates {
     pub(super) fn revoke(&mut self, serial: Serial, now: Timestamp) -> Result<(), Problem> {
         let unknown = || Problem::not_found("No such certificate");
         let record = self.records.get_mut(&serial).ok_or_else(unknown)?;
-        if record.revoked_at.is_some() {
+        if record.is_revoked(now) {
             let detail = "Unable to revoke :: Certificate already revoked";
             return Err(Problem::new(400, "alreadyRevoked", detail));
         }
@@ -122,12 +130,23 @@ impl Certificates {
         Ok(())
     }
 
+    /// Announces the revocation of all certificates that are valid now. Returns their number.
+    pub(super) fn revoke_all(&mut self, after: Duration, page: &str, now: Timestamp) -> usize {
+        let (start, at) = (now - REVOKED.0, now + span(after));
+        let window =
+            Window { start, end: start + REVOKED.1, explanation_url: Some(page.to_owned()) };
+        let valid = |record: &&mut Record| record.revoked_at.is_none() && now < record.not_after;
+        let all = self.records.values_mut().filter(valid);
+        all.map(|record| (record.revoked_at, record.window) = (Some(at), Some(window.clone())))
+            .count()
+    }
+
     pub(super) fn renewal_window(&self, serial: Serial, now: Timestamp) -> Result<Window, Problem> {
         let record = self.get(serial)?;
         if let Some(window) = record.window.as_ref().or(self.window.as_ref()) {
             return Ok(window.clone());
         }
-        if record.revoked_at.is_some() {
+        if record.is_revoked(now) {
             let start = now - REVOKED.0;
             return Ok(Window { start, end: start + REVOKED.1, explanation_url: None });
         }
@@ -232,6 +251,22 @@ mod tests {
         certificates.revoke(serial, now).unwrap();
         assert_eq!(certificates.revoke(serial, now).unwrap_err().kind, "alreadyRevoked");
         assert!(certificates.renewal_window(serial, now).unwrap().end < now);
+    }
+
+    #[test]
+    fn an_announced_revocation_moves_the_windows_into_the_past_and_comes_when_it_was_said() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
+        let (mut certificates, serial) = one(now + SignedDuration::from_hours(240));
+        let day = Duration::from_hours(24);
+        assert_eq!(certificates.revoke_all(day, "https://ca.example/incident", now), 1);
+        assert_eq!(certificates.revoke_all(day, "https://ca.example/again", now), 0);
+        let window = certificates.renewal_window(serial, now).unwrap();
+        assert!(window.end < now, "{window:?}");
+        assert_eq!(window.explanation_url.as_deref(), Some("https://ca.example/incident"));
+        let at = certificates.issued()[0].revoked_at.unwrap();
+        assert_eq!(at, now + SignedDuration::from_hours(24));
+        assert_eq!(certificates.revoke(serial, at).unwrap_err().kind, "alreadyRevoked");
+        assert_eq!(certificates.revoke(serial, now), Ok(()), "by hand, before that");
     }
 
     #[test]

@@ -18,8 +18,9 @@ use super::issuing::Signing;
 use super::jws::{self, Jwk, Jws, Signer};
 use super::limits::{Limits, Meter};
 use super::names::Policy;
-use super::orders::{Authorization, Orders};
+use super::orders::{Authorization, Orders, Reuse};
 use super::problem::Problem;
+use super::profiles::Profile;
 
 pub(super) use ordering::OrderView;
 pub(super) use revoking::Revoker;
@@ -32,12 +33,22 @@ pub(super) struct Settings {
     pub(super) external_account: Option<(String, Vec<u8>)>,
     /// Lifetime of certificates, overriding their profile.
     pub(super) life: Option<Duration>,
+    /// Lifetimes by profile, overriding `life`.
+    pub(super) lives: Vec<(&'static str, Duration)>,
     /// Time between the CSR and the certificate.
     pub(super) processing: Duration,
-    pub(super) reuse_authorizations: bool,
+    pub(super) reuse: Reuse,
     pub(super) reuse_orders: bool,
     pub(super) orders_kept: usize,
     pub(super) seed: u64,
+}
+
+impl Settings {
+    /// Lifetime of certificates of a profile.
+    fn life_of(&self, profile: &Profile) -> Duration {
+        let of_profile = self.lives.iter().find(|(name, _)| *name == profile.name);
+        of_profile.map(|(_, life)| *life).or(self.life).unwrap_or(profile.life)
+    }
 }
 
 /// State of the CA except connections and nonces.
@@ -95,7 +106,7 @@ impl Core {
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             accounts: Accounts::default(),
-            orders: Orders::new(settings.orders_kept, settings.reuse_authorizations),
+            orders: Orders::new(settings.orders_kept, settings.reuse),
             certificates: Certificates::default(),
             meter: Meter::new(&settings.limits),
             policy: Policy::default(),

@@ -8,7 +8,7 @@ use super::certificates::Window;
 use super::core::OrderView;
 use super::ids::OrderId;
 use super::ids::Serial;
-use super::orders::{Authorization, Challenge};
+use super::orders::{Authorization, Challenge, Validity};
 use super::profiles::PROFILES;
 
 /// Name of the CA in CAA records (RFC 8659).
@@ -18,6 +18,21 @@ pub const CAA_IDENTITY: &str = "ca.example";
 pub(super) const HTTP_01: &str = "http-01";
 /// A challenge type no client implements (draft-ietf-acme-dns-persist); clients must skip it.
 pub(super) const UNKNOWN_CHALLENGE: &str = "dns-persist-01";
+/// More challenge types that the CA offers and does not validate: RFC 8737, drafts (of
+/// draft-ietf-acme-dns-account-label and draft-acme-device-attest), and one of nobody.
+const OTHER_CHALLENGES: [&str; 4] =
+    ["tls-alpn-01", "dns-account-01", "device-attest-01", "future-01"];
+
+/// Form of the authorization objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AuthorizationForm {
+    /// Whether the status is `processing` while the challenge is.
+    pub(super) processing: bool,
+    /// Whether further challenge types are listed, all of them shuffled.
+    pub(super) unknown_challenges: bool,
+    /// Seed of the order of the challenges.
+    pub(super) seed: u64,
+}
 
 /// Builds URLs with the host name used by the client.
 #[derive(Clone, Debug)]
@@ -110,15 +125,28 @@ impl Urls {
     }
 
     /// Authorization object (RFC 8555 §7.1.4). Once a challenge was tried, only that challenge is
-    /// listed.
-    pub(super) fn authorization(&self, of: &Authorization, now: Timestamp) -> Value {
-        let mut challenges = vec![self.challenge(of, HTTP_01)];
+    /// listed. The same authorization always has the same order of challenges.
+    pub(super) fn authorization(
+        &self,
+        of: &Authorization,
+        form: AuthorizationForm,
+        now: Timestamp,
+    ) -> Value {
+        let mut kinds = vec![HTTP_01];
         if of.challenge == Challenge::Pending {
-            challenges.push(self.challenge(of, UNKNOWN_CHALLENGE));
+            kinds.push(UNKNOWN_CHALLENGE);
+            if form.unknown_challenges {
+                kinds.extend(OTHER_CHALLENGES);
+                fastrand::Rng::with_seed(form.seed ^ of.id).shuffle(&mut kinds);
+            }
         }
+        let challenges: Vec<Value> = kinds.iter().map(|kind| self.challenge(of, kind)).collect();
+        let validity = of.validity(now);
+        let processes = form.processing && of.challenge == Challenge::Processing;
+        let processes = processes && validity == Validity::Pending;
         json!({
             "identifier": identifier(&of.name),
-            "status": of.validity(now).name(),
+            "status": if processes { "processing" } else { validity.name() },
             "expires": seconds(of.expires),
             "challenges": challenges,
         })
@@ -127,6 +155,10 @@ impl Urls {
     /// Challenge object (RFC 8555 §7.1.5).
     pub(super) fn challenge(&self, of: &Authorization, kind: &str) -> Value {
         let url = self.challenge_url(of, kind);
+        if OTHER_CHALLENGES.contains(&kind) {
+            let status = if kind == "future-01" { "queued" } else { "pending" };
+            return json!({ "type": kind, "url": url, "status": status, "token": of.token });
+        }
         if kind != HTTP_01 {
             let issuers = json!(["ca.example.com"]);
             return json!({ "type": kind, "url": url, "status": "pending", "issuer-domain-names": issuers });

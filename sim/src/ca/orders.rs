@@ -16,7 +16,7 @@ use super::names::{Names, SetId};
 use super::problem::Problem;
 use super::profiles::Profile;
 
-pub(super) use authorization::{Authorization, Challenge, Validity};
+pub(super) use authorization::{Authorization, Challenge, Reuse, Validity};
 
 use authorization::Authorizations;
 
@@ -88,7 +88,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    pub(super) fn new(kept: usize, reuse: bool) -> Self {
+    pub(super) fn new(kept: usize, reuse: Reuse) -> Self {
         Self {
             all: HashMap::new(),
             authorizations: Authorizations::new(reuse),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::core::{Core, Validation};
-use super::documents::{HTTP_01, Urls, renewal_info};
+use super::documents::{AuthorizationForm, HTTP_01, Urls, renewal_info};
 use super::nonces::Nonces;
 use super::problem::Problem;
 use super::target::Target;
@@ -44,6 +44,7 @@ pub(super) struct Manners {
     pub(super) validation_delay: Duration,
     /// Whether the response to a challenge waits for the validation.
     pub(super) within_request: bool,
+    pub(super) authorizations: AuthorizationForm,
 }
 
 /// State shared by the server's thread and the `Ca` handle.
@@ -201,15 +202,15 @@ impl Shell {
         Ok(Answer::json(200, document).link(&urls.authorization_url(account, id), "up"))
     }
 
-    /// Starts a validation in the background.
-    fn begin(self: &Arc<Self>, validation: Validation) {
+    /// Starts a validation in the background, for the account of this URL.
+    fn begin(self: &Arc<Self>, validation: Validation, account_url: String) {
         let (shell, id) = (Arc::clone(self), validation.authorization);
         let begun = actix_web::rt::spawn(async move {
             let delay = locked(&shell.manners).validation_delay;
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            let outcome = shell.validator.validate(&validation).await;
+            let outcome = shell.validator.validate(&validation, &account_url).await;
             let now = shell.clock.now();
             locked(&shell.core).validated(&validation, outcome, now);
         });

@@ -1,7 +1,11 @@
 //! HTTP-01 validation (RFC 8555 §8.3): requests to hosts and the wording of failures.
 //!
-//! Names are resolved with the simulated DNS zone; the validation port replaces port 80 of every
-//! host.
+//! Names are resolved with the simulated DNS zone, as a resolver that validates DNSSEC; the
+//! validation port replaces port 80 of every host. The network of the CA asks first, then the
+//! remote networks, then the CAA records are looked up.
+
+mod caa;
+mod networks;
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -15,7 +19,10 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::core::Validation;
 use super::problem::Problem;
 use crate::SimError;
-use crate::dns::{Trouble, Zone};
+use crate::dns::{Record, Trouble, Zone};
+
+use networks::Network;
+pub(super) use networks::Networks;
 
 /// Largest number of redirects followed.
 const REDIRECTS: usize = 10;
@@ -30,11 +37,17 @@ pub(super) struct Validator {
     client: Client,
     zone: Zone,
     port: u16,
+    pub(super) networks: Networks,
 }
 
 impl Validator {
     /// Creates a validator. `port` replaces port 80; `patience` limits each request.
-    pub(super) fn new(zone: Zone, port: u16, patience: Duration) -> Result<Self, SimError> {
+    pub(super) fn new(
+        zone: Zone,
+        port: u16,
+        patience: Duration,
+        networks: Networks,
+    ) -> Result<Self, SimError> {
         // The crypto provider of this crate, independent of the process default.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -49,16 +62,27 @@ impl Validator {
             .timeout(patience)
             .user_agent(USER_AGENT)
             .build()?;
-        Ok(Self { client, zone, port })
+        Ok(Self { client, zone, port, networks })
     }
 
-    /// Checks that the host returns the key authorization.
-    pub(super) async fn validate(&self, wanted: &Validation) -> Result<(), Problem> {
+    /// Checks that the host returns the key authorization to every network, but for those that the
+    /// quorum may miss, and that its CAA records let this account have a certificate.
+    pub(super) async fn validate(
+        &self,
+        wanted: &Validation,
+        account_url: &str,
+    ) -> Result<(), Problem> {
+        self.validate_from(Network::Own, wanted).await?;
+        self.networks.corroborate(|network| self.validate_from(network, wanted)).await?;
+        caa::check(&self.zone, &wanted.name, account_url)
+    }
+
+    async fn validate_from(&self, network: Network, wanted: &Validation) -> Result<(), Problem> {
         let Validation { name, token, answer, .. } = wanted;
         let url = format!("http://{name}/.well-known/acme-challenge/{token}");
         let mut url = Url::parse(&url).map_err(|wrong| Problem::malformed(wrong.to_string()))?;
         for _ in 0..=REDIRECTS {
-            let (address, response) = self.fetch(&url).await?;
+            let (address, response) = self.fetch(network, &url).await?;
             if !response.status().is_redirection() {
                 return check_response(&url, address, response, answer).await;
             }
@@ -67,9 +91,13 @@ impl Validator {
         Err(connection(&format!("Fetching {url}: Too many redirects")))
     }
 
-    async fn fetch(&self, url: &Url) -> Result<(Ipv4Addr, Response), Problem> {
+    async fn fetch(&self, network: Network, url: &Url) -> Result<(Ipv4Addr, Response), Problem> {
         let host = url.host_str().unwrap_or_default();
         let address = self.resolve(host)?;
+        if self.networks.is_blocked(network, host) {
+            let what = "Timeout during connect (likely firewall problem)";
+            return Err(connection(&format!("{address}: Fetching {url}: {what}")));
+        }
         let port = if url.scheme() == "http" { self.port } else { 443 };
         let (scheme, path) = (url.scheme(), url.path());
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -82,18 +110,19 @@ impl Validator {
     }
 
     fn resolve(&self, host: &str) -> Result<Ipv4Addr, Problem> {
-        self.zone.resolve(host).map_err(|trouble| {
-            let detail = match trouble {
-                Trouble::NxDomain => format!(
-                    "DNS problem: NXDOMAIN looking up A for {host} - check that a DNS record exists for this domain"
-                ),
-                Trouble::ServFail | Trouble::Dead => format!(
-                    "DNS problem: SERVFAIL looking up A for {host} - the domain's nameservers may be malfunctioning"
-                ),
-            };
-            Problem::new(400, "dns", detail)
-        })
+        let found = self.zone.resolve_validated(host, Record::Address);
+        found.map_err(|trouble| dns(trouble, "A", host))
     }
+}
+
+/// Problem of a look-up, in the words of Boulder (`bdns/problem.go`).
+fn dns(trouble: Trouble, kind: &str, name: &str) -> Problem {
+    let (code, why) = match trouble {
+        Trouble::NxDomain => ("NXDOMAIN", "check that a DNS record exists for this domain"),
+        _ => ("SERVFAIL", "the domain's nameservers may be malfunctioning"),
+    };
+    let detail = format!("DNS problem: {code} looking up {kind} for {name} - {why}");
+    Problem::new(400, "dns", detail)
 }
 
 /// Returns the target of a redirect, which must have port 80 or 443.
@@ -171,12 +200,14 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(10);
+
     /// Validates `a.example.com` at a host that sends these answers in turn. Returns the result and
     /// the requests the host received.
     async fn validate(answers: &[&str]) -> (Result<(), Problem>, Vec<String>) {
         let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = host.local_addr().unwrap().port();
-        let validator = Validator::new(Zone::default(), port, Duration::from_secs(10)).unwrap();
+        let validator = Validator::new(Zone::default(), port, SOON, Networks::new(0)).unwrap();
         let wanted = Validation {
             authorization: 1,
             name: "a.example.com".to_owned(),
@@ -196,7 +227,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let outcome = tokio::select! {
-            outcome = validator.validate(&wanted) => outcome,
+            outcome = validator.validate(&wanted, "account") => outcome,
             () = serve => unreachable!("it waits for ever"),
         };
         (outcome, asked)

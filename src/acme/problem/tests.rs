@@ -49,7 +49,29 @@ fn a_failed_secondary_validation_is_reported_in_the_words_of_the_ca() {
         let failure = failure("the CA could not validate", &problem, None);
         assert_eq!(failure.class, FailureClass::Authorization, "{kind}");
         assert!(failure.detail.contains(words), "{}", failure.detail);
+        assert!(failure.detail.contains("geo-blocking"), "{}", failure.detail);
     }
+}
+
+/// A cluster's resolver seldom verifies DNSSEC, so that the probe sees nothing wrong.
+#[test]
+fn a_look_up_that_fails_at_the_ca_alone_is_told_with_advice_about_dnssec() {
+    let about = |words: &str| {
+        let problem = json!({
+            "type": "urn:ietf:params:acme:error:dns", "detail": words, "status": 400,
+        });
+        failure("the CA could not validate", &serde_json::from_value(problem).unwrap(), None).detail
+    };
+    for words in [
+        "DNS problem: SERVFAIL looking up A for a.example.com - the domain's nameservers may be malfunctioning",
+        "While processing CAA for a.example.com: DNS problem: SERVFAIL looking up CAA for a.example.com",
+        "DNS problem: looking up A for a.example.com: DNSSEC: DNSKEY Missing",
+    ] {
+        let detail = about(words);
+        assert!(detail.contains(words) && detail.contains("DNSSEC signatures"), "{detail}");
+    }
+    let missing = about("DNS problem: NXDOMAIN looking up A for a.example.com");
+    assert!(!missing.contains("DNSSEC"), "{missing}");
 }
 
 #[test]

@@ -72,6 +72,20 @@ pub struct StormArgs {
     /// Certificates worked on at once, by the operator of the simulated world
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub issuers: u16,
+    /// CA of the simulated world: as CAs are today, or as announced for the years to come
+    #[arg(long, value_enum, default_value_t)]
+    pub ca: CaArg,
+}
+
+/// `--ca`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CaArg {
+    /// As Let's Encrypt was in 2026.
+    #[default]
+    Today,
+    /// 45 days, authorizations of 7 hours, five networks that validate, slow answers.
+    #[value(name = "2029")]
+    Year2029,
 }
 
 /// `--target`.

@@ -134,7 +134,7 @@ impl Demo {
         })
         .await?;
         // Anything else that is due would be found by the next scans.
-        sleep(super::resident::SCAN_INTERVAL).await;
+        sleep(super::SCAN_INTERVAL).await;
         let new = self.world.ca().issued().len() - before;
         self.checks.claim(
             "only the short-lived certificate is renewed",

@@ -1,5 +1,5 @@
-//! An operator in a thread of this process, assembled from the same parts as `run`. The demo can
-//! drain or crash the operator.
+//! An operator in a thread of this process, assembled from the same parts as `run`, on the clock of
+//! its world. The demo can drain or crash the operator.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -22,9 +22,6 @@ use crate::process::servers::Servers;
 use crate::process::succession::Succession;
 use crate::process::terminate::Terminate;
 
-/// Time between scans of all Ingresses. A demo does not last an hour.
-pub(super) const SCAN_INTERVAL: Duration = Duration::from_secs(12);
-
 /// The world's clock as the operator's clock.
 struct WorldClock(ingress_acme_sim::clock::Clock);
 
@@ -39,7 +36,7 @@ impl Clock for WorldClock {
 }
 
 /// A running operator.
-pub(super) struct OperatorThread {
+pub struct OperatorThread {
     servers: Servers,
     drain: watch::Sender<bool>,
     crash: oneshot::Sender<()>,
@@ -57,6 +54,7 @@ struct Life {
     args: RunArgs,
     cluster: kube::Config,
     clock: Arc<WorldClock>,
+    scan_interval: Duration,
     pod: String,
     drain: watch::Receiver<bool>,
     crash: oneshot::Receiver<()>,
@@ -65,8 +63,14 @@ struct Life {
 }
 
 impl OperatorThread {
-    /// Starts the `life`th operator in `world`. The operator leads once the Lease is acquired.
-    pub(super) fn start(world: &World, life: u32, admin: SocketAddr) -> anyhow::Result<Self> {
+    /// Starts the `life`th operator in `world`, which scans all Ingresses every `scan_interval` of
+    /// this machine's time. The operator leads once the Lease is acquired.
+    pub fn start(
+        world: &World,
+        life: u32,
+        admin: SocketAddr,
+        scan_interval: Duration,
+    ) -> anyhow::Result<Self> {
         let (drain, told_to_drain) = watch::channel(false);
         let (crash, told_to_crash) = oneshot::channel();
         let (started, listening) = mpsc::channel();
@@ -74,6 +78,7 @@ impl OperatorThread {
             args: flags(world, admin)?,
             cluster: world.api().config(User::Operator),
             clock: Arc::new(WorldClock(world.clock().clone())),
+            scan_interval,
             pod: format!("operator-{life}"),
             drain: told_to_drain,
             crash: told_to_crash,
@@ -100,7 +105,7 @@ impl OperatorThread {
     }
 
     /// Drains and ends the operator.
-    pub(super) fn end(self) -> anyhow::Result<()> {
+    pub fn end(self) -> anyhow::Result<()> {
         self.drain.send_replace(true);
         match ended(self.thread)? {
             ThreadEnd::Ended(Exit::Done) => Ok(()),
@@ -110,10 +115,10 @@ impl OperatorThread {
 }
 
 async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
-    let Life { args, cluster, clock, pod, drain, crash, started } = life;
+    let Life { args, cluster, clock, scan_interval, pod, drain, crash, started } = life;
     let environment = Environment { client: client::client(cluster)?, pod, clock };
     let mut replica = assemble(args, &environment, Succession::default())?;
-    replica.settings.scan_interval = SCAN_INTERVAL;
+    replica.settings.scan_interval = scan_interval;
     let servers = replica.servers.clone();
     _ = started.send(servers.clone()); // received by `start`
     tokio::select! {

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ingress_acme_sim::ca;
 use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, World, free_address};
 use kube::Client;
@@ -36,11 +37,11 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Starts a default world and this program as its operator, with this number of issuers.
+    /// Starts a world with this CA and this program as its operator, with this number of issuers.
     /// Returns once the operator leads.
-    pub async fn start(issuers: u16) -> anyhow::Result<Self> {
+    pub async fn start(issuers: u16, ca: ca::Options) -> anyhow::Result<Self> {
         Self::start_with(
-            Options::default(),
+            Options { ca, ..Options::default() },
             &[format!("--issuers={issuers}")],
             &std::env::current_exe()?,
         )

@@ -5,6 +5,7 @@
 //! bounds, and resolves names itself.)
 
 use std::error::Error as StdError;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -38,6 +39,21 @@ pub(super) struct Answer {
     pub(super) address: IpAddr,
 }
 
+/// Reason why a request has no answer.
+#[derive(Debug)]
+pub(super) struct NoAnswer {
+    pub(super) why: String,
+    /// Whether no connection came about, and none was refused: packets are dropped on the way, or
+    /// there is no route from here.
+    pub(super) silent: bool,
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> Self {
+        Self { why, silent: false }
+    }
+}
+
 /// Sends requests. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Exchange(TlsConnector);
@@ -62,15 +78,18 @@ impl Exchange {
         url: &Url,
         host: &str,
         addresses: &[IpAddr],
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, NoAnswer> {
         let port = url.port_or_known_default().unwrap_or(80);
-        let mut missed = "no address".to_owned();
+        let mut missed = NoAnswer { why: "no address".to_owned(), silent: true };
         for address in addresses.iter().take(limits::PROBE_ATTEMPTS) {
             let socket = SocketAddr::new(*address, port);
             match timeout(limits::PROBE_CONNECT, TcpStream::connect(socket)).await {
-                Ok(Ok(stream)) => return self.ask(stream, url, host, *address).await,
-                Ok(Err(error)) => missed = words(&error),
-                Err(late) => missed = late.to_string(),
+                Ok(Ok(stream)) => return Ok(self.ask(stream, url, host, *address).await?),
+                Ok(Err(error)) => {
+                    let silent = error.kind() != ErrorKind::ConnectionRefused;
+                    missed = NoAnswer { why: words(&error), silent };
+                }
+                Err(late) => missed = NoAnswer { why: late.to_string(), silent: true },
             }
         }
         Err(missed)

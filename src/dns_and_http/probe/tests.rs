@@ -1,5 +1,7 @@
 //! Probes of minimal web servers, with a minimal nameserver.
 
+mod ipv6;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;

@@ -52,7 +52,7 @@ async fn validated(client: &Client, order: Value, url: &str) -> Value {
 }
 
 /// Issues a certificate; returns the order, the certificate's URL and the chain.
-async fn issued(test_ca: &TestCa<'_>, client: &Client) -> (Value, String, String) {
+pub(crate) async fn issued(test_ca: &TestCa<'_>, client: &Client) -> (Value, String, String) {
     let (order, url) = ready(test_ca, client).await;
     client.post(order["finalize"].as_str().unwrap(), Some(csr(&HOSTS))).await.is(200);
     let order = settled(client, &url, &["ready", "processing"]).await;
@@ -62,12 +62,12 @@ async fn issued(test_ca: &TestCa<'_>, client: &Client) -> (Value, String, String
     (order, certificate, chain)
 }
 
-fn leaf(chain: &str) -> Vec<u8> {
+pub(crate) fn leaf(chain: &str) -> Vec<u8> {
     Pem::iter_from_buffer(chain.as_bytes()).next().unwrap().unwrap().contents
 }
 
 /// ARI certificate ID (RFC 9773 §4.1).
-fn certificate_id(leaf: &[u8]) -> String {
+pub(crate) fn certificate_id(leaf: &[u8]) -> String {
     let (_, certificate) = parse_x509_certificate(leaf).unwrap();
     let issuer = certificate
         .iter_extensions()

@@ -23,7 +23,11 @@ use crate::client::{By, Client, wanted};
 use crate::test_ca::{HOSTS, SOON, TestCa};
 
 /// Like [`validate`], with a host that gives the right answer.
-async fn authorization_error(test_ca: &TestCa<'_>, client: &Client, name: &str) -> Value {
+pub(crate) async fn authorization_error(
+    test_ca: &TestCa<'_>,
+    client: &Client,
+    name: &str,
+) -> Value {
     test_ca.answer(client.thumbprint()).await;
     validate(client, name).await
 }

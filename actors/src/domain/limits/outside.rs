@@ -208,6 +208,15 @@ pub const CA_HEADERS: usize = 16 << 10;
 pub const ORDERS_REMEMBERED: usize = 1_000;
 /// Longest time to open one connection of a probe. Leaves time for another address.
 pub const PROBE_CONNECT: Duration = secs(2);
+/// Longest look at a host over IPv6, for the comparison with IPv4: DNS and one connection to one
+/// address. Many clusters have no IPv6, and a firewall may drop its packets.
+pub const PROBE_IPV6: Duration = secs(2);
+/// Pause before a second look at a host that leads elsewhere over IPv6. The replicas of an ingress
+/// controller take a route in within a second or two of each other, and the first look may meet one
+/// that is late.
+pub const PROBE_IPV6_AGAIN: Duration = secs(2);
+/// Longest comparison of a host with IPv4: two looks, the pause between them, and some time.
+pub const PROBE_IPV6_CALL: Duration = secs(7);
 /// Timeout of one DNS query. The query and its one retry must leave time for HTTP.
 pub const DNS_QUESTION: Duration = Duration::from_millis(1_500);
 /// Connections of one port that have been accepted and have not been read from yet, beyond those

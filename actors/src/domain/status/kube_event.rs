@@ -8,7 +8,7 @@ use crate::domain::desired::problem::Problem;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
-    CertificateInstalled, Event, Failing, IssuanceFailed, State, of_another_install,
+    CertificateInstalled, Event, Failing, IssuanceFailed, OverIpv6, State, of_another_install,
 };
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -143,6 +143,12 @@ impl KubeEvent {
             secret.name
         );
         Self::warning("Restricted", note)
+    }
+
+    /// Creates the Event for a host that leads elsewhere over IPv6 than over IPv4; `None` if it does
+    /// not.
+    pub fn differs_over_ipv6(host: &DnsName, found: &OverIpv6) -> Option<Self> {
+        found.warning(host).map(|note| Self::warning("Restricted", note))
     }
 
     /// Creates the Event for an installed certificate whose follow-up work on `what` failed.

@@ -34,7 +34,7 @@ pub(in crate::ca) struct NewOrder {
     #[serde(default)]
     replaces: Option<String>,
     #[serde(default)]
-    profile: Option<String>,
+    pub(super) profile: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -222,7 +222,7 @@ impl Core {
     }
 
     fn sign(&mut self, wanted: &Wanted, of: &Request, at: Timestamp) -> Result<Serial, Problem> {
-        let life = self.settings.life.unwrap_or(wanted.profile.life);
+        let life = self.settings.life_of(wanted.profile);
         let seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
         let not_before = seconds(at - span(BACKDATED.min(life / 10)));
         // `notAfter` is inclusive (RFC 5280 §4.1.2.5).

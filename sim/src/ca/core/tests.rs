@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData
 
 use super::super::ids::Serial;
 use super::super::limits::Rate;
+use super::super::options::Options;
 use super::super::orders::Status;
 use super::ordering::NewOrder;
 use super::*;
@@ -24,8 +25,9 @@ fn core_with(change: impl FnOnce(&mut Settings)) -> Core {
         limits: Limits::unlimited(),
         external_account: None,
         life: None,
+        lives: Vec::new(),
         processing: Duration::ZERO,
-        reuse_authorizations: true,
+        reuse: Reuse::ByProfile,
         reuse_orders: true,
         orders_kept: 100,
         seed: 1,
@@ -154,6 +156,23 @@ fn only_a_ready_order_is_finalized_and_only_once() {
     let late = core.finalize(account, id, &csr, now).unwrap_err();
     let text = "Order's status (\"valid\") is not acceptable for finalization";
     assert_eq!((late.kind, late.detail.as_str()), ("orderNotReady", text));
+}
+
+#[test]
+fn the_ca_of_2029_issues_for_45_days_and_for_six_where_the_order_asks_for_that() {
+    let Options { life, lives, .. } = Options::year_2029();
+    let mut core = core_with(|settings| (settings.life, settings.lives) = (life, lives));
+    let (account, now) = (register(&mut core, 1), start());
+    let mut days = |profile: Option<&str>| {
+        let mut asked = NewOrder::of(&["a.example.com"], None);
+        asked.profile = profile.map(str::to_owned);
+        let view = core.new_order(account, asked, now).unwrap();
+        pass(&mut core, &view, now);
+        let issued = core.finalize(account, view.order.id, &csr(&["a.example.com"]), now).unwrap();
+        let record = core.certificates.get(issued.certificate().unwrap()).unwrap();
+        (record.not_after.duration_since(record.not_before).as_secs() + 1) / (24 * 3_600)
+    };
+    assert_eq!([None, Some("classic"), Some("shortlived")].map(&mut days), [45, 45, 6]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! controls a name.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use jiff::Timestamp;
@@ -55,6 +56,16 @@ impl Validity {
     }
 }
 
+/// Reuse of valid authorizations by later orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ca) enum Reuse {
+    Never,
+    /// For as long as the profile says.
+    ByProfile,
+    /// For this time after the validation, whatever the profile.
+    For(Duration),
+}
+
 /// One authorization.
 #[derive(Clone, Debug)]
 pub(in crate::ca) struct Authorization {
@@ -90,12 +101,11 @@ pub(in crate::ca) struct Authorizations {
     all: HashMap<AuthorizationId, Authorization>,
     valid: HashMap<AccountId, HashMap<Box<str>, AuthorizationId>>,
     made: u64,
-    /// Whether valid authorizations are reused at all.
-    reuse: bool,
+    reuse: Reuse,
 }
 
 impl Authorizations {
-    pub(super) fn new(reuse: bool) -> Self {
+    pub(super) fn new(reuse: Reuse) -> Self {
         Self { all: HashMap::new(), valid: HashMap::new(), made: 0, reuse }
     }
 
@@ -132,7 +142,7 @@ impl Authorizations {
     ) -> (AuthorizationId, Option<Timestamp>) {
         let valid = self.valid.get(&account).and_then(|names| names.get(name)).copied();
         if let Some(authorization) = valid.and_then(|id| self.all.get_mut(&id))
-            && self.reuse
+            && self.reuse != Reuse::Never
             && authorization.validity(now) == Validity::Valid
         {
             authorization.orders += 1;
@@ -197,7 +207,11 @@ impl Authorizations {
         match outcome {
             Ok(()) => {
                 authorization.challenge = Challenge::Valid(now);
-                authorization.expires = now + span(authorization.profile.reuse);
+                let reuse = match self.reuse {
+                    Reuse::For(time) => time,
+                    Reuse::ByProfile | Reuse::Never => authorization.profile.reuse,
+                };
+                authorization.expires = now + span(reuse);
                 let names = self.valid.entry(authorization.account).or_default();
                 let before = names.insert(authorization.name.clone(), id);
                 if let Some(before) = before {
@@ -237,7 +251,7 @@ impl Authorizations {
         }
         let names = self.valid.get_mut(&authorization.account);
         let names = names.filter(|names| names.get(&authorization.name) == Some(&id));
-        let usable = self.reuse && authorization.validity(now) == Validity::Valid;
+        let usable = self.reuse != Reuse::Never && authorization.validity(now) == Validity::Valid;
         match names {
             Some(_) if usable => return,
             Some(names) => _ = names.remove(&authorization.name),

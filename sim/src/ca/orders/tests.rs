@@ -30,7 +30,7 @@ fn validate(orders: &mut Orders, id: OrderId, outcome: &Result<(), Problem>, now
 
 #[test]
 fn an_order_is_pending_ready_processing_and_valid_in_turn() {
-    let (mut orders, now) = (Orders::new(10, true), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::ByProfile), start());
     let id = open(&mut orders, &["a.example.com", "b.example.com"], now);
     assert_eq!(status(&orders, id, now), Status::Pending);
     validate(&mut orders, id, &Ok(()), now);
@@ -43,7 +43,7 @@ fn an_order_is_pending_ready_processing_and_valid_in_turn() {
 
 #[test]
 fn one_failed_deactivated_or_expired_authorization_makes_an_order_invalid() {
-    let (mut orders, now) = (Orders::new(10, false), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::Never), start());
     let id = open(&mut orders, &["a.example.com"], now);
     validate(&mut orders, id, &Err(Problem::unauthorized("no")), now);
     assert_eq!(status(&orders, id, now), Status::Invalid);
@@ -59,7 +59,7 @@ fn one_failed_deactivated_or_expired_authorization_makes_an_order_invalid() {
 
 #[test]
 fn a_valid_authorization_is_used_again_until_it_expires() {
-    let (mut orders, now) = (Orders::new(10, true), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::ByProfile), start());
     let id = open(&mut orders, &["a.example.com"], now);
     validate(&mut orders, id, &Ok(()), now);
     let second = open(&mut orders, &["a.example.com", "b.example.com"], now);
@@ -71,9 +71,25 @@ fn a_valid_authorization_is_used_again_until_it_expires() {
     assert_ne!(orders.get(1, third).unwrap().authorizations[0], shared);
 }
 
+/// Let's Encrypt's 7 hours, from 2028-02-16 for all profiles.
+#[test]
+fn a_ca_may_use_an_authorization_for_seven_hours_whatever_the_profile() {
+    let reuse = Reuse::For(std::time::Duration::from_hours(7));
+    let (mut orders, now) = (Orders::new(10, reuse), start());
+    let id = open(&mut orders, &["a.example.com"], now);
+    validate(&mut orders, id, &Ok(()), now);
+    let before = now + SignedDuration::from_hours(7) - SignedDuration::from_secs(1);
+    let second = open(&mut orders, &["a.example.com"], before);
+    assert_eq!(status(&orders, second, before), Status::Ready);
+    let later = now + SignedDuration::from_hours(7);
+    let third = open(&mut orders, &["a.example.com"], later);
+    assert_eq!(status(&orders, third, later), Status::Pending);
+    assert_eq!(status(&orders, second, later), Status::Invalid);
+}
+
 #[test]
 fn a_challenge_is_accepted_once() {
-    let (mut orders, now) = (Orders::new(10, true), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::ByProfile), start());
     let id = open(&mut orders, &["a.example.com"], now);
     let authorization = orders.get(1, id).unwrap().authorizations[0];
     let begins = |orders: &mut Orders| {
@@ -88,7 +104,7 @@ fn a_challenge_is_accepted_once() {
 
 #[test]
 fn the_same_order_is_found_while_it_waits_for_its_client() {
-    let (mut orders, now) = (Orders::new(10, true), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::ByProfile), start());
     let id = open(&mut orders, &["a.example.com"], now);
     assert_eq!(orders.same(&wanted(&["a.example.com"]), now), Some(id));
     assert_eq!(orders.same(&wanted(&["b.example.com"]), now), None);
@@ -99,7 +115,7 @@ fn the_same_order_is_found_while_it_waits_for_its_client() {
 
 #[test]
 fn another_accounts_order_is_not_found() {
-    let (mut orders, now) = (Orders::new(10, true), start());
+    let (mut orders, now) = (Orders::new(10, Reuse::ByProfile), start());
     let id = open(&mut orders, &["a.example.com"], now);
     assert_eq!(orders.get(2, id).unwrap_err().status, 404);
     assert_eq!(orders.get(1, 7).unwrap_err().status, 404);
@@ -107,7 +123,7 @@ fn another_accounts_order_is_not_found() {
 
 #[test]
 fn of_orders_that_are_over_only_so_many_are_remembered_and_open_ones_all() {
-    let (mut orders, now) = (Orders::new(100, false), start());
+    let (mut orders, now) = (Orders::new(100, Reuse::Never), start());
     let waiting = open(&mut orders, &["waiting.example.com"], now);
     let mut forgotten = 0;
     for number in 0..1_000_u128 {

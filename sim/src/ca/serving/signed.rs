@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::accounts::AccountId;
 use super::super::core::{AccountChange, Core, NewAccount, Revoker};
-use super::super::documents::{HTTP_01, UNKNOWN_CHALLENGE, Urls};
+use super::super::documents::{AuthorizationForm, HTTP_01, UNKNOWN_CHALLENGE, Urls};
 use super::super::jws::{Jwk, Jws, Payload, Signer};
 use super::super::orders::{Authorization, Challenge, Status};
 use super::super::problem::Problem;
@@ -175,8 +175,12 @@ impl Shell {
             }
             authorizations.deactivate(account, id, now)?
         };
-        let document = urls.authorization(&authorization, now);
+        let document = urls.authorization(&authorization, self.form(), now);
         Ok(Answer::json(200, document).retry_after(self.wait(&authorization)))
+    }
+
+    fn form(&self) -> AuthorizationForm {
+        locked(&self.manners).authorizations
     }
 
     /// `Retry-After` while the challenge is pending or processing.
@@ -206,7 +210,7 @@ impl Shell {
             }
             let (authorization, begins) = core.respond(account, id, now)?;
             if let Some(validation) = begins {
-                self.begin(validation);
+                self.begin(validation, urls.account_url(account));
             }
             authorization
         };

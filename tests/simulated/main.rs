@@ -10,6 +10,7 @@ mod commands;
 mod controllers;
 mod faults;
 mod opted_in;
+mod rehearsal;
 mod rollout;
 mod storms;
 

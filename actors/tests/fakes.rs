@@ -1,0 +1,24 @@
+//! Flows of the whole operator on in-memory ports and a paused clock, one file for each subject.
+
+mod bounds;
+mod caa;
+mod clocks;
+mod crashes;
+mod dedup;
+mod edits;
+mod events;
+mod failures;
+mod fallback;
+mod flows;
+mod grouping;
+mod hard_cases;
+mod installs;
+mod ipv6;
+mod journal;
+mod journal_faults;
+mod partial;
+mod rehearsal;
+mod renewal;
+mod secret_checks;
+mod stale_views;
+mod tenants;

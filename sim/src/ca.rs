@@ -51,13 +51,11 @@ pub use documents::CAA_IDENTITY;
 pub use limits::{AccountLimits, Limits, Load, Rate, Refused};
 pub use options::Options;
 
-use core::{Core, Settings};
-use documents::AuthorizationForm;
+use core::Core;
 use ids::Serial;
 use issuing::Signing;
 use nonces::Nonces;
-use orders::Reuse;
-use serving::{Manners, Shell, locked};
+use serving::{Shell, locked};
 use validation::{Networks, Validator};
 
 /// A running CA. Dropping the value stops the server.
@@ -75,39 +73,9 @@ impl Ca {
         zone: Zone,
         root_ca: &RootCa,
     ) -> Result<Self, SimError> {
-        let (port, seed) = (options.port, options.seed);
-        let Options { validation_port, validation_patience, .. } = options;
-        let networks = Networks::new(options.remote_networks);
-        let reuse = match (options.reuse_authorizations, options.authorization_reuse) {
-            (false, _) => Reuse::Never,
-            (true, None) => Reuse::ByProfile,
-            (true, Some(time)) => Reuse::For(time),
-        };
-        let manners = Manners {
-            slow: Duration::ZERO,
-            broken_alternates: false,
-            retry_after: options.retry_after,
-            retry_after_as_date: options.retry_after_as_date,
-            poll_renewal_info: options.poll_renewal_info,
-            validation_delay: options.validation_delay,
-            within_request: options.validate_within_request,
-            authorizations: AuthorizationForm {
-                processing: options.processing_authorizations,
-                unknown_challenges: options.unknown_challenges,
-                seed,
-            },
-        };
-        let settings = Settings {
-            limits: options.limits,
-            external_account: options.eab,
-            life: options.life,
-            lives: options.lives,
-            processing: options.processing_delay,
-            reuse,
-            reuse_orders: options.reuse_orders,
-            orders_kept: options.orders_kept,
-            seed,
-        };
+        let Options { port, seed, validation_port, validation_patience, .. } = options;
+        let (networks, manners) = (Networks::new(options.remote_networks), options.manners());
+        let settings = options.settings();
         let shell = Arc::new(Shell {
             core: Mutex::new(Core::new(settings, Signing::new()?)),
             nonces: Mutex::new(Nonces::new(seed)),

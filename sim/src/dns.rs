@@ -110,9 +110,9 @@ impl Zone {
         name: &str,
         record: Record,
     ) -> Result<Ipv4Addr, Trouble> {
-        match (self.trouble(name), record) {
-            (Some(trouble @ Trouble::Bogus), _) => Err(trouble),
-            (Some(trouble @ Trouble::BogusCaa), Record::Caa) => Err(trouble),
+        match self.trouble(name) {
+            Some(trouble @ Trouble::Bogus) => Err(trouble),
+            Some(trouble @ Trouble::BogusCaa) if record == Record::Caa => Err(trouble),
             _ => self.resolve(name),
         }
     }

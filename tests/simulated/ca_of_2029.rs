@@ -1,5 +1,5 @@
-//! A storm at the CA of the years to come ([`ca::Options::year_2029`]): all its switches at once, and
-//! an operator on the clock of the world, which jumps over days.
+//! A storm at the CA of the years to come ([`ca::Options::year_2029`]): all its switches at once,
+//! and an operator on the clock of the world, which jumps over days.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

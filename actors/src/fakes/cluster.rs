@@ -290,8 +290,7 @@ impl FakeCluster {
 
     /// Sets the answer of a host over IPv6; by default, a host has IPv4 addresses only.
     pub fn set_over_ipv6(&self, host: &str, answer: OverIpv6) {
-        let host = DnsName::parse(host).expect("tests use good names");
-        self.state.borrow_mut().over_ipv6.insert(host, answer);
+        self.state.borrow_mut().over_ipv6.insert(good_name(host), answer);
     }
 
     pub(super) fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
@@ -420,8 +419,12 @@ impl ClusterState {
     }
 }
 
+fn good_name(host: &str) -> DnsName {
+    DnsName::parse(host).expect("tests use good names")
+}
+
 fn toggle(set: &mut BTreeSet<DnsName>, host: &str, on: bool) {
-    let host = DnsName::parse(host).expect("tests use good names");
+    let host = good_name(host);
     if on {
         set.insert(host)
     } else {

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use super::core::Settings;
+use super::documents::AuthorizationForm;
 use super::limits::Limits;
+use super::orders::Reuse;
+use super::serving::Manners;
 
 /// Configuration of a CA.
 #[derive(Clone, Debug)]
@@ -108,6 +112,42 @@ impl Options {
             processing_authorizations: true,
             unknown_challenges: true,
             ..Self::default()
+        }
+    }
+
+    pub(super) fn manners(&self) -> Manners {
+        Manners {
+            slow: Duration::ZERO,
+            broken_alternates: false,
+            retry_after: self.retry_after,
+            retry_after_as_date: self.retry_after_as_date,
+            poll_renewal_info: self.poll_renewal_info,
+            validation_delay: self.validation_delay,
+            within_request: self.validate_within_request,
+            authorizations: AuthorizationForm {
+                processing: self.processing_authorizations,
+                unknown_challenges: self.unknown_challenges,
+                seed: self.seed,
+            },
+        }
+    }
+
+    pub(super) fn settings(self) -> Settings {
+        let reuse = match (self.reuse_authorizations, self.authorization_reuse) {
+            (false, _) => Reuse::Never,
+            (true, None) => Reuse::ByProfile,
+            (true, Some(time)) => Reuse::For(time),
+        };
+        Settings {
+            limits: self.limits,
+            external_account: self.eab,
+            life: self.life,
+            lives: self.lives,
+            processing: self.processing_delay,
+            reuse,
+            reuse_orders: self.reuse_orders,
+            orders_kept: self.orders_kept,
+            seed: self.seed,
         }
     }
 }

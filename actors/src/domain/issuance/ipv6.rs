@@ -18,7 +18,8 @@ pub enum OverIpv6 {
 }
 
 impl OverIpv6 {
-    /// Returns the text for the user, if a CA that asks over IPv6 first would not validate the host.
+    /// Returns the text for the user, if a CA that asks over IPv6 first would not validate the
+    /// host.
     pub(crate) fn warning(&self, host: &DnsName) -> Option<String> {
         let Self::Elsewhere(what) = self else { return None };
         Some(format!(

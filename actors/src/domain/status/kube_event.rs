@@ -145,8 +145,8 @@ impl KubeEvent {
         Self::warning("Restricted", note)
     }
 
-    /// Creates the Event for a host that leads elsewhere over IPv6 than over IPv4; `None` if it does
-    /// not.
+    /// Creates the Event for a host that leads elsewhere over IPv6 than over IPv4; `None` if the
+    /// host does not.
     pub fn differs_over_ipv6(host: &DnsName, found: &OverIpv6) -> Option<Self> {
         found.warning(host).map(|note| Self::warning("Restricted", note))
     }

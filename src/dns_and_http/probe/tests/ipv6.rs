@@ -1,4 +1,4 @@
-//! Hosts at both 127.0.0.1 and ::1, with another server behind each.
+//! Hosts at both `127.0.0.1` and `::1`, with another server behind each.
 
 use std::net::Ipv6Addr;
 

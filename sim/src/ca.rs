@@ -39,6 +39,7 @@ use tokio::sync::watch;
 use crate::SimError;
 use crate::clock::Clock;
 use crate::dns::Zone;
+use crate::exchange::InProcess;
 use crate::faults::Faults;
 use crate::pki::RootCa;
 use crate::serving::Serving;
@@ -122,8 +123,12 @@ impl Default for Options {
 /// A running CA. Dropping the value stops the server.
 pub struct Ca {
     shell: Arc<Shell>,
-    serving: Serving,
+    /// The socket; `None` for a CA within the process.
+    serving: Option<Serving>,
 }
+
+/// Host of a CA without a socket.
+const IN_PROCESS: &str = "ca.example";
 
 impl Ca {
     /// Starts a CA on 127.0.0.1 with a TLS certificate from `root_ca`; hosts are resolved with
@@ -134,8 +139,30 @@ impl Ca {
         zone: Zone,
         root_ca: &RootCa,
     ) -> Result<Self, SimError> {
-        let (port, seed) = (options.port, options.seed);
+        let port = options.port;
         let Options { validation_port, validation_patience, .. } = options;
+        let validator = Validator::new(zone, validation_port, validation_patience)?;
+        let shell = Self::shell(options, clock, validator)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let tls = Some(root_ca.server("simulated ACME CA")?);
+        let configure = serving::configure(&shell);
+        let serving = Serving::start("ACME CA", address, tls, configure, || async {})?;
+        Ok(Self { shell, serving: Some(serving) })
+    }
+
+    /// Starts a CA without a socket, which validates at `hosts`, a gateway of the same process.
+    pub(crate) fn in_process(
+        options: Options,
+        clock: Clock,
+        zone: Zone,
+        hosts: InProcess,
+    ) -> Result<Self, SimError> {
+        let validator = Validator::in_process(zone, hosts, options.validation_patience);
+        Ok(Self { shell: Self::shell(options, clock, validator)?, serving: None })
+    }
+
+    fn shell(options: Options, clock: Clock, validator: Validator) -> Result<Arc<Shell>, SimError> {
+        let seed = options.seed;
         let manners = Manners {
             slow: Duration::ZERO,
             broken_alternates: false,
@@ -155,7 +182,7 @@ impl Ca {
             orders_kept: options.orders_kept,
             seed,
         };
-        let shell = Arc::new(Shell {
+        Ok(Arc::new(Shell {
             core: Mutex::new(Core::new(settings, Signing::new()?)),
             nonces: Mutex::new(Nonces::new(seed)),
             manners: Mutex::new(manners),
@@ -163,24 +190,37 @@ impl Ca {
             frozen: watch::Sender::new(false),
             faults: Faults::seeded(seed),
             clock,
-            validator: Validator::new(zone, validation_port, validation_patience)?,
+            validator,
             validating: Mutex::default(),
-        });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let tls = Some(root_ca.server("simulated ACME CA")?);
-        let configure = serving::configure(&shell);
-        let serving = Serving::start("ACME CA", address, tls, configure, || async {})?;
-        Ok(Self { shell, serving })
+        }))
+    }
+
+    /// Transport of requests from this process.
+    pub fn transport(&self) -> InProcess {
+        let shell = Arc::clone(&self.shell);
+        Arc::new(move |request| {
+            let shell = Arc::clone(&shell);
+            Box::pin(async move { serving::respond(&shell, &request).await })
+        })
     }
 
     /// Address of the server.
+    ///
+    /// # Panics
+    /// If the CA has no socket.
     pub fn address(&self) -> SocketAddr {
-        self.serving.address()
+        self.serving.as_ref().expect("a CA of a `World` has a socket").address()
     }
 
     /// URL of the directory (RFC 8555 §7.1.1).
     pub fn directory_url(&self) -> String {
-        format!("https://{}/directory", self.address())
+        let address = self.serving.as_ref().map(|serving| serving.address().to_string());
+        format!("https://{}/directory", address.as_deref().unwrap_or(IN_PROCESS))
+    }
+
+    /// Sets the lifetime of new certificates, overriding their profile; `None` follows the profile.
+    pub fn set_life(&self, life: Option<Duration>) {
+        locked(&self.shell.core).set_life(life);
     }
 
     /// Root of the issued certificates, PEM.

@@ -10,7 +10,10 @@ mod controllers;
 mod faults;
 mod opted_in;
 mod rollout;
+mod soak;
+mod socket_seeds;
 mod storms;
+mod users;
 
 use std::path::Path;
 use std::time::Duration;

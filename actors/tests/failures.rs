@@ -172,6 +172,29 @@ fn a_rate_limit_is_waited_out_as_long_as_the_ca_says_and_no_longer() {
     });
 }
 
+/// Found by a seed over sockets: the turn of the deleted one passed, and its job waited for an hour.
+#[test]
+fn an_ingress_that_is_made_again_after_its_turn_in_a_rate_limit_is_served_at_once() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let retry_after = Some(20 * MINUTE);
+        let failure = Failure::new(FailureClass::RateLimited, "too many new orders");
+        fakes.ca.refuse(Some(Failure { retry_after, ..failure }));
+        fakes.cluster.apply(ingress("web", "first", &["b.example.com"]));
+        fakes.pass(10 * SECOND).await;
+        fakes.ca.refuse(None);
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.events("web", "shop").len(), 1, "it waits");
+        fakes.cluster.delete(&IngressKey::new("web", "shop"));
+        fakes.pass(22 * MINUTE).await;
+        fakes.cluster.apply(shop());
+        assert!(wait_for_secret(&fakes, SECOND).await < MINUTE);
+        fakes.assert_stable().await;
+    });
+}
+
 #[test]
 fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
     Fakes::paused(async {

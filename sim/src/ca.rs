@@ -142,7 +142,7 @@ impl Ca {
         let port = options.port;
         let Options { validation_port, validation_patience, .. } = options;
         let validator = Validator::new(zone, validation_port, validation_patience)?;
-        let shell = Self::shell(options, clock, validator)?;
+        let shell = Self::shell(options, clock, validator, Signing::new(None)?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let tls = Some(root_ca.server("simulated ACME CA")?);
         let configure = serving::configure(&shell);
@@ -158,10 +158,11 @@ impl Ca {
         hosts: InProcess,
     ) -> Result<Self, SimError> {
         let validator = Validator::in_process(zone, hosts, options.validation_patience);
-        Ok(Self { shell: Self::shell(options, clock, validator)?, serving: None })
+        let signing = Signing::new(Some(options.seed.to_be_bytes().to_vec()))?;
+        Ok(Self { shell: Self::shell(options, clock, validator, signing), serving: None })
     }
 
-    fn shell(options: Options, clock: Clock, validator: Validator) -> Result<Arc<Shell>, SimError> {
+    fn shell(options: Options, clock: Clock, validator: Validator, signing: Signing) -> Arc<Shell> {
         let seed = options.seed;
         let manners = Manners {
             slow: Duration::ZERO,
@@ -182,8 +183,8 @@ impl Ca {
             orders_kept: options.orders_kept,
             seed,
         };
-        Ok(Arc::new(Shell {
-            core: Mutex::new(Core::new(settings, Signing::new()?)),
+        Arc::new(Shell {
+            core: Mutex::new(Core::new(settings, signing)),
             nonces: Mutex::new(Nonces::new(seed)),
             manners: Mutex::new(manners),
             requests: Mutex::default(),
@@ -192,7 +193,7 @@ impl Ca {
             clock,
             validator,
             validating: Mutex::default(),
-        }))
+        })
     }
 
     /// Transport of requests from this process.

@@ -109,14 +109,11 @@ fn refused(status: u16, retry_after: Option<u64>) -> io::Result<Answer> {
         })
         .to_string()
     };
-    let response = Response::new(status, body);
-    answered(
-        match retry_after {
-            Some(seconds) => response.with("retry-after", seconds.to_string()),
-            None => response,
-        },
-        None,
-    )
+    let mut response = Response::new(status, body);
+    if let Some(seconds) = retry_after {
+        response = response.with("retry-after", seconds.to_string());
+    }
+    answered(response, None)
 }
 
 /// Writes an annotation of the object that the request is about to write.

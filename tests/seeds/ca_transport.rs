@@ -69,19 +69,14 @@ async fn exchange(
     answered(response, false)
 }
 
-/// Method and path, as far as they are the same for a seed: the id of a certificate begins with that
-/// of the CA's key (RFC 9773 §4.1), which is random.
+/// Method and path; of a new order the payload of the JWS too, which has the names.
 fn kind(request: &Request) -> String {
-    let path = match request.path.split_once("/renewal-info/") {
-        Some((_, id)) => format!("renewal-info {}", id.split('.').next_back().unwrap_or_default()),
-        // The payload of the JWS: the names.
-        None if request.path.ends_with("/new-order") => {
-            let jws: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
-            format!("new-order {}", jws["payload"].as_str().unwrap_or_default())
-        }
-        None => request.path.clone(),
-    };
-    format!("{} {path}", request.method)
+    let mut kind = format!("{} {}", request.method, request.path);
+    if request.path.ends_with("/new-order") {
+        let jws: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        kind += jws["payload"].as_str().unwrap_or_default();
+    }
+    kind
 }
 
 fn refused(status: u16, retry_after: Option<u64>) -> io::Result<reqwest::Response> {
@@ -90,19 +85,12 @@ fn refused(status: u16, retry_after: Option<u64>) -> io::Result<reqwest::Respons
         "type": format!("urn:ietf:params:acme:error:{kind}"), "status": status,
         "detail": "Service busy; retry later.",
     });
-    let response = Response::new(status, problem.to_string());
-    let response = response.with("content-type", "application/problem+json");
-    let retry_after = retry_after.map(|seconds| seconds.to_string());
-    let with = |seconds: String| response.with("retry-after", seconds);
-    match retry_after {
-        Some(seconds) => answered(with(seconds), false),
-        None => refused_at_once(status, problem.to_string()),
+    let mut response = Response::new(status, problem.to_string());
+    response = response.with("content-type", "application/problem+json");
+    if let Some(seconds) = retry_after {
+        response = response.with("retry-after", seconds.to_string());
     }
-}
-
-fn refused_at_once(status: u16, problem: String) -> io::Result<reqwest::Response> {
-    let response = Response::new(status, problem);
-    answered(response.with("content-type", "application/problem+json"), false)
+    answered(response, false)
 }
 
 /// A chain that must not be installed: a certificate for the same names with a key of somebody

@@ -193,8 +193,8 @@ impl Play {
         world.api.freeze(false);
     }
 
-    /// Asserts that all is served in the time that the rules promise, that nothing is written in the
-    /// day after, and that memory is idle then.
+    /// Asserts that all is served in the time that the rules promise, that nothing is written in
+    /// the day after, and that memory is idle then.
     async fn assert_stable(&self) -> Outcome {
         tokio::time::sleep(SETTLED_AFTER).await;
         self.users.assert_served().await;

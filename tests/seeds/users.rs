@@ -162,8 +162,8 @@ impl Users {
         }
     }
 
-    /// Writes something else into the Secret of an Ingress: no certificate, or one that has expired,
-    /// with its key.
+    /// Writes something else into the Secret of an Ingress: no certificate, or one that has
+    /// expired, with its key.
     pub(crate) async fn overwrite_secret(&self, n: usize, expired: bool) {
         let Some(secret) = self.secret_of(n).await else { return };
         let names = hosts(n, self.wanted[n]);

@@ -58,6 +58,7 @@ async fn play(seed: u64) -> u64 {
     let met = world.api().faults().met() + world.ca().faults().met();
     world.api().faults().set(Chances::default());
     world.ca().faults().set(Chances::default());
+    users.touch_all().await;
     let what = format!("seed {seed}: every Ingress is served; {}", simulated.log_path().display());
     eventually(&what, async || users.are_served().await).await;
     let counts = world.ca().counts();

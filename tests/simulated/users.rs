@@ -64,6 +64,15 @@ impl Users {
         }
     }
 
+    /// Edits an annotation of each Ingress, which ends the pauses of those that fail.
+    pub(crate) async fn touch_all(&self) {
+        for n in (0..self.hosts.len()).filter(|n| self.hosts[*n] > 0) {
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {"touched": "yes"}}}));
+            let name = format!("s{n}");
+            self.ingresses.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+        }
+    }
+
     /// Whether each Ingress has a certificate for exactly its hosts.
     pub(crate) async fn are_served(&self) -> bool {
         for n in (0..self.hosts.len()).filter(|n| self.hosts[*n] > 0) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Fakes;
 use crate::domain::certificate::CertificateView;
 use crate::domain::ingress::SecretKey;
+use crate::domain::validity::expiries::Expiries;
 use crate::reporting::reporter::{Describe, StateDump};
 
 /// Longest pause after a failure is a day; the hours beyond are for scans.
@@ -127,7 +128,7 @@ impl Fakes {
         let latest = self.latest.borrow();
         let operator = latest.as_ref()?;
         let ingresses = operator.index.borrow().managed_count();
-        Some((ingresses, self.shown.expiries.read(|expiries| expiries.len())))
+        Some((ingresses, self.shown.expiries.read(Expiries::len)))
     }
 
     /// State of the latest operator, if it runs.

@@ -34,7 +34,7 @@ pub struct Names(pub(super) Source);
 /// Where answers come from.
 #[derive(Clone)]
 pub(super) enum Source {
-    Nameservers(TokioResolver),
+    Nameservers(Box<TokioResolver>),
     InProcess(Arc<dyn Network>),
 }
 
@@ -49,7 +49,7 @@ impl Names {
             None => TokioResolver::builder_tokio().map_err(NameserverError)?,
         };
         limit(builder.options_mut(), nameserver.is_some());
-        Ok(Self(Source::Nameservers(builder.build().map_err(NameserverError)?)))
+        Ok(Self(Source::Nameservers(Box::new(builder.build().map_err(NameserverError)?))))
     }
 
     /// Resolves in a network of this process.

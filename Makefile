@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds worst-tenant test-rollback image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds soak worst-tenant test-rollback image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,10 +43,16 @@ bench: ## measure the goals of docs/performance.md and print them as a table (ab
 	$(CARGO) bench --locked --bench dedup --bench issuance
 	INGRESS_ACME_OPERATOR=target/image/release/ingress-acme $(CARGO) bench --locked --bench goals
 
-# Seeds from 0 on; `make test` plays 200. A failure names its seed, and SEED=17 plays that one alone.
+# Seeds from 0 on; `make test` plays fewer. A failure names its seed, and SEED=17 plays that one alone.
 SEEDS ?= 1000
-seeds: ## play random cases of edits, faults and distorted views against all actors (SEEDS=1000; minutes)
+seeds: ## play random cases of edits and faults on fakes and on the simulated world (SEEDS=1000; minutes)
 	SEEDS=$(SEEDS) $(CARGO) test --locked --release --package ingress-acme-actors --all-features --test invariants
+	SEEDS=$(SEEDS) $(CARGO) test --locked --test seeds
+
+# VmRSS is sampled; the operator is the program of the tests.
+SOAK_MINUTES ?= 30
+soak: ## run the operator under edits, deletions, renewals and faults; its memory stays flat (30 minutes)
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --locked --test simulated soak -- --ignored --nocapture
 
 # The operator is the image's: a debug build takes ten times the CPU time for an Ingress of 1 MiB.
 worst-tenant: ## play the worst tenant at full size against the image's program (about 10 minutes)

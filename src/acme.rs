@@ -61,7 +61,7 @@ pub use account::{ThumbprintHook, thumbprint};
 pub use rate_limit::rate_limit;
 pub use revocation::{Revoked, RevokedBy};
 pub use rollover::RolledOver;
-pub use transport::{RequestHook, TrustError};
+pub use transport::{InProcess, RequestHook, TrustError, Wire};
 
 use account::{AccountState, Accounts};
 use call::Call;
@@ -79,6 +79,8 @@ pub struct AcmeOptions {
     pub preferred_chain: Option<String>,
     /// Contact URLs of the account, such as `mailto:ops@example.com`; sent at registration.
     pub contacts: Vec<String>,
+    /// Way of the requests to the CA.
+    pub wire: Wire,
     /// Called after every request.
     pub hook: RequestHook,
     /// Called with the thumbprint of the account key: at startup and after each key change.
@@ -95,9 +97,11 @@ pub struct Acme {
 impl Acme {
     /// Creates the client without sending any request.
     pub fn new(options: AcmeOptions, store: Rc<dyn AccountStore>) -> Result<Self, TrustError> {
-        let AcmeOptions { directory, extra_roots, preferred_chain, contacts, hook, answering } =
-            options;
-        let transport = Transport::new(&directory, extra_roots.as_deref(), hook)?;
+        #[rustfmt::skip] // one line per half a dozen of options
+        let AcmeOptions {
+            directory, extra_roots, preferred_chain, contacts, wire, hook, answering,
+        } = options;
+        let transport = Transport::new(&directory, extra_roots.as_deref(), wire, hook)?;
         let known = Mutex::new(AccountState::default());
         let accounts = Accounts { directory, contacts, transport, store, answering, known };
         Ok(Self { accounts, orders: RefCell::default(), preferred_chain })

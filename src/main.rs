@@ -12,7 +12,7 @@ use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
 use ingress_acme::commands::status;
 use ingress_acme::kubernetes::client;
-use ingress_acme::process::assembly::{Environment, assemble};
+use ingress_acme::process::assembly::{Environment, Network, assemble};
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme::process::instance;
 use ingress_acme::process::logging;
@@ -36,7 +36,12 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => {
             let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
-            let environment = Environment { client: client::connect().await?, pod, clock };
+            let environment = Environment {
+                client: client::connect().await?,
+                pod,
+                clock,
+                network: Network::default(),
+            };
             let received = Succession::received();
             let terminate = Terminate::on_signals()?.inherited(received.is_terminating());
             assemble(*args, &environment, received)?.run(terminate).await?.carry_out()

@@ -111,7 +111,7 @@ impl OperatorContext {
         Assessment {
             directory: &self.directory,
             ari: windows.of(secret, found.and_then(SecretView::cert_id)),
-            installed_at: self.ledger.installed_at(secret),
+            installed: self.ledger.installed(secret),
             now: self.clock.now(),
         }
     }

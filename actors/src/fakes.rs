@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix::Addr;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
@@ -30,19 +31,20 @@ pub use cluster::{
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;
+pub use stable::Retries;
 
-use crate::dedup::registry::Registry;
 use crate::domain::caa::CaaSet;
+use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::{OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
-use crate::journal::ledger::Ledger;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
 use crate::pool::job_runner::{FallbackCa, RehearsalCa};
 use crate::ports::{Clock, Probe, SecretWatch, Segments};
+use crate::reporting::reporter::Reporter;
 
 /// URL of the ACME directory.
 pub const DIRECTORY: &str = "https://ca.example/directory";
@@ -89,6 +91,12 @@ impl Probe for FakeProbe {
     }
 }
 
+/// Parts of a running operator that show its state.
+struct Latest {
+    index: Rc<RefCell<Index>>,
+    reporter: Addr<Reporter>,
+}
+
 /// All fake ports of one cluster.
 pub struct Fakes {
     /// Kubernetes API server.
@@ -121,8 +129,8 @@ pub struct Fakes {
     process_clock: RefCell<Rc<dyn Clock>>,
     /// All tasks of the latest operator.
     process: RefCell<Option<JoinHandle<()>>>,
-    /// Registry and ledger of the latest operator.
-    latest: RefCell<Option<(Rc<Registry>, Rc<Ledger>)>>,
+    /// State of the latest operator.
+    latest: RefCell<Option<Latest>>,
     operators: Cell<u32>,
 }
 
@@ -295,11 +303,29 @@ impl Fakes {
         *self.process.borrow_mut() = Some(actix::spawn(process));
         let started = started.await.expect("nobody kills it while it starts");
         let operator = started.expect("the journal is legal");
-        *self.latest.borrow_mut() = Some((operator.registry.clone(), operator.ledger.clone()));
+        self.look_at(&operator);
         while !scanned.get() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         operator
+    }
+
+    /// Starts an operator with some of its ports replaced, in the process of the test.
+    ///
+    /// # Panics
+    /// When the journal cannot be replayed.
+    pub async fn operator_with(&self, change: impl FnOnce(&mut Ports)) -> Operator {
+        let mut ports = self.ports(&Rc::new(CrashPoint::default()));
+        change(&mut ports);
+        let started = start(ports, Self::settings(), self.shown.clone(), None).await;
+        let operator = started.expect("the journal is legal");
+        self.look_at(&operator);
+        operator
+    }
+
+    fn look_at(&self, operator: &Operator) {
+        let (index, reporter) = (operator.index.clone(), operator.reporter.clone());
+        *self.latest.borrow_mut() = Some(Latest { index, reporter });
     }
 
     /// Starts an operator that crashes after `calls` port calls; does not wait.

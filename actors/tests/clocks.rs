@@ -132,6 +132,7 @@ fn journaled_pauses_limits_and_orders_of_a_clock_a_year_ahead_end_in_time() {
         let forbidden = replica.fakes.cluster.names("web", "forbidden");
         assert_eq!(forbidden, ["forbidden.example.com"], "in a day and its jitter");
         assert!(replica.issued() <= 6, "one looked expired to the wrong clock");
+        replica.fakes.assert_stable().await;
     });
 }
 
@@ -156,6 +157,7 @@ fn an_order_of_a_clock_a_year_ahead_is_given_up_a_day_after_the_load() {
         }
         replica.pass(3 * HOUR).await;
         assert_eq!(replica.issued(), 1);
+        replica.fakes.assert_stable().await;
     });
 }
 
@@ -178,6 +180,7 @@ fn a_process_that_starts_with_a_clock_a_year_ahead_recovers() {
         let there = all.map(|name| replica.fakes.cluster.names("web", name).len());
         assert_eq!((there, replica.restarts), ([1; 5], 1), "{all:?}");
         assert!(replica.issued() <= 6, "one looked expired to the wrong clock");
+        replica.fakes.assert_stable().await;
     });
 }
 
@@ -205,6 +208,7 @@ fn a_clock_that_is_a_year_off_for_a_minute_in_a_storm_changes_nothing() {
             replica.end_of_trouble();
             replica.pass(27 * HOUR).await;
             assert_eq!((replica.issued(), replica.restarts), (55, 0), "ahead: {ahead}");
+            replica.fakes.assert_stable().await;
         });
     }
 }
@@ -238,6 +242,8 @@ fn after_an_hour_a_year_ahead_certificates_follow_the_right_clock_again() {
         assert_eq!(replica.issued(), before, "nothing is due");
         replica.pass(2 * DAY).await;
         assert!(replica.issued() > before, "renewed when the CA suggests");
+        replica.fakes.ca.set_suggestions(|_| None);
+        replica.fakes.assert_stable().await;
     });
 }
 
@@ -312,5 +318,6 @@ fn a_journal_of_0_1_0_from_the_future_closes_nothing_and_is_rewritten_with_right
         }
         replica.pass(DAY).await;
         assert_eq!(replica.issued(), 3, "and one for a day");
+        replica.fakes.assert_stable().await;
     });
 }

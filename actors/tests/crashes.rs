@@ -59,6 +59,7 @@ fn killed_after(calls: u64, prepare: impl FnOnce(&Fakes) + 'static) -> Outcome {
         let log = replay(&fakes.segments.log());
         assert!(log.live.is_empty(), "killed after {calls}: nothing is live");
         assert!(log.needed.len() <= 1, "killed after {calls}: the log is one segment when idle");
+        fakes.assert_stable().await;
         Outcome { orders: fakes.ca.orders(), died }
     })
 }
@@ -104,6 +105,7 @@ fn killed_after_any_call_of_a_storm_each_ingress_has_one_certificate() {
             assert_eq!(fakes.ca.issued().len(), 10, "killed after {calls}");
             assert!(fakes.ca.orders() <= 14, "killed after {calls}: {}", fakes.ca.orders());
             assert!(replay(&fakes.segments.log()).live.is_empty(), "killed after {calls}");
+            fakes.assert_stable().await;
         });
     }
 }
@@ -121,6 +123,7 @@ fn killed_again_and_again_it_gets_there() {
         fakes.operator(Fakes::settings()).await;
         fakes.pass(10 * MINUTE).await;
         assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -134,6 +137,7 @@ fn a_writer_that_was_deposed_is_fenced_before_any_further_effect() {
         fakes.pass(10 * MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -256,6 +260,7 @@ fn a_journal_write_whose_answer_is_lost_is_found_and_not_repeated() {
         fakes.cluster.apply(shop());
         fakes.pass(10 * MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        fakes.assert_stable().await;
     });
 }
 

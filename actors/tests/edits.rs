@@ -68,6 +68,7 @@ fn an_edit_of_any_kind_ends_a_pause_of_a_day_within_a_minute() {
             fakes.pass(SOON).await;
             assert!(is_issued(&fakes), "{what}");
             assert_eq!(fakes.ca.orders(), 5, "{what}");
+            fakes.assert_stable().await;
         });
     }
 }
@@ -82,6 +83,7 @@ fn an_edit_while_the_operator_is_away_ends_a_pause_at_its_start() {
         fakes.operator(Fakes::settings()).await;
         fakes.pass(SOON).await;
         assert!(is_issued(&fakes));
+        fakes.assert_stable().await;
     });
 }
 
@@ -102,6 +104,7 @@ fn an_edit_during_an_attempt_that_fails_is_tried_a_minute_later() {
         fakes.ca.refuse(None);
         fakes.pass(SOON).await;
         assert!(is_issued(&fakes));
+        fakes.assert_stable().await;
     });
 }
 
@@ -129,6 +132,7 @@ fn an_annotation_that_changes_all_the_time_causes_few_attempts_and_abandons_no_o
             churn(3 * HOUR).await;
             assert!(is_issued(&fakes));
             assert_eq!(fakes.ca.issued().len(), 1);
+            fakes.assert_stable().await;
         });
     }
 }
@@ -146,6 +150,7 @@ fn edits_of_an_ingress_that_is_served_cause_no_call_at_all() {
             fakes.pass(SECOND / 10).await;
         }
         assert_eq!((fakes.cluster.calls("read"), fakes.ca.orders()), before);
+        fakes.assert_stable().await;
     });
 }
 
@@ -182,6 +187,7 @@ fn an_edit_of_any_kind_ends_a_pause_that_release_0_1_0_began() {
             fakes.cluster.apply(edit);
             fakes.pass(SOON).await;
             assert!(is_issued(&fakes), "{what}");
+            fakes.assert_stable().await;
         });
     }
 }

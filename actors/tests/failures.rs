@@ -17,8 +17,8 @@ use ingress_acme_actors::domain::issuance::{Event, OverIpv6, Reach, Record};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::fakes::{CrashPoint, Fakes, foreign_secret, ingress, shop, with_tls};
-use ingress_acme_actors::operator::{Operator, Ports, start};
+use ingress_acme_actors::fakes::{Fakes, Retries, foreign_secret, ingress, shop, with_tls};
+use ingress_acme_actors::operator::{Operator, Ports};
 use ingress_acme_actors::ports::{
     Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets,
 };
@@ -35,10 +35,7 @@ fn asking(mut view: IngressView, renew: &str) -> IngressView {
 
 /// Starts an operator with one of its ports replaced.
 async fn operator_with(fakes: &Fakes, change: impl FnOnce(&mut Ports)) -> Operator {
-    let mut ports = fakes.ports(&Rc::new(CrashPoint::default()));
-    change(&mut ports);
-    let started = start(ports, Fakes::settings(), fakes.shown.clone(), None).await;
-    let operator = started.expect("the journal is legal");
+    let operator = fakes.operator_with(change).await;
     fakes.pass(SECOND).await;
     operator
 }
@@ -81,6 +78,7 @@ fn an_edit_while_a_host_is_probed_never_sends_the_ca_to_a_host_without_a_route()
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -92,6 +90,7 @@ fn an_edit_of_the_class_while_a_host_is_probed_brings_a_route_of_that_class() {
         fakes.cluster.apply(IngressView { class: IngressClass::Named("nginx".into()), ..shop() });
         wait_for_call(&fakes, "accept").await;
         assert_eq!(fakes.cluster.routed().len(), 2, "one route in each class");
+        fakes.assert_stable().await;
     });
 }
 
@@ -130,6 +129,7 @@ fn a_host_whose_route_is_refused_delays_nobody_else() {
         assert_eq!(fakes.ca.orders(), 20);
         let events = fakes.cluster.events("evil", "bad");
         assert!(events[0].note.contains("host and path already defined"), "{events:?}");
+        fakes.assert_only_retries(1, Retries { attempts: 144, orders: 0 }).await;
     });
 }
 
@@ -150,6 +150,7 @@ fn waiting_for_dns_does_not_make_the_first_failure_at_the_ca_cost_a_day() {
         fakes.pass(SECOND).await;
         fakes.ca.refuse(None);
         assert!(wait_for_secret(&fakes, SECOND).await < 2 * MINUTE);
+        fakes.assert_stable().await;
     });
 }
 
@@ -167,6 +168,30 @@ fn a_rate_limit_is_waited_out_as_long_as_the_ca_says_and_no_longer() {
         assert!(fakes.cluster.calls("open_order") <= 9, "{}", fakes.cluster.calls("open_order"));
         fakes.ca.refuse(None);
         assert!(wait_for_secret(&fakes, MINUTE).await <= 23 * MINUTE);
+        fakes.assert_stable().await;
+    });
+}
+
+/// Found by a seed over sockets: the turn of the deleted one passed, and its job waited for an hour.
+#[test]
+fn an_ingress_that_is_made_again_after_its_turn_in_a_rate_limit_is_served_at_once() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        let retry_after = Some(20 * MINUTE);
+        let failure = Failure::new(FailureClass::RateLimited, "too many new orders");
+        fakes.ca.refuse(Some(Failure { retry_after, ..failure }));
+        fakes.cluster.apply(ingress("web", "first", &["b.example.com"]));
+        fakes.pass(10 * SECOND).await;
+        fakes.ca.refuse(None);
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.events("web", "shop").len(), 1, "it waits");
+        fakes.cluster.delete(&IngressKey::new("web", "shop"));
+        fakes.pass(22 * MINUTE).await;
+        fakes.cluster.apply(shop());
+        assert!(wait_for_secret(&fakes, SECOND).await < MINUTE);
+        fakes.assert_stable().await;
     });
 }
 
@@ -182,6 +207,9 @@ fn a_spec_tls_that_is_refused_is_no_failed_certificate_and_is_seldom_tried() {
         let events = fakes.cluster.events("web", "shop");
         assert!(events.iter().all(|one| one.reason != "Failed"), "{events:?}");
         assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.cluster.fail("fill_tls", 0);
+        fakes.assert_stable().await;
+        assert_eq!(fakes.cluster.view("web", "shop").unwrap().tls.len(), 1);
     });
 }
 
@@ -249,6 +277,7 @@ fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
         assert_eq!(writes.get(), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -279,6 +308,7 @@ fn a_clock_that_is_wrong_costs_one_certificate_and_not_one_after_the_other() {
             fakes.pass(11 * HOUR).await;
             assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"], "ahead: {ahead}");
             assert_eq!(fakes.ca.issued().len(), 1, "ahead: {ahead}");
+            fakes.assert_stable().await;
         });
     }
 }
@@ -324,6 +354,7 @@ fn a_journal_in_trouble_after_an_order_was_opened_opens_no_other() {
         down.set(false);
         fakes.pass(3 * MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -339,6 +370,7 @@ fn routes_stay_while_an_order_waits_for_a_ca_that_does_not_answer() {
         fakes.pass(10 * MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(fakes.cluster.routed().is_empty());
+        fakes.assert_stable().await;
     });
 }
 
@@ -358,6 +390,7 @@ fn a_sharer_that_came_while_nobody_worked_becomes_an_owner() {
         fakes.pass(MINUTE).await;
         assert!(fakes.cluster.secret("web", "shared").is_some());
         assert_eq!(fakes.ca.issued().len(), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -373,6 +406,7 @@ fn a_failure_with_a_retry_in_seconds_is_retried_in_seconds_after_a_restart() {
         fakes.cluster.unresolve("a.example.com", false);
         fakes.operator(Fakes::settings()).await;
         assert!(wait_for_secret(&fakes, SECOND).await < MINUTE);
+        fakes.assert_stable().await;
     });
 }
 
@@ -387,6 +421,7 @@ fn a_spec_tls_is_filled_in_with_its_own_hosts_only_and_once() {
         let tls = fakes.cluster.view("web", "shop").unwrap().tls;
         assert_eq!(tls[0].hosts, ["a.example.com"]);
         assert_eq!(fakes.cluster.calls("fill_tls"), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -407,6 +442,7 @@ fn each_sharer_may_ask_for_a_renewal_and_one_that_stops_asking_asks_for_nothing(
         fakes.cluster.apply(asking(sharer(two), "2025-12"));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.ca.issued().len(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -419,6 +455,9 @@ fn a_certificate_that_can_never_be_written_is_tried_ever_more_seldom() {
         fakes.cluster.apply(shop());
         fakes.pass(DAY).await;
         assert!(fakes.cluster.calls("install") < 500, "{}", fakes.cluster.calls("install"));
+        assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        fakes.cluster.fail("install", 0);
+        fakes.assert_stable().await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
     });
 }
@@ -443,6 +482,7 @@ fn a_wildcard_that_somebody_made_by_hand_serves() {
         fakes.pass(DAY).await;
         assert_eq!(fakes.cluster.events("web", "shop"), []);
         assert_eq!(fakes.ca.orders(), 0);
+        fakes.assert_stable().await;
     });
 }
 
@@ -484,5 +524,6 @@ fn a_hundred_black_holes_delay_another_namespace_by_seconds() {
         fakes.cluster.apply(shop());
         let waited = wait_for_secret(&fakes, SECOND).await;
         assert!(waited < 30 * SECOND, "{waited:?}");
+        fakes.assert_stable().await;
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::fakes::{DIRECTORY, FALLBACK_DIRECTORY, Fakes, ingress};
+use ingress_acme_actors::fakes::{DIRECTORY, FALLBACK_DIRECTORY, Fakes, Retries, ingress};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -60,6 +60,7 @@ fn the_second_is_asked_when_the_first_has_failed_for_long_and_the_first_again_at
         fakes.pass(12 * DAY).await;
         assert_eq!(issued(&fakes), (1, 1));
         assert_eq!(directory(&fakes).as_deref(), Some(DIRECTORY));
+        fakes.assert_stable().await;
     });
 }
 
@@ -77,6 +78,7 @@ fn a_public_fallback_is_told_no_internal_name() {
         fakes.pass(2 * DAY).await;
         assert_eq!(fakes.cluster.names("web", "inner").len(), 2, "by the first CA");
         assert_eq!(fakes.fallback.orders(), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -95,6 +97,7 @@ fn a_first_that_is_busy_for_long_is_not_waited_for() {
         assert_eq!(issued(&fakes), (0, 0));
         fakes.pass(2 * HOUR).await;
         assert_eq!(issued(&fakes), (0, 50));
+        fakes.assert_stable().await;
     });
 }
 
@@ -110,6 +113,7 @@ fn a_host_that_cannot_be_validated_is_no_reason_to_ask_another_ca() {
         fakes.cluster.apply(ingress("web", "b", &["b.example.com"]));
         fakes.pass(3 * DAY).await;
         assert_eq!(fakes.fallback.orders(), 0);
+        fakes.assert_only_retries(2, Retries { attempts: 146, orders: 1 }).await;
     });
 }
 
@@ -125,6 +129,7 @@ fn without_a_second_ca_the_first_is_asked_on() {
         fakes.ca.refuse(None);
         fakes.pass(25 * HOUR).await;
         assert_eq!(issued(&fakes), (1, 0));
+        fakes.assert_stable().await;
     });
 }
 
@@ -136,6 +141,7 @@ fn when_both_fail_they_are_asked_in_turn_and_seldom() {
         fakes.ca.refuse(None);
         fakes.pass(2 * DAY).await;
         assert_eq!(issued(&fakes), (1, 0));
+        fakes.assert_stable().await;
     });
 }
 
@@ -153,6 +159,7 @@ fn an_order_at_the_second_ca_is_gone_on_with_there_wherever_the_operator_dies() 
             fakes.pass(HOUR).await;
             assert_eq!(issued(&fakes), (0, 1), "killed after {calls} calls");
             assert!(fakes.fallback.orders() <= 2, "killed after {calls} calls");
+            fakes.assert_stable().await;
         });
     }
 }
@@ -171,6 +178,7 @@ fn an_order_that_is_open_when_the_first_ca_fails_is_not_waited_for_a_day() {
         fakes.ca.set_busy_until(fakes.clock.now() + 5 * DAY);
         fakes.pass(8 * HOUR).await;
         assert_eq!(issued(&fakes), (0, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -185,6 +193,7 @@ fn a_restart_does_not_ask_the_second_ca_out_of_turn() {
         }
         let more = fakes.cluster.calls("open_order") - asked;
         assert!(more <= 2, "{more} orders asked for");
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -206,6 +215,7 @@ fn what_was_begun_at_a_second_ca_that_is_not_in_use_any_more_is_begun_anew_at_th
             assert_eq!(fakes.fallback.orders(), orders, "killed after {calls} calls");
             let expected = if done { FALLBACK_DIRECTORY } else { DIRECTORY };
             assert_eq!(directory(&fakes).as_deref(), Some(expected), "killed after {calls} calls");
+            fakes.assert_stable().await;
         });
     }
 }

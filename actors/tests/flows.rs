@@ -7,7 +7,7 @@ use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::domain::public_name::PublicCa;
-use ingress_acme_actors::fakes::{Fakes, foreign_secret, ingress, reasons, with_tls};
+use ingress_acme_actors::fakes::{Fakes, Retries, foreign_secret, ingress, reasons, with_tls};
 use ingress_acme_actors::operator::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -89,6 +89,7 @@ fn a_public_ca_is_never_told_an_internal_name_and_the_neighbours_are_served() {
         assert!(note.contains("db.internal") && note.contains("--public-ca false"), "{note}");
         let filled = fakes.cluster.calls("fill_tls");
         assert_eq!(filled, 2, "spec.tls is filled in once each");
+        fakes.assert_stable().await;
     });
 }
 
@@ -109,6 +110,7 @@ fn a_change_to_a_public_ca_leaves_what_a_private_one_has_issued_for_internal_nam
         assert_eq!(fakes.ca.orders(), 2);
         assert_eq!(secrets().map(|secret| secret.chain), before);
         assert!(reasons(&fakes.cluster.events("web", "inner")).contains(&"Skipped"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -134,6 +136,7 @@ fn a_host_with_private_addresses_is_asked_for_once_a_day_after_the_first_refusal
         };
         assert!((3..=4).contains(&failures("inner")), "{}: once a day", failures("inner"));
         assert!(failures("outer") >= 5, "{}", failures("outer"));
+        fakes.assert_only_retries(2, Retries { attempts: 4, orders: 2 }).await;
     });
 }
 
@@ -229,6 +232,7 @@ fn an_edit_before_the_finalization_leaves_one_certificate_for_the_newest_names()
         fakes.pass(2 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -248,6 +252,7 @@ fn a_deleted_ingress_drops_the_work_in_flight_its_secret_and_its_routes() {
         assert_eq!(fakes.ca.issued().len(), 0);
         assert!(fakes.cluster.routed().is_empty());
         operator.ledger.for_each_live(|stream, _| panic!("the journal holds {stream}"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -265,6 +270,7 @@ fn a_secret_that_is_not_ours_is_never_overwritten_unless_it_is_handed_over() {
         fakes.cluster.apply(annotated(shop(), "adopt-secret", "true"));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -283,6 +289,7 @@ fn an_unreachable_host_costs_the_ca_nothing_and_delays_nobody() {
         fakes.cluster.unresolve("dead.example.com", false);
         fakes.pass(15 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "dead"), ["dead.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -298,6 +305,7 @@ fn a_host_that_resolves_but_cannot_be_reached_from_inside_is_left_to_the_ca_afte
         fakes.pass(20 * MINUTE).await;
         assert!(fakes.ca.orders() >= 1, "the CA was asked");
         assert!(reasons(&fakes.cluster.events("web", "hairpin")).contains(&"Failed"));
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -320,6 +328,7 @@ fn a_refusal_of_the_ca_is_reported_in_its_words_and_backs_off_and_an_edit_clears
         fakes.cluster.apply(ingress("web", "shop", &["other.example.com"]));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["other.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -334,6 +343,7 @@ fn a_deleted_secret_is_found_by_the_scan() {
         fakes.pass(HOUR + MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
         assert_eq!(fakes.ca.issued().len(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -371,6 +381,7 @@ fn certificates_are_renewed_in_time_and_not_before() {
         assert_eq!(fakes.ca.issued().len(), 1);
         fakes.pass(DAY + 2 * HOUR).await;
         assert_eq!(fakes.ca.issued().len(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -393,6 +404,7 @@ fn two_ingresses_that_share_a_secret_have_one_certificate_and_the_last_one_takes
         fakes.pass(MINUTE).await;
         assert!(fakes.cluster.secret("web", "shared").is_none());
         assert_eq!(fakes.ca.issued().len(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -433,6 +445,7 @@ fn passing_errors_of_every_call_cost_neither_an_order_nor_a_certificate() {
             assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"], "{call}");
             assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1), "{call}");
             assert_eq!(fakes.cluster.view("web", "shop").unwrap().tls.len(), 1, "{call}");
+            fakes.assert_stable().await;
         });
     }
 }
@@ -452,6 +465,7 @@ fn routes_of_an_earlier_process_go_though_they_could_not_be_listed_at_first() {
         fakes.operator(quiet()).await;
         fakes.pass(5 * MINUTE).await;
         assert!(fakes.cluster.routed().is_empty());
+        fakes.assert_stable().await;
     });
 }
 
@@ -466,6 +480,7 @@ fn a_certificate_that_cannot_be_written_is_kept_and_written_later() {
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(reasons(&fakes.cluster.events("web", "shop")).contains(&"Waiting"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -484,6 +499,7 @@ fn an_order_in_flight_is_gone_on_with_after_a_restart() {
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -506,6 +522,7 @@ fn bad_input_is_reported_once_and_never_reaches_the_ca() {
         }
         assert_eq!(fakes.cluster.names("web", "mixed"), ["good.example.com"]);
         assert_eq!(fakes.ca.orders(), 1);
+        fakes.assert_stable().await;
     });
 }
 
@@ -546,6 +563,7 @@ fn a_storm_has_no_more_open_orders_than_slots_and_writes_few_routes() {
             fakes.cluster.calls("write_routes")
         );
         assert!(fakes.cluster.routed().is_empty());
+        fakes.assert_stable().await;
     });
 }
 
@@ -577,5 +595,6 @@ fn with_a_ca_that_validates_within_the_request_no_poll_is_needed() {
         let calls = ["open_order", "accept", "refresh", "finalize", "download"]
             .map(|call| fakes.cluster.calls(call));
         assert_eq!(calls, [1, 1, 0, 1, 1]);
+        fakes.assert_stable().await;
     });
 }

@@ -6,7 +6,8 @@ use ingress_acme_actors::domain::ingress::{
     IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
 };
 use ingress_acme_actors::fakes::{
-    DIRECTORY, FakeSecret, Fakes, foreign_secret, ingress, our_secret, reasons, shop, with_tls,
+    DIRECTORY, FakeSecret, Fakes, Retries, foreign_secret, ingress, our_secret, reasons, shop,
+    with_tls,
 };
 use ingress_acme_actors::operator::Settings;
 
@@ -48,6 +49,7 @@ fn two_ingresses_with_one_host_and_two_secrets_get_a_certificate_each_and_no_fai
             }
             assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (3, 3), "{latency:?}");
             assert_eq!(fakes.ca.most_open_for_one_set(), 1);
+            fakes.assert_stable().await;
         });
     }
 }
@@ -73,6 +75,7 @@ fn an_order_for_the_same_names_goes_on_when_the_one_before_is_dropped_or_its_pro
         fakes.pass(2 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "two"), ["a.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -93,6 +96,7 @@ fn a_host_in_spec_tls_alone_is_routed_to_the_solver_and_gets_its_certificate_wit
         assert_eq!(fakes.cluster.names("web", "shop"), ["tls-only.example.com"]);
         assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Issued"]);
         assert_eq!((fakes.ca.orders(), fakes.cluster.calls("write_routes")), (1, 2));
+        fakes.assert_stable().await;
     });
 }
 
@@ -138,6 +142,7 @@ fn a_certificate_that_has_expired_on_arrival_is_never_written() {
         fakes.pass(2 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.cluster.calls("install")), (2, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -157,6 +162,7 @@ fn an_order_that_stays_processing_is_given_up_after_an_hour_and_one_new_order_fo
         assert!(failed[0].contains("has not finished the order opened at"), "{failed:?}");
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
         assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -175,6 +181,7 @@ fn an_order_that_the_ca_no_longer_knows_is_followed_by_one_new_order() {
         assert_eq!(failed.len(), 1, "{failed:?}");
         assert!(failed[0].contains("no longer knows the order"), "{failed:?}");
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
+        fakes.assert_stable().await;
     });
 }
 
@@ -195,6 +202,7 @@ fn an_order_that_was_finalized_before_is_not_finalized_again_and_its_certificate
         assert_eq!(fakes.cluster.calls("finalize"), 1);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -213,6 +221,7 @@ fn a_host_that_is_no_punycode_costs_no_order_and_is_told_and_its_neighbours_are_
         fakes.cluster.apply(with_tls("bad", "bad", &["c.example.com"]));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "bad"), ["c.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -232,6 +241,7 @@ fn a_host_that_is_no_punycode_is_renewed_where_a_certificate_of_ours_has_it() {
         assert_eq!(fakes.ca.issued().len(), 1, "renewed");
         assert_eq!(fakes.cluster.names("web", "shop"), hosts);
         assert!(told(&fakes, "shop", "Failed").is_empty());
+        fakes.assert_stable().await;
     });
 }
 
@@ -252,6 +262,7 @@ fn an_ingress_that_opts_out_keeps_its_secret_which_is_not_renewed_and_back_in_it
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 2));
+        fakes.assert_stable().await;
     });
 }
 
@@ -279,6 +290,7 @@ fn a_switch_from_staging_to_production_issues_each_certificate_once_again_and_a_
             assert_eq!(secret.view.directory.as_deref(), Some(DIRECTORY));
         }
         assert!(fakes.ca.replaced().is_empty(), "a certificate of another CA is not replaced");
+        fakes.assert_stable().await;
     });
 }
 
@@ -305,5 +317,6 @@ fn a_namespace_whose_secrets_are_refused_for_good_is_told_and_delays_nobody_and_
         assert!(events.iter().any(|one| one.note.contains("exceeded quota")), "{events:?}");
         // The pauses grow to an hour. The recorder joins equal Events into one series.
         assert!(events.len() <= 40, "{} Events", events.len());
+        fakes.assert_only_retries(10, Retries { attempts: 240, orders: 10 }).await;
     });
 }

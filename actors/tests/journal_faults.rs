@@ -103,6 +103,7 @@ fn a_stream_that_does_not_fold_is_set_aside_with_one_event_and_the_others_go_on(
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (4, 4));
         fakes.pass(36 * HOUR).await;
         assert_eq!(fakes.ca.issued().len(), 8, "each is renewed, also those that were set aside");
+        fakes.assert_stable().await;
     });
 }
 
@@ -193,6 +194,7 @@ fn an_api_server_that_answers_429_for_ten_minutes_costs_no_further_certificate()
             assert!(orders < 20, "nothing is ordered that cannot be journaled: {orders}");
             fakes.cluster.set_busy(false);
             fakes.pass(30 * MINUTE).await;
+            fakes.assert_stable().await;
         };
         tokio::select! {
             () = trouble => {}
@@ -253,6 +255,7 @@ fn deletions_that_are_refused_cost_a_start_one_list_and_a_few_reads_and_are_trie
         assert_eq!((left.len(), fences), (7, 6), "the snapshot, and all fences");
         assert!(metric(&fakes, "journal_segments{state=\"obsolete\"} 0"));
         assert!(metric(&fakes, "journal_segments{state=\"needed\"} 7"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -269,6 +272,7 @@ fn a_log_that_is_listed_slowly_is_taken_over_page_by_page() {
         fakes.pass(HOUR).await;
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(fakes.segments.log().len() < 20, "the others are deleted");
+        fakes.assert_stable().await;
     });
 }
 

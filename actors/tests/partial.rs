@@ -8,7 +8,7 @@ use std::time::Duration;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::IngressView;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::fakes::{Fakes, Retries, ingress};
 use ingress_acme_actors::operator::Settings;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -40,6 +40,7 @@ fn without_asking_for_it_nobody_gets_less_than_all_names() {
         fakes.cluster.apply(shop(false));
         fakes.pass(2 * DAY).await;
         assert!(issued(&fakes).is_empty());
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -67,6 +68,7 @@ fn the_names_that_can_be_had_get_a_certificate_and_the_bad_one_is_named() {
         assert_eq!(issued(&fakes).last().map(String::as_str), Some(&*HOSTS.join(" ")));
         fakes.pass(2 * DAY).await;
         assert_eq!(issued(&fakes).len(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -85,6 +87,7 @@ fn a_host_that_does_not_resolve_is_done_without_and_joins_when_it_does() {
         fakes.pass(11 * MINUTE).await;
         assert_eq!(issued(&fakes).last().map(String::as_str), Some(&*HOSTS.join(" ")));
         assert_eq!(fakes.ca.orders(), 2, "the CA was asked for what could be had");
+        fakes.assert_stable().await;
     });
 }
 
@@ -103,6 +106,7 @@ fn a_restart_does_without_the_same_names() {
             fakes.pass(MINUTE / 20).await;
         }
         assert_eq!((issued(&fakes).len(), fakes.ca.orders()), (1, orders));
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -126,6 +130,7 @@ fn a_certificate_for_all_names_is_given_up_only_when_it_is_about_to_end() {
         assert_eq!(issued(&fakes).len(), 2, "a part has its own life");
         fakes.pass(20 * DAY).await;
         assert_eq!(issued(&fakes).len(), 3);
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -142,6 +147,7 @@ fn a_name_that_is_served_stays_so_when_another_is_added_to_it_and_one_fails() {
         fakes.cluster.apply(more);
         fakes.pass(2 * DAY).await;
         assert_eq!(issued(&fakes), [HOSTS.join(" ")]);
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 2 }).await;
     });
 }
 
@@ -167,6 +173,7 @@ fn hosts_that_fail_one_after_the_other_cost_few_orders() {
         assert!(refused.get() <= 8, "{} orders", refused.get());
         fakes.pass(7 * DAY).await;
         assert!(refused.get() <= 30, "{} orders", refused.get());
+        fakes.assert_only_retries(1, Retries { attempts: 2, orders: 3 }).await;
     });
 }
 

@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, T
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::CrashPoint;
-use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
+use ingress_acme_actors::fakes::{Fakes, Retries, ingress, our_secret};
 use ingress_acme_actors::operator::{Observability, Ports, Settings, start};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 
@@ -72,6 +72,7 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
         assert!(has(&fakes, "b") && !has(&fakes, "a"));
         assert_eq!((fakes.ca.orders(), told(&fakes, "a", "another namespace")), (1, 1));
         assert_eq!(told(&fakes, "b", "another namespace"), 0);
+        fakes.assert_stable().await;
     });
 }
 
@@ -121,6 +122,8 @@ fn a_namespace_that_is_listed_first_takes_no_host_of_one_that_is_listed_later() 
         fakes.pass(HOUR).await;
         assert!(has(&fakes, "b") && !has(&fakes, "a"));
         assert_eq!(fakes.ca.orders(), 1);
+        // The watch of this test never shows the `spec.tls` that is filled in.
+        fakes.assert_only_retries(0, Retries { attempts: 24, orders: 0 }).await;
     });
 }
 
@@ -132,6 +135,8 @@ fn a_namespace_that_cannot_be_listed_holds_up_the_others_for_seconds_only() {
         start_with_scopes(&fakes, 30 * DAY).await;
         fakes.pass(MINUTE).await;
         assert!(has(&fakes, "a"));
+        // The watch of this test never shows the `spec.tls` that is filled in.
+        fakes.assert_only_retries(0, Retries { attempts: 24, orders: 0 }).await;
     });
 }
 
@@ -148,6 +153,7 @@ fn when_the_owner_goes_the_next_is_served_at_once() {
         fakes.cluster.delete(&IngressKey::new("a", "shop"));
         fakes.pass(MINUTE).await;
         assert!(has(&fakes, "b"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -172,6 +178,7 @@ fn an_edit_of_an_old_ingress_takes_no_host_over_also_not_by_a_restart() {
         assert!(with_host.is_empty(), "the older Ingress got {with_host:?}");
         assert_eq!(fakes.cluster.names("a", "shop"), ["old.example.com"], "its own host is served");
         assert!(has(&fakes, "b") && issued.len() >= 6, "both are renewed: {}", issued.len());
+        fakes.assert_stable().await;
     });
 }
 
@@ -196,6 +203,7 @@ fn namespaces_that_both_hold_certificates_at_the_upgrade_keep_both_with_one_even
         let texts = ["a", "b"].map(|one| told(&fakes, one, "also has a certificate in another"));
         assert_eq!((texts, told(&fakes, "c", "another namespace")), ([1, 1], 1));
         assert_eq!(fakes.cluster.names("c", "shop"), ["other.example.com"]);
+        fakes.assert_stable().await;
     });
 }
 
@@ -213,6 +221,7 @@ fn a_forged_secret_with_our_label_gives_no_host() {
         fakes.pass(5 * DAY).await;
         assert_eq!((told(&fakes, "a", "another namespace"), fakes.ca.orders()), (1, 2));
         assert!(has(&fakes, "b"));
+        fakes.assert_stable().await;
     });
 }
 
@@ -226,6 +235,7 @@ fn with_the_flag_several_namespaces_have_a_host() {
         fakes.pass(MINUTE).await;
         assert!(has(&fakes, "a") && has(&fakes, "b"));
         assert_eq!(fakes.cluster.calls("verified"), 0);
+        fakes.assert_stable().await;
     });
 }
 
@@ -248,6 +258,7 @@ fn a_thousand_claims_of_one_namespace_cost_the_owner_a_few_reads() {
         // 17 Secrets, at most once an hour.
         let reads = fakes.cluster.calls("verified");
         assert!(reads < 17 * 24 * 3, "{reads} reads in 2 days");
+        fakes.assert_stable().await;
     });
 }
 
@@ -263,6 +274,7 @@ fn a_thousand_secrets_that_claim_a_host_do_not_hide_its_holder_after_a_restart()
         fakes.pass(5 * DAY).await;
         let issued = fakes.ca.issued();
         assert!(issued.len() >= 2 && issued.iter().all(|names| names.len() == 2), "{issued:?}");
+        fakes.assert_stable().await;
     });
 }
 
@@ -283,6 +295,7 @@ fn a_sharer_of_a_secret_orders_nothing_before_the_hosts_of_the_other_are_decided
         fakes.pass(DAY).await;
         assert_eq!(fakes.cluster.names("a", "shared"), ["own.a.example.com"]);
         assert_eq!(fakes.ca.orders(), 2);
+        fakes.assert_stable().await;
     });
 }
 
@@ -325,6 +338,7 @@ fn one_namespace_does_not_spend_the_orders_of_all() {
         fakes.pass(6 * HOUR).await;
         assert_eq!(issued_to(&fakes, "a"), 400, "one every 72 s");
         assert_eq!(fakes.ca.orders(), 402);
+        fakes.assert_stable().await;
     });
 }
 
@@ -353,6 +367,7 @@ fn certificates_that_expire_soon_are_outside_the_share() {
         fakes.operator(settings(5)).await;
         fakes.pass(HOUR).await;
         assert_eq!(issued_to(&fakes, "a"), 80, "all are renewed before they expire");
+        fakes.assert_stable().await;
     });
 }
 
@@ -372,5 +387,6 @@ fn forged_certificates_that_expire_soon_stay_within_the_share() {
         fakes.pass(HOUR / 2).await;
         let renewed = issued_to(&fakes, "a") - 40;
         assert!(renewed <= 5 + 26, "{renewed} of them in half an hour");
+        fakes.assert_stable().await;
     });
 }

@@ -41,6 +41,7 @@ use tokio::sync::watch;
 use crate::SimError;
 use crate::clock::Clock;
 use crate::dns::Zone;
+use crate::exchange::InProcess;
 use crate::faults::Faults;
 use crate::pki::RootCa;
 use crate::serving::Serving;
@@ -61,8 +62,12 @@ use validation::{Networks, Validator};
 /// A running CA. Dropping the value stops the server.
 pub struct Ca {
     shell: Arc<Shell>,
-    serving: Serving,
+    /// The socket; `None` for a CA within the process.
+    serving: Option<Serving>,
 }
+
+/// Host of a CA without a socket.
+const IN_PROCESS: &str = "ca.example";
 
 impl Ca {
     /// Starts a CA on 127.0.0.1 with a TLS certificate from `root_ca`; hosts are resolved with
@@ -73,35 +78,71 @@ impl Ca {
         zone: Zone,
         root_ca: &RootCa,
     ) -> Result<Self, SimError> {
-        let Options { port, seed, validation_port, validation_patience, .. } = options;
-        let (networks, manners) = (Networks::new(options.remote_networks), options.manners());
-        let settings = options.settings();
-        let shell = Arc::new(Shell {
-            core: Mutex::new(Core::new(settings, Signing::new()?)),
+        let Options { port, validation_port, validation_patience, .. } = options;
+        let networks = Networks::new(options.remote_networks);
+        let validator = Validator::new(zone, validation_port, validation_patience, networks)?;
+        let shell = Self::shell(options, clock, validator, Signing::new(None)?);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let tls = Some(root_ca.server("simulated ACME CA")?);
+        let configure = serving::configure(&shell);
+        let serving = Serving::start("ACME CA", address, tls, configure, || async {})?;
+        Ok(Self { shell, serving: Some(serving) })
+    }
+
+    /// Starts a CA without a socket, which validates at `hosts`, a gateway of the same process.
+    pub(crate) fn in_process(
+        options: Options,
+        clock: Clock,
+        zone: Zone,
+        hosts: InProcess,
+    ) -> Result<Self, SimError> {
+        let networks = Networks::new(options.remote_networks);
+        let validator = Validator::in_process(zone, hosts, options.validation_patience, networks);
+        let signing = Signing::new(Some(options.seed.to_be_bytes().to_vec()))?;
+        Ok(Self { shell: Self::shell(options, clock, validator, signing), serving: None })
+    }
+
+    fn shell(options: Options, clock: Clock, validator: Validator, signing: Signing) -> Arc<Shell> {
+        let (seed, manners) = (options.seed, options.manners());
+        Arc::new(Shell {
+            core: Mutex::new(Core::new(options.settings(), signing)),
             nonces: Mutex::new(Nonces::new(seed)),
             manners: Mutex::new(manners),
             requests: Mutex::default(),
             frozen: watch::Sender::new(false),
             faults: Faults::seeded(seed),
             clock,
-            validator: Validator::new(zone, validation_port, validation_patience, networks)?,
+            validator,
             validating: Mutex::default(),
-        });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let tls = Some(root_ca.server("simulated ACME CA")?);
-        let configure = serving::configure(&shell);
-        let serving = Serving::start("ACME CA", address, tls, configure, || async {})?;
-        Ok(Self { shell, serving })
+        })
+    }
+
+    /// Transport of requests from this process.
+    pub fn transport(&self) -> InProcess {
+        let shell = Arc::clone(&self.shell);
+        Arc::new(move |request| {
+            let shell = Arc::clone(&shell);
+            Box::pin(async move { serving::respond(&shell, &request).await })
+        })
     }
 
     /// Address of the server.
+    ///
+    /// # Panics
+    /// If the CA has no socket.
     pub fn address(&self) -> SocketAddr {
-        self.serving.address()
+        self.serving.as_ref().expect("a CA of a `World` has a socket").address()
     }
 
     /// URL of the directory (RFC 8555 §7.1.1).
     pub fn directory_url(&self) -> String {
-        format!("https://{}/directory", self.address())
+        let address = self.serving.as_ref().map(|serving| serving.address().to_string());
+        format!("https://{}/directory", address.as_deref().unwrap_or(IN_PROCESS))
+    }
+
+    /// Sets the lifetime of new certificates, overriding their profile; `None` follows the profile.
+    pub fn set_life(&self, life: Option<Duration>) {
+        locked(&self.shell.core).set_life(life);
     }
 
     /// Root of the issued certificates, PEM.

@@ -1,26 +1,35 @@
-//! Simulated time: the time of this machine plus an offset.
+//! Simulated time: the time of this machine, or tokio's clock, plus an offset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Clock of one simulated world. Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Offset to this machine's time, in milliseconds.
+    /// Offset in milliseconds.
     ahead: Arc<AtomicI64>,
+    /// Time at an instant of tokio's clock; without one, the machine's time counts.
+    virtual_from: Option<(Timestamp, Instant)>,
 }
 
 impl Clock {
+    /// Creates a clock that shows `now` and goes on with tokio's clock, which may be paused.
+    pub fn of_tokio(now: Timestamp) -> Self {
+        Self { ahead: Arc::default(), virtual_from: Some((now, Instant::now())) }
+    }
+
     /// Returns the current simulated time.
     ///
     /// # Panics
     /// If the clock was advanced past the year 9999.
     pub fn now(&self) -> Timestamp {
         let ahead = jiff::SignedDuration::from_millis(self.ahead.load(Ordering::Relaxed));
-        machine() + ahead
+        let base = self.virtual_from.map(|(then, since)| then + since.elapsed());
+        base.unwrap_or_else(machine) + ahead
     }
 
     /// Advances the clock; timers are not affected.

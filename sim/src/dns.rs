@@ -49,7 +49,7 @@ pub(crate) enum Record {
 }
 
 /// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
-const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
+pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 /// An `issue` property (RFC 8659 §4.2): the CA, if any, and its parameters.
 pub type Issue<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)]);
@@ -88,8 +88,8 @@ impl Zone {
         names.insert(name.to_ascii_lowercase(), issue.iter().map(caa_record).collect());
     }
 
-    /// Returns the CAA records of exactly this name.
-    pub(crate) fn caa(&self, name: &str) -> Vec<CAA> {
+    /// CAA records of a name (RFC 8659).
+    pub fn caa(&self, name: &str) -> Vec<CAA> {
         let names = self.1.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&name.trim_end_matches('.').to_ascii_lowercase()).cloned().unwrap_or_default()
     }

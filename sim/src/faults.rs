@@ -4,11 +4,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::body::SizedStream;
-use bytes::Bytes;
-use futures_util::stream;
-
 /// Probability of each fault, from 0 (never) to 1 (always).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Chances {
@@ -24,6 +19,10 @@ pub struct Chances {
     pub delayed: f64,
     /// Delay of delayed answers.
     pub delay: Duration,
+    /// The request is executed, but the connection breaks in the middle of the answer.
+    pub truncated: f64,
+    /// The connection stays open without an answer, and the request is not executed.
+    pub half_open: f64,
 }
 
 /// Fault of one request.
@@ -39,7 +38,14 @@ pub enum Fault {
     Failed,
     /// The answer is delayed.
     Delayed(Duration),
+    /// The request is executed, and half of the answer comes.
+    Truncated,
+    /// Nothing comes for [`HALF_OPEN`].
+    HalfOpen,
 }
+
+/// Time for which a connection stays half open: longer than a client may wait.
+pub const HALF_OPEN: Duration = Duration::from_mins(1);
 
 /// Faults of one server. Clones share the state.
 #[derive(Clone, Debug)]
@@ -72,17 +78,20 @@ impl Faults {
     /// Returns the fault of the next request, if any.
     pub fn next(&self) -> Option<Fault> {
         self.with(|state| {
-            let Chances { dropped, unanswered, throttled, failed, delayed, delay } = state.chances;
-            if dropped + unanswered + throttled + failed + delayed <= 0.0 {
-                return None;
-            }
+            let Chances { dropped, unanswered, throttled, failed, .. } = state.chances;
+            let Chances { delayed, delay, truncated, half_open, .. } = state.chances;
             let faults = [
                 (dropped, Fault::Dropped),
                 (unanswered, Fault::Unanswered),
                 (throttled, Fault::Throttled),
                 (failed, Fault::Failed),
                 (delayed, Fault::Delayed(delay)),
+                (truncated, Fault::Truncated),
+                (half_open, Fault::HalfOpen),
             ];
+            if faults.iter().all(|(chance, _)| *chance <= 0.0) {
+                return None;
+            }
             let mut dice = state.random.f64();
             let met = faults.into_iter().find_map(|(chance, fault)| {
                 dice -= chance;
@@ -96,13 +105,6 @@ impl Faults {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Returns an answer whose connection breaks before the body.
-pub(crate) fn broken() -> HttpResponse {
-    let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    let body = stream::iter([Err::<Bytes, _>(gone)]);
-    HttpResponse::Ok().body(SizedStream::new(1, body))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Gateway {
         state.set_delay(delay);
         let configure = serving::configure(&state)?;
         let watched = Arc::clone(&state);
-        let watch = || serving::watch(cluster, watched);
+        let watch = || serving::watch_cluster(cluster, watched);
         let serving = Serving::start("gateway", address, None, configure, watch)?;
         Ok(Self { state, serving })
     }
@@ -118,6 +118,18 @@ impl State {
         let delay = *self.delay.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.observe(event, Instant::now() + delay);
+    }
+
+    /// Follows the Ingresses of a cluster until dropped.
+    pub async fn follow(self: Arc<Self>, cluster: kube::Client) {
+        serving::watch(cluster, self).await;
+    }
+
+    /// Service that a request leads to; `None` without a route. The flag is true for the solver.
+    pub fn service(&self, host: &str, path: &str) -> Option<(String, bool)> {
+        let backend = self.backend(host, path)?;
+        let is_solver = backend.is_solver();
+        Some((backend.service, is_solver))
     }
 
     fn backend(&self, host: &str, path: &str) -> Option<Backend> {

@@ -39,6 +39,7 @@ pub use refusal::Refusal;
 
 use crate::SimError;
 use crate::clock::Clock;
+use crate::exchange::InProcess;
 use crate::faults::Faults;
 use crate::serving::Serving;
 use http::State;
@@ -82,7 +83,8 @@ impl User {
 #[derive(Debug)]
 pub struct ApiServer {
     state: Arc<State>,
-    serving: Serving,
+    /// The socket; `None` for a server within the process.
+    serving: Option<Serving>,
 }
 
 impl ApiServer {
@@ -102,18 +104,42 @@ impl ApiServer {
         let collect = || http::collect(collected);
         let serving =
             Serving::start("API server", address, None, http::configure(&state), collect)?;
+        Ok(Self::with(state, Some(serving)))
+    }
+
+    /// Starts a server without a socket. Its garbage is collected by a task of this runtime.
+    pub(crate) fn in_process(clock: Clock, seed: u64) -> Self {
+        let state = Arc::new(State::new(clock, seed));
+        tokio::spawn(http::collect(Arc::clone(&state)));
+        Self::with(state, None)
+    }
+
+    fn with(state: Arc<State>, serving: Option<Serving>) -> Self {
         let server = Self { state, serving };
         for name in NAMESPACES {
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             server.load(namespace).expect("a new server has no such namespace yet");
         }
-        Ok(server)
+        server
+    }
+
+    /// Transport of requests from this process.
+    pub fn transport(&self) -> InProcess {
+        let state = Arc::clone(&self.state);
+        Arc::new(move |request| {
+            let state = Arc::clone(&state);
+            Box::pin(async move { http::respond(&state, &request, false).await })
+        })
     }
 
     /// URL of the server.
+    ///
+    /// # Panics
+    /// If the server has no socket.
     pub fn url(&self) -> String {
-        format!("http://{}", self.serving.address())
+        let serving = self.serving.as_ref().expect("a server of a `World` has a socket");
+        format!("http://{}", serving.address())
     }
 
     /// Returns a configuration for a client in this process.
@@ -128,12 +154,14 @@ impl ApiServer {
         config
     }
 
-    /// Returns a kubeconfig for another process, in JSON, which is also YAML.
+    /// Returns a kubeconfig for another process, in JSON, which is also YAML. The server's URL names
+    /// the token too, for kubectl.
     pub fn kubeconfig(&self, user: User) -> String {
         let name = user.token();
+        let server = format!("{}{}{name}", self.url(), http::TOKEN_PATH);
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": name,
-            "clusters": [{"name": name, "cluster": {"server": self.url()}}],
+            "clusters": [{"name": name, "cluster": {"server": server}}],
             "users": [{"name": name, "user": {"token": user.token()}}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         });

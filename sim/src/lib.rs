@@ -10,12 +10,16 @@
 //! - [`kube`]: the Kubernetes API server. [`ca`]: the ACME CA. [`gateway`]: the ingress controller.
 //!   [`dns`]: resolves every name to loopback.
 //! - [`clock`]: the simulated time, which can be advanced. [`faults`]: reproducible random faults.
+//! - [`exchange`]: requests and responses apart from the transport; [`direct`]: the same servers
+//!   without sockets, on tokio's clock.
 //! - [`pki`], `serving`: TLS and threads of the servers. [`trust`]: certificate verification as by
 //!   a TLS client.
 
 pub mod ca;
 pub mod clock;
+pub mod direct;
 pub mod dns;
+pub mod exchange;
 pub mod faults;
 pub mod gateway;
 pub mod kube;

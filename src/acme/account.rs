@@ -252,6 +252,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::acme::transport::Wire;
 
     /// instant-acme computes the thumbprint itself, but only for an account. This account is built
     /// from stored credentials that contain the directory, so that no request is sent.
@@ -262,7 +263,8 @@ mod tests {
         let urls = serde_json::json!({ "newNonce": "", "newAccount": "", "newOrder": "" });
         let stored = serde_json::json!({ "id": "", "key_pkcs8": der, "urls": urls }).to_string();
         let stored = serde_json::from_str(&stored).unwrap();
-        let transport = Transport::new("https://ca.example/dir", None, Arc::new(|_, _, _| {}));
+        let transport =
+            Transport::new("https://ca.example/dir", None, Wire::Tls, Arc::new(|_, _, _| {}));
         let builder = Account::builder_with_http(Box::new(transport.unwrap()));
         let account = builder.from_credentials(stored).await.unwrap();
         assert_eq!(thumbprint(&key).unwrap(), account.key_thumbprint());

@@ -37,6 +37,22 @@ const RESOURCES: [(&str, &str); 5] = [
     ("keyChange", "key_change"),
 ];
 
+/// Way of the requests to the CA.
+#[derive(Clone, Default)]
+pub enum Wire {
+    /// TLS over TCP.
+    #[default]
+    Tls,
+    /// A server of this process, such as a simulated CA.
+    InProcess(InProcess),
+}
+
+/// Sends a request to a server of this process. An error means that no usable response came.
+pub type InProcess = Arc<dyn Fn(reqwest::Request) -> Answered + Send + Sync>;
+
+/// Response that is on its way.
+type Answered = Pin<Box<dyn Future<Output = std::io::Result<reqwest::Response>> + Send>>;
+
 /// Called after every request with the endpoint (a closed set, usable as a metric label), the HTTP
 /// status (0 without a response) and the duration.
 pub type RequestHook = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
@@ -77,6 +93,7 @@ pub enum TrustError {
 #[derive(Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
+    wire: Wire,
     /// Endpoint names by URL: the directory, and its resources once the directory was fetched.
     endpoints: Arc<RwLock<HashMap<String, &'static str>>>,
     /// `caaIdentities` of the directory.
@@ -90,6 +107,7 @@ impl Transport {
     pub(super) fn new(
         directory: &str,
         extra_roots: Option<&str>,
+        wire: Wire,
         hook: RequestHook,
     ) -> Result<Self, TrustError> {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -118,7 +136,7 @@ impl Transport {
             .map_err(|wrong| TrustError::Tls(with_causes(&wrong)))?;
         let endpoints = Arc::new(RwLock::new(HashMap::from([(directory.to_owned(), "directory")])));
         let identities = Arc::default();
-        Ok(Self { client, endpoints, identities, hook })
+        Ok(Self { client, wire, endpoints, identities, hook })
     }
 
     fn endpoint(&self, url: &str, call: Option<&Call>) -> &'static str {
@@ -167,7 +185,13 @@ impl Transport {
         longest: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), TransportError> {
         let request = self.client.request(method, url).headers(headers).body(body);
-        let mut answer = request.header(USER_AGENT, crate::USER_AGENT).send().await?;
+        let request = request.header(USER_AGENT, crate::USER_AGENT);
+        let mut answer = match &self.wire {
+            Wire::Tls => request.send().await?,
+            Wire::InProcess(send) => send(request.build()?)
+                .await
+                .map_err(|error| TransportError::Unreachable(with_causes(&error)))?,
+        };
         check_headers(answer.headers())?;
         let mut read = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
@@ -292,7 +316,7 @@ mod tests {
     use super::*;
 
     fn transport(extra_roots: Option<&str>) -> Result<Transport, TrustError> {
-        Transport::new("https://ca.example/dir", extra_roots, Arc::new(|_, _, _| {}))
+        Transport::new("https://ca.example/dir", extra_roots, Wire::Tls, Arc::new(|_, _, _| {}))
     }
 
     #[tokio::test]
@@ -316,7 +340,7 @@ mod tests {
     async fn the_ca_sees_our_user_agent_and_not_the_librarys() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/dir", server.local_addr().unwrap());
-        let transport = Transport::new(&url, None, Arc::new(|_, _, _| {})).unwrap();
+        let transport = Transport::new(&url, None, Wire::Tls, Arc::new(|_, _, _| {})).unwrap();
         let asking = tokio::spawn(async move {
             let new = NewAccount {
                 contact: &[],

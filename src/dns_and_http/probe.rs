@@ -12,9 +12,11 @@
 mod caa;
 mod exchange;
 mod names;
+mod network;
 mod redirect;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -33,6 +35,7 @@ use crate::dns_and_http::solver::Thumbprints;
 use exchange::{Answer, Exchange, NoAnswer};
 use names::search_domains;
 pub use names::{Names, NameserverError};
+pub use network::{Connection, Network};
 use redirect::{ClusterDomains, Redirects};
 
 /// Number of random bytes in a token: 32 characters of base64url.
@@ -66,14 +69,28 @@ impl HttpProbe {
         port: u16,
         thumbprints: Thumbprints,
     ) -> Result<Self, ProbeError> {
+        Self::with(Names::new(nameserver)?, None, port, thumbprints)
+    }
+
+    /// Creates a probe in a network of this process, such as that of a simulated world.
+    pub fn in_process(
+        network: Arc<dyn Network>,
+        port: u16,
+        thumbprints: Thumbprints,
+    ) -> Result<Self, ProbeError> {
+        Self::with(Names::of(network.clone()), Some(network), port, thumbprints)
+    }
+
+    fn with(
+        names: Names,
+        network: Option<Arc<dyn Network>>,
+        port: u16,
+        thumbprints: Thumbprints,
+    ) -> Result<Self, ProbeError> {
         let search = search_domains();
-        Ok(Self {
-            exchange: Exchange::new(default_provider().into())?,
-            names: Names::new(nameserver)?,
-            cluster: ClusterDomains::of_search(search.iter().map(String::as_str)),
-            port,
-            thumbprints,
-        })
+        let exchange = Exchange::new(default_provider().into(), network)?;
+        let cluster = ClusterDomains::of_search(search.iter().map(String::as_str));
+        Ok(Self { exchange, names, cluster, port, thumbprints })
     }
 
     async fn fetch(&self, host: &DnsName) -> Reach {

@@ -9,8 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use actix_web::dev::Server;
-use actix_web::http::Method;
 use actix_web::http::header::ContentType;
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{HttpResponse, web};
 use ingress_acme_actors::reporting::metrics::Metrics;
@@ -100,18 +100,27 @@ async fn answer(
     thumbprints: Data<Thumbprints>,
     answered: Data<dyn Fn() + Send + Sync>,
 ) -> HttpResponse {
-    if !is_token(&token) {
-        return HttpResponse::NotFound().finish();
+    match key_authorization(&token, &thumbprints) {
+        Err(status) => HttpResponse::build(status).finish(),
+        Ok(answer) => {
+            if method == Method::GET {
+                answered();
+            }
+            HttpResponse::Ok().insert_header(ContentType::plaintext()).body(answer)
+        }
     }
-    let Some(thumbprint) = thumbprints.newest() else {
-        return HttpResponse::ServiceUnavailable().finish();
-    };
-    if method == Method::GET {
-        answered();
+}
+
+/// Body of the answer to a challenge with this token: its key authorization (RFC 8555 §8.1).
+///
+/// # Errors
+/// The status in its place: 404 for what is no token, 503 while no thumbprint is known.
+pub fn key_authorization(token: &str, thumbprints: &Thumbprints) -> Result<String, StatusCode> {
+    if !is_token(token) {
+        return Err(StatusCode::NOT_FOUND);
     }
-    HttpResponse::Ok()
-        .insert_header(ContentType::plaintext())
-        .body(format!("{}.{thumbprint}", token.as_str()))
+    let thumbprint = thumbprints.newest().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(format!("{token}.{thumbprint}"))
 }
 
 /// Whether `token` is base64url only, so that the reflected text cannot be markup.

@@ -10,14 +10,14 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
-use ingress_acme_actors::operator::{Observability, Ports};
+use ingress_acme_actors::operator::{Observability, Ports, Settings};
 use ingress_acme_actors::pool::job_runner::{FallbackCa, RehearsalCa};
 use ingress_acme_actors::ports::{AccountStore, Clock, SecretWatch};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
 
 use crate::acme::fallback_account::FallbackAccount;
-use crate::acme::{Acme, AcmeOptions};
+use crate::acme::{Acme, AcmeOptions, InProcess, Wire};
 use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
 use crate::dns_and_http::probe;
@@ -46,6 +46,30 @@ pub struct Environment {
     pub pod: String,
     /// Source of the current time.
     pub clock: Arc<dyn Clock + Send + Sync>,
+    /// Ways to the CA and to the hosts.
+    pub network: Network,
+}
+
+/// Ways out of this process, beside that to the cluster.
+#[derive(Clone, Default)]
+pub enum Network {
+    /// Sockets of this machine.
+    #[default]
+    Sockets,
+    /// Servers of this process, as in a simulated world: of the CA, and of DNS and the hosts.
+    InProcess(InProcess, Arc<dyn probe::Network>),
+}
+
+/// All adapters of a replica, without ports to listen on.
+pub struct Adapters {
+    /// Ports to the external systems.
+    pub ports: Ports,
+    /// ACME client of the first CA.
+    pub acme: Rc<Acme>,
+    /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
+    pub further_acmes: Vec<Rc<Acme>>,
+    /// Lease for leader election, if there is one.
+    pub lease: Option<lease::Lease>,
 }
 
 /// One clock, convertible to the types in which its users hold a clock.
@@ -79,12 +103,30 @@ pub fn assemble(
     let servers = listen(&config, &health, &thumbprints, &shown.metrics, received)?;
     let install_id = &settings.install_id;
     tracing::info!(%directory, namespace = config.namespace, install_id, "starting");
+    let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprints)?;
+    let Adapters { ports, acme, further_acmes, lease } = adapters;
+    let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
+    #[rustfmt::skip] // one line per half a dozen of parts
+    let replica = Replica {
+        ports, settings, public_ca, acme, further_acmes, lease,
+        health, shown, servers, thumbprints, solver_linger,
+    };
+    Ok(replica)
+}
+
+/// Builds all adapters. Sends no request yet.
+pub fn adapters(
+    (settings, config): (&Settings, &AdapterConfig),
+    environment: &Environment,
+    metrics: &Metrics,
+    thumbprints: &solver::Thumbprints,
+) -> anyhow::Result<Adapters> {
     let assembly = Assembly {
-        environment: counted(environment, &shown.metrics),
-        config: &config,
-        directory,
+        environment: counted(environment, metrics),
+        config,
+        directory: &settings.directory,
         install_id: &settings.install_id,
-        metrics: &shown.metrics,
+        metrics,
         thumbprints: thumbprints.clone(),
     };
     let account = assembly.account();
@@ -94,13 +136,7 @@ pub fn assemble(
     let ports = assembly.ports(&acme, fallback.as_ref(), rehearsal.as_ref())?;
     let further_acmes = fallback.into_iter().chain(rehearsal).collect();
     let lease = config.leader_elect.then(|| assembly.lease());
-    let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
-    #[rustfmt::skip] // one line per half a dozen of parts
-    let replica = Replica {
-        ports, settings, public_ca, acme, further_acmes, lease,
-        health, shown, servers, thumbprints, solver_linger,
-    };
-    Ok(replica)
+    Ok(Adapters { ports, acme, further_acmes, lease })
 }
 
 /// The environment with a client that counts its requests.
@@ -122,7 +158,7 @@ struct Assembly<'a> {
 
 impl Assembly<'_> {
     fn lease(&self) -> lease::Lease {
-        let Environment { client, pod, clock } = self.environment.clone();
+        let Environment { client, pod, clock, .. } = self.environment.clone();
         lease::Lease::new(client, &self.config.namespace, &pod, clock)
     }
 
@@ -179,6 +215,10 @@ impl Assembly<'_> {
             extra_roots: extra_roots(self.config.acme_ca_file.as_deref())?,
             preferred_chain: self.config.preferred_chain.clone(),
             contacts: self.config.contacts.clone(),
+            wire: match &self.environment.network {
+                Network::Sockets => Wire::Tls,
+                Network::InProcess(ca, _) => Wire::InProcess(ca.clone()),
+            },
             hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
             answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
         })
@@ -190,10 +230,13 @@ impl Assembly<'_> {
         fallback: Option<&Rc<Acme>>,
         rehearsal: Option<&Rc<Acme>>,
     ) -> anyhow::Result<Ports> {
-        let Environment { client, clock, .. } = self.environment.clone();
+        let Environment { client, clock, network, .. } = self.environment.clone();
         let (config, namespace) = (self.config, self.config.namespace.as_str());
-        let thumbprints = self.thumbprints.clone();
-        let probe = probe::HttpProbe::new(config.nameserver, config.probe_port, thumbprints)?;
+        let (thumbprints, port) = (self.thumbprints.clone(), config.probe_port);
+        let probe = match network {
+            Network::Sockets => probe::HttpProbe::new(config.nameserver, port, thumbprints)?,
+            Network::InProcess(_, hosts) => probe::HttpProbe::in_process(hosts, port, thumbprints)?,
+        };
         let fallback_ca = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
             let is_public = is_known_public(directory.as_str());
             FallbackCa { ca: acme.clone(), directory, after, is_public }
@@ -241,14 +284,14 @@ impl Assembly<'_> {
     }
 
     fn event_recorder(&self) -> events::KubeEvents {
-        let Environment { client, pod, clock } = self.environment.clone();
+        let Environment { client, pod, clock, .. } = self.environment.clone();
         let metrics = self.metrics.clone();
         let dropped = Arc::new(move || metrics.event_dropped());
         events::KubeEvents::start(client, &pod, Box::new(SharedClock(clock)), dropped)
     }
 
     fn journal(&self) -> SegmentedJournal {
-        let Environment { client, pod, clock } = self.environment.clone();
+        let Environment { client, pod, clock, .. } = self.environment.clone();
         let writer = format!("{pod} since {}", clock.now().as_millis());
         let segments = journal_segments::SecretSegments::new(client, &self.config.namespace);
         SegmentedJournal::with_metrics(Rc::new(segments), writer, self.metrics.clone())
@@ -283,6 +326,7 @@ pub fn ca_of_a_command(
         extra_roots: extra_roots(acme_ca_file)?,
         preferred_chain: None,
         contacts: Vec::new(),
+        wire: Wire::Tls,
         hook: Arc::new(|_, _, _| {}),
         answering: Rc::new(|_| {}),
     };

@@ -301,7 +301,7 @@ mod tests {
     use rcgen::KeyPair;
 
     use super::*;
-    use crate::acme::{AcmeOptions, thumbprint};
+    use crate::acme::{AcmeOptions, Wire, thumbprint};
     use crate::dns_and_http::solver::Thumbprints;
 
     /// An account whose key other replicas change.
@@ -349,6 +349,7 @@ mod tests {
             extra_roots: None,
             preferred_chain: None,
             contacts: Vec::new(),
+            wire: Wire::Tls,
             hook: Arc::new(|_, _, _| {}),
             answering: Rc::new(move |thumbprint| answering.add(thumbprint)),
         };

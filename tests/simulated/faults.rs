@@ -24,6 +24,7 @@ async fn a_flaky_api_server_costs_no_further_certificate() {
         failed: 0.03,
         delayed: 0.05,
         delay: Duration::from_millis(100),
+        ..Chances::default()
     });
     let figures = stormed(&simulated, &plan(60, 2)).await;
     let counts = world.ca().counts();

@@ -12,7 +12,10 @@ mod faults;
 mod opted_in;
 mod rehearsal;
 mod rollout;
+mod soak;
+mod socket_seeds;
 mod storms;
+mod users;
 
 use std::path::Path;
 use std::time::Duration;

@@ -20,7 +20,7 @@ const HOST: &str = "one.example.com";
 const BLOCKED: usize = 2;
 
 fn set_blocked(ca: &Ca, blocked: bool) {
-    for network in 0..BLOCKED {
+    for network in 1..=BLOCKED {
         if blocked {
             ca.block_network(network, Some(HOST));
         } else {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::caa::{CaaRecord, CaaSet, climb};
-use crate::domain::certificate::{PrivateKey, SecretView};
+use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{
     Edition, FILLED_TLS, IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
@@ -239,6 +239,14 @@ impl FakeCluster {
     /// Returns a Secret with its data.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<FakeSecret> {
         self.state.borrow().secrets.get(&SecretKey::new(namespace, name)).cloned()
+    }
+
+    /// Certificates in the Secrets that the install `id` manages.
+    pub(super) fn certificates(&self, id: &str) -> Vec<(SecretKey, CertificateView)> {
+        let state = self.state.borrow();
+        let seen = state.secrets.iter().map(|(key, secret)| (key.clone(), secret.seen_by(id)));
+        let ours = seen.filter(|(_, view)| view.ours);
+        ours.filter_map(|(key, view)| Some((key, view.certificate.ok()?))).collect()
     }
 
     /// Names in a Secret's certificate; empty without one.

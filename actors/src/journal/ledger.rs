@@ -15,6 +15,7 @@ use crate::domain::limits;
 use crate::domain::log::fold::fold;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::time::Timestamp;
+use crate::domain::validity::check::Installed;
 use crate::ports::{Journal, JournalError};
 use crate::reporting::metrics::Metrics;
 
@@ -24,9 +25,8 @@ pub struct Ledger {
     states: RefCell<BTreeMap<SecretKey, State>>,
     /// The issuances among these states, by their names.
     in_flight: RefCell<InFlight>,
-    /// Time of each Secret's last installation: a guard against repeated orders, kept in memory
-    /// only.
-    installed: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// Last installation in each Secret: a guard against repeated orders, kept in memory only.
+    installed: RefCell<HashMap<SecretKey, Installed>>,
     /// Limit hits at the time of the replay, with the CAs' directory URLs.
     limit_hits: Vec<(String, LimitHit)>,
     /// Event streams with a record that did not fit at the replay, and why, until their users are
@@ -130,25 +130,24 @@ impl Ledger {
         self.journal.append(std::slice::from_ref(&record)).await?;
         self.in_flight.borrow_mut().changed(stream, &before, &after);
         keep(&mut self.states.borrow_mut(), stream, after);
-        if matches!(record.event, Event::CertificateInstalled(_)) {
-            self.remember_installation(stream, now);
+        if let Event::CertificateInstalled(CertificateInstalled { serial, .. }) = &record.event {
+            self.remember_installation(stream, Installed::new(now, serial));
         }
         self.project(&record, &before);
         Ok((record.event, before))
     }
 
     /// Records an installation. Drops old entries when the map is full.
-    fn remember_installation(&self, stream: &SecretKey, now: Timestamp) {
+    fn remember_installation(&self, stream: &SecretKey, one: Installed) {
         let mut installed = self.installed.borrow_mut();
         if installed.len() >= installed.capacity() {
-            installed.retain(|_, at| now.since(*at) < limits::JUST_INSTALLED);
+            installed.retain(|_, old| one.at.since(old.at) < limits::JUST_INSTALLED);
         }
-        installed.insert(stream.clone(), now);
+        installed.insert(stream.clone(), one);
     }
 
-    /// Time when this process last installed a certificate for the Secret; old entries may be
-    /// dropped.
-    pub fn installed_at(&self, stream: &SecretKey) -> Option<Timestamp> {
+    /// The certificate that this process last installed in the Secret; old entries may be dropped.
+    pub fn installed(&self, stream: &SecretKey) -> Option<Installed> {
         self.installed.borrow().get(stream).copied()
     }
 

@@ -1,6 +1,7 @@
 //! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The `Scheduler`
 //! holds the state.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -109,12 +110,22 @@ impl Pool {
         self.answer_drains();
     }
 
-    /// Admits waiting Secrets of all rate limits that let an order pass.
+    /// Admits waiting Secrets of all rate limits that let an order pass. Those that no Ingress names
+    /// leave their queue, and their jobs end: an Ingress that is made again would wait for them.
     fn admit(&mut self, now: Timestamp) {
         let (index, mut rate_limits) =
             (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
-        while let Some(admitted) = rate_limits.admit(now, |stream| index.is_wanted(stream)) {
+        let left = RefCell::new(Vec::new());
+        let is_wanted = |stream: &SecretKey| {
+            let wanted = index.is_wanted(stream);
+            left.borrow_mut().extend((!wanted).then(|| stream.clone()));
+            wanted
+        };
+        while let Some(admitted) = rate_limits.admit(now, &is_wanted) {
             self.scheduler.admit(&admitted, now);
+        }
+        for stream in left.into_inner() {
+            self.scheduler.admit(&stream, now);
         }
     }
 

@@ -183,7 +183,7 @@ impl JobRunner {
         let found = job.observed.found();
         let windows = self.context.dates.windows.borrow();
         let assessment = self.context.assessment(&windows, &job.stream, found);
-        match check(found, desired, &Assessment { installed_at: None, ..assessment }) {
+        match check(found, desired, &Assessment { installed: None, ..assessment }) {
             Err(reason) if reason.is_first() => IssueKind::First,
             Err(
                 IssueReason::DueForRenewal(_)

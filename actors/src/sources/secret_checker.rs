@@ -158,7 +158,9 @@ impl Checking {
         });
         let mut all: Vec<_> = known
             .into_iter()
-            .map(|(secret, not_after)| (Reverse((ledger.installed_at(&secret), not_after)), secret))
+            .map(|(secret, not_after)| {
+                (Reverse((ledger.installed(&secret).map(|one| one.at), not_after)), secret)
+            })
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, secret)| secret).collect()

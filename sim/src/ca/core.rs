@@ -116,6 +116,11 @@ impl Core {
         }
     }
 
+    /// Sets the lifetime of new certificates, overriding their profile.
+    pub(super) fn set_life(&mut self, life: Option<Duration>) {
+        self.settings.life = life;
+    }
+
     /// Returns the account if known and not deactivated.
     pub(super) fn account(&self, id: AccountId) -> Result<&Account, Problem> {
         self.accounts.active(id)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber, SubjectPublicKeyInfo,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    SubjectPublicKeyInfo,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -46,12 +47,16 @@ pub(super) struct Leaf<'a> {
 }
 
 impl Signing {
-    /// Generates two roots, and an intermediate signed by both.
-    pub(super) fn new() -> Result<Self, SimError> {
+    /// Generates two roots, and an intermediate signed by both. With `key_id`, the intermediate has
+    /// this key identifier, so that certificate ids (RFC 9773 §4.1) are the same in each run.
+    pub(super) fn new(key_id: Option<Vec<u8>>) -> Result<Self, SimError> {
         let (first_root, root_pem) = root("ingress-acme simulated root X1")?;
         let (other_root, other_root_pem) = root("ingress-acme simulated root X2")?;
         let key = KeyPair::generate()?;
-        let params = root_ca("ingress-acme simulated intermediate E1", true);
+        let mut params = root_ca("ingress-acme simulated intermediate E1", true);
+        if let Some(key_id) = key_id {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
+        }
         let rest = [
             params.signed_by(&key, &first_root)?.pem(),
             params.signed_by(&key, &other_root)?.pem(),

@@ -4,12 +4,9 @@ mod answer;
 mod signed;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_web::http::Method;
-use actix_web::http::header::USER_AGENT;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +20,8 @@ use super::problem::Problem;
 use super::target::Target;
 use super::validation::Validator;
 use crate::clock::Clock;
-use crate::faults::{Fault, Faults, broken};
+use crate::exchange::{Request, Response};
+use crate::faults::{Fault, Faults, HALF_OPEN};
 
 pub(super) use answer::Answer;
 
@@ -79,39 +77,42 @@ pub(super) fn configure(
 }
 
 async fn answer(request: HttpRequest, body: web::Bytes, shell: web::Data<Shell>) -> HttpResponse {
-    let target = Target::of(request.path());
+    respond(&shell, &Request::of(&request, body)).await.over_socket()
+}
+
+/// Answers one request, whatever transport has brought it.
+pub(super) async fn respond(shell: &Arc<Shell>, request: &Request) -> Response {
+    let target = Target::of(&request.path);
     let fault = shell.faults.next();
     // The sender lives as long as the server.
     _ = shell.frozen.subscribe().wait_for(|frozen| !frozen).await;
     let late = match fault {
         Some(Fault::Delayed(late)) => late,
+        Some(Fault::HalfOpen) => HALF_OPEN,
         _ => Duration::ZERO,
     };
     let late = late + locked(&shell.manners).slow;
     if !late.is_zero() {
         tokio::time::sleep(late).await;
     }
-    let outcome = shell.outcome(&request, &body, target, fault);
-    let outcome = shell.validated(outcome, target, &request).await;
+    let outcome = shell.outcome(request, target, fault);
+    let outcome = shell.validated(outcome, target, request).await;
     let endpoint = target.endpoint();
-    if matches!(fault, Some(Fault::Dropped | Fault::Unanswered)) {
+    if matches!(fault, Some(Fault::Dropped | Fault::Unanswered | Fault::HalfOpen)) {
         shell.count(endpoint, 0);
-        return broken();
+        return Response::broken();
     }
-    let nonce = (request.method() == Method::POST || target == Target::NewNonce)
+    let nonce = (request.method == "POST" || target == Target::NewNonce)
         .then(|| locked(&shell.nonces).give());
-    let answer = outcome.unwrap_or_else(|problem| shell.refuse(&problem, &request));
+    let answer = outcome.unwrap_or_else(|problem| shell.refuse(&problem, request));
     shell.count(endpoint, answer.status);
-    answer.respond(nonce, &urls(&request), target)
+    let response = answer.respond(nonce, &urls(request), target);
+    if fault == Some(Fault::Truncated) { response.cut() } else { response }
 }
 
 /// Returns URLs with the host name used by this client.
-fn urls(request: &HttpRequest) -> Urls {
-    Urls { base: format!("https://{}", request.connection_info().host()) }
-}
-
-fn client(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
+fn urls(request: &Request) -> Urls {
+    Urls { base: format!("https://{}", request.host) }
 }
 
 impl Shell {
@@ -121,14 +122,13 @@ impl Shell {
 
     fn outcome(
         self: &Arc<Self>,
-        request: &HttpRequest,
-        body: &[u8],
+        request: &Request,
         target: Target<'_>,
         fault: Option<Fault>,
     ) -> Result<Answer, Problem> {
         let now = self.clock.now();
         match fault {
-            Some(Fault::Dropped) => return Ok(Answer::empty(200)),
+            Some(Fault::Dropped | Fault::HalfOpen) => return Ok(Answer::empty(200)),
             Some(Fault::Throttled) => {
                 let soon = now + SignedDuration::from_secs(1);
                 return Err(Problem::rate_limited("Service busy; retry later.", Some(soon)));
@@ -136,15 +136,15 @@ impl Shell {
             Some(Fault::Failed) => {
                 return Err(Problem::new(500, "serverInternal", "The service is having trouble"));
             }
-            Some(Fault::Unanswered | Fault::Delayed(_)) | None => {}
+            Some(Fault::Unanswered | Fault::Delayed(_) | Fault::Truncated) | None => {}
         }
-        locked(&self.core).meter.request(target.endpoint(), client(request), now)?;
-        if !request.headers().contains_key(USER_AGENT) {
+        locked(&self.core).meter.request(target.endpoint(), request.peer, now)?;
+        if request.header("user-agent").is_none() {
             return Err(Problem::malformed("The request has no User-Agent header"));
         }
-        match *request.method() {
-            Method::GET | Method::HEAD => self.read(target, &urls(request), request.method(), now),
-            Method::POST => self.post(request, body, target, now),
+        match request.method.as_str() {
+            "GET" | "HEAD" => self.read(target, &urls(request), &request.method, now),
+            "POST" => self.post(request, target, now),
             _ => Err(Problem::new(405, "malformed", "Method not allowed")),
         }
     }
@@ -154,13 +154,13 @@ impl Shell {
         &self,
         target: Target<'_>,
         urls: &Urls,
-        method: &Method,
+        method: &str,
         now: Timestamp,
     ) -> Result<Answer, Problem> {
         let core = locked(&self.core);
         Ok(match target {
             Target::Directory => Answer::json(200, urls.directory(core.wants_external_accounts())),
-            Target::NewNonce => Answer::empty(if method == Method::HEAD { 200 } else { 204 }),
+            Target::NewNonce => Answer::empty(if method == "HEAD" { 200 } else { 204 }),
             Target::Terms => Answer::text("There are no terms.\n"),
             Target::RenewalInfo(id) => {
                 let window = core.renewal_info(id, now)?;
@@ -172,7 +172,7 @@ impl Shell {
         })
     }
 
-    fn refuse(&self, problem: &Problem, request: &HttpRequest) -> Answer {
+    fn refuse(&self, problem: &Problem, request: &Request) -> Answer {
         let mut answer = Answer::problem(problem);
         if let Some(at) = problem.retry_at {
             let as_date = locked(&self.manners).retry_after_as_date;
@@ -190,7 +190,7 @@ impl Shell {
         &self,
         outcome: Result<Answer, Problem>,
         target: Target<'_>,
-        request: &HttpRequest,
+        request: &Request,
     ) -> Result<Answer, Problem> {
         let Target::Challenge(account, id, _) = target else { return outcome };
         let begun = locked(&self.validating).remove(&id);
@@ -205,7 +205,7 @@ impl Shell {
     /// Starts a validation in the background, for the account of this URL.
     fn begin(self: &Arc<Self>, validation: Validation, account_url: String) {
         let (shell, id) = (Arc::clone(self), validation.authorization);
-        let begun = actix_web::rt::spawn(async move {
+        let begun = tokio::spawn(async move {
             let delay = locked(&shell.manners).validation_delay;
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HOST, LOCATION};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 
 use super::core::Validation;
 use super::problem::Problem;
 use crate::SimError;
-use crate::dns::{Record, Trouble, Zone};
+use crate::dns::{NOBODY, Record, Trouble, Zone};
+use crate::exchange::{Body, InProcess, Request, Response};
 
 use networks::Network;
 pub(super) use networks::Networks;
@@ -32,12 +33,25 @@ const ANSWER_MAX: usize = 512;
 const USER_AGENT: &str = "Mozilla/5.0 (compatible; ingress-acme simulated validation server)";
 
 /// Client that sends validation requests.
-#[derive(Debug)]
 pub(super) struct Validator {
-    client: Client,
+    wire: Wire,
     zone: Zone,
-    port: u16,
     pub(super) networks: Networks,
+}
+
+/// Way to the hosts.
+enum Wire {
+    /// Over sockets, to this port in place of port 80.
+    Sockets(Client, u16),
+    /// To the gateway of the same process, with a time limit.
+    InProcess(InProcess, Duration),
+}
+
+/// Response of a host: status, `Location`, and the first part of a body that was not cut.
+struct Fetched {
+    status: StatusCode,
+    location: Option<String>,
+    body: Option<Vec<u8>>,
 }
 
 impl Validator {
@@ -62,7 +76,17 @@ impl Validator {
             .timeout(patience)
             .user_agent(USER_AGENT)
             .build()?;
-        Ok(Self { client, zone, port, networks })
+        Ok(Self { wire: Wire::Sockets(client, port), zone, networks })
+    }
+
+    /// Creates a validator whose requests go to `hosts`, a gateway of the same process.
+    pub(super) fn in_process(
+        zone: Zone,
+        hosts: InProcess,
+        patience: Duration,
+        networks: Networks,
+    ) -> Self {
+        Self { wire: Wire::InProcess(hosts, patience), zone, networks }
     }
 
     /// Checks that the host returns the key authorization to every network, but for those that the
@@ -83,30 +107,44 @@ impl Validator {
         let mut url = Url::parse(&url).map_err(|wrong| Problem::malformed(wrong.to_string()))?;
         for _ in 0..=REDIRECTS {
             let (address, response) = self.fetch(network, &url).await?;
-            if !response.status().is_redirection() {
-                return check_response(&url, address, response, answer).await;
+            if !response.status.is_redirection() {
+                return check_response(&url, address, response, answer);
             }
             url = next(&url, address, &response)?;
         }
         Err(connection(&format!("Fetching {url}: Too many redirects")))
     }
 
-    async fn fetch(&self, network: Network, url: &Url) -> Result<(Ipv4Addr, Response), Problem> {
+    async fn fetch(&self, network: Network, url: &Url) -> Result<(Ipv4Addr, Fetched), Problem> {
         let host = url.host_str().unwrap_or_default();
         let address = self.resolve(host)?;
         if self.networks.is_blocked(network, host) {
             let what = "Timeout during connect (likely firewall problem)";
             return Err(connection(&format!("{address}: Fetching {url}: {what}")));
         }
-        let port = if url.scheme() == "http" { self.port } else { 443 };
-        let (scheme, path) = (url.scheme(), url.path());
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-        let real = format!("{scheme}://{address}:{port}{path}{query}");
-        let asked = self.client.get(real).header(HOST, host).send().await;
-        let failed = |error: reqwest::Error| {
-            connection(&format!("{address}: Fetching {url}: {}", cause(&error)))
+        let path = format!("{}{query}", url.path());
+        let fetched = match &self.wire {
+            Wire::Sockets(client, port) => {
+                let (scheme, port) =
+                    (url.scheme(), if url.scheme() == "http" { *port } else { 443 });
+                let real = format!("{scheme}://{address}:{port}{path}");
+                match client.get(real).header(HOST, host).send().await {
+                    Ok(response) => Ok(fetched(response).await),
+                    Err(error) => Err(cause(&error)),
+                }
+            }
+            Wire::InProcess(_, _) if !address.is_loopback() || address == NOBODY => {
+                Err("Connection refused")
+            }
+            Wire::InProcess(hosts, patience) => {
+                let asked = hosts(Request::new("GET", host, &path));
+                let late = |_| "Timeout after connect (your server may be slow or overloaded)";
+                tokio::time::timeout(*patience, asked).await.map_err(late).map(of_process)
+            }
         };
-        Ok((address, asked.map_err(failed)?))
+        let failed = |why| connection(&format!("{address}: Fetching {url}: {why}"));
+        Ok((address, fetched.map_err(failed)?))
     }
 
     fn resolve(&self, host: &str) -> Result<Ipv4Addr, Problem> {
@@ -125,11 +163,39 @@ fn dns(trouble: Trouble, kind: &str, name: &str) -> Problem {
     Problem::new(400, "dns", detail)
 }
 
+/// Reads a response that came over a socket.
+async fn fetched(mut response: reqwest::Response) -> Fetched {
+    let status = response.status();
+    let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+    let location = location.map(str::to_owned);
+    let mut body = Some(Vec::new());
+    while let Some(read) = body.as_mut().filter(|read| read.len() < ANSWER_MAX) {
+        if status != StatusCode::OK {
+            break;
+        }
+        match response.chunk().await {
+            Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(_) => body = None,
+        }
+    }
+    Fetched { status, location, body }
+}
+
+fn of_process(response: Response) -> Fetched {
+    let mut headers = response.headers.into_iter();
+    Fetched {
+        status: StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY),
+        location: headers.find(|(name, _)| *name == "location").map(|(_, value)| value),
+        body: if let Body::Whole(body) = response.body { Some(body.to_vec()) } else { None },
+    }
+}
+
 /// Returns the target of a redirect, which must have port 80 or 443.
-fn next(url: &Url, address: Ipv4Addr, response: &Response) -> Result<Url, Problem> {
+fn next(url: &Url, address: Ipv4Addr, response: &Fetched) -> Result<Url, Problem> {
     let bad =
         |what: &str| connection(&format!("{address}: Fetching {url}: Invalid {what} in redirect"));
-    let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+    let location = response.location.as_deref();
     let next = url.join(location.ok_or_else(|| bad("location"))?).map_err(|_| bad("location"))?;
     let known = matches!(next.port_or_known_default(), Some(80 | 443));
     if !matches!(next.scheme(), "http" | "https") {
@@ -138,29 +204,21 @@ fn next(url: &Url, address: Ipv4Addr, response: &Response) -> Result<Url, Proble
     if known { Ok(next) } else { Err(bad("port")) }
 }
 
-async fn check_response(
+fn check_response(
     url: &Url,
     address: Ipv4Addr,
-    mut response: Response,
+    response: Fetched,
     answer: &str,
 ) -> Result<(), Problem> {
-    let status = response.status();
+    let status = response.status;
     if status != StatusCode::OK {
         let status = status.as_u16();
         let detail = format!("{address}: Invalid response from {url}: {status}");
         return Err(Problem::unauthorized(detail));
     }
-    let mut body = Vec::new();
-    while body.len() < ANSWER_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(_) => {
-                let what = format!("{address}: Fetching {url}: Error reading HTTP response body");
-                return Err(connection(&what));
-            }
-        }
-    }
+    let cut =
+        || connection(&format!("{address}: Fetching {url}: Error reading HTTP response body"));
+    let mut body = response.body.ok_or_else(cut)?;
     body.truncate(ANSWER_MAX);
     let body = String::from_utf8_lossy(&body);
     if body.trim_end() == answer {

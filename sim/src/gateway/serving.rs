@@ -33,11 +33,15 @@ pub(super) fn configure(
 }
 
 /// Watches all Ingresses until dropped, through any errors.
-pub(super) async fn watch(cluster: kube::Config, state: Arc<State>) {
-    let client = match Client::try_from(cluster) {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(%error, "the gateway cannot reach its cluster"),
-    };
+pub(super) async fn watch_cluster(cluster: kube::Config, state: Arc<State>) {
+    match Client::try_from(cluster) {
+        Ok(client) => watch(client, state).await,
+        Err(error) => tracing::error!(%error, "the gateway cannot reach its cluster"),
+    }
+}
+
+/// Watches all Ingresses with this client until dropped, through any errors.
+pub(super) async fn watch(client: Client, state: Arc<State>) {
     let ingresses: Api<Ingress> = Api::all(client);
     let events = watcher(ingresses, watcher::Config::default().page_size(500)).default_backoff();
     let mut events = std::pin::pin!(events);

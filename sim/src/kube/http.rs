@@ -21,12 +21,15 @@ use super::ownership::Author;
 use super::refusal::Refusal;
 use super::store::Store;
 use crate::clock::Clock;
-use crate::faults::{Fault, Faults, broken};
+use crate::exchange::{Request, Response};
+use crate::faults::{Fault, Faults, HALF_OPEN};
 use answer::Answer;
 use asked::Asked;
 
 /// Largest request body in bytes, as on a real server.
 const BODY_MAX: usize = 3 << 20;
+/// Start of a path that names the token of its user.
+pub(crate) const TOKEN_PATH: &str = "/as/";
 /// Time between a deletion and the garbage collection after it, similar to a real cluster.
 const COLLECT_AFTER: Duration = Duration::from_millis(50);
 
@@ -144,7 +147,14 @@ async fn serve(
     body: Result<Bytes, actix_web::Error>,
     state: Data<State>,
 ) -> HttpResponse {
-    let Some(user) = user(&request) else {
+    let is_too_large = body.is_err();
+    let request = with_token_of_path(Request::of(&request, body.unwrap_or_default()));
+    respond(&state, &request, is_too_large).await.over_socket()
+}
+
+/// Answers one request, whatever transport has brought it.
+pub(crate) async fn respond(state: &Arc<State>, request: &Request, is_too_large: bool) -> Response {
+    let Some(user) = user(request) else {
         return answer::refused(&Refusal::unauthorized());
     };
     let mut fault = None;
@@ -152,45 +162,59 @@ async fn serve(
         state.thawed().await;
         fault = state.faults.next();
     }
-    if fault == Some(Fault::Dropped) {
-        return broken();
+    if fault == Some(Fault::HalfOpen) {
+        tokio::time::sleep(HALF_OPEN).await;
     }
-    let asked = Asked::read(&request, user);
-    let answer = match (&asked, body, fault) {
+    if matches!(fault, Some(Fault::Dropped | Fault::HalfOpen)) {
+        return Response::broken();
+    }
+    let asked = Asked::read(request, user);
+    let answer = match (&asked, is_too_large, fault) {
         (_, _, Some(Fault::Throttled)) => Err(Refusal::throttled()),
         (_, _, Some(Fault::Failed)) => Err(Refusal::failed()),
         (Err(refusal), ..) => Err(refusal.clone()),
-        (_, Err(_), _) => Err(Refusal::too_large()),
-        (Ok(asked), Ok(body), _) => answer::answer(&state, asked, &body),
+        (_, true, _) => Err(Refusal::too_large()),
+        (Ok(asked), false, _) => answer::answer(state, asked, &request.body),
     };
-    state.audit.count(audited(&request, user, asked.as_ref().ok(), &answer));
+    state.audit.count(audited(request, user, asked.as_ref().ok(), &answer));
     match fault {
-        Some(Fault::Unanswered) => return broken(),
+        Some(Fault::Unanswered) => return Response::broken(),
         Some(Fault::Delayed(delay)) => tokio::time::sleep(delay).await,
         _ => {}
     }
-    answer.map_or_else(|refusal| answer::refused(&refusal), |answer| answer.response(&state))
+    let response =
+        answer.map_or_else(|refusal| answer::refused(&refusal), |answer| answer.response(state));
+    if fault == Some(Fault::Truncated) { response.cut() } else { response }
 }
 
-fn user(request: &HttpRequest) -> Option<User> {
-    let header = request.headers().get("authorization")?.to_str().ok()?;
-    let token = header.strip_prefix("Bearer ")?;
+/// Moves the token of a path such as `/as/admin/api/v1/secrets` into the header. kubectl sends no
+/// token over plain HTTP, but keeps the path of the server's URL.
+fn with_token_of_path(mut request: Request) -> Request {
+    let rest = request.path.strip_prefix(TOKEN_PATH).and_then(|rest| rest.split_once('/'));
+    let Some((token, path)) = rest else { return request };
+    let (header, path) = (format!("Bearer {token}"), format!("/{path}"));
+    request.headers.retain(|(name, _)| name != "authorization");
+    request.headers.push(("authorization".to_owned(), header));
+    Request { path, ..request }
+}
+
+fn user(request: &Request) -> Option<User> {
+    let token = request.header("authorization")?.strip_prefix("Bearer ")?;
     [User::Admin, User::Operator].into_iter().find(|user| user.token() == token)
 }
 
 fn audited(
-    request: &HttpRequest,
+    request: &Request,
     user: User,
     asked: Option<&Asked>,
     answer: &Result<Answer, Refusal>,
 ) -> Audited {
-    let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
     Audited {
         user,
         verb: asked.map_or("get", |asked| asked.verb),
         resource: asked.map_or_else(String::new, Asked::resource_name),
         code: answer.as_ref().map_or_else(Refusal::code, Answer::code),
-        user_agent: agent.unwrap_or_default().to_owned(),
+        user_agent: request.header("user-agent").unwrap_or_default().to_owned(),
         count: 0,
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::commands::cli::{Cli, Command, RunArgs};
 use crate::kubernetes::client;
-use crate::process::assembly::{Environment, assemble};
+use crate::process::assembly::{Environment, Network, assemble};
 use crate::process::replica::Exit;
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
@@ -116,7 +116,8 @@ impl OperatorThread {
 
 async fn run(life: Life) -> anyhow::Result<ThreadEnd> {
     let Life { args, cluster, clock, scan_interval, pod, drain, crash, started } = life;
-    let environment = Environment { client: client::client(cluster)?, pod, clock };
+    let environment =
+        Environment { client: client::client(cluster)?, pod, clock, network: Network::default() };
     let mut replica = assemble(args, &environment, Succession::default())?;
     replica.settings.scan_interval = scan_interval;
     let servers = replica.servers.clone();

@@ -144,7 +144,7 @@ fn state_of(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    let assessment = Assessment { directory, ari: AriStatus::None, installed_at: None, now };
+    let assessment = Assessment { directory, ari: AriStatus::None, installed: None, now };
     match check(secret, desired, &assessment) {
         Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
             State::Valid,

@@ -1,5 +1,6 @@
 //! CAA records by DNS: the search from a host up to its top-level domain (RFC 8659 §3).
 
+use hickory_resolver::TokioResolver;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::CAA;
@@ -9,7 +10,7 @@ use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 
-use super::names::{Names, words};
+use super::names::{Names, Source, words};
 
 impl Names {
     /// Looks up the CAA records of the closest domain that has any. An alias is followed by the
@@ -20,28 +21,32 @@ impl Names {
     /// but may see another answer.
     pub async fn caa(&self, host: &DnsName) -> Result<CaaSet, String> {
         for domain in climb(host) {
-            let found = self.0.lookup(format!("{domain}."), RecordType::CAA).await;
-            let records: Vec<CaaRecord> = match &found {
-                Ok(found) => {
-                    let answers = found.answers().iter();
-                    let caa = answers.filter_map(|answer| match &answer.data {
-                        RData::CAA(caa) => Some(record(caa)),
-                        _ => None,
-                    });
-                    caa.take(limits::CAA_RECORDS).collect()
-                }
-                Err(error) if is_definite(error) => Vec::new(),
-                Err(error) => {
-                    let why = format!("{}: {}", domain, words(error));
-                    return Err(cut(why, limits::PROBE_TEXT_MAX));
-                }
+            let records = match &self.0 {
+                Source::Nameservers(resolver) => records(resolver, domain).await,
+                Source::InProcess(network) => network.caa(domain).await,
             };
+            let failed = |why| cut(format!("{domain}: {why}"), limits::PROBE_TEXT_MAX);
+            let records = records.map_err(failed)?;
             if !records.is_empty() {
                 return Ok(CaaSet { domain: domain.to_owned(), records });
             }
         }
         Ok(CaaSet::default())
     }
+}
+
+/// The records of this very domain.
+async fn records(resolver: &TokioResolver, domain: &str) -> Result<Vec<CaaRecord>, String> {
+    let found = match resolver.lookup(format!("{domain}."), RecordType::CAA).await {
+        Ok(found) => found,
+        Err(error) if is_definite(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(words(&error)),
+    };
+    let caa = found.answers().iter().filter_map(|answer| match &answer.data {
+        RData::CAA(caa) => Some(record(caa)),
+        _ => None,
+    });
+    Ok(caa.take(limits::CAA_RECORDS).collect())
 }
 
 /// Whether the answer says that there is no such record.

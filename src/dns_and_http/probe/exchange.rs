@@ -22,10 +22,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
+
+use super::network::{Connection, Network, connect};
 
 /// Response to one request.
 pub(super) struct Answer {
@@ -56,19 +57,26 @@ impl From<String> for NoAnswer {
 
 /// Sends requests. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Exchange(TlsConnector);
+pub(super) struct Exchange {
+    tls: TlsConnector,
+    /// Network in place of this machine's.
+    network: Option<Arc<dyn Network>>,
+}
 
 impl Exchange {
     /// Creates the client. Certificates are not checked: a host may not have a valid one yet, and
     /// CAs do not check here either.
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        provider: Arc<CryptoProvider>,
+        network: Option<Arc<dyn Network>>,
+    ) -> Result<Self, rustls::Error> {
         let any = Arc::new(AnyCertificate(provider.clone()));
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), network })
     }
 
     /// Requests `url` from the first of `addresses` that accepts a connection. `host` is the value
@@ -83,7 +91,7 @@ impl Exchange {
         let mut missed = NoAnswer { why: "no address".to_owned(), silent: true };
         for address in addresses.iter().take(limits::PROBE_ATTEMPTS) {
             let socket = SocketAddr::new(*address, port);
-            match timeout(limits::PROBE_CONNECT, TcpStream::connect(socket)).await {
+            match timeout(limits::PROBE_CONNECT, self.connect(socket)).await {
                 Ok(Ok(stream)) => return Ok(self.ask(stream, url, host, *address).await?),
                 Ok(Err(error)) => {
                     let silent = error.kind() != ErrorKind::ConnectionRefused;
@@ -95,9 +103,16 @@ impl Exchange {
         Err(missed)
     }
 
+    async fn connect(&self, server: SocketAddr) -> std::io::Result<Box<dyn Connection>> {
+        match &self.network {
+            None => connect(server).await,
+            Some(network) => network.connect(server).await,
+        }
+    }
+
     async fn ask(
         &self,
-        stream: TcpStream,
+        stream: Box<dyn Connection>,
         url: &Url,
         host: &str,
         address: IpAddr,
@@ -107,7 +122,7 @@ impl Exchange {
         }
         let name = ServerName::try_from(url.domain().unwrap_or_default().to_owned());
         let name = name.map_err(|_| "a name that TLS does not know".to_owned())?;
-        let stream = self.0.connect(name, stream).await.map_err(|error| words(&error))?;
+        let stream = self.tls.connect(name, stream).await.map_err(|error| words(&error))?;
         send(stream, url, host, address).await
     }
 }

@@ -1,6 +1,7 @@
 //! DNS for the probe: fresh answers of one nameserver, or of the system's nameservers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -12,6 +13,8 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::read_system_conf;
 use ingress_acme_actors::domain::address::is_forbidden;
 use ingress_acme_actors::domain::limits;
+
+use super::network::Network;
 
 const REPETITIONS: usize = 1;
 /// No nameserver is known.
@@ -26,7 +29,14 @@ pub(super) struct Unresolved(String);
 
 /// Resolves host names. Cheap to clone.
 #[derive(Clone)]
-pub struct Names(pub(super) TokioResolver);
+pub struct Names(pub(super) Source);
+
+/// Where answers come from.
+#[derive(Clone)]
+pub(super) enum Source {
+    Nameservers(Box<TokioResolver>),
+    InProcess(Arc<dyn Network>),
+}
 
 impl Names {
     /// Creates a resolver that asks `nameserver`, by default those of `/etc/resolv.conf`.
@@ -39,16 +49,27 @@ impl Names {
             None => TokioResolver::builder_tokio().map_err(NameserverError)?,
         };
         limit(builder.options_mut(), nameserver.is_some());
-        Ok(Self(builder.build().map_err(NameserverError)?))
+        Ok(Self(Source::Nameservers(Box::new(builder.build().map_err(NameserverError)?))))
+    }
+
+    /// Resolves in a network of this process.
+    pub(super) fn of(network: Arc<dyn Network>) -> Self {
+        Self(Source::InProcess(network))
     }
 
     /// Resolves `host`, IPv4 first, since more clusters reach themselves by IPv4. Addresses that
     /// must never be contacted are left out.
     pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
-        // The final dot disables search domains, which CAs do not have.
-        let found = self.0.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
-        let found = found.map_err(|error| Unresolved(words(&error)))?;
-        let addresses = usable(found.iter());
+        let addresses = match &self.0 {
+            Source::InProcess(network) => {
+                usable(network.addresses(host).await.map_err(Unresolved)?.into_iter())
+            }
+            Source::Nameservers(resolver) => {
+                // The final dot disables search domains, which CAs do not have.
+                let found = resolver.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
+                usable(found.map_err(|error| Unresolved(words(&error)))?.iter())
+            }
+        };
         if addresses.is_empty() {
             return Err(Unresolved(
                 "no A or AAAA record with an address that may be asked".to_owned(),

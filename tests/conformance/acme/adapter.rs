@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ingress_acme::acme::{Acme, AcmeOptions, thumbprint};
+use ingress_acme::acme::{Acme, AcmeOptions, Wire, thumbprint};
 use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
@@ -113,6 +113,7 @@ pub(crate) fn acme_with(
         extra_roots: Some(test_ca.trust()),
         preferred_chain: None,
         contacts: vec!["mailto:ops@example.com".to_owned()],
+        wire: Wire::Tls,
         hook: Arc::new(move |endpoint, status, _| seen.lock().unwrap().push((endpoint, status))),
         answering: Rc::new(test_ca.answering()),
     };

@@ -90,7 +90,7 @@ fn inputs<'a>(
         assessment: Assessment {
             directory: DIRECTORY,
             ari: AriStatus::None,
-            installed_at: None,
+            installed: None,
             now: now(),
         },
         paused_until: None,

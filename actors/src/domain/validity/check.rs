@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::domain::certificate::{CertificateView, SecretView};
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::hash::stable_hash;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renew_requests::are_answered;
@@ -120,14 +121,45 @@ pub struct Assessment<'a> {
     pub directory: &'a str,
     /// ARI status of the certificate in the Secret.
     pub ari: AriStatus<'a>,
-    /// Time at which this process last installed a certificate in the Secret.
-    pub installed_at: Option<Timestamp>,
+    /// The last certificate that this process installed in the Secret.
+    pub installed: Option<Installed>,
     /// The time.
     pub now: Timestamp,
 }
 
-/// Checks a Secret against the desired certificate. Ignores reasons that depend only on time within
-/// [`limits::JUST_INSTALLED`] after an installation.
+/// An installation of a certificate by this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Installed {
+    /// Time of the installation.
+    pub at: Timestamp,
+    /// Hash of the serial number.
+    serial: u64,
+}
+
+impl Installed {
+    /// Creates the record of an installation at `at`.
+    pub(crate) fn new(at: Timestamp, serial: &str) -> Self {
+        Self { at, serial: stable_hash(serial) }
+    }
+
+    /// Whether another certificate would not help: the reason depends only on time, and either the
+    /// installation was a moment ago, or this very certificate had the reason when it came from the
+    /// CA. Then the clock is wrong or the lifetime is odd, and the next certificate is no better.
+    /// One with less than a tenth of its life left is renewed all the same.
+    fn excuses(self, reason: &IssueReason, found: Option<&SecretView>, now: Timestamp) -> bool {
+        let found = found.and_then(|found| found.certificate.as_ref().ok());
+        let same = found.filter(|found| stable_hash(&*found.serial) == self.serial);
+        let is_old = |found: &CertificateView| Remaining::of(found, now) != Remaining::Plenty;
+        let had = same.is_some_and(|found| match reason {
+            IssueReason::DueForRenewal(at) => *at <= self.at && !is_old(found),
+            IssueReason::NotYetValid(_) => true,
+            _ => false,
+        });
+        reason.is_of_time() && (had || now.since(self.at) < limits::JUST_INSTALLED)
+    }
+}
+
+/// Checks a Secret against the desired certificate. Ignores reasons that [`Installed`] excuses.
 ///
 /// # Errors
 /// The first [`IssueReason`] for a new certificate.
@@ -136,10 +168,9 @@ pub fn check(
     desired: &DesiredCertificate,
     assessment: &Assessment<'_>,
 ) -> Result<(), IssueReason> {
-    let installed = assessment.installed_at;
-    let recent = installed.is_some_and(|at| assessment.now.since(at) < limits::JUST_INSTALLED);
+    let (installed, now) = (assessment.installed, assessment.now);
     match first_reason(secret, desired, assessment) {
-        Err(reason) if recent && reason.is_of_time() => Ok(()),
+        Err(reason) if installed.is_some_and(|one| one.excuses(&reason, secret, now)) => Ok(()),
         checked => checked,
     }
 }
@@ -257,7 +288,7 @@ pub(crate) mod tests {
     }
 
     fn assessment() -> Assessment<'static> {
-        Assessment { directory: DIRECTORY, ari: AriStatus::None, installed_at: None, now: now() }
+        Assessment { directory: DIRECTORY, ari: AriStatus::None, installed: None, now: now() }
     }
 
     /// A good Secret of ours for `hosts`, issued at `from` for `life`.
@@ -326,6 +357,25 @@ pub(crate) mod tests {
             check(Some(&changed(|_| {})), &requested, &assessment()),
             Err(IssueReason::Requested)
         );
+    }
+
+    #[test]
+    fn a_certificate_that_was_due_or_not_yet_valid_when_it_came_is_not_replaced_for_that() {
+        let wanted = desired("shop", &["a.example.com"]);
+        let checked = |from: Timestamp, serial: &str, days: u32| {
+            let found = secret(&["a.example.com"], from, 90 * DAY);
+            let installed = Some(Installed::new(now(), serial));
+            let assessment = Assessment { installed, now: now() + days * DAY, ..assessment() };
+            check(Some(&found), &wanted, &assessment)
+        };
+        let behind = now() + 30 * DAY;
+        assert_eq!(checked(behind, "01", 20), Ok(()));
+        assert_eq!(checked(behind, "02", 20), Err(IssueReason::NotYetValid(behind)), "another one");
+        let ahead = now() - 61 * DAY;
+        assert_eq!(checked(ahead, "01", 19), Ok(()));
+        assert!(matches!(checked(ahead, "02", 19), Err(IssueReason::DueForRenewal(_))));
+        assert!(matches!(checked(ahead, "01", 21), Err(IssueReason::DueForRenewal(_))), "a tenth");
+        assert!(matches!(checked(now(), "01", 61), Err(IssueReason::DueForRenewal(_))), "in time");
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn core_with(change: impl FnOnce(&mut Settings)) -> Core {
         seed: 1,
     };
     change(&mut settings);
-    Core::new(settings, Signing::new().unwrap())
+    Core::new(settings, Signing::new(None).unwrap())
 }
 
 fn core() -> Core {

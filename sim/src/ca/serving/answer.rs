@@ -1,14 +1,12 @@
 //! HTTP answers with the headers ACME requires (RFC 8555 §6.5, §7.1).
 
-use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, LINK, LOCATION, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::super::documents::Urls;
 use super::super::problem::Problem;
 use super::super::target::Target;
+use crate::exchange::Response;
 
 /// An answer not yet sent.
 #[derive(Clone, Debug)]
@@ -79,30 +77,21 @@ impl Answer {
         nonce: Option<String>,
         urls: &Urls,
         target: Target<'_>,
-    ) -> HttpResponse {
-        let status = StatusCode::from_u16(self.status);
-        let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-        response.insert_header((CACHE_CONTROL, "public, max-age=0, no-cache"));
-        if let Some(nonce) = nonce {
-            response.insert_header(("Replay-Nonce", nonce));
-        }
-        if let Some(location) = self.location {
-            response.insert_header((LOCATION, location));
-        }
-        if let Some(retry_after) = self.retry_after {
-            response.insert_header((RETRY_AFTER, retry_after));
-        }
-        for link in self.links {
-            response.append_header((LINK, link));
-        }
-        if target != Target::Directory {
-            let index = format!("<{}>;rel=\"index\"", urls.directory_url());
-            response.append_header((LINK, index));
-        }
-        if self.content_type.is_empty() {
-            return response.finish();
-        }
-        response.content_type(self.content_type).body(self.body)
+    ) -> Response {
+        let mut response = Response::new(self.status, self.body);
+        let mut add = |name, value: Option<String>| {
+            response.headers.extend(value.map(|value| (name, value)));
+        };
+        add("cache-control", Some("public, max-age=0, no-cache".to_owned()));
+        add("replay-nonce", nonce);
+        add("location", self.location);
+        add("retry-after", self.retry_after);
+        self.links.into_iter().for_each(|link| add("link", Some(link)));
+        let index = format!("<{}>;rel=\"index\"", urls.directory_url());
+        add("link", (target != Target::Directory).then_some(index));
+        let content_type = self.content_type;
+        add("content-type", (!content_type.is_empty()).then(|| content_type.to_owned()));
+        response
     }
 }
 

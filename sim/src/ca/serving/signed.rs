@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
-use actix_web::http::header::CONTENT_TYPE;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,7 +14,8 @@ use super::super::jws::{Jwk, Jws, Payload, Signer};
 use super::super::orders::{Authorization, Challenge, Status};
 use super::super::problem::Problem;
 use super::super::target::Target;
-use super::{Answer, Shell, client, locked, urls};
+use super::{Answer, Shell, locked, urls};
+use crate::exchange::Request;
 
 /// Payload of `finalize` (RFC 8555 §7.4).
 #[derive(Deserialize)]
@@ -56,23 +55,22 @@ impl Signed {
 impl Shell {
     pub(super) fn post(
         self: &Arc<Self>,
-        request: &HttpRequest,
-        body: &[u8],
+        request: &Request,
         target: Target<'_>,
         now: Timestamp,
     ) -> Result<Answer, Problem> {
         if target == Target::Nothing {
             return Err(Problem::not_found("Page not found"));
         }
-        let jose = request.headers().get(CONTENT_TYPE);
+        let jose = request.header("content-type");
         if jose.is_none_or(|kind| kind != "application/jose+json") {
             let detail = "Invalid Content-Type header on POST. Content-Type must be \"application/jose+json\"";
             return Err(Problem::new(415, "malformed", detail));
         }
         let urls = urls(request);
-        let url = format!("{}{}", urls.base, request.uri().path());
+        let url = format!("{}{}", urls.base, request.path);
         let mut core = locked(&self.core);
-        let signed = self.signed(&core, body, &url)?;
+        let signed = self.signed(&core, &request.body, &url)?;
         match target {
             Target::NewAccount => new_account(&mut core, signed, (&url, request), &urls, now),
             Target::KeyChange => change_key(&mut core, &signed, &url, &urls),
@@ -224,7 +222,7 @@ impl Shell {
 fn new_account(
     core: &mut Core,
     signed: Signed,
-    (url, request): (&str, &HttpRequest),
+    (url, request): (&str, &Request),
     urls: &Urls,
     now: Timestamp,
 ) -> Result<Answer, Problem> {
@@ -232,7 +230,7 @@ fn new_account(
         return Err(Problem::malformed("No embedded JWK in JWS header"));
     }
     let asked: NewAccount = signed.payload.read()?;
-    let (account, new) = core.new_account((signed.key, url), asked, client(request), now)?;
+    let (account, new) = core.new_account((signed.key, url), asked, request.peer, now)?;
     let answer = Answer::json(if new { 201 } else { 200 }, Urls::account(&account));
     Ok(answer
         .at(urls.account_url(account.id))

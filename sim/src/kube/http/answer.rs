@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use actix_web::web::Data;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::State;
 use super::asked::{Asked, Place};
 use super::watching::Watching;
+use crate::exchange::{Body, Response};
 use crate::kube::object::{Key, Stored};
 use crate::kube::refusal::{Cause, Refusal};
 use crate::kube::resource::{Resource, discovery};
 use crate::kube::store::{Deleted, Page};
 
+const CONTENT_TYPE: &str = "content-type";
+const RETRY_AFTER: &str = "retry-after";
 const JSON: &str = "application/json";
 
 /// Answer to a request.
@@ -33,15 +34,14 @@ impl Answer {
         }
     }
 
-    pub(super) fn response(self, state: &Data<State>) -> HttpResponse {
-        match self {
-            Self::Whole(code, body) => {
-                HttpResponse::build(code).insert_header((CONTENT_TYPE, JSON)).body(body)
+    pub(super) fn response(self, state: &Arc<State>) -> Response {
+        let (status, body) = match self {
+            Self::Whole(code, body) => (code.as_u16(), Body::Whole(body)),
+            Self::Watch(watching) => {
+                (200, Body::Stream(watching.stream(Arc::clone(state)).boxed()))
             }
-            Self::Watch(watching) => HttpResponse::Ok()
-                .insert_header((CONTENT_TYPE, JSON))
-                .streaming(watching.stream(Arc::clone(state))),
-        }
+        };
+        Response { status, headers: Vec::new(), body }.with(CONTENT_TYPE, JSON)
     }
 
     fn value(value: &Value) -> Self {
@@ -50,14 +50,10 @@ impl Answer {
 }
 
 /// Converts a refusal to a response.
-pub(super) fn refused(refusal: &Refusal) -> HttpResponse {
-    let code = StatusCode::from_u16(refusal.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(code);
-    response.insert_header((CONTENT_TYPE, JSON));
-    if code == StatusCode::TOO_MANY_REQUESTS {
-        response.insert_header((RETRY_AFTER, "1"));
-    }
-    response.body(refusal.body().to_string())
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let response = Response::new(refusal.code(), refusal.body().to_string());
+    let response = response.with(CONTENT_TYPE, JSON);
+    if refusal.code() == 429 { response.with(RETRY_AFTER, "1") } else { response }
 }
 
 /// Executes a request.

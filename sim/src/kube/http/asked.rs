@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
-use actix_web::http::Method;
 use actix_web::web::Query;
 
+use crate::exchange::Request;
 use crate::kube::User;
 use crate::kube::object::Key;
 use crate::kube::refusal::Refusal;
@@ -60,20 +59,17 @@ pub(super) struct Options {
 }
 
 impl Asked {
-    pub(super) fn read(request: &HttpRequest, user: User) -> Result<Self, Refusal> {
-        let query = Query::<HashMap<String, String>>::from_query(request.query_string());
+    pub(super) fn read(request: &Request, user: User) -> Result<Self, Refusal> {
+        let query = Query::<HashMap<String, String>>::from_query(&request.query);
         let query = query.map_err(|error| Refusal::bad_request(error.to_string()))?.into_inner();
-        let header = |name: &str| {
-            let value = request.headers().get(name).and_then(|value| value.to_str().ok());
-            value.unwrap_or_default().to_owned()
-        };
+        let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
         let agent = header("user-agent");
         let agent = agent.split('/').next().filter(|agent| !agent.is_empty()).unwrap_or("unknown");
         let named = query.get("fieldManager").filter(|name| !name.is_empty());
-        let path = request.path();
+        let path = request.path.as_str();
         let place = Place::at(path)?;
         let is_watch = query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
-        let verb = verb(request.method(), place.as_ref(), is_watch)?;
+        let verb = verb(&request.method, place.as_ref(), is_watch)?;
         Ok(Self {
             user,
             verb,
@@ -172,9 +168,9 @@ impl Options {
     }
 }
 
-fn verb(method: &Method, place: Option<&Place>, watch: bool) -> Result<&'static str, Refusal> {
+fn verb(method: &str, place: Option<&Place>, watch: bool) -> Result<&'static str, Refusal> {
     let names_one = place.is_some_and(|place| place.name.is_some());
-    Ok(match (method.as_str(), place.is_some(), names_one) {
+    Ok(match (method, place.is_some(), names_one) {
         ("GET", false, _) | ("GET", true, true) => "get",
         ("GET", true, false) if watch => "watch",
         ("GET", true, false) => "list",

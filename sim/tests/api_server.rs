@@ -175,3 +175,24 @@ async fn dropped_it_answers_no_more_though_watches_are_open() {
     assert!(!matches!(timeout(SOON, events.next()).await.unwrap(), Some(Ok(_))));
     assert!(api.get("any").await.is_err());
 }
+
+/// kubectl sends no token over plain HTTP; the URL of its kubeconfig names the token.
+#[tokio::test]
+async fn a_kubeconfig_lets_in_a_client_that_sends_no_token() {
+    let server = server();
+    let kubeconfig = serde_json::from_str(&server.kubeconfig(User::Admin)).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    config.auth_info = kube::config::AuthInfo::default();
+    let of_path = Api::<Secret>::namespaced(Client::try_from(config).unwrap(), "default");
+    create(&of_path, "of-kubectl").await.unwrap();
+    assert_eq!(
+        secrets(&server, User::Admin).list(&ListParams::default()).await.unwrap().items.len(),
+        1
+    );
+
+    let mut config = server.config(User::Admin);
+    config.auth_info = kube::config::AuthInfo::default();
+    let nobody = Api::<Secret>::namespaced(Client::try_from(config).unwrap(), "default");
+    assert_eq!(code(create(&nobody, "of-nobody").await), 401);
+}

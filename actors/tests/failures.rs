@@ -172,7 +172,8 @@ fn a_rate_limit_is_waited_out_as_long_as_the_ca_says_and_no_longer() {
     });
 }
 
-/// Found by a seed over sockets: the turn of the deleted one passed, and its job waited for an hour.
+/// A seed over sockets found that the turn of the deleted one passed, and its job waited for an
+/// hour.
 #[test]
 fn an_ingress_that_is_made_again_after_its_turn_in_a_rate_limit_is_served_at_once() {
     Fakes::paused(async {

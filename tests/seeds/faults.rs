@@ -62,6 +62,9 @@ const KINDS: [Fault; 15] = [
     Fault::WrongChain,
 ];
 
+/// Requests that are due in one millisecond: kind, and sender of the turn.
+type Due = Arc<Mutex<Vec<(String, oneshot::Sender<()>)>>>;
+
 /// Faults of one seed.
 pub(crate) struct Schedule {
     seed: u64,
@@ -72,12 +75,12 @@ pub(crate) struct Schedule {
     met: AtomicU64,
     began: Instant,
     /// Requests that are due in this millisecond.
-    due: Arc<Mutex<Vec<(String, oneshot::Sender<()>)>>>,
+    due: Due,
 }
 
 impl Schedule {
     pub(crate) fn of(seed: u64) -> Self {
-        let (on, share) = (AtomicBool::new(true), AtomicU64::new(20 + stable_hash(seed) % 230));
+        let (on, share) = (AtomicBool::new(true), AtomicU64::new(60 + stable_hash(seed) % 200));
         let (asked, met, began) = (Mutex::default(), AtomicU64::new(0), Instant::now());
         Self { seed, on, share, asked, met, began, due: Arc::default() }
     }
@@ -134,7 +137,7 @@ impl Schedule {
 }
 
 /// Lets the requests of this millisecond go in the order of their kinds.
-async fn in_order(due: Arc<Mutex<Vec<(String, oneshot::Sender<()>)>>>) {
+async fn in_order(due: Due) {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut now = std::mem::take(&mut *due.lock().unwrap_or_else(PoisonError::into_inner));
     now.sort_by(|(one, _), (other, _)| one.cmp(other));

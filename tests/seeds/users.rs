@@ -9,7 +9,7 @@ use ingress_acme_sim::kube::User;
 use ingress_acme_sim::trust::verify_chain;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -172,7 +172,8 @@ impl Users {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2020, 3, 1);
         let old = params.self_signed(&key).expect("a certificate").pem();
-        let (chain, key) = if expired { (old, key.serialize_pem()) } else { Default::default() };
+        let (chain, key) =
+            if expired { (old, key.serialize_pem()) } else { (String::new(), String::new()) };
         let data = json!({"stringData": {"tls.crt": chain, "tls.key": key}});
         let patch = Patch::Merge(data);
         _ = self.secrets(namespace(n)).patch(&secret, &PatchParams::default(), &patch).await;
@@ -230,7 +231,7 @@ impl Users {
     /// All Events, for the message of a failure.
     async fn events(&self) -> String {
         use k8s_openapi::api::events::v1::Event;
-        let events = Api::<Event>::all(self.client.clone()).list(&Default::default()).await;
+        let events = Api::<Event>::all(self.client.clone()).list(&ListParams::default()).await;
         let line = |event: Event| {
             let about = event.regarding.and_then(|about| about.name).unwrap_or_default();
             let (reason, note) = (event.reason.unwrap_or_default(), event.note.unwrap_or_default());

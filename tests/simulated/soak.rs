@@ -103,8 +103,7 @@ async fn memory_stays_flat_under_half_an_hour_of_edits_deletions_renewals_and_fa
     world.ca().faults().set(Chances::default());
     // The first third is the warm-up.
     let third = samples.len() / 3;
-    let [second, last] =
-        [&samples[third..2 * third], &samples[2 * third..]].map(|part| median(part));
+    let [second, last] = [&samples[third..2 * third], &samples[2 * third..]].map(median);
     eprintln!("median of the second third {second} bytes, of the last {last}");
     assert!(last <= second + second / 10 + SLACK, "memory grows: {samples:?}");
     users.touch_all().await;

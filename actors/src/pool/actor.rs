@@ -110,8 +110,9 @@ impl Pool {
         self.answer_drains();
     }
 
-    /// Admits waiting Secrets of all rate limits that let an order pass. Those that no Ingress names
-    /// leave their queue, and their jobs end: an Ingress that is made again would wait for them.
+    /// Admits waiting Secrets of all rate limits that let an order pass. Those that no Ingress
+    /// names leave their queue, and their jobs end: an Ingress that is made again would wait for
+    /// them.
     fn admit(&mut self, now: Timestamp) {
         let (index, mut rate_limits) =
             (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
@@ -121,7 +122,7 @@ impl Pool {
             left.borrow_mut().extend((!wanted).then(|| stream.clone()));
             wanted
         };
-        while let Some(admitted) = rate_limits.admit(now, &is_wanted) {
+        while let Some(admitted) = rate_limits.admit(now, is_wanted) {
             self.scheduler.admit(&admitted, now);
         }
         for stream in left.into_inner() {

@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds worst-tenant test-rollback image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds mutants worst-tenant test-rollback image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,12 @@ bench: ## measure the goals of docs/performance.md and print them as a table (ab
 SEEDS ?= 1000
 seeds: ## play random cases of edits, faults and distorted views against all actors (SEEDS=1000; minutes)
 	SEEDS=$(SEEDS) $(CARGO) test --locked --release --package ingress-acme-actors --all-features --test invariants
+
+# Stopped at any moment, the next run goes on: results are in target/mutants/results.tsv, the report in
+# docs/mutants.txt. PASSES="rules alone flows" chooses the passes, SHARD=0/4 every fourth mutant.
+mutants: ## mutation tests of the rules: a test has to fail on each small change (needs cargo-mutants)
+	@$(CARGO) mutants --version || { echo "install the tool: cargo install --locked cargo-mutants"; exit 1; }
+	$(CARGO) run --locked --package ingress-acme-mutants
 
 # The operator is the image's: a debug build takes ten times the CPU time for an Ingress of 1 MiB.
 worst-tenant: ## play the worst tenant at full size against the image's program (about 10 minutes)

@@ -15,8 +15,8 @@ struct Counts {
     equivalent: usize,
 }
 
-/// Writes `docs/mutants.txt`: the counts, and every mutant that no test catches, with the reason why
-/// no behaviour differs, if there is one in `tests/mutants/equivalent.txt`.
+/// Writes `docs/mutants.txt`: the counts, and every mutant that no test catches, with the reason
+/// why no behaviour differs, if `tests/mutants/equivalent.txt` has one.
 pub(crate) fn write(root: &Path, mutants: &[Mutant], results: &Results) -> anyhow::Result<()> {
     let reasons = std::fs::read_to_string(root.join("tests/mutants/equivalent.txt"))?;
     let reasons: BTreeMap<(&str, &str), &str> = reasons

@@ -1,7 +1,7 @@
 //! Puts all mutants of one file into its code, each behind a switch, so that one build serves all.
 //!
-//! An expression `a < b` becomes `(if on(7) { a <= b } else { a < b })`. All changes are insertions:
-//! nested expressions keep their own switches, and only one switch is on at a time.
+//! An expression `a < b` becomes `(if on(7) { a <= b } else { a < b })`. All changes are
+//! insertions: nested expressions keep their own switches, and only one switch is on at a time.
 
 use std::collections::HashMap;
 

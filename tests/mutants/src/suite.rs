@@ -1,5 +1,5 @@
-//! Runs test programs: once without a mutant, to know which tests reach which mutants, then for each
-//! mutant those tests alone.
+//! Runs test programs: once without a mutant, to know which tests reach which mutants, then for
+//! each mutant those tests alone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
 
-/// Most CPU time in seconds of a batch of tests, because a mutant may loop for ever. Without a mutant
-/// the slowest batch takes a third. Time by the clock would depend on other processes.
+/// Most CPU time in seconds of a batch of tests, because a mutant may loop for ever. Without a
+/// mutant the slowest batch takes a third. Time by the clock would depend on other processes.
 const CPU_SECONDS: &str = "30";
 /// Longest time in seconds by the clock, because a mutant may wait for ever.
 const DEADLINE: &str = "300";

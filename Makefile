@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds soak worst-tenant test-rollback image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,12 @@ seeds: ## play random cases of edits and faults on fakes and on the simulated wo
 SOAK_MINUTES ?= 30
 soak: ## run the operator under edits, deletions, renewals and faults; its memory stays flat (30 minutes)
 	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --locked --test simulated soak -- --ignored --nocapture
+
+# Stopped at any moment, the next run goes on: results are in target/mutants/results.tsv, the report in
+# docs/mutants.txt. PASSES="rules alone flows" chooses the passes, SHARD=0/4 every fourth mutant.
+mutants: ## mutation tests of the rules: a test has to fail on each small change (needs cargo-mutants)
+	@$(CARGO) mutants --version || { echo "install the tool: cargo install --locked cargo-mutants"; exit 1; }
+	$(CARGO) run --locked --package ingress-acme-mutants
 
 # The operator is the image's: a debug build takes ten times the CPU time for an Ingress of 1 MiB.
 worst-tenant: ## play the worst tenant at full size against the image's program (about 10 minutes)

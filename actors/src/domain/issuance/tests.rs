@@ -23,6 +23,8 @@ use crate::domain::validity::check::tests::secret;
 use crate::domain::validity::check::{Assessment, IssueReason};
 use crate::domain::validity::renewal::AriStatus;
 
+mod boundaries;
+
 const DIRECTORY: &str = "https://ca.example/directory";
 const DAY: Duration = Duration::from_hours(24);
 

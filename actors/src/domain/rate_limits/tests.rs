@@ -295,3 +295,82 @@ fn a_closed_domain_need_not_be_a_registered_one() {
         [true, false, true]
     );
 }
+
+#[test]
+fn each_kind_of_scope_has_its_end_and_its_queue() {
+    let domain = LimitScope::Domain("example.com".into());
+    let mut rate_limits = RateLimits::default();
+    assert!(rate_limits.is_empty());
+    for (scope, until) in [(LimitScope::Account, 100), (domain, 50)] {
+        rate_limits.close(hit(scope, until, 1));
+    }
+    rate_limits.enqueue(&LimitScope::Account, &secret("web", "a"), Priority::FIRST, at(0));
+    assert!(!rate_limits.is_empty());
+    let of = |kind: &str, now: i64| {
+        let (_, opens, waiting) = rate_limits.by_kind(at(now)).find(|one| one.0 == kind).unwrap();
+        (opens, waiting)
+    };
+    assert_eq!(of("account", 0), (Some(at(100)), 1));
+    assert_eq!(of("account", 99), (Some(at(100)), 1));
+    assert_eq!(of("account", 100), (None, 1), "an order may pass");
+    assert_eq!((of("domain", 0), of("name", 0)), ((Some(at(50)), 0), (None, 0)));
+}
+
+#[test]
+fn a_limit_that_is_over_is_shown_while_somebody_waits_behind_it() {
+    let mut rate_limits = RateLimits::default();
+    rate_limits.close(hit(LimitScope::Account, 100, 36));
+    let shown = |rate_limits: &RateLimits, now: i64| {
+        rate_limits.closed(at(now)).map(|limit| (limit.waiting, limit.last)).next()
+    };
+    assert_eq!(shown(&rate_limits, 99), Some((0, at(100))));
+    assert_eq!(shown(&rate_limits, 100), None);
+    for name in ["a", "b", "c"] {
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Priority::FIRST, at(0));
+    }
+    assert_eq!(shown(&rate_limits, 100), Some((3, at(172))), "the third is admitted after two");
+}
+
+#[test]
+fn an_open_limit_without_a_queue_is_forgotten_when_an_order_opens() {
+    let mut rate_limits = RateLimits::default();
+    rate_limits.close(hit(LimitScope::Account, 100, 36));
+    let stream = secret("web", "a");
+    rate_limits.order_opened(&stream, at(99));
+    assert!(!rate_limits.is_empty());
+    rate_limits.order_opened(&stream, at(100));
+    assert!(rate_limits.is_empty());
+}
+
+#[test]
+fn only_a_limit_that_is_over_and_has_a_queue_keeps_its_pace_in_the_journal() {
+    let hosts = names(&["a.example.com"]);
+    let mut rate_limits = RateLimits::default();
+    rate_limits.close(hit(LimitScope::Account, 100, 36));
+    let paced =
+        |rate_limits: &RateLimits, now: i64| rate_limits.paced("web", &hosts, at(now)).len();
+    for name in ["a", "b"] {
+        rate_limits.enqueue(&LimitScope::Account, &secret("web", name), Priority::FIRST, at(0));
+    }
+    assert_eq!(paced(&rate_limits, 99), 0, "the hit itself is journaled");
+    rate_limits.admit(at(100), |_| true);
+    assert_eq!((paced(&rate_limits, 100), paced(&rate_limits, 135)), (1, 1));
+    assert_eq!(paced(&rate_limits, 136), 0, "the next one may pass anyway");
+    rate_limits.admit(at(136), |_| true);
+    assert_eq!(paced(&rate_limits, 137), 0, "nobody waits");
+}
+
+#[test]
+fn an_admission_that_is_not_used_passes_to_the_next_and_no_other_does() {
+    let mut rate_limits = RateLimits::default();
+    rate_limits.close(hit(LimitScope::Account, 100, 36));
+    let (a, b) = (secret("web", "a"), secret("web", "b"));
+    for stream in [&a, &b] {
+        rate_limits.enqueue(&LimitScope::Account, stream, Priority::FIRST, at(0));
+    }
+    assert_eq!(rate_limits.admit(at(100), |_| true), Some(a.clone()));
+    rate_limits.leave(&secret("web", "other"), at(101));
+    assert_eq!(rate_limits.next_opening(), Some(at(136)));
+    rate_limits.leave(&a, at(101));
+    assert_eq!(rate_limits.next_opening(), Some(at(101)));
+}

@@ -19,6 +19,7 @@ use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// ACME directory of the CA
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
@@ -247,23 +248,15 @@ impl RunArgs {
             orders_per_namespace: max_orders_per_namespace,
             room: limits::NAMESPACE_ROOM, // more where the process has more memory
         };
+        #[rustfmt::skip] // fields that are passed on stand together
         let config = AdapterConfig {
-            namespace,
             contacts: contact.into_iter().collect(),
-            eab_secret,
             fallback: FallbackDirectory::at(fallback),
             rehearsal: rehearsal_directory.map(|url| url.to_string()),
-            preferred_chain,
-            acme_ca_file,
-            public_ca,
-            solver_bind,
-            solver_linger,
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
-            nameserver,
-            probe_port,
             watch_namespaces: once_each(watch_namespace),
-            watch_secrets,
-            leader_elect,
+            namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
+            solver_linger, nameserver, probe_port, watch_secrets, leader_elect,
         };
         (settings, config)
     }

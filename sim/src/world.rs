@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -131,7 +132,21 @@ impl World {
     }
 }
 
-/// Returns a loopback address with a currently free port, for a server started at once.
+/// Returns a loopback address with a currently free port, for a server that another process starts.
+/// Each call returns another port, and no outgoing connection takes one of these: Linux chooses
+/// from 32768 on (`ip_local_port_range`).
 pub fn free_address() -> std::io::Result<SocketAddr> {
+    const PORTS: std::ops::Range<u32> = 15_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    let of_process = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + of_process.wrapping_add(step) % count;
+        let port = u16::try_from(port).unwrap_or_default();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr();
+        }
+    }
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

@@ -52,7 +52,9 @@ async fn a_name_that_failed_is_asked_for_again_only_after_the_second_ca_has_vali
     let ca = CaOptions { remote_networks: 5, ..CaOptions::default() };
     let world = World::start(Options { ca: ca.clone(), ..Options::default() }).unwrap();
     let staging = world.another_ca(ca).unwrap();
-    [world.ca(), &staging].into_iter().for_each(|ca| set_blocked(ca, true));
+    for ca in [world.ca(), &staging] {
+        set_blocked(ca, true);
+    }
     let flags = [format!("--rehearsal-directory={}", staging.directory_url())];
     let simulated = Simulated::start_in(world, &flags, Path::new(OPERATOR)).await.unwrap();
     let client = simulated.target().unwrap().client;
@@ -69,7 +71,9 @@ async fn a_name_that_failed_is_asked_for_again_only_after_the_second_ca_has_vali
     eventually("a failed rehearsal", async || has_event(&client, &words).await).await;
     assert_eq!((first.counts().orders, staging.counts().orders), (1, 1));
 
-    [first, &staging].into_iter().for_each(|ca| set_blocked(ca, false));
+    for ca in [first, &staging] {
+        set_blocked(ca, false);
+    }
     set_hosts(&client, &[HOST]).await;
     eventually("a certificate", async || secret(&client, "one").await.is_some()).await;
     assert_eq!((first.counts().orders, first.counts().certificates), (2, 1));

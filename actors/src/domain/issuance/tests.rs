@@ -24,6 +24,11 @@ use crate::domain::validity::check::{Assessment, IssueReason};
 use crate::domain::validity::renewal::AriStatus;
 
 mod boundaries;
+mod failures;
+mod observations;
+mod secrets;
+mod subsets;
+mod waiting;
 
 const DIRECTORY: &str = "https://ca.example/directory";
 const DAY: Duration = Duration::from_hours(24);

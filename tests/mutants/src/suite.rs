@@ -128,7 +128,8 @@ impl Suite {
 /// Whether a run was ended for its time: killed by `timeout` (as the shell reports it, or by its
 /// signal), or for its CPU time (SIGXCPU).
 fn is_too_long(output: &Output) -> bool {
-    matches!(output.status.code(), Some(137 | 152)) || matches!(output.status.signal(), Some(9 | 24))
+    matches!(output.status.code(), Some(137 | 152))
+        || matches!(output.status.signal(), Some(9 | 24))
 }
 
 /// Runs tests of a program by their names, with bounds on time and memory.

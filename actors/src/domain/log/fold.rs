@@ -104,7 +104,11 @@ mod tests {
         let installed = |left_out: &[&str]| {
             let left_out = names(left_out);
             let (serial, not_after) = ("01".to_owned(), Timestamp::from_secs(9));
-            record(Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }))
+            record(Event::CertificateInstalled(CertificateInstalled {
+                serial,
+                not_after,
+                left_out,
+            }))
         };
         let folded = |last: Record| folded(&[failed(), started("k"), last]);
         assert_eq!(folded(installed(&[])), (State::Idle, 1));

@@ -109,8 +109,7 @@ fn a_record_that_the_journal_refuses_fails_or_pauses_the_job_or_is_of_no_consequ
 #[test]
 fn an_order_is_polled_again_only_while_the_ca_works_on_it() {
     let shown = |before: Option<OrderView>, order: OrderView| {
-        let mut observed =
-            Observed { order: before, errors: 2, polls: 1, ..Observed::default() };
+        let mut observed = Observed { order: before, errors: 2, polls: 1, ..Observed::default() };
         observed.order_shown(order.clone(), now());
         assert_eq!((observed.errors, observed.order), (0, Some(order)));
         (observed.wait_until.is_some(), observed.polls)
@@ -130,13 +129,15 @@ fn an_order_is_polled_again_only_while_the_ca_works_on_it() {
 #[test]
 fn other_routes_drop_what_was_seen_over_the_routes_before() {
     let rehearsed = shop().names;
-    let mut observed =
-        Observed { probes: 3, rehearsed, errors: 1, ..reached(seen_secret(None)) };
+    let mut observed = Observed { probes: 3, rehearsed, errors: 1, ..reached(seen_secret(None)) };
     observed.routed(shop().routes);
     assert_eq!((observed.reach.len(), observed.probes, observed.errors), (1, 3, 0));
     let others = desired_with_another_name().routes;
     observed.routed(others.clone());
-    assert_eq!((observed.routes.clone(), observed.reach.len(), observed.probes), (Some(others), 0, 0));
+    assert_eq!(
+        (observed.routes.clone(), observed.reach.len(), observed.probes),
+        (Some(others), 0, 0)
+    );
     assert!(observed.caa.is_none() && observed.rehearsed.is_empty());
     observed.forget_routes();
     assert_eq!(observed.routes, None);

@@ -66,8 +66,12 @@ fn a_secret_that_is_not_ours_is_a_conflict_that_says_why_and_what_to_do() {
     let foreign = text(|found| found.ours = false);
     assert!(foreign.contains("was not made by ingress-acme (annotate the Ingress"), "{foreign}");
     let other = text(|found| found.other_install = Some("blue".to_owned()));
-    let command = "kubectl -n web annotate secret shop --overwrite ingress-acme.dev/install=ingress-acme";
-    assert!(other.contains("the ingress-acme install `blue`") && other.contains(command), "{other}");
+    let command =
+        "kubectl -n web annotate secret shop --overwrite ingress-acme.dev/install=ingress-acme";
+    assert!(
+        other.contains("the ingress-acme install `blue`") && other.contains(command),
+        "{other}"
+    );
 }
 
 #[test]

@@ -49,8 +49,7 @@ fn begins_a(step: &Step) -> bool {
 fn the_names_that_did_not_fail_get_a_certificate_meanwhile() {
     let failing = without_b(&of_two(), of_a_while());
     let step = |observed: &Observed| look(&failing, Some(&of_two()), observed);
-    let begin =
-        Step::Begin { reason: IssueReason::Missing, names: shop().names, directory: None };
+    let begin = Step::Begin { reason: IssueReason::Missing, names: shop().names, directory: None };
     assert_eq!(step(&observed(None)), begin);
     assert_eq!(step(&Observed::default()), Step::ReadSecret);
     let early = without_b(&of_two(), of_a_while() + SECOND);

@@ -98,7 +98,11 @@ fn a_paused_order_is_resumed_at_its_time_or_dropped_at_once_by_an_edit() {
 #[test]
 fn a_job_waits_until_its_time_and_no_longer() {
     let step = |until: Timestamp| {
-        look(&State::Idle, Some(&shop()), &Observed { wait_until: Some(until), ..seen_secret(None) })
+        look(
+            &State::Idle,
+            Some(&shop()),
+            &Observed { wait_until: Some(until), ..seen_secret(None) },
+        )
     };
     let until = now() + SECOND;
     assert_eq!(step(until), Step::Wait { until, at_ca: false });
@@ -155,13 +159,10 @@ fn an_order_of_the_same_names_is_looked_at_after_a_quarter_of_its_age_if_it_is_a
 #[test]
 fn a_renewal_within_the_window_of_its_ca_counts_in_no_limit_but_that_of_requests() {
     let began = RenewalWindow { start: now() - HOUR, end: now() - SECOND, explanation: None };
-    let step =
-        |scope, window| limited(&closed(scope), &ready(with_days_left(45)), Some(window));
+    let step = |scope, window| limited(&closed(scope), &ready(with_days_left(45)), Some(window));
     assert!(matches!(step(LimitScope::Account, &began), Step::Begin { .. }));
     let by = now() + 45 * DAY;
-    let waits = |scope| {
-        Step::WaitForLimit(scope, Priority { urgency: Urgency::Renewal, by })
-    };
+    let waits = |scope| Step::WaitForLimit(scope, Priority { urgency: Urgency::Renewal, by });
     assert_eq!(step(LimitScope::Address, &began), waits(LimitScope::Address));
     // A window that begins after the last moment to renew does not count.
     let never = RenewalWindow { start: now() + DAY, end: now() + 400 * DAY, explanation: None };
@@ -220,7 +221,10 @@ fn the_place_in_a_queue_names_the_scope_and_the_words_of_the_ca() {
     let (mut limits, stream) = (closed(LimitScope::Account), SecretKey::new("web", "shop"));
     assert!(limits.enqueue(&LimitScope::Account, &stream, Priority::FIRST, now()));
     let LimitWait { scope, detail, turn } = limits.waiting(&stream).unwrap();
-    assert_eq!((scope.to_string().as_str(), &*detail, turn), ("this account", "too many", now() + DAY));
+    assert_eq!(
+        (scope.to_string().as_str(), &*detail, turn),
+        ("this account", "too many", now() + DAY)
+    );
 }
 
 #[test]
@@ -230,8 +234,7 @@ fn a_subset_that_is_renewed_waits_as_a_renewal() {
     let failed = Failure::new(FailureClass::Authorization, "no").about(names(&["b.example.com"]));
     let key = PrivateKey::from_pem("key".to_owned());
     let subset = NewIssuance { names: shop().names, ..NewIssuance::of(two.clone(), key) };
-    let started =
-        given([Command::Fail(two.attempted(), failed), Command::Begin(Box::new(subset))]);
+    let started = given([Command::Fail(two.attempted(), failed), Command::Begin(Box::new(subset))]);
     let mut observed = ready(with_days_left(20));
     observed.routes = Some(two.routes.clone());
     let step = look_barred(&started, Some(&two), &observed, Some(&LimitScope::Account));

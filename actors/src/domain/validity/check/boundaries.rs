@@ -27,8 +27,10 @@ fn found(from: Timestamp) -> SecretView {
 
 #[test]
 fn a_renewal_that_the_ca_explains_has_a_page_and_a_first_certificate_replaces_none() {
-    let suggested =
-        |explanation: Option<&str>| IssueReason::Suggested { at: now(), explanation: explanation.map(str::to_owned) };
+    let suggested = |explanation: Option<&str>| IssueReason::Suggested {
+        at: now(),
+        explanation: explanation.map(str::to_owned),
+    };
     assert!(suggested(Some("https://ca.example/why")).is_explained());
     assert!(!suggested(None).is_explained() && !IssueReason::Requested.is_explained());
     assert!(IssueReason::Missing.is_first());
@@ -101,8 +103,7 @@ fn a_certificate_is_valid_five_minutes_before_its_time_because_clocks_differ() {
 
 #[test]
 fn a_certificate_serves_until_its_last_second() {
-    let serves = |before_end: Duration| {
-        serves(&found(now() - 90 * DAY + before_end), &wanted(), now())
-    };
+    let serves =
+        |before_end: Duration| serves(&found(now() - 90 * DAY + before_end), &wanted(), now());
     assert!(serves(SECOND) && !serves(Duration::ZERO));
 }

@@ -200,7 +200,9 @@ fn a_window_has_begun_from_its_first_second_on() {
     let begun = |at: Timestamp| AriStatus::Window(&hour).is_within_window(at);
     assert!(begun(now()) && begun(now() + DAY));
     assert!(!begun(now() - Duration::from_secs(1)));
-    assert!(!AriStatus::None.is_within_window(now()) && !AriStatus::Unasked.is_within_window(now()));
+    assert!(
+        !AriStatus::None.is_within_window(now()) && !AriStatus::Unasked.is_within_window(now())
+    );
 }
 
 /// Windows of certificates with these numbers, recorded at these times, and their lives.

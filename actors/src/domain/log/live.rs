@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn a_log_with_a_closed_scope_or_a_stream_that_is_not_idle_is_not_empty() {
         let mut live = Live::default();
-        assert!(live.is_empty() && live.len() == 0);
+        assert_eq!((live.is_empty(), live.len()), (true, 0));
         live.keep(closed("a.com", 0, 100));
-        assert!(!live.is_empty() && live.len() == 0, "a scope is no stream");
+        assert_eq!((live.is_empty(), live.len()), (false, 0), "a scope is no stream");
         let mut live = Live::default();
         for name in ["one", "two"] {
             let at = Timestamp::default();

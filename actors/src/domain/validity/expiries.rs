@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn the_ca_suggests_a_renewal_at_the_latest_at_the_expiry() {
         let mut expiries = Expiries::default();
-        assert!(expiries.is_empty() && expiries.len() == 0);
+        assert_eq!((expiries.is_empty(), expiries.len()), (true, 0));
         for name in ["a", "b"] {
             expiries.record(&secret(name), Some(ends(10)));
         }

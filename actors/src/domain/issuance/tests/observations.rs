@@ -182,7 +182,7 @@ fn a_slow_step_of_a_round_lets_others_go_first_for_a_moment() {
         observed.wait_until
     };
     assert_eq!(pause(limits::PROBE_SLOW), Some(now() + limits::PROBE[0]));
-    assert_eq!(pause(limits::PROBE_SLOW - Duration::from_millis(1)), None);
+    assert_eq!(pause(limits::PROBE_SLOW.saturating_sub(Duration::from_millis(1))), None);
 }
 
 #[test]

@@ -46,13 +46,13 @@ fn little_is_left_in_the_last_tenth_of_a_life_and_nothing_a_twentieth_after_its_
     };
     let (tenth, twentieth) = (9 * DAY, 9 * DAY / 2);
     assert_eq!(remaining(tenth), Remaining::Plenty);
-    assert_eq!(remaining(tenth - SECOND), Remaining::Low);
+    assert_eq!(remaining(tenth.saturating_sub(SECOND)), Remaining::Low);
     assert_eq!(remaining(twentieth), Remaining::Low);
-    assert_eq!(remaining(twentieth - SECOND), Remaining::Critical);
+    assert_eq!(remaining(twentieth.saturating_sub(SECOND)), Remaining::Critical);
     let expired = |after: Duration| {
         Remaining::of(found.certificate.as_ref().unwrap(), now() + 90 * DAY + after)
     };
-    assert_eq!(expired(twentieth - SECOND), Remaining::Critical);
+    assert_eq!(expired(twentieth.saturating_sub(SECOND)), Remaining::Critical);
     assert_eq!(expired(twentieth), Remaining::Expired);
 }
 
@@ -63,7 +63,7 @@ fn no_certificate_is_replaced_for_its_age_within_twelve_hours_of_an_installation
         let assessment = Assessment { installed, now: now() + after, ..assessment() };
         check(Some(&found(now() - 61 * DAY)), &wanted(), &assessment)
     };
-    assert_eq!(checked(limits::JUST_INSTALLED - SECOND), Ok(()));
+    assert_eq!(checked(limits::JUST_INSTALLED.saturating_sub(SECOND)), Ok(()));
     assert!(matches!(checked(limits::JUST_INSTALLED), Err(IssueReason::DueForRenewal(_))));
 }
 

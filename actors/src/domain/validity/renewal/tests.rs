@@ -190,7 +190,7 @@ fn renewals_by_age_are_spread_over_a_tenth_of_the_time_that_is_left() {
 fn a_life_of_ten_days_is_no_short_one() {
     let renewal = |life: Duration| renewal(&leaf(life), AriStatus::Unasked);
     assert_eq!(renewal(limits::SHORT_LIVED), now() + 180 * HOUR, "3/4 of a third is left");
-    let shorter = limits::SHORT_LIVED - 8 * HOUR;
+    let shorter = limits::SHORT_LIVED.saturating_sub(8 * HOUR);
     assert_eq!(renewal(shorter), now() + 145 * HOUR, "3/4 of a half is left");
 }
 

@@ -35,6 +35,9 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     logging::start(matches!(command, Command::Run(_)));
     match command {
         Command::Run(args) => {
+            // First: a signal that comes before would end the process without a drain, or be lost.
+            let (terminate, received) = (Terminate::on_signals()?, Succession::received());
+            let terminate = terminate.inherited(received.terminating_for());
             let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
             let environment = Environment {
                 client: client::connect().await?,
@@ -42,8 +45,6 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 clock,
                 network: Network::default(),
             };
-            let received = Succession::received();
-            let terminate = Terminate::on_signals()?.inherited(received.is_terminating());
             assemble(*args, &environment, received)?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,

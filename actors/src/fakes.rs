@@ -231,11 +231,6 @@ impl Fakes {
             after,
             is_public: true,
         };
-        let rehearsal = || RehearsalCa {
-            ca: self.rehearsal.clone(),
-            directory: "https://rehearsal.example/directory".to_owned(),
-            is_public: false,
-        };
         let secret_watch: Rc<dyn SecretWatch> = self.cluster.clone();
         Ports {
             ingresses: cluster.clone(),
@@ -245,7 +240,7 @@ impl Fakes {
             event_recorder: cluster,
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
-            rehearsal: self.rehearses.get().then(rehearsal),
+            rehearsal: self.rehearses.get().then(|| self.rehearsal_ca()),
             probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
             journal: Rc::new(SegmentedJournal::with_metrics(
@@ -255,6 +250,11 @@ impl Fakes {
             )),
             clock,
         }
+    }
+
+    fn rehearsal_ca(&self) -> RehearsalCa {
+        let directory = "https://rehearsal.example/directory".to_owned();
+        RehearsalCa { ca: self.rehearsal.clone(), directory, is_public: false }
     }
 
     /// Kills the operator's process at once.

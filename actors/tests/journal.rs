@@ -294,3 +294,33 @@ fn after_a_drain_the_journal_has_all_and_the_next_process_asks_the_ca_for_nothin
         assert!(replay(&fakes.segments.log()).live.is_empty(), "nothing is in flight");
     });
 }
+
+#[test]
+fn a_flush_says_so_when_a_record_before_it_is_not_in_the_journal() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let (journal, now) = (opened(&fakes, "first").await, fakes.clock.now());
+        let mut state = State::Idle;
+        let begun = started("shop", 1, now);
+        let commands = [
+            Command::Opened("https://ca.example/order/1".to_owned()),
+            Command::Installed { serial: "01".to_owned(), not_after: now },
+        ];
+        state = apply(state, &begun.event, now).expect("it is legal");
+        journal.append(&[begun]).await.expect("it is written");
+        assert_eq!(journal.flush().await, Ok(()), "of nothing");
+        let others = opened(&fakes, "second").await; // it fences the first one
+        for command in commands {
+            let event = decide(&state, command, now).expect("it is legal");
+            state = apply(state, &event, now).expect("it is legal");
+            let record = Record { stream: SecretKey::new("web", "shop"), at: now, event };
+            if matches!(state, State::Idle) {
+                // No caller waits for this record.
+                assert_eq!(journal.append(std::slice::from_ref(&record)).await, Ok(()));
+            } else {
+                others.append(std::slice::from_ref(&record)).await.expect("it leads");
+            }
+        }
+        assert_eq!(journal.flush().await, Err(JournalError::Fenced));
+    });
+}

@@ -154,8 +154,8 @@ impl ApiServer {
         config
     }
 
-    /// Returns a kubeconfig for another process, in JSON, which is also YAML. The server's URL names
-    /// the token too, for kubectl.
+    /// Returns a kubeconfig for another process, in JSON, which is also YAML. The server's URL
+    /// names the token too, for kubectl.
     pub fn kubeconfig(&self, user: User) -> String {
         let name = user.token();
         let server = format!("{}{}{name}", self.url(), http::TOKEN_PATH);

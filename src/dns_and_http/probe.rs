@@ -121,10 +121,12 @@ impl HttpProbe {
         };
         let Ok(all) = self.names.addresses(host).await else { return OverIpv6::NotAsked };
         let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = all.into_iter().partition(IpAddr::is_ipv6);
-        if v4.is_empty() || v6.is_empty() || any_public(&v4) != any_public(&v6) {
+        let is_public = any_public(&v4);
+        let mut same_kind = v6.into_iter().filter(|one| is_globally_routable(*one) == is_public);
+        let (Some(one), false) = (same_kind.next(), v4.is_empty()) else {
             return OverIpv6::NotAsked;
-        }
-        match self.ask(host, &token, &v6[..1]).await {
+        };
+        match self.ask(host, &token, &[one]).await {
             Ok(()) => OverIpv6::Reached,
             Err(missed) if missed.silent => OverIpv6::Silent(missed.why),
             Err(missed) => OverIpv6::Elsewhere(cut(missed.why, limits::PROBE_TEXT_MAX)),

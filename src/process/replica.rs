@@ -75,7 +75,7 @@ impl Replica {
         let Some(term) = ended else {
             // At once: another replica may lead at any moment.
             let succession = self.servers.succession(&self.thumbprints);
-            return Ok(Exit::Restart(succession.terminating(terminate.has_come())));
+            return Ok(Exit::Restart(succession.terminating(terminate.came_before())));
         };
         self.health.set_ready(false);
         if self.is_answering() {

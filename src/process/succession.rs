@@ -8,12 +8,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ingress_acme_actors::domain::limits;
 
 use crate::dns_and_http::solver::{THUMBPRINTS, Thumbprints};
 
 /// Variable with the thumbprints, newest first, separated by commas.
 const VARIABLE: &str = "INGRESS_ACME_THUMBPRINTS";
-/// Variable that says that the predecessor was asked to end.
+/// Variable with the milliseconds since the predecessor was asked to end.
 const TERMINATING: &str = "INGRESS_ACME_TERMINATING";
 /// Length of a thumbprint: SHA-256 in base64url (RFC 7638).
 const LENGTH: usize = 43;
@@ -23,40 +26,41 @@ const LENGTH: usize = 43;
 pub struct Succession {
     thumbprints: Vec<String>,
     solver: Option<TcpListener>,
-    is_terminating: bool,
+    terminating_for: Option<Duration>,
 }
 
 impl Succession {
     /// Collects what the successor receives. Without a socket, the successor opens one.
     pub fn new(thumbprints: &Thumbprints, solver: Option<TcpListener>) -> Self {
-        Self { thumbprints: thumbprints.all(), solver, is_terminating: false }
+        Self { thumbprints: thumbprints.all(), solver, terminating_for: None }
     }
 
-    /// Notes that the process was asked to end: the kubelet sends SIGTERM once, and the successor
-    /// would otherwise live until it is killed.
+    /// Notes how long ago the process was asked to end, if it was: the kubelet sends SIGTERM once,
+    /// and the successor would otherwise live until it is killed.
     #[must_use]
-    pub fn terminating(self, is_terminating: bool) -> Self {
-        Self { is_terminating, ..self }
+    pub fn terminating(self, terminating_for: Option<Duration>) -> Self {
+        Self { terminating_for, ..self }
     }
 
-    /// Whether the predecessor was asked to end.
-    pub fn is_terminating(&self) -> bool {
-        self.is_terminating
+    /// Time since the predecessor was asked to end, if it was.
+    pub fn terminating_for(&self) -> Option<Duration> {
+        self.terminating_for
     }
 
     /// Receives what the predecessor has handed over; nothing if this process has none.
     pub fn received() -> Self {
         let Ok(text) = std::env::var(VARIABLE) else { return Self::default() };
         let socket = std::io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
-        let is_terminating = std::env::var_os(TERMINATING).is_some_and(|value| !value.is_empty());
-        Self { thumbprints: parse(&text), solver: socket.ok(), is_terminating }
+        let terminating_for = std::env::var(TERMINATING).ok().and_then(|text| milliseconds(&text));
+        Self { thumbprints: parse(&text), solver: socket.ok(), terminating_for }
     }
 
     /// Hands everything over to `program`: the thumbprints in its environment, the socket as its
     /// standard input, which the operator does not read.
     pub fn hand_over(self, program: &mut Command) {
         program.env(VARIABLE, self.thumbprints.join(","));
-        program.env(TERMINATING, if self.is_terminating { "1" } else { "" });
+        let asked = self.terminating_for.map(|time| time.as_millis().to_string());
+        program.env(TERMINATING, asked.unwrap_or_default());
         let socket = self.solver.map(|socket| Stdio::from(OwnedFd::from(socket)));
         program.stdin(socket.unwrap_or_else(Stdio::null));
     }
@@ -82,6 +86,12 @@ fn parse(text: &str) -> Vec<String> {
     text.split(',').filter(is_one).take(THUMBPRINTS).map(str::to_owned).collect()
 }
 
+/// A time in the text of the variable, which somebody else may have set.
+fn milliseconds(text: &str) -> Option<Duration> {
+    let time = Duration::from_millis(text.parse().ok()?);
+    Some(time).filter(|time| *time <= limits::GRACE_PERIOD)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -101,12 +111,14 @@ mod tests {
 
     #[test]
     fn the_successor_of_a_process_that_was_asked_to_end_knows_and_of_no_other() {
-        for (is_terminating, value) in [(true, "1"), (false, "")] {
+        for time in [Some(Duration::from_secs(3)), Some(Duration::ZERO), None] {
             let mut program = Command::new("ingress-acme");
-            let succession = Succession::new(&known(&['n']), None).terminating(is_terminating);
+            let succession = Succession::new(&known(&['n']), None).terminating(time);
             succession.hand_over(&mut program);
-            assert_eq!(variable(&program, TERMINATING), value);
+            assert_eq!(milliseconds(&variable(&program, TERMINATING)), time);
         }
+        let odd = ["-1", "x", "99999999999999999999", "3600000"];
+        assert!(odd.iter().all(|text| milliseconds(text).is_none()));
     }
 
     #[test]

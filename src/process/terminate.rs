@@ -13,8 +13,8 @@ pub struct Terminate {
     source: RequestSource,
     /// Time of the request.
     came: Option<Instant>,
-    /// Whether the process before in this place was asked to end.
-    is_inherited: bool,
+    /// Time of the request that the process before in this place had.
+    inherited: Option<Instant>,
 }
 
 enum RequestSource {
@@ -34,37 +34,42 @@ impl Terminate {
         Ok(Self {
             source: RequestSource::Signals { terminate, interrupt },
             came: None,
-            is_inherited: false,
+            inherited: None,
         })
     }
 
     /// Waits for code of the same process: until the value turns true, or its sender is dropped.
     pub fn on_request(receiver: watch::Receiver<bool>) -> Self {
-        Self { source: RequestSource::OnRequest(receiver), came: None, is_inherited: false }
+        Self { source: RequestSource::OnRequest(receiver), came: None, inherited: None }
     }
 
-    /// Makes the request one that came before, if the process before in this place had one.
+    /// Makes the request one that came this long ago, if the process before in this place had one.
     #[must_use]
-    pub fn inherited(self, is_inherited: bool) -> Self {
-        Self { is_inherited, ..self }
+    pub fn inherited(self, ago: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let inherited = ago.map(|ago| now.checked_sub(ago).unwrap_or(now));
+        Self { inherited, ..self }
     }
 
-    /// Whether the request has come.
-    pub(super) fn has_come(&mut self) -> bool {
-        self.came.is_some() || self.wait().now_or_never().is_some()
+    /// Time since the request, if it has come.
+    pub(super) fn came_before(&mut self) -> Option<Duration> {
+        if self.came.is_none() {
+            self.wait().now_or_never();
+        }
+        self.came.map(|came| came.elapsed())
     }
 
     /// Waits for the request to end.
     pub async fn wait(&mut self) {
         match &mut self.source {
-            _ if self.is_inherited => {}
+            _ if self.inherited.is_some() => {}
             RequestSource::Signals { terminate, interrupt } => tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             },
             RequestSource::OnRequest(signal) => _ = signal.wait_for(|signal| *signal).await,
         }
-        self.came = Some(Instant::now());
+        self.came = self.inherited.or_else(|| Some(Instant::now()));
     }
 
     /// Waits until `pause` after the request, if there was one. Ctrl-C ends the wait: then a person

@@ -119,12 +119,16 @@ async fn with_the_rights_of_watch_secrets_yaml_a_deleted_secret_is_back_without_
         assert_eq!(without_rights.terminate().await.expect("it ends"), 0);
         let rights = include_str!("../../deploy/watch-secrets.yaml");
         apply_yaml(&client, rights).await.expect("the manifest");
-        let _operator = operator_with(world, &["--watch-secrets", "--secret-checks", "0"]).await;
+        let operator = operator_with(world, &["--watch-secrets", "--secret-checks", "0"]).await;
         let third = back_after_its_deletion(&client, &second).await;
         verify(world, &third).await;
         assert_eq!(world.certificates_issued(), 3);
-        let verbs = verbs_on_secrets(world, "");
-        assert!(verbs.contains("list") && verbs.contains("watch"), "{verbs:?}");
+        assert_eq!(operator.terminate().await.expect("it ends"), 0);
+        eventually(PATIENCE, "the audit log, which has a watch when it ends", async || {
+            let verbs = verbs_on_secrets(world, "");
+            (verbs.contains("list") && verbs.contains("watch")).then_some(())
+        })
+        .await;
     })
     .await;
 }

@@ -25,7 +25,7 @@ use ingress_acme_actors::fakes::Fakes;
 use seed::{Outcome, play};
 
 /// Number of seeds without `SEEDS`.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 /// Command that plays a seed again, for the message of a failure.
 const AGAIN: &str = "cargo test --locked --test seeds all_is_served -- --nocapture";
 

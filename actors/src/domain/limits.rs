@@ -14,9 +14,16 @@ const fn secs(secs: u64) -> Duration {
 /// Longest port call to the API server. The server's own request timeout is 60 s, but after a third
 /// of that a retry on another connection is better.
 pub const KUBE_CALL: Duration = secs(20);
-/// Longest rehearsal of a validation. The job has a slot meanwhile; a CA takes seconds, and a
-/// rehearsal without a result is no reason to wait with the order.
-pub const REHEARSAL: Duration = secs(60);
+/// Longest rehearsal of a validation. The job has a slot meanwhile, and a drain waits for it; a CA
+/// takes seconds, and a rehearsal without a result is no reason to wait with the order.
+pub const REHEARSAL: Duration = secs(20);
+/// Number of Secrets whose last installation is remembered for longer than
+/// [`JUST_INSTALLED`]: about 100 bytes each. Under a clock that is days behind, a certificate that
+/// is forgotten would be ordered again.
+pub const INSTALLATIONS_KEPT: usize = 10_000;
+/// Time after a failure for which a retry begins with a rehearsal. Later, the CA itself is asked: a
+/// rehearsal CA that cannot reach a host must not keep a name from its certificate.
+pub const REHEARSALS: Duration = secs(24 * 3600);
 /// Longest port call to the CA. Let's Encrypt answers new-order in seconds even on bad days.
 pub const CA_CALL: Duration = secs(30);
 /// Longest append to the journal, including the writes before it: two of [`JOURNAL_GIVE_UP`], and
@@ -308,7 +315,9 @@ pub const CLOCK_EARLIEST: Duration = secs(1_767_225_600);
 /// Time between looks at the clock, so that a jump is noticed by an idle replica too.
 pub const CLOCK_LOOK: Duration = secs(10);
 
-/// Longest drain before the process exits. The pod's grace period is 60 s.
+/// Grace period of the pod (`terminationGracePeriodSeconds`): time from SIGTERM to SIGKILL.
+pub const GRACE_PERIOD: Duration = secs(60);
+/// Longest drain before the process exits, a part of [`GRACE_PERIOD`].
 pub const DRAIN: Duration = secs(30);
 /// Longest wait at the end for Events that are still queued.
 pub const EVENTS_FLUSH: Duration = secs(5);

@@ -140,7 +140,8 @@ impl Ledger {
     /// Records an installation. Drops old entries when the map is full.
     fn remember_installation(&self, stream: &SecretKey, one: Installed) {
         let mut installed = self.installed.borrow_mut();
-        if installed.len() >= installed.capacity() {
+        let most = installed.capacity().max(limits::INSTALLATIONS_KEPT);
+        if installed.len() >= most {
             installed.retain(|_, old| one.at.since(old.at) < limits::JUST_INSTALLED);
         }
         installed.insert(stream.clone(), one);

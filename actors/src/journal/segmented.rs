@@ -241,9 +241,13 @@ impl JournalInner {
     async fn write(&self, mut appends: Vec<Append>) {
         let counts: Vec<usize> = appends.iter().map(|append| append.records.len()).collect();
         let records = appends.iter_mut().flat_map(|append| std::mem::take(&mut append.records));
-        let mut results = self.write_records(records.collect()).await.into_iter();
+        let results = self.write_records(records.collect()).await;
+        let of_all = results.iter().cloned().fold(Ok(()), Result::and);
+        let mut results = results.into_iter();
         for (append, count) in appends.into_iter().zip(counts) {
+            // An append without records waits for all before it.
             let of_it = results.by_ref().take(count).fold(Ok(()), Result::and);
+            let of_it = if count == 0 { of_all.clone() } else { of_it };
             match of_it {
                 // The state of the stream is ahead of the journal, and nobody would be told.
                 Err(error @ JournalError::Refused(_)) if append.done.is_none() => self.stop(&error),

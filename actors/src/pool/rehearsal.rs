@@ -29,46 +29,65 @@ impl JobRunner {
         let validation = validate(&*rehearsal.ca, &asked, &*self.context.clock);
         let directory = &rehearsal.directory;
         match timeout(limits::REHEARSAL, validation).await {
-            Ok(Ok(())) => info!(directory, names = asked.len(), "the rehearsal succeeded"),
-            Ok(Err(PortError::Permanent(failure)))
-                if failure.class == FailureClass::Authorization =>
-            {
-                let detail = format!(
-                    "in a rehearsal at {directory}, without a request to the CA: {}",
-                    failure.detail
-                );
-                let names = failure.names.iter().cloned();
-                let failure = Failure::new(failure.class, detail).about(names);
-                job.observed.failure = Some(failure);
+            Ok(Ok(Outcome::Validated)) => info!(directory, "the rehearsal succeeded"),
+            Ok(Ok(Outcome::Failed(failure))) => {
+                job.observed.failure = Some(of_rehearsal(failure, directory, asked));
                 job.observed.failed_rehearsal = true;
             }
+            Ok(Ok(Outcome::Nothing)) => debug!(directory, "nothing was validated"),
             Ok(Err(error)) => debug!(directory, %error, "there was no rehearsal"),
             Err(_) => debug!(directory, "the rehearsal had no result in time"),
         }
     }
 }
 
-/// Opens an order, and waits until all names are validated.
+/// Outcome of a rehearsal.
+enum Outcome {
+    /// All names are validated.
+    Validated,
+    /// A validation failed.
+    Failed(Failure),
+    /// No challenge was accepted: the CA still knows an earlier validation, or lost the order.
+    Nothing,
+}
+
+/// The failure of the attempt. Without names, all that were asked for have failed.
+fn of_rehearsal(failure: Failure, directory: &str, asked: BTreeSet<DnsName>) -> Failure {
+    let detail = format!(
+        "in a rehearsal at {directory}, without a request to the CA: {}. The CA itself is asked \
+         a day after the last failure at the latest",
+        failure.detail
+    );
+    let names = if failure.names.is_empty() { asked } else { failure.names };
+    Failure::new(failure.class, detail).about(names)
+}
+
+/// Opens an order, and waits until all names are validated. An error says nothing about the names:
+/// CAs refuse accounts and requests as `unauthorized` too.
 async fn validate(
     ca: &dyn CertificateAuthority,
     names: &BTreeSet<DnsName>,
     clock: &dyn Clock,
-) -> Result<(), PortError> {
-    let call = limits::CA_CALL;
+) -> Result<Outcome, PortError> {
+    let (call, mut accepted) = (limits::CA_CALL, false);
     let mut order = bounded(call, "rehearsal CA", ca.open_order(names, None, None)).await?;
     for polls in 0.. {
         match order.status {
             OrderStatus::Pending => {}
-            OrderStatus::Invalid(failure) => return Err(PortError::Permanent(failure)),
+            OrderStatus::Invalid(failure) if failure.class == FailureClass::Authorization => {
+                return Ok(Outcome::Failed(failure));
+            }
+            OrderStatus::Ready if accepted => return Ok(Outcome::Validated),
             _ => break,
         }
         if order.authorizations.iter().any(|authorization| !authorization.accepted) {
             order = bounded(call, "rehearsal CA", ca.accept(&order.url)).await?;
+            accepted = true;
             continue;
         }
         let now = clock.now();
         sleep(poll_at(polls, order.retry_after, now).since(now)).await;
         order = bounded(call, "rehearsal CA", ca.refresh(&order.url)).await?;
     }
-    Ok(())
+    Ok(Outcome::Nothing)
 }

@@ -116,7 +116,9 @@ impl StreamHandler<SecretChange> for SecretChecker {
             }
             SecretChange::ListEnds(scope) => {
                 let gone = self.unlisted.remove(&scope).unwrap_or_default();
-                gone.iter().for_each(|secret| self.checking.is_gone(secret));
+                for secret in &gone {
+                    self.checking.is_gone(secret);
+                }
                 self.watched.insert(scope);
             }
             SecretChange::Applied(scope) => self.reports(scope),

@@ -215,19 +215,24 @@ fn look_at_caa(
 }
 
 /// Has the names that the CA could not validate last time validated at the rehearsal CA, whose
-/// limits are wide: Let's Encrypt takes five failed validations of a name an hour.
+/// limits are wide: Let's Encrypt takes five failed validations of a name an hour. The rehearsal CA
+/// may see less of the Internet than the first one, so that one is asked a day after the last
+/// failure all the same, and at once where a certificate runs out.
 fn rehearse(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
     failing: Option<&Failing>,
 ) -> Option<Step> {
     let failing = failing.filter(|failing| failing.class == FailureClass::Authorization)?;
-    let mut failed: BTreeSet<DnsName> = failing.names.intersection(names).cloned().collect();
-    if failed.is_empty() {
-        failed.clone_from(names); // all of them failed, or others than these
+    let runs_out = evaluation.remaining().is_some_and(|remaining| remaining != Remaining::Plenty);
+    let is_long_ago = failing.last + limits::REHEARSALS <= evaluation.now();
+    if !evaluation.inputs.rehearses || runs_out || is_long_ago {
+        return None;
     }
-    let is_due =
-        evaluation.inputs.rehearses && !failed.is_subset(&evaluation.inputs.observed.rehearsed);
+    let all_failed = failing.names.is_empty();
+    let failed = names.iter().filter(|name| all_failed || failing.names.contains(*name));
+    let failed: BTreeSet<DnsName> = failed.cloned().collect();
+    let is_due = !failed.is_subset(&evaluation.inputs.observed.rehearsed);
     is_due.then_some(Step::Rehearse(failed))
 }
 

@@ -37,7 +37,9 @@ impl ClusterState {
     fn list_secrets(&mut self) {
         self.report(&SecretChange::ListBegins(None));
         let listed: Vec<SecretKey> = self.secrets.keys().cloned().collect();
-        listed.into_iter().for_each(|secret| self.report(&SecretChange::Listed(secret)));
+        for secret in listed {
+            self.report(&SecretChange::Listed(secret));
+        }
         self.report(&SecretChange::ListEnds(None));
     }
 

@@ -82,8 +82,7 @@ impl CaaSet {
         for issue in issues.filter_map(parse) {
             match issue.permission(issuer) {
                 Some(Permission::Allowed) => return Permission::Allowed,
-                Some(unknown @ Permission::Unknown(_)) => found = unknown,
-                Some(forbidden) if matches!(found, Permission::Forbidden(_)) => found = forbidden,
+                Some(other) if matches!(found, Permission::Forbidden(_)) => found = other,
                 _ => {}
             }
         }

@@ -554,9 +554,9 @@ mod tests {
     fn the_next_are_prefetched_when_half_of_the_last_ones_have_begun() {
         let mut scheduler = Scheduler::new(1_000, 10_000);
         for number in 0..2 * limits::PREFETCH {
-            ask(&mut scheduler, &number.to_string(), 0).unwrap();
+            ask(&mut scheduler, &number.to_string(), 5).unwrap();
         }
-        assert_eq!(scheduler.oldest_queued(), Some(at(0)));
+        assert_eq!(scheduler.oldest_queued(), Some(at(5)));
         assert_eq!(scheduler.prefetch().len(), limits::PREFETCH);
         for _ in 0..limits::PREFETCH / 2 - 1 {
             scheduler.next_job(at(0)).unwrap();

@@ -319,4 +319,14 @@ mod tests {
         let for_good = event(&[taken(), Problem::NoHosts]).unwrap();
         assert!(for_good.note.starts_with("Not served as requested until the Ingress is edited: "));
     }
+
+    #[test]
+    fn a_host_that_leads_elsewhere_over_ipv6_is_a_restriction() {
+        let host = names(&["a.example.com"]).pop_first().unwrap();
+        let event = |found: OverIpv6| KubeEvent::differs_over_ipv6(&host, &found);
+        assert_eq!(event(OverIpv6::Reached), None);
+        let told = event(OverIpv6::Elsewhere("HTTP 404".to_owned())).unwrap();
+        assert_eq!((told.reason, told.severity), ("Restricted", Severity::Warning));
+        assert!(told.note.contains("HTTP 404"), "{}", told.note);
+    }
 }

@@ -185,7 +185,8 @@ fn by_address(views: impl IntoIterator<Item = IngressView>) -> Index {
 
 #[test]
 fn a_certificate_for_an_internal_name_proves_a_private_ca_to_its_namespace() {
-    let plain = ingress("web", "plain", &["plain.example.com"]);
+    let tls = vec![block("plain", &["plain.example.com"])];
+    let plain = IngressView { tls, ..ingress("web", "plain", &["plain.example.com"]) };
     let mut index = by_address([internal("web"), internal("api"), plain]);
     let names_of = |index: &Index, namespace: &str| {
         index.desired(&SecretKey::new(namespace, "shop")).unwrap().names
@@ -254,4 +255,65 @@ fn a_group_with_too_many_names_is_split_and_each_member_is_in_one_part() {
         let [used] = &index.secrets(&key(&format!("i{n}")))[..] else { panic!("one Secret") };
         assert!(parts.contains(used), "{used}");
     }
+}
+
+fn entry(view: IngressView) -> IndexedIngress {
+    IndexedIngress::new(view, None, Terms { only_public: false, space: Space::default(), most: 0 })
+}
+
+#[test]
+fn a_group_is_computed_again_if_its_names_or_its_parts_in_use_may_have_changed() {
+    let moves = |new: IngressView, old: IngressView| entry(new).moves(&entry(old));
+    let filled = |name: &str| {
+        let host = format!("{name}.example.com");
+        let mut view = member(name);
+        view.tls = vec![block("group-example.com", &[&host])];
+        view.annotations.insert("filled-tls".into(), host);
+        view
+    };
+    assert!(!moves(member("a"), member("a")));
+    let plain = || ingress("web", "a", &["a.example.com"]);
+    assert!(!moves(plain(), plain()), "it is in no group");
+    assert!(moves(member("a"), plain()) && moves(plain(), member("a")));
+    let other_host = IngressView { rule_hosts: vec!["b.example.com".into()], ..member("a") };
+    assert!(moves(other_host, member("a")));
+    let other_domain = IngressView { rule_hosts: vec!["a.example.org".into()], ..member("a") };
+    assert!(moves(other_domain, member("a")));
+    assert!(!moves(filled("a"), member("a")), "we have filled it in");
+    assert!(moves(member("a"), filled("a")), "somebody took it out");
+}
+
+#[test]
+fn an_ingress_is_filled_in_until_it_lists_the_names_that_it_may_have() {
+    let fill = |tls: Vec<crate::domain::ingress::TlsBlock>, filled: &str| {
+        let mut view = ingress("web", "shop", &["a.example.com", "www.example.com"]);
+        view.tls = tls;
+        view.annotations.insert("filled-tls".into(), filled.into());
+        let mut index = index_of([ingress("api", "shop", &["www.example.com"]), view]);
+        let host = names(&["www.example.com"]).pop_first().unwrap();
+        let held_until = Some(Timestamp::from_secs(9));
+        index.record_holder((&host, &"api".into()), held_until, Timestamp::from_secs(0));
+        index.record_holder((&host, &"web".into()), None, Timestamp::from_secs(0));
+        let desired = index.desired(&secret("shop")).unwrap();
+        assert_eq!(desired.names, names(&["a.example.com"]));
+        (desired.fill.len(), desired.moving.len())
+    };
+    assert_eq!(fill(Vec::new(), ""), (1, 0));
+    let whole = block("shop", &["a.example.com", "www.example.com"]);
+    assert_eq!(fill(vec![whole], "a.example.com,www.example.com"), (0, 0), "it lists all of them");
+    let part = block("shop", &["a.example.com"]);
+    assert_eq!(fill(vec![part], "a.example.com"), (0, 0), "as far as possible");
+}
+
+#[test]
+fn an_ingress_that_names_another_secret_so_far_is_moving_to_that_of_its_group() {
+    let moving = |used: &str| {
+        let mut view = member("a");
+        view.tls = vec![block(used, &["a.example.com"])];
+        view.annotations.insert("filled-tls".into(), "a.example.com".into());
+        let desired = index_of([view]).desired(&secret("group-example.com")).unwrap();
+        (desired.fill.len(), desired.moving.len())
+    };
+    assert_eq!(moving("a"), (1, 1));
+    assert_eq!(moving("group-example.com"), (0, 0));
 }

@@ -435,4 +435,34 @@ mod tests {
         index.apply(longer.clone());
         assert!(is_served(&index, &longer));
     }
+
+    #[test]
+    fn an_ingress_that_grows_beyond_the_room_is_told_at_once_and_looked_at_when_there_is_room() {
+        let mut index = Index::default();
+        (0..4).for_each(|number| _ = index.apply(large(number)));
+        index.apply(site("bad", "large-0", limits::NAMESPACE_ROOM));
+        assert_eq!(index.take_full(), ["bad".into()]);
+        assert!(index.leaves_out("bad"));
+        let shown = index.view(&large(0).key).unwrap();
+        assert!(shown.tls.is_empty() && shown.annotations.is_empty());
+        index.apply(large(0));
+        assert!(is_served(&index, &large(0)));
+        (4..6).for_each(|number| _ = index.apply(large(number)));
+        assert_eq!(index.take_full(), ["bad".into()], "once more");
+        (0..2).for_each(|number| _ = index.remove(&large(number).key));
+        assert_eq!(index.with_room_again().len(), 2);
+    }
+
+    #[test]
+    fn of_an_ingress_that_is_not_managed_the_mark_for_that_is_kept() {
+        let selection = Selection { manage: Manage::Annotated, ..Selection::default() };
+        let mut index = Index::new(selection, None);
+        let mut view = large(0);
+        for (name, value) in [("enabled", "false"), ("renew", "now")] {
+            view.annotations.insert(name.into(), value.into());
+        }
+        index.apply(view.clone());
+        let kept = &index.view(&view.key).unwrap().annotations;
+        assert_eq!(kept.keys().map(|name| &**name).collect::<Vec<_>>(), ["enabled"]);
+    }
 }

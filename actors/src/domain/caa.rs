@@ -82,8 +82,7 @@ impl CaaSet {
         for issue in issues.filter_map(parse) {
             match issue.permission(issuer) {
                 Some(Permission::Allowed) => return Permission::Allowed,
-                Some(unknown @ Permission::Unknown(_)) => found = unknown,
-                Some(forbidden) if matches!(found, Permission::Forbidden(_)) => found = forbidden,
+                Some(other) if matches!(found, Permission::Forbidden(_)) => found = other,
                 _ => {}
             }
         }
@@ -273,6 +272,42 @@ mod tests {
         let set = CaaSet { domain: "example.com".to_owned(), records };
         assert!(matches!(set.permission(&other), Permission::Forbidden(_)));
         assert_eq!(locking_record(&Issuer { account: None, ..issuer() }), None);
+    }
+
+    #[test]
+    fn a_record_that_allows_wins_over_one_that_is_not_known_and_that_over_one_that_forbids() {
+        let unregistered = Issuer { account: None, ..issuer() };
+        let of = |values: &[&str]| {
+            let records = values.iter().map(|value| record("issue", value)).collect();
+            CaaSet { domain: "example.com".to_owned(), records }.permission(&unregistered)
+        };
+        let (allows, unknown) = ("ca.example", "ca.example; accounturi=https://ca.example/acct/7");
+        let forbids = "ca.example; validationmethods=dns-01";
+        assert_eq!(of(&[allows, unknown, forbids]), Permission::Allowed);
+        assert_eq!(of(&[forbids, unknown, allows]), Permission::Allowed);
+        for values in [[forbids, unknown], [unknown, forbids]] {
+            assert!(matches!(of(&values), Permission::Unknown(_)), "{values:?}");
+        }
+        let methods = Permission::Forbidden("validationmethods leaves out http-01");
+        assert_eq!(of(&[forbids]), methods, "the reason is the one of the CA's own record");
+        assert_eq!(of(&["other.example", forbids]), methods);
+    }
+
+    #[test]
+    fn records_are_shown_as_in_a_zone_file() {
+        let critical = CaaRecord { critical: true, ..record("issue", "ca.example") };
+        let records = vec![critical, record("iodef", "mailto:\"a\"@b.c")];
+        let set = CaaSet { domain: "example.com".to_owned(), records };
+        assert_eq!(set.shown(), r#"128 issue "ca.example", 0 iodef "mailto:\"a\"@b.c""#);
+        assert_eq!(CaaSet::default().shown(), "");
+    }
+
+    #[test]
+    fn a_parameter_without_a_tag_or_with_a_space_in_its_value_authorizes_nobody() {
+        let malformed = ["ca.example; =ev", "ca.example; po_licy=ev", "ca.example; policy=a b"];
+        for value in malformed {
+            assert!(matches!(permission(&[value]), Permission::Forbidden(_)), "{value}");
+        }
     }
 
     proptest! {

@@ -191,6 +191,7 @@ pub type SecretStatus = Option<SecretView>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::validity::check::tests::secret;
 
     #[test]
     fn a_private_key_does_not_show_itself() {
@@ -211,5 +212,21 @@ mod tests {
         let unknown = format!("rsa\u{1b}[2J\u{202e}{}", "x".repeat(253));
         let text = unknown.parse::<KeyAlgorithm>().unwrap_err().to_string();
         assert!(text.contains("rsa [2J xxx") && text.contains("… (cut: "), "{text}");
+    }
+
+    #[test]
+    fn a_renewal_replaces_the_certificate_of_its_own_account_or_of_an_unknown_one() {
+        let now = Timestamp::from_secs(0);
+        let found = secret(&["a.example.com"], now, std::time::Duration::from_hours(1));
+        let of = |account: Option<&str>| SecretView {
+            account: account.map(str::to_owned),
+            ..found.clone()
+        };
+        let own = "https://ca.example/acct/1";
+        assert!(of(Some(own)).is_of_account(own) && of(None).is_of_account(own));
+        assert!(!of(Some("https://ca.example/acct/2")).is_of_account(own));
+        let id = found.cert_id().unwrap();
+        assert_eq!((id.as_str(), id.to_string()), ("aki.01", "aki.01".to_owned()));
+        assert_eq!(SecretView { certificate: Err("no PEM".into()), ..found }.cert_id(), None);
     }
 }

@@ -189,4 +189,15 @@ mod tests {
             prop_assert!(ahead.unsigned_abs() <= limits::CLOCK_SKEW.as_secs(), "{ahead}");
         }
     }
+
+    #[test]
+    fn a_clock_at_the_earliest_time_of_a_set_clock_is_set() {
+        let jump = |start: Timestamp| {
+            let mut filter = ClockFilter::new(start, Duration::ZERO);
+            filter.now(start + YEAR, Duration::ZERO).since(start)
+        };
+        let earliest = Timestamp::default() + limits::CLOCK_EARLIEST;
+        assert_eq!(jump(earliest), Duration::ZERO, "a jump has to last");
+        assert_eq!(jump(earliest - SECOND), YEAR, "it was not set before");
+    }
 }

@@ -87,6 +87,15 @@ mod tests {
     }
 
     #[test]
+    fn a_text_in_parts_of_exactly_the_longest_length_is_kept_in_full() {
+        let mut text = CutText::new(50);
+        write!(text, "{}{}", "x".repeat(20), "é".repeat(15)).unwrap();
+        assert_eq!(text.clone().finish(), format!("{}{}", "x".repeat(20), "é".repeat(15)));
+        write!(text, "y").unwrap();
+        assert!(text.finish().ends_with("… (cut: 41 bytes)"));
+    }
+
+    #[test]
     fn a_long_text_says_how_much_of_it_is_missing() {
         let text = cut("x".repeat(1000), 100);
         assert_eq!(text, format!("{}… (cut: 940 bytes)", "x".repeat(60)));

@@ -240,4 +240,44 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16]);
         assert_eq!(transient_pause(1, Some(Duration::from_hours(1))), None);
     }
+
+    #[test]
+    fn hosts_are_tried_again_soon_and_a_conflict_once_an_hour() {
+        let pauses = |class: FailureClass| [1, 5, 9].map(|row| class.pause(row, None).as_secs());
+        assert_eq!(pauses(FailureClass::Unreachable), [10, 600, 600]);
+        assert_eq!(pauses(FailureClass::Dns), [10, 600, 600]);
+        assert_eq!(pauses(FailureClass::Conflict), [3_600; 3]);
+        assert_eq!(pauses(FailureClass::InvalidSpec), [3_600; 3]);
+    }
+
+    #[test]
+    fn a_class_says_who_failed_and_whether_it_may_pass_by_itself() {
+        use FailureClass as Class;
+        let may_pass = FailureClass::ALL.into_iter().filter(|class| class.may_pass());
+        let may_pass: Vec<Class> = may_pass.collect();
+        let expected = [
+            Class::RateLimited,
+            Class::Rejected,
+            Class::AcmeServer,
+            Class::SecretWrite,
+            Class::BadCertificate,
+        ];
+        assert_eq!(may_pass, expected);
+        assert!(Class::Dns.same_backoff(Class::Unreachable));
+        assert!(Class::Caa.same_backoff(Class::AcmeServer));
+        assert!(!Class::Dns.same_backoff(Class::AcmeServer));
+        let labels: BTreeSet<&str> = FailureClass::ALL.iter().map(|class| class.label()).collect();
+        assert_eq!(labels.len(), 12);
+        for class in FailureClass::ALL {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.label());
+        }
+    }
+
+    #[test]
+    fn a_retry_that_the_ca_names_is_waited_for_up_to_a_minute() {
+        let pause = |named| transient_pause(1, Some(named));
+        assert_eq!(pause(limits::POLL_MAX), Some(limits::POLL_MAX));
+        assert_eq!(pause(limits::POLL_MAX + Duration::from_millis(1)), None);
+        assert_eq!(pause(Duration::ZERO), Some(limits::TRANSIENT[0]));
+    }
 }

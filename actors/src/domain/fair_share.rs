@@ -28,6 +28,7 @@ mod tests {
         assert_eq!(share([1, 5_000, 2], 10), 7);
         assert_eq!(share([5_000, 5_000], 10), 5);
         assert_eq!(share([1, 2, 3], 10), 10, "all fit");
+        assert_eq!(share([5, 5], 10), 10, "all fit");
         assert_eq!(share([5, 5, 5], 2), 0);
         assert_eq!(share([], 2), 2);
     }

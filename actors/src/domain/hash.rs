@@ -43,3 +43,19 @@ pub fn stable_hash(value: impl Hash) -> u64 {
     value.hash(&mut hash);
     hash.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_parts_has_the_hash_of_the_whole() {
+        let mut parts = StableHash::default();
+        assert_eq!(std::io::Write::write(&mut parts, b"abc").unwrap(), 3);
+        std::io::Write::write_all(&mut parts, b"def").unwrap();
+        let mut whole = StableHash::default();
+        Hasher::write(&mut whole, b"abcdef");
+        assert_eq!(parts.finish(), whole.finish());
+        assert_ne!(parts.finish(), StableHash::default().finish());
+    }
+}

@@ -189,6 +189,16 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_name_and_the_longest_label_are_names() {
+        let label = "a".repeat(63);
+        let host = format!("{label}.{label}.{label}.{}", "b".repeat(61));
+        assert_eq!(host.len(), 253);
+        let name = DnsName::parse(&host).unwrap();
+        assert_eq!((name.to_string(), format!("{name:?}")), (host.clone(), host.clone()));
+        assert_eq!(DnsName::parse(&format!("{host}b")), Err(BadName::TooLong(254)));
+    }
+
+    #[test]
     fn an_a_label_is_the_punycode_of_other_letters_than_ascii_and_says_so_where_it_is_none() {
         let check = |host: &str| DnsName::parse(host).unwrap().check_a_labels();
         for good in [

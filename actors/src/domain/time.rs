@@ -77,6 +77,7 @@ mod tests {
     #[test]
     fn a_timestamp_reads_as_rfc_3339() {
         assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(format!("{:?}", Timestamp::from_secs(0)), "1970-01-01T00:00:00Z");
         assert_eq!(Timestamp::from_secs(951_827_696).to_string(), "2000-02-29T12:34:56Z");
         assert_eq!(Timestamp::from_secs(1_795_478_400).to_string(), "2026-11-24T00:00:00Z");
         assert_eq!(Timestamp::from_secs(-1).to_string(), "1969-12-31T23:59:59Z");

@@ -1,6 +1,6 @@
 //! One build with all mutants. Those that do not compile are taken out, as the errors name them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,7 +27,13 @@ pub(crate) struct Package {
 pub(crate) struct Built {
     pub(crate) programs: Vec<PathBuf>,
     pub(crate) placed: HashSet<usize>,
+    /// Mutants whose types do not fit, with other mutants or without.
+    pub(crate) unviable: HashSet<usize>,
 }
+
+/// Errors of an expression by itself: a trait that its type does not have, such as `Default`, and
+/// an operator that its operands do not have.
+const OF_TYPES: [&str; 2] = ["E0277", "E0369"];
 
 impl Package {
     /// Builds the tests with all mutants that compile beside each other. `originals` is the folder
@@ -38,6 +44,7 @@ impl Package {
         mutants: &[Mutant],
         mut left_out: HashSet<usize>,
     ) -> anyhow::Result<Built> {
+        let mut unviable = HashSet::new();
         for round in 0..ROUNDS {
             let placed = self.write(originals, mutants, &left_out)?;
             let messages = self.compile()?;
@@ -45,13 +52,14 @@ impl Package {
             if broken.is_empty() {
                 let programs = programs(&messages);
                 ensure!(!programs.is_empty(), "no test program was built: {}", errors(&messages));
-                return Ok(Built { programs, placed });
+                return Ok(Built { programs, placed, unviable });
             }
             eprintln!(
                 "round {round}: {} mutants do not compile, or not beside others",
                 broken.len()
             );
-            left_out.extend(broken);
+            unviable.extend(broken.iter().filter(|(_, of_types)| **of_types).map(|(one, _)| *one));
+            left_out.extend(broken.into_keys());
         }
         anyhow::bail!("the mutants do not compile after {ROUNDS} rounds")
     }
@@ -96,9 +104,10 @@ impl Package {
         Ok(lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Mutants that errors of the compiler point at: the last switch before each error.
-    fn broken(&self, messages: &[Value]) -> anyhow::Result<HashSet<usize>> {
-        let mut broken = HashSet::new();
+    /// Mutants that errors of the compiler point at: the last switch before each error. Each with
+    /// whether the error is one of [`OF_TYPES`].
+    fn broken(&self, messages: &[Value]) -> anyhow::Result<HashMap<usize, bool>> {
+        let mut broken = HashMap::new();
         for message in messages.iter().filter(|message| is_error(message)) {
             let spans = message["message"]["spans"].as_array().context("an error has spans")?;
             let Some(span) = spans.iter().find(|span| span["is_primary"] == true) else { continue };
@@ -108,8 +117,10 @@ impl Package {
             let number =
                 self.switch_before(file, usize::try_from(line)?, usize::try_from(column)?)?;
             let rendered = || message["message"]["rendered"].to_string();
-            broken
-                .insert(number.with_context(|| format!("an error of no mutant: {}", rendered()))?);
+            let number =
+                number.with_context(|| format!("an error of no mutant: {}", rendered()))?;
+            let code = message["message"]["code"]["code"].as_str().unwrap_or_default();
+            *broken.entry(number).or_default() |= OF_TYPES.contains(&code);
         }
         Ok(broken)
     }

@@ -72,14 +72,17 @@ fn run_rules(
     results: &mut Results,
     chosen: &Chosen,
 ) -> anyhow::Result<()> {
-    let unviable = mutants.iter().enumerate().filter(|(_, mutant)| {
-        results.of(mutant).is_some_and(|was| was.ends_with("alone") || was == UNPLACED)
+    let known = mutants.iter().enumerate().filter(|(_, mutant)| {
+        let is_known = |was: &str| was.ends_with("alone") || was.starts_with("un");
+        results.of(mutant).is_some_and(is_known)
     });
-    let left_out: HashSet<usize> = unviable.map(|(number, _)| number).collect();
+    let left_out: HashSet<usize> = known.map(|(number, _)| number).collect();
     let package = packages::rules(work);
     let built = package.build(&work.join("sources"), mutants, left_out)?;
     for (number, mutant) in mutants.iter().enumerate() {
-        if !built.placed.contains(&number) && results.of(mutant).is_none() {
+        if built.unviable.contains(&number) {
+            results.add(mutant, "unviable", "rules")?;
+        } else if !built.placed.contains(&number) && results.of(mutant).is_none() {
             results.add(mutant, "unplaced", "rules")?;
         }
     }

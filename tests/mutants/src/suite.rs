@@ -2,6 +2,7 @@
 //! each mutant those tests alone.
 
 use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -46,7 +47,8 @@ pub(crate) struct Suite {
 }
 
 impl Suite {
-    /// Runs each test alone, without a mutant.
+    /// Runs each test alone, without a mutant. A test that takes longer than a mutant may is left
+    /// out.
     pub(crate) fn traced(folder: &Path, programs: &[PathBuf]) -> anyhow::Result<Self> {
         let mut suite =
             Self { folder: folder.to_owned(), tests: Vec::new(), reaching: HashMap::new() };
@@ -70,6 +72,10 @@ impl Suite {
         let _ = std::fs::remove_file(&trace);
         let trace_to = [("MUTANT_TRACE", trace.as_os_str())];
         let output = run(&self.folder, program, &[name], &trace_to)?;
+        if is_too_long(&output) {
+            println!("left out, because it takes too long: {name}");
+            return Ok(());
+        }
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "fails without a mutant: {name}: {text}");
         if text.contains("1 ignored") {
@@ -108,8 +114,7 @@ impl Suite {
         }
         for (program, names) in batches {
             let output = run(&self.folder, program, &names, &[("MUTANT", number.as_ref())])?;
-            // 137: killed by `timeout`; 152: killed for its CPU time.
-            if matches!(output.status.code(), Some(137 | 152)) {
+            if is_too_long(&output) {
                 return Ok(Outcome::Timeout);
             }
             if !output.status.success() {
@@ -118,6 +123,13 @@ impl Suite {
         }
         Ok(Outcome::Missed)
     }
+}
+
+/// Whether a run was ended for its time: killed by `timeout` (as the shell reports it, or by its
+/// signal), or for its CPU time (SIGXCPU).
+fn is_too_long(output: &Output) -> bool {
+    matches!(output.status.code(), Some(137 | 152))
+        || matches!(output.status.signal(), Some(9 | 24))
 }
 
 /// Runs tests of a program by their names, with bounds on time and memory.

@@ -194,4 +194,27 @@ mod tests {
             prop_assert!(moved.len() <= 1, "{moved:?}");
         }
     }
+
+    #[test]
+    fn the_part_of_a_group_that_an_ingress_is_in_is_the_same_in_every_release() {
+        let part = |ingress: &str| {
+            let mut path = String::new();
+            (0..12).for_each(|_| deeper(&mut path, ingress));
+            path
+        };
+        assert_eq!(
+            ["shop", "blog", "api"].map(part),
+            ["010100100010", "100001001101", "001101111011"]
+        );
+        assert!(is_a_groups(&secret_name("example.com", "01")) && !is_a_groups("shop"));
+    }
+
+    #[test]
+    fn below_the_last_bit_of_the_hash_all_have_its_last_bit() {
+        for ingress in ["shop", "blog", "api", "a", "b"] {
+            let bits = bits(ingress);
+            assert_eq!(bit(bits, DEPTH), bit(bits, DEPTH - 1));
+            assert_eq!(bit(bits, DEPTH - 1), bits >= 1 << 31, "{ingress}");
+        }
+    }
 }

@@ -418,4 +418,54 @@ mod tests {
         assert_eq!(verdicts(&claims), [Verdict::Has, Verdict::Has]);
         assert!(claims.are_uncontested() && claims.unread(&host(), "a").is_empty());
     }
+
+    /// Namespaces whose Secrets were read.
+    fn known(claims: &HostClaims) -> BTreeSet<&str> {
+        claims.contests[&host()].0.keys().map(|namespace| &**namespace).collect()
+    }
+
+    #[test]
+    fn a_new_claim_is_read_again_unless_its_namespace_holds_the_host() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "a", 0, false);
+        claim(&mut claims, "b", 0, false);
+        let again = IngressKey::new("a", "another");
+        read(&mut claims, [None, None]);
+        claims.claim((&again, at(0)), [&host()], false);
+        assert_eq!(known(&claims), ["b"].into());
+        read(&mut claims, [Some(1_000), None]);
+        claims.claim((&again, at(0)), [&host()], false);
+        assert_eq!(known(&claims), ["a", "b"].into(), "the holder stays");
+    }
+
+    #[test]
+    fn only_what_is_out_of_date_is_forgotten() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "a", 0, false);
+        claim(&mut claims, "b", 0, false);
+        read(&mut claims, [None, Some(600)]);
+        claims.forget_stale(&host(), at(600));
+        assert_eq!(known(&claims), ["a"].into());
+    }
+
+    #[test]
+    fn a_claim_is_released_by_its_own_ingress() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "a", 0, false);
+        claims.release(&IngressKey::new("b", "shop"), &[host()]);
+        let one = &claims.by_host[&host()];
+        assert_eq!(one.of_namespace("a", 1), [IngressKey::new("a", "shop")]);
+        assert_eq!(one.of_namespace("b", 1), []);
+        claims.release(&IngressKey::new("a", "shop"), &[host()]);
+        assert!(claims.by_host.is_empty());
+    }
+
+    #[test]
+    fn a_domain_is_used_elsewhere_if_another_namespace_claims_a_host_under_it() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "a", 0, false);
+        assert!(!claims.are_elsewhere("a", "example.com"));
+        assert!(claims.are_elsewhere("b", "example.com"));
+        assert!(!claims.are_elsewhere("b", "example.org"));
+    }
 }

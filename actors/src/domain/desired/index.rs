@@ -317,6 +317,9 @@ impl Index {
 }
 
 #[cfg(test)]
+mod boundaries;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{block, ingress, names};

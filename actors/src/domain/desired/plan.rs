@@ -437,4 +437,65 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(more, [50 + 50 + 1 - limits::PROBLEMS]);
     }
+
+    #[test]
+    fn blocks_are_counted_with_those_that_were_not_read() {
+        let told = |blocks: usize, left_out: usize| {
+            let view =
+                IngressView { tls_left_out: left_out, ..many(blocks, &["a.example.com"], 0) };
+            plan(&view).problems.into_iter().next()
+        };
+        let too_many = |count| Some(Problem::TooManyBlocks { count });
+        assert_eq!(told(limits::TLS_BLOCKS, 0), None);
+        assert_eq!(told(limits::TLS_BLOCKS, 1), too_many(limits::TLS_BLOCKS + 1));
+        assert_eq!(told(limits::TLS_BLOCKS + 1, 0), too_many(limits::TLS_BLOCKS + 1));
+    }
+
+    fn grouped(tls: Vec<TlsBlock>, annotations: &[(&str, &str)], hosts: &[&str]) -> Plan {
+        let mut view = IngressView { tls, ..ingress("web", "shop", hosts) };
+        for (name, value) in annotations.iter().chain(&[("group", "true")]) {
+            view.annotations.insert((*name).into(), (*value).into());
+        }
+        plan(&view)
+    }
+
+    #[test]
+    fn an_ingress_that_leaves_spec_tls_to_us_joins_the_group_of_its_domain() {
+        let group = "group-example.com";
+        let host = ["a.example.com"];
+        let plain = grouped(Vec::new(), &[], &host);
+        assert_eq!(plain.certificates, [planned(group, &host, true)]);
+        assert_eq!(plain.group.as_deref(), Some("example.com"));
+        let filled = [(FILLED_TLS, "a.example.com")];
+        let settled = grouped(vec![block(group, &host)], &filled, &host);
+        assert_eq!(settled.certificates, [planned(group, &host, false)]);
+        let elsewhere = grouped(vec![block("shop", &host)], &filled, &host);
+        assert_eq!(elsewhere.certificates, [planned(group, &host, true)]);
+        let both = ["a.example.com", "b.example.com"];
+        let behind = grouped(vec![block(group, &host)], &filled, &both);
+        assert_eq!(behind.certificates, [planned(group, &both, true)]);
+    }
+
+    #[test]
+    fn an_ingress_with_a_spec_tls_or_domains_of_its_own_is_in_no_group() {
+        let own = grouped(vec![block("shop", &["a.example.com"])], &[], &["a.example.com"]);
+        assert_eq!(own.problems, [Problem::NotGrouped(NotGrouped::OwnTls)].into());
+        assert_eq!((own.group, own.certificates.len()), (None, 1));
+        let many = grouped(Vec::new(), &[], &["a.example.com", "a.example.org"]);
+        assert_eq!(many.problems, [Problem::NotGrouped(NotGrouped::ManyDomains)].into());
+        assert_eq!(many.group, None);
+    }
+
+    #[test]
+    fn an_unknown_key_algorithm_is_told() {
+        let with = |value: &str| {
+            let mut view = ingress("web", "shop", &["a.example.com"]);
+            view.annotations.insert("key-algorithm".into(), value.into());
+            view
+        };
+        assert_eq!(algorithm(&with("rsa-2048")), Ok(KeyAlgorithm::Rsa2048));
+        assert!(plan(&with("rsa-2048")).problems.is_empty());
+        let told = plan(&with("rsa-1024")).problems;
+        assert!(matches!(told.first(), Some(Problem::BadAlgorithm(_))), "{told:?}");
+    }
 }

@@ -170,3 +170,18 @@ fn longest(short: &str) -> usize {
     let known = ANNOTATIONS.iter().find(|(name, _)| *name == short);
     known.map_or(limits::ANNOTATION, |(_, longest)| *longest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_value_of_an_annotation_is_that_of_its_row() {
+        for (name, most) in ANNOTATIONS {
+            assert_eq!(longest(name), most, "{name}");
+            let text = Problem::LongAnnotation(name).to_string();
+            assert!(text.contains(&format!("longer than {most} bytes")), "{text}");
+        }
+        assert_eq!(longest("unknown"), limits::ANNOTATION);
+    }
+}

@@ -147,4 +147,20 @@ mod tests {
         );
         assert_eq!(select(&nginx, &of(IngressClass::Default)), Err(Skip::OtherClass(None)));
     }
+
+    #[test]
+    fn each_reason_against_an_ingress_is_said() {
+        let texts = [
+            (Skip::Solver, "the solver's own"),
+            (Skip::Deleting, "being deleted"),
+            (Skip::Disabled, "a value other than \"true\""),
+            (Skip::NotAnnotated, "lacks ingress-acme.dev/enabled"),
+            (Skip::OtherIssuer("x.io/issuer".to_owned()), "it carries x.io/issuer"),
+            (Skip::OtherClass(Some("nginx".to_owned())), "its class nginx is not selected"),
+            (Skip::OtherClass(None), "it names no class"),
+        ];
+        for (skip, text) in texts {
+            assert!(skip.to_string().contains(text), "{skip}");
+        }
+    }
 }

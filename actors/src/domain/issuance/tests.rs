@@ -24,6 +24,12 @@ use crate::domain::validity::check::{Assessment, IssueReason};
 use crate::domain::validity::renewal::AriStatus;
 
 mod boundaries;
+mod failures;
+mod observations;
+mod rehearsals;
+mod secrets;
+mod subsets;
+mod waiting;
 
 const DIRECTORY: &str = "https://ca.example/directory";
 const DAY: Duration = Duration::from_hours(24);

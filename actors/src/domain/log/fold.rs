@@ -40,9 +40,10 @@ mod tests {
     use super::*;
     use crate::domain::certificate::PrivateKey;
     use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::desired::plan::tests::names;
     use crate::domain::failure::{Failure, FailureClass};
     use crate::domain::ingress::SecretKey;
-    use crate::domain::issuance::{Command, NewIssuance, decide};
+    use crate::domain::issuance::{CertificateInstalled, Command, NewIssuance, decide};
     use crate::domain::time::Timestamp;
 
     fn record(event: Event) -> Record {
@@ -95,6 +96,24 @@ mod tests {
     fn the_record_after_a_misfit_is_folded_as_any_other() {
         let (state, misfits) = folded(&[opened("u"), started("k"), opened("v")]);
         assert!(matches!(state, State::Ordered { .. }), "{state:?}");
+        assert_eq!(misfits, 1);
+    }
+
+    #[test]
+    fn an_installation_without_its_order_ends_the_failures_unless_names_are_left_out() {
+        let installed = |left_out: &[&str]| {
+            let left_out = names(left_out);
+            let (serial, not_after) = ("01".to_owned(), Timestamp::from_secs(9));
+            record(Event::CertificateInstalled(CertificateInstalled {
+                serial,
+                not_after,
+                left_out,
+            }))
+        };
+        let folded = |last: Record| folded(&[failed(), started("k"), last]);
+        assert_eq!(folded(installed(&[])), (State::Idle, 1));
+        let (state, misfits) = folded(installed(&["a.example.com"]));
+        assert!(matches!(state, State::Failing(_)), "{state:?}");
         assert_eq!(misfits, 1);
     }
 }

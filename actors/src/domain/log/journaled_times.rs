@@ -113,7 +113,7 @@ mod tests {
             let (writer, kind) = ("w".to_owned(), super::super::segment::SegmentKind::Batch);
             Segment { schema: 3, writer, kind, records }
         };
-        let records = vec![installed(NOW + YEAR), installed(NOW + 60_000), installed(NOW - YEAR)];
+        let records = vec![installed(NOW + YEAR), installed(NOW + 300_000), installed(NOW - YEAR)];
         let mut log = BTreeMap::from([(1, of(records))]);
         assert_eq!(correct(&mut log, Timestamp::from_millis(NOW)), 1);
         let expected = vec![installed(NOW), installed(NOW), installed(NOW - YEAR)];

@@ -101,6 +101,7 @@ mod tests {
     use crate::domain::ingress::Edition;
     use crate::domain::issuance::{Command, NewIssuance, apply, decide};
     use crate::domain::name::DnsName;
+    use crate::domain::rate_limits::LimitHit;
 
     const HOSTS: [&str; 3] = ["a.example.com", "b.example.com", "c.example.com"];
 
@@ -202,5 +203,49 @@ mod tests {
         assert_eq!(live.records().count(), 1);
         assert_eq!(replayed(&live).failing().map(|failing| failing.attempts), Some(500));
         assert_eq!(replayed(&live), state);
+    }
+
+    fn closed(domain: &str, at: i64, until: i64) -> Record {
+        let hit = LimitHit {
+            scope: LimitScope::Domain(domain.to_owned()),
+            since: None,
+            until: Timestamp::from_secs(until),
+            pace_ms: 1_000,
+            detail: "too many".to_owned(),
+        };
+        let hit = RateLimitHit { directory: "https://ca.example".to_owned(), hit };
+        let (stream, at) = (SecretKey::new("web", "shop"), Timestamp::from_secs(at));
+        Record { stream, at, event: Event::RateLimitHit(hit) }
+    }
+
+    #[test]
+    fn a_closed_scope_is_kept_until_an_hour_after_its_end() {
+        let kept = |at: i64| {
+            let mut live = Live::default();
+            live.keep(closed("a.com", 0, 100));
+            live.keep(closed("b.com", at, at + 100));
+            live.records().count()
+        };
+        assert_eq!([kept(1), kept(3_699), kept(3_700)], [2, 2, 1]);
+        let mut live = Live::default();
+        live.keep(closed("a.com", 0, 100));
+        live.keep(closed("a.com", 5, 200));
+        assert_eq!(live.records().cloned().collect::<Vec<_>>(), [closed("a.com", 5, 200)]);
+    }
+
+    #[test]
+    fn a_log_with_a_closed_scope_or_a_stream_that_is_not_idle_is_not_empty() {
+        let mut live = Live::default();
+        assert_eq!((live.is_empty(), live.len()), (true, 0));
+        live.keep(closed("a.com", 0, 100));
+        assert_eq!((live.is_empty(), live.len()), (false, 0), "a scope is no stream");
+        let mut live = Live::default();
+        for name in ["one", "two"] {
+            let at = Timestamp::default();
+            let event = decide(&State::Idle, command((9, true, 1, 2)), at).unwrap();
+            live.keep(Record { stream: SecretKey::new("web", name), at, event });
+        }
+        assert!(!live.is_empty());
+        assert_eq!(live.len(), 2);
     }
 }

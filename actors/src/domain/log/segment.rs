@@ -271,6 +271,9 @@ pub fn is_due(segments: usize, parts: usize, idle: bool) -> bool {
 }
 
 #[cfg(test)]
+mod boundaries;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::certificate::PrivateKey;

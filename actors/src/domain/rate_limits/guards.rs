@@ -145,4 +145,17 @@ mod tests {
         }
         assert!(guards.failures.len() < 100, "{}", guards.failures.len());
     }
+
+    #[test]
+    fn a_failure_is_not_forgotten_because_many_other_names_fail() {
+        let (mut guards, now) = (Guards::new(true), Timestamp::from_secs(0));
+        let bad = names(&["bad.example.com"]);
+        for _ in 0..3 {
+            assert_eq!(guards.failed(&bad, now), []);
+        }
+        for number in 0..1_000 {
+            guards.failed(&names(&[&format!("h{number}.example.com")]), now);
+        }
+        assert_eq!(guards.failed(&bad, now).len(), 1);
+    }
 }

@@ -374,3 +374,50 @@ fn an_admission_that_is_not_used_passes_to_the_next_and_no_other_does() {
     rate_limits.leave(&a, at(101));
     assert_eq!(rate_limits.next_opening(), Some(at(101)));
 }
+
+#[test]
+fn a_certificate_that_has_become_urgent_moves_ahead_and_none_moves_back() {
+    let mut rate_limits = RateLimits::of([hit(LimitScope::Account, 100, 1)], at(-1));
+    let (first, other) = (secret("web", "first"), secret("api", "other"));
+    let mut enqueue = |stream: &SecretKey, urgency| {
+        rate_limits.enqueue(&LimitScope::Account, stream, priority(urgency), at(0))
+    };
+    assert!(enqueue(&first, Urgency::First));
+    assert!(enqueue(&other, Urgency::Renewal));
+    assert!(!enqueue(&first, Urgency::Renewal), "it is in line before");
+    assert!(enqueue(&other, Urgency::Expiring));
+    assert_eq!(rate_limits.admit(at(100), |_| true), Some(other));
+    assert_eq!(rate_limits.admit(at(101), |_| true), Some(first));
+}
+
+#[test]
+fn the_share_of_a_namespace_blocks_that_namespace_and_what_counts_in_shares_only() {
+    let share = LimitScope::share("web", None);
+    let rate_limits = RateLimits::of([hit(share.clone(), 100, 1)], at(-1));
+    let blocking = |rate_limits: &RateLimits, namespace: &str, shares| {
+        let hosts = names(&["a.example.com"]);
+        rate_limits.blocking(&secret(namespace, "shop"), &hosts, shares, at(0))
+    };
+    assert_eq!(blocking(&rate_limits, "web", true), Some(share));
+    assert_eq!(blocking(&rate_limits, "web", false), None);
+    assert_eq!(blocking(&rate_limits, "api", true), None);
+    let account = RateLimits::of([hit(LimitScope::Account, 100, 1)], at(-1));
+    assert_eq!(blocking(&account, "web", false), Some(LimitScope::Account));
+}
+
+#[test]
+fn each_scope_says_which_orders_it_holds_back() {
+    let name = names(&["a.example.com"]).pop_first().unwrap();
+    let texts = [
+        (LimitScope::Address, "requests from this address"),
+        (LimitScope::Account, "this account"),
+        (LimitScope::Domain("example.com".into()), "certificates under example.com"),
+        (LimitScope::Set(names(&["a.example.com"])), "certificates for a.example.com"),
+        (LimitScope::Name(name), "orders with a.example.com"),
+        (LimitScope::share("web", None), "orders of namespace web"),
+        (LimitScope::share("web", Some("b.com")), "orders of namespace web under b.com"),
+    ];
+    for (scope, text) in texts {
+        assert_eq!(scope.to_string(), text);
+    }
+}

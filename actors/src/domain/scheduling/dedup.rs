@@ -236,4 +236,17 @@ mod tests {
         dedup.finished(Requeue::AwaitChange, at(2000));
         assert_eq!(dedup.finished(Requeue::AwaitChange, at(3000)), Action::Rest);
     }
+
+    #[test]
+    fn a_timer_that_comes_early_is_set_again() {
+        let mut waits = DedupMachine::due(SettleTimes::default(), at(9_000));
+        assert_eq!(waits.phase(), Phase::Waiting { until: at(9_000) });
+        assert_eq!(waits.timer(at(8_999)), Action::Wake(at(9_000)));
+        let answer_by = at(9_000) + limits::IN_FLIGHT_MAX;
+        assert_eq!(waits.timer(at(9_000)), Action::Reconcile(answer_by));
+        assert_eq!(waits.phase(), Phase::InFlight { since: at(9_000), dirty: None });
+        let early = answer_by - Duration::from_millis(1);
+        assert_eq!(waits.timer(early), Action::Wake(answer_by));
+        assert!(matches!(waits.timer(answer_by), Action::RetireUntil(_)));
+    }
 }

@@ -57,4 +57,12 @@ mod tests {
         assert!(priorities.is_sorted(), "{priorities:?}");
         assert_eq!(priorities.map(|priority| priority.urgency)[1..], URGENCIES);
     }
+
+    #[test]
+    fn a_certificate_ends_soon_in_the_last_third_after_its_renewal() {
+        let at = Timestamp::from_secs;
+        let validity = Some(Validity { renewal: at(60), not_after: at(90) });
+        let urgency = |now| Priority::of(validity, at(now)).urgency;
+        assert_eq!([urgency(80), urgency(81)], [Urgency::Renewal, Urgency::Expiring]);
+    }
 }

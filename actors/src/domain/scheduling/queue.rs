@@ -293,4 +293,39 @@ mod tests {
                 && queue.pop(|_| true, |_| true).is_none()
         );
     }
+
+    #[test]
+    fn the_oldest_entry_of_any_lane_is_known() {
+        let mut queue = FairQueue::new(10);
+        assert!(queue.is_empty());
+        assert_eq!(queue.oldest(), None);
+        for (name, lane, at) in [("1", NEW, 30), ("2", Lane::Again, 10), ("3", NEW, 20)] {
+            assert!(queue.push(SecretKey::new("a", name), lane, Timestamp::from_secs(at)));
+        }
+        assert!(!queue.is_empty());
+        assert_eq!(queue.oldest(), Some(Timestamp::from_secs(10)));
+        assert_eq!(queue.pop(|_| true, |_| true).unwrap().to_string(), "a/2");
+        assert_eq!(queue.oldest(), Some(Timestamp::from_secs(20)));
+    }
+
+    #[test]
+    fn after_new_work_one_that_tries_again_has_its_turn() {
+        let mut queue = FairQueue::new(10);
+        for name in ["1", "2"] {
+            assert!(push(&mut queue, "again", name, Lane::Again));
+            assert!(push(&mut queue, "new", name, NEW));
+        }
+        assert_eq!(drain(&mut queue), ["again/1", "new/1", "again/2", "new/2"]);
+    }
+
+    #[test]
+    fn what_is_as_urgent_as_before_keeps_its_place() {
+        let mut queue = FairQueue::new(10);
+        for name in ["1", "2"] {
+            assert!(push(&mut queue, "a", name, NEW));
+        }
+        let same = (Priority::FIRST, Priority::FIRST);
+        queue.expedite(&SecretKey::new("a", "1"), same, Timestamp::default());
+        assert_eq!(drain(&mut queue), ["a/1", "a/2"]);
+    }
 }

@@ -40,3 +40,16 @@ impl fmt::Display for ReconcileKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_by_namespace_and_name() {
+        let ingress = ReconcileKey::from(IngressKey::new("web", "shop"));
+        let orphan = ReconcileKey::Orphan(SecretKey::new("api", "tls"));
+        assert_eq!((ingress.to_string(), &**ingress.namespace()), ("web/shop".to_owned(), "web"));
+        assert_eq!((orphan.to_string(), &**orphan.namespace()), ("api/tls".to_owned(), "api"));
+    }
+}

@@ -51,4 +51,9 @@ mod tests {
             (0..5000).map(|n| tick(&IngressKey::new("web", &n.to_string()))).collect();
         assert_eq!(ticks.len(), usize::try_from(limits::SCAN_TICKS).unwrap());
     }
+
+    #[test]
+    fn all_ticks_together_take_the_interval() {
+        assert_eq!(pace(Duration::from_hours(1)), Duration::from_secs(10));
+    }
 }

@@ -518,4 +518,65 @@ mod tests {
         scheduler.admit(&SecretKey::new("web", "a"), at(2));
         assert!(scheduler.next_job(at(2)).is_some());
     }
+
+    #[test]
+    fn a_scheduler_that_drains_begins_nothing_and_is_drained_when_no_slot_is_taken() {
+        let mut scheduler = Scheduler::new(2, 10);
+        for name in ["a", "b"] {
+            ask(&mut scheduler, name, 0).unwrap();
+        }
+        let job = scheduler.next_job(at(0)).unwrap();
+        assert!(!scheduler.is_drained(at(0)));
+        scheduler.begin_drain();
+        assert!(!scheduler.is_drained(at(0)), "a job runs");
+        assert!(scheduler.next_job(at(0)).is_none());
+        assert_eq!(scheduler.prefetch(), []);
+        scheduler.returned(job, SETTLED, at(1));
+        assert!(scheduler.is_drained(at(1)));
+        assert!(!Scheduler::new(2, 10).is_drained(at(1)), "it does not drain");
+    }
+
+    #[test]
+    fn a_job_whose_worker_is_lost_is_answered_as_busy_and_frees_its_slot() {
+        let mut scheduler = Scheduler::new(1, 10);
+        let streams = ["a", "b"].map(|name| (SecretKey::new("web", name), NEW));
+        let key = IngressKey::new("web", "shop").into();
+        let ticket = scheduler.request(&key, streams, at(0)).unwrap();
+        let (a, b) = (scheduler.next_job(at(0)).unwrap(), SecretKey::new("web", "b"));
+        assert_eq!(scheduler.lost(&a.stream), [(ticket, Requeue::Busy)]);
+        let other = scheduler.next_job(at(0)).unwrap();
+        assert_eq!(other.stream, b);
+        assert_eq!(scheduler.returned(other, SETTLED, at(1)), [], "it was answered");
+        assert_eq!(scheduler.load(), Load::default());
+    }
+
+    #[test]
+    fn the_next_are_prefetched_when_half_of_the_last_ones_have_begun() {
+        let mut scheduler = Scheduler::new(1_000, 10_000);
+        for number in 0..2 * limits::PREFETCH {
+            ask(&mut scheduler, &number.to_string(), 5).unwrap();
+        }
+        assert_eq!(scheduler.oldest_queued(), Some(at(5)));
+        assert_eq!(scheduler.prefetch().len(), limits::PREFETCH);
+        for _ in 0..limits::PREFETCH / 2 - 1 {
+            scheduler.next_job(at(0)).unwrap();
+        }
+        assert_eq!(scheduler.prefetch(), [], "more than half of them wait");
+        scheduler.next_job(at(0)).unwrap();
+        assert_eq!(scheduler.prefetch().len(), limits::PREFETCH / 2);
+    }
+
+    #[test]
+    fn the_next_wake_is_that_of_the_first_parked_job() {
+        let mut scheduler = Scheduler::new(2, 10);
+        for (name, until) in [("a", 9), ("b", 5)] {
+            ask(&mut scheduler, name, 0).unwrap();
+            let job = scheduler.next_job(at(0)).unwrap();
+            let parked = JobStatus::Parked { until: at(until), waits_for: WaitsFor::Host };
+            scheduler.returned(job, parked, at(0));
+        }
+        assert_eq!(scheduler.next_wake(at(0)), Some(at(5)));
+        assert!(scheduler.next_job(at(5)).is_some());
+        assert_eq!(scheduler.next_wake(at(5)), Some(at(9)));
+    }
 }

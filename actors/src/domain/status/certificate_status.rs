@@ -96,4 +96,13 @@ mod tests {
         assert_eq!(CertificateStatus::of(None, false, false, at(90)), CertificateStatus::Unknown);
         assert_eq!(CertificateStatus::of(None, false, true, at(90)), CertificateStatus::Pending);
     }
+
+    #[test]
+    fn a_status_has_one_word_everywhere() {
+        use CertificateStatus::{Expired, Failing, Pending, Renewing, Unknown, Valid};
+        for status in [Valid, Renewing, Pending, Failing, Expired, Unknown] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.label());
+            assert_eq!(status.to_string(), format!("{status:?}").to_lowercase());
+        }
+    }
 }

@@ -198,9 +198,11 @@ fn reason_of(class: FailureClass) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::certificate::PrivateKey;
     use crate::domain::desired::desired_certificate::tests::desired;
+    use crate::domain::desired::plan::tests::names;
     use crate::domain::failure::Failure;
-    use crate::domain::issuance::{Command, apply, decide};
+    use crate::domain::issuance::{Command, NewIssuance, apply, decide};
     use crate::domain::time::Timestamp;
 
     fn fail(state: &State, class: FailureClass) -> (State, Option<KubeEvent>) {
@@ -235,5 +237,96 @@ mod tests {
         let note = KubeEvent::left_undone("spec.tls", &format!("\u{1b}{}", "é".repeat(2000))).note;
         assert!(note.len() <= limits::EVENT_NOTE_MAX && note.ends_with(" bytes)"), "{note}");
         assert!(!note.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn each_class_of_failures_has_its_reason() {
+        let reason = |class: FailureClass| fail(&State::Idle, class).1.unwrap().reason;
+        for class in FailureClass::ALL {
+            let expected = match class {
+                FailureClass::Unreachable | FailureClass::Dns => "Unreachable",
+                FailureClass::Conflict => "Conflict",
+                _ => "Failed",
+            };
+            assert_eq!(reason(class), expected, "{class:?}");
+        }
+    }
+
+    fn two() -> DesiredCertificate {
+        let two = desired("shop", &["a.example.com", "b.example.com"]);
+        DesiredCertificate { partial: true, ..two }
+    }
+
+    fn refuse_b() -> Command {
+        let failure = Failure::new(FailureClass::Authorization, "HTTP 404");
+        Command::Fail(two().attempted(), failure.about(names(&["b.example.com"])))
+    }
+
+    #[test]
+    fn where_others_may_have_a_certificate_the_failing_names_alone_are_reported() {
+        let note = |desired: &DesiredCertificate, command: Command| {
+            let event = decide(&State::Idle, command, Timestamp::default()).unwrap();
+            KubeEvent::of_event(&event, &State::Idle, desired).unwrap().note
+        };
+        let all = "No certificate for a.example.com, b.example.com yet";
+        assert!(note(&two(), refuse_b()).starts_with("No certificate for b.example.com yet"));
+        let whole = DesiredCertificate { partial: false, ..two() };
+        assert!(note(&whole, refuse_b()).starts_with(all));
+        let failure = Failure::new(FailureClass::AcmeServer, "HTTP 500");
+        assert!(note(&two(), Command::Fail(two().attempted(), failure)).starts_with(all));
+    }
+
+    #[test]
+    fn an_installed_certificate_is_reported_with_the_names_that_it_leaves_out() {
+        let installed = |hosts: &[&str]| {
+            let key = PrivateKey::from_pem("key".to_owned());
+            let issuance = NewIssuance { names: names(hosts), ..NewIssuance::of(two(), key) };
+            let opened = Command::Opened("https://ca.example/order/1".to_owned());
+            let begun = [refuse_b(), Command::Begin(Box::new(issuance)), opened];
+            let state = begun.into_iter().fold(State::Idle, |state, command| {
+                let event = decide(&state, command, Timestamp::default()).unwrap();
+                apply(state, &event, Timestamp::default()).unwrap()
+            });
+            let (serial, not_after) = ("0a".to_owned(), Timestamp::from_secs(9));
+            let command = Command::Installed { serial, not_after };
+            let event = decide(&state, command, Timestamp::default()).unwrap();
+            KubeEvent::of_event(&event, &state, &two()).unwrap()
+        };
+        let all = installed(&["a.example.com", "b.example.com"]);
+        assert_eq!((all.reason, all.severity), ("Issued", Severity::Normal));
+        let text = "Certificate for a.example.com, b.example.com is in Secret shop, valid until \
+                    1970-01-01T00:00:09Z (serial 0a)";
+        assert_eq!(all.note, text);
+        let some = installed(&["a.example.com"]);
+        assert_eq!((some.reason, some.severity), ("PartlyIssued", Severity::Warning));
+        let left_out = "It leaves out b.example.com (authorization): HTTP 404";
+        assert!(some.note.contains(left_out), "{}", some.note);
+    }
+
+    #[test]
+    fn problems_are_reported_as_what_they_restrict_and_how_long() {
+        let host = names(&["a.example.com"]).pop_first().unwrap();
+        let shared = || Problem::HostShared { host: host.clone() };
+        let taken = || Problem::HostTaken { host: host.clone() };
+        let event = |problems: &[Problem]| KubeEvent::skipped(&problems.iter().cloned().collect());
+        assert_eq!(event(&[]), None);
+        let served = event(&[shared()]).unwrap();
+        assert_eq!(served.reason, "Restricted");
+        assert!(served.note.starts_with("Served, with a restriction: host a.example.com also"));
+        let for_now = event(&[shared(), taken()]).unwrap();
+        assert_eq!(for_now.reason, "Skipped");
+        assert!(for_now.note.starts_with("Not served as requested for now: "));
+        let for_good = event(&[taken(), Problem::NoHosts]).unwrap();
+        assert!(for_good.note.starts_with("Not served as requested until the Ingress is edited: "));
+    }
+
+    #[test]
+    fn a_host_that_leads_elsewhere_over_ipv6_is_a_restriction() {
+        let host = names(&["a.example.com"]).pop_first().unwrap();
+        let event = |found: OverIpv6| KubeEvent::differs_over_ipv6(&host, &found);
+        assert_eq!(event(OverIpv6::Reached), None);
+        let told = event(OverIpv6::Elsewhere("HTTP 404".to_owned())).unwrap();
+        assert_eq!((told.reason, told.severity), ("Restricted", Severity::Warning));
+        assert!(told.note.contains("HTTP 404"), "{}", told.note);
     }
 }

@@ -274,6 +274,9 @@ fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
 }
 
 #[cfg(test)]
+mod boundaries;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::domain::certificate::CertId;

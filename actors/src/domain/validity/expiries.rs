@@ -112,7 +112,12 @@ pub(crate) fn first_to_renew(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::validity::check::tests::secret as view;
+
+    const DAY: Duration = Duration::from_hours(24);
 
     fn secret(name: &str) -> SecretKey {
         SecretKey::new("web", name)
@@ -172,5 +177,35 @@ mod tests {
         assert_eq!(expiries.validity(&secret("shop")), Some(ends(10)));
         expiries.record(&secret("shop"), None);
         assert!(expiries.is_empty());
+    }
+
+    #[test]
+    fn a_certificate_of_ours_has_an_expiry_and_a_renewal_before_it() {
+        let found = view(&["a.example.com"], Timestamp::from_secs(0), DAY * 90);
+        let of = |found: Option<&SecretView>| Validity::of(found, AriStatus::Unasked);
+        let Validity { not_after, renewal } = of(Some(&found)).unwrap();
+        assert_eq!(not_after, Timestamp::from_secs(0) + DAY * 90);
+        assert!(renewal < not_after && renewal > Timestamp::from_secs(0) + DAY * 60);
+        assert_eq!(of(Some(&SecretView { ours: false, ..found.clone() })), None);
+        assert_eq!(of(Some(&SecretView { certificate: Err("no PEM".into()), ..found })), None);
+        assert_eq!(of(None), None);
+    }
+
+    #[test]
+    fn the_ca_suggests_a_renewal_at_the_latest_at_the_expiry() {
+        let mut expiries = Expiries::default();
+        assert_eq!((expiries.is_empty(), expiries.len()), (true, 0));
+        for name in ["a", "b"] {
+            expiries.record(&secret(name), Some(ends(10)));
+        }
+        assert!(!expiries.is_empty());
+        assert_eq!(expiries.len(), 2);
+        let renewal = |expiries: &Expiries| expiries.validity(&secret("a")).unwrap().renewal;
+        expiries.set_renewal(&secret("a"), Timestamp::from_secs(7));
+        assert_eq!(renewal(&expiries), Timestamp::from_secs(7));
+        expiries.set_renewal(&secret("a"), Timestamp::from_secs(70));
+        assert_eq!(renewal(&expiries), Timestamp::from_secs(10));
+        expiries.set_renewal(&secret("unknown"), Timestamp::from_secs(7));
+        assert_eq!(expiries.len(), 2);
     }
 }

@@ -65,4 +65,12 @@ mod tests {
         );
         assert!(!are_answered(Some(&requested), Some(&fewer)));
     }
+
+    #[test]
+    fn requests_with_their_commas_are_joined_up_to_the_longest_annotation() {
+        let longest = "x".repeat(limits::RENEW_JOINED - 1);
+        assert_eq!(joined([&*longest].into_iter()).as_deref(), Some(&*longest));
+        let too_long = "x".repeat(limits::RENEW_JOINED);
+        assert_eq!(joined([&*too_long].into_iter()), Some(hashed(&too_long)));
+    }
 }

@@ -266,4 +266,52 @@ mod tests {
         assert!(secrets <= limits::HOSTS_CHECKED * (limits::CLAIMANTS_READ + 1), "{secrets}");
         assert!(claims.iter().any(|(_, namespace, _)| &**namespace == "b"));
     }
+
+    #[test]
+    fn hosts_are_undecided_until_they_are_read_and_again_once_that_is_out_of_date() {
+        let mut index = listed();
+        let answers = |index: &Index, at: i64| {
+            let at = Timestamp::from_secs(at);
+            (index.has_undecided_hosts(&key("a")), index.has_stale_hosts(&key("a"), at))
+        };
+        index.apply(ingress("a", "shop", &[HOST]));
+        assert_eq!(answers(&index, 0), (false, false), "nobody else names it");
+        index.apply(ingress("b", "shop", &[HOST]));
+        assert_eq!(answers(&index, 0), (true, false));
+        read(&mut index, Some("b"));
+        assert_eq!((answers(&index, 8), answers(&index, 9)), ((false, false), (false, true)));
+        index.forget_stale_hosts(&key("a"), Timestamp::from_secs(9));
+        assert_eq!(answers(&index, 9), (true, false));
+    }
+
+    #[test]
+    fn before_the_first_list_ends_the_older_ingress_has_a_host_and_after_it_the_first() {
+        let owner = |mut index: Index| {
+            index.apply(ingress("b", "shop", &[HOST]));
+            let created = Timestamp::from_secs(-1);
+            index.apply(IngressView { created, ..ingress("a", "shop", &[HOST]) });
+            read(&mut index, None);
+            ["a", "b"].into_iter().find(|namespace| names_of(&index, namespace).is_some())
+        };
+        assert_eq!(owner(Index::default()), Some("a"));
+        assert_eq!(owner(listed()), Some("b"));
+    }
+
+    #[test]
+    fn a_kept_answer_for_many_sharers_follows_what_is_read_of_their_host() {
+        let mut index = listed();
+        index.apply(ingress("b", "shop", &[HOST]));
+        for number in 0..2 * limits::SHARERS_KEPT {
+            let name = format!("i{number}");
+            let tls = vec![block("shared", &[HOST, "own.example.com"])];
+            index.apply(IngressView { tls, ..ingress("a", &name, &[]) });
+        }
+        let shared = SecretKey::new("a", "shared");
+        let undecided = |index: &Index| index.desired(&shared).unwrap().undecided;
+        assert_eq!(undecided(&index), names(&[HOST]));
+        read(&mut index, Some("a"));
+        assert_eq!(undecided(&index), names(&[]));
+        index.forget_stale_hosts(&IngressKey::new("a", "i0"), Timestamp::from_secs(9));
+        assert_eq!(undecided(&index), names(&[HOST]));
+    }
 }

@@ -368,4 +368,101 @@ mod tests {
             Space::of(&view)
         );
     }
+
+    #[test]
+    fn hosts_blocks_and_marks_take_room_by_their_length() {
+        let bytes = |view: &IngressView| Space::of(view).bytes;
+        let hosts = ["a.example.com", "bb.example.com"];
+        let mut view = ingress("web", "shop", &hosts);
+        let of_rules = 2 * HOST + (COPIES + 2) * (13 + 14);
+        assert_eq!(bytes(&view), BASE + BLOCK + of_rules);
+        view.annotations.insert("renew".into(), "2026".into());
+        assert_eq!(bytes(&view), BASE + BLOCK + of_rules + 5 + 4);
+        view.tls = vec![block("tls", &hosts[..1]), block("", &hosts)];
+        let of_blocks = 2 * BLOCK + 2 * 3 + 3 * HOST + COPIES * (13 + 13 + 14);
+        assert_eq!(bytes(&view), BASE + of_rules + 9 + of_blocks);
+    }
+
+    #[test]
+    fn a_filled_in_block_costs_one_block_as_long_as_it_is_no_longer_than_the_rules() {
+        let of = |hosts: &[&str], filled: &str| {
+            let mut view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
+            view.tls = vec![block("shop", hosts)];
+            view.annotations.insert(FILLED_TLS.into(), filled.into());
+            is_covered(&view)
+        };
+        let both = ["a.example.com", "b.example.com"];
+        assert!(of(&both, &"x".repeat(28)), "13 + 13, and a comma for each host");
+        assert!(!of(&both, &"x".repeat(29)));
+        assert!(!of(&["aa.example.com", "b.example.com"], "x"), "a longer host");
+        assert!(!of(&["a.b", "b.b", "c.b"], "x"), "one more host");
+    }
+
+    #[test]
+    fn an_ingress_is_large_above_its_bound_and_takes_little_once_it_is_left_out() {
+        let of = |bytes: usize, is_left_out: bool| Space { bytes, is_left_out };
+        assert!(!of(limits::LARGE_INGRESS, false).is_large());
+        assert!(of(limits::LARGE_INGRESS + 1, false).is_large());
+        assert_eq!((of(9_000, false).used(), of(9_000, true).used()), (9_000, BASE));
+    }
+
+    #[test]
+    fn a_namespace_is_told_to_be_full_once_and_its_ingresses_have_stamps() {
+        let mut index = Index::default();
+        (0..4).for_each(|number| _ = index.apply(large(number)));
+        assert_eq!(index.take_full(), []);
+        assert!(index.left_out_stamp(&large(0).key).is_none());
+        (4..6).for_each(|number| _ = index.apply(large(number)));
+        assert_eq!(index.take_full(), ["bad".into()]);
+        assert_eq!(index.take_full(), []);
+        let stamp = index.left_out_stamp(&large(4).key).unwrap();
+        assert_eq!(stamp, (Space::of(&large(4)).bytes, large(4).uid));
+        let told = index.problems(&large(4).key).unwrap();
+        let mebibytes = limits::NAMESPACE_ROOM / 1024 / 1024;
+        assert!(told.contains(&Problem::NamespaceFull { mebibytes }), "{told:?}");
+        index.list_begins(None);
+        assert!(index.left_out_stamp(&large(4).key).is_none(), "a list is under way");
+    }
+
+    #[test]
+    fn an_edit_of_a_few_bytes_leaves_nothing_out() {
+        let mut index = Index::default();
+        (0..4).for_each(|number| _ = index.apply(large(number)));
+        let bytes = limits::NAMESPACE_ROOM / limits::LARGE_SHARE / 5;
+        let mut longer = large(0);
+        let edited = site("bad", "large-0", bytes + limits::EDIT_ROOM / 2);
+        longer.tls = edited.tls;
+        index.apply(longer.clone());
+        assert!(is_served(&index, &longer));
+    }
+
+    #[test]
+    fn an_ingress_that_grows_beyond_the_room_is_told_at_once_and_looked_at_when_there_is_room() {
+        let mut index = Index::default();
+        (0..4).for_each(|number| _ = index.apply(large(number)));
+        index.apply(site("bad", "large-0", limits::NAMESPACE_ROOM));
+        assert_eq!(index.take_full(), ["bad".into()]);
+        assert!(index.leaves_out("bad"));
+        let shown = index.view(&large(0).key).unwrap();
+        assert!(shown.tls.is_empty() && shown.annotations.is_empty());
+        index.apply(large(0));
+        assert!(is_served(&index, &large(0)));
+        (4..6).for_each(|number| _ = index.apply(large(number)));
+        assert_eq!(index.take_full(), ["bad".into()], "once more");
+        (0..2).for_each(|number| _ = index.remove(&large(number).key));
+        assert_eq!(index.with_room_again().len(), 2);
+    }
+
+    #[test]
+    fn of_an_ingress_that_is_not_managed_the_mark_for_that_is_kept() {
+        let selection = Selection { manage: Manage::Annotated, ..Selection::default() };
+        let mut index = Index::new(selection, None);
+        let mut view = large(0);
+        for (name, value) in [("enabled", "false"), ("renew", "now")] {
+            view.annotations.insert(name.into(), value.into());
+        }
+        index.apply(view.clone());
+        let kept = &index.view(&view.key).unwrap().annotations;
+        assert_eq!(kept.keys().map(|name| &**name).collect::<Vec<_>>(), ["enabled"]);
+    }
 }

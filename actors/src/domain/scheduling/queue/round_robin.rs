@@ -66,7 +66,7 @@ impl RoundRobin {
         if line.is_empty() {
             self.by_namespace.remove(&stream.namespace);
             self.turns.retain(|namespace| *namespace != stream.namespace);
-            return before > 0;
+            return true; // a line is never empty before
         }
         line.len() < before
     }
@@ -102,5 +102,54 @@ impl RoundRobin {
             Some(self.by_namespace.get(namespace)?.len().min(rounds))
         });
         Some(lines.sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, name: &str) -> SecretKey {
+        SecretKey::new(namespace, name)
+    }
+
+    fn queue(all: &[(&str, &str)]) -> RoundRobin {
+        let mut queue = RoundRobin::default();
+        for (second, (namespace, name)) in (0..).zip(all) {
+            let (by, now) = (Timestamp::default(), Timestamp::from_secs(second));
+            queue.push(key(namespace, name), by, now);
+        }
+        queue
+    }
+
+    fn drain(queue: &mut RoundRobin) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop()).map(|key| key.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_removed_is_not_popped_and_the_others_keep_their_turns() {
+        let mut queue = queue(&[("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]);
+        assert!(queue.remove(&key("a", "1")));
+        assert!(!queue.remove(&key("a", "1")), "it is gone");
+        assert!(!queue.remove(&key("a", "3")) && !queue.remove(&key("d", "1")));
+        assert_eq!((queue.len(), queue.oldest()), (3, Some(Timestamp::from_secs(1))));
+        assert!(queue.remove(&key("b", "1")), "the last of its namespace");
+        assert_eq!(drain(&mut queue), ["a/2", "c/1"]);
+        queue.push(key("b", "2"), Timestamp::default(), Timestamp::default());
+        assert_eq!(drain(&mut queue), ["b/2"], "once");
+        assert_eq!((queue.len(), queue.oldest()), (0, None));
+    }
+
+    #[test]
+    fn the_place_in_the_queue_is_the_number_that_are_popped_before() {
+        let all = [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("b", "2"), ("a", "3")];
+        for (namespace, name) in all {
+            let mut queue = queue(&all);
+            let ahead = queue.ahead_of(&key(namespace, name)).unwrap();
+            let popped = drain(&mut queue);
+            let place = popped.iter().position(|one| *one == format!("{namespace}/{name}"));
+            assert_eq!(Some(ahead), place, "{namespace}/{name} of {popped:?}");
+        }
+        assert_eq!(queue(&all).ahead_of(&key("a", "4")), None);
     }
 }

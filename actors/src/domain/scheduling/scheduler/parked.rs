@@ -78,3 +78,22 @@ impl Parked {
         self.due.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_kept_until_its_end_and_no_longer() {
+        let at = Timestamp::from_secs;
+        let stream = SecretKey::new("web", "shop");
+        let taken = |until, slot, now| {
+            let mut parked = Parked::default();
+            parked.add(&stream, at(until), Some(at(slot)));
+            parked.take_due(at(now)).map(|(_, has_slot)| has_slot)
+        };
+        assert_eq!(taken(30, 31, 30), Some(true));
+        assert_eq!(taken(30, 30, 30), Some(false));
+        assert_eq!(taken(30, 31, 29), None);
+    }
+}

@@ -50,3 +50,21 @@ impl Tickets {
         self.open.remove(&ticket);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_answered_with_the_last_of_its_secrets_unless_it_is_closed() {
+        let mut tickets = Tickets::default();
+        let first = tickets.open(2, Requeue::AwaitChange);
+        assert_eq!(tickets.done(first, Requeue::Busy), None);
+        assert_eq!(tickets.done(first, Requeue::AwaitChange), Some(Requeue::Busy));
+        let second = tickets.open(1, Requeue::AwaitChange);
+        assert_eq!(tickets.upcoming(), second + 1);
+        tickets.close(second);
+        assert_eq!(tickets.done(second, Requeue::AwaitChange), None);
+        assert!(tickets.open.is_empty());
+    }
+}

@@ -175,3 +175,80 @@ fn when_more_are_due_than_can_be_asked_none_is_left_out() {
     }
     assert_eq!(asked.len(), 20, "though each is due again at once");
 }
+
+#[test]
+fn renewals_by_age_are_spread_over_a_tenth_of_the_time_that_is_left() {
+    let at =
+        |serial: u32| by_age(&CertificateView { serial: serial.to_string(), ..leaf(90 * DAY) });
+    let times: BTreeSet<Timestamp> = (0..100).map(at).collect();
+    let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
+    assert!(first >= now() + 57 * DAY && last <= now() + 60 * DAY);
+    assert!(last.since(first) > 2 * DAY, "of three days");
+}
+
+#[test]
+fn a_life_of_ten_days_is_no_short_one() {
+    let renewal = |life: Duration| renewal(&leaf(life), AriStatus::Unasked);
+    assert_eq!(renewal(limits::SHORT_LIVED), now() + 180 * HOUR, "3/4 of a third is left");
+    let shorter = limits::SHORT_LIVED.saturating_sub(8 * HOUR);
+    assert_eq!(renewal(shorter), now() + 145 * HOUR, "3/4 of a half is left");
+}
+
+#[test]
+fn a_window_has_begun_from_its_first_second_on() {
+    let hour = window(now(), HOUR);
+    let begun = |at: Timestamp| AriStatus::Window(&hour).is_within_window(at);
+    assert!(begun(now()) && begun(now() + DAY));
+    assert!(!begun(now() - Duration::from_secs(1)));
+    assert!(
+        !AriStatus::None.is_within_window(now()) && !AriStatus::Unasked.is_within_window(now())
+    );
+}
+
+/// Windows of certificates with these numbers, recorded at these times, and their lives.
+fn recorded(all: &[(u32, Timestamp, Duration)]) -> RenewalWindows {
+    let mut renewal_windows = RenewalWindows::default();
+    for (number, at, life) in all {
+        let mut found = secret(&["a.example.com"], now(), *life);
+        found.certificate.as_mut().unwrap().id = Some(id(*number));
+        renewal_windows.record(&key(*number), Some(&found), DIRECTORY, *at);
+    }
+    renewal_windows
+}
+
+#[test]
+fn of_those_that_wait_since_the_same_minute_the_first_to_expire_is_asked_about_first() {
+    let half_a_minute = now() + Duration::from_secs(30);
+    let mut same = recorded(&[(1, now(), 90 * DAY), (2, half_a_minute, 45 * DAY)]);
+    assert_eq!(same.due(1, half_a_minute), [(key(2), id(2))]);
+    let minute = now() + Duration::from_mins(1);
+    let mut later = recorded(&[(1, now(), 90 * DAY), (2, minute, 45 * DAY)]);
+    assert_eq!(later.due(1, minute), [(key(1), id(1))]);
+}
+
+#[test]
+fn a_question_without_an_answer_is_asked_again_after_six_hours_and_never_after_the_expiry() {
+    let mut renewal_windows = recorded(&[(1, now(), DAY)]);
+    assert_eq!(renewal_windows.due(9, now()).len(), 1);
+    let again = now() + limits::ARI_RETRY_MAX;
+    assert_eq!(renewal_windows.due(9, again - Duration::from_secs(1)), []);
+    assert_eq!(renewal_windows.due(9, again).len(), 1);
+    assert_eq!(renewal_windows.due(9, now() + DAY), []);
+    assert_eq!(renewal_windows.of(&key(1), Some(&id(1))), AriStatus::None, "it is forgotten");
+}
+
+#[test]
+fn nobody_is_asked_about_a_secret_that_is_gone() {
+    let mut renewal_windows = recorded(&[(1, now(), 90 * DAY), (2, now(), 90 * DAY)]);
+    renewal_windows.forget(&key(1));
+    renewal_windows.record(&key(2), None, DIRECTORY, now());
+    assert_eq!(renewal_windows.due(9, now()), []);
+}
+
+#[test]
+fn no_answer_is_waited_for_where_the_ca_has_no_windows() {
+    let mut renewal_windows = recorded(&[(1, now(), 90 * DAY)]);
+    assert_eq!(renewal_windows.of(&key(1), Some(&id(1))), AriStatus::Unasked);
+    renewal_windows.are_unsupported();
+    assert_eq!(renewal_windows.of(&key(1), Some(&id(1))), AriStatus::None);
+}

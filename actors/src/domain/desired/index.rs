@@ -317,7 +317,7 @@ impl Index {
 }
 
 #[cfg(test)]
-mod boundaries;
+mod boundary_tests;
 
 #[cfg(test)]
 mod tests {

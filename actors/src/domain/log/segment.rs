@@ -271,7 +271,7 @@ pub fn is_due(segments: usize, parts: usize, idle: bool) -> bool {
 }
 
 #[cfg(test)]
-mod boundaries;
+mod boundary_tests;
 
 #[cfg(test)]
 mod tests {

@@ -274,7 +274,7 @@ fn same_names(names: &BTreeSet<String>, desired: &DesiredCertificate) -> bool {
 }
 
 #[cfg(test)]
-mod boundaries;
+mod boundary_tests;
 
 #[cfg(test)]
 pub(crate) mod tests {

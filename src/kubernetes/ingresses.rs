@@ -15,7 +15,7 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::ListParams;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 
 pub use view::view;
@@ -32,17 +32,7 @@ pub struct Ingresses {
     on_error: Rc<dyn Fn(&'static str)>,
 }
 
-const WATCHING: Watching<Ingress> = Watching {
-    plural: "Ingresses",
-    rights: "install.yaml",
-    start: |client, scope, config| {
-        let api = match scope {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
-        watcher(api, config).default_backoff().boxed()
-    },
-};
+const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml", labels: None };
 
 impl Ingresses {
     /// Watches `namespaces`, or all namespaces if the slice is empty.

@@ -9,9 +9,9 @@ use ingress_acme_actors::domain::desired::index::WatchScope;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::ports::{SecretChange, SecretWatch};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::runtime::watcher;
 
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching, scopes};
 use crate::kubernetes::client::{MANAGED_BY, MANAGED_BY_LABEL};
@@ -23,20 +23,11 @@ pub struct WatchedSecrets {
     scopes: Vec<WatchScope>,
 }
 
-const WATCHING: Watching<PartialObjectMeta<Secret>> = Watching {
-    plural: "Secrets",
-    rights: "watch-secrets.yaml",
-    start: |client, scope, config| {
-        let api: Api<PartialObjectMeta<Secret>> = match scope {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
-        // The journal writes many times a second, and has our label too.
-        let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY},!{}", journal_segments::LABEL);
-        let config = config.labels(&ours);
-        watcher(api, config).default_backoff().boxed()
-    },
-};
+/// The journal writes many times a second, and has our label too.
+fn watching() -> Watching {
+    let labels = format!("{MANAGED_BY_LABEL}={MANAGED_BY},!{}", journal_segments::LABEL);
+    Watching { plural: "Secrets", rights: "watch-secrets.yaml", labels: Some(labels) }
+}
 
 impl WatchedSecrets {
     /// Watches `namespaces`, or all namespaces if the slice is empty.
@@ -48,7 +39,7 @@ impl WatchedSecrets {
 impl SecretWatch for WatchedSecrets {
     fn watch(&self) -> LocalBoxStream<'static, SecretChange> {
         let watches = self.scopes.iter().cloned().map(|scope| {
-            let watched = ScopeWatch::new(&self.client, &scope, WATCHING).stream();
+            let watched = ScopeWatch::new(&self.client, &scope, watching()).stream();
             watched.filter_map(move |watched| {
                 ready(match watched {
                     Watched::Event(event) => change(&event, &scope),

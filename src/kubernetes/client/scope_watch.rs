@@ -1,15 +1,20 @@
 //! List and watch of one kind of object in one namespace, or in all: kube's watcher, with smaller
 //! pages where a page is too large, and a new list where a list stalls.
 
+use std::fmt::Debug;
+
 use futures_util::stream::{self, BoxStream, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::index::WatchScope;
 use ingress_acme_actors::domain::limits;
-use kube::runtime::watcher;
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 
 use super::{WATCH_SECONDS, detail, is_too_large};
 
 /// Stream of kube's watcher, which ends only when it is dropped.
-pub(crate) type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
+type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 
 /// Next item of a [`ScopeWatch`].
 pub(crate) enum Watched<K> {
@@ -21,20 +26,20 @@ pub(crate) enum Watched<K> {
 }
 
 /// Kind of object that is watched.
-pub(crate) struct Watching<K> {
+pub(crate) struct Watching {
     /// Plural of the kind, in texts.
     pub(crate) plural: &'static str,
     /// File under `deploy/` with the rights of the watch.
     pub(crate) rights: &'static str,
-    /// Starts a list and watch of these objects.
-    pub(crate) start: fn(&kube::Client, &WatchScope, watcher::Config) -> Events<K>,
+    /// Label selector; `None` for all objects.
+    pub(crate) labels: Option<String>,
 }
 
 /// State of the list or watch of one scope.
 pub(crate) struct ScopeWatch<K> {
-    client: kube::Client,
+    api: Api<K>,
     scope: WatchScope,
-    watching: Watching<K>,
+    watching: Watching,
     /// Reconnects with backoff by itself. `None` before a restart.
     events: Option<Events<K>>,
     /// No complete list yet, so silence is an error. A watch may be silent.
@@ -43,11 +48,23 @@ pub(crate) struct ScopeWatch<K> {
     page: u32,
 }
 
-impl<K: 'static> ScopeWatch<K> {
+impl<K> ScopeWatch<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
+{
     /// Sends no request until the stream is polled.
-    pub(crate) fn new(client: &kube::Client, scope: &WatchScope, watching: Watching<K>) -> Self {
+    pub(crate) fn new(client: &Client, scope: &WatchScope, watching: Watching) -> Self {
+        let api = match scope {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
         Self {
-            client: client.clone(),
+            api,
             scope: scope.clone(),
             watching,
             events: None,
@@ -63,9 +80,8 @@ impl<K: 'static> ScopeWatch<K> {
 
     async fn next(&mut self) -> Watched<K> {
         loop {
-            let config = watcher::Config::default().page_size(self.page).timeout(WATCH_SECONDS);
-            let start = || (self.watching.start)(&self.client, &self.scope, config);
-            let events = self.events.get_or_insert_with(start);
+            let events = self.events.take().unwrap_or_else(|| self.start());
+            let events = self.events.insert(events);
             let step = if self.listing {
                 tokio::time::timeout(limits::LIST_STALLED, events.next()).await
             } else {
@@ -90,6 +106,13 @@ impl<K: 'static> ScopeWatch<K> {
                 Err(_) => return self.relist("the list stalled"),
             }
         }
+    }
+
+    fn start(&self) -> Events<K> {
+        let label_selector = self.watching.labels.clone();
+        let config = watcher::Config { label_selector, ..watcher::Config::default() };
+        let config = config.page_size(self.page).timeout(WATCH_SECONDS);
+        watcher(self.api.clone(), config).default_backoff().boxed()
     }
 
     fn scope(&self) -> &str {

@@ -208,11 +208,11 @@ impl RateLimits {
     pub(crate) fn admit(
         &mut self,
         now: Timestamp,
-        is_wanted: impl Fn(&SecretKey) -> bool,
+        mut is_wanted: impl FnMut(&SecretKey) -> bool,
     ) -> Option<SecretKey> {
         let mut open = self.by_scope.values_mut().filter(|limit| limit.opens <= now);
         let (limit, stream) = open.find_map(|limit| {
-            let stream = limit.queue.next(&is_wanted)?;
+            let stream = limit.queue.next(&mut is_wanted)?;
             Some((limit, stream))
         })?;
         limit.admitted.insert(stream.clone());

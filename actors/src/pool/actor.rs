@@ -1,7 +1,6 @@
 //! Issuer pool: hands jobs to workers, parks waiting jobs, and answers requests. The `Scheduler`
 //! holds the state.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -116,16 +115,16 @@ impl Pool {
     fn admit(&mut self, now: Timestamp) {
         let (index, mut rate_limits) =
             (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
-        let left = RefCell::new(Vec::new());
-        let is_wanted = |stream: &SecretKey| {
+        let mut unwanted = Vec::new();
+        let mut is_wanted = |stream: &SecretKey| {
             let wanted = index.is_wanted(stream);
-            left.borrow_mut().extend((!wanted).then(|| stream.clone()));
+            unwanted.extend((!wanted).then(|| stream.clone()));
             wanted
         };
-        while let Some(admitted) = rate_limits.admit(now, is_wanted) {
+        while let Some(admitted) = rate_limits.admit(now, &mut is_wanted) {
             self.scheduler.admit(&admitted, now);
         }
-        for stream in left.into_inner() {
+        for stream in unwanted {
             self.scheduler.admit(&stream, now);
         }
     }

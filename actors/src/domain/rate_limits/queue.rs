@@ -42,7 +42,10 @@ impl LimitQueue {
 
     /// Removes and returns the next member for which `is_wanted` is `true`. Members before that one
     /// are dropped.
-    pub(super) fn next(&mut self, is_wanted: impl Fn(&SecretKey) -> bool) -> Option<SecretKey> {
+    pub(super) fn next(
+        &mut self,
+        mut is_wanted: impl FnMut(&SecretKey) -> bool,
+    ) -> Option<SecretKey> {
         while let Some(stream) = self.lanes.iter_mut().find_map(RoundRobin::pop) {
             self.members.remove(&stream);
             if is_wanted(&stream) {

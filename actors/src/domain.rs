@@ -32,6 +32,7 @@ pub mod name;
 pub mod public_name;
 pub mod rate_limits;
 pub mod routes;
+pub mod said;
 pub mod scheduling;
 pub mod status;
 pub mod time;

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
+use ingress_acme_actors::domain::certificate::SecretView;
+use ingress_acme_actors::domain::ingress::{
+    IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
+};
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::fakes::{Fakes, ingress, with_tls};
+use ingress_acme_actors::fakes::{FakeSecret, Fakes, foreign_secret, ingress, with_tls};
 use ingress_acme_actors::operator::Settings;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -140,4 +143,114 @@ fn an_ingress_without_room_in_its_namespace_is_told_and_is_served_once_there_is_
         fakes.pass(limits::ROOM_LOOK + MINUTE).await;
         assert_eq!(["one", "two", "late", "small"].map(issued), [1, 1, 1, 1]);
     });
+}
+
+/// Ingresses beyond one bound, the name of the one that is told, and words of its Event.
+type Beyond = (Vec<IngressView>, &'static str, &'static str);
+
+fn shop_with(tls: Vec<TlsBlock>) -> IngressView {
+    IngressView { tls, ..ingress("web", "shop", &[]) }
+}
+
+/// Sharers of one Secret, each with this class.
+fn sharers(count: usize, class: impl Fn(usize) -> String) -> Vec<IngressView> {
+    let sharer = |n: usize| IngressView {
+        class: IngressClass::Named(class(n).into()),
+        ..with_tls(&format!("i{n:03}"), "shared", &["shared.example.com"])
+    };
+    (0..count).map(sharer).collect()
+}
+
+/// What one tenant can write beyond each bound of an Ingress.
+fn beyond_each_bound() -> Vec<Beyond> {
+    let shop = || ingress("web", "shop", &["shop.example.com"]);
+    let many = |host: fn(usize) -> String, count| TlsBlock {
+        hosts: (0..count).map(host).collect(),
+        secret_name: Some("shop".to_owned()),
+    };
+    let names = many(|n| format!("h{n}.example.com"), limits::MAX_NAMES + 1);
+    let bad = many(|n| format!("-{n}-"), 10 * limits::BAD_HOSTS);
+    let blocks = vec![block("shop", "shop.example.com"); limits::TLS_BLOCKS + 1];
+    let long = IngressClass::Annotated("x".repeat(limits::ANNOTATION + 1).into());
+    let one = |view: IngressView, words| (vec![view], "shop", words);
+    vec![
+        one(IngressView { long_annotations: vec!["profile"], ..shop() }, "longer than 253 bytes"),
+        one(IngressView { class: long, ..shop() }, "is longer than 253 bytes"),
+        one(shop_with(blocks), "1001 spec.tls blocks"),
+        one(shop_with(vec![names]), "more than 100 names"),
+        one(shop_with(vec![bad]), "more problems"),
+        one(shop_with(vec![block(&"x".repeat(300), "shop.example.com")]), "253 characters at most"),
+        (sharers(limits::SHARERS + 1, |_| "nginx".to_owned()), "i000", "more than 100 Ingresses"),
+        (sharers(limits::CLASSES_PER_HOST + 1, |n| format!("c{n}")), "i008", "more than 8 classes"),
+    ]
+}
+
+/// Applies an Ingress of the same namespace and one of another namespace.
+fn apply_neighbours(fakes: &Fakes) {
+    for namespace in ["web", "other"] {
+        let host = format!("{namespace}.example.net");
+        fakes.cluster.apply(ingress(namespace, "neighbour", &[&host]));
+    }
+}
+
+fn assert_neighbours_are_served(fakes: &Fakes, case: &str) {
+    for namespace in ["web", "other"] {
+        let names = fakes.cluster.names(namespace, "neighbour");
+        assert_eq!(names, [format!("{namespace}.example.net")], "{case}");
+    }
+}
+
+#[test]
+fn what_is_beyond_a_bound_is_told_with_the_limit_and_its_neighbours_are_served() {
+    for (tenant, name, words) in beyond_each_bound() {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            operator(&fakes).await;
+            tenant.into_iter().for_each(|view| fakes.cluster.apply(view));
+            apply_neighbours(&fakes);
+            fakes.pass(5 * MINUTE).await;
+            assert_eq!(
+                told(&fakes, name, words),
+                1,
+                "{words}: {:?}",
+                fakes.cluster.events("web", name)
+            );
+            assert_neighbours_are_served(&fakes, words);
+        });
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_told_or_replaced_and_its_neighbours_are_served() {
+    let secret = |view: SecretView| FakeSecret { view, ..foreign_secret() };
+    let foreign = || foreign_secret().view;
+    let ours = || SecretView { ours: true, ..foreign() };
+    let too_many = Err("it has 30000 names, but at most 2000 are read".to_owned());
+    let cases = [
+        (foreign(), Some("was not made by ingress-acme")),
+        (SecretView { immutable: true, ..ours() }, Some("is immutable")),
+        (SecretView { is_tls: false, ..ours() }, Some("is not of type")),
+        (SecretView { certificate: too_many, ..ours() }, None),
+    ];
+    for (view, words) in cases {
+        let found = secret(view);
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.cluster.put_secret(&SecretKey::new("web", "shop"), found);
+            operator(&fakes).await;
+            fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+            apply_neighbours(&fakes);
+            fakes.pass(5 * MINUTE).await;
+            let replaced = fakes.cluster.names("web", "shop") == ["shop.example.com"];
+            assert_eq!(replaced, words.is_none(), "{words:?}");
+            if let Some(words) = words {
+                assert!(
+                    told(&fakes, "shop", words) >= 1,
+                    "{:?}",
+                    fakes.cluster.events("web", "shop")
+                );
+            }
+            assert_neighbours_are_served(&fakes, words.unwrap_or("replaced"));
+        });
+    }
 }

@@ -282,6 +282,88 @@ fn an_owner_that_cannot_be_taken_away_is_not_fought_over() {
     });
 }
 
+/// TLS Secrets of an API server that answers nothing about namespace `bad`, as behind a webhook
+/// that hangs. Counts the calls.
+struct Silent(Rc<dyn TlsSecrets>, Rc<Cell<u32>>);
+
+impl Silent {
+    async fn answers_for(&self, namespace: &str) {
+        if namespace == "bad" {
+            self.1.set(self.1.get() + 1);
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl TlsSecrets for Silent {
+    async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
+        self.answers_for(&key.namespace).await;
+        self.0.read(key).await
+    }
+
+    async fn exists(&self, key: &SecretKey) -> Result<bool, PortError> {
+        self.answers_for(&key.namespace).await;
+        self.0.exists(key).await
+    }
+
+    async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
+        self.answers_for(&key.namespace).await;
+        self.0.verified(key).await
+    }
+
+    async fn install(
+        &self,
+        key: &SecretKey,
+        what: Installation,
+    ) -> Result<SecretStatus, PortError> {
+        self.answers_for(&key.namespace).await;
+        self.0.install(key, what).await
+    }
+
+    async fn set_owners(
+        &self,
+        key: &SecretKey,
+        owners: &BTreeSet<IngressRef>,
+    ) -> Result<SecretStatus, PortError> {
+        self.answers_for(&key.namespace).await;
+        self.0.set_owners(key, owners).await
+    }
+
+    async fn fill_tls(
+        &self,
+        ingress: &IngressRef,
+        secret: &SecretKey,
+        hosts: &BTreeSet<DnsName>,
+    ) -> Result<(), PortError> {
+        self.answers_for(&secret.namespace).await;
+        self.0.fill_tls(ingress, secret, hosts).await
+    }
+}
+
+#[test]
+fn a_call_that_is_never_answered_is_given_up_and_tried_again_and_the_neighbours_are_served() {
+    Fakes::paused(async {
+        let (fakes, calls) = (Fakes::default(), Rc::new(Cell::new(0)));
+        let counted = calls.clone();
+        operator_with(&fakes, |ports| {
+            ports.tls_secrets = Rc::new(Silent(ports.tls_secrets.clone(), counted));
+        })
+        .await;
+        // Many more than slots.
+        for n in 0..40 {
+            let host = format!("bad{n}.example.com");
+            fakes.cluster.apply(ingress("bad", &format!("i{n}"), &[&host]));
+        }
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        assert!(calls.get() > 40, "{}: each is given up, and tried again", calls.get());
+        assert_eq!(fakes.ca.issued().len(), 1, "nothing is ordered for what cannot be read");
+    });
+}
+
 /// A clock that is wrong by a fixed duration, ahead or behind.
 struct Off(Rc<dyn Clock>, Duration, bool);
 

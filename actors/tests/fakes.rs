@@ -16,6 +16,7 @@ mod installs;
 mod ipv6;
 mod journal;
 mod journal_faults;
+mod log_lines;
 mod partial;
 mod rehearsal;
 mod renewal;

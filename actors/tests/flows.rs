@@ -153,6 +153,7 @@ fn what_a_private_ca_at_a_public_address_issued_for_internal_names_is_renewed_af
         fakes.kill();
         fakes.operator(with_ca(PublicCa::ByAddress)).await;
         fakes.cluster.apply(ingress("other", "inner", &["ldap.internal"]));
+        fakes.cluster.apply(ingress("other", "neighbour", &["neighbour.example.com"]));
         fakes.pass(7 * DAY).await;
         let issued = |host: &str| {
             let issued = fakes.ca.issued();
@@ -161,6 +162,7 @@ fn what_a_private_ca_at_a_public_address_issued_for_internal_names_is_renewed_af
         assert!(issued("db.internal") >= 2, "renewed");
         assert!(issued("nas.home.arpa") >= 2, "renewed with all its names");
         assert_eq!(issued("ldap.internal"), 0, "no proof in its namespace");
+        assert!(issued("neighbour.example.com") >= 1, "its neighbour is served");
         let told = |namespace| {
             let events = fakes.cluster.events(namespace, "inner");
             reasons(&events).iter().filter(|reason| **reason == "Skipped").count()
@@ -315,16 +317,22 @@ fn a_refusal_of_the_ca_is_reported_in_its_words_and_backs_off_and_an_edit_clears
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
         let words = "rejectedIdentifier: policy forbids issuing for name";
-        fakes.ca.refuse(Some(Failure::new(FailureClass::Policy, words)));
+        let refusal = Failure::new(FailureClass::Policy, words);
+        fakes.ca.set_policy(move |names| {
+            let is_shop = names.iter().any(|name| name.as_str() == "shop.example.com");
+            is_shop.then(|| refusal.clone())
+        });
         fakes.cluster.apply(shop());
+        fakes.cluster.apply(ingress("other", "neighbour", &["neighbour.example.com"]));
         fakes.pass(DAY).await;
-        assert_eq!(fakes.cluster.calls("open_order"), 1, "the next is in a day");
+        let orders = fakes.cluster.calls("open_order");
+        assert_eq!(orders, 2, "one of its neighbour; the next is in a day");
+        assert_eq!(fakes.cluster.names("other", "neighbour"), ["neighbour.example.com"]);
         let events = fakes.cluster.events("web", "shop");
         assert!(
             events.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
             "{events:?}"
         );
-        fakes.ca.refuse(None);
         fakes.cluster.apply(ingress("web", "shop", &["other.example.com"]));
         fakes.pass(MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["other.example.com"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
@@ -13,7 +13,6 @@ use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
-use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::check::{Assessment, IssueReason, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
@@ -145,12 +144,13 @@ impl JobRunner {
         what: &str,
         answer: Result<(), PortError>,
     ) -> bool {
+        let events = &self.context.events;
         if self.succeeded(job, FailureClass::SecretWrite, answer).is_some() {
+            events.forget_left_undone(&desired.secret, what);
             return true;
         }
         let Some(failure) = job.observed.failure.take() else { return false };
-        warn!(detail = failure.detail, "{what} could not be updated");
-        self.context.events.record(desired, &KubeEvent::left_undone(what, &failure.detail));
+        events.report_left_undone(desired, what, &failure.detail);
         true
     }
 

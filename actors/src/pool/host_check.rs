@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::job_runner::JobRunner;
 use crate::domain::certificate::CertificateView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::host_claims::Owner;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
@@ -37,9 +38,12 @@ impl JobRunner {
                 unread = Some(secret.clone());
                 continue;
             }
-            info!(%host, %namespace, ?holds_until, "several namespaces name one host");
+            debug!(%host, %namespace, ?holds_until, "several namespaces name one host");
             let claim = (host, namespace);
             self.context.index.borrow_mut().record_holder(claim, holds_until, now);
+        }
+        if unread.is_none() {
+            self.log_owners(claims.iter().map(|(host, ..)| host).collect());
         }
         let read = match unread {
             None => Ok(()),
@@ -52,6 +56,16 @@ impl JobRunner {
         }
         for owner in &desired.owners {
             self.context.events.report(&self.context.index.borrow(), &owner.key);
+        }
+    }
+
+    /// Logs who has these hosts, where that has changed.
+    fn log_owners(&self, hosts: BTreeSet<&DnsName>) {
+        for host in hosts {
+            let news = self.context.index.borrow_mut().owner_news(host);
+            if let Some(Owner { namespace, shares }) = news {
+                info!(%host, %namespace, shares, "several namespaces name one host; this one has it");
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{IngressKey, IngressRef, SecretKey};
 use crate::domain::issuance::OverIpv6;
 use crate::domain::name::DnsName;
+use crate::domain::said::Said;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::EventRecorder;
 
@@ -25,13 +26,15 @@ pub(crate) struct EventDedup {
     other_installs: RefCell<HashMap<SecretKey, u64>>,
     /// Hash of the last Event about each host that leads elsewhere over IPv6.
     over_ipv6: RefCell<HashMap<(SecretKey, DnsName), u64>>,
+    /// Changes beside a good certificate that could not be made.
+    left_undone: RefCell<Said<(SecretKey, String)>>,
 }
 
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
     pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        let (reported, other_installs, over_ipv6) = Default::default();
-        Self { event_recorder, reported, other_installs, over_ipv6 }
+        let (reported, other_installs, over_ipv6, left_undone) = Default::default();
+        Self { event_recorder, reported, other_installs, over_ipv6, left_undone }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
@@ -63,6 +66,26 @@ impl EventDedup {
         for owner in &desired.owners {
             self.event_recorder.record(owner, kube_event.clone());
         }
+    }
+
+    /// Records an Event about `what` that could not be updated: each time, because the API server
+    /// drops Events after an hour. The log has it once for each text.
+    pub(crate) fn report_left_undone(
+        &self,
+        desired: &DesiredCertificate,
+        what: &str,
+        detail: &str,
+    ) {
+        let about = (desired.secret.clone(), what.to_owned());
+        if self.left_undone.borrow_mut().is_news(about, detail) {
+            warn!(secret = %desired.secret, detail, "{what} could not be updated");
+        }
+        self.record(desired, &KubeEvent::left_undone(what, detail));
+    }
+
+    /// Forgets a failed update of `what`, which has succeeded.
+    pub(crate) fn forget_left_undone(&self, secret: &SecretKey, what: &str) {
+        self.left_undone.borrow_mut().has_ended(&(secret.clone(), what.to_owned()));
     }
 
     /// Records an Event about a Secret that another install has, once for each text.

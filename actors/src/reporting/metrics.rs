@@ -373,15 +373,22 @@ mod tests {
         let left_out = "ingress_acme_certificates_without_series";
         assert!(shown(&metrics, &expiries).contains(&format!("{left_out} 0\n")));
         for number in 0..limits::CERTIFICATE_SERIES + 7 {
-            let (namespace, at) = (format!("ns-{}", number % 9), number.try_into().unwrap());
+            let at = number.try_into().unwrap();
             let validity =
                 Validity { not_after: Timestamp::from_secs(at), renewal: Timestamp::from_secs(at) };
-            expiries.record(&SecretKey::new(&namespace, &format!("s-{number}")), Some(validity));
+            expiries.record(&SecretKey::new("many", &format!("s-{number}")), Some(validity));
         }
+        let last = Timestamp::from_secs(1 << 40);
+        let validity = Validity { not_after: last, renewal: last };
+        expiries.record(&SecretKey::new("neighbour", "its"), Some(validity));
         let text = shown(&metrics, &expiries);
         let series = text.matches("certificate_not_after_timestamp_seconds{").count();
         assert_eq!(series, limits::CERTIFICATE_SERIES);
-        assert!(text.contains(&format!("{left_out} 7\n")));
+        assert!(text.contains(&format!("{left_out} 8\n")));
+        assert!(
+            text.contains("secret=\"its\""),
+            "its neighbour's, though it is the last to be renewed"
+        );
         assert!(text.contains("secret=\"s-0\""), "the first to be renewed has series");
     }
 }

@@ -51,9 +51,23 @@ struct Claim {
     ingress: IngressKey,
 }
 
-/// A host that several namespaces claim: what is known of the namespaces whose Secrets were read.
+/// A host that several namespaces claim.
 #[derive(Debug, Default)]
-struct Contest(HashMap<Arc<str>, Known>);
+struct Contest {
+    /// What is known of the namespaces whose Secrets were read.
+    known: HashMap<Arc<str>, Known>,
+    /// Owner that was logged last.
+    said: Option<Owner>,
+}
+
+/// Who has a contested host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    /// The namespace; the first by name of those that hold certificates.
+    pub(crate) namespace: Arc<str>,
+    /// Whether other namespaces hold a certificate for the host too, and keep it.
+    pub(crate) shares: bool,
+}
 
 /// What is known of one namespace.
 #[derive(Debug)]
@@ -107,7 +121,7 @@ impl HostClaims {
             claims.add(claim);
             if claims.is_of_several() {
                 any_contested = true;
-                let known = &mut self.contests.entry(host.clone()).or_default().0;
+                let known = &mut self.contests.entry(host.clone()).or_default().known;
                 // The newcomer may be a holder.
                 known.retain(|other, known| other != namespace || known.holds_until.is_some());
             }
@@ -131,7 +145,7 @@ impl HostClaims {
             }
             let left = !claims.of_namespace(&ingress.namespace, 1).is_empty();
             let Some(contest) = self.contests.get_mut(host).filter(|_| !left) else { continue };
-            contest.0.remove(&ingress.namespace);
+            contest.known.remove(&ingress.namespace);
             for namespace in claims.namespaces().take(limits::CLAIMANTS_TOLD) {
                 changed.extend(claims.of_namespace(namespace, 1));
             }
@@ -150,7 +164,7 @@ impl HostClaims {
     /// How the contest for `host` stands for `namespace`.
     pub(super) fn verdict(&self, host: &DnsName, namespace: &str) -> Verdict {
         let contest = (!self.are_shared).then(|| self.contests.get(host)).flatten();
-        let Some((Contest(known), claims)) = contest.zip(self.by_host.get(host)) else {
+        let Some((Contest { known, .. }, claims)) = contest.zip(self.by_host.get(host)) else {
             return Verdict::Has;
         };
         let Some(own) = known.get(namespace) else { return Verdict::Undecided };
@@ -170,7 +184,7 @@ impl HostClaims {
     /// first.
     pub(super) fn unread(&self, host: &DnsName, own: &str) -> Vec<(Arc<str>, Vec<IngressKey>)> {
         let contest = (!self.are_shared).then(|| self.contests.get(host)).flatten();
-        let Some((Contest(known), claims)) = contest.zip(self.by_host.get(host)) else {
+        let Some((Contest { known, .. }, claims)) = contest.zip(self.by_host.get(host)) else {
             return Vec::new();
         };
         let unread = claims.namespaces().filter(|namespace| !known.contains_key(*namespace));
@@ -202,21 +216,41 @@ impl HostClaims {
         holds_until: Option<Timestamp>,
         now: Timestamp,
     ) {
-        let Some(Contest(known)) = self.contests.get_mut(host) else { return };
+        let Some(Contest { known, .. }) = self.contests.get_mut(host) else { return };
         let again = now + limits::HOLDERS_KEPT;
         let stale_at = holds_until.map_or(again, |expiry| expiry.min(again));
         known.insert(namespace.clone(), Known { holds_until, stale_at });
     }
 
+    /// Owner of a contested host, if it is another one than at the last call: the log names each
+    /// owner once, although the Secrets are read again each hour. `None` while it is undecided.
+    pub(super) fn news(&mut self, host: &DnsName) -> Option<Owner> {
+        let contest = self.contests.get_mut(host).filter(|_| !self.are_shared)?;
+        let claims = self.by_host.get(host)?;
+        let holders = contest.known.iter().filter(|(_, known)| known.holds_until.is_some());
+        let holders: BTreeSet<&Arc<str>> = holders.map(|(namespace, _)| namespace).collect();
+        let all_read = claims.namespaces().all(|one| contest.known.contains_key(one));
+        let namespace: Arc<str> = match holders.first() {
+            Some(holder) => (*holder).clone(),
+            None => claims.first().filter(|_| all_read)?.into(),
+        };
+        let owner = Some(Owner { namespace, shares: holders.len() > 1 });
+        if contest.said == owner {
+            return None;
+        }
+        contest.said.clone_from(&owner);
+        owner
+    }
+
     /// Whether something that is known about `host` is out of date.
     pub(super) fn is_stale(&self, host: &DnsName, now: Timestamp) -> bool {
         let contest = self.contests.get(host);
-        contest.is_some_and(|contest| contest.0.values().any(|known| known.stale_at <= now))
+        contest.is_some_and(|contest| contest.known.values().any(|known| known.stale_at <= now))
     }
 
     /// Drops everything about `host` that is out of date.
     pub(super) fn forget_stale(&mut self, host: &DnsName, now: Timestamp) {
-        if let Some(Contest(known)) = self.contests.get_mut(host) {
+        if let Some(Contest { known, .. }) = self.contests.get_mut(host) {
             known.retain(|_, known| now < known.stale_at);
         }
     }
@@ -380,6 +414,30 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_is_news_once_and_not_each_time_that_the_secrets_are_read() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "b", 100, false);
+        claim(&mut claims, "a", 0, false);
+        let news = |claims: &mut HostClaims, expiries: [Option<i64>; 2]| {
+            read(claims, expiries);
+            claims.news(&host()).map(|owner| (owner.namespace.to_string(), owner.shares))
+        };
+        assert_eq!(claims.news(&host()), None, "undecided");
+        assert_eq!(news(&mut claims, [None, None]), Some(("b".to_owned(), false)));
+        assert_eq!(news(&mut claims, [None, None]), None);
+        assert_eq!(news(&mut claims, [None, Some(600)]), None, "it has its certificate");
+        for hour in 1..24 {
+            claims.forget_stale(&host(), at(hour * 3_600));
+            assert_eq!(claims.news(&host()), None, "nothing is known");
+            assert_eq!(news(&mut claims, [None, Some(600)]), None, "hour {hour}");
+        }
+        assert_eq!(news(&mut claims, [Some(600), None]), Some(("a".to_owned(), false)));
+        assert_eq!(news(&mut claims, [Some(600), Some(600)]), Some(("a".to_owned(), true)));
+        claims.release(&IngressKey::new("a", "shop"), &[host()]);
+        assert_eq!(claims.news(&host()), None, "the contest has ended");
+    }
+
+    #[test]
     fn the_next_is_told_when_the_owner_goes_and_one_of_the_same_namespace_is_no_rival() {
         let mut claims = HostClaims::default();
         claim(&mut claims, "a", 0, false);
@@ -421,7 +479,7 @@ mod tests {
 
     /// Namespaces whose Secrets were read.
     fn known(claims: &HostClaims) -> BTreeSet<&str> {
-        claims.contests[&host()].0.keys().map(|namespace| &**namespace).collect()
+        claims.contests[&host()].known.keys().map(|namespace| &**namespace).collect()
     }
 
     #[test]

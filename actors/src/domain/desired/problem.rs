@@ -109,6 +109,23 @@ pub enum Problem {
         /// Name of the Secret.
         secret: Arc<str>,
     },
+    /// The Ingresses that share a Secret have a host in more than [`limits::CLASSES_PER_HOST`]
+    /// classes, and the class of this one is beyond them.
+    #[error(
+        "its class gets no route for the challenges of host {host}{}: the Ingresses that share Secret {secret} have more \
+         than {most} classes for it, and the first {most} by the names of the Ingresses are routed. That is enough if one \
+         of these classes serves {host} to the Internet; otherwise name another Secret here",
+        likewise(*.others),
+        most = limits::CLASSES_PER_HOST
+    )]
+    ManyClasses {
+        /// Name of the Secret.
+        secret: Arc<str>,
+        /// The first such host.
+        host: DnsName,
+        /// Number of the others.
+        others: usize,
+    },
     /// The Ingresses of the namespace are larger than what is kept of one namespace.
     #[error(
         "the Ingresses of its namespace are too large together: {mebibytes} MiB are kept of a namespace, a quarter of it of \
@@ -152,7 +169,10 @@ impl Problem {
 
     /// Whether all hosts of the Ingress are served nevertheless.
     pub(crate) fn is_served(&self) -> bool {
-        matches!(self, Self::ManySharers { .. } | Self::HostShared { .. })
+        matches!(
+            self,
+            Self::ManySharers { .. } | Self::ManyClasses { .. } | Self::HostShared { .. }
+        )
     }
 }
 

@@ -45,6 +45,9 @@ pub const SHARERS: usize = 100;
 /// Number of Ingresses of a Secret from which on the desired certificate is kept between two
 /// changes, because its computation takes time for each Ingress.
 pub const SHARERS_KEPT: usize = 32;
+/// Number of things of which the last text in the log is remembered, so that a lasting state is
+/// logged once: about 150 bytes each. Beyond them, a text may be logged once more.
+pub const SAID: usize = 4_096;
 /// Number of Ingress classes that one host is routed through. Two or three are usual: an internal
 /// and an external controller.
 pub const CLASSES_PER_HOST: usize = 8;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
 use super::{Index, covers};
-use crate::domain::desired::host_claims::Verdict;
+use crate::domain::desired::host_claims::{Owner, Verdict};
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -46,6 +46,11 @@ impl Index {
     ) {
         self.host_claims.record(host, namespace, holds_until, now);
         self.forget_merged_with(host);
+    }
+
+    /// Owner of a contested host, if it is another one than at the last call.
+    pub(crate) fn owner_news(&mut self, host: &DnsName) -> Option<Owner> {
+        self.host_claims.news(host)
     }
 
     /// Whether a host of the Ingress is undecided, so that its problems are not known yet.

@@ -214,6 +214,30 @@ mod tests {
     }
 
     #[test]
+    fn a_ninth_class_of_a_host_is_told_with_the_limit_and_its_neighbours_are_routed() {
+        for count in [9, 2 * limits::SHARERS_KEPT] {
+            let views = (0..count).map(|n| sharer(n, "a.example.com", &format!("c{n:02}")));
+            let own = ingress("other", "shop", &["a.example.net"]);
+            let (mut index, _) = shared(views.chain([own]));
+            let told = |index: &Index, namespace: &str, name: &str| -> Vec<String> {
+                let problems = index.problems(&IngressKey::new(namespace, name)).unwrap();
+                problems.iter().map(ToString::to_string).collect()
+            };
+            let ninth = told(&index, "web", "i00008");
+            assert_eq!(ninth.len(), 1, "{ninth:?}");
+            assert!(ninth[0].contains("more than 8 classes") && ninth[0].contains("a.example.com"));
+            assert_eq!(told(&index, "web", "i00007"), [""; 0], "the eighth has its route");
+            assert_eq!(told(&index, "other", "shop"), [""; 0]);
+            let of_other = index.desired(&SecretKey::new("other", "shop")).unwrap();
+            assert_eq!(of_other.routes.len(), 1);
+            index.apply(sharer(8, "a.example.com", "c00"));
+            assert_eq!(told(&index, "web", "i00008"), [""; 0], "a class that is routed");
+            index.apply(sharer(8, "b.example.com", "c08"));
+            assert_eq!(told(&index, "web", "i00008"), [""; 0], "a host of its own");
+        }
+    }
+
+    #[test]
     fn names_end_at_one_more_than_a_certificate_may_have() {
         let host = |number: usize| format!("h{number}.example.com");
         let (_, desired) = shared((0..5_000).map(|n| sharer(n, &host(n), "nginx")));

@@ -14,31 +14,35 @@ impl Index {
     /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
     /// of many Ingresses is kept until one of them changes.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
-        let mut desired = self.merged(secret)?;
+        let mut desired = self.with_merged(secret, |desired| desired.cloned())?;
         desired.keeps_surplus |= self.leaves_out(&secret.namespace);
         Some(desired)
     }
 
-    fn merged(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
-        let users = self.users.get(secret)?;
+    /// Looks at the merged certificate of `secret`.
+    pub(super) fn with_merged<T>(
+        &self,
+        secret: &SecretKey,
+        look: impl FnOnce(Option<&DesiredCertificate>) -> T,
+    ) -> T {
+        let Some(users) = self.users.get(secret) else { return look(None) };
         let merged = || {
             let users = users.iter().filter_map(|key| self.planned_for(key, secret));
             let verdicts = self.verdicts(&secret.namespace);
             merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &verdicts)
         };
         if users.len() < limits::SHARERS_KEPT {
-            return merged();
+            return look(merged().as_ref());
         }
         if let Some(kept) = self.merged.borrow().get(secret) {
-            return kept.clone();
+            return look(kept.as_ref());
         }
         let desired = merged();
         let mut kept = self.merged.borrow_mut();
         if kept.len() >= limits::MERGED_KEPT {
             kept.clear();
         }
-        kept.insert(secret.clone(), desired.clone());
-        desired
+        look(kept.entry(secret.clone()).insert_entry(desired).get().as_ref())
     }
 
     /// Drops the kept answers for the Secrets of `plan`.

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::Index;
+use super::indexed_ingress::IndexedIngress;
+use crate::domain::desired::desired_certificate::Route;
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::problem::Problem;
-use crate::domain::ingress::IngressKey;
+use crate::domain::ingress::{IngressClass, IngressKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
@@ -17,8 +19,38 @@ impl Index {
         let entry = self.entries.get(key)?;
         let mut problems = entry.plan.problems.clone();
         problems.extend(self.sharing_problems(key, &entry.plan));
+        problems.extend(self.class_problems(entry));
         problems.extend(self.host_problems(key));
         Some(problems)
+    }
+
+    /// Problems of hosts that no route leads through the class of the Ingress, because other
+    /// Ingresses that share the Secret have used up the classes of the host.
+    fn class_problems(&self, entry: &IndexedIngress) -> Vec<Problem> {
+        let has_many_users = |planned: &&PlannedCertificate| {
+            let users = self.users.get(&planned.secret).map_or(0, Vec::len);
+            users > limits::CLASSES_PER_HOST
+        };
+        let problem = |planned: &PlannedCertificate| {
+            let unrouted = self.unrouted(planned, &entry.view.class);
+            let (secret, others) = (planned.secret.name.clone(), unrouted.len().saturating_sub(1));
+            let host = unrouted.into_iter().next()?;
+            Some(Problem::ManyClasses { secret, host, others })
+        };
+        let shared = entry.plan.certificates.iter().filter(has_many_users);
+        shared.filter_map(problem).take(limits::PROBLEMS).collect()
+    }
+
+    /// Names of a certificate to which no route leads through this class.
+    fn unrouted(&self, planned: &PlannedCertificate, class: &IngressClass) -> Vec<DnsName> {
+        self.with_merged(&planned.secret, |desired| {
+            let Some(desired) = desired else { return Vec::new() };
+            let is_unrouted = |host: &&DnsName| {
+                let route = Route { class: class.clone(), host: (*host).clone() };
+                desired.names.contains(*host) && desired.routes.binary_search(&route).is_err()
+            };
+            planned.names.iter().filter(is_unrouted).cloned().collect()
+        })
     }
 
     /// Problems of Secrets with more users than owners, if `key` is their first user.

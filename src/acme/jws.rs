@@ -23,7 +23,9 @@ use x509_parser::public_key::RSAPublicKey;
 use zeroize::Zeroizing;
 
 use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::PortError;
 
 use super::call::Call;
@@ -43,8 +45,9 @@ pub(super) fn jwk(key: &PrivateKey) -> Result<String, String> {
 
 /// Parses the key pair; also returns the public key as in [`jwk`].
 fn read(key: &PrivateKey) -> Result<(KeyPair, String), String> {
-    let pair = KeyPair::from_pem(key.pem())
-        .map_err(|wrong| format!("the private key cannot be read: {wrong}"))?;
+    let unreadable = |wrong| format!("the private key cannot be read: {wrong}");
+    let pair =
+        KeyPair::from_pem(key.pem()).map_err(|wrong| cut(unreadable(wrong), limits::QUOTED_MAX))?;
     let jwk = if pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {
         on_curve("P-256", pair.der_bytes())?
     } else if pair.is_compatible(&PKCS_ECDSA_P384_SHA384) {

@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
-use ingress_acme_actors::domain::cut::CutText;
+use ingress_acme_actors::domain::cut::{CutText, cut};
 use ingress_acme_actors::domain::limits;
 
 use super::call::{CALL, Call};
@@ -68,8 +68,15 @@ pub(super) enum TransportError {
     TooLarge(usize),
     /// The headers are larger than [`limits::CA_HEADERS`], or a URL in them than
     /// [`limits::URL_MAX`].
-    #[error("the headers of the CA's answer have {0} bytes, and more than are accepted")]
-    Headers(usize),
+    #[error("{what} of the CA's answer: {size} bytes, but at most {most} are accepted")]
+    Headers {
+        /// All of them, or one.
+        what: &'static str,
+        /// Their bytes.
+        size: usize,
+        /// The bound.
+        most: usize,
+    },
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -110,16 +117,7 @@ impl Transport {
         wire: Wire,
         hook: RequestHook,
     ) -> Result<Self, TrustError> {
-        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let mut added = 0;
-        for root in CertificateDer::pem_slice_iter(extra_roots.unwrap_or_default().as_bytes()) {
-            let root = root.map_err(|wrong| TrustError::Pem(wrong.to_string()))?;
-            roots.add(root).map_err(|wrong| TrustError::Pem(wrong.to_string()))?;
-            added += 1;
-        }
-        if extra_roots.is_some() && added == 0 {
-            return Err(TrustError::Pem("there is no CERTIFICATE block in it".to_owned()));
-        }
+        let roots = trusted(extra_roots)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -254,6 +252,23 @@ impl HttpClient for Transport {
     }
 }
 
+/// The Mozilla roots, and the certificates of `extra_roots` (PEM). The text of an error has at most
+/// [`limits::QUOTED_MAX`] bytes: the reader of PEM quotes whole lines of the file.
+fn trusted(extra_roots: Option<&str>) -> Result<rustls::RootCertStore, TrustError> {
+    let pem = |wrong: &dyn StdError| TrustError::Pem(cut(wrong.to_string(), limits::QUOTED_MAX));
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut added = 0;
+    for root in CertificateDer::pem_slice_iter(extra_roots.unwrap_or_default().as_bytes()) {
+        let root = root.map_err(|wrong| pem(&wrong))?;
+        roots.add(root).map_err(|wrong| pem(&wrong))?;
+        added += 1;
+    }
+    if extra_roots.is_some() && added == 0 {
+        return Err(TrustError::Pem("there is no CERTIFICATE block in it".to_owned()));
+    }
+    Ok(roots)
+}
+
 /// Largest accepted body of an answer, in bytes.
 fn longest_answer(endpoint: &str) -> usize {
     match endpoint {
@@ -278,10 +293,12 @@ fn is_valid(challenge: &[u8]) -> bool {
 fn check_headers(headers: &HeaderMap) -> Result<(), TransportError> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let location = headers.get(LOCATION).map_or(0, HeaderValue::len);
-    if size > limits::CA_HEADERS || location > limits::URL_MAX {
-        return Err(TransportError::Headers(size));
+    let headers = ("the headers", size, limits::CA_HEADERS);
+    let location = ("the header Location", location, limits::URL_MAX);
+    match [headers, location].into_iter().find(|(_, size, most)| size > most) {
+        Some((what, size, most)) => Err(TransportError::Headers { what, size, most }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns `Retry-After`, capped at the largest plausible value. Caps the header too: instant-acme
@@ -309,10 +326,16 @@ fn with_causes(error: &dyn StdError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use instant_acme::{Account, NewAccount};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::CallError;
+    use super::super::jws::resource;
     use super::*;
 
     fn transport(extra_roots: Option<&str>) -> Result<Transport, TrustError> {
@@ -379,7 +402,9 @@ mod tests {
         assert!(check_headers(&of("location", limits::URL_MAX + 1)).is_err());
         assert!(check_headers(&of("link", limits::URL_MAX + 1)).is_ok());
         let error = check_headers(&of("replay-nonce", limits::CA_HEADERS)).unwrap_err().to_string();
-        assert!(error.contains("16396 bytes"), "{error}");
+        assert!(error.contains("16396 bytes, but at most 16384"), "{error}");
+        let error = check_headers(&of("location", limits::URL_MAX + 1)).unwrap_err().to_string();
+        assert!(error.contains("Location of the CA's answer: 2049 bytes, but at most 2048"));
     }
 
     #[tokio::test]
@@ -451,5 +476,110 @@ mod tests {
         assert!(matches!(transport(Some("hello")), Err(TrustError::Pem(_))));
         let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(transport(Some(damaged)), Err(TrustError::Pem(_))));
+    }
+
+    /// A value of a directory's field: often of the right type, sometimes huge.
+    fn value() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            4 => "https://ca\\.example/[a-z]{1,9}", 2 => ".{0,60}", 1 => Just("x".repeat(100_000)),
+        ];
+        let text = text.prop_map(Value::from);
+        prop_oneof![
+            6 => text.clone(), 1 => any::<i64>().prop_map(Value::from), 1 => Just(Value::Null),
+            2 => prop::collection::vec(text.clone(), 0..60).prop_map(Value::from),
+            1 => ("[a-z]{0,9}", text).prop_map(|(name, text)| json!({ name: text })),
+        ]
+    }
+
+    /// A directory (RFC 8555 §7.1.1), with its fields or without some of them; or anything else.
+    fn directory() -> impl Strategy<Value = Vec<u8>> {
+        const FIELDS: &str = "newNonce|newAccount|newOrder|revokeCert|keyChange|renewalInfo|.{0,9}";
+        const META: &str = "caaIdentities|termsOfService|profiles|externalAccountRequired|.{0,9}";
+        let meta = prop::collection::btree_map(META, value(), 0..5);
+        let whole = (prop::collection::btree_map(FIELDS, value(), 0..9), meta);
+        let whole = whole.prop_map(|(fields, meta)| {
+            let mut document = json!(fields);
+            document["meta"] = json!(meta);
+            document.to_string().into_bytes()
+        });
+        prop_oneof![6 => whole, 1 => prop::collection::vec(any::<u8>(), 0..300)]
+    }
+
+    /// Asks a CA with this directory for an account and for a URL. Returns the errors as texts.
+    async fn errors_of(transport: &Transport) -> Vec<String> {
+        let new =
+            NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+        let url = "https://ca.example/dir".to_owned();
+        let account = Account::builder_with_http(Box::new(transport.clone()));
+        let account = account.create(&new, url, None).await.map(drop).map_err(CallError::from);
+        let nonce = resource(transport, "new_nonce").await.map(drop);
+        let errors = [account, nonce].into_iter().filter_map(Result::err);
+        errors.map(|error| error.into_port_error("the CA did not answer").to_string()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_directory_gives_a_few_bounded_urls_and_names_or_a_bounded_reason(body in directory()) {
+            let wire = Wire::InProcess(Arc::new(move |_| {
+                let answer = reqwest::Response::from(http::Response::new(body.clone()));
+                Box::pin(std::future::ready(Ok(answer)))
+            }));
+            let hook: RequestHook = Arc::new(|_, _, _| {});
+            let transport = Transport::new("https://ca.example/dir", None, wire, hook).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for text in runtime.block_on(errors_of(&transport)) {
+                prop_assert!((1..=2 * limits::DETAIL_MAX).contains(&text.len()), "{}", text.len());
+                prop_assert!(text.starts_with("the CA did not answer: "), "{}", text);
+                prop_assert!(!text.chars().any(char::is_control), "{}", text);
+            }
+            let identities = transport.caa_identities();
+            prop_assert!(identities.len() <= limits::CAA_RECORDS);
+            prop_assert!(identities.iter().all(|name| name.len() <= limits::CAA_TAG));
+            let known = transport.endpoints.read().unwrap();
+            prop_assert!(known.len() <= RESOURCES.len() + 1);
+            prop_assert!(known.keys().all(|url| url.len() <= limits::URL_MAX));
+        }
+    }
+
+    /// PEM of a certificate.
+    static ROOT: LazyLock<String> = LazyLock::new(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let root = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        root.self_signed(&key).unwrap().pem()
+    });
+
+    proptest! {
+        #[test]
+        fn any_file_of_roots_is_read_or_refused_in_a_bounded_text(
+            at in any::<usize>(), flipped in any::<u8>(), copies in 0..4_usize,
+            cut_at in any::<usize>(), noise in ".{0,200}", label in "[ -~]{0,2000}",
+        ) {
+            let mut damaged = ROOT.clone().into_bytes();
+            let length = damaged.len();
+            damaged[at % length] ^= flipped & 0x7f;
+            let damaged = String::from_utf8(damaged).unwrap();
+            let files = [
+                format!("{noise}\n{}", ROOT.repeat(copies)), damaged[..cut_at % length].to_owned(), damaged,
+                format!("-----BEGIN {label}-----\n{noise}\n-----END {label}-----\n"),
+                format!("-----BEGIN {label}"), noise,
+            ];
+            let own = trusted(None).unwrap().len();
+            for file in files {
+                match trusted(Some(&file)) {
+                    Ok(roots) => {
+                        let added = roots.len() - own;
+                        prop_assert!((1..=file.len() / 100).contains(&added), "{}", added);
+                    }
+                    Err(wrong) => {
+                        let text = wrong.to_string();
+                        prop_assert!(text.contains("--acme-ca-file"), "{}", text);
+                        prop_assert!(text.len() <= limits::DETAIL_MAX, "{}", text.len());
+                        prop_assert!(!text.chars().any(char::is_control), "{}", text);
+                    }
+                }
+            }
+        }
     }
 }

@@ -116,8 +116,9 @@ fn secret(number: u64, data: &[u8]) -> Secret {
 }
 
 /// Number of the segment with this name; `None` for any other Secret.
-fn number(name: &str) -> Option<u64> {
-    name.strip_prefix(PREFIX)?.parse().ok()
+fn number(of: &str) -> Option<u64> {
+    let number = of.strip_prefix(PREFIX)?.parse().ok()?;
+    (name(number) == of).then_some(number)
 }
 
 /// Data of a segment; `None` for any other Secret.
@@ -140,7 +141,21 @@ fn unavailable(what: &str, error: &kube::Error) -> JournalError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_name_is_that_of_one_segment_or_passed_over(
+            text in "(ingress-acme-journal-)?([+0-9]{0,25}|.{0,40})", segment in any::<u64>(),
+        ) {
+            prop_assert_eq!(number(&name(segment)), Some(segment));
+            if let Some(segment) = number(&text) {
+                prop_assert_eq!(name(segment), text);
+            }
+        }
+    }
 
     #[test]
     fn a_segment_is_an_immutable_secret_that_reads_as_it_was_written() {

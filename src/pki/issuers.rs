@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::Clock;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -37,8 +39,13 @@ impl Issuers {
     /// Checks that a PEM chain leads to an accepted issuer.
     ///
     /// # Errors
-    /// The defect of the chain as a sentence fragment.
+    /// The defect of the chain as a sentence fragment of at most [`limits::QUOTED_MAX`] bytes:
+    /// whoever writes the Secret writes the names in it.
     pub fn check(&self, chain_pem: &str) -> Result<(), String> {
+        self.verify(chain_pem).map_err(|why| cut(why, limits::QUOTED_MAX))
+    }
+
+    fn verify(&self, chain_pem: &str) -> Result<(), String> {
         let blocks = certificates(chain_pem)?;
         let parsed = parse(&blocks)?;
         chain::check(&parsed)?;
@@ -63,7 +70,11 @@ impl Issuers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use x509_parser::pem::Pem;
 
     use super::*;
     use crate::process::clock::SystemClock;
@@ -105,5 +116,46 @@ mod tests {
         assert!(Issuers::Any.check(&alone).unwrap_err().contains("by itself"));
         assert!(public.check(&chain).unwrap_err().contains("UnknownIssuer"));
         assert!(public.check("nothing").is_err());
+    }
+
+    /// A chain of two certificates, DER.
+    static CHAIN: LazyLock<Vec<Pem>> = LazyLock::new(|| certificates(&chain().0).unwrap());
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A tenant may put any chain into a Secret with our label.
+        #[test]
+        fn any_chain_is_of_the_ca_or_has_a_bounded_defect(
+            at in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), order in prop::collection::vec(0..2_usize, 0..5),
+            name in "[ -~]{0,800}|[a-z.*]{0,300}", noise in ".{0,200}",
+        ) {
+            use base64::prelude::{BASE64_STANDARD, Engine};
+            let mut blocks: Vec<Vec<u8>> = order.iter().map(|index| CHAIN[*index].contents.clone()).collect();
+            for (at, flipped) in at {
+                let Some(block) = blocks.first_mut() else { break };
+                let length = block.len();
+                block[at % length] ^= flipped;
+            }
+            if let Ok(named) = CertificateParams::new(vec![name]) {
+                let key = KeyPair::generate().unwrap();
+                blocks.extend(named.self_signed(&key).map(|made| made.der().to_vec()));
+            }
+            let texts = blocks.iter().map(|block| {
+                format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64_STANDARD.encode(block))
+            });
+            let texts: Vec<String> = texts.collect();
+            let mut chains = vec![noise, texts.concat()];
+            chains.extend(texts.last().cloned());
+            let public = Issuers::public(Arc::new(SystemClock::default()));
+            for chain in chains {
+                for issuers in [&Issuers::Any, &public] {
+                    let Err(why) = issuers.check(&chain) else { continue };
+                    prop_assert!((1..=limits::QUOTED_MAX).contains(&why.len()), "{}", why.len());
+                    prop_assert!(!why.chars().any(char::is_control), "{}", why);
+                }
+                prop_assert!(public.check(&chain).is_err(), "no browser trusts it");
+            }
+        }
     }
 }

@@ -41,6 +41,7 @@ fn files(own: &str) -> Vec<String> {
     for line in own.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         match (fields.next(), fields.next()) {
+            (_, Some(path)) if !path.starts_with('/') => {}
             (Some(""), Some(path)) => paths.push(format!("{path}/memory.max")),
             (Some("memory"), Some(path)) => {
                 paths.push(format!("/memory{path}/memory.limit_in_bytes"));
@@ -64,7 +65,21 @@ fn room_within(limit: Option<usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_cgroup_and_any_limit_give_a_bounded_room(
+            own in "([0-9]{0,3}:[a-z,]{0,9}:.{0,30}\n){0,9}|.{0,200}", limit in any::<Option<usize>>(),
+        ) {
+            let files = files(&own);
+            prop_assert!(files.len() <= own.lines().count() + 2);
+            prop_assert!(files.iter().all(|file| file.starts_with("/sys/fs/cgroup/")), "{:?}", files);
+            prop_assert!((limits::NAMESPACE_ROOM..=MOST).contains(&room_within(limit)));
+        }
+    }
 
     #[test]
     fn the_room_grows_with_the_memory_limit() {

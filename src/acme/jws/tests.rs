@@ -70,3 +70,33 @@ fn a_key_that_cannot_sign_says_so_without_showing_itself() {
         assert!(!message.contains("BEGIN"), "{message}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// The Secret of the account is written by an administrator, and by a restore.
+    #[test]
+    fn any_account_key_has_a_thumbprint_or_a_bounded_reason_without_the_key(
+        at in proptest::prelude::any::<usize>(), flipped in 0..128_u8, label in "[ -~]{0,2000}", noise in ".{0,200}",
+    ) {
+        let good = ec(&PKCS_ECDSA_P256_SHA256).serialize_pem();
+        let secret: String = good.lines().nth(1).unwrap().chars().take(40).collect();
+        let mut damaged = good.clone().into_bytes();
+        let length = damaged.len();
+        damaged[at % length] ^= flipped;
+        let damaged = String::from_utf8(damaged).unwrap();
+        let texts = [
+            good.replace("PRIVATE KEY", &label), good.replacen("PRIVATE KEY", &label, 1), good.replace('\n', " "),
+            good[..at % length].to_owned(), damaged, format!("{noise}{good}"), noise,
+        ];
+        for text in texts {
+            match crate::acme::thumbprint(&PrivateKey::from_pem(text)) {
+                Ok(thumbprint) => proptest::prop_assert_eq!(thumbprint.len(), 43),
+                Err(why) => {
+                    proptest::prop_assert!((1..=limits::DETAIL_MAX).contains(&why.len()), "{}", why.len());
+                    proptest::prop_assert!(!why.contains(&secret), "{}", why);
+                }
+            }
+        }
+    }
+}

@@ -228,3 +228,68 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What a web server sends: a response with anything in its places, or other bytes.
+    fn sent() -> impl Strategy<Value = Vec<u8>> {
+        let field = prop_oneof![
+            6 => "(location|content-length|transfer-encoding|content-encoding|x): ?[ -~]{0,40}",
+            2 => "content-length: [0-9]{1,20}",
+            2 => Just("transfer-encoding: chunked".to_owned()),
+            1 => Just(format!("location: {}", "x".repeat(2 * limits::PROBE_HEAD_MAX))),
+            1 => Just(vec!["x: y"; 2 * limits::PROBE_FIELDS_MAX].join("\r\n")),
+            1 => "[ -~]{0,40}",
+        ];
+        let body = prop_oneof![
+            6 => prop::collection::vec(any::<u8>(), 0..40),
+            2 => Just(b"5\r\ntoken\r\n0\r\n\r\n".to_vec()),
+            1 => Just(vec![b'x'; 8 * limits::PROBE_BODY_MAX]),
+        ];
+        let status = "HTTP/1\\.[019] ([0-9]{1,4}|200|302|404)( [ -~]{0,20})?|[ -~]{0,40}";
+        let whole = (status, prop::collection::vec(field, 0..6), body);
+        let whole = whole.prop_map(|(status, fields, body)| {
+            let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+            [format!("{status}\r\n{fields}\r\n").into_bytes(), body].concat()
+        });
+        prop_oneof![6 => whole, 1 => prop::collection::vec(any::<u8>(), 0..300)]
+    }
+
+    /// Asks a server that sends these bytes and closes the connection.
+    async fn asked(sent: &[u8]) -> Result<Answer, String> {
+        let (client, mut server) = tokio::io::duplex(1 << 16);
+        let url = Url::parse("http://a.example/.well-known/acme-challenge/t").unwrap();
+        let answer = send(client, &url, "a.example", Ipv4Addr::LOCALHOST.into());
+        let serving = async {
+            _ = server.write_all(sent).await;
+            _ = server.shutdown().await;
+            _ = server.read_to_end(&mut Vec::new()).await;
+        };
+        tokio::join!(answer, serving).0
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_bounded_answer_or_a_short_reason(sent in sent()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            match runtime.block_on(asked(&sent)) {
+                Ok(answer) => {
+                    prop_assert!(answer.body.is_none_or(|body| body.len() <= limits::PROBE_BODY_MAX));
+                    let location = answer.location.unwrap_or_default();
+                    prop_assert!(location.len() <= limits::PROBE_HEAD_MAX);
+                }
+                Err(why) => {
+                    prop_assert!((1..=limits::PROBE_TEXT_MAX).contains(&why.len()), "{}", why);
+                    prop_assert!(!why.chars().any(char::is_control), "{}", why);
+                }
+            }
+        }
+    }
+}

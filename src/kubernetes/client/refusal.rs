@@ -91,7 +91,15 @@ fn advice(status: &Status) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Secret;
+    use kube::client::Body;
     use kube::core::response::{StatusCause, StatusDetails};
+    use kube::{Api, Client};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -164,5 +172,71 @@ mod tests {
         let error = port_error(kube::Error::Service(cause.into()), "read Secret web/shop");
         assert!(matches!(error, PortError::Transient { .. }));
         assert!(error.to_string().contains("connection reset by peer"));
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            2 => Just(String::new()), 6 => ".{0,60}", 1 => Just("exceeded quota \n".repeat(20_000)),
+            1 => Just("x".repeat(300_000)),
+        ]
+    }
+
+    /// A Status (meta/v1), with the fields that a webhook chooses; or another body.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let cause = (text(), text()).prop_map(
+            |(reason, message)| json!({"reason": reason, "message": message, "field": "x"}),
+        );
+        let details = (any::<u32>(), prop::collection::vec(cause, 0..5))
+            .prop_map(|(seconds, causes)| json!({"retryAfterSeconds": seconds, "causes": causes}));
+        let odd = prop_oneof![any::<i64>().prop_map(Value::from), text().prop_map(Value::from)];
+        let details = prop_oneof![6 => details, 1 => Just(Value::Null), 1 => odd];
+        let status = (text(), text(), any::<u16>(), details).prop_map(
+            |(message, reason, code, details)| {
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+                       "reason": reason, "code": code, "details": details})
+                .to_string()
+                .into_bytes()
+            },
+        );
+        let other = text().prop_map(String::into_bytes);
+        prop_oneof![6 => status, 1 => other, 1 => prop::collection::vec(any::<u8>(), 0..300)]
+    }
+
+    /// The error that a read of a Secret ends with, if the API server answers this.
+    fn error_of(code: u16, body: Vec<u8>) -> Option<PortError> {
+        let server = tower::service_fn(move |_: Request<Body>| {
+            let answer = Response::builder().status(code).body(Body::from(body.clone())).unwrap();
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = runtime.block_on(async {
+            let secrets: Api<Secret> = Api::namespaced(Client::new(server, "web"), "web");
+            secrets.get_opt("shop").await
+        });
+        read.err().map(|error| port_error(error, "read Secret web/shop"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn any_answer_of_the_api_server_is_an_object_or_a_bounded_error(
+            code in prop_oneof![Just(200_u16), 400..600_u16], body in body(),
+        ) {
+            let Some(error) = error_of(code, body) else { return Ok(()) };
+            let text = error.to_string();
+            prop_assert!(text.starts_with("could not read Secret web/shop: "), "{}", text);
+            prop_assert!(text.len() <= limits::DETAIL_MAX, "{}", text.len());
+            prop_assert!(!text.chars().any(char::is_control), "{}", text);
+            match error {
+                PortError::Transient { retry_after, .. } => {
+                    prop_assert!(retry_after.is_none_or(|pause| pause <= limits::API_RETRY_AFTER_MAX));
+                }
+                PortError::Permanent(failure) => {
+                    let advice = failure.detail.rsplit("; ").next().unwrap_or_default();
+                    prop_assert!(!advice.is_empty() && !advice.contains("(cut: "), "{}", text);
+                }
+            }
+        }
     }
 }

@@ -222,6 +222,7 @@ mod tests {
         CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
     };
     use actix_web::test;
+    use ingress_acme_actors::fakes::Fakes;
     use serde_json::{Value, json};
 
     use super::*;
@@ -283,6 +284,42 @@ mod tests {
             let path = format!("/api/v1/ingresses?{bad}");
             assert_eq!(status(&health, &path).await, StatusCode::BAD_REQUEST, "{bad}");
         }
+    }
+
+    /// Reporter of an operator whose event loop stands still until the sender is dropped.
+    fn held_up() -> (Addr<Reporter>, std::sync::mpsc::Sender<()>) {
+        let (started, address) = std::sync::mpsc::channel();
+        let (release, held) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let fakes = Fakes::default();
+                let operator = fakes.operator(Fakes::settings()).await;
+                started.send(operator.reporter.clone()).unwrap();
+                _ = held.recv(); // holds up the thread, with all of its actors
+                std::future::pending::<()>().await;
+            });
+        });
+        (address.recv().unwrap(), release)
+    }
+
+    #[actix_web::test]
+    async fn an_event_loop_that_stands_still_is_a_reason_in_time_and_keeps_no_other_path_waiting() {
+        let health = health();
+        let (reporter, release) = held_up();
+        health.set_reporter(reporter);
+        tokio::time::pause();
+        for path in ["/", "/debug/state", "/api/v1/ingresses"] {
+            let answer = asked(&health, path).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            let why = test::read_body(answer).await;
+            assert_eq!(why, "the operator's event loop did not answer within 5s", "{path}");
+        }
+        for path in ["/metrics", "/livez"] {
+            assert_eq!(status(&health, path).await, StatusCode::OK, "{path}");
+        }
+        drop(release);
+        tokio::time::resume();
+        assert_eq!(body(&health, "/debug/state").await["role"], "leader");
     }
 
     #[actix_web::test]

@@ -7,6 +7,7 @@
 
 mod event;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,7 @@ pub type DroppedHook = Arc<dyn Fn() + Send + Sync>;
 /// The queue of Events and the task that drains the queue. Dropping this value ends the task.
 pub struct KubeEvents {
     queue: mpsc::Sender<Event>,
-    /// Number of Events queued or being sent.
-    pending: Arc<watch::Sender<usize>>,
+    pending: Arc<watch::Sender<Pending>>,
     dropped: DroppedHook,
     clock: Box<dyn Clock>,
     /// Name of the reporting pod: `reportingInstance`.
@@ -47,11 +47,39 @@ pub struct KubeEvents {
     task: JoinHandle<()>,
 }
 
+/// Number of Events queued or being sent, by namespace; none is zero.
+#[derive(Default)]
+struct Pending(HashMap<String, usize>);
+
+impl Pending {
+    /// Adds an Event, unless its namespace has half of the queue already: one namespace with
+    /// thousands of faulty Ingresses leaves the others room.
+    fn add(&mut self, namespace: &str) -> bool {
+        let count = self.0.entry(namespace.to_owned()).or_default();
+        let has_room = *count < limits::EVENTS_QUEUED / 2;
+        *count += usize::from(has_room);
+        has_room
+    }
+
+    fn remove(&mut self, namespace: &str) {
+        if let Some(count) = self.0.get_mut(namespace) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(namespace);
+            }
+        }
+    }
+}
+
+fn namespace_of(event: &Event) -> &str {
+    event.metadata.namespace.as_deref().unwrap_or_default()
+}
+
 impl KubeEvents {
     /// Starts the task on the current runtime.
     pub fn start(client: Client, pod: &str, clock: Box<dyn Clock>, dropped: DroppedHook) -> Self {
         let (queue, waiting) = mpsc::channel(limits::EVENTS_QUEUED);
-        let pending = Arc::new(watch::Sender::new(0));
+        let pending = Arc::new(watch::Sender::default());
         let task = tokio::spawn(drain(client, waiting, pending.clone(), dropped.clone()));
         Self { queue, pending, dropped, clock, pod: pod.to_owned(), task }
     }
@@ -67,13 +95,18 @@ impl Drop for KubeEvents {
 impl EventRecorder for KubeEvents {
     fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
         let event = event(about, kube_event, &self.pod, self.clock.now());
-        self.pending.send_modify(|pending| *pending += 1);
-        if self.queue.try_send(event).is_err() {
-            self.pending.send_modify(|pending| *pending -= 1);
+        let namespace = namespace_of(&event).to_owned();
+        let has_share = self.pending.send_if_modified(|pending| pending.add(&namespace));
+        let is_queued = has_share && self.queue.try_send(event).is_ok();
+        if has_share && !is_queued {
+            self.pending.send_modify(|pending| pending.remove(&namespace));
+        }
+        if !is_queued {
             (self.dropped)();
             tracing::warn!(
                 ingress = %about.key, queue = limits::EVENTS_QUEUED,
-                "an Event is not sent because too many are queued; the API server accepts them too slowly"
+                "an Event is not sent because too many are queued, of all namespaces or half as many of this one; the API \
+                 server accepts them too slowly"
             );
         }
     }
@@ -81,14 +114,14 @@ impl EventRecorder for KubeEvents {
     async fn flush(&self) {
         let mut pending = self.pending.subscribe();
         // Cannot fail: the sender is a field of `self`.
-        _ = pending.wait_for(|pending| *pending == 0).await;
+        _ = pending.wait_for(|pending| pending.0.is_empty()).await;
     }
 }
 
 async fn drain(
     client: Client,
     waiting: mpsc::Receiver<Event>,
-    pending: Arc<watch::Sender<usize>>,
+    pending: Arc<watch::Sender<Pending>>,
     dropped: DroppedHook,
 ) {
     let (client, pending, dropped) = (&client, &pending, &dropped);
@@ -103,7 +136,7 @@ async fn drain(
             tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event could not be sent");
             dropped();
         }
-        pending.send_modify(|pending| *pending -= 1);
+        pending.send_modify(|pending| pending.remove(namespace_of(&event)));
     };
     waiting.for_each_concurrent(AT_ONCE, send).await;
 }
@@ -124,13 +157,65 @@ async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
 }
 
 async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
-    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace_of(event));
     let params =
         PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, event).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(error) => Err(port_error(error, "send an Event")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use ingress_acme_actors::domain::ingress::IngressKey;
+    use ingress_acme_actors::domain::status::kube_event::Severity;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::process::clock::SystemClock;
+
+    /// A stored Event.
+    const EVENT: &str =
+        r#"{"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null}"#;
+
+    fn record(events: &KubeEvents, namespace: &str, number: usize) {
+        let key = IngressKey::new(namespace, &format!("i{number}"));
+        let about = IngressRef { key, uid: "u1".into() };
+        let note = format!("number {number}");
+        let (severity, reason, action) = (Severity::Warning, "Skipped", "IssueCertificate");
+        events.record(&about, KubeEvent { severity, reason, action, note });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_thousands_of_events_has_half_of_the_queue_and_its_neighbours_are_sent()
+     {
+        let (sent, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let seen = sent.clone();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            seen.lock().unwrap().push(request.uri().path().contains("/other/"));
+            let event = EVENT.as_bytes().to_vec();
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(event))))
+        });
+        let (client, counter) = (Client::new(server, "web"), dropped.clone());
+        let hook: DroppedHook = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
+        let events = KubeEvents::start(client, "pod", Box::new(SystemClock::default()), hook);
+        let (queue, half) = (limits::EVENTS_QUEUED, limits::EVENTS_QUEUED / 2);
+        (0..3 * queue).for_each(|number| record(&events, "bad", number));
+        assert_eq!(dropped.load(Ordering::Relaxed), 3 * queue - half);
+        (0..half).for_each(|number| record(&events, "other", number));
+        assert_eq!(dropped.load(Ordering::Relaxed), 3 * queue - half, "none of its neighbour");
+        events.flush().await;
+        let of_other = |sent: &[bool]| sent.iter().filter(|is_other| **is_other).count();
+        assert_eq!((sent.lock().unwrap().len(), of_other(&sent.lock().unwrap())), (queue, half));
+        record(&events, "bad", 0);
+        events.flush().await;
+        assert_eq!(sent.lock().unwrap().len(), queue + 1, "it has room again");
     }
 }

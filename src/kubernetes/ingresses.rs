@@ -4,6 +4,7 @@
 
 mod view;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use futures_util::stream::{self, LocalBoxStream, StreamExt};
 use ingress_acme_actors::domain::desired::index::WatchScope;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView};
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::ListParams;
@@ -30,6 +32,8 @@ pub struct Ingresses {
     /// Called with the reason of each watch error, for a counter: `gone`, `forbidden`, `connection`
     /// or `other`.
     on_error: Rc<dyn Fn(&'static str)>,
+    /// Ingresses without room that could not be read, which is tried every few minutes.
+    unread: RefCell<Said<IngressKey>>,
 }
 
 const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml", labels: None };
@@ -37,7 +41,8 @@ const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml
 impl Ingresses {
     /// Watches `namespaces`, or all namespaces if the slice is empty.
     pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
-        Self { client, scopes: scopes(namespaces), on_error: on_error.into() }
+        let unread = RefCell::default();
+        Self { client, scopes: scopes(namespaces), on_error: on_error.into(), unread }
     }
 }
 
@@ -49,9 +54,15 @@ impl IngressSource for Ingresses {
         let named = ListParams::default().fields(&format!("metadata.name={}", key.name)).limit(1);
         let read = tokio::time::timeout(limits::KUBE_CALL, api.list(&named)).await;
         match read {
-            Ok(Ok(list)) => list.items.first().map(view),
+            Ok(Ok(list)) => {
+                self.unread.borrow_mut().has_ended(key);
+                list.items.first().map(view)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(ingress = %key, error = detail(&error), "the Ingress is not read");
+                let error = detail(&error);
+                if self.unread.borrow_mut().is_news(key.clone(), &error) {
+                    tracing::warn!(ingress = %key, error, "the Ingress is not read");
+                }
                 None
             }
             Err(_) => None,
@@ -113,8 +124,11 @@ mod tests {
         let end = (from + limit).min(40);
         let hosts = vec!["h.example.com"; 25_000];
         let item = |number| {
+            // The last one is of another namespace.
+            let (namespace, hosts) =
+                if number < 39 { ("web", &hosts[..]) } else { ("other", &hosts[..1]) };
             json!({
-                "metadata": {"name": format!("i{number:02}"), "namespace": "web"},
+                "metadata": {"name": format!("i{number:02}"), "namespace": namespace},
                 "spec": {"tls": [{"hosts": hosts}]},
             })
         };
@@ -139,12 +153,13 @@ mod tests {
         loop {
             match changes.next().await.unwrap() {
                 IngressChange::ListBegins(_) => listed.clear(),
-                IngressChange::Listed(view) => listed.push(view.key.name.to_string()),
+                IngressChange::Listed(view) => listed.push(view.key.to_string()),
                 IngressChange::ListEnds(_) => break,
                 other => panic!("{other:?}"),
             }
         }
         assert_eq!(listed.len(), 40);
+        assert!(listed.contains(&"other/i39".to_owned()), "its neighbour is listed");
         // All 40, then 125 at once and 31 at once are too large; 7 at once are six pages.
         let requests = codes.load(Ordering::Relaxed);
         assert!(requests <= 3 + 6 + 1, "{requests} requests");

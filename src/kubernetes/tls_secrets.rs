@@ -37,6 +37,7 @@ use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, Se
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -66,6 +67,8 @@ pub struct KubeTlsSecrets {
     install: Option<String>,
     /// Reads in flight.
     reads: Semaphore,
+    /// Secrets with our label and a certificate of another CA: they are read again each hour.
+    foreign: RefCell<Said<SecretKey>>,
 }
 
 /// Reason why one write attempt failed.
@@ -81,7 +84,8 @@ impl KubeTlsSecrets {
     pub fn new(client: Client) -> Self {
         let last_reads = RefCell::new(Memory::holding(REMEMBERED));
         let reads = Semaphore::new(limits::SECRET_READS);
-        Self { client, last_reads, issuers: Issuers::Any, install: None, reads }
+        let foreign = RefCell::default();
+        Self { client, last_reads, issuers: Issuers::Any, install: None, reads, foreign }
     }
 
     /// Names this install on the Secrets that it writes, and leaves those of other installs alone.
@@ -187,9 +191,12 @@ impl TlsSecrets for KubeTlsSecrets {
         let ours = view.ours && !other;
         let certificate = view.certificate.ok().filter(|one| ours && one.key_matches);
         if let Some(Err(why)) = certificate.as_ref().map(|_| self.issuers.check(&chain)) {
-            tracing::warn!(secret = %key, why, "a Secret with our label has a certificate of another CA");
+            if self.foreign.borrow_mut().is_news(key.clone(), &why) {
+                tracing::warn!(secret = %key, why, "a Secret with our label has a certificate of another CA");
+            }
             return Ok(None);
         }
+        self.foreign.borrow_mut().has_ended(key);
         Ok(certificate)
     }
 
@@ -248,5 +255,58 @@ fn refused(refusal: Refusal, key: &SecretKey) -> PortError {
     match refusal {
         Refusal::Conflict(conflict) => conflict,
         Refusal::Api(error) => port_error(error, &format!("write Secret {key}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::{join, join_all};
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that takes a second for each Secret of namespace `slow`, and has none. Counts
+    /// the most requests at a time.
+    fn slow_server(most: &Arc<AtomicUsize>) -> Client {
+        let (most, open) = (most.clone(), Arc::new(AtomicUsize::new(0)));
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let (most, open) = (most.clone(), open.clone());
+            async move {
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                if request.uri().path().contains("/slow/") {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+                let none = r#"{"status": "Failure", "reason": "NotFound", "code": 404}"#;
+                let answer =
+                    Response::builder().status(404).body(Body::from(none.as_bytes().to_vec()));
+                Ok::<_, Infallible>(answer.expect("a status and a body are a response"))
+            }
+        });
+        Client::new(server, "web")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_secrets_are_read_at_once_and_those_of_another_namespace_have_their_turn() {
+        let most = Arc::new(AtomicUsize::new(0));
+        let secrets = KubeTlsSecrets::new(slow_server(&most));
+        let read = async |namespace: &str, number: usize| {
+            let key = SecretKey::new(namespace, &format!("s{number}"));
+            match number % 2 {
+                0 => secrets.read(&key).await.map(|found| found.is_none()),
+                _ => secrets.verified(&key).await.map(|found| found.is_none()),
+            }
+        };
+        let slow = join_all((0..20 * limits::SECRET_READS).map(|number| read("slow", number)));
+        let (slow, other) = join(slow, read("other", 0)).await;
+        assert!(slow.into_iter().all(|read| read.is_ok_and(|is_absent| is_absent)));
+        assert!(other.is_ok_and(|is_absent| is_absent), "its neighbour is read");
+        assert_eq!(most.load(Ordering::SeqCst), limits::SECRET_READS);
     }
 }

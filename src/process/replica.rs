@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::operator::{
     Observability, Operator, Ports, Settings, start, stepped_back,
@@ -192,10 +193,15 @@ impl Replica {
     /// Reloads the account key periodically, forever: challenges must be answered with the newest
     /// key.
     async fn follow(acme: Rc<Acme>) {
+        let mut said = Said::default();
         loop {
             sleep(FOLLOW).await;
-            if let Err(error) = bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
-                warn!(%error, retry_in = ?FOLLOW, "the account key cannot be read");
+            match bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
+                Ok(()) => said.has_ended(&()),
+                Err(error) if said.is_news((), error.to_string()) => {
+                    warn!(%error, retry_in = ?FOLLOW, "the account key cannot be read");
+                }
+                Err(_) => {}
             }
         }
     }

@@ -49,6 +49,16 @@ fn the_operator_has_the_rights_and_the_services_of_before() {
     hold("services", &pretty(&specs));
 }
 
+/// Whoever may open a connection to a port, and how many replicas stay: other manifests and the
+/// firewalls of users build on both.
+#[test]
+fn the_ports_are_open_to_those_of_before_and_a_replica_stays() {
+    let specs = |kind| of_kind(kind).into_iter().map(|object| object["spec"].clone());
+    let specs: Value = specs("NetworkPolicy").chain(specs("PodDisruptionBudget")).collect();
+    assert_eq!(specs.as_array().map(Vec::len), Some(2), "one of each");
+    hold("network-policy", &pretty(&specs));
+}
+
 #[test]
 fn the_pod_is_started_asked_and_found_as_before() {
     let deployment = of_kind("Deployment").remove(0);

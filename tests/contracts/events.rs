@@ -64,7 +64,7 @@ fn not_public() -> Problem {
 }
 
 /// Problems that bounds and other Ingresses cause.
-fn problems() -> [(&'static str, Problem); 8] {
+fn problems() -> [(&'static str, Problem); 9] {
     let host = || DnsName::parse("www.example.com").unwrap();
     [
         ("a class is too long", Problem::LongClass),
@@ -74,6 +74,10 @@ fn problems() -> [(&'static str, Problem); 8] {
         ("another namespace has a host", Problem::HostTaken { host: host() }),
         ("several namespaces have a host", Problem::HostShared { host: host() }),
         ("many Ingresses share a Secret", Problem::ManySharers { secret: "shop".into() }),
+        (
+            "many classes of one host",
+            Problem::ManyClasses { secret: "shop".into(), host: host(), others: 1 },
+        ),
         ("a namespace is full", Problem::NamespaceFull { mebibytes: 160 }),
     ]
 }

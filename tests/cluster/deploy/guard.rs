@@ -33,6 +33,7 @@ async fn under_the_guard_a_captured_operator_changes_nothing_of_others() {
             refused::<Secret>(&captured, &refusal).await;
         }
         no_secret_is_made_but_for_an_ingress(&captured).await;
+        no_update_deletes_an_ingress_or_brings_one_back(&client, &captured).await;
         the_largest_ingress_is_evaluated_within_the_budget(&client, &captured).await;
     })
     .await;
@@ -323,6 +324,34 @@ async fn no_secret_is_made_but_for_an_ingress(captured: &Client) {
         let refusal = secrets.create(&dry_run, &secret).await.err().map(|error| error.to_string());
         assert!(refusal.as_deref().is_some_and(|said| said.contains(why)), "{why}: {refusal:?}");
     }
+}
+
+/// An update of `metadata.deletionTimestamp` would delete an Ingress without the right to delete
+/// one. The API server itself keeps that field from updates, before it asks the guard.
+async fn no_update_deletes_an_ingress_or_brings_one_back(client: &Client, captured: &Client) {
+    let of_user: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let ingresses: Api<Ingress> = Api::namespaced(captured.clone(), "web");
+    let (dry_run, stored) = (PatchParams::default().dry_run(), PatchParams::default());
+    let at = |time: Value| json!({ "metadata": { "deletionTimestamp": time } });
+    let deleting = at(json!("2026-01-01T00:00:00Z"));
+    for name in ["shop", "full"] {
+        let refusal = ingresses.patch(name, &dry_run, &Patch::Merge(&deleting)).await.err();
+        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+        let why = ["deletionTimestamp: Invalid value", "deletes no Ingress"];
+        assert!(why.iter().any(|why| refusal.contains(why)), "{name}: {refusal:?}");
+    }
+    // Its finalizer keeps it, with the time of its deletion.
+    of_user.delete("full", &DeleteParams::default()).await.expect("its user deletes it");
+    let deleted = of_user.get("full").await.expect("it is kept").metadata.deletion_timestamp;
+    assert!(deleted.is_some());
+    for time in [Value::Null, json!("2027-01-01T00:00:00Z")] {
+        _ = ingresses.patch("full", &stored, &Patch::Merge(&at(time))).await;
+        let kept = of_user.get("full").await.expect("it is kept").metadata.deletion_timestamp;
+        assert_eq!(kept, deleted, "it stays deleted");
+    }
+    // What is not deleted stays.
+    let shop = of_user.get("shop").await.expect("it stays");
+    assert_eq!(shop.metadata.deletion_timestamp, None);
 }
 
 /// `spec.tls` is filled in with 100 hosts, beside 1,000 rules and 1,000 annotations.

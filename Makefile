@@ -47,7 +47,7 @@ bench: ## measure the goals of docs/performance.md and print them as a table (ab
 SEEDS ?= 1000
 seeds: ## play random cases of edits and faults on fakes and on the simulated world (SEEDS=1000; minutes)
 	SEEDS=$(SEEDS) $(CARGO) test --locked --release --package ingress-acme-actors --all-features --test invariants
-	SEEDS=$(SEEDS) $(CARGO) test --locked --test seeds
+	SEEDS=$(SEEDS) $(CARGO) test --locked --release --test seeds
 
 # VmRSS is sampled; the operator is the program of the tests.
 SOAK_MINUTES ?= 30

@@ -9,7 +9,8 @@ use actix::prelude::*;
 use ingress_acme_actors::dedup::actor::DedupDependencies;
 use ingress_acme_actors::dedup::registry::Registry;
 use ingress_acme_actors::domain::ingress::IngressKey;
-use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::scheduling::dedup::{Phase, SettleTimes};
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::Fakes;
@@ -206,5 +207,33 @@ fn a_constant_stream_on_one_key_still_runs_within_the_maximum_wait() {
         let starts = &setup.starts()["busy"];
         assert_eq!(starts[0], 50, "the maximum wait is 5 s");
         assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= 60), "{starts:?}");
+    });
+}
+
+#[test]
+fn thousands_of_new_ingresses_of_one_namespace_have_actors_in_turn_and_delay_no_scan_and_no_other()
+{
+    Fakes::paused(async {
+        let setup = setup();
+        let count = limits::DEDUP_ACTORS + 1;
+        (0..count).for_each(|n| setup.notify(&format!("key-{n}")));
+        assert_eq!(setup.registry.len(), count, "all have work");
+        let last = IngressKey::new("web", &format!("key-{}", count - 1));
+        assert!(matches!(setup.registry.phase(&last), Some(Phase::Settling(_))), "it waits");
+        setup.registry.notify(&IngressKey::new("other", "new").into(), Source::Watch);
+        setup.notify("key-2000"); // coalesced
+        setup.registry.notify(&IngressKey::new("web", "key-1999").into(), Source::Scan);
+        millis(1_100).await;
+        let starts = setup.starts();
+        assert_eq!(starts["new"], [10]);
+        assert_eq!(starts["key-1999"], [10], "what a scan finds may be urgent");
+        assert!(starts.len() <= 2 + limits::DEDUP_ACTORS / 2, "{}", starts.len());
+        millis(60_000).await;
+        let starts = setup.starts();
+        assert_eq!(starts.len(), count + 1);
+        assert!(starts.values().all(|starts| starts.len() == 1), "each has one job");
+        assert!(setup.registry.is_empty());
+        let (events, coalesced) = setup.metrics.event_counts();
+        assert_eq!((events, coalesced), (count as u64 + 3, 2));
     });
 }

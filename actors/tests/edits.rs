@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::{Edition, IngressClass, IngressView, SecretKey};
+use ingress_acme_actors::domain::ingress::{
+    Edition, IngressClass, IngressKey, IngressView, SecretKey,
+};
 use ingress_acme_actors::domain::issuance::{
     Command, Event, IssuanceFailed, Record, State, decide,
 };
@@ -190,4 +192,45 @@ fn an_edit_of_any_kind_ends_a_pause_that_release_0_1_0_began() {
             fakes.assert_stable().await;
         });
     }
+}
+
+#[test]
+fn edits_of_a_burst_are_planned_once_and_the_newest_of_each_ingress_counts() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        for n in 0..500 {
+            fakes.cluster.apply(with_tls("shop", "shop", &[&format!("a{n}.example.com")]));
+            fakes.cluster.apply(with_tls("blog", "blog", &[&format!("b{n}.example.com")]));
+        }
+        fakes.pass(MINUTE).await;
+        let mut issued: Vec<String> =
+            fakes.ca.issued().iter().flatten().map(|name| name.as_str().to_owned()).collect();
+        issued.sort();
+        assert_eq!(issued, ["a499.example.com", "b499.example.com"]);
+        let (events, coalesced) = fakes.shown.metrics.event_counts();
+        assert_eq!(events - coalesced, 2, "{events} events, one job of each Ingress");
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_deletion_ends_the_edits_of_a_burst_and_a_new_ingress_of_the_name_owns_the_secret() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(with_tls("other", "other", &["other.example.com"]));
+        fakes.cluster.apply(with_tls("gone", "gone", &["gone.example.com"]));
+        fakes.cluster.delete(&IngressKey::new("web", "gone"));
+        fakes.cluster.apply(shop());
+        fakes.cluster.delete(&shop().key);
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 2, "for other and shop");
+        let secret = fakes.cluster.secret("web", "shop").expect("it is there");
+        let uid = fakes.cluster.view("web", "shop").expect("it is there").uid;
+        assert_eq!(secret.owners.iter().collect::<Vec<_>>(), [&*uid]);
+        fakes.assert_stable().await;
+    });
 }

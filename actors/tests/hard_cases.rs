@@ -30,7 +30,9 @@ fn annotated(mut view: IngressView, annotation: &str, value: &str) -> IngressVie
 /// the first Secret.
 #[test]
 fn two_ingresses_with_one_host_and_two_secrets_get_a_certificate_each_and_no_failure() {
-    for latency in [Duration::ZERO, SECOND / 5, 2 * SECOND] {
+    let gaps = [Duration::ZERO, SECOND / 50, SECOND / 20, SECOND / 10];
+    let latencies = [Duration::ZERO, SECOND / 50, SECOND / 5, 2 * SECOND];
+    for (gap, latency) in latencies.iter().flat_map(|latency| gaps.map(|gap| (gap, *latency))) {
         Fakes::paused(async move {
             let fakes = Fakes::default();
             fakes.ca.reuse_orders();
@@ -39,13 +41,15 @@ fn two_ingresses_with_one_host_and_two_secrets_get_a_certificate_each_and_no_fai
             let names = ["one", "two", "three"];
             for name in names {
                 fakes.cluster.apply(with_tls(name, name, &["a.example.com"]));
+                fakes.pass(gap).await;
             }
             fakes.pass(5 * MINUTE).await;
             for name in names {
                 let secret = fakes.cluster.secret("web", name).expect("a Secret");
                 let certificate = secret.view.certificate.expect("a certificate");
                 assert!(certificate.key_matches, "{name} after {latency:?}");
-                assert_eq!(reasons(&fakes.cluster.events("web", name)), ["Issued"], "{latency:?}");
+                let told = fakes.cluster.events("web", name);
+                assert_eq!(reasons(&told), ["Issued"], "{latency:?}: {told:?}");
             }
             assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (3, 3), "{latency:?}");
             assert_eq!(fakes.ca.most_open_for_one_set(), 1);

@@ -1,5 +1,5 @@
 //! Maps an Ingress to its dedup actor. Only Ingresses with work have one; of an Ingress that waits
-//! for its requeue, only the key and the time are kept.
+//! for its requeue or for an actor, only the key and the time are kept.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use crate::dedup::actor::{Dedup, DedupDependencies};
 use crate::domain::ingress::IngressKey;
 use crate::domain::limits;
-use crate::domain::scheduling::dedup::Phase;
+use crate::domain::scheduling::actor_slots::ActorSlots;
+use crate::domain::scheduling::dedup::{Burst, Phase};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::time::Timestamp;
 use crate::messages::Changed;
@@ -24,6 +25,7 @@ use crate::reporting::metrics::{Metrics, Source};
 pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
     waiting: RefCell<Waiting>,
+    slots: RefCell<ActorSlots>,
     downstream: DedupDependencies,
     metrics: Metrics,
 }
@@ -74,11 +76,12 @@ impl Waiting {
 impl Registry {
     /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: DedupDependencies, metrics: Metrics) -> Rc<Self> {
-        let (entries, waiting) = (DashMap::new(), RefCell::default());
-        Rc::new(Self { entries, waiting, downstream, metrics })
+        let (waiting, slots) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { entries: DashMap::new(), waiting, slots, downstream, metrics })
     }
 
-    /// Sends an event to the dedup actor of `key`, and starts the actor if necessary.
+    /// Sends an event to the dedup actor of `key`, and starts the actor if necessary. New and
+    /// edited Ingresses wait for an actor where their namespace has many.
     ///
     /// A full mailbox holds an unhandled event of the same key, with which this one is coalesced.
     pub fn notify(self: &Rc<Self>, key: &ReconcileKey, source: Source) {
@@ -92,9 +95,29 @@ impl Registry {
             return;
         }
         self.waiting.borrow_mut().remove(key);
-        let entry = self.start_with_event(key);
-        self.entries.insert(key.clone(), entry);
+        if self.has_slot(key, source) {
+            let entry = self.start_with_event(key);
+            self.entries.insert(key.clone(), entry);
+        }
         self.metrics.dedup_actors(self.len());
+    }
+
+    /// Whether a new actor of `key` starts now. Only a scan or a check finds what is urgent, so
+    /// these never wait.
+    fn has_slot(&self, key: &ReconcileKey, source: Source) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let waits = slots.waits_since(key).is_some();
+        if waits {
+            self.metrics.event_coalesced();
+        }
+        match source {
+            Source::Watch if waits => false,
+            Source::Watch => slots.start_or_wait(key, self.downstream.clock.now()),
+            Source::Scan | Source::Check => {
+                slots.start(key);
+                true
+            }
+        }
     }
 
     fn start_with_event(self: &Rc<Self>, key: &ReconcileKey) -> DedupHandle {
@@ -126,6 +149,11 @@ impl Registry {
         if let Some(until) = until {
             self.waiting.borrow_mut().add(key.clone(), until);
             self.set_timer();
+        }
+        let next = self.slots.borrow_mut().end(key);
+        for key in next {
+            let entry = self.start_with_event(&key);
+            self.entries.insert(key, entry);
         }
         self.metrics.dedup_actors(self.len());
         true
@@ -160,6 +188,7 @@ impl Registry {
         loop {
             let due = self.waiting.borrow_mut().take_due(now);
             let Some((until, key)) = due else { break };
+            self.slots.borrow_mut().start(&key);
             let entry = self.start(&key, Some(until));
             self.entries.insert(key, entry);
         }
@@ -174,7 +203,8 @@ impl Registry {
 
     /// Number of Ingresses with work, or with a requeue to come.
     pub fn len(&self) -> usize {
-        self.entries.len() + self.waiting.borrow().until.len()
+        let without = self.waiting.borrow().until.len() + self.slots.borrow().waiting().len();
+        self.entries.len() + without
     }
 
     /// Whether no Ingress has work or a requeue to come.
@@ -188,15 +218,22 @@ impl Registry {
         let live = self.entries.get(&key).map(|entry| entry.phase.get());
         let waits = |until: &Timestamp| Phase::Waiting { until: *until };
         live.or_else(|| self.waiting.borrow().until.get(&key).map(waits))
+            .or_else(|| self.slots.borrow().waits_since(&key).map(settling))
     }
 
     /// Phase of each Ingress with work, or with a requeue to come.
     pub fn phases(&self) -> Vec<(ReconcileKey, Phase)> {
         let live = self.entries.iter().map(|entry| (entry.key().clone(), entry.phase.get()));
-        let waiting = self.waiting.borrow();
+        let (waiting, slots) = (self.waiting.borrow(), self.slots.borrow());
         let waits = |(key, until): (&ReconcileKey, &Timestamp)| {
             (key.clone(), Phase::Waiting { until: *until })
         };
-        live.chain(waiting.until.iter().map(waits)).collect()
+        let without = slots.waiting().map(|(key, since)| (key.clone(), settling(since)));
+        live.chain(waiting.until.iter().map(waits)).chain(without).collect()
     }
+}
+
+/// Phase of an Ingress that waits for an actor.
+fn settling(since: Timestamp) -> Phase {
+    Phase::Settling(Burst::since(since))
 }

@@ -5,6 +5,8 @@
 //! while a request for the Ingress is in flight. [`scheduler`] coalesces the requests of many
 //! Ingresses for one Secret into one job.
 
+pub(crate) mod actor_slots;
+pub(crate) mod by_namespace;
 pub mod dedup;
 pub(crate) mod priority;
 pub mod queue;

@@ -108,6 +108,14 @@ impl Ledger {
         self.in_flight.borrow()
     }
 
+    /// Records that the issuance of `stream` asks the CA for an order.
+    pub(crate) fn asks_for_order(&self, stream: &SecretKey, now: Timestamp) {
+        let states = self.states.borrow();
+        if let Some(issuance) = states.get(stream).and_then(State::issuance) {
+            self.in_flight.borrow_mut().asks(stream, &issuance.names, now);
+        }
+    }
+
     /// Calls `look` with the state of a Secret.
     pub fn with<R>(&self, stream: &SecretKey, look: impl FnOnce(&State) -> R) -> R {
         look(self.states.borrow().get(stream).unwrap_or(&State::Idle))

@@ -55,6 +55,7 @@ impl JobRunner {
 
     pub(super) async fn open_order(&self, job: &mut Job) {
         let Some(issuance) = self.issuance(job) else { return };
+        self.context.ledger.asks_for_order(&job.stream, self.context.clock.now());
         if job.observed.opened.is_none() {
             let id = self.replaced(job, &issuance).await;
             let barred = self.is_barred(job, &issuance);

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use indexmap::IndexMap;
 use tracing::{error, info, warn};
 
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
 use crate::messages::Listed;
 use crate::ports::{IngressChange, IngressSource};
@@ -41,7 +42,14 @@ pub struct Watcher {
     ended: HashSet<WatchScope>,
     /// Scopes whose list has begun.
     begun: HashSet<WatchScope>,
+    burst: Option<Burst>,
 }
+
+/// Edits within [`limits::EDIT_BURST`] of another one: the newest view of each Ingress, in the
+/// order of their first edits. Only the newest is planned, so that whoever edits a large Ingress
+/// in a loop takes no time from others.
+#[derive(Default)]
+struct Burst(IndexMap<IngressKey, IngressView>);
 
 impl Watcher {
     /// Creates a watcher of `source`.
@@ -55,21 +63,90 @@ impl Watcher {
         expiries: SharedExpiries,
     ) -> Self {
         let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
-        Self { source, index, registry, scanner, fails, metrics, expiries, listed, ended, begun }
+        let burst = None;
+        Self {
+            source,
+            index,
+            registry,
+            scanner,
+            fails,
+            metrics,
+            expiries,
+            listed,
+            ended,
+            begun,
+            burst,
+        }
     }
 
-    fn take(&mut self, change: IngressChange) -> Vec<IngressKey> {
-        let mut index = self.index.borrow_mut();
-        let mut changed = match change {
-            IngressChange::ListBegins(scope) => {
-                self.begun.insert(scope.clone());
-                index.list_begins(scope);
-                Vec::new()
+    /// Applies a change, and notifies the registry of the Ingresses to reconcile.
+    fn take(&mut self, change: IngressChange) {
+        let changed = {
+            let mut index = self.index.borrow_mut();
+            match change {
+                IngressChange::ListBegins(scope) => {
+                    self.begun.insert(scope.clone());
+                    index.list_begins(scope);
+                    Vec::new()
+                }
+                IngressChange::Listed(view) | IngressChange::Applied(view) => index.apply(view),
+                IngressChange::Deleted(key) => index.remove(&key),
+                IngressChange::ListEnds(scope) => index.list_ends(&scope),
             }
-            IngressChange::Listed(view) | IngressChange::Applied(view) => index.apply(view),
-            IngressChange::Deleted(key) => index.remove(&key),
-            IngressChange::ListEnds(scope) => index.list_ends(&scope),
         };
+        self.notify(changed);
+    }
+
+    /// Gathers the edit if another one was just applied.
+    fn edited(&mut self, view: IngressView, ctx: &mut Context<Self>) {
+        let Some(Burst(newest)) = &mut self.burst else {
+            self.burst = Some(Burst::default());
+            ctx.run_later(limits::EDIT_BURST, Self::burst_ends);
+            return self.take(IngressChange::Applied(view));
+        };
+        if newest.insert(view.key.clone(), view).is_some() {
+            self.metrics.event(Source::Watch);
+            self.metrics.event_coalesced();
+        }
+        if newest.len() >= limits::EDIT_BURST_INGRESSES {
+            self.apply_burst();
+        }
+    }
+
+    /// Applies the edits of the burst. The next burst begins if there were any.
+    fn burst_ends(&mut self, ctx: &mut Context<Self>) {
+        if self.apply_burst() {
+            ctx.run_later(limits::EDIT_BURST, Self::burst_ends);
+        } else {
+            self.burst = None;
+        }
+    }
+
+    /// Applies the gathered edits, in order. Returns whether there were any.
+    fn apply_burst(&mut self) -> bool {
+        let Some(Burst(newest)) = &mut self.burst else { return false };
+        if newest.is_empty() {
+            return false;
+        }
+        let views = std::mem::take(newest).into_values();
+        let changed = {
+            let mut index = self.index.borrow_mut();
+            views.flat_map(|view| index.apply(view)).collect()
+        };
+        self.notify(changed);
+        true
+    }
+
+    fn notify(&self, mut changed: Vec<IngressKey>) {
+        self.settle(&mut changed);
+        for key in changed.into_iter().filter(|key| self.is_listed(key)) {
+            self.registry.notify(&key.into(), Source::Watch);
+        }
+    }
+
+    /// Takes what the index has gathered besides: edits of failing Ingresses are work as well.
+    fn settle(&self, changed: &mut Vec<IngressKey>) {
+        let mut index = self.index.borrow_mut();
         self.metrics.managed(index.managed_count());
         let edited = index.take_edited();
         changed.extend(edited.into_iter().filter(|key| self.is_failing(&index, key)));
@@ -79,7 +156,6 @@ impl Watcher {
         for namespace in index.take_full() {
             warn!(%namespace, "the Ingresses of a namespace are too large together; some are left out");
         }
-        changed
     }
 
     /// Whether a certificate of the Ingress fails. An edit that changes no desired certificate is
@@ -131,8 +207,9 @@ impl Watcher {
             ctx.spawn(read.into_actor(self).map(move |read, watcher, ctx| {
                 let Some(view) = read.filter(|view| view.uid == before.1) else { return };
                 // The watch may have shown something newer meanwhile.
+                watcher.apply_burst();
                 if watcher.index.borrow().left_out_stamp(&view.key) == Some(before) {
-                    StreamHandler::handle(watcher, IngressChange::Applied(view), ctx);
+                    watcher.edited(view, ctx);
                 }
             }));
         }
@@ -154,14 +231,14 @@ impl Actor for Watcher {
 
 impl StreamHandler<IngressChange> for Watcher {
     fn handle(&mut self, change: IngressChange, ctx: &mut Context<Self>) {
-        let ended = match &change {
-            IngressChange::ListEnds(scope) => Some(scope.clone()),
+        let ended = match change {
+            IngressChange::Applied(view) => return self.edited(view, ctx),
+            IngressChange::ListEnds(ref scope) => Some(scope.clone()),
             _ => None,
         };
-        let changed = self.take(change);
-        for key in changed.into_iter().filter(|key| self.is_listed(key)) {
-            self.registry.notify(&key.into(), Source::Watch);
-        }
+        // The changes of one Ingress stay in their order.
+        self.apply_burst();
+        self.take(change);
         if let Some(scope) = ended {
             self.list_ended(scope, ctx);
         }

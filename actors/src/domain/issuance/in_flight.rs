@@ -24,6 +24,7 @@ struct Entry {
     /// Directory URL of the fallback CA; `None` for the first CA.
     directory: Option<String>,
     started_at: Timestamp,
+    /// When the order was opened, or the CA was asked for one.
     opened_at: Option<Timestamp>,
 }
 
@@ -46,8 +47,18 @@ impl InFlight {
         }
     }
 
-    /// Returns the start of an issuance that goes before one of `stream` for `names`: an open order
-    /// of another Secret, or the issuance of another Secret that started earlier. One that started
+    /// Records that `stream` asks the CA for an order for `names` at `now`: the CA has the order
+    /// before the journal does, and another issuance may come into the journal meanwhile.
+    pub(crate) fn asks(&mut self, stream: &SecretKey, names: &BTreeSet<DnsName>, now: Timestamp) {
+        let entry = self.by_names.get_mut(names).and_then(|entries| entries.get_mut(stream));
+        if let Some(entry) = entry {
+            entry.opened_at.get_or_insert(now);
+        }
+    }
+
+    /// Returns the start of an issuance that goes before one of `stream` for `names`: that of
+    /// another Secret whose order is open or asked for, or else one that started earlier. Of two
+    /// that have asked, the first one goes first. One that started
     /// [`limits::SAME_NAMES_WAIT`] ago holds up nobody.
     ///
     /// `started_at` is the start of the issuance of `stream`; `None` before it has started.
@@ -58,14 +69,21 @@ impl InFlight {
         started_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let others =
-            self.by_names.get(names)?.iter().filter(|(other, entry)| {
-                *other != stream && entry.directory.as_deref() == directory
-            });
+        let entries = self.by_names.get(names)?;
+        let own = entries.get(stream).and_then(|entry| entry.opened_at);
+        let others = entries
+            .iter()
+            .filter(|(other, entry)| *other != stream && entry.directory.as_deref() == directory);
         let ahead = others.filter_map(|(other, entry)| {
             let began = entry.opened_at.unwrap_or(entry.started_at);
-            let earlier = started_at.is_none_or(|own| (entry.started_at, other) < (own, stream));
-            let goes_first = entry.opened_at.is_some() || earlier;
+            let goes_first = match (entry.opened_at, own) {
+                (Some(theirs), Some(own)) => (theirs, other) < (own, stream),
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => {
+                    started_at.is_none_or(|own| (entry.started_at, other) < (own, stream))
+                }
+            };
             (goes_first && now.since(began) < limits::SAME_NAMES_WAIT).then_some(began)
         });
         ahead.min()

@@ -618,6 +618,30 @@ fn orders_of_two_secrets_for_exactly_the_same_names_are_one_after_the_other() {
 }
 
 #[test]
+fn whoever_has_asked_the_ca_goes_before_one_that_started_earlier_and_comes_later_into_the_journal()
+{
+    let observed = reached(seen_secret(None));
+    let (own, another) = (SecretKey::new("web", "shop"), SecretKey::new("web", "another"));
+    let (started, names) = (given([begin(&shop())]), shop().names);
+    let mut in_flight = InFlight::default();
+    let step = |in_flight: &InFlight| look_beside(&started, &observed, in_flight, now());
+    in_flight.changed(&own, &State::Idle, &started);
+    assert_eq!(step(&in_flight), Step::OpenOrder);
+    in_flight.asks(&own, &names, now());
+    in_flight.changed(&another, &State::Idle, &started);
+    assert_eq!(step(&in_flight), Step::OpenOrder, "again, after an error for example");
+    let of_another = |in_flight: &InFlight| {
+        in_flight.ahead_of(&another, (&names, None), Some(now()), now()).is_some()
+    };
+    assert!(of_another(&in_flight), "although `another` is before `shop`");
+    in_flight.asks(&another, &names, now() + Duration::from_secs(1));
+    assert!(of_another(&in_flight), "who asked first goes first");
+    assert_eq!(step(&in_flight), Step::OpenOrder);
+    in_flight.changed(&own, &started, &State::Idle);
+    assert!(!of_another(&in_flight));
+}
+
+#[test]
 fn an_order_that_does_not_end_holds_up_another_for_an_hour_at_most_and_one_that_ends_no_longer() {
     let (key, ordered) = (SecretKey::new("web", "another"), given([begin(&shop()), opened()]));
     let mut in_flight = InFlight::default();

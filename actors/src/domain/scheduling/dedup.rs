@@ -53,6 +53,13 @@ pub struct Burst {
     last: Timestamp,
 }
 
+impl Burst {
+    /// A burst of one event, or of the events of a key that has no actor yet.
+    pub(crate) fn since(first: Timestamp) -> Self {
+        Self { first, last: first }
+    }
+}
+
 /// Next action of the actor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Action {
@@ -97,9 +104,7 @@ impl DedupMachine {
     /// one.
     pub(crate) fn changed(&mut self, now: Timestamp) -> (bool, Action) {
         match &mut self.phase {
-            Phase::Idle | Phase::Waiting { .. } => {
-                (false, self.settle(Burst { first: now, last: now }, now))
-            }
+            Phase::Idle | Phase::Waiting { .. } => (false, self.settle(Burst::since(now), now)),
             Phase::Settling(burst) => {
                 let burst = Burst { last: now, ..*burst };
                 (true, self.settle(burst, now))

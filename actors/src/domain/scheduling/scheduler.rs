@@ -17,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
+use crate::domain::scheduling::by_namespace::CountByNamespace;
 use crate::domain::scheduling::queue::{FairQueue, Lane};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
@@ -25,7 +26,7 @@ pub use job::Load;
 pub(crate) use job::{Job, JobStatus, WaitsFor};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
-use slots::{JobCount, may_begin, may_take};
+use slots::{may_begin, may_take};
 pub(crate) use tickets::Ticket;
 use tickets::Tickets;
 
@@ -35,9 +36,9 @@ pub(crate) struct Scheduler {
     slots: usize,
     queue: FairQueue,
     jobs: HashMap<SecretKey, ScheduledJob>,
-    running: JobCount,
+    running: CountByNamespace,
     /// Jobs that have begun and wait for their hosts, parked or queued again.
-    between_probes: JobCount,
+    between_probes: CountByNamespace,
     parked: Parked,
     tickets: Tickets,
     draining: bool,
@@ -52,8 +53,8 @@ impl Scheduler {
             slots,
             queue: FairQueue::new(capacity),
             jobs: HashMap::new(),
-            running: JobCount::default(),
-            between_probes: JobCount::default(),
+            running: CountByNamespace::default(),
+            between_probes: CountByNamespace::default(),
             parked: Parked::default(),
             tickets: Tickets::default(),
             draining: false,

@@ -1,9 +1,6 @@
 //! Jobs by namespace. One namespace never has all slots, so a job of another one starts at once,
 //! however long the jobs of the first take.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use crate::domain::limits;
 
 /// Whether a namespace with `held` slots may take one more of `free` slots.
@@ -18,39 +15,6 @@ pub(super) fn may_take(held: usize, free: usize) -> bool {
 /// many as there is free room, so one that takes any number leaves half to the others.
 pub(super) fn may_begin(waiting: usize, all: usize) -> bool {
     waiting < limits::JOBS_BETWEEN_PROBES.saturating_sub(all)
-}
-
-/// Number of jobs, in all and by namespace.
-#[derive(Debug, Default)]
-pub(super) struct JobCount {
-    total: usize,
-    by_namespace: HashMap<Arc<str>, usize>,
-}
-
-impl JobCount {
-    pub(super) fn begin(&mut self, namespace: &Arc<str>) {
-        self.total += 1;
-        *self.by_namespace.entry(namespace.clone()).or_default() += 1;
-    }
-
-    pub(super) fn end(&mut self, namespace: &Arc<str>) {
-        let Some(own) = self.by_namespace.get_mut(namespace) else { return };
-        self.total -= 1;
-        *own -= 1;
-        if *own == 0 {
-            self.by_namespace.remove(namespace);
-        }
-    }
-
-    /// Number of jobs of all namespaces.
-    pub(super) fn total(&self) -> usize {
-        self.total
-    }
-
-    /// Number of jobs of one namespace.
-    pub(super) fn of(&self, namespace: &str) -> usize {
-        self.by_namespace.get(namespace).copied().unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,172 @@
+//! Bound on the dedup actors of new and edited Ingresses. An actor whose request is queued takes
+//! 1.7 KB, a key that waits for an actor 200 bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::limits;
+use crate::domain::scheduling::by_namespace::CountByNamespace;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
+use crate::domain::time::Timestamp;
+
+/// Dedup actors by namespace, and the keys that wait for one, round robin over namespaces.
+#[derive(Debug, Default)]
+pub(crate) struct ActorSlots {
+    actors: CountByNamespace,
+    /// Time of the first event of each waiting key.
+    waiting: HashMap<ReconcileKey, Timestamp>,
+    /// Waiting keys in the order of their events. A key that is not in `waiting` any more is
+    /// passed over.
+    lines: HashMap<Arc<str>, VecDeque<ReconcileKey>>,
+    /// Namespaces with a line, in the order of their turns.
+    turns: VecDeque<Arc<str>>,
+}
+
+/// Whether a namespace with `own` of `all` actors may have one more. It may have a few always, and
+/// else as many as there is free room, so one that takes any number leaves half to the others.
+fn may_start(own: usize, all: usize) -> bool {
+    own < limits::DEDUP_ACTORS_OF_EACH || own < limits::DEDUP_ACTORS.saturating_sub(all)
+}
+
+impl ActorSlots {
+    /// Counts an actor, where the namespace may have one more and none of its keys waits. Returns
+    /// `false` if the key waits from now on.
+    pub(crate) fn start_or_wait(&mut self, key: &ReconcileKey, now: Timestamp) -> bool {
+        if !self.lines.contains_key(key.namespace()) && self.may_start(key.namespace()) {
+            self.start(key);
+            return true;
+        }
+        self.waiting.insert(key.clone(), now);
+        let line = self.lines.entry(key.namespace().clone()).or_default();
+        if line.is_empty() {
+            self.turns.push_back(key.namespace().clone());
+        }
+        line.push_back(key.clone());
+        false
+    }
+
+    /// Counts an actor, whatever the bound is: for work that may be urgent.
+    pub(crate) fn start(&mut self, key: &ReconcileKey) {
+        self.waiting.remove(key);
+        self.actors.begin(key.namespace());
+    }
+
+    /// Counts the end of an actor. Returns the keys that have one now.
+    pub(crate) fn end(&mut self, key: &ReconcileKey) -> Vec<ReconcileKey> {
+        self.actors.end(key.namespace());
+        let mut started = Vec::new();
+        while let Some(turn) = self.turns.iter().position(|namespace| self.may_start(namespace)) {
+            started.extend(self.take_turn(turn));
+        }
+        started
+    }
+
+    /// Takes the first waiting key of a line, whose namespace is the last one then.
+    fn take_turn(&mut self, turn: usize) -> Option<ReconcileKey> {
+        let namespace = self.turns.remove(turn)?;
+        let line = self.lines.get_mut(&namespace)?;
+        let mut next = None;
+        while let Some(key) = line.pop_front() {
+            if self.waiting.remove(&key).is_some() {
+                next = Some(key);
+                break;
+            }
+        }
+        if line.is_empty() {
+            self.lines.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        next.inspect(|key| self.actors.begin(key.namespace()))
+    }
+
+    fn may_start(&self, namespace: &str) -> bool {
+        may_start(self.actors.of(namespace), self.actors.total())
+    }
+
+    /// Time of the first event of a key that waits.
+    pub(crate) fn waits_since(&self, key: &ReconcileKey) -> Option<Timestamp> {
+        self.waiting.get(key).copied()
+    }
+
+    /// All keys that wait, with the times of their first events.
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&ReconcileKey, Timestamp)> {
+        self.waiting.iter().map(|(key, since)| (key, *since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ingress::IngressKey;
+
+    const NOW: Timestamp = Timestamp::from_secs(0);
+
+    fn key(namespace: &str, number: usize) -> ReconcileKey {
+        IngressKey::new(namespace, &number.to_string()).into()
+    }
+
+    /// Keys of a namespace that have an actor at once, of `count`.
+    fn started(slots: &mut ActorSlots, namespace: &str, count: usize) -> Vec<ReconcileKey> {
+        let keys = (0..count).map(|number| key(namespace, number));
+        keys.filter(|key| slots.start_or_wait(key, NOW)).collect()
+    }
+
+    #[test]
+    fn a_namespace_with_any_number_of_ingresses_leaves_half_of_the_actors_to_others() {
+        let mut slots = ActorSlots::default();
+        let half = limits::DEDUP_ACTORS / 2;
+        assert_eq!(started(&mut slots, "loud", 20_000).len(), half);
+        assert_eq!(started(&mut slots, "other", 20_000).len(), half / 2);
+        assert_eq!(slots.waiting().len(), 40_000 - half - half / 2);
+    }
+
+    #[test]
+    fn each_namespace_has_a_few_actors_at_once_however_many_there_are() {
+        let mut slots = ActorSlots::default();
+        for number in 0..limits::DEDUP_ACTORS {
+            started(&mut slots, &format!("ns-{number}"), 1);
+        }
+        let few = limits::DEDUP_ACTORS_OF_EACH;
+        assert_eq!(started(&mut slots, "late", 100).len(), few);
+        assert!(slots.end(&key("ns-0", 0)).is_empty(), "there is no room yet");
+        assert_eq!(slots.end(&key("late", 0)), [key("late", few)]);
+    }
+
+    #[test]
+    fn all_that_wait_have_an_actor_in_turn_and_in_order() {
+        let mut slots = ActorSlots::default();
+        let mut live: VecDeque<_> =
+            ["a", "b"].iter().flat_map(|one| started(&mut slots, one, 5_000)).collect();
+        let mut ended: Vec<ReconcileKey> = Vec::new();
+        while let Some(key) = live.pop_front() {
+            live.extend(slots.end(&key));
+            ended.push(key);
+            assert!(live.len() <= limits::DEDUP_ACTORS);
+        }
+        for namespace in ["a", "b"] {
+            let all = (0..5_000).map(|number| key(namespace, number));
+            let of_it = ended.iter().filter(|key| &**key.namespace() == namespace);
+            assert!(all.eq(of_it.cloned()), "{namespace}");
+        }
+        assert_eq!(slots.waiting().len(), 0);
+        assert!(slots.lines.is_empty() && slots.turns.is_empty());
+    }
+
+    #[test]
+    fn urgent_work_has_an_actor_at_once_and_its_key_does_not_wait_any_more() {
+        let mut slots = ActorSlots::default();
+        let live = started(&mut slots, "web", 20_000);
+        let urgent = key("web", 19_999);
+        assert_eq!(slots.waits_since(&urgent), Some(NOW));
+        slots.start(&urgent);
+        assert_eq!(slots.waits_since(&urgent), None);
+        let mut live = VecDeque::from(live);
+        let mut ended = 0;
+        while let Some(one) = live.pop_front() {
+            live.extend(slots.end(&one));
+            ended += 1;
+        }
+        assert_eq!(ended, 19_999, "all but the urgent one");
+    }
+}

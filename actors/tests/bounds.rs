@@ -206,7 +206,9 @@ fn what_is_beyond_a_bound_is_told_with_the_limit_and_its_neighbours_are_served()
         Fakes::paused(async move {
             let fakes = Fakes::default();
             operator(&fakes).await;
-            tenant.into_iter().for_each(|view| fakes.cluster.apply(view));
+            for view in tenant {
+                fakes.cluster.apply(view);
+            }
             apply_neighbours(&fakes);
             fakes.pass(5 * MINUTE).await;
             assert_eq!(

@@ -25,7 +25,7 @@ impl Log {
     }
 
     fn count(&self, text: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+        self.0.lock().expect("no test panicked").iter().filter(|line| line.contains(text)).count()
     }
 }
 
@@ -45,7 +45,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        self.0.lock().expect("no test panicked").push(line.0);
     }
 
     fn enter(&self, _: &Id) {}
@@ -58,7 +58,7 @@ struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{field}={value:?} ").unwrap();
+        _ = write!(self.0, "{field}={value:?} "); // a String takes anything
     }
 }
 

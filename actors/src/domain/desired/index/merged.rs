@@ -14,7 +14,7 @@ impl Index {
     /// Desired certificate of `secret`; `None` if no Ingress uses `secret`. The answer for a Secret
     /// of many Ingresses is kept until one of them changes.
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
-        let mut desired = self.with_merged(secret, |desired| desired.cloned())?;
+        let mut desired = self.with_merged(secret, |desired| Some(desired?.clone()))?;
         desired.keeps_surplus |= self.leaves_out(&secret.namespace);
         Some(desired)
     }

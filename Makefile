@@ -37,7 +37,7 @@ doc: ## build the API documentation of all crates into target/doc; a warning is 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
 # The measured operator is built as in the image: without the simulated world.
-bench: ## measure the goals of docs/performance.md and print them as a table (about 40 minutes)
+bench: ## measure the goals of docs/performance.md and print them as a table (half an hour, with its builds)
 	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
 	$(CARGO) build --locked --release --example bare_loop
 	$(CARGO) bench --locked --bench dedup --bench issuance

@@ -77,6 +77,9 @@ pub(super) enum TransportError {
         /// The bound.
         most: usize,
     },
+    /// The directory's `newNonce` (RFC 8555 §7.1.1) is no URL. Contains the value, cut.
+    #[error("the CA's directory names no URL as newNonce: {0}")]
+    NoNonceUrl(String),
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -234,6 +237,7 @@ impl Transport {
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
         if endpoint == "directory" && status.is_success() {
+            check_nonce_url(&body).map_err(|error| Error::Other(Box::new(error)))?;
             self.learn(&body);
         }
         let body = if status.is_success() { with_known_statuses(endpoint, body) } else { body };
@@ -298,6 +302,19 @@ fn check_headers(headers: &HeaderMap) -> Result<(), TransportError> {
     match [headers, location].into_iter().find(|(_, size, most)| size > most) {
         Some((what, size, most)) => Err(TransportError::Headers { what, size, most }),
         None => Ok(()),
+    }
+}
+
+/// Refuses a directory whose `newNonce` is no URL: instant-acme panics when it asks for a nonce.
+/// Other wrong URLs are errors of the calls that need them.
+fn check_nonce_url(directory: &[u8]) -> Result<(), TransportError> {
+    let listed = serde_json::from_slice::<serde_json::Value>(directory).unwrap_or_default();
+    match listed.get("newNonce").and_then(serde_json::Value::as_str) {
+        Some(url) if url.parse::<http::Uri>().is_err() => {
+            let value = cut(url.escape_debug().to_string(), limits::QUOTED_MAX);
+            Err(TransportError::NoNonceUrl(value))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -476,6 +493,19 @@ mod tests {
         assert!(matches!(transport(Some("hello")), Err(TrustError::Pem(_))));
         let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(transport(Some(damaged)), Err(TrustError::Pem(_))));
+    }
+
+    #[test]
+    fn a_directory_without_a_url_for_nonces_is_refused_and_one_that_lacks_another_is_not() {
+        for wrong in ["", "\u{b}", "https://ca example/nonce", &"x y".repeat(limits::URL_MAX)] {
+            let error = check_nonce_url(json!({ "newNonce": wrong }).to_string().as_bytes());
+            let text = error.expect_err("it is no URL").to_string();
+            assert!(text.contains("newNonce") && text.len() <= 2 * limits::QUOTED_MAX, "{text}");
+            assert!(!text.chars().any(char::is_control), "{text}");
+        }
+        let good = json!({ "newNonce": "https://ca.example/nonce", "keyChange": "" });
+        assert!(check_nonce_url(good.to_string().as_bytes()).is_ok());
+        assert!(check_nonce_url(b"no JSON").is_ok(), "instant-acme refuses it with a better text");
     }
 
     /// A value of a directory's field: often of the right type, sometimes huge.

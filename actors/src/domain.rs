@@ -11,11 +11,13 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`address`], [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`], [`ingress`],
-//! [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the folders.
+//! [`address`], [`by_namespace`], [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`],
+//! [`ingress`], [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the
+//! folders.
 //! [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
+pub mod by_namespace;
 pub mod caa;
 pub mod certificate;
 pub mod clock_filter;

@@ -158,9 +158,13 @@ impl Transport {
         self.identities.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records the URLs and the CAA identities of a directory (RFC 8555 §7.1.1).
-    fn learn(&self, directory: &[u8]) {
-        let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else { return };
+    /// Records the URLs and the CAA identities of a directory (RFC 8555 §7.1.1), unless its nonce
+    /// URL is wrong.
+    fn learn(&self, directory: &[u8]) -> Result<(), TransportError> {
+        let Ok(listed) = serde_json::from_slice::<serde_json::Value>(directory) else {
+            return Ok(());
+        };
+        check_nonce_url(&listed)?;
         let identities =
             listed.pointer("/meta/caaIdentities").and_then(serde_json::Value::as_array);
         let identities = identities.into_iter().flatten().filter_map(serde_json::Value::as_str);
@@ -176,6 +180,7 @@ impl Transport {
                 known.insert(url.to_owned(), endpoint);
             }
         }
+        Ok(())
     }
 
     async fn send(
@@ -237,8 +242,7 @@ impl Transport {
         }
         let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
         if endpoint == "directory" && status.is_success() {
-            check_nonce_url(&body).map_err(|error| Error::Other(Box::new(error)))?;
-            self.learn(&body);
+            self.learn(&body).map_err(|error| Error::Other(Box::new(error)))?;
         }
         let body = if status.is_success() { with_known_statuses(endpoint, body) } else { body };
         let (mut parts, ()) = http::Response::new(()).into_parts();
@@ -307,9 +311,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), TransportError> {
 
 /// Refuses a directory whose `newNonce` is no URL: instant-acme panics when it asks for a nonce.
 /// Other wrong URLs are errors of the calls that need them.
-fn check_nonce_url(directory: &[u8]) -> Result<(), TransportError> {
-    let listed = serde_json::from_slice::<serde_json::Value>(directory).unwrap_or_default();
-    match listed.get("newNonce").and_then(serde_json::Value::as_str) {
+fn check_nonce_url(directory: &serde_json::Value) -> Result<(), TransportError> {
+    match directory.get("newNonce").and_then(serde_json::Value::as_str) {
         Some(url) if url.parse::<http::Uri>().is_err() => {
             let value = cut(url.escape_debug().to_string(), limits::QUOTED_MAX);
             Err(TransportError::NoNonceUrl(value))
@@ -365,10 +368,10 @@ mod tests {
         let of = |url| transport.endpoint(url, None);
         assert_eq!(of("https://ca.example/dir"), "directory");
         assert_eq!(of("https://ca.example/nonce"), "other");
-        transport.learn(br#"{"newNonce": "https://ca.example/nonce"}"#);
+        transport.learn(br#"{"newNonce": "https://ca.example/nonce"}"#).unwrap();
         assert_eq!(of("https://ca.example/nonce"), "new_nonce");
         let long = format!("https://ca.example/{}", "x".repeat(limits::URL_MAX));
-        transport.learn(format!(r#"{{"newNonce": "{long}"}}"#).as_bytes());
+        transport.learn(format!(r#"{{"newNonce": "{long}"}}"#).as_bytes()).unwrap();
         assert_eq!((of(&long), of("https://ca.example/nonce")), ("other", "new_nonce"));
         let call = Call::default();
         call.run(async { Call::set_endpoint("finalize") }).await;
@@ -497,15 +500,16 @@ mod tests {
 
     #[test]
     fn a_directory_without_a_url_for_nonces_is_refused_and_one_that_lacks_another_is_not() {
+        let transport = transport(None).unwrap();
         for wrong in ["", "\u{b}", "https://ca example/nonce", &"x y".repeat(limits::URL_MAX)] {
-            let error = check_nonce_url(json!({ "newNonce": wrong }).to_string().as_bytes());
+            let error = transport.learn(json!({ "newNonce": wrong }).to_string().as_bytes());
             let text = error.expect_err("it is no URL").to_string();
             assert!(text.contains("newNonce") && text.len() <= 2 * limits::QUOTED_MAX, "{text}");
             assert!(!text.chars().any(char::is_control), "{text}");
         }
         let good = json!({ "newNonce": "https://ca.example/nonce", "keyChange": "" });
-        assert!(check_nonce_url(good.to_string().as_bytes()).is_ok());
-        assert!(check_nonce_url(b"no JSON").is_ok(), "instant-acme refuses it with a better text");
+        assert!(transport.learn(good.to_string().as_bytes()).is_ok());
+        assert!(transport.learn(b"no JSON").is_ok(), "instant-acme refuses it with a better text");
     }
 
     /// A value of a directory's field: often of the right type, sometimes huge.

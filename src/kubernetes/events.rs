@@ -7,12 +7,12 @@
 
 mod event;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
+use ingress_acme_actors::domain::by_namespace::CountByNamespace;
 use ingress_acme_actors::domain::ingress::IngressRef;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
@@ -39,36 +39,13 @@ pub type DroppedHook = Arc<dyn Fn() + Send + Sync>;
 /// The queue of Events and the task that drains the queue. Dropping this value ends the task.
 pub struct KubeEvents {
     queue: mpsc::Sender<Event>,
-    pending: Arc<watch::Sender<Pending>>,
+    /// Number of Events queued or being sent.
+    pending: Arc<watch::Sender<CountByNamespace>>,
     dropped: DroppedHook,
     clock: Box<dyn Clock>,
     /// Name of the reporting pod: `reportingInstance`.
     pod: String,
     task: JoinHandle<()>,
-}
-
-/// Number of Events queued or being sent, by namespace; none is zero.
-#[derive(Default)]
-struct Pending(HashMap<String, usize>);
-
-impl Pending {
-    /// Adds an Event, unless its namespace has half of the queue already: one namespace with
-    /// thousands of faulty Ingresses leaves the others room.
-    fn add(&mut self, namespace: &str) -> bool {
-        let count = self.0.entry(namespace.to_owned()).or_default();
-        let has_room = *count < limits::EVENTS_QUEUED / 2;
-        *count += usize::from(has_room);
-        has_room
-    }
-
-    fn remove(&mut self, namespace: &str) {
-        if let Some(count) = self.0.get_mut(namespace) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.0.remove(namespace);
-            }
-        }
-    }
 }
 
 fn namespace_of(event: &Event) -> &str {
@@ -95,13 +72,13 @@ impl Drop for KubeEvents {
 impl EventRecorder for KubeEvents {
     fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
         let event = event(about, kube_event, &self.pod, self.clock.now());
-        let namespace = namespace_of(&event).to_owned();
-        let has_share = self.pending.send_if_modified(|pending| pending.add(&namespace));
-        let is_queued = has_share && self.queue.try_send(event).is_ok();
-        if has_share && !is_queued {
-            self.pending.send_modify(|pending| pending.remove(&namespace));
-        }
+        let namespace = &about.key.namespace;
+        // One namespace with thousands of faulty Ingresses leaves the others room.
+        let has_room = self.pending.borrow().of(namespace) < limits::EVENTS_QUEUED / 2;
+        self.pending.send_modify(|pending| pending.begin(namespace));
+        let is_queued = has_room && self.queue.try_send(event).is_ok();
         if !is_queued {
+            self.pending.send_modify(|pending| pending.end(namespace));
             (self.dropped)();
             tracing::warn!(
                 ingress = %about.key, queue = limits::EVENTS_QUEUED,
@@ -114,14 +91,14 @@ impl EventRecorder for KubeEvents {
     async fn flush(&self) {
         let mut pending = self.pending.subscribe();
         // Cannot fail: the sender is a field of `self`.
-        _ = pending.wait_for(|pending| pending.0.is_empty()).await;
+        _ = pending.wait_for(|pending| pending.total() == 0).await;
     }
 }
 
 async fn drain(
     client: Client,
     waiting: mpsc::Receiver<Event>,
-    pending: Arc<watch::Sender<Pending>>,
+    pending: Arc<watch::Sender<CountByNamespace>>,
     dropped: DroppedHook,
 ) {
     let (client, pending, dropped) = (&client, &pending, &dropped);
@@ -136,7 +113,7 @@ async fn drain(
             tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event could not be sent");
             dropped();
         }
-        pending.send_modify(|pending| pending.remove(namespace_of(&event)));
+        pending.send_modify(|pending| pending.end(namespace_of(&event)));
     };
     waiting.for_each_concurrent(AT_ONCE, send).await;
 }

@@ -6,7 +6,6 @@
 //! Ingresses for one Secret into one job.
 
 pub(crate) mod actor_slots;
-pub(crate) mod by_namespace;
 pub mod dedup;
 pub(crate) mod priority;
 pub mod queue;

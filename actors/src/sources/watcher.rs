@@ -42,14 +42,11 @@ pub struct Watcher {
     ended: HashSet<WatchScope>,
     /// Scopes whose list has begun.
     begun: HashSet<WatchScope>,
-    burst: Option<Burst>,
+    /// Edits within [`limits::EDIT_BURST`] of another one: the newest view of each Ingress, in the
+    /// order of their first edits. Only the newest is planned, so that whoever edits a large
+    /// Ingress in a loop takes no time from others.
+    gathered: Option<IndexMap<IngressKey, IngressView>>,
 }
-
-/// Edits within [`limits::EDIT_BURST`] of another one: the newest view of each Ingress, in the
-/// order of their first edits. Only the newest is planned, so that whoever edits a large Ingress
-/// in a loop takes no time from others.
-#[derive(Default)]
-struct Burst(IndexMap<IngressKey, IngressView>);
 
 impl Watcher {
     /// Creates a watcher of `source`.
@@ -63,7 +60,7 @@ impl Watcher {
         expiries: SharedExpiries,
     ) -> Self {
         let [listed, ended, begun] = std::array::from_fn(|_| HashSet::new());
-        let burst = None;
+        let gathered = None;
         Self {
             source,
             index,
@@ -75,7 +72,7 @@ impl Watcher {
             listed,
             ended,
             begun,
-            burst,
+            gathered,
         }
     }
 
@@ -99,8 +96,8 @@ impl Watcher {
 
     /// Gathers the edit if another one was just applied.
     fn edited(&mut self, view: IngressView, ctx: &mut Context<Self>) {
-        let Some(Burst(newest)) = &mut self.burst else {
-            self.burst = Some(Burst::default());
+        let Some(newest) = &mut self.gathered else {
+            self.gathered = Some(IndexMap::new());
             ctx.run_later(limits::EDIT_BURST, Self::burst_ends);
             return self.take(IngressChange::Applied(view));
         };
@@ -118,13 +115,13 @@ impl Watcher {
         if self.apply_burst() {
             ctx.run_later(limits::EDIT_BURST, Self::burst_ends);
         } else {
-            self.burst = None;
+            self.gathered = None;
         }
     }
 
     /// Applies the gathered edits, in order. Returns whether there were any.
     fn apply_burst(&mut self) -> bool {
-        let Some(Burst(newest)) = &mut self.burst else { return false };
+        let Some(newest) = &mut self.gathered else { return false };
         if newest.is_empty() {
             return false;
         }
@@ -138,14 +135,15 @@ impl Watcher {
     }
 
     fn notify(&self, mut changed: Vec<IngressKey>) {
-        self.settle(&mut changed);
+        self.add_edited(&mut changed);
         for key in changed.into_iter().filter(|key| self.is_listed(key)) {
             self.registry.notify(&key.into(), Source::Watch);
         }
     }
 
-    /// Takes what the index has gathered besides: edits of failing Ingresses are work as well.
-    fn settle(&self, changed: &mut Vec<IngressKey>) {
+    /// Adds failing Ingresses with an edit that changes no certificate, and takes the rest that the
+    /// index has noted.
+    fn add_edited(&self, changed: &mut Vec<IngressKey>) {
         let mut index = self.index.borrow_mut();
         self.metrics.managed(index.managed_count());
         let edited = index.take_edited();

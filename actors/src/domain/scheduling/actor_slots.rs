@@ -1,11 +1,12 @@
 //! Bound on the dedup actors of new and edited Ingresses. An actor whose request is queued takes
-//! 1.7 KB, a key that waits for an actor 200 bytes.
+//! 1.7 KB, a key that waits for an actor 300 bytes.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
 
+use crate::domain::by_namespace::{CountByNamespace, has_share};
 use crate::domain::limits;
-use crate::domain::scheduling::by_namespace::CountByNamespace;
+use crate::domain::scheduling::priority::Priority;
+use crate::domain::scheduling::queue::RoundRobin;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::time::Timestamp;
 
@@ -17,31 +18,26 @@ pub(crate) struct ActorSlots {
     waiting: HashMap<ReconcileKey, Timestamp>,
     /// Waiting keys in the order of their events. A key that is not in `waiting` any more is
     /// passed over.
-    lines: HashMap<Arc<str>, VecDeque<ReconcileKey>>,
-    /// Namespaces with a line, in the order of their turns.
-    turns: VecDeque<Arc<str>>,
+    turns: RoundRobin<ReconcileKey>,
 }
 
-/// Whether a namespace with `own` of `all` actors may have one more. It may have a few always, and
-/// else as many as there is free room, so one that takes any number leaves half to the others.
-fn may_start(own: usize, all: usize) -> bool {
-    own < limits::DEDUP_ACTORS_OF_EACH || own < limits::DEDUP_ACTORS.saturating_sub(all)
+/// Whether a namespace may have one more actor. It may have a few always, and else its share.
+fn may_start(actors: &CountByNamespace, namespace: &str) -> bool {
+    let own = actors.of(namespace);
+    own < limits::DEDUP_ACTORS_OF_EACH || has_share(own, actors.total(), limits::DEDUP_ACTORS)
 }
 
 impl ActorSlots {
     /// Counts an actor, where the namespace may have one more and none of its keys waits. Returns
     /// `false` if the key waits from now on.
     pub(crate) fn start_or_wait(&mut self, key: &ReconcileKey, now: Timestamp) -> bool {
-        if !self.lines.contains_key(key.namespace()) && self.may_start(key.namespace()) {
+        let namespace = key.namespace();
+        if self.turns.len_of(namespace) == 0 && may_start(&self.actors, namespace) {
             self.start(key);
             return true;
         }
         self.waiting.insert(key.clone(), now);
-        let line = self.lines.entry(key.namespace().clone()).or_default();
-        if line.is_empty() {
-            self.turns.push_back(key.namespace().clone());
-        }
-        line.push_back(key.clone());
+        self.turns.push(key.clone(), Priority::FIRST.by, now);
         false
     }
 
@@ -55,33 +51,13 @@ impl ActorSlots {
     pub(crate) fn end(&mut self, key: &ReconcileKey) -> Vec<ReconcileKey> {
         self.actors.end(key.namespace());
         let mut started = Vec::new();
-        while let Some(turn) = self.turns.iter().position(|namespace| self.may_start(namespace)) {
-            started.extend(self.take_turn(turn));
-        }
-        started
-    }
-
-    /// Takes the first waiting key of a line, whose namespace is the last one then.
-    fn take_turn(&mut self, turn: usize) -> Option<ReconcileKey> {
-        let namespace = self.turns.remove(turn)?;
-        let line = self.lines.get_mut(&namespace)?;
-        let mut next = None;
-        while let Some(key) = line.pop_front() {
+        while let Some(key) = self.turns.pop_of(&|namespace| may_start(&self.actors, namespace)) {
             if self.waiting.remove(&key).is_some() {
-                next = Some(key);
-                break;
+                self.actors.begin(key.namespace());
+                started.push(key);
             }
         }
-        if line.is_empty() {
-            self.lines.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace);
-        }
-        next.inspect(|key| self.actors.begin(key.namespace()))
-    }
-
-    fn may_start(&self, namespace: &str) -> bool {
-        may_start(self.actors.of(namespace), self.actors.total())
+        started
     }
 
     /// Time of the first event of a key that waits.
@@ -97,6 +73,8 @@ impl ActorSlots {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::domain::ingress::IngressKey;
 
@@ -150,7 +128,7 @@ mod tests {
             assert!(all.eq(of_it.cloned()), "{namespace}");
         }
         assert_eq!(slots.waiting().len(), 0);
-        assert!(slots.lines.is_empty() && slots.turns.is_empty());
+        assert_eq!(slots.turns.len(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod round_robin;
 
+use crate::domain::by_namespace::has_share;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::scheduling::priority::{Priority, Urgency};
@@ -126,14 +127,13 @@ impl FairQueue {
     /// is free room, so one that asks for any number leaves half to the others.
     pub(crate) fn has_room(&self, namespace: &str) -> bool {
         let waiting: usize = self.lanes().map(|lane| lane.len_of(namespace)).sum();
-        waiting < self.capacity.saturating_sub(self.len())
+        has_share(waiting, self.len(), self.capacity)
     }
 
     /// Whether a namespace has room for another attempt, by the same rule. The pause after "busy"
     /// takes less memory than an entry of the queue and its dedup actor.
     fn has_room_for_retry(&self, namespace: &str) -> bool {
-        let free = limits::RETRIES_QUEUED.saturating_sub(self.retry.len());
-        self.retry.len_of(namespace) < free
+        has_share(self.retry.len_of(namespace), self.retry.len(), limits::RETRIES_QUEUED)
     }
 
     /// Number of waiting Secrets.

@@ -15,9 +15,9 @@ mod tickets;
 
 use std::collections::{HashMap, HashSet};
 
+use crate::domain::by_namespace::{CountByNamespace, has_share};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::domain::scheduling::by_namespace::CountByNamespace;
 use crate::domain::scheduling::queue::{FairQueue, Lane};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
@@ -26,7 +26,7 @@ pub use job::Load;
 pub(crate) use job::{Job, JobStatus, WaitsFor};
 use parked::Parked;
 use scheduled_job::{JobPhase, ScheduledJob};
-use slots::{may_begin, may_take};
+use slots::may_take;
 pub(crate) use tickets::Ticket;
 use tickets::Tickets;
 
@@ -170,7 +170,7 @@ impl Scheduler {
         let (between, all) = (&self.between_probes, self.between_probes.total());
         let stream = self.queue.pop(
             |namespace| may_take(held(namespace), free),
-            |namespace| may_begin(between.of(namespace), all),
+            |namespace| has_share(between.of(namespace), all, limits::JOBS_BETWEEN_PROBES),
         )?;
         self.prefetched.remove(&stream);
         self.start(&stream, Some(now))

@@ -4,13 +4,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::ingress::SecretKey;
+use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::time::Timestamp;
 
+/// Key of something in a namespace.
+pub(in crate::domain) trait Namespaced: Eq {
+    fn namespace(&self) -> &Arc<str>;
+}
+
+impl Namespaced for SecretKey {
+    fn namespace(&self) -> &Arc<str> {
+        &self.namespace
+    }
+}
+
+impl Namespaced for ReconcileKey {
+    fn namespace(&self) -> &Arc<str> {
+        self.namespace()
+    }
+}
+
 /// One queue per namespace, and the order of the namespaces.
-#[derive(Debug, Default)]
-pub(in crate::domain) struct RoundRobin {
+#[derive(Debug)]
+pub(in crate::domain) struct RoundRobin<K = SecretKey> {
     turns: VecDeque<Arc<str>>,
-    by_namespace: HashMap<Arc<str>, Line>,
+    by_namespace: HashMap<Arc<str>, Line<K>>,
     /// Arrival time and number of each entry.
     waiting: BTreeSet<(Timestamp, u64)>,
     /// Number of entries so far.
@@ -18,11 +36,18 @@ pub(in crate::domain) struct RoundRobin {
 }
 
 /// Entries by deadline and arrival number, each with its arrival time.
-type Line = BTreeMap<(Timestamp, u64), (SecretKey, Timestamp)>;
+type Line<K> = BTreeMap<(Timestamp, u64), (K, Timestamp)>;
 
-impl RoundRobin {
-    pub(in crate::domain) fn push(&mut self, stream: SecretKey, by: Timestamp, now: Timestamp) {
-        let namespace = stream.namespace.clone();
+impl<K> Default for RoundRobin<K> {
+    fn default() -> Self {
+        let (turns, by_namespace, waiting) = Default::default();
+        Self { turns, by_namespace, waiting, came: 0 }
+    }
+}
+
+impl<K: Namespaced> RoundRobin<K> {
+    pub(in crate::domain) fn push(&mut self, stream: K, by: Timestamp, now: Timestamp) {
+        let namespace = stream.namespace().clone();
         let line = self.by_namespace.entry(namespace.clone()).or_default();
         if line.is_empty() {
             self.turns.push_back(namespace);
@@ -32,12 +57,12 @@ impl RoundRobin {
         self.came += 1;
     }
 
-    pub(in crate::domain) fn pop(&mut self) -> Option<SecretKey> {
+    pub(in crate::domain) fn pop(&mut self) -> Option<K> {
         self.pop_of(&|_| true)
     }
 
     /// Like [`pop`](Self::pop), but passes over the namespaces that `may` not have a turn now.
-    pub(super) fn pop_of(&mut self, may: &impl Fn(&str) -> bool) -> Option<SecretKey> {
+    pub(in crate::domain) fn pop_of(&mut self, may: &impl Fn(&str) -> bool) -> Option<K> {
         let turn = self.turns.iter().position(|namespace| may(namespace))?;
         let namespace = self.turns.remove(turn)?;
         let line = self.by_namespace.get_mut(&namespace)?;
@@ -52,8 +77,8 @@ impl RoundRobin {
     }
 
     /// Removes an entry before its turn. Returns whether it existed.
-    pub(in crate::domain) fn remove(&mut self, stream: &SecretKey) -> bool {
-        let Some(line) = self.by_namespace.get_mut(&stream.namespace) else { return false };
+    pub(in crate::domain) fn remove(&mut self, stream: &K) -> bool {
+        let Some(line) = self.by_namespace.get_mut(stream.namespace()) else { return false };
         let before = line.len();
         let waiting = &mut self.waiting;
         line.retain(|(_, came), (other, since)| {
@@ -64,8 +89,8 @@ impl RoundRobin {
             stays
         });
         if line.is_empty() {
-            self.by_namespace.remove(&stream.namespace);
-            self.turns.retain(|namespace| *namespace != stream.namespace);
+            self.by_namespace.remove(stream.namespace());
+            self.turns.retain(|namespace| namespace != stream.namespace());
             return true; // a line is never empty before
         }
         line.len() < before
@@ -76,12 +101,12 @@ impl RoundRobin {
     }
 
     /// Number of entries of one namespace.
-    pub(super) fn len_of(&self, namespace: &str) -> usize {
+    pub(in crate::domain) fn len_of(&self, namespace: &str) -> usize {
         self.by_namespace.get(namespace).map_or(0, BTreeMap::len)
     }
 
     /// Up to `count` entries that come next, roughly in order: the first entries of each namespace.
-    pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = &SecretKey> {
+    pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = &K> {
         let each = count.div_ceil(self.turns.len().max(1));
         let lines = self.turns.iter().filter_map(|namespace| self.by_namespace.get(namespace));
         lines.flat_map(move |line| line.values().take(each)).take(count).map(|(key, _)| key)
@@ -93,10 +118,10 @@ impl RoundRobin {
     }
 
     /// Number of entries ahead of `stream`, if `stream` is an entry.
-    pub(in crate::domain) fn ahead_of(&self, stream: &SecretKey) -> Option<usize> {
-        let line = self.by_namespace.get(&stream.namespace)?;
+    pub(in crate::domain) fn ahead_of(&self, stream: &K) -> Option<usize> {
+        let line = self.by_namespace.get(stream.namespace())?;
         let place = line.values().position(|(other, _)| other == stream)?;
-        let turn = self.turns.iter().position(|namespace| *namespace == stream.namespace)?;
+        let turn = self.turns.iter().position(|namespace| namespace == stream.namespace())?;
         let lines = self.turns.iter().enumerate().filter_map(|(other, namespace)| {
             let rounds = place + usize::from(other < turn);
             Some(self.by_namespace.get(namespace)?.len().min(rounds))

@@ -11,12 +11,6 @@ pub(super) fn may_take(held: usize, free: usize) -> bool {
     held < free.saturating_mul(limits::SLOTS_PER_FREE)
 }
 
-/// Whether a namespace with `waiting` jobs between two probes may begin a job while `all` wait: as
-/// many as there is free room, so one that takes any number leaves half to the others.
-pub(super) fn may_begin(waiting: usize, all: usize) -> bool {
-    waiting < limits::JOBS_BETWEEN_PROBES.saturating_sub(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

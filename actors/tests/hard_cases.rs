@@ -151,6 +151,22 @@ fn a_certificate_that_has_expired_on_arrival_is_never_written() {
 }
 
 #[test]
+fn a_request_that_the_ca_never_answers_is_given_up_and_repeated_and_costs_no_second_order() {
+    for method in ["open_order", "accept", "refresh", "finalize", "download"] {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.operator(Fakes::settings()).await;
+            fakes.ca.be_silent_for(method);
+            fakes.cluster.apply(shop());
+            fakes.pass(5 * MINUTE).await;
+            assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"], "{method}");
+            assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1), "{method}");
+            fakes.assert_stable().await;
+        });
+    }
+}
+
+#[test]
 fn an_order_that_stays_processing_is_given_up_after_an_hour_and_one_new_order_follows() {
     Fakes::paused(async {
         let fakes = Fakes::default();

@@ -40,6 +40,7 @@ pub struct FakeCa {
     reuses: Cell<bool>,
     stalls: Cell<bool>,
     never_validates: Cell<bool>,
+    silent_for: Cell<Option<&'static str>>,
 }
 
 /// Returns the failure of a new order for these names, if any.
@@ -79,6 +80,7 @@ impl FakeCa {
             reuses: Cell::default(),
             stalls: Cell::default(),
             never_validates: Cell::default(),
+            silent_for: Cell::default(),
         }
     }
 
@@ -145,6 +147,11 @@ impl FakeCa {
         self.stalls.set(stalls);
     }
 
+    /// Never answers the next request with this method of the port.
+    pub fn be_silent_for(&self, method: &'static str) {
+        self.silent_for.set(Some(method));
+    }
+
     /// Accepts challenges and validates no name, without a result.
     pub fn never_validate(&self) {
         self.never_validates.set(true);
@@ -182,6 +189,10 @@ impl FakeCa {
     /// Counts the call, and fails while the CA is busy.
     async fn called(&self, call: &'static str) -> Result<(), PortError> {
         self.cluster.call(call).await?;
+        if self.silent_for.get() == Some(call) {
+            self.silent_for.set(None);
+            std::future::pending::<()>().await;
+        }
         let (now, until) = (self.clock.now(), self.busy_until.get());
         let detail = "the CA answers HTTP 503 and does not say why".to_owned();
         let busy = PortError::transient_until(detail, Some(until.since(now)));

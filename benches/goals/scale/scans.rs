@@ -62,8 +62,7 @@ pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     let last = start(Site { ingresses: most, shared: false }).await?;
     let (seconds, plain_loop) = (last.seconds, last.plain);
     rows(goals, &format!("{most} valid"), &[last], 180.0);
-    let what =
-        "  start to first full scan, over a loop that reads the Ingresses and Secrets and drops them";
+    let what = "  start to first full scan, over a loop that reads the Ingresses and Secrets and drops them";
     goals.at_most(what, 3.0, seconds / plain_loop, " ×");
     let each = |seconds: f64, ingresses: u32| (seconds - alone) / f64::from(ingresses);
     let ratio = each(seconds, most) / each(plain, many);

@@ -5,8 +5,7 @@
 //! the CA to make progress on an order: the caller polls.
 //!
 //! # Layout
-//! - `account`: the account, its key and its store; `eab`: registration with external account
-//!   binding.
+//! - `account`: the account, its key and its store; `registration`: its registration and look-up.
 //! - `account_sync`: follows account key changes by other processes; `rollover`: changes the key.
 //! - `jws`: signed requests that instant-acme does not support; `revocation`: one of these
 //!   requests.
@@ -16,7 +15,7 @@
 //! - `rate_limit`: scope and pace of a refusal.
 //! - `problem`: ACME problem documents as failures.
 //! - `call`: record of one port call; `call_error`: errors inside the call.
-//! - `statuses`: statuses of orders and authorizations that instant-acme does not know.
+//! - `deviations`: answers of CAs that deviate from RFC 8555, made readable.
 //! - `transport`, `retry_after`: HTTP.
 
 mod account;
@@ -24,7 +23,7 @@ mod account_sync;
 mod call;
 mod call_error;
 mod chains;
-mod eab;
+mod deviations;
 pub mod fallback_account;
 mod jws;
 mod link_header;
@@ -32,10 +31,10 @@ mod new_order;
 mod orders;
 mod problem;
 mod rate_limit;
+mod registration;
 mod retry_after;
 mod revocation;
 mod rollover;
-mod statuses;
 mod transport;
 
 use std::cell::RefCell;
@@ -302,7 +301,8 @@ impl CertificateAuthority for Acme {
             Call::set_endpoint("finalize");
             match order.order.finalize_csr(csr).await.map_err(CallError::Acme) {
                 Ok(()) => self.show(order).await,
-                Err(error) if error.is_refusal() => {
+                // A success means that the CSR was accepted, with an answer that is no order.
+                Err(error) if error.is_refusal() || Call::has_succeeded("finalize") => {
                     let port_error = error.into_port_error(doing);
                     let view = self.look(url).await?;
                     let same = view.status == OrderStatus::Ready;

@@ -9,9 +9,10 @@ mod issuers;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData, RsaKeySize};
 use rustls::pki_types::PrivateKeyDer;
+use tokio::sync::Semaphore;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::Pem;
@@ -29,21 +30,28 @@ pub use issuers::Issuers;
 
 /// Adapter behind the port [`Keys`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pki;
+pub struct Pki {
+    /// `--csr-common-name`: whether a CSR names one host as its common name.
+    pub common_name: bool,
+}
+
+/// Longest common name (RFC 5280 appendix A.1, `ub-common-name`), in characters.
+const COMMON_NAME_MAX: usize = 64;
+
+/// RSA keys that are generated now; the others wait.
+static RSA: Semaphore = Semaphore::const_new(limits::RSA_KEYS);
 
 #[async_trait(?Send)]
 impl Keys for Pki {
-    /// Generates a key. RSA takes most of a second on a slow core and therefore runs on a blocking
-    /// thread; ECDSA takes microseconds.
+    /// Generates a key. RSA takes up to seconds on a slow core: such keys are generated on blocking
+    /// threads, a few at a time. ECDSA takes microseconds.
     async fn generate(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, PortError> {
         let made = match algorithm {
             KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
-            KeyAlgorithm::Rsa2048 => tokio::task::spawn_blocking(|| {
-                KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)
-            })
-            .await
-            .map_err(|died| PortError::transient(format!("the key could not be made: {died}")))?,
+            KeyAlgorithm::Rsa2048 => rsa(RsaKeySize::_2048).await?,
+            KeyAlgorithm::Rsa3072 => rsa(RsaKeySize::_3072).await?,
+            KeyAlgorithm::Rsa4096 => rsa(RsaKeySize::_4096).await?,
         };
         let key = made.map_err(|failed| {
             PortError::transient(format!("the key could not be made: {failed}"))
@@ -51,16 +59,20 @@ impl Keys for Pki {
         Ok(PrivateKey::from_pem(key.serialize_pem()))
     }
 
-    /// Builds a CSR with an empty subject: CAs do not require a common name, which is limited to 64
-    /// characters.
+    /// Builds a CSR. Its subject is empty, unless the user's CA requires a common name: the first
+    /// name that is short enough.
     fn request(&self, names: &BTreeSet<DnsName>, key: &PrivateKey) -> Result<Vec<u8>, PortError> {
         let refused = |what: String| PortError::permanent(FailureClass::BadCertificate, what);
         let key = read_key(key.pem()).map_err(refused)?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let unwritable =
             |failed: rcgen::Error| refused(format!("the CSR cannot be written: {failed}"));
+        let common = names.iter().find(|name| name.len() <= COMMON_NAME_MAX).cloned();
         let mut params = CertificateParams::new(names).map_err(unwritable)?;
         params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = common.filter(|_| self.common_name) {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
         let request = params.serialize_request(&key).map_err(unwritable)?;
         Ok(request.der().to_vec())
     }
@@ -74,6 +86,16 @@ impl Keys for Pki {
         chain::check(&parse(&blocks)?)?;
         Ok(view)
     }
+}
+
+async fn rsa(size: RsaKeySize) -> Result<Result<KeyPair, rcgen::Error>, PortError> {
+    let turn = RSA.acquire().await; // never closed
+    let made = move || {
+        let _turn = turn; // also kept where the caller gives up
+        KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size)
+    };
+    let made = tokio::task::spawn_blocking(made).await;
+    made.map_err(|died| PortError::transient(format!("the key could not be made: {died}")))
 }
 
 /// Reads the first certificate of a PEM chain, and whether its public key belongs to `key_pem`.
@@ -135,6 +157,25 @@ pub fn issuers(chain_pem: &str) -> Result<Vec<String>, String> {
     let chain = parse(&blocks)?;
     chain::check(&chain)?;
     Ok(chain.iter().map(issuer).collect())
+}
+
+/// Returns the chain with the leaf first and each issuer after its certificate (RFC 8555 §9.1),
+/// where a CA sends another order, or certificates that do not belong to the chain. `None` if the
+/// chain is in order, or cannot be ordered; the leaf is the only one that signs no other.
+pub fn ordered(chain_pem: &str) -> Option<String> {
+    check_size(chain_pem).ok()?;
+    let blocks = certificates(chain_pem).ok()?;
+    let order = chain::order(&parse(&blocks).ok()?)?;
+    let pem = |index: &usize| Some(to_pem(&blocks.get(*index)?.contents));
+    order.iter().map(pem).collect()
+}
+
+/// Writes a certificate (DER) as a PEM block (RFC 7468).
+pub fn to_pem(der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap_or_default());
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
 }
 
 /// Identifier of a certificate in the CA's renewal information (RFC 9773 §4.1); `None` for one that

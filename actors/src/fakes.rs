@@ -34,6 +34,7 @@ pub use segments::FakeSegments;
 pub use stable::Retries;
 
 use crate::domain::caa::CaaSet;
+use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::{OverIpv6, Reach};
@@ -274,6 +275,7 @@ impl Fakes {
             install_id: INSTALL.to_owned(),
             owner_references: true,
             profile: None,
+            algorithm: KeyAlgorithm::default(),
             settle_times: SettleTimes::default(),
             issuers: 4,
             scan_interval: Duration::from_hours(1),

@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::context::{CaLimits, CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
+use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::ingress::SecretKey;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub owner_references: bool,
     /// `--profile`.
     pub profile: Option<String>,
+    /// `--key-algorithm`.
+    pub algorithm: KeyAlgorithm,
     /// `--settle`, `--settle-max`.
     pub settle_times: SettleTimes,
     /// `--issuers`.
@@ -203,7 +206,7 @@ fn context(
     ledger: Ledger,
 ) -> OperatorContext {
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
-    let index = index.with_room(settings.room);
+    let index = index.with_room(settings.room).with_algorithm(settings.algorithm);
     let hits = ledger.limit_hits(&settings.directory);
     let limits = CaLimits {
         rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use http::StatusCode;
-use instant_acme::{Account, AccountBuilder, Key};
+use instant_acme::{Account, AccountBuilder};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, Store
 use super::call::Call;
 use super::jws::jwk;
 use super::transport::Transport;
-use super::{CallError, eab};
+use super::{CallError, registration};
 
 /// Returns the thumbprint of an account key (RFC 7638, SHA-256, base64url). A challenge response is
 /// the token, a dot and this thumbprint (RFC 8555 §8.1).
@@ -140,21 +140,6 @@ impl Accounts {
         Account::builder_with_http(Box::new(self.transport.clone()))
     }
 
-    /// Registers the key with an external account binding. Looks for an existing account of the key
-    /// first: some CAs accept a binding only once.
-    async fn register_bound(
-        &self,
-        key: &PrivateKey,
-        external: &ExternalAccount,
-    ) -> Result<Account, CallError> {
-        if let Some(account) = self.of_key(key).await? {
-            return Ok(account);
-        }
-        let url = eab::register(&self.transport, key, &self.contacts, external).await?;
-        tracing::info!(%url, kid = external.kid, "the ACME account is registered and bound");
-        self.restore(url, key).await
-    }
-
     /// Registers the key and stores the account's URL. A URL that could not be stored is found
     /// again at the next start.
     async fn register(
@@ -162,10 +147,7 @@ impl Accounts {
         known: &mut AccountState,
         stored: &StoredAccount,
     ) -> Result<Account, CallError> {
-        let account = match self.store.external_account().await? {
-            Some(external) => self.register_bound(&stored.key, &external).await?,
-            None => self.register_plainly(&stored.key).await?,
-        };
+        let account = self.registered_as(&stored.key).await?;
         let (url, directory) = (Some(account.id().to_owned()), self.directory.clone());
         let registered = StoredAccount { url, directory, ..stored.clone() };
         known.unknown = None;
@@ -180,29 +162,66 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Registers the key without a binding. The CA returns the existing account of the key, if any
-    /// (RFC 8555 §7.3.1), so that a registration with a lost response is found again.
-    async fn register_plainly(&self, key: &PrivateKey) -> Result<Account, CallError> {
-        let (builder, pair) = (self.builder(), pair(key)?);
-        let (account, _) = builder.create_from_key(pair, self.directory.clone()).await?;
-        let new = Call::last_status() == Some(StatusCode::CREATED);
-        tracing::info!(url = account.id(), new, "the ACME account is registered");
-        // A failure here is only logged: the account works without contacts.
-        let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
-        if new && !contacts.is_empty() {
-            Call::set_endpoint("other");
-            if let Err(error) = account.update_contacts(&contacts).await {
-                tracing::warn!(%error, "the CA does not accept the contacts; correct --contact");
-            }
-        }
-        Ok(account)
+    /// Registers the key. The CA returns the existing account of the key, if any (RFC 8555 §7.3.1),
+    /// so that a registration with a lost response is found again. Looks for it first where there
+    /// is an external account: some CAs accept a binding only once.
+    async fn registered_as(&self, key: &PrivateKey) -> Result<Account, CallError> {
+        let external = self.store.external_account().await?;
+        let found = match (&external, self.of_key_if(external.is_some(), key).await) {
+            // A CA may know no look-up at all.
+            (Some(_), Err(error)) if error.is_refusal() => None,
+            (_, found) => found?,
+        };
+        let url = match found {
+            Some(url) => url,
+            None => self.new_account(key, external.as_ref()).await?,
+        };
+        self.restore(url, key).await
     }
 
-    /// Returns the CA's account of this key, if any (RFC 8555 §7.3.1).
-    pub(super) async fn of_key(&self, key: &PrivateKey) -> Result<Option<Account>, CallError> {
-        let (builder, pair) = (self.builder(), pair(key)?);
-        match builder.from_key(pair, self.directory.clone()).await.map_err(CallError::from) {
-            Ok((account, _)) => Ok(Some(account)),
+    async fn of_key_if(&self, asks: bool, key: &PrivateKey) -> Result<Option<String>, CallError> {
+        if asks { self.of_key(key).await } else { Ok(None) }
+    }
+
+    /// Registers the key with the contacts; without them if the CA refuses these, because the
+    /// account works without. A CA that requires contacts then refuses that too.
+    async fn new_account(
+        &self,
+        key: &PrivateKey,
+        external: Option<&ExternalAccount>,
+    ) -> Result<String, CallError> {
+        let (transport, contacts) = (&self.transport, &self.contacts[..]);
+        let refused = match registration::register(transport, key, contacts, external).await {
+            Err(error) if !contacts.is_empty() && error.is_about_contacts() => error,
+            registered => {
+                let url = registered?;
+                let (new, kid) = (Call::last_status() == Some(StatusCode::CREATED), external);
+                let kid = kid.map(|external| &external.kid);
+                tracing::info!(url, new, kid, "the ACME account is registered");
+                return Ok(url);
+            }
+        };
+        match registration::register(transport, key, &[], external).await {
+            Ok(url) => {
+                let error = refused.into_port_error("the CA does not accept the contacts");
+                tracing::warn!(url, %error, "the ACME account is registered without contacts");
+                Ok(url)
+            }
+            Err(error) => Err(if error.is_refusal() { refused } else { error }),
+        }
+    }
+
+    /// Returns the URL of the CA's account of this key, if any (RFC 8555 §7.3.1). The external
+    /// account is named where the CA asks for it.
+    pub(super) async fn of_key(&self, key: &PrivateKey) -> Result<Option<String>, CallError> {
+        let mut found = registration::look_up(&self.transport, key, None).await;
+        if found.as_ref().is_err_and(|error| error.kind() == "externalAccountRequired")
+            && let Some(external) = self.store.external_account().await?
+        {
+            found = registration::look_up(&self.transport, key, Some(&external)).await;
+        }
+        match found {
+            Ok(url) => Ok(Some(url)),
             Err(error) if error.kind() == "accountDoesNotExist" => Ok(None),
             Err(error) => Err(error),
         }
@@ -226,12 +245,6 @@ pub(super) fn new_key() -> Result<PrivateKey, PortError> {
 pub(super) fn pkcs8(key: &PrivateKey) -> Result<PrivatePkcs8KeyDer<'static>, CallError> {
     PrivatePkcs8KeyDer::from_pem_slice(key.pem().as_bytes())
         .map_err(|wrong| CallError::Port(unusable(&wrong.to_string())))
-}
-
-/// Converts the key to the two forms that instant-acme requires.
-fn pair(key: &PrivateKey) -> Result<(Key, PrivateKeyDer<'static>), CallError> {
-    let der = pkcs8(key)?;
-    Ok((Key::from_pkcs8_der(der.clone_key())?, der.into()))
 }
 
 pub(super) fn unusable(wrong: &str) -> PortError {

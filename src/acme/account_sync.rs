@@ -148,7 +148,7 @@ impl Accounts {
         stored: &StoredAccount,
     ) -> Result<Option<(PrivateKey, String)>, CallError> {
         let Some(next) = next_of(stored) else { return Ok(None) };
-        let url = self.of_key(next).await?.map(|account| account.id().to_owned());
+        let url = self.of_key(next).await?;
         // Ignore the next key if the CA has that key for another account.
         let url = url.filter(|url| stored.url.as_ref().is_none_or(|stored| stored == url));
         Ok(url.map(|url| (next.clone(), url)))
@@ -164,7 +164,7 @@ impl Accounts {
         if let Some(url) = stored.url {
             return Ok((stored.key, url));
         }
-        let account = self.of_key(&stored.key).await?.ok_or_else(no_account)?;
-        Ok((stored.key, account.id().to_owned()))
+        let url = self.of_key(&stored.key).await?.ok_or_else(no_account)?;
+        Ok((stored.key, url))
     }
 }

@@ -24,12 +24,16 @@ pub(super) struct CallRecord {
     names: BTreeSet<DnsName>,
     /// Endpoint of the next request, if the URL does not determine the endpoint.
     pub(super) endpoint: Option<&'static str>,
+    /// Endpoint of the last response.
+    pub(super) answered: Option<&'static str>,
     pub(super) status: Option<StatusCode>,
     pub(super) retry_after: Option<Duration>,
     /// Whether the last response to a challenge says that the challenge is valid already.
     pub(super) challenge_valid: bool,
     /// URLs of the last response's alternates.
     pub(super) alternates: Vec<String>,
+    /// `Location` of the last response.
+    pub(super) location: Option<String>,
 }
 
 impl Call {
@@ -71,6 +75,18 @@ impl Call {
     /// URLs of the alternates in the current call's last response.
     pub(super) fn alternates() -> Vec<String> {
         CALL.try_with(|call| call.with(|record| record.alternates.clone())).unwrap_or_default()
+    }
+
+    /// Whether the last response of the current call is a success of this endpoint.
+    pub(super) fn has_succeeded(endpoint: &'static str) -> bool {
+        let answered = CALL.try_with(|call| call.with(|record| record.answered)).ok().flatten();
+        let is_success = Self::last_status().is_some_and(|status| status.is_success());
+        answered == Some(endpoint) && is_success
+    }
+
+    /// `Location` of the current call's last response.
+    pub(super) fn last_location() -> Option<String> {
+        CALL.try_with(|call| call.with(|record| record.location.clone())).ok().flatten()
     }
 
     /// Status of the last response.

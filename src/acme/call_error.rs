@@ -30,6 +30,11 @@ impl From<PortError> for CallError {
 }
 
 impl CallError {
+    /// Whether the CA refuses the contacts of an account (RFC 8555 §6.7).
+    pub(super) fn is_about_contacts(&self) -> bool {
+        matches!(self.kind(), "invalidContact" | "unsupportedContact")
+    }
+
     /// Error for a missing precondition: no request is possible.
     pub(super) fn lacking(what: String) -> Self {
         Self::Port(PortError::permanent(FailureClass::Rejected, what))

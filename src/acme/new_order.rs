@@ -39,16 +39,31 @@ impl Acme {
         if let Some(id) = replaces {
             wanted = wanted.replaces(identifier(id));
         }
-        let mut order = OpenOrder::new(account.new_order(&wanted).await?);
+        let mut order = match account.new_order(&wanted).await {
+            Ok(order) => OpenOrder::new(order),
+            Err(error) if Call::has_succeeded("new_order") => return Self::opened(&error, names),
+            Err(error) => return Err(error.into()),
+        };
         order.check_size()?;
         if order.order.state().status != Status::Pending {
             return Ok(OrderView { replaces: replaces.is_some(), ..self.show(order).await? });
         }
         let url = order.order.url().to_owned();
         self.orders.borrow_mut().put(order);
-        let (status, retry_after) = (OrderStatus::Pending, Call::last_retry_after());
-        let (authorizations, replaces) = (unaccepted(names), replaces.is_some());
-        Ok(OrderView { url, status, authorizations, retry_after, replaces })
+        Ok(OrderView { replaces: replaces.is_some(), ..pending(url, names) })
+    }
+
+    /// The order that the CA has opened with an answer that is none: it has no `replaces` (RFC 9773
+    /// §5), or cannot be read. The order counts in the CA's limits, so it is used wherever its URL
+    /// is known.
+    fn opened(error: &Error, names: &BTreeSet<DnsName>) -> Result<OrderView, CallError> {
+        let Some(url) = Call::last_location() else {
+            return Err(CallError::lacking(format!(
+                "the CA has opened an order and does not tell its URL (RFC 8555 §7.4: {error}); use another CA"
+            )));
+        };
+        tracing::warn!(%error, url, "the CA's answer to a new order deviates from its RFC; the order is used all the same");
+        Ok(pending(url, names))
     }
 
     /// Rejects a profile that the CA does not list: the CA might ignore the profile, or answer with
@@ -95,6 +110,12 @@ impl Acme {
             Err(error) => Err(CallError::Acme(error).settled("the CA returned no renewal window")),
         }
     }
+}
+
+/// View of a new order, of which only the URL is known.
+fn pending(url: String, names: &BTreeSet<DnsName>) -> OrderView {
+    let (status, retry_after) = (OrderStatus::Pending, Call::last_retry_after());
+    OrderView { url, status, authorizations: unaccepted(names), retry_after, replaces: false }
 }
 
 /// Converts to instant-acme's identifier.

@@ -34,11 +34,13 @@ pub(super) struct OpenOrder {
     pub(super) accepted: Option<BTreeSet<DnsName>>,
     /// Number of polls since the authorizations were read.
     looks: u32,
+    /// Whether all authorizations were valid when they were read last, while the order was pending.
+    all_valid: bool,
 }
 
 impl OpenOrder {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, accepted: None, looks: 0 }
+        Self { order, accepted: None, looks: 0, all_valid: false }
     }
 
     /// Converts the last response to a view. Reads the authorizations only where they matter: of an
@@ -72,6 +74,9 @@ impl OpenOrder {
         )))
     }
 
+    /// Reads the authorizations from time to time. A pending order whose authorizations are all
+    /// valid, at two reads, is ready: drafts of RFC 8555 had no such status, and other clients send
+    /// their CSR then.
     async fn pending(&mut self) -> Result<(OrderStatus, Vec<AuthorizationView>), CallError> {
         if let Some(names) = &self.accepted
             && self.looks < LOOKS
@@ -80,22 +85,27 @@ impl OpenOrder {
             return Ok((OrderStatus::Pending, accepted(names)));
         }
         self.looks = 0;
-        let mut waiting = Vec::new();
-        let mut failed = Vec::new();
+        let (mut waiting, mut failed, mut valid) = (Vec::new(), Vec::new(), 0);
+        let listed = self.order.state().authorizations.len();
         let mut authorizations = self.order.authorizations();
         Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
             let authorization = authorization?;
             match authorization.status {
-                AuthorizationStatus::Valid => {}
+                AuthorizationStatus::Valid => valid += 1,
                 AuthorizationStatus::Pending => waiting.extend(waits(&authorization)),
                 _ => failed.extend(authz_failure(&authorization)),
             }
         }
-        match failure_of_authorizations(&failed) {
-            Some(failure) => Ok((OrderStatus::Invalid(failure), Vec::new())),
-            None => Ok((OrderStatus::Pending, waiting)),
+        if let Some(failure) = failure_of_authorizations(&failed) {
+            return Ok((OrderStatus::Invalid(failure), Vec::new()));
         }
+        let was_valid = self.all_valid;
+        self.all_valid = listed > 0 && valid == listed;
+        if self.all_valid && was_valid {
+            return Ok((OrderStatus::Ready, Vec::new()));
+        }
+        Ok((OrderStatus::Pending, waiting))
     }
 
     /// Returns the failed names and reasons; without any, the order's own error.
@@ -130,8 +140,13 @@ impl OpenOrder {
             };
             if challenge.status == ChallengeStatus::Pending {
                 Call::set_endpoint("challenge");
-                challenge.set_ready().await?;
-                all_valid &= Call::is_challenge_valid();
+                match challenge.set_ready().await {
+                    Ok(()) => all_valid &= Call::is_challenge_valid(),
+                    // Accepted, with an answer that is no challenge, or with the error of an
+                    // attempt that the CA repeats (RFC 8555 §8.2).
+                    Err(_) if Call::has_succeeded("challenge") => all_valid = false,
+                    Err(error) => return Err(error.into()),
+                }
                 Call::set_endpoint("authorization");
             } else {
                 all_valid &= challenge.status == ChallengeStatus::Valid;

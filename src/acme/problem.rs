@@ -145,21 +145,37 @@ pub(super) fn advice(problem: &Problem, class: FailureClass) -> &'static str {
             "visit the page that the CA names, then annotate the Ingress with ingress-acme.dev/renew"
         }
         (_, FailureClass::RateLimited) => "wait; it is tried again when the CA allows it",
-        ("externalAccountRequired", _) => "name a Secret with the external account in --eab-secret",
-        ("userActionRequired", _) => {
-            "agree to the CA's new terms as its answer says, then annotate the Ingress with \
-             ingress-acme.dev/renew"
-        }
-        ("invalidProfile", _) => "correct ingress-acme.dev/profile or --profile",
-        ("invalidContact" | "unsupportedContact", _) => "correct --contact",
-        ("rejectedIdentifier" | "unsupportedIdentifier", _) => {
-            "remove the host from the Ingress, or use a CA that issues for it"
-        }
+        (kind, _) if of_flags(kind).is_some() => of_flags(kind).unwrap_or_default(),
         (_, FailureClass::AcmeServer) => "it is tried again",
         _ => {
             "correct the Ingress or the operator's flags; a change of the Ingress tries again at once"
         }
     }
+}
+
+/// Advice about a refusal that a flag or an annotation mends.
+fn of_flags(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "externalAccountRequired" => "name a Secret with the external account in --eab-secret",
+        "userActionRequired" => {
+            "agree to the CA's new terms as its answer says, then annotate the Ingress with \
+             ingress-acme.dev/renew"
+        }
+        "invalidProfile" => "correct ingress-acme.dev/profile or --profile",
+        "badPublicKey" => {
+            "choose another key in --key-algorithm or ingress-acme.dev/key-algorithm, such as rsa-2048"
+        }
+        "badCSR" => {
+            "if the CA requires a common name, set --csr-common-name; if it refuses the key, --key-algorithm"
+        }
+        "invalidContact" | "unsupportedContact" => {
+            "give an address that the CA accepts in --contact, such as mailto:ops@example.com"
+        }
+        "rejectedIdentifier" | "unsupportedIdentifier" => {
+            "remove the host from the Ingress, or use a CA that issues for it"
+        }
+        _ => return None,
+    })
 }
 
 /// Converts a problem to a failure; `doing` introduces the text.

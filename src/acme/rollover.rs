@@ -144,10 +144,7 @@ impl Acme {
 
     /// Returns the URL of the CA's account of this key.
     async fn account_of(&self, key: &PrivateKey) -> Result<Option<String>, PortError> {
-        self.within(DOING, async || {
-            Ok(self.accounts.of_key(key).await?.map(|account| account.id().to_owned()))
-        })
-        .await
+        self.within(DOING, async || self.accounts.of_key(key).await).await
     }
 
     /// Requests the key change. The next step queries the next key whatever the result: the

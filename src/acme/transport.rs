@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
@@ -21,9 +21,12 @@ use ingress_acme_actors::domain::cut::{CutText, cut};
 use ingress_acme_actors::domain::limits;
 
 use super::call::{CALL, Call};
+use super::deviations::{self, Answer, Deviations};
 use super::link_header::alternates;
 use super::retry_after::retry_after;
-use super::statuses::with_known_statuses;
+
+/// Most redirects of a directory that are followed.
+const REDIRECTS: usize = 3;
 
 /// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -80,6 +83,14 @@ pub(super) enum TransportError {
     /// The directory's `newNonce` (RFC 8555 §7.1.1) is no URL. Contains the value, cut.
     #[error("the CA's directory names no URL as newNonce: {0}")]
     NoNonceUrl(String),
+    /// The answer is no directory (RFC 8555 §7.1.1).
+    #[error("{url} is no ACME directory: it has no {lacking}; check --acme-directory")]
+    NoDirectory {
+        /// URL of the directory, cut.
+        url: String,
+        /// Names of the missing fields.
+        lacking: String,
+    },
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -108,6 +119,8 @@ pub(super) struct Transport {
     endpoints: Arc<RwLock<HashMap<String, &'static str>>>,
     /// `caaIdentities` of the directory.
     identities: Arc<RwLock<Vec<String>>>,
+    /// Deviations that were logged.
+    told: Arc<Mutex<Deviations>>,
     hook: RequestHook,
 }
 
@@ -136,8 +149,8 @@ impl Transport {
             .build()
             .map_err(|wrong| TrustError::Tls(with_causes(&wrong)))?;
         let endpoints = Arc::new(RwLock::new(HashMap::from([(directory.to_owned(), "directory")])));
-        let identities = Arc::default();
-        Ok(Self { client, wire, endpoints, identities, hook })
+        let (identities, told) = (Arc::default(), Arc::default());
+        Ok(Self { client, wire, endpoints, identities, told, hook })
     }
 
     fn endpoint(&self, url: &str, call: Option<&Call>) -> &'static str {
@@ -209,6 +222,56 @@ impl Transport {
         Ok((answer.status(), std::mem::take(answer.headers_mut()), read.into()))
     }
 
+    /// Sends a request and reports it. Follows the redirects of a directory, and asks for a nonce
+    /// again by GET where the CA does not know HEAD.
+    async fn answer(
+        &self,
+        endpoint: &'static str,
+        (mut method, url): (Method, &str),
+        (headers, body): (HeaderMap, Bytes),
+    ) -> Result<Answer, TransportError> {
+        let mut url = url.to_owned();
+        let (mut redirects, mut found) = (0, Deviations::new());
+        loop {
+            let started = Instant::now();
+            let longest = longest_answer(endpoint);
+            let sent = (headers.clone(), body.clone());
+            let outcome = self.send(method.clone(), &url, sent, longest).await;
+            let code = outcome.as_ref().map_or(0, |(status, ..)| status.as_u16());
+            let took = started.elapsed();
+            (self.hook)(endpoint, code, took);
+            tracing::debug!(endpoint, status = code, ?took, %url, "request to the CA");
+            let (status, headers, body) = outcome?;
+            let mut answer = Answer { status, headers, body };
+            let by_get = deviations::other_nonce_method(endpoint, status);
+            if let Some(get) = by_get.filter(|get| *get != method) {
+                found.insert("does not know HEAD for newNonce");
+                method = get;
+            } else if let Some(next) =
+                deviations::redirected(endpoint, &url, &answer).filter(|_| redirects < REDIRECTS)
+            {
+                found.insert("redirects its directory");
+                (redirects, url) = (redirects + 1, next);
+            } else {
+                found.append(&mut deviations::read_liberally(endpoint, &url, &mut answer));
+                self.tell(&found);
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Logs each deviation of the CA once.
+    fn tell(&self, found: &Deviations) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for deviation in found {
+            if told.insert(deviation) {
+                tracing::warn!(
+                    "the CA {deviation} (not as RFC 8555 says); its answers are read all the same"
+                );
+            }
+        }
+    }
+
     async fn exchange(
         self,
         request: Request<BodyWrapper<Bytes>>,
@@ -221,34 +284,55 @@ impl Transport {
         parts.headers.remove(USER_AGENT);
         let url = parts.uri.to_string();
         let endpoint = self.endpoint(&url, call.as_ref());
-        let started = Instant::now();
-        let longest = longest_answer(endpoint);
-        let outcome = self.send(parts.method, &url, (parts.headers, body), longest).await;
-        let status = outcome.as_ref().ok().map(|(status, ..)| *status);
-        let (code, took) = (status.map_or(0, |status| status.as_u16()), started.elapsed());
-        (self.hook)(endpoint, code, took);
-        tracing::debug!(endpoint, status = code, ?took, %url, "request to the CA");
-        let mut outcome = outcome;
-        let wait = outcome.as_mut().ok().and_then(|(_, headers, _)| capped_retry_after(headers));
+        let mut outcome = self.answer(endpoint, (parts.method, &url), (parts.headers, body)).await;
         if let Some(call) = call {
-            let headers = outcome.as_ref().ok().map(|(_, headers, _)| headers);
-            let alternates = headers.map(|headers| alternates(headers, &url)).unwrap_or_default();
-            let body = outcome.as_ref().ok().map(|(_, _, body)| body);
-            let valid = endpoint == "challenge" && body.is_some_and(|body| is_valid(body));
-            call.with(|record| {
-                (record.status, record.retry_after, record.alternates) = (status, wait, alternates);
-                record.challenge_valid = valid;
-            });
+            record(&call, endpoint, &url, outcome.as_mut().ok());
         }
-        let (status, headers, body) = outcome.map_err(|error| Error::Other(Box::new(error)))?;
-        if endpoint == "directory" && status.is_success() {
-            self.learn(&body).map_err(|error| Error::Other(Box::new(error)))?;
+        let answer = outcome.map_err(|error| Error::Other(Box::new(error)))?;
+        if endpoint == "directory" {
+            self.read_directory(&url, &answer)?;
         }
-        let body = if status.is_success() { with_known_statuses(endpoint, body) } else { body };
         let (mut parts, ()) = http::Response::new(()).into_parts();
-        (parts.status, parts.headers) = (status, headers);
-        Ok(BytesResponse { parts, body: Box::new(body) })
+        (parts.status, parts.headers) = (answer.status, answer.headers);
+        Ok(BytesResponse { parts, body: Box::new(answer.body) })
     }
+
+    /// Learns the URLs of a directory. A refusal is an error here, because instant-acme reads each
+    /// answer as a directory.
+    fn read_directory(&self, url: &str, answer: &Answer) -> Result<(), Error> {
+        if !answer.status.is_success() {
+            let problem = serde_json::from_slice::<Problem>(&answer.body);
+            let is_told = |problem: &Problem| problem.r#type.is_some() || problem.detail.is_some();
+            let unexplained = Error::Str("the directory");
+            return Err(problem.ok().filter(is_told).map_or(unexplained, Error::Api));
+        }
+        let learned = self.learn(&answer.body).and_then(|()| {
+            let lacking = deviations::lacking(&answer.body);
+            if lacking.is_empty() { Ok(()) } else { Err(no_directory(url, &lacking)) }
+        });
+        learned.map_err(|error| Error::Other(Box::new(error)))
+    }
+}
+
+/// Records an answer, and caps its `Retry-After`.
+fn record(call: &Call, endpoint: &'static str, url: &str, answer: Option<&mut Answer>) {
+    let mut answer = answer;
+    let wait = answer.as_mut().and_then(|answer| capped_retry_after(&mut answer.headers));
+    let answer = answer.as_deref();
+    let alternates = answer.map(|answer| alternates(&answer.headers, url)).unwrap_or_default();
+    let location = answer.and_then(|answer| answer.headers.get(LOCATION)?.to_str().ok());
+    let valid = endpoint == "challenge" && answer.is_some_and(|answer| is_valid(&answer.body));
+    call.with(|record| {
+        (record.answered, record.status) = (Some(endpoint), answer.map(|answer| answer.status));
+        (record.retry_after, record.alternates) = (wait, alternates);
+        record.location = location.map(str::to_owned);
+        record.challenge_valid = valid;
+    });
+}
+
+fn no_directory(url: &str, lacking: &[&str]) -> TransportError {
+    let url = cut(url, limits::QUOTED_MAX);
+    TransportError::NoDirectory { url, lacking: lacking.join(", ") }
 }
 
 impl HttpClient for Transport {
@@ -472,16 +556,16 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/authorization", server.local_addr().unwrap());
         tokio::spawn(async move {
-            for status in ["200 OK", "400 Bad Request"] {
+            for (status, field) in [("200 OK", "status"), ("400 Bad Request", "detail")] {
                 let (mut connection, _) = server.accept().await.unwrap();
                 _ = connection.read(&mut [0; 4_096]).await;
                 let answer = format!(
-                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{{\"status\":\"odd\"}}"
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{{\"{field}\":\"odd\"}}"
                 );
                 connection.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        for expected in [r#"{"status":"pending"}"#, r#"{"status":"odd"}"#] {
+        for expected in [r#"{"challenges":[],"status":"pending"}"#, r#"{"detail":"odd"}"#] {
             let call = Call::default();
             call.run(async { Call::set_endpoint("authorization") }).await;
             let request = Request::post(&url).body(BodyWrapper::from(Vec::new())).unwrap();

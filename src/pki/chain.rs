@@ -30,6 +30,38 @@ pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns the indexes of a chain from its leaf upwards: the only certificate that signs no other
+/// one, then its issuer, and so on. `None` if the chain is consistent as it is, or has no such
+/// leaf.
+pub(super) fn order(chain: &[X509Certificate<'_>]) -> Option<Vec<usize>> {
+    if check(chain).is_ok() {
+        return None;
+    }
+    let signs = |issuer: usize, other: usize| {
+        let (issuer, certificate) = (chain.get(issuer)?, chain.get(other)?);
+        let is_named = certificate.issuer().as_raw() == issuer.subject().as_raw();
+        (is_named && is_signed_by(certificate, issuer)).then_some(())
+    };
+    let is_first = |one: &usize| {
+        let raw =
+            |index: usize| chain.get(index).map(|certificate| certificate.tbs_certificate.as_ref());
+        (0..*one).all(|before| raw(before) != raw(*one))
+    };
+    let all = || (0..chain.len()).filter(is_first);
+    let signs_none = |one: &usize| all().all(|other| other == *one || signs(*one, other).is_none());
+    let signed = |one: &usize| all().any(|other| other != *one && signs(other, *one).is_some());
+    let leaves: Vec<usize> = all().filter(signs_none).filter(signed).collect();
+    let [leaf] = leaves[..] else { return None };
+    let mut order = vec![leaf];
+    while let Some(next) = order
+        .last()
+        .and_then(|last| all().find(|one| !order.contains(one) && signs(*one, *last).is_some()))
+    {
+        order.push(next);
+    }
+    Some(order)
+}
+
 /// Whether `issuer` signed `certificate`. Tries every algorithm that our TLS clients accept and
 /// that has the OIDs of this pair.
 fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {

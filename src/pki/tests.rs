@@ -8,8 +8,7 @@ use x509_parser::prelude::FromDer;
 
 use super::*;
 
-const ALGORITHMS: [KeyAlgorithm; 3] =
-    [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048];
+const ALGORITHMS: [KeyAlgorithm; 5] = KeyAlgorithm::ALL;
 
 fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
     hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
@@ -38,12 +37,12 @@ fn leaf(hosts: &[&str], key: &KeyPair, issuer: &Issuer<'static, KeyPair>) -> Str
 async fn a_certificate_of_each_algorithm_belongs_to_its_key() {
     let (root, issuer) = ca("Test Root");
     for algorithm in ALGORITHMS {
-        let key = Pki.generate(algorithm).await.unwrap();
+        let key = Pki::default().generate(algorithm).await.unwrap();
         assert!(key.pem().starts_with("-----BEGIN PRIVATE KEY-----"), "{algorithm:?}");
         let chain =
             leaf(&["B.example.com", "a.example.com"], &read_key(key.pem()).unwrap(), &issuer)
                 + &root.pem();
-        let view = Pki.inspect(&chain, &key).unwrap();
+        let view = Pki::default().inspect(&chain, &key).unwrap();
         assert!(view.key_matches, "{algorithm:?}");
         assert_eq!(view.names, ["a.example.com", "b.example.com"].map(str::to_owned).into());
         assert_eq!(view.issuer, "Test Root");
@@ -53,11 +52,46 @@ async fn a_certificate_of_each_algorithm_belongs_to_its_key() {
     }
 }
 
+/// RFC 5280 appendix A.1: a common name has 64 characters at most.
+#[tokio::test]
+async fn a_request_with_a_common_name_has_the_first_name_that_is_short_enough() {
+    let long = format!("{}.example.com", "a".repeat(60));
+    let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    for (hosts, common) in
+        [(&[long.as_str(), "b.example.com"][..], Some("b.example.com")), (&[&long], None)]
+    {
+        let der = Pki { common_name: true }.request(&names(hosts), &key).unwrap();
+        let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
+        let subject = &request.certification_request_info.subject;
+        let named = subject.iter_common_name().next().map(|name| name.as_str().unwrap());
+        assert_eq!(named, common);
+    }
+}
+
+#[test]
+fn a_chain_in_another_order_is_put_in_order_and_others_stay() {
+    let (root, issuer) = ca("Test Root");
+    let key = KeyPair::generate().unwrap();
+    let (leaf, root) = (leaf(&["a.example.com"], &key, &issuer), root.pem());
+    let (leaf, root) = (leaf.replace('\r', ""), root.replace('\r', ""));
+    let (stranger, _) = ca("Stranger");
+    let (right, stranger) = (format!("{leaf}{root}"), stranger.pem());
+    assert_eq!(ordered(&right), None);
+    assert_eq!(ordered(&format!("{root}{leaf}")).as_ref(), Some(&right));
+    assert_eq!(ordered(&format!("{stranger}{root}{leaf}")).as_ref(), Some(&right));
+    assert_eq!(ordered(&format!("{leaf}{stranger}{root}")).as_ref(), Some(&right));
+    assert_eq!(ordered(&format!("{right}{right}")).as_ref(), Some(&right));
+    for hopeless in [stranger.as_str(), &format!("{leaf}{stranger}"), "hello", ""] {
+        assert_eq!(ordered(hopeless), None, "{hopeless}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_has_no_subject_and_exactly_the_names() {
     for algorithm in ALGORITHMS {
-        let key = Pki.generate(algorithm).await.unwrap();
-        let der = Pki.request(&names(&["a.example.com", "b.example.com"]), &key).unwrap();
+        let key = Pki::default().generate(algorithm).await.unwrap();
+        let der =
+            Pki::default().request(&names(&["a.example.com", "b.example.com"]), &key).unwrap();
         let (rest, request) = X509CertificationRequest::from_der(&der).unwrap();
         assert!(rest.is_empty());
         assert_eq!(request.certification_request_info.subject.iter().count(), 0);
@@ -82,8 +116,8 @@ async fn a_request_has_no_subject_and_exactly_the_names() {
 async fn a_key_of_another_certificate_does_not_match() {
     let (_, issuer) = ca("Test Root");
     let chain = leaf(&["a.example.com"], &KeyPair::generate().unwrap(), &issuer);
-    let other = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
-    assert!(!Pki.inspect(&chain, &other).unwrap().key_matches);
+    let other = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    assert!(!Pki::default().inspect(&chain, &other).unwrap().key_matches);
     assert!(!inspect(&chain, None).unwrap().key_matches);
     assert!(!inspect(&chain, Some("no key")).unwrap().key_matches);
 }
@@ -116,17 +150,17 @@ fn a_chain_out_of_order_is_refused() {
     let (other, _) = ca("Other Root");
     let (namesake, _) = ca("Test Root");
     let leaf = leaf(&["a.example.com"], &key, &issuer);
-    assert!(Pki.inspect(&(leaf.clone() + &root.pem()), &private).is_ok());
-    let said = Pki.inspect(&(leaf.clone() + &other.pem()), &private).unwrap_err();
+    assert!(Pki::default().inspect(&(leaf.clone() + &root.pem()), &private).is_ok());
+    let said = Pki::default().inspect(&(leaf.clone() + &other.pem()), &private).unwrap_err();
     assert_eq!(said, "certificate 1 was issued by CN=Test Root, but the next one is CN=Other Root");
-    let said = Pki.inspect(&(leaf + &namesake.pem()), &private).unwrap_err();
+    let said = Pki::default().inspect(&(leaf + &namesake.pem()), &private).unwrap_err();
     assert_eq!(said, "certificate 1 does not carry a signature of certificate 2");
 }
 
 #[tokio::test]
 async fn hand_made_keys_of_other_formats_are_read() {
     let (_, issuer) = ca("Test Root");
-    let rsa = Pki.generate(KeyAlgorithm::Rsa2048).await.unwrap();
+    let rsa = Pki::default().generate(KeyAlgorithm::Rsa2048).await.unwrap();
     for (hand_made, key) in
         [(SEC1.to_owned(), read_key(SEC1)), (pkcs1(rsa.pem()), read_key(rsa.pem()))]
     {

@@ -254,7 +254,7 @@ impl Assembly<'_> {
             rehearsal: rehearsal.zip(config.rehearsal.clone()).map(rehearsal_ca),
             routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
             probe: Rc::new(probe),
-            keys: Rc::new(pki::Pki),
+            keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
             clock: Rc::new(SharedClock(clock)),

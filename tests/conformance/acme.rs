@@ -15,6 +15,8 @@ mod behaviours;
 mod chains;
 #[path = "acme/client.rs"]
 mod client;
+#[path = "acme/deviating.rs"]
+mod deviating;
 #[path = "acme/revocations.rs"]
 mod revocations;
 #[path = "acme/simulated.rs"]

@@ -28,28 +28,46 @@ pub enum KeyAlgorithm {
     /// RSA with 2048 bits, for old clients.
     #[serde(rename = "rsa-2048")]
     Rsa2048,
+    /// RSA with 3072 bits.
+    #[serde(rename = "rsa-3072")]
+    Rsa3072,
+    /// RSA with 4096 bits.
+    #[serde(rename = "rsa-4096")]
+    Rsa4096,
 }
 
 impl KeyAlgorithm {
-    /// Returns the spelling used by the annotation.
+    /// All algorithms.
+    pub const ALL: [Self; 5] =
+        [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
+
+    /// Returns the spelling used by the annotation and by `--key-algorithm`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EcdsaP256 => "ecdsa-p256",
             Self::EcdsaP384 => "ecdsa-p384",
             Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
         }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
 /// A key algorithm that ingress-acme cannot generate, in at most [`limits::SHOWN_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
-#[error("`{0}` is not a key algorithm; use ecdsa-p256, ecdsa-p384 or rsa-2048")]
+#[error("`{0}` is not a key algorithm; use ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096")]
 pub struct UnknownAlgorithm(String);
 
 impl FromStr for KeyAlgorithm {
     type Err = UnknownAlgorithm;
     fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
-        [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048]
+        Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
             .ok_or_else(|| UnknownAlgorithm(cut(text, limits::SHOWN_MAX)))
@@ -201,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_algorithm_is_read_as_it_is_written() {
-        for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048] {
+        for algorithm in KeyAlgorithm::ALL {
             assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
         }
         assert!("ed25519".parse::<KeyAlgorithm>().is_err());

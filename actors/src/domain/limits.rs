@@ -31,8 +31,11 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
-/// Longest generation of a key. RSA needs most of a second on a slow core.
-pub const KEY_CALL: Duration = secs(20);
+/// Longest generation of a key, with the wait for [`RSA_KEYS`].
+pub const KEY_CALL: Duration = secs(60);
+/// Number of RSA keys that are generated at once. One of 4096 bits takes seconds of a core, and any
+/// tenant may ask for them.
+pub const RSA_KEYS: usize = 2;
 /// Longest wait of a job for its routes: the write in flight and the next one.
 pub const ROUTE_CALL: Duration = secs(45);
 

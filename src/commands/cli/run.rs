@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
@@ -143,6 +144,16 @@ pub struct RunArgs {
     /// ACME profile to ask for [default: the CA's]
     #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
+    /// Key algorithm of new certificates, where no Ingress of a certificate has the annotation
+    /// ingress-acme.dev/key-algorithm: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.
+    /// Certificates that exist get it with their next renewal
+    #[arg(long, env = "INGRESS_ACME_KEY_ALGORITHM", value_name = "ALGORITHM", default_value_t)]
+    pub key_algorithm: KeyAlgorithm,
+    /// Put one name of the certificate into the CSR as its common name, for a CA that requires one.
+    /// A name of more than 64 characters is none
+    #[arg(long, env = "INGRESS_ACME_CSR_COMMON_NAME", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub csr_common_name: bool,
     /// Whether to delay orders that Let's Encrypt would soon refuse: more than 4 certificates a
     /// week for exactly the same names, more than 4 failed validations of a name an hour. `auto` is
     /// on for Let's Encrypt's production only
@@ -196,6 +207,8 @@ pub struct AdapterConfig {
     pub watch_namespaces: Vec<String>,
     /// Whether TLS Secrets are watched.
     pub watch_secrets: bool,
+    /// Whether CSRs have a common name.
+    pub csr_common_name: bool,
     /// Whether replicas elect a leader.
     pub leader_elect: bool,
 }
@@ -229,7 +242,7 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory,
+            watch_secrets, rehearsal_directory, key_algorithm: algorithm, csr_common_name,
         } = self;
         let (manage, namespace) = (manage.into(), own_namespace(namespace));
         let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
@@ -240,6 +253,7 @@ impl RunArgs {
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
             profile,
+            algorithm,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
             scan_interval,
@@ -256,7 +270,7 @@ impl RunArgs {
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces: once_each(watch_namespace),
             namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
-            solver_linger, nameserver, probe_port, watch_secrets, leader_elect,
+            solver_linger, nameserver, probe_port, watch_secrets, leader_elect, csr_common_name,
         };
         (settings, config)
     }

@@ -83,9 +83,9 @@ async fn an_operator_goes_on_with_the_new_key_also_with_what_was_in_flight() {
         assert_eq!((after.next, after.previous), (None, Some(before.key.clone())));
 
         // The order was opened with the old key; its challenges are answered with the new key.
-        let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let chain = finished(&operator, &open.url, &hosts, &key).await;
-        Pki.inspect(&chain, &key).unwrap();
+        Pki::default().inspect(&chain, &key).unwrap();
         let revoked = operator.revoke(&leaf(&chain).unwrap(), 0, &RevokedBy::Account).await;
         assert_eq!(revoked, Ok(Revoked::Now));
         issued(&operator, &names(&["a.example.com"]), KeyAlgorithm::EcdsaP256).await;
@@ -106,7 +106,7 @@ async fn a_rollover_that_was_cut_off_is_finished_by_whoever_comes_next() {
         let (store, _, before) = registered(test_ca).await;
         let hosts = names(&["a.example.com"]);
         // Killed before the request to the CA: the stored next key becomes the account's key.
-        let next = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        let next = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         let begun = StoredAccount { next: Some(next.clone()), ..before.clone() };
         *store.0.borrow_mut() = Some(begun.clone());
         let (operator, requests) = acme(test_ca, &store);
@@ -174,7 +174,7 @@ async fn a_next_key_that_is_another_accounts_changes_nothing() {
         assert_eq!((after.key, after.url), (before.key, before.url));
         operator.open_order(&names(&["b.example.com"]), None, None).await.unwrap();
         // A refused operator does not adopt that key either.
-        let stranger = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+        let stranger = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
         *store.0.borrow_mut() = Some(StoredAccount { key: stranger.clone(), ..taken });
         let (operator, _) = acme(test_ca, &store);
         let refused = operator.open_order(&names(&["b.example.com"]), None, None).await;

@@ -48,7 +48,7 @@ async fn the_chain_of_the_preferred_issuer_is_taken_and_else_the_default() {
         for (wanted, root) in [(name_of(&last), &last), ("nobody".to_owned(), &default)] {
             let (acme, _) = preferring(test_ca, &store, &wanted);
             let (chain, key) = issued(&acme, &hosts, KeyAlgorithm::EcdsaP256).await;
-            Pki.inspect(&chain, &key).unwrap();
+            Pki::default().inspect(&chain, &key).unwrap();
             verify_chain(&chain, root, &["a.example.com"], Clock::default().now()).unwrap();
             assert_eq!(issuers(&chain).unwrap().last(), Some(&name_of(root)));
         }

@@ -236,10 +236,10 @@ async fn a_ca_that_validates_within_the_request_is_followed_at_once() {
     let hosts = names(&HOSTS);
     let url = acme.open_order(&hosts, None, None).await.unwrap().url;
     assert_eq!(acme.accept(&url).await.unwrap().status, OrderStatus::Ready);
-    let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
-    let csr = Pki.request(&hosts, &key).unwrap();
+    let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    let csr = Pki::default().request(&hosts, &key).unwrap();
     assert_eq!(acme.finalize(&url, &csr).await.unwrap().status, OrderStatus::Valid);
-    assert!(Pki.inspect(&acme.download(&url).await.unwrap(), &key).unwrap().key_matches);
+    assert!(Pki::default().inspect(&acme.download(&url).await.unwrap(), &key).unwrap().key_matches);
     let each = ["new_order", "authorization", "challenge", "order", "finalize", "certificate"]
         .map(|endpoint| count(&requests, endpoint));
     assert_eq!(each, [1, 2, 2, 1, 1, 1], "two names, and no request but these");

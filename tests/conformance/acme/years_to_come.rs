@@ -88,7 +88,8 @@ async fn a_caa_record_of_another_account_or_another_method_is_a_refusal() {
     }
 }
 
-/// RFC 8555 §7.1.6 has no such status of an authorization. A client waits (`src/acme/statuses.rs`).
+/// RFC 8555 §7.1.6 has no such status of an authorization. A client waits
+/// (`src/acme/deviations/statuses.rs`).
 #[tokio::test]
 async fn an_authorization_that_is_processing_first_is_waited_for() {
     let test_ca = TestCa::simulated_with(|options| {
@@ -169,13 +170,13 @@ async fn the_ca_of_2029_issues_a_certificate_of_45_days_to_the_adapter() {
     let order = acme.open_order(&hosts, None, None).await.unwrap().url;
     acme.accept(&order).await.unwrap();
     assert_eq!(settled(&acme, &order).await.status, OrderStatus::Ready);
-    let key = Pki.generate(KeyAlgorithm::EcdsaP256).await.unwrap();
-    let csr = Pki.request(&hosts, &key).unwrap();
+    let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
+    let csr = Pki::default().request(&hosts, &key).unwrap();
     let finalized = acme.finalize(&order, &csr).await.unwrap();
     assert_eq!(finalized.status, OrderStatus::Processing);
     assert_eq!(finalized.retry_after, Some(Duration::from_secs(1)));
     assert_eq!(settled(&acme, &order).await.status, OrderStatus::Valid);
-    let leaf = Pki.inspect(&acme.download(&order).await.unwrap(), &key).unwrap();
+    let leaf = Pki::default().inspect(&acme.download(&order).await.unwrap(), &key).unwrap();
     let days = leaf.not_after.since(leaf.not_before).as_secs_f64() / 86_400.0;
     assert_eq!((days.round(), leaf.key_matches), (45.0, true));
 }

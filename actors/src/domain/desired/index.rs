@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
@@ -33,6 +34,7 @@ use rooms::{Rooms, Space};
 pub struct Index {
     selection: Selection,
     default_profile: Option<String>,
+    default_algorithm: KeyAlgorithm,
     /// Boxed, so that a growing table does not move the values.
     entries: HashMap<IngressKey, Box<IndexedIngress>>,
     /// Sorted keys. Nearly every Secret has one user, and a set would allocate room for eleven.
@@ -70,6 +72,12 @@ impl Index {
     pub fn new(selection: Selection, default_profile: Option<String>) -> Self {
         let host_claims = HostClaims::new(selection.shared_hosts);
         Self { selection, default_profile, host_claims, ..Self::default() }
+    }
+
+    /// Sets `--key-algorithm`; the annotation of an Ingress wins.
+    #[must_use]
+    pub fn with_algorithm(self, default_algorithm: KeyAlgorithm) -> Self {
+        Self { default_algorithm, ..self }
     }
 
     /// Stores the newest view of an Ingress. Returns the keys to reconcile.

@@ -182,12 +182,12 @@ fn is_subdomain(name: &str) -> bool {
     (1..=253).contains(&name.len()) && name.bytes().all(legal)
 }
 
-/// Returns the key algorithm of `ingress`; the default without the annotation.
+/// Returns the key algorithm that `ingress` asks for; `None` without the annotation.
 ///
 /// # Errors
 /// [`UnknownAlgorithm`] if the annotation has another value.
-pub fn algorithm(ingress: &IngressView) -> Result<KeyAlgorithm, UnknownAlgorithm> {
-    ingress.annotation("key-algorithm").map_or(Ok(KeyAlgorithm::default()), str::parse)
+pub fn algorithm(ingress: &IngressView) -> Result<Option<KeyAlgorithm>, UnknownAlgorithm> {
+    ingress.annotation("key-algorithm").map(str::parse).transpose()
 }
 
 /// Returns the value of [`FILLED_TLS`] for `hosts`.
@@ -493,7 +493,7 @@ pub(crate) mod tests {
             view.annotations.insert("key-algorithm".into(), value.into());
             view
         };
-        assert_eq!(algorithm(&with("rsa-2048")), Ok(KeyAlgorithm::Rsa2048));
+        assert_eq!(algorithm(&with("rsa-2048")), Ok(Some(KeyAlgorithm::Rsa2048)));
         assert!(plan(&with("rsa-2048")).problems.is_empty());
         let told = plan(&with("rsa-1024")).problems;
         assert!(matches!(told.first(), Some(Problem::BadAlgorithm(_))), "{told:?}");

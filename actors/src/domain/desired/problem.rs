@@ -30,7 +30,7 @@ pub enum Problem {
         block: usize,
     },
     /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
-    #[error("annotation ingress-acme.dev/key-algorithm: {0}; ecdsa-p256 is used")]
+    #[error("annotation ingress-acme.dev/key-algorithm: {0}; that of --key-algorithm is used")]
     BadAlgorithm(UnknownAlgorithm),
     /// The class is too long, so no solver Ingress gets it.
     #[error(

@@ -127,6 +127,23 @@ fn the_strongest_key_that_a_sharer_asks_for_is_used() {
 }
 
 #[test]
+fn the_flag_decides_about_the_key_where_no_sharer_asks_for_one() {
+    for (value, expected) in [
+        (None, KeyAlgorithm::Rsa4096),
+        (Some("ed25519"), KeyAlgorithm::Rsa4096),
+        (Some("ecdsa-p256"), KeyAlgorithm::EcdsaP256),
+    ] {
+        let mut index =
+            Index::new(Selection::default(), None).with_algorithm(KeyAlgorithm::Rsa4096);
+        let asked: Vec<_> = value.iter().map(|value| ("key-algorithm", *value)).collect();
+        index.apply(sharer("a", &asked));
+        index.apply(sharer("b", &[]));
+        let secret = index.planned(&key("a"))[0].secret.clone();
+        assert_eq!(index.desired(&secret).unwrap().algorithm, expected, "{value:?}");
+    }
+}
+
+#[test]
 fn a_secret_with_a_sharer_that_may_have_new_certificates_may_have_them() {
     let mut many = sharer("many", &[]);
     let other = |n: usize| block(&format!("s{n}"), &["many.example.com"]);

@@ -9,7 +9,7 @@ use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
-use crate::domain::desired::plan::{PlannedCertificate, algorithm};
+use crate::domain::desired::plan::{self, PlannedCertificate};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
@@ -32,7 +32,7 @@ struct Routing {
 pub(super) fn merge(
     secret: &SecretKey,
     users: &[User<'_>],
-    default_profile: Option<&String>,
+    (default_profile, default_algorithm): (Option<&String>, KeyAlgorithm),
     verdicts: &dyn Fn(&DnsName) -> Verdict,
 ) -> Option<DesiredCertificate> {
     let mut desired = DesiredCertificate {
@@ -72,8 +72,14 @@ pub(super) fn merge(
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
     desired.profile = desired.profile.or_else(|| default_profile.cloned());
+    desired.algorithm = strongest(users).unwrap_or(default_algorithm);
     let any = !desired.names.is_empty() || !desired.undecided.is_empty();
     any.then_some(desired)
+}
+
+/// The strongest key that any Ingress of a Secret asks for.
+fn strongest(users: &[User<'_>]) -> Option<KeyAlgorithm> {
+    users.iter().filter_map(|(entry, _)| plan::algorithm(&entry.view).ok().flatten()).max()
 }
 
 impl DesiredCertificate {
@@ -127,9 +133,6 @@ impl DesiredCertificate {
     }
 
     fn add_annotations(&mut self, view: &IngressView) {
-        if let Ok(algorithm) = algorithm(view) {
-            self.algorithm = self.algorithm.max(algorithm);
-        }
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
         self.adopt |= view.annotation("adopt-secret") == Some("true");

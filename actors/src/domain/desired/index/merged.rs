@@ -29,7 +29,12 @@ impl Index {
         let merged = || {
             let users = users.iter().filter_map(|key| self.planned_for(key, secret));
             let verdicts = self.verdicts(&secret.namespace);
-            merge(secret, &users.collect::<Vec<_>>(), self.default_profile.as_ref(), &verdicts)
+            merge(
+                secret,
+                &users.collect::<Vec<_>>(),
+                (self.default_profile.as_ref(), self.default_algorithm),
+                &verdicts,
+            )
         };
         if users.len() < limits::SHARERS_KEPT {
             return look(merged().as_ref());

@@ -105,6 +105,9 @@ pub trait TlsSecrets {
         secret: &SecretKey,
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError>;
+    /// Takes back the `spec.tls` that we filled in, with our annotation. Returns whether the
+    /// Ingress is without `spec.tls` now: another writer may have applied the same field.
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError>;
 }
 
 /// Change of the watched TLS Secrets. Only their names are known.

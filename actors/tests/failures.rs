@@ -124,7 +124,7 @@ fn a_host_whose_route_is_refused_delays_nobody_else() {
             fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
         }
         fakes.pass(30 * SECOND).await;
-        let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}")).is_some());
+        let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}-tls")).is_some());
         assert_eq!(there.count(), 20);
         assert_eq!(fakes.ca.orders(), 20);
         let events = fakes.cluster.events("evil", "bad");
@@ -264,6 +264,10 @@ impl TlsSecrets for Sticky {
     ) -> Result<(), PortError> {
         self.0.fill_tls(ingress, secret, hosts).await
     }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.0.take_back_tls(ingress).await
+    }
 }
 
 #[test]
@@ -339,6 +343,11 @@ impl TlsSecrets for Silent {
         self.answers_for(&secret.namespace).await;
         self.0.fill_tls(ingress, secret, hosts).await
     }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.answers_for(&ingress.key.namespace).await;
+        self.0.take_back_tls(ingress).await
+    }
 }
 
 #[test]
@@ -358,7 +367,7 @@ fn a_call_that_is_never_answered_is_given_up_and_tried_again_and_the_neighbours_
         fakes.pass(MINUTE).await;
         fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
         fakes.pass(10 * MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["a.example.com"]);
         assert!(calls.get() > 40, "{}: each is given up, and tried again", calls.get());
         assert_eq!(fakes.ca.issued().len(), 1, "nothing is ordered for what cannot be read");
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
 use ingress_acme_actors::fakes::{
-    DIRECTORY, Fakes, INSTALL, SECOND_INSTALL, ingress, our_secret, shop, with_tls,
+    DIRECTORY, Fakes, INSTALL, SECOND_INSTALL, named as ingress, our_secret, shop, with_tls,
 };
 use ingress_acme_actors::operator::Settings;
 

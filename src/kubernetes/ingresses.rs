@@ -2,6 +2,8 @@
 //!
 //! Out of scope: which Ingresses are managed, and the effect of a change.
 
+mod aliases;
+mod marks;
 mod view;
 
 use std::cell::RefCell;

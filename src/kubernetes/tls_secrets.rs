@@ -45,10 +45,10 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::kubernetes::client::port_error;
+use crate::kubernetes::client::{is_ours, port_error};
 use crate::pki::Issuers;
 pub(crate) use fields::is_ingress;
-use fields::{ingresses, installed, same_with_owners};
+use fields::{CHAIN, ingresses, installed, same_with_owners};
 use last_read::{LastRead, Memory, Write, manager_for, write_for};
 pub use view::Held;
 use view::{hold, other_install, view, wipe};
@@ -141,7 +141,18 @@ impl KubeTlsSecrets {
     }
 
     fn view(&self, secret: Secret) -> SecretView {
-        view(secret, self.install.as_deref())
+        let untrusted = self.is_untrusted(&secret);
+        SecretView { untrusted, ..view(secret, self.install.as_deref()) }
+    }
+
+    /// Whether the Secret is not ours, and its chain leads to no root that browsers trust.
+    fn is_untrusted(&self, secret: &Secret) -> bool {
+        if !self.issuers.are_public() || is_ours(&secret.metadata) {
+            return false;
+        }
+        let chain = secret.data.as_ref().and_then(|data| data.get(CHAIN));
+        let chain = chain.and_then(|chain| str::from_utf8(&chain.0).ok());
+        chain.is_some_and(|chain| self.issuers.check(chain).is_err())
     }
 
     /// Applies the Secret as `manager`, and as this install's own manager where it has none.
@@ -248,6 +259,10 @@ impl TlsSecrets for KubeTlsSecrets {
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
         spec_tls::fill(&self.client, ingress, secret, hosts).await
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        spec_tls::take_back(&self.client, ingress).await
     }
 }
 

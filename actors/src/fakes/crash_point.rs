@@ -130,6 +130,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
     ) -> Result<(), PortError> {
         self.crash_point.call(self.port.fill_tls(ingress, secret, hosts)).await
     }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.crash_point.call(self.port.take_back_tls(ingress)).await
+    }
 }
 
 #[async_trait(?Send)]

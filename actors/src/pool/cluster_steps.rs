@@ -8,11 +8,14 @@ use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
+use crate::domain::ingress::IngressRef;
 use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::check::{Assessment, IssueReason, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
@@ -167,6 +170,28 @@ impl JobRunner {
         }
         job.observed.filled = true;
         job.observed.fills_more = desired.fill_more && self.is_next_batch(job, desired);
+    }
+
+    /// Takes back the `spec.tls` of an Ingress, and says so. A failure is tried again by the next
+    /// scan.
+    pub(super) async fn take_back(&self, ingress: &IngressRef, why: TakesBack) {
+        let taken = self.context.tls_secrets.take_back_tls(ingress);
+        let taken = bounded(limits::KUBE_CALL, "API server", taken).await;
+        let refusal = match taken {
+            Ok(true) => {
+                return self.context.events.record_on(ingress, KubeEvent::taken_back(why));
+            }
+            Ok(false) => "another writer has applied spec.tls too, and owns it now".to_owned(),
+            Err(PortError::Transient { detail, .. }) => {
+                return debug!(ingress = %ingress.key, detail, "spec.tls is taken back later");
+            }
+            Err(PortError::Permanent(failure)) => failure.detail.clone(),
+        };
+        // Another request would be refused likewise, until somebody edits the Ingress.
+        if self.context.index.borrow_mut().leave_filled(&ingress.key) {
+            let kube_event = KubeEvent::not_taken_back(why, &refusal);
+            self.context.events.record_on(ingress, kube_event);
+        }
     }
 
     /// Whether the Ingresses that were filled in are others than in the batch before. Otherwise the

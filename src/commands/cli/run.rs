@@ -108,6 +108,11 @@ pub struct RunArgs {
     /// Only Ingresses of this class; repeatable [default: any]
     #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
     pub ingress_class: Vec<String>,
+    /// Whether spec.tls is filled in where an Ingress has none. Many controllers then redirect
+    /// plain HTTP to HTTPS. The annotation ingress-acme.dev/fill-tls of an Ingress decides over it
+    #[arg(long, env = "INGRESS_ACME_FILL_TLS", default_value_t = true, action = clap::ArgAction::Set,
+          value_name = "true|false")]
+    pub fill_tls: bool,
     /// Let Ingresses of several namespaces have a certificate for one host. By default, the
     /// namespace that has the host keeps it
     #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
@@ -229,14 +234,16 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory,
+            watch_secrets, rehearsal_directory, fill_tls,
         } = self;
-        let (manage, namespace) = (manage.into(), own_namespace(namespace));
+        let (leaves_tls, namespace) = (!fill_tls, own_namespace(namespace));
+        let manage = manage.into();
+        // Whether the CA is public and cert-manager is there takes look-ups at the start.
+        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
         let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
         let settings = Settings {
             directory: acme_directory.to_string(),
-            // Whether the CA is public takes a look-up at the start.
-            selection: Selection { manage, classes, shared_hosts, ..Selection::default() },
+            selection: Selection { leaves_tls, ..selection },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
             profile,

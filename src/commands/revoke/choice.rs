@@ -84,6 +84,7 @@ mod tests {
         SecretView {
             ours: true,
             other_install: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: Ok(CertificateView {

@@ -250,6 +250,7 @@ mod tests {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            adopts_at_once: false,
             grouped: false,
             keeps_surplus: false,
             partial,
@@ -277,6 +278,7 @@ mod tests {
         let secret = SecretView {
             ours: true,
             other_install: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: Ok(certificate),

@@ -28,6 +28,7 @@ pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
     SecretView {
         ours: is_ours(&metadata) && other_install.is_none(),
         other_install: other_install.map(|other| cut(other, limits::SHOWN_MAX)),
+        untrusted: false, // the roots are the adapter's
         is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
         immutable: secret.immutable == Some(true),
         certificate,

@@ -81,11 +81,12 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
         let _operator = operator(world).await;
         // Installs a certificate, fills in spec.tls, and extends both.
         Site::new("web", "site", &["site.example.com"]).create(&client).await;
-        certificate(&client, "web", "site", &["site.example.com"]).await;
+        certificate(&client, "web", "site-tls", &["site.example.com"]).await;
         filled(&client, "site", "site.example.com").await;
         crate::sites::add_host(&client, "web", "site", "more.example.com").await;
-        certificate(&client, "web", "site", &["more.example.com", "site.example.com"]).await;
+        certificate(&client, "web", "site-tls", &["more.example.com", "site.example.com"]).await;
         filled(&client, "site", "more.example.com,site.example.com").await;
+        shares_a_secret_and_takes_spec_tls_back(&client).await;
         // Gives a Secret a second owner.
         let (a, b) = (["a.example.com"], ["b.example.com"]);
         Site::new("web", "a", &a).tls("shared", &a).create(&client).await;
@@ -112,6 +113,21 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
             site.create(&client).await;
             filled(&client, name, &host).await;
         }
+    })
+    .await;
+}
+
+/// Shares the Secret `site-tls` with an Ingress of the same hosts, and takes its `spec.tls` back.
+async fn shares_a_secret_and_takes_spec_tls_back(client: &Client) {
+    let hosts = ["more.example.com", "site.example.com"];
+    Site::new("web", "beside", &hosts).create(client).await;
+    filled(client, "beside", "more.example.com,site.example.com").await;
+    let says = json!({ "metadata": { "annotations": { "ingress-acme.dev/fill-tls": "false" } } });
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let patched = ingresses.patch("beside", &PatchParams::default(), &Patch::Merge(says)).await;
+    patched.expect("the annotation");
+    eventually(PATIENCE, "spec.tls is taken back", async || {
+        ingress(client, "web", "beside").await.spec?.tls.is_none().then_some(())
     })
     .await;
 }

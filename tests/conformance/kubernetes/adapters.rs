@@ -84,6 +84,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster).await;
     owners_shrink_and_nothing_else_changes(cluster).await;
     installs_keep_their_secrets(cluster).await;
+    a_filled_in_spec_tls_is_taken_back_with_our_mark(cluster).await;
     spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster).await;
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;
@@ -221,6 +222,17 @@ async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
     cluster.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
     let gone = SecretKey::new("web", "never-was");
     assert_eq!(tls_secrets.set_owners(&gone, &[shop].into()).await.unwrap(), None);
+}
+
+async fn a_filled_in_spec_tls_is_taken_back_with_our_mark(cluster: &TestCluster) {
+    let (tls_secrets, shop, secret) =
+        (cluster.tls_secrets(), cluster.shop().await, SecretKey::new("web", "shop"));
+    tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    assert!(tls_secrets.take_back_tls(&shop).await.unwrap());
+    let left = cluster.ingresses.get("shop").await.unwrap();
+    assert!(left.spec.unwrap().tls.is_none_or(|tls| tls.is_empty()));
+    let marks = left.metadata.annotations.unwrap_or_default();
+    assert!(!marks.contains_key("ingress-acme.dev/filled-tls"), "{marks:?}");
 }
 
 async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster: &TestCluster) {

@@ -41,6 +41,8 @@ pub struct DesiredCertificate {
     pub profile: Option<String>,
     /// Whether a Secret that is not ours may be adopted.
     pub adopt: bool,
+    /// Whether it is replaced at once where browsers do not trust its certificate.
+    pub adopts_at_once: bool,
     /// Whether the certificate belongs to a group.
     pub grouped: bool,
     /// Whether surplus names stay until the next renewal: those of a group, and those that an
@@ -142,6 +144,7 @@ pub(crate) mod tests {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            adopts_at_once: false,
             partial: false,
             grouped: false,
             keeps_surplus: false,

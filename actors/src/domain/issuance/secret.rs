@@ -31,7 +31,9 @@ pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
 pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (secret, desired) = (evaluation.secret()?, evaluation.desired);
     let why = must_not_write(secret, desired, evaluation.inputs.install_id)?;
-    if serves(secret, desired, evaluation.now()) {
+    // Where nothing new is ordered, there is nothing to tell of a Secret of somebody else.
+    let only_renewed = desired.renew_only && !secret.ours;
+    if only_renewed || serves(secret, desired, evaluation.now()) {
         return Some(match evaluation.state {
             State::Idle => Step::Done(Requeue::AwaitChange),
             _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),

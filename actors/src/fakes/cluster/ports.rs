@@ -102,6 +102,7 @@ impl TlsSecrets for OfInstall {
         let view = SecretView {
             ours: true,
             other_install: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: inspect(&what.chain, &what.key),
@@ -151,6 +152,21 @@ impl TlsSecrets for OfInstall {
         view.annotations.insert(FILLED_TLS.to_owned(), filled);
         self.cluster.apply(view);
         Ok(())
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.cluster.call("take_back_tls").await?;
+        let view = self.cluster.state.borrow().ingresses.get(&ingress.key).cloned();
+        let Some(mut view) = view.filter(|view| view.uid == ingress.uid) else { return Ok(false) };
+        if self.cluster.state.borrow().co_owned.contains(&ingress.key) {
+            return Ok(false);
+        }
+        let ours = view.annotations.remove(FILLED_TLS).is_some();
+        if ours {
+            view.tls = Vec::new();
+            self.cluster.apply(view);
+        }
+        Ok(ours)
     }
 }
 

@@ -9,7 +9,8 @@ use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
-use crate::domain::desired::plan::{PlannedCertificate, algorithm};
+use crate::domain::desired::plan::{Adoption, PlannedCertificate, adoption, algorithm};
+use crate::domain::desired::secret_names::is_choosable;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
@@ -43,6 +44,7 @@ pub(super) fn merge(
         algorithm: KeyAlgorithm::default(),
         profile: None,
         adopt: false,
+        adopts_at_once: false,
         partial: true,
         grouped: false,
         keeps_surplus: false,
@@ -60,6 +62,14 @@ pub(super) fn merge(
         let names = desired.add_verdicts(planned, verdicts);
         desired.add_names(&entry.view.class, &names, &mut routing);
         desired.add_annotations(&entry.view);
+        let is_given = entry.plan.chosen
+            && users.len() > 1
+            && !is_choosable(&entry.view.key.name, &secret.name);
+        // A consent is about one's own Secret, not about one that is shared for its hosts.
+        if let Some(adoption) = adoption(&entry.view).filter(|_| !is_given) {
+            desired.adopt = true;
+            desired.adopts_at_once |= adoption == Adoption::AtOnce;
+        }
         desired.add_fill(&entry.view, planned, &names);
         let room = NAMES_KEPT.saturating_sub(desired.refused.len());
         desired.refused.extend(planned.refused.iter().take(room).cloned());
@@ -132,7 +142,6 @@ impl DesiredCertificate {
         }
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
-        self.adopt |= view.annotation("adopt-secret") == Some("true");
         self.partial &= view.annotation("partial") == Some("true");
     }
 

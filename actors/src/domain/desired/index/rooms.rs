@@ -44,8 +44,14 @@ impl Space {
         let hosts = view.rule_hosts.iter().map(|host| text(host) + 2 * host.len());
         let marks = view.annotations.iter().filter(|(name, _)| !filled || *name != FILLED_TLS);
         let marks = marks.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let aliases = view.aliases.iter().map(|alias| HOST + alias.name.as_str().len());
         let own_block = if view.tls.is_empty() || filled { BLOCK } else { 0 };
-        let bytes = BASE + own_block + marks + hosts.sum::<usize>() + blocks.sum::<usize>();
+        let bytes = BASE
+            + own_block
+            + marks
+            + aliases.sum::<usize>()
+            + hosts.sum::<usize>()
+            + blocks.sum::<usize>();
         Self { bytes, is_left_out: false }
     }
 
@@ -174,6 +180,7 @@ fn is_covered(view: &IngressView) -> bool {
 /// Drops everything of a view that may be large.
 fn empty(view: &mut IngressView) {
     (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
+    view.aliases = Vec::new();
     view.annotations.retain(|name, _| name == "enabled");
 }
 

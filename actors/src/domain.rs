@@ -11,7 +11,7 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`cut`], `fair_share`,
+//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
 //! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`], [`time`]
 //! and [`top_k`] are shared by the folders. [`clock_filter`] is for the adapter of the clock.
 
@@ -21,6 +21,7 @@ pub mod by_namespace;
 pub mod caa;
 pub mod certificate;
 pub mod clock_filter;
+pub mod copied;
 pub mod cut;
 pub mod desired;
 pub mod failure;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
     IngressClass, IngressKey, IngressRef, IngressView, SecretKey,
@@ -247,13 +248,14 @@ impl TlsSecrets for Sticky {
         self.0.install(key, what).await.map(with_a_stranger)
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.1.set(self.1.get() + 1);
-        self.0.set_owners(key, owners).await.map(with_a_stranger)
+        self.0.set_metadata(key, owners, copied).await.map(with_a_stranger)
     }
 
     async fn fill_tls(
@@ -325,13 +327,14 @@ impl TlsSecrets for Silent {
         self.0.install(key, what).await
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.answers_for(&key.namespace).await;
-        self.0.set_owners(key, owners).await
+        self.0.set_metadata(key, owners, copied).await
     }
 
     async fn fill_tls(

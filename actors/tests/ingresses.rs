@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::aliases::Alias;
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{
     Edition, FILL_TLS, FILLED_TLS, IngressClass, IngressView, SecretKey, TlsBlock,
@@ -11,7 +12,9 @@ use ingress_acme_actors::domain::ingress::{
 use ingress_acme_actors::domain::marks::Mark;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::public_name::PublicCa;
-use ingress_acme_actors::fakes::{FakeSecret, Fakes, ingress, named, our_secret, reasons};
+use ingress_acme_actors::fakes::{
+    FakeSecret, Fakes, foreign_secret, ingress, named, our_secret, reasons,
+};
 use ingress_acme_actors::operator::Settings;
 
 const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
@@ -64,7 +67,7 @@ async fn left_by_0_1_0(fakes: &Fakes) -> IngressView {
     fakes.pass(MINUTE).await;
     fakes.kill();
     assert_eq!(fakes.ca.orders(), 1);
-    fakes.cluster.view("web", "shop").unwrap()
+    fakes.cluster.view("web", "shop").expect("it is there")
 }
 
 #[test]
@@ -375,6 +378,97 @@ fn a_name_that_an_annotation_serves_beside_the_hosts_is_told_once_and_the_hosts_
         let told: Vec<_> = events.iter().filter(|event| event.reason == "Restricted").collect();
         assert_eq!(told.len(), 1, "{events:?}");
         assert!(told[0].note.contains("www.shop.example.com"), "{}", told[0].note);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn cert_manager_that_is_installed_later_answers_tls_acme_from_then_on_and_renewals_go_on() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.set_life(160 * HOUR);
+        let asks = |name: &str, host: &str| {
+            let view = ingress("web", name, &[host]);
+            IngressView { mark: Some(Mark::TlsAcme), ..view }
+        };
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(asks("before", "before.example.com"));
+        fakes.pass(MINUTE).await;
+        fakes.cluster.install_cert_manager(true);
+        fakes.cluster.apply(asks("after", "after.example.com"));
+        fakes.pass(30 * DAY).await;
+        let issued = |host: &str| {
+            let all = fakes.ca.issued();
+            all.iter().filter(|names| names.iter().any(|name| name.as_str() == host)).count()
+        };
+        assert!(issued("before.example.com") >= 4, "renewed");
+        assert_eq!(issued("after.example.com"), 0, "left to cert-manager");
+        fakes.cluster.install_cert_manager(false);
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued("after.example.com"), 1, "cert-manager is gone");
+    });
+}
+
+#[test]
+fn a_secret_that_cert_manager_has_stays_its_own_and_the_event_names_the_annotation_that_says_so() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let mut theirs = foreign_secret();
+        theirs.view.other_issuer = Some("cert-manager.io/certificate-name".to_owned());
+        let before = theirs.chain.clone();
+        fakes.cluster.put_secret(&SecretKey::new("web", "shop"), theirs);
+        let asks = IngressView { mark: Some(Mark::TlsAcme), ..named("web", "shop", &[HOST]) };
+        assert_eq!(orders(&fakes, Fakes::settings(), [asks]).await, 0);
+        let events = fakes.cluster.events("web", "shop");
+        let names_it = |note: &str| note.contains("annotation cert-manager.io/certificate-name");
+        assert!(events.iter().any(|event| names_it(&event.note)), "{events:?}");
+        assert_eq!(fakes.cluster.secret("web", "shop").unwrap().chain, before);
+    });
+}
+
+#[test]
+fn what_0_1_0_issued_beside_annotations_of_an_old_cert_manager_is_renewed() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let filled = left_by_0_1_0(&fakes).await;
+        // The adapter finds no mark in `certmanager.k8s.io/…`: it is another edition of the
+        // Ingress.
+        fakes.cluster.apply(IngressView { edition: Edition(9), ..filled.clone() });
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(30 * DAY).await;
+        assert!(fakes.ca.orders() >= 4, "{} certificates", fakes.ca.orders());
+        assert_eq!(fakes.cluster.view("web", "shop").unwrap().tls, filled.tls);
+        assert!(fakes.cluster.secret("web", "shop-tls").is_none(), "it keeps its name");
+    });
+}
+
+/// The annotation that lets a program copy the Secret, as the adapter reads it from an Ingress.
+fn allows_copies(value: &str) -> Copied {
+    let name = "reflector.v1.k8s.emberstack.com/reflection-allowed";
+    Copied::of(&["reflector.v1.k8s.emberstack.com".to_owned()], [(name, value)])
+}
+
+#[test]
+fn annotations_for_programs_that_copy_secrets_are_on_the_secret_and_an_edit_of_them_orders_nothing()
+{
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let with = |value| IngressView { copied: allows_copies(value), ..shop() };
+        assert_eq!(orders(&fakes, Fakes::settings(), [with("true")]).await, 1);
+        let mark = || fakes.cluster.secret("web", "shop-tls").and_then(|secret| secret.view.copied);
+        assert_eq!(mark(), allows_copies("true").mark());
+        assert_eq!(fakes.cluster.calls("set_metadata"), 0, "they come with the certificate");
+        let now = fakes.cluster.view("web", "shop").unwrap();
+        fakes.cluster.apply(IngressView { copied: allows_copies("false"), ..now.clone() });
+        fakes.pass(MINUTE).await;
+        assert_eq!(mark(), allows_copies("false").mark());
+        fakes.kill();
+        fakes.cluster.apply(IngressView { copied: Copied::default(), ..now });
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(mark(), None, "the flag is gone, and so are the annotations");
+        let writes = (fakes.ca.orders(), fakes.cluster.calls("set_metadata"));
+        assert_eq!(writes, (1, 2));
         fakes.assert_stable().await;
     });
 }

@@ -37,7 +37,7 @@ fn opaque() -> FakeSecret {
 
 /// Name of the Secret in `spec.tls` of an Ingress.
 fn used(fakes: &Fakes, name: &str) -> String {
-    let view = fakes.cluster.view("web", name).unwrap();
+    let view = fakes.cluster.view("web", name).expect("it is there");
     view.tls.first().and_then(|block| block.secret_name.clone()).unwrap_or_default()
 }
 
@@ -53,6 +53,33 @@ fn an_ingress_with_the_name_of_its_applications_own_secret_has_a_certificate_in_
         assert_eq!(used(&fakes, "shop"), "shop-tls");
         assert_eq!(fakes.cluster.secret("web", "shop").unwrap().chain, opaque().chain);
         assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Issued"]);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn filled_in_names_stay_over_a_restart_and_order_nothing_new() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.put_secret(&SecretKey::new("web", "other-tls"), opaque());
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop());
+        fakes.pass(MINUTE).await;
+        fakes.cluster.apply(ingress("web", "oauth2-proxy", &[HOST]));
+        fakes.cluster.apply(ingress("web", "other", &["other.example.com"]));
+        fakes.pass(MINUTE).await;
+        let names = || ["shop", "oauth2-proxy", "other"].map(|name| used(&fakes, name));
+        assert_eq!(names(), ["shop-tls", "shop-tls", "other-tls-2"]);
+        fakes.kill();
+        fakes.cluster.delete_secret(&SecretKey::new("web", "other-tls"));
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(2 * DAY).await;
+        assert_eq!(names(), ["shop-tls", "shop-tls", "other-tls-2"]);
+        assert_eq!(fakes.ca.orders(), 2, "one for each set of hosts");
+        assert!(fakes.cluster.secret("web", "other-tls").is_none(), "the better name stays free");
+        fakes.cluster.delete(&shop().key);
+        fakes.pass(HOUR).await;
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), [HOST], "its other owner keeps it");
         fakes.assert_stable().await;
     });
 }

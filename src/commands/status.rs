@@ -283,6 +283,7 @@ mod tests {
         let secret = SecretView {
             ours,
             other_install: None,
+            other_issuer: None,
             untrusted: false,
             is_tls: true,
             immutable: false,
@@ -292,6 +293,7 @@ mod tests {
             directory: None,
             instead_of: None,
             account: None,
+            copied: None,
         };
         let secrets = [(SecretKey::new("web", "shop"), Ok(Some(secret)))].into();
         Snapshot { index, secrets, events: HashMap::new(), now: Timestamp::from_secs(0) }

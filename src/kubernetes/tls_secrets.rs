@@ -34,6 +34,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
@@ -48,7 +49,7 @@ use tokio::sync::Semaphore;
 use crate::kubernetes::client::{is_ours, port_error};
 use crate::pki::Issuers;
 pub(crate) use fields::is_ingress;
-use fields::{CHAIN, ingresses, installed, same_with_owners};
+use fields::{CHAIN, ingresses, installed, same_with_metadata};
 use last_read::{LastRead, Memory, Write, manager_for, write_for};
 pub use view::Held;
 use view::{hold, other_install, view, wipe};
@@ -232,23 +233,26 @@ impl TlsSecrets for KubeTlsSecrets {
         written.map(Some).map_err(|refusal| refused(refusal, key))
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.last_reads.borrow_mut().take(key);
         let Some(read) = self.look(key).await? else { return Ok(None) };
         let write = write_for(key, &self.last_read(Some(&read)), false)?;
         let Write::Replace { manager, .. } = write else { return Ok(None) };
-        let uids = owners.iter().map(|owner| owner.uid.to_string()).collect();
-        let changed = same_with_owners(&read, owners, self.install.as_deref());
+        let uids = |owners: &BTreeSet<IngressRef>| {
+            owners.iter().map(|owner| owner.uid.to_string()).collect()
+        };
+        let changed = same_with_metadata(&read, owners, copied, self.install.as_deref());
         let now = self.view(read);
-        if now.owners == uids {
+        if owners.is_none_or(|owners| now.owners == uids(owners)) && now.copied == copied.mark() {
             return Ok(Some(now));
         }
         let written = self.apply(key, changed, manager, false).await;
-        let doing = format!("set the owners of Secret {key}");
+        let doing = format!("set the metadata of Secret {key}");
         written.map(Some).map_err(|error| port_error(error, &doing))
     }
 

@@ -276,7 +276,8 @@ impl Assembly<'_> {
     fn ingresses(&self) -> ingresses::Ingresses {
         let (client, metrics) = (self.environment.client.clone(), self.metrics.clone());
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
-        ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted)
+        let all = ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted);
+        all.copying(&self.config.copied_prefixes)
     }
 
     fn secret_watch(&self) -> Rc<dyn SecretWatch> {

@@ -51,7 +51,7 @@ fn effect(index: &Index) -> String {
 }
 
 /// Annotations of ours and of others, with their values.
-const MARKS: [(&str, &str); 26] = [
+const MARKS: [(&str, &str); 27] = [
     ("ingress-acme.dev/enabled", "true"),
     ("ingress-acme.dev/enabled", "false"),
     ("ingress-acme.dev/enabled", "yes"),
@@ -72,6 +72,7 @@ const MARKS: [(&str, &str); 26] = [
     ("ingress-acme.dev/nothing", "true"),
     ("cert-manager.io/cluster-issuer", "x"),
     ("cert-manager.io/common-name", "x"),
+    ("certmanager.k8s.io/cluster-issuer", "x"),
     ("nginx.ingress.kubernetes.io/canary", "true"),
     ("nginx.org/mergeable-ingress-type", "minion"),
     ("alb.ingress.kubernetes.io/certificate-arn", "x"),

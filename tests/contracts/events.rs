@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::desired::problem::Problem;
 use ingress_acme_actors::domain::desired::selection::TakesBack;
@@ -50,6 +51,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         renew_only: false,
         refused: BTreeSet::new(),
         undecided: BTreeSet::new(),
+        copied: Copied::default(),
         edition: Edition::default(),
     }
 }
@@ -76,7 +78,7 @@ fn not_public() -> Problem {
 }
 
 /// Problems that bounds and other Ingresses cause.
-fn problems() -> [(&'static str, Problem); 12] {
+fn problems() -> [(&'static str, Problem); 13] {
     let host = || DnsName::parse("www.example.com").unwrap();
     [
         ("a class is too long", Problem::LongClass),
@@ -96,9 +98,11 @@ fn problems() -> [(&'static str, Problem); 12] {
         ),
         ("a Secret may not be looked at", Problem::SecretRefused { why: "forbidden".to_owned() }),
         ("an Ingress opts out", Problem::StaysFilled { secret: "shop".to_owned() }),
+        (
             "many classes of one host",
             Problem::ManyClasses { secret: "shop".into(), host: host(), others: 1 },
         ),
+        ("annotations are not copied", Problem::NotCopied { count: 2 }),
         ("a namespace is full", Problem::NamespaceFull { mebibytes: 160 }),
     ]
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::aliases::Alias;
+use crate::domain::copied::Copied;
 use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::marks::Mark;
@@ -158,6 +159,8 @@ pub struct IngressView {
     /// Our annotations that are not read because their value is too long, without
     /// [`ANNOTATION_PREFIX`].
     pub long_annotations: Vec<&'static str>,
+    /// Annotations that the Secrets of the Ingress get too.
+    pub copied: Copied,
     /// Names that annotations of the controller serve beside the hosts.
     pub aliases: Vec<Alias>,
     /// Mark of another program that decides about the certificate.

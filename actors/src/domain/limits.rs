@@ -377,6 +377,9 @@ pub const SECRET_REFUSED_MOST: Duration = secs(3_600);
 pub const DISCOVERIES: u32 = 3;
 /// Pause between these questions.
 pub const DISCOVERY_PAUSE: Duration = secs(5);
+/// Pause between two later questions for the API groups: cert-manager may be installed or removed
+/// at any time, and one small request an hour is nothing to the API server.
+pub const DISCOVERY_AGAIN: Duration = secs(3_600);
 /// Names that are tried for the Secret of an Ingress, `NAME-tls` to `NAME-tls-8`: one request each,
 /// and somebody who has taken all of them does not want a certificate there.
 pub const SECRET_NAMES: usize = 8;

@@ -17,6 +17,7 @@ use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
+use crate::domain::copied::Copied;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{
@@ -112,6 +113,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         annotations: BTreeMap::new(),
         long_annotations: Vec::new(),
+        copied: Copied::default(),
         aliases: Vec::new(),
         mark: None,
         is_solver: false,
@@ -152,6 +154,7 @@ pub fn foreign_secret() -> FakeSecret {
     let view = SecretView {
         ours: false,
         other_install: None,
+        other_issuer: None,
         untrusted: false,
         is_tls: true,
         immutable: false,
@@ -161,6 +164,7 @@ pub fn foreign_secret() -> FakeSecret {
         directory: None,
         instead_of: None,
         account: None,
+        copied: None,
     };
     FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new(), install: None }
 }
@@ -201,6 +205,11 @@ impl FakeCluster {
         let key = view.key.clone();
         let before = (key.clone(), state.ingresses.insert(key, view.clone()));
         state.changed(IngressChange::Applied(view), before);
+    }
+
+    /// Installs cert-manager into the cluster, or removes it.
+    pub fn install_cert_manager(&self, is_there: bool) {
+        self.state.borrow_mut().notify(&IngressChange::CertManager(is_there));
     }
 
     /// Deletes an Ingress, and the Secrets without any other owner.

@@ -103,6 +103,7 @@ impl JobRunner {
             instead_of: issuance.directory.as_ref().map(|_| self.context.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.context.directory.clone()),
             account,
+            copied: desired.copied.clone(),
         };
         let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
@@ -126,10 +127,15 @@ impl JobRunner {
     }
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
-        let updated = self.context.tls_secrets.set_owners(&job.stream, &desired.owners);
+        let owners = self.context.owner_references.then_some(&desired.owners);
+        let updated = self.context.tls_secrets.set_metadata(&job.stream, owners, &desired.copied);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
-        if self.attended(job, desired, "the owners of its Secret", updated.map(drop)) {
+        let mark = desired.copied.mark();
+        let is_copied = job.observed.found().is_none_or(|found| found.copied == mark);
+        let what =
+            if is_copied { "the owners of its Secret" } else { "the metadata of its Secret" };
+        if self.attended(job, desired, what, updated.map(drop)) {
             job.observed.owned = true;
         }
         if let Some(status) = status {

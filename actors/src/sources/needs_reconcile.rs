@@ -90,6 +90,10 @@ fn is_work(
     let orphan = |uid: &str| ours.is_some_and(|found| !found.owners.contains(uid));
     match check(found, desired, &assessment) {
         Err(_) => true,
-        Ok(()) => !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid)),
+        Ok(()) => {
+            !desired.fill.is_empty()
+                || desired.owners.iter().any(|owner| orphan(&owner.uid))
+                || found.is_some_and(|found| found.ours && found.copied != desired.copied.mark())
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
@@ -26,6 +27,11 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Returns the fields of `ingress` that the domain reads. The view is bounded, whatever the size of
 /// the Ingress: [`limits`] has the numbers.
 pub fn view(ingress: &Ingress) -> IngressView {
+    view_with_copied(ingress, &[])
+}
+
+/// The same, with the annotations that are copied to the Secret: those with one of these prefixes.
+pub(super) fn view_with_copied(ingress: &Ingress, prefixes: &[String]) -> IngressView {
     let metadata = &ingress.metadata;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let created = metadata.creation_timestamp.as_ref().map(|created| created.0.as_millisecond());
@@ -43,6 +49,7 @@ pub fn view(ingress: &Ingress) -> IngressView {
         rule_hosts,
         annotations,
         long_annotations,
+        copied: Copied::of(prefixes, pairs(ingress)),
         mark: mark_of(ingress),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),

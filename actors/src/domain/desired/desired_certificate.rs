@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::copied::Copied;
 use crate::domain::hash::StableHash;
 use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
@@ -70,6 +71,8 @@ pub struct DesiredCertificate {
     pub refused: BTreeSet<DnsName>,
     /// Names that several namespaces ask for, and whose Secrets must be read first.
     pub undecided: BTreeSet<DnsName>,
+    /// Annotations of the owners that the Secret gets too.
+    pub copied: Copied,
     /// Editions of all Ingresses that use the Secret, in one hash.
     pub edition: Edition,
 }
@@ -155,6 +158,7 @@ pub(crate) mod tests {
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            copied: Copied::default(),
             edition: Edition::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
 //! (`take_edited`), and one of the status returns none.
 
+mod cert_manager;
 mod choices;
 mod groups;
 mod host_owners;
@@ -298,8 +299,8 @@ impl Index {
         Some((entry.view.reference(), entry.takes_back()?))
     }
 
-    /// Leaves a filled-in `spec.tls` that cannot be taken back, until the Ingress is edited. Returns
-    /// whether that is new.
+    /// Leaves a filled-in `spec.tls` that cannot be taken back, until the Ingress is edited.
+    /// Returns whether that is new.
     pub(crate) fn leave_filled(&mut self, key: &IngressKey) -> bool {
         let Some(entry) = self.entries.get_mut(key) else { return false };
         !std::mem::replace(&mut entry.stays_filled, true)

@@ -5,18 +5,21 @@
 //! chosen when the cluster has been looked at; `spec.tls` is filled in once that Secret exists. A
 //! host that no certificate can contain is left out with a [`Problem`]; the others are served.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod planner;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::domain::aliases::Alias;
 use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
-use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_name};
-use crate::domain::desired::hosts::{Hosts, same_names, union};
+use crate::domain::desired::grouping::{registered_domain, secret_name};
+use crate::domain::desired::hosts::same_names;
 use crate::domain::desired::problem::{NotGrouped, Problem};
 use crate::domain::desired::secret_names::chosen_name;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use planner::Planner;
 
 /// A certificate planned for one Ingress.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,116 +91,13 @@ pub fn plan(ingress: &IngressView) -> Plan {
     }
     plan.certificates.shrink_to_fit();
     plan.tell_aliases(ingress);
+    if ingress.copied.left_out() > 0 {
+        plan.problems.insert(Problem::NotCopied { count: ingress.copied.left_out() });
+    }
     if ingress.annotation("group") == Some("true") {
         plan.join_a_group(ingress, filled);
     }
     plan
-}
-
-/// A plan in the making.
-struct Planner<'a> {
-    ingress: &'a IngressView,
-    plan: Plan,
-    /// Names of all rule hosts, once a block needs them.
-    rule_names: Option<Arc<[DnsName]>>,
-    /// Place of each Secret in the plan, if there are several.
-    places: HashMap<SecretKey, usize>,
-    /// Problems that are not listed.
-    more: usize,
-}
-
-impl<'a> Planner<'a> {
-    fn new(ingress: &'a IngressView) -> Self {
-        Self { ingress, plan: Plan::default(), rule_names: None, places: HashMap::new(), more: 0 }
-    }
-
-    /// Adds a problem, or counts the problem if there are [`limits::PROBLEMS`] already.
-    fn problem(&mut self, problem: Problem) {
-        let problems = &mut self.plan.problems;
-        if problems.len() < limits::PROBLEMS {
-            problems.insert(problem);
-        } else if !problems.contains(&problem) {
-            self.more_problems(1);
-        }
-    }
-
-    fn more_problems(&mut self, count: usize) {
-        if count > 0 {
-            self.plan.problems.remove(&Problem::More { count: self.more });
-            self.more += count;
-            self.plan.problems.insert(Problem::More { count: self.more });
-        }
-    }
-
-    /// Names of these hosts. Bad ones become problems.
-    fn names(&mut self, hosts: &[String]) -> Arc<[DnsName]> {
-        let Hosts { names, bad, more_bad } = Hosts::read(hosts);
-        for problem in bad {
-            self.problem(problem);
-        }
-        self.more_problems(more_bad);
-        names
-    }
-
-    /// Names of all rule hosts, read once.
-    fn rule_names(&mut self) -> Arc<[DnsName]> {
-        if self.rule_names.is_none() {
-            self.rule_names = Some(self.names(&self.ingress.rule_hosts));
-        }
-        self.rule_names.clone().unwrap_or_default()
-    }
-
-    fn add_block(&mut self, index: usize, block: &TlsBlock, filled: bool) {
-        let rule_hosts = &self.ingress.rule_hosts;
-        let secret = block.secret_name.as_deref().unwrap_or_default();
-        if secret.is_empty() {
-            return self.problem(Problem::NoSecretName { block: index });
-        }
-        if !is_subdomain(secret) {
-            return self.problem(Problem::BadSecretName { block: index });
-        }
-        let of_rules = block.hosts.is_empty() || filled;
-        let names = if of_rules { self.rule_names() } else { self.names(&block.hosts) };
-        if filled && is_a_groups(secret) {
-            // The Ingress has left a group, and needs a Secret of its own.
-            return self.add_open(&names);
-        }
-        let fill = filled && !same_names(&block.hosts, rule_hosts);
-        self.add(secret, &names, fill, index);
-    }
-
-    /// Adds the one certificate of an Ingress whose Secret is ours to choose.
-    fn add_open(&mut self, names: &Arc<[DnsName]>) {
-        let name = chosen_name(&self.ingress.key.name, 1);
-        self.add(&name, names, true, 0);
-        self.plan.open = !self.plan.certificates.is_empty();
-    }
-
-    /// Adds the certificate of the `index`-th block, or extends the one in the same Secret.
-    fn add(&mut self, secret: &str, names: &Arc<[DnsName]>, fill: bool, index: usize) {
-        if names.is_empty() {
-            return;
-        }
-        let secret = secret_beside(&self.ingress.key, secret);
-        let certificates = &mut self.plan.certificates;
-        if self.ingress.tls.len() > 1 {
-            let place = *self.places.entry(secret.clone()).or_insert(certificates.len());
-            if let Some(planned) = certificates.get_mut(place) {
-                planned.names = union(&planned.names, names);
-                return;
-            }
-        }
-        let (names, renew_only) = (names.clone(), index >= limits::TLS_BLOCKS);
-        let refused = Arc::default();
-        certificates.push(PlannedCertificate { secret, names, fill, renew_only, refused });
-    }
-}
-
-/// Whether `name` is a DNS subdomain (RFC 1123), as the names of Secrets are.
-fn is_subdomain(name: &str) -> bool {
-    let legal =
-        |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
-    (1..=253).contains(&name.len()) && name.bytes().all(legal)
 }
 
 /// Returns the key algorithm of `ingress`; the default without the annotation.
@@ -372,6 +272,7 @@ pub(crate) mod tests {
             rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             annotations: std::collections::BTreeMap::new(),
             long_annotations: Vec::new(),
+            copied: crate::domain::copied::Copied::default(),
             aliases: Vec::new(),
             mark: None,
             is_solver: false,

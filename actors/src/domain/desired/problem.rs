@@ -135,6 +135,17 @@ pub enum Problem {
         /// Name of the Secret.
         secret: String,
     },
+    /// Annotations that are to be copied to the Secret are too many or too long.
+    #[error(
+        "{count} of the annotations that --copy-annotations copies to the Secret are not copied: {most} of {bytes} bytes \
+         each are. Shorten or remove some of them",
+        most = limits::COPIED,
+        bytes = limits::COPIED_VALUE
+    )]
+    NotCopied {
+        /// Number of annotations that are not copied.
+        count: usize,
+    },
     /// The API server does not let the operator look at the Secrets that the Ingress may have.
     #[error(
         "ingress-acme may not look for its Secret: {why}. A name is chosen, and a certificate issued or renewed, once that \
@@ -213,6 +224,7 @@ impl Problem {
                 | Self::ManyClasses { .. }
                 | Self::HostShared { .. }
                 | Self::Alias { .. }
+                | Self::NotCopied { .. }
         )
     }
 }

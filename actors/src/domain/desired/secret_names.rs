@@ -114,8 +114,8 @@ pub(crate) struct Search {
     ingress: String,
     /// Number of the next name; 0 is the name that release 0.1.0 chose.
     number: usize,
-    /// Whether the Ingress was created a moment ago, so that the first free name will do. It may have
-    /// been there before, and have a Secret of that time.
+    /// Whether the Ingress was created a moment ago, so that the first free name will do. It may
+    /// have been there before, and have a Secret of that time.
     is_fresh: bool,
     free: Option<String>,
     kept: Option<String>,
@@ -140,8 +140,8 @@ impl Search {
         (!self.is_over).then(name)
     }
 
-    /// Records whose the Secret that [`next`](Self::next) named is. A name behind free ones may be in
-    /// use, because others had these names before.
+    /// Records whose the Secret that [`next`](Self::next) named is. A name behind free ones may be
+    /// in use, because others had these names before.
     pub(crate) fn found(&mut self, holder: Holder) {
         let Some(name) = self.next() else { return };
         match holder {

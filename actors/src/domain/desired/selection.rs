@@ -70,8 +70,8 @@ pub enum Skip {
 
 impl Skip {
     /// Whether a certificate of ours that the Ingress has is renewed all the same. These reasons
-    /// are newer than release 0.1.0, which served such Ingresses, or come and go with other programs
-    /// of the cluster: they decide about certificates that are not there yet.
+    /// are newer than release 0.1.0, which served such Ingresses, or come and go with other
+    /// programs of the cluster: they decide about certificates that are not there yet.
     pub fn renews(&self) -> bool {
         matches!(
             self,

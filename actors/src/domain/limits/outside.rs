@@ -37,6 +37,12 @@ pub const PROBLEMS: usize = 10;
 /// Names that annotations of a controller serve beside the hosts of an Ingress, as many as one
 /// Event has room for.
 pub const ALIASES: usize = 10;
+/// Number of annotations of an Ingress that are copied to its Secret (`--copy-annotations`). A
+/// program that copies Secrets reads two to six.
+pub const COPIED: usize = 20;
+/// Longest value of an annotation that is copied, in bytes: room for a list of namespaces. Together
+/// they take a sixth of the 256 KiB that the annotations of a Secret may have.
+pub const COPIED_VALUE: usize = 2_048;
 /// Longest value of an annotation of ours, in bytes: that of a DNS name. No known value is longer.
 pub const ANNOTATION: usize = 253;
 /// Longest value of our annotation with the filled-in hosts, in bytes: [`MAX_NAMES`] names of 253

@@ -313,6 +313,7 @@ pub(crate) mod tests {
         SecretView {
             ours: true,
             other_install: None,
+            other_issuer: None,
             untrusted: false,
             is_tls: true,
             immutable: false,
@@ -330,6 +331,7 @@ pub(crate) mod tests {
             directory: Some(DIRECTORY.into()),
             instead_of: None,
             account: None,
+            copied: None,
         }
     }
 

@@ -50,8 +50,8 @@ impl Index {
         holder(known, uid, names_of(entry), adopts)
     }
 
-    /// Whether an Ingress of the namespace owns the Secret. Looks at all Ingresses, and is asked for
-    /// the few Secrets that are there and may be chosen.
+    /// Whether an Ingress of the namespace owns the Secret. Looks at all Ingresses, and is asked
+    /// for the few Secrets that are there and may be chosen.
     fn owns_any(&self, namespace: &str, secret: &SecretView) -> bool {
         let within = self.entries.iter().filter(|(key, _)| *key.namespace == *namespace);
         let mut uids = within.map(|(_, entry)| &*entry.view.uid);
@@ -84,8 +84,8 @@ impl Index {
         others.take(limits::CLAIMANTS_READ).map(|entry| entry.view.key.clone()).collect()
     }
 
-    /// Secrets of other Ingresses of the namespace with exactly the same hosts, each with whether its
-    /// user named it: these first, then those of the oldest.
+    /// Secrets of other Ingresses of the namespace with exactly the same hosts, each with whether
+    /// its user named it: these first, then those of the oldest.
     pub(crate) fn shared(&self, key: &IngressKey) -> Vec<(SecretKey, bool)> {
         let settled = self.alike(key).into_iter().filter(|entry| !entry.plan.open);
         let settled = settled.filter(|entry| entry.view.key != *key && entry.skip.is_none());
@@ -103,8 +103,8 @@ impl Index {
         shared
     }
 
-    /// Ingresses of the namespace with a certificate for exactly the hosts of `key`, and on the same
-    /// terms, itself among them; a bounded number.
+    /// Ingresses of the namespace with a certificate for exactly the hosts of `key`, and on the
+    /// same terms, itself among them; a bounded number.
     fn alike(&self, key: &IngressKey) -> Vec<&IndexedIngress> {
         let Some(entry) = self.entries.get(key) else { return Vec::new() };
         let names = names_of(entry);

@@ -116,8 +116,8 @@ impl IndexedIngress {
         (filled_by_us(&self.view) && !self.stays_filled).then_some(why)
     }
 
-    /// Keeps the Secret that was chosen before, whatever better name is free by now, and what an edit
-    /// alone changes.
+    /// Keeps the Secret that was chosen before, whatever better name is free by now, and what an
+    /// edit alone changes.
     pub(super) fn keep_name(&mut self, old: &Self) {
         self.is_fresh = old.is_fresh && old.plan.open;
         let is_edited = self.view.edition != old.view.edition || self.view.tls != old.view.tls;
@@ -164,6 +164,7 @@ impl IndexedIngress {
             && self.plan.problems == old.plan.problems
             && self.view.uid == old.view.uid
             && self.view.class == old.view.class
+            && self.view.copied == old.view.copied
             && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);

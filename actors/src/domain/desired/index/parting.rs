@@ -48,9 +48,9 @@ impl Index {
         shared.map(|planned| (planned.secret.clone(), planned.names.clone())).collect()
     }
 
-    /// Lets those part that were given a Secret of an Ingress for having its hosts, after an edit of
-    /// these hosts. `before` is what [`named_and_shared`](Self::named_and_shared) said before the
-    /// edit.
+    /// Lets those part that were given a Secret of an Ingress for having its hosts, after an edit
+    /// of these hosts. `before` is what [`named_and_shared`](Self::named_and_shared) said before
+    /// the edit.
     pub(super) fn part_sharers(
         &mut self,
         key: &IngressKey,
@@ -100,9 +100,9 @@ impl Index {
         others
     }
 
-    /// Whether we may have chosen a shared Secret for an Ingress: its name is one that we choose, or
-    /// another Ingress names it. Any other name is an edit of its user, which leaves our annotation
-    /// as it is: `spec.tls` is theirs then, and goes on naming that Secret.
+    /// Whether we may have chosen a shared Secret for an Ingress: its name is one that we choose,
+    /// or another Ingress names it. Any other name is an edit of its user, which leaves our
+    /// annotation as it is: `spec.tls` is theirs then, and goes on naming that Secret.
     fn may_be_our_choice(&self, key: &IngressKey, secret: &SecretKey) -> bool {
         let users = self.users.get(secret).into_iter().flatten();
         let names_it = |user: &IngressKey| {

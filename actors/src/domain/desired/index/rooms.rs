@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Index;
+use crate::domain::copied::Copied;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView};
 use crate::domain::limits;
 
@@ -50,6 +51,7 @@ impl Space {
             + own_block
             + marks
             + aliases.sum::<usize>()
+            + view.copied.bytes()
             + hosts.sum::<usize>()
             + blocks.sum::<usize>();
         Self { bytes, is_left_out: false }
@@ -181,6 +183,7 @@ fn is_covered(view: &IngressView) -> bool {
 fn empty(view: &mut IngressView) {
     (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
     view.aliases = Vec::new();
+    view.copied = Copied::default();
     view.annotations.retain(|name, _| name == "enabled");
 }
 

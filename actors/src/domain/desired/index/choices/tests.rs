@@ -52,7 +52,7 @@ fn of_ingresses_with_the_same_hosts_the_oldest_chooses_and_the_others_follow() {
     assert_eq!(index.shared(&key("one")), []);
     index.choose(&key("two"), "two-tls");
     let of_two = (secret("two-tls"), false);
-    assert_eq!(index.shared(&key("one")), [of_two.clone()]);
+    assert_eq!(index.shared(&key("one")), std::slice::from_ref(&of_two));
     assert_eq!(index.shared(&key("other")), [], "one host less");
     index.apply(at(99, named("web", "mine", &hosts)));
     let named_first = [(secret("mine"), true), of_two];

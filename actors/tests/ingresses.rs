@@ -210,7 +210,7 @@ fn an_ingress_that_opts_out_of_filling_gets_its_spec_tls_back_and_keeps_its_cert
         let filled = fakes.cluster.view("web", "shop").unwrap();
         assert_eq!(filled.tls.len(), 1);
         fakes.cluster.apply(annotated(filled, FILL_TLS, "false"));
-        fakes.pass(2 * HOUR).await;
+        fakes.pass(MINUTE).await;
         assert!(fakes.cluster.view("web", "shop").unwrap().tls.is_empty());
         let events = fakes.cluster.events("web", "shop");
         assert_eq!(reasons(&events), ["Issued", "TakenBack"]);

@@ -37,7 +37,9 @@ async fn bad_input_is_reported_once_and_costs_the_ca_nothing() {
             .await;
             assert_eq!(events.len(), 1, "{events:?}");
             assert!(events[0].1.contains(clue), "{events:?}");
-            assert!(secret(&client, "web", &site.name).await.is_none(), "{}", site.name);
+            for name in [site.name.clone(), format!("{}-tls", site.name)] {
+                assert!(secret(&client, "web", &name).await.is_none(), "{name}");
+            }
         }
         assert_eq!(world.orders_created(), 2, "the good ones only");
         world.dns_restore("dead.example.com").await.expect("the DNS server obeys");

@@ -107,7 +107,7 @@ async fn check_ports(operator: &Operator) {
         "ingress_acme_issued_total{kind=\"first\"} 1",
         "ingress_acme_leader 1",
         "ingress_acme_managed_ingresses 2",
-        "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop\"}",
+        "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop-tls\"}",
         "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\"} 1",
         "ingress_acme_build_info",
         "ingress_acme_acme_directory_info{directory=\"https://",
@@ -205,7 +205,7 @@ async fn check_rollover(world: &World, client: &Client) {
     let said = asked_of_the_ca(world, &["rollover", "--acme-directory", &directory]).await;
     assert!(said.contains("has a new key"), "{said}");
     Site::new("web", "late", &["late.example.com"]).create(client).await;
-    certificate(client, "web", "late", &["late.example.com"]).await;
+    certificate(client, "web", "late-tls", &["late.example.com"]).await;
 }
 
 async fn check_dump(operator: &Operator) {

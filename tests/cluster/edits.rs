@@ -54,7 +54,7 @@ async fn an_edit_of_the_class_ends_a_pause_of_a_day_that_release_0_1_0_began() {
         Site::new("web", "other", &["other.example.com"]).create(&client).await;
         let _operator = operator(world).await;
         // The failed one is looked at first.
-        certificate(&client, "web", "other", &["other.example.com"]).await;
+        certificate(&client, "web", "other-tls", &["other.example.com"]).await;
         assert!(secret(&client, "web", "shop").await.is_none());
         assert_eq!(world.orders_created(), 1);
         let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");

@@ -165,6 +165,7 @@ impl IndexedIngress {
             && self.view.uid == old.view.uid
             && self.view.class == old.view.class
             && self.view.copied == old.view.copied
+            && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
             && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);

@@ -11,11 +11,11 @@ use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Command, NewIssuance, State, apply, decide};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::fakes::{Fakes, ingress};
+use ingress_acme_actors::fakes::{Fakes, ingress, named};
 
 fn desired() -> DesiredCertificate {
     let mut index = Index::new(Selection::default(), None);
-    index.apply(ingress("web", "shop", &["shop.example.com", "www.example.com"]));
+    index.apply(named("web", "shop", &["shop.example.com", "www.example.com"]));
     index.desired(&SecretKey::new("web", "shop")).expect("it was just asked for")
 }
 

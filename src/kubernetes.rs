@@ -1,6 +1,7 @@
 //! Kubernetes: the API client and one adapter per resource.
 
 pub mod account_secret;
+pub mod api_groups;
 pub mod client;
 pub mod events;
 pub mod ingresses;

@@ -251,7 +251,7 @@ fn a_secret_that_is_deleted_again_and_again_does_not_cost_the_last_certificate_o
         fakes.cluster.apply(ingress("web", "shop", &["www.example.com"]));
         for _ in 0..48 {
             fakes.pass(HOUR).await;
-            fakes.cluster.delete_secret(&SecretKey::new("web", "shop"));
+            fakes.cluster.delete_secret(&SecretKey::new("web", "shop-tls"));
         }
         // Four at once, and one more after 42 hours. A restart loses the counts, but keeps the
         // limit hits.

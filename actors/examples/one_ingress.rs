@@ -28,10 +28,10 @@ async fn show() {
     fakes.pass(Duration::from_mins(1)).await;
     println!("{}  one minute later", fakes.clock.now());
 
-    // The Secret has the name of the Ingress, because the Ingress names no other in `spec.tls`.
-    let secret = fakes.cluster.secret("web", "shop").expect("the Secret exists by now");
+    // The Secret has a name of the operator's, because the Ingress names none in `spec.tls`.
+    let secret = fakes.cluster.secret("web", "shop-tls").expect("the Secret exists by now");
     let leaf = secret.view.certificate.expect("the fake CA's chain can be read");
-    println!("\nSecret web/shop");
+    println!("\nSecret web/shop-tls");
     println!("  names    {}", leaf.names.into_iter().collect::<Vec<_>>().join(", "));
     println!("  issuer   {}", leaf.issuer);
     println!("  expires  {}", leaf.not_after);

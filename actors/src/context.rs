@@ -85,19 +85,27 @@ impl OperatorContext {
         let ari = windows.of(secret, found.and_then(SecretView::cert_id));
         self.dates.expiries.record(secret, Validity::of(found, ari));
         drop(windows);
-        self.report_other_install(secret, found);
+        self.report_foreign(secret, found);
     }
 
-    /// Records an Event, once, for a Secret that serves and that another install has. Where the
-    /// Secret does not serve, the failure of its job says the same.
-    fn report_other_install(&self, secret: &SecretKey, found: Option<&SecretView>) {
-        let other = found.and_then(|found| Some((found, found.other_install.as_deref()?)));
-        let Some((found, other)) = other else { return self.events.forget_other_install(secret) };
+    /// Records an Event, once, for a Secret that serves and is somebody else's: that of another
+    /// install, or one that browsers do not trust. Where the Secret does not serve, the failure of
+    /// its job says the same.
+    fn report_foreign(&self, secret: &SecretKey, found: Option<&SecretView>) {
+        let told = found.and_then(|found| Some((found, self.about_foreign(secret, found)?)));
+        let Some((found, kube_event)) = told else { return self.events.forget_foreign(secret) };
         let now = self.clock.now();
         if let Some(desired) = self.desired(secret).filter(|desired| serves(found, desired, now)) {
-            let kube_event = KubeEvent::of_another_install(secret, other, &self.install_id);
-            self.events.report_other_install(&self.index.borrow(), &desired, &kube_event);
+            self.events.report_foreign(&self.index.borrow(), &desired, &kube_event);
         }
+    }
+
+    fn about_foreign(&self, secret: &SecretKey, found: &SecretView) -> Option<KubeEvent> {
+        if let Some(other) = &found.other_install {
+            return Some(KubeEvent::of_another_install(secret, other, &self.install_id));
+        }
+        let certificate = found.certificate.as_ref().ok().filter(|_| found.untrusted)?;
+        Some(KubeEvent::untrusted(secret, &certificate.issuer))
     }
 
     /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in

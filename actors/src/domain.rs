@@ -11,16 +11,17 @@
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
 //!
 //! # Vocabulary
-//! [`address`], [`by_namespace`], [`certificate`], [`cut`], `fair_share`, [`failure`], [`hash`],
-//! [`ingress`], [`limits`], [`name`], [`public_name`], [`time`] and [`top_k`] are shared by the
-//! folders.
-//! [`clock_filter`] is for the adapter of the clock.
+//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
+//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`], [`time`]
+//! and [`top_k`] are shared by the folders. [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
+pub mod aliases;
 pub mod by_namespace;
 pub mod caa;
 pub mod certificate;
 pub mod clock_filter;
+pub mod copied;
 pub mod cut;
 pub mod desired;
 pub mod failure;
@@ -30,6 +31,7 @@ pub mod ingress;
 pub mod issuance;
 pub mod limits;
 pub mod log;
+pub mod marks;
 pub mod name;
 pub mod public_name;
 pub mod rate_limits;

@@ -25,8 +25,8 @@ pub use ca::FakeCa;
 use clock::FakeClock;
 pub use clock::MachineClock;
 pub use cluster::{
-    Distortion, FakeCluster, FakeSecret, OfInstall, foreign_secret, ingress, our_secret, reasons,
-    shop, with_tls,
+    Distortion, FakeCluster, FakeSecret, OfInstall, foreign_secret, ingress, named, our_secret,
+    reasons, shop, with_tls,
 };
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;

@@ -12,6 +12,7 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
+//! - [`secret_choice`]: the Secret of an Ingress that leaves its name to us.
 //! - `context`: the state that the actors share; [`shared_expiries`]: the subset that a scrape
 //!   reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
@@ -28,5 +29,6 @@ pub mod pool;
 pub mod ports;
 pub mod reporting;
 pub mod routes;
+pub mod secret_choice;
 pub mod shared_expiries;
 pub mod sources;

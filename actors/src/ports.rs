@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
+use crate::domain::copied::Copied;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, OverIpv6, Reach, Record};
@@ -39,6 +40,8 @@ pub enum IngressChange {
     Applied(IngressView),
     /// An Ingress was deleted.
     Deleted(IngressKey),
+    /// Whether cert-manager is in the cluster, as seen now.
+    CertManager(bool),
 }
 
 /// The Ingresses of the cluster.
@@ -69,6 +72,8 @@ pub struct Installation {
     pub instead_of: Option<String>,
     /// URL of the ACME account that ordered the certificate, if known.
     pub account: Option<String>,
+    /// Annotations that the Secret gets too.
+    pub copied: Copied,
 }
 
 /// TLS Secrets, and the `spec.tls` that refers to them.
@@ -91,11 +96,13 @@ pub trait TlsSecrets {
         secret: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError>;
-    /// Sets only the owner references of a Secret of ours. Returns the Secret afterwards.
-    async fn set_owners(
+    /// Sets only the owner references and the copied annotations of a Secret of ours; `None` leaves
+    /// the owners that it has. Returns the Secret afterwards.
+    async fn set_metadata(
         &self,
         secret: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError>;
     /// Fills in `spec.tls` of an Ingress that has none of its own, and marks the Ingress with our
     /// annotation. Succeeds without a write if the user was faster or the Ingress is gone.
@@ -105,6 +112,9 @@ pub trait TlsSecrets {
         secret: &SecretKey,
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError>;
+    /// Takes back the `spec.tls` that we filled in, with our annotation. Returns whether the
+    /// Ingress is without `spec.tls` now: another writer may have applied the same field.
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError>;
 }
 
 /// Change of the watched TLS Secrets. Only their names are known.

@@ -195,7 +195,7 @@ fn apply_neighbours(fakes: &Fakes) {
 
 fn assert_neighbours_are_served(fakes: &Fakes, case: &str) {
     for namespace in ["web", "other"] {
-        let names = fakes.cluster.names(namespace, "neighbour");
+        let names = fakes.cluster.names(namespace, "neighbour-tls");
         assert_eq!(names, [format!("{namespace}.example.net")], "{case}");
     }
 }

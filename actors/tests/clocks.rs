@@ -13,7 +13,7 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::log::segment::Segment;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
-use ingress_acme_actors::fakes::{Fakes, ingress, shop};
+use ingress_acme_actors::fakes::{Fakes, named as ingress, shop};
 use ingress_acme_actors::operator::{Operator, stepped_back};
 use ingress_acme_actors::reporting::reporter::Describe;
 use serde_json::{Value, json};

@@ -17,7 +17,7 @@ use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::issuance::{Command, NewIssuance, Record, State, decide};
 use ingress_acme_actors::domain::log::segment::{Segment, replay};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress, shop};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, ingress, named, shop};
 use ingress_acme_actors::journal::ledger::Ledger;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Settings, start};
@@ -224,7 +224,7 @@ fn ten_thousand_live_streams_are_replayed() {
         let fakes = Fakes::default();
         let desired = |n: usize| {
             let mut index = Index::new(Selection::default(), None);
-            index.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
+            index.apply(named("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
             index.desired(&SecretKey::new("web", &format!("s{n}"))).expect("it was just asked for")
         };
         let journal = SegmentedJournal::new(fakes.segments.clone(), "first".to_owned());

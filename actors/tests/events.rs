@@ -7,7 +7,7 @@ use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, TlsBlock};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
-use ingress_acme_actors::fakes::{DIRECTORY, Fakes, ingress};
+use ingress_acme_actors::fakes::{DIRECTORY, Fakes, named as ingress};
 use ingress_acme_actors::operator::{Operator, Settings};
 use ingress_acme_actors::reporting::reporter::{
     Describe, GetOverview, ListIngresses, Listing, Overview,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
     IngressClass, IngressKey, IngressRef, IngressView, SecretKey,
@@ -124,7 +125,7 @@ fn a_host_whose_route_is_refused_delays_nobody_else() {
             fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));
         }
         fakes.pass(30 * SECOND).await;
-        let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}")).is_some());
+        let there = (0..20).filter(|n| fakes.cluster.secret("web", &format!("s{n}-tls")).is_some());
         assert_eq!(there.count(), 20);
         assert_eq!(fakes.ca.orders(), 20);
         let events = fakes.cluster.events("evil", "bad");
@@ -247,13 +248,14 @@ impl TlsSecrets for Sticky {
         self.0.install(key, what).await.map(with_a_stranger)
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.1.set(self.1.get() + 1);
-        self.0.set_owners(key, owners).await.map(with_a_stranger)
+        self.0.set_metadata(key, owners, copied).await.map(with_a_stranger)
     }
 
     async fn fill_tls(
@@ -263,6 +265,10 @@ impl TlsSecrets for Sticky {
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
         self.0.fill_tls(ingress, secret, hosts).await
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.0.take_back_tls(ingress).await
     }
 }
 
@@ -321,13 +327,14 @@ impl TlsSecrets for Silent {
         self.0.install(key, what).await
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.answers_for(&key.namespace).await;
-        self.0.set_owners(key, owners).await
+        self.0.set_metadata(key, owners, copied).await
     }
 
     async fn fill_tls(
@@ -338,6 +345,11 @@ impl TlsSecrets for Silent {
     ) -> Result<(), PortError> {
         self.answers_for(&secret.namespace).await;
         self.0.fill_tls(ingress, secret, hosts).await
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.answers_for(&ingress.key.namespace).await;
+        self.0.take_back_tls(ingress).await
     }
 }
 
@@ -358,7 +370,7 @@ fn a_call_that_is_never_answered_is_given_up_and_tried_again_and_the_neighbours_
         fakes.pass(MINUTE).await;
         fakes.cluster.apply(ingress("web", "shop", &["a.example.com"]));
         fakes.pass(10 * MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["a.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["a.example.com"]);
         assert!(calls.get() > 40, "{}: each is given up, and tried again", calls.get());
         assert_eq!(fakes.ca.issued().len(), 1, "nothing is ordered for what cannot be read");
     });

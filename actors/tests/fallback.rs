@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::fakes::{DIRECTORY, FALLBACK_DIRECTORY, Fakes, Retries, ingress};
+use ingress_acme_actors::fakes::{DIRECTORY, FALLBACK_DIRECTORY, Fakes, Retries, named as ingress};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);

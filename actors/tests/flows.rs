@@ -36,10 +36,10 @@ fn an_ingress_appears_and_its_secret_holds_a_certificate() {
         let operator = fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Issued"]);
         let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
-        assert_eq!(tls[0].secret_name.as_deref(), Some("shop"));
+        assert_eq!(tls[0].secret_name.as_deref(), Some("shop-tls"));
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(fakes.cluster.routed().is_empty(), "the route has gone");
         assert_eq!(fakes.cluster.calls("read"), 1, "one read of the Secret");
@@ -80,10 +80,10 @@ fn a_public_ca_is_never_told_an_internal_name_and_the_neighbours_are_served() {
         fakes.cluster.apply(ingress("web", "mixed", &["mixed.example.com", "nas.home.arpa"]));
         fakes.cluster.apply(shop());
         fakes.pass(2 * DAY).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
-        assert_eq!(fakes.cluster.names("web", "mixed"), ["mixed.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "mixed-tls"), ["mixed.example.com"]);
         assert_eq!(fakes.ca.orders(), 2);
-        assert!(fakes.cluster.secret("web", "inner").is_none());
+        assert!(fakes.cluster.secret("web", "inner-tls").is_none());
         assert_eq!(reasons(&fakes.cluster.events("web", "inner")), ["Skipped"], "told once");
         let note = &fakes.cluster.events("web", "inner")[0].note;
         assert!(note.contains("db.internal") && note.contains("--public-ca false"), "{note}");
@@ -101,7 +101,8 @@ fn a_change_to_a_public_ca_leaves_what_a_private_one_has_issued_for_internal_nam
         fakes.cluster.apply(ingress("web", "inner", &["db.internal"]));
         fakes.cluster.apply(ingress("web", "mixed", &["mixed.example.com", "nas.home.arpa"]));
         fakes.pass(MINUTE).await;
-        let secrets = || ["inner", "mixed"].map(|name| fakes.cluster.secret("web", name).unwrap());
+        let secrets =
+            || ["inner-tls", "mixed-tls"].map(|name| fakes.cluster.secret("web", name).unwrap());
         let before = secrets().map(|secret| secret.chain);
         assert_eq!(fakes.ca.orders(), 2);
         fakes.kill();
@@ -129,7 +130,11 @@ fn a_host_with_private_addresses_is_asked_for_once_a_day_after_the_first_refusal
         fakes.cluster.apply(ingress("web", "outer", &["outer.example.com"]));
         fakes.cluster.doubt("outer.example.com", true);
         fakes.pass(3 * DAY + HOUR).await;
-        assert_eq!(fakes.cluster.names("web", "split"), ["split.example.com"], "split DNS works");
+        assert_eq!(
+            fakes.cluster.names("web", "split-tls"),
+            ["split.example.com"],
+            "split DNS works"
+        );
         let failures = |name: &str| {
             let events = fakes.cluster.events("web", name);
             reasons(&events).iter().filter(|reason| **reason == "Failed").count()
@@ -209,7 +214,7 @@ fn a_host_added_to_a_live_ingress_is_one_new_certificate() {
         live.rule_hosts.push("www.example.com".to_owned());
         fakes.cluster.apply(live);
         fakes.pass(MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com", "www.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com", "www.example.com"]);
         assert_eq!(fakes.ca.issued().len(), 2);
         let tls = &fakes.cluster.view("web", "shop").unwrap().tls;
         assert_eq!(
@@ -232,7 +237,7 @@ fn an_edit_before_the_finalization_leaves_one_certificate_for_the_newest_names()
         }
         fakes.cluster.apply(ingress("web", "shop", &["new.example.com"]));
         fakes.pass(2 * MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["new.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["new.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (2, 1));
         fakes.assert_stable().await;
     });
@@ -250,7 +255,7 @@ fn a_deleted_ingress_drops_the_work_in_flight_its_secret_and_its_routes() {
         }
         fakes.cluster.delete(&IngressKey::new("web", "shop"));
         fakes.pass(2 * MINUTE).await;
-        assert!(fakes.cluster.secret("web", "shop").is_none());
+        assert!(fakes.cluster.secret("web", "shop-tls").is_none());
         assert_eq!(fakes.ca.issued().len(), 0);
         assert!(fakes.cluster.routed().is_empty());
         operator.ledger.for_each_live(|stream, _| panic!("the journal holds {stream}"));
@@ -262,16 +267,17 @@ fn a_deleted_ingress_drops_the_work_in_flight_its_secret_and_its_routes() {
 fn a_secret_that_is_not_ours_is_never_overwritten_unless_it_is_handed_over() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        fakes.cluster.put_secret(&SecretKey::new("web", "shop"), foreign_secret());
-        fakes.cluster.apply(shop());
+        fakes.cluster.put_secret(&SecretKey::new("web", "shop-tls"), foreign_secret());
+        let named = || with_tls("shop", "shop-tls", &["shop.example.com"]);
+        fakes.cluster.apply(named());
         fakes.operator(Fakes::settings()).await;
         fakes.pass(DAY).await;
-        assert_eq!(fakes.cluster.secret("web", "shop").unwrap().chain, "made by hand");
+        assert_eq!(fakes.cluster.secret("web", "shop-tls").unwrap().chain, "made by hand");
         assert_eq!(reasons(&fakes.cluster.events("web", "shop")), ["Conflict"]);
         assert_eq!(fakes.ca.orders(), 0);
-        fakes.cluster.apply(annotated(shop(), "adopt-secret", "true"));
+        fakes.cluster.apply(annotated(named(), "adopt-secret", "true"));
         fakes.pass(MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         fakes.assert_stable().await;
     });
 }
@@ -285,12 +291,12 @@ fn an_unreachable_host_costs_the_ca_nothing_and_delays_nobody() {
         fakes.cluster.apply(ingress("web", "dead", &["dead.example.com"]));
         fakes.cluster.apply(shop());
         fakes.pass(30 * MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!(fakes.ca.orders(), 1);
         assert_eq!(reasons(&fakes.cluster.events("web", "dead")), ["Unreachable"]);
         fakes.cluster.unresolve("dead.example.com", false);
         fakes.pass(15 * MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "dead"), ["dead.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "dead-tls"), ["dead.example.com"]);
         fakes.assert_stable().await;
     });
 }
@@ -327,7 +333,7 @@ fn a_refusal_of_the_ca_is_reported_in_its_words_and_backs_off_and_an_edit_clears
         fakes.pass(DAY).await;
         let orders = fakes.cluster.calls("open_order");
         assert_eq!(orders, 2, "one of its neighbour; the next is in a day");
-        assert_eq!(fakes.cluster.names("other", "neighbour"), ["neighbour.example.com"]);
+        assert_eq!(fakes.cluster.names("other", "neighbour-tls"), ["neighbour.example.com"]);
         let events = fakes.cluster.events("web", "shop");
         assert!(
             events.iter().any(|one| one.reason == "Failed" && one.note.contains(words)),
@@ -335,7 +341,7 @@ fn a_refusal_of_the_ca_is_reported_in_its_words_and_backs_off_and_an_edit_clears
         );
         fakes.cluster.apply(ingress("web", "shop", &["other.example.com"]));
         fakes.pass(MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["other.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["other.example.com"]);
         fakes.assert_stable().await;
     });
 }
@@ -347,9 +353,9 @@ fn a_deleted_secret_is_found_by_the_scan() {
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(shop());
         fakes.pass(MINUTE).await;
-        fakes.cluster.delete_secret(&SecretKey::new("web", "shop"));
+        fakes.cluster.delete_secret(&SecretKey::new("web", "shop-tls"));
         fakes.pass(HOUR + MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!(fakes.ca.issued().len(), 2);
         fakes.assert_stable().await;
     });
@@ -450,7 +456,7 @@ fn passing_errors_of_every_call_cost_neither_an_order_nor_a_certificate() {
             fakes.cluster.fail(call, 3);
             fakes.cluster.apply(shop());
             fakes.pass(2 * MINUTE).await;
-            assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"], "{call}");
+            assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"], "{call}");
             assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1), "{call}");
             assert_eq!(fakes.cluster.view("web", "shop").unwrap().tls.len(), 1, "{call}");
             fakes.assert_stable().await;
@@ -485,7 +491,7 @@ fn a_certificate_that_cannot_be_written_is_kept_and_written_later() {
         fakes.cluster.fail("install", 40);
         fakes.cluster.apply(shop());
         fakes.pass(2 * HOUR).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         assert!(reasons(&fakes.cluster.events("web", "shop")).contains(&"Waiting"));
         fakes.assert_stable().await;
@@ -501,11 +507,11 @@ fn an_order_in_flight_is_gone_on_with_after_a_restart() {
         fakes.operator(Fakes::settings()).await;
         fakes.pass(45 * SECOND).await;
         assert_eq!(fakes.ca.issued().len(), 1);
-        assert!(fakes.cluster.secret("web", "shop").is_none());
+        assert!(fakes.cluster.secret("web", "shop-tls").is_none());
         fakes.kill();
         fakes.operator(Fakes::settings()).await;
         fakes.pass(MINUTE).await;
-        assert_eq!(fakes.cluster.names("web", "shop"), ["shop.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), ["shop.example.com"]);
         assert_eq!((fakes.ca.orders(), fakes.ca.issued().len()), (1, 1));
         fakes.assert_stable().await;
     });
@@ -528,7 +534,7 @@ fn bad_input_is_reported_once_and_never_reaches_the_ca() {
             let events = fakes.cluster.events("web", &format!("bad-{n}"));
             assert_eq!(reasons(&events), ["Skipped"], "{events:?}");
         }
-        assert_eq!(fakes.cluster.names("web", "mixed"), ["good.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "mixed-tls"), ["good.example.com"]);
         assert_eq!(fakes.ca.orders(), 1);
         fakes.assert_stable().await;
     });
@@ -539,9 +545,9 @@ fn a_new_value_of_the_renew_annotation_is_one_new_certificate() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.cluster.apply(with_tls("shop", "shop-tls", &["shop.example.com"]));
         fakes.pass(MINUTE).await;
-        let renew = annotated(with_tls("shop", "shop", &["shop.example.com"]), "renew", "now");
+        let renew = annotated(with_tls("shop", "shop-tls", &["shop.example.com"]), "renew", "now");
         fakes.cluster.apply(renew);
         fakes.pass(DAY).await;
         assert_eq!(fakes.ca.issued().len(), 2);
@@ -580,11 +586,11 @@ fn a_relist_and_edits_that_do_not_matter_are_no_work() {
     Fakes::paused(async {
         let fakes = Fakes::default();
         let operator = fakes.operator(Fakes::settings()).await;
-        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.cluster.apply(with_tls("shop", "shop-tls", &["shop.example.com"]));
         fakes.pass(MINUTE).await;
         let reads = fakes.cluster.calls("read");
         fakes.cluster.relist();
-        fakes.cluster.apply(with_tls("shop", "shop", &["shop.example.com"]));
+        fakes.cluster.apply(with_tls("shop", "shop-tls", &["shop.example.com"]));
         fakes.pass(10 * SECOND).await;
         assert!(operator.registry.is_empty());
         assert_eq!(fakes.cluster.calls("read"), reads);
@@ -599,7 +605,7 @@ fn with_a_ca_that_validates_within_the_request_no_poll_is_needed() {
         fakes.operator(Fakes::settings()).await;
         fakes.cluster.apply(shop());
         fakes.pass(2 * MINUTE).await;
-        assert!(fakes.cluster.secret("web", "shop").is_some());
+        assert!(fakes.cluster.secret("web", "shop-tls").is_some());
         let calls = ["open_order", "accept", "refresh", "finalize", "download"]
             .map(|call| fakes.cluster.calls(call));
         assert_eq!(calls, [1, 1, 0, 1, 1]);

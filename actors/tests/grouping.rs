@@ -141,7 +141,7 @@ fn who_cannot_share_is_given_the_reason_and_has_its_own() {
         fakes.pass(MINUTE).await;
         assert_eq!(
             (secret_of(&fakes, "i0"), secret_of(&fakes, "i1")),
-            ("mine".into(), "i1".into())
+            ("mine".into(), "i1-tls".into())
         );
         for name in ["i0", "i1"] {
             let events = fakes.cluster.events("web", name);
@@ -169,9 +169,9 @@ fn who_leaves_has_a_certificate_of_its_own_and_the_others_keep_theirs() {
         fakes.cluster.apply(elsewhere);
         fakes.pass(MINUTE).await;
         let named = ["i0", "i1", "i2"].map(|name| secret_of(&fakes, name));
-        assert_eq!(named, ["i0", "i1", "group-example.com"]);
-        assert_eq!(fakes.cluster.names("web", "i0"), ["shop-0.example.com"]);
-        assert_eq!(fakes.cluster.names("web", "i1"), ["shop-1.example.com", "www.example.org"]);
+        assert_eq!(named, ["i0-tls", "i1-tls", "group-example.com"]);
+        assert_eq!(fakes.cluster.names("web", "i0-tls"), ["shop-0.example.com"]);
+        assert_eq!(fakes.cluster.names("web", "i1-tls"), ["shop-1.example.com", "www.example.org"]);
         assert_eq!(fakes.ca.orders(), 3);
     });
 }
@@ -184,14 +184,14 @@ fn who_has_a_certificate_and_joins_is_served_all_the_time() {
         let alone = IngressView { annotations: BTreeMap::default(), ..grouped(0) };
         fakes.cluster.apply(alone);
         fakes.pass(MINUTE).await;
-        assert_eq!(secret_of(&fakes, "i0"), "i0");
+        assert_eq!(secret_of(&fakes, "i0"), "i0-tls");
         let mut joined = fakes.cluster.view("web", "i0").expect("it is there");
         joined.annotations.insert("group".to_owned(), "true".to_owned());
         fakes.cluster.apply(joined);
         fakes.pass(MINUTE).await;
         assert_eq!(secret_of(&fakes, "i0"), "group-example.com");
         assert_served(&fakes, 1);
-        assert!(fakes.cluster.secret("web", "i0").is_some(), "it goes with its Ingress");
+        assert!(fakes.cluster.secret("web", "i0-tls").is_some(), "it goes with its Ingress");
     });
 }
 
@@ -213,7 +213,7 @@ fn who_moves_to_a_certificate_that_does_without_its_host_keeps_the_one_it_has() 
         assert_eq!(fakes.cluster.names("web", "group-example.com").len(), 3);
         assert_eq!(
             (secret_of(&fakes, "i1"), secret_of(&fakes, "i7")),
-            ("group-example.com".into(), "i7".into())
+            ("group-example.com".into(), "i7-tls".into())
         );
         fakes.cluster.doubt("shop-7.example.com", false);
         fakes.pass(2 * DAY).await;

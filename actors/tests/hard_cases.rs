@@ -6,8 +6,8 @@ use ingress_acme_actors::domain::ingress::{
     IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
 };
 use ingress_acme_actors::fakes::{
-    DIRECTORY, FakeSecret, Fakes, Retries, foreign_secret, ingress, our_secret, reasons, shop,
-    with_tls,
+    DIRECTORY, FakeSecret, Fakes, Retries, foreign_secret, named as ingress, our_secret, reasons,
+    shop, with_tls,
 };
 use ingress_acme_actors::operator::Settings;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
 use ingress_acme_actors::fakes::{
-    DIRECTORY, Fakes, INSTALL, SECOND_INSTALL, ingress, our_secret, shop, with_tls,
+    DIRECTORY, Fakes, INSTALL, SECOND_INSTALL, named as ingress, our_secret, shop, with_tls,
 };
 use ingress_acme_actors::operator::Settings;
 
@@ -244,7 +244,7 @@ fn without_owner_references_a_secret_outlives_its_ingress_and_serves_the_next_on
         fakes.pass(HOUR).await;
         fakes.cluster.apply(shop());
         fakes.pass(3 * HOUR).await;
-        assert_eq!((fakes.ca.orders(), fakes.cluster.calls("set_owners")), (2, 0));
+        assert_eq!((fakes.ca.orders(), fakes.cluster.calls("set_metadata")), (2, 0));
         fakes.pass(4 * DAY).await;
         assert_eq!(fakes.ca.orders(), 4, "both are renewed");
         assert_eq!((owners("shop"), owners("old")), (0, 1), "also at a renewal");

@@ -76,12 +76,12 @@ fn the_owner_of_a_contested_host_is_logged_once_and_not_each_hour() {
         fakes.pass(2 * DAY).await;
         let contested = "several namespaces name one host";
         assert_eq!(log.count(contested), 1, "{:?}", log.0.lock().unwrap());
-        assert_eq!(fakes.cluster.names("c", "other"), ["c.example.com"], "its neighbour");
+        assert_eq!(fakes.cluster.names("c", "other-tls"), ["c.example.com"], "its neighbour");
         fakes.cluster.apply(ingress("d", "shop", &[HOST]));
         fakes.cluster.delete(&ingress("b", "shop", &[]).key);
         fakes.pass(DAY).await;
         assert_eq!(log.count(contested), 2, "another owner");
-        let served = ["a", "d"].map(|namespace| fakes.cluster.names(namespace, "shop").len());
+        let served = ["a", "d"].map(|namespace| fakes.cluster.names(namespace, "shop-tls").len());
         assert_eq!(served.iter().sum::<usize>(), 1);
     });
 }
@@ -98,6 +98,6 @@ fn an_update_that_fails_all_day_is_logged_once() {
         fakes.pass(DAY).await;
         assert!(fakes.cluster.calls("fill_tls") >= 24, "it is tried again by each scan");
         assert_eq!(log.count("could not be updated"), 1, "{:?}", log.0.lock().unwrap());
-        assert_eq!(fakes.cluster.names("web", "shop"), [HOST]);
+        assert_eq!(fakes.cluster.names("web", "shop-tls"), [HOST]);
     });
 }

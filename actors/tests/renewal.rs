@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
-use ingress_acme_actors::fakes::{Fakes, ingress, our_secret};
+use ingress_acme_actors::fakes::{Fakes, named as ingress, our_secret};
 use ingress_acme_actors::operator::Settings;
 
 const MINUTE: Duration = Duration::from_mins(1);

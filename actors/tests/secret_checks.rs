@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
-use ingress_acme_actors::fakes::{Fakes, ingress, shop};
+use ingress_acme_actors::fakes::{Fakes, named as ingress, shop};
 use ingress_acme_actors::operator::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -47,7 +47,7 @@ fn play(distort: impl FnOnce(&Fakes) + 'static) -> (usize, usize) {
         for (secret, names) in [
             ("shop", &["c.example.com"] as &[_]),
             ("moved", &["a.example.com"]),
-            ("plain", &["new.example.com", "plain.example.com"]),
+            ("plain-tls", &["new.example.com", "plain.example.com"]),
         ] {
             assert_eq!(fakes.cluster.names("web", secret), names, "{secret}");
         }

@@ -10,7 +10,9 @@ use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey, T
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::CrashPoint;
-use ingress_acme_actors::fakes::{Fakes, Retries, ingress, our_secret};
+use ingress_acme_actors::fakes::{
+    Fakes, Retries, foreign_secret, ingress as plain, named as ingress, our_secret,
+};
 use ingress_acme_actors::operator::{Observability, Ports, Settings, start};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 
@@ -73,6 +75,32 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
         assert_eq!((fakes.ca.orders(), told(&fakes, "a", "another namespace")), (1, 1));
         assert_eq!(told(&fakes, "b", "another namespace"), 0);
         fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_holder_whose_secret_is_not_chosen_yet_keeps_its_host_whatever_the_number_of_its_secret_is() {
+    Fakes::paused(async {
+        let fakes = short_lived();
+        let unfilled = || {
+            let selection = Selection { leaves_tls: true, ..Selection::default() };
+            Settings { selection, ..Fakes::settings() }
+        };
+        let taken = SecretKey::new("b", "shop-tls");
+        fakes.cluster.put_secret(&taken, foreign_secret());
+        fakes.operator(unfilled()).await;
+        fakes.cluster.apply(plain("b", "shop", &[HOST]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("b", "shop-tls-2"), [HOST]);
+        fakes.kill();
+        fakes.cluster.apply(older(site("a")));
+        fakes.cluster.fail("exists", 20); // so that it is chosen late
+        fakes.operator(unfilled()).await;
+        fakes.pass(6 * HOUR).await;
+        assert!(!has(&fakes, "a"));
+        assert_eq!(fakes.ca.orders(), 1);
+        fakes.pass(10 * DAY).await;
+        assert!(fakes.ca.orders() >= 2 && !has(&fakes, "a"), "it is renewed");
     });
 }
 

@@ -6,6 +6,7 @@
 mod row;
 mod user_events;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,16 +15,19 @@ use anyhow::bail;
 use futures_util::{StreamExt, stream};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::desired::index::Index;
-use ingress_acme_actors::domain::desired::selection::Selection;
+use ingress_acme_actors::domain::desired::secret_names::chosen_name;
+use ingress_acme_actors::domain::desired::selection::{Selection, Skip};
 use ingress_acme_actors::domain::ingress::{ANNOTATION_PREFIX, IngressKey, SecretKey};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::ports::{Clock, TlsSecrets};
+use ingress_acme_actors::ports::{Clock, PortError, TlsSecrets};
+use ingress_acme_actors::secret_choice::SecretChoice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use crate::commands::cli::{Output, StatusArgs};
+use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::client;
 use crate::kubernetes::ingresses::view;
 use crate::kubernetes::tls_secrets::KubeTlsSecrets;
@@ -98,11 +102,7 @@ pub(crate) async fn secrets_of(
     client: &Client,
     key: &IngressKey,
 ) -> anyhow::Result<Vec<SecretKey>> {
-    let snapshot = Snapshot::of_one(client, key).await?;
-    if let Some(why) = snapshot.index.skip(key) {
-        bail!("ingress-acme does not serve Ingress {key}: {why}");
-    }
-    Ok(snapshot.index.secrets(key))
+    Snapshot::of_one(client, key).await?.secrets_of(key)
 }
 
 /// Writes to standard output. A closed pipe is not an error: the reader may stop early, as `head`
@@ -124,15 +124,18 @@ impl Snapshot {
         only: Option<&str>,
     ) -> anyhow::Result<Self> {
         // Which namespace has a host is known to the operator only, and told by its Events.
-        let selection = Selection { shared_hosts: true, ..Selection::default() };
+        let cert_manager = serves_cert_manager(client).await;
+        let selection = Selection { shared_hosts: true, cert_manager, ..Selection::default() };
         // All Ingresses are shown: the memory is that of the user.
         let mut index = Index::new(selection, None).with_room(usize::MAX);
         for ingress in ingresses(client, namespace).await? {
             index.apply(view(&ingress));
         }
+        index.part_all(&namespace.map(Into::into));
         let wanted = |key: &&IngressKey| only.is_none_or(|name| *key.name == *name);
         let keys: Vec<IngressKey> = index.managed().filter(wanted).cloned().collect();
         let tls_secrets = KubeTlsSecrets::new(client.clone());
+        let index = choose_secrets(index, &keys, &tls_secrets).await;
         let wanted: Vec<SecretKey> = keys.iter().flat_map(|key| index.secrets(key)).collect();
         let reads = stream::iter(wanted).map(|secret| async {
             let read = tls_secrets.read(&secret).await;
@@ -153,7 +156,7 @@ impl Snapshot {
 
     /// Returns the reason why an annotation would not lead to a new certificate, if there is one.
     fn reason_not_to_renew(&self, key: &IngressKey) -> Option<String> {
-        if let Some(why) = self.index.skip(key) {
+        if let Some(why) = self.left_alone(key) {
             return Some(why.to_string());
         }
         let secrets = self.index.secrets(key);
@@ -169,6 +172,24 @@ impl Snapshot {
         all.then(|| "its Secret was not made by ingress-acme".to_owned())
     }
 
+    /// Secrets whose certificates the operator issues or renews for an Ingress.
+    fn secrets_of(&self, key: &IngressKey) -> anyhow::Result<Vec<SecretKey>> {
+        if let Some(why) = self.left_alone(key) {
+            bail!("ingress-acme does not serve Ingress {key}: {why}");
+        }
+        Ok(self.index.secrets(key))
+    }
+
+    /// Why nothing is done for an Ingress. One that would get no new certificate is served if it
+    /// has a certificate of ours.
+    fn left_alone(&self, key: &IngressKey) -> Option<&Skip> {
+        let found = |secret: &SecretKey| {
+            self.secrets.get(secret)?.as_ref().ok()?.as_ref().map(|it| it.ours)
+        };
+        let has_one = || self.index.secrets(key).iter().any(|secret| found(secret) == Some(true));
+        self.index.skip(key).filter(|why| !why.renews() || !has_one())
+    }
+
     fn rows(&self) -> Vec<Row> {
         let mut keys: Vec<&IngressKey> = self.index.all().collect();
         keys.sort();
@@ -180,10 +201,12 @@ impl Snapshot {
         if self.index.view(key).is_some_and(|view| view.is_solver) {
             return Vec::new();
         }
-        if let Some(why) = self.index.skip(key) {
+        if let Some(why) = self.left_alone(key) {
             return vec![Row::skipped(key, &why.to_string())];
         }
-        let problems = self.problems(key);
+        let mut problems = self.problems(key);
+        let renewed = |why| format!("only the certificates that it has are renewed, because {why}");
+        problems.extend(self.index.skip(key).map(renewed));
         let secrets = self.index.secrets(key);
         if secrets.is_empty() {
             return vec![Row::skipped(key, &problems.join("; "))];
@@ -214,6 +237,20 @@ impl Snapshot {
     }
 }
 
+/// Finds the Secrets of Ingresses that leave the name to the operator.
+async fn choose_secrets(index: Index, keys: &[IngressKey], secrets: &KubeTlsSecrets) -> Index {
+    let index = RefCell::new(index);
+    let choice = SecretChoice { index: &index, tls_secrets: secrets, is_live: &|_| false };
+    let choices = stream::iter(keys).map(|key| async {
+        if let Err(PortError::Permanent(_)) = choice.choose(key).await {
+            // The user may not read Secrets: the row says so of the most likely one.
+            index.borrow_mut().choose(key, &chosen_name(&key.name, 1));
+        }
+    });
+    choices.buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;
+    index.into_inner()
+}
+
 async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Ingress>> {
     let api: Api<Ingress> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -222,5 +259,51 @@ async fn ingresses(client: &Client, namespace: Option<&str>) -> anyhow::Result<V
     match client::list_all(&api, ListParams::default().limit(PAGE)).await {
         Ok(all) => Ok(all),
         Err(error) => bail!("the Ingresses cannot be listed: {}", client::detail(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A canary, whose Secret `shop` is ours or not.
+    fn canary(ours: bool) -> Snapshot {
+        let metadata = json!({
+            "namespace": "web", "name": "shop", "uid": "u1",
+            "annotations": {"nginx.ingress.kubernetes.io/canary": "true"},
+        });
+        let (rule, tls) =
+            (json!({"host": "a.example.com"}), json!({"hosts": [], "secretName": "shop"}));
+        let spec = json!({"rules": [rule], "tls": [tls]});
+        let ingress = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        let mut index = Index::default();
+        index.apply(view(&ingress));
+        let secret = SecretView {
+            ours,
+            other_install: None,
+            other_issuer: None,
+            untrusted: false,
+            is_tls: true,
+            immutable: false,
+            certificate: Err("none".to_owned()),
+            owners: BTreeSet::new(),
+            renew: None,
+            directory: None,
+            instead_of: None,
+            account: None,
+            copied: None,
+        };
+        let secrets = [(SecretKey::new("web", "shop"), Ok(Some(secret)))].into();
+        Snapshot { index, secrets, events: HashMap::new(), now: Timestamp::from_secs(0) }
+    }
+
+    #[test]
+    fn what_is_renewed_for_an_ingress_can_be_revoked_whatever_its_marks() {
+        let key = IngressKey::new("web", "shop");
+        assert_eq!(canary(true).secrets_of(&key).unwrap(), [SecretKey::new("web", "shop")]);
+        let why = canary(false).secrets_of(&key).unwrap_err().to_string();
+        assert!(why.contains("canary"), "{why}");
     }
 }

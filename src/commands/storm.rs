@@ -179,8 +179,8 @@ pub async fn storm(
     let Target { client, operator } = target;
     prepare(client, plan, options.deadline).await?;
     let before = operator.sample().await?;
-    let keys = (0..plan.ingresses).map(|number| plan.key(number));
-    let tally = RefCell::new(Tally::new(keys));
+    let secrets = (0..plan.ingresses).map(|number| plan.secret(number));
+    let tally = RefCell::new(Tally::new(secrets));
     let meanwhile = RefCell::new(Vec::new());
     tokio::select! {
         finished = create_and_wait(client, plan, options, &tally) => finished?,

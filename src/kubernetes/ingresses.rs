@@ -2,6 +2,8 @@
 //!
 //! Out of scope: which Ingresses are managed, and the effect of a change.
 
+mod aliases;
+mod marks;
 mod view;
 
 use std::cell::RefCell;
@@ -21,7 +23,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 
 pub use view::view;
+use view::view_with_copied;
 
+use crate::kubernetes::api_groups;
 use crate::kubernetes::client::detail;
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching, scopes};
 
@@ -34,6 +38,8 @@ pub struct Ingresses {
     on_error: Rc<dyn Fn(&'static str)>,
     /// Ingresses without room that could not be read, which is tried every few minutes.
     unread: RefCell<Said<IngressKey>>,
+    /// Prefixes of the annotations that are copied to Secrets.
+    copied: Rc<[String]>,
 }
 
 const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml", labels: None };
@@ -41,8 +47,14 @@ const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml
 impl Ingresses {
     /// Watches `namespaces`, or all namespaces if the slice is empty.
     pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
-        let unread = RefCell::default();
-        Self { client, scopes: scopes(namespaces), on_error: on_error.into(), unread }
+        let (unread, copied) = Default::default();
+        Self { client, scopes: scopes(namespaces), on_error: on_error.into(), unread, copied }
+    }
+
+    /// Keeps annotations with these prefixes, for the Secrets.
+    #[must_use]
+    pub fn copying(self, prefixes: &[String]) -> Self {
+        Self { copied: prefixes.into(), ..self }
     }
 }
 
@@ -56,7 +68,7 @@ impl IngressSource for Ingresses {
         match read {
             Ok(Ok(list)) => {
                 self.unread.borrow_mut().has_ended(key);
-                list.items.first().map(view)
+                list.items.first().map(|found| view_with_copied(found, &self.copied))
             }
             Ok(Err(error)) => {
                 let error = detail(&error);
@@ -71,11 +83,11 @@ impl IngressSource for Ingresses {
 
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let watches = self.scopes.iter().cloned().map(|scope| {
-            let on_error = self.on_error.clone();
+            let (on_error, copied) = (self.on_error.clone(), self.copied.clone());
             let watched = ScopeWatch::new(&self.client, &scope, WATCHING).stream();
             watched.filter_map(move |watched| {
                 ready(match watched {
-                    Watched::Event(event) => Some(change(event, &scope)),
+                    Watched::Event(event) => Some(change(event, &scope, &copied)),
                     Watched::Failed(reason) => {
                         on_error(reason);
                         None
@@ -83,11 +95,14 @@ impl IngressSource for Ingresses {
                 })
             })
         });
-        stream::select_all(watches.collect::<Vec<_>>()).boxed_local()
+        let watches = stream::select_all(watches.collect::<Vec<_>>());
+        let groups = api_groups::later(self.client.clone()).map(IngressChange::CertManager);
+        stream::select(watches, groups).boxed_local()
     }
 }
 
-fn change(event: watcher::Event<Ingress>, scope: &WatchScope) -> IngressChange {
+fn change(event: watcher::Event<Ingress>, scope: &WatchScope, copied: &[String]) -> IngressChange {
+    let view = |ingress: &Ingress| view_with_copied(ingress, copied);
     match event {
         watcher::Event::Init => IngressChange::ListBegins(scope.clone()),
         watcher::Event::InitApply(ingress) => IngressChange::Listed(view(&ingress)),

@@ -34,6 +34,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
@@ -45,10 +46,10 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::kubernetes::client::port_error;
+use crate::kubernetes::client::{is_ours, port_error};
 use crate::pki::Issuers;
 pub(crate) use fields::is_ingress;
-use fields::{ingresses, installed, same_with_owners};
+use fields::{CHAIN, ingresses, installed, same_with_metadata};
 use last_read::{LastRead, Memory, Write, manager_for, write_for};
 pub use view::Held;
 use view::{hold, other_install, view, wipe};
@@ -141,7 +142,18 @@ impl KubeTlsSecrets {
     }
 
     fn view(&self, secret: Secret) -> SecretView {
-        view(secret, self.install.as_deref())
+        let untrusted = self.is_untrusted(&secret);
+        SecretView { untrusted, ..view(secret, self.install.as_deref()) }
+    }
+
+    /// Whether the Secret is not ours, and its chain leads to no root that browsers trust.
+    fn is_untrusted(&self, secret: &Secret) -> bool {
+        if !self.issuers.are_public() || is_ours(&secret.metadata) {
+            return false;
+        }
+        let chain = secret.data.as_ref().and_then(|data| data.get(CHAIN));
+        let chain = chain.and_then(|chain| str::from_utf8(&chain.0).ok());
+        chain.is_some_and(|chain| self.issuers.check(chain).is_err())
     }
 
     /// Applies the Secret as `manager`, and as this install's own manager where it has none.
@@ -221,23 +233,26 @@ impl TlsSecrets for KubeTlsSecrets {
         written.map(Some).map_err(|refusal| refused(refusal, key))
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
         self.last_reads.borrow_mut().take(key);
         let Some(read) = self.look(key).await? else { return Ok(None) };
         let write = write_for(key, &self.last_read(Some(&read)), false)?;
         let Write::Replace { manager, .. } = write else { return Ok(None) };
-        let uids = owners.iter().map(|owner| owner.uid.to_string()).collect();
-        let changed = same_with_owners(&read, owners, self.install.as_deref());
+        let uids = |owners: &BTreeSet<IngressRef>| {
+            owners.iter().map(|owner| owner.uid.to_string()).collect()
+        };
+        let changed = same_with_metadata(&read, owners, copied, self.install.as_deref());
         let now = self.view(read);
-        if now.owners == uids {
+        if owners.is_none_or(|owners| now.owners == uids(owners)) && now.copied == copied.mark() {
             return Ok(Some(now));
         }
         let written = self.apply(key, changed, manager, false).await;
-        let doing = format!("set the owners of Secret {key}");
+        let doing = format!("set the metadata of Secret {key}");
         written.map(Some).map_err(|error| port_error(error, &doing))
     }
 
@@ -248,6 +263,10 @@ impl TlsSecrets for KubeTlsSecrets {
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
         spec_tls::fill(&self.client, ingress, secret, hosts).await
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        spec_tls::take_back(&self.client, ingress).await
     }
 }
 

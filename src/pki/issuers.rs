@@ -36,6 +36,11 @@ impl Issuers {
             .map_or(Self::Any, |verifier| Self::Public(verifier, clock)) // fails without roots only
     }
 
+    /// Whether only issuers that browsers trust are accepted.
+    pub fn are_public(&self) -> bool {
+        matches!(self, Self::Public(..))
+    }
+
     /// Checks that a PEM chain leads to an accepted issuer.
     ///
     /// # Errors
@@ -57,6 +62,8 @@ impl Issuers {
         };
         let not_before = leaf.validity().not_before.timestamp();
         let name = dns_names(leaf)?.into_iter().next().ok_or("it has no DNS name")?;
+        // A wildcard is no name of a server.
+        let name = name.strip_prefix("*.").map_or(name.clone(), |rest| format!("any.{rest}"));
         let name = ServerName::try_from(name).map_err(|wrong| wrong.to_string())?;
         let mut chain = blocks.into_iter().map(|block| CertificateDer::from(block.contents));
         let end_entity = chain.next().ok_or("there is no certificate in it")?;
@@ -102,6 +109,21 @@ mod tests {
         assert_eq!((accepted.check(&chain), accepted.check(&leaf)), (Ok(()), Ok(())));
         let (other, _) = self::chain();
         assert!(accepted.check(&other).is_err(), "the same name, another key");
+    }
+
+    #[test]
+    fn a_wildcard_certificate_under_an_accepted_root_is_accepted() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let leaf = CertificateParams::new(vec!["*.example.com".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key));
+        let accepted = Issuers::under(roots, Arc::new(SystemClock::default()));
+        assert_eq!(accepted.check(&leaf.unwrap().pem()), Ok(()));
+        assert!(accepted.are_public() && !Issuers::Any.are_public());
     }
 
     #[test]

@@ -106,9 +106,10 @@ pub fn assemble(
     let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprints)?;
     let Adapters { ports, acme, further_acmes, lease } = adapters;
     let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
+    let client = counted(environment, &shown.metrics).client;
     #[rustfmt::skip] // one line per half a dozen of parts
     let replica = Replica {
-        ports, settings, public_ca, acme, further_acmes, lease,
+        ports, settings, client, public_ca, acme, further_acmes, lease,
         health, shown, servers, thumbprints, solver_linger,
     };
     Ok(replica)
@@ -275,7 +276,8 @@ impl Assembly<'_> {
     fn ingresses(&self) -> ingresses::Ingresses {
         let (client, metrics) = (self.environment.client.clone(), self.metrics.clone());
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
-        ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted)
+        let all = ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted);
+        all.copying(&self.config.copied_prefixes)
     }
 
     fn secret_watch(&self) -> Rc<dyn SecretWatch> {

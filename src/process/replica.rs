@@ -14,6 +14,7 @@ use ingress_acme_actors::operator::{
     Observability, Operator, Ports, Settings, start, stepped_back,
 };
 use ingress_acme_actors::ports::{PortError, bounded};
+use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
@@ -22,6 +23,7 @@ use crate::acme::Acme;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
 use crate::dns_and_http::solver::Thumbprints;
+use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
@@ -39,6 +41,8 @@ pub struct Replica {
     pub ports: Ports,
     /// Settings chosen by the user.
     pub settings: Settings,
+    /// Client for the cluster, to ask for its API groups before the work begins.
+    pub client: Client,
     /// Whether the CA is public; decided before the work begins.
     pub public_ca: PublicCaArg,
     /// ACME client of the first CA, for its account key.
@@ -157,13 +161,14 @@ impl Replica {
         }
     }
 
-    /// The settings, with the kind of the CA, which may take a look-up, and with the room that the
-    /// memory allows.
+    /// The settings, with the kind of the CA and the presence of cert-manager, which take look-ups,
+    /// and with the room that the memory allows.
     async fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         settings.room = memory_limit::room();
         let public = public_ca::public_ca(self.public_ca, &settings.directory);
         settings.selection.public_ca = public.await;
+        settings.selection.cert_manager = serves_cert_manager(&self.client).await;
         settings
     }
 

@@ -27,8 +27,8 @@ async fn bad_input_is_reported_once_and_costs_the_ca_nothing() {
         }
         Site::new("web", "mixed", &["*.example.com", "mixed.example.com"]).create(&client).await;
         Site::new("web", "good", &["good.example.com"]).create(&client).await;
-        certificate(&client, "web", "good", &["good.example.com"]).await;
-        certificate(&client, "web", "mixed", &["mixed.example.com"]).await;
+        certificate(&client, "web", "good-tls", &["good.example.com"]).await;
+        certificate(&client, "web", "mixed-tls", &["mixed.example.com"]).await;
         for (site, clue) in &bad {
             let events = eventually(PATIENCE, &format!("an Event on {}", site.name), async || {
                 let events = events(&client, "web", &site.name).await;
@@ -37,11 +37,13 @@ async fn bad_input_is_reported_once_and_costs_the_ca_nothing() {
             .await;
             assert_eq!(events.len(), 1, "{events:?}");
             assert!(events[0].1.contains(clue), "{events:?}");
-            assert!(secret(&client, "web", &site.name).await.is_none(), "{}", site.name);
+            for name in [site.name.clone(), format!("{}-tls", site.name)] {
+                assert!(secret(&client, "web", &name).await.is_none(), "{name}");
+            }
         }
         assert_eq!(world.orders_created(), 2, "the good ones only");
         world.dns_restore("dead.example.com").await.expect("the DNS server obeys");
-        certificate(&client, "web", "dead", &["dead.example.com"]).await;
+        certificate(&client, "web", "dead-tls", &["dead.example.com"]).await;
         eventually(PATIENCE, "the routes have gone", async || {
             routed(&client).await.is_empty().then_some(())
         })

@@ -44,7 +44,7 @@ async fn commands_and_ports_tell_how_it_stands() {
         let operator = operator(world).await;
         Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
         Site::new("web", "wild", &["*.example.com"]).create(&client).await;
-        let secret = certificate(&client, "web", "shop", &["shop.example.com"]).await;
+        let secret = certificate(&client, "web", "shop-tls", &["shop.example.com"]).await;
         eventually(PATIENCE, "the Event Issued", async || {
             events(&client, "web", "shop")
                 .await
@@ -78,7 +78,7 @@ async fn check_status(world: &World) {
             .unwrap_or_else(|| panic!("{name} in {rows:?}"))
     };
     assert_eq!(row("shop")["state"], "valid");
-    assert_eq!(row("shop")["secret"], "shop");
+    assert_eq!(row("shop")["secret"], "shop-tls");
     assert_eq!(row("wild")["state"], "skipped");
     assert!(row("wild")["detail"].as_str().unwrap().contains("wildcard"));
     let table = output(world, &["status", "-n", "web"]).await;
@@ -107,7 +107,7 @@ async fn check_ports(operator: &Operator) {
         "ingress_acme_issued_total{kind=\"first\"} 1",
         "ingress_acme_leader 1",
         "ingress_acme_managed_ingresses 2",
-        "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop\"}",
+        "ingress_acme_certificate_not_after_timestamp_seconds{namespace=\"web\",secret=\"shop-tls\"}",
         "ingress_acme_acme_requests_total{endpoint=\"new_order\",status=\"201\"} 1",
         "ingress_acme_build_info",
         "ingress_acme_acme_directory_info{directory=\"https://",
@@ -138,7 +138,10 @@ async fn check_api(operator: &Operator) {
     let shop = &listing["ingresses"][0];
     assert_eq!((&shop["namespace"], &shop["name"]), (&json!("web"), &json!("shop")));
     let certificate = &shop["certificates"][0];
-    assert_eq!((&certificate["secret"], &certificate["state"]), (&json!("shop"), &json!("valid")));
+    assert_eq!(
+        (&certificate["secret"], &certificate["state"]),
+        (&json!("shop-tls"), &json!("valid"))
+    );
     assert_eq!(certificate["hosts"], json!(["shop.example.com"]));
     let (not_after, renewal) = (certificate["not_after"].as_str(), certificate["renewal"].as_str());
     assert!(renewal.is_some() && renewal < not_after, "{certificate}");
@@ -187,7 +190,7 @@ async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
 async fn check_revoke(world: &World, client: &Client) {
     let before = world.certificates_issued();
     let said = asked_of_the_ca(world, &["revoke", "web/shop", "--reason", "superseded"]).await;
-    assert!(said.contains("Revoked: the certificate in Secret web/shop"), "{said}");
+    assert!(said.contains("Revoked: the certificate in Secret web/shop-tls"), "{said}");
     assert!(said.contains("the ACME account's key"), "{said}");
     eventually(PATIENCE, "a certificate in place of the revoked one", async || {
         let issued = events(client, "web", "shop").await;
@@ -202,7 +205,7 @@ async fn check_rollover(world: &World, client: &Client) {
     let said = asked_of_the_ca(world, &["rollover", "--acme-directory", &directory]).await;
     assert!(said.contains("has a new key"), "{said}");
     Site::new("web", "late", &["late.example.com"]).create(client).await;
-    certificate(client, "web", "late", &["late.example.com"]).await;
+    certificate(client, "web", "late-tls", &["late.example.com"]).await;
 }
 
 async fn check_dump(operator: &Operator) {

@@ -30,7 +30,7 @@ const HOST: &str = "shop.example.com";
 /// day, as release 0.1.0 does.
 async fn failed_under_0_1_0(world: &World) {
     let mut index = Index::default();
-    index.apply(fakes::ingress("web", "shop", &[HOST]));
+    index.apply(fakes::named("web", "shop", &[HOST]));
     let stream = SecretKey::new("web", "shop");
     let desired = index.desired(&stream).expect("it was just asked for");
     let (at, failure) = (SystemClock::default().now(), Failure::new(FailureClass::Policy, "no"));
@@ -50,11 +50,11 @@ async fn an_edit_of_the_class_ends_a_pause_of_a_day_that_release_0_1_0_began() {
         let client = world.admin();
         namespace(&client, "web").await;
         failed_under_0_1_0(world).await;
-        Site::new("web", "shop", &[HOST]).class("wrong").create(&client).await;
+        Site::new("web", "shop", &[HOST]).tls("shop", &[HOST]).class("wrong").create(&client).await;
         Site::new("web", "other", &["other.example.com"]).create(&client).await;
         let _operator = operator(world).await;
         // The failed one is looked at first.
-        certificate(&client, "web", "other", &["other.example.com"]).await;
+        certificate(&client, "web", "other-tls", &["other.example.com"]).await;
         assert!(secret(&client, "web", "shop").await.is_none());
         assert_eq!(world.orders_created(), 1);
         let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
@@ -73,7 +73,7 @@ async fn a_deleted_secret_is_back_long_before_the_next_scan_and_no_secret_is_lis
         let client = world.admin();
         namespace(&client, "web").await;
         let _operator = operator(world).await;
-        Site::new("web", "shop", &[HOST]).create(&client).await;
+        Site::new("web", "shop", &[HOST]).tls("shop", &[HOST]).create(&client).await;
         let first = certificate(&client, "web", "shop", &[HOST]).await;
         verify(world, &back_after_its_deletion(&client, &first).await).await;
         assert_eq!(world.certificates_issued(), 2);
@@ -113,7 +113,7 @@ async fn with_the_rights_of_watch_secrets_yaml_a_deleted_secret_is_back_without_
         let client = world.admin();
         namespace(&client, "web").await;
         let without_rights = operator_with(world, &["--watch-secrets"]).await;
-        Site::new("web", "shop", &[HOST]).create(&client).await;
+        Site::new("web", "shop", &[HOST]).tls("shop", &[HOST]).create(&client).await;
         let first = certificate(&client, "web", "shop", &[HOST]).await;
         let second = back_after_its_deletion(&client, &first).await;
         assert_eq!(without_rights.terminate().await.expect("it ends"), 0);

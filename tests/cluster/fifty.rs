@@ -54,14 +54,14 @@ impl Plan {
     fn add_ordinary(&mut self, ns: &str) {
         let host = |name: &str| format!("{name}.{ns}.example.com");
         let host = |name: &str| -> &'static str { host(name).leak() };
-        self.add(Site::new(ns, "plain", &[host("a")]), &[("plain", &[host("a")])]);
+        self.add(Site::new(ns, "plain", &[host("a")]), &[("plain-tls", &[host("a")])]);
         let classy =
             Site::new(ns, "classy", &[host("b")]).class("nginx").tls("classy-tls", &[host("b")]);
         self.add(classy, &[("classy-tls", &[host("b")])]);
         let hosts = ["c", "www.c"].map(host);
         let old_class = Site::new(ns, "old-class", &hosts);
         let old_class = old_class.annotation("kubernetes.io/ingress.class", "traefik");
-        self.add(old_class, &[("old-class", &hosts)]);
+        self.add(old_class, &[("old-class-tls", &hosts)]);
         let hosts = ["d", "www.d"].map(host);
         let two = Site::new(ns, "two", &hosts).tls("two-a", &hosts[..1]).tls("two-b", &hosts[1..]);
         self.add(two, &[("two-a", &hosts[..1]), ("two-b", &hosts[1..])]);
@@ -70,7 +70,7 @@ impl Plan {
         self.add(all_hosts, &[("all-hosts-tls", &hosts)]);
         let p384 = Site::new(ns, "p384", &[host("f")]);
         let p384 = p384.annotation("ingress-acme.dev/key-algorithm", "ecdsa-p384");
-        self.add(p384, &[("p384", &[host("f")])]);
+        self.add(p384, &[("p384-tls", &[host("f")])]);
     }
 
     /// Adds four ordinary Ingresses.
@@ -78,7 +78,7 @@ impl Plan {
         for number in 0..4 {
             let (name, host) =
                 (format!("more-{number}"), format!("more-{number}.{ns}.example.com"));
-            self.add(Site::new(ns, &name, &[&host]), &[(&name, &[&host])]);
+            self.add(Site::new(ns, &name, &[&host]), &[(&format!("{name}-tls"), &[&host])]);
         }
     }
 
@@ -186,7 +186,7 @@ async fn check_each(world: &World, client: &Client, plan: &Plan, by_hand: &Secre
     let filled = eventually(PATIENCE, "spec.tls is filled in", async || {
         tls_of("plain").await.into_iter().next()
     });
-    assert_eq!(filled.await.secret_name.as_deref(), Some("plain"));
+    assert_eq!(filled.await.secret_name.as_deref(), Some("plain-tls"));
     assert_eq!(tls_of("all-hosts").await[0].hosts, None, "the user's own spec.tls is not touched");
     assert_eq!(world.certificates_issued(), plan.expected.len(), "one certificate each");
     assert_eq!(world.orders_created(), plan.expected.len(), "one order each");
@@ -220,12 +220,12 @@ fn check_requests(world: &World, certificates: usize) {
 async fn check_edit_and_deletion(world: &World, client: &Client, before: usize) {
     let (old, new) = ("a.team-2.example.com", "new.team-2.example.com");
     add_host(client, "team-2", "plain", new).await;
-    let edited = certificate(client, "team-2", "plain", &[old, new]).await;
+    let edited = certificate(client, "team-2", "plain-tls", &[old, new]).await;
     verify(world, &edited).await;
     assert_eq!(world.certificates_issued(), before + 1, "one new certificate");
     delete(client, "team-3", "plain").await;
     eventually(PATIENCE, "the Secret of a deleted Ingress is gone", async || {
-        secret(client, "team-3", "plain").await.is_none().then_some(())
+        secret(client, "team-3", "plain-tls").await.is_none().then_some(())
     })
     .await;
 }

@@ -29,7 +29,7 @@ async fn a_deleted_ingress_takes_its_work_and_its_routes_along() {
             routed(&client).await.is_empty().then_some(())
         })
         .await;
-        assert!(secret(&client, "web", "gone").await.is_none());
+        assert!(secret(&client, "web", "gone-tls").await.is_none());
         assert_eq!(world.orders_created(), 0);
     })
     .await;
@@ -65,13 +65,13 @@ async fn a_namespace_that_takes_no_secret_is_told_why_and_delays_no_other_and_co
         })
         .await;
         Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
-        certificate(&client, "web", "shop", &["shop.example.com"]).await;
-        assert!(secret(&client, "full", "shop").await.is_none());
+        certificate(&client, "web", "shop-tls", &["shop.example.com"]).await;
+        assert!(secret(&client, "full", "shop-tls").await.is_none());
         assert_eq!(world.orders_created(), 2);
 
         let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), "full");
         quotas.delete("no-secrets", &DeleteParams::default()).await.expect("the quota goes");
-        let written = certificate(&client, "full", "shop", &["full.example.com"]).await;
+        let written = certificate(&client, "full", "shop-tls", &["full.example.com"]).await;
         verify(world, &written).await;
         assert_eq!((world.orders_created(), world.certificates_issued()), (2, 2));
         assert_eq!(operator.terminate().await.expect("it ends"), 0);
@@ -94,7 +94,10 @@ async fn a_secret_is_taken_over_only_when_the_ingress_says_so() {
         let by_hand = serde_json::from_value(by_hand).unwrap();
         secrets.create(&kube::api::PostParams::default(), &by_hand).await.expect("the Secret");
         let _operator = operator(world).await;
-        Site::new("web", "shop", &["shop.example.com"]).create(&client).await;
+        Site::new("web", "shop", &["shop.example.com"])
+            .tls("shop", &["shop.example.com"])
+            .create(&client)
+            .await;
         let events = eventually(PATIENCE, "an Event", async || {
             let events = events(&client, "web", "shop").await;
             (!events.is_empty()).then_some(events)

@@ -20,6 +20,7 @@ mod deploy;
 mod edits;
 mod failover;
 mod fifty;
+mod ingresses;
 mod installs;
 mod life;
 mod restore;

@@ -22,20 +22,22 @@ fn index(metadata: &Value, manage: Manage) -> Index {
     let ingress: Ingress = serde_json::from_value(ingress).unwrap();
     let mut index = Index::new(Selection { manage, ..Selection::default() }, None);
     index.apply(view(&ingress));
+    index.choose(&key(), "shop-tls");
     index
 }
 
 /// Describes the effect in the words of the documentation, which change less often than the code's.
 fn effect(index: &Index) -> String {
-    if index.skip(&key()).is_some() {
-        return "left alone".to_owned();
+    if let Some(why) = index.skip(&key()) {
+        return if why.renews() { "no new certificate" } else { "left alone" }.to_owned();
     }
     let events = |secret: &SecretKey| {
         let desired = index.desired(secret).unwrap();
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         format!(
-            "Secret {}, key {}, profile {}, renew {}, adopted {}, grouped {}, partial {}, problems {}",
+            "Secret {}, filled in {}, key {}, profile {}, renew {}, adopted {}, grouped {}, partial {}, problems {}",
             desired.secret,
+            !desired.fill.is_empty(),
             desired.algorithm.as_str(),
             or_none(&desired.profile),
             or_none(&desired.renew),
@@ -48,35 +50,45 @@ fn effect(index: &Index) -> String {
     index.secrets(&key()).iter().map(events).collect::<Vec<_>>().join("; ")
 }
 
+/// Annotations of ours and of others, with their values.
+const MARKS: [(&str, &str); 27] = [
+    ("ingress-acme.dev/enabled", "true"),
+    ("ingress-acme.dev/enabled", "false"),
+    ("ingress-acme.dev/enabled", "yes"),
+    ("ingress-acme.dev/fill-tls", "true"),
+    ("ingress-acme.dev/fill-tls", "false"),
+    ("ingress-acme.dev/profile", "shortlived"),
+    ("ingress-acme.dev/key-algorithm", "ecdsa-p256"),
+    ("ingress-acme.dev/key-algorithm", "ecdsa-p384"),
+    ("ingress-acme.dev/key-algorithm", "rsa-2048"),
+    ("ingress-acme.dev/key-algorithm", "ed25519"),
+    ("ingress-acme.dev/renew", "now"),
+    ("ingress-acme.dev/group", "true"),
+    ("ingress-acme.dev/partial", "true"),
+    ("ingress-acme.dev/partial", "yes"),
+    ("ingress-acme.dev/adopt-secret", "true"),
+    ("ingress-acme.dev/adopt-secret", "now"),
+    ("ingress-acme.dev/adopt-secret", "yes"),
+    ("ingress-acme.dev/nothing", "true"),
+    ("cert-manager.io/cluster-issuer", "x"),
+    ("cert-manager.io/common-name", "x"),
+    ("certmanager.k8s.io/cluster-issuer", "x"),
+    ("nginx.ingress.kubernetes.io/canary", "true"),
+    ("nginx.org/mergeable-ingress-type", "minion"),
+    ("alb.ingress.kubernetes.io/certificate-arn", "x"),
+    ("cert.gardener.cloud/purpose", "managed"),
+    ("kubernetes.io/tls-acme", "true"),
+    ("kubernetes.io/tls-acme", "false"),
+];
+
 #[test]
 fn each_annotation_has_the_effect_of_before() {
-    let marks = [
-        ("ingress-acme.dev/enabled", "true"),
-        ("ingress-acme.dev/enabled", "false"),
-        ("ingress-acme.dev/enabled", "yes"),
-        ("ingress-acme.dev/profile", "shortlived"),
-        ("ingress-acme.dev/key-algorithm", "ecdsa-p256"),
-        ("ingress-acme.dev/key-algorithm", "ecdsa-p384"),
-        ("ingress-acme.dev/key-algorithm", "rsa-2048"),
-        ("ingress-acme.dev/key-algorithm", "ed25519"),
-        ("ingress-acme.dev/renew", "now"),
-        ("ingress-acme.dev/group", "true"),
-        ("ingress-acme.dev/partial", "true"),
-        ("ingress-acme.dev/partial", "yes"),
-        ("ingress-acme.dev/adopt-secret", "true"),
-        ("ingress-acme.dev/adopt-secret", "yes"),
-        ("ingress-acme.dev/nothing", "true"),
-        ("cert-manager.io/cluster-issuer", "x"),
-        ("cert.gardener.cloud/purpose", "managed"),
-        ("kubernetes.io/tls-acme", "true"),
-        ("kubernetes.io/tls-acme", "false"),
-    ];
     let none = json!({});
     let mut all = vec![
         format!("none: {}", effect(&index(&none, Manage::All))),
         format!("none, --manage annotated: {}", effect(&index(&none, Manage::Annotated))),
     ];
-    for (name, value) in marks {
+    for (name, value) in MARKS {
         let metadata = json!({"annotations": {name: value}});
         all.push(format!("{name}: {value}: {}", effect(&index(&metadata, Manage::All))));
         if name.ends_with("/enabled") {

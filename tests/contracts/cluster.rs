@@ -10,6 +10,7 @@ use ingress_acme::commands::storm::Simulated;
 use ingress_acme::kubernetes::account_secret::AccountSecret;
 use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::ports::{AccountStore, Installation, TlsSecrets};
 use ingress_acme_sim::kube::User;
@@ -289,6 +290,7 @@ async fn a_secret_says_where_its_certificate_is_from_under_the_annotations_of_be
         directory: "https://second.example/directory".to_owned(),
         instead_of: Some("https://ca.example/directory".to_owned()),
         account: Some("https://second.example/account/1".to_owned()),
+        copied: Copied::default(),
     };
     let tls_secrets = KubeTlsSecrets::new(client.clone());
     tls_secrets.install(&SecretKey::new("web", "shop"), what).await.unwrap();

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::desired::problem::Problem;
+use ingress_acme_actors::domain::desired::selection::TakesBack;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 use ingress_acme_actors::domain::issuance::{
@@ -38,6 +40,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         algorithm: KeyAlgorithm::EcdsaP384,
         profile: Some("shortlived".to_owned()),
         adopt: true,
+        adopts_at_once: false,
         grouped: false,
         keeps_surplus: false,
         partial: true,
@@ -48,6 +51,7 @@ pub(crate) fn desired() -> DesiredCertificate {
         renew_only: false,
         refused: BTreeSet::new(),
         undecided: BTreeSet::new(),
+        copied: Copied::default(),
         edition: Edition::default(),
     }
 }
@@ -59,12 +63,22 @@ fn over_ipv6() -> (String, KubeEvent) {
     ("a host leads elsewhere over IPv6".to_owned(), kube_event)
 }
 
+/// Events about a Secret and a `spec.tls` that are not, or no longer, the operator's.
+fn of_other_hands(secret: &SecretKey) -> [(String, KubeEvent); 3] {
+    [
+        ("browsers do not trust a Secret of another", KubeEvent::untrusted(secret, "Chart CA")),
+        ("spec.tls is taken back", KubeEvent::taken_back(TakesBack::Minion)),
+        ("spec.tls cannot be taken back", KubeEvent::not_taken_back(TakesBack::Asked, "refused")),
+    ]
+    .map(|(when, kube_event)| (when.to_owned(), kube_event))
+}
+
 fn not_public() -> Problem {
     Problem::NotPublic { host: "db.internal".to_owned(), why: NotPublic::Internal, others: 2 }
 }
 
 /// Problems that bounds and other Ingresses cause.
-fn problems() -> [(&'static str, Problem); 9] {
+fn problems() -> [(&'static str, Problem); 13] {
     let host = || DnsName::parse("www.example.com").unwrap();
     [
         ("a class is too long", Problem::LongClass),
@@ -75,9 +89,20 @@ fn problems() -> [(&'static str, Problem); 9] {
         ("several namespaces have a host", Problem::HostShared { host: host() }),
         ("many Ingresses share a Secret", Problem::ManySharers { secret: "shop".into() }),
         (
+            "an annotation serves a name",
+            Problem::Alias {
+                annotation: "nginx.ingress.kubernetes.io/from-to-www-redirect",
+                name: host(),
+                others: 0,
+            },
+        ),
+        ("a Secret may not be looked at", Problem::SecretRefused { why: "forbidden".to_owned() }),
+        ("an Ingress opts out", Problem::StaysFilled { secret: "shop".to_owned() }),
+        (
             "many classes of one host",
             Problem::ManyClasses { secret: "shop".into(), host: host(), others: 1 },
         ),
+        ("annotations are not copied", Problem::NotCopied { count: 2 }),
         ("a namespace is full", Problem::NamespaceFull { mebibytes: 160 }),
     ]
 }
@@ -155,6 +180,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     .into_iter()
     .map(|(when, events)| (when.to_owned(), events.unwrap()))
     .chain([over_ipv6()])
+    .chain(of_other_hands(&secret))
     .collect::<Vec<_>>();
     for (what, problem) in problems() {
         all.push((format!("a problem: {what}"), KubeEvent::skipped(&[problem].into()).unwrap()));

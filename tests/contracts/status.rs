@@ -57,6 +57,11 @@ fn alone(site: &Site) {
     site.ingress("disabled", &["off.example.com"], Some("off"), off);
     let other = json!({"cert-manager.io/cluster-issuer": "letsencrypt"});
     site.ingress("other", &["other.example.com"], Some("other"), other);
+    let arn =
+        json!({"alb.ingress.kubernetes.io/certificate-arn": "arn:aws:acm:eu:1:certificate/x"});
+    site.ingress("cloud", &["cloud.example.com"], None, arn);
+    let canary = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+    site.ingress("canary", &["plain.example.com"], None, canary);
     site.load(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
         "metadata": {"namespace": "api", "name": "elsewhere"},
@@ -115,7 +120,7 @@ async fn explain_tells_of_each_kind_of_ingress_as_before() {
     let mut all = Vec::new();
     for name in [
         "valid", "renewing", "partial", "foreign", "failed", "limited", "no-tls", "expired",
-        "mixed", "wild", "disabled", "other",
+        "mixed", "wild", "disabled", "other", "cloud", "canary",
     ] {
         all.push(exposed(&site, &["explain", &format!("web/{name}")]).await);
     }

@@ -48,10 +48,10 @@ async fn a_controller_that_merges_no_paths_costs_no_order_and_is_told_and_holds_
     let two = serde_json::from_value(two).unwrap();
     api.create(&PostParams::default(), &two).await.unwrap();
     eventually("its Secret", async || secret(&client, "two").await.is_some()).await;
-    assert!(secret(&client, "one").await.is_none());
+    assert!(secret(&client, "one-tls").await.is_none());
 
     world.gateway().state().set_oldest_owns(false);
-    eventually("a Secret", async || secret(&client, "one").await.is_some()).await;
+    eventually("a Secret", async || secret(&client, "one-tls").await.is_some()).await;
     let counts = world.ca().counts();
     assert_eq!((counts.orders, counts.certificates, counts.validations_failed), (2, 2, 0));
     assert!(simulated.end().await.unwrap().success());
@@ -90,7 +90,7 @@ async fn labels_annotations_and_a_status_that_others_write_again_and_again_are_n
     }
     // The watch has shown all of it before this one.
     create(&client, "two", "two.example.com", json!({})).await;
-    eventually("its Secret", async || secret(&client, "two").await.is_some()).await;
+    eventually("its Secret", async || secret(&client, "two-tls").await.is_some()).await;
     eventually("no work is left", async || {
         let sample = target.operator.sample().await.unwrap();
         (sample.busy, sample.queued, sample.in_work) == (0, 0, 0)

@@ -88,9 +88,11 @@ async fn a_second_ca_issues_while_the_first_fails_and_the_first_again_when_it_wo
     let simulated = Simulated::start_in(world, &flags, Path::new(OPERATOR)).await.unwrap();
     let client = simulated.target().unwrap().client;
     create(&client, "one", "one.example.com", json!({})).await;
-    eventually("a certificate of the fallback CA", async || secret(&client, "one").await.is_some())
-        .await;
-    let annotations = secret(&client, "one").await.unwrap().metadata.annotations.unwrap();
+    eventually("a certificate of the fallback CA", async || {
+        secret(&client, "one-tls").await.is_some()
+    })
+    .await;
+    let annotations = secret(&client, "one-tls").await.unwrap().metadata.annotations.unwrap();
     let of = |name: &str| annotations.get(&format!("ingress-acme.dev/{name}")).cloned();
     assert_eq!(of("directory"), Some(second.directory_url()));
     let first = simulated.world().ca();
@@ -98,8 +100,10 @@ async fn a_second_ca_issues_while_the_first_fails_and_the_first_again_when_it_wo
 
     first.faults().set(Chances::default());
     create(&client, "two", "two.example.com", json!({})).await;
-    eventually("a certificate of the first CA", async || secret(&client, "two").await.is_some())
-        .await;
+    eventually("a certificate of the first CA", async || {
+        secret(&client, "two-tls").await.is_some()
+    })
+    .await;
     assert_eq!((first.counts().certificates, second.counts().certificates), (1, 1));
     assert!(simulated.end().await.unwrap().success());
 }

@@ -75,7 +75,7 @@ async fn a_name_that_failed_is_asked_for_again_only_after_the_second_ca_has_vali
         set_blocked(ca, false);
     }
     set_hosts(&client, &[HOST]).await;
-    eventually("a certificate", async || secret(&client, "one").await.is_some()).await;
+    eventually("a certificate", async || secret(&client, "one-tls").await.is_some()).await;
     assert_eq!((first.counts().orders, first.counts().certificates), (2, 1));
     assert_eq!((staging.counts().orders, staging.counts().certificates), (2, 0));
     assert!(simulated.end().await.unwrap().success());

@@ -144,6 +144,7 @@ pub struct CertificateView {
 
 /// A TLS Secret without its key material.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SecretView {
     /// Whether the Secret has the label `app.kubernetes.io/managed-by: ingress-acme`, and no other
     /// install has it.
@@ -151,6 +152,12 @@ pub struct SecretView {
     /// Install that has the Secret, if it is not this one: the value of
     /// `ingress-acme.dev/install`, in at most [`limits::SHOWN_MAX`] bytes.
     pub other_install: Option<String>,
+    /// Annotation by which another issuer marks the Secret as its own, in at most
+    /// [`limits::SHOWN_MAX`] bytes.
+    pub other_issuer: Option<String>,
+    /// Whether the certificate of a Secret that is not ours leads to no root that browsers trust;
+    /// `false` where the CA in use is a private one, whose users have roots of their own.
+    pub untrusted: bool,
     /// Whether the Secret's type is `kubernetes.io/tls`.
     pub is_tls: bool,
     /// Whether `immutable: true` is set, so that nobody can change the data.
@@ -169,6 +176,9 @@ pub struct SecretView {
     /// URL of the ACME account that ordered the certificate (RFC 8555 §7.3). Releases before 0.2
     /// did not note the account.
     pub account: Option<String>,
+    /// [`Mark`](crate::domain::copied::Copied::mark) of the annotations that were copied from the
+    /// Ingresses, if any.
+    pub copied: Option<String>,
 }
 
 impl SecretView {

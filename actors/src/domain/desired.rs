@@ -9,4 +9,5 @@ pub mod index;
 pub mod plan;
 pub mod problem;
 mod public_names;
+pub mod secret_names;
 pub mod selection;

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::aliases::Alias;
+use crate::domain::copied::Copied;
 use crate::domain::cut::cut;
 use crate::domain::limits;
+use crate::domain::marks::Mark;
 use crate::domain::time::Timestamp;
 
 /// Prefix of all our annotations.
@@ -19,11 +22,16 @@ pub const ANNOTATION_PREFIX: &str = "ingress-acme.dev/";
 /// user.
 pub const FILLED_TLS: &str = "filled-tls";
 
+/// Annotation of ours that says whether `spec.tls` is filled in. With any value but `"true"`, what
+/// we filled in is taken back.
+pub const FILL_TLS: &str = "fill-tls";
+
 /// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
 /// with the longest value in bytes. Other annotations are dropped.
-pub const ANNOTATIONS: [(&str, usize); 8] = [
+pub const ANNOTATIONS: [(&str, usize); 9] = [
     ("adopt-secret", limits::ANNOTATION),
     ("enabled", limits::ANNOTATION),
+    (FILL_TLS, limits::ANNOTATION),
     (FILLED_TLS, limits::FILLED_TLS),
     ("group", limits::ANNOTATION),
     ("key-algorithm", limits::ANNOTATION),
@@ -151,8 +159,12 @@ pub struct IngressView {
     /// Our annotations that are not read because their value is too long, without
     /// [`ANNOTATION_PREFIX`].
     pub long_annotations: Vec<&'static str>,
-    /// Annotation or label of another issuer, such as `cert-manager.io/cluster-issuer`.
-    pub other_issuer: Option<String>,
+    /// Annotations that the Secrets of the Ingress get too.
+    pub copied: Copied,
+    /// Names that annotations of the controller serve beside the hosts.
+    pub aliases: Vec<Alias>,
+    /// Mark of another program that decides about the certificate.
+    pub mark: Option<Mark>,
     /// Whether the Ingress has our label, which marks a solver Ingress.
     pub is_solver: bool,
     /// Whether `metadata.deletionTimestamp` is set.
@@ -174,6 +186,11 @@ impl IngressView {
     /// Returns the reference for Events and owner references.
     pub fn reference(&self) -> IngressRef {
         IngressRef { key: self.key.clone(), uid: self.uid.clone() }
+    }
+
+    /// Whether `spec.tls` is left as it is, as the Ingress says; `None` if it says nothing.
+    pub fn leaves_tls(&self) -> Option<bool> {
+        Some(!self.annotation(FILL_TLS)?.eq_ignore_ascii_case("true"))
     }
 
     /// Returns one of our annotations by its name without the prefix.

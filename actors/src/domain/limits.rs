@@ -370,3 +370,19 @@ pub const DIRECTORY_LOOKUP: Duration = secs(5);
 /// Time after which a step of probes counts as slow: its job goes to the end of the queue before
 /// the next step, because hosts that stall would otherwise hold all workers.
 pub const PROBE_SLOW: Duration = secs(1);
+/// Pause after the API server has refused a look for the Secret of an Ingress; it doubles up to
+/// [`SECRET_REFUSED_MOST`]. Somebody has to give a right, which takes minutes at least.
+pub const SECRET_REFUSED: Duration = secs(60);
+/// Longest such pause.
+pub const SECRET_REFUSED_MOST: Duration = secs(3_600);
+/// Questions for the API groups before cert-manager counts as present: an API server that restarts
+/// answers again within seconds.
+pub const DISCOVERIES: u32 = 3;
+/// Pause between these questions.
+pub const DISCOVERY_PAUSE: Duration = secs(5);
+/// Pause between two later questions for the API groups: cert-manager may be installed or removed
+/// at any time, and one small request an hour is nothing to the API server.
+pub const DISCOVERY_AGAIN: Duration = secs(3_600);
+/// Names that are tried for the Secret of an Ingress, `NAME-tls` to `NAME-tls-8`: one request each,
+/// and somebody who has taken all of them does not want a certificate there.
+pub const SECRET_NAMES: usize = 8;

@@ -17,6 +17,8 @@ use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
+use crate::domain::copied::Copied;
+use crate::domain::failure::FailureClass;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{
     Edition, FILLED_TLS, IngressClass, IngressKey, IngressView, SecretKey, TlsBlock,
@@ -76,6 +78,8 @@ struct ClusterState {
     cut: BTreeSet<DnsName>,
     /// Secrets whose certificate is not of the CA, though they have our label.
     forged: BTreeSet<SecretKey>,
+    /// Ingresses whose `spec.tls` another manager has applied too.
+    co_owned: BTreeSet<IngressKey>,
     unresolved: BTreeSet<DnsName>,
     /// Hosts with private addresses only.
     inside: BTreeSet<DnsName>,
@@ -88,6 +92,8 @@ struct ClusterState {
     failing: HashMap<&'static str, usize>,
     /// Refusal of every write of a Secret, by namespace.
     refused_secrets: HashMap<&'static str, &'static str>,
+    /// Calls that the operator has no right to.
+    forbidden: BTreeSet<&'static str>,
     latency: Duration,
     /// The API server answers HTTP 429.
     busy: bool,
@@ -107,11 +113,20 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         annotations: BTreeMap::new(),
         long_annotations: Vec::new(),
-        other_issuer: None,
+        copied: Copied::default(),
+        aliases: Vec::new(),
+        mark: None,
         is_solver: false,
         deleting: false,
         edition: Edition::default(),
     }
+}
+
+/// Builds an Ingress whose `spec.tls` contains all hosts, and a Secret with the name of the
+/// Ingress.
+pub fn named(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
+    let tls = with_tls(name, name, hosts).tls;
+    IngressView { tls, ..ingress(namespace, name, hosts) }
 }
 
 /// Builds an Ingress in namespace `web` whose `spec.tls` contains all hosts and the Secret
@@ -139,6 +154,8 @@ pub fn foreign_secret() -> FakeSecret {
     let view = SecretView {
         ours: false,
         other_install: None,
+        other_issuer: None,
+        untrusted: false,
         is_tls: true,
         immutable: false,
         certificate: Err("no PEM".to_owned()),
@@ -147,6 +164,7 @@ pub fn foreign_secret() -> FakeSecret {
         directory: None,
         instead_of: None,
         account: None,
+        copied: None,
     };
     FakeSecret { view, chain: "made by hand".to_owned(), owners: BTreeSet::new(), install: None }
 }
@@ -187,6 +205,11 @@ impl FakeCluster {
         let key = view.key.clone();
         let before = (key.clone(), state.ingresses.insert(key, view.clone()));
         state.changed(IngressChange::Applied(view), before);
+    }
+
+    /// Installs cert-manager into the cluster, or removes it.
+    pub fn install_cert_manager(&self, is_there: bool) {
+        self.state.borrow_mut().notify(&IngressChange::CertManager(is_there));
     }
 
     /// Deletes an Ingress, and the Secrets without any other owner.
@@ -291,6 +314,12 @@ impl FakeCluster {
         self.state.borrow_mut().forged.insert(secret.clone());
     }
 
+    /// Says that another manager has applied `spec.tls` and our annotation too, so that they stay
+    /// when we let go of them.
+    pub fn co_own_tls(&self, ingress: &IngressKey) {
+        self.state.borrow_mut().co_owned.insert(ingress.clone());
+    }
+
     /// Makes a host's name resolution fail or work again.
     pub fn unresolve(&self, host: &str, unresolved: bool) {
         toggle(&mut self.state.borrow_mut().unresolved, host, unresolved);
@@ -345,6 +374,12 @@ impl FakeCluster {
     /// rule, or a namespace that ends.
     pub fn refuse_secrets(&self, namespace: &'static str, refusal: &'static str) {
         self.state.borrow_mut().refused_secrets.insert(namespace, refusal);
+    }
+
+    /// Takes the right to this call from the operator, or gives it back.
+    pub fn forbid(&self, call: &'static str, is_forbidden: bool) {
+        let forbidden = &mut self.state.borrow_mut().forbidden;
+        _ = if is_forbidden { forbidden.insert(call) } else { forbidden.remove(call) };
     }
 
     /// Makes the next `times` calls with this name fail with a transient error.
@@ -410,6 +445,9 @@ impl FakeCluster {
         let mut state = self.state.borrow_mut();
         if state.busy && !OF_THE_CA.contains(&call) {
             return Err(PortError::transient(format!("{call}: 429 on demand")));
+        }
+        if state.forbidden.contains(call) {
+            return Err(PortError::permanent(FailureClass::SecretWrite, "403: no right to get"));
         }
         match state.failing.get_mut(call) {
             Some(times) if *times > 0 => {

@@ -11,6 +11,7 @@ use futures_util::stream::LocalBoxStream;
 
 use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
+use crate::domain::copied::Copied;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
@@ -114,12 +115,13 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
         self.crash_point.call(self.port.install(secret, what)).await
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         secret: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
-        self.crash_point.call(self.port.set_owners(secret, owners)).await
+        self.crash_point.call(self.port.set_metadata(secret, owners, copied)).await
     }
 
     async fn fill_tls(
@@ -129,6 +131,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
         hosts: &BTreeSet<DnsName>,
     ) -> Result<(), PortError> {
         self.crash_point.call(self.port.fill_tls(ingress, secret, hosts)).await
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.crash_point.call(self.port.take_back_tls(ingress)).await
     }
 }
 

@@ -25,7 +25,7 @@ const CALLS_OF_AN_ATTEMPT: usize = 3;
 /// Port calls that change something in the cluster, in the journal or at a CA.
 const WRITES: [&str; 9] = [
     "install",
-    "set_owners",
+    "set_metadata",
     "fill_tls",
     "write_routes",
     "journal_create",

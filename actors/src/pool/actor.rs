@@ -13,7 +13,7 @@ use super::job_runner::JobRunner;
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::plan::PlannedCertificate;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
@@ -22,6 +22,7 @@ use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
 use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
+use crate::secret_choice::choose_secret;
 
 /// Actor that owns the scheduler and the workers.
 pub struct Pool {
@@ -224,6 +225,33 @@ impl Pool {
         })
     }
 
+    /// Whether the Secret of an Ingress has to be chosen before anything else.
+    fn must_choose(&self, ingress: &IngressKey) -> bool {
+        self.context.index.borrow_mut().part(ingress);
+        self.context.index.borrow().is_open(ingress)
+    }
+
+    /// Chooses the Secret of an Ingress, and reconciles the Ingress then.
+    fn choose_first(&self, ingress: IngressKey, ctx: &Context<Self>) -> ResponseFuture<Requeue> {
+        let (context, pool) = (self.context.clone(), ctx.address());
+        Box::pin(async move {
+            if let Err(requeue) = choose_secret(&context, &ingress).await {
+                return requeue;
+            }
+            pool.send(Reconcile(ingress.into())).await.unwrap_or(Requeue::Busy)
+        })
+    }
+
+    /// Takes back the `spec.tls` of an Ingress that must not have one from us any more.
+    fn take_back(&self, ingress: &IngressKey, ctx: &mut Context<Self>) {
+        let found = self.context.index.borrow().takes_back(ingress);
+        if let Some((ingress, why)) = found {
+            let runner = self.runner.clone();
+            let taken = async move { runner.take_back(&ingress, why).await };
+            ctx.spawn(taken.into_actor(self).map(|(), _, _| ()));
+        }
+    }
+
     /// Returns the scheduler, for the state dump.
     pub(crate) fn scheduler(&self) -> &Scheduler {
         &self.scheduler
@@ -256,10 +284,18 @@ impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Requeue>;
 
     fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
+        if let ReconcileKey::Ingress(ingress) = &key
+            && self.must_choose(ingress)
+        {
+            return self.choose_first(ingress.clone(), ctx);
+        }
         let now = self.context.clock.now();
         if let ReconcileKey::Ingress(ingress) = &key {
             self.context.index.borrow_mut().forget_stale_hosts(ingress, now);
             self.context.events.report(&self.context.index.borrow(), ingress);
+        }
+        if let ReconcileKey::Ingress(ingress) = &key {
+            self.take_back(ingress, ctx);
         }
         let targets = self.targets(&key, now);
         let secrets: Vec<SecretKey> = targets.iter().map(|(secret, _)| secret.clone()).collect();

@@ -8,11 +8,14 @@ use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
+use crate::domain::ingress::IngressRef;
 use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
+use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::check::{Assessment, IssueReason, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
@@ -100,6 +103,7 @@ impl JobRunner {
             instead_of: issuance.directory.as_ref().map(|_| self.context.directory.clone()),
             directory: issuance.directory.unwrap_or_else(|| self.context.directory.clone()),
             account,
+            copied: desired.copied.clone(),
         };
         let installed = self.context.tls_secrets.install(&job.stream, what);
         let installed = bounded(limits::KUBE_CALL, "API server", installed).await;
@@ -123,10 +127,15 @@ impl JobRunner {
     }
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
-        let updated = self.context.tls_secrets.set_owners(&job.stream, &desired.owners);
+        let owners = self.context.owner_references.then_some(&desired.owners);
+        let updated = self.context.tls_secrets.set_metadata(&job.stream, owners, &desired.copied);
         let updated = bounded(limits::KUBE_CALL, "API server", updated).await;
         let status = updated.as_ref().ok().cloned();
-        if self.attended(job, desired, "the owners of its Secret", updated.map(drop)) {
+        let mark = desired.copied.mark();
+        let is_copied = job.observed.found().is_none_or(|found| found.copied == mark);
+        let what =
+            if is_copied { "the owners of its Secret" } else { "the metadata of its Secret" };
+        if self.attended(job, desired, what, updated.map(drop)) {
             job.observed.owned = true;
         }
         if let Some(status) = status {
@@ -167,6 +176,28 @@ impl JobRunner {
         }
         job.observed.filled = true;
         job.observed.fills_more = desired.fill_more && self.is_next_batch(job, desired);
+    }
+
+    /// Takes back the `spec.tls` of an Ingress, and says so. A failure is tried again by the next
+    /// scan.
+    pub(super) async fn take_back(&self, ingress: &IngressRef, why: TakesBack) {
+        let taken = self.context.tls_secrets.take_back_tls(ingress);
+        let taken = bounded(limits::KUBE_CALL, "API server", taken).await;
+        let refusal = match taken {
+            Ok(true) => {
+                return self.context.events.record_on(ingress, KubeEvent::taken_back(why));
+            }
+            Ok(false) => "another writer has applied spec.tls too, and owns it now".to_owned(),
+            Err(PortError::Transient { detail, .. }) => {
+                return debug!(ingress = %ingress.key, detail, "spec.tls is taken back later");
+            }
+            Err(PortError::Permanent(failure)) => failure.detail.clone(),
+        };
+        // Another request would be refused likewise, until somebody edits the Ingress.
+        if self.context.index.borrow_mut().leave_filled(&ingress.key) {
+            let kube_event = KubeEvent::not_taken_back(why, &refusal);
+            self.context.events.record_on(ingress, kube_event);
+        }
     }
 
     /// Whether the Ingresses that were filled in are others than in the batch before. Otherwise the

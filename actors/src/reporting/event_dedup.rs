@@ -22,8 +22,8 @@ use crate::ports::EventRecorder;
 pub(crate) struct EventDedup {
     event_recorder: Rc<dyn EventRecorder>,
     reported: RefCell<HashMap<IngressKey, u64>>,
-    /// Hash of the last Event about each Secret that another install has.
-    other_installs: RefCell<HashMap<SecretKey, u64>>,
+    /// Hash of the last Event about each Secret that serves and is somebody else's.
+    foreign: RefCell<HashMap<SecretKey, u64>>,
     /// Hash of the last Event about each host that leads elsewhere over IPv6.
     over_ipv6: RefCell<HashMap<(SecretKey, DnsName), u64>>,
     /// Changes beside a good certificate that could not be made.
@@ -33,8 +33,8 @@ pub(crate) struct EventDedup {
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
     pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        let (reported, other_installs, over_ipv6, left_undone) = Default::default();
-        Self { event_recorder, reported, other_installs, over_ipv6, left_undone }
+        let (reported, foreign, over_ipv6, left_undone) = Default::default();
+        Self { event_recorder, reported, foreign, over_ipv6, left_undone }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
@@ -68,6 +68,11 @@ impl EventDedup {
         }
     }
 
+    /// Records an Event about one Ingress.
+    pub(crate) fn record_on(&self, ingress: &IngressRef, kube_event: KubeEvent) {
+        self.event_recorder.record(ingress, kube_event);
+    }
+
     /// Records an Event about `what` that could not be updated: each time, because the API server
     /// drops Events after an hour. The log has it once for each text.
     pub(crate) fn report_left_undone(
@@ -88,15 +93,15 @@ impl EventDedup {
         self.left_undone.borrow_mut().has_ended(&(secret.clone(), what.to_owned()));
     }
 
-    /// Records an Event about a Secret that another install has, once for each text.
-    pub(crate) fn report_other_install(
+    /// Records an Event about a Secret of somebody else that serves, once for each text.
+    pub(crate) fn report_foreign(
         &self,
         index: &Index,
         desired: &DesiredCertificate,
         kube_event: &KubeEvent,
     ) {
         let hash = stable_hash(kube_event);
-        let mut reported = self.other_installs.borrow_mut();
+        let mut reported = self.foreign.borrow_mut();
         if reported.insert(desired.secret.clone(), hash) == Some(hash) {
             return;
         }
@@ -104,7 +109,7 @@ impl EventDedup {
             reported.retain(|secret, _| index.is_wanted(secret)); // seldom, as it reads all
         }
         drop(reported);
-        warn!(secret = %desired.secret, note = kube_event.note, "a Secret of another install");
+        warn!(secret = %desired.secret, note = kube_event.note, "a Secret of somebody else");
         self.record(desired, kube_event);
     }
 
@@ -136,9 +141,9 @@ impl EventDedup {
         self.record(desired, &kube_event);
     }
 
-    /// Forgets a Secret that no other install has any more.
-    pub(crate) fn forget_other_install(&self, secret: &SecretKey) {
-        self.other_installs.borrow_mut().remove(secret);
+    /// Forgets a Secret about which there is nothing to say any more.
+    pub(crate) fn forget_foreign(&self, secret: &SecretKey) {
+        self.foreign.borrow_mut().remove(secret);
     }
 
     fn was_reported(&self, key: &IngressKey, kube_event: &KubeEvent) -> bool {

@@ -15,7 +15,8 @@ use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
-use crate::domain::validity::check::{check, serves};
+use crate::domain::validity::check::{check, is_handed_over, serves};
+use crate::secret_choice::choose_secret;
 
 /// Answers of one scan for the Secrets that several Ingresses share: such a Secret is read once,
 /// because all its Ingresses have the same desired certificate.
@@ -30,8 +31,12 @@ pub(super) async fn needs_reconcile(
     key: &IngressKey,
 ) -> bool {
     let now = context.clock.now();
+    if choose_secret(context, key).await.is_err() {
+        return true; // the job chooses, or reports why not
+    }
     let mut needs = context.events.has_unreported_problem(&context.index.borrow(), key)
-        || context.index.borrow().has_stale_hosts(key, now);
+        || context.index.borrow().has_stale_hosts(key, now)
+        || context.index.borrow().takes_back(key).is_some();
     let planned = context.index.borrow().planned(key).to_vec();
     for PlannedCertificate { secret, renew_only, .. } in planned {
         // The pool asks for a certificate that is only renewed once a scan has seen it.
@@ -72,7 +77,10 @@ fn is_work(
 ) -> bool {
     let windows = context.dates.windows.borrow();
     let assessment = context.assessment(&windows, key, found);
-    if found.is_some_and(|found| !found.ours && serves(found, desired, assessment.now)) {
+    let is_left = |found: &SecretView| {
+        !found.ours && serves(found, desired, assessment.now) && !is_handed_over(found, desired)
+    };
+    if found.is_some_and(is_left) {
         return false;
     }
     if desired.renew_only && !found.is_some_and(|found| found.ours) {
@@ -82,6 +90,10 @@ fn is_work(
     let orphan = |uid: &str| ours.is_some_and(|found| !found.owners.contains(uid));
     match check(found, desired, &assessment) {
         Err(_) => true,
-        Ok(()) => !desired.fill.is_empty() || desired.owners.iter().any(|owner| orphan(&owner.uid)),
+        Ok(()) => {
+            !desired.fill.is_empty()
+                || desired.owners.iter().any(|owner| orphan(&owner.uid))
+                || found.is_some_and(|found| found.ours && found.copied != desired.copied.mark())
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! The first scan checks all Ingresses at once, right after the first list. Afterwards each Ingress
 //! has its own tick of the interval.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::scan::{in_turn, pace, tick};
 use crate::messages::Listed;
 use crate::reporting::metrics::Source;
+use crate::secret_choice::choose_secret;
 
 /// Actor that scans the Ingresses.
 pub(crate) struct Scanner {
@@ -31,6 +33,8 @@ pub(crate) struct Scanner {
     interval: Duration,
     next_tick: u32,
     ticking: bool,
+    /// Scopes with orphans that were not passed on, because an Ingress may choose them.
+    withheld: Vec<WatchScope>,
     first_scan: FirstScan,
 }
 
@@ -45,7 +49,15 @@ impl Scanner {
         interval: Duration,
         first_scan: FirstScan,
     ) -> Self {
-        Self { context, registry, interval, next_tick: 0, ticking: false, first_scan }
+        Self {
+            context,
+            registry,
+            interval,
+            next_tick: 0,
+            ticking: false,
+            withheld: Vec::new(),
+            first_scan,
+        }
     }
 
     /// Checks these Ingresses, a few at a time, and notifies the registry of those with work.
@@ -75,14 +87,33 @@ impl Scanner {
     }
 
     /// Notifies the registry of live event streams in `scope` that no Ingress names any more, so
-    /// that the pool abandons their issuances.
-    fn pass_on_orphans(&self, scope: &WatchScope) {
+    /// that the pool abandons their issuances. Those of a namespace in which a Secret is not chosen
+    /// yet are passed on by a later tick.
+    fn pass_on_orphans(&mut self, scope: &WatchScope) {
+        let mut is_withheld = false;
         let index = self.context.index.borrow();
+        // One of these Ingresses may choose the Secret of a stream.
+        let undecided: HashSet<_> = index.open().map(|key| key.namespace.clone()).collect();
         self.context.ledger.for_each_live(|stream, _| {
-            if covers(scope, &stream.namespace) && !index.is_wanted(stream) {
+            if !covers(scope, &stream.namespace) || index.is_wanted(stream) {
+                return;
+            }
+            if undecided.contains(&stream.namespace) {
+                is_withheld = true;
+            } else {
                 self.registry.notify(&ReconcileKey::Orphan(stream.clone()), Source::Scan);
             }
         });
+        drop(index);
+        if is_withheld {
+            self.withheld.push(scope.clone());
+        }
+    }
+
+    /// Ingresses of a scope whose Secrets are not chosen yet.
+    fn open(&self, scope: &WatchScope) -> Vec<IngressKey> {
+        let index = self.context.index.borrow();
+        index.open().filter(|key| covers(scope, &key.namespace)).cloned().collect()
     }
 
     fn is_under_way(&self, key: &IngressKey) -> bool {
@@ -93,6 +124,9 @@ impl Scanner {
     fn next_tick(&mut self, ctx: &mut Context<Self>) {
         let current = self.next_tick;
         self.next_tick = (current + 1) % limits::SCAN_TICKS;
+        for scope in std::mem::take(&mut self.withheld) {
+            self.pass_on_orphans(&scope);
+        }
         let keys = self.keys(|key| tick(key) == current);
         let proofs = possible_proofs(&self.context, |key| tick(key) == current);
         let (context, registry) = (self.context.clone(), self.registry.clone());
@@ -105,6 +139,13 @@ impl Scanner {
     }
 }
 
+/// Chooses the Secrets of these Ingresses: an issuance in the journal is one of theirs, and is no
+/// orphan.
+async fn choose_all(context: &OperatorContext, keys: Vec<IngressKey>) {
+    let choices = stream::iter(&keys).map(|key| choose_secret(context, key));
+    choices.buffer_unordered(limits::SCAN_AT_ONCE).for_each(|_| std::future::ready(())).await;
+}
+
 impl Actor for Scanner {
     type Context = Context<Self>;
 }
@@ -112,15 +153,20 @@ impl Actor for Scanner {
 impl Handler<Listed> for Scanner {
     type Result = ();
 
-    /// Looks for proof of a private CA first: certificates for internal names have no owner until
-    /// then.
+    /// Looks for proof of a private CA first, and chooses Secrets: certificates for internal names,
+    /// and those in Secrets that are not chosen yet, have no owner until then.
     fn handle(&mut self, Listed(scope): Listed, ctx: &mut Context<Self>) {
+        self.context.index.borrow_mut().part_all(&scope);
         let proofs = possible_proofs(&self.context, |key| covers(&scope, &key.namespace));
-        if proofs.is_empty() {
+        let open = self.open(&scope);
+        if proofs.is_empty() && open.is_empty() {
             return self.check(&scope, ctx);
         }
         let (context, registry) = (self.context.clone(), self.registry.clone());
-        let looked = async move { look_for_proofs(&context, &registry, proofs).await };
+        let looked = async move {
+            look_for_proofs(&context, &registry, proofs).await;
+            choose_all(&context, open).await;
+        };
         ctx.spawn(looked.into_actor(self).map(move |(), scanner, ctx| scanner.check(&scope, ctx)));
     }
 }

@@ -88,6 +88,7 @@ impl Watcher {
                 }
                 IngressChange::Listed(view) | IngressChange::Applied(view) => index.apply(view),
                 IngressChange::Deleted(key) => index.remove(&key),
+                IngressChange::CertManager(is_there) => index.set_cert_manager(is_there),
                 IngressChange::ListEnds(scope) => index.list_ends(&scope),
             }
         };

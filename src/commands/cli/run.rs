@@ -109,6 +109,17 @@ pub struct RunArgs {
     /// Only Ingresses of this class; repeatable [default: any]
     #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
     pub ingress_class: Vec<String>,
+    /// Whether spec.tls is filled in where an Ingress has none. Many controllers then redirect
+    /// plain HTTP to HTTPS. The annotation ingress-acme.dev/fill-tls of an Ingress decides over it
+    #[arg(long, env = "INGRESS_ACME_FILL_TLS", default_value_t = true, action = clap::ArgAction::Set,
+          value_name = "true|false")]
+    pub fill_tls: bool,
+    /// Copy annotations with this prefix from an Ingress to its Secrets, for programs that read
+    /// them there, such as reflector.v1.k8s.emberstack.com; repeatable. Whoever may edit an Ingress
+    /// then tells these programs what to do with its Secret [default: none]
+    #[arg(long, env = "INGRESS_ACME_COPY_ANNOTATIONS", value_name = "PREFIX", value_delimiter = ',',
+          value_parser = annotation_prefix)]
+    pub copy_annotations: Vec<String>,
     /// Let Ingresses of several namespaces have a certificate for one host. By default, the
     /// namespace that has the host keeps it
     #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
@@ -205,6 +216,8 @@ pub struct AdapterConfig {
     pub probe_port: u16,
     /// Namespaces to watch; empty means all.
     pub watch_namespaces: Vec<String>,
+    /// Prefixes of annotations that are copied from Ingresses to their Secrets.
+    pub copied_prefixes: Vec<String>,
     /// Whether TLS Secrets are watched.
     pub watch_secrets: bool,
     /// Whether CSRs have a common name.
@@ -242,14 +255,16 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory, key_algorithm: algorithm, csr_common_name,
+            watch_secrets, rehearsal_directory, fill_tls, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name,
         } = self;
-        let (manage, namespace) = (manage.into(), own_namespace(namespace));
+        let (leaves_tls, namespace) = (!fill_tls, own_namespace(namespace));
+        let manage = manage.into();
+        // Whether the CA is public and cert-manager is there takes look-ups at the start.
+        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
         let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
         let settings = Settings {
             directory: acme_directory.to_string(),
-            // Whether the CA is public takes a look-up at the start.
-            selection: Selection { manage, classes, shared_hosts, ..Selection::default() },
+            selection: Selection { leaves_tls, ..selection },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
             profile,
@@ -270,7 +285,8 @@ impl RunArgs {
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces: once_each(watch_namespace),
             namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
-            solver_linger, nameserver, probe_port, watch_secrets, leader_elect, csr_common_name,
+            solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
+            csr_common_name,
         };
         (settings, config)
     }
@@ -311,6 +327,25 @@ fn install_id(text: &str) -> Result<String, String> {
     named.map_err(|_| {
         format!("`{text}` is not a name of up to 63 lower-case letters, digits and hyphens")
     })
+}
+
+/// The prefix of annotations of another program, with or without its slash. Those of Kubernetes and
+/// of ours say what a Secret is.
+fn annotation_prefix(text: &str) -> Result<String, String> {
+    let prefix = text.strip_suffix('/').unwrap_or(text);
+    let legal =
+        |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
+    if !(1..=253).contains(&prefix.len()) || !prefix.bytes().all(legal) {
+        let example = "such as reflector.v1.k8s.emberstack.com";
+        return Err(format!("`{text}` is not the prefix of an annotation, {example}"));
+    }
+    let is_within = |domain: &str| {
+        prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    if ["kubernetes.io", "k8s.io", "ingress-acme.dev"].into_iter().any(is_within) {
+        return Err(format!("annotations of `{prefix}` say what a Secret is, and are not copied"));
+    }
+    Ok(prefix.to_owned())
 }
 
 fn contact(text: &str) -> Result<String, String> {
@@ -377,6 +412,12 @@ mod tests {
         assert!(refused(&["--watch-namespace", "Bad_NS"]).contains("namespace"));
         assert!(refused(&["--install-id", "Pro duction"]).contains("lower-case letters"));
         assert!(run(&["--issuers", "0"]).is_err());
+        assert!(refused(&["--copy-annotations", "a/b"]).contains("not the prefix"));
+        for reserved in ["kubernetes.io", "meta.k8s.io/", "ingress-acme.dev"] {
+            assert!(refused(&["--copy-annotations", reserved]).contains("not copied"));
+        }
+        let copied = run(&["--copy-annotations", "a.io/,my-k8s.io"]).unwrap().split().1;
+        assert_eq!(copied.copied_prefixes, ["a.io", "my-k8s.io"]);
         let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
         assert_eq!(bare, Some("1.1.1.1:53".parse().unwrap()));
     }
@@ -406,6 +447,8 @@ mod tests {
             let named = namespace(&text).map(|name| (1..=63).contains(&name.len()));
             prop_assert!(fits(named.clone()) || refused(named.err()));
             prop_assert!(nameserver(&text).is_ok() || nameserver(&text).is_err_and(|why| !why.is_empty()));
+            prop_assert!(annotation_prefix(&text).is_ok_and(|prefix| prefix.len() <= 253)
+                || annotation_prefix(&text).is_err_and(|why| !why.is_empty()));
             prop_assert!(contact(&text).is_ok() == (text.starts_with("mailto:") && text.contains('@')));
         }
     }

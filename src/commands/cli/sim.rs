@@ -46,8 +46,8 @@ pub struct StormArgs {
     /// Class of the Ingresses [default: none]
     #[arg(long, value_name = "CLASS")]
     pub ingress_class: Option<String>,
-    /// Whether the Ingresses have spec.tls; if not, the operator fills it in, with one more request
-    /// for each
+    /// Whether the Ingresses have spec.tls; if not, the operator chooses the Secret and fills it
+    /// in, with two more requests for each
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub spec_tls: bool,
     /// Longest wait for the last certificate

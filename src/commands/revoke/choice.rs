@@ -84,6 +84,8 @@ mod tests {
         SecretView {
             ours: true,
             other_install: None,
+            other_issuer: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: Ok(CertificateView {
@@ -100,6 +102,7 @@ mod tests {
             directory: Some("https://ca.example/dir".to_owned()),
             instead_of: None,
             account: None,
+            copied: None,
         }
     }
 

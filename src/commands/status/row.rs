@@ -146,10 +146,12 @@ fn state_of(
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
     let assessment = Assessment { directory, ari: AriStatus::None, installed: None, now };
     match check(secret, desired, &assessment) {
-        Ok(()) if secret.is_some_and(|secret| !secret.ours) => (
-            State::Valid,
-            "the Secret is not ours; it will not be renewed by ingress-acme".to_owned(),
-        ),
+        Ok(()) if secret.is_some_and(|secret| !secret.ours) => {
+            let mark = secret.and_then(|secret| secret.other_issuer.as_ref());
+            let whose = |mark| format!("the Secret is that of another issuer (annotation {mark})");
+            let whose = mark.map_or_else(|| "the Secret is not ours".to_owned(), whose);
+            (State::Valid, format!("{whose}; it will not be renewed by ingress-acme"))
+        }
         Ok(()) => (State::Valid, String::new()),
         Err(
             reason @ (IssueReason::DueForRenewal(_)
@@ -250,6 +252,7 @@ mod tests {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            adopts_at_once: false,
             grouped: false,
             keeps_surplus: false,
             partial,
@@ -260,11 +263,12 @@ mod tests {
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            copied: ingress_acme_actors::domain::copied::Copied::default(),
             edition: Edition::default(),
         }
     }
 
-    fn state(hosts: &[&str], from: i64, partial: bool) -> State {
+    fn secret(hosts: &[&str], from: i64) -> SecretView {
         let certificate = CertificateView {
             names: hosts.iter().map(|host| (*host).to_owned()).collect(),
             not_before: Timestamp::from_secs(from),
@@ -274,9 +278,11 @@ mod tests {
             issuer: "E1".to_owned(),
             key_matches: true,
         };
-        let secret = SecretView {
+        SecretView {
             ours: true,
             other_install: None,
+            other_issuer: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: Ok(certificate),
@@ -285,8 +291,25 @@ mod tests {
             directory: None,
             instead_of: None,
             account: None,
-        };
-        state_of(&desired(partial), &Ok(Some(secret)), None, NOW).0
+            copied: None,
+        }
+    }
+
+    fn state(hosts: &[&str], from: i64, partial: bool) -> State {
+        state_of(&desired(partial), &Ok(Some(secret(hosts, from))), None, NOW).0
+    }
+
+    #[test]
+    fn a_secret_of_another_issuer_is_explained_by_its_annotation() {
+        let hosts = ["a.example.com", "b.example.com"];
+        let other_issuer = Some("cert-manager.io/certificate-name".to_owned());
+        let theirs = SecretView { ours: false, other_issuer, ..secret(&hosts, 0) };
+        let (state, why) = state_of(&desired(false), &Ok(Some(theirs)), None, NOW);
+        assert_eq!(state, State::Valid);
+        assert!(
+            why.contains("another issuer (annotation cert-manager.io/certificate-name)"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn written(tally: &RefCell<Tally>, number: u32) -> Option<std::time::Duration> {
 
 /// Returns the names in the Secret's certificate.
 async fn names(client: &Client, plan: &Plan, number: u32) -> Option<BTreeSet<String>> {
-    let (namespace, name) = plan.key(number);
+    let (namespace, name) = plan.secret(number);
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     let secret = insist(async || api.get(&name).await).await.ok()?;
     let chain = secret.data?.remove("tls.crt")?.0;

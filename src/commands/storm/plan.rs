@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ingress_acme_actors::domain::desired::secret_names::chosen_name;
 use serde_json::{Value, json};
 
 /// Label of a storm's namespaces. The value identifies the storm.
@@ -41,9 +42,17 @@ impl Plan {
         format!("storm-{}-{}", self.run, number % self.namespaces)
     }
 
-    /// Namespace and name of an Ingress. Its Secret has the same name.
+    /// Namespace and name of an Ingress.
     pub fn key(&self, number: u32) -> (String, String) {
         (self.namespace(number), format!("site-{number}"))
+    }
+
+    /// Namespace and name of its Secret: the operator chooses the name where there is no
+    /// `spec.tls`.
+    pub fn secret(&self, number: u32) -> (String, String) {
+        let (namespace, name) = self.key(number);
+        let name = if self.spec_tls { name } else { chosen_name(&name, 1) };
+        (namespace, name)
     }
 
     /// Hosts after `edit` edits: every odd edit adds a host, and the next edit removes that host.
@@ -133,5 +142,7 @@ mod tests {
         assert_eq!(ingress["spec"]["tls"][0]["secretName"], "site-1");
         let bare = Plan { spec_tls: false, ..plan() }.ingress(1, 0);
         assert!(bare["spec"]["tls"].is_null());
+        let secret = |spec_tls| Plan { spec_tls, ..plan() }.secret(1).1;
+        assert_eq!([secret(true), secret(false)], ["site-1", "site-1-tls"]);
     }
 }

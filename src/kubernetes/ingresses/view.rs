@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
@@ -12,28 +13,31 @@ use ingress_acme_actors::domain::ingress::{
     TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::marks::Mark;
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
+use super::aliases::aliases;
+use super::marks::mark;
 use crate::kubernetes::client::{class, is_ours};
 
-/// Annotation prefixes that request a certificate from other issuers.
-const OTHER_ISSUERS: [&str; 2] = ["cert-manager.io/", "cert.gardener.cloud/"];
-/// kube-lego's annotation, which cert-manager also supports.
-const TLS_ACME: &str = "kubernetes.io/tls-acme";
 /// Annotation with the whole object as `kubectl apply` last sent it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Label of cert-manager's own short-lived solver Ingresses, which need no certificate.
-const OTHER_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
 /// Returns the fields of `ingress` that the domain reads. The view is bounded, whatever the size of
 /// the Ingress: [`limits`] has the numbers.
 pub fn view(ingress: &Ingress) -> IngressView {
+    view_with_copied(ingress, &[])
+}
+
+/// The same, with the annotations that are copied to the Secret: those with one of these prefixes.
+pub(super) fn view_with_copied(ingress: &Ingress, prefixes: &[String]) -> IngressView {
     let metadata = &ingress.metadata;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let created = metadata.creation_timestamp.as_ref().map(|created| created.0.as_millisecond());
     let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     let (annotations, long_annotations) = annotations_of_ours(ingress);
+    let rule_hosts = rule_hosts(ingress);
     IngressView {
         key: IngressKey::new(&text(&metadata.namespace), &text(&metadata.name)),
         uid: Arc::from(text(&metadata.uid)),
@@ -41,10 +45,12 @@ pub fn view(ingress: &Ingress) -> IngressView {
         class: bounded(class(ingress)),
         tls_left_out: blocks.clone().count().saturating_sub(limits::TLS_BLOCKS_READ),
         tls: tls(blocks),
-        rule_hosts: rule_hosts(ingress),
+        aliases: aliases(pairs(ingress), &rule_hosts),
+        rule_hosts,
         annotations,
         long_annotations,
-        other_issuer: other_issuer(ingress),
+        copied: Copied::of(prefixes, pairs(ingress)),
+        mark: mark_of(ingress),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
         edition: edition(ingress),
@@ -119,16 +125,13 @@ fn edition(ingress: &Ingress) -> Edition {
     Edition(hash.finish())
 }
 
-fn other_issuer(ingress: &Ingress) -> Option<String> {
-    let asks = |name: &str, value: &str| {
-        OTHER_ISSUERS.iter().any(|prefix| name.starts_with(prefix))
-            || (name == TLS_ACME && value != "false")
-    };
-    let annotation = annotations(ingress).find(|(name, value)| asks(name, value));
-    let label = ingress.metadata.labels.iter().any(|labels| labels.contains_key(OTHER_SOLVER));
-    annotation
-        .map(|(name, _)| cut(name).to_owned())
-        .or_else(|| label.then(|| OTHER_SOLVER.to_owned()))
+fn mark_of(ingress: &Ingress) -> Option<Mark> {
+    let labels = ingress.metadata.labels.iter().flat_map(BTreeMap::keys).map(String::as_str);
+    mark(pairs(ingress), labels, class(ingress).name())
+}
+
+fn pairs(ingress: &Ingress) -> impl Iterator<Item = (&str, &str)> {
+    annotations(ingress).map(|(name, value)| (&**name, &**value))
 }
 
 fn annotations(ingress: &Ingress) -> impl Iterator<Item = (&String, &String)> {
@@ -142,9 +145,11 @@ mod tests {
     use ingress_acme_actors::domain::desired::plan::plan;
     use ingress_acme_actors::domain::desired::selection::{Selection, select};
     use ingress_acme_actors::domain::ingress::IngressClass;
+    use ingress_acme_actors::domain::marks::TLS_ACME;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::marks::OTHER_SOLVER;
     use super::*;
 
     fn of(metadata: &Value, spec: &Value) -> IngressView {
@@ -170,7 +175,7 @@ mod tests {
             TlsBlock { hosts: vec!["a.example.com".to_owned()], secret_name: Some("a".to_owned()) };
         assert_eq!(view.tls, [first, TlsBlock::default()]);
         assert_eq!(view.annotations, [("renew".to_owned(), "1".to_owned())].into());
-        assert_eq!((view.is_solver, view.deleting, view.other_issuer), (false, false, None));
+        assert_eq!((view.is_solver, view.deleting, view.mark), (false, false, None));
     }
 
     #[test]
@@ -218,16 +223,18 @@ mod tests {
         assert!(
             !of(&json!({"labels": {"app.kubernetes.io/managed-by": "Helm"}}), &json!({})).is_solver
         );
-        let by = |name: &str, value: &str| {
-            of(&json!({"annotations": {name: value}}), &json!({})).other_issuer
-        };
-        for name in ["cert-manager.io/cluster-issuer", "cert.gardener.cloud/purpose", TLS_ACME] {
-            assert_eq!(by(name, "true"), Some(name.to_owned()));
+        let by =
+            |name: &str, value: &str| of(&json!({"annotations": {name: value}}), &json!({})).mark;
+        let other = |name: &str| Some(Mark::OtherIssuer(name.to_owned()));
+        for name in ["cert-manager.io/cluster-issuer", "cert.gardener.cloud/purpose"] {
+            assert_eq!(by(name, "true"), other(name));
         }
-        assert_eq!(by(TLS_ACME, "false"), None);
+        assert_eq!(by(TLS_ACME, "true"), Some(Mark::TlsAcme));
         assert_eq!(by("nginx.ingress.kubernetes.io/rewrite-target", "/"), None);
         let solver = json!({"labels": {OTHER_SOLVER: "true"}});
-        assert_eq!(of(&solver, &json!({})).other_issuer, Some(OTHER_SOLVER.to_owned()));
+        assert_eq!(of(&solver, &json!({})).mark, other(OTHER_SOLVER));
+        let tailscale = of(&json!({}), &json!({"ingressClassName": "tailscale"})).mark;
+        assert_eq!(tailscale, Some(Mark::MadeElsewhere("class tailscale".to_owned())));
     }
 
     #[test]

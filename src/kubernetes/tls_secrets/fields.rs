@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::Installation;
@@ -27,7 +28,9 @@ pub(super) const RENEW: &str = "ingress-acme.dev/renew";
 pub(super) const INSTALL: &str = "ingress-acme.dev/install";
 /// Annotation: URL of the ACME account that ordered the certificate.
 pub(super) const ACCOUNT: &str = "ingress-acme.dev/account";
-/// All annotations of ours.
+/// Annotation: mark of the annotations that were copied from the Ingresses.
+pub(super) const COPIED: &str = "ingress-acme.dev/copied";
+/// Annotations of ours that a change of the metadata alone leaves.
 const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL, ACCOUNT];
 /// `kind` of the owners.
 const OWNER_KIND: &str = "Ingress";
@@ -52,6 +55,8 @@ pub(super) fn installed(
     ];
     let present = || (!present.is_empty()).then(|| present.to_vec());
     let annotations = annotations.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let mark = what.copied.mark();
+    let annotations = annotations.chain(copied(&what.copied, mark.as_deref()));
     let data = [(CHAIN, what.chain.as_bytes()), (KEY, what.key.pem().as_bytes())];
     Secret {
         metadata: ObjectMeta {
@@ -67,17 +72,21 @@ pub(super) fn installed(
     }
 }
 
-/// Returns our fields of `read` with `owners` instead of the old owners, and with the name of the
-/// install. Carries the `resourceVersion` of the read.
-pub(super) fn same_with_owners(
+/// Returns our fields of `read` with `owners`, if any, instead of the old owners, with these copied
+/// annotations, and with the name of the install. Carries the `resourceVersion` of the read.
+pub(super) fn same_with_metadata(
     read: &Secret,
-    owners: &BTreeSet<IngressRef>,
+    owners: Option<&BTreeSet<IngressRef>>,
+    to_copy: &Copied,
     install: Option<&str>,
 ) -> Secret {
+    let mark = to_copy.mark();
+    let present = || Some(ingresses(read)).filter(|present| !present.is_empty());
     let annotations = read.metadata.annotations.iter().flatten();
     let annotations = annotations.map(|(name, value)| (name.as_str(), value.as_str()));
     let annotations = annotations.filter(|(name, _)| ANNOTATIONS.contains(name));
     let annotations = annotations.chain(install.map(|install| (INSTALL, install)));
+    let annotations = annotations.chain(copied(to_copy, mark.as_deref()));
     let data = read.data.iter().flatten();
     let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));
     Secret {
@@ -86,13 +95,21 @@ pub(super) fn same_with_owners(
             resource_version: read.metadata.resource_version.clone(),
             labels: Some(our_label()),
             annotations: Some(owned(annotations)),
-            owner_references: references(owners),
+            owner_references: owners.map_or_else(present, references),
             ..ObjectMeta::default()
         },
         type_: read.type_.clone(),
         data: Some(data.map(|(name, bytes)| (name.clone(), bytes.clone())).collect()),
         ..Secret::default()
     }
+}
+
+/// The annotations to copy, with their mark.
+fn copied<'a>(
+    copied: &'a Copied,
+    mark: Option<&'a str>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    copied.iter().chain(mark.map(|mark| (COPIED, mark)))
 }
 
 fn owned<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
@@ -147,6 +164,7 @@ mod tests {
             directory: "https://ca.example/dir".into(),
             instead_of: None,
             account: Some("https://ca.example/account/1".into()),
+            copied: Copied::default(),
         }
     }
 
@@ -191,7 +209,8 @@ mod tests {
             "data": {"tls.crt": "Y2hhaW4=", "tls.key": "a2V5", "ca.crt": "Y2E="},
         }))
         .unwrap();
-        let same = same_with_owners(&read, &what().owners.unwrap(), Some("production"));
+        let (owners, none) = (what().owners, Copied::default());
+        let same = same_with_metadata(&read, owners.as_ref(), &none, Some("production"));
         let mut expected = expected();
         expected["metadata"]["resourceVersion"] = json!("7");
         assert_eq!(serde_json::to_value(&same).unwrap(), expected);
@@ -203,5 +222,21 @@ mod tests {
         };
         assert_eq!(owners_of(&[]), None);
         assert_eq!(owners_of(&ingresses(&same)), same.metadata.owner_references);
+    }
+
+    #[test]
+    fn copied_annotations_are_applied_with_their_mark_and_without_them_neither_is() {
+        let name = "reflector.v1.k8s.emberstack.com/reflection-allowed";
+        let copied = Copied::of(&["reflector.v1.k8s.emberstack.com".to_owned()], [(name, "true")]);
+        let with = |copied: &Copied| Installation { copied: copied.clone(), ..what() };
+        let secret = installed(&key(), &with(&copied), Some("production"), &[]);
+        let annotations = secret.metadata.annotations.clone().unwrap();
+        assert_eq!(annotations[name], "true");
+        assert_eq!(annotations.get(COPIED), copied.mark().as_ref());
+        let owners = what().owners;
+        let same = same_with_metadata(&secret, owners.as_ref(), &copied, Some("production"));
+        assert_eq!(same.metadata.annotations, Some(annotations));
+        let none = same_with_metadata(&secret, None, &Copied::default(), Some("production"));
+        assert_eq!(serde_json::to_value(&none).unwrap(), expected(), "the owners stay");
     }
 }

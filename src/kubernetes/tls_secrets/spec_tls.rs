@@ -28,33 +28,54 @@ pub(super) async fn fill(
     secret: &SecretKey,
     hosts: &BTreeSet<DnsName>,
 ) -> Result<(), PortError> {
+    apply(client, ingress, filled(ingress, secret, hosts), "fill in").await.map(drop)
+}
+
+/// Takes back `spec.tls` and our annotation: an apply without these two fields removes them where
+/// nobody else has applied them, and leaves the user's. Returns whether `spec.tls` is gone.
+pub(super) async fn take_back(client: &Client, ingress: &IngressRef) -> Result<bool, PortError> {
+    let left = apply(client, ingress, ours(ingress), "take back").await?;
+    let tls = left.map(|left| left.spec.and_then(|spec| spec.tls).unwrap_or_default());
+    Ok(tls.is_some_and(|tls| tls.is_empty()))
+}
+
+/// Applies our fields. Returns the Ingress afterwards; `None` if `spec.tls` must be left alone.
+async fn apply(
+    client: &Client,
+    ingress: &IngressRef,
+    what: Value,
+    doing: &str,
+) -> Result<Option<Ingress>, PortError> {
     let key = &ingress.key;
     let api: Api<Ingress> = Api::namespaced(client.clone(), &key.namespace);
-    let filled = Patch::Apply(filled(ingress, secret, hosts));
-    match api.patch(&key.name, &PatchParams::apply(FIELD_MANAGER), &filled).await {
-        Ok(_) => Ok(()),
+    let (params, what) = (PatchParams::apply(FIELD_MANAGER), Patch::Apply(what));
+    match api.patch(&key.name, &params, &what).await {
+        Ok(applied) => Ok(Some(applied)),
         Err(kube::Error::Api(status)) if is_no_longer_ours_to_fill(&status) => {
             let why = &status.message;
             tracing::debug!(ingress = %key, why, "spec.tls is left as it is");
-            Ok(())
+            Ok(None)
         }
-        Err(error) => Err(port_error(error, &format!("fill in spec.tls of Ingress {key}"))),
+        Err(error) => Err(port_error(error, &format!("{doing} spec.tls of Ingress {key}"))),
     }
+}
+
+/// The Ingress without any field of ours.
+fn ours(ingress: &IngressRef) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": ingress.key.name, "uid": ingress.uid},
+    })
 }
 
 fn filled(ingress: &IngressRef, secret: &SecretKey, hosts: &BTreeSet<DnsName>) -> Value {
     let annotation = format!("{ANNOTATION_PREFIX}{FILLED_TLS}");
     let value = filled_tls_value(hosts.iter().map(DnsName::as_str));
-    json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {
-            "name": ingress.key.name,
-            "uid": ingress.uid,
-            "annotations": {annotation: value},
-        },
-        "spec": {"tls": [{"hosts": hosts, "secretName": secret.name}]},
-    })
+    let mut filled = ours(ingress);
+    filled["metadata"]["annotations"] = json!({ annotation: value });
+    filled["spec"] = json!({"tls": [{"hosts": hosts, "secretName": secret.name}]});
+    filled
 }
 
 /// Whether `spec.tls` must be left alone. 404: the Ingress is gone. 409: another manager owns

@@ -10,9 +10,12 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::fields::{
-    ACCOUNT, CHAIN, DIRECTORY, INSTALL, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
+    ACCOUNT, CHAIN, COPIED, DIRECTORY, INSTALL, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
 };
 use crate::kubernetes::client::is_ours;
+
+/// Prefix of the annotations that cert-manager writes on its Secrets.
+const CERT_MANAGER: &str = "cert-manager.io/";
 
 /// Returns the domain's view of `secret`. The view is bounded, whatever a tenant has written into
 /// the Secret: [`limits`] has the numbers.
@@ -25,9 +28,14 @@ pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).map(String::as_str);
     let url = |name: &str| annotation(name).map(|url| cut(url, limits::URL_MAX));
     let other_install = other_install(&metadata, install);
+    let ours = is_ours(&metadata) && other_install.is_none();
+    let names = metadata.annotations.iter().flatten().map(|(name, _)| name);
+    let other_issuer = names.filter(|name| !ours && name.starts_with(CERT_MANAGER)).min();
     SecretView {
-        ours: is_ours(&metadata) && other_install.is_none(),
+        ours,
         other_install: other_install.map(|other| cut(other, limits::SHOWN_MAX)),
+        other_issuer: other_issuer.map(|name| cut(name, limits::SHOWN_MAX)),
+        untrusted: false, // the roots are the adapter's
         is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
         immutable: secret.immutable == Some(true),
         certificate,
@@ -36,6 +44,7 @@ pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
         directory: url(DIRECTORY),
         instead_of: url(INSTEAD_OF),
         account: url(ACCOUNT),
+        copied: annotation(COPIED).map(|mark| cut(mark, limits::ANNOTATION)),
     }
 }
 
@@ -146,6 +155,19 @@ mod tests {
             !foreign.ours && foreign.other_install.is_none(),
             "without our label it is foreign"
         );
+    }
+
+    #[test]
+    fn a_secret_of_cert_manager_is_known_by_its_annotations() {
+        let annotations =
+            json!({"cert-manager.io/certificate-name": "shop", "cert-manager.io/alt-names": "x"});
+        let theirs = of(json!({"metadata": {"annotations": annotations}}));
+        assert_eq!(theirs.other_issuer.as_deref(), Some("cert-manager.io/alt-names"));
+        let taken_over = json!({"annotations": annotations, "labels": {"app.kubernetes.io/managed-by": "ingress-acme"}});
+        assert_eq!(of(json!({ "metadata": taken_over })).other_issuer, None);
+        let long = format!("cert-manager.io/\u{1b}{}", "x".repeat(100_000));
+        let shown = of(json!({"metadata": {"annotations": {long: "x"}}})).other_issuer.unwrap();
+        assert!(shown.len() <= limits::SHOWN_MAX && !shown.contains('\u{1b}'), "{shown}");
     }
 
     #[test]

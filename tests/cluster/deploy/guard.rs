@@ -81,11 +81,12 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
         let _operator = operator(world).await;
         // Installs a certificate, fills in spec.tls, and extends both.
         Site::new("web", "site", &["site.example.com"]).create(&client).await;
-        certificate(&client, "web", "site", &["site.example.com"]).await;
+        certificate(&client, "web", "site-tls", &["site.example.com"]).await;
         filled(&client, "site", "site.example.com").await;
         crate::sites::add_host(&client, "web", "site", "more.example.com").await;
-        certificate(&client, "web", "site", &["more.example.com", "site.example.com"]).await;
+        certificate(&client, "web", "site-tls", &["more.example.com", "site.example.com"]).await;
         filled(&client, "site", "more.example.com,site.example.com").await;
+        shares_a_secret_and_takes_spec_tls_back(&client).await;
         // Gives a Secret a second owner.
         let (a, b) = (["a.example.com"], ["b.example.com"]);
         Site::new("web", "a", &a).tls("shared", &a).create(&client).await;
@@ -101,7 +102,7 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
         // Adopts a Secret with labels, annotations, data and an owner of its user.
         let adopting = Site::new("web", "adopting", &["adopted.example.com"]);
         let adopting = adopting.tls("theirs", &["adopted.example.com"]);
-        adopting.annotation("ingress-acme.dev/adopt-secret", "true").create(&client).await;
+        adopting.annotation("ingress-acme.dev/adopt-secret", "now").create(&client).await;
         let adopted = certificate(&client, "web", "theirs", &["adopted.example.com"]).await;
         assert!(adopted.data.unwrap().contains_key("more"));
         // Forms a group.
@@ -112,6 +113,21 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
             site.create(&client).await;
             filled(&client, name, &host).await;
         }
+    })
+    .await;
+}
+
+/// Shares the Secret `site-tls` with an Ingress of the same hosts, and takes its `spec.tls` back.
+async fn shares_a_secret_and_takes_spec_tls_back(client: &Client) {
+    let hosts = ["more.example.com", "site.example.com"];
+    Site::new("web", "beside", &hosts).create(client).await;
+    filled(client, "beside", "more.example.com,site.example.com").await;
+    let says = json!({ "metadata": { "annotations": { "ingress-acme.dev/fill-tls": "false" } } });
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let patched = ingresses.patch("beside", &PatchParams::default(), &Patch::Merge(says)).await;
+    patched.expect("the annotation");
+    eventually(PATIENCE, "spec.tls is taken back", async || {
+        ingress(client, "web", "beside").await.spec?.tls.is_none().then_some(())
     })
     .await;
 }
@@ -139,6 +155,44 @@ async fn under_the_guard_without_owners_a_secret_is_made_without_one() {
 const GUARD: &str = include_str!("../../../deploy/guard.yaml");
 
 /// Applies the guard beside objects of a user, and waits until all of its policies are in force.
+/// With the edit that docs/ingresses.md describes.
+#[actix::test]
+async fn under_the_guard_annotations_are_copied_to_a_secret_where_it_names_their_prefix() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        let guard = GUARD.replace("expression: \"[]\"", "expression: \"['reflector.example']\"");
+        assert_ne!(guard, GUARD);
+        guarded_by(world, &guard).await;
+        let _operator = operator_with(world, &["--copy-annotations", "reflector.example"]).await;
+        let site = Site::new("web", "site", &["site.example.com"]);
+        site.annotation("reflector.example/allowed", "true").create(&client).await;
+        certificate(&client, "web", "site-tls", &["site.example.com"]).await;
+        copied(&client, Some("true")).await;
+        for value in [Some("false"), None] {
+            let changed =
+                json!({ "metadata": { "annotations": { "reflector.example/allowed": value } } });
+            let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+            let (as_user, changed) = (PatchParams::default(), Patch::Merge(&changed));
+            ingresses.patch("site", &as_user, &changed).await.expect("the annotation");
+            copied(&client, value).await;
+        }
+        assert_eq!(world.orders_created(), 1);
+    })
+    .await;
+}
+
+/// Waits until the Secret `site-tls` has this annotation.
+async fn copied(client: &Client, value: Option<&str>) {
+    eventually(PATIENCE, "the copied annotation", async || {
+        let annotations = secret(client, "web", "site-tls").await?.metadata.annotations?;
+        let found = annotations.get("reflector.example/allowed").map(String::as_str);
+        (found == value).then_some(())
+    })
+    .await;
+}
+
 async fn guarded(world: &World) {
     guarded_by(world, GUARD).await;
 }

@@ -16,6 +16,7 @@ use ingress_acme::kubernetes::lease::Lease;
 use ingress_acme::kubernetes::solver_ingresses::SolverIngresses;
 use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
 use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
@@ -64,6 +65,7 @@ pub(crate) fn certificate(owners: &[IngressRef]) -> Installation {
         directory: DIRECTORY.to_owned(),
         instead_of: None,
         account: None,
+        copied: Copied::default(),
     }
 }
 
@@ -83,7 +85,9 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     a_secret_of_ours_that_changed_since_it_was_read_is_read_again(cluster).await;
     a_foreign_secret_is_taken_over_where_the_user_allows_it(cluster).await;
     owners_shrink_and_nothing_else_changes(cluster).await;
+    annotations_are_copied_and_go_and_those_of_others_stay(cluster).await;
     installs_keep_their_secrets(cluster).await;
+    a_filled_in_spec_tls_is_taken_back_with_our_mark(cluster).await;
     spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster).await;
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;
@@ -132,7 +136,11 @@ async fn a_foreign_secret_is_never_changed(cluster: &TestCluster) {
         tls_secrets.read(&key).await.unwrap();
         assert!(is_conflict(tls_secrets.install(&key, certificate(&[])).await), "{name}");
         assert!(
-            is_conflict(tls_secrets.set_owners(&key, &[cluster.shop().await].into()).await),
+            is_conflict(
+                tls_secrets
+                    .set_metadata(&key, Some(&[cluster.shop().await].into()), &Copied::default())
+                    .await
+            ),
             "{name}"
         );
         assert_eq!(cluster.secrets.get(name).await.unwrap(), before);
@@ -212,15 +220,61 @@ async fn owners_shrink_and_nothing_else_changes(cluster: &TestCluster) {
     let first =
         tls_secrets.install(&key, certificate(&[shop.clone(), other])).await.unwrap().unwrap();
     assert_eq!(first.owners.len(), 2);
-    let one = tls_secrets.set_owners(&key, &[shop.clone()].into()).await.unwrap().unwrap();
+    let one = tls_secrets
+        .set_metadata(&key, Some(&[shop.clone()].into()), &Copied::default())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(one.owners, [shop.uid.to_string()].into());
     assert_eq!((&one.certificate, &one.renew), (&first.certificate, &first.renew));
     assert!(one.certificate.unwrap().key_matches);
-    let none = tls_secrets.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+    let none = tls_secrets
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(none.owners, BTreeSet::new());
     cluster.ingresses.delete("other", &DeleteParams::default()).await.unwrap();
     let gone = SecretKey::new("web", "never-was");
-    assert_eq!(tls_secrets.set_owners(&gone, &[shop].into()).await.unwrap(), None);
+    assert_eq!(
+        tls_secrets.set_metadata(&gone, Some(&[shop].into()), &Copied::default()).await.unwrap(),
+        None
+    );
+}
+
+async fn annotations_are_copied_and_go_and_those_of_others_stay(cluster: &TestCluster) {
+    let (tls_secrets, key) = (cluster.tls_secrets(), SecretKey::new("web", "copied"));
+    let copied = |value: &str| {
+        let names = ["reflector.example/allowed", "reflector.example/namespaces"];
+        Copied::of(&["reflector.example".to_owned()], names.map(|name| (name, value)))
+    };
+    let annotations = async || cluster.secrets.get("copied").await.unwrap().metadata.annotations;
+    let what = Installation { copied: copied("a"), ..certificate(&[cluster.shop().await]) };
+    let first = tls_secrets.install(&key, what).await.unwrap().unwrap();
+    assert_eq!(first.copied, copied("a").mark());
+    assert_eq!(annotations().await.unwrap()["reflector.example/allowed"], "a");
+    let theirs = json!({"metadata": {"annotations": {"reflector.example/at": "2026", "x": "y"}}});
+    let by_others = PatchParams::default();
+    cluster.secrets.patch("copied", &by_others, &Patch::Merge(theirs)).await.unwrap();
+    let now = tls_secrets.set_metadata(&key, None, &copied("b")).await.unwrap().unwrap();
+    assert_eq!((&now.copied, &now.owners), (&copied("b").mark(), &first.owners));
+    assert_eq!(annotations().await.unwrap()["reflector.example/allowed"], "b");
+    let none = tls_secrets.set_metadata(&key, None, &Copied::default()).await.unwrap().unwrap();
+    assert_eq!((&none.copied, &none.certificate), (&None, &first.certificate));
+    let left = annotations().await.unwrap();
+    assert!(!left.contains_key("reflector.example/allowed"), "{left:?}");
+    assert_eq!((&*left["reflector.example/at"], &*left["x"]), ("2026", "y"));
+}
+
+async fn a_filled_in_spec_tls_is_taken_back_with_our_mark(cluster: &TestCluster) {
+    let (tls_secrets, shop, secret) =
+        (cluster.tls_secrets(), cluster.shop().await, SecretKey::new("web", "shop"));
+    tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
+    assert!(tls_secrets.take_back_tls(&shop).await.unwrap());
+    let left = cluster.ingresses.get("shop").await.unwrap();
+    assert!(left.spec.unwrap().tls.is_none_or(|tls| tls.is_empty()));
+    let marks = left.metadata.annotations.unwrap_or_default();
+    assert!(!marks.contains_key("ingress-acme.dev/filled-tls"), "{marks:?}");
 }
 
 async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster: &TestCluster) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::ports::{Installation, TlsSecrets};
 use kube::api::{Patch, PatchParams};
@@ -34,7 +35,9 @@ async fn a_secret_of_another_install_is_never_changed(cluster: &TestCluster) {
     assert_eq!(production.verified(&key).await.unwrap(), None);
     assert!(is_conflict(production.install(&key, what()).await));
     assert!(is_conflict(production.install(&key, what()).await), "also without a remembered read");
-    assert!(is_conflict(production.set_owners(&key, &BTreeSet::new()).await));
+    assert!(is_conflict(
+        production.set_metadata(&key, Some(&BTreeSet::new()), &Copied::default()).await
+    ));
     assert_eq!(cluster.secrets.get("installs").await.unwrap(), held);
 
     // The command of the Event hands it over; the next writes change all fields of the first.
@@ -43,7 +46,11 @@ async fn a_secret_of_another_install_is_never_changed(cluster: &TestCluster) {
     cluster.secrets.patch("installs", &PatchParams::default(), &patch).await.unwrap();
     let taken = production.install(&key, what()).await.unwrap().unwrap();
     assert!(taken.ours && !staging.read(&key).await.unwrap().unwrap().ours);
-    let none = production.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+    let none = production
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(none.owners, BTreeSet::new(), "the references of the first install can be removed");
 }
 
@@ -64,7 +71,11 @@ async fn of_two_installs_that_create_a_secret_the_first_has_it(cluster: &TestClu
         assert!(is_conflict(second.install(&key, what()).await), "{name}");
         assert_eq!(cluster.secrets.get(&name).await.unwrap(), held);
         first.install(&key, what()).await.unwrap(); // a renewal
-        let none = first.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+        let none = first
+            .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(none.owners, BTreeSet::new(), "one manager has applied all fields");
     }
 }
@@ -80,7 +91,11 @@ async fn owners_that_are_to_stay_stay(cluster: &TestCluster) {
         let renewed = tls_secrets.install(&key, left()).await.unwrap().unwrap();
         assert_eq!(renewed.owners, owners);
     }
-    let none = tls_secrets.set_owners(&key, &BTreeSet::new()).await.unwrap().unwrap();
+    let none = tls_secrets
+        .set_metadata(&key, Some(&BTreeSet::new()), &Copied::default())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(none.owners, BTreeSet::new(), "they are still ours to remove");
     let new = SecretKey::new("web", "without");
     let written = tls_secrets.install(&new, left()).await.unwrap().unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::copied::Copied;
 use crate::domain::hash::StableHash;
 use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
@@ -41,6 +42,8 @@ pub struct DesiredCertificate {
     pub profile: Option<String>,
     /// Whether a Secret that is not ours may be adopted.
     pub adopt: bool,
+    /// Whether it is replaced at once where browsers do not trust its certificate.
+    pub adopts_at_once: bool,
     /// Whether the certificate belongs to a group.
     pub grouped: bool,
     /// Whether surplus names stay until the next renewal: those of a group, and those that an
@@ -68,6 +71,8 @@ pub struct DesiredCertificate {
     pub refused: BTreeSet<DnsName>,
     /// Names that several namespaces ask for, and whose Secrets must be read first.
     pub undecided: BTreeSet<DnsName>,
+    /// Annotations of the owners that the Secret gets too.
+    pub copied: Copied,
     /// Editions of all Ingresses that use the Secret, in one hash.
     pub edition: Edition,
 }
@@ -142,6 +147,7 @@ pub(crate) mod tests {
             algorithm: KeyAlgorithm::default(),
             profile: None,
             adopt: false,
+            adopts_at_once: false,
             partial: false,
             grouped: false,
             keeps_surplus: false,
@@ -152,6 +158,7 @@ pub(crate) mod tests {
             moving: BTreeSet::new(),
             refused: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            copied: Copied::default(),
             edition: Edition::default(),
         }
     }

@@ -201,6 +201,17 @@ impl HostClaims {
         unread.into_iter().map(of).collect()
     }
 
+    /// The first `count` Ingresses of a namespace that name `host`.
+    pub(super) fn of_namespace(
+        &self,
+        host: &DnsName,
+        namespace: &str,
+        count: usize,
+    ) -> Vec<IngressKey> {
+        let claims = self.by_host.get(host);
+        claims.map_or_else(Vec::new, |claims| claims.of_namespace(namespace, count))
+    }
+
     /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
     /// asked only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {
@@ -246,6 +257,13 @@ impl HostClaims {
     pub(super) fn is_stale(&self, host: &DnsName, now: Timestamp) -> bool {
         let contest = self.contests.get(host);
         contest.is_some_and(|contest| contest.known.values().any(|known| known.stale_at <= now))
+    }
+
+    /// Forgets that `namespace` holds no certificate for `host`. Returns whether it was known.
+    pub(super) fn forget_non_holder(&mut self, host: &DnsName, namespace: &str) -> bool {
+        let Some(Contest { known, .. }) = self.contests.get_mut(host) else { return false };
+        let is_none = known.get(namespace).is_some_and(|known| known.holds_until.is_none());
+        is_none && known.remove(namespace).is_some()
     }
 
     /// Drops everything about `host` that is out of date.
@@ -504,6 +522,16 @@ mod tests {
         read(&mut claims, [None, Some(600)]);
         claims.forget_stale(&host(), at(600));
         assert_eq!(known(&claims), ["a"].into());
+    }
+
+    #[test]
+    fn a_namespace_without_a_certificate_is_read_again_when_its_secret_is_chosen() {
+        let mut claims = HostClaims::default();
+        claim(&mut claims, "a", 0, false);
+        claim(&mut claims, "b", 0, false);
+        read(&mut claims, [None, Some(1_000)]);
+        assert!(claims.forget_non_holder(&host(), "a") && !claims.forget_non_holder(&host(), "b"));
+        assert_eq!(known(&claims), ["b"].into());
     }
 
     #[test]

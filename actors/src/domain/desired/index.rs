@@ -4,11 +4,15 @@
 //! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
 //! (`take_edited`), and one of the status returns none.
 
+mod cert_manager;
+mod choices;
 mod groups;
 mod host_owners;
 mod indexed_ingress;
+mod left_alone;
 mod merge;
 mod merged;
+mod parting;
 mod private_ca;
 mod problems;
 mod rooms;
@@ -21,10 +25,11 @@ use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
-use crate::domain::desired::selection::{Selection, Skip, select};
-use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
+use crate::domain::desired::selection::{Selection, Skip, TakesBack, select};
+use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use groups::Groups;
-use indexed_ingress::{Change, IndexedIngress, Terms};
+use indexed_ingress::{Change, IndexedIngress, Terms, is_managed};
+use left_alone::{LeftAlone, choosable_names};
 pub(crate) use private_ca::has_internal_names;
 use rooms::{Rooms, Space};
 
@@ -54,6 +59,7 @@ pub struct Index {
     /// Desired certificates of Secrets with many users.
     merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
     host_claims: HostClaims,
+    left_alone: LeftAlone,
     rooms: Rooms,
     /// Namespaces with a certificate of the CA in use for an internal name.
     proven_private: HashSet<Arc<str>>,
@@ -87,7 +93,11 @@ impl Index {
         }
         let kept = self.entries.get(&view.key);
         let skip = select(&self.selection, &view).err();
-        let space = self.rooms.make_room(&mut view, kept.map(|kept| kept.space), skip.is_none());
+        let old = kept.map(|kept| kept.space);
+        let (is_managed, names) = (is_managed(skip.as_ref()), choosable_names(&view));
+        let space = self.rooms.make_room(&mut view, old, is_managed);
+        let is_left_alone = !is_managed || space.is_left_out;
+        self.left_alone.record(&view.key, if is_left_alone { names } else { Vec::new() });
         let Some(kept) = kept else { return self.begin(view, skip, space) };
         if kept.view == view && kept.space == space {
             return Vec::new();
@@ -97,10 +107,25 @@ impl Index {
 
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
     fn replan(&mut self, view: IngressView, skip: Option<Skip>, space: Space) -> Vec<IngressKey> {
-        let terms = self.terms(&view.key.namespace, space);
+        let key = view.key.clone();
+        let shared = self.named_and_shared(&key);
+        let mut changed = self.replace(view, skip, space);
+        let mut others = self.part(&key);
+        others.append(&mut self.part_sharers(&key, &shared));
+        if !others.is_empty() {
+            changed.extend(others);
+            changed.sort_unstable();
+            changed.dedup();
+        }
+        changed
+    }
+
+    fn replace(&mut self, view: IngressView, skip: Option<Skip>, space: Space) -> Vec<IngressKey> {
+        let terms = self.terms(&view, space);
         let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
         let mut new = IndexedIngress::new(view, skip, terms);
         new.keep_place(kept);
+        new.keep_name(kept);
         let change = new.change(kept);
         let groups = new.moves(kept).then(|| (kept.group(), new.group()));
         let (before, after) = (kept.is_managed(), new.is_managed());
@@ -136,9 +161,11 @@ impl Index {
         }
     }
 
-    /// Terms of the plan of an Ingress in this namespace.
-    fn terms(&self, namespace: &str, space: Space) -> Terms {
-        Terms { only_public: self.only_public(namespace), space, most: self.most_bytes() }
+    /// Terms of the plan of an Ingress.
+    fn terms(&self, view: &IngressView, space: Space) -> Terms {
+        let only_public = self.only_public(&view.key.namespace);
+        let leaves_tls = view.leaves_tls().unwrap_or(self.selection.leaves_tls);
+        Terms { only_public, space, most: self.most_bytes(), leaves_tls }
     }
 
     fn begin(
@@ -151,8 +178,9 @@ impl Index {
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
-        let terms = self.terms(&view.key.namespace, space);
-        let entry = IndexedIngress::new(view, skip, terms);
+        let terms = self.terms(&view, space);
+        let mut entry = IndexedIngress::new(view, skip, terms);
+        entry.is_fresh = !self.is_first_list(&entry.view.key.namespace);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());
         let group = entry.group();
         self.count(&key, false, entry.is_managed());
@@ -172,6 +200,7 @@ impl Index {
     pub fn remove(&mut self, key: &IngressKey) -> Vec<IngressKey> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.count(key, entry.is_managed(), false);
+        self.left_alone.forget(key);
         self.rooms.leave(&key.namespace, entry.space);
         let mut changed = self.unlink(key, &entry.plan);
         changed.append(&mut self.release(key, entry.plan.hosts().iter()));
@@ -266,9 +295,23 @@ impl Index {
         self.entries.get(key).map(|entry| &entry.view)
     }
 
-    /// Reason why an Ingress is not managed; `None` if unknown or managed.
+    /// Reason why an Ingress is not managed; `None` if unknown or managed. A certificate that it
+    /// has may be renewed all the same ([`Skip::renews`]).
     pub fn skip(&self, key: &IngressKey) -> Option<&Skip> {
         self.entries.get(key)?.skip.as_ref()
+    }
+
+    /// The Ingress, if a `spec.tls` that we filled in is taken back, and why.
+    pub(crate) fn takes_back(&self, key: &IngressKey) -> Option<(IngressRef, TakesBack)> {
+        let entry = self.entries.get(key)?;
+        Some((entry.view.reference(), entry.takes_back()?))
+    }
+
+    /// Leaves a filled-in `spec.tls` that cannot be taken back, until the Ingress is edited.
+    /// Returns whether that is new.
+    pub(crate) fn leave_filled(&mut self, key: &IngressKey) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        !std::mem::replace(&mut entry.stays_filled, true)
     }
 
     /// Secrets used by an Ingress.
@@ -276,9 +319,10 @@ impl Index {
         self.planned(key).iter().map(|planned| planned.secret.clone()).collect()
     }
 
-    /// Certificates planned for an Ingress, one per Secret.
+    /// Certificates planned for an Ingress, one per Secret; none before its Secret is chosen.
     pub fn planned(&self, key: &IngressKey) -> &[PlannedCertificate] {
-        self.entries.get(key).map_or(&[], |entry| &entry.plan.certificates)
+        let entry = self.entries.get(key).filter(|entry| !entry.plan.open);
+        entry.map_or(&[], |entry| &entry.plan.certificates)
     }
 
     /// Whether any Ingress uses `secret`.
@@ -306,6 +350,9 @@ impl Index {
 
     /// Removes `key` from the users of the Secrets in `plan`. Returns one remaining user of each.
     fn unlink(&mut self, key: &IngressKey, plan: &Plan) -> BTreeSet<IngressKey> {
+        if plan.open {
+            return BTreeSet::new();
+        }
         self.forget_merged(plan);
         let mut neighbours = BTreeSet::new();
         for PlannedCertificate { secret, .. } in &plan.certificates {
@@ -332,6 +379,7 @@ mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{block, ingress, names};
     use crate::domain::ingress::Edition;
+    use crate::domain::marks::Mark;
 
     fn shop() -> IngressView {
         ingress("web", "shop", &["shop.example.com"])
@@ -362,6 +410,7 @@ mod tests {
     fn an_edit_of_anything_else_is_told_apart() {
         let mut index = Index::default();
         index.apply(shop());
+        index.choose(&key("shop"), "shop");
         assert_eq!(index.apply(IngressView { edition: Edition(1), ..shop() }), []);
         assert_eq!((index.take_edited(), index.take_edited()), (vec![key("shop")], Vec::new()));
         let secret = SecretKey::new("web", "shop");
@@ -376,6 +425,7 @@ mod tests {
     fn a_spec_tls_that_we_filled_in_is_no_work() {
         let mut index = Index::default();
         index.apply(shop());
+        index.choose(&key("shop"), "shop");
         assert_eq!(index.apply(with_tls("shop", "shop", &["shop.example.com"])), []);
         assert!(index.desired(&SecretKey::new("web", "shop")).unwrap().fill.is_empty());
         assert_eq!(index.take_edited(), []);
@@ -422,7 +472,10 @@ mod tests {
     #[test]
     fn an_ingress_that_is_not_ours_is_never_work_and_one_that_leaves_us_is_once() {
         let mut index = Index::default();
-        let theirs = IngressView { other_issuer: Some("cert-manager.io/issuer".into()), ..shop() };
+        let theirs = IngressView {
+            mark: Some(Mark::OtherIssuer("cert-manager.io/issuer".into())),
+            ..shop()
+        };
         assert_eq!(index.apply(theirs.clone()), []);
         assert_eq!(index.apply(shop()), [key("shop")]);
         assert_eq!(index.apply(theirs), [key("shop")]);

@@ -1,20 +1,25 @@
 //! Plan: the certificates that one Ingress asks for.
 //!
 //! Each `spec.tls` block is one certificate; a block without hosts covers all rule hosts. An
-//! Ingress without `spec.tls` gets one certificate for all rule hosts, in a Secret with the name of
-//! the Ingress; `spec.tls` is filled in once that Secret exists. A host that no certificate can
-//! contain is left out with a [`Problem`]; the others are served.
+//! Ingress without `spec.tls` gets one certificate for all rule hosts, in a Secret whose name is
+//! chosen when the cluster has been looked at; `spec.tls` is filled in once that Secret exists. A
+//! host that no certificate can contain is left out with a [`Problem`]; the others are served.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod planner;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::domain::aliases::Alias;
 use crate::domain::certificate::{KeyAlgorithm, UnknownAlgorithm};
-use crate::domain::desired::grouping::{is_a_groups, registered_domain, secret_name};
-use crate::domain::desired::hosts::{Hosts, same_names, union};
+use crate::domain::desired::grouping::{registered_domain, secret_name};
+use crate::domain::desired::hosts::same_names;
 use crate::domain::desired::problem::{NotGrouped, Problem};
+use crate::domain::desired::secret_names::chosen_name;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use planner::Planner;
 
 /// A certificate planned for one Ingress.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +49,13 @@ pub struct Plan {
     /// Registered domain of the group, if the Ingress is in one. Then there is one certificate, in
     /// a Secret of the group.
     pub group: Option<Box<str>>,
+    /// Whether `spec.tls` is left as it is.
+    pub leaves_tls: bool,
+    /// Whether the name of the one Secret is ours to choose, and not chosen yet. The plan has the
+    /// first name then.
+    pub open: bool,
+    /// Whether we have chosen the name of the one Secret.
+    pub chosen: bool,
 }
 
 /// Computes the plan of an Ingress that [`select`](crate::domain::desired::selection::select)
@@ -66,120 +78,26 @@ pub fn plan(ingress: &IngressView) -> Plan {
     }
     if ingress.tls.is_empty() {
         let names = planner.rule_names();
-        planner.add(&ingress.key.name, &names, true, 0);
+        planner.add_open(&names);
     }
     let filled = filled_by_us(ingress);
     for (index, block) in ingress.tls.iter().enumerate().take(limits::TLS_BLOCKS_READ) {
         planner.add_block(index, block, filled);
     }
     let mut plan = planner.plan;
+    plan.chosen = filled && !plan.open;
     if plan.certificates.is_empty() && plan.problems.is_empty() {
         plan.problems.insert(Problem::NoHosts);
     }
     plan.certificates.shrink_to_fit();
+    plan.tell_aliases(ingress);
+    if ingress.copied.left_out() > 0 {
+        plan.problems.insert(Problem::NotCopied { count: ingress.copied.left_out() });
+    }
     if ingress.annotation("group") == Some("true") {
         plan.join_a_group(ingress, filled);
     }
     plan
-}
-
-/// A plan in the making.
-struct Planner<'a> {
-    ingress: &'a IngressView,
-    plan: Plan,
-    /// Names of all rule hosts, once a block needs them.
-    rule_names: Option<Arc<[DnsName]>>,
-    /// Place of each Secret in the plan, if there are several.
-    places: HashMap<SecretKey, usize>,
-    /// Problems that are not listed.
-    more: usize,
-}
-
-impl<'a> Planner<'a> {
-    fn new(ingress: &'a IngressView) -> Self {
-        Self { ingress, plan: Plan::default(), rule_names: None, places: HashMap::new(), more: 0 }
-    }
-
-    /// Adds a problem, or counts the problem if there are [`limits::PROBLEMS`] already.
-    fn problem(&mut self, problem: Problem) {
-        let problems = &mut self.plan.problems;
-        if problems.len() < limits::PROBLEMS {
-            problems.insert(problem);
-        } else if !problems.contains(&problem) {
-            self.more_problems(1);
-        }
-    }
-
-    fn more_problems(&mut self, count: usize) {
-        if count > 0 {
-            self.plan.problems.remove(&Problem::More { count: self.more });
-            self.more += count;
-            self.plan.problems.insert(Problem::More { count: self.more });
-        }
-    }
-
-    /// Names of these hosts. Bad ones become problems.
-    fn names(&mut self, hosts: &[String]) -> Arc<[DnsName]> {
-        let Hosts { names, bad, more_bad } = Hosts::read(hosts);
-        for problem in bad {
-            self.problem(problem);
-        }
-        self.more_problems(more_bad);
-        names
-    }
-
-    /// Names of all rule hosts, read once.
-    fn rule_names(&mut self) -> Arc<[DnsName]> {
-        if self.rule_names.is_none() {
-            self.rule_names = Some(self.names(&self.ingress.rule_hosts));
-        }
-        self.rule_names.clone().unwrap_or_default()
-    }
-
-    fn add_block(&mut self, index: usize, block: &TlsBlock, filled: bool) {
-        let ingress = self.ingress;
-        let secret = block.secret_name.as_deref().unwrap_or_default();
-        if secret.is_empty() {
-            return self.problem(Problem::NoSecretName { block: index });
-        }
-        if !is_subdomain(secret) {
-            return self.problem(Problem::BadSecretName { block: index });
-        }
-        let of_rules = block.hosts.is_empty() || filled;
-        let names = if of_rules { self.rule_names() } else { self.names(&block.hosts) };
-        if filled && is_a_groups(secret) {
-            // The Ingress has left a group, and needs a Secret of its own.
-            return self.add(&ingress.key.name, &names, true, index);
-        }
-        let fill = filled && !same_names(&block.hosts, &ingress.rule_hosts);
-        self.add(secret, &names, fill, index);
-    }
-
-    /// Adds the certificate of the `index`-th block, or extends the one in the same Secret.
-    fn add(&mut self, secret: &str, names: &Arc<[DnsName]>, fill: bool, index: usize) {
-        if names.is_empty() {
-            return;
-        }
-        let secret = secret_beside(&self.ingress.key, secret);
-        let certificates = &mut self.plan.certificates;
-        if self.ingress.tls.len() > 1 {
-            let place = *self.places.entry(secret.clone()).or_insert(certificates.len());
-            if let Some(planned) = certificates.get_mut(place) {
-                planned.names = union(&planned.names, names);
-                return;
-            }
-        }
-        let (names, renew_only) = (names.clone(), index >= limits::TLS_BLOCKS);
-        let refused = Arc::default();
-        certificates.push(PlannedCertificate { secret, names, fill, renew_only, refused });
-    }
-}
-
-/// Whether `name` is a DNS subdomain (RFC 1123), as the names of Secrets are.
-fn is_subdomain(name: &str) -> bool {
-    let legal =
-        |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
-    (1..=253).contains(&name.len()) && name.bytes().all(legal)
 }
 
 /// Returns the key algorithm that `ingress` asks for; `None` without the annotation.
@@ -190,13 +108,33 @@ pub fn algorithm(ingress: &IngressView) -> Result<Option<KeyAlgorithm>, UnknownA
     ingress.annotation("key-algorithm").map(str::parse).transpose()
 }
 
+/// When a Secret that an Ingress hands over to us is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Adoption {
+    /// Once its certificate does not serve: `ingress-acme.dev/adopt-secret: "true"`, as in 0.1.0.
+    OnceUseless,
+    /// At once, where browsers do not trust it: the value `"now"`. A value of its own, because the
+    /// consents that are there would replace certificates of a company's own CA by an upgrade.
+    AtOnce,
+}
+
+/// Returns when `ingress` has its Secret replaced, if it hands the Secret over.
+pub fn adoption(ingress: &IngressView) -> Option<Adoption> {
+    match ingress.annotation("adopt-secret")? {
+        "true" => Some(Adoption::OnceUseless),
+        "now" => Some(Adoption::AtOnce),
+        _ => None,
+    }
+}
+
 /// Returns the value of [`FILLED_TLS`] for `hosts`.
 pub fn filled_tls_value<'a>(hosts: impl IntoIterator<Item = &'a str>) -> String {
     let hosts: BTreeSet<&str> = hosts.into_iter().collect();
     hosts.into_iter().collect::<Vec<_>>().join(",")
 }
 
-fn filled_by_us(ingress: &IngressView) -> bool {
+/// Whether `spec.tls` is as we filled it in.
+pub(super) fn filled_by_us(ingress: &IngressView) -> bool {
     match (&ingress.tls[..], ingress.annotation(FILLED_TLS)) {
         ([block], Some(filled)) => {
             filled_tls_value(block.hosts.iter().map(String::as_str)) == filled
@@ -214,6 +152,47 @@ impl Plan {
         }
     }
 
+    /// Leaves `spec.tls` as it is, also where a block has no Secret.
+    pub(super) fn leave_tls(&mut self) {
+        self.leaves_tls = true;
+        self.certificates.iter_mut().for_each(|planned| planned.fill = false);
+        self.problems.retain(|problem| !matches!(problem, Problem::NoSecretName { .. }));
+    }
+
+    /// Puts the one certificate into this Secret, whose name we have chosen.
+    pub(super) fn settle(&mut self, secret: SecretKey) {
+        if let Some(planned) = self.certificates.first_mut() {
+            planned.secret = secret;
+            (self.open, self.chosen) = (false, true);
+        }
+    }
+
+    /// Lets the name of the one Secret be chosen anew.
+    pub(super) fn reopen(&mut self, ingress: &IngressKey) {
+        if let Some(planned) = self.certificates.first_mut() {
+            planned.secret = secret_beside(ingress, &chosen_name(&ingress.name, 1));
+            planned.fill = !self.leaves_tls && !planned.renew_only;
+            (self.open, self.chosen) = (true, false);
+        }
+    }
+
+    /// Orders no new certificate and fills in nothing: only what is there is renewed. A group is
+    /// left to its other members.
+    pub(super) fn only_renew(&mut self) {
+        if self.group.take().is_some() {
+            self.certificates.clear();
+        }
+        for planned in &mut self.certificates {
+            (planned.renew_only, planned.fill) = (true, false);
+        }
+        self.problems.clear();
+    }
+
+    /// Plan of an Ingress that is left alone.
+    pub(super) fn left_alone(problem: Option<Problem>) -> Self {
+        Self { problems: problem.into_iter().collect(), ..Self::default() }
+    }
+
     /// Names of all certificates, sorted and without duplicates. Nearly every Ingress has one list
     /// of names, which is shared; blocks that share a list count once.
     pub(super) fn hosts(&self) -> Arc<[DnsName]> {
@@ -228,6 +207,19 @@ impl Plan {
         names.collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
+    /// Adds a problem where annotations of the controller serve names that are in no certificate.
+    fn tell_aliases(&mut self, ingress: &IngressView) {
+        let is_listed = |name: &DnsName| {
+            self.certificates.iter().any(|planned| planned.names.binary_search(name).is_ok())
+        };
+        let mut missing = ingress.aliases.iter().filter(|alias| !is_listed(&alias.name));
+        let Some(Alias { annotation, name }) = missing.next() else { return };
+        let (name, others) = (name.clone(), missing.count());
+        if !self.certificates.is_empty() {
+            self.problems.insert(Problem::Alias { annotation, name, others });
+        }
+    }
+
     /// Joins a group. The Ingress must leave `spec.tls` to ingress-acme, because the group chooses
     /// the Secret.
     fn join_a_group(&mut self, ingress: &IngressView, filled: bool) {
@@ -236,6 +228,7 @@ impl Plan {
             self.problems.insert(Problem::NotGrouped(NotGrouped::OwnTls));
         } else if let Some(domain) = registered_domain(&planned.names) {
             self.group = Some(domain.into());
+            (self.open, self.chosen) = (false, false);
             self.go_to(ingress, "");
         } else {
             self.problems.insert(Problem::NotGrouped(NotGrouped::ManyDomains));
@@ -250,8 +243,8 @@ impl Plan {
         planned.secret = secret_beside(&ingress.key, &secret_name(domain, path));
         let named = |block: &TlsBlock| block.secret_name.as_deref() == Some(&*planned.secret.name);
         let hosts = &ingress.rule_hosts;
-        planned.fill =
-            !ingress.tls.iter().any(|block| named(block) && same_names(&block.hosts, hosts));
+        planned.fill = !self.leaves_tls
+            && !ingress.tls.iter().any(|block| named(block) && same_names(&block.hosts, hosts));
     }
 }
 
@@ -279,11 +272,18 @@ pub(crate) mod tests {
             rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             annotations: std::collections::BTreeMap::new(),
             long_annotations: Vec::new(),
-            other_issuer: None,
+            copied: crate::domain::copied::Copied::default(),
+            aliases: Vec::new(),
+            mark: None,
             is_solver: false,
             deleting: false,
             edition: Edition::default(),
         }
+    }
+
+    /// An Ingress whose `spec.tls` names the Secret `name` for all of its hosts.
+    pub(crate) fn named(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
+        IngressView { tls: vec![block(name, hosts)], ..ingress(namespace, name, hosts) }
     }
 
     pub(crate) fn block(secret: &str, hosts: &[&str]) -> TlsBlock {
@@ -308,12 +308,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn without_spec_tls_all_rule_hosts_go_into_a_secret_named_as_the_ingress() {
+    fn without_spec_tls_all_rule_hosts_go_into_a_secret_whose_name_is_to_be_chosen() {
         let view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
+        let plan = plan(&view);
         assert_eq!(
-            plan(&view).certificates,
-            [planned("shop", &["a.example.com", "b.example.com"], true)]
+            plan.certificates,
+            [planned("shop-tls", &["a.example.com", "b.example.com"], true)]
         );
+        assert!(plan.open && !plan.chosen);
     }
 
     #[test]
@@ -351,7 +353,7 @@ pub(crate) mod tests {
     fn a_bad_host_is_a_problem_and_the_others_are_served() {
         let view = ingress("web", "shop", &["*.example.com", "a.example.com", "localhost"]);
         let plan = plan(&view);
-        assert_eq!(plan.certificates, [planned("shop", &["a.example.com"], true)]);
+        assert_eq!(plan.certificates, [planned("shop-tls", &["a.example.com"], true)]);
         assert_eq!(plan.problems.len(), 2);
     }
 
@@ -484,6 +486,26 @@ pub(crate) mod tests {
         let many = grouped(Vec::new(), &[], &["a.example.com", "a.example.org"]);
         assert_eq!(many.problems, [Problem::NotGrouped(NotGrouped::ManyDomains)].into());
         assert_eq!(many.group, None);
+    }
+
+    #[test]
+    fn a_name_that_an_annotation_serves_is_told_unless_it_is_in_a_certificate() {
+        let alias =
+            Alias { annotation: "x.io/redirect", name: DnsName::parse("www.example.com").unwrap() };
+        let told = |view: IngressView| {
+            plan(&IngressView { aliases: vec![alias.clone()], ..view }).problems
+        };
+        let missing = told(ingress("web", "shop", &["example.com"]));
+        let [problem] = &missing.iter().collect::<Vec<_>>()[..] else { panic!("{missing:?}") };
+        let text = problem.to_string();
+        assert!(text.contains("www.example.com") && text.contains("x.io/redirect"), "{text}");
+        assert!(problem.is_served());
+        let both = ["example.com", "www.example.com"];
+        assert_eq!(told(ingress("web", "shop", &both)), [].into());
+        let mut listed = named("web", "shop", &both);
+        listed.rule_hosts.pop();
+        assert_eq!(told(listed), [].into(), "spec.tls lists it");
+        assert_eq!(told(ingress("web", "shop", &[])), [Problem::NoHosts].into());
     }
 
     #[test]

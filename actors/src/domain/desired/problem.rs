@@ -24,7 +24,10 @@ pub enum Problem {
     #[error("it has no host that a certificate could be issued for")]
     NoHosts,
     /// A `spec.tls` block without `secretName`.
-    #[error("spec.tls[{block}] has no secretName, so its certificate cannot be stored")]
+    #[error(
+        "spec.tls[{block}] has no secretName, so its certificate cannot be stored: name a Secret there, or, if the \
+         controller's default certificate is meant, say so with the annotation ingress-acme.dev/fill-tls: \"false\""
+    )]
     NoSecretName {
         /// Index into `spec.tls`.
         block: usize,
@@ -90,6 +93,20 @@ pub enum Problem {
         /// The host.
         host: DnsName,
     },
+    /// An annotation of the controller serves a name that is in no certificate.
+    #[error(
+        "annotation {annotation} serves {name}{}, which is in no certificate: over HTTPS, browsers show an error there. \
+         Add it to the hosts of the rules, or to those of spec.tls",
+        likewise(*.others)
+    )]
+    Alias {
+        /// The annotation.
+        annotation: &'static str,
+        /// The first such name.
+        name: DnsName,
+        /// Number of the others.
+        others: usize,
+    },
     /// Ingresses of several namespaces hold a certificate for the host.
     #[error(
         "host {host} also has a certificate in another namespace; both are renewed, because both were there before"
@@ -108,6 +125,35 @@ pub enum Problem {
     ManySharers {
         /// Name of the Secret.
         secret: Arc<str>,
+    },
+    /// The Ingress opts out, and `spec.tls` is as we filled it in.
+    #[error(
+        "left alone from now on: spec.tls, which ingress-acme had filled in, and Secret {secret} stay, and the certificate \
+         is no longer renewed. With ingress-acme.dev/fill-tls: \"false\" instead, spec.tls is taken back"
+    )]
+    StaysFilled {
+        /// Name of the Secret.
+        secret: String,
+    },
+    /// Annotations that are to be copied to the Secret are too many or too long.
+    #[error(
+        "{count} of the annotations that --copy-annotations copies to the Secret are not copied: {most} of {bytes} bytes \
+         each are. Shorten or remove some of them",
+        most = limits::COPIED,
+        bytes = limits::COPIED_VALUE
+    )]
+    NotCopied {
+        /// Number of annotations that are not copied.
+        count: usize,
+    },
+    /// The API server does not let the operator look at the Secrets that the Ingress may have.
+    #[error(
+        "ingress-acme may not look for its Secret: {why}. A name is chosen, and a certificate issued or renewed, once that \
+         is allowed; it is tried again by itself, and after an edit. Naming a Secret in spec.tls does without"
+    )]
+    SecretRefused {
+        /// Answer of the API server, cut for display.
+        why: String,
     },
     /// The Ingresses that share a Secret have a host in more than [`limits::CLASSES_PER_HOST`]
     /// classes, and the class of this one is beyond them.
@@ -164,14 +210,21 @@ pub enum NotGrouped {
 impl Problem {
     /// Whether the problem ends without an edit of the Ingress.
     pub(crate) fn ends_by_itself(&self) -> bool {
-        matches!(self, Self::HostTaken { .. } | Self::NamespaceFull { .. })
+        matches!(
+            self,
+            Self::HostTaken { .. } | Self::NamespaceFull { .. } | Self::SecretRefused { .. }
+        )
     }
 
     /// Whether all hosts of the Ingress are served nevertheless.
     pub(crate) fn is_served(&self) -> bool {
         matches!(
             self,
-            Self::ManySharers { .. } | Self::ManyClasses { .. } | Self::HostShared { .. }
+            Self::ManySharers { .. }
+                | Self::ManyClasses { .. }
+                | Self::HostShared { .. }
+                | Self::Alias { .. }
+                | Self::NotCopied { .. }
         )
     }
 }

@@ -28,7 +28,7 @@ impl Plan {
         }
         self.certificates.retain(|planned| !planned.names.is_empty());
         if self.certificates.is_empty() {
-            self.group = None;
+            (self.group, self.open) = (None, false);
         }
         if let Some((host, Err(why))) = first.map(|host| (host.clone(), check_public(&host))) {
             let (host, others) = (host.as_str().to_owned(), number - 1);
@@ -57,7 +57,7 @@ fn partition(names: &Arc<[DnsName]>, last: &mut Option<Lists>) -> (Arc<[DnsName]
 #[cfg(test)]
 mod tests {
     use crate::domain::desired::index::Index;
-    use crate::domain::desired::plan::tests::{block, ingress, names};
+    use crate::domain::desired::plan::tests::{block, ingress as open, named as ingress, names};
     use crate::domain::desired::problem::Problem;
     use crate::domain::desired::selection::Selection;
     use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey};
@@ -115,12 +115,13 @@ mod tests {
         assert!(index.desired(&shop()).unwrap().fill.is_empty());
         let view = IngressView { tls: Vec::new(), ..view };
         index.apply(view);
+        index.choose(&IngressKey::new("web", "shop"), "shop");
         assert_eq!(index.desired(&shop()).unwrap().fill.len(), 1);
     }
 
     #[test]
     fn a_group_has_public_names_only() {
-        let mut view = ingress("web", "shop", &["db.internal"]);
+        let mut view = open("web", "shop", &["db.internal"]);
         view.annotations.insert("group".into(), "true".into());
         let mut index = index(PublicCa::Yes);
         index.apply(view);

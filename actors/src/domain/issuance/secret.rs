@@ -31,7 +31,9 @@ pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
 pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (secret, desired) = (evaluation.secret()?, evaluation.desired);
     let why = must_not_write(secret, desired, evaluation.inputs.install_id)?;
-    if serves(secret, desired, evaluation.now()) {
+    // Where nothing new is ordered, there is nothing to tell of a Secret of somebody else.
+    let only_renewed = desired.renew_only && !secret.ours;
+    if only_renewed || serves(secret, desired, evaluation.now()) {
         return Some(match evaluation.state {
             State::Idle => Step::Done(Requeue::AwaitChange),
             _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
@@ -41,12 +43,15 @@ pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     Some(Step::Fail(Failure::new(FailureClass::Conflict, detail)))
 }
 
-/// The steps after a good certificate: owner references, then `spec.tls`.
+/// The steps after a good certificate: owner references and copied annotations, then `spec.tls`.
 pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
     let (desired, observed) = (evaluation.desired, evaluation.inputs.observed);
     let owners = desired.owners.iter().map(|owner| owner.uid.to_string()).collect();
-    let differ = evaluation.secret().is_some_and(|secret| secret.ours && secret.owners != owners);
-    if differ && evaluation.inputs.owner_references && !observed.owned {
+    let sets_owners = evaluation.inputs.owner_references;
+    let differs = |secret: &SecretView| {
+        (sets_owners && secret.owners != owners) || secret.copied != desired.copied.mark()
+    };
+    if evaluation.secret().is_some_and(|secret| secret.ours && differs(secret)) && !observed.owned {
         return Step::UpdateOwners;
     }
     if !desired.fill.is_empty() && !observed.filled {
@@ -82,6 +87,9 @@ fn must_not_write(
     if let Some(other) = &secret.other_install {
         return Some(of_another_install(&desired.secret, other, install_id));
     }
+    if let Some(mark) = secret.other_issuer.as_ref().filter(|_| !secret.ours && !desired.adopt) {
+        return Some(of_another_issuer(mark));
+    }
     let why = if secret.immutable {
         "is immutable (delete it, or name another secretName)"
     } else if !secret.is_tls {
@@ -102,6 +110,14 @@ pub(crate) fn of_another_install(secret: &SecretKey, other: &str, install_id: &s
     format!(
         "belongs to the ingress-acme install `{other}` (hand it over to this one with: kubectl -n {namespace} annotate \
          secret {name} --overwrite ingress-acme.dev/install={install_id})"
+    )
+}
+
+/// Says that another issuer renews the Secret, by its annotation, and how the user hands it over.
+fn of_another_issuer(mark: &str) -> String {
+    format!(
+        "is that of another issuer, as its annotation {mark} says (let that one renew it; or stop it there, and annotate the \
+         Ingress with ingress-acme.dev/adopt-secret: \"true\"; or name another secretName)"
     )
 }
 

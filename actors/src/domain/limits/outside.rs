@@ -34,6 +34,15 @@ pub const LOOKED_AT_AGAIN: usize = 16;
 pub const BAD_HOSTS: usize = 10;
 /// Number of problems of one Ingress that are kept. An Event has room for about that many.
 pub const PROBLEMS: usize = 10;
+/// Names that annotations of a controller serve beside the hosts of an Ingress, as many as one
+/// Event has room for.
+pub const ALIASES: usize = 10;
+/// Number of annotations of an Ingress that are copied to its Secret (`--copy-annotations`). A
+/// program that copies Secrets reads two to six.
+pub const COPIED: usize = 20;
+/// Longest value of an annotation that is copied, in bytes: room for a list of namespaces. Together
+/// they take a sixth of the 256 KiB that the annotations of a Secret may have.
+pub const COPIED_VALUE: usize = 2_048;
 /// Longest value of an annotation of ours, in bytes: that of a DNS name. No known value is longer.
 pub const ANNOTATION: usize = 253;
 /// Longest value of our annotation with the filled-in hosts, in bytes: [`MAX_NAMES`] names of 253
@@ -45,6 +54,9 @@ pub const SHARERS: usize = 100;
 /// Number of Ingresses of a Secret from which on the desired certificate is kept between two
 /// changes, because its computation takes time for each Ingress.
 pub const SHARERS_KEPT: usize = 32;
+/// Names of Secrets that are kept of an Ingress that is left alone, 8 bytes each, so that none of
+/// them is chosen for another Ingress. Charts write one or two.
+pub const LEFT_ALONE_NAMES: usize = 100;
 /// Number of things of which the last text in the log is remembered, so that a lasting state is
 /// logged once: about 150 bytes each. Beyond them, a text may be logged once more.
 pub const SAID: usize = 4_096;

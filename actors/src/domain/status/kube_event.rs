@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, display_names};
 use crate::domain::desired::problem::Problem;
+use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
@@ -80,7 +81,8 @@ impl KubeEvent {
                 let names = before.issuance().map_or_else(String::new, |i| display_names(&i.names));
                 let secret = &desired.secret.name;
                 let note = format!(
-                    "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial})"
+                    "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial}){}",
+                    renewed_only(desired)
                 );
                 match before.failing().filter(|_| !left_out.is_empty()) {
                     None => Some(Self::normal("Issued", note)),
@@ -119,6 +121,9 @@ impl KubeEvent {
     pub fn skipped(problems: &BTreeSet<Problem>) -> Option<Self> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let lines = (!lines.is_empty()).then(|| lines.join("; "))?;
+        if problems.iter().all(|problem| matches!(problem, Problem::StaysFilled { .. })) {
+            return Some(Self::normal("LeftAlone", lines));
+        }
         if problems.iter().all(Problem::is_served) {
             return Some(Self::warning(
                 "Restricted",
@@ -145,6 +150,18 @@ impl KubeEvent {
         Self::warning("Restricted", note)
     }
 
+    /// Creates the Event for a Secret of somebody else with a certificate that browsers do not
+    /// trust.
+    pub fn untrusted(secret: &SecretKey, issuer: &str) -> Self {
+        let name = &secret.name;
+        let note = format!(
+            "Served, with a restriction: HTTPS is served by a certificate of {issuer} in Secret {name}, which ingress-acme has \
+             not made and whose chain leads to no root that browsers trust; it is left as it is. To replace it, annotate the \
+             Ingress with ingress-acme.dev/adopt-secret: \"now\", or name another Secret in spec.tls"
+        );
+        Self::warning("Restricted", note)
+    }
+
     /// Creates the Event for a host that leads elsewhere over IPv6 than over IPv4; `None` if the
     /// host does not.
     pub fn differs_over_ipv6(host: &DnsName, found: &OverIpv6) -> Option<Self> {
@@ -154,6 +171,24 @@ impl KubeEvent {
     /// Creates the Event for an installed certificate whose follow-up work on `what` failed.
     pub fn left_undone(what: &str, detail: &str) -> Self {
         let note = format!("The certificate is good, but {what} could not be updated: {detail}");
+        Self::warning("Incomplete", note)
+    }
+
+    /// Creates the Event for a `spec.tls` that was taken back.
+    pub fn taken_back(why: TakesBack) -> Self {
+        let note = format!(
+            "spec.tls, which ingress-acme had filled in, is taken back: {why}. The certificate stays in its Secret and \
+             is renewed"
+        );
+        Self::normal("TakenBack", note)
+    }
+
+    /// Creates the Event for a `spec.tls` that could not be taken back.
+    pub fn not_taken_back(why: TakesBack, detail: &str) -> Self {
+        let note = format!(
+            "spec.tls, which ingress-acme has filled in, should be taken back ({why}), and could not be: {detail}. It is \
+             tried again after an edit; removing spec.tls and the annotation ingress-acme.dev/filled-tls does the same"
+        );
         Self::warning("Incomplete", note)
     }
 
@@ -184,6 +219,16 @@ impl KubeEvent {
             desired.display_names()
         );
         Self::warning("Waiting", note)
+    }
+}
+
+/// Why a certificate is renewed though no new one would be ordered for its Ingresses.
+fn renewed_only(desired: &DesiredCertificate) -> &'static str {
+    if desired.renew_only {
+        ". It is renewed because it was there before; a new one would not be ordered for this Ingress (ingress-acme \
+         explain says why)"
+    } else {
+        ""
     }
 }
 

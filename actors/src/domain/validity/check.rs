@@ -42,6 +42,8 @@ pub enum IssueReason {
     OtherDirectory(String),
     /// The annotation `ingress-acme.dev/renew` has a new value.
     Requested,
+    /// The Secret is handed over, and browsers do not trust its certificate.
+    Untrusted,
 }
 
 impl fmt::Display for IssueReason {
@@ -66,6 +68,9 @@ impl fmt::Display for IssueReason {
                 write!(f, "the certificate was issued by another ACME directory, {url}")
             }
             Self::Requested => write!(f, "a new certificate was requested"),
+            Self::Untrusted => {
+                write!(f, "the Secret is handed over with a certificate that browsers do not trust")
+            }
         }
     }
 }
@@ -188,6 +193,9 @@ fn first_reason(
         return Ok(());
     }
     check_certificate(certificate, desired, *now)?;
+    if is_handed_over(secret, desired) {
+        return Err(IssueReason::Untrusted);
+    }
     let renew_at = renewal(certificate, *ari);
     if *now >= renew_at {
         return Err(due(renew_at, *ari));
@@ -202,6 +210,12 @@ fn first_reason(
         return Err(IssueReason::Requested);
     }
     Ok(())
+}
+
+/// Whether a Secret that is not ours is replaced though its certificate serves, because browsers do
+/// not trust it and the user says so.
+pub(crate) fn is_handed_over(secret: &SecretView, desired: &DesiredCertificate) -> bool {
+    !secret.ours && secret.untrusted && desired.adopts_at_once
 }
 
 /// Whether `certificate` serves all desired names and also some that the CA in use never certifies:
@@ -299,6 +313,8 @@ pub(crate) mod tests {
         SecretView {
             ours: true,
             other_install: None,
+            other_issuer: None,
+            untrusted: false,
             is_tls: true,
             immutable: false,
             certificate: Ok(CertificateView {
@@ -315,6 +331,7 @@ pub(crate) mod tests {
             directory: Some(DIRECTORY.into()),
             instead_of: None,
             account: None,
+            copied: None,
         }
     }
 
@@ -322,6 +339,20 @@ pub(crate) mod tests {
         let mut secret = secret(&["a.example.com"], now(), 90 * DAY);
         change(secret.certificate.as_mut().unwrap());
         secret
+    }
+
+    #[test]
+    fn a_certificate_that_browsers_do_not_trust_is_replaced_at_once_where_the_user_says_so() {
+        let good = secret(&["a.example.com"], now(), 90 * DAY);
+        let theirs = SecretView { ours: false, untrusted: true, ..good.clone() };
+        assert_eq!(checked(&theirs), Ok(()));
+        let consent = DesiredCertificate { adopt: true, ..desired("shop", &["a.example.com"]) };
+        assert_eq!(check(Some(&theirs), &consent, &assessment()), Ok(()), "it serves");
+        let adopting = DesiredCertificate { adopts_at_once: true, ..consent };
+        let handed_over = |secret: &SecretView| check(Some(secret), &adopting, &assessment());
+        assert_eq!(handed_over(&theirs), Err(IssueReason::Untrusted));
+        assert_eq!(handed_over(&SecretView { untrusted: false, ..theirs.clone() }), Ok(()));
+        assert_eq!(handed_over(&SecretView { ours: true, ..theirs }), Ok(()));
     }
 
     fn checked(secret: &SecretView) -> Result<(), IssueReason> {

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::super::keys::inspect;
 use super::distortion::listed;
-use super::{FakeCluster, FakeSecret};
+use super::{FakeCluster, FakeSecret, foreign_secret};
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::copied::Copied;
 use crate::domain::desired::plan::filled_tls_value;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::{
@@ -101,15 +102,14 @@ impl TlsSecrets for OfInstall {
         let owners: BTreeSet<String> = what.owners.map_or_else(present, uids);
         let view = SecretView {
             ours: true,
-            other_install: None,
-            is_tls: true,
-            immutable: false,
             certificate: inspect(&what.chain, &what.key),
             owners: owners.clone(),
             renew: what.renew,
             directory: Some(what.directory),
             instead_of: what.instead_of,
             account: what.account,
+            copied: what.copied.mark(),
+            ..foreign_secret().view
         };
         let (install, chain) = (Some(self.id.to_owned()), what.chain);
         let written = FakeSecret { view: view.clone(), chain, owners, install };
@@ -118,20 +118,24 @@ impl TlsSecrets for OfInstall {
         Ok(Some(view))
     }
 
-    async fn set_owners(
+    async fn set_metadata(
         &self,
         key: &SecretKey,
-        owners: &BTreeSet<IngressRef>,
+        owners: Option<&BTreeSet<IngressRef>>,
+        copied: &Copied,
     ) -> Result<SecretStatus, PortError> {
-        self.cluster.call("set_owners").await?;
+        self.cluster.call("set_metadata").await?;
         let mut state = self.cluster.state.borrow_mut();
         if state.is_conflict(key) {
-            return Err(PortError::transient("set_owners: 409 Conflict"));
+            return Err(PortError::transient("set_metadata: 409 Conflict"));
         }
         state.before_write(key);
         let Some(secret) = state.secrets.get_mut(key) else { return Ok(None) };
-        secret.owners = owners.iter().map(|owner| owner.uid.to_string()).collect();
-        secret.view.owners = secret.owners.clone();
+        if let Some(owners) = owners {
+            secret.owners = owners.iter().map(|owner| owner.uid.to_string()).collect();
+            secret.view.owners = secret.owners.clone();
+        }
+        secret.view.copied = copied.mark();
         secret.install = Some(self.id.to_owned());
         Ok(Some(secret.view.clone()))
     }
@@ -151,6 +155,21 @@ impl TlsSecrets for OfInstall {
         view.annotations.insert(FILLED_TLS.to_owned(), filled);
         self.cluster.apply(view);
         Ok(())
+    }
+
+    async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
+        self.cluster.call("take_back_tls").await?;
+        let view = self.cluster.state.borrow().ingresses.get(&ingress.key).cloned();
+        let Some(mut view) = view.filter(|view| view.uid == ingress.uid) else { return Ok(false) };
+        if self.cluster.state.borrow().co_owned.contains(&ingress.key) {
+            return Ok(false);
+        }
+        let ours = view.annotations.remove(FILLED_TLS).is_some();
+        if ours {
+            view.tls = Vec::new();
+            self.cluster.apply(view);
+        }
+        Ok(ours)
     }
 }
 

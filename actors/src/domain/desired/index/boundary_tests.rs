@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm};
-use crate::domain::desired::plan::tests::{block, ingress, names};
+use crate::domain::desired::plan::tests::{block, ingress, named, names};
 use crate::domain::desired::problem::Problem;
 use crate::domain::limits;
+use crate::domain::marks::Mark;
 use crate::domain::public_name::PublicCa;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::tests::secret as certificate_of;
@@ -61,9 +62,9 @@ fn a_secret_is_wanted_by_its_first_user_and_shared_by_the_second() {
 
 #[test]
 fn orphans_are_taken_by_namespace_and_come_back_unless_they_are_in_use_again() {
-    let views = [ingress("web", "a", &["a.example.com"]), ingress("api", "b", &["b.example.com"])];
+    let views = [named("web", "a", &["a.example.com"]), named("api", "b", &["b.example.com"])];
     let mut index = index_of(views.clone());
-    index.apply(ingress("web", "c", &["c.example.com"]));
+    index.apply(named("web", "c", &["c.example.com"]));
     for one in [key("a"), IngressKey::new("api", "b"), key("c")] {
         index.remove(&one);
     }
@@ -96,7 +97,7 @@ fn a_limit_is_needed_elsewhere_while_others_are_managed_there() {
 
 #[test]
 fn the_reason_against_an_ingress_is_kept() {
-    let theirs = IngressView { other_issuer: Some("x/y".into()), ..sharer("a", &[]) };
+    let theirs = IngressView { mark: Some(Mark::OtherIssuer("x/y".into())), ..sharer("a", &[]) };
     let index = index_of([theirs, sharer("b", &[])]);
     assert!(matches!(index.skip(&key("a")), Some(Skip::OtherIssuer(_))));
     assert_eq!(index.skip(&key("b")), None);
@@ -190,7 +191,7 @@ fn each_change_of_a_plan_is_work_and_nothing_else_is() {
 /// An Ingress with a public and an internal name.
 fn internal(namespace: &str) -> IngressView {
     let hosts = [format!("www.{namespace}.com"), format!("db-{namespace}.internal")];
-    ingress(namespace, "shop", &hosts.each_ref().map(String::as_str))
+    named(namespace, "shop", &hosts.each_ref().map(String::as_str))
 }
 
 fn by_address(views: impl IntoIterator<Item = IngressView>) -> Index {
@@ -209,7 +210,7 @@ fn a_certificate_for_an_internal_name_proves_a_private_ca_to_its_namespace() {
         index.desired(&SecretKey::new(namespace, "shop")).unwrap().names
     };
     assert_eq!(names_of(&index, "web"), names(&["www.web.com"]));
-    assert_eq!(index.possible_proofs(&key("shop")), [secret("shop")]);
+    assert_eq!(index.possible_proofs(&key("shop")), [secret("shop"), secret("shop")]);
     assert_eq!(index.possible_proofs(&key("plain")), [], "nothing is left out");
     assert!(index.may_be_proven() && index.is_unproven("web"));
     assert_eq!(index.prove_private(&"web".into()), [key("shop")]);
@@ -251,6 +252,7 @@ fn members_of_a_group_share_a_certificate_until_they_leave() {
     let mut left = member("b");
     left.annotations.clear();
     assert_eq!(index.apply(left), [key("a"), key("b")]);
+    index.choose(&key("b"), "b");
     assert_eq!(index.desired(&group).unwrap().names, names(&["a.example.com"]));
     assert_eq!(index.desired(&secret("b")).unwrap().names, names(&["b.example.com"]));
     index.remove(&key("a"));
@@ -275,7 +277,8 @@ fn a_group_with_too_many_names_is_split_and_each_member_is_in_one_part() {
 }
 
 fn entry(view: IngressView) -> IndexedIngress {
-    IndexedIngress::new(view, None, Terms { only_public: false, space: Space::default(), most: 0 })
+    let (only_public, space) = (false, Space::default());
+    IndexedIngress::new(view, None, Terms { only_public, space, most: 0, leaves_tls: false })
 }
 
 #[test]
@@ -307,6 +310,7 @@ fn an_ingress_is_filled_in_until_it_lists_the_names_that_it_may_have() {
         view.tls = tls;
         view.annotations.insert("filled-tls".into(), filled.into());
         let mut index = index_of([ingress("api", "shop", &["www.example.com"]), view]);
+        index.choose(&key("shop"), "shop");
         let host = names(&["www.example.com"]).pop_first().unwrap();
         let held_until = Some(Timestamp::from_secs(9));
         index.record_holder((&host, &"api".into()), held_until, Timestamp::from_secs(0));

@@ -90,16 +90,31 @@ impl Index {
     fn secrets_with(&self, host: &DnsName, ingresses: &[IngressKey]) -> Vec<SecretKey> {
         let plans = ingresses.iter().flat_map(|key| self.planned(key));
         let with_host = plans.filter(|planned| planned.names.binary_search(host).is_ok());
-        let mut secrets: Vec<SecretKey> = Vec::new();
-        for planned in with_host {
-            if !secrets.contains(&planned.secret) {
-                secrets.push(planned.secret.clone());
+        let chosen = with_host.map(|planned| planned.secret.clone());
+        let open = ingresses.iter().filter(|key| self.is_open(key));
+        let mut secrets = Vec::new();
+        for secret in chosen.chain(open.flat_map(Self::possible_secrets)) {
+            if !secrets.contains(&secret) {
+                secrets.push(secret);
             }
             if secrets.len() >= limits::CLAIMANTS_READ {
                 break;
             }
         }
         secrets
+    }
+
+    /// Forgets that the namespace of an Ingress holds nothing for these hosts, because the Secret
+    /// of the Ingress was not known when that was found out.
+    pub(super) fn forget_non_holder(&mut self, key: &IngressKey, hosts: &[DnsName]) {
+        if self.host_claims.are_uncontested() {
+            return;
+        }
+        for host in hosts {
+            if self.host_claims.forget_non_holder(host, &key.namespace) {
+                self.forget_merged_with(host);
+            }
+        }
     }
 
     /// How the contest for a host stands for a namespace.
@@ -155,7 +170,7 @@ impl Index {
 
     /// Whether the namespace is listed for the first time, so that the order in which its Ingresses
     /// arrive means nothing.
-    fn is_first_list(&self, namespace: &str) -> bool {
+    pub(super) fn is_first_list(&self, namespace: &str) -> bool {
         !self.listed.iter().any(|scope| covers(scope, namespace))
     }
 }
@@ -163,7 +178,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::desired::plan::tests::{block, ingress, names};
+    use crate::domain::desired::plan::tests::{block, named as ingress, names};
     use crate::domain::desired::problem::Problem;
     use crate::domain::ingress::IngressView;
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::rooms::Space;
-use crate::domain::desired::plan::{Plan, PlannedCertificate, plan};
-use crate::domain::desired::selection::Skip;
+use crate::domain::desired::plan::{Plan, PlannedCertificate, filled_by_us, plan};
+use crate::domain::desired::problem::Problem;
+use crate::domain::desired::selection::{Skip, TakesBack};
 use crate::domain::ingress::{IngressView, SecretKey};
 
 /// Number of certificates up to which a plan is searched one by one.
@@ -18,6 +19,12 @@ pub(super) struct IndexedIngress {
     pub(super) plan: Plan,
     /// What the Ingress takes up.
     pub(super) space: Space,
+    /// Whether the Ingress was created a moment ago, so that it can have no Secret of ours.
+    pub(super) is_fresh: bool,
+    /// Whether `spec.tls` could not be taken back, and nobody has edited the Ingress since.
+    pub(super) stays_filled: bool,
+    /// How often the API server has refused a look for its Secret, one after the other.
+    pub(super) refusals: u32,
     /// Place of each Secret in the plan, where the plan is long.
     places: HashMap<SecretKey, usize>,
 }
@@ -31,6 +38,8 @@ pub(super) struct Terms {
     pub(super) space: Space,
     /// Bytes that the Ingresses of one namespace may take up.
     pub(super) most: usize,
+    /// Whether `spec.tls` is left as it is.
+    pub(super) leaves_tls: bool,
 }
 
 /// Effect of a newer view on the desired certificates of an Ingress.
@@ -46,24 +55,37 @@ pub(super) enum Change {
     Secrets,
 }
 
+/// Whether an Ingress with this reason against it is checked.
+pub(super) fn is_managed(skip: Option<&Skip>) -> bool {
+    skip.is_none_or(Skip::renews)
+}
+
 impl IndexedIngress {
-    /// Plans an Ingress, unless there is a reason to skip it.
+    /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
+    /// renewed that is there already.
     pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms) -> Self {
-        let Terms { only_public, space, most } = terms;
+        let Terms { only_public, space, most, leaves_tls } = terms;
         let mut plan = match &skip {
-            Some(_) => Plan::default(),
-            None if space.is_left_out => Plan::left_out(most),
-            None => plan(&view),
+            Some(skip) if !skip.renews() => Plan::left_alone(skip.problem()),
+            _ if space.is_left_out => Plan::left_out(most),
+            _ => plan(&view),
         };
+        if leaves_tls {
+            plan.leave_tls();
+        }
         if only_public {
             plan.keep_public(&view);
+        }
+        if skip.as_ref().is_some_and(Skip::renews) {
+            plan.only_renew();
         }
         let mut places = HashMap::new();
         if plan.certificates.len() > SHORT_PLAN {
             let secrets = plan.certificates.iter().map(|planned| planned.secret.clone());
             places.extend(secrets.zip(0..));
         }
-        Self { view, skip, plan, space, places }
+        let (is_fresh, stays_filled) = (false, false);
+        Self { view, skip, plan, space, is_fresh, stays_filled, refusals: 0, places }
     }
 
     /// The certificate planned in `secret`, if any.
@@ -78,8 +100,38 @@ impl IndexedIngress {
         }
     }
 
+    /// Whether the Ingress is checked: it is managed, or a certificate that it has is renewed.
     pub(super) fn is_managed(&self) -> bool {
-        self.skip.is_none()
+        is_managed(self.skip.as_ref())
+    }
+
+    /// Why a `spec.tls` that we filled in is taken back, if it is: the user says so, or the
+    /// controller rejects it.
+    pub(super) fn takes_back(&self) -> Option<TakesBack> {
+        let why = match &self.skip {
+            Some(Skip::Minion(_)) => TakesBack::Minion,
+            _ if self.is_managed() && self.view.leaves_tls() == Some(true) => TakesBack::Asked,
+            _ => return None,
+        };
+        (filled_by_us(&self.view) && !self.stays_filled).then_some(why)
+    }
+
+    /// Keeps the Secret that was chosen before, whatever better name is free by now, and what an
+    /// edit alone changes.
+    pub(super) fn keep_name(&mut self, old: &Self) {
+        self.is_fresh = old.is_fresh && old.plan.open;
+        let is_edited = self.view.edition != old.view.edition || self.view.tls != old.view.tls;
+        self.stays_filled = old.stays_filled && !is_edited;
+        let before = old.plan.certificates.first().filter(|_| old.plan.chosen);
+        if let Some(planned) = before.filter(|_| self.plan.open) {
+            self.plan.settle(planned.secret.clone());
+        }
+    }
+
+    /// Forgets refusals of the API server, because the Secret is chosen or not needed.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refusals = 0;
+        self.plan.problems.retain(|problem| !matches!(problem, Problem::SecretRefused { .. }));
     }
 
     /// Whether the group must be computed again: the group, or an input of its buckets, differs
@@ -100,7 +152,8 @@ impl IndexedIngress {
     /// A `spec.tls` that we have just filled in is no change.
     pub(super) fn change(&self, old: &Self) -> Change {
         let pairs = || self.plan.certificates.iter().zip(&old.plan.certificates);
-        let same_secrets = self.plan.certificates.len() == old.plan.certificates.len()
+        let same_secrets = self.plan.open == old.plan.open
+            && self.plan.certificates.len() == old.plan.certificates.len()
             && pairs().all(|(new, old)| new.secret == old.secret);
         if !same_secrets {
             return Change::Secrets;
@@ -111,6 +164,8 @@ impl IndexedIngress {
             && self.plan.problems == old.plan.problems
             && self.view.uid == old.view.uid
             && self.view.class == old.view.class
+            && self.view.copied == old.view.copied
+            && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
             && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);

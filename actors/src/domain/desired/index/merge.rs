@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
 use crate::domain::certificate::KeyAlgorithm;
+use crate::domain::copied::Copied;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
-use crate::domain::desired::plan::{self, PlannedCertificate};
+use crate::domain::desired::plan::{self, Adoption, PlannedCertificate, adoption};
+use crate::domain::desired::secret_names::is_choosable;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
@@ -35,31 +37,13 @@ pub(super) fn merge(
     (default_profile, default_algorithm): (Option<&String>, KeyAlgorithm),
     verdicts: &dyn Fn(&DnsName) -> Verdict,
 ) -> Option<DesiredCertificate> {
-    let mut desired = DesiredCertificate {
-        secret: secret.clone(),
-        names: BTreeSet::new(),
-        owners: BTreeSet::new(),
-        routes: Arc::default(),
-        algorithm: KeyAlgorithm::default(),
-        profile: None,
-        adopt: false,
-        partial: true,
-        grouped: false,
-        keeps_surplus: false,
-        renew: None,
-        fill: BTreeMap::new(),
-        fill_more: false,
-        renew_only: true,
-        moving: BTreeSet::new(),
-        refused: BTreeSet::new(),
-        undecided: BTreeSet::new(),
-        edition: Edition::default(),
-    };
+    let mut desired = of_nobody(secret);
     let mut routing = Routing::default();
     for (entry, planned) in users {
         let names = desired.add_verdicts(planned, verdicts);
         desired.add_names(&entry.view.class, &names, &mut routing);
         desired.add_annotations(&entry.view);
+        desired.add_consent(entry, users.len());
         desired.add_fill(&entry.view, planned, &names);
         let room = NAMES_KEPT.saturating_sub(desired.refused.len());
         desired.refused.extend(planned.refused.iter().take(room).cloned());
@@ -80,6 +64,32 @@ pub(super) fn merge(
 /// The strongest key that any Ingress of a Secret asks for.
 fn strongest(users: &[User<'_>]) -> Option<KeyAlgorithm> {
     users.iter().filter_map(|(entry, _)| plan::algorithm(&entry.view).ok().flatten()).max()
+}
+
+/// The desired certificate before any Ingress is merged into it.
+fn of_nobody(secret: &SecretKey) -> DesiredCertificate {
+    DesiredCertificate {
+        secret: secret.clone(),
+        names: BTreeSet::new(),
+        owners: BTreeSet::new(),
+        routes: Arc::default(),
+        algorithm: KeyAlgorithm::default(),
+        profile: None,
+        adopt: false,
+        adopts_at_once: false,
+        partial: true,
+        grouped: false,
+        keeps_surplus: false,
+        renew: None,
+        fill: BTreeMap::new(),
+        fill_more: false,
+        renew_only: true,
+        moving: BTreeSet::new(),
+        refused: BTreeSet::new(),
+        undecided: BTreeSet::new(),
+        copied: Copied::default(),
+        edition: Edition::default(),
+    }
 }
 
 impl DesiredCertificate {
@@ -135,8 +145,19 @@ impl DesiredCertificate {
     fn add_annotations(&mut self, view: &IngressView) {
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
-        self.adopt |= view.annotation("adopt-secret") == Some("true");
         self.partial &= view.annotation("partial") == Some("true");
+    }
+
+    /// Adds the consent of one of `users` Ingresses to take over the Secret. It is about one's own
+    /// Secret, not about one that is shared for its hosts.
+    fn add_consent(&mut self, entry: &IndexedIngress, users: usize) {
+        let is_given = entry.plan.chosen
+            && users > 1
+            && !is_choosable(&entry.view.key.name, &self.secret.name);
+        if let Some(adoption) = adoption(&entry.view).filter(|_| !is_given) {
+            self.adopt = true;
+            self.adopts_at_once |= adoption == Adoption::AtOnce;
+        }
     }
 
     fn add_fill(
@@ -164,7 +185,8 @@ impl DesiredCertificate {
         }
     }
 
-    /// Adds the oldest Ingresses as owners, and their requests for a new certificate. Age does not
+    /// Adds the oldest Ingresses as owners, with their requests for a new certificate and what is
+    /// copied. Age does not
     /// change by an edit, so that owners are added and removed with their Ingresses only.
     fn add_owners(&mut self, users: &[User<'_>]) {
         let views = users.iter().map(|(entry, _)| &entry.view);
@@ -174,6 +196,9 @@ impl DesiredCertificate {
             views.collect()
         };
         owners.sort_unstable_by_key(|view| &view.key);
+        for view in &owners {
+            self.copied.add_those_of(&view.copied);
+        }
         self.owners = owners.iter().map(|view| view.reference()).collect();
         self.renew =
             renew_requests::joined(owners.iter().filter_map(|view| view.annotation("renew")));
@@ -184,7 +209,7 @@ impl DesiredCertificate {
 mod tests {
     use super::*;
     use crate::domain::desired::index::Index;
-    use crate::domain::desired::plan::tests::{block, ingress};
+    use crate::domain::desired::plan::tests::{block, ingress, named};
     use crate::domain::ingress::IngressKey;
     use crate::domain::time::Timestamp;
 
@@ -220,7 +245,7 @@ mod tests {
     fn a_ninth_class_of_a_host_is_told_with_the_limit_and_its_neighbours_are_routed() {
         for count in [9, 2 * limits::SHARERS_KEPT] {
             let views = (0..count).map(|n| sharer(n, "a.example.com", &format!("c{n:02}")));
-            let own = ingress("other", "shop", &["a.example.net"]);
+            let own = named("other", "shop", &["a.example.net"]);
             let (mut index, _) = shared(views.chain([own]));
             let told = |index: &Index, namespace: &str, name: &str| -> Vec<String> {
                 let problems = index.problems(&IngressKey::new(namespace, name)).unwrap();

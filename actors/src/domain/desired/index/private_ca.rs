@@ -29,8 +29,11 @@ impl Index {
         }
         let entry = self.entries.get(key).filter(|entry| has_left_out(entry));
         let Some(entry) = entry else { return Vec::new() };
-        let planned = plan(&entry.view).certificates.into_iter();
+        let plan = plan(&entry.view);
+        let open = plan.open.then(|| Self::possible_secrets(key));
+        let planned = plan.certificates.into_iter();
         let planned = planned.filter(|one| any_internal(&one.names)).map(|one| one.secret);
+        let planned = planned.chain(open.into_iter().flatten());
         // The Secret of a group that was split is in `spec.tls` only.
         let named = entry.view.tls.iter().filter_map(|block| block.secret_name.as_deref());
         let named = named.map(|name| SecretKey::new(&key.namespace, name));

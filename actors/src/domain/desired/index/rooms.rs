@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Index;
+use crate::domain::copied::Copied;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView};
 use crate::domain::limits;
 
@@ -44,8 +45,15 @@ impl Space {
         let hosts = view.rule_hosts.iter().map(|host| text(host) + 2 * host.len());
         let marks = view.annotations.iter().filter(|(name, _)| !filled || *name != FILLED_TLS);
         let marks = marks.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let aliases = view.aliases.iter().map(|alias| HOST + alias.name.as_str().len());
         let own_block = if view.tls.is_empty() || filled { BLOCK } else { 0 };
-        let bytes = BASE + own_block + marks + hosts.sum::<usize>() + blocks.sum::<usize>();
+        let bytes = BASE
+            + own_block
+            + marks
+            + aliases.sum::<usize>()
+            + view.copied.bytes()
+            + hosts.sum::<usize>()
+            + blocks.sum::<usize>();
         Self { bytes, is_left_out: false }
     }
 
@@ -174,6 +182,8 @@ fn is_covered(view: &IngressView) -> bool {
 /// Drops everything of a view that may be large.
 fn empty(view: &mut IngressView) {
     (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
+    view.aliases = Vec::new();
+    view.copied = Copied::default();
     view.annotations.retain(|name, _| name == "enabled");
 }
 

@@ -130,6 +130,9 @@ fn spec_tls_is_filled_in_once_the_certificate_is_there_and_more_of_them_a_little
 fn what_is_only_renewed_gets_no_first_certificate() {
     let only = DesiredCertificate { renew_only: true, ..shop() };
     assert_eq!(idle(&only, &seen_secret(None)), Step::Done(Requeue::AwaitChange));
+    let foreign = SecretView { ours: false, ..secret(&["z.example.com"], now(), 90 * DAY) };
+    let step = idle(&only, &seen_secret(Some(foreign)));
+    assert_eq!(step, Step::Done(Requeue::AwaitChange), "and nothing is told");
     let failed = given([fail(&only, FailureClass::Authorization)]);
     let State::Failing(failing) = failed else { unreachable!("it has failed") };
     let due = State::Failing(Failing { retry_at: now(), ..failing });

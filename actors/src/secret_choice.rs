@@ -3,7 +3,6 @@
 //! exists is read.
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use crate::context::OperatorContext;
 use crate::domain::certificate::SecretStatus;
@@ -13,6 +12,7 @@ use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::time::doubled;
 use crate::ports::{PortError, TlsSecrets, bounded};
 
 /// The index and the Secrets that a choice is made from.
@@ -46,13 +46,9 @@ pub(crate) async fn choose_secret(
     let Err(PortError::Permanent(failure)) = chosen else { return Err(Requeue::Busy) };
     let refusals = context.index.borrow_mut().refuse(key, &failure.detail);
     context.events.report(&context.index.borrow(), key);
-    Err(Requeue::At(context.clock.now() + pause_after(refusals)))
-}
-
-/// Pause after so many refusals: twice as long each time.
-fn pause_after(refusals: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(refusals.saturating_sub(1));
-    limits::SECRET_REFUSED.saturating_mul(doubled).min(limits::SECRET_REFUSED_MOST)
+    let before = refusals.saturating_sub(1);
+    let pause = doubled(limits::SECRET_REFUSED, before, limits::SECRET_REFUSED_MOST);
+    Err(Requeue::At(context.clock.now() + pause))
 }
 
 impl SecretChoice<'_> {

@@ -167,20 +167,18 @@ impl Accounts {
     /// is an external account: some CAs accept a binding only once.
     async fn registered_as(&self, key: &PrivateKey) -> Result<Account, CallError> {
         let external = self.store.external_account().await?;
-        let found = match (&external, self.of_key_if(external.is_some(), key).await) {
-            // A CA may know no look-up at all.
-            (Some(_), Err(error)) if error.is_refusal() => None,
-            (_, found) => found?,
-        };
+        let mut found = None;
+        if external.is_some() {
+            found = match self.of_key(key).await {
+                Err(error) if error.is_refusal() => None, // a CA may know no look-up at all
+                found => found?,
+            };
+        }
         let url = match found {
             Some(url) => url,
             None => self.new_account(key, external.as_ref()).await?,
         };
         self.restore(url, key).await
-    }
-
-    async fn of_key_if(&self, asks: bool, key: &PrivateKey) -> Result<Option<String>, CallError> {
-        if asks { self.of_key(key).await } else { Ok(None) }
     }
 
     /// Registers the key with the contacts; without them if the CA refuses these, because the

@@ -26,6 +26,11 @@ pub(super) use directory::lacking;
 /// One kind of deviation, as a sentence about the CA.
 pub(super) type Deviation = &'static str;
 
+/// Deviation: URLs are relative.
+const RELATIVE: Deviation = "names relative URLs";
+/// Deviation: a field has another type.
+const OTHER_TYPE: Deviation = "has fields of other types than RFC 8555";
+
 /// Kinds of deviations of one answer.
 pub(super) type Deviations = BTreeSet<Deviation>;
 
@@ -123,7 +128,7 @@ fn absolute_location(url: &str, headers: &mut HeaderMap, found: &mut Deviations)
     };
     let absolute = absolute(location, url).and_then(|url| HeaderValue::from_str(&url).ok());
     if let Some(absolute) = absolute {
-        found.insert("names relative URLs");
+        found.insert(RELATIVE);
         headers.insert(LOCATION, absolute);
     }
 }

@@ -57,6 +57,7 @@ impl Acme {
     /// §5), or cannot be read. The order counts in the CA's limits, so it is used wherever its URL
     /// is known.
     fn opened(error: &Error, names: &BTreeSet<DnsName>) -> Result<OrderView, CallError> {
+        let error = cut(error.to_string(), limits::QUOTED_MAX); // may quote the whole answer
         let Some(url) = Call::last_location() else {
             return Err(CallError::lacking(format!(
                 "the CA has opened an order and does not tell its URL (RFC 8555 §7.4: {error}); use another CA"

@@ -145,11 +145,12 @@ pub(super) fn advice(problem: &Problem, class: FailureClass) -> &'static str {
             "visit the page that the CA names, then annotate the Ingress with ingress-acme.dev/renew"
         }
         (_, FailureClass::RateLimited) => "wait; it is tried again when the CA allows it",
-        (kind, _) if of_flags(kind).is_some() => of_flags(kind).unwrap_or_default(),
-        (_, FailureClass::AcmeServer) => "it is tried again",
-        _ => {
-            "correct the Ingress or the operator's flags; a change of the Ingress tries again at once"
-        }
+        (kind, class) => of_flags(kind).unwrap_or(match class {
+            FailureClass::AcmeServer => "it is tried again",
+            _ => {
+                "correct the Ingress or the operator's flags; a change of the Ingress tries again at once"
+            }
+        }),
     }
 }
 

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// A pause that is twice as long after each of so many `failures`, up to `most`.
+pub(crate) fn doubled(pause: Duration, failures: u32, most: Duration) -> Duration {
+    pause.saturating_mul(2_u32.saturating_pow(failures)).min(most)
+}
+
 /// Milliseconds since the Unix epoch (UTC, no leap seconds). May be negative.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]

@@ -293,8 +293,6 @@ impl Handler<Reconcile> for Pool {
         if let ReconcileKey::Ingress(ingress) = &key {
             self.context.index.borrow_mut().forget_stale_hosts(ingress, now);
             self.context.events.report(&self.context.index.borrow(), ingress);
-        }
-        if let ReconcileKey::Ingress(ingress) = &key {
             self.take_back(ingress, ctx);
         }
         let targets = self.targets(&key, now);

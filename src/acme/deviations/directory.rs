@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::objects::make_absolute;
-use super::{Deviations, absolute};
+use super::objects::{drop_unless, make_absolute};
+use super::{Deviations, OTHER_TYPE, absolute};
 
 /// Fields with a URL that a client needs for every certificate.
 pub(in crate::acme) const NEEDED: [&str; 3] = ["newNonce", "newAccount", "newOrder"];
@@ -17,11 +17,7 @@ pub(super) fn rewrite(directory: &mut Value, url: &str, found: &mut Deviations) 
     }
     for field in OPTIONAL {
         make_absolute(directory, field, url, found);
-        let Some(object) = directory.as_object_mut() else { return };
-        if object.get(field).is_some_and(|value| !value.is_string() && !value.is_null()) {
-            found.insert("has fields of other types than RFC 8555");
-            object.remove(field);
-        }
+        drop_unless(directory, field, Value::is_string, found);
     }
     // The identifier of a certificate is appended (RFC 9773 §4.1).
     let renewal = directory.get("renewalInfo").and_then(Value::as_str);
@@ -33,21 +29,20 @@ pub(super) fn rewrite(directory: &mut Value, url: &str, found: &mut Deviations) 
 }
 
 fn meta(directory: &mut Value, found: &mut Deviations) {
-    let deviation = "has fields of other types than RFC 8555";
     let Some(object) = directory.as_object_mut() else { return };
     if object.get("meta").is_some_and(|meta| !meta.is_object()) {
-        found.insert(deviation);
+        found.insert(OTHER_TYPE);
         object.remove("meta");
     }
     let Some(meta) = object.get_mut("meta").and_then(Value::as_object_mut) else { return };
     let Some(profiles) = meta.get_mut("profiles") else { return };
     let Value::Object(profiles) = profiles else {
-        found.insert(deviation);
+        found.insert(OTHER_TYPE);
         meta.remove("profiles");
         return;
     };
     for description in profiles.values_mut().filter(|description| !description.is_string()) {
-        found.insert(deviation);
+        found.insert(OTHER_TYPE);
         *description = String::new().into();
     }
 }

@@ -5,12 +5,10 @@ use serde_json::{Value, json};
 
 use super::problems::rewrite_problem;
 use super::statuses::{self, AUTHORIZATION, CHALLENGE, ORDER};
-use super::{Deviations, absolute};
+use super::{Deviation, Deviations, OTHER_TYPE, RELATIVE, absolute};
 
 /// Deviation: a field is missing that every object of its kind has.
-const MISSING: &str = "leaves out fields of orders and authorizations";
-/// Deviation: a field has another type.
-const OTHER_TYPE: &str = "has fields of other types than RFC 8555";
+const MISSING: Deviation = "leaves out fields of orders and authorizations";
 
 /// A new order without a status is pending: nothing of it can be done yet.
 pub(super) fn rewrite_new_order(order: &mut Value, url: &str, found: &mut Deviations) {
@@ -30,7 +28,7 @@ pub(super) fn rewrite_order(order: &mut Value, url: &str, found: &mut Deviations
         }
         for one in urls {
             if let Some(absolute) = one.as_str().and_then(|text| absolute(text, url)) {
-                found.insert("names relative URLs");
+                found.insert(RELATIVE);
                 *one = absolute.into();
             }
         }
@@ -83,7 +81,7 @@ pub(super) fn rewrite_challenge(challenge: &mut Value, url: &str, found: &mut De
 pub(super) fn make_absolute(object: &mut Value, field: &str, base: &str, found: &mut Deviations) {
     let relative = object.get(field).and_then(Value::as_str);
     if let Some(absolute) = relative.and_then(|text| absolute(text, base)) {
-        found.insert("names relative URLs");
+        found.insert(RELATIVE);
         object[field] = absolute.into();
     }
 }
@@ -97,7 +95,7 @@ fn listed(object: &mut Value, field: &str, found: &mut Deviations) {
 }
 
 /// Removes a field, if it is there and not as it should be.
-fn drop_unless(
+pub(super) fn drop_unless(
     object: &mut Value,
     field: &str,
     is_right: impl Fn(&Value) -> bool,

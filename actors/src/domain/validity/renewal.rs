@@ -13,7 +13,7 @@ use crate::domain::certificate::{CertId, CertificateView, SecretView};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, doubled};
 
 /// Renewal window of one certificate, from its CA (RFC 9773 §4.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -202,8 +202,8 @@ impl RenewalWindows {
         let Some(known) = self.by_secret.get_mut(secret).filter(|known| known.id == *id) else {
             return;
         };
-        let doubled = limits::ARI_POLL_MIN * 2_u32.saturating_pow(known.failures.min(16));
-        let pause = again.unwrap_or_default().max(doubled.min(limits::ARI_RETRY_MAX));
+        let doubled = doubled(limits::ARI_POLL_MIN, known.failures, limits::ARI_RETRY_MAX);
+        let pause = again.unwrap_or_default().max(doubled);
         known.ask_at = now + pause.min(limits::ARI_POLL_MAX);
         known.failures = known.failures.saturating_add(1);
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::domain::desired::desired_certificate::Route;
+use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::SecretKey;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
+use crate::domain::time::Timestamp;
 use crate::ports::PortError;
 
 /// To a dedup actor: the Ingress or its certificates may have changed.
@@ -44,20 +45,21 @@ where
 }
 
 /// To the route keeper: route the challenge paths of these hosts to the solver. The answer comes
-/// when the routes are written.
+/// when the routes are written, with the time from which the solver answers by them alone; `None`
+/// if it does already.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), PortError>")]
+#[rtype(result = "Result<Option<Timestamp>, PortError>")]
 pub(crate) struct Publish {
     /// Secret of the job that needs the routes.
     pub stream: SecretKey,
     /// Hosts and their ingress classes.
-    pub routes: Arc<[Route]>,
+    pub routes: Arc<[WantedRoute]>,
 }
 
 /// To the route keeper: include these routes, which jobs need soon, in the next write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[Route]>)>);
+pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[WantedRoute]>)>);
 
 /// To the route keeper: the job of this Secret needs its routes no longer.
 #[derive(Debug, Message)]

@@ -231,9 +231,9 @@ pub trait AccountStore {
 pub trait Routes {
     /// Lists all Ingresses with our label.
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError>;
-    /// Creates or updates a solver Ingress to match `ingress`. Without hosts, deletes the solver
-    /// Ingress.
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError>;
+    /// Creates or updates a solver Ingress to match `ingress`; returns the creation time of it, in
+    /// whole seconds. Without hosts, deletes the solver Ingress, and returns `None`.
+    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError>;
 }
 
 /// Probe of a host's challenge path, over the same way as the CA's request.

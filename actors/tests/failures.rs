@@ -104,7 +104,7 @@ impl Routes for Picky {
         self.0.list().await
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         if ingress.hosts.iter().any(|host| host.as_str().starts_with("bad")) {
             return Err(PortError::permanent(
                 FailureClass::SecretWrite,

@@ -13,7 +13,9 @@
 //! The API server can be simulated or real.
 
 mod endpoints;
+mod lag;
 mod routing;
+mod rules;
 mod serving;
 mod table;
 
@@ -28,7 +30,9 @@ use tokio::time::Instant;
 use crate::SimError;
 use crate::serving::Serving;
 use endpoints::Endpoints;
+use lag::Lag;
 use routing::Backend;
+pub use rules::{Merging, Rules};
 use table::Table;
 
 /// A running gateway. Dropping the value stops the gateway.
@@ -44,13 +48,12 @@ pub struct State {
     table: RwLock<Table>,
     /// Operators that answer challenges; some may have stopped.
     solvers: Mutex<Endpoints>,
-    /// Time between the observation of a route and its activation.
-    delay: Mutex<Duration>,
+    lag: Mutex<Lag>,
 }
 
 impl Gateway {
     /// Starts the gateway, which listens at once. Routes appear as reported by the API server of
-    /// `cluster` and are active `delay` later.
+    /// `cluster`, and come and go `delay` later.
     pub fn start(
         address: SocketAddr,
         cluster: kube::Config,
@@ -77,15 +80,19 @@ impl Gateway {
 }
 
 impl State {
-    /// Sets the delay before new routes become active.
+    /// Sets the delay before a later write of an Ingress takes effect.
     pub fn set_delay(&self, delay: Duration) {
-        *self.delay.lock().unwrap_or_else(PoisonError::into_inner) = delay;
+        self.lag().set(delay, false);
     }
 
-    /// Gives each host to the oldest Ingress that names the host, as some controllers do, instead
-    /// of merging the paths of all.
-    pub fn set_oldest_owns(&self, oldest_owns: bool) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).oldest_owns = oldest_owns;
+    /// Delays each later write of an Ingress by another time, up to `longest`.
+    pub fn vary_delay(&self, longest: Duration) {
+        self.lag().set(longest, true);
+    }
+
+    /// Sets the rules of the controller, which apply at once.
+    pub fn set_rules(&self, rules: Rules) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).rules = rules;
     }
 
     /// Adds an address behind the solver's Service.
@@ -114,10 +121,21 @@ impl State {
         self.solvers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lag(&self) -> MutexGuard<'_, Lag> {
+        self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn observe(&self, event: Event<Ingress>) {
-        let delay = *self.delay.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.observe(event, Instant::now() + delay);
+        self.lag().add(event, Instant::now());
+        self.apply_due();
+    }
+
+    /// Applies the writes that are due.
+    fn apply_due(&self) {
+        let (mut lag, now) = (self.lag(), Instant::now());
+        while let Some(event) = lag.due(now) {
+            self.table.write().unwrap_or_else(PoisonError::into_inner).observe(event);
+        }
     }
 
     /// Follows the Ingresses of a cluster until dropped.
@@ -133,7 +151,8 @@ impl State {
     }
 
     fn backend(&self, host: &str, path: &str) -> Option<Backend> {
+        self.apply_due();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.backend(host, path, Instant::now()).cloned()
+        table.backend(host, path).cloned()
     }
 }

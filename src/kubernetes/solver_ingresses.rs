@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::ingress::IngressClass;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{PortError, Routes};
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
@@ -48,12 +49,12 @@ impl SolverIngresses {
         Self { api: Api::namespaced(client, namespace) }
     }
 
-    async fn apply(&self, wanted: &SolverIngress) -> Result<(), PortError> {
+    async fn apply(&self, wanted: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(ingress(wanted));
         let doing = format!("write solver Ingress {}", wanted.name);
         let applied = self.api.patch(&wanted.name, &params, &patch).await;
-        applied.map(drop).map_err(|error| port_error(error, &doing))
+        applied.map(|applied| created(&applied)).map_err(|error| port_error(error, &doing))
     }
 
     async fn delete(&self, name: &str) -> Result<(), PortError> {
@@ -75,9 +76,9 @@ impl Routes for SolverIngresses {
         Ok(there.map(view).collect())
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         if ingress.hosts.is_empty() {
-            return self.delete(&ingress.name).await;
+            return self.delete(&ingress.name).await.map(|()| None);
         }
         self.apply(ingress).await
     }
@@ -129,7 +130,13 @@ fn view(found: &Ingress) -> SolverIngress {
         name: found.metadata.name.clone().unwrap_or_default(),
         class: class(found),
         hosts,
+        created: created(found),
     }
+}
+
+fn created(ingress: &Ingress) -> Option<Timestamp> {
+    let created = ingress.metadata.creation_timestamp.as_ref();
+    created.map(|created| Timestamp::from_secs(created.0.as_second()))
 }
 
 #[cfg(test)]
@@ -146,7 +153,7 @@ mod tests {
         ) {
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
             let class = IngressClass::Annotated(class.as_str().into());
-            let wanted = SolverIngress { name: "solver".into(), class, hosts };
+            let wanted = SolverIngress { name: "solver".into(), class, hosts, created: None };
             let text = serde_json::to_string(&ingress(&wanted)).unwrap();
             let found: Ingress = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(HINTS.len() + 1));
@@ -173,7 +180,7 @@ mod tests {
         for class in classes {
             let hosts = ["a.example.com", "b.example.com"];
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
-            let wanted = SolverIngress { name: "solver".into(), class, hosts };
+            let wanted = SolverIngress { name: "solver".into(), class, hosts, created: None };
             assert_eq!(view(&ingress(&wanted)), wanted);
         }
     }

@@ -1,5 +1,6 @@
 //! What other controllers do around the operator: they route, and they write to Ingresses.
 
+use ingress_acme_sim::gateway::{Merging, Rules};
 use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, World};
 use k8s_openapi::api::events::v1::Event;
@@ -28,7 +29,8 @@ async fn a_controller_that_merges_no_paths_costs_no_order_and_is_told_and_holds_
     let _alone = alone().await;
     let simulated = simulated(Options::default()).await;
     let (world, client) = (simulated.world(), simulated.target().unwrap().client);
-    world.gateway().state().set_oldest_owns(true);
+    let oldest = Rules { merging: Merging::OldestHasHost, ..Rules::default() };
+    world.gateway().state().set_rules(oldest);
     create(&client, "one", "one.example.com", json!({})).await;
     eventually("the user is told", async || !told(&client, "one", "Unreachable").await.is_empty())
         .await;
@@ -50,7 +52,7 @@ async fn a_controller_that_merges_no_paths_costs_no_order_and_is_told_and_holds_
     eventually("its Secret", async || secret(&client, "two").await.is_some()).await;
     assert!(secret(&client, "one-tls").await.is_none());
 
-    world.gateway().state().set_oldest_owns(false);
+    world.gateway().state().set_rules(Rules::default());
     eventually("a Secret", async || secret(&client, "one-tls").await.is_some()).await;
     let counts = world.ca().counts();
     assert_eq!((counts.orders, counts.certificates, counts.validations_failed), (2, 2, 0));

@@ -264,6 +264,14 @@ pub const HOSTS_PER_SOLVER_INGRESS: usize = 100;
 pub const ROUTE_LINGER: Duration = secs(10);
 /// Shortest time between two removals of expired routes, so that removals gather in batches.
 pub const ROUTE_SWEEP: Duration = secs(5);
+/// Longest time in which an ingress controller applies a write: a route that was withdrawn may
+/// answer for so long. Traefik took 2 s, HAProxy Technologies' controller 5 s.
+pub const ROUTE_LAG: Duration = secs(15);
+/// Precision of `metadata.creationTimestamp`.
+pub const CREATION_STEP: Duration = secs(1);
+/// Farthest creation time in the future that counts. A later one is of an API server whose clock
+/// was wrong, and no solver Ingress could be younger.
+pub const CREATION_SKEW: Duration = secs(3600);
 /// Time that an unclaimed route found at start stays. Resumed orders claim their routes within this
 /// time.
 pub const ROUTE_GRACE: Duration = secs(120);

@@ -3,16 +3,27 @@
 //! Each solver Ingress serves one class and at most [`limits::HOSTS_PER_SOLVER_INGRESS`] hosts.
 //! Every job that validates a host holds its route. After the last release a route stays for
 //! [`limits::ROUTE_LINGER`], and is removed with the next batch.
+//!
+//! A solver Ingress is younger than the users' Ingresses of its hosts, because some controllers give
+//! a host with all its paths to the oldest Ingress that names it: an older solver Ingress would take
+//! the site off the air.
+
+mod shard;
+#[cfg(test)]
+mod tests;
+mod withdrawals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::domain::desired::desired_certificate::Route;
+use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{IngressClass, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, doubled};
+use shard::SolverShard;
+use withdrawals::Withdrawals;
 
 /// A solver Ingress, observed or desired. No hosts means: delete.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +34,8 @@ pub struct SolverIngress {
     pub class: IngressClass,
     /// Hosts, one rule each.
     pub hosts: BTreeSet<DnsName>,
+    /// `metadata.creationTimestamp`, in whole seconds; `None` where it is not observed.
+    pub created: Option<Timestamp>,
 }
 
 /// All routes, desired and published.
@@ -30,6 +43,9 @@ pub struct SolverIngress {
 pub(crate) struct RouteTable {
     routes: BTreeMap<Route, HeldRoute>,
     shards: BTreeMap<String, SolverShard>,
+    withdrawals: Withdrawals,
+    /// Hosts that the write in flight removes.
+    withdrawing: Vec<Route>,
     /// Failed writes in a row that only removed hosts, by solver Ingress.
     refused_removals: HashMap<String, u32>,
     /// Sorted. Nearly every job has one, and a set would allocate room for eleven.
@@ -40,41 +56,15 @@ pub(crate) struct RouteTable {
 struct HeldRoute {
     shard: String,
     by: HashSet<SecretKey>,
+    /// Creation of the newest user Ingress with the host, as last heard.
+    newest: Timestamp,
     /// Removal time, set while no job holds the route.
     until: Option<Timestamp>,
 }
 
-#[derive(Debug)]
-struct SolverShard {
-    class: IngressClass,
-    hosts: BTreeSet<DnsName>,
-    /// Hosts in the last write that the API server accepted.
-    taken: BTreeSet<DnsName>,
-    /// Hosts of `taken` that a write removes or may have removed.
-    leaving: BTreeSet<DnsName>,
-    dirty: bool,
-    /// Whether the shard is reserved for one host of a refused batch.
-    solo: bool,
-    /// Earliest time of the next write, set after a failed one. Other shards are written meanwhile.
-    not_before: Option<Timestamp>,
-}
-
-impl SolverShard {
-    fn new(class: IngressClass) -> Self {
-        Self {
-            class,
-            hosts: BTreeSet::new(),
-            taken: BTreeSet::new(),
-            leaving: BTreeSet::new(),
-            dirty: false,
-            solo: false,
-            not_before: None,
-        }
-    }
-
-    /// Whether the API server has the host, for certain.
-    fn has(&self, host: &DnsName) -> bool {
-        self.taken.contains(host) && !self.leaving.contains(host)
+impl HeldRoute {
+    fn new(shard: &str, newest: Timestamp) -> Self {
+        Self { shard: shard.to_owned(), by: HashSet::new(), newest, until: None }
     }
 }
 
@@ -86,16 +76,14 @@ impl RouteTable {
         for (name, shard) in &mut self.shards {
             if !names.contains(name) {
                 shard.dirty |= !shard.hosts.is_empty();
-                shard.taken.clear();
-                shard.leaving.clear();
+                shard.is_gone();
             }
         }
         for one in found {
             match self.shards.get_mut(&one.name) {
                 Some(shard) => {
                     shard.dirty |= shard.hosts != one.hosts;
-                    shard.taken = one.hosts;
-                    shard.leaving.clear();
+                    shard.is_now(&one);
                 }
                 None => self.found(one, now),
             }
@@ -108,38 +96,66 @@ impl RouteTable {
         for host in &found.hosts {
             let route = Route { class: found.class.clone(), host: host.clone() };
             let until = Some(now + limits::ROUTE_GRACE);
-            let held = HeldRoute { shard: found.name.clone(), by: HashSet::new(), until };
+            let held = HeldRoute { until, ..HeldRoute::new(&found.name, Timestamp::default()) };
             self.routes.entry(route).or_insert(held);
         }
-        let mut shard = SolverShard::new(found.class);
+        let mut shard = SolverShard::new(found.class.clone());
         shard.dirty = found.hosts.is_empty();
-        shard.taken.clone_from(&found.hosts);
+        shard.is_now(&found);
         shard.hosts = found.hosts;
         self.shards.insert(found.name, shard);
     }
 
-    /// Holds `routes` for the job of `stream`.
-    pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &[Route]) {
-        for route in routes {
-            let shard = match self.routes.get(route) {
-                Some(held) => held.shard.clone(),
-                None => self.assign(route),
-            };
-            let held = self.routes.entry(route.clone());
-            let held = held.or_insert_with(|| HeldRoute {
-                shard: shard.clone(),
-                by: HashSet::new(),
-                until: None,
-            });
-            held.by.insert(stream.clone());
-            held.until = None;
+    /// Holds `routes` for the job of `stream`. A host that has a newer user Ingress than its solver
+    /// Ingress moves to another one.
+    pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &[WantedRoute], now: Timestamp) {
+        for WantedRoute { route, newest } in routes {
+            // A creation in the future is one of a clock that was wrong: nothing would be younger.
+            let is_wrong = newest.since(now) > limits::CREATION_SKEW;
+            let newest = if is_wrong { Timestamp::default() } else { *newest };
+            self.place(route, newest);
+            if let Some(held) = self.routes.get_mut(route) {
+                held.by.insert(stream.clone());
+                held.until = None;
+            }
         }
         let own = self.of_stream.entry(stream.clone()).or_default();
-        for route in routes {
+        for WantedRoute { route, .. } in routes {
             if let Err(place) = own.binary_search(route) {
                 own.reserve_exact(1);
                 own.insert(place, route.clone());
             }
+        }
+    }
+
+    /// Assigns a route to a solver Ingress that is younger than `newest`.
+    fn place(&mut self, route: &Route, newest: Timestamp) {
+        let Some(held) = self.routes.get_mut(route) else {
+            let shard = self.assign(route, newest);
+            self.routes.insert(route.clone(), HeldRoute::new(&shard, newest));
+            return;
+        };
+        held.newest = held.newest.max(newest);
+        let newest = held.newest;
+        if self.shards.get(&held.shard).is_some_and(|shard| !shard.is_younger_than(newest)) {
+            self.move_to_a_younger(route, None);
+        }
+    }
+
+    /// Moves a route to a solver Ingress that is younger than the user Ingresses of its host. A new
+    /// one is created no earlier than at `from`.
+    fn move_to_a_younger(&mut self, route: &Route, from: Option<Timestamp>) {
+        let Some(held) = self.routes.get(route) else { return };
+        let (old, newest) = (held.shard.clone(), held.newest);
+        if let Some(shard) = self.shards.get_mut(&old) {
+            shard.dirty |= shard.hosts.remove(&route.host);
+        }
+        let new = match from {
+            None => self.assign(route, newest),
+            Some(_) => self.create_shard(route, from),
+        };
+        if let Some(held) = self.routes.get_mut(route) {
+            held.shard = new;
         }
     }
 
@@ -157,6 +173,13 @@ impl RouteTable {
             })
         };
         self.of_stream.get(stream).into_iter().flatten().all(in_place)
+    }
+
+    /// Time from which an answer of the solver shows the routes of `stream`, and not those of an
+    /// earlier publication; `None` for at once.
+    pub(crate) fn settled_at(&self, stream: &SecretKey) -> Option<Timestamp> {
+        let routes = self.of_stream.get(stream).into_iter().flatten();
+        routes.filter_map(|route| self.withdrawals.settled_at(route)).max()
     }
 
     fn shards_of(&self, stream: &SecretKey) -> impl Iterator<Item = &str> {
@@ -178,6 +201,7 @@ impl RouteTable {
 
     /// Removes expired routes; returns the time of the next expiry.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.withdrawals.forget_settled(now);
         let due = |held: &HeldRoute| held.until.is_some_and(|until| until <= now);
         let gone: Vec<Route> = self
             .routes
@@ -196,7 +220,8 @@ impl RouteTable {
     /// Returns the next solver Ingress to write, and assumes that the write succeeds; call
     /// [`failed`](Self::failed) if not. Those that the jobs of `waiting` need come first, in order,
     /// because there may be hundreds of others: one for each class that a tenant invents. A failed
-    /// one is skipped until its retry time, so the others proceed.
+    /// one is skipped until its retry time, so the others proceed. Those that only lose hosts come
+    /// last, so that a host which moves is routed all the time.
     pub(crate) fn next_write<'a>(
         &mut self,
         waiting: impl IntoIterator<Item = &'a SecretKey>,
@@ -205,27 +230,49 @@ impl RouteTable {
         let due = |shard: &SolverShard| shard.dirty && shard.not_before.is_none_or(|at| at <= now);
         let is_due = |name: &&str| self.shards.get(*name).is_some_and(due);
         let needed = waiting.into_iter().find_map(|stream| self.shards_of(stream).find(is_due));
-        let any =
-            || self.shards.iter().find(|(_, shard)| due(shard)).map(|(name, _)| name.as_str());
+        let due_shards = || self.shards.iter().filter(|(_, shard)| due(shard));
+        let gains = || due_shards().find(|(_, shard)| !shard.hosts.is_subset(&shard.taken));
+        let any = || gains().or_else(|| due_shards().next()).map(|(name, _)| name.as_str());
         let name = needed.or_else(any)?.to_owned();
         let shard = self.shards.get_mut(&name)?;
         shard.dirty = false;
         shard.not_before = None;
         shard.leaving.extend(shard.taken.difference(&shard.hosts).cloned());
+        shard.is_being_deleted = shard.hosts.is_empty();
         let (class, hosts) = (shard.class.clone(), shard.hosts.clone());
-        if hosts.is_empty() {
-            self.shards.remove(&name);
-        }
-        Some(SolverIngress { name, class, hosts })
+        let leaving = shard.leaving.iter();
+        self.withdrawing =
+            leaving.map(|host| Route { class: class.clone(), host: host.clone() }).collect();
+        Some(SolverIngress { name, class, hosts, created: None })
     }
 
-    /// Records a successful write.
-    pub(crate) fn written(&mut self, write: &SolverIngress) {
-        if let Some(shard) = self.shards.get_mut(&write.name) {
-            shard.taken.clone_from(&write.hosts);
-            shard.leaving.clear();
-        }
+    /// Records a successful write, with the creation time that the API server has set. Hosts that
+    /// are not younger there than their user Ingresses, by its clock, move to another one.
+    pub(crate) fn written(&mut self, write: &SolverIngress, now: Timestamp) {
+        self.withdrawals_ended(now);
         self.refused_removals.remove(&write.name);
+        let Some(shard) = self.shards.get_mut(&write.name) else { return };
+        if shard.is_being_deleted {
+            self.shards.remove(&write.name);
+            return;
+        }
+        shard.is_now(write);
+        let mut too_old = Vec::new();
+        for host in &shard.hosts {
+            let route = Route { class: write.class.clone(), host: host.clone() };
+            let Some(held) = self.routes.get(&route) else { continue };
+            too_old.extend(shard.young_from(held.newest, now).map(|from| (route, from)));
+        }
+        for (route, from) in too_old {
+            self.move_to_a_younger(&route, Some(from));
+        }
+    }
+
+    /// Counts the withdrawals of a write that has ended: one that failed may have been accepted.
+    fn withdrawals_ended(&mut self, now: Timestamp) {
+        for route in std::mem::take(&mut self.withdrawing) {
+            self.withdrawals.record(route, now);
+        }
     }
 
     /// Whether the job of `stream` waits for a host of this write, which failed.
@@ -243,24 +290,23 @@ impl RouteTable {
     /// changes: [`limits::ROUTE_RETRY`], and ever longer for a write that only removes hosts. No
     /// job waits for a removal, and a webhook that refuses one does so for ever.
     pub(crate) fn failed(&mut self, write: SolverIngress, now: Timestamp) -> Duration {
-        let SolverIngress { name, class, hosts } = write;
+        self.withdrawals_ended(now);
+        let SolverIngress { name, hosts, .. } = write;
         let known = self.shards.get(&name);
         let has = |host| known.is_some_and(|shard| shard.has(host));
         let pause = if hosts.iter().all(has) {
             let refused = self.refused_removals.entry(name.clone()).or_default();
-            let pause = limits::ROUTE_RETRY * 2_u32.pow((*refused).min(16));
+            let pause = doubled(limits::ROUTE_RETRY, *refused, limits::ROUTE_RETRY_MAX);
             *refused = refused.saturating_add(1);
-            pause.min(limits::ROUTE_RETRY_MAX)
+            pause
         } else {
             self.refused_removals.remove(&name);
             limits::ROUTE_RETRY
         };
-        let shard = self
-            .shards
-            .entry(name)
-            .or_insert_with(|| SolverShard { hosts, ..SolverShard::new(class) });
-        shard.dirty = true;
-        shard.not_before = Some(now + pause);
+        if let Some(shard) = self.shards.get_mut(&name) {
+            (shard.dirty, shard.is_being_deleted) = (true, false);
+            shard.not_before = Some(now + pause);
+        }
         pause
     }
 
@@ -283,29 +329,37 @@ impl RouteTable {
             if let Some(held) = self.routes.get_mut(&route) {
                 held.shard.clone_from(&name);
             }
-            let hosts = BTreeSet::from([host]);
-            let shard =
-                SolverShard { hosts, dirty: true, solo: true, ..SolverShard::new(route.class) };
+            let mut shard = SolverShard::with(route.class, BTreeSet::from([host]), None);
+            shard.solo = true;
             self.shards.insert(name, shard);
         }
         true
     }
 
-    /// Assigns `route` to the first shard of its class with room. A host appears once per class.
-    fn assign(&mut self, route: &Route) -> String {
+    /// Assigns `route` to the first shard of its class with room that is younger than `newest`. A
+    /// host appears once per class.
+    fn assign(&mut self, route: &Route, newest: Timestamp) -> String {
         let fits = |shard: &SolverShard| {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
-            shard.class == route.class && room && !shard.solo
+            let is_open = room && !shard.solo && !shard.is_being_deleted;
+            shard.class == route.class && is_open && shard.is_younger_than(newest)
         };
-        let open = self.shards.iter().find(|(_, shard)| fits(shard)).map(|(name, _)| name.clone());
-        let name = open.unwrap_or_else(|| self.free_name(&route.class));
-        let fresh = || SolverShard::new(route.class.clone());
-        let shard = self.shards.entry(name.clone()).or_insert_with(fresh);
+        let Some((name, shard)) = self.shards.iter_mut().find(|(_, shard)| fits(shard)) else {
+            return self.create_shard(route, None);
+        };
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;
         // A job waits for the new host, whatever removals wait for.
-        let removal = self.refused_removals.contains_key(&name);
+        let removal = self.refused_removals.contains_key(name);
         shard.not_before = shard.not_before.filter(|_| !removal);
+        name.clone()
+    }
+
+    /// Assigns `route` to a shard of its own for now, which is created no earlier than at `from`.
+    fn create_shard(&mut self, route: &Route, from: Option<Timestamp>) -> String {
+        let name = self.free_name(&route.class);
+        let hosts = BTreeSet::from([route.host.clone()]);
+        self.shards.insert(name.clone(), SolverShard::with(route.class.clone(), hosts, from));
         name
     }
 
@@ -315,216 +369,5 @@ impl RouteTable {
             .map(|shard| format!("ingress-acme-solver-{class:08x}-{shard}"))
             .find(|name| !self.shards.contains_key(name))
             .expect("there are more numbers than shards")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::desired::plan::tests::names;
-
-    /// Whether the job of a Secret needs the solver Ingress `name`.
-    fn needs(table: &RouteTable, secret: &str, name: &str) -> bool {
-        table.shards_of(&stream(secret)).any(|shard| shard == name)
-    }
-
-    fn routes(hosts: &[&str]) -> Vec<Route> {
-        let route = |host| Route { class: IngressClass::Default, host };
-        names(hosts).into_iter().map(route).collect()
-    }
-
-    fn stream(name: &str) -> SecretKey {
-        SecretKey::new("web", name)
-    }
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    #[test]
-    fn hosts_gather_into_one_write() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.hold(&stream("b"), &routes(&["b.example.com"]));
-        assert_eq!(
-            table.next_write([], at(0)).unwrap().hosts,
-            names(&["a.example.com", "b.example.com"])
-        );
-        assert_eq!(table.next_write([], at(0)), None);
-    }
-
-    #[test]
-    fn a_host_stays_while_anyone_holds_it_and_lingers_after() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.hold(&stream("b"), &routes(&["a.example.com"]));
-        table.next_write([], at(0));
-        table.release(&stream("a"), at(0));
-        assert_eq!(table.expire(at(60)), None);
-        table.release(&stream("b"), at(60));
-        assert_eq!(table.expire(at(60)), Some(at(70)));
-        assert_eq!(table.next_write([], at(0)), None);
-        assert_eq!(table.expire(at(70)), None);
-        assert!(table.next_write([], at(0)).unwrap().hosts.is_empty());
-        assert!(table.routes.is_empty());
-    }
-
-    #[test]
-    fn a_host_that_is_still_there_needs_no_write() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.next_write([], at(0));
-        table.release(&stream("a"), at(0));
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        assert_eq!(table.expire(at(100)), None);
-        assert_eq!(table.next_write([], at(0)), None);
-    }
-
-    #[test]
-    fn a_shard_never_grows_past_its_bound() {
-        let mut table = RouteTable::default();
-        for n in 0..250 {
-            table.hold(&stream("a"), &routes(&[&format!("h{n}.example.com")]));
-        }
-        let sizes: Vec<usize> =
-            std::iter::from_fn(|| table.next_write([], at(0))).map(|w| w.hosts.len()).collect();
-        assert_eq!(sizes, [100, 100, 50]);
-    }
-
-    #[test]
-    fn what_is_found_at_start_goes_unless_it_is_claimed() {
-        let mut table = RouteTable::default();
-        let hosts = names(&["old.example.com", "live.example.com"]);
-        let found = SolverIngress { name: "found".into(), class: IngressClass::Default, hosts };
-        table.compare(vec![found], at(0));
-        table.hold(&stream("live"), &routes(&["live.example.com"]));
-        assert!(needs(&table, "live", "found"));
-        assert_eq!(table.next_write([], at(0)), None);
-        table.expire(at(0) + limits::ROUTE_GRACE);
-        assert_eq!(table.next_write([], at(0)).unwrap().hosts, names(&["live.example.com"]));
-    }
-
-    #[test]
-    fn a_failed_write_is_done_again_with_what_came_since() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write([], at(0)).unwrap();
-        table.hold(&stream("b"), &routes(&["b.example.com"]));
-        _ = table.failed(write, at(0));
-        assert_eq!(table.next_write([], at(0)), None);
-        assert_eq!(table.next_write([], at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
-    }
-
-    #[test]
-    fn what_differs_from_what_should_be_is_written_again() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write([], at(0)).unwrap();
-        table.compare(vec![write.clone()], at(0));
-        assert_eq!(table.next_write([], at(0)), None);
-        let more =
-            SolverIngress { hosts: names(&["a.example.com", "b.example.com"]), ..write.clone() };
-        table.compare(vec![more], at(0));
-        assert_eq!(table.next_write([], at(0)), Some(write.clone()));
-        table.compare(vec![], at(0));
-        assert_eq!(table.next_write([], at(0)), Some(write));
-    }
-
-    #[test]
-    fn a_refused_host_is_alone_with_its_refusal() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("old"), &routes(&["old.example.com"]));
-        let write = table.next_write([], at(0)).unwrap();
-        table.written(&write);
-        table.hold(&stream("bad"), &routes(&["bad.example.com"]));
-        table.hold(&stream("good"), &routes(&["good.example.com"]));
-        let refused = table.next_write([], at(0)).unwrap();
-        assert!(table.isolate(&refused));
-        let solos: Vec<SolverIngress> =
-            std::iter::from_fn(|| table.next_write([], at(0))).collect();
-        assert_eq!(solos.len(), 2);
-        for solo in solos {
-            assert_eq!(solo.hosts.len(), 1);
-            assert!(!table.isolate(&solo), "there is nothing left to take apart");
-            assert_eq!(needs(&table, "bad", &solo.name), solo.hosts == names(&["bad.example.com"]));
-        }
-        assert!(table.is_in_place(&stream("old"), None));
-    }
-
-    /// An admission webhook may refuse any write because of somebody else's Ingress.
-    #[test]
-    fn a_refused_removal_is_tried_again_later_and_holds_up_no_other() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        table.hold(&stream("b"), &routes(&["b.example.com"]));
-        let write = table.next_write([], at(0)).unwrap();
-        table.written(&write);
-        table.release(&stream("a"), at(0));
-        let later = at(0) + limits::ROUTE_LINGER;
-        table.expire(later);
-        let removal = table.next_write([], later).unwrap();
-        assert!(!table.isolate(&removal), "there is no new host");
-        assert_eq!(table.failed(removal, later), limits::ROUTE_RETRY);
-        assert_eq!(table.next_write([], later), None);
-        assert!(table.is_in_place(&stream("b"), None), "its route is there");
-        table.hold(&stream("d"), &routes(&["a.example.com"]));
-        assert!(!table.is_in_place(&stream("d"), None), "it may have been removed");
-        table.hold(&stream("c"), &routes(&["c.example.com"]));
-        assert!(!table.is_in_place(&stream("c"), None));
-        assert!(table.next_write([], later + limits::ROUTE_RETRY).is_some());
-    }
-
-    #[test]
-    fn a_removal_that_is_always_refused_is_tried_ever_more_rarely_and_a_new_host_is_not() {
-        for hosts in [&["a.example.com"][..], &["a.example.com", "b.example.com"]] {
-            let mut table = RouteTable::default();
-            table.hold(&stream("a"), &routes(&hosts[..1]));
-            table.hold(&stream("b"), &routes(&hosts[1..]));
-            let write = table.next_write([], at(0)).unwrap();
-            table.written(&write);
-            table.release(&stream("a"), at(0));
-            let (mut now, mut tried) = (at(0) + limits::ROUTE_LINGER, 0);
-            table.expire(now);
-            while now < at(86_400) {
-                let removal = table.next_write([], now).unwrap();
-                now = now + table.failed(removal, now);
-                tried += 1;
-            }
-            assert!((100..200).contains(&tried), "{tried} removals in a day");
-            table.hold(&stream("c"), &routes(&["c.example.com"]));
-            assert!(table.next_write([&stream("c")], at(86_400)).is_some(), "a job waits");
-        }
-    }
-
-    #[test]
-    fn a_solver_ingress_that_cannot_be_written_holds_up_no_other() {
-        let mut table = RouteTable::default();
-        table.hold(&stream("a"), &routes(&["a.example.com"]));
-        let write = table.next_write([], at(0)).unwrap();
-        _ = table.failed(write, at(0));
-        let class = IngressClass::Named("other".into());
-        let other =
-            Route { class: class.clone(), host: names(&["b.example.com"]).pop_first().unwrap() };
-        table.hold(&stream("b"), &[other]);
-        assert_eq!(table.next_write([], at(0)).unwrap().class, class);
-    }
-
-    #[test]
-    fn what_a_waiting_job_needs_is_written_before_the_classes_of_others() {
-        let mut table = RouteTable::default();
-        for number in 0..300 {
-            let class = IngressClass::Named(format!("c{number}").as_str().into());
-            let host = DnsName::parse(&format!("h{number}.example.com")).unwrap();
-            let stream = SecretKey::new("many", &format!("s{number}"));
-            table.hold(&stream, &[Route { class, host }]);
-        }
-        let waits = SecretKey::new("one", "shop");
-        table.hold(&waits, &routes(&["shop.example.com"]));
-        let first = table.next_write([&waits], at(0)).unwrap();
-        assert_eq!(
-            (first.class, first.hosts),
-            (IngressClass::Default, names(&["shop.example.com"]))
-        );
-        assert!(table.next_write([&waits], at(0)).is_some_and(|other| other.name != first.name));
     }
 }

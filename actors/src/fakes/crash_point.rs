@@ -17,6 +17,7 @@ use crate::domain::issuance::{OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
@@ -187,7 +188,7 @@ impl<P: Routes> Routes for Crashable<P> {
         self.crash_point.call(self.port.list()).await
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         self.crash_point.call(self.port.write(ingress)).await
     }
 }

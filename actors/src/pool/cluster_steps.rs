@@ -46,9 +46,10 @@ impl JobRunner {
             }
             transient @ PortError::Transient { .. } => transient,
         });
-        if self.succeeded(job, FailureClass::Unreachable, published).is_some() {
+        if let Some(settled_at) = self.succeeded(job, FailureClass::Unreachable, published) {
             job.observed.routed(desired.routes);
             job.observed.edition = Some(desired.edition);
+            job.observed.wait_until = settled_at;
         }
     }
 

@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
+use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, StopWriting, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
@@ -31,7 +32,7 @@ type Found = Result<Vec<SolverIngress>, PortError>;
 
 struct RouteWaiter {
     stream: SecretKey,
-    answer: oneshot::Sender<Result<(), PortError>>,
+    answer: oneshot::Sender<Result<Option<Timestamp>, PortError>>,
 }
 
 impl RouteKeeper {
@@ -98,12 +99,15 @@ impl RouteKeeper {
 
     fn written(
         &mut self,
-        write: SolverIngress,
-        result: Result<(), PortError>,
+        mut write: SolverIngress,
+        result: Result<Option<Timestamp>, PortError>,
         ctx: &mut Context<Self>,
     ) {
         match result {
-            Ok(()) => self.table.written(&write),
+            Ok(created) => {
+                write.created = created;
+                self.table.written(&write, self.clock.now());
+            }
             Err(PortError::Permanent(_)) if self.table.isolate(&write) => {
                 warn!(solver_ingress = %write.name, "routes refused; each new host is tried alone");
             }
@@ -130,7 +134,7 @@ impl RouteKeeper {
         let writing = writing.as_deref();
         let in_place = |waiting: &mut RouteWaiter| table.is_in_place(&waiting.stream, writing);
         for waiting in waiting.extract_if(.., in_place) {
-            _ = waiting.answer.send(Ok(())); // the requester may be gone
+            _ = waiting.answer.send(Ok(table.settled_at(&waiting.stream))); // the requester may be gone
         }
     }
 
@@ -158,10 +162,10 @@ impl Actor for RouteKeeper {
 }
 
 impl Handler<Publish> for RouteKeeper {
-    type Result = ResponseFuture<Result<(), PortError>>;
+    type Result = ResponseFuture<Result<Option<Timestamp>, PortError>>;
 
     fn handle(&mut self, publish: Publish, ctx: &mut Context<Self>) -> Self::Result {
-        self.table.hold(&publish.stream, &publish.routes);
+        self.table.hold(&publish.stream, &publish.routes, self.clock.now());
         let (answer, answered) = oneshot::channel();
         self.waiting.push(RouteWaiter { stream: publish.stream, answer });
         self.write(ctx);
@@ -179,7 +183,7 @@ impl Handler<PrefetchRoutes> for RouteKeeper {
 
     fn handle(&mut self, PrefetchRoutes(soon): PrefetchRoutes, _: &mut Context<Self>) {
         for (stream, routes) in soon {
-            self.table.hold(&stream, &routes);
+            self.table.hold(&stream, &routes, self.clock.now());
         }
     }
 }

@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::watcher::Event;
-use tokio::time::Instant;
 
 use super::routing::{Backend, Route, parent, routes_of};
+use super::rules::{Merging, Rules};
+
+/// Annotation that named the class before `spec.ingressClassName`.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// Namespace and name.
 type Key = (String, String);
 /// Routes of one host, by Ingress.
-type Routes = BTreeMap<Key, Vec<Scheduled>>;
+type Routes = BTreeMap<Key, Vec<Claim>>;
 
-/// A route with its activation time.
+/// A route with what decides whether it counts.
 #[derive(Clone, Debug)]
-struct Scheduled {
+struct Claim {
     route: Route,
-    live_at: Instant,
+    class: Option<String>,
     /// `creationTimestamp` of the Ingress, in seconds.
     created: i64,
 }
@@ -28,8 +31,7 @@ pub(super) struct Table {
     current: Ingresses,
     /// Ingresses of a re-list in progress; the old routes work until the re-list is complete.
     relisted: Ingresses,
-    /// Whether the oldest Ingress with a host has the host alone.
-    pub(super) oldest_owns: bool,
+    pub(super) rules: Rules,
 }
 
 /// Ingresses with their routes, indexed by host: a load test has many, and a request concerns one
@@ -42,13 +44,13 @@ struct Ingresses {
 }
 
 impl Ingresses {
-    fn insert(&mut self, key: Key, routes: Vec<Scheduled>) {
+    fn insert(&mut self, key: Key, routes: Vec<Claim>) {
         self.remove(&key);
         let mut hosts = Vec::new();
-        for scheduled in routes {
-            let host = scheduled.route.host().unwrap_or_default().to_owned();
+        for claim in routes {
+            let host = claim.route.host().unwrap_or_default().to_owned();
             let same_host = self.by_host.entry(host.clone()).or_default();
-            same_host.entry(key.clone()).or_default().push(scheduled);
+            same_host.entry(key.clone()).or_default().push(claim);
             hosts.push(host);
         }
         self.hosts.insert(key, hosts);
@@ -64,71 +66,72 @@ impl Ingresses {
         }
     }
 
-    /// Returns the same route of the same Ingress, if present.
-    fn known(&self, key: &Key, route: &Route) -> Option<&Scheduled> {
-        let routes = self.by_host.get(route.host().unwrap_or_default())?;
-        routes.get(key)?.iter().find(|known| known.route == *route)
-    }
-
-    /// Returns all routes that may match a host.
-    fn candidates(&self, host: &str, oldest_owns: bool) -> impl Iterator<Item = &Scheduled> {
+    /// Routes that a request may take: those of the most specific host that any Ingress names. No
+    /// controller goes on to a less specific host where none of them has the path.
+    fn candidates(&self, host: &str, rules: &Rules) -> Vec<&Claim> {
         let wildcard = parent(host).map(|parent| format!("*.{parent}"));
         let hosts = [Some(host.to_owned()), wildcard, Some(String::new())];
         let routes = hosts.into_iter().flatten().filter_map(|host| self.by_host.get(&host));
-        routes.flat_map(move |routes| {
-            let owner = oldest(routes).filter(|_| oldest_owns);
-            let counts = move |(key, _): &(&Key, _)| owner.is_none_or(|owner| owner == *key);
-            routes.iter().rev().filter(counts).flat_map(|(_, routes)| routes)
-        })
+        let admitted = routes.map(|routes| admitted(routes, rules));
+        admitted.into_iter().find(|routes| !routes.is_empty()).unwrap_or_default()
     }
 }
 
-/// Oldest Ingress with routes of one host; among equally old ones, the first by name.
-fn oldest(routes: &Routes) -> Option<&Key> {
-    let created = |routes: &[Scheduled]| routes.first().map(|scheduled| scheduled.created);
-    routes.iter().min_by_key(|(key, routes)| (created(routes), *key)).map(|(key, _)| key)
+/// Routes of one host that the controller takes in. The last Ingress by name comes first.
+fn admitted<'a>(routes: &'a Routes, rules: &Rules) -> Vec<&'a Claim> {
+    let is_seen = |(key, routes): &(&Key, &Vec<Claim>)| {
+        let class = routes.first().and_then(|claim| claim.class.as_deref());
+        rules.sees(&key.0, class)
+    };
+    let mut seen: Vec<(&Key, &Vec<Claim>)> = routes.iter().rev().filter(is_seen).collect();
+    let is_solver = |routes: &[Claim]| routes.iter().any(|claim| claim.route.backend.is_solver());
+    if rules.merging == Merging::AddressPerIngress {
+        seen.retain(|(_, routes)| !is_solver(routes));
+    }
+    let created = |routes: &[Claim]| routes.first().map(|claim| claim.created);
+    let oldest = seen.iter().min_by_key(|(key, routes)| (created(routes), *key));
+    if let Some((owner, _)) = oldest.copied() {
+        seen.retain(|(key, _)| match rules.merging {
+            Merging::ByPath | Merging::AddressPerIngress => true,
+            Merging::OldestHasHost => *key == owner,
+            Merging::OldestNamespaceHasHost => key.0 == owner.0,
+        });
+    }
+    seen.into_iter().flat_map(|(_, routes)| routes).collect()
 }
 
 impl Table {
-    /// Applies one watch event; new routes are active from `live_at`.
-    pub(super) fn observe(&mut self, event: Event<Ingress>, live_at: Instant) {
+    /// Applies one watch event.
+    pub(super) fn observe(&mut self, event: Event<Ingress>) {
         match event {
-            Event::Apply(ingress) => {
-                let (key, routes) = self.schedule(&ingress, live_at);
-                self.current.insert(key, routes);
-            }
+            Event::Apply(ingress) => self.current.insert(key_of(&ingress), claims_of(&ingress)),
             Event::Delete(ingress) => self.current.remove(&key_of(&ingress)),
             Event::Init => self.relisted = Ingresses::default(),
             Event::InitApply(ingress) => {
-                let (key, routes) = self.schedule(&ingress, live_at);
-                self.relisted.insert(key, routes);
+                self.relisted.insert(key_of(&ingress), claims_of(&ingress));
             }
             Event::InitDone => self.current = std::mem::take(&mut self.relisted),
         }
     }
 
-    /// Assigns activation times; a route already present keeps its time.
-    fn schedule(&self, ingress: &Ingress, live_at: Instant) -> (Key, Vec<Scheduled>) {
-        let key = key_of(ingress);
-        let created = ingress.metadata.creation_timestamp.as_ref();
-        let created = created.map_or(0, |created| created.0.as_second());
-        let scheduled = |route: Route| {
-            let known = self.current.known(&key, &route).cloned();
-            known.unwrap_or(Scheduled { route, live_at, created })
-        };
-        let routes = routes_of(ingress).into_iter().map(scheduled).collect();
-        (key, routes)
-    }
-
     /// Returns the Service for a request; among equal routes, the first Ingress by name wins.
-    pub(super) fn backend(&self, host: &str, path: &str, now: Instant) -> Option<&Backend> {
-        self.current
-            .candidates(host, self.oldest_owns)
-            .filter(|scheduled| scheduled.live_at <= now)
-            .filter_map(|Scheduled { route, .. }| Some((route.rank(host, path)?, route)))
+    pub(super) fn backend(&self, host: &str, path: &str) -> Option<&Backend> {
+        let candidates = self.current.candidates(host, &self.rules).into_iter();
+        candidates
+            .filter_map(|Claim { route, .. }| Some((route.rank(host, path)?, route)))
             .max_by_key(|(rank, _)| *rank)
             .map(|(_, route)| &route.backend)
     }
+}
+
+fn claims_of(ingress: &Ingress) -> Vec<Claim> {
+    let created = ingress.metadata.creation_timestamp.as_ref();
+    let created = created.map_or(0, |created| created.0.as_second());
+    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.clone());
+    let annotation = || ingress.metadata.annotations.as_ref()?.get(CLASS_ANNOTATION).cloned();
+    let class = class.or_else(annotation);
+    let claim = |route| Claim { route, class: class.clone(), created };
+    routes_of(ingress).into_iter().map(claim).collect()
 }
 
 fn key_of(ingress: &Ingress) -> Key {
@@ -138,8 +141,6 @@ fn key_of(ingress: &Ingress) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -159,67 +160,101 @@ mod tests {
         .expect("a well-formed Ingress")
     }
 
-    fn service<'a>(table: &'a Table, host: &str, now: Instant) -> Option<&'a str> {
-        table.backend(host, "/", now).map(|backend| backend.service.as_str())
+    /// The Ingress `namespace/name` for `/deep` of `a.example`, created at this hour.
+    fn created(namespace: &str, name: &str, service: &str, hour: u32) -> Event<Ingress> {
+        let mut one = serde_json::to_value(ingress(name, &["a.example"])).unwrap();
+        one["metadata"]["namespace"] = json!(namespace);
+        one["metadata"]["creationTimestamp"] = json!(format!("2026-11-26T{hour:02}:00:00Z"));
+        one["spec"]["ingressClassName"] = json!(format!("{name}-class"));
+        let path = &mut one["spec"]["rules"][0]["http"]["paths"][0];
+        path["path"] = json!("/deep");
+        path["backend"]["service"]["name"] = json!(service);
+        Event::Apply(serde_json::from_value(one).unwrap())
+    }
+
+    fn service<'a>(table: &'a Table, host: &str) -> Option<&'a str> {
+        table.backend(host, "/deep").map(|backend| backend.service.as_str())
+    }
+
+    fn table(events: impl IntoIterator<Item = Event<Ingress>>) -> Table {
+        let mut table = Table::default();
+        events.into_iter().for_each(|event| table.observe(event));
+        table
     }
 
     #[test]
     fn a_route_comes_with_its_ingress_and_goes_with_it() {
-        let (mut table, now) = (Table::default(), Instant::now());
-        table.observe(Event::Apply(ingress("web", &["a.example"])), now);
-        assert_eq!(service(&table, "a.example", now), Some("web-backend"));
-        assert_eq!(service(&table, "b.example", now), None);
-        table.observe(Event::Delete(ingress("web", &["a.example"])), now);
-        assert_eq!(service(&table, "a.example", now), None);
-    }
-
-    #[test]
-    fn a_delayed_route_works_later_and_an_edit_does_not_delay_the_others() {
-        let (mut table, now) = (Table::default(), Instant::now());
-        let later = now + Duration::from_secs(5);
-        table.observe(Event::Apply(ingress("web", &["a.example"])), now);
-        table.observe(Event::Apply(ingress("web", &["a.example", "b.example"])), later);
-        assert_eq!(service(&table, "a.example", now), Some("web-backend"));
-        assert_eq!(service(&table, "b.example", now), None);
-        assert_eq!(service(&table, "b.example", later), Some("web-backend"));
+        let mut table = table([Event::Apply(ingress("web", &["a.example"]))]);
+        assert_eq!(service(&table, "a.example"), Some("web-backend"));
+        assert_eq!(service(&table, "b.example"), None);
+        table.observe(Event::Delete(ingress("web", &["a.example"])));
+        assert_eq!(service(&table, "a.example"), None);
     }
 
     #[test]
     fn a_relist_keeps_routes_working_until_it_is_done_and_drops_what_is_gone() {
-        let (mut table, now) = (Table::default(), Instant::now());
-        table.observe(Event::Apply(ingress("old", &["old.example"])), now);
-        table.observe(Event::Init, now);
-        table.observe(Event::InitApply(ingress("new", &["new.example"])), now);
-        assert_eq!(service(&table, "old.example", now), Some("old-backend"));
-        table.observe(Event::InitDone, now);
-        assert_eq!(service(&table, "old.example", now), None);
-        assert_eq!(service(&table, "new.example", now), Some("new-backend"));
+        let mut table = table([Event::Apply(ingress("old", &["old.example"]))]);
+        table.observe(Event::Init);
+        table.observe(Event::InitApply(ingress("new", &["new.example"])));
+        assert_eq!(service(&table, "old.example"), Some("old-backend"));
+        table.observe(Event::InitDone);
+        assert_eq!(service(&table, "old.example"), None);
+        assert_eq!(service(&table, "new.example"), Some("new-backend"));
     }
 
     #[test]
-    fn where_the_oldest_ingress_owns_a_host_the_paths_of_others_are_ignored() {
-        let (mut table, now) = (Table::default(), Instant::now());
-        let created = |name: &str, path: &str, at: &str| {
-            let mut one = serde_json::to_value(ingress(name, &["a.example"])).unwrap();
-            one["metadata"]["creationTimestamp"] = json!(at);
-            one["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
-            Event::Apply(serde_json::from_value(one).unwrap())
-        };
-        table.observe(created("z-old", "/", "2026-11-26T08:00:00Z"), now);
-        table.observe(created("a-new", "/deep", "2026-11-26T09:00:00Z"), now);
-        let at = |table: &Table| table.backend("a.example", "/deep", now).unwrap().service.clone();
-        assert_eq!(at(&table), "a-new-backend");
-        table.oldest_owns = true;
-        assert_eq!(at(&table), "z-old-backend");
-        table.observe(Event::Delete(ingress("z-old", &["a.example"])), now);
-        assert_eq!(at(&table), "a-new-backend");
+    fn where_the_oldest_ingress_has_a_host_the_paths_of_others_are_ignored() {
+        let (old, new) = (created("shop", "z-old", "old", 8), created("shop", "a-new", "new", 9));
+        let mut table = table([old.clone(), new]);
+        assert_eq!(service(&table, "a.example"), Some("new"), "the first by name");
+        table.rules.merging = Merging::OldestHasHost;
+        assert_eq!(service(&table, "a.example"), Some("old"));
+        let Event::Apply(old) = old else { unreachable!("it is applied") };
+        table.observe(Event::Delete(old));
+        assert_eq!(service(&table, "a.example"), Some("new"));
+    }
+
+    #[test]
+    fn where_a_host_belongs_to_a_namespace_that_of_the_oldest_ingress_has_it() {
+        let mut table = table([
+            created("shop", "b", "old", 8),
+            created("shop", "a", "same", 10),
+            created("acme", "a", "other", 9),
+        ]);
+        assert_eq!(service(&table, "a.example"), Some("other"), "the first by name");
+        table.rules.merging = Merging::OldestNamespaceHasHost;
+        assert_eq!(service(&table, "a.example"), Some("same"));
+    }
+
+    #[test]
+    fn where_each_ingress_has_an_address_the_solver_gets_no_request() {
+        let solver = || created("acme", "a", "ingress-acme-solver", 8);
+        let mut table = table([solver(), created("shop", "b", "own", 9)]);
+        assert_eq!(service(&table, "a.example"), Some("ingress-acme-solver"));
+        table.rules.merging = Merging::AddressPerIngress;
+        assert_eq!(service(&table, "a.example"), Some("own"));
+    }
+
+    #[test]
+    fn what_a_controller_does_not_see_has_no_route() {
+        let mut table = table([created("shop", "b", "b", 8), created("acme", "a", "a", 9)]);
+        table.rules.unseen_classes = ["a-class".to_owned()].into();
+        assert_eq!(service(&table, "a.example"), Some("b"));
+        table.rules.unseen_namespaces = ["shop".to_owned()].into();
+        assert_eq!(service(&table, "a.example"), None);
+    }
+
+    #[test]
+    fn a_host_that_is_named_has_no_path_of_the_wildcard() {
+        let named = created("shop", "named", "named", 8);
+        let table = table([Event::Apply(ingress("wild", &["*.example", ""])), named]);
+        assert_eq!(service(&table, "b.example"), Some("wild-backend"));
+        assert_eq!(table.backend("a.example", "/other"), None);
     }
 
     #[test]
     fn of_two_equal_routes_the_first_ingress_by_name_wins() {
-        let (mut table, now) = (Table::default(), Instant::now());
-        table.observe(Event::Apply(ingress("b", &["a.example"])), now);
-        table.observe(Event::Apply(ingress("a", &["a.example"])), now);
-        assert_eq!(service(&table, "a.example", now), Some("a-backend"));
+        let one = |name| Event::Apply(ingress(name, &["a.example"]));
+        assert_eq!(service(&table(["b", "a"].map(one)), "a.example"), Some("a-backend"));
     }
 }

@@ -364,8 +364,12 @@ async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
     assert_eq!(routes.list().await.unwrap(), []);
     let class = IngressClass::Annotated("nginx".into());
     let name = "ingress-acme-solver-1-0".to_owned();
-    let mut wanted =
-        SolverIngress { name, class, hosts: hosts(&["a.example.com", "b.example.com"]) };
+    let mut wanted = SolverIngress {
+        name,
+        class,
+        hosts: hosts(&["a.example.com", "b.example.com"]),
+        created: None,
+    };
     routes.write(&wanted).await.unwrap();
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
     wanted.hosts = hosts(&["c.example.com"]);
@@ -382,7 +386,7 @@ async fn a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster: &TestCl
     for class in ["azure/application-gateway", "a\u{1b}b \"{}\n: é", &"x".repeat(253)] {
         let class = IngressClass::Annotated(class.into());
         let name = "ingress-acme-solver-2-0".to_owned();
-        let wanted = SolverIngress { name, class, hosts: hosts(&["a.example.com"]) };
+        let wanted = SolverIngress { name, class, hosts: hosts(&["a.example.com"]), created: None };
         routes.write(&wanted).await.unwrap();
         assert_eq!(routes.list().await.unwrap(), std::slice::from_ref(&wanted));
         routes.write(&SolverIngress { hosts: BTreeSet::new(), ..wanted }).await.unwrap();

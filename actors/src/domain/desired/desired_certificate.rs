@@ -12,6 +12,7 @@ use crate::domain::hash::StableHash;
 use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
 
 /// A host whose challenges must reach the solver, and the class that routes them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,6 +21,16 @@ pub struct Route {
     pub class: IngressClass,
     /// Host to validate.
     pub host: DnsName,
+}
+
+/// A route that a certificate needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WantedRoute {
+    /// The route.
+    pub route: Route,
+    /// `metadata.creationTimestamp` of the newest Ingress with the host: the solver Ingress of the
+    /// host has to be younger.
+    pub newest: Timestamp,
 }
 
 /// The certificate that one Secret should hold, according to the newest Ingresses.
@@ -35,7 +46,7 @@ pub struct DesiredCertificate {
     pub owners: BTreeSet<IngressRef>,
     /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most;
     /// sorted and without duplicates. Jobs that wait keep them, so that they are small.
-    pub routes: Arc<[Route]>,
+    pub routes: Arc<[WantedRoute]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
     /// ACME profile (draft-aaron-acme-profiles), if any.
@@ -137,7 +148,10 @@ pub(crate) mod tests {
 
     pub(crate) fn desired(secret: &str, hosts: &[&str]) -> DesiredCertificate {
         let class = IngressClass::Default;
-        let route = |host: &DnsName| Route { class: class.clone(), host: host.clone() };
+        let route = |host: &DnsName| WantedRoute {
+            route: Route { class: class.clone(), host: host.clone() },
+            newest: Timestamp::default(),
+        };
         let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };
         DesiredCertificate {
             secret: SecretKey::new("web", secret),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::cut::cut;
-use crate::domain::desired::desired_certificate::{Fingerprint, Route};
+use crate::domain::desired::desired_certificate::{Fingerprint, WantedRoute};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::ingress::Edition;
 use crate::domain::limits;
@@ -104,7 +104,7 @@ pub(crate) struct Observed {
     /// before the question matters.
     pub verified: Option<bool>,
     /// Published routes.
-    pub routes: Option<Arc<[Route]>>,
+    pub routes: Option<Arc<[WantedRoute]>>,
     /// Edition of the Ingresses when their routes were published, which the attempt is made for.
     pub edition: Option<Edition>,
     /// Last probe result of each host.
@@ -258,7 +258,7 @@ impl Observed {
 
     /// Records the published routes. Probe results of other routes are dropped, because they are
     /// out of date.
-    pub(crate) fn routed(&mut self, routes: Arc<[Route]>) {
+    pub(crate) fn routed(&mut self, routes: Arc<[WantedRoute]>) {
         if self.routes.as_ref().is_some_and(|before| *before != routes) {
             self.forget_routes();
         }

@@ -21,6 +21,7 @@ use crate::domain::ingress::{
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
 use crate::ports::{
     EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, SecretChange,
     TlsSecrets,
@@ -182,16 +183,18 @@ impl Routes for OfInstall {
         Ok(own.map(|(_, ingress)| ingress.clone()).collect())
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<(), PortError> {
+    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         self.cluster.call("write_routes").await?;
+        let now = Timestamp::from_secs(self.cluster.clock.now().as_secs());
         let solver = &mut self.cluster.state.borrow_mut().solver;
         let name = (self.id, ingress.name.clone());
         if ingress.hosts.is_empty() {
             solver.remove(&name);
-        } else {
-            solver.insert(name, ingress.clone());
+            return Ok(None);
         }
-        Ok(())
+        let created = solver.get(&name).map_or(Some(now), |known| known.created);
+        solver.insert(name, SolverIngress { created, ..ingress.clone() });
+        Ok(created)
     }
 }
 

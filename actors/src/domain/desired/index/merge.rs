@@ -7,15 +7,16 @@ use std::sync::Arc;
 use super::indexed_ingress::IndexedIngress;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::copied::Copied;
-use crate::domain::desired::desired_certificate::{DesiredCertificate, Route};
+use crate::domain::desired::desired_certificate::{DesiredCertificate, Route, WantedRoute};
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
 use crate::domain::desired::plan::{self, Adoption, PlannedCertificate, adoption};
 use crate::domain::desired::secret_names::is_choosable;
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
+use crate::domain::ingress::{Edition, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::renew_requests;
 
@@ -25,8 +26,24 @@ pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
 /// Routes of a certificate in the making, and the number of classes of each host.
 #[derive(Default)]
 struct Routing {
-    routes: BTreeSet<Route>,
+    /// Creation of the newest Ingress with each.
+    routes: BTreeMap<Route, Timestamp>,
     classes: BTreeMap<DnsName, usize>,
+}
+
+impl Routing {
+    /// Adds the route of one more Ingress, created at `created`, while its host has not too many.
+    fn add(&mut self, route: Route, created: Timestamp) {
+        if let Some(newest) = self.routes.get_mut(&route) {
+            *newest = created.max(*newest);
+            return;
+        }
+        let classes = self.classes.entry(route.host.clone()).or_default();
+        if *classes < limits::CLASSES_PER_HOST {
+            *classes += 1;
+            self.routes.insert(route, created);
+        }
+    }
 }
 
 /// Merges the plans of the `users` of a Secret; `None` if they have no names. Hosts that other
@@ -41,7 +58,7 @@ pub(super) fn merge(
     let mut routing = Routing::default();
     for (entry, planned) in users {
         let names = desired.add_verdicts(planned, verdicts);
-        desired.add_names(&entry.view.class, &names, &mut routing);
+        desired.add_names(&entry.view, &names, &mut routing);
         desired.add_annotations(&entry.view);
         desired.add_consent(entry, users.len());
         desired.add_fill(&entry.view, planned, &names);
@@ -51,7 +68,8 @@ pub(super) fn merge(
         desired.renew_only &= planned.renew_only;
         desired.add_edition(&entry.view);
     }
-    desired.routes = routing.routes.into_iter().collect();
+    let wanted = |(route, newest)| WantedRoute { route, newest };
+    desired.routes = routing.routes.into_iter().map(wanted).collect();
     desired.add_owners(users);
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
@@ -117,22 +135,13 @@ impl DesiredCertificate {
     }
 
     /// Adds the names of one more Ingress, while there are not too many, with their routes.
-    fn add_names(
-        &mut self,
-        class: &IngressClass,
-        names: &BTreeSet<&DnsName>,
-        routing: &mut Routing,
-    ) {
+    fn add_names(&mut self, view: &IngressView, names: &BTreeSet<&DnsName>, routing: &mut Routing) {
         for host in names.iter().copied() {
             if self.names.len() >= NAMES_KEPT && !self.names.contains(host) {
                 continue;
             }
             self.names.insert(host.clone());
-            let routed = routing.classes.entry(host.clone()).or_default();
-            if *routed < limits::CLASSES_PER_HOST {
-                let route = Route { class: class.clone(), host: host.clone() };
-                *routed += usize::from(routing.routes.insert(route));
-            }
+            routing.add(Route { class: view.class.clone(), host: host.clone() }, view.created);
         }
     }
 
@@ -210,8 +219,7 @@ mod tests {
     use super::*;
     use crate::domain::desired::index::Index;
     use crate::domain::desired::plan::tests::{block, ingress, named};
-    use crate::domain::ingress::IngressKey;
-    use crate::domain::time::Timestamp;
+    use crate::domain::ingress::{IngressClass, IngressKey};
 
     /// The `number`-th Ingress that shares a Secret; the later ones are older.
     fn sharer(number: usize, host: &str, class: &str) -> IngressView {

@@ -47,7 +47,8 @@ impl Index {
             let Some(desired) = desired else { return Vec::new() };
             let is_unrouted = |host: &&DnsName| {
                 let route = Route { class: class.clone(), host: (*host).clone() };
-                desired.names.contains(*host) && desired.routes.binary_search(&route).is_err()
+                let found = desired.routes.binary_search_by(|wanted| wanted.route.cmp(&route));
+                desired.names.contains(*host) && found.is_err()
             };
             planned.names.iter().filter(is_unrouted).cloned().collect()
         })

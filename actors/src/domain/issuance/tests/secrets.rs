@@ -2,7 +2,7 @@
 //! one.
 
 use super::*;
-use crate::domain::desired::desired_certificate::Route;
+use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::ingress::{IngressClass, IngressRef};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,7 +145,8 @@ fn what_is_only_renewed_gets_no_first_certificate() {
 #[test]
 fn routes_of_other_classes_are_published_again() {
     let class = IngressClass::Default;
-    let other = Route { class, host: DnsName::parse("b.example.com").unwrap() };
+    let route = Route { class, host: DnsName::parse("b.example.com").unwrap() };
+    let other = WantedRoute { route, newest: Timestamp::default() };
     let mut observed = reached(seen_secret(None));
     observed.routes = Some([other].into());
     assert_eq!(idle(&shop(), &observed), Step::PublishRoutes);

@@ -1,0 +1,340 @@
+//! Routes: what is written when, and what stays.
+
+use super::*;
+use crate::domain::desired::plan::tests::names;
+
+/// Whether the job of a Secret needs the solver Ingress `name`.
+fn needs(table: &RouteTable, secret: &str, name: &str) -> bool {
+    table.shards_of(&stream(secret)).any(|shard| shard == name)
+}
+
+fn routes(hosts: &[&str]) -> Vec<WantedRoute> {
+    newer(hosts, Timestamp::default())
+}
+
+/// Routes of hosts whose newest Ingress was created at `newest`.
+fn newer(hosts: &[&str], newest: Timestamp) -> Vec<WantedRoute> {
+    let wanted = |host| WantedRoute { route: route(IngressClass::Default, host), newest };
+    names(hosts).into_iter().map(wanted).collect()
+}
+
+fn route(class: IngressClass, host: DnsName) -> Route {
+    Route { class, host }
+}
+
+fn of_class(class: &str, host: &str) -> WantedRoute {
+    let class = IngressClass::Named(class.into());
+    let host = DnsName::parse(host).unwrap();
+    WantedRoute { route: route(class, host), newest: Timestamp::default() }
+}
+
+fn stream(name: &str) -> SecretKey {
+    SecretKey::new("web", name)
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+#[test]
+fn hosts_gather_into_one_write() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    table.hold(&stream("b"), &routes(&["b.example.com"]), at(0));
+    assert_eq!(
+        table.next_write([], at(0)).unwrap().hosts,
+        names(&["a.example.com", "b.example.com"])
+    );
+    assert_eq!(table.next_write([], at(0)), None);
+}
+
+#[test]
+fn a_host_stays_while_anyone_holds_it_and_lingers_after() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    table.hold(&stream("b"), &routes(&["a.example.com"]), at(0));
+    table.next_write([], at(0));
+    table.release(&stream("a"), at(0));
+    assert_eq!(table.expire(at(60)), None);
+    table.release(&stream("b"), at(60));
+    assert_eq!(table.expire(at(60)), Some(at(70)));
+    assert_eq!(table.next_write([], at(0)), None);
+    assert_eq!(table.expire(at(70)), None);
+    assert!(table.next_write([], at(0)).unwrap().hosts.is_empty());
+    assert!(table.routes.is_empty());
+}
+
+#[test]
+fn a_host_that_is_still_there_needs_no_write() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    table.next_write([], at(0));
+    table.release(&stream("a"), at(0));
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    assert_eq!(table.expire(at(100)), None);
+    assert_eq!(table.next_write([], at(0)), None);
+}
+
+#[test]
+fn a_shard_never_grows_past_its_bound() {
+    let mut table = RouteTable::default();
+    for n in 0..250 {
+        table.hold(&stream("a"), &routes(&[&format!("h{n}.example.com")]), at(0));
+    }
+    let sizes: Vec<usize> =
+        std::iter::from_fn(|| table.next_write([], at(0))).map(|w| w.hosts.len()).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+}
+
+#[test]
+fn what_is_found_at_start_goes_unless_it_is_claimed() {
+    let mut table = RouteTable::default();
+    let hosts = names(&["old.example.com", "live.example.com"]);
+    let found = SolverIngress {
+        name: "found".into(),
+        class: IngressClass::Default,
+        hosts,
+        created: Some(at(1)),
+    };
+    table.compare(vec![found], at(0));
+    table.hold(&stream("live"), &routes(&["live.example.com"]), at(0));
+    assert!(needs(&table, "live", "found"));
+    assert_eq!(table.next_write([], at(0)), None);
+    table.expire(at(0) + limits::ROUTE_GRACE);
+    assert_eq!(table.next_write([], at(0)).unwrap().hosts, names(&["live.example.com"]));
+}
+
+#[test]
+fn a_failed_write_is_done_again_with_what_came_since() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    table.hold(&stream("b"), &routes(&["b.example.com"]), at(0));
+    _ = table.failed(write, at(0));
+    assert_eq!(table.next_write([], at(0)), None);
+    assert_eq!(table.next_write([], at(0) + limits::ROUTE_RETRY).unwrap().hosts.len(), 2);
+}
+
+#[test]
+fn what_differs_from_what_should_be_is_written_again() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    table.compare(vec![write.clone()], at(0));
+    assert_eq!(table.next_write([], at(0)), None);
+    let more = SolverIngress { hosts: names(&["a.example.com", "b.example.com"]), ..write.clone() };
+    table.compare(vec![more], at(0));
+    assert_eq!(table.next_write([], at(0)), Some(write.clone()));
+    table.compare(vec![], at(0));
+    assert_eq!(table.next_write([], at(0)), Some(write));
+}
+
+#[test]
+fn a_refused_host_is_alone_with_its_refusal() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("old"), &routes(&["old.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    table.written(&write, at(0));
+    table.hold(&stream("bad"), &routes(&["bad.example.com"]), at(0));
+    table.hold(&stream("good"), &routes(&["good.example.com"]), at(0));
+    let refused = table.next_write([], at(0)).unwrap();
+    assert!(table.isolate(&refused));
+    let solos: Vec<SolverIngress> = std::iter::from_fn(|| table.next_write([], at(0))).collect();
+    assert_eq!(solos.len(), 2);
+    for solo in solos {
+        assert_eq!(solo.hosts.len(), 1);
+        assert!(!table.isolate(&solo), "there is nothing left to take apart");
+        assert_eq!(needs(&table, "bad", &solo.name), solo.hosts == names(&["bad.example.com"]));
+    }
+    assert!(table.is_in_place(&stream("old"), None));
+}
+
+/// An admission webhook may refuse any write because of somebody else's Ingress.
+#[test]
+fn a_refused_removal_is_tried_again_later_and_holds_up_no_other() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    table.hold(&stream("b"), &routes(&["b.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    table.written(&write, at(0));
+    table.release(&stream("a"), at(0));
+    let later = at(0) + limits::ROUTE_LINGER;
+    table.expire(later);
+    let removal = table.next_write([], later).unwrap();
+    assert!(!table.isolate(&removal), "there is no new host");
+    assert_eq!(table.failed(removal, later), limits::ROUTE_RETRY);
+    assert_eq!(table.next_write([], later), None);
+    assert!(table.is_in_place(&stream("b"), None), "its route is there");
+    table.hold(&stream("d"), &routes(&["a.example.com"]), at(0));
+    assert!(!table.is_in_place(&stream("d"), None), "it may have been removed");
+    table.hold(&stream("c"), &routes(&["c.example.com"]), at(0));
+    assert!(!table.is_in_place(&stream("c"), None));
+    assert!(table.next_write([], later + limits::ROUTE_RETRY).is_some());
+}
+
+#[test]
+fn a_removal_that_is_always_refused_is_tried_ever_more_rarely_and_a_new_host_is_not() {
+    for hosts in [&["a.example.com"][..], &["a.example.com", "b.example.com"]] {
+        let mut table = RouteTable::default();
+        table.hold(&stream("a"), &routes(&hosts[..1]), at(0));
+        table.hold(&stream("b"), &routes(&hosts[1..]), at(0));
+        let write = table.next_write([], at(0)).unwrap();
+        table.written(&write, at(0));
+        table.release(&stream("a"), at(0));
+        let (mut now, mut tried) = (at(0) + limits::ROUTE_LINGER, 0);
+        table.expire(now);
+        while now < at(86_400) {
+            let removal = table.next_write([], now).unwrap();
+            now = now + table.failed(removal, now);
+            tried += 1;
+        }
+        assert!((100..200).contains(&tried), "{tried} removals in a day");
+        table.hold(&stream("c"), &routes(&["c.example.com"]), at(0));
+        assert!(table.next_write([&stream("c")], at(86_400)).is_some(), "a job waits");
+    }
+}
+
+#[test]
+fn a_solver_ingress_that_cannot_be_written_holds_up_no_other() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    _ = table.failed(write, at(0));
+    let other = of_class("other", "b.example.com");
+    table.hold(&stream("b"), std::slice::from_ref(&other), at(0));
+    assert_eq!(table.next_write([], at(0)).unwrap().class, other.route.class);
+}
+
+#[test]
+fn what_a_waiting_job_needs_is_written_before_the_classes_of_others() {
+    let mut table = RouteTable::default();
+    for number in 0..300 {
+        let wanted = of_class(&format!("c{number}"), &format!("h{number}.example.com"));
+        let stream = SecretKey::new("many", &format!("s{number}"));
+        table.hold(&stream, &[wanted], at(0));
+    }
+    let waits = SecretKey::new("one", "shop");
+    table.hold(&waits, &routes(&["shop.example.com"]), at(0));
+    let first = table.next_write([&waits], at(0)).unwrap();
+    assert_eq!((first.class, first.hosts), (IngressClass::Default, names(&["shop.example.com"])));
+    assert!(table.next_write([&waits], at(0)).is_some_and(|other| other.name != first.name));
+}
+
+/// The API server's answer to a write: it has created the solver Ingress at `created`, or before.
+fn accept(table: &mut RouteTable, write: &SolverIngress, created: i64, now: i64) {
+    table.written(&SolverIngress { created: Some(at(created)), ..write.clone() }, at(now));
+}
+
+/// A controller of F5's gives a host to its oldest Ingress: an older solver Ingress would take a
+/// site off the air.
+#[test]
+fn a_host_is_only_put_into_a_solver_ingress_younger_than_its_ingresses() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("old"), &newer(&["old.example.com"], at(10)), at(12));
+    let first = table.next_write([], at(12)).unwrap();
+    accept(&mut table, &first, 12, 12);
+    table.hold(&stream("older"), &newer(&["older.example.com"], at(11)), at(20));
+    let second = table.next_write([], at(20)).unwrap();
+    assert_eq!((&second.name, second.hosts.len()), (&first.name, 2), "it is younger than both");
+    accept(&mut table, &second, 12, 20);
+    for (name, created) in [("same", 12), ("new", 19)] {
+        let host = format!("{name}.example.com");
+        table.hold(&stream(name), &newer(&[&host], at(created)), at(20));
+        assert!(!needs(&table, name, &first.name), "{name}");
+    }
+    let third = table.next_write([], at(20)).unwrap();
+    assert_eq!(third.hosts, names(&["new.example.com", "same.example.com"]));
+    assert_eq!(table.next_write([], at(20)), None);
+}
+
+#[test]
+fn a_host_whose_ingress_is_made_again_moves_and_is_routed_all_the_time() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &newer(&["a.example.com", "b.example.com"], at(10)), at(12));
+    let first = table.next_write([], at(12)).unwrap();
+    accept(&mut table, &first, 12, 12);
+    table.hold(&stream("c"), &newer(&["a.example.com"], at(15)), at(17));
+    let writes = [(); 3].map(|()| {
+        let write = table.next_write([], at(17));
+        write.inspect(|write| accept(&mut table, write, 17, 17))
+    });
+    let hosts = writes.map(|write| write.map(|write| (write.name == first.name, write.hosts)));
+    let [new, old] = [names(&["a.example.com"]), names(&["b.example.com"])];
+    assert_eq!(hosts, [Some((false, new)), Some((true, old)), None], "the new one comes first");
+    assert!(table.is_in_place(&stream("a"), None));
+}
+
+/// Whole seconds, and API servers whose clocks differ.
+#[test]
+fn a_solver_ingress_that_turns_out_too_old_is_made_again_once_the_clock_has_passed() {
+    for (newest, again) in [(12, 13), (20, 21)] {
+        let mut table = RouteTable::default();
+        table.hold(&stream("a"), &newer(&["a.example.com"], at(newest)), at(12));
+        let first = table.next_write([], at(12)).unwrap();
+        accept(&mut table, &first, 12, 12);
+        assert!(!table.is_in_place(&stream("a"), None));
+        let removal = table.next_write([], at(12)).unwrap();
+        assert_eq!((&removal.name, removal.hosts.len()), (&first.name, 0));
+        accept(&mut table, &removal, 12, 12);
+        assert_eq!(table.next_write([], at(again - 1)), None);
+        let second = table.next_write([], at(again)).unwrap();
+        assert_eq!(second.hosts, names(&["a.example.com"]));
+        accept(&mut table, &second, newest + 1, again);
+        assert!(table.is_in_place(&stream("a"), None));
+    }
+}
+
+#[test]
+fn a_creation_in_the_far_future_keeps_no_host_without_a_route() {
+    let mut table = RouteTable::default();
+    let far = at(13) + limits::CREATION_SKEW;
+    table.hold(&stream("a"), &newer(&["a.example.com"], far), at(12));
+    let first = table.next_write([], at(12)).unwrap();
+    accept(&mut table, &first, 12, 12);
+    assert!(table.is_in_place(&stream("a"), None));
+}
+
+/// Withdraws `a.example.com`, whose removal ends at 100.
+fn withdrawn(ended: impl Fn(&mut RouteTable, SolverIngress)) -> RouteTable {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    accept(&mut table, &write, 0, 0);
+    table.release(&stream("a"), at(80));
+    table.expire(at(90));
+    let removal = table.next_write([], at(90)).unwrap();
+    ended(&mut table, removal);
+    table
+}
+
+#[test]
+fn a_host_that_comes_back_is_believed_once_its_withdrawal_is_applied() {
+    let settled = |table: &mut RouteTable, now: i64| {
+        table.expire(at(now));
+        table.hold(&stream("b"), &routes(&["a.example.com", "b.example.com"]), at(now));
+        table.settled_at(&stream("b"))
+    };
+    let applied = at(100) + limits::ROUTE_LAG;
+    let mut table = withdrawn(|table, removal| accept(table, &removal, 0, 100));
+    assert_eq!(settled(&mut table, 101), Some(applied));
+    assert_eq!(settled(&mut table, applied.as_secs()), None);
+    let mut failed = withdrawn(|table, removal| _ = table.failed(removal, at(100)));
+    assert_eq!(settled(&mut failed, 101), Some(applied), "it may have been accepted");
+}
+
+#[test]
+fn a_host_that_is_back_before_its_deletion_has_ended_gets_a_solver_ingress_of_its_own() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    accept(&mut table, &write, 0, 0);
+    table.release(&stream("a"), at(0));
+    table.expire(at(10));
+    let removal = table.next_write([], at(10)).unwrap();
+    table.hold(&stream("a"), &routes(&["a.example.com"]), at(10));
+    accept(&mut table, &removal, 0, 11);
+    assert!(!table.is_in_place(&stream("a"), None));
+    let again = table.next_write([], at(11)).unwrap();
+    assert_ne!(again.name, removal.name);
+    assert_eq!(table.settled_at(&stream("a")), Some(at(11) + limits::ROUTE_LAG));
+}

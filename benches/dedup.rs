@@ -23,11 +23,11 @@ use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::{Fakes, ingress};
-use ingress_acme_actors::messages::{Listed, Reconcile};
+use ingress_acme_actors::messages::{Listed, NewIngresses, Reconcile};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use ingress_acme_actors::reporting::metrics::{Metrics, Source};
 use ingress_acme_actors::shared_expiries::SharedExpiries;
-use ingress_acme_actors::sources::watcher::Watcher;
+use ingress_acme_actors::sources::watcher::{Told, Watcher};
 
 struct AtOnce;
 
@@ -50,6 +50,12 @@ fn registry() -> Rc<Registry> {
         DedupDependencies { pool, settle_times: SettleTimes::default(), clock },
         Metrics::default(),
     )
+}
+
+impl Handler<NewIngresses> for AtOnce {
+    type Result = ();
+
+    fn handle(&mut self, _: NewIngresses, _: &mut Context<Self>) {}
 }
 
 impl Handler<Listed> for AtOnce {
@@ -88,10 +94,11 @@ fn watched(changes: Vec<IngressChange>) {
         let (registry, metrics) = (registry(), Metrics::default());
         let index = Rc::new(RefCell::new(Index::new(Selection::default(), None)));
         let source = Rc::new(Changes(RefCell::new(changes)));
-        let scanner = AtOnce.start().recipient();
+        let at_once = AtOnce.start();
+        let told = Told { scanner: at_once.clone().recipient(), routes: at_once.recipient() };
         let expiries = SharedExpiries::default();
         let fails = Rc::new(|_: &SecretKey| false);
-        Watcher::new(source, index, registry.clone(), scanner, fails, metrics, expiries).start();
+        Watcher::new(source, index, registry.clone(), told, fails, metrics, expiries).start();
         tokio::time::sleep(Duration::from_millis(1)).await;
         while !registry.is_empty() {
             tokio::time::sleep(Duration::from_millis(100)).await;

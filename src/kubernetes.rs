@@ -4,6 +4,7 @@ pub mod account_secret;
 pub mod api_groups;
 pub mod client;
 pub mod events;
+pub mod ingress_classes;
 pub mod ingresses;
 pub mod journal_segments;
 pub mod lease;

@@ -21,6 +21,7 @@ pub mod by_namespace;
 pub mod caa;
 pub mod certificate;
 pub mod clock_filter;
+pub mod controllers;
 pub mod copied;
 pub mod cut;
 pub mod desired;

@@ -37,7 +37,7 @@ use crate::domain::caa::CaaSet;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
-use crate::domain::issuance::{OverIpv6, Reach};
+use crate::domain::issuance::{Missed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::dedup::SettleTimes;
@@ -76,9 +76,10 @@ impl Probe for FakeProbe {
             return if is_inside { Reach::ReachedInside } else { Reach::Reached };
         }
         if is_inside {
-            return Reach::Private("HTTP 404".to_owned());
+            let why = "HTTP 404".to_owned();
+            return Reach::Missed(Missed { why, answered: true, private: true });
         }
-        Reach::Elsewhere("HTTP 404".to_owned())
+        Reach::elsewhere("HTTP 404")
     }
 
     async fn over_ipv6(&self, host: &DnsName) -> OverIpv6 {
@@ -238,6 +239,7 @@ impl Fakes {
             secret_watch: self.watches_secrets.get().then_some(secret_watch),
             tls_secrets: of_install.clone(),
             routes: of_install,
+            classes: cluster.clone(),
             event_recorder: cluster,
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),

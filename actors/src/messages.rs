@@ -1,5 +1,6 @@
 //! Messages between the actors. They carry keys and answers, never Kubernetes objects.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -7,6 +8,7 @@ use actix::prelude::*;
 use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::SecretKey;
+use crate::domain::name::DnsName;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
@@ -65,6 +67,11 @@ pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[WantedRoute]>)>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Withdraw(pub SecretKey);
+
+/// To the route keeper: there are new Ingresses with these hosts, created at these times.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct NewIngresses(pub HashMap<DnsName, Timestamp>);
 
 /// To the route keeper: begin no more writes. The answer comes when no write is in flight: from
 /// then on the solver Ingresses may belong to another replica.

@@ -26,9 +26,10 @@ use crate::journal::ledger::{CommitError, Ledger};
 use crate::messages::{Drain, StopWriting};
 use crate::pool::actor::Pool;
 use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RehearsalCa, RouteRecipients};
+use crate::pool::known_classes::KnownClasses;
 use crate::ports::{
-    CertificateAuthority, Clock, EventRecorder, IngressSource, Journal, Keys, Probe, Routes,
-    SecretWatch, TlsSecrets,
+    CertificateAuthority, Clock, EventRecorder, IngressClasses, IngressSource, Journal, Keys,
+    Probe, Routes, SecretWatch, TlsSecrets,
 };
 use crate::reporting::event_dedup::EventDedup;
 use crate::reporting::metrics::Metrics;
@@ -38,7 +39,7 @@ use crate::shared_expiries::SharedExpiries;
 use crate::sources::ari_poller::AriPoller;
 use crate::sources::scanner::{FirstScan, Scanner};
 use crate::sources::secret_checker::SecretChecker;
-use crate::sources::watcher::Watcher;
+use crate::sources::watcher::{Told, Watcher};
 
 /// All ports of the operator.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ pub struct Ports {
     pub rehearsal: Option<RehearsalCa>,
     /// Solver Ingresses.
     pub routes: Rc<dyn Routes>,
+    /// Ingress classes.
+    pub classes: Rc<dyn IngressClasses>,
     /// Probe of a host.
     pub probe: Rc<dyn Probe>,
     /// Keys and chains.
@@ -170,6 +173,7 @@ pub async fn start(
         fallback: ports.fallback,
         rehearsal: ports.rehearsal,
         routes: RouteRecipients::of(&keeper),
+        classes: KnownClasses::new(ports.classes),
         probe: ports.probe,
         keys: ports.keys,
     };
@@ -193,8 +197,8 @@ pub async fn start(
     let (source, live) = (ports.ingresses, ledger.clone());
     let is_failing = |state: &State| matches!(state, State::Failing(_));
     let fails = Rc::new(move |secret: &SecretKey| live.with(secret, is_failing));
-    Watcher::new(source, index.clone(), registry.clone(), scanner, fails, metrics, expiries)
-        .start();
+    let told = Told { scanner, routes: keeper.clone().recipient() };
+    Watcher::new(source, index.clone(), registry.clone(), told, fails, metrics, expiries).start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter, keeper })
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, SecretStatus};
+use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
@@ -234,6 +235,13 @@ pub trait Routes {
     /// Creates or updates a solver Ingress to match `ingress`; returns the creation time of it, in
     /// whole seconds. Without hosts, deletes the solver Ingress, and returns `None`.
     async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError>;
+}
+
+/// The ingress classes of the cluster.
+#[async_trait(?Send)]
+pub trait IngressClasses {
+    /// Lists the first [`limits::CLASSES_READ`](crate::domain::limits::CLASSES_READ) classes.
+    async fn list(&self) -> Result<Vec<ClassView>, PortError>;
 }
 
 /// Probe of a host's challenge path, over the same way as the CA's request.

@@ -23,7 +23,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use ingress_acme_actors::domain::address::is_globally_routable;
 use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::cut::cut;
-use ingress_acme_actors::domain::issuance::{OverIpv6, Reach};
+use ingress_acme_actors::domain::issuance::{Missed, OverIpv6, Reach};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports;
@@ -97,9 +97,9 @@ impl HttpProbe {
         let host = host.as_str();
         if self.cluster.contain(host) {
             let why = "it is a name of the cluster itself, which the probe does not ask";
-            return Reach::Elsewhere(why.to_owned());
+            return Reach::silent(why);
         }
-        let Some(token) = token() else { return Reach::Elsewhere("no random numbers".to_owned()) };
+        let Some(token) = token() else { return Reach::silent("no random numbers") };
         let first = match self.names.addresses(host).await {
             Ok(first) => first,
             Err(why) => return Reach::Unresolved(cut(why.to_string(), limits::PROBE_TEXT_MAX)),
@@ -107,8 +107,10 @@ impl HttpProbe {
         match (self.ask(host, &token, &first).await, any_public(&first)) {
             (Ok(()), true) => Reach::Reached,
             (Ok(()), false) => Reach::ReachedInside,
-            (Err(missed), true) => Reach::Elsewhere(cut(missed.why, limits::PROBE_TEXT_MAX)),
-            (Err(missed), false) => Reach::Private(cut(missed.why, limits::PROBE_TEXT_MAX)),
+            (Err(NoAnswer { why, answered, .. }), public) => {
+                let why = cut(why, limits::PROBE_TEXT_MAX);
+                Reach::Missed(Missed { why, answered, private: !public })
+            }
         }
     }
 
@@ -135,6 +137,19 @@ impl HttpProbe {
 
     /// Requests the challenge path of the host from the addresses `first`, and follows redirects.
     async fn ask(&self, host: &str, token: &str, first: &[IpAddr]) -> Result<(), NoAnswer> {
+        let mut answered = false;
+        let followed = self.follow(host, token, first, &mut answered).await;
+        followed.map_err(|missed| NoAnswer { answered, ..missed })
+    }
+
+    /// Does so; sets `answered` once a server has answered.
+    async fn follow(
+        &self,
+        host: &str,
+        token: &str,
+        first: &[IpAddr],
+        answered: &mut bool,
+    ) -> Result<(), NoAnswer> {
         let url = format!("http://{host}:{}/.well-known/acme-challenge/{token}", self.port);
         let rules = Redirects { host, token, port: self.port, cluster: &self.cluster };
         let rules = &rules;
@@ -142,6 +157,7 @@ impl HttpProbe {
         let mut addresses = first.to_vec();
         for _ in 0..=limits::PROBE_REDIRECTS {
             let answer = self.exchange.get(&url, &header(&url, rules), &addresses).await?;
+            *answered = true;
             if !answer.status.is_redirection() {
                 return Ok(self.check_answer(&answer, rules.token)?);
             }
@@ -192,7 +208,7 @@ impl HttpProbe {
 impl ports::Probe for HttpProbe {
     async fn probe(&self, host: &DnsName) -> Reach {
         let late =
-            |_| Reach::Elsewhere(format!("no answer within {} s", limits::PROBE_CALL.as_secs()));
+            |_| Reach::silent(&format!("no answer within {} s", limits::PROBE_CALL.as_secs()));
         timeout(limits::PROBE_CALL, self.fetch(host)).await.unwrap_or_else(late)
     }
 

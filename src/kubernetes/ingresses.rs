@@ -22,6 +22,7 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
+pub(super) use marks::MINION;
 pub use view::view;
 use view::view_with_copied;
 

@@ -23,6 +23,7 @@ use kube::{Api, Client};
 use crate::kubernetes::client::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, our_label, port_error,
 };
+use crate::kubernetes::ingresses::MINION;
 
 /// Path prefix of all challenges (RFC 8555 §8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -30,28 +31,58 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const SERVICE: &str = "ingress-acme-solver";
 /// Port of the solver Service.
 const PORT: i32 = 80;
-/// Annotations for controllers that redirect HTTP to HTTPS for a host with a certificate: the
-/// challenge must be answered over HTTP. (The CA also follows the redirect, but fails if HTTPS is
-/// broken.) Other controllers ignore them.
-const HINTS: [(&str, &str); 2] = [
-    ("nginx.ingress.kubernetes.io/ssl-redirect", "false"), // ingress-nginx
-    ("haproxy.org/ssl-redirect", "false"),                 // HAProxy Technologies' controller
+/// Annotations that keep other programs away from the challenge: it must be answered over HTTP, to
+/// anybody, and no other program may act on the hosts. Each program ignores those of the others.
+const HINTS: [(&str, &str); 11] = [
+    // external-dns changes no record of a host because the solver Ingress names it too.
+    ("external-dns.alpha.kubernetes.io/controller", "ingress-acme"),
+    // ingress-nginx: no redirect to HTTPS, and no allow-list and no authentication of all Ingresses.
+    ("nginx.ingress.kubernetes.io/ssl-redirect", "false"),
+    ("nginx.ingress.kubernetes.io/force-ssl-redirect", "false"),
+    ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
+    ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
+    // HAProxy Technologies' controller, haproxy-ingress, F5 NGINX, Azure's AGIC, Cilium: no redirect.
+    ("haproxy.org/ssl-redirect", "false"),
+    ("haproxy-ingress.github.io/ssl-redirect", "false"),
+    ("ingress.kubernetes.io/ssl-redirect", "false"),
+    ("appgw.ingress.kubernetes.io/ssl-redirect", "false"),
+    ("ingress.cilium.io/force-https", "disabled"),
+    // Traefik: before the routers of users, whatever priority they have.
+    ("traefik.ingress.kubernetes.io/router.priority", "9000000000"),
 ];
+
+/// An annotation that the user adds to solver Ingresses: `--solver-annotation`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SolverAnnotation {
+    /// Class of the solver Ingresses; `None` for all.
+    pub class: Option<String>,
+    /// Name of the annotation.
+    pub name: String,
+    /// Value of the annotation.
+    pub value: String,
+}
 
 /// Solver Ingresses of one namespace.
 pub struct SolverIngresses {
     api: Api<Ingress>,
+    annotations: Vec<SolverAnnotation>,
 }
 
 impl SolverIngresses {
     /// Uses the operator's own namespace, which has the solver's Service.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace) }
+        Self { api: Api::namespaced(client, namespace), annotations: Vec::new() }
+    }
+
+    /// Adds annotations of the user's choice.
+    #[must_use]
+    pub fn annotated(self, annotations: Vec<SolverAnnotation>) -> Self {
+        Self { annotations, ..self }
     }
 
     async fn apply(&self, wanted: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(ingress(wanted));
+        let patch = Patch::Apply(ingress(wanted, &self.annotations));
         let doing = format!("write solver Ingress {}", wanted.name);
         let applied = self.api.patch(&wanted.name, &params, &patch).await;
         applied.map(|applied| created(&applied)).map_err(|error| port_error(error, &doing))
@@ -84,9 +115,16 @@ impl Routes for SolverIngresses {
     }
 }
 
-fn ingress(wanted: &SolverIngress) -> Ingress {
-    let hints = HINTS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut annotations = BTreeMap::from(hints);
+fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
+    let minion = wanted.minion.then_some(MINION);
+    let hints = HINTS.into_iter().chain(minion);
+    let mut annotations: BTreeMap<String, String> =
+        hints.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let is_meant = |added: &&SolverAnnotation| {
+        added.class.as_deref().is_none_or(|class| wanted.class.name() == Some(class))
+    };
+    let added = added.iter().filter(is_meant);
+    annotations.extend(added.map(|added| (added.name.clone(), added.value.clone())));
     let mut ingress_class_name = None;
     match &wanted.class {
         IngressClass::Named(name) => ingress_class_name = Some(name.to_string()),
@@ -126,9 +164,11 @@ fn view(found: &Ingress) -> SolverIngress {
     let rules = found.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     let hosts: BTreeSet<DnsName> =
         rules.filter_map(|rule| DnsName::parse(rule.host.as_deref()?).ok()).collect();
+    let annotations = found.metadata.annotations.as_ref();
     SolverIngress {
         name: found.metadata.name.clone().unwrap_or_default(),
         class: class(found),
+        minion: annotations.is_some_and(|all| all.get(MINION.0).is_some_and(|is| is == MINION.1)),
         hosts,
         created: created(found),
     }
@@ -153,8 +193,8 @@ mod tests {
         ) {
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
             let class = IngressClass::Annotated(class.as_str().into());
-            let wanted = SolverIngress { name: "solver".into(), class, hosts, created: None };
-            let text = serde_json::to_string(&ingress(&wanted)).unwrap();
+            let wanted = SolverIngress { name: "solver".into(), class, minion: false, hosts, created: None };
+            let text = serde_json::to_string(&ingress(&wanted, &[])).unwrap();
             let found: Ingress = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(HINTS.len() + 1));
             prop_assert_eq!(view(&found), wanted);
@@ -180,8 +220,32 @@ mod tests {
         for class in classes {
             let hosts = ["a.example.com", "b.example.com"];
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
-            let wanted = SolverIngress { name: "solver".into(), class, hosts, created: None };
-            assert_eq!(view(&ingress(&wanted)), wanted);
+            let wanted =
+                SolverIngress { name: "solver".into(), class, minion: false, hosts, created: None };
+            assert_eq!(view(&ingress(&wanted, &[])), wanted);
+        }
+    }
+
+    #[test]
+    fn annotations_of_the_user_are_on_the_solver_ingresses_of_their_class() {
+        let added = |class: Option<&str>, name: &str| SolverAnnotation {
+            class: class.map(str::to_owned),
+            name: name.to_owned(),
+            value: "x".to_owned(),
+        };
+        let all = [added(None, "all"), added(Some("alb"), "alb"), added(Some("nginx"), "nginx")];
+        for (class, minion) in
+            [(IngressClass::Named("alb".into()), true), (IngressClass::Default, false)]
+        {
+            let of_alb = class != IngressClass::Default;
+            let hosts = BTreeSet::new();
+            let wanted =
+                SolverIngress { name: "solver".into(), class, minion, hosts, created: None };
+            let written = ingress(&wanted, &all);
+            assert_eq!(view(&written), wanted);
+            let has =
+                |name: &str| written.metadata.annotations.as_ref().unwrap().contains_key(name);
+            assert_eq!([has("all"), has("alb"), has("nginx")], [true, of_alb, false]);
         }
     }
 }

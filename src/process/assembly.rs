@@ -25,6 +25,7 @@ use crate::dns_and_http::solver;
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::kubernetes::client;
 use crate::kubernetes::events;
+use crate::kubernetes::ingress_classes;
 use crate::kubernetes::ingresses;
 use crate::kubernetes::journal_segments;
 use crate::kubernetes::lease;
@@ -253,7 +254,11 @@ impl Assembly<'_> {
             ca: acme.clone(),
             fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
             rehearsal: rehearsal.zip(config.rehearsal.clone()).map(rehearsal_ca),
-            routes: Rc::new(solver_ingresses::SolverIngresses::new(client, namespace)),
+            routes: Rc::new(
+                solver_ingresses::SolverIngresses::new(client.clone(), namespace)
+                    .annotated(config.solver_annotations.clone()),
+            ),
+            classes: Rc::new(ingress_classes::KubeIngressClasses::new(client.clone())),
             probe: Rc::new(probe),
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),

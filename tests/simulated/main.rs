@@ -9,6 +9,7 @@ mod caa;
 mod commands;
 mod controllers;
 mod faults;
+mod no_harm;
 mod opted_in;
 mod rehearsal;
 mod rollout;

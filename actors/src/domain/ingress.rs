@@ -165,6 +165,9 @@ pub struct IngressView {
     pub aliases: Vec<Alias>,
     /// Mark of another program that decides about the certificate.
     pub mark: Option<Mark>,
+    /// Whether its controller (F5 NGINX) merges paths into it from Ingresses that are its minions,
+    /// and from no others.
+    pub is_master: bool,
     /// Whether the Ingress has our label, which marks a solver Ingress.
     pub is_solver: bool,
     /// Whether `metadata.deletionTimestamp` is set.

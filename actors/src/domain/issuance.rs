@@ -53,7 +53,7 @@ pub(crate) use in_flight::InFlight;
 pub use ipv6::OverIpv6;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
-pub use observed::{AuthorizationView, OrderStatus, OrderView, Reach};
+pub use observed::{AuthorizationView, Missed, OrderStatus, OrderView, Reach};
 pub(crate) use secret::of_another_install;
 pub use state::{IllegalEvent, Issuance, State, apply};
 pub(crate) use step::{Inputs, Step};

@@ -265,8 +265,10 @@ pub const ROUTE_LINGER: Duration = secs(10);
 /// Shortest time between two removals of expired routes, so that removals gather in batches.
 pub const ROUTE_SWEEP: Duration = secs(5);
 /// Longest time in which an ingress controller applies a write: a route that was withdrawn may
-/// answer for so long. Traefik took 2 s, HAProxy Technologies' controller 5 s.
+/// answer for so long. Traefik took 2 s, `HAProxy` Technologies' controller 5 s.
 pub const ROUTE_LAG: Duration = secs(15);
+/// Time for which the IngressClasses are kept. They are read where a host was not reached.
+pub const CLASSES_KEPT: Duration = secs(600);
 /// Precision of `metadata.creationTimestamp`.
 pub const CREATION_STEP: Duration = secs(1);
 /// Farthest creation time in the future that counts. A later one is of an API server whose clock

@@ -32,10 +32,18 @@ pub struct SolverIngress {
     pub name: String,
     /// Class, copied from the users' Ingresses.
     pub class: IngressClass,
+    /// Whether it is a minion of the user's Ingress, with one host.
+    pub minion: bool,
     /// Hosts, one rule each.
     pub hosts: BTreeSet<DnsName>,
     /// `metadata.creationTimestamp`, in whole seconds; `None` where it is not observed.
     pub created: Option<Timestamp>,
+}
+
+impl SolverIngress {
+    fn route(&self, host: &DnsName) -> Route {
+        Route { class: self.class.clone(), host: host.clone(), minion: self.minion }
+    }
 }
 
 /// All routes, desired and published.
@@ -58,13 +66,15 @@ struct HeldRoute {
     by: HashSet<SecretKey>,
     /// Creation of the newest user Ingress with the host, as last heard.
     newest: Timestamp,
+    /// Solver Ingress that had the host before, and may have it still.
+    leaves: Option<String>,
     /// Removal time, set while no job holds the route.
     until: Option<Timestamp>,
 }
 
 impl HeldRoute {
     fn new(shard: &str, newest: Timestamp) -> Self {
-        Self { shard: shard.to_owned(), by: HashSet::new(), newest, until: None }
+        Self { shard: shard.to_owned(), by: HashSet::new(), newest, leaves: None, until: None }
     }
 }
 
@@ -94,12 +104,12 @@ impl RouteTable {
     /// [`limits::ROUTE_GRACE`] unless a job claims them.
     fn found(&mut self, found: SolverIngress, now: Timestamp) {
         for host in &found.hosts {
-            let route = Route { class: found.class.clone(), host: host.clone() };
+            let route = found.route(host);
             let until = Some(now + limits::ROUTE_GRACE);
             let held = HeldRoute { until, ..HeldRoute::new(&found.name, Timestamp::default()) };
             self.routes.entry(route).or_insert(held);
         }
-        let mut shard = SolverShard::new(found.class.clone());
+        let mut shard = SolverShard::new(found.class.clone(), found.minion);
         shard.dirty = found.hosts.is_empty();
         shard.is_now(&found);
         shard.hosts = found.hosts;
@@ -142,6 +152,28 @@ impl RouteTable {
         }
     }
 
+    /// Takes hosts out of solver Ingresses that are older than a new Ingress with the host. Those
+    /// that no job holds are removed at once.
+    pub(crate) fn outdate(&mut self, created: &HashMap<DnsName, Timestamp>, now: Timestamp) {
+        let concerned = self.routes.iter_mut().filter_map(|(route, held)| {
+            let created = created.get(&route.host)?;
+            let shard = self.shards.get(&held.shard)?;
+            (!shard.is_younger_than(*created)).then(|| (route.clone(), held, *created))
+        });
+        let mut moved = Vec::new();
+        for (route, held, created) in concerned {
+            if held.by.is_empty() {
+                held.until = Some(now);
+            } else {
+                held.newest = held.newest.max(created);
+                moved.push(route);
+            }
+        }
+        for route in moved {
+            self.move_to_a_younger(&route, None);
+        }
+    }
+
     /// Moves a route to a solver Ingress that is younger than the user Ingresses of its host. A new
     /// one is created no earlier than at `from`.
     fn move_to_a_younger(&mut self, route: &Route, from: Option<Timestamp>) {
@@ -156,6 +188,7 @@ impl RouteTable {
         };
         if let Some(held) = self.routes.get_mut(route) {
             held.shard = new;
+            held.leaves = Some(old);
         }
     }
 
@@ -164,9 +197,12 @@ impl RouteTable {
     /// has accepted is in place, whatever else of its solver Ingress is not.
     pub(crate) fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
         let in_place = |route: &Route| {
-            let Some(name) = self.routes.get(route).map(|held| held.shard.as_str()) else {
-                return true;
-            };
+            let Some(held) = self.routes.get(route) else { return true };
+            let old = held.leaves.as_ref().and_then(|name| self.shards.get(name));
+            if old.is_some_and(|old| old.taken.contains(&route.host)) {
+                return false; // an answer may be that of the old one
+            }
+            let name = held.shard.as_str();
             self.shards.get(name).is_none_or(|shard| {
                 let waits = shard.dirty || writing == Some(name);
                 !waits || (shard.has(&route.host) && shard.hosts.contains(&route.host))
@@ -239,11 +275,10 @@ impl RouteTable {
         shard.not_before = None;
         shard.leaving.extend(shard.taken.difference(&shard.hosts).cloned());
         shard.is_being_deleted = shard.hosts.is_empty();
-        let (class, hosts) = (shard.class.clone(), shard.hosts.clone());
-        let leaving = shard.leaving.iter();
-        self.withdrawing =
-            leaving.map(|host| Route { class: class.clone(), host: host.clone() }).collect();
-        Some(SolverIngress { name, class, hosts, created: None })
+        let (class, minion, hosts) = (shard.class.clone(), shard.minion, shard.hosts.clone());
+        let write = SolverIngress { name, class, minion, hosts, created: None };
+        self.withdrawing = shard.leaving.iter().map(|host| write.route(host)).collect();
+        Some(write)
     }
 
     /// Records a successful write, with the creation time that the API server has set. Hosts that
@@ -259,7 +294,7 @@ impl RouteTable {
         shard.is_now(write);
         let mut too_old = Vec::new();
         for host in &shard.hosts {
-            let route = Route { class: write.class.clone(), host: host.clone() };
+            let route = write.route(host);
             let Some(held) = self.routes.get(&route) else { continue };
             too_old.extend(shard.young_from(held.newest, now).map(|from| (route, from)));
         }
@@ -324,12 +359,12 @@ impl RouteTable {
         shard.hosts.retain(|host| !new.contains(host));
         shard.dirty = shard.hosts != shard.taken;
         for host in new {
-            let route = Route { class: write.class.clone(), host: host.clone() };
+            let route = write.route(&host);
             let name = format!("{}-{:08x}", write.name, stable_hash(&host) & 0xffff_ffff);
             if let Some(held) = self.routes.get_mut(&route) {
                 held.shard.clone_from(&name);
             }
-            let mut shard = SolverShard::with(route.class, BTreeSet::from([host]), None);
+            let mut shard = SolverShard::of(&route, None);
             shard.solo = true;
             self.shards.insert(name, shard);
         }
@@ -341,8 +376,9 @@ impl RouteTable {
     fn assign(&mut self, route: &Route, newest: Timestamp) -> String {
         let fits = |shard: &SolverShard| {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
-            let is_open = room && !shard.solo && !shard.is_being_deleted;
-            shard.class == route.class && is_open && shard.is_younger_than(newest)
+            let is_open = room && !shard.solo && !shard.minion && !shard.is_being_deleted;
+            let is_of_class = shard.class == route.class && !route.minion;
+            is_of_class && is_open && shard.is_younger_than(newest)
         };
         let Some((name, shard)) = self.shards.iter_mut().find(|(_, shard)| fits(shard)) else {
             return self.create_shard(route, None);
@@ -358,8 +394,7 @@ impl RouteTable {
     /// Assigns `route` to a shard of its own for now, which is created no earlier than at `from`.
     fn create_shard(&mut self, route: &Route, from: Option<Timestamp>) -> String {
         let name = self.free_name(&route.class);
-        let hosts = BTreeSet::from([route.host.clone()]);
-        self.shards.insert(name.clone(), SolverShard::with(route.class.clone(), hosts, from));
+        self.shards.insert(name.clone(), SolverShard::of(route, from));
         name
     }
 

@@ -17,6 +17,7 @@ use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
+use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::stable_hash;
@@ -71,6 +72,7 @@ struct ClusterState {
     secrets: BTreeMap<SecretKey, FakeSecret>,
     /// Solver Ingresses by install and name.
     solver: BTreeMap<(&'static str, String), SolverIngress>,
+    classes: Vec<ClassView>,
     events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     secret_watchers: Vec<mpsc::UnboundedSender<SecretChange>>,
@@ -116,6 +118,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         copied: Copied::default(),
         aliases: Vec::new(),
         mark: None,
+        is_master: false,
         is_solver: false,
         deleting: false,
         edition: Edition::default(),
@@ -205,6 +208,13 @@ impl FakeCluster {
         let key = view.key.clone();
         let before = (key.clone(), state.ingresses.insert(key, view.clone()));
         state.changed(IngressChange::Applied(view), before);
+    }
+
+    /// Adds an IngressClass.
+    pub fn add_class(&self, name: &str, controller: &str) {
+        let (name, controller) = (name.into(), controller.into());
+        let class = ClassView { name, controller, is_default: false };
+        self.state.borrow_mut().classes.push(class);
     }
 
     /// Installs cert-manager into the cluster, or removes it.

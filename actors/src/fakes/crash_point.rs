@@ -11,6 +11,7 @@ use futures_util::stream::LocalBoxStream;
 
 use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
+use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{OrderView, OverIpv6, Reach};
@@ -20,8 +21,9 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
-    CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
-    JournalError, PortError, Probe, Replaces, Routes, SegmentNumbers, Segments, TlsSecrets,
+    CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressClasses, IngressSource,
+    Installation, JournalError, PortError, Probe, Replaces, Routes, SegmentNumbers, Segments,
+    TlsSecrets,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -190,6 +192,13 @@ impl<P: Routes> Routes for Crashable<P> {
 
     async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
         self.crash_point.call(self.port.write(ingress)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: IngressClasses> IngressClasses for Crashable<P> {
+    async fn list(&self) -> Result<Vec<ClassView>, PortError> {
+        self.crash_point.call(self.port.list()).await
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::job_runner::JobRunner;
+use crate::domain::controllers::rule_of;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
@@ -64,7 +65,7 @@ impl JobRunner {
         let began = self.context.clock.now();
         let few = job.observed.next_probes(hosts);
         let probes = stream::iter(few).map(|host| async move {
-            let late = |_| Reach::Elsewhere("no answer in time".to_owned());
+            let late = |_| Reach::silent("no answer in time");
             let found = timeout(limits::PROBE_CALL, self.ports.probe.probe(&host)).await;
             let found = found.unwrap_or_else(late);
             if found.is_reached() {
@@ -78,6 +79,20 @@ impl JobRunner {
         if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "the host does not lead to the solver");
         }
+        self.look_for_a_rule(job, desired).await;
+    }
+
+    /// Finds out whether the ingress controller has a rule by which a host that another server
+    /// answers for will not lead to the solver.
+    async fn look_for_a_rule(&self, job: &mut Job, desired: &DesiredCertificate) {
+        let mut answered = job.observed.answered_elsewhere(&desired.routes).peekable();
+        if answered.peek().is_none() {
+            return;
+        }
+        let classes = self.ports.classes.list(self.context.clock.now()).await;
+        let rule = answered.find_map(|class| rule_of(class, &classes));
+        drop(answered);
+        job.observed.rule = rule;
     }
 
     async fn ask_over_ipv6(&self, host: &DnsName, desired: &DesiredCertificate) {

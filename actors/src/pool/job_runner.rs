@@ -27,6 +27,7 @@ use crate::domain::scheduling::scheduler::{Job, JobStatus, WaitsFor};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
+use crate::pool::known_classes::KnownClasses;
 use crate::ports::{CertificateAuthority, Keys, Probe};
 use crate::routes::keeper::RouteKeeper;
 
@@ -52,6 +53,8 @@ pub(crate) struct JobPorts {
     pub rehearsal: Option<RehearsalCa>,
     /// The route keeper.
     pub routes: RouteRecipients,
+    /// The ingress classes.
+    pub classes: KnownClasses,
     /// Probes of hosts.
     pub probe: Rc<dyn Probe>,
     /// Keys and chains.

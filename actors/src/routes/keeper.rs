@@ -13,7 +13,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::routes::{RouteTable, SolverIngress};
 use crate::domain::time::Timestamp;
-use crate::messages::{PrefetchRoutes, Publish, StopWriting, Withdraw};
+use crate::messages::{NewIngresses, PrefetchRoutes, Publish, StopWriting, Withdraw};
 use crate::ports::{Clock, PortError, Routes, bounded};
 
 /// Actor that owns the solver Ingresses.
@@ -185,6 +185,15 @@ impl Handler<PrefetchRoutes> for RouteKeeper {
         for (stream, routes) in soon {
             self.table.hold(&stream, &routes, self.clock.now());
         }
+    }
+}
+
+impl Handler<NewIngresses> for RouteKeeper {
+    type Result = ();
+
+    fn handle(&mut self, NewIngresses(created): NewIngresses, ctx: &mut Context<Self>) {
+        self.table.outdate(&created, self.clock.now());
+        self.sweep(ctx);
     }
 }
 

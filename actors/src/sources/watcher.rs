@@ -1,7 +1,7 @@
 //! Watcher: updates the index from the watch, and notifies the registry of changed Ingresses.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
-use crate::messages::Listed;
+use crate::domain::name::DnsName;
+use crate::domain::time::Timestamp;
+use crate::messages::{Listed, NewIngresses};
 use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
 use crate::shared_expiries::SharedExpiries;
@@ -24,15 +26,25 @@ const RESTART: Duration = Duration::from_secs(5);
 /// Whether the certificate of a Secret fails.
 pub type Fails = Rc<dyn Fn(&SecretKey) -> bool>;
 
+/// Who is told of lists and of new Ingresses, besides the registry.
+pub struct Told {
+    /// The scanner.
+    pub scanner: Recipient<Listed>,
+    /// The route keeper.
+    pub routes: Recipient<NewIngresses>,
+}
+
 /// Actor that watches the Ingresses.
 pub struct Watcher {
     source: Rc<dyn IngressSource>,
     index: Rc<RefCell<Index>>,
     registry: Rc<Registry>,
-    scanner: Recipient<Listed>,
+    told: Told,
     fails: Fails,
     metrics: Metrics,
     expiries: SharedExpiries,
+    /// Hosts of new Ingresses in a list in progress, with the creation of the newest.
+    newcomers: HashMap<DnsName, Timestamp>,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
     /// all their Ingresses at the end of the list, so that a start causes no burst.
     listed: HashSet<WatchScope>,
@@ -54,7 +66,7 @@ impl Watcher {
         source: Rc<dyn IngressSource>,
         index: Rc<RefCell<Index>>,
         registry: Rc<Registry>,
-        scanner: Recipient<Listed>,
+        told: Told,
         fails: Fails,
         metrics: Metrics,
         expiries: SharedExpiries,
@@ -65,10 +77,11 @@ impl Watcher {
             source,
             index,
             registry,
-            scanner,
+            told,
             fails,
             metrics,
             expiries,
+            newcomers: HashMap::new(),
             listed,
             ended,
             begun,
@@ -95,8 +108,37 @@ impl Watcher {
         self.notify(changed);
     }
 
+    /// Notes the hosts of an Ingress that is new: its solver Ingresses have to be younger. An
+    /// Ingress that was deleted and made again may show by its UID alone.
+    fn note_new(&mut self, view: &IngressView) {
+        let is_known = self.index.borrow().view(&view.key).is_some_and(|one| one.uid == view.uid);
+        if is_known || view.is_solver {
+            return;
+        }
+        for host in view.rule_hosts.iter().filter_map(|host| DnsName::parse(host).ok()) {
+            let newest = self.newcomers.entry(host).or_insert(view.created);
+            *newest = view.created.max(*newest);
+        }
+    }
+
+    /// Tells the route keeper the hosts of new Ingresses.
+    fn tell_new(&mut self, ctx: &mut Context<Self>) {
+        let hosts = std::mem::take(&mut self.newcomers);
+        if hosts.is_empty() {
+            return;
+        }
+        let sent = self.told.routes.send(NewIngresses(hosts)).into_actor(self);
+        ctx.spawn(sent.map(|sent, _, _| {
+            if let Err(gone) = sent {
+                error!(%gone, "the route keeper has stopped");
+            }
+        }));
+    }
+
     /// Gathers the edit if another one was just applied.
     fn edited(&mut self, view: IngressView, ctx: &mut Context<Self>) {
+        self.note_new(&view);
+        self.tell_new(ctx);
         let Some(newest) = &mut self.gathered else {
             self.gathered = Some(IndexMap::new());
             ctx.run_later(limits::EDIT_BURST, Self::burst_ends);
@@ -188,7 +230,7 @@ impl Watcher {
     fn check(&self, scope: WatchScope, ctx: &mut Context<Self>) {
         let managed = self.index.borrow().managed_count();
         info!(namespace = scope.as_deref(), managed, "all Ingresses are listed");
-        let sent = self.scanner.send(Listed(scope)).into_actor(self);
+        let sent = self.told.scanner.send(Listed(scope)).into_actor(self);
         ctx.spawn(sent.map(|sent, _, _| {
             if let Err(gone) = sent {
                 error!(%gone, "the scanner has stopped");
@@ -237,8 +279,12 @@ impl StreamHandler<IngressChange> for Watcher {
         };
         // The changes of one Ingress stay in their order.
         self.apply_burst();
+        if let IngressChange::Listed(view) = &change {
+            self.note_new(view);
+        }
         self.take(change);
         if let Some(scope) = ended {
+            self.tell_new(ctx);
             self.list_ended(scope, ctx);
         }
     }

@@ -9,6 +9,7 @@ pub enum Merging {
     #[default]
     ByPath,
     /// The oldest one has the host with all paths, the others are rejected: F5 NGINX, Azure's AGIC.
+    /// Where the oldest is a master of F5's, the paths of its minions are merged.
     OldestHasHost,
     /// The namespace of the oldest one has the host: OpenShift's router with
     /// `namespaceOwnership: Strict`.

@@ -11,6 +11,9 @@ use super::rules::{Merging, Rules};
 /// Annotation that named the class before `spec.ingressClassName`.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
+/// Annotation of masters and minions (F5 NGINX).
+const MERGEABLE: &str = "nginx.org/mergeable-ingress-type";
+
 /// Namespace and name.
 type Key = (String, String);
 /// Routes of one host, by Ingress.
@@ -21,6 +24,8 @@ type Routes = BTreeMap<Key, Vec<Claim>>;
 struct Claim {
     route: Route,
     class: Option<String>,
+    /// Value of the annotation of F5 NGINX about merging.
+    mergeable: Option<String>,
     /// `creationTimestamp` of the Ingress, in seconds.
     created: i64,
 }
@@ -90,10 +95,14 @@ fn admitted<'a>(routes: &'a Routes, rules: &Rules) -> Vec<&'a Claim> {
     }
     let created = |routes: &[Claim]| routes.first().map(|claim| claim.created);
     let oldest = seen.iter().min_by_key(|(key, routes)| (created(routes), *key));
-    if let Some((owner, _)) = oldest.copied() {
-        seen.retain(|(key, _)| match rules.merging {
+    let is = |routes: &[Claim], kind: &str| {
+        routes.iter().any(|claim| claim.mergeable.as_deref() == Some(kind))
+    };
+    if let Some((owner, owning)) = oldest.copied() {
+        let is_master = is(owning, "master");
+        seen.retain(|(key, routes)| match rules.merging {
             Merging::ByPath | Merging::AddressPerIngress => true,
-            Merging::OldestHasHost => *key == owner,
+            Merging::OldestHasHost => *key == owner || (is_master && is(routes, "minion")),
             Merging::OldestNamespaceHasHost => key.0 == owner.0,
         });
     }
@@ -128,9 +137,13 @@ fn claims_of(ingress: &Ingress) -> Vec<Claim> {
     let created = ingress.metadata.creation_timestamp.as_ref();
     let created = created.map_or(0, |created| created.0.as_second());
     let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.clone());
-    let annotation = || ingress.metadata.annotations.as_ref()?.get(CLASS_ANNOTATION).cloned();
-    let class = class.or_else(annotation);
-    let claim = |route| Claim { route, class: class.clone(), created };
+    let annotation = |name: &str| ingress.metadata.annotations.as_ref()?.get(name).cloned();
+    let class = class.or_else(|| annotation(CLASS_ANNOTATION));
+    let mergeable = annotation(MERGEABLE);
+    let claim = |route| {
+        let (class, mergeable) = (class.clone(), mergeable.clone());
+        Claim { route, class, mergeable, created }
+    };
     routes_of(ingress).into_iter().map(claim).collect()
 }
 
@@ -212,6 +225,26 @@ mod tests {
         let Event::Apply(old) = old else { unreachable!("it is applied") };
         table.observe(Event::Delete(old));
         assert_eq!(service(&table, "a.example"), Some("new"));
+    }
+
+    #[test]
+    fn where_the_oldest_ingress_is_a_master_its_minions_have_their_paths() {
+        let marked = |event: Event<Ingress>, kind: &str| {
+            let Event::Apply(mut ingress) = event else { unreachable!("it is applied") };
+            let kind = (MERGEABLE.to_owned(), kind.to_owned());
+            ingress.metadata.annotations = Some([kind].into());
+            Event::Apply(ingress)
+        };
+        let (old, new) = (created("shop", "z", "old", 8), created("acme", "a", "new", 9));
+        let at = |kinds: [&str; 2]| {
+            let events = [marked(old.clone(), kinds[0]), marked(new.clone(), kinds[1])];
+            let mut table = table(events);
+            table.rules.merging = Merging::OldestHasHost;
+            service(&table, "a.example").map(str::to_owned)
+        };
+        assert_eq!(at(["master", "minion"]).as_deref(), Some("new"), "the first by name");
+        assert_eq!(at(["master", ""]).as_deref(), Some("old"));
+        assert_eq!(at(["", "minion"]).as_deref(), Some("old"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) enum Resource {
     Secrets,
     Services,
     Ingresses,
+    IngressClasses,
     Events,
     Leases,
 }
@@ -26,11 +27,12 @@ struct Names {
 const VERSION: &str = "v1";
 
 impl Resource {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Namespaces,
         Self::Secrets,
         Self::Services,
         Self::Ingresses,
+        Self::IngressClasses,
         Self::Events,
         Self::Leases,
     ];
@@ -41,6 +43,9 @@ impl Resource {
             Self::Secrets => ("", "secrets", "secret", "Secret"),
             Self::Services => ("", "services", "service", "Service"),
             Self::Ingresses => ("networking.k8s.io", "ingresses", "ingress", "Ingress"),
+            Self::IngressClasses => {
+                ("networking.k8s.io", "ingressclasses", "ingressclass", "IngressClass")
+            }
             Self::Events => ("events.k8s.io", "events", "event", "Event"),
             Self::Leases => ("coordination.k8s.io", "leases", "lease", "Lease"),
         };
@@ -63,14 +68,14 @@ impl Resource {
     pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::Namespaces | Self::Secrets | Self::Services => VERSION,
-            Self::Ingresses => "networking.k8s.io/v1",
+            Self::Ingresses | Self::IngressClasses => "networking.k8s.io/v1",
             Self::Events => "events.k8s.io/v1",
             Self::Leases => "coordination.k8s.io/v1",
         }
     }
 
     pub(crate) fn is_namespaced(self) -> bool {
-        self != Self::Namespaces
+        !matches!(self, Self::Namespaces | Self::IngressClasses)
     }
 
     /// Whether the kind has a subresource `status`; writes to the object itself then leave the
@@ -81,7 +86,7 @@ impl Resource {
 
     /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) fn has_generation(self) -> bool {
-        self == Self::Ingresses
+        matches!(self, Self::Ingresses | Self::IngressClasses)
     }
 
     /// Whether a PUT without `resourceVersion` is accepted.

@@ -14,6 +14,7 @@ use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::operator::Settings;
 
 use crate::dns_and_http::listeners::Binds;
+use crate::kubernetes::solver_ingresses::SolverAnnotation;
 
 use super::choices::{GuardsArg, ManageArg, PublicCaArg};
 use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
@@ -120,6 +121,12 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_COPY_ANNOTATIONS", value_name = "PREFIX", value_delimiter = ',',
           value_parser = annotation_prefix)]
     pub copy_annotations: Vec<String>,
+    /// Add an annotation to the solver Ingresses of a class, or of all (*); repeatable. For
+    /// controllers that serve only Ingresses of one group, such as
+    /// alb:alb.ingress.kubernetes.io/group.name=public [default: none]
+    #[arg(long, env = "INGRESS_ACME_SOLVER_ANNOTATION", value_name = "CLASS:NAME=VALUE",
+          value_parser = solver_annotation)]
+    pub solver_annotation: Vec<SolverAnnotation>,
     /// Let Ingresses of several namespaces have a certificate for one host. By default, the
     /// namespace that has the host keeps it
     #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
@@ -218,6 +225,8 @@ pub struct AdapterConfig {
     pub watch_namespaces: Vec<String>,
     /// Prefixes of annotations that are copied from Ingresses to their Secrets.
     pub copied_prefixes: Vec<String>,
+    /// Annotations of solver Ingresses.
+    pub solver_annotations: Vec<SolverAnnotation>,
     /// Whether TLS Secrets are watched.
     pub watch_secrets: bool,
     /// Whether CSRs have a common name.
@@ -256,6 +265,7 @@ impl RunArgs {
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
             watch_secrets, rehearsal_directory, fill_tls, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name,
+            solver_annotation: solver_annotations,
         } = self;
         let (leaves_tls, namespace) = (!fill_tls, own_namespace(namespace));
         let manage = manage.into();
@@ -286,7 +296,7 @@ impl RunArgs {
             watch_namespaces: once_each(watch_namespace),
             namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
             solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
-            csr_common_name,
+            csr_common_name, solver_annotations,
         };
         (settings, config)
     }
@@ -295,6 +305,21 @@ impl RunArgs {
 fn once_each(namespaces: Vec<String>) -> Vec<String> {
     let all: BTreeSet<String> = namespaces.into_iter().collect();
     all.into_iter().collect()
+}
+
+/// Reads `CLASS:NAME=VALUE`. A class may contain a slash, and neither a class nor a name a colon.
+fn solver_annotation(text: &str) -> Result<SolverAnnotation, String> {
+    let parts = text.split_once(':').and_then(|(class, annotation)| {
+        let (name, value) = annotation.split_once('=')?;
+        (!class.is_empty() && !name.is_empty()).then_some((class, name, value))
+    });
+    let Some((class, name, value)) = parts else {
+        return Err("expected CLASS:NAME=VALUE, such as alb:alb.ingress.kubernetes.io/group.name=public, with * for \
+                    the solver Ingresses of all classes"
+            .to_owned());
+    };
+    let class = (class != "*").then(|| class.to_owned());
+    Ok(SolverAnnotation { class, name: name.to_owned(), value: value.to_owned() })
 }
 
 fn solver_linger(text: &str) -> Result<Duration, String> {
@@ -418,6 +443,21 @@ mod tests {
         }
         let copied = run(&["--copy-annotations", "a.io/,my-k8s.io"]).unwrap().split().1;
         assert_eq!(copied.copied_prefixes, ["a.io", "my-k8s.io"]);
+        for bad in ["alb", "alb:name", ":name=value", "alb:=value"] {
+            assert!(refused(&["--solver-annotation", bad]).contains("CLASS:NAME=VALUE"), "{bad}");
+        }
+        let added =
+            run(&["--solver-annotation", "a/b:c.io/d=e=f,e", "--solver-annotation", "*:g="])
+                .unwrap()
+                .split()
+                .1;
+        let annotation = |class: Option<&str>, name: &str, value: &str| SolverAnnotation {
+            class: class.map(str::to_owned),
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let expected = [annotation(Some("a/b"), "c.io/d", "e=f,e"), annotation(None, "g", "")];
+        assert_eq!(added.solver_annotations, expected);
         let bare = run(&["--nameserver", "1.1.1.1"]).unwrap().split().1.nameserver;
         assert_eq!(bare, Some("1.1.1.1:53".parse().unwrap()));
     }

@@ -47,11 +47,19 @@ pub(super) struct NoAnswer {
     /// Whether no connection came about, and none was refused: packets are dropped on the way, or
     /// there is no route from here.
     pub(super) silent: bool,
+    /// Whether a server has answered before, with a redirect.
+    pub(super) answered: bool,
+}
+
+impl NoAnswer {
+    fn silent(why: String) -> Self {
+        Self { why, silent: true, answered: false }
+    }
 }
 
 impl From<String> for NoAnswer {
     fn from(why: String) -> Self {
-        Self { why, silent: false }
+        Self { why, silent: false, answered: false }
     }
 }
 
@@ -88,16 +96,16 @@ impl Exchange {
         addresses: &[IpAddr],
     ) -> Result<Answer, NoAnswer> {
         let port = url.port_or_known_default().unwrap_or(80);
-        let mut missed = NoAnswer { why: "no address".to_owned(), silent: true };
+        let mut missed = NoAnswer::silent("no address".to_owned());
         for address in addresses.iter().take(limits::PROBE_ATTEMPTS) {
             let socket = SocketAddr::new(*address, port);
             match timeout(limits::PROBE_CONNECT, self.connect(socket)).await {
                 Ok(Ok(stream)) => return Ok(self.ask(stream, url, host, *address).await?),
                 Ok(Err(error)) => {
                     let silent = error.kind() != ErrorKind::ConnectionRefused;
-                    missed = NoAnswer { why: words(&error), silent };
+                    missed = NoAnswer { silent, ..NoAnswer::silent(words(&error)) };
                 }
-                Err(late) => missed = NoAnswer { why: late.to_string(), silent: true },
+                Err(late) => missed = NoAnswer::silent(late.to_string()),
             }
         }
         Err(missed)

@@ -5,7 +5,11 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::{Mark, TLS_ACME};
 
 /// Annotation that makes an Ingress a minion (F5 NGINX Ingress Controller).
-const MINION: (&str, &str) = ("nginx.org/mergeable-ingress-type", "minion");
+pub(in crate::kubernetes) const MINION: (&str, &str) =
+    ("nginx.org/mergeable-ingress-type", "minion");
+
+/// The same annotation of an Ingress that has minions.
+pub(super) const MASTER: (&str, &str) = (MINION.0, "master");
 
 /// Annotation that makes an Ingress a canary (ingress-nginx).
 const CANARY: &str = "nginx.ingress.kubernetes.io/canary";

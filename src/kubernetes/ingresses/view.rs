@@ -18,7 +18,7 @@ use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use super::aliases::aliases;
-use super::marks::mark;
+use super::marks::{MASTER, mark};
 use crate::kubernetes::client::{class, is_ours};
 
 /// Annotation with the whole object as `kubectl apply` last sent it.
@@ -51,6 +51,7 @@ pub(super) fn view_with_copied(ingress: &Ingress, prefixes: &[String]) -> Ingres
         long_annotations,
         copied: Copied::of(prefixes, pairs(ingress)),
         mark: mark_of(ingress),
+        is_master: pairs(ingress).any(|pair| pair == MASTER),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
         edition: edition(ingress),

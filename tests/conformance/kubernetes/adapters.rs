@@ -367,13 +367,17 @@ async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
     let mut wanted = SolverIngress {
         name,
         class,
+        minion: false,
         hosts: hosts(&["a.example.com", "b.example.com"]),
         created: None,
     };
     routes.write(&wanted).await.unwrap();
+    let created = routes.list().await.unwrap()[0].created;
+    assert!(created.is_some());
+    wanted.created = created;
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
     wanted.hosts = hosts(&["c.example.com"]);
-    routes.write(&wanted).await.unwrap();
+    assert_eq!(routes.write(&wanted).await.unwrap(), created, "an update does not make it younger");
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
     wanted.hosts = BTreeSet::new();
     routes.write(&wanted).await.unwrap();
@@ -386,8 +390,14 @@ async fn a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster: &TestCl
     for class in ["azure/application-gateway", "a\u{1b}b \"{}\n: é", &"x".repeat(253)] {
         let class = IngressClass::Annotated(class.into());
         let name = "ingress-acme-solver-2-0".to_owned();
-        let wanted = SolverIngress { name, class, hosts: hosts(&["a.example.com"]), created: None };
-        routes.write(&wanted).await.unwrap();
+        let mut wanted = SolverIngress {
+            name,
+            class,
+            minion: false,
+            hosts: hosts(&["a.example.com"]),
+            created: None,
+        };
+        wanted.created = routes.write(&wanted).await.unwrap();
         assert_eq!(routes.list().await.unwrap(), std::slice::from_ref(&wanted));
         routes.write(&SolverIngress { hosts: BTreeSet::new(), ..wanted }).await.unwrap();
     }

@@ -21,6 +21,8 @@ pub struct Route {
     pub class: IngressClass,
     /// Host to validate.
     pub host: DnsName,
+    /// Whether the user's Ingress is a master, so that the solver Ingress has to be its minion.
+    pub minion: bool,
 }
 
 /// A route that a certificate needs.
@@ -149,7 +151,7 @@ pub(crate) mod tests {
     pub(crate) fn desired(secret: &str, hosts: &[&str]) -> DesiredCertificate {
         let class = IngressClass::Default;
         let route = |host: &DnsName| WantedRoute {
-            route: Route { class: class.clone(), host: host.clone() },
+            route: Route { class: class.clone(), host: host.clone(), minion: false },
             newest: Timestamp::default(),
         };
         let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };

@@ -275,6 +275,7 @@ pub(crate) mod tests {
             copied: crate::domain::copied::Copied::default(),
             aliases: Vec::new(),
             mark: None,
+            is_master: false,
             is_solver: false,
             deleting: false,
             edition: Edition::default(),

@@ -237,7 +237,8 @@ fn rehearse(
 }
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
-/// failed for [`limits::PROBE_ADVISORY_AFTER`]. After an edit, a round of probes gives the ingress
+/// failed for [`limits::PROBE_ADVISORY_AFTER`]. A host that its ingress controller will not lead to
+/// the solver is never asked for. After an edit, a round of probes gives the ingress
 /// controller time to take the edit in, and the next attempt follows soon.
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let resolves = |reach: &Reach| !matches!(reach, Reach::Unresolved(_));
@@ -245,5 +246,7 @@ fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -
         |failing: &Failing| evaluation.now().since(failing.since) >= limits::PROBE_ADVISORY_AFTER;
     let is_new = matches!(evaluation.state, State::Failing(_))
         && failing.is_some_and(|failing| evaluation.is_edited_since(failing));
-    failing.is_some_and(long) && !is_new && evaluation.inputs.observed.reach.values().all(resolves)
+    let observed = evaluation.inputs.observed;
+    let may_lead_here = observed.rule.is_none() && observed.reach.values().all(resolves);
+    failing.is_some_and(long) && !is_new && may_lead_here
 }

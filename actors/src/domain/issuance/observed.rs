@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::controllers::ControllerRule;
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, WantedRoute};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
@@ -65,12 +66,21 @@ pub enum Reach {
     /// reaches.
     ReachedInside,
     /// The host resolves, but another server answers, or none.
-    Elsewhere(String),
-    /// The same, and all addresses of the host are private: seen from here only, or a host that no
-    /// public CA reaches.
-    Private(String),
+    Missed(Missed),
     /// The host does not resolve.
     Unresolved(String),
+}
+
+/// What a host leads to in place of our solver.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missed {
+    /// What was found, in few words.
+    pub why: String,
+    /// Whether a server answered.
+    pub answered: bool,
+    /// Whether all addresses of the host are private: seen from here only, or a host that no public
+    /// CA reaches.
+    pub private: bool,
 }
 
 /// A downloaded chain, with the fields of its leaf.
@@ -109,6 +119,9 @@ pub(crate) struct Observed {
     pub edition: Option<Edition>,
     /// Last probe result of each host.
     pub reach: BTreeMap<DnsName, Reach>,
+    /// Rule of the ingress controller by which a host that another server answers for will not lead
+    /// to the solver.
+    pub rule: Option<&'static ControllerRule>,
     /// Hosts whose CAA records were looked up, and the failure of those that forbid the CA to
     /// issue.
     pub caa: Option<(BTreeSet<DnsName>, Option<Failure>)>,
@@ -155,6 +168,16 @@ pub(crate) struct Observed {
 }
 
 impl Reach {
+    /// No server answers at the public addresses of the host.
+    pub fn silent(why: &str) -> Self {
+        Self::Missed(Missed { why: why.to_owned(), answered: false, private: false })
+    }
+
+    /// Another server answers at the public addresses of the host.
+    pub fn elsewhere(why: &str) -> Self {
+        Self::Missed(Missed { why: why.to_owned(), answered: true, private: false })
+    }
+
     /// Whether the challenge path leads to our solver.
     pub fn is_reached(&self) -> bool {
         matches!(self, Self::Reached | Self::ReachedInside)
@@ -162,15 +185,16 @@ impl Reach {
 
     /// Whether all addresses of the host are private as seen from here.
     pub(super) fn is_private(&self) -> bool {
-        matches!(self, Self::ReachedInside | Self::Private(_))
+        matches!(self, Self::ReachedInside | Self::Missed(Missed { private: true, .. }))
     }
 
     /// Cuts the text of a web server or a resolver.
     pub(super) fn bounded(self) -> Self {
         match self {
             Self::Reached | Self::ReachedInside => self,
-            Self::Elsewhere(what) => Self::Elsewhere(cut(what, limits::QUOTED_MAX)),
-            Self::Private(what) => Self::Private(cut(what, limits::QUOTED_MAX)),
+            Self::Missed(missed) => {
+                Self::Missed(Missed { why: cut(missed.why, limits::QUOTED_MAX), ..missed })
+            }
             Self::Unresolved(why) => Self::Unresolved(cut(why, limits::QUOTED_MAX)),
         }
     }
@@ -275,6 +299,7 @@ impl Observed {
     /// Drops the probe results, which are out of date after a wait in a limit queue.
     pub(crate) fn forget_reach(&mut self) {
         self.reach.clear();
+        self.rule = None;
         self.caa = None;
         self.rehearsed.clear();
         self.round.clear();

@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::observed::{Observed, Reach};
+use super::observed::{Missed, Observed, Reach};
+use crate::domain::controllers::ControllerRule;
+use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::ingress::IngressClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
@@ -64,16 +67,42 @@ impl Observed {
                     "host {host} does not resolve ({why}); create its DNS record. The CA was not asked"
                 ),
             )),
-            (host, Reach::Elsewhere(what) | Reach::Private(what)) => Some(Failure::new(
+            (host, Reach::Missed(missed)) => Some(Failure::new(
                 FailureClass::Unreachable,
                 format!(
-                    "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({what}); check the \
-                     DNS record and that the ingress controller serves port 80. The CA was not asked"
+                    "http://{host}/.well-known/acme-challenge/ does not lead to the solver ({}); {}. The CA was \
+                     not asked",
+                    missed.why,
+                    self.advice()
                 ),
             )),
             (_, Reach::Reached | Reach::ReachedInside) => None,
         };
         failure.map(|failure| failure.about(unreached))
+    }
+
+    /// What the user can do about a host that another server answers for, or none.
+    fn advice(&self) -> String {
+        match self.rule {
+            Some(ControllerRule { rule, way_out, .. }) => format!(
+                "{rule}; {way_out} (or correct the DNS record, if it does not lead to this cluster)"
+            ),
+            None => {
+                "check the DNS record and that the ingress controller serves port 80".to_owned()
+            }
+        }
+    }
+
+    /// Classes of the hosts that another server answers for, which may have a rule.
+    pub(crate) fn answered_elsewhere<'a>(
+        &self,
+        routes: &'a [WantedRoute],
+    ) -> impl Iterator<Item = &'a IngressClass> {
+        let is_answered = |wanted: &&WantedRoute| {
+            let reach = self.reach.get(&wanted.route.host);
+            matches!(reach, Some(Reach::Missed(Missed { answered: true, .. })))
+        };
+        routes.iter().filter(is_answered).map(|wanted| &wanted.route.class)
     }
 
     /// Shortest pause after a refusal of a public CA, if the refused names have private addresses

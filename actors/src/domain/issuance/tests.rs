@@ -466,7 +466,7 @@ fn a_host_that_cannot_be_reached_is_probed_a_few_times_and_then_fails_without_th
     let mut observed = reached(seen_secret(None));
     let mut rounds = 0;
     let failure = loop {
-        let elsewhere = Reach::Elsewhere("HTTP 404".to_owned());
+        let elsewhere = Reach::elsewhere("HTTP 404");
         observed.probed(
             names(&["a.example.com"]).into_iter().map(|host| (host, elsewhere.clone())).collect(),
             now(),
@@ -579,7 +579,7 @@ fn a_round_of_many_hosts_takes_several_steps_and_slow_ones_let_others_pass() {
     let hosts: Vec<String> = (0..20).map(|number| format!("h{number:02}.example.com")).collect();
     let hosts = names(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
     let mut observed = Observed::default();
-    let dead = |host: DnsName| (host, Reach::Elsewhere("no answer in time".to_owned()));
+    let dead = |host: DnsName| (host, Reach::silent("no answer in time"));
     for (few, took, waits) in [(8, 5, true), (8, 0, false), (4, 5, true)] {
         let next = observed.next_probes(&hosts);
         assert_eq!(next.len(), few);

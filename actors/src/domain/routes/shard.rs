@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::SolverIngress;
+use crate::domain::desired::desired_certificate::Route;
 use crate::domain::ingress::IngressClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -11,6 +12,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct SolverShard {
     pub(super) class: IngressClass,
+    pub(super) minion: bool,
     pub(super) hosts: BTreeSet<DnsName>,
     /// Hosts in the last write that the API server accepted.
     pub(super) taken: BTreeSet<DnsName>,
@@ -28,9 +30,10 @@ pub(super) struct SolverShard {
 }
 
 impl SolverShard {
-    pub(super) fn new(class: IngressClass) -> Self {
+    pub(super) fn new(class: IngressClass, minion: bool) -> Self {
         Self {
             class,
+            minion,
             hosts: BTreeSet::new(),
             taken: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -42,13 +45,10 @@ impl SolverShard {
         }
     }
 
-    /// A shard that is written with `hosts`, no earlier than `not_before`.
-    pub(super) fn with(
-        class: IngressClass,
-        hosts: BTreeSet<DnsName>,
-        not_before: Option<Timestamp>,
-    ) -> Self {
-        Self { hosts, dirty: true, not_before, ..Self::new(class) }
+    /// A shard that is written with one route, no earlier than at `not_before`.
+    pub(super) fn of(route: &Route, not_before: Option<Timestamp>) -> Self {
+        let hosts = BTreeSet::from([route.host.clone()]);
+        Self { hosts, dirty: true, not_before, ..Self::new(route.class.clone(), route.minion) }
     }
 
     /// Whether the API server has the host, for certain.

@@ -19,7 +19,7 @@ fn newer(hosts: &[&str], newest: Timestamp) -> Vec<WantedRoute> {
 }
 
 fn route(class: IngressClass, host: DnsName) -> Route {
-    Route { class, host }
+    Route { class, host, minion: false }
 }
 
 fn of_class(class: &str, host: &str) -> WantedRoute {
@@ -93,6 +93,7 @@ fn what_is_found_at_start_goes_unless_it_is_claimed() {
     let found = SolverIngress {
         name: "found".into(),
         class: IngressClass::Default,
+        minion: false,
         hosts,
         created: Some(at(1)),
     };
@@ -256,12 +257,34 @@ fn a_host_whose_ingress_is_made_again_moves_and_is_routed_all_the_time() {
     table.hold(&stream("c"), &newer(&["a.example.com"], at(15)), at(17));
     let writes = [(); 3].map(|()| {
         let write = table.next_write([], at(17));
-        write.inspect(|write| accept(&mut table, write, 17, 17))
+        let has_left = write.as_ref().is_none_or(|write| write.name == first.name);
+        let write = write.inspect(|write| accept(&mut table, write, 17, 17));
+        assert_eq!(table.is_in_place(&stream("c"), None), has_left, "the old one may answer");
+        write
     });
     let hosts = writes.map(|write| write.map(|write| (write.name == first.name, write.hosts)));
     let [new, old] = [names(&["a.example.com"]), names(&["b.example.com"])];
     assert_eq!(hosts, [Some((false, new)), Some((true, old)), None], "the new one comes first");
     assert!(table.is_in_place(&stream("a"), None));
+    assert_eq!(table.settled_at(&stream("c")), Some(at(17) + limits::ROUTE_LAG));
+}
+
+#[test]
+fn a_new_ingress_takes_its_hosts_out_of_older_solver_ingresses_at_once() {
+    let mut table = RouteTable::default();
+    for (name, host) in [("a", "a.example.com"), ("b", "b.example.com"), ("c", "c.example.com")] {
+        table.hold(&stream(name), &newer(&[host], at(10)), at(12));
+    }
+    let first = table.next_write([], at(12)).unwrap();
+    accept(&mut table, &first, 12, 12);
+    table.release(&stream("b"), at(14));
+    let created = |host: &str, secs| (DnsName::parse(host).unwrap(), at(secs));
+    let new = [("a.example.com", 15), ("b.example.com", 15), ("c.example.com", 11)];
+    table.outdate(&new.map(|(host, secs)| created(host, secs)).into(), at(15));
+    table.expire(at(15));
+    let writes: Vec<BTreeSet<DnsName>> =
+        std::iter::from_fn(|| table.next_write([], at(15))).map(|write| write.hosts).collect();
+    assert_eq!(writes, [names(&["a.example.com"]), names(&["c.example.com"])]);
 }
 
 /// Whole seconds, and API servers whose clocks differ.
@@ -337,4 +360,18 @@ fn a_host_that_is_back_before_its_deletion_has_ended_gets_a_solver_ingress_of_it
     let again = table.next_write([], at(11)).unwrap();
     assert_ne!(again.name, removal.name);
     assert_eq!(table.settled_at(&stream("a")), Some(at(11) + limits::ROUTE_LAG));
+}
+
+#[test]
+fn each_host_of_a_master_has_a_solver_ingress_that_is_a_minion_of_one_host() {
+    let mut table = RouteTable::default();
+    let mut wanted = routes(&["a.example.com", "b.example.com", "c.example.com"]);
+    wanted.iter_mut().take(2).for_each(|wanted| wanted.route.minion = true);
+    table.hold(&stream("a"), &wanted, at(0));
+    let mut writes: Vec<SolverIngress> =
+        std::iter::from_fn(|| table.next_write([], at(0))).collect();
+    writes.sort_by(|a, b| a.hosts.cmp(&b.hosts));
+    let minions: Vec<(bool, usize)> =
+        writes.iter().map(|write| (write.minion, write.hosts.len())).collect();
+    assert_eq!(minions, [(true, 1), (true, 1), (false, 1)]);
 }

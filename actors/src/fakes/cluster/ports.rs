@@ -12,6 +12,7 @@ use super::super::keys::inspect;
 use super::distortion::listed;
 use super::{FakeCluster, FakeSecret, foreign_secret};
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::desired::plan::filled_tls_value;
 use crate::domain::failure::FailureClass;
@@ -23,8 +24,8 @@ use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::{
-    EventRecorder, IngressChange, IngressSource, Installation, PortError, Routes, SecretChange,
-    TlsSecrets,
+    EventRecorder, IngressChange, IngressClasses, IngressSource, Installation, PortError, Routes,
+    SecretChange, TlsSecrets,
 };
 
 #[async_trait(?Send)]
@@ -195,6 +196,14 @@ impl Routes for OfInstall {
         let created = solver.get(&name).map_or(Some(now), |known| known.created);
         solver.insert(name, SolverIngress { created, ..ingress.clone() });
         Ok(created)
+    }
+}
+
+#[async_trait(?Send)]
+impl IngressClasses for FakeCluster {
+    async fn list(&self) -> Result<Vec<ClassView>, PortError> {
+        self.call("list_classes").await?;
+        Ok(self.state.borrow().classes.clone())
     }
 }
 

@@ -141,7 +141,8 @@ impl DesiredCertificate {
                 continue;
             }
             self.names.insert(host.clone());
-            routing.add(Route { class: view.class.clone(), host: host.clone() }, view.created);
+            let (class, host) = (view.class.clone(), host.clone());
+            routing.add(Route { class, host, minion: view.is_master }, view.created);
         }
     }
 

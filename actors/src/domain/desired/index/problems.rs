@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
-use crate::domain::desired::desired_certificate::Route;
+use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::problem::Problem;
@@ -46,9 +46,10 @@ impl Index {
         self.with_merged(&planned.secret, |desired| {
             let Some(desired) = desired else { return Vec::new() };
             let is_unrouted = |host: &&DnsName| {
-                let route = Route { class: class.clone(), host: (*host).clone() };
-                let found = desired.routes.binary_search_by(|wanted| wanted.route.cmp(&route));
-                desired.names.contains(*host) && found.is_err()
+                let leads_there = |wanted: &WantedRoute| {
+                    (&wanted.route.class, &wanted.route.host) == (class, *host)
+                };
+                desired.names.contains(*host) && !desired.routes.iter().any(leads_there)
             };
             planned.names.iter().filter(is_unrouted).cloned().collect()
         })

@@ -180,7 +180,7 @@ fn a_host_that_resolves_is_left_to_the_ca_after_a_while_and_one_that_does_not_is
         failing.retry_at = now();
         next(&State::Failing(failing), inputs(&stream, Some(&desired), &observed, &limits))
     };
-    let elsewhere = || Reach::Elsewhere("HTTP 404".to_owned());
+    let elsewhere = || Reach::elsewhere("HTTP 404");
     let long = now() - limits::PROBE_ADVISORY_AFTER;
     assert!(matches!(step(long, elsewhere()), Step::Begin { .. }));
     assert!(matches!(step(long + SECOND, elsewhere()), Step::Fail(_)));

@@ -36,8 +36,8 @@ fn a_host_is_reached_or_private_by_what_answers_there() {
     let cases = [
         (Reach::Reached, true, false),
         (Reach::ReachedInside, true, true),
-        (Reach::Elsewhere(what()), false, false),
-        (Reach::Private(what()), false, true),
+        (Reach::elsewhere("HTTP 404"), false, false),
+        (Reach::Missed(Missed { why: what(), answered: false, private: true }), false, true),
         (Reach::Unresolved(what()), false, false),
     ];
     for (reach, is_reached, is_private) in cases {

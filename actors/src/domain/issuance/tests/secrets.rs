@@ -145,7 +145,8 @@ fn what_is_only_renewed_gets_no_first_certificate() {
 #[test]
 fn routes_of_other_classes_are_published_again() {
     let class = IngressClass::Default;
-    let route = Route { class, host: DnsName::parse("b.example.com").unwrap() };
+    let host = DnsName::parse("b.example.com").unwrap();
+    let route = Route { class, host, minion: false };
     let other = WantedRoute { route, newest: Timestamp::default() };
     let mut observed = reached(seen_secret(None));
     observed.routes = Some([other].into());

@@ -1,0 +1,111 @@
+//! A network namespace of a test's own, so that a real ingress controller can have ports 80 and
+//! 443, and an address that kube-apiserver accepts in EndpointSlices (which loopback is not).
+//!
+//! A process cannot move its threads to another namespace without `unsafe`. The test therefore runs
+//! its own executable once more inside a new namespace, with the name of the test. Everything that
+//! the second process starts is in the namespace too, which ends with the last process in it.
+
+use std::env;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::directory;
+use crate::process::Program;
+
+/// The address in the namespace, besides loopback.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// Variable that tells the second process that it is the one inside.
+const INSIDE: &str = "CONTROL_PLANE_TEST_NAMESPACE";
+/// Variable under which nothing may be skipped.
+const CI: &str = "CI";
+
+/// Ways to make a namespace: as root, or as any user where the system allows that.
+const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+
+/// Sets the address, then becomes the command in the arguments.
+const SET_UP: &str = r#"ip link set lo up && ip addr add "$1/32" dev lo && shift && exec "$@""#;
+
+/// Runs the body inside a new network namespace with [`ADDRESS`]; `test` is the full name of the
+/// test that calls this.
+///
+/// Where no namespace can be made, the test is skipped and says why.
+///
+/// # Panics
+///
+/// When the body panics. When no namespace can be made and the variable `CI` is set.
+pub async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        return body().await;
+    }
+    let way = match WAYS.iter().map(|way| try_way(way)).collect::<Result<Vec<_>, _>>() {
+        // Every way has failed, or one of them would have ended the iteration.
+        Ok(reasons) => return skip(test, &reasons),
+        Err(way) => way,
+    };
+    let log = log_file(test);
+    let mut inside = Program {
+        name: test.to_owned(),
+        path: PathBuf::from("unshare"),
+        args: command(way, &inner(test)),
+        env: vec![(INSIDE.to_owned(), "1".to_owned())],
+        log: log.clone(),
+    }
+    .start()
+    .expect("the test starts in its namespace");
+    let mut exit = inside.exit();
+    let _ = exit.wait_for(Option::is_some).await;
+    let code = inside.exit_code();
+    inside.kill();
+    let output = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(log);
+    eprintln!("{output}");
+    assert_eq!(code, Some(0), "{test} failed in its network namespace, with the output above");
+    assert!(output.contains("test result: ok. 1 passed"), "no test has the name {test}");
+}
+
+/// Makes a namespace and leaves it: the way if that works, and why not otherwise.
+fn try_way(way: &'static [&'static str]) -> Result<String, &'static [&'static str]> {
+    let made = Command::new("unshare")
+        .args(command(way, &["true".to_owned()]))
+        .stdin(Stdio::null())
+        .output();
+    let reason = match made {
+        Ok(made) if made.status.success() => return Err(way),
+        Ok(made) => String::from_utf8_lossy(&made.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Ok(format!("`unshare {}`: {reason}", way.join(" ")))
+}
+
+fn skip(test: &str, reasons: &[String]) {
+    let why = format!("no network namespace can be made: {}", reasons.join("; "));
+    let allowed = env::var_os(CI).is_none_or(|value| value.is_empty());
+    assert!(allowed, "{test} must not be skipped where {CI} is set: {why}");
+    eprintln!("{test} was skipped: {why}");
+}
+
+/// Arguments of `unshare`.
+fn command(way: &[&str], inner: &[String]) -> Vec<String> {
+    let set_up = ["sh", "-c", SET_UP, "sh"].map(str::to_owned);
+    let way = way.iter().map(|flag| (*flag).to_owned());
+    way.chain(set_up).chain([ADDRESS.to_string()]).chain(inner.iter().cloned()).collect()
+}
+
+/// Command line of this one test in this executable.
+fn inner(test: &str) -> Vec<String> {
+    let this = env::current_exe().expect("the path of this executable");
+    let flags = ["--exact", "--include-ignored", "--nocapture", "--test-threads=1"];
+    let mut command = vec![this.display().to_string(), test.to_owned()];
+    command.extend(flags.map(str::to_owned));
+    command
+}
+
+fn log_file(test: &str) -> PathBuf {
+    let name = format!("{}-{}.log", test.replace("::", "-"), std::process::id());
+    let directory = directory::shared();
+    fs::create_dir_all(&directory).expect("the directory of the control plane");
+    Path::new(&directory).join(name)
+}

@@ -22,7 +22,7 @@ use crate::error::StartError;
 
 /// Servers that are built together, because a test needs all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// The cluster, the CA and DNS.
     ControlPlane,
     /// Contour, its custom resources, and Envoy.

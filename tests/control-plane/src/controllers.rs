@@ -7,7 +7,6 @@ mod traefik;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::binaries::{Binaries, Part};
 use crate::error::StartError;
 use crate::ports::Port;
 use crate::process::Process;
@@ -45,21 +44,12 @@ pub(crate) struct ControllerEnvironment<'a> {
 impl ControllerEnvironment<'_> {
     /// Starts Traefik; see [`World::start_traefik`](crate::World::start_traefik).
     pub(crate) async fn traefik(&self, args: &[String]) -> Result<Controller, StartError> {
-        self.build(Part::Traefik).await?;
         traefik::start(self, args).await
     }
 
     /// Starts Contour and Envoy; see [`World::start_contour`](crate::World::start_contour).
     pub(crate) async fn contour(&self) -> Result<Controller, StartError> {
-        self.build(Part::Contour).await?;
         contour::start(self).await
-    }
-
-    async fn build(&self, part: Part) -> Result<(), StartError> {
-        let binaries: Binaries = self.setup.binaries.clone();
-        tokio::task::spawn_blocking(move || binaries.ensure_part(part))
-            .await
-            .map_err(|error| StartError::io("check the binaries")(error.into()))?
     }
 
     /// Waits until a URL answers 200.

@@ -7,11 +7,14 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::binaries::{Binaries, Part};
 use crate::directory;
+use crate::error::StartError;
 use crate::process::Program;
 
 /// The address in the namespace, besides loopback.
@@ -29,14 +32,15 @@ const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]]
 const SET_UP: &str = r#"ip link set lo up && ip addr add "$1/32" dev lo && shift && exec "$@""#;
 
 /// Runs the body inside a new network namespace with [`ADDRESS`]; `test` is the full name of the
-/// test that calls this.
+/// test that calls this. All servers of the control plane and of `part` are built before, for
+/// minutes the first time: the namespace has no way out.
 ///
 /// Where no namespace can be made, the test is skipped and says why.
 ///
 /// # Panics
 ///
-/// When the body panics. When no namespace can be made and the variable `CI` is set.
-pub async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
+/// When the body panics. When a build fails. When no namespace can be made and the variable `CI` is set.
+pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
     if env::var_os(INSIDE).is_some() {
         return body().await;
     }
@@ -45,6 +49,7 @@ pub async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
         Ok(reasons) => return skip(test, &reasons),
         Err(way) => way,
     };
+    build(part).await.unwrap_or_else(|error| panic!("{test}: {error}"));
     let log = log_file(test);
     let mut inside = Program {
         name: test.to_owned(),
@@ -62,6 +67,9 @@ pub async fn in_own_network(test: &str, body: impl AsyncFnOnce()) {
     let output = fs::read_to_string(&log).unwrap_or_default();
     let _ = fs::remove_file(log);
     eprintln!("{output}");
+    for figure in output.lines().filter(|line| line.starts_with("figure: ")) {
+        say(figure);
+    }
     assert_eq!(code, Some(0), "{test} failed in its network namespace, with the output above");
     assert!(output.contains("test result: ok. 1 passed"), "no test has the name {test}");
 }
@@ -80,11 +88,22 @@ fn try_way(way: &'static [&'static str]) -> Result<String, &'static [&'static st
     Ok(format!("`unshare {}`: {reason}", way.join(" ")))
 }
 
+async fn build(part: Part) -> Result<(), StartError> {
+    let build = move || Binaries::ensure()?.ensure_part(part);
+    let built = tokio::task::spawn_blocking(build).await;
+    built.map_err(|error| StartError::io("check the binaries")(error.into()))?
+}
+
 fn skip(test: &str, reasons: &[String]) {
     let why = format!("no network namespace can be made: {}", reasons.join("; "));
     let allowed = env::var_os(CI).is_none_or(|value| value.is_empty());
     assert!(allowed, "{test} must not be skipped where {CI} is set: {why}");
-    eprintln!("{test} was skipped: {why}");
+    say(&format!("{test} was skipped: {why}"));
+}
+
+/// Prints a line directly to stderr, past the test runner's capture.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Arguments of `unshare`.

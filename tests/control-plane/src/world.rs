@@ -115,14 +115,12 @@ impl World {
         Operator::spawn(options, &environment)
     }
 
-    /// Starts Traefik with further flags on [`Options::controller`], and waits for readiness. The
-    /// very first start builds Traefik, for minutes.
+    /// Starts Traefik with further flags on [`Options::controller`], and waits for readiness.
     pub async fn start_traefik(&self, args: &[String]) -> Result<Controller, StartError> {
         self.controller_environment().traefik(args).await
     }
 
-    /// Starts Contour and Envoy on [`Options::controller`], and waits for readiness. The very first
-    /// start builds Contour, for minutes.
+    /// Starts Contour and Envoy on [`Options::controller`], and waits for readiness.
     pub async fn start_contour(&self) -> Result<Controller, StartError> {
         self.controller_environment().contour().await
     }

@@ -118,14 +118,11 @@ fn envoy(world: &ControllerEnvironment<'_>, ports: &Ports) -> Result<Process, St
     bootstrap(world, &ports.xds, &config)?;
     let envoy = world.setup.binaries.path("envoy");
     let name = format!("envoy-{}", world.number);
-    let args = ["-c", IN_DIRECTORY]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([directory.display().to_string(), envoy.display().to_string()])
-        .chain([format!("--config-path={}", config.display())])
-        .chain(["--service-cluster=contour", "--service-node=envoy"].map(str::to_owned))
-        .chain(["--disable-hot-restart", "--concurrency=1"].map(str::to_owned))
-        .collect();
+    let shell = ["-c".to_owned(), IN_DIRECTORY.to_owned(), directory.display().to_string()];
+    let envoy = [envoy.display().to_string(), "-c".to_owned(), config.display().to_string()];
+    let flags = "--service-cluster contour --service-node envoy --disable-hot-restart";
+    let flags = flags.split(' ').map(str::to_owned);
+    let args = shell.into_iter().chain(envoy).chain(flags).collect();
     let (path, log) = ("sh".into(), directory.join(format!("{name}.log")));
     Program { name, path, args, env: Vec::new(), log }.start()
 }

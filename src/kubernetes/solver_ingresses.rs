@@ -33,9 +33,10 @@ const PORT: i32 = 80;
 /// Annotations for controllers that redirect HTTP to HTTPS for a host with a certificate: the
 /// challenge must be answered over HTTP. (The CA also follows the redirect, but fails if HTTPS is
 /// broken.) Other controllers ignore them.
-const HINTS: [(&str, &str); 2] = [
+const HINTS: [(&str, &str); 3] = [
     ("nginx.ingress.kubernetes.io/ssl-redirect", "false"), // ingress-nginx
     ("haproxy.org/ssl-redirect", "false"),                 // HAProxy Technologies' controller
+    ("traefik.ingress.kubernetes.io/router.priority", "9000000000"), // Traefik, over a user's own
 ];
 
 /// Solver Ingresses of one namespace.

@@ -12,9 +12,7 @@ mod controllers;
 mod polls;
 mod sites;
 
-use ingress_acme_control_plane::{
-    ADDRESS, Options, World, in_own_network, retry_when_wedged_with,
-};
+use ingress_acme_control_plane::{ADDRESS, Options, World, in_own_network, retry_when_wedged_with};
 
 use crate::cells::Table;
 use crate::controllers::{CONTOUR, Kind, TRAEFIK, TRAEFIK_WITH_REDIRECT};

@@ -67,7 +67,8 @@ pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
     let output = fs::read_to_string(&log).unwrap_or_default();
     let _ = fs::remove_file(log);
     eprintln!("{output}");
-    for figure in output.lines().filter(|line| line.starts_with("figure: ")) {
+    // A figure may stand behind the name of the test.
+    for figure in output.lines().filter_map(|line| line.find("figure: ").map(|at| &line[at..])) {
         say(figure);
     }
     assert_eq!(code, Some(0), "{test} failed in its network namespace, with the output above");

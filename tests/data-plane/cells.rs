@@ -18,7 +18,7 @@ use crate::sites::{Class, NAMESPACES, SOLVER, Site, set_up, start_backend};
 
 /// Deadline of a wait, long enough for a slow and busy machine.
 const PATIENCE: Duration = Duration::from_mins(4);
-/// Renewals of one host, one right after the other.
+/// Renewals of one host.
 const RENEWALS: usize = 3;
 
 /// Prints a figure directly to stderr, past the test runner's capture.
@@ -104,44 +104,48 @@ impl<'a> Table<'a> {
     }
 
     /// Renewals of one host while HTTPS is served: each new certificate is served, and no request
-    /// fails. One follows the other at once, so that a route comes back right after its withdrawal.
+    /// fails. Each begins when the route of the last one is withdrawn: a controller that follows
+    /// late still has the old route then, and withdraws the new one.
     pub(crate) async fn renewals(&self) {
         let site = Site::new("team-0", "a");
         let before = self.counts();
         let poll = Poll::start(Visitor::https(&site.host, &self.root));
-        let began = Instant::now();
+        let mut took = Vec::new();
         for number in 0..RENEWALS {
             let old = self.certificate(&site).await.expect("there since cell a");
+            self.routes_withdrawn().await;
+            let began = Instant::now();
             self.renew(&site, number).await;
             eventually(PATIENCE, "a new certificate in the Secret", async || {
                 self.certificate(&site).await.filter(|new| *new != old)
             })
             .await;
             self.served(&site).await;
+            took.push(format!("{:.1} s", began.elapsed().as_secs_f32()));
         }
-        let requests = poll.end(&site.host, 200);
+        let (requests, took) = (poll.end(&site.host, 200), took.join(", "));
         self.assert_cost("renew", &before, RENEWALS);
-        let took = began.elapsed().as_secs_f32();
-        figure!(
-            "{}: renew: {RENEWALS} in {took:.1} s, {requests} HTTPS requests, all 200",
-            self.kind.name
-        );
+        figure!("{}: renew: {took}; {requests} HTTPS requests, all 200", self.kind.name);
     }
 
     /// No solver Ingress is left, and each order brought a certificate.
     pub(crate) async fn end(&self) {
-        let api: Api<Ingress> = Api::namespaced(self.client.clone(), "ingress-acme");
-        eventually(PATIENCE, "the solver Ingresses are gone", async || {
-            let left = api.list(&ListParams::default()).await.ok()?;
-            left.items.is_empty().then_some(())
-        })
-        .await;
+        self.routes_withdrawn().await;
         let orders = self.world.orders_created();
         assert_eq!(self.world.certificates_issued(), orders, "a certificate for each order");
         figure!(
             "{}: {orders} orders, 0 failed validations, no solver Ingress left",
             self.kind.name
         );
+    }
+
+    async fn routes_withdrawn(&self) {
+        let api: Api<Ingress> = Api::namespaced(self.client.clone(), "ingress-acme");
+        eventually(PATIENCE, "the solver Ingresses are gone", async || {
+            let left = api.list(&ListParams::default()).await.ok()?;
+            left.items.is_empty().then_some(())
+        })
+        .await;
     }
 
     /// Creates the Ingresses and waits until each is served over HTTPS with its certificate.
@@ -162,7 +166,8 @@ impl<'a> Table<'a> {
         }
         let took = began.elapsed().as_secs_f32();
         let ended = polls.into_iter().zip(sites);
-        let requests: usize = ended.map(|(poll, site)| poll.end(&site.host, site.http)).sum();
+        let requests: usize =
+            ended.map(|(poll, site)| poll.end(&site.host, self.kind.http(site))).sum();
         self.assert_cost(cell, &before, sites.len());
         figure!(
             "{}: {cell}: {} in {took:.1} s, {requests} HTTP requests, all as before",
@@ -211,15 +216,15 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Polls the sites over plain HTTP from their first right answer on, where the controller serves
-/// HTTP.
+/// Polls the sites over plain HTTP from their first right answer on.
 async fn watch(kind: &Kind, sites: &[Site]) -> Vec<Poll> {
     let mut polls = Vec::new();
-    for site in sites.iter().filter(|_| kind.serves_http) {
+    for site in sites {
         let visitor = Visitor::http(&site.host);
-        let what = format!("HTTP {} at {}", site.http, site.host);
+        let status = kind.http(site);
+        let what = format!("HTTP {status} at {}", site.host);
         eventually(PATIENCE, &what, async || {
-            (visitor.status().await.ok()? == site.http).then_some(())
+            (visitor.status().await.ok()? == status).then_some(())
         })
         .await;
         polls.push(Poll::start(visitor));

@@ -14,8 +14,8 @@ pub(crate) struct Kind {
     pub(crate) class: &'static str,
     /// `spec.controller` of the class.
     pub(crate) class_controller: &'static str,
-    /// Whether an Ingress is served over plain HTTP, rather than redirected to HTTPS.
-    pub(crate) serves_http: bool,
+    /// Status of every plain HTTP request, where the controller redirects all to HTTPS.
+    redirects: Option<u16>,
     /// Sites with the user's own paths, rewrites, authentication, redirects and allow-lists.
     pub(crate) own: fn() -> Vec<Site>,
     program: Program,
@@ -31,7 +31,7 @@ pub(crate) const CONTOUR: Kind = Kind {
     name: "Contour 1.33.8 with Envoy 1.40.0",
     class: "contour",
     class_controller: "projectcontour.io/ingress-controller",
-    serves_http: true,
+    redirects: None,
     own: contours_own,
     program: Program::Contour,
 };
@@ -41,7 +41,7 @@ pub(crate) const TRAEFIK: Kind = Kind {
     name: "Traefik 3.7.13",
     class: "traefik",
     class_controller: "traefik.io/ingress-controller",
-    serves_http: true,
+    redirects: None,
     own: traefiks_own,
     program: Program::Traefik { flags: &[] },
 };
@@ -49,7 +49,7 @@ pub(crate) const TRAEFIK: Kind = Kind {
 /// The same, with all of port 80 redirected to port 443.
 pub(crate) const TRAEFIK_WITH_REDIRECT: Kind = Kind {
     name: "Traefik 3.7.13, port 80 redirected",
-    serves_http: false,
+    redirects: Some(301),
     program: Program::Traefik {
         flags: &[
             "--entryPoints.web.http.redirections.entryPoint.to=websecure",
@@ -73,6 +73,11 @@ sourceRange = ["192.0.2.0/24"]
 "#;
 
 impl Kind {
+    /// Status of every plain HTTP request to a site.
+    pub(crate) fn http(&self, site: &Site) -> u16 {
+        self.redirects.unwrap_or(site.http)
+    }
+
     /// Servers that the tests build.
     pub(crate) fn part(&self) -> Part {
         match self.program {

@@ -35,7 +35,7 @@ pub(crate) struct Site {
     pub(crate) namespace: &'static str,
     pub(crate) name: String,
     pub(crate) host: String,
-    /// Status of every plain HTTP request, where the controller serves HTTP.
+    /// Status of every plain HTTP request, unless the controller redirects all of them.
     pub(crate) http: u16,
     /// Status of every HTTPS request.
     pub(crate) https: u16,

@@ -6,11 +6,13 @@
 //! the second process starts is in the namespace too, which ends with the last process in it.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::binaries::{Binaries, Part};
 use crate::directory;
@@ -24,6 +26,9 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const INSIDE: &str = "CONTROL_PLANE_TEST_NAMESPACE";
 /// Variable under which nothing may be skipped.
 const CI: &str = "CI";
+
+/// Deadline of the second process, whose own waits have shorter ones.
+const ENDS_WITHIN: Duration = Duration::from_mins(30);
 
 /// Ways to make a namespace: as root, or as any user where the system allows that.
 const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
@@ -46,7 +51,7 @@ pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
     }
     let way = match WAYS.iter().map(|way| try_way(way)).collect::<Result<Vec<_>, _>>() {
         // Every way has failed, or one of them would have ended the iteration.
-        Ok(reasons) => return skip(test, &reasons),
+        Ok(reasons) => return skip(test, &reasons, env::var_os(CI).as_deref()),
         Err(way) => way,
     };
     build(part).await.unwrap_or_else(|error| panic!("{test}: {error}"));
@@ -61,7 +66,7 @@ pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
     .start()
     .expect("the test starts in its namespace");
     let mut exit = inside.exit();
-    let _ = exit.wait_for(Option::is_some).await;
+    let _ = tokio::time::timeout(ENDS_WITHIN, exit.wait_for(Option::is_some)).await;
     let code = inside.exit_code();
     inside.kill();
     let output = fs::read_to_string(&log).unwrap_or_default();
@@ -95,9 +100,9 @@ async fn build(part: Part) -> Result<(), StartError> {
     built.map_err(|error| StartError::io("check the binaries")(error.into()))?
 }
 
-fn skip(test: &str, reasons: &[String]) {
+fn skip(test: &str, reasons: &[String], ci: Option<&OsStr>) {
     let why = format!("no network namespace can be made: {}", reasons.join("; "));
-    let allowed = env::var_os(CI).is_none_or(|value| value.is_empty());
+    let allowed = ci.is_none_or(OsStr::is_empty);
     assert!(allowed, "{test} must not be skipped where {CI} is set: {why}");
     say(&format!("{test} was skipped: {why}"));
 }
@@ -128,4 +133,23 @@ fn log_file(test: &str) -> PathBuf {
     let directory = directory::shared();
     fs::create_dir_all(&directory).expect("the directory of the control plane");
     Path::new(&directory).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_skipped_on_a_machine_of_its_developer() {
+        for ci in [None, Some(OsStr::new(""))] {
+            skip("a_test", &["`unshare`: not permitted".to_owned()], ci);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a_test must not be skipped where CI is set: no network namespace \
+        can be made: `unshare`: not permitted")]
+    fn a_skipped_test_fails_in_ci() {
+        skip("a_test", &["`unshare`: not permitted".to_owned()], Some(OsStr::new("1")));
+    }
 }

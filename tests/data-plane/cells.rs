@@ -1,6 +1,6 @@
 //! The cells of the table in docs/testing.md, one method each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ingress_acme_control_plane::{
     ADDRESS, Controller, Operator, OperatorOptions, World, eventually,
@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::Instant;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::controllers::Kind;

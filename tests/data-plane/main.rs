@@ -1,9 +1,9 @@
 //! The operator with real ingress controllers between the CA and the solver: Contour with Envoy,
 //! and Traefik, with exactly the rights of `deploy/install.yaml`.
 //!
-//! Each test runs in a network namespace of its own, in which the controller has ports 80 and 443,
-//! and all names resolve to the controller. `make data-planes` runs all tests; `make test` runs
-//! Contour's, which is built faster.
+//! Each test runs in a network namespace of its own, one test at a time. The controller has ports
+//! 80 and 443 there, and all names resolve to the controller. `make data-planes` runs all tests;
+//! `make test` runs Contour's, which is built faster.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -14,8 +14,12 @@ mod sites;
 
 use ingress_acme_control_plane::{ADDRESS, Options, World, in_own_network, retry_when_wedged_with};
 
+use tokio::sync::Mutex;
+
 use crate::cells::Table;
 use crate::controllers::{CONTOUR, Kind, TRAEFIK, TRAEFIK_WITH_REDIRECT};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 #[actix::test]
 async fn contour_serves_each_certificate_and_fails_no_request() {
@@ -37,6 +41,7 @@ async fn traefik_with_a_redirect_of_port_80_serves_each_certificate() {
 
 /// Plays all cells of the table in docs/testing.md with one controller.
 async fn all_cells(test: &str, kind: &Kind) {
+    let _alone = ONE_AT_A_TIME.lock().await;
     in_own_network(test, kind.part(), async || {
         let options = Options {
             controller: Some(ADDRESS),

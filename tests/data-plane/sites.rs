@@ -124,20 +124,20 @@ impl Site {
     }
 }
 
-/// Creates the class, the namespaces with their Services, and the EndpointSlices, which no
+/// Creates the class, the namespaces with their Services, and the `EndpointSlices`, which no
 /// controller makes without Pods.
 pub(crate) async fn set_up(world: &World, class: &str, class_controller: &str) {
     let default = "ingressclass.kubernetes.io/is-default-class";
-    let mut yaml = format!(
+    let class = format!(
         "apiVersion: networking.k8s.io/v1
 kind: IngressClass
 metadata: {{name: {class}, annotations: {{{default}: \"true\"}}}}
 spec: {{controller: {class_controller}}}
-{}",
-        endpoints("ingress-acme", "ingress-acme-solver", SOLVER)
+"
     );
-    for namespace in NAMESPACES {
-        yaml += &format!(
+    let solver = endpoints("ingress-acme", "ingress-acme-solver", SOLVER);
+    let namespaces = NAMESPACES.map(|namespace| {
+        format!(
             "---
 apiVersion: v1
 kind: Namespace
@@ -149,8 +149,9 @@ metadata: {{name: {SERVICE}, namespace: {namespace}}}
 spec: {{ports: [{{name: http, port: 80}}]}}
 {}",
             endpoints(namespace, SERVICE, BACKEND)
-        );
-    }
+        )
+    });
+    let yaml = class + &solver + &namespaces.concat();
     apply_yaml(&world.admin(), &yaml).await.expect("the class and the Services");
 }
 

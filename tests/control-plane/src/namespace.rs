@@ -1,5 +1,5 @@
 //! A network namespace of a test's own, so that a real ingress controller can have ports 80 and
-//! 443, and an address that kube-apiserver accepts in EndpointSlices (which loopback is not).
+//! 443, and an address that kube-apiserver accepts in `EndpointSlices` (which loopback is not).
 //!
 //! A process cannot move its threads to another namespace without `unsafe`. The test therefore runs
 //! its own executable once more inside a new namespace, with the name of the test. Everything that
@@ -10,12 +10,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::binaries::{Binaries, Part};
-use crate::directory;
+use crate::directory::Directory;
 use crate::error::StartError;
 use crate::process::Program;
 
@@ -40,22 +40,57 @@ const SET_UP: &str = r#"ip link set lo up && ip addr add "$1/32" dev lo && shift
 /// test that calls this. All servers of the control plane and of `part` are built before, for
 /// minutes the first time: the namespace has no way out.
 ///
-/// Where no namespace can be made, the test is skipped and says why.
+/// Where no namespace can be made, the test is skipped and says why. Returns whether the body ran.
 ///
 /// # Panics
 ///
-/// When the body panics. When a build fails. When no namespace can be made and the variable `CI` is set.
-pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
+/// When the body panics, or a build fails. When no namespace can be made and the variable `CI` is
+/// set.
+pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) -> bool {
     if env::var_os(INSIDE).is_some() {
-        return body().await;
+        body().await;
+        return true;
     }
-    let way = match WAYS.iter().map(|way| try_way(way)).collect::<Result<Vec<_>, _>>() {
-        // Every way has failed, or one of them would have ended the iteration.
-        Ok(reasons) => return skip(test, &reasons, env::var_os(CI).as_deref()),
-        Err(way) => way,
-    };
-    build(part).await.unwrap_or_else(|error| panic!("{test}: {error}"));
-    let log = log_file(test);
+    match way() {
+        Ok(way) => {
+            build(part).await.unwrap_or_else(|error| panic!("{test}: {error}"));
+            run_inside(test, way).await;
+            true
+        }
+        Err(reasons) => {
+            say(&skipped(test, &reasons, env::var_os(CI).as_deref()));
+            false
+        }
+    }
+}
+
+/// The first way that works, or why none does.
+fn way() -> Result<&'static [&'static str], String> {
+    let mut reasons = Vec::new();
+    for way in WAYS {
+        match try_way(way) {
+            Ok(()) => return Ok(way),
+            Err(reason) => reasons.push(format!("`unshare {}`: {reason}", way.join(" "))),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+/// Makes a namespace and leaves it.
+fn try_way(way: &[&str]) -> Result<(), String> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(command(way, &["true".to_owned()])).stdin(Stdio::null());
+    let made = unshare.output().map_err(|error| error.to_string())?;
+    if made.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&made.stderr).trim().to_owned())
+}
+
+/// Runs the test once more, inside, and shows its output.
+async fn run_inside(test: &str, way: &[&str]) {
+    let directory = Directory::create().unwrap_or_else(|error| panic!("{test}: {error}"));
+    let log = directory.path().join("test.log");
     let mut inside = Program {
         name: test.to_owned(),
         path: PathBuf::from("unshare"),
@@ -64,13 +99,12 @@ pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
         log: log.clone(),
     }
     .start()
-    .expect("the test starts in its namespace");
+    .unwrap_or_else(|error| panic!("{test}: {error}"));
     let mut exit = inside.exit();
     let _ = tokio::time::timeout(ENDS_WITHIN, exit.wait_for(Option::is_some)).await;
     let code = inside.exit_code();
     inside.kill();
     let output = fs::read_to_string(&log).unwrap_or_default();
-    let _ = fs::remove_file(log);
     eprintln!("{output}");
     // A figure may stand behind the name of the test.
     for figure in output.lines().filter_map(|line| line.find("figure: ").map(|at| &line[at..])) {
@@ -80,31 +114,18 @@ pub async fn in_own_network(test: &str, part: Part, body: impl AsyncFnOnce()) {
     assert!(output.contains("test result: ok. 1 passed"), "no test has the name {test}");
 }
 
-/// Makes a namespace and leaves it: the way if that works, and why not otherwise.
-fn try_way(way: &'static [&'static str]) -> Result<String, &'static [&'static str]> {
-    let made = Command::new("unshare")
-        .args(command(way, &["true".to_owned()]))
-        .stdin(Stdio::null())
-        .output();
-    let reason = match made {
-        Ok(made) if made.status.success() => return Err(way),
-        Ok(made) => String::from_utf8_lossy(&made.stderr).trim().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Ok(format!("`unshare {}`: {reason}", way.join(" ")))
-}
-
 async fn build(part: Part) -> Result<(), StartError> {
     let build = move || Binaries::ensure()?.ensure_part(part);
     let built = tokio::task::spawn_blocking(build).await;
     built.map_err(|error| StartError::io("check the binaries")(error.into()))?
 }
 
-fn skip(test: &str, reasons: &[String], ci: Option<&OsStr>) {
-    let why = format!("no network namespace can be made: {}", reasons.join("; "));
+/// Message of a skipped test.
+fn skipped(test: &str, reasons: &str, ci: Option<&OsStr>) -> String {
+    let why = format!("no network namespace can be made: {reasons}");
     let allowed = ci.is_none_or(OsStr::is_empty);
     assert!(allowed, "{test} must not be skipped where {CI} is set: {why}");
-    say(&format!("{test} was skipped: {why}"));
+    format!("{test} was skipped: {why}")
 }
 
 /// Prints a line directly to stderr, past the test runner's capture.
@@ -128,13 +149,6 @@ fn inner(test: &str) -> Vec<String> {
     command
 }
 
-fn log_file(test: &str) -> PathBuf {
-    let name = format!("{}-{}.log", test.replace("::", "-"), std::process::id());
-    let directory = directory::shared();
-    fs::create_dir_all(&directory).expect("the directory of the control plane");
-    Path::new(&directory).join(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +156,9 @@ mod tests {
     #[test]
     fn a_test_is_skipped_on_a_machine_of_its_developer() {
         for ci in [None, Some(OsStr::new(""))] {
-            skip("a_test", &["`unshare`: not permitted".to_owned()], ci);
+            let message = skipped("a_test", "`unshare`: not permitted", ci);
+            let why = "no network namespace can be made: `unshare`: not permitted";
+            assert_eq!(message, format!("a_test was skipped: {why}"));
         }
     }
 
@@ -150,6 +166,6 @@ mod tests {
     #[should_panic(expected = "a_test must not be skipped where CI is set: no network namespace \
         can be made: `unshare`: not permitted")]
     fn a_skipped_test_fails_in_ci() {
-        skip("a_test", &["`unshare`: not permitted".to_owned()], Some(OsStr::new("1")));
+        skipped("a_test", "`unshare`: not permitted", Some(OsStr::new("1")));
     }
 }

@@ -46,10 +46,8 @@ pub struct World {
     admin: Client,
     /// Manifest applied by [`World::install`].
     manifest: PathBuf,
-    /// Number of operators started so far; numbers their logs and Pods.
-    operators: AtomicU32,
-    /// Number of real controllers started so far; numbers their logs.
-    controllers_started: AtomicU32,
+    /// Number of operators and real controllers started so far; numbers their logs and Pods.
+    started: AtomicU32,
     setup: Setup,
 }
 
@@ -110,7 +108,7 @@ impl World {
             gateway: self.gateway(),
             http: &self.setup.http,
             directory: self.setup.directory.path(),
-            number: self.operators.fetch_add(1, Ordering::Relaxed),
+            number: self.started.fetch_add(1, Ordering::Relaxed),
         };
         Operator::spawn(options, &environment)
     }
@@ -130,7 +128,7 @@ impl World {
             setup: &self.setup,
             admin: &self.admin,
             kubeconfig: self.admin_kubeconfig(),
-            number: self.controllers_started.fetch_add(1, Ordering::Relaxed),
+            number: self.started.fetch_add(1, Ordering::Relaxed),
         }
     }
 

@@ -46,29 +46,29 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let controllers = cluster.controller_manager(binaries, directory).start()?;
     let admin_file = cluster.admin_kubeconfig.clone();
     let admin = kube_client(&admin_file).await?;
-    let watched = kube_config(&admin_file).await?;
-    let start = |port: &Port| Gateway::start(port.address(), watched, options.route_delay);
-    let gateway = gateway_port.as_ref().map(start).transpose()?;
+    let gateway = match &gateway_port {
+        Some(port) => Some(start_gateway(port, &admin_file, &options).await?),
+        None => None,
+    };
     let simulated = options.simulated_ca.map(|ca| {
         let ca = ca::Options { validation_port, ..ca };
         Ca::start(ca, Clock::default(), Zone::default(), root_ca)
     });
     let simulated_ca = simulated.transpose()?;
     let (ca, apiserver) = (Mutex::new(ca), Mutex::new(apiserver));
-    let (operators, controllers_started) = (AtomicU32::new(0), AtomicU32::new(0));
+    let started = AtomicU32::new(0);
     let servers = Servers { simulated_ca, gateway, controllers, ca, dns, apiserver, etcd };
     let manifest = options.manifest;
-    Ok(World {
-        servers,
-        ca_ports,
-        gateway_port,
-        cluster,
-        admin,
-        manifest,
-        operators,
-        controllers_started,
-        setup,
-    })
+    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, started, setup })
+}
+
+async fn start_gateway(
+    port: &Port,
+    kubeconfig: &Path,
+    options: &Options,
+) -> Result<Gateway, StartError> {
+    let watched = kube_config(kubeconfig).await?;
+    Ok(Gateway::start(port.address(), watched, options.route_delay)?)
 }
 
 /// Client for the cluster and user of a kubeconfig, on the current runtime.

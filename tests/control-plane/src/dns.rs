@@ -1,5 +1,6 @@
-//! pebble-challtestsrv: resolves every name to 127.0.0.1, or fails on demand.
+//! pebble-challtestsrv: resolves every name to one address, or fails on demand.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reqwest::Client;
@@ -30,6 +31,7 @@ impl Dns {
         binaries: &Binaries,
         directory: &Directory,
         (port, management): (Port, Port),
+        address: Ipv4Addr,
     ) -> Result<Self, StartError> {
         let flag = |name: &str, value: &str| format!("-{name}={value}");
         let process = Program {
@@ -38,8 +40,8 @@ impl Dns {
             args: vec![
                 flag("dnsserver", &port.address().to_string()),
                 flag("management", &management.address().to_string()),
-                flag("defaultIPv4", "127.0.0.1"),
-                // No AAAA records, since nothing listens on ::1.
+                flag("defaultIPv4", &address.to_string()),
+                // No AAAA records, since nothing listens on IPv6.
                 flag("defaultIPv6", ""),
                 // These challenge servers would compete with the gateway.
                 flag("http01", ""),

@@ -7,16 +7,14 @@ use std::time::Duration;
 /// Error of starting or restarting a [`World`](crate::World).
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A binary is missing, and there is no Go toolchain to build one.
+    /// A binary is not built yet, and a program that builds it is missing.
     #[error(
-        "{binary} is not built and `go` was not found: install Go 1.26 or newer, \
-         or put the binary into {}", directory.display()
+        "`{program}` was not found, which builds servers of the tests: install Go 1.26 or newer, \
+         and Python 3 with pip"
     )]
-    GoMissing {
-        /// Name of the missing binary.
-        binary: &'static str,
-        /// Directory searched for the binary.
-        directory: PathBuf,
+    ToolMissing {
+        /// Name of the missing program.
+        program: String,
     },
     /// The variable that chooses the release of Kubernetes names one without a tool module.
     #[error("{variable}={named} names no release of Kubernetes that the tests can build; known: {}", known.join(", "))]
@@ -28,13 +26,19 @@ pub enum StartError {
         /// Releases with a tool module, besides the newest.
         known: &'static [&'static str],
     },
-    /// `go build` failed; its output went to stderr.
-    #[error("`go build {package}` failed in {}: see its output above", module.display())]
+    /// A command that builds a binary failed; its output went to stderr.
+    #[error("a build failed, see its output above: {command}")]
     Build {
-        /// Go package that does not build.
-        package: &'static str,
-        /// Tool module of the package.
-        module: PathBuf,
+        /// The command line.
+        command: String,
+    },
+    /// Sources of a server are not those that the changes are made for.
+    #[error("cannot build {module}: {problem}")]
+    Sources {
+        /// Go module, with its version.
+        module: &'static str,
+        /// What is different.
+        problem: String,
     },
     /// A file, a port or a child process is not available.
     #[error("cannot {what}: {source}")]

@@ -24,6 +24,9 @@
 //! - [`Operator`]: the program under test, run against a world.
 //! - `pebble`, `kubernetes`, `dns`: configuration and requests of each server.
 //! - `process`, `ports`, `directory`, `binaries`: processes, ports and files of the servers.
+//! - [`Controller`]: a real ingress controller (Traefik, or Contour with Envoy) in place of the
+//!   gateway.
+//! - [`in_own_network`]: a network namespace for a test.
 //! - `audit`, `manifest`: the API server's audit log, and server-side apply.
 //! - [`eventually()`], [`retry_when_wedged`]: waits and restarts of tests.
 //!
@@ -37,12 +40,14 @@
 
 mod audit;
 mod binaries;
+mod controllers;
 mod directory;
 mod dns;
 mod error;
 mod eventually;
 mod kubernetes;
 mod manifest;
+mod namespace;
 mod operator;
 mod options;
 mod pebble;
@@ -53,9 +58,12 @@ mod setup;
 mod world;
 
 pub use audit::AuditEntry;
+pub use binaries::Part;
+pub use controllers::Controller;
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;
 pub use manifest::{apply_yaml, solver_route};
+pub use namespace::{ADDRESS, in_own_network};
 pub use operator::{Operator, OperatorOptions};
 pub use options::Options;
 pub use retry::{Outcome, retry_when_wedged, retry_when_wedged_with};

@@ -51,7 +51,7 @@ pub(crate) struct OperatorEnvironment<'a> {
     pub(crate) kubeconfig: &'a Path,
     pub(crate) nameserver: SocketAddr,
     pub(crate) gateway_port: u16,
-    pub(crate) gateway: &'a Arc<State>,
+    pub(crate) gateway: Option<&'a Arc<State>>,
     pub(crate) http: &'a reqwest::Client,
     pub(crate) directory: &'a Path,
     /// Number of the operator, unique in the world.
@@ -66,7 +66,8 @@ pub struct Operator {
     _ports: [Port; 2],
     admin: SocketAddr,
     solver: SocketAddr,
-    gateway: Arc<State>,
+    /// The simulated gateway, if the world has one.
+    gateway: Option<Arc<State>>,
     http: reqwest::Client,
 }
 
@@ -96,8 +97,10 @@ impl Operator {
         let args = arguments(&defaults, &extra_args);
         let program = Program { name, path: binary, args, env: environment, log: log.clone() };
         let process = Mutex::new(program.start()?);
-        world.gateway.add_solver(solver);
-        let (gateway, http) = (Arc::clone(world.gateway), world.http.clone());
+        if let Some(gateway) = world.gateway {
+            gateway.add_solver(solver);
+        }
+        let (gateway, http) = (world.gateway.cloned(), world.http.clone());
         Ok(Self { process, log, _ports: ports, admin, solver, gateway, http })
     }
 
@@ -178,7 +181,9 @@ impl Operator {
 impl Drop for Operator {
     fn drop(&mut self) {
         // Unregisters the solver before another process may get its port.
-        self.gateway.remove_solver(self.solver);
+        if let Some(gateway) = &self.gateway {
+            gateway.remove_solver(self.solver);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options of a world.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ pub struct Options {
     /// Simulated CA for the operators, for loads that Pebble does not withstand. The world sets its
     /// validation port.
     pub simulated_ca: Option<ca::Options>,
+    /// Address of a real ingress controller that the test starts itself
+    /// ([`World::start_traefik`](crate::World::start_traefik)): all names resolve to this address,
+    /// the CA validates through its port 80, and the world has no gateway. Only in a network
+    /// namespace ([`in_own_network`](crate::in_own_network)).
+    pub controller: Option<Ipv4Addr>,
 }
 
 impl Default for Options {
@@ -45,6 +51,7 @@ impl Default for Options {
             ca_env: Vec::new(),
             route_delay: Duration::ZERO,
             simulated_ca: None,
+            controller: None,
         }
     }
 }

@@ -86,14 +86,14 @@ async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
 pub(crate) fn program(
     setup: &Setup,
     ports: &Ports,
-    (gateway, dns): (&Port, &Port),
+    (validation_port, dns): (u16, &Port),
     options: &Options,
 ) -> Result<Program, StartError> {
     let Setup { binaries, directory, root_ca, .. } = setup;
     let leaf = root_ca.leaf("pebble")?;
     let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
     let key = directory.write("pebble-key.pem", &leaf.key_pem)?;
-    let config = config(ports, gateway, &certificate, &key, options);
+    let config = config(ports, validation_port, &certificate, &key, options);
     let config = directory.write("pebble.json", &config.to_string())?;
     let mut env = vec![("PEBBLE_VA_NOSLEEP".to_owned(), "1".to_owned())];
     if let Some(percent) = options.nonce_reject_percent {
@@ -114,7 +114,7 @@ pub(crate) fn program(
 
 fn config(
     ports: &Ports,
-    gateway: &Port,
+    validation_port: u16,
     certificate: &PathBuf,
     key: &PathBuf,
     options: &Options,
@@ -136,7 +136,7 @@ fn config(
         "managementListenAddress": ports.management.address(),
         "certificate": certificate,
         "privateKey": key,
-        "httpPort": gateway.number(),
+        "httpPort": validation_port,
         "tlsPort": ports.tls_alpn.number(),
         "ocspResponderURL": "",
         "externalAccountBindingRequired": !options.external_accounts.is_empty(),
@@ -157,13 +157,19 @@ pub(crate) fn orders_created(log: &str) -> usize {
     count(log, "Added order ")
 }
 
-/// Counts messages by their start. A line is `Pebble DATE TIME MESSAGE`; text elsewhere in a line
-/// may come from a client.
+/// Number of authorizations that a failed validation has made invalid, according to a log, over all
+/// restarts in the log.
+pub(crate) fn validations_failed(log: &str) -> usize {
+    messages(log).filter(|text| text.contains(" set INVALID by completed challenge ")).count()
+}
+
 fn count(log: &str, message: &str) -> usize {
-    log.lines()
-        .filter_map(|line| line.strip_prefix("Pebble ")?.splitn(3, ' ').nth(2))
-        .filter(|text| text.starts_with(message))
-        .count()
+    messages(log).filter(|text| text.starts_with(message)).count()
+}
+
+/// Messages without their `Pebble DATE TIME`; text elsewhere in a line may come from a client.
+fn messages(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().filter_map(|line| line.strip_prefix("Pebble ")?.splitn(3, ' ').nth(2))
 }
 
 #[cfg(test)]

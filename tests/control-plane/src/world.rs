@@ -6,17 +6,18 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ingress_acme_sim::ca::Ca;
-use ingress_acme_sim::gateway::Gateway;
+use ingress_acme_sim::gateway::{Gateway, State};
 use kube::Client;
 
 use crate::options::Options;
 pub(crate) use boot::kube_client;
 
 use crate::audit::{self, AuditEntry};
+use crate::controllers::{Controller, ControllerEnvironment};
 use crate::dns::Dns;
 use crate::error::{OperatorError, StartError};
 use crate::kubernetes::Cluster;
@@ -27,6 +28,9 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::setup::Setup;
 
+/// Port of a real ingress controller, where HTTP-01 begins (RFC 8555 §8.3).
+const CONTROLLER_PORT: u16 = 80;
+
 /// A running control plane with everything around the operator.
 ///
 /// Dropping the world ends all its processes and waits for their end, then deletes its directory,
@@ -36,20 +40,21 @@ pub struct World {
     // Fields drop from top to bottom: the directory goes last.
     servers: Servers,
     ca_ports: pebble::Ports,
-    gateway_port: Port,
+    /// Port of the gateway; a real controller has [`CONTROLLER_PORT`].
+    gateway_port: Option<Port>,
     cluster: Cluster,
     admin: Client,
     /// Manifest applied by [`World::install`].
     manifest: PathBuf,
-    /// Number of operators started so far; numbers their logs and Pods.
-    operators: AtomicU32,
+    /// Number of operators and real controllers started so far; numbers their logs and Pods.
+    started: AtomicU32,
     setup: Setup,
 }
 
 /// All running parts. Fields drop from top to bottom: users before the parts that they use.
 struct Servers {
     simulated_ca: Option<Ca>,
-    gateway: Gateway,
+    gateway: Option<Gateway>,
     controllers: Process,
     ca: Mutex<Process>,
     dns: Dns,
@@ -100,12 +105,31 @@ impl World {
             kubeconfig: &self.cluster.operator_kubeconfig,
             nameserver: self.nameserver(),
             gateway_port: self.gateway_port(),
-            gateway: self.servers.gateway.state(),
+            gateway: self.gateway(),
             http: &self.setup.http,
             directory: self.setup.directory.path(),
-            number: self.operators.fetch_add(1, Ordering::Relaxed),
+            number: self.started.fetch_add(1, Ordering::Relaxed),
         };
         Operator::spawn(options, &environment)
+    }
+
+    /// Starts Traefik with further flags on [`Options::controller`], and waits for readiness.
+    pub async fn start_traefik(&self, args: &[String]) -> Result<Controller, StartError> {
+        self.controller_environment().traefik(args).await
+    }
+
+    /// Starts Contour and Envoy on [`Options::controller`], and waits for readiness.
+    pub async fn start_contour(&self) -> Result<Controller, StartError> {
+        self.controller_environment().contour().await
+    }
+
+    fn controller_environment(&self) -> ControllerEnvironment<'_> {
+        ControllerEnvironment {
+            setup: &self.setup,
+            admin: &self.admin,
+            kubeconfig: self.admin_kubeconfig(),
+            number: self.started.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Client with all rights.
@@ -142,12 +166,16 @@ impl World {
 
     /// Adds a solver to the gateway, for programs other than operators.
     pub fn add_solver(&self, address: SocketAddr) {
-        self.servers.gateway.state().add_solver(address);
+        if let Some(gateway) = self.gateway() {
+            gateway.add_solver(address);
+        }
     }
 
     /// Undoes [`World::add_solver`].
     pub fn remove_solver(&self, address: SocketAddr) {
-        self.servers.gateway.state().remove_solver(address);
+        if let Some(gateway) = self.gateway() {
+            gateway.remove_solver(address);
+        }
     }
 
     /// PEM file with the root of the ACME directory's own TLS certificate.
@@ -155,19 +183,27 @@ impl World {
         &self.setup.root_file
     }
 
-    /// Address of the DNS server, which resolves every name to 127.0.0.1.
+    /// Address of the DNS server, which resolves every name to 127.0.0.1, or to
+    /// [`Options::controller`].
     pub fn nameserver(&self) -> SocketAddr {
         self.servers.dns.port.address()
     }
 
-    /// Port of the gateway on 127.0.0.1, to which the CA sends its validations.
+    /// Port of the gateway on 127.0.0.1, or of the real controller, to which the CA sends its
+    /// validations.
     pub fn gateway_port(&self) -> u16 {
-        self.gateway_port.number()
+        self.gateway_port.as_ref().map_or(CONTROLLER_PORT, Port::number)
+    }
+
+    fn gateway(&self) -> Option<&Arc<State>> {
+        self.servers.gateway.as_ref().map(Gateway::state)
     }
 
     /// Delays new routes by this time; existing routes are not affected.
     pub fn set_route_delay(&self, delay: Duration) {
-        self.servers.gateway.state().set_delay(delay);
+        if let Some(gateway) = self.gateway() {
+            gateway.set_delay(delay);
+        }
     }
 
     /// Root of the certificates issued by the CA, in PEM; changes with each [`World::restart_ca`].
@@ -190,6 +226,11 @@ impl World {
     /// Number of orders created by the CA, over all its restarts.
     pub fn orders_created(&self) -> usize {
         pebble::orders_created(&self.ca_log())
+    }
+
+    /// Number of authorizations that the CA could not validate, over all its restarts.
+    pub fn validations_failed(&self) -> usize {
+        pebble::validations_failed(&self.ca_log())
     }
 
     fn ca_log(&self) -> String {

@@ -1,5 +1,6 @@
 //! Start of a world: its parts, their order and their dependencies.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
@@ -11,11 +12,12 @@ use ingress_acme_sim::gateway::Gateway;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
-use super::{Options, Servers, World};
+use super::{CONTROLLER_PORT, Options, Servers, World};
 use crate::dns::Dns;
 use crate::error::StartError;
 use crate::kubernetes::Cluster;
 use crate::pebble;
+use crate::ports::Port;
 use crate::setup::{Setup, reserve};
 
 /// Starts all parts; if a later part fails, the earlier parts are ended again.
@@ -24,14 +26,16 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let Setup { binaries, directory, root_ca, root_file, http } = &setup;
 
     let cluster = Cluster::prepare(directory, reserve, root_file)?;
-    let gateway_port = reserve()?;
+    let gateway_port = options.controller.is_none().then(reserve).transpose()?;
+    let validation_port = gateway_port.as_ref().map_or(CONTROLLER_PORT, Port::number);
     let dns_ports = (reserve()?, reserve()?);
     let ca_ports = pebble::Ports::reserve(reserve)?;
-    let routes = (&gateway_port, &dns_ports.0);
+    let routes = (validation_port, &dns_ports.0);
     let ca = pebble::program(&setup, &ca_ports, routes, &options)?;
 
+    let address = options.controller.unwrap_or(Ipv4Addr::LOCALHOST);
     let etcd = cluster.etcd(binaries, directory).start()?;
-    let dns = Dns::start(binaries, directory, dns_ports)?;
+    let dns = Dns::start(binaries, directory, dns_ports, address)?;
     let ca = ca.start()?;
     cluster.etcd_ready(&etcd, http).await?;
     let apiserver = cluster.apiserver(binaries, directory, root_ca)?.start()?;
@@ -42,17 +46,29 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let controllers = cluster.controller_manager(binaries, directory).start()?;
     let admin_file = cluster.admin_kubeconfig.clone();
     let admin = kube_client(&admin_file).await?;
-    let watched = kube_config(&admin_file).await?;
-    let gateway = Gateway::start(gateway_port.address(), watched, options.route_delay)?;
+    let gateway = match &gateway_port {
+        Some(port) => Some(start_gateway(port, &admin_file, &options).await?),
+        None => None,
+    };
     let simulated = options.simulated_ca.map(|ca| {
-        let ca = ca::Options { validation_port: gateway_port.number(), ..ca };
+        let ca = ca::Options { validation_port, ..ca };
         Ca::start(ca, Clock::default(), Zone::default(), root_ca)
     });
     let simulated_ca = simulated.transpose()?;
-    let (ca, apiserver, operators) = (Mutex::new(ca), Mutex::new(apiserver), AtomicU32::new(0));
+    let (ca, apiserver) = (Mutex::new(ca), Mutex::new(apiserver));
+    let started = AtomicU32::new(0);
     let servers = Servers { simulated_ca, gateway, controllers, ca, dns, apiserver, etcd };
     let manifest = options.manifest;
-    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, operators, setup })
+    Ok(World { servers, ca_ports, gateway_port, cluster, admin, manifest, started, setup })
+}
+
+async fn start_gateway(
+    port: &Port,
+    kubeconfig: &Path,
+    options: &Options,
+) -> Result<Gateway, StartError> {
+    let watched = kube_config(kubeconfig).await?;
+    Ok(Gateway::start(port.address(), watched, options.route_delay)?)
 }
 
 /// Client for the cluster and user of a kubeconfig, on the current runtime.

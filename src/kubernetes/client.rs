@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
 };
-pub use refusal::{detail, port_error};
+pub use refusal::{detail, port_error, refuses_owners};
 pub use requests::{KubeRequestHook, counted, is_too_large};
 
 /// Lifetime of a watch in seconds. The API server then ends the watch, and the watcher resumes at

@@ -23,6 +23,8 @@ mod fifty;
 mod ingresses;
 mod installs;
 mod life;
+mod manifests;
+mod openshift;
 mod restore;
 mod rollback;
 mod sites;

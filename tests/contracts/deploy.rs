@@ -36,6 +36,8 @@ fn the_manifests_have_the_objects_of_before() {
     hold("guard", &lines(guard.iter().map(line)));
     let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
     hold("watch-secrets", &lines(watch.iter().map(line)));
+    let openshift = objects(include_str!("../../deploy/openshift.yaml"));
+    hold("openshift", &lines(openshift.iter().map(line)));
 }
 
 #[test]
@@ -45,6 +47,8 @@ fn the_operator_has_the_rights_and_the_services_of_before() {
     hold("rights", &pretty(&rules));
     let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
     hold("rights-to-watch-secrets", &pretty(&watch[0]["rules"]));
+    let openshift = objects(include_str!("../../deploy/openshift.yaml"));
+    hold("rights-on-openshift", &pretty(&openshift[2]["rules"]));
     let specs: Value = of_kind("Service").iter().map(|service| service["spec"].clone()).collect();
     hold("services", &pretty(&specs));
 }

@@ -217,6 +217,10 @@ impl JobRunner {
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
         context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
+        // A job of another namespace may have found out who has a host of these Ingresses.
+        let index = context.index.borrow();
+        index.users(&job.stream).for_each(|user| context.events.report(&index, user));
+        drop(index);
         let ordered = |state: &State| matches!(state, State::Ordered { .. });
         let ordered = context.ledger.with(&job.stream, ordered);
         match (requeue, context.desired(&job.stream)) {

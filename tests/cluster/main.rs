@@ -25,6 +25,7 @@ mod installs;
 mod life;
 mod manifests;
 mod openshift;
+mod proxy;
 mod restore;
 mod rollback;
 mod sites;

@@ -20,8 +20,7 @@ use outcome::{Manifest, key_of};
 const OPERATOR: &str = "system:serviceaccount:ingress-acme:ingress-acme";
 
 /// Flags of the operator: as with a public CA, so that internal names cost no order.
-const FLAGS: [&str; 2] =
-    ["--public-ca=true", "--copy-annotations=reflector.v1.k8s.emberstack.com"];
+const FLAGS: [&str; 2] = ["--public-ca=true", "--copy-annotations=reflector.v1.k8s.emberstack.com"];
 
 /// Time in which a write that nothing asks for would come: the longest settle time and a job.
 const QUIET: Duration = Duration::from_secs(8);

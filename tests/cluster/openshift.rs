@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use ingress_acme_control_plane::{
-    Options, World, apply_yaml, eventually, retry_when_wedged_with,
-};
+use ingress_acme_control_plane::{Options, World, apply_yaml, eventually, retry_when_wedged_with};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams};

@@ -175,6 +175,7 @@ impl JobRunner {
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
+            through_proxy: context.through_proxy,
             rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
         };

@@ -267,6 +267,7 @@ impl RunArgs {
             selection: Selection { leaves_tls, ..selection },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
+            through_proxy: false, // as the environment says at the start
             profile,
             algorithm,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },

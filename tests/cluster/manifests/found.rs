@@ -148,9 +148,8 @@ impl Found {
                 None => wrong.push(format!("Secret {key:?} is not as its user made it")),
             }
         }
-        let expected = outcomes.keys().chain(before.secrets.keys().filter(|key| {
-            namespaces.contains(&key.0)
-        }));
+        let expected =
+            outcomes.keys().chain(before.secrets.keys().filter(|key| namespaces.contains(&key.0)));
         let missing = expected.filter(|key| !self.secrets.contains_key(key));
         wrong.extend(missing.map(|key| format!("there is no Secret {key:?}")));
     }

@@ -22,6 +22,7 @@ mod failover;
 mod fifty;
 mod ingresses;
 mod installs;
+mod ipv6;
 mod life;
 mod manifests;
 mod openshift;

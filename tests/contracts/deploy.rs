@@ -63,6 +63,25 @@ fn the_ports_are_open_to_those_of_before_and_a_replica_stays() {
     hold("network-policy", &pretty(&specs));
 }
 
+/// The policy names ports and no address, so a port that is missing here is closed everywhere.
+#[test]
+fn the_usual_ports_of_private_cas_and_proxies_are_open_to_the_operator() {
+    let policy = of_kind("NetworkPolicy").remove(0);
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let to_anywhere = rules.iter().filter(|rule| rule["to"].is_null());
+    let ports = to_anywhere.flat_map(|rule| rule["ports"].as_array().unwrap());
+    let open: BTreeSet<u64> = ports.filter_map(|port| port["port"].as_u64()).collect();
+    for (whose, port) in [
+        ("a public CA", 443),
+        ("step-ca", 9000),
+        ("Vault", 8200),
+        ("Pebble", 14000),
+        ("Squid", 3128),
+    ] {
+        assert!(open.contains(&port), "{whose}: {port} is not among {open:?}");
+    }
+}
+
 #[test]
 fn the_pod_is_started_asked_and_found_as_before() {
     let deployment = of_kind("Deployment").remove(0);

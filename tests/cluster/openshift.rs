@@ -1,5 +1,5 @@
-//! A cluster with the admission plugin of OpenShift that lets only those change the owners of a
-//! Secret who may delete it.
+//! A cluster with the admission plugin that lets only those change the owners of a Secret who may
+//! delete it, as `OpenShift` has it.
 
 use std::collections::BTreeSet;
 

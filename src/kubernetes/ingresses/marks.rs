@@ -48,7 +48,7 @@ const PASSTHROUGH: [&str; 4] = [
     "ingress.kubernetes.io/ssl-passthrough",
 ];
 
-/// Annotation of OpenShift with the kind of TLS, and the value that passes it through.
+/// Annotation with the kind of TLS of a Route, and the value that passes it through.
 const OPENSHIFT_PASSTHROUGH: (&str, &str) = ("route.openshift.io/termination", "passthrough");
 
 /// Labels of Ingresses that another ACME client serves.

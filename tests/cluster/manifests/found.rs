@@ -57,20 +57,13 @@ impl Found {
         let mut wrong = Vec::new();
         for (name, outcome) in &manifest.outcome.ingresses {
             let key = manifest.key(name);
-            let issued = self.owns(manifest, &key);
+            let issued = is_issued(manifest, &key);
             let mut say = |what: String| wrong.push(format!("Ingress {}/{}: {what}", key.0, key.1));
             self.check_spec(&key, outcome, before, &mut say);
             self.check_events(&key, outcome, issued, &mut say);
         }
         self.check_secrets(manifest, before, &mut wrong);
         wrong
-    }
-
-    /// Whether a certificate is issued for an Ingress.
-    fn owns(&self, manifest: &Manifest, ingress: &Key) -> bool {
-        manifest.outcome.secrets.iter().any(|(name, secret)| {
-            manifest.key(name).0 == ingress.0 && secret.owners.contains(&ingress.1)
-        })
     }
 
     /// Nothing of the Ingress has changed but `spec.tls` and its mark, where they are filled in.
@@ -153,6 +146,14 @@ impl Found {
         let missing = expected.filter(|key| !self.secrets.contains_key(key));
         wrong.extend(missing.map(|key| format!("there is no Secret {key:?}")));
     }
+}
+
+/// Whether a certificate is issued for an Ingress.
+fn is_issued(manifest: &Manifest, ingress: &Key) -> bool {
+    let mut secrets = manifest.outcome.secrets.iter();
+    secrets.any(|(name, secret)| {
+        manifest.key(name).0 == ingress.0 && secret.owners.contains(&ingress.1)
+    })
 }
 
 /// Why a Secret is not as its outcome says.

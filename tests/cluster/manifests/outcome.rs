@@ -74,16 +74,13 @@ impl Manifest {
     /// # Panics
     /// With the name of the first file that is not as it should be.
     pub(super) fn all() -> Vec<Self> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests");
-        let files = fs::read_dir(&directory).expect("the manifests");
-        let files = files.map(|file| file.expect("a file").path());
-        let names: BTreeSet<String> = files.filter_map(|file| stem(&file)).collect();
-        names.into_iter().map(|name| Self::read(&directory, name)).collect()
+        let names: BTreeSet<String> = files().filter_map(|file| stem(&file)).collect();
+        names.into_iter().map(Self::read).collect()
     }
 
-    fn read(directory: &Path, name: String) -> Self {
+    fn read(name: String) -> Self {
         let read = |suffix: &str| {
-            let file = directory.join(format!("{name}{suffix}"));
+            let file = directory().join(format!("{name}{suffix}"));
             let text = fs::read_to_string(&file);
             text.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
         };
@@ -121,6 +118,14 @@ impl Manifest {
     }
 }
 
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests")
+}
+
+fn files() -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory()).expect("the manifests").map(|file| file.expect("a file").path())
+}
+
 /// Name of the manifest that a file is a part of.
 fn stem(file: &Path) -> Option<String> {
     let name = file.file_name()?.to_str()?;
@@ -153,9 +158,7 @@ pub(super) fn key_of(object: &Value) -> Key {
 fn each_manifest_has_an_outcome_and_each_outcome_a_manifest() {
     let manifests = Manifest::all();
     assert!(manifests.len() >= 60, "{}", manifests.len());
-    let strays = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests"))
-        .expect("the manifests")
-        .map(|file| file.expect("a file").path())
-        .filter(|file: &PathBuf| stem(file).is_none() && !file.ends_with("README.md"));
-    assert_eq!(strays.collect::<Vec<_>>(), [PathBuf::new(); 0]);
+    let is_known = |file: &PathBuf| stem(file).is_some() || file.ends_with("README.md");
+    let strays: Vec<PathBuf> = files().filter(|file| !is_known(file)).collect();
+    assert!(strays.is_empty(), "neither manifests nor outcomes: {strays:?}");
 }

@@ -306,7 +306,7 @@ async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster: &TestCluster
     assert_eq!(cluster.ingresses.get("shop").await.unwrap(), theirs);
 }
 
-/// As Helm and GitOps tools apply what charts render.
+/// As `kubectl apply --server-side` and others apply what charts render.
 async fn an_empty_spec_tls_that_another_writer_applies_is_told(cluster: &TestCluster) {
     let rule = json!({"host": "empty.example.com"});
     let empty = json!({
@@ -318,8 +318,9 @@ async fn an_empty_spec_tls_that_another_writer_applies_is_told(cluster: &TestClu
     let uid = before.metadata.uid.clone().unwrap_or_default();
     let empty = IngressRef { key: IngressKey::new("web", "empty"), uid: uid.into() };
     let secret = SecretKey::new("web", "empty-tls");
-    let filled = cluster.tls_secrets().fill_tls(&empty, &secret, &hosts(&["empty.example.com"]));
-    let Err(PortError::Permanent(told)) = filled.await else { panic!("not told") };
+    let (tls_secrets, names) = (cluster.tls_secrets(), hosts(&["empty.example.com"]));
+    let filled = tls_secrets.fill_tls(&empty, &secret, &names).await;
+    let Err(PortError::Permanent(told)) = filled else { panic!("not told") };
     assert!(told.detail.contains("applies an empty spec.tls"), "{told:?}");
     assert_eq!(cluster.ingresses.get("empty").await.unwrap(), before);
     cluster.ingresses.delete("empty", &DeleteParams::default()).await.unwrap();

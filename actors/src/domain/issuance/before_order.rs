@@ -238,8 +238,8 @@ fn rehearse(
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
 /// failed for [`limits::PROBE_ADVISORY_AFTER`]. Where the CA is asked through a proxy, names of the
-/// Internet often do not resolve, and the CA alone knows whether they do. After an edit, a round of probes gives the ingress
-/// controller time to take the edit in, and the next attempt follows soon.
+/// Internet often do not resolve, and the CA alone knows whether they do. After an edit, a round of
+/// probes gives the ingress controller time to take the edit in, and the next attempt follows soon.
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let through_proxy = evaluation.inputs.through_proxy;
     let may_resolve = |reach: &Reach| through_proxy || !matches!(reach, Reach::Unresolved(_));

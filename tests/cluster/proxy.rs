@@ -1,5 +1,5 @@
-//! A CA that is reachable through a forward proxy only, as `HTTPS_PROXY` says: tinyproxy, where it is
-//! installed. The API server, the probe and DNS never go through it.
+//! A CA that is reachable through a forward proxy only, as `HTTPS_PROXY` says: tinyproxy, if there
+//! is one. The API server, the probe and DNS never go through it.
 
 use std::fs;
 use std::net::SocketAddr;

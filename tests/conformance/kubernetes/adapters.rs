@@ -89,7 +89,6 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     installs_keep_their_secrets(cluster).await;
     a_filled_in_spec_tls_is_taken_back_with_our_mark(cluster).await;
     spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster).await;
-    an_empty_spec_tls_that_another_writer_applies_is_told(cluster).await;
     an_ingress_that_is_gone_or_another_is_not_filled(cluster).await;
     the_watch_lists_and_then_follows(cluster).await;
     solver_ingresses_are_written_read_and_deleted(cluster).await;
@@ -304,26 +303,6 @@ async fn spec_tls_is_filled_in_and_the_user_keeps_the_rest(cluster: &TestCluster
     let theirs = cluster.ingresses.patch("shop", &PatchParams::default(), &patch).await.unwrap();
     tls_secrets.fill_tls(&shop, &secret, &hosts(&["a.example.com"])).await.unwrap();
     assert_eq!(cluster.ingresses.get("shop").await.unwrap(), theirs);
-}
-
-/// As `kubectl apply --server-side` and others apply what charts render.
-async fn an_empty_spec_tls_that_another_writer_applies_is_told(cluster: &TestCluster) {
-    let rule = json!({"host": "empty.example.com"});
-    let empty = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-        "metadata": {"namespace": "web", "name": "empty"}, "spec": {"tls": [], "rules": [rule]},
-    });
-    apply_yaml(&cluster.admin, &empty.to_string()).await.unwrap();
-    let before = cluster.ingresses.get("empty").await.unwrap();
-    let uid = before.metadata.uid.clone().unwrap_or_default();
-    let empty = IngressRef { key: IngressKey::new("web", "empty"), uid: uid.into() };
-    let secret = SecretKey::new("web", "empty-tls");
-    let (tls_secrets, names) = (cluster.tls_secrets(), hosts(&["empty.example.com"]));
-    let filled = tls_secrets.fill_tls(&empty, &secret, &names).await;
-    let Err(PortError::Permanent(told)) = filled else { panic!("not told") };
-    assert!(told.detail.contains("applies an empty spec.tls"), "{told:?}");
-    assert_eq!(cluster.ingresses.get("empty").await.unwrap(), before);
-    cluster.ingresses.delete("empty", &DeleteParams::default()).await.unwrap();
 }
 
 async fn an_ingress_that_is_gone_or_another_is_not_filled(cluster: &TestCluster) {

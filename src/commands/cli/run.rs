@@ -74,7 +74,7 @@ pub struct RunArgs {
         value_name = "auto|true|false"
     )]
     pub public_ca: PublicCaArg,
-    /// Where challenges are answered [default: [::]:8089, or 0.0.0.0:8089 without IPv6]
+    /// Where challenges are answered [default: port 8089 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", value_name = "ADDR")]
     pub solver_bind: Option<SocketAddr>,
     /// How long a terminating replica still answers challenges: until all Endpoints, and the
@@ -85,10 +85,10 @@ pub struct RunArgs {
     /// metrics [default: 127.0.0.1:9091]
     #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", value_name = "ADDR")]
     pub admin_bind: Option<SocketAddr>,
-    /// Where metrics are served [default: [::]:9090, or 0.0.0.0:9090 without IPv6]
+    /// Where metrics are served [default: port 9090 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_METRICS_BIND", value_name = "ADDR")]
     pub metrics_bind: Option<SocketAddr>,
-    /// Where health is served [default: [::]:8081, or 0.0.0.0:8081 without IPv6]
+    /// Where health is served [default: port 8081 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_HEALTH_BIND", value_name = "ADDR")]
     pub health_bind: Option<SocketAddr>,
     /// DNS server that the probe of the solver routes uses [default: the system's]

@@ -14,7 +14,7 @@ use crate::kubernetes::client::detail;
 const CERT_MANAGER: &str = "cert-manager.io";
 
 /// Whether cert-manager's resources are in the cluster. Asks [`limits::DISCOVERIES`] times. Without
-/// an answer it counts as there, until `later` has one: two issuers would write one Secret.
+/// an answer it counts as there, until [`later`] has one: two issuers would write one Secret.
 pub async fn serves_cert_manager(client: &Client) -> bool {
     let mut why = String::new();
     for attempt in 0..limits::DISCOVERIES {

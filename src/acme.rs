@@ -16,7 +16,7 @@
 //! - `problem`: ACME problem documents as failures.
 //! - `call`: record of one port call; `call_error`: errors inside the call.
 //! - `deviations`: answers of CAs that deviate from RFC 8555, made readable.
-//! - `transport`, `retry_after`: HTTP.
+//! - `transport`, `retry_after`: HTTP; `proxy`: the proxy of the environment.
 
 mod account;
 mod account_sync;
@@ -30,6 +30,7 @@ mod link_header;
 mod new_order;
 mod orders;
 mod problem;
+pub mod proxy;
 mod rate_limit;
 mod registration;
 mod retry_after;

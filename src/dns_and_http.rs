@@ -7,6 +7,8 @@ pub mod probe;
 mod server;
 pub mod solver;
 
+pub use server::any_address;
+
 /// Time for open requests of a server to complete after the drain begins. With the servers, the
 /// drain, queued Events and the Lease must end within the 60 s that the pod has.
 const SHUTDOWN_SECS: u64 = 5;

@@ -41,6 +41,8 @@ pub(crate) struct OperatorContext {
     pub install_id: String,
     /// Whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
+    /// Whether the first CA is asked through a proxy.
+    pub through_proxy: bool,
     /// Whether the first CA is a public one.
     pub public_ca: bool,
     /// Limits of the first CA.

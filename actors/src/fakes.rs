@@ -276,6 +276,7 @@ impl Fakes {
             selection: Selection::default(),
             install_id: INSTALL.to_owned(),
             owner_references: true,
+            through_proxy: false,
             profile: None,
             algorithm: KeyAlgorithm::default(),
             settle_times: SettleTimes::default(),

@@ -83,6 +83,8 @@ pub struct Settings {
     pub install_id: String,
     /// `--owner-references`: whether a Secret is owned by its Ingresses, and deleted with them.
     pub owner_references: bool,
+    /// Whether the CA of `directory` is asked through a proxy.
+    pub through_proxy: bool,
     /// `--profile`.
     pub profile: Option<String>,
     /// `--key-algorithm`.
@@ -230,6 +232,7 @@ fn context(
         directory: settings.directory.clone(),
         install_id: settings.install_id.clone(),
         owner_references: settings.owner_references,
+        through_proxy: settings.through_proxy,
         public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },

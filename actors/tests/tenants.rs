@@ -79,6 +79,21 @@ fn the_namespace_that_has_a_host_keeps_it_and_the_other_is_told_once() {
 }
 
 #[test]
+fn a_namespace_whose_host_another_ones_job_decides_is_told_at_once() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(older(site("a")));
+        fakes.cluster.apply(ingress("b", "shop", &["own.example.com", HOST]));
+        fakes.cluster.apply(site("c"));
+        fakes.operator(Settings { issuers: 1, ..Fakes::settings() }).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.names("b", "shop"), ["own.example.com"]);
+        let texts = ["a", "b", "c"].map(|one| told(&fakes, one, "another namespace"));
+        assert_eq!((texts, fakes.ca.orders()), ([0, 1, 1], 2));
+    });
+}
+
+#[test]
 fn a_holder_whose_secret_is_not_chosen_yet_keeps_its_host_whatever_the_number_of_its_secret_is() {
     Fakes::paused(async {
         let fakes = short_lived();

@@ -1,19 +1,17 @@
 //! Decides which addresses are listened on for health, metrics and administration, and what each of
 //! them serves. No I/O.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Address of health without `--health-bind`: the kubelet probes from the node.
-const HEALTH: SocketAddr = any(8081);
-/// Address of metrics without `--metrics-bind`: Prometheus scrapes from another pod.
-const METRICS: SocketAddr = any(9090);
+/// Port of the solver without `--solver-bind`.
+pub const SOLVER: u16 = 8089;
+/// Port of health without `--health-bind`: the kubelet probes from the node.
+const HEALTH: u16 = 8081;
+/// Port of metrics without `--metrics-bind`: Prometheus scrapes from another pod.
+const METRICS: u16 = 9090;
 /// Address of administration without `--admin-bind`. Loopback, because the pages show Ingresses of
 /// all namespaces without authentication; `kubectl port-forward` reaches loopback.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
-
-const fn any(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
-}
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
 
 /// Addresses given by the user.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,8 +67,9 @@ pub struct Listener {
 
 /// Returns the listeners for the addresses given. An admin address of the user also serves health
 /// and metrics, as before these had ports of their own; a further listener opens for a flag, or for
-/// a default whose port is another one. Roles with the same address share one listener.
-pub fn listeners(binds: &Binds) -> Vec<Listener> {
+/// a default whose port is another one. Roles with the same address share one listener. `any` is
+/// the address of the defaults: that of all interfaces.
+pub fn listeners(binds: &Binds, any: IpAddr) -> Vec<Listener> {
     let admin = binds.admin.unwrap_or(ADMIN);
     let roles = match binds.admin {
         Some(_) => vec![Role::Admin, Role::Metrics, Role::Health],
@@ -79,8 +78,8 @@ pub fn listeners(binds: &Binds) -> Vec<Listener> {
     let mut all = vec![Listener { bind: admin, roles }];
     let others = [(Role::Metrics, binds.metrics, METRICS), (Role::Health, binds.health, HEALTH)];
     for (role, given, default) in others {
-        let served = binds.admin.is_some_and(|admin| admin.port() == default.port());
-        let bind = given.or_else(|| (!served).then_some(default));
+        let served = binds.admin.is_some_and(|admin| admin.port() == default);
+        let bind = given.or_else(|| (!served).then_some(SocketAddr::new(any, default)));
         if let Some(bind) = bind {
             add(&mut all, bind, role);
         }
@@ -110,7 +109,7 @@ mod tests {
             let roles: Vec<&str> = one.roles.iter().map(|role| role.name()).collect();
             format!("{} {}", one.bind, roles.join(" "))
         };
-        listeners(&binds).into_iter().map(line).collect()
+        listeners(&binds, Ipv4Addr::UNSPECIFIED.into()).into_iter().map(line).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod seats;
 mod text;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_http::body::MessageBody;
@@ -19,6 +19,7 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, Error};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::metrics::Metrics;
+use socket2::SockRef;
 use tokio::net::TcpSocket;
 
 use super::SHUTDOWN_SECS;
@@ -105,9 +106,20 @@ where
     Ok((server.run(), address))
 }
 
+/// The address of all interfaces: that of IPv6, which takes IPv4 too, unless the host has no IPv6.
+pub fn any_address() -> IpAddr {
+    let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let has_v6 = TcpListener::bind((v6, 0)).is_ok();
+    if has_v6 { v6 } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+}
+
 /// Opens the socket. Accepted connections inherit its send buffer.
 pub(super) fn listener(bind: SocketAddr) -> io::Result<TcpListener> {
     let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if bind.is_ipv6() {
+        // Whatever the host's default is (`net.ipv6.bindv6only`).
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(limits::SEND_BUFFER)?;
     socket.bind(bind)?;
@@ -125,4 +137,21 @@ async fn close_when_crowded(
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_interfaces_are_those_of_both_families_where_the_host_has_ipv6() {
+        let any = any_address();
+        let port = listener(SocketAddr::new(any, 0)).unwrap();
+        let port = port.local_addr().unwrap().port();
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), "over IPv4");
+        let over_v6 = TcpStream::connect((Ipv6Addr::LOCALHOST, port));
+        assert_eq!(over_v6.is_ok(), any.is_ipv6(), "{over_v6:?}");
+    }
 }

@@ -10,8 +10,8 @@ pub(crate) mod scope_watch;
 
 use std::fmt::Debug;
 
-use http::HeaderValue;
 use http::header::USER_AGENT;
+use http::{HeaderValue, Uri};
 use ingress_acme_actors::domain::limits;
 use kube::api::ListParams;
 use kube::config::InferConfigError;
@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
 };
-pub use refusal::{detail, port_error};
+pub use refusal::{detail, port_error, refuses_owners};
 pub use requests::{KubeRequestHook, counted, is_too_large};
 
 /// Lifetime of a watch in seconds. The API server then ends the watch, and the watcher resumes at
@@ -40,7 +40,7 @@ pub enum ConnectError {
     /// The configuration was found, but no client can be created from it.
     #[error(
         "the cluster's configuration cannot be used: {}. Check its certificates, its credentials and, if one is set, \
-         its proxy (proxies are not supported: add the API server to NO_PROXY)",
+         the proxy-url of the kubeconfig (the API server is asked directly only)",
         detail(.0)
     )]
     Unusable(Box<kube::Error>),
@@ -77,7 +77,13 @@ where
     }
 }
 
+/// Variables that kube reads a proxy from, for a kubeconfig without one. They mean the way to the
+/// CA: the API server is always asked directly, as if `NO_PROXY` had it.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"];
+
 fn ours(mut config: Config) -> Config {
+    let set = PROXIES.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok());
+    config.proxy_url = without(config.proxy_url, set);
     config.headers.push((USER_AGENT, HeaderValue::from_static(crate::USER_AGENT)));
     config.connect_timeout = Some(limits::KUBE_CONNECT);
     config.read_timeout = Some(limits::KUBE_SILENCE);
@@ -86,6 +92,12 @@ fn ours(mut config: Config) -> Config {
     // The caller alone decides about retries, since only the caller knows when to give up.
     config.default_retry = false;
     config
+}
+
+/// The proxy of a kubeconfig: one of the environment is none.
+fn without(proxy: Option<Uri>, environment: impl IntoIterator<Item = Uri>) -> Option<Uri> {
+    let of_environment: Vec<Uri> = environment.into_iter().collect();
+    proxy.filter(|proxy| !of_environment.contains(proxy))
 }
 
 #[cfg(test)]
@@ -111,6 +123,16 @@ mod tests {
         let busy = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
         connection.write_all(busy.as_bytes()).await.unwrap();
         assert!(asking.await.unwrap().is_err());
+    }
+
+    #[test]
+    fn a_proxy_of_the_environment_is_not_for_the_api_server_and_one_of_the_kubeconfig_is_refused() {
+        let [of_environment, of_kubeconfig] =
+            ["http://proxy:3128", "http://bastion:8888"].map(|url| url.parse::<Uri>().unwrap());
+        let left = |proxy: &Uri| without(Some(proxy.clone()), [of_environment.clone()]);
+        assert_eq!(left(&of_environment), None);
+        assert_eq!(left(&of_kubeconfig), Some(of_kubeconfig.clone()));
+        assert_eq!(without(None, [of_environment.clone()]), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 
-use crate::kubernetes::client::{is_ours, port_error};
+use crate::kubernetes::client::{is_ours, port_error, refuses_owners};
 use crate::pki::Issuers;
 pub(crate) use fields::is_ingress;
 use fields::{CHAIN, ingresses, installed, same_with_metadata};
@@ -74,8 +74,8 @@ pub struct KubeTlsSecrets {
 
 /// Reason why one write attempt failed.
 enum Refusal {
-    /// Refused by our own check: the existing Secret must not be overwritten.
-    Conflict(PortError),
+    /// The Secret cannot be read, or must not be overwritten.
+    Port(PortError),
     /// Refused by the API server.
     Api(kube::Error),
 }
@@ -117,6 +117,18 @@ impl KubeTlsSecrets {
         Ok(self.look(key).await?.map(hold))
     }
 
+    /// Makes one write attempt, based on a new read.
+    async fn write_after_a_read(
+        &self,
+        key: &SecretKey,
+        what: &Installation,
+    ) -> Result<SecretView, Refusal> {
+        let mut read = self.look(key).await.map_err(Refusal::Port)?;
+        read.iter_mut().for_each(wipe);
+        let (last, owners) = (self.last_read(read.as_ref()), read.as_ref().map(ingresses));
+        self.write(key, what, (&last, &owners.unwrap_or_default())).await
+    }
+
     /// Makes one write attempt, based on the last read of the Secret.
     async fn write(
         &self,
@@ -124,7 +136,7 @@ impl KubeTlsSecrets {
         what: &Installation,
         (last, owners): (&LastRead, &[OwnerReference]),
     ) -> Result<SecretView, Refusal> {
-        let write = write_for(key, last, what.adopt).map_err(Refusal::Conflict)?;
+        let write = write_for(key, last, what.adopt).map_err(Refusal::Port)?;
         let secret = installed(key, what, self.install.as_deref(), owners);
         match write {
             Write::Create => self.apply(key, secret, None, false).await,
@@ -176,10 +188,15 @@ impl KubeTlsSecrets {
 /// now.
 fn may_be_outdated(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Conflict(_) => true,
+        Refusal::Port(_) => true,
         Refusal::Api(kube::Error::Api(status)) => matches!(status.code, 409 | 422),
         Refusal::Api(_) => false,
     }
+}
+
+/// Whether the owners of the Secret must stay. That is no reason to let its certificate expire.
+fn is_about_owners(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Api(error) if refuses_owners(error))
 }
 
 #[async_trait(?Send)]
@@ -217,19 +234,22 @@ impl TlsSecrets for KubeTlsSecrets {
         key: &SecretKey,
         what: Installation,
     ) -> Result<SecretStatus, PortError> {
+        let mut what = what;
         // The owners of a Secret are not remembered.
         let remembered = self.last_reads.borrow_mut().take(key).filter(|_| what.owners.is_some());
         if let Some(last) = remembered {
             match self.write(key, &what, (&last, &[])).await {
                 Ok(secret) => return Ok(Some(secret)),
                 Err(refusal) if may_be_outdated(&refusal) => {}
+                Err(refusal) if is_about_owners(&refusal) => what.owners = None,
                 Err(refusal) => return Err(refused(refusal, key)),
             }
         }
-        let mut read = self.look(key).await?;
-        read.iter_mut().for_each(wipe);
-        let (last, owners) = (self.last_read(read.as_ref()), read.as_ref().map(ingresses));
-        let written = self.write(key, &what, (&last, &owners.unwrap_or_default())).await;
+        let mut written = self.write_after_a_read(key, &what).await;
+        if written.as_ref().is_err_and(is_about_owners) {
+            what.owners = None;
+            written = self.write_after_a_read(key, &what).await;
+        }
         written.map(Some).map_err(|refusal| refused(refusal, key))
     }
 
@@ -246,12 +266,21 @@ impl TlsSecrets for KubeTlsSecrets {
         let uids = |owners: &BTreeSet<IngressRef>| {
             owners.iter().map(|owner| owner.uid.to_string()).collect()
         };
-        let changed = same_with_metadata(&read, owners, copied, self.install.as_deref());
+        let install = self.install.as_deref();
+        let changed = same_with_metadata(&read, owners, copied, install);
+        let mut annotated = same_with_metadata(&read, None, copied, install);
         let now = self.view(read);
         if owners.is_none_or(|owners| now.owners == uids(owners)) && now.copied == copied.mark() {
+            wipe(&mut annotated);
             return Ok(Some(now));
         }
-        let written = self.apply(key, changed, manager, false).await;
+        let written = self.apply(key, changed, manager.clone(), false).await;
+        if written.as_ref().is_err_and(refuses_owners) && now.copied != copied.mark() {
+            // Who may not change the owners may change the rest. The refusal is told.
+            _ = self.apply(key, annotated, manager, false).await;
+        } else {
+            wipe(&mut annotated);
+        }
         let doing = format!("set the metadata of Secret {key}");
         written.map(Some).map_err(|error| port_error(error, &doing))
     }
@@ -272,7 +301,7 @@ impl TlsSecrets for KubeTlsSecrets {
 
 fn refused(refusal: Refusal, key: &SecretKey) -> PortError {
     match refusal {
-        Refusal::Conflict(conflict) => conflict,
+        Refusal::Port(error) => error,
         Refusal::Api(error) => port_error(error, &format!("write Secret {key}")),
     }
 }

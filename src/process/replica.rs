@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::acme::Acme;
+use crate::acme::proxy::is_proxied;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
 use crate::dns_and_http::solver::Thumbprints;
@@ -162,10 +163,14 @@ impl Replica {
     }
 
     /// The settings, with the kind of the CA and the presence of cert-manager, which take look-ups,
-    /// and with the room that the memory allows.
+    /// with the room that the memory allows, and with the proxy of the environment.
     async fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         settings.room = memory_limit::room();
+        settings.through_proxy = is_proxied(&settings.directory);
+        if settings.through_proxy {
+            info!(settings.directory, "the CA is asked through the proxy of the environment");
+        }
         let public = public_ca::public_ca(self.public_ca, &settings.directory);
         settings.selection.public_ca = public.await;
         settings.selection.cert_manager = serves_cert_manager(&self.client).await;

@@ -10,7 +10,8 @@ use tracing::info;
 
 use crate::commands::cli::AdapterConfig;
 use crate::dns_and_http::admin::{self, Health};
-use crate::dns_and_http::listeners::{Listener, Role, listeners};
+use crate::dns_and_http::any_address;
+use crate::dns_and_http::listeners::{Listener, Role, SOLVER, listeners};
 use crate::dns_and_http::solver::{self, Thumbprints};
 use crate::process::succession::Succession;
 
@@ -56,7 +57,8 @@ pub fn listen(
     metrics: &Metrics,
     received: Succession,
 ) -> anyhow::Result<Servers> {
-    let bind = config.solver_bind;
+    let any = any_address();
+    let bind = config.solver_bind.unwrap_or(SocketAddr::new(any, SOLVER));
     let served =
         received.solver(bind).map_or_else(|| solver::socket(bind), Ok).and_then(|socket| {
             let kept = Arc::new(socket.try_clone()?);
@@ -68,7 +70,7 @@ pub fn listen(
     let (others, handles) = (Vec::new(), vec![server.handle()]);
     let mut servers = Servers { solver, others, handles, solver_socket };
     actix::spawn(server);
-    for listener in listeners(&config.binds) {
+    for listener in listeners(&config.binds, any) {
         let (bind, roles) = (listener.bind, listener.roles.clone());
         let flag = roles.first().map_or("--admin-bind", |role| role.flag());
         let served = admin::serve(listener, health);

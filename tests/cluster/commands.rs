@@ -23,7 +23,7 @@ async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
 }
 
 /// Standard output of a command that must succeed.
-async fn output(world: &World, args: &[&str]) -> String {
+pub(crate) async fn output(world: &World, args: &[&str]) -> String {
     let output = command(world, args).await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {error}");

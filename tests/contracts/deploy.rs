@@ -36,6 +36,8 @@ fn the_manifests_have_the_objects_of_before() {
     hold("guard", &lines(guard.iter().map(line)));
     let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
     hold("watch-secrets", &lines(watch.iter().map(line)));
+    let openshift = objects(include_str!("../../deploy/openshift.yaml"));
+    hold("openshift", &lines(openshift.iter().map(line)));
 }
 
 #[test]
@@ -45,6 +47,8 @@ fn the_operator_has_the_rights_and_the_services_of_before() {
     hold("rights", &pretty(&rules));
     let watch = objects(include_str!("../../deploy/watch-secrets.yaml"));
     hold("rights-to-watch-secrets", &pretty(&watch[0]["rules"]));
+    let openshift = objects(include_str!("../../deploy/openshift.yaml"));
+    hold("rights-on-openshift", &pretty(&openshift[2]["rules"]));
     let specs: Value = of_kind("Service").iter().map(|service| service["spec"].clone()).collect();
     hold("services", &pretty(&specs));
 }
@@ -57,6 +61,25 @@ fn the_ports_are_open_to_those_of_before_and_a_replica_stays() {
     let specs: Value = specs("NetworkPolicy").chain(specs("PodDisruptionBudget")).collect();
     assert_eq!(specs.as_array().map(Vec::len), Some(2), "one of each");
     hold("network-policy", &pretty(&specs));
+}
+
+/// The policy names ports and no address, so a port that is missing here is closed everywhere.
+#[test]
+fn the_usual_ports_of_private_cas_and_proxies_are_open_to_the_operator() {
+    let policy = of_kind("NetworkPolicy").remove(0);
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let to_anywhere = rules.iter().filter(|rule| rule["to"].is_null());
+    let ports = to_anywhere.flat_map(|rule| rule["ports"].as_array().unwrap());
+    let open: BTreeSet<u64> = ports.filter_map(|port| port["port"].as_u64()).collect();
+    for (whose, port) in [
+        ("a public CA", 443),
+        ("step-ca", 9000),
+        ("Vault", 8200),
+        ("Pebble", 14000),
+        ("Squid", 3128),
+    ] {
+        assert!(open.contains(&port), "{whose}: {port} is not among {open:?}");
+    }
 }
 
 #[test]

@@ -34,6 +34,26 @@ async fn a_flaky_api_server_costs_no_further_certificate() {
     assert!(simulated.end().await.unwrap().success());
 }
 
+/// Each answer comes late: over a continent, and from a server that is overloaded.
+#[actix::test]
+async fn an_api_server_that_is_far_away_or_slow_costs_no_further_certificate() {
+    let _alone = alone().await;
+    for (delay, count) in [(Duration::from_millis(300), 20_u32), (Duration::from_secs(2), 4)] {
+        let simulated = simulated(Options::default()).await;
+        let world = simulated.world();
+        world.api().faults().set(Chances { delayed: 1.0, delay, ..Chances::default() });
+        let figures = stormed(&simulated, &plan(count, 1)).await;
+        let counts = world.ca().counts();
+        let right = u64::from(figures.right);
+        let expected = u64::from(count);
+        assert_eq!((right, counts.orders, counts.certificates), (expected, expected, expected));
+        let text = std::fs::read_to_string(simulated.log_path()).expect("the log");
+        assert!(!text.contains("leadership is lost"), "{delay:?}: the Lease is renewed in time");
+        world.api().faults().set(Chances::default());
+        assert!(simulated.end().await.unwrap().success());
+    }
+}
+
 #[actix::test]
 async fn a_flaky_ca_costs_at_most_the_orders_whose_answers_were_lost() {
     let _alone = alone().await;

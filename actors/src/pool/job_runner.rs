@@ -178,6 +178,7 @@ impl JobRunner {
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
+            through_proxy: context.through_proxy,
             rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
         };
@@ -220,6 +221,7 @@ impl JobRunner {
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
         context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
+        self.report_problems(&job.stream);
         let ordered = |state: &State| matches!(state, State::Ordered { .. });
         let ordered = context.ledger.with(&job.stream, ordered);
         match (requeue, context.desired(&job.stream)) {
@@ -235,6 +237,13 @@ impl JobRunner {
             error!(%gone, "the route keeper has stopped");
         }
         JobStatus::Finished(requeue)
+    }
+
+    /// Reports the problems of the Ingresses that use a Secret: a job of another namespace may have
+    /// found out who has a host of theirs.
+    fn report_problems(&self, secret: &SecretKey) {
+        let index = self.context.index.borrow();
+        index.users(secret).for_each(|user| self.context.events.report(&index, user));
     }
 
     /// Fails a job without progress. Such a job is a bug; the pause after the failure keeps it from

@@ -75,14 +75,9 @@ pub struct RunArgs {
         value_name = "auto|true|false"
     )]
     pub public_ca: PublicCaArg,
-    /// Where challenges are answered
-    #[arg(
-        long,
-        env = "INGRESS_ACME_SOLVER_BIND",
-        default_value = "0.0.0.0:8089",
-        value_name = "ADDR"
-    )]
-    pub solver_bind: SocketAddr,
+    /// Where challenges are answered [default: port 8089 of all interfaces, over IPv6 and IPv4]
+    #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", value_name = "ADDR")]
+    pub solver_bind: Option<SocketAddr>,
     /// How long a terminating replica still answers challenges: until all Endpoints, and the
     /// ingress controllers that follow them, have left it out. At most 35s
     #[arg(long, env = "INGRESS_ACME_SOLVER_LINGER", default_value = "15s", value_parser = solver_linger)]
@@ -91,10 +86,10 @@ pub struct RunArgs {
     /// metrics [default: 127.0.0.1:9091]
     #[arg(long, env = "INGRESS_ACME_ADMIN_BIND", value_name = "ADDR")]
     pub admin_bind: Option<SocketAddr>,
-    /// Where metrics are served [default: 0.0.0.0:9090]
+    /// Where metrics are served [default: port 9090 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_METRICS_BIND", value_name = "ADDR")]
     pub metrics_bind: Option<SocketAddr>,
-    /// Where health is served [default: 0.0.0.0:8081]
+    /// Where health is served [default: port 8081 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_HEALTH_BIND", value_name = "ADDR")]
     pub health_bind: Option<SocketAddr>,
     /// DNS server that the probe of the solver routes uses [default: the system's]
@@ -212,7 +207,7 @@ pub struct AdapterConfig {
     /// Whether the CA is public.
     pub public_ca: PublicCaArg,
     /// Address of the solver, which answers challenges.
-    pub solver_bind: SocketAddr,
+    pub solver_bind: Option<SocketAddr>,
     /// Time for which a terminating replica still answers challenges.
     pub solver_linger: Duration,
     /// Addresses of health, metrics and administration.
@@ -277,6 +272,7 @@ impl RunArgs {
             selection: Selection { leaves_tls, ..selection },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
             owner_references,
+            through_proxy: false, // as the environment says at the start
             profile,
             algorithm,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },

@@ -65,6 +65,16 @@ fn words(status: &Status) -> String {
     }
 }
 
+/// Whether the admission plugin `OwnerReferencesPermissionEnforcement` refuses a change of owner
+/// references. It asks for the right to delete the object; references of a new object need none.
+pub fn refuses_owners(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403 && is_about_owners(status))
+}
+
+fn is_about_owners(status: &Status) -> bool {
+    status.message.contains("cannot set an ownerRef on a resource you can't delete")
+}
+
 fn advice(status: &Status) -> &'static str {
     let has_cause = |reason: &str| {
         let details = status.details.iter();
@@ -76,6 +86,12 @@ fn advice(status: &Status) -> &'static str {
         }
         403 if status.message.contains("exceeded quota") => {
             "raise the ResourceQuota of the namespace or delete unused objects"
+        }
+        403 if is_about_owners(status) => {
+            "this cluster lets only those change the owners of a Secret who may delete it \
+             (OwnerReferencesPermissionEnforcement, as on OpenShift). So the Secret is deleted with the Ingresses that own \
+             it now, and Ingresses that share it get a new certificate then; renewals go on. Apply deploy/openshift.yaml, or \
+             run with --owner-references false"
         }
         403 if status.message.contains("cannot") => {
             "apply deploy/install.yaml again, because its RBAC rules allow it"

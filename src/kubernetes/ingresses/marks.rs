@@ -26,11 +26,18 @@ const GARDENER: &str = "cert.gardener.cloud/";
 pub(super) const OTHER_SOLVER: &str = "acme.cert-manager.io/http01-solver";
 
 /// Annotations with a certificate that is not in the Secret of `spec.tls`, whatever their value.
-const ELSEWHERE: [&str; 8] = [
+/// The load balancer of AWS reads no Secret at all: `scheme` and `target-type` are on nearly every
+/// Ingress of its controller, and no other controller reads them. Its class says less, because the
+/// controller of Alibaba Cloud has the class `alb` too, and reads Secrets.
+const ELSEWHERE: [&str; 12] = [
     "networking.gke.io/managed-certificates",
     "ingress.gcp.kubernetes.io/pre-shared-cert",
     "alb.ingress.kubernetes.io/certificate-arn",
+    "alb.ingress.kubernetes.io/create-acm-cert",
+    "alb.ingress.kubernetes.io/scheme",
+    "alb.ingress.kubernetes.io/target-type",
     "appgw.ingress.kubernetes.io/appgw-ssl-certificate",
+    "kubernetes.azure.com/tls-cert-keyvault-uri",
     "traefik.ingress.kubernetes.io/router.tls.certresolver",
     "haproxy-ingress.github.io/cert-signer",
     "ingress.kubernetes.io/cert-signer",
@@ -45,11 +52,14 @@ const PASSTHROUGH: [&str; 4] = [
     "ingress.kubernetes.io/ssl-passthrough",
 ];
 
-/// Label of Ingresses that kcert serves.
-const KCERT: &str = "kcert.dev/ingress";
+/// Annotation with the kind of TLS of a Route, and the value that passes it through.
+const OPENSHIFT_PASSTHROUGH: (&str, &str) = ("route.openshift.io/termination", "passthrough");
 
-/// Class whose controller makes the certificates itself.
-const TAILSCALE: &str = "tailscale";
+/// Labels of Ingresses that another ACME client serves.
+const CLIENTS: [&str; 2] = ["kcert.dev/ingress", "acme.itzg.github.io/issuer"];
+
+/// Classes whose controllers end TLS in their own network, with certificates of their own.
+const EDGES: [&str; 3] = ["tailscale", "ngrok", "cloudflare-tunnel"];
 
 /// Returns the mark that decides about an Ingress with these annotations (name and value), names of
 /// labels, and class. Texts are cut at [`limits::CLASS_NAME`] bytes.
@@ -60,7 +70,7 @@ pub(super) fn mark<'a>(
 ) -> Option<Mark> {
     let annotations = annotations.into_iter().filter_map(|(name, value)| annotated(name, value));
     let marks = annotations.chain(labels.into_iter().filter_map(labelled));
-    let of_class = class.filter(|class| *class == TAILSCALE);
+    let of_class = class.filter(|class| EDGES.contains(class));
     marks.chain(of_class.map(|class| Mark::MadeElsewhere(format!("class {class}")))).min()
 }
 
@@ -77,18 +87,18 @@ fn annotated(name: &str, value: &str) -> Option<Mark> {
         return Some(Mark::OtherIssuer(cut(name)));
     }
     let is_made = ELSEWHERE.contains(&name) && !value.is_empty();
-    if is_made || (PASSTHROUGH.contains(&name) && is_true) {
+    let is_passed = PASSTHROUGH.contains(&name) && is_true;
+    if is_made || is_passed || (name, value) == OPENSHIFT_PASSTHROUGH {
         return Some(Mark::MadeElsewhere(cut(name)));
     }
     (name == CANARY && is_true).then_some(Mark::Canary(CANARY))
 }
 
 fn labelled(name: &str) -> Option<Mark> {
-    match name {
-        OTHER_SOLVER => Some(Mark::OtherIssuer(OTHER_SOLVER.to_owned())),
-        KCERT => Some(Mark::MadeElsewhere(format!("label {KCERT}"))),
-        _ => None,
+    if name == OTHER_SOLVER {
+        return Some(Mark::OtherIssuer(OTHER_SOLVER.to_owned()));
     }
+    CLIENTS.contains(&name).then(|| Mark::MadeElsewhere(format!("label {name}")))
 }
 
 /// Cuts a name that is longer than any valid one.
@@ -115,9 +125,18 @@ mod tests {
             assert_eq!(of(name, "false"), None);
         }
         let elsewhere = |text: &str| Some(Mark::MadeElsewhere(text.to_owned()));
-        assert_eq!(mark([], ["team", KCERT], None), elsewhere("label kcert.dev/ingress"));
-        assert_eq!(mark([], [], Some("tailscale")), elsewhere("class tailscale"));
-        assert_eq!(mark([], ["team"], Some("nginx")), None);
+        let (termination, passthrough) = OPENSHIFT_PASSTHROUGH;
+        assert_eq!(of(termination, passthrough), elsewhere(termination));
+        for kind in ["edge", "reencrypt"] {
+            assert_eq!(of(termination, kind), None, "{kind}: the router has the certificate");
+        }
+        for label in CLIENTS {
+            assert_eq!(mark([], ["team", label], None), elsewhere(&format!("label {label}")));
+        }
+        for class in EDGES {
+            assert_eq!(mark([], [], Some(class)), elsewhere(&format!("class {class}")));
+        }
+        assert_eq!(mark([], ["team"], Some("alb")), None, "that of Alibaba Cloud reads Secrets");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct AuditEntry {
     pub user_agent: String,
     /// HTTP status of the answer.
     pub code: u16,
+    /// Whether nothing was to be stored (`dryRun=All`).
+    pub dry_run: bool,
 }
 
 /// Parses the log's JSON lines. Only the stage `ResponseComplete` counts, so a watch appears when
@@ -38,6 +40,8 @@ pub(crate) fn parse(log: &str) -> Vec<AuditEntry> {
 struct Event {
     stage: String,
     verb: String,
+    #[serde(default, rename = "requestURI")]
+    request_uri: String,
     user: User,
     #[serde(default)]
     user_agent: String,
@@ -81,6 +85,7 @@ impl From<Event> for AuditEntry {
             name,
             user_agent: event.user_agent,
             code: event.response_status.code,
+            dry_run: event.request_uri.contains("dryRun=All"),
         }
     }
 }
@@ -117,6 +122,7 @@ mod tests {
             name: "web".into(),
             user_agent: "kubectl".into(),
             code: 403,
+            dry_run: false,
         };
         assert_eq!(parse(LOG).first(), Some(&expected));
     }

@@ -30,6 +30,8 @@ pub struct Options {
     pub ca_env: Vec<(String, String)>,
     /// Time that the gateway takes to activate a new route.
     pub route_delay: Duration,
+    /// Further flags of the API server, such as `--enable-admission-plugins=…`.
+    pub apiserver_args: Vec<String>,
     /// Simulated CA for the operators, for loads that Pebble does not withstand. The world sets its
     /// validation port.
     pub simulated_ca: Option<ca::Options>,
@@ -50,6 +52,7 @@ impl Default for Options {
             external_accounts: Vec::new(),
             ca_env: Vec::new(),
             route_delay: Duration::ZERO,
+            apiserver_args: Vec::new(),
             simulated_ca: None,
             controller: None,
         }

@@ -27,6 +27,7 @@ use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::selection::{Selection, Skip, TakesBack, select};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
+use crate::domain::limits;
 use groups::Groups;
 use indexed_ingress::{Change, IndexedIngress, Terms, is_managed};
 use left_alone::{LeftAlone, choosable_names};
@@ -328,6 +329,11 @@ impl Index {
     /// Whether any Ingress uses `secret`.
     pub(crate) fn is_wanted(&self, secret: &SecretKey) -> bool {
         self.users.contains_key(secret)
+    }
+
+    /// The first Ingresses that use a Secret, [`limits::SHARERS`] at most.
+    pub(crate) fn users(&self, secret: &SecretKey) -> impl Iterator<Item = &IngressKey> {
+        self.users.get(secret).into_iter().flatten().take(limits::SHARERS)
     }
 
     /// Whether several Ingresses use `secret`.

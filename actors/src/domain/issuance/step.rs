@@ -130,6 +130,9 @@ pub(crate) struct Inputs<'a> {
     pub install_id: &'a str,
     /// `--owner-references`: whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
+    /// Whether the first CA is asked through a proxy: then the names of the Internet may not
+    /// resolve here.
+    pub through_proxy: bool,
     /// Whether there is a rehearsal CA.
     pub rehearses: bool,
     /// Issuances under way of all Secrets.

@@ -107,6 +107,7 @@ fn inputs<'a>(
         rate_limits,
         install_id: "ingress-acme",
         owner_references: true,
+        through_proxy: false,
         in_flight: &NONE_IN_FLIGHT,
     }
 }

@@ -132,6 +132,12 @@ fn patch(
                 return Err(Refusal::patch_options(&cause));
             }
             let (applied, force) = (parsed(body)?, asked.options.force);
+            if asked.options.dry_run {
+                let tried = state.write(&asked.manager, place.status, |store, by, _| {
+                    store.try_apply(place.resource, key, applied, by, force)
+                })?;
+                return Ok(one(StatusCode::OK, &tried, asked));
+            }
             let (object, is_new) =
                 state.write(&asked.manager, place.status, |store, by, random| {
                     store.apply(place.resource, key, applied, by, (force, random))

@@ -45,6 +45,7 @@ pub(super) struct Place {
 
 /// Parsed query.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "parameters that do not exclude each other")]
 pub(super) struct Options {
     pub(super) selector: Selector,
     pub(super) fields: Fields,
@@ -55,6 +56,8 @@ pub(super) struct Options {
     pub(super) timeout: Duration,
     pub(super) bookmarks: bool,
     pub(super) force: bool,
+    /// `dryRun`, for an apply of an object that is there.
+    pub(super) dry_run: bool,
     pub(super) names_manager: bool,
 }
 
@@ -163,6 +166,7 @@ impl Options {
             timeout: number("timeoutSeconds")?.map_or(WATCH, Duration::from_secs),
             bookmarks: is_set("allowWatchBookmarks"),
             force: is_set("force"),
+            dry_run: query.get("dryRun").is_some_and(|stages| stages == "All"),
             names_manager: !text("fieldManager").is_empty(),
         })
     }

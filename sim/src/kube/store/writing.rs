@@ -13,6 +13,14 @@ use crate::kube::refusal::{Cause, Refusal};
 use crate::kube::resource::Resource;
 use crate::kube::validation::check;
 
+/// What a server-side apply makes of an object.
+struct Changed {
+    live: Arc<Stored>,
+    before: Value,
+    object: Value,
+    owners: Owners,
+}
+
 impl Store {
     /// Creates an object; `random` determines the uid and the suffix of a generated name.
     pub(crate) fn create(
@@ -114,21 +122,58 @@ impl Store {
         by: &Author<'_>,
         (force, random): (bool, u128),
     ) -> Result<(Arc<Stored>, bool), Refusal> {
+        match self.changed(resource, key, &mut applied, by, force)? {
+            None => self.apply_new(resource, key, &applied, by, random).map(|new| (new, true)),
+            Some(Changed { live, before, object, owners }) => {
+                self.settle(resource, &live, &before, object, &owners).map(|object| (object, false))
+            }
+        }
+    }
+
+    /// Returns an object that is there as a server-side apply would leave it (`dryRun=All`), and
+    /// stores nothing.
+    pub(crate) fn try_apply(
+        &self,
+        resource: Resource,
+        key: &Key,
+        mut applied: Value,
+        by: &Author<'_>,
+        force: bool,
+    ) -> Result<Arc<Stored>, Refusal> {
+        let Some(changed) = self.changed(resource, key, &mut applied, by, force)? else {
+            return Err(Refusal::not_found(resource, &key.name));
+        };
+        let Changed { live, before, mut object, owners } = changed;
+        let causes = check(resource, Some(&before), &object);
+        if !causes.is_empty() {
+            return Err(Refusal::invalid(resource, &key.name, &causes));
+        }
+        owners.write(resource, &mut object);
+        Ok(Arc::new(Stored::new(key.clone(), live.revision, &object)))
+    }
+
+    /// The change that a server-side apply makes to an object; `None` if there is no such object.
+    fn changed(
+        &self,
+        resource: Resource,
+        key: &Key,
+        applied: &mut Value,
+        by: &Author<'_>,
+        force: bool,
+    ) -> Result<Option<Changed>, Refusal> {
         if !applied["metadata"]["managedFields"].is_null() {
             return Err(Refusal::bad_request("metadata.managedFields must be nil"));
         }
-        complete(resource, &mut applied)?;
-        key_of(resource, &key.namespace, &key.name, &applied)?;
-        let Some(live) = self.find(resource, key).cloned() else {
-            return self.apply_new(resource, key, &applied, by, random).map(|new| (new, true));
-        };
-        same_version(resource, &live, &applied)?;
+        complete(resource, applied)?;
+        key_of(resource, &key.namespace, &key.name, applied)?;
+        let Some(live) = self.find(resource, key).cloned() else { return Ok(None) };
+        same_version(resource, &live, applied)?;
         let before = live.value();
-        let (mut object, owners) = ownership::apply(resource, &before, &applied, by, force)?;
-        same_uid(resource, &live, &applied)?;
+        let (mut object, owners) = ownership::apply(resource, &before, applied, by, force)?;
+        same_uid(resource, &live, applied)?;
         complete(resource, &mut object)?;
         restore_immutable(resource, &before, &mut object, by.status);
-        self.settle(resource, &live, &before, object, &owners).map(|object| (object, false))
+        Ok(Some(Changed { live, before, object, owners }))
     }
 
     fn apply_new(

@@ -38,7 +38,9 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let dns = Dns::start(binaries, directory, dns_ports, address)?;
     let ca = ca.start()?;
     cluster.etcd_ready(&etcd, http).await?;
-    let apiserver = cluster.apiserver(binaries, directory, root_ca)?.start()?;
+    let mut apiserver = cluster.apiserver(binaries, directory, root_ca)?;
+    apiserver.args.extend(options.apiserver_args.iter().cloned());
+    let apiserver = apiserver.start()?;
     dns.ready().await?;
     ca_ports.ready(ca.readiness(), http).await?;
     cluster.api_ready(apiserver.readiness(), http).await?;

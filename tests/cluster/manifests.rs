@@ -1,0 +1,135 @@
+//! Manifests after those of public charts and documentation, applied together: each ends as its
+//! author wants, and nothing else is touched. `tests/manifests/README.md` says how to add one.
+
+mod found;
+mod outcome;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
+use kube::Client;
+use tokio::time::{Instant, sleep};
+
+use crate::commands::output;
+use crate::sites::{PATIENCE, namespace, routed, verify};
+use crate::{alone, operator_with};
+use found::Found;
+use outcome::{Manifest, key_of};
+
+const OPERATOR: &str = "system:serviceaccount:ingress-acme:ingress-acme";
+
+/// Flags of the operator: as with a public CA, so that internal names cost no order.
+const FLAGS: [&str; 2] = ["--public-ca=true", "--copy-annotations=reflector.v1.k8s.emberstack.com"];
+
+/// Time in which a write that nothing asks for would come: the longest settle time and a job.
+const QUIET: Duration = Duration::from_secs(8);
+
+#[actix::test]
+async fn each_manifest_ends_as_its_author_wants_and_nothing_else_is_touched() {
+    let _alone = alone().await;
+    let manifests = Manifest::all();
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        for manifest in &manifests {
+            apply(&client, manifest).await;
+        }
+        let before = Found::now(&client).await;
+        let operator = operator_with(world, &FLAGS).await;
+        let found = all_as_wanted(&client, &manifests, &before).await;
+        eventually(PATIENCE, "the routes have gone", async || {
+            routed(&client).await.is_empty().then_some(())
+        })
+        .await;
+        sleep(QUIET).await;
+        let later = Found::now(&client).await;
+        assert_eq!(later.versions(), found.versions(), "nothing is written any more");
+        assert_eq!(differences(&later, &manifests, &before), [""; 0]);
+        check_certificates(world, &manifests, &later).await;
+        check_writes(world, &manifests);
+        check_explanations(world, &manifests).await;
+        assert_eq!(operator.terminate().await.expect("it ends"), 0);
+    })
+    .await;
+}
+
+/// Applies the objects of a manifest, as `kubectl apply --server-side` does.
+async fn apply(client: &Client, manifest: &Manifest) {
+    for name in manifest.namespaces() {
+        namespace(client, &name).await;
+    }
+    let refused: BTreeMap<_, _> = manifest.outcome.refused.iter().collect();
+    for object in &manifest.objects {
+        let (_, name) = key_of(object);
+        let applied = apply_yaml(client, &object.to_string()).await;
+        let answer = applied.err().map(|error| format!("{error:?}"));
+        match (answer, refused.get(&name)) {
+            (None, None) => {}
+            (Some(answer), Some(text)) if answer.contains(text.as_str()) => {}
+            (answer, _) => panic!("{} {name}: {answer:?}", manifest.name),
+        }
+    }
+}
+
+fn differences(found: &Found, manifests: &[Manifest], before: &Found) -> Vec<String> {
+    manifests.iter().flat_map(|manifest| found.differences(manifest, before)).collect()
+}
+
+/// Waits until all is as wanted.
+///
+/// # Panics
+/// With all that is not.
+async fn all_as_wanted(client: &Client, manifests: &[Manifest], before: &Found) -> Found {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let found = Found::now(client).await;
+        let wrong = differences(&found, manifests, before);
+        if wrong.is_empty() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+        sleep(Duration::from_secs(1)).await; // each look lists all objects
+    }
+}
+
+/// Each certificate is a good one, and cost one order.
+async fn check_certificates(world: &World, manifests: &[Manifest], found: &Found) {
+    let mut count = 0;
+    for manifest in manifests {
+        for name in manifest.outcome.secrets.keys() {
+            verify(world, &found.secrets[&manifest.key(name)]).await;
+            count += 1;
+        }
+    }
+    figure!("{} manifests, {count} certificates", manifests.len());
+    assert_eq!((world.orders_created(), world.certificates_issued()), (count, count));
+}
+
+/// The operator has written each Secret and each `spec.tls` of the outcomes once, and Events.
+fn check_writes(world: &World, manifests: &[Manifest]) {
+    let mut writes = BTreeMap::<String, usize>::new();
+    for entry in world.audit().iter().filter(|entry| entry.user == OPERATOR) {
+        let reads = ["get", "list", "watch"].contains(&entry.verb.as_str());
+        let is_stored = !reads && !entry.dry_run && entry.code < 300;
+        if is_stored && entry.namespace != "ingress-acme" && entry.resource != "events" {
+            *writes.entry(format!("{} {}", entry.verb, entry.resource)).or_default() += 1;
+        }
+    }
+    let secrets = manifests.iter().map(|manifest| manifest.outcome.secrets.len()).sum();
+    let ingresses = manifests.iter().flat_map(|manifest| manifest.outcome.ingresses.values());
+    let fills = ingresses.filter(|outcome| outcome.fills.is_some()).count();
+    let expected = [("patch secrets", secrets), ("patch ingresses", fills)];
+    assert_eq!(writes, expected.map(|(what, count)| (what.to_owned(), count)).into());
+}
+
+/// `explain` names what decides, where an Ingress is left alone.
+async fn check_explanations(world: &World, manifests: &[Manifest]) {
+    for manifest in manifests {
+        for (name, outcome) in &manifest.outcome.ingresses {
+            let Some(reason) = &outcome.left_alone else { continue };
+            let (namespace, name) = manifest.key(name);
+            let text = output(world, &["explain", &format!("{namespace}/{name}")]).await;
+            assert!(text.contains(reason.as_str()), "{reason} is not in\n{text}");
+        }
+    }
+}

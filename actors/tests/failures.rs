@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::caa::CaaSet;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
+use ingress_acme_actors::domain::controllers::ControllerRule;
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{
@@ -621,4 +622,28 @@ fn a_hundred_black_holes_delay_another_namespace_by_seconds() {
         assert!(waited < 30 * SECOND, "{waited:?}");
         fakes.assert_stable().await;
     });
+}
+
+/// Where nothing but the probe fails, the CA is asked after five minutes: the cluster may not reach
+/// itself. A controller with a rule leads no challenge to the solver, and the CA would find the same.
+#[test]
+fn a_host_that_its_controller_never_leads_to_the_solver_costs_no_order_and_the_rule_is_told() {
+    static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };
+    for (rule, orders) in [(None, true), (Some(&RULE), false)] {
+        Fakes::paused(async move {
+            let fakes = Fakes::default();
+            fakes.operator(Fakes::settings()).await;
+            fakes.cluster.add_class("public", rule);
+            fakes.cluster.cut("a.example.com", true);
+            let class = IngressClass::Named("public".into());
+            fakes.cluster.apply(IngressView { class, ..shop() });
+            fakes.pass(DAY).await;
+            assert_eq!(fakes.ca.orders() > 0, orders, "{rule:?}");
+            let events = fakes.cluster.events("web", "shop");
+            let first = events.first().unwrap();
+            assert_eq!(first.reason, "Unreachable");
+            assert_eq!(first.note.contains("it refuses; ask it"), !orders, "{first:?}");
+            assert!(fakes.cluster.calls("list_classes") <= 24 * 6, "it is kept for ten minutes");
+        });
+    }
 }

@@ -1,5 +1,7 @@
 //! Implements the port [`IngressClasses`]: which controller serves which class.
 
+mod rules;
+
 use async_trait::async_trait;
 use ingress_acme_actors::domain::controllers::ClassView;
 use ingress_acme_actors::domain::cut::cut;
@@ -32,21 +34,20 @@ impl IngressClasses for KubeIngressClasses {
         let first = ListParams::default().limit(limits::CLASSES_READ);
         let list = self.api.list(&first).await;
         let list = list.map_err(|error| port_error(error, "list the IngressClasses"))?;
-        Ok(list.items.iter().map(view).collect())
+        // A class of the cluster counts before one of the same name that is known without.
+        Ok(list.items.iter().map(view).chain(rules::by_name()).collect())
     }
 }
 
 fn view(class: &IngressClass) -> ClassView {
-    let text = |text: Option<&String>| {
-        let text = text.map_or("", String::as_str);
-        cut(text.to_owned(), limits::CLASS_NAME).into()
-    };
+    let name = class.metadata.name.clone().unwrap_or_default();
+    let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());
     let annotations = class.metadata.annotations.as_ref();
     let default = annotations.and_then(|annotations| annotations.get(DEFAULT_CLASS));
     ClassView {
-        name: text(class.metadata.name.as_ref()),
-        controller: text(class.spec.as_ref().and_then(|spec| spec.controller.as_ref())),
+        name: cut(name, limits::CLASS_NAME).into(),
         is_default: default.is_some_and(|value| value == "true"),
+        rule: controller.and_then(rules::rule_of),
     }
 }
 
@@ -62,16 +63,24 @@ mod tests {
     }
 
     #[test]
-    fn a_class_is_read_with_its_controller_and_whether_it_is_the_default() {
-        let class = |value: &str| {
+    fn a_class_is_read_with_the_rule_of_its_controller_and_whether_it_is_the_default() {
+        let class = |controller: &str, default: &str| {
             read(json!({
-                "metadata": {"name": "web", "annotations": {DEFAULT_CLASS: value}},
-                "spec": {"controller": "nginx.org/ingress-controller"},
+                "metadata": {"name": "web", "annotations": {DEFAULT_CLASS: default}},
+                "spec": {"controller": controller},
             }))
         };
-        let (name, controller) = ("web".into(), "nginx.org/ingress-controller".into());
-        assert_eq!(class("true"), ClassView { name, controller, is_default: true });
-        assert!(!class("false").is_default);
+        let f5 = class("nginx.org/ingress-controller", "true");
+        assert!(f5.is_default && f5.rule.is_some_and(|known| known.rule.contains("F5 NGINX")));
+        let merging = class("k8s.io/ingress-nginx", "false");
+        assert_eq!(merging, ClassView { name: "web".into(), is_default: false, rule: None });
+    }
+
+    #[test]
+    fn a_class_without_an_object_is_known_by_its_name_alone() {
+        let known: Vec<ClassView> = rules::by_name().collect();
+        assert!(known.iter().any(|class| &*class.name == "gce" && class.rule.is_some()));
+        assert!(known.iter().all(|class| !class.is_default));
     }
 
     proptest! {
@@ -79,7 +88,7 @@ mod tests {
         #[test]
         fn any_class_is_read_within_its_bound(name in ".{0,900}", controller in ".{0,900}") {
             let found = read(json!({"metadata": {"name": name}, "spec": {"controller": controller}}));
-            prop_assert!(found.name.len().max(found.controller.len()) <= limits::CLASS_NAME);
+            prop_assert!(found.name.len() <= limits::CLASS_NAME);
         }
     }
 }

@@ -36,12 +36,12 @@ const PORT: i32 = 80;
 const HINTS: [(&str, &str); 11] = [
     // external-dns changes no record of a host because the solver Ingress names it too.
     ("external-dns.alpha.kubernetes.io/controller", "ingress-acme"),
-    // ingress-nginx: no redirect to HTTPS, and no allow-list and no authentication of all Ingresses.
+    // ingress-nginx: no redirect to HTTPS; no allow-list and no authentication of all Ingresses.
     ("nginx.ingress.kubernetes.io/ssl-redirect", "false"),
     ("nginx.ingress.kubernetes.io/force-ssl-redirect", "false"),
     ("nginx.ingress.kubernetes.io/enable-global-auth", "false"),
     ("nginx.ingress.kubernetes.io/whitelist-source-range", "0.0.0.0/0,::/0"),
-    // HAProxy Technologies' controller, haproxy-ingress, F5 NGINX, Azure's AGIC, Cilium: no redirect.
+    // HAProxy Technologies' controller, haproxy-ingress, Azure's AGIC, Cilium: no redirect.
     ("haproxy.org/ssl-redirect", "false"),
     ("haproxy-ingress.github.io/ssl-redirect", "false"),
     ("ingress.kubernetes.io/ssl-redirect", "false"),

@@ -26,7 +26,7 @@ const CLASS: &str = "public";
 
 /// A controller, by its rules.
 struct Controller {
-    /// `spec.controller` of the class; `None` for a cluster without an IngressClass.
+    /// `spec.controller` of the class; `None` for a cluster without one.
     name: Option<&'static str>,
     rules: Rules,
     /// Whether writes are applied up to ten seconds late.
@@ -64,7 +64,7 @@ impl Watch {
                         into.lock().unwrap().push(format!("{host}: {found:?}"));
                     }
                 }
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::park_timeout(Duration::from_millis(2));
             }
         });
         Self { hosts, harmed, ended, looks }

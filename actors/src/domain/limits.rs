@@ -267,7 +267,7 @@ pub const ROUTE_SWEEP: Duration = secs(5);
 /// Longest time in which an ingress controller applies a write: a route that was withdrawn may
 /// answer for so long. Traefik took 2 s, `HAProxy` Technologies' controller 5 s.
 pub const ROUTE_LAG: Duration = secs(15);
-/// Time for which the IngressClasses are kept. They are read where a host was not reached.
+/// Time for which the ingress classes are kept. They are read where a host was not reached.
 pub const CLASSES_KEPT: Duration = secs(600);
 /// Precision of `metadata.creationTimestamp`.
 pub const CREATION_STEP: Duration = secs(1);

@@ -4,9 +4,9 @@
 //! Every job that validates a host holds its route. After the last release a route stays for
 //! [`limits::ROUTE_LINGER`], and is removed with the next batch.
 //!
-//! A solver Ingress is younger than the users' Ingresses of its hosts, because some controllers give
-//! a host with all its paths to the oldest Ingress that names it: an older solver Ingress would take
-//! the site off the air.
+//! A solver Ingress is younger than the users' Ingresses of its hosts, because some controllers
+//! give a host with all its paths to the oldest Ingress that names it: an older solver Ingress
+//! would take the site off the air.
 
 mod shard;
 #[cfg(test)]

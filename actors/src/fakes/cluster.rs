@@ -17,7 +17,7 @@ use super::DIRECTORY;
 use super::keys::inspect;
 use crate::domain::caa::{CaaRecord, CaaSet, climb};
 use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
-use crate::domain::controllers::ClassView;
+use crate::domain::controllers::{ClassView, ControllerRule};
 use crate::domain::copied::Copied;
 use crate::domain::failure::FailureClass;
 use crate::domain::hash::stable_hash;
@@ -210,10 +210,9 @@ impl FakeCluster {
         state.changed(IngressChange::Applied(view), before);
     }
 
-    /// Adds an IngressClass.
-    pub fn add_class(&self, name: &str, controller: &str) {
-        let (name, controller) = (name.into(), controller.into());
-        let class = ClassView { name, controller, is_default: false };
+    /// Adds an ingress class whose controller has this rule.
+    pub fn add_class(&self, name: &str, rule: Option<&'static ControllerRule>) {
+        let class = ClassView { name: name.into(), is_default: false, rule };
         self.state.borrow_mut().classes.push(class);
     }
 

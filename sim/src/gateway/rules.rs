@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 /// What a controller does with Ingresses of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Merging {
-    /// The paths of all are merged: ingress-nginx, Traefik, Contour, both HAProxy controllers.
+    /// The paths of all are merged: ingress-nginx, Traefik, Contour, both of `HAProxy`.
     #[default]
     ByPath,
     /// The oldest one has the host with all paths, the others are rejected: F5 NGINX, Azure's AGIC.
     /// Where the oldest is a master of F5's, the paths of its minions are merged.
     OldestHasHost,
-    /// The namespace of the oldest one has the host: OpenShift's router with
+    /// The namespace of the oldest one has the host: `OpenShift`'s router with
     /// `namespaceOwnership: Strict`.
     OldestNamespaceHasHost,
     /// Each has an address of its own, and the name leads to that of the user: GKE, AWS without a

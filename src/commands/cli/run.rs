@@ -119,9 +119,9 @@ pub struct RunArgs {
     /// Add an annotation to the solver Ingresses of a class, or of all (*); repeatable. For
     /// controllers that serve only Ingresses of one group, such as
     /// alb:alb.ingress.kubernetes.io/group.name=public [default: none]
-    #[arg(long, env = "INGRESS_ACME_SOLVER_ANNOTATION", value_name = "CLASS:NAME=VALUE",
+    #[arg(long = "solver-annotation", env = "INGRESS_ACME_SOLVER_ANNOTATION", value_name = "CLASS:NAME=VALUE",
           value_parser = solver_annotation)]
-    pub solver_annotation: Vec<SolverAnnotation>,
+    pub solver_annotations: Vec<SolverAnnotation>,
     /// Let Ingresses of several namespaces have a certificate for one host. By default, the
     /// namespace that has the host keeps it
     #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
@@ -259,8 +259,7 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory, fill_tls, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name,
-            solver_annotation: solver_annotations,
+            watch_secrets, rehearsal_directory, fill_tls, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name, solver_annotations,
         } = self;
         let (leaves_tls, namespace) = (!fill_tls, own_namespace(namespace));
         let manage = manage.into();

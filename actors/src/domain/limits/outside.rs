@@ -264,7 +264,7 @@ pub const EVENT_CALL: Duration = secs(10);
 /// Longest `reportingInstance` of an Event (events.k8s.io/v1); the name of a pod may have 253
 /// bytes.
 pub const REPORTING_INSTANCE: usize = 128;
-/// Most IngressClasses that are read. A cluster has a few.
+/// Most ingress classes that are read. A cluster has a few.
 pub const CLASSES_READ: u32 = 500;
 /// Longest name of a class or annotation that is kept, in bytes. An annotation's name has a prefix
 /// of 253 bytes at most, a slash and 63 bytes; a longer class is reported as no class at all.

@@ -10,6 +10,7 @@ use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct SolverShard {
     pub(super) class: IngressClass,
     pub(super) minion: bool,

@@ -267,6 +267,9 @@ pub const ROUTE_SWEEP: Duration = secs(5);
 /// Longest time in which an ingress controller applies a write: a route that was withdrawn may
 /// answer for so long. Traefik took 2 s, `HAProxy` Technologies' controller 5 s.
 pub const ROUTE_LAG: Duration = secs(15);
+/// Hosts of new Ingresses that the route keeper is told of at once, so that a list of 100,000 needs
+/// no room for all of them.
+pub const NEW_HOSTS: usize = 1_000;
 /// Time for which the ingress classes are kept. They are read where a host was not reached.
 pub const CLASSES_KEPT: Duration = secs(600);
 /// Precision of `metadata.creationTimestamp`.

@@ -281,6 +281,9 @@ impl StreamHandler<IngressChange> for Watcher {
         self.apply_burst();
         if let IngressChange::Listed(view) = &change {
             self.note_new(view);
+            if self.newcomers.len() >= limits::NEW_HOSTS {
+                self.tell_new(ctx);
+            }
         }
         self.take(change);
         if let Some(scope) = ended {

@@ -238,9 +238,10 @@ fn rehearse(
 
 /// Whether an order is opened although a host was not reached: all hosts resolve, and probes have
 /// failed for [`limits::PROBE_ADVISORY_AFTER`]. Where the CA is asked through a proxy, names of the
-/// Internet often do not resolve, and the CA alone knows whether they do. A host that its ingress
-/// controller will not lead to the solver is never asked for. After an edit, a round of probes gives
-/// the ingress controller time to take the edit in, and the next attempt follows soon.
+/// Internet often do not resolve, and the CA alone knows whether they do. No first
+/// certificate is asked for a host that its ingress controller will not lead to the solver; one of
+/// ours is renewed as ever. After an edit, a round of probes gives the ingress controller time to
+/// take the edit in, and the next attempt follows soon.
 fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> bool {
     let through_proxy = evaluation.inputs.through_proxy;
     let may_resolve = |reach: &Reach| through_proxy || !matches!(reach, Reach::Unresolved(_));
@@ -249,6 +250,8 @@ fn probing_is_advisory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -
     let is_new = matches!(evaluation.state, State::Failing(_))
         && failing.is_some_and(|failing| evaluation.is_edited_since(failing));
     let observed = evaluation.inputs.observed;
-    let may_lead_here = observed.rule.is_none() && observed.reach.values().all(may_resolve);
+    let is_renewal = evaluation.remaining().is_some();
+    let may_lead_here =
+        (observed.rule.is_none() || is_renewal) && observed.reach.values().all(may_resolve);
     failing.is_some_and(long) && !is_new && may_lead_here
 }

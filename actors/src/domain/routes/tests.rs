@@ -1,6 +1,7 @@
 //! Routes: what is written when, and what stays.
 
 use super::*;
+use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::plan::tests::names;
 
 /// Whether the job of a Secret needs the solver Ingress `name`.

@@ -1,6 +1,7 @@
 //! Rules at their boundaries: the moment and the observation at which each begins and ends.
 
 use super::*;
+use crate::domain::controllers::ControllerRule;
 use crate::domain::issuance::fallback::Fallback;
 use crate::domain::rate_limits::RateLimits;
 
@@ -291,4 +292,28 @@ fn the_journal_leaves_out_what_is_empty() {
     let of_subset = Failing { subset_attempts: 3, ..failing };
     let json = serde_json::to_value(Event::IssuanceFailed(of_subset.folded())).unwrap();
     assert_eq!(json["folded"]["part_attempts"], 3);
+}
+
+/// A release before this rule asked the CA after five minutes, so a renewal goes on doing so.
+#[test]
+fn a_host_that_its_controller_leads_elsewhere_is_asked_for_only_where_a_certificate_is_ours() {
+    static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };
+    let ours = secret(&["a.example.com"], now() - 80 * DAY, 90 * DAY);
+    for (found, rule, asks) in
+        [(None, None, true), (None, Some(&RULE), false), (Some(ours), Some(&RULE), true)]
+    {
+        let long = now() - DAY;
+        let failing = failed_at(State::Idle, FailureClass::Unreachable, long);
+        let mut observed = reached(seen_secret(found));
+        let host = shop().names.first().unwrap().clone();
+        observed.reach = BTreeMap::from([(host, Reach::elsewhere("HTTP 404"))]);
+        (observed.probes, observed.rule) = (99, rule);
+        let (stream, limits, desired) =
+            (SecretKey::new("web", "shop"), RateLimits::default(), shop());
+        let State::Failing(mut failing) = failing else { unreachable!() };
+        failing.retry_at = now();
+        let inputs = inputs(&stream, Some(&desired), &observed, &limits);
+        let step = next(&State::Failing(failing), inputs);
+        assert_eq!(matches!(step, Step::Begin { .. }), asks, "{step:?}");
+    }
 }

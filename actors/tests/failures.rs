@@ -625,7 +625,8 @@ fn a_hundred_black_holes_delay_another_namespace_by_seconds() {
 }
 
 /// Where nothing but the probe fails, the CA is asked after five minutes: the cluster may not reach
-/// itself. A controller with a rule leads no challenge to the solver, and the CA would find the same.
+/// itself. A controller with a rule leads no challenge to the solver, and the CA would find the
+/// same.
 #[test]
 fn a_host_that_its_controller_never_leads_to_the_solver_costs_no_order_and_the_rule_is_told() {
     static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };

@@ -1,5 +1,5 @@
-//! Sites of users under the rules of ingress controllers: whatever the operator does, the user's own
-//! path answers all the time.
+//! Sites of users under the rules of ingress controllers: whatever the operator does, the user's
+//! own path answers all the time.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

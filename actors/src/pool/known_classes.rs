@@ -1,4 +1,5 @@
-//! Ingress classes of the cluster, kept for a while: they are read only where hosts are not reached.
+//! Ingress classes of the cluster, kept for a while. They are read only where hosts are not
+//! reached.
 
 use std::cell::RefCell;
 use std::rc::Rc;

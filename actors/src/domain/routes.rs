@@ -122,7 +122,8 @@ impl RouteTable {
     pub(crate) fn is_in_place(&self, stream: &SecretKey, writing: Option<&str>) -> bool {
         let in_place = |route: &Route| {
             let Some(held) = self.routes.get(route) else { return true };
-            let old = held.leaves.as_ref().and_then(|name| self.shards.get(name));
+            let old = held.leaves.as_ref().filter(|old| **old != held.shard);
+            let old = old.and_then(|name| self.shards.get(name));
             if old.is_some_and(|old| old.taken.contains(&route.host)) {
                 return false; // an answer may be that of the old one
             }

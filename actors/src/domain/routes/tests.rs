@@ -376,3 +376,22 @@ fn each_host_of_a_master_has_a_solver_ingress_that_is_a_minion_of_one_host() {
         writes.iter().map(|write| (write.minion, write.hosts.len())).collect();
     assert_eq!(minions, [(true, 1), (true, 1), (false, 1)]);
 }
+
+/// A solver Ingress of one refused host is named after it, so that the host may come back there.
+#[test]
+fn a_host_that_comes_back_to_the_solver_ingress_it_has_left_is_in_place() {
+    let mut table = RouteTable::default();
+    let refused = |table: &mut RouteTable, now: i64| {
+        let write = table.next_write([], at(now)).unwrap();
+        assert!(table.isolate(&write));
+        let solo = table.next_write([], at(now)).unwrap();
+        accept(table, &solo, now, now);
+        solo.name
+    };
+    table.hold(&stream("a"), &newer(&["a.example.com"], at(0)), at(1));
+    let first = refused(&mut table, 1);
+    table.hold(&stream("a"), &newer(&["a.example.com"], at(5)), at(6));
+    table.compare(Vec::new(), at(6)); // somebody has deleted all solver Ingresses
+    assert_eq!(refused(&mut table, 7), first);
+    assert!(table.is_in_place(&stream("a"), None));
+}

@@ -46,10 +46,10 @@ impl Index {
         self.with_merged(&planned.secret, |desired| {
             let Some(desired) = desired else { return Vec::new() };
             let is_unrouted = |host: &&DnsName| {
-                let leads_there = |wanted: &WantedRoute| {
-                    (&wanted.route.class, &wanted.route.host) == (class, *host)
+                let place = |wanted: &WantedRoute| {
+                    (&wanted.route.class, &wanted.route.host).cmp(&(class, *host))
                 };
-                desired.names.contains(*host) && !desired.routes.iter().any(leads_there)
+                desired.names.contains(*host) && desired.routes.binary_search_by(place).is_err()
             };
             planned.names.iter().filter(is_unrouted).cloned().collect()
         })

@@ -23,7 +23,7 @@ use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::scheduling::reconcile_key::ReconcileKey;
 use ingress_acme_actors::domain::scheduling::requeue::Requeue;
 use ingress_acme_actors::fakes::{Fakes, ingress};
-use ingress_acme_actors::messages::{Listed, NewIngresses, Reconcile};
+use ingress_acme_actors::messages::{Listed, NewIngresses, Reconcile, SeenRoutes};
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use ingress_acme_actors::reporting::metrics::{Metrics, Source};
 use ingress_acme_actors::shared_expiries::SharedExpiries;
@@ -56,6 +56,12 @@ impl Handler<NewIngresses> for AtOnce {
     type Result = ();
 
     fn handle(&mut self, _: NewIngresses, _: &mut Context<Self>) {}
+}
+
+impl Handler<SeenRoutes> for AtOnce {
+    type Result = ();
+
+    fn handle(&mut self, _: SeenRoutes, _: &mut Context<Self>) {}
 }
 
 impl Handler<Listed> for AtOnce {
@@ -95,7 +101,11 @@ fn watched(changes: Vec<IngressChange>) {
         let index = Rc::new(RefCell::new(Index::new(Selection::default(), None)));
         let source = Rc::new(Changes(RefCell::new(changes)));
         let at_once = AtOnce.start();
-        let told = Told { scanner: at_once.clone().recipient(), routes: at_once.recipient() };
+        let told = Told {
+            scanner: at_once.clone().recipient(),
+            newcomers: at_once.clone().recipient(),
+            routes: at_once.recipient(),
+        };
         let expiries = SharedExpiries::default();
         let fails = Rc::new(|_: &SecretKey| false);
         Watcher::new(source, index, registry.clone(), told, fails, metrics, expiries).start();

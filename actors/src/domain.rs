@@ -39,6 +39,7 @@ pub mod rate_limits;
 pub mod routes;
 pub mod said;
 pub mod scheduling;
+pub mod solver_place;
 pub mod status;
 pub mod time;
 pub mod top_k;

@@ -9,6 +9,7 @@ use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::SecretKey;
 use crate::domain::name::DnsName;
+use crate::domain::routes::Seen;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
@@ -72,6 +73,11 @@ pub(crate) struct Withdraw(pub SecretKey);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct NewIngresses(pub HashMap<DnsName, Timestamp>);
+
+/// To the route keeper: the watch shows these routes in users' namespaces, or that they are gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SeenRoutes(pub Vec<Seen>);
 
 /// To the route keeper: begin no more writes. The answer comes when no write is in flight: from
 /// then on the solver Ingresses may belong to another replica.

@@ -199,7 +199,8 @@ pub async fn start(
     let (source, live) = (ports.ingresses, ledger.clone());
     let is_failing = |state: &State| matches!(state, State::Failing(_));
     let fails = Rc::new(move |secret: &SecretKey| live.with(secret, is_failing));
-    let told = Told { scanner, routes: keeper.clone().recipient() };
+    let told =
+        Told { scanner, newcomers: keeper.clone().recipient(), routes: keeper.clone().recipient() };
     Watcher::new(source, index.clone(), registry.clone(), told, fails, metrics, expiries).start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter, keeper })

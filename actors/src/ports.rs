@@ -227,14 +227,33 @@ pub trait AccountStore {
     async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError>;
 }
 
-/// The solver Ingresses in the operator's namespace.
+/// Solver Ingress, or Ingress of a user with our path, after a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// `metadata.creationTimestamp` of a solver Ingress, in whole seconds.
+    pub created: Option<Timestamp>,
+    /// `metadata.generation`.
+    pub generation: i64,
+}
+
+/// The Ingresses that route challenges to the solver.
 #[async_trait(?Send)]
 pub trait Routes {
-    /// Lists all Ingresses with our label.
+    /// Lists all Ingresses with our label in the operator's namespace.
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError>;
-    /// Creates or updates a solver Ingress to match `ingress`; returns the creation time of it, in
-    /// whole seconds. Without hosts, deletes the solver Ingress, and returns `None`.
-    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError>;
+    /// Creates or updates a solver Ingress to match `ingress`, or the challenge paths of a user's
+    /// Ingress, with what the solver's Service needs in the namespace of a user. Without hosts,
+    /// deletes the solver Ingress or takes the paths out, and returns `None`, as for a user's
+    /// Ingress that is gone. The Service goes too if the removal is the last one in the namespace
+    /// (`is_last`).
+    async fn write(
+        &self,
+        ingress: &SolverIngress,
+        is_last: bool,
+    ) -> Result<Option<Written>, PortError>;
+    /// Copies the endpoints of the solver to the users' namespaces that have its Service, where
+    /// they have changed. Without such a namespace, without a request.
+    async fn copy_endpoints(&self) -> Result<(), PortError>;
 }
 
 /// The ingress classes of the cluster.

@@ -22,7 +22,7 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, Retries, foreign_secret, ingress, shop, with_tls};
 use ingress_acme_actors::operator::{Operator, Ports};
 use ingress_acme_actors::ports::{
-    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets,
+    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets, Written,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -105,14 +105,22 @@ impl Routes for Picky {
         self.0.list().await
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
+    async fn copy_endpoints(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        ingress: &SolverIngress,
+        is_last: bool,
+    ) -> Result<Option<Written>, PortError> {
         if ingress.hosts.iter().any(|host| host.as_str().starts_with("bad")) {
             return Err(PortError::permanent(
                 FailureClass::SecretWrite,
                 "host and path already defined",
             ));
         }
-        self.0.write(ingress).await
+        self.0.write(ingress, is_last).await
     }
 }
 
@@ -629,7 +637,8 @@ fn a_hundred_black_holes_delay_another_namespace_by_seconds() {
 /// same.
 #[test]
 fn a_host_that_its_controller_never_leads_to_the_solver_costs_no_order_and_the_rule_is_told() {
-    static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };
+    static RULE: ControllerRule =
+        ControllerRule { rule: "it refuses", way_out: "ask it", passed_by: &[] };
     for (rule, orders) in [(None, true), (Some(&RULE), false)] {
         Fakes::paused(async move {
             let fakes = Fakes::default();

@@ -19,6 +19,7 @@ mod journal;
 mod journal_faults;
 mod log_lines;
 mod partial;
+mod places;
 mod rehearsal;
 mod renewal;
 mod secret_checks;

@@ -190,6 +190,17 @@ impl ApiServer {
         created.map(|object| object.value())
     }
 
+    /// Deletes an object, like a cluster administrator; one that is gone is deleted.
+    pub fn unload(&self, object: &Value) {
+        let Some(resource) = Resource::of(object) else { return };
+        let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
+        let key = object::Key::new(field("namespace"), field("name"));
+        // Fails only if it is gone.
+        _ = self.state.write(LOADER, false, |store, by, _| {
+            store.delete(resource, &key, &Value::Null, by).map(drop)
+        });
+    }
+
     /// Forgets all changes so far; watches and lists continued from an earlier revision get 410.
     pub fn forget_history(&self) {
         self.state.write(LOADER, false, |store, _, _| store.forget_history());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::SimError;
@@ -88,6 +89,20 @@ impl World {
         &self.gateway
     }
 
+    /// Adds a ready pod of the operator behind the solver's Service: for the ingress controller, and
+    /// as an `EndpointSlice`.
+    pub fn add_solver(&self, address: SocketAddr) {
+        self.gateway.state().add_solver(address);
+        // Refused only if it is there already.
+        _ = self.api.load(endpoint_slice(address));
+    }
+
+    /// Undoes [`World::add_solver`].
+    pub fn remove_solver(&self, address: SocketAddr) {
+        self.gateway.state().remove_solver(address);
+        self.api.unload(&endpoint_slice(address));
+    }
+
     /// The DNS server.
     pub fn dns(&self) -> &Dns {
         &self.dns
@@ -130,6 +145,18 @@ impl World {
         ];
         flags.into_iter().map(|(flag, value)| format!("{flag}={value}")).collect()
     }
+}
+
+fn endpoint_slice(address: SocketAddr) -> Value {
+    let name = format!("ingress-acme-solver-{}", address.port());
+    let labels = json!({"kubernetes.io/service-name": "ingress-acme-solver"});
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": "ingress-acme", "labels": labels},
+        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "http", "port": address.port(), "protocol": "TCP"}],
+    })
 }
 
 /// Returns a loopback address with a currently free port, for a server that another process starts.

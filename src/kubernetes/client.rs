@@ -19,7 +19,8 @@ use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 
 pub use marks::{
-    CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, is_ours, our_label,
+    CLASS_ANNOTATION, FIELD_MANAGER, IN_PLACE_ANNOTATION, IN_PLACE_MANAGER, INSTALL_ANNOTATION,
+    MANAGED_BY, MANAGED_BY_LABEL, MINION, class, install_of, is_ours, our_label,
 };
 pub use refusal::{detail, port_error, refuses_owners};
 pub use requests::{KubeRequestHook, counted, is_too_large};

@@ -22,9 +22,8 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
-pub(super) use marks::MINION;
 pub use view::view;
-use view::view_with_copied;
+use view::{Reading, view_with};
 
 use crate::kubernetes::api_groups;
 use crate::kubernetes::client::detail;
@@ -39,8 +38,8 @@ pub struct Ingresses {
     on_error: Rc<dyn Fn(&'static str)>,
     /// Ingresses without room that could not be read, which is tried every few minutes.
     unread: RefCell<Said<IngressKey>>,
-    /// Prefixes of the annotations that are copied to Secrets.
-    copied: Rc<[String]>,
+    /// What is read beside the fields that every Ingress has.
+    reading: Reading,
 }
 
 const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml", labels: None };
@@ -48,14 +47,23 @@ const WATCHING: Watching = Watching { plural: "Ingresses", rights: "install.yaml
 impl Ingresses {
     /// Watches `namespaces`, or all namespaces if the slice is empty.
     pub fn new(client: Client, namespaces: &[String], on_error: Box<dyn Fn(&'static str)>) -> Self {
-        let (unread, copied) = Default::default();
-        Self { client, scopes: scopes(namespaces), on_error: on_error.into(), unread, copied }
+        let (unread, reading) = Default::default();
+        Self { client, scopes: scopes(namespaces), on_error: on_error.into(), unread, reading }
     }
 
     /// Keeps annotations with these prefixes, for the Secrets.
     #[must_use]
     pub fn copying(self, prefixes: &[String]) -> Self {
-        Self { copied: prefixes.into(), ..self }
+        let reading = Reading { copied: prefixes.into(), ..self.reading };
+        Self { reading, ..self }
+    }
+
+    /// Looks for routes of this install to the solver, outside the operator's namespace.
+    #[must_use]
+    pub fn outside(self, own_namespace: &str, install: &str) -> Self {
+        let outside = Some((own_namespace.into(), install.into()));
+        let reading = Reading { outside, ..self.reading };
+        Self { reading, ..self }
     }
 }
 
@@ -69,7 +77,7 @@ impl IngressSource for Ingresses {
         match read {
             Ok(Ok(list)) => {
                 self.unread.borrow_mut().has_ended(key);
-                list.items.first().map(|found| view_with_copied(found, &self.copied))
+                list.items.first().map(|found| view_with(found, &self.reading))
             }
             Ok(Err(error)) => {
                 let error = detail(&error);
@@ -84,11 +92,11 @@ impl IngressSource for Ingresses {
 
     fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
         let watches = self.scopes.iter().cloned().map(|scope| {
-            let (on_error, copied) = (self.on_error.clone(), self.copied.clone());
+            let (on_error, reading) = (self.on_error.clone(), self.reading.clone());
             let watched = ScopeWatch::new(&self.client, &scope, WATCHING).stream();
             watched.filter_map(move |watched| {
                 ready(match watched {
-                    Watched::Event(event) => Some(change(event, &scope, &copied)),
+                    Watched::Event(event) => Some(change(event, &scope, &reading)),
                     Watched::Failed(reason) => {
                         on_error(reason);
                         None
@@ -102,8 +110,8 @@ impl IngressSource for Ingresses {
     }
 }
 
-fn change(event: watcher::Event<Ingress>, scope: &WatchScope, copied: &[String]) -> IngressChange {
-    let view = |ingress: &Ingress| view_with_copied(ingress, copied);
+fn change(event: watcher::Event<Ingress>, scope: &WatchScope, reading: &Reading) -> IngressChange {
+    let view = |ingress: &Ingress| view_with(ingress, reading);
     match event {
         watcher::Event::Init => IngressChange::ListBegins(scope.clone()),
         watcher::Event::InitApply(ingress) => IngressChange::Listed(view(&ingress)),

@@ -1,17 +1,23 @@
-//! Shared solver Ingresses, which route `/.well-known/acme-challenge/` of their hosts to our
-//! solver.
+//! Solver Ingresses, which route `/.well-known/acme-challenge/` of their hosts to our solver, and
+//! the same path in users' own Ingresses.
 //!
-//! Written by server-side apply with force, since no other client manages them. They have no owner
-//! reference, because the operator removes them host by host.
+//! Solver Ingresses are written by server-side apply with force, since no other client manages
+//! them. They have no owner reference, because the operator removes them host by host.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod in_place;
+mod services;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use ingress_acme_actors::domain::ingress::IngressClass;
+use ingress_acme_actors::domain::failure::FailureClass;
+use ingress_acme_actors::domain::ingress::{IngressClass, RoutedHosts};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::routes::{SolverIngress, SolverName};
+use ingress_acme_actors::domain::solver_place::{SOLVER_NAMES, SOLVER_SERVICE, SolverPlace};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::ports::{PortError, Routes};
+use ingress_acme_actors::ports::{PortError, Routes, Written};
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
     IngressServiceBackend, IngressSpec, ServiceBackendPort,
@@ -19,16 +25,17 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
+use serde_json::{Value, json};
+use tracing::debug;
 
 use crate::kubernetes::client::{
-    CLASS_ANNOTATION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, class, our_label, port_error,
+    CLASS_ANNOTATION, FIELD_MANAGER, IN_PLACE_ANNOTATION, IN_PLACE_MANAGER, INSTALL_ANNOTATION,
+    MANAGED_BY, MANAGED_BY_LABEL, MINION, class, install_of, is_ours, our_label, port_error,
 };
-use crate::kubernetes::ingresses::MINION;
+use services::{Services, gone, in_namespace};
 
 /// Path prefix of all challenges (RFC 8555 §8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
-/// Solver Service of deploy/install.yaml, in the operator's namespace.
-const SERVICE: &str = "ingress-acme-solver";
 /// Port of the solver Service.
 const PORT: i32 = 80;
 /// Annotations that keep other programs away from the challenge: it must be answered over HTTP, to
@@ -62,16 +69,23 @@ pub struct SolverAnnotation {
     pub value: String,
 }
 
-/// Solver Ingresses of one namespace.
+/// Solver Ingresses, and our paths in users' Ingresses.
 pub struct SolverIngresses {
-    api: Api<Ingress>,
+    client: Client,
+    /// Ingresses of the operator's namespace.
+    own: Api<Ingress>,
+    /// `--install-id`: name of this install on what it makes in users' namespaces.
+    install: String,
+    services: Services,
     annotations: Vec<SolverAnnotation>,
 }
 
 impl SolverIngresses {
     /// Uses the operator's own namespace, which has the solver's Service.
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), annotations: Vec::new() }
+    pub fn new(client: Client, namespace: &str, install: &str) -> Self {
+        let services = Services::new(client.clone(), namespace, install);
+        let own = Api::namespaced(client.clone(), namespace);
+        Self { client, own, install: install.to_owned(), services, annotations: Vec::new() }
     }
 
     /// Adds annotations of the user's choice.
@@ -80,19 +94,98 @@ impl SolverIngresses {
         Self { annotations, ..self }
     }
 
-    async fn apply(&self, wanted: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(ingress(wanted, &self.annotations));
-        let doing = format!("write solver Ingress {}", wanted.name);
-        let applied = self.api.patch(&wanted.name, &params, &patch).await;
-        applied.map(|applied| created(&applied)).map_err(|error| port_error(error, &doing))
+    fn api(&self, name: &SolverName) -> Api<Ingress> {
+        match &name.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => self.own.clone(),
+        }
     }
 
-    async fn delete(&self, name: &str) -> Result<(), PortError> {
-        match self.api.delete(name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(port_error(error, &format!("delete solver Ingress {name}"))),
+    /// Writes a solver Ingress, in whichever namespace.
+    async fn apply(&self, wanted: &SolverIngress) -> Result<Written, PortError> {
+        let SolverName { namespace, name } = &wanted.name;
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let mut written = ingress(wanted, &self.annotations);
+        if namespace.is_some() {
+            let annotations = written.metadata.annotations.get_or_insert_default();
+            annotations.insert(INSTALL_ANNOTATION.to_owned(), self.install.clone());
+        }
+        let patch = Patch::Apply(written);
+        let doing = format!("write solver Ingress {}", wanted.name);
+        let applied = self.api(&wanted.name).patch(name, &params, &patch).await;
+        let applied = applied.map_err(|error| match namespace {
+            Some(namespace) => in_namespace(error, &doing, namespace),
+            None => port_error(error, &doing),
+        })?;
+        let generation = applied.metadata.generation.unwrap_or_default();
+        Ok(Written { created: created(&applied), generation })
+    }
+
+    async fn delete(&self, name: &SolverName) -> Result<(), PortError> {
+        let deleted = self.api(name).delete(&name.name, &DeleteParams::default()).await;
+        gone(deleted.map(drop), &format!("delete solver Ingress {name}"))
+    }
+
+    /// Puts our path into a user's Ingress, or takes it out. `None` if the Ingress is gone, or has
+    /// nothing of ours any more.
+    async fn write_in_place(&self, wanted: &SolverIngress) -> Result<Option<Written>, PortError> {
+        let doing = format!("write the challenge path of Ingress {}", wanted.name);
+        let failed = |error| port_error(error, &doing);
+        let api = self.api(&wanted.name);
+        // The operator has no right to `get` Ingresses.
+        let named = ListParams::default().fields(&format!("metadata.name={}", wanted.name.name));
+        let found = api.list(&named.limit(1)).await.map_err(failed)?.items.into_iter().next();
+        let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let edit = in_place::edit(&found, &wanted.hosts, &self.install);
+        let mark = in_place::mark_of(&self.install, &edit.marked);
+        let mut generation = found.metadata.generation;
+        if edit.refused.is_none() && !in_place::is_there(&found, &edit.rules, mark.as_ref()) {
+            let annotations = json!({IN_PLACE_ANNOTATION: mark});
+            let version = found.metadata.resource_version;
+            let metadata = json!({"resourceVersion": version, "annotations": annotations});
+            let patch = json!({"metadata": metadata, "spec": {"rules": edit.rules}});
+            let after = self.patch_in_place(&api, wanted, patch).await.map_err(failed)?;
+            generation = after.metadata.generation;
+            if mark.is_none() {
+                self.disown(&api, wanted, &after).await;
+            }
+        }
+        if let Some(why) = edit.refused {
+            return Err(not_in_place(wanted, &why));
+        }
+        let written = Written { created: None, generation: generation.unwrap_or_default() };
+        Ok(mark.map(|_| written))
+    }
+
+    async fn patch_in_place(
+        &self,
+        api: &Api<Ingress>,
+        wanted: &SolverIngress,
+        patch: Value,
+    ) -> Result<Ingress, kube::Error> {
+        let params = PatchParams {
+            field_manager: Some(IN_PLACE_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch(&wanted.name.name, &params, &Patch::Merge(patch)).await
+    }
+
+    /// Lets go of the rules. As their manager we would otherwise be in conflict with the next
+    /// server-side apply of the user, though nothing of ours is left. Not worth a failure.
+    async fn disown(&self, api: &Api<Ingress>, wanted: &SolverIngress, after: &Ingress) {
+        let managers = after.metadata.managed_fields.iter().flatten();
+        let others = managers.filter(|entry| entry.manager.as_deref() != Some(IN_PLACE_MANAGER));
+        let mut others: Vec<Value> =
+            others.filter_map(|entry| serde_json::to_value(entry).ok()).collect();
+        if others.is_empty() {
+            others.push(json!({})); // an empty list would leave the field as it is
+        }
+        let version = &after.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
+        if let Err(error) = self.patch_in_place(api, wanted, patch).await {
+            debug!(ingress = %wanted.name, %error, "the fields of the Ingress stay managed by us");
         }
     }
 }
@@ -101,22 +194,86 @@ impl SolverIngresses {
 impl Routes for SolverIngresses {
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
         let ours = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-        let list = self.api.list(&ours).await;
+        let list = self.own.list(&ours).await;
         let list = list.map_err(|error| port_error(error, "list the solver Ingresses"))?;
         let there = list.items.iter().filter(|found| found.metadata.deletion_timestamp.is_none());
         Ok(there.map(view).collect())
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
-        if ingress.hosts.is_empty() {
-            return self.delete(&ingress.name).await.map(|()| None);
+    async fn write(
+        &self,
+        ingress: &SolverIngress,
+        is_last: bool,
+    ) -> Result<Option<Written>, PortError> {
+        let is_removal = ingress.hosts.is_empty();
+        if let Some(namespace) = &ingress.name.namespace {
+            if !is_removal {
+                self.services.ensure(namespace).await?;
+            } else if is_last {
+                // The Ingress with its mark goes after it, so that a crash in between leaves
+                // nothing that is not found.
+                self.services.remove(namespace).await?;
+            }
         }
-        self.apply(ingress).await
+        match &ingress.place {
+            SolverPlace::InPlace(_) => self.write_in_place(ingress).await,
+            _ if is_removal => self.delete(&ingress.name).await.map(|()| None),
+            _ => self.apply(ingress).await.map(Some),
+        }
+    }
+
+    async fn copy_endpoints(&self) -> Result<(), PortError> {
+        self.services.follow().await
     }
 }
 
+/// The challenge path has no place in the user's Ingress.
+fn not_in_place(wanted: &SolverIngress, why: &str) -> PortError {
+    PortError::permanent(
+        FailureClass::Unreachable,
+        format!(
+            "the challenge path cannot be put into Ingress {}: {why}; choose another place by the annotation \
+             ingress-acme.dev/solver-place",
+            wanted.name
+        ),
+    )
+}
+
+/// Routes of this install to the solver, in an Ingress outside the operator's namespace.
+pub(super) fn routed(ingress: &Ingress, install: &str) -> Option<RoutedHosts> {
+    if !is_ours(&ingress.metadata) {
+        return in_place::routed(ingress, install);
+    }
+    let name = ingress.metadata.name.as_deref().unwrap_or_default();
+    if !name.starts_with(SOLVER_NAMES) || install_of(&ingress.metadata) != Some(install) {
+        return None;
+    }
+    let hosts = view(ingress).hosts.into_iter().take(limits::HOSTS_PER_SOLVER_INGRESS).collect();
+    Some(RoutedHosts { hosts, writer: None })
+}
+
+/// The edition of an Ingress is that of its rules without our path.
+pub(super) fn without_ours(rules: &[IngressRule]) -> Vec<IngressRule> {
+    let mut rules = rules.to_vec();
+    for http in rules.iter_mut().filter_map(|rule| rule.http.as_mut()) {
+        http.paths.retain(|path| !is_challenge_path(path));
+    }
+    rules
+}
+
+fn host_of(rule: &IngressRule) -> Option<DnsName> {
+    DnsName::parse(rule.host.as_deref()?).ok()
+}
+
+/// Whether the path is exactly ours.
+fn is_challenge_path(path: &HTTPIngressPath) -> bool {
+    let service = path.backend.service.as_ref();
+    path.path.as_deref() == Some(CHALLENGES)
+        && service.is_some_and(|service| service.name == SOLVER_SERVICE)
+}
+
 fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
-    let minion = wanted.minion.then_some(MINION);
+    let minion = (wanted.place == SolverPlace::Minion).then_some(MINION);
     let hints = HINTS.into_iter().chain(minion);
     let mut annotations: BTreeMap<String, String> =
         hints.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -136,7 +293,7 @@ fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
     let rules = Some(wanted.hosts.iter().map(rule).collect());
     Ingress {
         metadata: ObjectMeta {
-            name: Some(wanted.name.clone()),
+            name: Some(wanted.name.name.to_string()),
             labels: Some(our_label()),
             annotations: Some(annotations),
             ..ObjectMeta::default()
@@ -147,30 +304,34 @@ fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
 }
 
 fn rule(host: &DnsName) -> IngressRule {
-    let port = ServiceBackendPort { number: Some(PORT), name: None };
-    let service = IngressServiceBackend { name: SERVICE.to_owned(), port: Some(port) };
-    let path = HTTPIngressPath {
-        path: Some(CHALLENGES.to_owned()),
-        path_type: "Prefix".to_owned(),
-        backend: IngressBackend { service: Some(service), resource: None },
-    };
-    let http = HTTPIngressRuleValue { paths: vec![path] };
+    let http = HTTPIngressRuleValue { paths: vec![challenge_path()] };
     IngressRule { host: Some(host.to_string()), http: Some(http) }
 }
 
-/// Converts an Ingress of the API. Hosts that are not valid names are omitted; the next write
-/// removes them.
+fn challenge_path() -> HTTPIngressPath {
+    let port = ServiceBackendPort { number: Some(PORT), name: None };
+    let service = IngressServiceBackend { name: SOLVER_SERVICE.to_owned(), port: Some(port) };
+    HTTPIngressPath {
+        path: Some(CHALLENGES.to_owned()),
+        path_type: "Prefix".to_owned(),
+        backend: IngressBackend { service: Some(service), resource: None },
+    }
+}
+
+/// Converts a solver Ingress of the operator's namespace. Hosts that are not valid names are
+/// omitted; the next write removes them.
 fn view(found: &Ingress) -> SolverIngress {
     let rules = found.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    let hosts: BTreeSet<DnsName> =
-        rules.filter_map(|rule| DnsName::parse(rule.host.as_deref()?).ok()).collect();
     let annotations = found.metadata.annotations.as_ref();
+    let is_minion =
+        annotations.is_some_and(|all| all.get(MINION.0).is_some_and(|is| is == MINION.1));
     SolverIngress {
-        name: found.metadata.name.clone().unwrap_or_default(),
+        name: SolverName::own(found.metadata.name.as_deref().unwrap_or_default()),
         class: class(found),
-        minion: annotations.is_some_and(|all| all.get(MINION.0).is_some_and(|is| is == MINION.1)),
-        hosts,
+        place: if is_minion { SolverPlace::Minion } else { SolverPlace::Shared },
+        hosts: rules.filter_map(host_of).collect(),
         created: created(found),
+        generation: found.metadata.generation.unwrap_or_default(),
     }
 }
 
@@ -181,9 +342,16 @@ fn created(ingress: &Ingress) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    fn solver(class: IngressClass, place: SolverPlace, hosts: BTreeSet<DnsName>) -> SolverIngress {
+        let name = SolverName::own("solver");
+        SolverIngress { name, class, place, hosts, created: None, generation: 0 }
+    }
 
     proptest! {
         /// The annotation of a class is copied byte for byte and adds nothing else.
@@ -193,7 +361,7 @@ mod tests {
         ) {
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
             let class = IngressClass::Annotated(class.as_str().into());
-            let wanted = SolverIngress { name: "solver".into(), class, minion: false, hosts, created: None };
+            let wanted = solver(class, SolverPlace::Shared, hosts);
             let text = serde_json::to_string(&ingress(&wanted, &[])).unwrap();
             let found: Ingress = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(HINTS.len() + 1));
@@ -220,8 +388,7 @@ mod tests {
         for class in classes {
             let hosts = ["a.example.com", "b.example.com"];
             let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
-            let wanted =
-                SolverIngress { name: "solver".into(), class, minion: false, hosts, created: None };
+            let wanted = solver(class, SolverPlace::Shared, hosts);
             assert_eq!(view(&ingress(&wanted, &[])), wanted);
         }
     }
@@ -234,13 +401,13 @@ mod tests {
             value: "x".to_owned(),
         };
         let all = [added(None, "all"), added(Some("alb"), "alb"), added(Some("nginx"), "nginx")];
-        for (class, minion) in
-            [(IngressClass::Named("alb".into()), true), (IngressClass::Default, false)]
+        let of_alb = IngressClass::Named("alb".into());
+        for (class, place) in
+            [(of_alb, SolverPlace::Minion), (IngressClass::Default, SolverPlace::Shared)]
         {
             let of_alb = class != IngressClass::Default;
             let hosts = BTreeSet::new();
-            let wanted =
-                SolverIngress { name: "solver".into(), class, minion, hosts, created: None };
+            let wanted = solver(class, place, hosts);
             let written = ingress(&wanted, &all);
             assert_eq!(view(&written), wanted);
             let has =

@@ -255,7 +255,7 @@ impl Assembly<'_> {
             fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
             rehearsal: rehearsal.zip(config.rehearsal.clone()).map(rehearsal_ca),
             routes: Rc::new(
-                solver_ingresses::SolverIngresses::new(client.clone(), namespace)
+                solver_ingresses::SolverIngresses::new(client.clone(), namespace, self.install_id)
                     .annotated(config.solver_annotations.clone()),
             ),
             classes: Rc::new(ingress_classes::KubeIngressClasses::new(client.clone())),
@@ -282,7 +282,7 @@ impl Assembly<'_> {
         let (client, metrics) = (self.environment.client.clone(), self.metrics.clone());
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
         let all = ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted);
-        all.copying(&self.config.copied_prefixes)
+        all.copying(&self.config.copied_prefixes).outside(&self.config.namespace, self.install_id)
     }
 
     fn secret_watch(&self) -> Rc<dyn SecretWatch> {

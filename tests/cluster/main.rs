@@ -26,6 +26,7 @@ mod ipv6;
 mod life;
 mod manifests;
 mod openshift;
+mod places;
 mod proxy;
 mod restore;
 mod rollback;

@@ -247,15 +247,31 @@ async fn all_are_told(controller: Controller, rule: &str, way_out: &str) {
 }
 
 #[actix::test]
-async fn under_the_rules_of_controllers_that_reach_the_solver_all_are_served_and_no_site_is_harmed()
-{
+async fn under_the_rule_of_each_controller_a_place_leads_to_the_solver_and_no_site_is_harmed() {
     let _alone = alone().await;
     let by_path = Controller::of(None, Merging::ByPath);
     let late = Controller { is_late: true, ..Controller::of(None, Merging::ByPath) };
     let f5 = Controller::of(Some("nginx.org/ingress-controller"), Merging::OldestHasHost);
     let annotations = json!({"nginx.org/mergeable-ingress-type": "master"});
     let masters = Controller { annotations, ..f5 };
-    tokio::join!(all_are_served(by_path), all_are_served(late), all_are_served(masters));
+    let placed = |name, merging, place: &str| {
+        let annotations = json!({"ingress-acme.dev/solver-place": place});
+        Controller { annotations, ..Controller::of(Some(name), merging) }
+    };
+    let openshift =
+        placed("openshift.io/ingress-to-route", Merging::OldestNamespaceHasHost, "namespace");
+    let cilium = placed("cilium.io/ingress-controller", Merging::AddressPerIngress, "in-place");
+    let f5 = placed("nginx.org/ingress-controller", Merging::OldestHasHost, "in-place");
+    let slow = Controller { is_late: true, ..placed("any", Merging::ByPath, "in-place") };
+    tokio::join!(
+        all_are_served(by_path),
+        all_are_served(late),
+        all_are_served(masters),
+        all_are_served(openshift),
+        all_are_served(cilium),
+        all_are_served(f5),
+        all_are_served(slow),
+    );
 }
 
 #[actix::test]

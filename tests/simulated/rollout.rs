@@ -53,7 +53,7 @@ impl Pod {
             .unwrap();
         let pod = Self { name: name.to_owned(), process, admin, solver };
         eventually("a ready pod", async || pod.is_ready().await == Some(true)).await;
-        world.gateway().state().add_solver(solver);
+        world.add_solver(solver);
         pod
     }
 
@@ -87,7 +87,7 @@ impl Pod {
     /// Ends the pod as a kubelet does: the signal, and the endpoints follow.
     async fn end(mut self, world: &World) {
         self.signal(Signal::TERM);
-        world.gateway().state().remove_solver(self.solver);
+        world.remove_solver(self.solver);
         assert!(self.ended().await.success());
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::domain::ingress::IngressClass;
+use crate::domain::solver_place::PlaceChoice;
 
 /// An ingress class of the cluster, trimmed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,25 +28,33 @@ pub struct ControllerRule {
     pub rule: &'static str,
     /// What the user can do, as an order.
     pub way_out: &'static str,
+    /// Places of a route that the rule does not concern.
+    pub passed_by: &'static [PlaceChoice],
 }
 
-/// Rule of the controller of an Ingress class, among the `classes` of the cluster.
+/// Rule of the controller of an Ingress class that concerns routes of this place, among the
+/// `classes` of the cluster.
 pub(crate) fn rule_of(
     class: &IngressClass,
+    place: PlaceChoice,
     classes: &[ClassView],
 ) -> Option<&'static ControllerRule> {
     let is_it = |one: &&ClassView| match class.name() {
         Some(name) => *one.name == *name,
         None => one.is_default,
     };
-    classes.iter().find(is_it)?.rule
+    classes.iter().find(is_it)?.rule.filter(|rule| !rule.passed_by.contains(&place))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };
+    static RULE: ControllerRule = ControllerRule {
+        rule: "it refuses",
+        way_out: "ask it",
+        passed_by: &[PlaceChoice::InPlace],
+    };
 
     #[test]
     fn a_rule_is_that_of_the_named_class_or_of_the_default() {
@@ -60,8 +69,11 @@ mod tests {
             (named("other"), None),
         ];
         for (class, expected) in cases {
-            assert_eq!(rule_of(&class, &classes), expected, "{class:?}");
+            for place in [PlaceChoice::Shared, PlaceChoice::Namespace] {
+                assert_eq!(rule_of(&class, place, &classes), expected, "{class:?}");
+            }
+            assert_eq!(rule_of(&class, PlaceChoice::InPlace, &classes), None, "{class:?}");
         }
-        assert_eq!(rule_of(&IngressClass::Default, &[]), None);
+        assert_eq!(rule_of(&IngressClass::Default, PlaceChoice::Shared, &[]), None);
     }
 }

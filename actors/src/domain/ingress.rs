@@ -1,6 +1,6 @@
 //! Ingresses, trimmed to the fields that the operator reads, and the keys of Ingresses and Secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::domain::copied::Copied;
 use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::marks::Mark;
+use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 
 /// Prefix of all our annotations.
@@ -26,9 +27,16 @@ pub const FILLED_TLS: &str = "filled-tls";
 /// we filled in is taken back.
 pub const FILL_TLS: &str = "fill-tls";
 
+/// Annotation of ours with the place of the solver route, as in `--solver-place`.
+pub const SOLVER_PLACE: &str = "solver-place";
+
+/// Annotation of ours with the install and the hosts whose rules have our challenge path. It marks
+/// what is to be undone.
+pub const IN_PLACE: &str = "in-place";
+
 /// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
 /// with the longest value in bytes. Other annotations are dropped.
-pub const ANNOTATIONS: [(&str, usize); 9] = [
+pub const ANNOTATIONS: [(&str, usize); 10] = [
     ("adopt-secret", limits::ANNOTATION),
     ("enabled", limits::ANNOTATION),
     (FILL_TLS, limits::ANNOTATION),
@@ -38,6 +46,7 @@ pub const ANNOTATIONS: [(&str, usize); 9] = [
     ("partial", limits::ANNOTATION),
     ("profile", limits::ANNOTATION),
     ("renew", limits::ANNOTATION),
+    (SOLVER_PLACE, limits::ANNOTATION),
 ];
 
 /// Namespace and name of an Ingress: the key in messages and in deduplication.
@@ -174,6 +183,21 @@ pub struct IngressView {
     pub deleting: bool,
     /// Edition of the Ingress.
     pub edition: Edition,
+    /// `metadata.generation`, which each change of the spec raises.
+    pub generation: i64,
+    /// Routes to the solver in it. The watcher takes them out for the route keeper, so that the
+    /// index does not keep them.
+    pub routed: Option<Box<RoutedHosts>>,
+}
+
+/// Routes to the solver in an Ingress outside the operator's namespace: a solver Ingress of ours, or
+/// a user's with our path.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoutedHosts {
+    /// Hosts that are routed.
+    pub hosts: BTreeSet<DnsName>,
+    /// Field manager that wrote the rules last, if it is not ours (`metadata.managedFields`).
+    pub writer: Option<Arc<str>>,
 }
 
 /// An Ingress as the owner of a Secret or the subject of an Event.

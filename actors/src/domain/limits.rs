@@ -286,6 +286,21 @@ pub const ROUTE_CHECK: Duration = secs(600);
 /// Pause before a failed write of a solver Ingress is retried.
 pub const ROUTE_RETRY: Duration = secs(5);
 
+/// Times that another writer may put a user's Ingress back before our path is not added again.
+pub const PUT_BACKS: u32 = 2;
+/// Time for which it is not added then. A `GitOps` tool puts an Ingress back for ever.
+pub const PUT_BACK_PAUSE: Duration = secs(3600);
+/// Time for which it is known that another writer puts an Ingress back.
+pub const PUT_BACK_KEPT: Duration = secs(86_400);
+/// Solver routes of an earlier process that are adopted in one namespace of a user. Users can write
+/// what looks like them.
+pub const SOLVERS_FOUND: usize = 100;
+/// Time between looks at the endpoints of the solver, while users' namespaces have copies of them.
+pub const ENDPOINTS_LOOK: Duration = secs(10);
+/// `EndpointSlices` of the solver that are read.
+pub const ENDPOINT_SLICES: u32 = 20;
+/// Addresses of the solver that are copied, of each family.
+pub const SOLVER_ENDPOINTS: usize = 100;
 /// Longest pause before a failed removal of hosts is retried. A webhook that refuses it because of
 /// an Ingress of somebody else does so until that Ingress is mended.
 pub const ROUTE_RETRY_MAX: Duration = secs(600);

@@ -2,6 +2,7 @@
 
 mod distortion;
 mod ports;
+mod routes;
 mod secret_watch;
 
 pub use ports::OfInstall;
@@ -26,7 +27,7 @@ use crate::domain::ingress::{
 };
 use crate::domain::issuance::OverIpv6;
 use crate::domain::name::DnsName;
-use crate::domain::routes::SolverIngress;
+use crate::domain::routes::{SolverIngress, SolverName};
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::{Clock, IngressChange, PortError, SecretChange};
@@ -71,7 +72,9 @@ struct ClusterState {
     ingresses: BTreeMap<IngressKey, IngressView>,
     secrets: BTreeMap<SecretKey, FakeSecret>,
     /// Solver Ingresses by install and name.
-    solver: BTreeMap<(&'static str, String), SolverIngress>,
+    solver: BTreeMap<(&'static str, SolverName), SolverIngress>,
+    /// Namespaces of users that have the solver's Service.
+    services: BTreeSet<String>,
     classes: Vec<ClassView>,
     events: Vec<(IngressKey, KubeEvent)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
@@ -122,6 +125,8 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         is_solver: false,
         deleting: false,
         edition: Edition::default(),
+        generation: 0,
+        routed: None,
     }
 }
 
@@ -198,6 +203,7 @@ impl FakeCluster {
         state.uids += 1;
         let is_dated = view.created != Timestamp::default();
         let created = if is_dated { view.created } else { self.clock.now() };
+        view.generation = state.ingresses.get(&view.key).map_or(1, |known| known.generation + 1);
         (view.uid, view.created) =
             known.unwrap_or_else(|| (format!("uid-{fresh}").into(), created));
         if view.edition == Edition::default() {
@@ -304,12 +310,6 @@ impl FakeCluster {
     /// Number of Events so far.
     pub(super) fn events_sent(&self) -> usize {
         self.state.borrow().events.len()
-    }
-
-    /// Hosts with a route to the solver.
-    pub fn routed(&self) -> Vec<String> {
-        let state = self.state.borrow();
-        state.solver.values().flat_map(|one| &one.hosts).map(ToString::to_string).collect()
     }
 
     /// Cuts or restores a host's route: a cut host never reaches the solver, whatever the solver
@@ -434,7 +434,7 @@ impl FakeCluster {
 
     pub(super) fn leads_to_solver(&self, host: &DnsName) -> bool {
         let state = self.state.borrow();
-        !state.cut.contains(host) && state.solver.values().any(|one| one.hosts.contains(host))
+        !state.cut.contains(host) && state.routed_hosts().any(|routed| routed == host)
     }
 
     /// Whether the CA can validate the host.

@@ -18,12 +18,11 @@ use crate::domain::issuance::{OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
-use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressClasses, IngressSource,
     Installation, JournalError, PortError, Probe, Replaces, Routes, SegmentNumbers, Segments,
-    TlsSecrets,
+    TlsSecrets, Written,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -190,8 +189,16 @@ impl<P: Routes> Routes for Crashable<P> {
         self.crash_point.call(self.port.list()).await
     }
 
-    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
-        self.crash_point.call(self.port.write(ingress)).await
+    async fn write(
+        &self,
+        ingress: &SolverIngress,
+        is_last: bool,
+    ) -> Result<Option<Written>, PortError> {
+        self.crash_point.call(self.port.write(ingress, is_last)).await
+    }
+
+    async fn copy_endpoints(&self) -> Result<(), PortError> {
+        self.port.copy_endpoints().await
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::controllers::rule_of;
-use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::desired::desired_certificate::{DesiredCertificate, WantedRoute};
 use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::IngressRef;
@@ -16,7 +16,9 @@ use crate::domain::issuance::{Command, Observed, OverIpv6, Reach};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
+use crate::domain::solver_place::SolverPlace;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{Assessment, IssueReason, check};
 use crate::messages::Publish;
 use crate::ports::{Installation, PortError, bounded};
@@ -34,6 +36,19 @@ impl JobRunner {
     }
 
     pub(super) async fn publish_routes(&self, job: &mut Job, desired: DesiredCertificate) {
+        if let Some(settled_at) = self.published(job, &desired).await {
+            job.observed.routed(desired.routes);
+            job.observed.edition = Some(desired.edition);
+            job.observed.wait_until = settled_at;
+        }
+    }
+
+    /// Publishes the routes; `None` if that failed.
+    async fn published(
+        &self,
+        job: &mut Job,
+        desired: &DesiredCertificate,
+    ) -> Option<Option<Timestamp>> {
         let publish = Publish { stream: job.stream.clone(), routes: desired.routes.clone() };
         let published = async {
             let answer = self.ports.routes.publish.send(publish).await;
@@ -47,11 +62,20 @@ impl JobRunner {
             }
             transient @ PortError::Transient { .. } => transient,
         });
-        if let Some(settled_at) = self.succeeded(job, FailureClass::Unreachable, published) {
-            job.observed.routed(desired.routes);
-            job.observed.edition = Some(desired.edition);
-            job.observed.wait_until = settled_at;
+        self.succeeded(job, FailureClass::Unreachable, published)
+    }
+
+    /// Whether the routes in users' Ingresses are there still, which other programs may put back. A
+    /// job whose route was put back waits until it has stayed for a while.
+    async fn are_in_place(&self, job: &mut Job, desired: &DesiredCertificate) -> bool {
+        let is_in_place =
+            |wanted: &WantedRoute| matches!(wanted.route.place, SolverPlace::InPlace(_));
+        if !desired.routes.iter().any(is_in_place) {
+            return true;
         }
+        let Some(settled_at) = self.published(job, desired).await else { return false };
+        job.observed.wait_until = settled_at;
+        settled_at.is_none()
     }
 
     /// Probes the next few hosts that were not reached yet. Those that are reached now are asked
@@ -62,6 +86,9 @@ impl JobRunner {
         hosts: &BTreeSet<DnsName>,
         desired: &DesiredCertificate,
     ) {
+        if !self.are_in_place(job, desired).await {
+            return;
+        }
         let began = self.context.clock.now();
         let few = job.observed.next_probes(hosts);
         let probes = stream::iter(few).map(|host| async move {
@@ -90,7 +117,7 @@ impl JobRunner {
             return;
         }
         let classes = self.ports.classes.list(self.context.clock.now()).await;
-        let rule = answered.find_map(|class| rule_of(class, &classes));
+        let rule = answered.find_map(|(class, place)| rule_of(class, place, &classes));
         drop(answered);
         job.observed.rule = rule;
     }

@@ -9,12 +9,13 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::domain::failure::FailureClass;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::domain::routes::{RouteTable, SolverIngress};
+use crate::domain::routes::{RouteTable, SolverIngress, SolverName, Unplaced};
 use crate::domain::time::Timestamp;
-use crate::messages::{NewIngresses, PrefetchRoutes, Publish, StopWriting, Withdraw};
-use crate::ports::{Clock, PortError, Routes, bounded};
+use crate::messages::{NewIngresses, PrefetchRoutes, Publish, SeenRoutes, StopWriting, Withdraw};
+use crate::ports::{Clock, PortError, Routes, Written, bounded};
 
 /// Actor that owns the solver Ingresses.
 pub(crate) struct RouteKeeper {
@@ -22,7 +23,7 @@ pub(crate) struct RouteKeeper {
     clock: Rc<dyn Clock>,
     table: RouteTable,
     waiting: Vec<RouteWaiter>,
-    writing: Option<String>,
+    writing: Option<SolverName>,
     expiry: Option<SpawnHandle>,
     /// Those who wait for the end of the last write, once no further one may begin.
     stopping: Option<Vec<oneshot::Sender<()>>>,
@@ -86,9 +87,10 @@ impl RouteKeeper {
         let waiting = self.waiting.iter().map(|waits| &waits.stream);
         let Some(write) = self.table.next_write(waiting, self.clock.now()) else { return };
         self.writing = Some(write.name.clone());
-        let routes = self.routes.clone();
+        let (routes, is_last) = (self.routes.clone(), self.table.is_last(&write));
         let written = async move {
-            let result = bounded(limits::KUBE_CALL, "API server", routes.write(&write)).await;
+            let result = routes.write(&write, is_last);
+            let result = bounded(limits::KUBE_CALL, "API server", result).await;
             (write, result)
         };
         ctx.spawn(written.into_actor(self).map(|(write, result), keeper, ctx| {
@@ -100,16 +102,22 @@ impl RouteKeeper {
     fn written(
         &mut self,
         mut write: SolverIngress,
-        result: Result<Option<Timestamp>, PortError>,
+        result: Result<Option<Written>, PortError>,
         ctx: &mut Context<Self>,
     ) {
         match result {
-            Ok(created) => {
-                write.created = created;
+            Ok(written) => {
+                write.created = written.and_then(|written| written.created);
+                write.generation = written.map_or(0, |written| written.generation);
                 self.table.written(&write, self.clock.now());
             }
             Err(PortError::Permanent(_)) if self.table.isolate(&write) => {
                 warn!(solver_ingress = %write.name, "routes refused; each new host is tried alone");
+            }
+            Err(PortError::Permanent(why)) if is_removal_of_a_user(&write) => {
+                let why = &why.detail;
+                warn!(solver_ingress = %write.name, why, "a route in a user's namespace stays");
+                self.table.forget(&write.name);
             }
             Err(error) => self.not_written(write, &error, ctx),
         }
@@ -130,12 +138,37 @@ impl RouteKeeper {
     }
 
     fn answer_those_in_place(&mut self) {
+        let now = self.clock.now();
         let Self { table, writing, waiting, .. } = self;
-        let writing = writing.as_deref();
+        let has_no_place = |waits: &mut RouteWaiter| table.unplaced(&waits.stream).is_some();
+        for waits in waiting.extract_if(.., has_no_place) {
+            let Some(why) = table.unplaced(&waits.stream) else { continue };
+            _ = waits.answer.send(Err(refusal(&why))); // the requester may be gone
+        }
+        let writing = writing.as_ref();
         let in_place = |waiting: &mut RouteWaiter| table.is_in_place(&waiting.stream, writing);
         for waiting in waiting.extract_if(.., in_place) {
-            _ = waiting.answer.send(Ok(table.settled_at(&waiting.stream))); // the requester may be gone
+            let settled_at = table.settled_at(&waiting.stream).filter(|at| *at > now);
+            _ = waiting.answer.send(Ok(settled_at)); // the requester may be gone
         }
+    }
+
+    /// Copies the endpoints of the solver to users' namespaces, while the operator may write.
+    fn copy_endpoints(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let routes = self.routes.clone();
+        let copied = async move {
+            let copied = routes.copy_endpoints();
+            bounded(limits::KUBE_CALL, "API server", copied).await
+        };
+        ctx.spawn(copied.into_actor(self).map(|copied, _, ctx| {
+            if let Err(error) = copied {
+                warn!(%error, "the endpoints of the solver are not copied");
+            }
+            ctx.run_later(limits::ENDPOINTS_LOOK, Self::copy_endpoints);
+        }));
     }
 
     /// Removes expired routes, schedules the next sweep and starts the next write.
@@ -150,6 +183,20 @@ impl RouteKeeper {
     }
 }
 
+/// Whether the write removes a route from a user's namespace, for which the rights may be gone.
+fn is_removal_of_a_user(write: &SolverIngress) -> bool {
+    write.hosts.is_empty() && write.name.namespace.is_some()
+}
+
+fn refusal(why: &Unplaced) -> PortError {
+    match why {
+        Unplaced::PutBack { .. } => {
+            PortError::permanent(FailureClass::Unreachable, why.to_string())
+        }
+        Unplaced::Full(_) => PortError::transient(why.to_string()),
+    }
+}
+
 impl Actor for RouteKeeper {
     type Context = Context<Self>;
 
@@ -158,6 +205,7 @@ impl Actor for RouteKeeper {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let looked = self.look();
         ctx.wait(looked.into_actor(self).map(|found, keeper, ctx| keeper.looked(found, ctx)));
+        ctx.run_later(limits::ENDPOINTS_LOOK, Self::copy_endpoints);
     }
 }
 
@@ -193,6 +241,18 @@ impl Handler<NewIngresses> for RouteKeeper {
 
     fn handle(&mut self, NewIngresses(created): NewIngresses, ctx: &mut Context<Self>) {
         self.table.outdate(&created, self.clock.now());
+        self.sweep(ctx);
+    }
+}
+
+impl Handler<SeenRoutes> for RouteKeeper {
+    type Result = ();
+
+    fn handle(&mut self, SeenRoutes(seen): SeenRoutes, ctx: &mut Context<Self>) {
+        for one in seen {
+            self.table.seen(one, self.clock.now());
+        }
+        self.answer_those_in_place();
         self.sweep(ctx);
     }
 }

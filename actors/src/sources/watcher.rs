@@ -14,8 +14,9 @@ use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::routes::Seen;
 use crate::domain::time::Timestamp;
-use crate::messages::{Listed, NewIngresses};
+use crate::messages::{Listed, NewIngresses, SeenRoutes};
 use crate::ports::{IngressChange, IngressSource};
 use crate::reporting::metrics::{Metrics, Source};
 use crate::shared_expiries::SharedExpiries;
@@ -30,8 +31,10 @@ pub type Fails = Rc<dyn Fn(&SecretKey) -> bool>;
 pub struct Told {
     /// The scanner.
     pub scanner: Recipient<Listed>,
-    /// The route keeper.
-    pub routes: Recipient<NewIngresses>,
+    /// The route keeper, of new Ingresses.
+    pub newcomers: Recipient<NewIngresses>,
+    /// The route keeper, of routes in users' namespaces.
+    pub routes: Recipient<SeenRoutes>,
 }
 
 /// Actor that watches the Ingresses.
@@ -45,6 +48,9 @@ pub struct Watcher {
     expiries: SharedExpiries,
     /// Hosts of new Ingresses in a list in progress, with the creation of the newest.
     newcomers: HashMap<DnsName, Timestamp>,
+    /// Ingresses of users with routes to the solver, and news of them for the route keeper.
+    routed: HashSet<IngressKey>,
+    seen: Vec<Seen>,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
     /// all their Ingresses at the end of the list, so that a start causes no burst.
     listed: HashSet<WatchScope>,
@@ -82,6 +88,8 @@ impl Watcher {
             metrics,
             expiries,
             newcomers: HashMap::new(),
+            routed: HashSet::new(),
+            seen: Vec::new(),
             listed,
             ended,
             begun,
@@ -121,23 +129,42 @@ impl Watcher {
         }
     }
 
-    /// Tells the route keeper the hosts of new Ingresses.
-    fn tell_new(&mut self, ctx: &mut Context<Self>) {
-        let hosts = std::mem::take(&mut self.newcomers);
-        if hosts.is_empty() {
-            return;
+    /// Notes the routes to the solver in an Ingress of a user, or that they are gone.
+    fn note_routes(&mut self, view: &mut IngressView) {
+        let seen = Seen::take(view);
+        let were_known = self.routed.remove(&view.key);
+        if seen.is_routed() {
+            self.routed.insert(view.key.clone());
         }
-        let sent = self.told.routes.send(NewIngresses(hosts)).into_actor(self);
-        ctx.spawn(sent.map(|sent, _, _| {
-            if let Err(gone) = sent {
-                error!(%gone, "the route keeper has stopped");
-            }
-        }));
+        if seen.is_routed() || were_known {
+            self.seen.push(seen);
+        }
+    }
+
+    fn note_deleted(&mut self, key: &IngressKey) {
+        if self.routed.remove(key) {
+            self.seen.push(Seen::deleted(key));
+        }
+    }
+
+    /// Tells the route keeper the hosts of new Ingresses, and routes in users' namespaces.
+    fn tell_new(&mut self, ctx: &mut Context<Self>) {
+        let (hosts, seen) = (std::mem::take(&mut self.newcomers), std::mem::take(&mut self.seen));
+        let stopped = |gone| error!(%gone, "the route keeper has stopped");
+        if !hosts.is_empty() {
+            let sent = self.told.newcomers.send(NewIngresses(hosts)).into_actor(self);
+            ctx.spawn(sent.map(move |sent, _, _| sent.unwrap_or_else(stopped)));
+        }
+        if !seen.is_empty() {
+            let sent = self.told.routes.send(SeenRoutes(seen)).into_actor(self);
+            ctx.spawn(sent.map(move |sent, _, _| sent.unwrap_or_else(stopped)));
+        }
     }
 
     /// Gathers the edit if another one was just applied.
-    fn edited(&mut self, view: IngressView, ctx: &mut Context<Self>) {
+    fn edited(&mut self, mut view: IngressView, ctx: &mut Context<Self>) {
         self.note_new(&view);
+        self.note_routes(&mut view);
         self.tell_new(ctx);
         let Some(newest) = &mut self.gathered else {
             self.gathered = Some(IndexMap::new());
@@ -271,7 +298,7 @@ impl Actor for Watcher {
 }
 
 impl StreamHandler<IngressChange> for Watcher {
-    fn handle(&mut self, change: IngressChange, ctx: &mut Context<Self>) {
+    fn handle(&mut self, mut change: IngressChange, ctx: &mut Context<Self>) {
         let ended = match change {
             IngressChange::Applied(view) => return self.edited(view, ctx),
             IngressChange::ListEnds(ref scope) => Some(scope.clone()),
@@ -279,11 +306,19 @@ impl StreamHandler<IngressChange> for Watcher {
         };
         // The changes of one Ingress stay in their order.
         self.apply_burst();
-        if let IngressChange::Listed(view) = &change {
-            self.note_new(view);
-            if self.newcomers.len() >= limits::NEW_HOSTS {
+        match &mut change {
+            IngressChange::Listed(view) => {
+                self.note_new(view);
+                self.note_routes(view);
+                if self.newcomers.len().max(self.seen.len()) >= limits::NEW_HOSTS {
+                    self.tell_new(ctx);
+                }
+            }
+            IngressChange::Deleted(key) => {
+                self.note_deleted(key);
                 self.tell_new(ctx);
             }
+            _ => {}
         }
         self.take(change);
         if let Some(scope) = ended {

@@ -89,7 +89,7 @@ fn admitted<'a>(routes: &'a Routes, rules: &Rules) -> Vec<&'a Claim> {
         rules.sees(&key.0, class)
     };
     let mut seen: Vec<(&Key, &Vec<Claim>)> = routes.iter().rev().filter(is_seen).collect();
-    let is_solver = |routes: &[Claim]| routes.iter().any(|claim| claim.route.backend.is_solver());
+    let is_solver = |routes: &[Claim]| routes.iter().all(|claim| claim.route.backend.is_solver());
     if rules.merging == Merging::AddressPerIngress {
         seen.retain(|(_, routes)| !is_solver(routes));
     }

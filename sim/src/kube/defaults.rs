@@ -96,7 +96,10 @@ pub(crate) fn fill_in(resource: Resource, object: &mut Value) {
             let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
             metadata["labels"]["kubernetes.io/metadata.name"] = name;
         }
-        Resource::IngressClasses | Resource::Events | Resource::Leases => {}
+        Resource::EndpointSlices
+        | Resource::IngressClasses
+        | Resource::Events
+        | Resource::Leases => {}
     }
 }
 

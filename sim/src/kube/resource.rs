@@ -8,6 +8,7 @@ pub(crate) enum Resource {
     Namespaces,
     Secrets,
     Services,
+    EndpointSlices,
     Ingresses,
     IngressClasses,
     Events,
@@ -27,10 +28,11 @@ struct Names {
 const VERSION: &str = "v1";
 
 impl Resource {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Namespaces,
         Self::Secrets,
         Self::Services,
+        Self::EndpointSlices,
         Self::Ingresses,
         Self::IngressClasses,
         Self::Events,
@@ -42,6 +44,9 @@ impl Resource {
             Self::Namespaces => ("", "namespaces", "namespace", "Namespace"),
             Self::Secrets => ("", "secrets", "secret", "Secret"),
             Self::Services => ("", "services", "service", "Service"),
+            Self::EndpointSlices => {
+                ("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice")
+            }
             Self::Ingresses => ("networking.k8s.io", "ingresses", "ingress", "Ingress"),
             Self::IngressClasses => {
                 ("networking.k8s.io", "ingressclasses", "ingressclass", "IngressClass")
@@ -68,6 +73,7 @@ impl Resource {
     pub(crate) const fn api_version(self) -> &'static str {
         match self {
             Self::Namespaces | Self::Secrets | Self::Services => VERSION,
+            Self::EndpointSlices => "discovery.k8s.io/v1",
             Self::Ingresses | Self::IngressClasses => "networking.k8s.io/v1",
             Self::Events => "events.k8s.io/v1",
             Self::Leases => "coordination.k8s.io/v1",
@@ -86,7 +92,7 @@ impl Resource {
 
     /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) fn has_generation(self) -> bool {
-        matches!(self, Self::Ingresses | Self::IngressClasses)
+        matches!(self, Self::Ingresses | Self::IngressClasses | Self::EndpointSlices)
     }
 
     /// Whether a PUT without `resourceVersion` is accepted.

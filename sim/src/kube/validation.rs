@@ -29,7 +29,10 @@ pub(crate) fn check(resource: Resource, before: Option<&Value>, after: &Value) -
         Resource::Ingresses => ingress(after, &mut causes),
         Resource::Events => event(after, &mut causes),
         Resource::Leases => lease(after, &mut causes),
-        Resource::Namespaces | Resource::Services | Resource::IngressClasses => {}
+        Resource::Namespaces
+        | Resource::Services
+        | Resource::EndpointSlices
+        | Resource::IngressClasses => {}
     }
     causes
 }

@@ -11,6 +11,7 @@ use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
+use ingress_acme_actors::domain::solver_place::{ClassPlace, PlaceChoices, UnknownPlace};
 use ingress_acme_actors::operator::Settings;
 
 use crate::dns_and_http::listeners::Binds;
@@ -98,6 +99,14 @@ pub struct RunArgs {
     /// Port on which the probe connects to hosts
     #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
     pub probe_port: u16,
+    /// Where the challenge path of a class (of all: *) is routed to the solver: shared (by a solver
+    /// Ingress in the operator's namespace), namespace (by one in the namespace of the Ingress), or
+    /// in-place (by a path in the Ingress itself, while a challenge takes); repeatable. The last
+    /// two need the rights of deploy/solver-in-namespaces.yaml in that namespace. The
+    /// annotation ingress-acme.dev/solver-place of an Ingress decides over it [default: *=shared]
+    #[arg(long = "solver-place", env = "INGRESS_ACME_SOLVER_PLACE", value_name = "CLASS=PLACE",
+          value_delimiter = ',', value_parser = class_place)]
+    pub solver_places: Vec<ClassPlace>,
     /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only
     /// those with "true"
     #[arg(long, env = "INGRESS_ACME_MANAGE", value_enum, default_value_t)]
@@ -259,24 +268,22 @@ impl RunArgs {
             nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
             profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
             allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory, fill_tls, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name, solver_annotations,
+            watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name, solver_annotations,
+            fill_tls, solver_places,
         } = self;
-        let (leaves_tls, namespace) = (!fill_tls, own_namespace(namespace));
-        let manage = manage.into();
+        let (manage, places, leaves_tls) = (manage.into(), PlaceChoices(solver_places), !fill_tls);
+        let namespace = own_namespace(namespace);
         // Whether the CA is public and cert-manager is there takes look-ups at the start.
-        let selection = Selection { manage, classes, shared_hosts, ..Selection::default() };
-        let fallback = (fallback_directory, fallback_after, fallback_eab_secret);
+        let selection =
+            Selection { manage, classes, shared_hosts, leaves_tls, places, ..<_>::default() };
+        #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),
-            selection: Selection { leaves_tls, ..selection },
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
-            owner_references,
+            selection, owner_references, profile, algorithm, scan_interval,
             through_proxy: false, // as the environment says at the start
-            profile,
-            algorithm,
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
-            scan_interval,
             secret_checks: usize::from(secret_checks),
             guards: guards.are_on(acme_directory.as_str()),
             orders_per_namespace: max_orders_per_namespace,
@@ -285,7 +292,7 @@ impl RunArgs {
         #[rustfmt::skip] // fields that are passed on stand together
         let config = AdapterConfig {
             contacts: contact.into_iter().collect(),
-            fallback: FallbackDirectory::at(fallback),
+            fallback: FallbackDirectory::at((fallback_directory, fallback_after, fallback_eab_secret)),
             rehearsal: rehearsal_directory.map(|url| url.to_string()),
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces: once_each(watch_namespace),
@@ -315,6 +322,16 @@ fn solver_annotation(text: &str) -> Result<SolverAnnotation, String> {
     };
     let class = (class != "*").then(|| class.to_owned());
     Ok(SolverAnnotation { class, name: name.to_owned(), value: value.to_owned() })
+}
+
+/// Reads `CLASS=PLACE`. A class may contain a slash, and no equals sign.
+fn class_place(text: &str) -> Result<ClassPlace, String> {
+    let parts = text.split_once('=').filter(|(class, _)| !class.is_empty());
+    let Some((class, place)) = parts else {
+        return Err("expected CLASS=PLACE, such as gce=in-place, with * for all classes".to_owned());
+    };
+    let place = place.parse().map_err(|unknown: UnknownPlace| unknown.to_string())?;
+    Ok(ClassPlace { class: (class != "*").then(|| class.to_owned()), place })
 }
 
 fn solver_linger(text: &str) -> Result<Duration, String> {

@@ -90,13 +90,13 @@ impl OperatorThread {
             ended(thread)?;
             bail!("the operator did not start");
         };
-        world.gateway().state().add_solver(servers.solver);
+        world.add_solver(servers.solver);
         Ok(Self { servers, drain, crash, thread })
     }
 
     /// Stops the operator at once, at any point: no drain, no notice to other parties.
     pub(super) fn crash(self, world: &World) -> anyhow::Result<()> {
-        world.gateway().state().remove_solver(self.servers.solver);
+        world.remove_solver(self.servers.solver);
         _ = self.crash.send(()); // fails if the operator has ended; reported below
         match ended(self.thread)? {
             ThreadEnd::Crashed => Ok(()),

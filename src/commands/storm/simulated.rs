@@ -78,7 +78,7 @@ impl Simulated {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
-        world.gateway().state().add_solver(solver);
+        world.add_solver(solver);
         let mut simulated = Self { operator, world, admin, solver, log };
         simulated.leads().await?;
         Ok(simulated)
@@ -156,7 +156,7 @@ impl Simulated {
         })?;
         kill_process(pid, Signal::TERM)?;
         let ended = timeout(ENDS_WITHIN, self.operator.wait()).await;
-        self.world.gateway().state().remove_solver(self.solver);
+        self.world.remove_solver(self.solver);
         Ok((ended.context("the operator does not end")??, self.world))
     }
 }

@@ -8,6 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Field manager of our writes, as shown in `metadata.managedFields`.
 pub const FIELD_MANAGER: &str = "ingress-acme";
+/// Field manager of our writes into users' Ingresses, apart from those of `spec.tls`.
+pub const IN_PLACE_MANAGER: &str = "ingress-acme-in-place";
+/// Annotation with the hosts of a user's Ingress whose rules have our path.
+pub const IN_PLACE_ANNOTATION: &str = "ingress-acme.dev/in-place";
+/// Annotation with the install that an object of ours belongs to (`--install-id`).
+pub const INSTALL_ANNOTATION: &str = "ingress-acme.dev/install";
 /// Label on every object that the operator creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`].
@@ -16,10 +22,18 @@ pub const MANAGED_BY: &str = "ingress-acme";
 /// use.
 pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
+/// Annotation that makes an Ingress a minion (F5 NGINX Ingress Controller).
+pub const MINION: (&str, &str) = ("nginx.org/mergeable-ingress-type", "minion");
+
 /// Whether the object carries our label.
 pub fn is_ours(metadata: &ObjectMeta) -> bool {
     let label = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL));
     label.is_some_and(|value| value == MANAGED_BY)
+}
+
+/// Returns the install that the object belongs to, if it says so.
+pub fn install_of(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(INSTALL_ANNOTATION).map(String::as_str)
 }
 
 /// Returns our label, for `metadata.labels`.

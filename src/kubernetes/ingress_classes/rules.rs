@@ -2,6 +2,7 @@
 //! for each. From the documents of each controller.
 
 use ingress_acme_actors::domain::controllers::{ClassView, ControllerRule};
+use ingress_acme_actors::domain::solver_place::PlaceChoice;
 
 /// A controller, and its rule.
 struct KnownController {
@@ -12,6 +13,9 @@ struct KnownController {
     rule: ControllerRule,
 }
 
+/// A path in the user's own Ingress is served like the others of it.
+const IN_PLACE: &[PlaceChoice] = &[PlaceChoice::InPlace];
+
 /// The rules, from the documents of each controller.
 static RULES: [KnownController; 6] = [
     KnownController {
@@ -20,7 +24,9 @@ static RULES: [KnownController; 6] = [
         rule: ControllerRule {
             rule: "the controller of F5 NGINX gives a host to the oldest Ingress that names it, and rejects the solver Ingress",
             way_out: "make this Ingress a master (annotation nginx.org/mergeable-ingress-type: master) and put its paths \
-                  into minions: the solver Ingress joins them",
+                  into minions, which the solver Ingress joins; or have the path put into this Ingress \
+                  (ingress-acme.dev/solver-place: in-place)",
+            passed_by: IN_PLACE,
         },
     },
     KnownController {
@@ -28,7 +34,10 @@ static RULES: [KnownController; 6] = [
         classes: &["openshift-default"],
         rule: ControllerRule {
             rule: "OpenShift's router gives a host to the namespace that named it first, and refuses the solver Ingress",
-            way_out: "set spec.routeAdmission.namespaceOwnership to InterNamespaceAllowed in the IngressController",
+            way_out: "have the solver Ingress made in the namespace of this one (ingress-acme.dev/solver-place: \
+                  namespace), or set spec.routeAdmission.namespaceOwnership to InterNamespaceAllowed in the \
+                  IngressController",
+            passed_by: &[PlaceChoice::Namespace, PlaceChoice::InPlace],
         },
     },
     KnownController {
@@ -38,6 +47,7 @@ static RULES: [KnownController; 6] = [
             rule: "the AWS controller makes a load balancer for each Ingress, and the host leads to that of the user",
             way_out: "give this Ingress the annotation alb.ingress.kubernetes.io/group.name, and the solver Ingress the \
                   same one by the flag --solver-annotation",
+            passed_by: &[],
         },
     },
     KnownController {
@@ -46,7 +56,9 @@ static RULES: [KnownController; 6] = [
         rule: ControllerRule {
             rule: "Cilium in dedicated mode makes a load balancer for each Ingress, and the host leads to that of the user",
             way_out: "give this Ingress the annotation ingress.cilium.io/loadbalancer-mode: shared, and the solver Ingress \
-                  the same one by the flag --solver-annotation",
+                  the same one by the flag --solver-annotation; or have the path put into this Ingress \
+                  (ingress-acme.dev/solver-place: in-place)",
+            passed_by: IN_PLACE,
         },
     },
     KnownController {
@@ -54,8 +66,9 @@ static RULES: [KnownController; 6] = [
         classes: &["azure/application-gateway", "azure-application-gateway"],
         rule: ControllerRule {
             rule: "Azure's Application Gateway serves one Ingress for each host",
-            way_out: "serve the host by another ingress controller, or leave its certificate to Azure (annotation \
-                  appgw.ingress.kubernetes.io/appgw-ssl-certificate)",
+            way_out: "have the path put into this Ingress (ingress-acme.dev/solver-place: in-place), or leave its \
+                  certificate to Azure (annotation appgw.ingress.kubernetes.io/appgw-ssl-certificate)",
+            passed_by: IN_PLACE,
         },
     },
     KnownController {
@@ -65,6 +78,7 @@ static RULES: [KnownController; 6] = [
             rule: "GKE makes a load balancer for each Ingress, and the host leads to that of the user",
             way_out: "serve the host by another ingress controller, or leave its certificate to GKE (annotation \
                   networking.gke.io/managed-certificates)",
+            passed_by: &[],
         },
     },
 ];

@@ -4,11 +4,9 @@
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::{Mark, TLS_ACME};
 
-/// Annotation that makes an Ingress a minion (F5 NGINX Ingress Controller).
-pub(in crate::kubernetes) const MINION: (&str, &str) =
-    ("nginx.org/mergeable-ingress-type", "minion");
+use crate::kubernetes::client::MINION;
 
-/// The same annotation of an Ingress that has minions.
+/// The annotation of an Ingress that has minions.
 pub(super) const MASTER: (&str, &str) = (MINION.0, "master");
 
 /// Annotation that makes an Ingress a canary (ingress-nginx).

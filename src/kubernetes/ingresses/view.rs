@@ -1,16 +1,18 @@
 //! Reduces an Ingress to the fields that the domain reads. Drops managed fields, status and
 //! backends.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
-    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IngressClass, IngressKey, IngressView,
-    TlsBlock,
+    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IN_PLACE, IngressClass, IngressKey,
+    IngressView, TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::Mark;
@@ -19,7 +21,8 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 
 use super::aliases::aliases;
 use super::marks::{MASTER, mark};
-use crate::kubernetes::client::{class, is_ours};
+use crate::kubernetes::client::{IN_PLACE_ANNOTATION, class, is_ours};
+use crate::kubernetes::solver_ingresses::{routed, without_ours};
 
 /// Annotation with the whole object as `kubectl apply` last sent it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -27,19 +30,31 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Returns the fields of `ingress` that the domain reads. The view is bounded, whatever the size of
 /// the Ingress: [`limits`] has the numbers.
 pub fn view(ingress: &Ingress) -> IngressView {
-    view_with_copied(ingress, &[])
+    view_with(ingress, &Reading::default())
 }
 
-/// The same, with the annotations that are copied to the Secret: those with one of these prefixes.
-pub(super) fn view_with_copied(ingress: &Ingress, prefixes: &[String]) -> IngressView {
+/// What a view contains beside the fields that every one has.
+#[derive(Clone, Default)]
+pub(super) struct Reading {
+    /// Prefixes of the annotations that are copied to the Secret.
+    pub(super) copied: Rc<[String]>,
+    /// Namespace of the operator, whose solver Ingresses are no routes in users' namespaces, and
+    /// `--install-id`; `None` if routes are not looked for.
+    pub(super) outside: Option<(Rc<str>, Rc<str>)>,
+}
+
+pub(super) fn view_with(ingress: &Ingress, reading: &Reading) -> IngressView {
     let metadata = &ingress.metadata;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let created = metadata.creation_timestamp.as_ref().map(|created| created.0.as_millisecond());
     let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     let (annotations, long_annotations) = annotations_of_ours(ingress);
     let rule_hosts = rule_hosts(ingress);
+    let key = IngressKey::new(&text(&metadata.namespace), &text(&metadata.name));
+    let outside = reading.outside.as_ref().filter(|(own, _)| **own != *key.namespace);
+    let routed = outside.and_then(|(_, install)| routed(ingress, install));
     IngressView {
-        key: IngressKey::new(&text(&metadata.namespace), &text(&metadata.name)),
+        key,
         uid: Arc::from(text(&metadata.uid)),
         created: created.map_or_else(Timestamp::default, Timestamp::from_millis),
         class: bounded(class(ingress)),
@@ -49,12 +64,14 @@ pub(super) fn view_with_copied(ingress: &Ingress, prefixes: &[String]) -> Ingres
         rule_hosts,
         annotations,
         long_annotations,
-        copied: Copied::of(prefixes, pairs(ingress)),
+        copied: Copied::of(&reading.copied, pairs(ingress)),
         mark: mark_of(ingress),
         is_master: pairs(ingress).any(|pair| pair == MASTER),
         is_solver: is_ours(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
         edition: edition(ingress),
+        generation: metadata.generation.unwrap_or_default(),
+        routed: routed.map(Box::new),
     }
 }
 
@@ -115,10 +132,20 @@ fn annotations_of_ours(ingress: &Ingress) -> (BTreeMap<String, String>, Vec<&'st
 /// Hashes what users write: annotations, labels and the spec. `spec.tls` and the mark of what we
 /// filled in are left out, because we write them too; so is kubectl's copy of what was applied.
 fn edition(ingress: &Ingress) -> Edition {
-    let ours = |name: &str| name.strip_prefix(ANNOTATION_PREFIX) == Some(FILLED_TLS);
+    let ours = |name: &str| {
+        [FILLED_TLS, IN_PLACE].contains(&name.strip_prefix(ANNOTATION_PREFIX).unwrap_or_default())
+    };
     let marks = annotations(ingress).filter(|(name, _)| !ours(name) && *name != LAST_APPLIED);
     let spec = ingress.spec.as_ref();
-    let spec = spec.map(|spec| (&spec.ingress_class_name, &spec.default_backend, &spec.rules));
+    let is_routed = annotations(ingress).any(|(name, _)| name == IN_PLACE_ANNOTATION);
+    let rules = spec.and_then(|spec| spec.rules.as_deref());
+    let rules =
+        rules.map(
+            |rules| {
+                if is_routed { Cow::Owned(without_ours(rules)) } else { Cow::Borrowed(rules) }
+            },
+        );
+    let spec = spec.map(|spec| (&spec.ingress_class_name, &spec.default_backend, rules));
     let mut hash = StableHash::default();
     let written = (marks.collect::<Vec<_>>(), &ingress.metadata.labels, spec);
     // Never fails: the keys of all maps are text, and a hash takes any bytes.

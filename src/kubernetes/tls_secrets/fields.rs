@@ -10,7 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use crate::kubernetes::client::our_label;
+use crate::kubernetes::client::{INSTALL_ANNOTATION, our_label};
 
 /// `type` of a TLS Secret. The API server requires both data keys.
 pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";
@@ -24,14 +24,12 @@ pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
 pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
 /// Annotation: the Ingress's `ingress-acme.dev/renew` value for which the certificate was issued.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
-/// Annotation: the install that renews the certificate (`--install-id`).
-pub(super) const INSTALL: &str = "ingress-acme.dev/install";
 /// Annotation: URL of the ACME account that ordered the certificate.
 pub(super) const ACCOUNT: &str = "ingress-acme.dev/account";
 /// Annotation: mark of the annotations that were copied from the Ingresses.
 pub(super) const COPIED: &str = "ingress-acme.dev/copied";
 /// Annotations of ours that a change of the metadata alone leaves.
-const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL, ACCOUNT];
+const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL_ANNOTATION, ACCOUNT];
 /// `kind` of the owners.
 const OWNER_KIND: &str = "Ingress";
 /// `apiVersion` of the owners.
@@ -50,7 +48,7 @@ pub(super) fn installed(
         (DIRECTORY, Some(&*what.directory)),
         (INSTEAD_OF, what.instead_of.as_deref()),
         (RENEW, what.renew.as_deref()),
-        (INSTALL, install),
+        (INSTALL_ANNOTATION, install),
         (ACCOUNT, what.account.as_deref()),
     ];
     let present = || (!present.is_empty()).then(|| present.to_vec());
@@ -85,7 +83,7 @@ pub(super) fn same_with_metadata(
     let annotations = read.metadata.annotations.iter().flatten();
     let annotations = annotations.map(|(name, value)| (name.as_str(), value.as_str()));
     let annotations = annotations.filter(|(name, _)| ANNOTATIONS.contains(name));
-    let annotations = annotations.chain(install.map(|install| (INSTALL, install)));
+    let annotations = annotations.chain(install.map(|install| (INSTALL_ANNOTATION, install)));
     let annotations = annotations.chain(copied(to_copy, mark.as_deref()));
     let data = read.data.iter().flatten();
     let data = data.filter(|(name, _)| [CHAIN, KEY].contains(&name.as_str()));

@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::fields::{
-    ACCOUNT, CHAIN, COPIED, DIRECTORY, INSTALL, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
+    ACCOUNT, CHAIN, COPIED, DIRECTORY, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
 };
-use crate::kubernetes::client::is_ours;
+use crate::kubernetes::client::{install_of, is_ours};
 
 /// Prefix of the annotations that cert-manager writes on its Secrets.
 const CERT_MANAGER: &str = "cert-manager.io/";
@@ -55,7 +55,7 @@ pub(super) fn other_install<'a>(
     metadata: &'a ObjectMeta,
     install: Option<&str>,
 ) -> Option<&'a str> {
-    let named = metadata.annotations.as_ref()?.get(INSTALL).map(String::as_str)?;
+    let named = install_of(metadata)?;
     let other = install.is_some_and(|install| install != named) && !named.is_empty();
     (other && is_ours(metadata)).then_some(named)
 }

@@ -4,7 +4,8 @@
 use std::fmt::Debug;
 
 use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -16,6 +17,8 @@ use crate::sites::{PATIENCE, Site, certificate, ingress, namespace, secret};
 use crate::{alone, operator, operator_with};
 
 const FILLED: &str = "ingress-acme.dev/filled-tls";
+const SOLVER: &str = "ingress-acme-solver";
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const LABEL: &str = "app.kubernetes.io/managed-by";
 
 #[actix::test]
@@ -35,6 +38,7 @@ async fn under_the_guard_a_captured_operator_changes_nothing_of_others() {
         no_secret_is_made_but_for_an_ingress(&captured).await;
         no_update_deletes_an_ingress_or_brings_one_back(&client, &captured).await;
         the_largest_ingress_is_evaluated_within_the_budget(&client, &captured).await;
+        the_path_of_the_challenges_goes_in_and_out(&captured).await;
     })
     .await;
 }
@@ -49,19 +53,35 @@ async fn under_the_guard_more_rights_do_not_help_a_captured_operator() {
         apply_yaml(&client, EVERY_RIGHT).await.expect("the operator has every right");
         let captured = world.operator_client().await.expect("a client");
         let ingresses: Api<Ingress> = Api::namespaced(captured.clone(), "web");
-        let secrets: Api<Secret> = Api::namespaced(captured, "web");
+        let secrets: Api<Secret> = Api::namespaced(captured.clone(), "web");
         let (make, delete) =
             (PostParams { dry_run: true, ..<_>::default() }, DeleteParams::default().dry_run());
-        let new: Ingress = object(json!({
-            "metadata": { "name": "new" }, "spec": { "defaultBackend": backend("evil") },
-        }));
+        let ingress = |name: &str, spec: Value| {
+            let metadata = json!({ "name": name, "labels": { LABEL: "ingress-acme" } });
+            object::<Ingress>(json!({ "metadata": metadata, "spec": spec }))
+        };
+        let rule = |path: &str, service: &str| {
+            let path = json!({ "path": path, "pathType": "Prefix", "backend": backend(service) });
+            json!({ "rules": [{ "host": "evil.example.com", "http": { "paths": [path] } }] })
+        };
+        let new = [
+            ingress("new", rule(CHALLENGES, SOLVER)),
+            ingress("ingress-acme-solver-1-0", json!({ "defaultBackend": backend("evil") })),
+            ingress("ingress-acme-solver-1-0", rule("/", SOLVER)),
+            ingress("ingress-acme-solver-1-0", rule(CHALLENGES, "evil")),
+        ];
         let status =
             json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } } });
         let patch = PatchParams::default().dry_run();
-        let why = "deletes no Secret and no Ingress";
-        stops("creating an Ingress", why, async || ingresses.create(&make, &new).await.err()).await;
+        let why = "no Ingress but its solver Ingresses";
+        for new in &new {
+            stops("an Ingress", why, async || ingresses.create(&make, new).await.err()).await;
+        }
         stops("deleting an Ingress", why, async || ingresses.delete("shop", &delete).await.err())
             .await;
+        Box::pin(no_service_leads_elsewhere(&client, &captured)).await;
+        Box::pin(no_endpoints_lead_elsewhere(&captured)).await;
+        let why = "deletes no Secret";
         stops("deleting a Secret", why, async || secrets.delete("ours", &delete).await.err()).await;
         stops("writing a status", why, async || {
             ingresses.patch_status("shop", &patch, &Patch::Merge(&status)).await.err()
@@ -115,6 +135,61 @@ async fn under_the_guard_the_operator_does_all_of_its_work() {
         }
     })
     .await;
+}
+
+/// Services of a captured operator that could lead a host to other pods.
+async fn no_service_leads_elsewhere(client: &Client, captured: &Client) {
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let marked = |name: &str| json!({ "name": name, "labels": { LABEL: "ingress-acme" } });
+    let service = |metadata: Value, spec: Value| {
+        object::<Service>(json!({ "metadata": metadata, "spec": spec }))
+    };
+    let http = json!([{ "port": 80 }]);
+    let named = "no Service but its own";
+    let mut services = vec![
+        (service(marked("shop"), json!({ "ports": http })), named),
+        (service(json!({ "name": SOLVER }), json!({ "ports": http })), named),
+    ];
+    let shapes = [
+        json!({ "ports": http, "selector": { "app": "shop" } }),
+        json!({ "ports": http, "externalIPs": ["192.0.2.1"] }),
+        json!({ "ports": http, "type": "NodePort" }),
+        json!({ "ports": [{ "port": 443 }] }),
+        json!({ "type": "ExternalName", "externalName": "x.example" }),
+    ];
+    let shape = "no selector, no external address and no port but 80";
+    services.extend(shapes.map(|spec| (service(marked(SOLVER), spec), shape)));
+    let api: Api<Service> = Api::namespaced(captured.clone(), "web");
+    for (service, why) in &services {
+        stops("a Service", why, async || api.create(&dry_run, service).await.err()).await;
+    }
+    let theirs: Api<Service> = Api::namespaced(client.clone(), "web");
+    let shop = service(json!({ "name": "shop" }), json!({ "ports": http }));
+    theirs.create(&PostParams::default(), &shop).await.expect("a Service of a user");
+    let delete = DeleteParams::default().dry_run();
+    stops("deleting a Service", named, async || api.delete("shop", &delete).await.err()).await;
+}
+
+/// The same of endpoints.
+async fn no_endpoints_lead_elsewhere(captured: &Client) {
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let slice = |name: &str, service: &str, port: u16| {
+        let labels = json!({ LABEL: "ingress-acme", "kubernetes.io/service-name": service });
+        object::<EndpointSlice>(json!({
+            "metadata": { "name": name, "labels": labels }, "addressType": "IPv4",
+            "endpoints": [{ "addresses": ["10.77.0.1"] }], "ports": [{ "port": port }],
+        }))
+    };
+    let ours = "ingress-acme-solver-ipv4";
+    let slices = [
+        (slice("evil", SOLVER, 8089), "no endpoints but those of its own Service"),
+        (slice(ours, "shop", 8089), "no endpoints but those of its own Service"),
+        (slice(ours, SOLVER, 22), "no port but that of its solver"),
+    ];
+    let api: Api<EndpointSlice> = Api::namespaced(captured.clone(), "web");
+    for (slice, why) in &slices {
+        stops("endpoints", why, async || api.create(&dry_run, slice).await.err()).await;
+    }
 }
 
 /// Shares the Secret `site-tls` with an Ingress of the same hosts, and takes its `spec.tls` back.
@@ -287,7 +362,31 @@ fn ingress_refusals() -> Vec<Refusal> {
         ("shop", patch, "no annotation of an Ingress but")
     }));
     all.extend(tls_refusals());
+    all.extend(path_refusals());
     all
+}
+
+/// Changes of paths beside the operator's own one.
+fn path_refusals() -> Vec<Refusal> {
+    let path = |path: &str, service: &str| json!({ "path": path, "pathType": "Prefix", "backend": backend(service) });
+    let host = "shop.example.com";
+    let rule = |host: &str, paths: Value| json!({ "host": host, "http": { "paths": paths } });
+    let (site, ours) = (path("/", "shop"), path(CHALLENGES, SOLVER));
+    let mut exact = ours.clone();
+    exact["pathType"] = json!("Exact");
+    let rules = [
+        json!([rule(host, json!([ours]))]),
+        json!([rule(host, json!([ours, path("/", "evil")]))]),
+        json!([rule(host, json!([path(CHALLENGES, "evil"), site]))]),
+        json!([rule(host, json!([path("/", SOLVER)]))]),
+        json!([rule(host, json!([exact, site]))]),
+        json!([rule(host, json!([ours, ours, site]))]),
+        json!([rule("evil.example.com", json!([ours, site]))]),
+        json!([rule(host, json!([ours, site])), rule("evil.example.com", json!([ours]))]),
+    ];
+    rules
+        .map(|rules| ("shop", json!({ "spec": { "rules": rules } }), "nothing of an Ingress but"))
+        .into()
 }
 
 fn tls_refusals() -> Vec<Refusal> {
@@ -424,6 +523,22 @@ async fn the_largest_ingress_is_evaluated_within_the_budget(client: &Client, cap
     let dry_run = PatchParams::default().dry_run();
     let filled = ingresses.patch("large", &dry_run, &Patch::Merge(&patch)).await;
     assert!(filled.is_ok(), "{:?}", filled.err());
+}
+
+async fn the_path_of_the_challenges_goes_in_and_out(captured: &Client) {
+    let ingresses: Api<Ingress> = Api::namespaced(captured.clone(), "web");
+    let path = |path: &str, service: &str| json!({ "path": path, "pathType": "Prefix", "backend": backend(service) });
+    let (site, ours) = (path("/", "shop"), path(CHALLENGES, SOLVER));
+    for (mark, paths) in
+        [(json!("x/shop.example.com"), json!([ours, site])), (Value::Null, json!([site]))]
+    {
+        let rules = json!([{ "host": "shop.example.com", "http": { "paths": paths } }]);
+        let annotations = json!({ "ingress-acme.dev/in-place": mark });
+        let patch =
+            json!({ "metadata": { "annotations": annotations }, "spec": { "rules": rules } });
+        let patched = ingresses.patch("shop", &PatchParams::default(), &Patch::Merge(&patch)).await;
+        assert!(patched.is_ok(), "{:?}", patched.err());
+    }
 }
 
 async fn refused<K>(captured: &Client, (name, patch, why): &Refusal)

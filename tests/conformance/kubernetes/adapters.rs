@@ -21,12 +21,13 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::routes::{SolverIngress, SolverName};
+use ingress_acme_actors::domain::solver_place::SolverPlace;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Clock, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
-    PortError, Routes, SegmentNumbers, Segments, StoredAccount, TlsSecrets,
+    PortError, Routes, SegmentNumbers, Segments, StoredAccount, TlsSecrets, Written,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;
@@ -36,6 +37,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::installs::installs_keep_their_secrets;
+use crate::places::hold_in_users_namespaces;
 use crate::secret_watch::the_watch_of_secrets_names_the_deleted_ones_and_no_journal;
 use crate::test_cluster::{DIRECTORY, SOON, TestCluster, WEB};
 
@@ -93,6 +95,7 @@ pub(crate) async fn hold_their_promises(cluster: &TestCluster) {
     the_watch_lists_and_then_follows(cluster).await;
     solver_ingresses_are_written_read_and_deleted(cluster).await;
     a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster).await;
+    hold_in_users_namespaces(cluster).await;
     segments_are_written_once_and_deleted_together(cluster).await;
     the_watch_of_secrets_names_the_deleted_ones_and_no_journal(cluster).await;
     the_numbers_of_all_segments_are_listed_page_by_page(cluster).await;
@@ -359,47 +362,44 @@ async fn the_watch_lists_and_then_follows(cluster: &TestCluster) {
     assert_eq!(source.get(&IngressKey::new("web", "nothing")).await, None);
 }
 
+fn solver(name: &str, class: IngressClass, names: &[&str]) -> SolverIngress {
+    let (name, place, hosts) = (SolverName::own(name), SolverPlace::Shared, hosts(names));
+    SolverIngress { name, class, place, hosts, created: None, generation: 0 }
+}
+
 async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
-    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme");
+    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme", "ingress-acme");
     assert_eq!(routes.list().await.unwrap(), []);
     let class = IngressClass::Annotated("nginx".into());
-    let name = "ingress-acme-solver-1-0".to_owned();
-    let mut wanted = SolverIngress {
-        name,
-        class,
-        minion: false,
-        hosts: hosts(&["a.example.com", "b.example.com"]),
-        created: None,
-    };
-    routes.write(&wanted).await.unwrap();
+    let name = "ingress-acme-solver-1-0";
+    let mut wanted = solver(name, class, &["a.example.com", "b.example.com"]);
+    let first = routes.write(&wanted, false).await.unwrap().unwrap();
     let created = routes.list().await.unwrap()[0].created;
     assert!(created.is_some());
-    wanted.created = created;
+    assert_eq!(first, Written { created, generation: 1 });
+    (wanted.created, wanted.generation) = (created, 1);
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
     wanted.hosts = hosts(&["c.example.com"]);
-    assert_eq!(routes.write(&wanted).await.unwrap(), created, "an update does not make it younger");
+    let second = routes.write(&wanted, false).await.unwrap();
+    let expected = Written { created, generation: 2 };
+    assert_eq!(second, Some(expected), "an update does not make it younger");
+    wanted.generation = 2;
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
     wanted.hosts = BTreeSet::new();
-    routes.write(&wanted).await.unwrap();
-    routes.write(&wanted).await.unwrap();
+    routes.write(&wanted, false).await.unwrap();
+    routes.write(&wanted, false).await.unwrap();
     assert_eq!(routes.list().await.unwrap(), []);
 }
 
 async fn a_class_of_any_letters_is_copied_to_the_solver_ingress(cluster: &TestCluster) {
-    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme");
+    let routes = SolverIngresses::new(cluster.client.clone(), "ingress-acme", "ingress-acme");
     for class in ["azure/application-gateway", "a\u{1b}b \"{}\n: é", &"x".repeat(253)] {
         let class = IngressClass::Annotated(class.into());
-        let name = "ingress-acme-solver-2-0".to_owned();
-        let mut wanted = SolverIngress {
-            name,
-            class,
-            minion: false,
-            hosts: hosts(&["a.example.com"]),
-            created: None,
-        };
-        wanted.created = routes.write(&wanted).await.unwrap();
+        let mut wanted = solver("ingress-acme-solver-2-0", class, &["a.example.com"]);
+        let written = routes.write(&wanted, false).await.unwrap().unwrap();
+        (wanted.created, wanted.generation) = (written.created, written.generation);
         assert_eq!(routes.list().await.unwrap(), std::slice::from_ref(&wanted));
-        routes.write(&SolverIngress { hosts: BTreeSet::new(), ..wanted }).await.unwrap();
+        routes.write(&SolverIngress { hosts: BTreeSet::new(), ..wanted }, false).await.unwrap();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Conformance of the simulated API server: every behaviour here is asserted of a real control
 //! plane and of the simulated one.
 //!
-//! - `adapters`, `installs`, `secret_watch`: guarantees of the operator's own adapters.
+//! - `adapters`, `installs`, `places`, `secret_watch`: guarantees of the operator's own adapters.
 //! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: behaviour that the adapters
 //!   rely on, tested with a plain client.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
@@ -11,6 +11,7 @@ mod applies;
 mod garbage;
 mod installs;
 mod lists;
+mod places;
 mod refusals;
 mod secret_watch;
 mod test_cluster;

@@ -102,6 +102,11 @@ impl TestCluster {
         IngressRef { key: IngressKey::new("web", "shop"), uid: uid.into() }
     }
 
+    /// Whether this is a real control plane, which holds the operator to its rights.
+    pub(crate) fn is_real(&self) -> bool {
+        matches!(self.cluster, Cluster::Real(_))
+    }
+
     /// Creates a namespace for one scenario, apart from the objects of the others.
     pub(crate) async fn namespace(&self, name: &str) {
         let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}");

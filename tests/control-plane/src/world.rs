@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ingress_acme_sim::ca::Ca;
-use ingress_acme_sim::gateway::{Gateway, State};
+use ingress_acme_sim::gateway::{Gateway, Rules, State};
 use kube::Client;
 
 use crate::options::Options;
@@ -197,6 +197,13 @@ impl World {
 
     fn gateway(&self) -> Option<&Arc<State>> {
         self.servers.gateway.as_ref().map(Gateway::state)
+    }
+
+    /// Sets the rules of the simulated ingress controller.
+    pub fn set_rules(&self, rules: Rules) {
+        if let Some(gateway) = self.gateway() {
+            gateway.set_rules(rules);
+        }
     }
 
     /// Delays new routes by this time; existing routes are not affected.

@@ -12,6 +12,7 @@ use crate::domain::hash::StableHash;
 use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 
 /// A host whose challenges must reach the solver, and the class that routes them.
@@ -21,8 +22,8 @@ pub struct Route {
     pub class: IngressClass,
     /// Host to validate.
     pub host: DnsName,
-    /// Whether the user's Ingress is a master, so that the solver Ingress has to be its minion.
-    pub minion: bool,
+    /// Place of the route.
+    pub place: SolverPlace,
 }
 
 /// A route that a certificate needs.
@@ -151,7 +152,7 @@ pub(crate) mod tests {
     pub(crate) fn desired(secret: &str, hosts: &[&str]) -> DesiredCertificate {
         let class = IngressClass::Default;
         let route = |host: &DnsName| WantedRoute {
-            route: Route { class: class.clone(), host: host.clone(), minion: false },
+            route: Route { class: class.clone(), host: host.clone(), place: SolverPlace::Shared },
             newest: Timestamp::default(),
         };
         let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };

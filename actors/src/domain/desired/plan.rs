@@ -19,6 +19,7 @@ use crate::domain::desired::secret_names::chosen_name;
 use crate::domain::ingress::{FILLED_TLS, IngressKey, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::place_asked_for;
 use planner::Planner;
 
 /// A certificate planned for one Ingress.
@@ -68,6 +69,9 @@ pub fn plan(ingress: &IngressView) -> Plan {
     }
     if let Err(unknown) = algorithm(ingress) {
         planner.problem(Problem::BadAlgorithm(unknown));
+    }
+    if let Err(unknown) = place_asked_for(ingress) {
+        planner.problem(Problem::BadPlace(unknown));
     }
     for short in &ingress.long_annotations {
         planner.problem(Problem::LongAnnotation(short));
@@ -279,6 +283,8 @@ pub(crate) mod tests {
             is_solver: false,
             deleting: false,
             edition: Edition::default(),
+            generation: 0,
+            routed: None,
         }
     }
 

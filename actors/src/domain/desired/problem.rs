@@ -8,6 +8,7 @@ use crate::domain::ingress::ANNOTATIONS;
 use crate::domain::limits;
 use crate::domain::name::{BadName, DnsName};
 use crate::domain::public_name::NotPublic;
+use crate::domain::solver_place::UnknownPlace;
 
 /// Part of an Ingress that cannot be served. Reported to the user once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum Problem {
     /// An unknown value of the annotation `ingress-acme.dev/key-algorithm`; the default is used.
     #[error("annotation ingress-acme.dev/key-algorithm: {0}; that of --key-algorithm is used")]
     BadAlgorithm(UnknownAlgorithm),
+    /// An unknown value of the annotation `ingress-acme.dev/solver-place`.
+    #[error("annotation ingress-acme.dev/solver-place: {0}; the place of its class is used")]
+    BadPlace(UnknownPlace),
     /// The class is too long, so no solver Ingress gets it.
     #[error(
         "its class (annotation kubernetes.io/ingress.class) is longer than {} bytes, so no solver Ingress can have it",
@@ -225,6 +229,7 @@ impl Problem {
                 | Self::HostShared { .. }
                 | Self::Alias { .. }
                 | Self::NotCopied { .. }
+                | Self::BadPlace(_)
         )
     }
 }

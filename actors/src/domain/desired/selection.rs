@@ -9,6 +9,7 @@ use crate::domain::ingress::IngressView;
 use crate::domain::limits;
 use crate::domain::marks::{Mark, TLS_ACME};
 use crate::domain::public_name::PublicCa;
+use crate::domain::solver_place::PlaceChoices;
 
 /// Value of `--manage`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Selection {
     pub cert_manager: bool,
     /// `--fill-tls false`: `spec.tls` is left as it is.
     pub leaves_tls: bool,
+    /// `--solver-place`.
+    pub places: PlaceChoices,
 }
 
 /// Reason why an Ingress is not managed.

@@ -11,6 +11,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::IngressClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::{PlaceChoice, SolverPlace};
 use crate::domain::time::Timestamp;
 
 impl Observed {
@@ -93,16 +94,19 @@ impl Observed {
         }
     }
 
-    /// Classes of the hosts that another server answers for, which may have a rule.
+    /// Classes and places of the hosts that another server answers for, which may have a rule. A
+    /// minion is merged by the rule of its controller.
     pub(crate) fn answered_elsewhere<'a>(
         &self,
         routes: &'a [WantedRoute],
-    ) -> impl Iterator<Item = &'a IngressClass> {
+    ) -> impl Iterator<Item = (&'a IngressClass, PlaceChoice)> {
         let is_answered = |wanted: &&WantedRoute| {
             let reach = self.reach.get(&wanted.route.host);
             matches!(reach, Some(Reach::Missed(Missed { answered: true, .. })))
         };
-        routes.iter().filter(is_answered).map(|wanted| &wanted.route.class)
+        let routes = routes.iter().filter(is_answered).map(|wanted| &wanted.route);
+        let routes = routes.filter(|route| route.place != SolverPlace::Minion);
+        routes.map(|route| (&route.class, route.place.choice()))
     }
 
     /// Shortest pause after a refusal of a public CA, if the refused names have private addresses

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 
-use super::{HeldRoute, RouteTable, SolverIngress, SolverShard};
+use super::{HeldRoute, RouteTable, SolverIngress, SolverName, SolverShard};
 use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{IngressClass, SecretKey};
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::{SOLVER_NAMES, SolverPlace};
 use crate::domain::time::Timestamp;
 
 impl RouteTable {
     /// Holds `routes` for the job of `stream`. A host that has a newer user Ingress than its solver
     /// Ingress moves to another one.
     pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &[WantedRoute], now: Timestamp) {
+        self.put_backs.end_pauses(now);
         for WantedRoute { route, newest } in routes {
             // A creation in the future is one of a clock that was wrong: nothing would be younger.
             let is_wrong = newest.since(now) > limits::CREATION_SKEW;
@@ -36,7 +38,7 @@ impl RouteTable {
     /// Assigns a route to a solver Ingress that is younger than `newest`.
     fn place(&mut self, route: &Route, newest: Timestamp) {
         let Some(held) = self.routes.get_mut(route) else {
-            let shard = self.assign(route, newest);
+            let Some(shard) = self.assign(route, newest) else { return };
             self.routes.insert(route.clone(), HeldRoute::new(&shard, newest));
             return;
         };
@@ -79,8 +81,9 @@ impl RouteTable {
         }
         let new = match from {
             None => self.assign(route, newest),
-            Some(_) => self.create_shard(route, from),
+            Some(_) => None,
         };
+        let new = new.unwrap_or_else(|| self.create_shard(route, from));
         if let Some(held) = self.routes.get_mut(route) {
             held.shard = new;
             held.leaves = Some(old);
@@ -91,7 +94,10 @@ impl RouteTable {
     /// moves to a solver Ingress of its own, so that only the bad host is refused again. Returns
     /// `false` if the solver Ingress cannot be split further.
     pub(crate) fn isolate(&mut self, write: &SolverIngress) -> bool {
-        let Some(shard) = self.shards.get_mut(&write.name).filter(|shard| !shard.solo) else {
+        let can_split = |shard: &&mut SolverShard| {
+            !shard.solo && !matches!(shard.place, SolverPlace::InPlace(_))
+        };
+        let Some(shard) = self.shards.get_mut(&write.name).filter(can_split) else {
             return false;
         };
         let new: Vec<DnsName> = write.hosts.difference(&shard.taken).cloned().collect();
@@ -102,7 +108,9 @@ impl RouteTable {
         shard.dirty = shard.hosts != shard.taken;
         for host in new {
             let route = write.route(&host);
-            let name = format!("{}-{:08x}", write.name, stable_hash(&host) & 0xffff_ffff);
+            let SolverName { namespace, name } = write.name.clone();
+            let name = format!("{name}-{:08x}", stable_hash(&host) & 0xffff_ffff).into();
+            let name = SolverName { namespace, name };
             if let Some(held) = self.routes.get_mut(&route) {
                 held.shard.clone_from(&name);
             }
@@ -113,37 +121,67 @@ impl RouteTable {
         true
     }
 
-    /// Assigns `route` to the first shard of its class with room that is younger than `newest`. A
-    /// host appears once per class.
-    fn assign(&mut self, route: &Route, newest: Timestamp) -> String {
+    /// Assigns `route` to the first shard of its class and place with room that is younger than
+    /// `newest`. A host appears once per class and place. `None` if the user's Ingress that is its
+    /// place takes no more.
+    fn assign(&mut self, route: &Route, newest: Timestamp) -> Option<SolverName> {
+        if let SolverPlace::InPlace(key) = &route.place {
+            return self.assign_in_place(route, key);
+        }
         let fits = |shard: &SolverShard| {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
-            let is_open = room && !shard.solo && !shard.minion && !shard.is_being_deleted;
-            let is_of_class = shard.class == route.class && !route.minion;
-            is_of_class && is_open && shard.is_younger_than(newest)
+            let is_open = room && !shard.solo && !shard.is_being_deleted;
+            let is_shared = shard.place == route.place && route.place != SolverPlace::Minion;
+            shard.class == route.class && is_shared && is_open && shard.is_younger_than(newest)
         };
         let Some((name, shard)) = self.shards.iter_mut().find(|(_, shard)| fits(shard)) else {
-            return self.create_shard(route, None);
+            return Some(self.create_shard(route, None));
         };
         shard.hosts.insert(route.host.clone());
         shard.dirty = true;
         // A job waits for the new host, whatever removals wait for.
         let removal = self.refused_removals.contains_key(name);
         shard.not_before = shard.not_before.filter(|_| !removal);
-        name.clone()
+        Some(name.clone())
+    }
+
+    /// Assigns `route` to the user's Ingress that is its place, unless another writer puts that
+    /// back, or it has too many hosts in work.
+    fn assign_in_place(&mut self, route: &Route, key: &IngressKey) -> Option<SolverName> {
+        let name = SolverName::of(key);
+        if self.put_backs.refused(&name).is_some() {
+            return None;
+        }
+        let Some(shard) = self.shards.get_mut(&name) else {
+            self.shards.insert(name.clone(), SolverShard::of(route, None));
+            return Some(name);
+        };
+        if shard.hosts.len() >= limits::HOSTS_PER_SOLVER_INGRESS {
+            return None;
+        }
+        shard.hosts.insert(route.host.clone());
+        shard.dirty = true;
+        if self.refused_removals.remove(&name).is_some() {
+            shard.not_before = None;
+        }
+        Some(name)
     }
 
     /// Assigns `route` to a shard of its own for now, which is created no earlier than at `from`.
-    fn create_shard(&mut self, route: &Route, from: Option<Timestamp>) -> String {
-        let name = self.free_name(&route.class);
+    fn create_shard(&mut self, route: &Route, from: Option<Timestamp>) -> SolverName {
+        let name = self.free_name(route);
         self.shards.insert(name.clone(), SolverShard::of(route, from));
         name
     }
 
-    fn free_name(&self, class: &IngressClass) -> String {
-        let class = stable_hash(class) & 0xffff_ffff;
+    fn free_name(&self, route: &Route) -> SolverName {
+        let class = stable_hash(&route.class) & 0xffff_ffff;
+        let name = |shard| SolverName {
+            namespace: route.place.namespace().cloned(),
+            name: format!("{SOLVER_NAMES}{class:08x}-{shard}").into(),
+        };
         (0..=u32::MAX)
-            .map(|shard| format!("ingress-acme-solver-{class:08x}-{shard}"))
+            .map(name)
             .find(|name| !self.shards.contains_key(name))
             .expect("there are more numbers than shards")
     }

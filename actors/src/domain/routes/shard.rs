@@ -7,13 +7,13 @@ use crate::domain::desired::desired_certificate::Route;
 use crate::domain::ingress::IngressClass;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct SolverShard {
     pub(super) class: IngressClass,
-    pub(super) minion: bool,
+    pub(super) place: SolverPlace,
     pub(super) hosts: BTreeSet<DnsName>,
     /// Hosts in the last write that the API server accepted.
     pub(super) taken: BTreeSet<DnsName>,
@@ -21,6 +21,10 @@ pub(super) struct SolverShard {
     pub(super) leaving: BTreeSet<DnsName>,
     /// `metadata.creationTimestamp`; `None` before the first write.
     created: Option<Timestamp>,
+    /// `metadata.generation` after the last write, or as last seen.
+    pub(super) generation: i64,
+    /// Time of the last write.
+    pub(super) written: Timestamp,
     pub(super) dirty: bool,
     /// Whether the write in flight deletes the solver Ingress.
     pub(super) is_being_deleted: bool,
@@ -31,14 +35,16 @@ pub(super) struct SolverShard {
 }
 
 impl SolverShard {
-    pub(super) fn new(class: IngressClass, minion: bool) -> Self {
+    pub(super) fn new(class: IngressClass, place: SolverPlace) -> Self {
         Self {
             class,
-            minion,
+            place,
             hosts: BTreeSet::new(),
             taken: BTreeSet::new(),
             leaving: BTreeSet::new(),
             created: None,
+            generation: 0,
+            written: Timestamp::default(),
             dirty: false,
             is_being_deleted: false,
             solo: false,
@@ -49,7 +55,12 @@ impl SolverShard {
     /// A shard that is written with one route, no earlier than at `not_before`.
     pub(super) fn of(route: &Route, not_before: Option<Timestamp>) -> Self {
         let hosts = BTreeSet::from([route.host.clone()]);
-        Self { hosts, dirty: true, not_before, ..Self::new(route.class.clone(), route.minion) }
+        Self {
+            hosts,
+            dirty: true,
+            not_before,
+            ..Self::new(route.class.clone(), route.place.clone())
+        }
     }
 
     /// Whether the API server has the host, for certain.
@@ -62,6 +73,7 @@ impl SolverShard {
         self.taken.clone_from(&found.hosts);
         self.leaving.clear();
         self.created = found.created;
+        self.generation = found.generation;
     }
 
     /// Records that the API server has no such solver Ingress.

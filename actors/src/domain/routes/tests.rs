@@ -5,7 +5,7 @@ use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::plan::tests::names;
 
 /// Whether the job of a Secret needs the solver Ingress `name`.
-fn needs(table: &RouteTable, secret: &str, name: &str) -> bool {
+fn needs(table: &RouteTable, secret: &str, name: &SolverName) -> bool {
     table.shards_of(&stream(secret)).any(|shard| shard == name)
 }
 
@@ -20,7 +20,7 @@ fn newer(hosts: &[&str], newest: Timestamp) -> Vec<WantedRoute> {
 }
 
 fn route(class: IngressClass, host: DnsName) -> Route {
-    Route { class, host, minion: false }
+    Route { class, host, place: SolverPlace::Shared }
 }
 
 fn of_class(class: &str, host: &str) -> WantedRoute {
@@ -92,15 +92,16 @@ fn what_is_found_at_start_goes_unless_it_is_claimed() {
     let mut table = RouteTable::default();
     let hosts = names(&["old.example.com", "live.example.com"]);
     let found = SolverIngress {
-        name: "found".into(),
+        name: SolverName::own("found"),
         class: IngressClass::Default,
-        minion: false,
+        place: SolverPlace::Shared,
         hosts,
         created: Some(at(1)),
+        generation: 1,
     };
-    table.compare(vec![found], at(0));
+    table.compare(vec![found.clone()], at(0));
     table.hold(&stream("live"), &routes(&["live.example.com"]), at(0));
-    assert!(needs(&table, "live", "found"));
+    assert!(needs(&table, "live", &found.name));
     assert_eq!(table.next_write([], at(0)), None);
     table.expire(at(0) + limits::ROUTE_GRACE);
     assert_eq!(table.next_write([], at(0)).unwrap().hosts, names(&["live.example.com"]));
@@ -367,14 +368,14 @@ fn a_host_that_is_back_before_its_deletion_has_ended_gets_a_solver_ingress_of_it
 fn each_host_of_a_master_has_a_solver_ingress_that_is_a_minion_of_one_host() {
     let mut table = RouteTable::default();
     let mut wanted = routes(&["a.example.com", "b.example.com", "c.example.com"]);
-    wanted.iter_mut().take(2).for_each(|wanted| wanted.route.minion = true);
+    wanted.iter_mut().take(2).for_each(|wanted| wanted.route.place = SolverPlace::Minion);
     table.hold(&stream("a"), &wanted, at(0));
     let mut writes: Vec<SolverIngress> =
         std::iter::from_fn(|| table.next_write([], at(0))).collect();
     writes.sort_by(|a, b| a.hosts.cmp(&b.hosts));
-    let minions: Vec<(bool, usize)> =
-        writes.iter().map(|write| (write.minion, write.hosts.len())).collect();
-    assert_eq!(minions, [(true, 1), (true, 1), (false, 1)]);
+    let places = writes.into_iter().map(|write| (write.place, write.hosts.len()));
+    let [minion, shared] = [SolverPlace::Minion, SolverPlace::Shared];
+    assert_eq!(places.collect::<Vec<_>>(), [(minion.clone(), 1), (minion, 1), (shared, 1)]);
 }
 
 /// A solver Ingress of one refused host is named after it, so that the host may come back there.
@@ -394,4 +395,154 @@ fn a_host_that_comes_back_to_the_solver_ingress_it_has_left_is_in_place() {
     table.compare(Vec::new(), at(6)); // somebody has deleted all solver Ingresses
     assert_eq!(refused(&mut table, 7), first);
     assert!(table.is_in_place(&stream("a"), None));
+}
+
+/// The Ingress `web/shop` as the place of the route of `a.example.com`.
+fn in_place() -> Vec<WantedRoute> {
+    let mut wanted = routes(&["a.example.com"]);
+    let key = IngressKey::new("web", "shop");
+    wanted[0].route.place = SolverPlace::InPlace(Arc::new(key));
+    wanted
+}
+
+/// What the watch shows of `write`, with these hosts.
+fn shown(write: &SolverIngress, hosts: &[&str], generation: i64) -> Seen {
+    let solver = Some(SolverIngress { hosts: names(hosts), generation, ..write.clone() });
+    let (name, writer) = (write.name.clone(), Some("argocd".into()));
+    Seen { name, generation: Some(generation), solver, writer }
+}
+
+fn accepted(table: &mut RouteTable, write: &SolverIngress, generation: i64, now: i64) {
+    table.written(&SolverIngress { generation, ..write.clone() }, at(now));
+}
+
+#[test]
+fn a_route_in_place_is_in_the_ingress_of_the_user_and_its_removal_is_the_last_one() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &in_place(), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    assert_eq!(write.name, SolverName::of(&IngressKey::new("web", "shop")));
+    assert_eq!((write.hosts.len(), table.isolate(&write)), (1, false), "it cannot be split");
+    accepted(&mut table, &write, 2, 0);
+    assert!(table.is_in_place(&stream("a"), None));
+    table.seen(shown(&write, &["a.example.com"], 2), at(1));
+    assert_eq!(table.next_write([], at(1)), None);
+    let mut beside = routes(&["b.example.com"]);
+    beside[0].route.place = SolverPlace::Namespace("web".into());
+    table.hold(&stream("b"), &beside, at(1));
+    let other = table.next_write([], at(1)).unwrap();
+    assert_eq!(other.name.to_string(), format!("web/{}", other.name.name));
+    accepted(&mut table, &other, 1, 1);
+    assert!(!table.is_last(&write) && !table.is_last(&other));
+    table.release(&stream("a"), at(2));
+    table.expire(at(12));
+    let removal = table.next_write([], at(12)).unwrap();
+    assert!(removal.hosts.is_empty() && removal.name == write.name);
+    accepted(&mut table, &removal, 0, 12);
+    assert!(table.is_last(&other));
+    table.compare(Vec::new(), at(13));
+    assert_eq!(table.next_write([], at(13)), None, "the list is of the operator's namespace");
+}
+
+#[test]
+fn a_host_that_comes_back_while_its_path_is_taken_out_is_added_again() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &in_place(), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    accepted(&mut table, &write, 2, 0);
+    table.release(&stream("a"), at(0));
+    table.expire(at(10));
+    let removal = table.next_write([], at(10)).unwrap();
+    table.hold(&stream("a"), &in_place(), at(10));
+    accepted(&mut table, &removal, 0, 11);
+    assert!(!table.is_in_place(&stream("a"), None));
+    let again = table.next_write([], at(11)).unwrap();
+    assert_eq!((again.name, again.hosts), (write.name, write.hosts));
+}
+
+#[test]
+fn an_ingress_that_is_put_back_twice_gets_no_path_for_an_hour() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &in_place(), at(0));
+    for (generation, is_given_up) in [(2, false), (4, true)] {
+        let write = table.next_write([], at(0)).unwrap();
+        accepted(&mut table, &write, generation, 0);
+        table.seen(shown(&write, &[], generation - 1), at(0));
+        assert_eq!(table.next_write([], at(0)), None, "that was before the write");
+        table.seen(shown(&write, &[], generation + 1), at(0));
+        assert_eq!(table.unplaced(&stream("a")).is_some(), is_given_up, "{generation}");
+    }
+    let told = table.unplaced(&stream("a")).unwrap().to_string();
+    assert!(told.contains("(argocd) took the challenge path out of Ingress web/shop"), "{told}");
+    let removal = table.next_write([], at(0)).unwrap();
+    assert!(removal.hosts.is_empty(), "what is left of ours goes");
+    accepted(&mut table, &removal, 0, 0);
+    table.release(&stream("a"), at(0));
+    table.hold(&stream("b"), &in_place(), at(60));
+    assert!(table.unplaced(&stream("b")).is_some());
+    assert_eq!(table.next_write([], at(60)), None);
+    table.release(&stream("b"), at(60));
+    table.expire(at(0) + limits::PUT_BACK_PAUSE);
+    table.hold(&stream("c"), &in_place(), at(4_000));
+    assert_eq!(table.unplaced(&stream("c")), None);
+    assert!(table.next_write([], at(4_000)).is_some());
+}
+
+#[test]
+fn one_that_is_deleted_is_not_put_back_and_one_made_again_gets_the_path() {
+    let mut table = RouteTable::default();
+    table.hold(&stream("a"), &in_place(), at(0));
+    for _ in 0..5 {
+        let write = table.next_write([], at(0)).unwrap();
+        accepted(&mut table, &write, 7, 0);
+        table.seen(shown(&write, &["a.example.com"], 7), at(0));
+        table.seen(Seen::deleted(&IngressKey::new("web", "shop")), at(0));
+        assert_eq!(table.unplaced(&stream("a")), None);
+    }
+}
+
+#[test]
+fn routes_of_an_earlier_process_are_adopted_written_at_once_and_bounded() {
+    let mut table = RouteTable::default();
+    let of = |name: &str| SolverIngress {
+        name: SolverName::of(&IngressKey::new("web", name)),
+        class: IngressClass::Default,
+        place: SolverPlace::InPlace(Arc::new(IngressKey::new("web", name))),
+        hosts: BTreeSet::new(),
+        created: None,
+        generation: 0,
+    };
+    table.seen(shown(&of("shop"), &["a.example.com"], 3), at(0));
+    table.hold(&stream("a"), &in_place(), at(1));
+    let write = table.next_write([], at(1)).unwrap();
+    assert_eq!((&write.name, &write.hosts), (&of("shop").name, &names(&["a.example.com"])));
+    accepted(&mut table, &write, 3, 1);
+    for number in 0..3 * limits::SOLVERS_FOUND {
+        let host = format!("h{number}.example.com");
+        table.seen(shown(&of(&format!("s{number}")), &[&host], 1), at(2));
+    }
+    assert_eq!(table.shards.len(), limits::SOLVERS_FOUND);
+    table.expire(at(2) + limits::ROUTE_GRACE);
+    let later = at(2) + limits::ROUTE_GRACE;
+    let writes: Vec<_> = std::iter::from_fn(|| table.next_write([], later)).collect();
+    assert_eq!(writes.len(), limits::SOLVERS_FOUND - 1, "the one in use stays");
+    assert!(writes.iter().all(|write| write.hosts.is_empty()));
+    table.forget(&writes[0].name);
+    assert_eq!(table.shards.len(), limits::SOLVERS_FOUND - 1, "the operator may not remove it");
+}
+
+#[test]
+fn an_ingress_with_the_paths_of_many_hosts_gets_more_when_some_are_done() {
+    let mut table = RouteTable::default();
+    let key = Arc::new(IngressKey::new("web", "shop"));
+    for number in 0..=limits::HOSTS_PER_SOLVER_INGRESS {
+        let mut wanted = routes(&[&format!("h{number}.example.com")]);
+        wanted[0].route.place = SolverPlace::InPlace(key.clone());
+        table.hold(&stream(&format!("s{number}")), &wanted, at(0));
+    }
+    assert_eq!(table.unplaced(&stream("s0")), None);
+    let last = format!("s{}", limits::HOSTS_PER_SOLVER_INGRESS);
+    let full = Unplaced::Full(SolverName::of(&key));
+    assert_eq!(table.unplaced(&stream(&last)), Some(full.clone()));
+    assert!(full.to_string().contains("100 hosts"), "{full}");
 }

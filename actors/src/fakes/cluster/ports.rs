@@ -20,11 +20,9 @@ use crate::domain::ingress::{
     FILLED_TLS, IngressKey, IngressRef, IngressView, SecretKey, TlsBlock,
 };
 use crate::domain::name::DnsName;
-use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
-use crate::domain::time::Timestamp;
 use crate::ports::{
-    EventRecorder, IngressChange, IngressClasses, IngressSource, Installation, PortError, Routes,
+    EventRecorder, IngressChange, IngressClasses, IngressSource, Installation, PortError,
     SecretChange, TlsSecrets,
 };
 
@@ -172,30 +170,6 @@ impl TlsSecrets for OfInstall {
             self.cluster.apply(view);
         }
         Ok(ours)
-    }
-}
-
-#[async_trait(?Send)]
-impl Routes for OfInstall {
-    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.cluster.call("list_routes").await?;
-        let state = self.cluster.state.borrow();
-        let own = state.solver.iter().filter(|((install, _), _)| *install == self.id);
-        Ok(own.map(|(_, ingress)| ingress.clone()).collect())
-    }
-
-    async fn write(&self, ingress: &SolverIngress) -> Result<Option<Timestamp>, PortError> {
-        self.cluster.call("write_routes").await?;
-        let now = Timestamp::from_secs(self.cluster.clock.now().as_secs());
-        let solver = &mut self.cluster.state.borrow_mut().solver;
-        let name = (self.id, ingress.name.clone());
-        if ingress.hosts.is_empty() {
-            solver.remove(&name);
-            return Ok(None);
-        }
-        let created = solver.get(&name).map_or(Some(now), |known| known.created);
-        solver.insert(name, SolverIngress { created, ..ingress.clone() });
-        Ok(created)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{Edition, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::solver_place::PlaceChoices;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::renew_requests;
@@ -23,15 +24,26 @@ use crate::domain::validity::renew_requests;
 /// An Ingress, and the certificate that it plans in the Secret.
 pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
 
+/// What the flags say where the Ingresses say nothing.
+pub(super) struct Defaults<'a> {
+    pub(super) profile: Option<&'a String>,
+    pub(super) algorithm: KeyAlgorithm,
+    pub(super) places: &'a PlaceChoices,
+}
+
 /// Routes of a certificate in the making, and the number of classes of each host.
-#[derive(Default)]
-struct Routing {
+struct Routing<'a> {
+    places: &'a PlaceChoices,
     /// Creation of the newest Ingress with each.
     routes: BTreeMap<Route, Timestamp>,
     classes: BTreeMap<DnsName, usize>,
 }
 
-impl Routing {
+impl<'a> Routing<'a> {
+    fn new(places: &'a PlaceChoices) -> Self {
+        Self { places, routes: BTreeMap::new(), classes: BTreeMap::new() }
+    }
+
     /// Adds the route of one more Ingress, created at `created`, while its host has not too many.
     fn add(&mut self, route: Route, created: Timestamp) {
         if let Some(newest) = self.routes.get_mut(&route) {
@@ -51,11 +63,11 @@ impl Routing {
 pub(super) fn merge(
     secret: &SecretKey,
     users: &[User<'_>],
-    (default_profile, default_algorithm): (Option<&String>, KeyAlgorithm),
+    defaults: &Defaults<'_>,
     verdicts: &dyn Fn(&DnsName) -> Verdict,
 ) -> Option<DesiredCertificate> {
     let mut desired = of_nobody(secret);
-    let mut routing = Routing::default();
+    let mut routing = Routing::new(defaults.places);
     for (entry, planned) in users {
         let names = desired.add_verdicts(planned, verdicts);
         desired.add_names(&entry.view, &names, &mut routing);
@@ -73,8 +85,8 @@ pub(super) fn merge(
     desired.add_owners(users);
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
-    desired.profile = desired.profile.or_else(|| default_profile.cloned());
-    desired.algorithm = strongest(users).unwrap_or(default_algorithm);
+    desired.profile = desired.profile.or_else(|| defaults.profile.cloned());
+    desired.algorithm = strongest(users).unwrap_or(defaults.algorithm);
     let any = !desired.names.is_empty() || !desired.undecided.is_empty();
     any.then_some(desired)
 }
@@ -135,14 +147,20 @@ impl DesiredCertificate {
     }
 
     /// Adds the names of one more Ingress, while there are not too many, with their routes.
-    fn add_names(&mut self, view: &IngressView, names: &BTreeSet<&DnsName>, routing: &mut Routing) {
+    fn add_names(
+        &mut self,
+        view: &IngressView,
+        names: &BTreeSet<&DnsName>,
+        routing: &mut Routing<'_>,
+    ) {
         for host in names.iter().copied() {
             if self.names.len() >= NAMES_KEPT && !self.names.contains(host) {
                 continue;
             }
             self.names.insert(host.clone());
             let (class, host) = (view.class.clone(), host.clone());
-            routing.add(Route { class, host, minion: view.is_master }, view.created);
+            let place = routing.places.place(view, &host);
+            routing.add(Route { class, host, place }, view.created);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
-use super::merge::merge;
+use super::merge::{Defaults, merge};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::ingress::{IngressKey, SecretKey};
@@ -32,7 +32,11 @@ impl Index {
             merge(
                 secret,
                 &users.collect::<Vec<_>>(),
-                (self.default_profile.as_ref(), self.default_algorithm),
+                &Defaults {
+                    profile: self.default_profile.as_ref(),
+                    algorithm: self.default_algorithm,
+                    places: &self.selection.places,
+                },
                 &verdicts,
             )
         };

@@ -297,7 +297,8 @@ fn the_journal_leaves_out_what_is_empty() {
 /// A release before this rule asked the CA after five minutes, so a renewal goes on doing so.
 #[test]
 fn a_host_that_its_controller_leads_elsewhere_is_asked_for_only_where_a_certificate_is_ours() {
-    static RULE: ControllerRule = ControllerRule { rule: "it refuses", way_out: "ask it" };
+    static RULE: ControllerRule =
+        ControllerRule { rule: "it refuses", way_out: "ask it", passed_by: &[] };
     let ours = secret(&["a.example.com"], now() - 80 * DAY, 90 * DAY);
     for (found, rule, asks) in
         [(None, None, true), (None, Some(&RULE), false), (Some(ours), Some(&RULE), true)]

@@ -4,6 +4,7 @@
 use super::*;
 use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::ingress::{IngressClass, IngressRef};
+use crate::domain::solver_place::SolverPlace;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,7 +147,7 @@ fn what_is_only_renewed_gets_no_first_certificate() {
 fn routes_of_other_classes_are_published_again() {
     let class = IngressClass::Default;
     let host = DnsName::parse("b.example.com").unwrap();
-    let route = Route { class, host, minion: false };
+    let route = Route { class, host, place: SolverPlace::Shared };
     let other = WantedRoute { route, newest: Timestamp::default() };
     let mut observed = reached(seen_secret(None));
     observed.routes = Some([other].into());

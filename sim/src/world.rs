@@ -89,8 +89,8 @@ impl World {
         &self.gateway
     }
 
-    /// Adds a ready pod of the operator behind the solver's Service: for the ingress controller, and
-    /// as an `EndpointSlice`.
+    /// Adds a ready pod of the operator behind the solver's Service: for the ingress controller,
+    /// and as an `EndpointSlice`.
     pub fn add_solver(&self, address: SocketAddr) {
         self.gateway.state().add_solver(address);
         // Refused only if it is there already.

@@ -190,8 +190,8 @@ pub struct IngressView {
     pub routed: Option<Box<RoutedHosts>>,
 }
 
-/// Routes to the solver in an Ingress outside the operator's namespace: a solver Ingress of ours, or
-/// a user's with our path.
+/// Routes to the solver in an Ingress outside the operator's namespace: a solver Ingress of ours,
+/// or a user's with our path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RoutedHosts {
     /// Hosts that are routed.

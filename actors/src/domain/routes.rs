@@ -122,8 +122,9 @@ impl HeldRoute {
 }
 
 impl RouteTable {
-    /// Compares the observed solver Ingresses of the operator's namespace with the desired ones, and
-    /// marks those that differ for a new write. Unknown solver Ingresses come from an earlier process and are adopted.
+    /// Compares the observed solver Ingresses of the operator's namespace with the desired ones,
+    /// and marks those that differ for a new write. Unknown solver Ingresses come from an earlier
+    /// process and are adopted.
     pub(crate) fn compare(&mut self, found: Vec<SolverIngress>, now: Timestamp) {
         let names: BTreeSet<SolverName> = found.iter().map(|one| one.name.clone()).collect();
         let own = self.shards.iter_mut().filter(|(name, _)| name.namespace.is_none());
@@ -154,7 +155,8 @@ impl RouteTable {
             self.routes.entry(route).or_insert(held);
         }
         let mut shard = SolverShard::new(found.class.clone(), found.place.clone());
-        // One in a user's namespace is written at once: its endpoints may be of the earlier process.
+        // One in a user's namespace is written at once: its endpoints may be of the earlier
+        // process.
         shard.dirty = found.hosts.is_empty() || found.name.namespace.is_some();
         shard.is_now(&found);
         shard.hosts = found.hosts;

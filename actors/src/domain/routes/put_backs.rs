@@ -1,8 +1,8 @@
 //! Ingresses of users that another writer puts back to what they were without our challenge path.
 //!
 //! A `GitOps` tool does so, and always wins. After the second time the path is not added again for
-//! a while, and the user is told which writer it is. A path in an Ingress that was put back lately is
-//! believed once it has stayed for a while: the CA would otherwise come when it is gone.
+//! a while, and the user is told which writer it is. A path in an Ingress that was put back lately
+//! is believed once it has stayed for a while: the CA would otherwise come when it is gone.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -60,7 +60,8 @@ impl Seen {
 
 impl RouteTable {
     /// Compares an Ingress with what it should be. Unknown routes come from an earlier process and
-    /// are adopted, up to a number for each namespace, because users can write what looks like them.
+    /// are adopted, up to a number for each namespace, because users can write what looks like
+    /// them.
     pub(crate) fn seen(&mut self, seen: Seen, now: Timestamp) {
         let (found, writer) = (seen.solver, seen.writer);
         let Some(shard) = self.shards.get_mut(&seen.name) else {

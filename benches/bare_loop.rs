@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ingress_acme::dns_and_http::solver::{Thumbprints, serve, socket};
+use ingress_acme::dns_and_http::solver::{Thumbprint, serve, socket};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use instant_acme::{
     Account, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -70,9 +70,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
     let builder = Account::builder_with_root(&args.ca_file)?;
     let (account, _) = builder.create(&new, args.directory.clone(), None).await?;
-    let thumbprints = Thumbprints::default();
-    thumbprints.add(account.key_thumbprint().to_owned());
-    let (server, _) = serve(socket(args.solver_bind)?, thumbprints, &Metrics::default())?;
+    let thumbprint = Thumbprint::default();
+    thumbprint.set(account.key_thumbprint().to_owned());
+    let (server, _) = serve(socket(args.solver_bind)?, thumbprint, &Metrics::default())?;
     actix::spawn(server);
     let mut config = Config::infer().await?;
     config.default_retry = false;

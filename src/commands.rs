@@ -11,3 +11,4 @@ pub mod rollover;
 pub mod status;
 #[cfg(feature = "sim")]
 pub mod storm;
+pub mod thumbprint;

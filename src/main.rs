@@ -11,6 +11,7 @@ use ingress_acme::commands::owners;
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
 use ingress_acme::commands::status;
+use ingress_acme::commands::thumbprint;
 use ingress_acme::kubernetes::client;
 use ingress_acme::process::assembly::{Environment, Network, assemble};
 use ingress_acme::process::clock::SystemClock;
@@ -54,6 +55,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Caa(args) => caa::show(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
+        Command::Thumbprint(args) => thumbprint::show(args).await,
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,
         #[cfg(feature = "sim")]

@@ -15,7 +15,7 @@ use clap::Parser;
 use ingress_acme::commands::cli::{AdapterConfig, Cli, Command};
 use ingress_acme::dns_and_http::admin::Health;
 use ingress_acme::dns_and_http::listeners::Role;
-use ingress_acme::dns_and_http::solver::Thumbprints;
+use ingress_acme::dns_and_http::solver::Thumbprint;
 use ingress_acme::process::process_metrics;
 use ingress_acme::process::servers::{Servers, listen};
 use ingress_acme::process::succession::Succession;
@@ -81,13 +81,12 @@ impl Ports {
         }
         let health = Health::new(registry, metrics.clone(), "https://ca.example/dir");
         health.set_ready(true);
-        let thumbprints = Thumbprints::default();
-        thumbprints.add("thumbprint".to_owned());
+        let thumbprint = Thumbprint::default();
+        thumbprint.set("thumbprint".to_owned());
         let flags = ["solver", "admin", "metrics", "health"];
         let flags = flags.map(|port| format!("--{port}-bind=127.0.0.1:0"));
         let servers =
-            listen(&config(&flags), &health, &thumbprints, &metrics, Succession::default())
-                .unwrap();
+            listen(&config(&flags), &health, &thumbprint, &metrics, Succession::default()).unwrap();
         Self { servers }
     }
 
@@ -328,7 +327,7 @@ async fn a_busy_port_is_reported_with_its_flag_its_address_and_a_way_out() {
         let listening = listen(
             &config(&flags),
             &health,
-            &Thumbprints::default(),
+            &Thumbprint::default(),
             &metrics,
             Succession::default(),
         );
@@ -351,7 +350,7 @@ async fn one_address_for_all_flags_is_one_listener_that_answers_all() {
     let health = Health::new(Registry::default(), metrics.clone(), "https://ca.example/dir");
     health.set_ready(true);
     let servers =
-        listen(&config(&flags), &health, &Thumbprints::default(), &metrics, Succession::default())
+        listen(&config(&flags), &health, &Thumbprint::default(), &metrics, Succession::default())
             .unwrap();
     assert_eq!(servers.others.len(), 1);
     for path in ["/", "/livez", "/readyz", "/metrics", "/debug/state", "/api/v1/ingresses"] {

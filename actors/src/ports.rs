@@ -193,8 +193,6 @@ pub struct StoredAccount {
     /// New key of a rollover in progress (RFC 8555 §7.3.5). The CA may have switched to this key
     /// already.
     pub next: Option<PrivateKey>,
-    /// Account key before the last rollover.
-    pub previous: Option<PrivateKey>,
     /// Account URL at the CA (RFC 8555 §7.3), once registered.
     pub url: Option<String>,
     /// Directory URL of the account. An account of another directory is not used.

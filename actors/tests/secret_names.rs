@@ -319,6 +319,35 @@ fn sharers_whose_spec_tls_is_not_filled_in_find_the_secret_of_the_one_that_chose
     });
 }
 
+/// Nothing in the cluster leads from the Ingresses that are left to the Secret: they do not name
+/// it, and no Secret is listed.
+#[test]
+fn sharers_that_lose_the_one_that_chose_their_secret_order_once_after_a_restart_and_lose_nothing() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(unfilled()).await;
+        for name in ["one", "two", "three"] {
+            fakes.cluster.apply(ingress("web", name, &[HOST]));
+            fakes.pass(MINUTE).await;
+        }
+        fakes.cluster.delete(&IngressKey::new("web", "one"));
+        fakes.pass(DAY).await;
+        let left = fakes.cluster.secret("web", "one-tls").unwrap();
+        assert_eq!((left.owners.len(), fakes.ca.orders()), (2, 1), "both keep it");
+        for _ in 0..2 {
+            fakes.kill();
+            fakes.operator(unfilled()).await;
+            fakes.pass(DAY).await;
+            assert_eq!(fakes.ca.orders(), 2, "one for both, and none for the second restart");
+            assert_eq!(fakes.cluster.names("web", "two-tls"), [HOST]);
+            assert_eq!(fakes.cluster.secret("web", "two-tls").unwrap().owners.len(), 2);
+            assert!(fakes.cluster.secret("web", "three-tls").is_none());
+            let chain = fakes.cluster.secret("web", "one-tls").unwrap().chain;
+            assert_eq!(chain, left.chain, "programs that read the old one still can");
+        }
+    });
+}
+
 #[test]
 fn of_ingresses_with_the_same_hosts_a_secret_that_one_names_already_is_that_of_all() {
     for first in [true, false] {

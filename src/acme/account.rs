@@ -62,14 +62,9 @@ pub(super) struct AccountState {
 
 impl Accounts {
     /// Loads or generates the account key and returns its thumbprint. Sends no request to the CA.
-    /// Passes the previous key's thumbprint to the hook too: other replicas may still respond with
-    /// that one.
     pub(super) async fn prepare(&self) -> Result<String, PortError> {
         let mut known = self.known.lock().await;
         let stored = self.stored(&mut known).await?;
-        if let Some(Ok(previous)) = stored.previous.as_ref().map(thumbprint) {
-            (self.answering)(previous);
-        }
         let newest = thumbprint(&stored.key).map_err(|wrong| unusable(&wrong))?;
         (self.answering)(newest.clone());
         Ok(newest)

@@ -29,13 +29,7 @@ pub(super) fn next_of(stored: &StoredAccount) -> Option<&PrivateKey> {
 
 /// Returns the account with the next key as its key.
 pub(super) fn promoted(stored: &StoredAccount, next: PrivateKey, url: String) -> StoredAccount {
-    StoredAccount {
-        previous: Some(stored.key.clone()),
-        key: next,
-        next: None,
-        url: Some(url),
-        ..stored.clone()
-    }
+    StoredAccount { key: next, next: None, url: Some(url), ..stored.clone() }
 }
 
 impl Acme {

@@ -57,6 +57,11 @@ impl Call {
         let _ = CALL.try_with(|call| call.with(|record| record.endpoint = Some(endpoint)));
     }
 
+    /// Endpoint of the current call's last response.
+    pub(super) fn last_endpoint() -> Option<&'static str> {
+        CALL.try_with(|call| call.with(|record| record.answered)).ok().flatten()
+    }
+
     /// Status of the current call's last response.
     pub(super) fn last_status() -> Option<StatusCode> {
         CALL.try_with(Self::status).ok().flatten()
@@ -79,9 +84,8 @@ impl Call {
 
     /// Whether the last response of the current call is a success of this endpoint.
     pub(super) fn has_succeeded(endpoint: &'static str) -> bool {
-        let answered = CALL.try_with(|call| call.with(|record| record.answered)).ok().flatten();
         let is_success = Self::last_status().is_some_and(|status| status.is_success());
-        answered == Some(endpoint) && is_success
+        Self::last_endpoint() == Some(endpoint) && is_success
     }
 
     /// `Location` of the current call's last response.

@@ -26,8 +26,8 @@ pub(super) use directory::lacking;
 /// One kind of deviation, as a sentence about the CA.
 pub(super) type Deviation = &'static str;
 
-/// Deviation: URLs are relative.
-const RELATIVE: Deviation = "names relative URLs";
+/// Deviation: URLs are relative, or not secured by TLS.
+const RELATIVE: Deviation = "names relative URLs, or its own with http";
 /// Deviation: a field has another type.
 const OTHER_TYPE: Deviation = "has fields of other types than RFC 8555";
 
@@ -133,8 +133,16 @@ fn absolute_location(url: &str, headers: &mut HeaderMap, found: &mut Deviations)
     }
 }
 
-/// The absolute form of a relative URL; `None` for any other text.
+/// The absolute form of a relative URL, and the https form of one that names the server of `base`
+/// with http, as a CA behind a proxy that ends TLS does (RFC 8555 §6.1 asks for https); `None` for
+/// any other text.
 fn absolute(text: &str, base: &str) -> Option<String> {
+    let of_http = text.strip_prefix("http://");
+    if let Some((rest, server)) = of_http.zip(base.strip_prefix("https://"))
+        && rest.split('/').next() == server.split('/').next()
+    {
+        return Some(format!("https://{rest}"));
+    }
     if text.is_empty() || !matches!(Url::parse(text), Err(url::ParseError::RelativeUrlWithoutBase))
     {
         return None;

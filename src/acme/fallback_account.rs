@@ -37,7 +37,7 @@ impl FallbackAccount {
         let registered = self.registered.borrow().clone();
         let same = registered.filter(|registered| registered.key == first.key);
         let (url, directory) = (same.and_then(|same| same.url), self.directory.clone());
-        StoredAccount { next: None, previous: None, url, directory, ..first }
+        StoredAccount { next: None, url, directory, ..first }
     }
 }
 
@@ -93,7 +93,6 @@ mod tests {
         let account = StoredAccount {
             key: key("one"),
             next: Some(key("two")),
-            previous: None,
             url: Some("https://first.example/1".to_owned()),
             directory: "https://first.example/dir".to_owned(),
             version: "7".to_owned(),

@@ -93,7 +93,9 @@ impl OpenOrder {
             let authorization = authorization?;
             match authorization.status {
                 AuthorizationStatus::Valid => valid += 1,
-                AuthorizationStatus::Pending => waiting.extend(waits(&authorization)),
+                AuthorizationStatus::Pending if !has_failed(&authorization) => {
+                    waiting.extend(waits(&authorization));
+                }
                 _ => failed.extend(authz_failure(&authorization)),
             }
         }
@@ -196,14 +198,25 @@ fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
     name(authorization).map(|name| AuthorizationView { name, accepted })
 }
 
+/// Whether the CA could not validate an authorization, and leaves it pending all the same. The
+/// status of the challenge is final (RFC 8555 §7.1.6).
+fn has_failed(authorization: &AuthorizationState) -> bool {
+    let failed = |challenge: &instant_acme::Challenge| {
+        challenge.r#type == ChallengeType::Http01 && challenge.status == ChallengeStatus::Invalid
+    };
+    authorization.status == AuthorizationStatus::Pending
+        && authorization.challenges.iter().any(failed)
+}
+
 /// Name of an unusable authorization, and the CA's reason, if any.
 type AuthzFailure = (String, Result<Problem, AuthorizationStatus>);
 
 fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
-    let status = authorization.status;
-    if matches!(status, AuthorizationStatus::Valid | AuthorizationStatus::Pending) {
-        return None;
-    }
+    let status = match authorization.status {
+        AuthorizationStatus::Pending if has_failed(authorization) => AuthorizationStatus::Invalid,
+        AuthorizationStatus::Valid | AuthorizationStatus::Pending => return None,
+        status => status,
+    };
     let reason = authorization.challenges.iter().find_map(|challenge| challenge.error.clone());
     Some((authorization.identifier().to_string(), reason.ok_or(status)))
 }

@@ -210,8 +210,27 @@ pub(super) fn port_error(doing: &str, error: &Error) -> PortError {
     }
 }
 
+/// Whether a refusal with this status says nothing about the order, whose CA has named the object
+/// itself. The servers of a CA lag behind each other, so that an object of a moment ago is not
+/// found (Boulder issue 6549), and some CAs still issue when they name the certificate's URL. A
+/// certificate that is given up would be ordered again.
+fn order_outlives(status: Option<StatusCode>) -> bool {
+    match (Call::last_endpoint(), status) {
+        (_, None | Some(StatusCode::TOO_MANY_REQUESTS)) => false,
+        (Some("certificate"), Some(status)) => status.is_client_error(),
+        (Some("authorization" | "challenge" | "finalize"), Some(status)) => {
+            status == StatusCode::NOT_FOUND
+        }
+        _ => false,
+    }
+}
+
 fn of_problem(doing: &str, problem: &Problem) -> PortError {
     let wait = Call::last_retry_after();
+    if order_outlives(Call::last_status()) {
+        let detail = format!("{doing}: {}; it is tried again", words(problem));
+        return PortError::transient_until(detail, wait);
+    }
     let failure = failure(doing, problem, wait);
     let status = status_of(problem);
     // A 429 of type `rateLimited` is permanent and closes its scope. A 503, the limit of a load
@@ -249,7 +268,7 @@ fn of_answer(doing: &str, error: &Error) -> PortError {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
             return PortError::transient_until(detail, wait);
         }
-        status if status.is_server_error() => {
+        status if status.is_server_error() || order_outlives(Some(status)) => {
             return PortError::transient_until(detail, wait);
         }
         StatusCode::NOT_FOUND => FailureClass::AcmeServer,

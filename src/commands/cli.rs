@@ -8,6 +8,7 @@ mod reason;
 mod run;
 #[cfg(feature = "sim")]
 mod sim;
+mod thumbprint;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 #[cfg(feature = "sim")]
 pub use sim::{CaArg, DemoArgs, StormArgs, TargetArg};
+pub use thumbprint::{LoadBalancer, ThumbprintArgs};
 
 /// Let's Encrypt's production directory.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -55,6 +57,9 @@ pub enum Command {
     Rollover(RolloverArgs),
     /// Print the CAA record that locks a domain to this ACME account, and what is there now
     Caa(CaaArgs),
+    /// Print the thumbprint of the ACME account's key, with which a load balancer can answer
+    /// challenges itself
+    Thumbprint(ThumbprintArgs),
     /// See the whole system at work on this machine, in a simulated world
     #[cfg(feature = "sim")]
     Demo(DemoArgs),

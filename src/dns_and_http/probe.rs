@@ -31,7 +31,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::dns_and_http::solver::Thumbprints;
+use crate::dns_and_http::solver::{AnswerKey, Thumbprint};
 use exchange::{Answer, Exchange, NoAnswer};
 use names::search_domains;
 pub use names::{Names, NameserverError};
@@ -40,6 +40,12 @@ use redirect::{ClusterDomains, Redirects};
 
 /// Number of random bytes in a token: 32 characters of base64url.
 const TOKEN_BYTES: usize = 24;
+
+/// What is told of an answer with the thumbprint of another key. The CA refuses such an answer, and
+/// counts a failed validation.
+const OTHER_KEY: &str = "the challenge was answered for another account key. After a rollover, a replica has the new \
+    key within a minute; a load balancer that answers challenges itself needs the thumbprint that \
+    `ingress-acme thumbprint` prints";
 
 /// Reason why the probe cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +64,7 @@ pub struct HttpProbe {
     names: Names,
     cluster: ClusterDomains,
     port: u16,
-    thumbprints: Thumbprints,
+    thumbprint: Thumbprint,
 }
 
 impl HttpProbe {
@@ -67,30 +73,30 @@ impl HttpProbe {
     pub fn new(
         nameserver: Option<std::net::SocketAddr>,
         port: u16,
-        thumbprints: Thumbprints,
+        thumbprint: Thumbprint,
     ) -> Result<Self, ProbeError> {
-        Self::with(Names::new(nameserver)?, None, port, thumbprints)
+        Self::with(Names::new(nameserver)?, None, port, thumbprint)
     }
 
     /// Creates a probe in a network of this process, such as that of a simulated world.
     pub fn in_process(
         network: Arc<dyn Network>,
         port: u16,
-        thumbprints: Thumbprints,
+        thumbprint: Thumbprint,
     ) -> Result<Self, ProbeError> {
-        Self::with(Names::of(network.clone()), Some(network), port, thumbprints)
+        Self::with(Names::of(network.clone()), Some(network), port, thumbprint)
     }
 
     fn with(
         names: Names,
         network: Option<Arc<dyn Network>>,
         port: u16,
-        thumbprints: Thumbprints,
+        thumbprint: Thumbprint,
     ) -> Result<Self, ProbeError> {
         let search = search_domains();
         let exchange = Exchange::new(default_provider().into(), network)?;
         let cluster = ClusterDomains::of_search(search.iter().map(String::as_str));
-        Ok(Self { exchange, names, cluster, port, thumbprints })
+        Ok(Self { exchange, names, cluster, port, thumbprint })
     }
 
     async fn fetch(&self, host: &DnsName) -> Reach {
@@ -197,10 +203,11 @@ impl HttpProbe {
 
     fn check_answer(&self, answer: &Answer, token: &str) -> Result<(), String> {
         let body = answer.body.as_deref().and_then(|body| str::from_utf8(body).ok());
-        if body.is_some_and(|body| self.thumbprints.is_answer(token, body)) {
-            return Ok(());
+        match body.map(|body| self.thumbprint.key_of_answer(token, body)) {
+            Some(AnswerKey::Ours) => Ok(()),
+            Some(AnswerKey::Another) => Err(OTHER_KEY.to_owned()),
+            _ => Err(format!("another server answered, {}", origin(answer))),
         }
-        Err(format!("another server answered, {}", origin(answer)))
     }
 }
 

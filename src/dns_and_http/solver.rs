@@ -19,42 +19,56 @@ use super::server::{self, Bounds};
 
 /// Accepted length of a token. Tokens have at least 128 bits of entropy (RFC 8555 §8.1), which is
 /// 22 characters; the range leaves room on both sides.
-const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
-/// Number of thumbprints accepted at a time: of the account key, and of its predecessor after a
-/// rollover.
-pub const THUMBPRINTS: usize = 2;
+pub const TOKEN: std::ops::RangeInclusive<usize> = 16..=128;
+/// Length of a thumbprint: SHA-256 in base64url (RFC 7638).
+pub const THUMBPRINT: usize = 43;
 
-/// Thumbprints for challenge answers, newest first. Clones share one list.
+/// Thumbprint of the account key, which challenges are answered with. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Thumbprints(Arc<RwLock<Vec<String>>>);
+pub struct Thumbprint(Arc<RwLock<Option<String>>>);
 
-impl Thumbprints {
-    /// Adds a thumbprint in front. Keeps two and drops the oldest.
-    pub fn add(&self, thumbprint: String) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|other| *other != thumbprint);
-        known.insert(0, thumbprint);
-        known.truncate(THUMBPRINTS);
+/// Account key with whose thumbprint a challenge was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerKey {
+    /// The account key of this operator.
+    Ours,
+    /// Another one: of another account, or of this account before a rollover.
+    Another,
+    /// None: the text answers no challenge.
+    None,
+}
+
+impl Thumbprint {
+    /// Replaces the thumbprint.
+    pub fn set(&self, thumbprint: String) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(thumbprint);
     }
 
-    /// Returns the thumbprint for new answers.
-    pub fn newest(&self) -> Option<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
-    }
-
-    /// Returns all thumbprints, newest first.
-    pub fn all(&self) -> Vec<String> {
+    /// Returns the thumbprint, once the account key is known.
+    pub fn current(&self) -> Option<String> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether `body` answers `token` with any of the thumbprints. CAs ignore trailing white space
-    /// (RFC 8555 §8.3).
-    pub fn is_answer(&self, token: &str, body: &str) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let thumbprint =
-            body.trim_end().strip_prefix(token).and_then(|rest| rest.strip_prefix('.'));
-        thumbprint.is_some_and(|thumbprint| known.iter().any(|other| other == thumbprint))
+    /// Key of the answer `body` to `token`. CAs ignore trailing white space (RFC 8555 §8.3).
+    pub fn key_of_answer(&self, token: &str, body: &str) -> AnswerKey {
+        let rest = body.trim_end().strip_prefix(token);
+        match rest.and_then(|rest| rest.strip_prefix('.')) {
+            Some(thumbprint) if self.current().is_some_and(|ours| ours == thumbprint) => {
+                AnswerKey::Ours
+            }
+            Some(other) if is_thumbprint(other) => AnswerKey::Another,
+            _ => AnswerKey::None,
+        }
     }
+}
+
+/// Whether `text` may be a thumbprint.
+pub fn is_thumbprint(text: &str) -> bool {
+    text.len() == THUMBPRINT && text.bytes().all(is_base64url)
+}
+
+fn is_base64url(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_'
 }
 
 /// Called for every answered challenge.
@@ -69,20 +83,20 @@ pub fn socket(bind: SocketAddr) -> io::Result<TcpListener> {
 /// server ignores signals and is stopped by its handle. `metrics` counts answers and connections.
 pub fn serve(
     socket: TcpListener,
-    thumbprints: Thumbprints,
+    thumbprint: Thumbprint,
     metrics: &Metrics,
 ) -> io::Result<(Server, SocketAddr)> {
     let counting = metrics.clone();
     let answered: AnswerHook = Arc::new(move || counting.answered());
     server::serve("solver", socket, Bounds::SOLVER, metrics, move |config| {
-        routes(thumbprints.clone(), Arc::clone(&answered))(config);
+        routes(thumbprint.clone(), Arc::clone(&answered))(config);
     })
 }
 
-fn routes(thumbprints: Thumbprints, answered: AnswerHook) -> impl FnOnce(&mut ServiceConfig) {
+fn routes(thumbprint: Thumbprint, answered: AnswerHook) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         config
-            .app_data(Data::new(thumbprints))
+            .app_data(Data::new(thumbprint))
             .app_data(Data::<dyn Fn() + Send + Sync>::from(answered))
             .service(
                 web::resource("/.well-known/acme-challenge/{token}")
@@ -97,10 +111,10 @@ fn routes(thumbprints: Thumbprints, answered: AnswerHook) -> impl FnOnce(&mut Se
 async fn answer(
     method: Method,
     token: Path<String>,
-    thumbprints: Data<Thumbprints>,
+    thumbprint: Data<Thumbprint>,
     answered: Data<dyn Fn() + Send + Sync>,
 ) -> HttpResponse {
-    match key_authorization(&token, &thumbprints) {
+    match key_authorization(&token, &thumbprint) {
         Err(status) => HttpResponse::build(status).finish(),
         Ok(answer) => {
             if method == Method::GET {
@@ -115,18 +129,17 @@ async fn answer(
 ///
 /// # Errors
 /// The status in its place: 404 for what is no token, 503 while no thumbprint is known.
-pub fn key_authorization(token: &str, thumbprints: &Thumbprints) -> Result<String, StatusCode> {
+pub fn key_authorization(token: &str, thumbprint: &Thumbprint) -> Result<String, StatusCode> {
     if !is_token(token) {
         return Err(StatusCode::NOT_FOUND);
     }
-    let thumbprint = thumbprints.newest().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let thumbprint = thumbprint.current().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(format!("{token}.{thumbprint}"))
 }
 
 /// Whether `token` is base64url only, so that the reflected text cannot be markup.
 fn is_token(token: &str) -> bool {
-    let legal = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
-    TOKEN.contains(&token.len()) && token.bytes().all(legal)
+    TOKEN.contains(&token.len()) && token.bytes().all(is_base64url)
 }
 
 #[cfg(test)]
@@ -142,20 +155,19 @@ mod tests {
 
     const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ";
 
-    fn known() -> Thumbprints {
-        let thumbprints = Thumbprints::default();
-        thumbprints.add("old".to_owned());
-        thumbprints.add("new".to_owned());
-        thumbprints
+    fn known() -> Thumbprint {
+        let thumbprint = Thumbprint::default();
+        thumbprint.set("new".to_owned());
+        thumbprint
     }
 
-    async fn ask(thumbprints: Thumbprints, method: Method, path: &str) -> (u16, String, usize) {
+    async fn ask(thumbprint: Thumbprint, method: Method, path: &str) -> (u16, String, usize) {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
         let hook: AnswerHook = Arc::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
-        let app = init_service(App::new().configure(routes(thumbprints, hook))).await;
+        let app = init_service(App::new().configure(routes(thumbprint, hook))).await;
         let request = TestRequest::with_uri(path).method(method).to_request();
         let response = call_service(&app, request).await;
         let status = response.status().as_u16();
@@ -168,7 +180,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_token_is_answered_with_the_newest_thumbprint() {
+    async fn a_token_is_answered_with_the_thumbprint() {
         let answer = ask(known(), Method::GET, &path(TOKEN)).await;
         assert_eq!(answer, (200, format!("{TOKEN}.new"), 1));
         let (status, _, count) = ask(known(), Method::HEAD, &path(TOKEN)).await;
@@ -198,19 +210,24 @@ mod tests {
 
     #[actix_web::test]
     async fn without_an_account_key_it_is_not_yet_available() {
-        let answer = ask(Thumbprints::default(), Method::GET, &path(TOKEN)).await;
+        let answer = ask(Thumbprint::default(), Method::GET, &path(TOKEN)).await;
         assert_eq!(answer, (503, String::new(), 0));
     }
 
     #[test]
-    fn answers_with_the_two_newest_thumbprints_are_ours() {
-        let thumbprints = known();
-        assert!(thumbprints.is_answer("token", "token.new\n"));
-        assert!(thumbprints.is_answer("token", "token.old"));
-        assert!(!thumbprints.is_answer("token", "token.other"));
-        assert!(!thumbprints.is_answer("token", "other.new"));
-        thumbprints.add("newest".to_owned());
-        assert!(!thumbprints.is_answer("token", "token.old"));
+    fn an_answer_is_of_our_account_key_or_of_another_one_or_none() {
+        let (ours, other) = ("a".repeat(THUMBPRINT), "b".repeat(THUMBPRINT));
+        let thumbprint = Thumbprint::default();
+        let key = |thumbprint: &Thumbprint, body: &str| thumbprint.key_of_answer("token", body);
+        assert_eq!(key(&thumbprint, &format!("token.{ours}")), AnswerKey::Another);
+        thumbprint.set(ours.clone());
+        assert_eq!(key(&thumbprint, &format!("token.{ours}\n")), AnswerKey::Ours);
+        assert_eq!(key(&thumbprint, &format!("token.{other}")), AnswerKey::Another);
+        for none in ["", "token", "token.", "token.short", &format!("other.{ours}"), &ours] {
+            assert_eq!(key(&thumbprint, none), AnswerKey::None, "{none}");
+        }
+        thumbprint.set(other);
+        assert_eq!(key(&thumbprint, &format!("token.{ours}")), AnswerKey::Another);
     }
 
     #[actix_web::test]

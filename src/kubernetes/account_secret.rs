@@ -26,7 +26,8 @@ use crate::kubernetes::client::{FIELD_MANAGER, our_label, port_error};
 const KEY: &str = "account.key";
 /// Data key: new key of a rollover in progress, stored before the request to the CA.
 const NEXT: &str = "account.key.next";
-/// Data key: account key before the last rollover.
+/// Data key: account key before the last rollover, which releases up to 0.1.0 kept. Nothing needs
+/// that key, so that the next write removes it.
 const PREVIOUS: &str = "account.key.previous";
 /// Data key: account URL (RFC 8555 §7.3), set after registration.
 const URL: &str = "account.url";
@@ -100,12 +101,11 @@ fn stored(secret: Secret, directory: &str) -> Result<StoredAccount, &'static str
         let bytes = data.remove(name)?.0;
         String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
     };
-    let [key, next, previous] =
-        [KEY, NEXT, PREVIOUS].map(|name| text(name).map(PrivateKey::from_pem));
+    let [key, next] = [KEY, NEXT].map(|name| text(name).map(PrivateKey::from_pem));
     let (url, own) = (text(URL), text(DIRECTORY));
     let key = key.ok_or("it has no key")?;
     let directory = own.filter(|own| own == directory).ok_or("it is for another ACME directory")?;
-    Ok(StoredAccount { key, next, previous, url, directory, version })
+    Ok(StoredAccount { key, next, url, directory, version })
 }
 
 /// Returns the merge patch (RFC 7396) that stores exactly `account`; fields missing in `account`
@@ -118,7 +118,7 @@ fn replacement(account: &StoredAccount) -> Value {
         "data": {
             KEY: key(&account.key),
             NEXT: account.next.as_ref().map(key),
-            PREVIOUS: account.previous.as_ref().map(key),
+            PREVIOUS: null,
             URL: account.url.as_ref().map(|url| BASE64_STANDARD.encode(url)),
         },
     })
@@ -241,7 +241,6 @@ mod tests {
         StoredAccount {
             key: PrivateKey::from_pem("s3cret".to_owned()),
             next: None,
-            previous: Some(PrivateKey::from_pem("zero".to_owned())),
             url: Some("https://ca.example/1".to_owned()),
             directory: "https://ca.example/dir".to_owned(),
             version: "7".to_owned(),
@@ -256,7 +255,7 @@ mod tests {
             "data": {
                 "account.key": "czNjcmV0",
                 "account.key.next": null,
-                "account.key.previous": "emVybw==",
+                "account.key.previous": null,
                 "account.url": "aHR0cHM6Ly9jYS5leGFtcGxlLzE=",
             },
         });
@@ -268,7 +267,6 @@ mod tests {
         let mut patch = replacement(&account());
         wipe(&mut patch);
         assert_eq!(patch["data"]["account.key"], "");
-        assert_eq!(patch["data"]["account.key.previous"], "");
         assert!(!format!("{:?}", account()).contains("s3cret"), "nor does Debug show it");
     }
 }

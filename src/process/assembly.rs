@@ -99,19 +99,19 @@ pub fn assemble(
     let registry = shown.metrics.registry(crate::VERSION, directory, &shown.expiries);
     let registry = process_metrics::register(registry);
     let health = admin::Health::new(registry, shown.metrics.clone(), directory);
-    let thumbprints = solver::Thumbprints::default();
-    received.answer_with(&thumbprints);
-    let servers = listen(&config, &health, &thumbprints, &shown.metrics, received)?;
+    let thumbprint = solver::Thumbprint::default();
+    received.answer_with(&thumbprint);
+    let servers = listen(&config, &health, &thumbprint, &shown.metrics, received)?;
     let install_id = &settings.install_id;
     tracing::info!(%directory, namespace = config.namespace, install_id, "starting");
-    let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprints)?;
+    let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprint)?;
     let Adapters { ports, acme, further_acmes, lease } = adapters;
     let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
     let client = counted(environment, &shown.metrics).client;
     #[rustfmt::skip] // one line per half a dozen of parts
     let replica = Replica {
         ports, settings, client, public_ca, acme, further_acmes, lease,
-        health, shown, servers, thumbprints, solver_linger,
+        health, shown, servers, thumbprint, solver_linger,
     };
     Ok(replica)
 }
@@ -121,7 +121,7 @@ pub fn adapters(
     (settings, config): (&Settings, &AdapterConfig),
     environment: &Environment,
     metrics: &Metrics,
-    thumbprints: &solver::Thumbprints,
+    thumbprint: &solver::Thumbprint,
 ) -> anyhow::Result<Adapters> {
     let assembly = Assembly {
         environment: counted(environment, metrics),
@@ -129,7 +129,7 @@ pub fn adapters(
         directory: &settings.directory,
         install_id: &settings.install_id,
         metrics,
-        thumbprints: thumbprints.clone(),
+        thumbprint: thumbprint.clone(),
     };
     let account = assembly.account();
     let acme = assembly.acme(account.clone())?;
@@ -155,7 +155,7 @@ struct Assembly<'a> {
     directory: &'a str,
     install_id: &'a str,
     metrics: &'a Metrics,
-    thumbprints: solver::Thumbprints,
+    thumbprint: solver::Thumbprint,
 }
 
 impl Assembly<'_> {
@@ -171,7 +171,7 @@ impl Assembly<'_> {
     }
 
     fn acme(&self, account: Rc<dyn AccountStore>) -> anyhow::Result<Rc<Acme>> {
-        let options = self.acme_options(self.directory, &self.thumbprints)?;
+        let options = self.acme_options(self.directory, &self.thumbprint)?;
         Ok(Rc::new(Acme::new(options, account)?))
     }
 
@@ -200,7 +200,7 @@ impl Assembly<'_> {
         let (client, namespace) = (self.environment.client.clone(), &self.config.namespace);
         let external = Rc::new(AccountSecret::new(client, namespace, directory, eab_secret));
         let store = FallbackAccount::new(directory, first.clone(), external);
-        let options = self.acme_options(directory, &solver::Thumbprints::default())?;
+        let options = self.acme_options(directory, &solver::Thumbprint::default())?;
         // The preferred chain is one of the first CA's; others have other chains.
         let options = AcmeOptions { preferred_chain: None, ..options };
         Ok(Rc::new(Acme::new(options, Rc::new(store))?))
@@ -209,9 +209,9 @@ impl Assembly<'_> {
     fn acme_options(
         &self,
         directory: &str,
-        thumbprints: &solver::Thumbprints,
+        thumbprint: &solver::Thumbprint,
     ) -> anyhow::Result<AcmeOptions> {
-        let (metrics, thumbprints) = (self.metrics.clone(), thumbprints.clone());
+        let (metrics, thumbprint) = (self.metrics.clone(), thumbprint.clone());
         Ok(AcmeOptions {
             directory: directory.to_owned(),
             extra_roots: extra_roots(self.config.acme_ca_file.as_deref())?,
@@ -222,7 +222,7 @@ impl Assembly<'_> {
                 Network::InProcess(ca, _) => Wire::InProcess(ca.clone()),
             },
             hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
-            answering: Rc::new(move |thumbprint| thumbprints.add(thumbprint)),
+            answering: Rc::new(move |new| thumbprint.set(new)),
         })
     }
 
@@ -234,10 +234,10 @@ impl Assembly<'_> {
     ) -> anyhow::Result<Ports> {
         let Environment { client, clock, network, .. } = self.environment.clone();
         let (config, namespace) = (self.config, self.config.namespace.as_str());
-        let (thumbprints, port) = (self.thumbprints.clone(), config.probe_port);
+        let (thumbprint, port) = (self.thumbprint.clone(), config.probe_port);
         let probe = match network {
-            Network::Sockets => probe::HttpProbe::new(config.nameserver, port, thumbprints)?,
-            Network::InProcess(_, hosts) => probe::HttpProbe::in_process(hosts, port, thumbprints)?,
+            Network::Sockets => probe::HttpProbe::new(config.nameserver, port, thumbprint)?,
+            Network::InProcess(_, hosts) => probe::HttpProbe::in_process(hosts, port, thumbprint)?,
         };
         let fallback_ca = |(acme, FallbackDirectory { directory, after, .. }): (&Rc<Acme>, _)| {
             let is_public = is_known_public(directory.as_str());

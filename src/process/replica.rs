@@ -23,7 +23,7 @@ use crate::acme::Acme;
 use crate::acme::proxy::is_proxied;
 use crate::commands::cli::PublicCaArg;
 use crate::dns_and_http::admin::Health;
-use crate::dns_and_http::solver::Thumbprints;
+use crate::dns_and_http::solver::Thumbprint;
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
 use crate::process::servers::Servers;
@@ -58,8 +58,8 @@ pub struct Replica {
     pub shown: Observability,
     /// Servers to be stopped last: until then challenges are answered.
     pub servers: Servers,
-    /// Thumbprints that challenges are answered with.
-    pub thumbprints: Thumbprints,
+    /// Thumbprint that challenges are answered with.
+    pub thumbprint: Thumbprint,
     /// Time after the request to end for which challenges are answered at least.
     pub solver_linger: Duration,
 }
@@ -68,7 +68,7 @@ impl Replica {
     /// Runs until terminated, or until leadership or the journal is lost.
     pub async fn run(self, mut terminate: Terminate) -> anyhow::Result<Exit> {
         actix::spawn(dump_on_signal(self.health.clone(), signal(SignalKind::user_defined1())?));
-        // Thumbprints of the process before are enough to answer challenges.
+        // The thumbprint of the process before is enough to answer challenges.
         self.health.set_ready(self.is_answering());
         let ended = tokio::select! {
             ended = self.work(&mut terminate) => ended?,
@@ -80,7 +80,7 @@ impl Replica {
         };
         let Some(term) = ended else {
             // At once: another replica may lead at any moment.
-            let succession = self.servers.succession(&self.thumbprints);
+            let succession = self.servers.succession(&self.thumbprint);
             return Ok(Exit::Restart(succession.terminating(terminate.came_before())));
         };
         self.health.set_ready(false);
@@ -228,7 +228,7 @@ impl Replica {
 
     /// Whether challenges are answered: a thumbprint is known.
     fn is_answering(&self) -> bool {
-        self.thumbprints.newest().is_some()
+        self.thumbprint.current().is_some()
     }
 
     /// Releases the Lease of an idle replica, so that another one leads while this one still
@@ -318,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::acme::{AcmeOptions, Wire, thumbprint};
-    use crate::dns_and_http::solver::Thumbprints;
+    use crate::dns_and_http::solver::Thumbprint;
 
     /// An account whose key other replicas change.
     struct Shared(RefCell<StoredAccount>);
@@ -352,14 +352,13 @@ mod tests {
         let account = StoredAccount {
             key: key(),
             next: None,
-            previous: None,
             url: None,
             directory: directory.clone(),
             version: "1".to_owned(),
         };
         let store = Rc::new(Shared(RefCell::new(account)));
-        let thumbprints = Thumbprints::default();
-        let answering = thumbprints.clone();
+        let answers = Thumbprint::default();
+        let answering = answers.clone();
         let options = AcmeOptions {
             directory,
             extra_roots: None,
@@ -367,18 +366,17 @@ mod tests {
             contacts: Vec::new(),
             wire: Wire::Tls,
             hook: Arc::new(|_, _, _| {}),
-            answering: Rc::new(move |thumbprint| answering.add(thumbprint)),
+            answering: Rc::new(move |new| answering.set(new)),
         };
         let acme = Rc::new(Acme::new(options, store.clone()).unwrap());
         let old = acme.prepare().await.unwrap();
-        assert_eq!(thumbprints.newest(), Some(old.clone()));
+        assert_eq!(answers.current(), Some(old));
         store.0.borrow_mut().key = key();
         tokio::select! {
             () = Replica::follow(acme) => panic!("it has no end"),
             () = sleep(FOLLOW + PREPARE_RETRY) => {}
         }
         let new = thumbprint(&store.0.borrow().key).unwrap();
-        assert_eq!(thumbprints.newest(), Some(new));
-        assert!(thumbprints.is_answer("token", &format!("token.{old}")), "others may still say so");
+        assert_eq!(answers.current(), Some(new));
     }
 }

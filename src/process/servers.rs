@@ -12,7 +12,7 @@ use crate::commands::cli::AdapterConfig;
 use crate::dns_and_http::admin::{self, Health};
 use crate::dns_and_http::any_address;
 use crate::dns_and_http::listeners::{Listener, Role, SOLVER, listeners};
-use crate::dns_and_http::solver::{self, Thumbprints};
+use crate::dns_and_http::solver::{self, Thumbprint};
 use crate::process::succession::Succession;
 
 /// HTTP servers of all ports.
@@ -35,8 +35,8 @@ impl Servers {
 
     /// What a process that takes the place of this one receives. Its solver serves on the same
     /// socket.
-    pub fn succession(&self, thumbprints: &Thumbprints) -> Succession {
-        Succession::new(thumbprints, self.solver_socket.try_clone().ok())
+    pub fn succession(&self, thumbprint: &Thumbprint) -> Succession {
+        Succession::new(thumbprint, self.solver_socket.try_clone().ok())
     }
 
     /// Stops all servers, gracefully or at once.
@@ -53,7 +53,7 @@ impl Servers {
 pub fn listen(
     config: &AdapterConfig,
     health: &Health,
-    thumbprints: &Thumbprints,
+    thumbprint: &Thumbprint,
     metrics: &Metrics,
     received: Succession,
 ) -> anyhow::Result<Servers> {
@@ -62,7 +62,7 @@ pub fn listen(
     let served =
         received.solver(bind).map_or_else(|| solver::socket(bind), Ok).and_then(|socket| {
             let kept = Arc::new(socket.try_clone()?);
-            Ok((kept, solver::serve(socket, thumbprints.clone(), metrics)?))
+            Ok((kept, solver::serve(socket, thumbprint.clone(), metrics)?))
         });
     let served = served.with_context(|| unheard("--solver-bind", bind))?;
     let (solver_socket, (server, solver)) = served;

@@ -15,7 +15,7 @@ async fn command(world: &World, args: &[&str]) -> Output {
 }
 
 /// Runs a command with the rights of a kubeconfig's user, without a terminal.
-async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
+pub(crate) async fn command_as(kubeconfig: &Path, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ingress-acme"));
     command.args(args).env("KUBECONFIG", kubeconfig).kill_on_drop(true).stdin(Stdio::null());
     let ended = tokio::time::timeout(PATIENCE, command.output()).await;
@@ -178,7 +178,7 @@ async fn check_renew(world: &World, client: &Client) {
 }
 
 /// Runs a command that talks to the CA, with the operator's rights as in its Pod.
-async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
+pub(crate) async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
     let file = world.acme_ca_file().display().to_string();
     let args = [args, &["--yes", "--namespace", "ingress-acme", "--acme-ca-file", &file]].concat();
     let output = command_as(world.operator_kubeconfig(), &args).await;

@@ -59,6 +59,45 @@ async fn an_applications_secret_is_left_alone_and_ingresses_with_one_host_share_
     .await;
 }
 
+/// Applies annotations with the present `spec.tls` in the manifest, as `kubectl apply` does: it
+/// sends the difference to the object that is there, so that an equal `spec.tls` is in no request
+/// and has no other manager, and notes the whole manifest in its own annotation.
+async fn apply_with_its_tls(client: &Client, name: &str, annotations: Value) {
+    let there = ingress(client, "web", name).await;
+    let mut manifest = json!({ "metadata": { "annotations": annotations }, "spec": there.spec });
+    manifest["kind"] = json!("Ingress");
+    let mut sent = annotations;
+    sent["kubectl.kubernetes.io/last-applied-configuration"] = json!(manifest.to_string());
+    annotate(client, name, sent).await;
+}
+
+#[actix::test]
+async fn a_spec_tls_that_the_user_has_applied_just_as_it_was_filled_in_is_the_users() {
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        let _operator = operator(world).await;
+        for name in ["theirs", "ours"] {
+            Site::new("web", name, &[&format!("{name}.example.com")]).create(&client).await;
+            uses(&client, name, Some(&format!("{name}-tls"))).await;
+        }
+        let off = json!({ "ingress-acme.dev/fill-tls": "false" });
+        apply_with_its_tls(&client, "theirs", off.clone()).await;
+        annotate(&client, "ours", off).await;
+        uses(&client, "ours", None).await;
+        // An Ingress that came later is served: the edit of `theirs` is done with.
+        Site::new("web", "later", &["later.example.com"]).create(&client).await;
+        certificate(&client, "web", "later-tls", &["later.example.com"]).await;
+        let left = ingress(&client, "web", "theirs").await.spec.and_then(|spec| spec.tls);
+        assert!(left.is_some_and(|tls| tls[0].secret_name.as_deref() == Some("theirs-tls")));
+        let told = events(&client, "web", "theirs").await;
+        assert!(told.iter().all(|(reason, _)| reason == "Issued"), "{told:?}");
+        assert_eq!(world.orders_created(), 3);
+    })
+    .await;
+}
+
 #[actix::test]
 async fn a_filled_in_spec_tls_is_taken_back_from_a_minion_and_where_the_user_says_so() {
     let _alone = alone().await;

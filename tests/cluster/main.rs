@@ -24,6 +24,7 @@ mod ingresses;
 mod installs;
 mod ipv6;
 mod life;
+mod load_balancer;
 mod manifests;
 mod openshift;
 mod places;

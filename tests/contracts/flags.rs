@@ -147,7 +147,10 @@ renew web/shop
 revoke web/shop
 revoke web/shop --reason keyCompromise --yes --no-renew
 revoke web/shop --reason cACompromise
-rollover --yes";
+rollover --yes
+thumbprint
+thumbprint --snippet nginx
+thumbprint --snippet apache";
 
 #[test]
 fn values_at_the_edges_are_taken_and_refused_as_before() {

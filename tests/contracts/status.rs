@@ -1,8 +1,13 @@
 //! Contract of `status` and `explain`: the full output, and the output without its texts.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use ingress_acme::acme::thumbprint;
+use ingress_acme::commands::cli::LETS_ENCRYPT;
+use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_sim::kube::User;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::{Api, Client};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -153,6 +158,7 @@ async fn what_cannot_be_reported_or_done_is_refused_as_before() {
         &["renew", "web/foreign"],
         &["revoke", "web/disabled"],
         &["rollover"],
+        &["thumbprint"],
     ] {
         let (code, out, error) = site.said(args).await;
         all.push(format!("{args:?}: exit code {code}\n{out}{error}"));
@@ -160,6 +166,30 @@ async fn what_cannot_be_reported_or_done_is_refused_as_before() {
     let (code, out, error) = site.said_in(&["rollover"], &[("POD_NAMESPACE", "mine")]).await;
     all.push(format!("rollover with POD_NAMESPACE=mine: exit code {code}\n{out}{error}"));
     hold("refusals", &lines(all));
+}
+
+#[actix::test]
+async fn the_thumbprint_and_its_snippets_read_as_before() {
+    let site = Site::start();
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    let thumbprint = thumbprint(&PrivateKey::from_pem(key.clone())).unwrap();
+    let text = |text: &str| BASE64_STANDARD.encode(text);
+    let data = json!({ "account.key": text(&key), "account.key.next": text(&key), "directory": text(LETS_ENCRYPT) });
+    let metadata = json!({ "namespace": "ingress-acme", "name": "ingress-acme-account-237ba9eb" });
+    site.load(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data }));
+    let mut all = Vec::new();
+    for args in [
+        &["thumbprint"][..],
+        &["thumbprint", "--snippet", "haproxy"],
+        &["thumbprint", "--snippet", "nginx"],
+    ] {
+        let (code, out, error) = site.said(args).await;
+        all.push(format!(
+            "{args:?}: exit code {code}\n{error}{}",
+            out.replace(&thumbprint, "[thumbprint]")
+        ));
+    }
+    hold("thumbprint", &lines(all));
 }
 
 #[actix::test]

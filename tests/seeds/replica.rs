@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ingress_acme::commands::cli::{Cli, Command};
-use ingress_acme::dns_and_http::solver::{Thumbprints, key_authorization};
+use ingress_acme::dns_and_http::solver::{Thumbprint, key_authorization};
 use ingress_acme::process::assembly::{Adapters, Environment, Network, adapters};
 use ingress_acme_actors::domain::clock_filter::ClockFilter;
 use ingress_acme_actors::domain::time::Timestamp;
@@ -123,14 +123,14 @@ impl Start {
             panic!("the flags of the test are legal")
         };
         let (settings, config) = args.split();
-        let (thumbprints, seen) = (Thumbprints::default(), Observability::default());
+        let (thumbprint, seen) = (Thumbprint::default(), Observability::default());
         let environment = self.environment(number);
-        let built = adapters((&settings, &config), &environment, &seen.metrics, &thumbprints);
+        let built = adapters((&settings, &config), &environment, &seen.metrics, &thumbprint);
         let Adapters { ports, acme, lease, .. } = built.expect("the adapters are built");
         while acme.prepare().await.is_err() {
             sleep(PREPARE_RETRY).await;
         }
-        self.answer_with(thumbprints);
+        self.answer_with(thumbprint);
         let term = match &lease {
             Some(lease) => Some(lease.acquire().await),
             None => None,
@@ -183,10 +183,10 @@ impl Start {
     }
 
     /// Puts this replica behind the solver's Service.
-    fn answer_with(&self, thumbprints: Thumbprints) {
+    fn answer_with(&self, thumbprint: Thumbprint) {
         self.world.set_solver(Arc::new(move |path| {
             let token = path.strip_prefix("/.well-known/acme-challenge/").unwrap_or_default();
-            match key_authorization(token, &thumbprints) {
+            match key_authorization(token, &thumbprint) {
                 Ok(answer) => (200, answer),
                 Err(status) => (status.as_u16(), String::new()),
             }

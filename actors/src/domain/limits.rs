@@ -77,6 +77,10 @@ pub const POLL_MAX: Duration = secs(60);
 /// Age at which an unfinished order is abandoned. Validation and finalization take minutes at most.
 pub const ORDER_DEADLINE: Duration = secs(3600);
 
+/// Age from which an order is given up that the CA does not know. The servers of a CA lag behind
+/// each other for seconds (<https://github.com/letsencrypt/boulder/issues/6549>).
+pub const ORDER_SETTLES: Duration = secs(30);
+
 /// Longest time that an order holds up the order of another Secret for exactly the same names: as
 /// long as an unfinished order is kept.
 pub const SAME_NAMES_WAIT: Duration = ORDER_DEADLINE;

@@ -89,7 +89,10 @@ fn urls_are_made_absolute_and_missing_fields_are_added() {
     let mut answer = answer(201, r#"{"status":"pending","authorizations":["/a"],"finalize":"/f"}"#);
     answer.headers.insert(LOCATION, HeaderValue::from_static("/acme/order/9"));
     let found = read_liberally("new_order", "https://ca.example/new", &mut answer);
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["names relative URLs"]);
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        ["names relative URLs, or its own with http"]
+    );
     assert_eq!(answer.headers[LOCATION], "https://ca.example/acme/order/9");
     let order: Value = serde_json::from_slice(&answer.body).unwrap();
     let [authorization, finalize] = [&order["authorizations"][0], &order["finalize"]];
@@ -100,6 +103,21 @@ fn urls_are_made_absolute_and_missing_fields_are_added() {
     let (challenge, _) =
         read("challenge", &json!({"type": "http-01", "status": "pending", "uri": "/c"}));
     assert_eq!(challenge["url"], "https://ca.example/c");
+}
+
+#[test]
+fn http_on_the_server_of_the_ca_is_made_https_and_on_another_one_is_left() {
+    for (given, kept) in [
+        ("http://ca.example/a", "https://ca.example/a"),
+        ("http://ca.example:80/a", "http://ca.example:80/a"),
+        ("http://ca.example.org/a", "http://ca.example.org/a"),
+        ("http://other.example/a", "http://other.example/a"),
+    ] {
+        let order = json!({"status": "ready", "authorizations": [given], "finalize": "https://ca.example/f"});
+        let (read, found) = read("order", &order);
+        assert_eq!(read["authorizations"][0], kept);
+        assert_eq!(found.is_empty(), given == kept);
+    }
 }
 
 #[test]

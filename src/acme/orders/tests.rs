@@ -150,6 +150,27 @@ async fn an_authorization_that_is_lost_ends_the_order_and_names_the_host() {
     }
 }
 
+/// As step-ca leaves it. Otherwise the order is polled for an hour, and the reason is never told.
+#[tokio::test]
+async fn a_failed_challenge_ends_the_order_though_its_authorization_stays_pending() {
+    let error = json!({"type": "urn:ietf:params:acme:error:incorrectResponse", "detail": "no"});
+    for error in [error, Value::Null] {
+        let mut challenges = http("invalid");
+        challenges[1]["error"] = error.clone();
+        let view = view_of("pending", challenges).await;
+        let OrderStatus::Invalid(failure) = view.status else { panic!("{view:?}") };
+        assert_eq!(failure.class, FailureClass::Authorization);
+        let said =
+            if error.is_null() { "authorization is invalid" } else { "no (incorrectResponse)" };
+        assert!(failure.detail.contains(said), "{}", failure.detail);
+    }
+    let other = json!([
+        {"type": "dns-01", "url": "https://ca.example/dns", "token": "t", "status": "invalid"},
+        {"type": "http-01", "url": "https://ca.example/challenge", "token": "t", "status": "pending"},
+    ]);
+    assert_eq!(view_of("pending", other).await.status, OrderStatus::Pending);
+}
+
 #[tokio::test]
 async fn an_authorization_of_unknown_status_is_waited_for_and_its_challenge_accepted_once() {
     for status in ["processing", "on-hold"] {

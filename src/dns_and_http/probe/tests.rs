@@ -116,9 +116,9 @@ async fn reach(host: &str, port: u16) -> Reach {
 }
 
 async fn reach_by(nameserver: SocketAddr, host: &str, port: u16) -> Reach {
-    let thumbprints = Thumbprints::default();
-    thumbprints.add("ours".to_owned());
-    let probe = HttpProbe::new(Some(nameserver), port, thumbprints).unwrap();
+    let thumbprint = Thumbprint::default();
+    thumbprint.set("ours".to_owned());
+    let probe = HttpProbe::new(Some(nameserver), port, thumbprint).unwrap();
     probe.probe(&DnsName::parse(host).unwrap()).await
 }
 
@@ -166,6 +166,17 @@ async fn of_another_answer_only_the_class_of_its_status_is_told() {
         let said = elsewhere(reach("a.here.example", port).await);
         assert_eq!(said, "another server answered, HTTP 2xx from a private address");
     }
+}
+
+/// After a rollover, a load balancer with the thumbprint of before would have the CA count a failed
+/// validation for each order.
+#[tokio::test]
+async fn an_answer_for_another_account_key_does_not_count_and_says_so() {
+    let other = "b".repeat(43);
+    let port = web(move |request, _| ok(&format!("{}.{other}", token_of(request))));
+    let said = elsewhere(reach("a.here.example", port).await);
+    assert!(said.contains("answered for another account key"), "{said}");
+    assert!(said.contains("`ingress-acme thumbprint`"), "{said}");
 }
 
 #[tokio::test]

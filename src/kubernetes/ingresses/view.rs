@@ -18,6 +18,7 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::Mark;
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
+use serde::Deserialize;
 
 use super::aliases::aliases;
 use super::marks::{MASTER, mark};
@@ -48,7 +49,10 @@ pub(super) fn view_with(ingress: &Ingress, reading: &Reading) -> IngressView {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let created = metadata.creation_timestamp.as_ref().map(|created| created.0.as_millisecond());
     let blocks = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
-    let (annotations, long_annotations) = annotations_of_ours(ingress);
+    let (mut annotations, long_annotations) = annotations_of_ours(ingress);
+    if annotations.contains_key(FILLED_TLS) && is_tls_applied(ingress) {
+        annotations.remove(FILLED_TLS);
+    }
     let rule_hosts = rule_hosts(ingress);
     let key = IngressKey::new(&text(&metadata.namespace), &text(&metadata.name));
     let outside = reading.outside.as_ref().filter(|(own, _)| **own != *key.namespace);
@@ -127,6 +131,24 @@ fn annotations_of_ours(ingress: &Ingress) -> (BTreeMap<String, String>, Vec<&'st
         }
     }
     (read, long)
+}
+
+/// Whether the user's last `kubectl apply` had the present `spec.tls`: the block is the user's
+/// then, whoever wrote it first. Managed fields do not tell, because kubectl sends no field that is
+/// equal already.
+fn is_tls_applied(ingress: &Ingress) -> bool {
+    #[derive(Deserialize)]
+    struct Applied {
+        spec: AppliedSpec,
+    }
+    #[derive(Deserialize)]
+    struct AppliedSpec {
+        tls: Vec<IngressTLS>,
+    }
+    let present = ingress.spec.as_ref().and_then(|spec| spec.tls.as_ref());
+    let applied = annotations(ingress).find(|(name, _)| *name == LAST_APPLIED);
+    let applied = applied.and_then(|(_, text)| serde_json::from_str::<Applied>(text).ok());
+    applied.is_some_and(|applied| Some(&applied.spec.tls) == present)
 }
 
 /// Hashes what users write: annotations, labels and the spec. `spec.tls` and the mark of what we
@@ -214,6 +236,29 @@ mod tests {
         assert_eq!(class(&annotated, &named), IngressClass::Named("new".into()));
         assert_eq!(class(&annotated, &json!({})), IngressClass::Annotated("old".into()));
         assert_eq!(class(&json!({}), &json!({})), IngressClass::Default);
+    }
+
+    /// `kubectl apply` of a manifest with exactly what we filled in changes no field manager.
+    #[test]
+    fn a_spec_tls_that_was_applied_since_it_was_filled_in_is_not_marked_as_ours() {
+        let block = |secret: &str| json!([{"hosts": ["a.example.com"], "secretName": secret}]);
+        let is_marked = |applied: &str, tls: &Value| {
+            let mark = "ingress-acme.dev/filled-tls";
+            let annotations = json!({mark: "a.example.com", LAST_APPLIED: applied});
+            let view = of(&json!({ "annotations": annotations }), &json!({ "tls": tls }));
+            view.annotation(FILLED_TLS).is_some()
+        };
+        let applied = |tls: Value| json!({"spec": {"tls": tls, "rules": []}}).to_string();
+        assert!(!is_marked(&applied(block("shop-tls")), &block("shop-tls")));
+        for other in [
+            applied(block("another")),
+            applied(json!([])),
+            applied(json!("odd")),
+            json!({"spec": {"rules": []}}).to_string(),
+            "{".to_owned(),
+        ] {
+            assert!(is_marked(&other, &block("shop-tls")), "{other}");
+        }
     }
 
     #[test]

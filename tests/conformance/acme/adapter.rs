@@ -82,7 +82,6 @@ fn stored(key: &PrivateKey) -> StoredAccount {
     StoredAccount {
         key: key.clone(),
         next: None,
-        previous: None,
         url: None,
         directory: String::new(),
         version: "1".to_owned(),

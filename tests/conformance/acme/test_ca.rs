@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ingress_acme::dns_and_http::probe::HttpProbe;
-use ingress_acme::dns_and_http::solver::{Thumbprints, serve, socket};
+use ingress_acme::dns_and_http::solver::{Thumbprint, serve, socket};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;
 use ingress_acme_actors::reporting::metrics::Metrics;
@@ -61,15 +61,14 @@ enum Hosts<'a> {
 pub(crate) struct TestCa<'a> {
     simulated: Option<Simulated>,
     hosts: Hosts<'a>,
-    thumbprints: Thumbprints,
+    thumbprint: Thumbprint,
 }
 
 impl<'a> TestCa<'a> {
     /// Pebble in a world with a real control plane.
     pub(crate) fn pebble(world: &'a World) -> Self {
-        let (hosts, thumbprints) =
-            (Hosts::Gateway(world, Mutex::default()), Thumbprints::default());
-        Self { simulated: None, hosts, thumbprints }
+        let (hosts, thumbprint) = (Hosts::Gateway(world, Mutex::default()), Thumbprint::default());
+        Self { simulated: None, hosts, thumbprint }
     }
 
     /// The simulated CA in the same surroundings.
@@ -86,15 +85,15 @@ impl<'a> TestCa<'a> {
 
     /// The simulated CA alone, with changed options.
     pub(crate) fn simulated_with(change: impl FnOnce(&mut Options)) -> TestCa<'static> {
-        let thumbprints = Thumbprints::default();
+        let thumbprint = Thumbprint::default();
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (server, http) =
-            serve(socket(anywhere).unwrap(), thumbprints.clone(), &Metrics::default()).unwrap();
+            serve(socket(anywhere).unwrap(), thumbprint.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         let mut options = Options { validation_port: http.port(), ..Options::default() };
         change(&mut options);
         let simulated = Some(Simulated::start(options));
-        TestCa { simulated, hosts: Hosts::Solver, thumbprints }
+        TestCa { simulated, hosts: Hosts::Solver, thumbprint }
     }
 
     pub(crate) fn sim(&self) -> &Simulated {
@@ -179,13 +178,13 @@ impl<'a> TestCa<'a> {
     /// Callback that adds a thumbprint to the solver's answers; useful after a call of
     /// [`TestCa::answer`].
     pub(crate) fn answering(&self) -> impl Fn(String) + 'static {
-        let thumbprints = self.thumbprints.clone();
-        move |thumbprint| thumbprints.add(thumbprint)
+        let thumbprint = self.thumbprint.clone();
+        move |new| thumbprint.set(new)
     }
 
     /// Makes [`HOSTS`] answer challenges with this thumbprint.
     pub(crate) async fn answer(&self, thumbprint: String) {
-        self.thumbprints.add(thumbprint);
+        self.thumbprint.set(thumbprint);
         let Hosts::Gateway(world, operator) = &self.hosts else { return };
         if operator.lock().unwrap().is_some() {
             return;
@@ -194,12 +193,12 @@ impl<'a> TestCa<'a> {
         let started = world.spawn_operator(OperatorOptions::new("true")).unwrap();
         let address = started.solver_address();
         let (server, _) =
-            serve(socket(address).unwrap(), self.thumbprints.clone(), &Metrics::default()).unwrap();
+            serve(socket(address).unwrap(), self.thumbprint.clone(), &Metrics::default()).unwrap();
         tokio::spawn(server);
         *operator.lock().unwrap() = Some(Box::new(started));
         apply_yaml(&world.admin(), &solver_route(&HOSTS)).await.unwrap();
         let (nameserver, port) = (Some(world.nameserver()), world.gateway_port());
-        let probe = HttpProbe::new(nameserver, port, self.thumbprints.clone()).unwrap();
+        let probe = HttpProbe::new(nameserver, port, self.thumbprint.clone()).unwrap();
         for host in HOSTS {
             let host = DnsName::parse(host).unwrap();
             eventually(SOON, "the route to the solver", async || {

@@ -76,6 +76,18 @@ impl Dns {
         asked.error_for_status().map(drop)
     }
 
+    /// Resolves the name to one address, in place of the default.
+    pub(crate) async fn resolve(
+        &self,
+        http: &Client,
+        host: &str,
+        address: Ipv4Addr,
+    ) -> Result<(), reqwest::Error> {
+        let url = format!("http://{}/add-a", self.management.address());
+        let record = json!({ "host": host, "addresses": [address] });
+        http.post(url).json(&record).send().await?.error_for_status().map(drop)
+    }
+
     /// Process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()

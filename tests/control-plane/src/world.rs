@@ -3,7 +3,7 @@
 mod boot;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -257,6 +257,11 @@ impl World {
     /// Undoes [`World::dns_fail`].
     pub async fn dns_restore(&self, host: &str) -> Result<(), reqwest::Error> {
         self.servers.dns.set_failing(&self.setup.http, host, false).await
+    }
+
+    /// Makes DNS resolve this host's name to this address.
+    pub async fn dns_resolve(&self, host: &str, address: Ipv4Addr) -> Result<(), reqwest::Error> {
+        self.servers.dns.resolve(&self.setup.http, host, address).await
     }
 
     /// Whether the CA serves its directory, but hangs on requests that need its database. Takes up

@@ -267,7 +267,8 @@ impl Observed {
             OrderStatus::Pending => {
                 order.authorizations.iter().all(|authorization| authorization.accepted)
             }
-            OrderStatus::Processing => true,
+            // One that is gone may be too new for one of the CA's servers.
+            OrderStatus::Processing | OrderStatus::Gone => true,
             // Still ready after the finalization: the CA has not processed the CSR yet.
             OrderStatus::Ready => {
                 self.order.as_ref().is_some_and(|order| order.status == OrderStatus::Ready)

@@ -20,6 +20,9 @@ pub(super) fn with_order(
     let Some(order) = &evaluation.inputs.observed.order else { return Step::Refresh };
     let late = evaluation.now().since(opened_at) >= limits::ORDER_DEADLINE;
     match &order.status {
+        OrderStatus::Gone if evaluation.now().since(opened_at) < limits::ORDER_SETTLES => {
+            Step::Refresh
+        }
         OrderStatus::Gone => Step::Fail(Failure::new(
             FailureClass::AcmeServer,
             "the CA no longer knows the order; a new one is opened",

@@ -49,10 +49,10 @@ fn ours() -> u16 {
 
 /// The answers over both, and over IPv6.
 async fn both(port: u16, v6: Ipv6Addr) -> (Reach, OverIpv6) {
-    let thumbprints = Thumbprints::default();
-    thumbprints.add("ours".to_owned());
+    let thumbprint = Thumbprint::default();
+    thumbprint.set("ours".to_owned());
     let nameserver = nameserver(Ipv4Addr::LOCALHOST, v6);
-    let probe = HttpProbe::new(Some(nameserver), port, thumbprints).unwrap();
+    let probe = HttpProbe::new(Some(nameserver), port, thumbprint).unwrap();
     let host = DnsName::parse("a.here.example").unwrap();
     (probe.probe(&host).await, probe.over_ipv6(&host).await)
 }
@@ -97,7 +97,7 @@ async fn a_refused_connection_over_ipv6_is_told_and_one_that_does_not_come_about
 async fn a_host_without_addresses_that_the_same_ca_sees_over_both_is_not_asked() {
     let global = Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1);
     assert_eq!(both(ours(), global).await.1, OverIpv6::NotAsked, "private and public");
-    let (thumbprints, host) = (Thumbprints::default(), DnsName::parse("a.here.example").unwrap());
-    let probe = HttpProbe::new(Some(super::nameserver()), ours(), thumbprints).unwrap();
+    let (thumbprint, host) = (Thumbprint::default(), DnsName::parse("a.here.example").unwrap());
+    let probe = HttpProbe::new(Some(super::nameserver()), ours(), thumbprint).unwrap();
     assert_eq!(probe.over_ipv6(&host).await, OverIpv6::NotAsked, "no AAAA record");
 }

@@ -42,6 +42,18 @@ fn share_used_up() -> RateLimits {
 }
 
 #[test]
+fn an_order_of_a_moment_ago_that_the_ca_does_not_know_is_asked_for_again_and_an_older_one_is_not() {
+    let (ordered, gone) = (given([begin(&shop()), opened()]), with_order(OrderStatus::Gone));
+    let step = |age: Duration| look_beside(&ordered, &gone, &NONE_IN_FLIGHT, now() + age);
+    assert_eq!(step(Duration::ZERO), Step::Refresh);
+    assert_eq!(step(limits::ORDER_SETTLES.saturating_sub(SECOND)), Step::Refresh);
+    assert!(matches!(step(limits::ORDER_SETTLES), Step::Fail(_)));
+    let mut observed = Observed::default();
+    observed.order_shown(gone.order.clone().unwrap(), now());
+    assert!(observed.wait_until.is_some_and(|until| until > now()), "not at once");
+}
+
+#[test]
 fn a_critical_certificate_is_retried_after_an_hour_if_the_failure_may_pass() {
     let step = |class: FailureClass, found: SecretView| {
         look(&failing_for_a_day(class), Some(&shop()), &ready(found))

@@ -1,0 +1,38 @@
+//! `thumbprint`: HTTP-01 challenges answered by a load balancer.
+
+use clap::{Args, ValueEnum};
+
+use super::{LETS_ENCRYPT, directory, own_namespace};
+
+/// Flags of `thumbprint`.
+#[derive(Debug, Args)]
+pub struct ThumbprintArgs {
+    /// ACME directory of the operator's CA. The accounts of its fallback CA and of its rehearsal CA
+    /// have the same key
+    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
+          value_parser = directory)]
+    pub acme_directory: url::Url,
+    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
+    /// ingress-acme]
+    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Print configuration for this load balancer, instead of the thumbprint alone
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    pub snippet: Option<LoadBalancer>,
+}
+
+/// `--snippet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LoadBalancer {
+    /// HAProxy 2.2 or newer
+    Haproxy,
+    /// nginx
+    Nginx,
+}
+
+impl ThumbprintArgs {
+    /// The operator's namespace.
+    pub fn own_namespace(&self) -> String {
+        own_namespace(self.namespace.clone())
+    }
+}

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ingress_acme_control_plane::{
-    ADDRESS, Controller, Operator, OperatorOptions, World, eventually,
+    ADDRESS, Controller, Operator, OperatorOptions, World, apply_yaml, eventually,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -28,6 +28,16 @@ macro_rules! figure {
         _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("figure: {}\n", format_args!($($text)*)))
     };
 }
+
+const RIGHTS: &str = include_str!("../../deploy/solver-in-namespaces.yaml");
+/// What the command in that file makes.
+const BINDING: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: ingress-acme-solver, namespace: team-1}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ingress-acme-solver}
+subjects: [{kind: ServiceAccount, name: ingress-acme, namespace: ingress-acme}]
+";
 
 /// One controller with the operator behind it.
 pub(crate) struct Table<'a> {
@@ -54,12 +64,13 @@ impl<'a> Table<'a> {
         start_backend();
         set_up(world, kind.class, kind.class_controller).await;
         let old = Site::new("team-0", "old");
-        old.create(&client, kind.class).await;
+        old.create(&client, kind).await;
         let controller = kind.start(world).await;
         let polls = watch(kind, std::slice::from_ref(&old)).await;
         let root = world.issuing_roots_pem().await.expect("the CA shows its root");
         let solver = format!("--solver-bind={ADDRESS}:{SOLVER}");
         let options = OperatorOptions::new(env!("CARGO_BIN_EXE_ingress-acme")).args([solver]);
+        let options = options.args(kind.operator.iter().copied());
         let operator = world.start_operator(options).await.expect("the operator starts");
         let table =
             Self { _operator: operator, _controller: controller, world, client, kind, root };
@@ -86,7 +97,38 @@ impl<'a> Table<'a> {
 
     /// The user's own paths, rewrites, authentication, redirects and allow-lists.
     pub(crate) async fn own_settings(&self) {
-        self.issue("own", (self.kind.own)()).await;
+        let own = (self.kind.own)();
+        if !own.is_empty() {
+            self.issue("own", own).await;
+        }
+    }
+
+    /// The solver route in the user's namespace, and in the user's Ingress.
+    pub(crate) async fn places(&self) {
+        for yaml in [RIGHTS, BINDING] {
+            apply_yaml(&self.client, yaml).await.expect("the rights in team-1");
+        }
+        let site = |name: &str, place: &str| {
+            Site::new("team-1", name).annotation("ingress-acme.dev/solver-place", place)
+        };
+        let sites = vec![
+            site("beside", "namespace"),
+            site("within", "in-place"),
+            site("within-tls", "in-place").tls(),
+        ];
+        self.issue("place", sites).await;
+        let services: Api<Service> = Api::namespaced(self.client.clone(), "team-1");
+        eventually(PATIENCE, "the solver's Service is gone", async || {
+            let left = services.get_opt("ingress-acme-solver").await.ok()?;
+            left.is_none().then_some(())
+        })
+        .await;
+        let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), "team-1");
+        let left = ingresses.list(&ListParams::default()).await.expect("the Ingresses").items;
+        let names: Vec<_> = left.iter().filter_map(|one| one.metadata.name.as_deref()).collect();
+        assert_eq!(names, ["beside", "within", "within-tls"]);
+        let marks = left.iter().filter_map(|one| one.metadata.annotations.as_ref());
+        assert!(marks.into_iter().all(|all| !all.contains_key("ingress-acme.dev/in-place")));
     }
 
     /// Twenty Ingresses over four namespaces, of every kind above.
@@ -153,7 +195,7 @@ impl<'a> Table<'a> {
     async fn issue(&self, cell: &str, sites: Vec<Site>) {
         let orders = self.counts().orders;
         for site in &sites {
-            site.create(&self.client, self.kind.class).await;
+            site.create(&self.client, self.kind).await;
         }
         let polls = watch(self.kind, &sites).await;
         self.issued(cell, &sites, polls, orders).await;

@@ -16,6 +16,10 @@ pub(crate) struct Kind {
     pub(crate) class_controller: &'static str,
     /// Status of every plain HTTP request, where the controller redirects all to HTTPS.
     redirects: Option<u16>,
+    /// Flags of the operator for this controller.
+    pub(crate) operator: &'static [&'static str],
+    /// Annotation that every Ingress of a user has.
+    pub(crate) annotation: Option<(&'static str, &'static str)>,
     /// Sites with the user's own paths, rewrites, authentication, redirects and allow-lists.
     pub(crate) own: fn() -> Vec<Site>,
     program: Program,
@@ -32,6 +36,8 @@ pub(crate) const CONTOUR: Kind = Kind {
     class: "contour",
     class_controller: "projectcontour.io/ingress-controller",
     redirects: None,
+    operator: &[],
+    annotation: None,
     own: contours_own,
     program: Program::Contour,
 };
@@ -42,8 +48,10 @@ pub(crate) const TRAEFIK: Kind = Kind {
     class: "traefik",
     class_controller: "traefik.io/ingress-controller",
     redirects: None,
+    operator: &[],
+    annotation: None,
     own: traefiks_own,
-    program: Program::Traefik { flags: &[] },
+    program: Program::Traefik { flags: &[TLS] },
 };
 
 /// The same, with all of port 80 redirected to port 443.
@@ -52,12 +60,32 @@ pub(crate) const TRAEFIK_WITH_REDIRECT: Kind = Kind {
     redirects: Some(301),
     program: Program::Traefik {
         flags: &[
+            TLS,
             "--entryPoints.web.http.redirections.entryPoint.to=websecure",
             "--entryPoints.web.http.redirections.entryPoint.scheme=https",
         ],
     },
     ..TRAEFIK
 };
+
+/// The same, where port 443 has TLS only for the routers that ask for it. The challenge is
+/// redirected there, so the solver Ingress has to ask for it as the users' Ingresses do.
+pub(crate) const TRAEFIK_WITH_REDIRECT_AND_NO_TLS: Kind = Kind {
+    name: "Traefik 3.7.13, port 80 redirected, no TLS by default",
+    operator: &["--solver-annotation=*:traefik.ingress.kubernetes.io/router.tls=true"],
+    annotation: Some(("traefik.ingress.kubernetes.io/router.tls", "true")),
+    own: Vec::new,
+    program: Program::Traefik {
+        flags: &[
+            "--entryPoints.web.http.redirections.entryPoint.to=websecure",
+            "--entryPoints.web.http.redirections.entryPoint.scheme=https",
+        ],
+    },
+    ..TRAEFIK_WITH_REDIRECT
+};
+
+/// TLS for all routers of port 443, as the Helm chart has it.
+const TLS: &str = "--entryPoints.websecure.http.tls=true";
 
 /// Middlewares that Traefik reads from a file; Ingresses name them.
 const MIDDLEWARES: &str = r#"

@@ -17,7 +17,9 @@ use ingress_acme_control_plane::{ADDRESS, Options, World, in_own_network, retry_
 use tokio::sync::Mutex;
 
 use crate::cells::Table;
-use crate::controllers::{CONTOUR, Kind, TRAEFIK, TRAEFIK_WITH_REDIRECT};
+use crate::controllers::{
+    CONTOUR, Kind, TRAEFIK, TRAEFIK_WITH_REDIRECT, TRAEFIK_WITH_REDIRECT_AND_NO_TLS,
+};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
@@ -39,6 +41,13 @@ async fn traefik_with_a_redirect_of_port_80_serves_each_certificate() {
     all_cells(test, &TRAEFIK_WITH_REDIRECT).await;
 }
 
+#[actix::test]
+#[ignore = "`make data-planes` runs this test: Traefik is built for minutes"]
+async fn traefik_with_a_redirect_and_no_tls_by_default_serves_each_certificate() {
+    let test = "traefik_with_a_redirect_and_no_tls_by_default_serves_each_certificate";
+    all_cells(test, &TRAEFIK_WITH_REDIRECT_AND_NO_TLS).await;
+}
+
 /// Plays all cells of the table in docs/testing.md with one controller.
 async fn all_cells(test: &str, kind: &Kind) {
     let _alone = ONE_AT_A_TIME.lock().await;
@@ -55,6 +64,7 @@ async fn all_cells(test: &str, kind: &Kind) {
             table.tls_from_the_start().await;
             table.classes().await;
             table.own_settings().await;
+            table.places().await;
             table.twenty().await;
             table.renewals().await;
             table.end().await;

@@ -9,6 +9,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::controllers::Kind;
+
 /// Namespaces of the users.
 pub(crate) const NAMESPACES: [&str; 4] = ["team-0", "team-1", "team-2", "team-3"];
 /// Name of the users' Service, one in each namespace.
@@ -98,18 +100,20 @@ impl Site {
     }
 
     /// Creates the Ingress.
-    pub(crate) async fn create(&self, client: &Client, class: &str) {
+    pub(crate) async fn create(&self, client: &Client, kind: &Kind) {
         let api: Api<Ingress> = Api::namespaced(client.clone(), self.namespace);
-        let object = serde_json::from_value(self.object(class)).expect("an Ingress");
+        let object = serde_json::from_value(self.object(kind)).expect("an Ingress");
         api.create(&PostParams::default(), &object).await.expect("the Ingress is created");
     }
 
-    fn object(&self, class: &str) -> Value {
+    fn object(&self, kind: &Kind) -> Value {
+        let class = kind.class;
         let backend = json!({ "service": { "name": SERVICE, "port": { "number": 80 } } });
         let path = |path| json!({ "path": path, "pathType": "Prefix", "backend": backend });
         let paths: Vec<Value> = self.paths.iter().map(path).collect();
         let mut spec = json!({ "rules": [{ "host": self.host, "http": { "paths": paths } }] });
         let mut annotations = self.annotations.clone();
+        annotations.extend(kind.annotation.map(|(key, value)| (key.to_owned(), value.to_owned())));
         match self.class {
             Class::Field => spec["ingressClassName"] = class.into(),
             Class::Annotation => {

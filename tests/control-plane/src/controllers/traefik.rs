@@ -6,7 +6,8 @@ use crate::namespace::ADDRESS;
 use crate::process::Program;
 use crate::setup::reserve;
 
-/// Starts Traefik with the flags of its Helm chart (those that k3s uses), and further ones.
+/// Starts Traefik with the flags of its Helm chart (those that k3s uses) but for the TLS of its
+/// entry point, and further ones.
 pub(super) async fn start(
     world: &ControllerEnvironment<'_>,
     further: &[String],
@@ -21,7 +22,6 @@ pub(super) async fn start(
         "--providers.kubernetesingress=true".to_owned(),
         "--providers.kubernetesingress.allowEmptyServices=true".to_owned(),
         format!("--providers.kubernetesingress.ingressEndpoint.ip={ADDRESS}"),
-        "--entryPoints.websecure.http.tls=true".to_owned(),
         // The namespace has no way out.
         "--global.checkNewVersion=false".to_owned(),
         "--global.sendAnonymousUsage=false".to_owned(),

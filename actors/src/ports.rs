@@ -59,6 +59,8 @@ pub trait IngressSource {
 pub struct Installation {
     /// `tls.crt`: the chain in PEM, leaf first.
     pub chain: String,
+    /// The leaf of the chain.
+    pub leaf: CertificateView,
     /// `tls.key`: the private key of the leaf.
     pub key: PrivateKey,
     /// Owner references; `None` leaves those that the Secret has.

@@ -5,6 +5,7 @@
 //! a second.
 
 mod cached;
+pub mod exposition;
 mod page;
 mod routes;
 
@@ -30,6 +31,7 @@ use tokio::time::{Instant, timeout};
 use super::listeners::Listener;
 use super::server::{self, Bounds};
 use cached::Cached;
+use exposition::Format;
 use page::Page;
 use routes::routes;
 
@@ -54,7 +56,8 @@ struct Inner {
     state: Cached<()>,
     page: Cached<()>,
     listing: Cached<ListIngresses>,
-    scrape: Cached<()>,
+    text: Cached<()>,
+    open_metrics: Cached<()>,
 }
 
 impl Health {
@@ -73,7 +76,8 @@ impl Health {
             state: Cached::default(),
             page: Cached::default(),
             listing: Cached::default(),
-            scrape: Cached::default(),
+            text: Cached::default(),
+            open_metrics: Cached::default(),
         };
         Self(Arc::new(inner))
     }
@@ -145,15 +149,17 @@ impl Health {
         self.0.page.answer((), made).await
     }
 
-    /// Returns the metrics as text, without a question to the arbiter.
-    async fn scrape(&self) -> Result<Bytes, Unanswered> {
-        let made = async {
-            let mut text = String::new();
-            prometheus_client::encoding::text::encode(&mut text, &self.0.registry)
-                .map_err(|error| Unanswered::Unwritable(error.to_string()))?;
-            Ok(text)
+    /// Returns the metrics in this format, without a question to the arbiter.
+    async fn scrape(&self, format: Format) -> Result<Bytes, Unanswered> {
+        let cached = match format {
+            Format::Text => &self.0.text,
+            Format::OpenMetrics => &self.0.open_metrics,
         };
-        self.0.scrape.answer((), made).await
+        let made = async {
+            let metrics = format.write(&self.0.registry);
+            metrics.map_err(|error| Unanswered::Unwritable(error.to_string()))
+        };
+        cached.answer((), made).await
     }
 }
 
@@ -219,7 +225,7 @@ mod tests {
     use actix_web::dev::ServiceResponse;
     use actix_web::http::StatusCode;
     use actix_web::http::header::{
-        CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
     };
     use actix_web::test;
     use ingress_acme_actors::fakes::Fakes;
@@ -271,6 +277,30 @@ mod tests {
         let state = json!({"role": "standby", "directory": "https://ca.example/directory"});
         assert_eq!(body(&health, "/debug/state").await, state);
         assert_eq!(status(&health, "/nothing").await, StatusCode::NOT_FOUND);
+    }
+
+    #[actix_web::test]
+    async fn a_scraper_is_answered_in_the_format_that_it_asks_for_and_told_what_decides() {
+        let app = App::new().configure(|config| routes(config, health(), &ALL));
+        let app = test::init_service(app).await;
+        for (accept, format) in [
+            (None, Format::Text),
+            (Some("*/*"), Format::Text),
+            (Some("image/png"), Format::Text),
+            (Some("application/openmetrics-text;version=1.0.0, */*;q=0.1"), Format::OpenMetrics),
+        ] {
+            let mut request = test::TestRequest::get().uri("/metrics");
+            if let Some(accept) = accept {
+                request = request.insert_header((ACCEPT, accept));
+            }
+            let answer = test::call_service(&app, request.to_request()).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{accept:?}");
+            let header = |name: HeaderName| answer.headers().get(name).unwrap().to_str().unwrap();
+            assert_eq!(header(CONTENT_TYPE), format.content_type(), "{accept:?}");
+            assert_eq!(header(VARY), "accept");
+            let text = test::read_body(answer).await;
+            assert_eq!(text.ends_with(b"# EOF\n"), format == Format::OpenMetrics, "{accept:?}");
+        }
     }
 
     #[actix_web::test]

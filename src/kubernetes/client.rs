@@ -10,13 +10,15 @@ pub(crate) mod scope_watch;
 
 use std::fmt::Debug;
 
-use http::header::USER_AGENT;
+use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Uri};
 use ingress_acme_actors::domain::limits;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::config::InferConfigError;
-use kube::{Api, Client, Config};
-use serde::de::DeserializeOwned;
+use kube::core::Request;
+use kube::{Api, Client, Config, Resource};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, IN_PLACE_ANNOTATION, IN_PLACE_MANAGER, INSTALL_ANNOTATION,
@@ -60,6 +62,25 @@ pub async fn connect() -> Result<Client, ConnectError> {
 /// Creates a client for `config` with our header and deadlines.
 pub fn client(config: Config) -> Result<Client, ConnectError> {
     Client::try_from(ours(config)).map_err(|error| ConnectError::Unusable(error.into()))
+}
+
+/// Media type of an object of which only the metadata is asked for (Kubernetes API concepts,
+/// "Metadata-only fetches").
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+/// Creates an object whose stored form nobody reads: the API server answers with its metadata only.
+pub async fn create<K>(api: &Api<K>, object: &K) -> Result<(), kube::Error>
+where
+    K: Clone + Resource + Serialize,
+{
+    let params =
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let object = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(api.resource_url()).create(&params, object);
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
+    api.clone().into_client().request::<IgnoredAny>(request).await.map(drop)
 }
 
 /// Reads all objects of a list, page by page.

@@ -18,12 +18,11 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::kubernetes::client::{FIELD_MANAGER, port_error};
+use crate::kubernetes::client::{self, port_error};
 pub use event::CONTROLLER;
 use event::event;
 
@@ -135,10 +134,8 @@ async fn send(client: &Client, event: &Event) -> Result<(), PortError> {
 
 async fn create(client: &Client, event: &Event) -> Result<(), PortError> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace_of(event));
-    let params =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.create(&params, event).await {
-        Ok(_) => Ok(()),
+    match client::create(&api, event).await {
+        Ok(()) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(error) => Err(port_error(error, "send an Event")),
     }

@@ -11,12 +11,12 @@ use ingress_acme_actors::ports::{CreateError, JournalError, SegmentNumbers, Segm
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::core::{Request, Status};
 use kube::{Api, Client};
 use serde::de::IgnoredAny;
 
-use crate::kubernetes::client::{FIELD_MANAGER, detail, our_label};
+use crate::kubernetes::client::{self, detail, our_label};
 
 /// Prefix of all names. The number follows with leading zeros, so that `kubectl get` lists segments
 /// in order.
@@ -75,10 +75,8 @@ impl Segments for SecretSegments {
     }
 
     async fn create(&self, number: u64, data: &[u8]) -> Result<(), CreateError> {
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match self.api.create(&params, &secret(number, data)).await {
-            Ok(_) => Ok(()),
+        match client::create(&self.api, &secret(number, data)).await {
+            Ok(()) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(CreateError::Exists),
             Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 Err(CreateError::Refused(detail(&kube::Error::Api(status))))

@@ -20,6 +20,9 @@
 //! `metadata.managedFields` by hand to hide data, between our read and our write, that data is
 //! overwritten.
 //!
+//! An apply is answered with the metadata only: with the data, the API server would send back the
+//! private key, and the chain would be read once more.
+//!
 //! # State
 //! No certificate and no key is kept; only a bounded number of last reads, reduced to the fields
 //! that a write needs (private module `last_read`).
@@ -41,7 +44,7 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
@@ -52,7 +55,7 @@ pub(crate) use fields::is_ingress;
 use fields::{CHAIN, ingresses, installed, same_with_metadata};
 use last_read::{LastRead, Memory, Write, manager_for, write_for};
 pub use view::Held;
-use view::{hold, other_install, view, wipe};
+use view::{applied, hold, other_install, view, wipe};
 
 /// Number of Secrets whose last read is remembered. A write to any other Secret reads first.
 const REMEMBERED: usize = 4096;
@@ -138,15 +141,17 @@ impl KubeTlsSecrets {
     ) -> Result<SecretView, Refusal> {
         let write = write_for(key, last, what.adopt).map_err(Refusal::Port)?;
         let secret = installed(key, what, self.install.as_deref(), owners);
-        match write {
+        let written = match write {
             Write::Create => self.apply(key, secret, None, false).await,
             Write::Replace { resource_version, manager } => {
                 let mut secret = secret;
                 secret.metadata.resource_version = Some(resource_version);
                 self.apply(key, secret, manager, true).await
             }
-        }
-        .map_err(Refusal::Api)
+        };
+        let leaf = || Ok(what.leaf.clone());
+        let view = |metadata| applied(&metadata, leaf(), self.install.as_deref());
+        written.map(view).map_err(Refusal::Api)
     }
 
     fn last_read(&self, read: Option<&Secret>) -> LastRead {
@@ -168,19 +173,21 @@ impl KubeTlsSecrets {
         chain.is_some_and(|chain| self.issuers.check(chain).is_err())
     }
 
-    /// Applies the Secret as `manager`, and as this install's own manager where it has none.
+    /// Applies the Secret as `manager`, and as this install's own manager where it has none. The
+    /// answer has the metadata only: the rest is what was applied.
     async fn apply(
         &self,
         key: &SecretKey,
         mut secret: Secret,
         manager: Option<String>,
         force: bool,
-    ) -> Result<SecretView, kube::Error> {
+    ) -> Result<ObjectMeta, kube::Error> {
         let manager = manager.unwrap_or_else(|| manager_for(self.install.as_deref()));
         let params = PatchParams { force, ..PatchParams::apply(&manager) };
-        let answer = self.api(key).patch(&key.name, &params, &Patch::Apply(&secret)).await;
+        let patch = Patch::Apply(&secret);
+        let answer = self.api(key).patch_metadata(&key.name, &params, &patch).await;
         wipe(&mut secret);
-        answer.map(|secret| self.view(secret))
+        answer.map(|secret| secret.metadata)
     }
 }
 
@@ -282,7 +289,8 @@ impl TlsSecrets for KubeTlsSecrets {
             wipe(&mut annotated);
         }
         let doing = format!("set the metadata of Secret {key}");
-        written.map(Some).map_err(|error| port_error(error, &doing))
+        let view = |metadata| Some(applied(&metadata, now.certificate, install));
+        written.map(view).map_err(|error| port_error(error, &doing))
     }
 
     async fn fill_tls(

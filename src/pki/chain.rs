@@ -13,7 +13,7 @@ pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
     for (index, pair) in chain.windows(2).enumerate() {
         let [certificate, issuer] = pair else { continue };
         let number = index + 1;
-        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+        if !is_named(issuer, certificate) {
             let [by, next] = [certificate.issuer(), issuer.subject()]
                 .map(|name| cut(name.to_string(), limits::CERTIFICATE_TEXT_MAX));
             return Err(format!(
@@ -31,16 +31,15 @@ pub(super) fn check(chain: &[X509Certificate<'_>]) -> Result<(), String> {
 }
 
 /// Returns the indexes of a chain from its leaf upwards: the only certificate that signs no other
-/// one, then its issuer, and so on. `None` if the chain is consistent as it is, or has no such
-/// leaf.
+/// one, then its issuer, and so on. `None` if each certificate names the next one as its issuer, or
+/// the chain has no such leaf. Signatures of a chain in order are left to [`check`].
 pub(super) fn order(chain: &[X509Certificate<'_>]) -> Option<Vec<usize>> {
-    if check(chain).is_ok() {
+    if chain.windows(2).all(|pair| matches!(pair, [one, next] if is_named(next, one))) {
         return None;
     }
     let signs = |issuer: usize, other: usize| {
         let (issuer, certificate) = (chain.get(issuer)?, chain.get(other)?);
-        let is_named = certificate.issuer().as_raw() == issuer.subject().as_raw();
-        (is_named && is_signed_by(certificate, issuer)).then_some(())
+        (is_named(issuer, certificate) && is_signed_by(certificate, issuer)).then_some(())
     };
     let is_first = |one: &usize| {
         let raw =
@@ -60,6 +59,11 @@ pub(super) fn order(chain: &[X509Certificate<'_>]) -> Option<Vec<usize>> {
         order.push(next);
     }
     Some(order)
+}
+
+/// Whether `certificate` names `issuer` as its issuer.
+fn is_named(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+    certificate.issuer().as_raw() == issuer.subject().as_raw()
 }
 
 /// Whether `issuer` signed `certificate`. Tries every algorithm that our TLS clients accept and

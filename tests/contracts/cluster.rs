@@ -9,6 +9,7 @@ use ingress_acme::commands::cli::LETS_ENCRYPT;
 use ingress_acme::commands::storm::Simulated;
 use ingress_acme::kubernetes::account_secret::AccountSecret;
 use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
+use ingress_acme::pki::inspect;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::SecretKey;
@@ -281,8 +282,11 @@ async fn an_external_account_is_read_from_the_keys_of_before() {
 async fn a_secret_says_where_its_certificate_is_from_under_the_annotations_of_before() {
     let site = Site::start();
     let client = Client::try_from(site.world().api().config(User::Admin)).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
     let what = Installation {
         chain: "chain".to_owned(),
+        leaf: inspect(&params.self_signed(&key).unwrap().pem(), None).unwrap(),
         key: PrivateKey::from_pem("key".to_owned()),
         owners: Some(BTreeSet::new()),
         renew: Some("now".to_owned()),

@@ -2,8 +2,12 @@
 //! have snapshots of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ingress_acme::dns_and_http::admin::exposition::Format;
+use ingress_acme::process::process_metrics::register;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
@@ -16,8 +20,13 @@ use prometheus_client::registry::Registry;
 use crate::events::NOW;
 use crate::{hold, lines};
 
-/// Metrics of the operator in text format, with a sample of every family.
+/// Metrics of the operator in OpenMetrics, with a sample of every family.
 fn scraped() -> String {
+    encoded(&sampled())
+}
+
+/// Registry of the operator with a sample of every family.
+fn sampled() -> Registry {
     let (metrics, took) = (Metrics::default(), Duration::from_secs(1));
     let expiries = SharedExpiries::default();
     metrics.event(Source::Watch);
@@ -47,13 +56,11 @@ fn scraped() -> String {
     metrics.connections("solver", 1);
     metrics.connection_dropped("solver");
     metrics.leads(true);
-    encoded(&metrics.registry("1.2.3", "https://ca.example/directory", &expiries))
+    metrics.registry("1.2.3", "https://ca.example/directory", &expiries)
 }
 
 fn encoded(registry: &Registry) -> String {
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
-    text
+    Format::OpenMetrics.write(registry).unwrap()
 }
 
 /// Name and labels of a sample.
@@ -100,10 +107,54 @@ fn every_metric_has_the_name_the_type_and_the_labels_of_before() {
     hold("metric-series", &lines(series(&text)));
 }
 
+#[test]
+fn both_formats_have_the_same_samples_and_the_text_format_names_them_in_its_comments() {
+    let registry = register(sampled());
+    let [text, open_metrics] =
+        [Format::Text, Format::OpenMetrics].map(|format| format.write(&registry).unwrap());
+    // Those of the process change from one scrape to the next.
+    let shown = |text: &str| -> Vec<String> {
+        let samples = text.lines().filter(|line| !line.starts_with(['#', 'p']));
+        samples.filter(|line| !line.contains("_process_")).map(str::to_owned).collect()
+    };
+    assert_eq!(shown(&text), shown(&open_metrics));
+    assert_eq!(series(&text), series(&open_metrics));
+    let comments = text.lines().filter(|line| line.starts_with('#')).count();
+    let types = exposed(&text, "# TYPE ");
+    assert_eq!(comments, types.len() + exposed(&text, "# HELP ").len(), "no unit and no end");
+    let names: BTreeSet<String> = samples(&text).map(|(name, _)| name).collect();
+    for family in &types {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let is_named = match kind {
+            "counter" | "gauge" => names.contains(name),
+            _ => ["_bucket", "_sum", "_count"]
+                .iter()
+                .all(|end| names.contains(&format!("{name}{end}"))),
+        };
+        assert!(is_named, "{family} has no sample of this name");
+    }
+}
+
+/// Prometheus's own check of a scrape, with its lint of names, helps and units.
+#[test]
+fn promtool_has_nothing_to_say_about_the_text_format() {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut checking) = promtool.stderr(Stdio::piped()).spawn() else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is not installed");
+        return eprintln!("promtool is not installed: the text format is not checked with it");
+    };
+    let text = Format::Text.write(&register(sampled())).unwrap();
+    checking.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let checked = checking.wait_with_output().unwrap();
+    let said = [checked.stdout, checked.stderr].map(|said| String::from_utf8(said).unwrap());
+    assert_eq!((checked.status.code(), said), (Some(0), [String::new(), String::new()]));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn every_metric_of_the_process_has_the_name_and_the_type_of_before() {
-    let text = encoded(&ingress_acme::process::process_metrics::register(Registry::default()));
+    let text = encoded(&register(Registry::default()));
     hold("metrics-of-the-process", &lines(exposed(&text, "# TYPE ")));
     hold("metric-series-of-the-process", &lines(series(&text)));
     hold("metric-help-of-the-process", &lines(exposed(&text, "# HELP ")));

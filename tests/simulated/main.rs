@@ -11,6 +11,7 @@ mod controllers;
 mod faults;
 mod no_harm;
 mod opted_in;
+mod prometheus;
 mod rehearsal;
 mod rollout;
 mod soak;

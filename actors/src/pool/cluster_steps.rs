@@ -139,6 +139,7 @@ impl JobRunner {
         let account = self.account(&issuance).await;
         let what = Installation {
             chain: chain.pem,
+            leaf: chain.leaf.clone(),
             key: issuance.key,
             owners: self.context.owner_references.then(|| desired.owners.clone()),
             renew: issuance.renew,

@@ -14,6 +14,7 @@ use super::drive::insist;
 use super::plan::Plan;
 use super::tally::Tally;
 use crate::kubernetes::client::{MANAGED_BY, MANAGED_BY_LABEL};
+use crate::kubernetes::journal_segments;
 use crate::pki::inspect;
 
 /// Number of Secrets read concurrently for verification.
@@ -23,7 +24,7 @@ const AT_ONCE: usize = 16;
 /// is transferred.
 pub(super) async fn watch(client: Client, tally: &RefCell<Tally>, watching: oneshot::Sender<()>) {
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client);
-    let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
+    let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY},!{}", journal_segments::LABEL);
     let config = watcher::Config::default().labels(&ours).page_size(500);
     let mut events = std::pin::pin!(watcher(secrets, config).default_backoff());
     let mut watching = Some(watching);

@@ -1,15 +1,17 @@
 //! Paths of health, metrics and administration, and the headers of their answers.
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, Accept, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, Header, REFERRER_POLICY,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::{self, Data, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::reporter::ListIngresses;
 use serde::Deserialize;
 
+use super::exposition::Format;
 use super::{Health, STUCK, Unanswered, page};
 use crate::dns_and_http::listeners::Role;
 use crate::dns_and_http::server::SharedText;
@@ -60,10 +62,12 @@ async fn readyz(health: Data<Health>) -> HttpResponse {
         .body("the account key is not known yet, or this replica drains\n")
 }
 
-async fn metrics(health: Data<Health>) -> HttpResponse {
-    match health.scrape().await {
+async fn metrics(health: Data<Health>, request: HttpRequest) -> HttpResponse {
+    let format = Accept::parse(&request).map_or(Format::Text, Format::accepted);
+    match health.scrape(format).await {
         Ok(text) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .content_type(format.content_type())
+            .insert_header((VARY, ACCEPT.as_str()))
             .body(SharedText(text)),
         Err(why) => HttpResponse::InternalServerError().body(why.to_string()),
     }

@@ -107,8 +107,12 @@ fn limit(options: &mut ResolverOpts, given: bool) {
     options.timeout = limits::DNS_QUESTION;
     options.attempts = REPETITIONS;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // An answer may have 64 KiB, and records may have been created a moment ago.
-    options.cache_size = 0;
+    // Whatever their TTL is, because records may have been created a moment ago.
+    options.cache_size = limits::DNS_ANSWERS_KEPT;
+    options.positive_min_ttl = Some(limits::DNS_ANSWER_AGE);
+    options.positive_max_ttl = Some(limits::DNS_ANSWER_AGE);
+    options.negative_min_ttl = Some(limits::DNS_ANSWER_AGE);
+    options.negative_max_ttl = Some(limits::DNS_ANSWER_AGE);
     if given {
         options.use_hosts_file = ResolveHosts::Never;
     }
@@ -128,9 +132,11 @@ pub(super) fn words(error: &NetError) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv6Addr, UdpSocket};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use ingress_acme_actors::domain::limits::PROBE_CALL;
+    use ingress_acme_actors::domain::name::DnsName;
     use proptest::prelude::*;
 
     use super::*;
@@ -189,6 +195,45 @@ mod tests {
         for (case, found) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
             assert!(!matches!(found, Ok(Ok(_))), "{case}: {found:?}");
         }
+    }
+
+    /// An A record of the queried name.
+    fn address(query: &[u8], last: u8) -> Vec<u8> {
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 192, 0, 2, last];
+        answer(query, [0x81, 0x80], 1, &record)
+    }
+
+    #[tokio::test]
+    async fn hosts_of_a_domain_share_the_answers_about_their_domain() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = nameserver(move |query| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            answer(query, [0x81, 0x80], 0, &[])
+        });
+        let names = Names::new(Some(server)).unwrap();
+        for number in 0..40 {
+            let host = DnsName::parse(&format!("h{number}.shop.example.com")).unwrap();
+            assert!(names.caa(&host).await.unwrap().records.is_empty());
+        }
+        let asked = asked.load(Ordering::SeqCst);
+        // Each host, and its three parents once a second.
+        assert!((43..100).contains(&asked), "{asked} questions; 160 without a memory");
+    }
+
+    #[tokio::test]
+    async fn a_new_record_is_found_whatever_the_ttl_of_the_old_one() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = nameserver(move |query| {
+            let is_first = counter.fetch_add(1, Ordering::SeqCst) < 2;
+            address(query, if is_first { 1 } else { 2 })
+        });
+        let names = Names::new(Some(server)).unwrap();
+        let [old, new] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        assert_eq!(names.addresses("a.example.com").await.unwrap(), [old]);
+        tokio::time::sleep(limits::DNS_ANSWER_AGE).await;
+        assert_eq!(names.addresses("a.example.com").await.unwrap(), [new]);
     }
 
     proptest! {

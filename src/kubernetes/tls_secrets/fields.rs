@@ -141,7 +141,7 @@ fn references(owners: &BTreeSet<IngressRef>) -> Option<Vec<OwnerReference>> {
 
 #[cfg(test)]
 mod tests {
-    use ingress_acme_actors::domain::certificate::PrivateKey;
+    use ingress_acme_actors::domain::certificate::{CertificateView, PrivateKey};
     use ingress_acme_actors::domain::ingress::IngressKey;
     use serde_json::{Value, json};
 
@@ -151,10 +151,17 @@ mod tests {
         SecretKey::new("web", "tls")
     }
 
+    fn leaf() -> CertificateView {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+        crate::pki::inspect(&params.self_signed(&key).unwrap().pem(), None).unwrap()
+    }
+
     fn what() -> Installation {
         let owner = IngressRef { key: IngressKey::new("web", "shop"), uid: "u1".into() };
         Installation {
             chain: "chain".into(),
+            leaf: leaf(),
             key: PrivateKey::from_pem("key".into()),
             owners: Some([owner].into()),
             renew: None,

@@ -24,11 +24,24 @@ const CERT_MANAGER: &str = "cert-manager.io/";
 pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
     let certificate = certificate(&mut secret);
     wipe(&mut secret);
-    let metadata = secret.metadata;
+    SecretView {
+        is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
+        immutable: secret.immutable == Some(true),
+        ..applied(&secret.metadata, certificate, install)
+    }
+}
+
+/// Returns the view of a TLS Secret with this metadata, as the API server answers an apply, and
+/// with the certificate that was applied.
+pub(super) fn applied(
+    metadata: &ObjectMeta,
+    certificate: Result<CertificateView, String>,
+    install: Option<&str>,
+) -> SecretView {
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).map(String::as_str);
     let url = |name: &str| annotation(name).map(|url| cut(url, limits::URL_MAX));
-    let other_install = other_install(&metadata, install);
-    let ours = is_ours(&metadata) && other_install.is_none();
+    let other_install = other_install(metadata, install);
+    let ours = is_ours(metadata) && other_install.is_none();
     let names = metadata.annotations.iter().flatten().map(|(name, _)| name);
     let other_issuer = names.filter(|name| !ours && name.starts_with(CERT_MANAGER)).min();
     SecretView {
@@ -36,8 +49,8 @@ pub(super) fn view(mut secret: Secret, install: Option<&str>) -> SecretView {
         other_install: other_install.map(|other| cut(other, limits::SHOWN_MAX)),
         other_issuer: other_issuer.map(|name| cut(name, limits::SHOWN_MAX)),
         untrusted: false, // the roots are the adapter's
-        is_tls: secret.type_.as_deref() == Some(TLS_TYPE),
-        immutable: secret.immutable == Some(true),
+        is_tls: true,
+        immutable: false,
         certificate,
         owners: owners(metadata.owner_references.iter().flatten()),
         renew: annotation(RENEW).map(|requests| first_requests(requests).to_owned()),

@@ -15,6 +15,7 @@ use ingress_acme::kubernetes::journal_segments::SecretSegments;
 use ingress_acme::kubernetes::lease::Lease;
 use ingress_acme::kubernetes::solver_ingresses::SolverIngresses;
 use ingress_acme::kubernetes::tls_secrets::KubeTlsSecrets;
+use ingress_acme::pki::inspect;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -58,8 +59,10 @@ impl Clock for Ticking {
 pub(crate) fn certificate(owners: &[IngressRef]) -> Installation {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+    let chain = params.self_signed(&key).unwrap().pem();
     Installation {
-        chain: params.self_signed(&key).unwrap().pem(),
+        leaf: inspect(&chain, Some(&key.serialize_pem())).unwrap(),
+        chain,
         key: PrivateKey::from_pem(key.serialize_pem()),
         owners: Some(owners.iter().cloned().collect()),
         renew: Some("1".to_owned()),

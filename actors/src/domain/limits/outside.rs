@@ -234,6 +234,11 @@ pub const PROBE_IPV6_AGAIN: Duration = secs(2);
 pub const PROBE_IPV6_CALL: Duration = secs(7);
 /// Timeout of one DNS query. The query and its one retry must leave time for HTTP.
 pub const DNS_QUESTION: Duration = Duration::from_millis(1_500);
+/// Time for which an answer of DNS is kept: long enough for the questions of one probe, and for the
+/// CAA records of a domain while many of its hosts are in work; too short to miss a new record.
+pub const DNS_ANSWER_AGE: Duration = secs(1);
+/// Answers of DNS that are kept. An answer may have 64 KiB.
+pub const DNS_ANSWERS_KEPT: u64 = 16;
 /// Connections of one port that have been accepted and have not been read from yet, beyond those
 /// with a seat. Those that must leave are among them for a moment.
 pub const CONNECTIONS_ACCEPTED: usize = 32;

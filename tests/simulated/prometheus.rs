@@ -1,0 +1,109 @@
+//! A real Prometheus that scrapes a running operator: Debian's package, if it is installed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ingress_acme_sim::{Options, free_address};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{alone, eventually, plan, simulated, stormed};
+
+/// Queries of alerts and dashboards. Each has a result while an operator runs.
+const QUERIES: [&str; 9] = [
+    "up == 1",
+    "sum(ingress_acme_leader) == 1",
+    "ingress_acme_build_info * on() group_left(directory) ingress_acme_acme_directory_info",
+    "ingress_acme_certificate_not_after_timestamp_seconds - time() > 0",
+    "time() - ingress_acme_certificate_renewal_timestamp_seconds < 86400",
+    "sum by (kind) (ingress_acme_issued_total) > 0",
+    "sum by (reason) (increase(ingress_acme_failed_total[1m])) == 0",
+    "histogram_quantile(0.9, sum by (le) (ingress_acme_issuance_duration_seconds_bucket)) > 0",
+    "rate(process_cpu_seconds_total[1m]) >= 0",
+];
+
+/// A running Prometheus, killed on drop.
+struct Prometheus {
+    address: SocketAddr,
+    client: reqwest::Client,
+    _process: Child,
+    _directory: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes `target` (`HOST:PORT`) each second; `None` where there is none.
+    fn start(target: &str) -> Option<Self> {
+        let (directory, address) = (tempfile::tempdir().unwrap(), free_address().unwrap());
+        let config = directory.path().join("prometheus.yml");
+        let scrapes = format!(
+            "{{global: {{scrape_interval: 1s}}, scrape_configs: [{{job_name: ingress-acme, \
+             static_configs: [{{targets: ['{target}']}}]}}]}}"
+        );
+        fs::write(&config, scrapes).unwrap();
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
+        command.arg(format!("--web.listen-address={address}"));
+        command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().ok()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
+        let client = client.build().unwrap();
+        Some(Self { address, client, _process: process, _directory: directory })
+    }
+
+    /// `data` of an answer of its API; `None` while there is none.
+    async fn data(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+        let mut url: url::Url = format!("http://{}/api/v1/{path}", self.address).parse().unwrap();
+        url.query_pairs_mut().extend_pairs(query);
+        let answer = self.client.get(url).send().await.ok()?.bytes().await.ok()?;
+        let mut answer: Value = serde_json::from_slice(&answer).ok()?;
+        (answer["status"] == "success").then(|| answer["data"].take())
+    }
+
+    /// Whether a query has a result.
+    async fn has(&self, query: &str) -> bool {
+        let found = self.data("query", &[("query", query)]).await.unwrap_or_default();
+        found["result"].as_array().is_some_and(|result| !result.is_empty())
+    }
+}
+
+/// Names of all samples of a scrape in the text format.
+fn names(text: &str) -> BTreeSet<String> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+#[actix::test]
+async fn a_prometheus_knows_each_metric_of_an_operator_and_answers_from_them() {
+    let _alone = alone().await;
+    let simulated = simulated(Options::default()).await;
+    let url = simulated.metrics_url();
+    let target = url.trim_start_matches("http://").trim_end_matches("/metrics");
+    let Some(prometheus) = Prometheus::start(target) else {
+        assert!(std::env::var_os("CI").is_none(), "prometheus is not installed");
+        return eprintln!("prometheus is not installed: no Prometheus scrapes the operator");
+    };
+    assert_eq!(stormed(&simulated, &plan(3, 0)).await.certificates, 3);
+    for query in QUERIES {
+        eventually(query, async || prometheus.has(query).await).await;
+    }
+    let text = prometheus.client.get(&url).send().await.unwrap();
+    assert_eq!(text.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let shown = names(&text.text().await.unwrap());
+    assert!(shown.len() > 30, "{shown:?}");
+    eventually("each metric of the operator", async || {
+        let known = prometheus.data("label/__name__/values", &[]).await.unwrap_or_default();
+        let known = known.as_array();
+        known.is_some_and(|known| shown.iter().all(|name| known.iter().any(|one| one == name)))
+    })
+    .await;
+    // It asked for OpenMetrics: the text format has no type `info`.
+    let metadata = prometheus.data("metadata", &[("metric", "ingress_acme_build")]).await.unwrap();
+    assert_eq!(metadata["ingress_acme_build"][0]["type"], "info", "{metadata}");
+    drop(prometheus);
+    assert!(simulated.end().await.unwrap().success());
+}

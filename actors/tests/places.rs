@@ -59,8 +59,9 @@ fn killed_after_any_call_a_route_in_a_users_namespace_is_undone() {
 fn the_place_of_a_class_is_that_of_the_flag_and_many_ingresses_of_a_namespace_share_one() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let places = vec![ClassPlace { class: None, place: PlaceChoice::Namespace }];
-        let selection = Selection { places: PlaceChoices(places), ..Selection::default() };
+        let classes = vec![ClassPlace { class: None, place: PlaceChoice::Namespace }];
+        let places = PlaceChoices { classes, own_namespace: None };
+        let selection = Selection { places, ..Selection::default() };
         fakes.operator(Settings { selection, ..Fakes::settings() }).await;
         for number in 0..20 {
             let (name, host) = (format!("s{number}"), format!("s{number}.example.com"));

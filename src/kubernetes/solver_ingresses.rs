@@ -7,7 +7,7 @@
 mod in_place;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::failure::FailureClass;
@@ -126,55 +126,105 @@ impl SolverIngresses {
         gone(deleted.map(drop), &format!("delete solver Ingress {name}"))
     }
 
-    /// Puts our path into a user's Ingress, or takes it out. `None` if the Ingress is gone, or has
-    /// nothing of ours any more.
-    async fn write_in_place(&self, wanted: &SolverIngress) -> Result<Option<Written>, PortError> {
-        let doing = format!("write the challenge path of Ingress {}", wanted.name);
-        let failed = |error| port_error(error, &doing);
-        let api = self.api(&wanted.name);
-        // The operator has no right to `get` Ingresses.
+    /// Reads a user's Ingress; `None` if it is gone. The operator has no right to `get` Ingresses.
+    async fn found(&self, wanted: &SolverIngress) -> Result<Option<Ingress>, PortError> {
+        let doing = format!("read Ingress {}", wanted.name);
         let named = ListParams::default().fields(&format!("metadata.name={}", wanted.name.name));
-        let found = api.list(&named.limit(1)).await.map_err(failed)?.items.into_iter().next();
-        let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
-            return Ok(None);
-        };
+        let found = self.api(&wanted.name).list(&named.limit(1)).await;
+        let found = found.map_err(|error| port_error(error, &doing))?.items.into_iter().next();
+        Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
+    }
+
+    /// Puts our path into a user's Ingress, or takes it out of some rules. `None` if the Ingress is
+    /// gone. The mark comes before the Service, so that a crash leaves nothing that is not found.
+    async fn add_in_place(
+        &self,
+        wanted: &SolverIngress,
+        namespace: &str,
+    ) -> Result<Option<Written>, PortError> {
+        let Some(mut found) = self.found(wanted).await? else { return Ok(None) };
         let edit = in_place::edit(&found, &wanted.hosts, &self.install);
-        let mark = in_place::mark_of(&self.install, &edit.marked);
-        let mut generation = found.metadata.generation;
-        if edit.refused.is_none() && !in_place::is_there(&found, &edit.rules, mark.as_ref()) {
-            let annotations = json!({IN_PLACE_ANNOTATION: mark});
-            let version = found.metadata.resource_version;
-            let metadata = json!({"resourceVersion": version, "annotations": annotations});
-            let patch = json!({"metadata": metadata, "spec": {"rules": edit.rules}});
-            let after = self.patch_in_place(&api, wanted, patch).await.map_err(failed)?;
-            generation = after.metadata.generation;
-            if mark.is_none() {
-                self.disown(&api, wanted, &after).await;
+        if edit.is_of_others {
+            return Err(not_in_place(wanted, edit.refused.as_deref().unwrap_or_default()));
+        }
+        if !self.services.has(namespace) {
+            self.services.may(namespace).await?;
+            if !in_place::is_marked(&found) {
+                let bare = Some(in_place::bare_mark(&self.install));
+                found = self.patch_in_place(wanted, &found, None, bare).await?;
             }
+        }
+        self.services.ensure(namespace).await?;
+        let mark = in_place::mark_of(&self.install, &edit.marked);
+        if !in_place::is_there(&found, &edit.rules, mark.as_ref()) {
+            found = self.patch_in_place(wanted, &found, Some(&edit.rules), mark).await?;
         }
         if let Some(why) = edit.refused {
             return Err(not_in_place(wanted, &why));
         }
-        let written = Written { created: None, generation: generation.unwrap_or_default() };
-        Ok(mark.map(|_| written))
+        let generation = found.metadata.generation.unwrap_or_default();
+        Ok(Some(Written { created: None, generation }))
     }
 
+    /// Takes our path out of a user's Ingress. With the last one of the namespace the Service goes
+    /// too, before the mark.
+    async fn remove_in_place(
+        &self,
+        wanted: &SolverIngress,
+        namespace: &str,
+        is_last: bool,
+    ) -> Result<(), PortError> {
+        let mut found = self.found(wanted).await?;
+        let none = BTreeSet::new();
+        if let Some(ingress) = &found {
+            let edit = in_place::edit(ingress, &none, &self.install);
+            if edit.is_of_others || !in_place::is_marked(ingress) {
+                found = None;
+            } else if !in_place::is_there(ingress, &edit.rules, None) {
+                let bare = Some(in_place::bare_mark(&self.install));
+                found = Some(self.patch_in_place(wanted, ingress, Some(&edit.rules), bare).await?);
+            }
+        }
+        if is_last {
+            self.services.remove(namespace).await?;
+        }
+        if let Some(ingress) = &found {
+            let after = self.patch_in_place(wanted, ingress, None, None).await?;
+            self.disown(wanted, &after).await;
+        }
+        Ok(())
+    }
+
+    /// Writes the mark, and the rules if there are any.
     async fn patch_in_place(
         &self,
-        api: &Api<Ingress>,
         wanted: &SolverIngress,
-        patch: Value,
-    ) -> Result<Ingress, kube::Error> {
+        found: &Ingress,
+        rules: Option<&[IngressRule]>,
+        mark: Option<String>,
+    ) -> Result<Ingress, PortError> {
+        let version = &found.metadata.resource_version;
+        let annotations = json!({IN_PLACE_ANNOTATION: mark});
+        let metadata = json!({"resourceVersion": version, "annotations": annotations});
+        let mut patch = json!({"metadata": metadata});
+        if let Some(rules) = rules {
+            patch["spec"] = json!({"rules": rules});
+        }
+        let doing = format!("write the challenge path of Ingress {}", wanted.name);
+        self.patch(wanted, patch).await.map_err(|error| port_error(error, &doing))
+    }
+
+    async fn patch(&self, wanted: &SolverIngress, patch: Value) -> Result<Ingress, kube::Error> {
         let params = PatchParams {
             field_manager: Some(IN_PLACE_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        api.patch(&wanted.name.name, &params, &Patch::Merge(patch)).await
+        self.api(&wanted.name).patch(&wanted.name.name, &params, &Patch::Merge(patch)).await
     }
 
     /// Lets go of the rules. As their manager we would otherwise be in conflict with the next
     /// server-side apply of the user, though nothing of ours is left. Not worth a failure.
-    async fn disown(&self, api: &Api<Ingress>, wanted: &SolverIngress, after: &Ingress) {
+    async fn disown(&self, wanted: &SolverIngress, after: &Ingress) {
         let managers = after.metadata.managed_fields.iter().flatten();
         let others = managers.filter(|entry| entry.manager.as_deref() != Some(IN_PLACE_MANAGER));
         let mut others: Vec<Value> =
@@ -184,7 +234,7 @@ impl SolverIngresses {
         }
         let version = &after.metadata.resource_version;
         let patch = json!({"metadata": {"resourceVersion": version, "managedFields": others}});
-        if let Err(error) = self.patch_in_place(api, wanted, patch).await {
+        if let Err(error) = self.patch(wanted, patch).await {
             debug!(ingress = %wanted.name, %error, "the fields of the Ingress stay managed by us");
         }
     }
@@ -206,19 +256,27 @@ impl Routes for SolverIngresses {
         is_last: bool,
     ) -> Result<Option<Written>, PortError> {
         let is_removal = ingress.hosts.is_empty();
-        if let Some(namespace) = &ingress.name.namespace {
-            if !is_removal {
-                self.services.ensure(namespace).await?;
-            } else if is_last {
-                // The Ingress with its mark goes after it, so that a crash in between leaves
-                // nothing that is not found.
-                self.services.remove(namespace).await?;
+        let Some(namespace) = &ingress.name.namespace else {
+            return if is_removal {
+                self.delete(&ingress.name).await.map(|()| None)
+            } else {
+                self.apply(ingress).await.map(Some)
+            };
+        };
+        match (&ingress.place, is_removal) {
+            (SolverPlace::InPlace(_), false) => self.add_in_place(ingress, namespace).await,
+            (SolverPlace::InPlace(_), true) => {
+                self.remove_in_place(ingress, namespace, is_last).await.map(|()| None)
             }
-        }
-        match &ingress.place {
-            SolverPlace::InPlace(_) => self.write_in_place(ingress).await,
-            _ if is_removal => self.delete(&ingress.name).await.map(|()| None),
-            _ => self.apply(ingress).await.map(Some),
+            (_, false) => {
+                let written = self.apply(ingress).await?;
+                self.services.ensure(namespace).await.map(|()| Some(written))
+            }
+            (_, true) => {
+                // The solver Ingress goes last, so that a crash in between is found.
+                let removed = if is_last { self.services.remove(namespace).await } else { Ok(()) };
+                self.delete(&ingress.name).await.and(removed).map(|()| None)
+            }
         }
     }
 
@@ -342,8 +400,6 @@ fn created(ingress: &Ingress) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -86,7 +86,12 @@ impl FromStr for PlaceChoice {
 
 /// `--solver-place`: the places of classes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PlaceChoices(pub Vec<ClassPlace>);
+pub struct PlaceChoices {
+    /// The places.
+    pub classes: Vec<ClassPlace>,
+    /// Namespace of the operator, where all routes are shared.
+    pub own_namespace: Option<String>,
+}
 
 /// Place of one class.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,8 +104,9 @@ pub struct ClassPlace {
 
 impl PlaceChoices {
     fn of_class(&self, class: Option<&str>) -> PlaceChoice {
-        let named = self.0.iter().find(|one| one.class.is_some() && one.class.as_deref() == class);
-        let place = named.or_else(|| self.0.iter().find(|one| one.class.is_none()));
+        let named =
+            self.classes.iter().find(|one| one.class.is_some() && one.class.as_deref() == class);
+        let place = named.or_else(|| self.classes.iter().find(|one| one.class.is_none()));
         place.map_or(PlaceChoice::default(), |one| one.place)
     }
 
@@ -113,7 +119,9 @@ impl PlaceChoices {
             let mut hosts = ingress.rule_hosts.iter();
             hosts.any(|rule| DnsName::parse(rule).is_ok_and(|rule| rule == *host))
         };
+        let is_own = self.own_namespace.as_deref() == Some(&*ingress.key.namespace);
         match choice {
+            _ if is_own => SolverPlace::Shared,
             PlaceChoice::InPlace if is_in_a_rule() => {
                 SolverPlace::InPlace(Arc::new(ingress.key.clone()))
             }
@@ -143,7 +151,7 @@ mod tests {
             class: class.map(str::to_owned),
             place: *place,
         };
-        PlaceChoices(all.iter().map(one).collect())
+        PlaceChoices { classes: all.iter().map(one).collect(), own_namespace: None }
     }
 
     #[test]
@@ -183,6 +191,8 @@ mod tests {
             ["a.example.com", "b.example.com"].map(|name| DnsName::parse(name).unwrap());
         assert_eq!(in_place.place(&view, &rule), SolverPlace::InPlace(Arc::new(view.key.clone())));
         assert_eq!(in_place.place(&view, &alias), SolverPlace::Shared);
+        let own = PlaceChoices { own_namespace: Some("web".to_owned()), ..in_place.clone() };
+        assert_eq!(own.place(&view, &rule), SolverPlace::Shared, "the operator's own namespace");
         view.is_master = true;
         assert_eq!(in_place.place(&view, &alias), SolverPlace::Minion);
         assert_eq!(PlaceChoices::default().place(&view, &rule), SolverPlace::Minion);

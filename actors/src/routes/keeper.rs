@@ -24,6 +24,8 @@ pub(crate) struct RouteKeeper {
     table: RouteTable,
     waiting: Vec<RouteWaiter>,
     writing: Option<SolverName>,
+    /// Whether endpoints are being copied, which no write may meet.
+    copying: bool,
     expiry: Option<SpawnHandle>,
     /// Those who wait for the end of the last write, once no further one may begin.
     stopping: Option<Vec<oneshot::Sender<()>>>,
@@ -46,6 +48,7 @@ impl RouteKeeper {
             table: RouteTable::default(),
             waiting: Vec::new(),
             writing: None,
+            copying: false,
             expiry: None,
             stopping: None,
         }
@@ -78,7 +81,7 @@ impl RouteKeeper {
 
     /// Writes the next solver Ingress that differs from the desired state.
     fn write(&mut self, ctx: &mut Context<Self>) {
-        if self.writing.is_some() {
+        if self.writing.is_some() || self.copying {
             return;
         }
         if let Some(waiting) = &mut self.stopping {
@@ -158,16 +161,23 @@ impl RouteKeeper {
         if self.stopping.is_some() {
             return;
         }
+        if self.writing.is_some() {
+            ctx.run_later(limits::ROUTE_RETRY, Self::copy_endpoints);
+            return;
+        }
+        self.copying = true;
         let routes = self.routes.clone();
         let copied = async move {
             let copied = routes.copy_endpoints();
             bounded(limits::KUBE_CALL, "API server", copied).await
         };
-        ctx.spawn(copied.into_actor(self).map(|copied, _, ctx| {
+        ctx.spawn(copied.into_actor(self).map(|copied, keeper, ctx| {
+            keeper.copying = false;
             if let Err(error) = copied {
                 warn!(%error, "the endpoints of the solver are not copied");
             }
             ctx.run_later(limits::ENDPOINTS_LOOK, Self::copy_endpoints);
+            keeper.write(ctx);
         }));
     }
 

@@ -147,6 +147,17 @@ impl Watcher {
         }
     }
 
+    /// Notes the Ingresses with routes that were deleted while the watch had a gap.
+    fn note_gone(&mut self, scope: &WatchScope) {
+        let is_gone = |key: &&IngressKey| {
+            covers(scope, &key.namespace) && self.index.borrow().view(key).is_none()
+        };
+        let gone: Vec<IngressKey> = self.routed.iter().filter(is_gone).cloned().collect();
+        for key in &gone {
+            self.note_deleted(key);
+        }
+    }
+
     /// Tells the route keeper the hosts of new Ingresses, and routes in users' namespaces.
     fn tell_new(&mut self, ctx: &mut Context<Self>) {
         let (hosts, seen) = (std::mem::take(&mut self.newcomers), std::mem::take(&mut self.seen));
@@ -322,6 +333,7 @@ impl StreamHandler<IngressChange> for Watcher {
         }
         self.take(change);
         if let Some(scope) = ended {
+            self.note_gone(&scope);
             self.tell_new(ctx);
             self.list_ended(scope, ctx);
         }

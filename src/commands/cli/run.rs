@@ -271,8 +271,9 @@ impl RunArgs {
             watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name, solver_annotations,
             fill_tls, solver_places,
         } = self;
-        let (manage, places, leaves_tls) = (manage.into(), PlaceChoices(solver_places), !fill_tls);
-        let namespace = own_namespace(namespace);
+        let (manage, leaves_tls, namespace) = (manage.into(), !fill_tls, own_namespace(namespace));
+        let own_namespace = Some(namespace.clone());
+        let places = PlaceChoices { classes: solver_places, own_namespace };
         // Whether the CA is public and cert-manager is there takes look-ups at the start.
         let selection =
             Selection { manage, classes, shared_hosts, leaves_tls, places, ..<_>::default() };

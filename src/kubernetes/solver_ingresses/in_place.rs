@@ -24,14 +24,21 @@ pub(super) struct Edit {
     pub(super) marked: BTreeSet<DnsName>,
     /// Why a host gets none, in words.
     pub(super) refused: Option<String>,
+    /// Whether another install has its paths there: nothing may be written.
+    pub(super) is_of_others: bool,
 }
 
 /// Puts our path into the rules of `hosts`, and takes it out of the others that are marked.
 pub(super) fn edit(ingress: &Ingress, hosts: &BTreeSet<DnsName>, install: &str) -> Edit {
     let (of_install, marked) = mark(ingress).unwrap_or_else(|| (install, BTreeSet::new()));
     let mut rules = ingress.spec.clone().and_then(|spec| spec.rules).unwrap_or_default();
-    let mut edit = Edit { rules: Vec::new(), marked: BTreeSet::new(), refused: None };
-    if of_install != install {
+    let mut edit = Edit {
+        rules: Vec::new(),
+        marked: BTreeSet::new(),
+        refused: None,
+        is_of_others: of_install != install,
+    };
+    if edit.is_of_others {
         let other = cut(of_install, limits::SHOWN_MAX);
         edit.refused =
             Some(format!("another install of ingress-acme ({other}) has its path there"));
@@ -97,7 +104,17 @@ fn mark(ingress: &Ingress) -> Option<(&str, BTreeSet<DnsName>)> {
 /// Value of the mark; `None` without hosts.
 pub(super) fn mark_of(install: &str, hosts: &BTreeSet<DnsName>) -> Option<String> {
     let names: Vec<&str> = hosts.iter().map(DnsName::as_str).collect();
-    (!names.is_empty()).then(|| format!("{install}/{}", names.join(",")))
+    (!names.is_empty()).then(|| bare_mark(install) + &names.join(","))
+}
+
+/// Value of the mark before the first path is in, and after the last one is out.
+pub(super) fn bare_mark(install: &str) -> String {
+    format!("{install}/")
+}
+
+/// Whether the Ingress has a mark.
+pub(super) fn is_marked(ingress: &Ingress) -> bool {
+    mark(ingress).is_some()
 }
 
 /// Whether the Ingress has these rules and this mark.

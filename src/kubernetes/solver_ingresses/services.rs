@@ -15,7 +15,7 @@ use ingress_acme_actors::ports::PortError;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 
 use super::PORT;
@@ -53,28 +53,50 @@ impl Services {
         Self { client, own, install, copied: RefCell::default() }
     }
 
-    /// Makes sure that the namespace has the Service. Without a request if this process has made
-    /// sure before.
+    /// Whether this process has made the Service in the namespace.
+    pub(super) fn has(&self, namespace: &str) -> bool {
+        self.copied.borrow().contains_key(namespace)
+    }
+
+    /// Checks that the Service can be made, without a write.
+    pub(super) async fn may(&self, namespace: &str) -> Result<(), PortError> {
+        self.addresses().await?;
+        self.create(namespace, true).await.map(drop)
+    }
+
+    /// Makes sure that the namespace has the Service. One request if this process has made it
+    /// before and nobody has deleted it.
     pub(super) async fn ensure(&self, namespace: &str) -> Result<(), PortError> {
-        if self.copied.borrow().contains_key(namespace) {
+        let is_new = self.create(namespace, false).await?;
+        if !is_new && self.has(namespace) {
             return Ok(());
         }
         let addresses = self.addresses().await?;
-        self.create(namespace).await?;
         self.copy(namespace, addresses).await
     }
 
-    /// Removes the Service and its endpoints.
+    /// Removes the Service and its endpoints. A Service of others stays, with its endpoints.
     pub(super) async fn remove(&self, namespace: &str) -> Result<(), PortError> {
         self.copied.borrow_mut().remove(namespace);
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let doing = format!("delete Service {namespace}/{SOLVER_SERVICE}");
+        let found = services.get_opt(SOLVER_SERVICE).await;
+        let found = found.map_err(|error| in_namespace(error, &doing, namespace))?;
+        let is_other = |found: &Service| {
+            !is_ours(&found.metadata) || install_of(&found.metadata) != Some(&self.install)
+        };
+        if found.as_ref().is_some_and(is_other) {
+            return Ok(());
+        }
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         for (_, name) in SLICES {
             let deleted = slices.delete(name, &DeleteParams::default()).await;
             gone(deleted.map(drop), &format!("delete EndpointSlice {namespace}/{name}"))?;
         }
-        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let deleted = services.delete(SOLVER_SERVICE, &DeleteParams::default()).await;
-        gone(deleted.map(drop), &format!("delete Service {namespace}/{SOLVER_SERVICE}"))
+        let Some(uid) = found.and_then(|found| found.metadata.uid) else { return Ok(()) };
+        let this = Preconditions { uid: Some(uid), resource_version: None };
+        let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+        gone(services.delete(SOLVER_SERVICE, &params).await.map(drop), &doing)
     }
 
     /// Copies the endpoints to all namespaces where they differ.
@@ -113,20 +135,22 @@ impl Services {
         Ok(found)
     }
 
-    async fn create(&self, namespace: &str) -> Result<(), PortError> {
+    /// Creates the Service, or tries to. Returns `false` if ours is there already.
+    async fn create(&self, namespace: &str, dry_run: bool) -> Result<bool, PortError> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
         let doing = format!("create Service {namespace}/{SOLVER_SERVICE}");
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match api.create(&params, &service(&self.install)).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) => return Err(in_namespace(error, &doing, namespace)),
         }
         let doing = format!("read Service {namespace}/{SOLVER_SERVICE}");
         let found = api.get_opt(SOLVER_SERVICE).await;
         match found.map_err(|error| in_namespace(error, &doing, namespace))? {
-            Some(found) if is_ours(&found.metadata) => self.is_of_this_install(&found, namespace),
+            Some(found) if is_ours(&found.metadata) => {
+                self.is_of_this_install(&found, namespace).map(|()| false)
+            }
             None => Err(PortError::transient(format!("{doing}: it is gone"))),
             Some(_) => Err(PortError::permanent(
                 FailureClass::Unreachable,

@@ -151,7 +151,7 @@ async fn without_rights_the_refusal_says_how_to_give_them(
     apply_yaml(&cluster.admin, RIGHTS).await.unwrap();
     apply_yaml(&cluster.admin, &endpoints("10.77.0.1")).await.unwrap();
     let why = eventually(SOON, "the Role is in force", async || {
-        let why = refusal(&beside(&["a.example.com"])).await;
+        let why = refusal(&in_place(&["a.example.com"])).await;
         why.contains("create Service").then_some(why)
     })
     .await;
@@ -249,6 +249,8 @@ async fn a_service_of_others_is_left_alone(cluster: &TestCluster, routes: &Solve
         let refusal = routes.write(&beside(&["a.example.com"]), false).await.unwrap_err();
         assert!(refusal.to_string().contains(why), "{refusal}");
         assert_eq!(addresses(cluster).await, None);
+        routes.write(&beside(&[]), true).await.unwrap();
+        assert!(has_service(cluster).await, "it is not ours to delete");
         services.delete("ingress-acme-solver", &DeleteParams::default()).await.unwrap();
     }
 }

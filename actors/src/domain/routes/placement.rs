@@ -106,6 +106,9 @@ impl RouteTable {
         }
         shard.hosts.retain(|host| !new.contains(host));
         shard.dirty = shard.hosts != shard.taken;
+        if shard.hosts.is_empty() && shard.taken.is_empty() {
+            self.shards.remove(&write.name); // nothing of it was ever accepted
+        }
         for host in new {
             let route = write.route(&host);
             let SolverName { namespace, name } = write.name.clone();

@@ -75,7 +75,7 @@ impl RouteTable {
         }
         let hosts: BTreeSet<DnsName> =
             found.as_ref().map_or_else(BTreeSet::new, |found| found.hosts.clone());
-        let mut wanted = shard.hosts.intersection(&shard.taken);
+        let mut wanted = shard.hosts.iter().filter(|host| shard.has(host));
         let lost = wanted.any(|host| !hosts.contains(host));
         match &found {
             Some(found) => shard.is_now(found),

@@ -546,3 +546,49 @@ fn an_ingress_with_the_paths_of_many_hosts_gets_more_when_some_are_done() {
     assert_eq!(table.unplaced(&stream(&last)), Some(full.clone()));
     assert!(full.to_string().contains("100 hosts"), "{full}");
 }
+
+/// The watch is often faster than the answer to the write.
+#[test]
+fn our_own_removal_is_no_put_back() {
+    let mut table = RouteTable::default();
+    for round in 0..5 {
+        table.hold(&stream("a"), &in_place(), at(round));
+        let write = table.next_write([], at(round)).unwrap();
+        accepted(&mut table, &write, 10 * round + 2, round);
+        table.release(&stream("a"), at(round));
+        table.expire(at(round) + limits::ROUTE_LINGER);
+        let removal = table.next_write([], at(round)).unwrap();
+        table.hold(&stream("a"), &in_place(), at(round));
+        table.seen(shown(&write, &[], 10 * round + 3), at(round));
+        assert_eq!(table.unplaced(&stream("a")), None, "round {round}");
+        accepted(&mut table, &removal, 0, round);
+        assert_eq!(table.settled_at(&stream("b")), None);
+        table.release(&stream("a"), at(round));
+        table.expire(at(round) + limits::ROUTE_LINGER);
+        while let Some(write) = table.next_write([], at(round)) {
+            accepted(&mut table, &write, 0, round);
+        }
+    }
+    table.hold(&stream("a"), &in_place(), at(100));
+    assert!(table.unplaced(&stream("a")).is_none());
+}
+
+#[test]
+fn a_class_whose_solver_ingresses_are_all_refused_leaves_nothing_in_memory() {
+    let mut table = RouteTable::default();
+    for number in 0..300 {
+        let (class, now) = (format!("c{number}"), at(100 * number));
+        let mut wanted = of_class(&class, "a.example.com");
+        wanted.route.place = SolverPlace::Namespace("web".into());
+        table.hold(&stream("a"), &[wanted], now);
+        let write = table.next_write([], now).unwrap();
+        assert!(table.isolate(&write));
+        let solo = table.next_write([], now).unwrap();
+        _ = table.failed(solo, now);
+        table.release(&stream("a"), now);
+        table.expire(now + limits::ROUTE_LINGER);
+        let removal = table.next_write([], now + limits::ROUTE_LINGER).unwrap();
+        table.forget(&removal.name);
+        assert_eq!(table.shards.len(), 0, "{class}");
+    }
+}

@@ -83,6 +83,15 @@ where
     api.clone().into_client().request::<IgnoredAny>(request).await.map(drop)
 }
 
+/// Finds an object by its name, for whom the rights are to list and not to get.
+pub async fn find<K>(api: &Api<K>, name: &str) -> Result<Option<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let named = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+    Ok(api.list(&named).await?.items.into_iter().next())
+}
+
 /// Reads all objects of a list, page by page.
 pub async fn list_all<K>(api: &Api<K>, mut params: ListParams) -> Result<Vec<K>, kube::Error>
 where

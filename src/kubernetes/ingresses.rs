@@ -18,7 +18,6 @@ use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::ports::{IngressChange, IngressSource};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
@@ -26,8 +25,8 @@ pub use view::view;
 use view::{Reading, view_with};
 
 use crate::kubernetes::api_groups;
-use crate::kubernetes::client::detail;
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching, scopes};
+use crate::kubernetes::client::{detail, find};
 
 /// Ingresses of all namespaces, or of a subset.
 pub struct Ingresses {
@@ -72,12 +71,11 @@ impl IngressSource for Ingresses {
     /// Lists the one with this name, because the operator has no right to `get` Ingresses.
     async fn get(&self, key: &IngressKey) -> Option<IngressView> {
         let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
-        let named = ListParams::default().fields(&format!("metadata.name={}", key.name)).limit(1);
-        let read = tokio::time::timeout(limits::KUBE_CALL, api.list(&named)).await;
+        let read = tokio::time::timeout(limits::KUBE_CALL, find(&api, &key.name)).await;
         match read {
-            Ok(Ok(list)) => {
+            Ok(Ok(found)) => {
                 self.unread.borrow_mut().has_ended(key);
-                list.items.first().map(|found| view_with(found, &self.reading))
+                found.map(|found| view_with(&found, &self.reading))
             }
             Ok(Err(error)) => {
                 let error = detail(&error);

@@ -30,7 +30,7 @@ use tracing::debug;
 
 use crate::kubernetes::client::{
     CLASS_ANNOTATION, FIELD_MANAGER, IN_PLACE_ANNOTATION, IN_PLACE_MANAGER, INSTALL_ANNOTATION,
-    MANAGED_BY, MANAGED_BY_LABEL, MINION, class, install_of, is_ours, our_label, port_error,
+    MANAGED_BY, MANAGED_BY_LABEL, MINION, class, find, install_of, is_ours, our_label, port_error,
 };
 use services::{Services, gone, in_namespace};
 
@@ -129,9 +129,8 @@ impl SolverIngresses {
     /// Reads a user's Ingress; `None` if it is gone. The operator has no right to `get` Ingresses.
     async fn found(&self, wanted: &SolverIngress) -> Result<Option<Ingress>, PortError> {
         let doing = format!("read Ingress {}", wanted.name);
-        let named = ListParams::default().fields(&format!("metadata.name={}", wanted.name.name));
-        let found = self.api(&wanted.name).list(&named.limit(1)).await;
-        let found = found.map_err(|error| port_error(error, &doing))?.items.into_iter().next();
+        let found = find(&self.api(&wanted.name), &wanted.name.name).await;
+        let found = found.map_err(|error| port_error(error, &doing))?;
         Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
     }
 
@@ -175,14 +174,14 @@ impl SolverIngresses {
         is_last: bool,
     ) -> Result<(), PortError> {
         let mut found = self.found(wanted).await?;
-        let none = BTreeSet::new();
+        let (none, bare) = (BTreeSet::new(), in_place::bare_mark(&self.install));
         if let Some(ingress) = &found {
             let edit = in_place::edit(ingress, &none, &self.install);
             if edit.is_of_others || !in_place::is_marked(ingress) {
                 found = None;
-            } else if !in_place::is_there(ingress, &edit.rules, None) {
-                let bare = Some(in_place::bare_mark(&self.install));
-                found = Some(self.patch_in_place(wanted, ingress, Some(&edit.rules), bare).await?);
+            } else if !in_place::is_there(ingress, &edit.rules, Some(&bare)) {
+                let rules = Some(&*edit.rules);
+                found = Some(self.patch_in_place(wanted, ingress, rules, Some(bare)).await?);
             }
         }
         if is_last {

@@ -30,10 +30,6 @@ pub const FILL_TLS: &str = "fill-tls";
 /// Annotation of ours with the place of the solver route, as in `--solver-place`.
 pub const SOLVER_PLACE: &str = "solver-place";
 
-/// Annotation of ours with the install and the hosts whose rules have our challenge path. It marks
-/// what is to be undone.
-pub const IN_PLACE: &str = "in-place";
-
 /// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
 /// with the longest value in bytes. Other annotations are dropped.
 pub const ANNOTATIONS: [(&str, usize); 10] = [

@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub const FIELD_MANAGER: &str = "ingress-acme";
 /// Field manager of our writes into users' Ingresses, apart from those of `spec.tls`.
 pub const IN_PLACE_MANAGER: &str = "ingress-acme-in-place";
-/// Annotation with the hosts of a user's Ingress whose rules have our path.
+/// Annotation with the install and the hosts of a user's Ingress whose rules have our path. It
+/// marks what is to be undone.
 pub const IN_PLACE_ANNOTATION: &str = "ingress-acme.dev/in-place";
 /// Annotation with the install that an object of ours belongs to (`--install-id`).
 pub const INSTALL_ANNOTATION: &str = "ingress-acme.dev/install";

@@ -11,8 +11,8 @@ use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
-    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IN_PLACE, IngressClass, IngressKey,
-    IngressView, TlsBlock,
+    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IngressClass, IngressKey, IngressView,
+    TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::Mark;
@@ -155,7 +155,7 @@ fn is_tls_applied(ingress: &Ingress) -> bool {
 /// filled in are left out, because we write them too; so is kubectl's copy of what was applied.
 fn edition(ingress: &Ingress) -> Edition {
     let ours = |name: &str| {
-        [FILLED_TLS, IN_PLACE].contains(&name.strip_prefix(ANNOTATION_PREFIX).unwrap_or_default())
+        name == IN_PLACE_ANNOTATION || name.strip_prefix(ANNOTATION_PREFIX) == Some(FILLED_TLS)
     };
     let marks = annotations(ingress).filter(|(name, _)| !ours(name) && *name != LAST_APPLIED);
     let spec = ingress.spec.as_ref();

@@ -82,10 +82,7 @@ impl Services {
         let doing = format!("delete Service {namespace}/{SOLVER_SERVICE}");
         let found = services.get_opt(SOLVER_SERVICE).await;
         let found = found.map_err(|error| in_namespace(error, &doing, namespace))?;
-        let is_other = |found: &Service| {
-            !is_ours(&found.metadata) || install_of(&found.metadata) != Some(&self.install)
-        };
-        if found.as_ref().is_some_and(is_other) {
+        if found.as_ref().is_some_and(|found| !self.is_of_this_install(found)) {
             return Ok(());
         }
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
@@ -148,9 +145,8 @@ impl Services {
         let doing = format!("read Service {namespace}/{SOLVER_SERVICE}");
         let found = api.get_opt(SOLVER_SERVICE).await;
         match found.map_err(|error| in_namespace(error, &doing, namespace))? {
-            Some(found) if is_ours(&found.metadata) => {
-                self.is_of_this_install(&found, namespace).map(|()| false)
-            }
+            Some(found) if self.is_of_this_install(&found) => Ok(false),
+            Some(found) if is_ours(&found.metadata) => Err(of_another_install(&found, namespace)),
             None => Err(PortError::transient(format!("{doing}: it is gone"))),
             Some(_) => Err(PortError::permanent(
                 FailureClass::Unreachable,
@@ -163,19 +159,8 @@ impl Services {
         }
     }
 
-    fn is_of_this_install(&self, found: &Service, namespace: &str) -> Result<(), PortError> {
-        match install_of(&found.metadata) {
-            Some(install) if install == self.install => Ok(()),
-            other => Err(PortError::permanent(
-                FailureClass::Unreachable,
-                format!(
-                    "Service {namespace}/{SOLVER_SERVICE} is of another install of ingress-acme ({}), and a namespace has \
-                     routes of one install: let both keep their routes in their own namespaces (annotation \
-                     ingress-acme.dev/solver-place: shared), or let one install serve the namespace",
-                    cut(other.unwrap_or("not named"), limits::SHOWN_MAX)
-                ),
-            )),
-        }
+    fn is_of_this_install(&self, found: &Service) -> bool {
+        is_ours(&found.metadata) && install_of(&found.metadata) == Some(&self.install)
     }
 
     /// Writes the `EndpointSlices` of a namespace.
@@ -196,6 +181,18 @@ impl Services {
         self.copied.borrow_mut().insert(namespace.to_owned(), addresses);
         Ok(())
     }
+}
+
+fn of_another_install(found: &Service, namespace: &str) -> PortError {
+    let install = cut(install_of(&found.metadata).unwrap_or("not named"), limits::SHOWN_MAX);
+    PortError::permanent(
+        FailureClass::Unreachable,
+        format!(
+            "Service {namespace}/{SOLVER_SERVICE} is of another install of ingress-acme ({install}), and a namespace has \
+             routes of one install: let both keep their routes in their own namespaces (annotation \
+             ingress-acme.dev/solver-place: shared), or let one install serve the namespace"
+        ),
+    )
 }
 
 /// Ready addresses in these slices, by type, sorted. Other types than IP addresses are left out.

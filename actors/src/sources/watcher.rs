@@ -134,8 +134,12 @@ impl Watcher {
 
     /// Notes the routes to the solver in an Ingress of a user, or that they are gone.
     fn note_routes(&mut self, view: &mut IngressView) {
+        let were_known = !self.routed.is_empty() && self.routed.remove(&view.key);
+        if view.routed.is_none() && !were_known {
+            view.generation = 0; // as in the index, which keeps none
+            return;
+        }
         let seen = Seen::take(view);
-        let were_known = self.routed.remove(&view.key);
         if seen.is_routed() {
             self.routed.insert(view.key.clone());
         }

@@ -102,7 +102,7 @@ impl Index {
         let skip = select(&self.selection, &view).err();
         let old = kept.map(|kept| kept.space);
         let (is_managed, names) = (is_managed(skip.as_ref()), choosable_names(&view));
-        let (key, named) = (view.key.clone(), exact_rules::hosts(&view));
+        let (key, hosts) = (view.key.clone(), exact_rules::of_left_alone(&view, is_managed));
         let space = self.rooms.make_room(&mut view, old, is_managed);
         let is_left_alone = !is_managed || space.is_left_out;
         self.left_alone.record(&view.key, if is_left_alone { names } else { Vec::new() });
@@ -111,7 +111,7 @@ impl Index {
             Some(kept) if kept.view == view && kept.space == space => Vec::new(),
             Some(_) => self.replan(view, skip, space),
         };
-        self.note_unplanned(&key, named);
+        self.note_unplanned(&key, hosts);
         changed
     }
 

@@ -9,19 +9,30 @@ use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::solver_place::SolverPlace;
 
-/// Hashes of the first hosts of the rules of an Ingress. Ours route challenges, and name no host.
-pub(super) fn hosts(view: &IngressView) -> Vec<u64> {
-    let hosts = view.rule_hosts.iter().filter(|_| !view.is_solver);
+/// Hashes of the first hosts of the rules of an Ingress that is left alone, whose view is kept
+/// without them. Solver Ingresses of ours name no host.
+pub(super) fn of_left_alone(view: &IngressView, is_managed: bool) -> Vec<u64> {
+    let is_left_alone = !is_managed && !view.is_solver;
+    let hosts = view.rule_hosts.iter().filter(|host| is_left_alone && !host.starts_with('*'));
     hosts.take(limits::UNPLANNED_HOSTS).map(|host| stable_hash(&**host)).collect()
 }
 
 impl Index {
     /// Notes the hosts of an Ingress that are in no certificate which is planned for it. Those that
     /// are in one are found by their claims.
-    pub(super) fn note_unplanned(&mut self, key: &IngressKey, mut hosts: Vec<u64>) {
-        if let Some(entry) = self.entries.get(key) {
+    pub(super) fn note_unplanned(&mut self, key: &IngressKey, of_left_alone: Vec<u64>) {
+        let mut hosts = of_left_alone;
+        if let Some(entry) = self.entries.get(key).filter(|entry| entry.is_managed()) {
             let planned = entry.plan.hosts();
-            hosts.retain(|hash| planned.iter().all(|name| stable_hash(name.as_str()) != *hash));
+            let is_planned =
+                |host: &str| planned.binary_search_by(|name| name.as_str().cmp(host)).is_ok();
+            let unplanned = entry
+                .view
+                .rule_hosts
+                .iter()
+                .filter(|host| !host.starts_with('*') && !is_planned(host));
+            let unplanned = unplanned.take(limits::UNPLANNED_HOSTS);
+            hosts.extend(unplanned.map(|host| stable_hash(&**host)));
         }
         self.unplanned_hosts.record(key, hosts);
     }
@@ -128,6 +139,8 @@ mod tests {
     fn a_bounded_number_of_hosts_is_kept_however_many_an_ingress_has() {
         let many: Vec<String> = (0..5_000).map(|number| format!("h{number}.example.com")).collect();
         let view = IngressView { rule_hosts: many, ..ingress("web", "shop", &[]) };
-        assert_eq!(hosts(&view).len(), limits::UNPLANNED_HOSTS);
+        assert_eq!(of_left_alone(&view, false).len(), limits::UNPLANNED_HOSTS);
+        assert_eq!(of_left_alone(&view, true), [0; 0]);
+        assert_eq!(of_left_alone(&IngressView { is_solver: true, ..view }, false), [0; 0]);
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Hashes {
 impl Hashes {
     /// Records those of an Ingress in place of those of before.
     pub(super) fn record(&mut self, key: &IngressKey, hashes: Vec<u64>) {
+        if self.by_ingress.is_empty() && hashes.is_empty() {
+            return; // nearly all
+        }
         self.forget(key);
         if hashes.is_empty() {
             return;

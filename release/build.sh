@@ -12,10 +12,10 @@ cd "$(dirname "$0")/.."
 url=$1
 shift
 [ $# -gt 0 ] || set -- "$(rustc -vV | sed -n 's/^host: //p')"
-for tool in "cargo auditable" auditable2cdx; do
-    $tool --version >/dev/null 2>&1 || $tool --help >/dev/null 2>&1 ||
-        { echo "install the tools: cargo install --locked cargo-auditable@0.7.7 auditable2cdx@0.1.0" >&2; exit 1; }
-done
+if ! cargo auditable --version >/dev/null 2>&1 || ! command -v auditable2cdx >/dev/null; then
+    echo "install the tools: cargo install --locked cargo-auditable@0.7.7 auditable2cdx@0.1.0" >&2
+    exit 1
+fi
 version=$(cargo pkgid --package ingress-acme | sed 's/.*[#@]//')
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH

@@ -131,7 +131,7 @@ async fn each_overlay_is_taken_without_a_warning_under_the_restricted_standard()
 async fn a_violation_would_be_seen(world: &World) {
     let objects = rendered(world, "deploy").await;
     let mut deployment = of_kind(&objects, "Deployment").remove(0);
-    deployment["spec"]["template"]["spec"]["securityContext"] = json!({});
+    deployment["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] = false.into();
     let refused = tried(world, &pod(&deployment)).await.expect_err("it runs as any user");
     assert!(refused.contains("violates PodSecurity \"restricted:latest\""), "{refused}");
     let warned = tried(world, &deployment).await.expect_err("it is warned of");

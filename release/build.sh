@@ -23,11 +23,10 @@ export SOURCE_DATE_EPOCH
 rm -rf dist && mkdir dist
 programs=
 for target in "$@"; do
-    # Paths of this machine stay out of the program. musl's targets link statically by themselves.
-    RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo" \
-        cargo auditable build --release --locked --no-default-features --bin ingress-acme \
-        --target "$target" --target-dir target/release-build
-    program=target/release-build/$target/release/ingress-acme
+    # musl's targets link statically by themselves. The directory has the build of the image check, too.
+    RUSTFLAGS="-C target-feature=+crt-static" cargo auditable build --release --locked --no-default-features \
+        --bin ingress-acme --target "$target" --target-dir target/static
+    program=target/static/$target/release/ingress-acme
     auditable2cdx "$program" > "dist/ingress-acme-$version-$target.cdx.json"
     programs="$programs $target=$program"
 done

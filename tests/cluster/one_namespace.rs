@@ -47,7 +47,7 @@ fn variable(variable: &Value) -> (String, String) {
     (variable["name"].as_str().expect("a name").to_owned(), value)
 }
 
-/// Kubeconfig with a token of the ServiceAccount that the overlay has made.
+/// Kubeconfig with a token of the `ServiceAccount` that the overlay has made.
 async fn kubeconfig(world: &World) -> PathBuf {
     let token = kubectl(world, &["-n", "web", "create", "token", "ingress-acme"], None).await;
     let text = fs::read_to_string(world.admin_kubeconfig()).expect("the kubeconfig");

@@ -11,7 +11,7 @@ most=25000000 # bytes of the image
 here=$PWD/target/image-check
 cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup}
 host=$(rustc -vV | sed -n 's/^host: //p')
-mkdir -p "$here/cargo"
+mkdir -p "$here" target/static
 cargo fetch --locked --quiet
 
 builder() { # buildah with a storage of its own, which needs neither overlayfs nor fuse
@@ -35,7 +35,7 @@ volumes= # not /usr as a whole, because the Dockerfile has a mount below /usr/lo
 for one in bin include lib lib64 libexec; do [ ! -e "/usr/$one" ] || volumes="$volumes --volume /usr/$one:/usr/$one:ro"; done
 # shellcheck disable=SC2086 # one word for each
 builder build --isolation chroot --pull=never --build-arg RUST=localhost/rust-of-this-machine --tag localhost/ingress-acme \
-    $volumes --volume "$cargo:$cargo" --volume "$rustup:$rustup:ro" --volume "$here/cargo:/target" .
+    $volumes --volume "$cargo:$cargo" --volume "$rustup:$rustup:ro" --volume "$PWD/target/static:/target" .
 
 image=$(builder from --pull-never localhost/ingress-acme)
 user=$(builder inspect --type image --format '{{.OCIv1.Config.User}}' localhost/ingress-acme)

@@ -7,6 +7,10 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
+if ! command -v buildah >/dev/null || ! cargo auditable --version >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
+    echo "needs root, buildah (apt-get install buildah) and cargo install --locked cargo-auditable@0.7.7" >&2
+    exit 1
+fi
 most=25000000 # bytes of the image
 here=$PWD/target/image-check
 cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup}

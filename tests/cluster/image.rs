@@ -107,8 +107,8 @@ fn user_and_root(pid: u32) -> (String, String) {
     let status = read("status");
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a user");
     let mounts = read("mountinfo");
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let root = fields.filter(|fields| fields[4] == "/").next_back().expect("a root directory");
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root = fields.rfind(|fields| fields[4] == "/").expect("a root directory");
     (user.split_whitespace().next().unwrap_or_default().to_owned(), root[5].to_owned())
 }
 

@@ -42,8 +42,8 @@ impl IngressClasses for KubeIngressClasses {
     }
 }
 
-/// Whether the right is missing, as in an install for one namespace: no Role gives rights to objects
-/// of the cluster. The default class is unknown then.
+/// Whether the right is missing, as in an install for one namespace: no Role gives rights to
+/// objects of the cluster. The default class is unknown then.
 fn is_without_right(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }

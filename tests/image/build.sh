@@ -27,16 +27,21 @@ builder rmi --all --force >/dev/null
 # The base: directories to mount on, and the one file that the last stage copies out of it.
 base=$(builder from scratch)
 root=$(builder mount "$base")
-mkdir -p "$root/etc/ssl/certs" "$root/usr" "$root/tmp" "$root/proc" "$root/dev" "$root/target" "$root$cargo" "$root$rustup"
+mkdir -p "$root/etc/ssl/certs" "$root/usr" "$root/tmp" "$root/proc" "$root/dev" "$root/target" "$root/etc/alternatives" \
+    "$root$cargo" "$root$rustup"
 for one in bin lib lib64 sbin; do [ ! -e "/$one" ] || ln -s "usr/$one" "$root/$one"; done
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 builder umount "$base" >/dev/null
 builder config --env "PATH=$cargo/bin:/usr/bin:/bin" --env "CARGO_HOME=$cargo" --env "RUSTUP_HOME=$rustup" \
-    --env CARGO_NET_OFFLINE=true --env CARGO_TARGET_DIR=/target --env "CARGO_BUILD_TARGET=$host" --env RUSTFLAGS="-C target-feature=+crt-static" "$base"
+    --env CARGO_NET_OFFLINE=true --env CARGO_TARGET_DIR=/target --env "CARGO_BUILD_TARGET=$host" \
+    --env RUSTFLAGS="-C target-feature=+crt-static" "$base"
 builder commit --quiet --rm "$base" localhost/rust-of-this-machine >/dev/null
 
-volumes= # not /usr as a whole, because the Dockerfile has a mount below /usr/local
-for one in bin include lib lib64 libexec; do [ ! -e "/usr/$one" ] || volumes="$volumes --volume /usr/$one:/usr/$one:ro"; done
+volumes="--volume /etc/alternatives:/etc/alternatives:ro" # where /usr/bin/cc leads
+# Not /usr as a whole, because the Dockerfile has a mount below /usr/local.
+for one in bin include lib lib64 libexec share; do
+    [ ! -e "/usr/$one" ] || volumes="$volumes --volume /usr/$one:/usr/$one:ro"
+done
 # shellcheck disable=SC2086 # one word for each
 builder build --isolation chroot --pull=never --build-arg RUST=localhost/rust-of-this-machine --tag localhost/ingress-acme \
     $volumes --volume "$cargo:$cargo" --volume "$rustup:$rustup:ro" --volume "$PWD/target/static:/target" .

@@ -106,6 +106,7 @@ async fn with_roles_of_one_namespace_alone_its_ingresses_are_served_and_nothing_
         assert!(!log.contains("forbidden"), "{log}");
         assert_eq!(operator.terminate().await.expect("it ends"), 0);
         assert_eq!((world.orders_created(), world.validations_failed()), (1, 0));
+        uninstalled(world, &client).await;
     })
     .await;
 }
@@ -120,4 +121,26 @@ async fn a_rule_is_known_by_the_name_of_the_class(world: &World, client: &Client
         told.iter().any(|(_, note)| note.contains(rule)).then_some(())
     })
     .await;
+}
+
+/// Runs the commands of docs/operations.md: what the user has stays, and the account's key.
+async fn uninstalled(world: &World, client: &Client) {
+    let docs = include_str!("../../docs/operations.md");
+    let uninstall = format!("kubectl delete -k {OVERLAY}\n");
+    let block = docs.split("```").find(|block| block.contains(&uninstall)).expect("the commands");
+    for command in block.lines().filter_map(|line| line.strip_prefix("kubectl ")) {
+        kubectl(world, &command.split(' ').collect::<Vec<_>>(), None).await;
+    }
+    let left = "secret,ingress,lease,service,deployment,role,rolebinding,serviceaccount";
+    let left = kubectl(world, &["-n", "web", "get", left, "--output=name"], None).await;
+    let account = |name: &&str| name.starts_with("secret/ingress-acme-account-");
+    let (accounts, left): (Vec<&str>, Vec<&str>) = left.lines().partition(account);
+    assert_eq!(accounts.len(), 1, "{accounts:?}");
+    let of_the_tenant = left.iter().filter(|name| !name.contains("rolebinding"));
+    let expected =
+        ["secret/shop-tls", "ingress.networking.k8s.io/cloud", "ingress.networking.k8s.io/shop"];
+    assert_eq!(of_the_tenant.copied().collect::<Vec<_>>(), expected);
+    assert_eq!(left.len() - expected.len(), ADMIN.len(), "{left:?}");
+    let kept = secret(client, "web", "shop-tls").await.expect("the Secret");
+    verify(world, &kept).await;
 }

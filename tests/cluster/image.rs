@@ -26,8 +26,8 @@ const USER: &str = "65532";
 const NAMESERVER: [u8; 4] = [127, 0, 0, 77];
 const ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Mounts the root filesystem ($root) and the files of the Pod ($files) in a mount namespace of
-/// their own, and becomes the program.
+/// Mounts the root filesystem ($root), the files of the Pod ($files) and the devices that each
+/// container has in a mount namespace of their own, and becomes the program.
 const START: &str = r#"
 if [ -z "${INSIDE:-}" ]; then INSIDE=1 exec unshare --mount --propagation private "$0" "$@"; fi
 chroot=$(PATH=$PATH:/usr/sbin command -v chroot)
@@ -35,6 +35,7 @@ mount --bind "$root" "$root"
 for one in etc/hosts etc/resolv.conf etc/ingress-acme var/run/secrets; do
     mount --bind -o ro "$files/$one" "$root/$one"
 done
+for one in null zero random urandom; do mount --bind "/dev/$one" "$root/dev/$one"; done
 mount --bind /proc "$root/proc"
 mount -o remount,bind,ro "$root"
 exec env -i POD_NAME="$POD_NAME" INGRESS_ACME_SOLVER_LINGER="$INGRESS_ACME_SOLVER_LINGER" \
@@ -84,10 +85,11 @@ fn start_in(world: &World, root: &Path) -> PathBuf {
     let files = world.directory().join("pod");
     let api = files_of_the_pod(world, &files);
     // A container runtime makes what it mounts on, too.
-    for directory in ["proc", "etc/ingress-acme", "var/run/secrets"] {
+    for directory in ["proc", "dev", "etc/ingress-acme", "var/run/secrets"] {
         fs::create_dir_all(root.join(directory)).expect("a directory");
     }
-    for file in ["etc/hosts", "etc/resolv.conf"] {
+    let devices = ["dev/null", "dev/zero", "dev/random", "dev/urandom"];
+    for file in ["etc/hosts", "etc/resolv.conf"].into_iter().chain(devices) {
         fs::File::create(root.join(file)).expect("a file");
     }
     let (root, files) = (root.display(), files.display());

@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes image clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes image image-check release clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,17 @@ data-planes: ## run the operator behind real ingress controllers: Contour with E
 
 image: ## build the container image (IMAGE=name:tag names it)
 	$(DOCKER) build --tag $(IMAGE) .
+
+# `make test` starts the program of the tests from a root filesystem made of it and its libraries.
+image-check: ## build the image with buildah on this machine's own files, check it and run it (as root; a release build)
+	tests/image/build.sh
+	IMAGE_ROOT=$(CURDIR)/target/image-check/root $(CARGO) test --locked --test cluster image::
+
+# Where the files will be, and the targets; without one, that of this machine.
+URL ?= https://releases.invalid/ingress-acme
+TARGETS ?=
+release: ## write archives, SBOMs, Krew manifest and SHA256SUMS to dist/ (URL=https://... TARGETS="...")
+	release/build.sh $(URL) $(TARGETS)
 
 clean-control-plane: ## delete the control plane built for the tests; the next `make test` or `make bench` rebuilds it
 	rm -rf target/control-plane

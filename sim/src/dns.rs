@@ -144,8 +144,13 @@ pub struct Dns {
 impl Dns {
     /// Starts the server on a free port of loopback.
     pub fn start() -> Result<Self, SimError> {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Starts the server at this address, such as one for `/etc/resolv.conf`, which names no ports.
+    pub fn start_at(address: SocketAddr) -> Result<Self, SimError> {
         let failed = || SimError::io("start the DNS server");
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed())?;
+        let socket = UdpSocket::bind(address).map_err(failed())?;
         let address = socket.local_addr().map_err(failed())?;
         socket.set_read_timeout(Some(LOOK)).map_err(failed())?;
         let (zone, ended) = (Zone::default(), Arc::new(AtomicBool::new(false)));

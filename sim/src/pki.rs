@@ -19,6 +19,9 @@ pub fn choose_provider() {
     drop(rustls::ClientConfig::builder());
 }
 
+/// Name of the servers that only DNS resolves, unlike `localhost`.
+pub const SERVER_NAME: &str = "servers.example.internal";
+
 /// Root CA of one world.
 pub struct RootCa {
     issuer: Issuer<'static, KeyPair>,
@@ -50,11 +53,12 @@ impl RootCa {
         &self.root_pem
     }
 
-    /// Creates a server certificate for `localhost` and `127.0.0.1`. The certificate is a leaf,
-    /// because rustls refuses a self-signed server certificate.
+    /// Creates a server certificate for [`SERVER_NAME`], `localhost` and `127.0.0.1`. The
+    /// certificate is a leaf, because rustls refuses a self-signed server certificate.
     pub fn leaf(&self, common_name: &str) -> Result<Leaf, SimError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()])?;
+        let names = [SERVER_NAME, "localhost", "127.0.0.1"];
+        let mut params = CertificateParams::new(names.map(str::to_owned))?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })

@@ -32,11 +32,20 @@ impl KubeIngressClasses {
 impl IngressClasses for KubeIngressClasses {
     async fn list(&self) -> Result<Vec<ClassView>, PortError> {
         let first = ListParams::default().limit(limits::CLASSES_READ);
-        let list = self.api.list(&first).await;
-        let list = list.map_err(|error| port_error(error, "list the IngressClasses"))?;
+        let read = match self.api.list(&first).await {
+            Ok(list) => list.items,
+            Err(error) if is_without_right(&error) => Vec::new(),
+            Err(error) => return Err(port_error(error, "list the IngressClasses")),
+        };
         // A class of the cluster counts before one of the same name that is known without.
-        Ok(list.items.iter().map(view).chain(rules::by_name()).collect())
+        Ok(read.iter().map(view).chain(rules::by_name()).collect())
     }
+}
+
+/// Whether the right is missing, as in an install for one namespace: no Role gives rights to
+/// objects of the cluster. The default class is unknown then.
+fn is_without_right(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 fn view(class: &IngressClass) -> ClassView {
@@ -53,10 +62,36 @@ fn view(class: &IngressClass) -> ClassView {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    /// Classes, as listed by an API server that answers with this.
+    async fn listed(code: u16, answer: serde_json::Value) -> Result<Vec<ClassView>, PortError> {
+        let answer = answer.to_string();
+        let answers = tower::service_fn(move |_: http::Request<Body>| {
+            let body = Body::from(answer.clone().into_bytes());
+            let answer = http::Response::builder().status(code).body(body).unwrap();
+            async { Ok::<_, Infallible>(answer) }
+        });
+        KubeIngressClasses::new(Client::new(answers, "web")).list().await
+    }
+
+    #[tokio::test]
+    async fn without_the_right_controllers_are_known_by_names_of_classes_and_an_error_stays_one() {
+        let status = |code: u16| json!({"kind": "Status", "code": code, "message": "no"});
+        let known: Vec<ClassView> = rules::by_name().collect();
+        assert_eq!(listed(403, status(403)).await.unwrap(), known);
+        assert!(listed(500, status(500)).await.is_err());
+        let class = json!({"metadata": {"name": "web"}, "spec": {"controller": "k8s.io/x"}});
+        let list = json!({"kind": "IngressClassList", "metadata": {}, "items": [class]});
+        let both = listed(200, list).await.unwrap();
+        assert_eq!((&*both[0].name, &both[1..]), ("web", &known[..]));
+    }
 
     fn read(class: serde_json::Value) -> ClassView {
         view(&serde_json::from_value(class).unwrap())

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use clap::CommandFactory;
+use ingress_acme::commands::cli::Cli;
+use serde_json::{Value, json};
 
 use crate::{hold, lines, pretty};
 
@@ -51,6 +53,34 @@ fn the_operator_has_the_rights_and_the_services_of_before() {
     hold("rights-on-openshift", &pretty(&openshift[2]["rules"]));
     let specs: Value = of_kind("Service").iter().map(|service| service["spec"].clone()).collect();
     hold("services", &pretty(&specs));
+}
+
+/// No Role gives rights to objects of the cluster.
+#[test]
+fn the_role_of_one_namespace_has_the_rules_of_the_cluster_role_without_those_of_the_cluster() {
+    let role = objects(include_str!("../../kustomize/one-namespace/role.yaml")).remove(0);
+    let mut rules = of_kind("ClusterRole").remove(0)["rules"].clone();
+    let all = rules.as_array().map(Vec::len);
+    rules.as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["ingressclasses"]));
+    assert_ne!(rules.as_array().map(Vec::len), all, "one is left out");
+    assert_eq!(role["rules"], rules);
+}
+
+/// A variable that the operator does not read would change nothing, without a word.
+#[test]
+fn the_overlays_set_variables_that_the_operator_reads() {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").unwrap();
+    let read = run.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
+    let read: BTreeSet<String> = read.collect();
+    let mut set = BTreeSet::new();
+    for overlay in std::fs::read_dir("kustomize").unwrap() {
+        let file = overlay.unwrap().path().join("kustomization.yaml");
+        let text = std::fs::read_to_string(file).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        set.extend(words.filter(|word| word.starts_with("INGRESS_ACME_")).map(str::to_owned));
+    }
+    assert!(set.len() >= 5 && set.is_subset(&read), "{set:?} in {read:?}");
 }
 
 /// Whoever may open a connection to a port, and how many replicas stay: other manifests and the

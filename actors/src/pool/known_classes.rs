@@ -22,8 +22,8 @@ impl KnownClasses {
         Self { port, read: RefCell::new(None) }
     }
 
-    /// The classes; none where they cannot be read, such as without the right. One that was tried
-    /// is not tried again within [`limits::CLASSES_KEPT`].
+    /// The classes; none where they cannot be read. A read that was tried is not tried again within
+    /// [`limits::CLASSES_KEPT`].
     pub(crate) async fn list(&self, now: Timestamp) -> Rc<[ClassView]> {
         let known = self.read.borrow().clone();
         let before = match known {

@@ -62,10 +62,11 @@ const KUBERNETES: &str = "kubernetes";
 /// Tool module of Contour.
 const CONTOUR: &str = "contour";
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     server("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     server("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver"),
     server("kube-controller-manager", KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    server("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl"),
     server("pebble", "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
     server(
         "pebble-challtestsrv",

@@ -5,6 +5,7 @@ mod boot;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -145,6 +146,16 @@ impl World {
     /// Kubeconfig of the operator's service account.
     pub fn operator_kubeconfig(&self) -> &Path {
         &self.cluster.operator_kubeconfig
+    }
+
+    /// `kubectl` of the cluster's release, as a user with all rights; killed on drop.
+    pub fn kubectl(&self) -> tokio::process::Command {
+        let mut kubectl = tokio::process::Command::new(self.setup.binaries.path("kubectl"));
+        // Its cache of the API's resources is this world's, too.
+        kubectl.env("KUBECONFIG", self.admin_kubeconfig());
+        kubectl.env("KUBECACHEDIR", self.directory().join("kubectl"));
+        kubectl.stdin(Stdio::null()).kill_on_drop(true);
+        kubectl
     }
 
     /// Client with the operator's rights, to test its RBAC.

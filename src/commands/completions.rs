@@ -10,8 +10,8 @@ use clap_complete::{Shell, generate};
 use super::cli::{Cli, CompletionsArgs};
 use super::status::print;
 
-/// Name of the program in the script for bash. With a hyphen in the name, clap_complete looks the
-/// commands up under another name than it sets (clap-rs/clap#6529), and completes no flag.
+/// Name of the program in the script for bash. With a hyphen in the name, `clap_complete` looks
+/// the commands up under another name than it sets (clap-rs/clap#6529), and completes no flag.
 const BASH_NAME: &str = "ingress_acme";
 
 /// Runs `completions`.
@@ -23,15 +23,12 @@ pub fn show(args: &CompletionsArgs) -> ExitCode {
 fn script(shell: Shell) -> String {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
+    let called = if shell == Shell::Bash { BASH_NAME } else { &name };
     let mut script = Vec::new();
+    generate(shell, &mut command, called, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
     if shell == Shell::Bash {
-        generate(shell, &mut command, BASH_NAME, &mut script);
-    } else {
-        generate(shell, &mut command, name.as_str(), &mut script);
-    }
-    let mut script = String::from_utf8_lossy(&script).into_owned();
-    if shell == Shell::Bash {
-        script.push_str(&format!("complete -F _{BASH_NAME} -o bashdefault -o default {name}\n"));
+        return format!("{script}complete -F _{BASH_NAME} -o bashdefault -o default {name}\n");
     }
     script
 }

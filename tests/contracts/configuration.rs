@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use clap::builder::PossibleValue;
 use clap::{Arg, Command};
 
 use crate::flags::built;
@@ -16,8 +17,7 @@ All commands with their flags, environment variables and defaults, as the progra
 `UPDATE_CONFIGURATION=1 cargo test --test contracts configuration` writes this page; a test fails where the page is out of date.
 
 A flag wins over its environment variable, and the variable over the default. An empty variable is a value, and for most flags not a
-valid one. A flag that is repeatable takes its values in the environment separated by commas, if its text says nothing else.
-Each command also has `-h` (a summary), `--help` (the whole help) and `-V` (the version). [Annotations](../README.md#annotations)
+valid one. Each command also has `-h` (a summary), `--help` (the whole help) and `-V` (the version). [Annotations](../README.md#annotations)
 configure a single Ingress; [exit codes](operations.md#exit-codes) are the same for all commands.
 ";
 /// Commands that the image is built without.
@@ -59,16 +59,25 @@ fn row(arg: &Arg) -> String {
         ([], Some(words)) => words,
         (values, _) => code(&values.join(",")),
     };
-    let values = arg.get_possible_values();
-    let values: Vec<String> = values.iter().map(|value| code(value.get_name())).collect();
-    let meaning = match &values[..] {
-        [_, ..] if arg.get_action().takes_values() && !arg.is_hide_possible_values_set() => {
-            format!("{meaning}: {}", values.join(", "))
-        }
-        _ => meaning,
-    };
+    let meaning = meaning + &alternatives(arg) + separator(arg);
     let cells = [spelling(arg), env.map_or_else(String::new, |env| code(&env)), default, meaning];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+/// The values of a flag with a few, if its value's name does not list them.
+fn alternatives(arg: &Arg) -> String {
+    let values = arg.get_possible_values();
+    let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+    let is_listed = arg.get_value_names().unwrap_or_default().join(" ") == values.join("|");
+    if values.is_empty() || is_listed || !arg.get_action().takes_values() {
+        return String::new();
+    }
+    let values: Vec<String> = values.into_iter().map(code).collect();
+    format!(". Values: {}", values.join(", "))
+}
+
+fn separator(arg: &Arg) -> &'static str {
+    if arg.get_value_delimiter().is_some() { ". Several are separated by commas" } else { "" }
 }
 
 /// Meaning, and the words of a default that depends on something else: help texts end with it.
@@ -89,12 +98,8 @@ fn spelling(arg: &Arg) -> String {
     let mut names: Vec<String> = longs.iter().map(|long| format!("--{long}")).collect();
     names.splice(0..0, short);
     if arg.get_action().takes_values() {
-        let last = names.last_mut().unwrap();
-        last.push_str(&if arg.is_require_equals_set() {
-            format!("[={value}]")
-        } else {
-            format!(" {value}")
-        });
+        let (before, after) = if arg.is_require_equals_set() { ("[=", "]") } else { (" ", "") };
+        names.last_mut().unwrap().extend([before, &value, after]);
     }
     names.iter().map(|name| code(name)).collect::<Vec<_>>().join(", ")
 }

@@ -94,7 +94,7 @@ async fn man_shows_each_page_with_whole_names() {
             let mut show = tokio::process::Command::new("man");
             show.arg("--local-file").arg(&file).envs([("MANWIDTH", *width), ("LC_ALL", "C.UTF-8")]);
             let (code, shown, error) = said(show).await;
-            assert_eq!((code, error.as_str()), (0, ""), "{}", command.get_name());
+            assert_eq!(code, 0, "{}: {error}", command.get_name());
             let envs = command.get_arguments().filter_map(clap::Arg::get_env);
             let envs = envs.map(|env| env.to_string_lossy().into_owned());
             for name in flags(command).into_iter().chain(envs) {

@@ -20,7 +20,7 @@ use crate::site::Site;
 use crate::{OPERATOR, hold, lines, pretty, program, said};
 
 /// Longest wait for a row.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster with one Ingress of each kind.
 fn site() -> Site {
@@ -401,7 +401,11 @@ fn documented(marker: &str) -> &'static str {
 #[actix::test]
 async fn the_documented_commands_work_as_printed() {
     let site = site();
-    site.ingress("shop", &["one.example.com"], Some("one"), json!({}));
+    site.load(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"namespace": "web", "name": "shop", "labels": {"app": "shop"}},
+        "spec": {"rules": [{"host": "one.example.com"}]},
+    }));
     let home = tempfile::tempdir().unwrap();
     let own = std::path::Path::new(OPERATOR).parent().unwrap().display();
     let path =

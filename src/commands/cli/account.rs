@@ -10,8 +10,8 @@ use super::{LETS_ENCRYPT, Reason, directory, namespace, own_namespace};
 /// Flags of both.
 #[derive(Debug, Args)]
 pub struct AtTheCa {
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
-    /// ingress-acme]
+    /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
+    /// that of the pod, or ingress-acme]
     #[arg(
         long,
         visible_alias = "operator-namespace",
@@ -44,7 +44,7 @@ impl AtTheCa {
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
     /// The Ingress: its name, or NAMESPACE/NAME
-    #[arg(value_name = "[NS/]NAME")]
+    #[arg(value_name = "NAME")]
     pub ingress: IngressName,
     /// Namespace of the Ingress [default: that of the kubeconfig's context]
     #[arg(short = 'n', value_name = "NS", value_parser = namespace)]

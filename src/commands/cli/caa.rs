@@ -19,8 +19,8 @@ pub struct CaaArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
-    /// ingress-acme]
+    /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
+    /// that of the pod, or ingress-acme]
     #[arg(
         long,
         visible_alias = "operator-namespace",

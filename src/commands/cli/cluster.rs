@@ -57,7 +57,7 @@ impl ScopeArgs {
 #[derive(Clone, Debug, Args)]
 pub struct IngressArgs {
     /// The Ingress: its name, or NAMESPACE/NAME
-    #[arg(value_name = "[NS/]NAME")]
+    #[arg(value_name = "NAME")]
     pub ingress: IngressName,
     /// Namespace of the Ingress [default: that of the kubeconfig's context]
     #[arg(short = 'n', long, value_parser = namespace)]

@@ -52,7 +52,7 @@ pub struct ExplainArgs {
 #[expect(missing_docs, reason = "a doc comment of a group would become the help of the command")]
 pub struct RenewArgs {
     /// The Ingress: its name, or NAMESPACE/NAME
-    #[arg(value_name = "[NS/]NAME", required_unless_present_any = ["all_namespaces", "selector"],
+    #[arg(value_name = "NAME", required_unless_present_any = ["all_namespaces", "selector"],
           conflicts_with_all = ["all_namespaces", "selector"])]
     pub ingress: Option<IngressName>,
     #[command(flatten)]

@@ -33,7 +33,7 @@ impl Listing {
             }
             ListOutput::Json => serde_json::to_string_pretty(rows)?,
             ListOutput::Yaml if self.watched => {
-                let documents = rows.iter().map(|row| serde_saphyr::to_string(row));
+                let documents = rows.iter().map(serde_saphyr::to_string);
                 let documents = documents.collect::<Result<Vec<_>, _>>()?;
                 documents
                     .iter()

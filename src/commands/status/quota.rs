@@ -48,7 +48,9 @@ fn lets_encrypt(certificates: &[&Renewed]) -> String {
     for certificate in certificates {
         let domains: BTreeSet<&str> =
             certificate.names.iter().filter_map(DnsName::registered_domain).collect();
-        domains.into_iter().for_each(|domain| *by_domain.entry(domain).or_default() += 1);
+        for domain in domains {
+            *by_domain.entry(domain).or_default() += 1;
+        }
     }
     let most = by_domain.iter().max_by_key(|(_, count)| **count);
     let most = most.map_or_else(String::new, |(domain, count)| {

@@ -298,7 +298,7 @@ async fn selected(client: &Client, place: &Place) -> anyhow::Result<Option<BTree
 
 #[cfg(test)]
 impl Snapshot {
-    /// A snapshot of nothing, for tests of the rules.
+    /// A snapshot of nothing, for tests of the rules. Its client needs a runtime.
     pub(super) fn without_cluster(place: Place) -> Self {
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap()));
         Self {
@@ -350,8 +350,8 @@ mod tests {
         Snapshot { index, secrets, ..Snapshot::without_cluster(Place::within("web")) }
     }
 
-    #[test]
-    fn what_is_renewed_for_an_ingress_can_be_revoked_whatever_its_marks() {
+    #[tokio::test]
+    async fn what_is_renewed_for_an_ingress_can_be_revoked_whatever_its_marks() {
         let key = IngressKey::new("web", "shop");
         assert_eq!(canary(true).secrets_of(&key).unwrap(), [SecretKey::new("web", "shop")]);
         let why = canary(false).secrets_of(&key).unwrap_err().to_string();

@@ -9,7 +9,9 @@ use ingress_acme::acme::thumbprint;
 use ingress_acme::commands::cli::LETS_ENCRYPT;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_sim::kube::User;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use rcgen::KeyPair;
 use rustix::process::{Pid, Signal, kill_process};
@@ -297,15 +299,51 @@ async fn what_cannot_be_reported_or_done_is_refused_as_before() {
     hold("refusals", &lines(all));
 }
 
-#[actix::test]
-async fn the_thumbprint_and_its_snippets_read_as_before() {
-    let site = Site::start();
+/// Creates the Secret of an account, in the middle of a rollover. Returns the key.
+fn account(site: &Site) -> String {
     let key = KeyPair::generate().unwrap().serialize_pem();
-    let thumbprint = thumbprint(&PrivateKey::from_pem(key.clone())).unwrap();
     let text = |text: &str| BASE64_STANDARD.encode(text);
     let data = json!({ "account.key": text(&key), "account.key.next": text(&key), "directory": text(LETS_ENCRYPT) });
     let metadata = json!({ "namespace": "ingress-acme", "name": "ingress-acme-account-237ba9eb" });
     site.load(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data }));
+    key
+}
+
+#[actix::test]
+async fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
+    let site = site();
+    account(&site);
+    let owner = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "valid", "uid": "u1"});
+    let mut metadata = json!({"namespace": "web", "name": "owned", "ownerReferences": [owner]});
+    metadata["labels"] = json!({"app.kubernetes.io/managed-by": "ingress-acme"});
+    site.load(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}));
+    let client = Client::try_from(site.world().api().config(User::Admin)).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client, "web");
+    let versions = async || -> Vec<_> {
+        let all = secrets.list(&ListParams::default()).await.unwrap();
+        all.items.into_iter().map(|secret| secret.metadata.resource_version).collect()
+    };
+    let before = versions().await;
+    let mut all = Vec::new();
+    for args in [
+        &["revoke", "valid", "-n", "web", "--reason", "superseded", "--dry-run"][..],
+        &["revoke", "valid", "-n", "web", "--no-renew", "--dry-run=server"],
+        &["remove-owners", "-n", "web", "--dry-run"],
+        &["remove-owners", "-A", "--dry-run=server"],
+        &["rollover", "--dry-run"],
+    ] {
+        let (code, out, error) = site.said(args).await;
+        all.push(format!("{args:?}: exit code {code}\n{out}{error}"));
+    }
+    hold("dry-runs", &lines(all));
+    assert_eq!(versions().await, before);
+    assert_eq!(renew_mark(&site, "valid").await, None);
+}
+
+#[actix::test]
+async fn the_thumbprint_and_its_snippets_read_as_before() {
+    let site = Site::start();
+    let thumbprint = thumbprint(&PrivateKey::from_pem(account(&site))).unwrap();
     let mut all = Vec::new();
     for args in [
         &["thumbprint"][..],

@@ -224,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::commands::status::snapshot::Place;
+    use crate::kubernetes::events::CONTROLLER;
 
     fn ingress(name: &str, host: &str) -> Ingress {
         let metadata = json!({"namespace": "web", "name": name, "uid": name});
@@ -284,5 +285,27 @@ mod tests {
         assert_eq!(changed(&mut followed), ["web/a"]);
         assert_eq!(followed.differences(followed.snapshot.rows()).len(), 1);
         assert!(followed.hear(News::Forbidden).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_event_is_news_once_and_only_of_an_ingress_that_is_there() {
+        let mut followed = followed();
+        let event = |name: &str| {
+            let regarding = json!({"kind": "Ingress", "namespace": "web", "name": name});
+            let event = json!({
+                "metadata": {"namespace": "web"}, "reportingController": CONTROLLER,
+                "reason": "Failed", "type": "Warning", "regarding": regarding,
+            });
+            News::Event(Box::new(serde_json::from_value(event).unwrap()))
+        };
+        followed.hear(event("nobody")).unwrap();
+        assert_eq!(changed(&mut followed), [""; 0]);
+        assert!(followed.snapshot.events.of(&IngressKey::new("web", "nobody")).is_empty());
+        followed.hear(event("a")).unwrap();
+        assert_eq!(changed(&mut followed), ["web/a"]);
+        followed.hear(event("a")).unwrap();
+        assert_eq!(changed(&mut followed), [""; 0]);
+        let rows = followed.differences(followed.snapshot.rows());
+        assert!(rows[0].cells(false, true, followed.snapshot.now).contains(&"failing".to_owned()));
     }
 }

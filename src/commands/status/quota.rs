@@ -23,21 +23,25 @@ pub(super) fn orders(certificates: &[Renewed]) -> String {
         by_ca.entry(certificate.directory.as_deref()).or_default().push(certificate);
     }
     let lines = by_ca.into_iter().map(|(directory, certificates)| {
-        let count = certificates.len();
-        let plural = if count == 1 { "order" } else { "orders" };
+        let orders = count(certificates.len(), "order", "orders");
         match directory {
-            None => format!(
-                "  {count} {plural} at the operator's CA, for certificates that do not exist yet"
-            ),
+            None => {
+                format!("  {orders} at the operator's CA, for certificates that do not exist yet")
+            }
             Some(LETS_ENCRYPT) => {
-                format!("  {count} {plural} at {LETS_ENCRYPT}\n{}", lets_encrypt(&certificates))
+                format!("  {orders} at {LETS_ENCRYPT}\n{}", lets_encrypt(&certificates))
             }
             Some(other) => {
-                format!("  {count} {plural} at {other}, whose limits are not known here")
+                format!("  {orders} at {other}, whose limits are not known here")
             }
         }
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A number of things in words.
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// The limits of Let's Encrypt (<https://letsencrypt.org/docs/rate-limits/>), and how much of each

@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::quota::{Renewed, orders};
+use super::quota::{Renewed, count, orders};
 use super::row::INGRESSES;
 use super::snapshot::{Place, Snapshot};
 use super::{of_one, print};
@@ -70,15 +70,15 @@ fn plan(snapshot: &Snapshot) -> Option<Vec<IngressKey>> {
         .collect();
     let left_out = match shown.len() - keys.len() {
         0 => String::new(),
-        count => format!(" {count} others cannot get any: `status -o wide` says why."),
+        left_out => {
+            let others = count(left_out, "other Ingress", "other Ingresses");
+            format!(" Not of {others}: `status -o wide` says why.")
+        }
     };
     let certificates: Vec<Renewed> = certificates.into_values().collect();
-    print(&format!(
-        "{} Ingresses get {} new certificates.{left_out}\n{}",
-        keys.len(),
-        certificates.len(),
-        orders(&certificates)
-    ));
+    let (these, new) = (count(keys.len(), "Ingress", "Ingresses"), certificates.len());
+    let new = count(new, "new certificate", "new certificates");
+    print(&format!("Renewal of {these}, with {new}.{left_out}\n{}", orders(&certificates)));
     Some(keys)
 }
 

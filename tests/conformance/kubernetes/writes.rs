@@ -81,9 +81,9 @@ async fn a_dry_run_of_a_patch_stores_nothing(api: &Api<Secret>) {
     let tried = api.patch_metadata("made", &dry_run, &patch).await.unwrap();
     assert_eq!(tried.labels()["a"], "dry");
     assert_eq!(api.get("made").await.unwrap(), before);
-    let patch = Patch::Merge(json!({"metadata": {"labels": {"a": "no label!"}}}));
+    let patch = Patch::Merge(json!({"type": "example.com/other"}));
     assert_eq!(refusal(api.patch("made", &dry_run, &patch).await), (422, "Invalid".to_owned()));
-    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": "1"}}));
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": "1", "labels": {"a": "old"}}}));
     assert_eq!(refusal(api.patch("made", &dry_run, &patch).await), (409, "Conflict".to_owned()));
     assert_eq!(refusal(api.patch("none", &dry_run, &patch).await), (404, "NotFound".to_owned()));
 }

@@ -313,11 +313,13 @@ fn account(site: &Site) -> String {
 async fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
     let site = site();
     account(&site);
-    let owner = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "valid", "uid": "u1"});
+    let client = Client::try_from(site.world().api().config(User::Admin)).unwrap();
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let uid = ingresses.get("valid").await.unwrap().metadata.uid;
+    let owner = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "valid", "uid": uid});
     let mut metadata = json!({"namespace": "web", "name": "owned", "ownerReferences": [owner]});
     metadata["labels"] = json!({"app.kubernetes.io/managed-by": "ingress-acme"});
     site.load(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}));
-    let client = Client::try_from(site.world().api().config(User::Admin)).unwrap();
     let secrets: Api<Secret> = Api::namespaced(client, "web");
     let versions = async || -> Vec<_> {
         let all = secrets.list(&ListParams::default()).await.unwrap();

@@ -12,8 +12,9 @@
 //!
 //! # Vocabulary
 //! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
-//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`], [`time`]
-//! and [`top_k`] are shared by the folders. [`clock_filter`] is for the adapter of the clock.
+//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`],
+//! [`rule_host`], [`time`] and [`top_k`] are shared by the folders. [`clock_filter`] is for the
+//! adapter of the clock.
 
 pub mod address;
 pub mod aliases;
@@ -37,6 +38,7 @@ pub mod name;
 pub mod public_name;
 pub mod rate_limits;
 pub mod routes;
+pub mod rule_host;
 pub mod said;
 pub mod scheduling;
 pub mod solver_place;

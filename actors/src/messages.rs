@@ -8,8 +8,8 @@ use actix::prelude::*;
 use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::index::WatchScope;
 use crate::domain::ingress::SecretKey;
-use crate::domain::name::DnsName;
 use crate::domain::routes::Seen;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Job, JobStatus};
@@ -72,7 +72,7 @@ pub(crate) struct Withdraw(pub SecretKey);
 /// To the route keeper: there are new Ingresses with these hosts, created at these times.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct NewIngresses(pub HashMap<DnsName, Timestamp>);
+pub struct NewIngresses(pub HashMap<RuleHost, Timestamp>);
 
 /// To the route keeper: the watch shows these routes in users' namespaces, or that they are gone.
 #[derive(Debug, Message)]

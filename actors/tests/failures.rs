@@ -114,7 +114,7 @@ impl Routes for Picky {
         ingress: &SolverIngress,
         is_last: bool,
     ) -> Result<Option<Written>, PortError> {
-        if ingress.hosts.iter().any(|host| host.as_str().starts_with("bad")) {
+        if ingress.hosts.iter().any(|host| host.to_string().starts_with("bad")) {
             return Err(PortError::permanent(
                 FailureClass::SecretWrite,
                 "host and path already defined",

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressClass, RoutedHosts};
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::{SolverIngress, SolverName};
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::solver_place::{SOLVER_NAMES, SOLVER_SERVICE, SolverPlace};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{PortError, Routes, Written};
@@ -40,7 +40,7 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const PORT: i32 = 80;
 /// Annotations that keep other programs away from the challenge: it must be answered over HTTP, to
 /// anybody, and no other program may act on the hosts. Each program ignores those of the others.
-const HINTS: [(&str, &str); 11] = [
+const HINTS: [(&str, &str); 10] = [
     // external-dns changes no record of a host because the solver Ingress names it too.
     ("external-dns.alpha.kubernetes.io/controller", "ingress-acme"),
     // ingress-nginx: no redirect to HTTPS; no allow-list and no authentication of all Ingresses.
@@ -54,9 +54,10 @@ const HINTS: [(&str, &str); 11] = [
     ("ingress.kubernetes.io/ssl-redirect", "false"),
     ("appgw.ingress.kubernetes.io/ssl-redirect", "false"),
     ("ingress.cilium.io/force-https", "disabled"),
-    // Traefik: before the routers of users, whatever priority they have.
-    ("traefik.ingress.kubernetes.io/router.priority", "9000000000"),
 ];
+/// Traefik puts rules for exact names before the routers of users, whatever priority they have. A
+/// wildcard or hostless rule would take the challenges of all other names too.
+const PRIORITY: (&str, &str) = ("traefik.ingress.kubernetes.io/router.priority", "9000000000");
 
 /// An annotation that the user adds to solver Ingresses: `--solver-annotation`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -318,8 +319,8 @@ pub(super) fn without_ours(rules: &[IngressRule]) -> Vec<IngressRule> {
     rules
 }
 
-fn host_of(rule: &IngressRule) -> Option<DnsName> {
-    DnsName::parse(rule.host.as_deref()?).ok()
+fn host_of(rule: &IngressRule) -> Option<RuleHost> {
+    RuleHost::parse(rule.host.as_deref().unwrap_or_default())
 }
 
 /// Whether the path is exactly ours.
@@ -331,7 +332,8 @@ fn is_challenge_path(path: &HTTPIngressPath) -> bool {
 
 fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
     let minion = (wanted.place == SolverPlace::Minion).then_some(MINION);
-    let hints = HINTS.into_iter().chain(minion);
+    let priority = wanted.hosts.iter().all(RuleHost::is_exact).then_some(PRIORITY);
+    let hints = HINTS.into_iter().chain(priority).chain(minion);
     let mut annotations: BTreeMap<String, String> =
         hints.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let is_meant = |added: &&SolverAnnotation| {
@@ -360,9 +362,9 @@ fn ingress(wanted: &SolverIngress, added: &[SolverAnnotation]) -> Ingress {
     }
 }
 
-fn rule(host: &DnsName) -> IngressRule {
+fn rule(host: &RuleHost) -> IngressRule {
     let http = HTTPIngressRuleValue { paths: vec![challenge_path()] };
-    IngressRule { host: Some(host.to_string()), http: Some(http) }
+    IngressRule { host: host.in_a_rule().map(str::to_owned), http: Some(http) }
 }
 
 fn challenge_path() -> HTTPIngressPath {
@@ -403,7 +405,7 @@ mod tests {
 
     use super::*;
 
-    fn solver(class: IngressClass, place: SolverPlace, hosts: BTreeSet<DnsName>) -> SolverIngress {
+    fn solver(class: IngressClass, place: SolverPlace, hosts: BTreeSet<RuleHost>) -> SolverIngress {
         let name = SolverName::own("solver");
         SolverIngress { name, class, place, hosts, created: None, generation: 0 }
     }
@@ -412,14 +414,17 @@ mod tests {
         /// The annotation of a class is copied byte for byte and adds nothing else.
         #[test]
         fn any_class_and_hosts_are_written_and_read_back(
-            class in ".{1,300}", hosts in prop::collection::btree_set("[a-z]{1,9}\\.example\\.com", 0..5),
+            class in ".{1,300}",
+            hosts in prop::collection::btree_set("([a-z]{1,9}|\\*)\\.example\\.com|\\*", 0..5),
         ) {
-            let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
+            let hosts: BTreeSet<RuleHost> =
+                hosts.iter().map(|host| RuleHost::parse(host).unwrap()).collect();
+            let hints = HINTS.len() + usize::from(hosts.iter().all(RuleHost::is_exact));
             let class = IngressClass::Annotated(class.as_str().into());
             let wanted = solver(class, SolverPlace::Shared, hosts);
             let text = serde_json::to_string(&ingress(&wanted, &[])).unwrap();
             let found: Ingress = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(HINTS.len() + 1));
+            prop_assert_eq!(found.metadata.annotations.as_ref().map(BTreeMap::len), Some(hints + 1));
             prop_assert_eq!(view(&found), wanted);
         }
 
@@ -442,9 +447,21 @@ mod tests {
             [IngressClass::Named(named), IngressClass::Annotated(annotated), IngressClass::Default];
         for class in classes {
             let hosts = ["a.example.com", "b.example.com"];
-            let hosts = hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect();
+            let hosts = hosts.iter().map(|host| RuleHost::parse(host).unwrap()).collect();
             let wanted = solver(class, SolverPlace::Shared, hosts);
             assert_eq!(view(&ingress(&wanted, &[])), wanted);
+        }
+    }
+
+    #[test]
+    fn the_guard_lets_our_own_annotations_pass() {
+        let guard = include_str!("../../deploy/guard.yaml");
+        let own = HINTS.iter().chain([&PRIORITY]).map(|(name, _)| *name);
+        for name in own.chain([CLASS_ANNOTATION, INSTALL_ANNOTATION]) {
+            let lists = guard.split("name: solverAnnotations").skip(1);
+            let lists: Vec<&str> = lists.filter_map(|list| list.split(']').next()).collect();
+            let has = |list: &&str| list.contains(&format!("'{name}'"));
+            assert_eq!(lists.iter().filter(|list| has(list)).count(), 2, "{name} in both policies");
         }
     }
 

@@ -157,5 +157,7 @@ fn traefiks_own() -> Vec<Site> {
         with("allow-list", "elsewhere").http(403).https(403),
         router("priority", "priority", "1000000"),
         router("websecure", "entrypoints", "websecure").http(404),
+        site("wildcard").wildcard(),
+        site("hostless").hostless(),
     ]
 }

@@ -37,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) namespace: &'static str,
     pub(crate) name: String,
     pub(crate) host: String,
+    /// Host of the rule; `None` for a rule without one.
+    rule_host: Option<String>,
     /// Status of every plain HTTP request, unless the controller redirects all of them.
     pub(crate) http: u16,
     /// Status of every HTTPS request.
@@ -50,10 +52,12 @@ pub(crate) struct Site {
 impl Site {
     /// Starts with the class in the field, the path `/`, and no `spec.tls`.
     pub(crate) fn new(namespace: &'static str, name: &str) -> Self {
+        let host = format!("{name}.{namespace}.example.com");
         Self {
             namespace,
             name: name.to_owned(),
-            host: format!("{name}.{namespace}.example.com"),
+            rule_host: Some(host.clone()),
+            host,
             http: 200,
             https: 200,
             class: Class::Field,
@@ -72,6 +76,17 @@ impl Site {
     pub(crate) fn tls(mut self) -> Self {
         self.has_tls = true;
         self
+    }
+
+    /// Has a rule for all hosts of the namespace, and `spec.tls` for the one.
+    pub(crate) fn wildcard(self) -> Self {
+        let rule_host = Some(format!("*.{}.example.com", self.namespace));
+        Self { rule_host, ..self.tls() }
+    }
+
+    /// Has a rule without a host, and `spec.tls` for the one.
+    pub(crate) fn hostless(self) -> Self {
+        Self { rule_host: None, ..self.tls() }
     }
 
     pub(crate) fn path(mut self, path: &'static str) -> Self {
@@ -111,7 +126,7 @@ impl Site {
         let backend = json!({ "service": { "name": SERVICE, "port": { "number": 80 } } });
         let path = |path| json!({ "path": path, "pathType": "Prefix", "backend": backend });
         let paths: Vec<Value> = self.paths.iter().map(path).collect();
-        let mut spec = json!({ "rules": [{ "host": self.host, "http": { "paths": paths } }] });
+        let mut spec = json!({ "rules": [{ "host": self.rule_host, "http": { "paths": paths } }] });
         let mut annotations = self.annotations.clone();
         annotations.extend(kind.annotation.map(|(key, value)| (key.to_owned(), value.to_owned())));
         match self.class {

@@ -137,19 +137,39 @@ impl Cluster {
 
     async fn apply(&self, name: &str) -> String {
         let host = format!("{name}.example.com");
+        self.apply_rules(name, &[json!({"host": host})], &[&host]).await;
+        host
+    }
+
+    /// Creates the Ingress `name` with these rules, all of the site, and names of its certificate.
+    async fn apply_rules(&self, name: &str, rules: &[Value], names: &[&str]) {
         let backend = json!({"service": {"name": SITE, "port": {"number": 80}}});
         let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+        let mut rules = rules.to_vec();
+        for rule in &mut rules {
+            rule["http"] = json!({"paths": [path]});
+        }
         let ingress = json!({
             "metadata": {"name": name, "annotations": self.annotations},
             "spec": {
                 "ingressClassName": CLASS,
-                "rules": [{"host": host, "http": {"paths": [path]}}],
-                "tls": [{"hosts": [host], "secretName": name}],
+                "rules": rules,
+                "tls": [{"hosts": names, "secretName": name}],
             },
         });
         let ingress = serde_json::from_value(ingress).unwrap();
         self.ingresses().create(&PostParams::default(), &ingress).await.unwrap();
-        host
+    }
+
+    /// Creates an Ingress whose rules name none of the hosts of its certificate: a wildcard serves
+    /// the one, and a rule without a host the other.
+    async fn create_unnamed(&self, name: &str) {
+        let hosts = ["n.wild.example.com", "www.example.org"];
+        let rules = [json!({"host": "*.wild.example.com"}), json!({})];
+        self.apply_rules(name, &rules, &hosts).await;
+        for host in hosts {
+            self.watch.add(self.gateway(), host).await;
+        }
     }
 
     /// Deletes an Ingress and makes it again, as some tools do: it is younger then.
@@ -215,9 +235,13 @@ async fn all_are_served(controller: Controller) {
     cluster.create_again("b").await;
     cluster.create_again("dead").await;
     cluster.create("late").await;
-    for name in ["b", "late"] {
+    cluster.create_unnamed("unnamed").await;
+    for name in ["b", "late", "unnamed"] {
         eventually("its Secret", async || has(name).await).await;
     }
+    let before = cluster.chain("unnamed").await;
+    cluster.renew("unnamed", "first").await;
+    eventually("the renewal", async || cluster.chain("unnamed").await != before).await;
     let counts = cluster.end().await;
     assert_eq!((counts.validations_failed, counts.certificates), (0, counts.orders));
 }

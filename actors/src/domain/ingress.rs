@@ -13,6 +13,7 @@ use crate::domain::cut::cut;
 use crate::domain::limits;
 use crate::domain::marks::Mark;
 use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::time::Timestamp;
 
 /// Prefix of all our annotations.
@@ -135,6 +136,15 @@ pub struct TlsBlock {
     pub secret_name: Option<String>,
 }
 
+/// How an Ingress serves all hosts that no other rule is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnyHost {
+    /// By a rule without a host.
+    ByRule,
+    /// By `spec.defaultBackend`.
+    ByDefaultBackend,
+}
+
 /// Hash of everything that users write into an Ingress, but for `spec.tls`, which is planned for,
 /// and our own marks. An edit changes it, whatever it edits; a change of the status does not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -159,6 +169,8 @@ pub struct IngressView {
     /// Hosts of `spec.rules` that
     /// [`distinct_hosts`](crate::domain::desired::hosts::distinct_hosts) keeps, in order.
     pub rule_hosts: Vec<String>,
+    /// Whether it serves all hosts that no other rule is for.
+    pub any_host: Option<AnyHost>,
     /// Our annotations, without [`ANNOTATION_PREFIX`].
     pub annotations: BTreeMap<String, String>,
     /// Our annotations that are not read because their value is too long, without
@@ -190,8 +202,8 @@ pub struct IngressView {
 /// or a user's with our path.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RoutedHosts {
-    /// Hosts that are routed.
-    pub hosts: BTreeSet<DnsName>,
+    /// Hosts of the rules with our path.
+    pub hosts: BTreeSet<RuleHost>,
     /// Field manager that wrote the rules last, if it is not ours (`metadata.managedFields`).
     pub writer: Option<Arc<str>>,
 }
@@ -216,6 +228,23 @@ impl IngressView {
         Some(!self.annotation(FILL_TLS)?.eq_ignore_ascii_case("true"))
     }
 
+    /// Host of the rule that serves `name`, unless a rule of another Ingress is for exactly that
+    /// name; `None` if no rule does.
+    pub(crate) fn rule_serving(&self, name: &DnsName) -> Option<RuleHost> {
+        let has = |host: &RuleHost| self.rule_hosts.iter().any(|written| host.is_written(written));
+        let exact = Some(RuleHost::from(name.clone())).filter(has);
+        let alias = || self.aliases.iter().find(|alias| alias.name == *name)?.host.clone();
+        let wildcard = || RuleHost::wildcard_of(name).filter(has);
+        let any = || self.any_host.map(|_| RuleHost::any());
+        exact.or_else(|| alias().map(RuleHost::from)).or_else(wildcard).or_else(any)
+    }
+
+    /// Hosts of the rules.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = RuleHost> {
+        let any = self.any_host.map(|_| RuleHost::any());
+        self.rule_hosts.iter().filter_map(|host| RuleHost::parse(host)).chain(any)
+    }
+
     /// Returns one of our annotations by its name without the prefix.
     pub fn annotation(&self, short: &str) -> Option<&str> {
         self.annotations.get(short).map(String::as_str)
@@ -227,6 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::desired::plan::tests::ingress;
 
     #[test]
     fn a_key_is_namespace_slash_name() {
@@ -234,6 +264,45 @@ mod tests {
         for bad in ["web", "/shop", "web/", "a/b/c", ""] {
             assert_eq!(bad.parse::<IngressKey>(), Err(BadKey(bad.to_owned())));
         }
+    }
+
+    fn serving(name: &str, view: &IngressView) -> Option<String> {
+        let name = DnsName::parse(name).unwrap();
+        let host = view.rule_serving(&name)?;
+        assert!(host.serves(&name) || !view.aliases.is_empty());
+        Some(host.to_string())
+    }
+
+    #[test]
+    fn the_most_specific_rule_that_serves_a_name_has_its_challenge_path() {
+        let all = ["A.example.com", "*.EXAMPLE.com", "*.b.example.com"];
+        let hostless = |view| IngressView { any_host: Some(AnyHost::ByRule), ..view };
+        let cases: [(&[&str], bool, &str, Option<&str>); 8] = [
+            (&all, true, "a.example.com", Some("a.example.com")),
+            (&all, false, "n.example.com", Some("*.example.com")),
+            (&all, true, "n.b.example.com", Some("*.b.example.com")),
+            (&all, true, "x.y.b.example.com", Some("*")),
+            (&all, false, "x.y.b.example.com", None),
+            (&all, false, "example.com", None),
+            (&[], true, "example.com", Some("*")),
+            (&[], false, "example.com", None),
+        ];
+        for (rules, any, name, expected) in cases {
+            let view = ingress("web", "shop", rules);
+            let view = if any { hostless(view) } else { view };
+            assert_eq!(serving(name, &view).as_deref(), expected, "{rules:?} {name}");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_served_by_the_rule_that_has_it() {
+        let [name, host] =
+            ["alias.example.net", "shop.example.com"].map(|name| DnsName::parse(name).unwrap());
+        let mut view = ingress("web", "shop", &["shop.example.com", "*.example.net"]);
+        view.aliases.push(Alias { annotation: "alias", name, host: Some(host) });
+        assert_eq!(serving("alias.example.net", &view).as_deref(), Some("shop.example.com"));
+        view.rule_hosts.push("alias.example.net".to_owned());
+        assert_eq!(serving("alias.example.net", &view).as_deref(), Some("alias.example.net"));
     }
 
     proptest! {

@@ -151,6 +151,12 @@ impl TryFrom<String> for DnsName {
     }
 }
 
+impl From<DnsName> for Arc<str> {
+    fn from(name: DnsName) -> Self {
+        name.0
+    }
+}
+
 impl From<DnsName> for String {
     fn from(name: DnsName) -> Self {
         name.0.as_ref().to_owned()

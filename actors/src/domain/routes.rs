@@ -6,7 +6,8 @@
 //!
 //! A solver Ingress is younger than the users' Ingresses of its hosts, because some controllers
 //! give a host with all its paths to the oldest Ingress that names it: an older solver Ingress
-//! would take the site off the air.
+//! would take the site off the air. For the same reason the hosts of its rules are those of the
+//! rules that serve a name, which may be a wildcard.
 
 mod placement;
 mod put_backs;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use crate::domain::desired::desired_certificate::Route;
 use crate::domain::ingress::{IngressClass, IngressKey, SecretKey};
 use crate::domain::limits;
-use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::{Timestamp, doubled};
 use put_backs::PutBacks;
@@ -73,8 +74,8 @@ pub struct SolverIngress {
     pub class: IngressClass,
     /// Place of the routes.
     pub place: SolverPlace,
-    /// Hosts, one rule each.
-    pub hosts: BTreeSet<DnsName>,
+    /// Hosts of its rules, one each.
+    pub hosts: BTreeSet<RuleHost>,
     /// `metadata.creationTimestamp`, in whole seconds; `None` where it is not observed, and of a
     /// user's Ingress, whose age decides nothing.
     pub created: Option<Timestamp>,
@@ -83,8 +84,8 @@ pub struct SolverIngress {
 }
 
 impl SolverIngress {
-    fn route(&self, host: &DnsName) -> Route {
-        Route { class: self.class.clone(), host: host.clone(), place: self.place.clone() }
+    fn route(&self, host: &RuleHost) -> Route {
+        Route { class: self.class.clone(), rule: host.clone(), place: self.place.clone() }
     }
 }
 
@@ -171,13 +172,13 @@ impl RouteTable {
             let Some(held) = self.routes.get(route) else { return true };
             let old = held.leaves.as_ref().filter(|old| **old != held.shard);
             let old = old.and_then(|name| self.shards.get(name));
-            if old.is_some_and(|old| old.taken.contains(&route.host)) {
+            if old.is_some_and(|old| old.taken.contains(&route.rule)) {
                 return false; // an answer may be that of the old one
             }
             let name = &held.shard;
             self.shards.get(name).is_none_or(|shard| {
                 let waits = shard.dirty || writing == Some(name);
-                !waits || (shard.has(&route.host) && shard.hosts.contains(&route.host))
+                !waits || (shard.has(&route.rule) && shard.hosts.contains(&route.rule))
             })
         };
         self.of_stream.get(stream).into_iter().flatten().all(in_place)
@@ -228,7 +229,7 @@ impl RouteTable {
         for route in gone {
             let Some(held) = self.routes.remove(&route) else { continue };
             let Some(shard) = self.shards.get_mut(&held.shard) else { continue };
-            shard.dirty |= shard.hosts.remove(&route.host);
+            shard.dirty |= shard.hosts.remove(&route.rule);
         }
         self.routes.values().filter_map(|held| held.until).min()
     }
@@ -316,8 +317,8 @@ impl RouteTable {
         let mut routes = self.of_stream.get(stream).into_iter().flatten();
         routes.any(|route| {
             let held = self.routes.get(route).is_some_and(|held| held.shard == write.name);
-            let has = shard.is_some_and(|shard| shard.has(&route.host));
-            held && !has && write.hosts.contains(&route.host)
+            let has = shard.is_some_and(|shard| shard.has(&route.rule));
+            held && !has && write.hosts.contains(&route.rule)
         })
     }
 

@@ -116,6 +116,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         tls: Vec::new(),
         tls_left_out: 0,
         rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        any_host: None,
         annotations: BTreeMap::new(),
         long_annotations: Vec::new(),
         copied: Copied::default(),
@@ -434,7 +435,7 @@ impl FakeCluster {
 
     pub(super) fn leads_to_solver(&self, host: &DnsName) -> bool {
         let state = self.state.borrow();
-        !state.cut.contains(host) && state.routed_hosts().any(|routed| routed == host)
+        !state.cut.contains(host) && state.routed_hosts().any(|routed| routed.serves(host))
     }
 
     /// Whether the CA can validate the host.

@@ -13,8 +13,8 @@ use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
 use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
-use crate::domain::name::DnsName;
 use crate::domain::routes::Seen;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::time::Timestamp;
 use crate::messages::{Listed, NewIngresses, SeenRoutes};
 use crate::ports::{IngressChange, IngressSource};
@@ -47,10 +47,12 @@ pub struct Watcher {
     metrics: Metrics,
     expiries: SharedExpiries,
     /// Hosts of new Ingresses in a list in progress, with the creation of the newest.
-    newcomers: HashMap<DnsName, Timestamp>,
+    newcomers: HashMap<RuleHost, Timestamp>,
     /// Ingresses of users with routes to the solver, and news of them for the route keeper.
     routed: HashSet<IngressKey>,
     seen: Vec<Seen>,
+    /// Whether the route keeper has yet to answer.
+    is_telling: bool,
     /// Scopes whose first list is complete. Events of other scopes are dropped: the scanner checks
     /// all their Ingresses at the end of the list, so that a start causes no burst.
     listed: HashSet<WatchScope>,
@@ -90,6 +92,7 @@ impl Watcher {
             newcomers: HashMap::new(),
             routed: HashSet::new(),
             seen: Vec::new(),
+            is_telling: false,
             listed,
             ended,
             begun,
@@ -123,7 +126,7 @@ impl Watcher {
         if is_known || view.is_solver {
             return;
         }
-        for host in view.rule_hosts.iter().filter_map(|host| DnsName::parse(host).ok()) {
+        for host in view.rules() {
             let newest = self.newcomers.entry(host).or_insert(view.created);
             *newest = view.created.max(*newest);
         }
@@ -131,8 +134,12 @@ impl Watcher {
 
     /// Notes the routes to the solver in an Ingress of a user, or that they are gone.
     fn note_routes(&mut self, view: &mut IngressView) {
+        let were_known = !self.routed.is_empty() && self.routed.remove(&view.key);
+        if view.routed.is_none() && !were_known {
+            view.generation = 0; // as in the index, which keeps none
+            return;
+        }
         let seen = Seen::take(view);
-        let were_known = self.routed.remove(&view.key);
         if seen.is_routed() {
             self.routed.insert(view.key.clone());
         }
@@ -158,18 +165,32 @@ impl Watcher {
         }
     }
 
-    /// Tells the route keeper the hosts of new Ingresses, and routes in users' namespaces.
+    /// Tells the route keeper the hosts of new Ingresses, and routes in users' namespaces. What
+    /// comes before its answer is told together, because the context of an actor polls all that is
+    /// spawned whenever one of them is ready: thousands at once would take the square of the time.
     fn tell_new(&mut self, ctx: &mut Context<Self>) {
+        if self.is_telling || (self.newcomers.is_empty() && self.seen.is_empty()) {
+            return;
+        }
+        self.is_telling = true;
         let (hosts, seen) = (std::mem::take(&mut self.newcomers), std::mem::take(&mut self.seen));
-        let stopped = |gone| error!(%gone, "the route keeper has stopped");
-        if !hosts.is_empty() {
-            let sent = self.told.newcomers.send(NewIngresses(hosts)).into_actor(self);
-            ctx.spawn(sent.map(move |sent, _, _| sent.unwrap_or_else(stopped)));
-        }
-        if !seen.is_empty() {
-            let sent = self.told.routes.send(SeenRoutes(seen)).into_actor(self);
-            ctx.spawn(sent.map(move |sent, _, _| sent.unwrap_or_else(stopped)));
-        }
+        let (newcomers, routes) = (self.told.newcomers.clone(), self.told.routes.clone());
+        let told = async move {
+            if !hosts.is_empty() {
+                newcomers.send(NewIngresses(hosts)).await?;
+            }
+            if !seen.is_empty() {
+                routes.send(SeenRoutes(seen)).await?;
+            }
+            Ok::<(), MailboxError>(())
+        };
+        ctx.spawn(told.into_actor(self).map(|told, watcher, ctx| {
+            watcher.is_telling = false;
+            match told {
+                Ok(()) => watcher.tell_new(ctx),
+                Err(gone) => error!(%gone, "the route keeper has stopped"),
+            }
+        }));
     }
 
     /// Gathers the edit if another one was just applied.
@@ -343,5 +364,101 @@ impl StreamHandler<IngressChange> for Watcher {
     fn finished(&mut self, ctx: &mut Context<Self>) {
         error!("the watch of Ingresses ended; it is restarted in {RESTART:?}");
         ctx.run_later(RESTART, |watcher, ctx| _ = ctx.add_stream(watcher.source.watch()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, LocalBoxStream, StreamExt};
+
+    use super::*;
+    use crate::dedup::actor::DedupDependencies;
+    use crate::domain::scheduling::dedup::SettleTimes;
+    use crate::domain::scheduling::requeue::Requeue;
+    use crate::fakes::{Fakes, ingress};
+    use crate::messages::Reconcile;
+
+    /// Whoever is told, and what: the hosts of new Ingresses, by message.
+    #[derive(Default)]
+    struct Counts {
+        newcomers: Rc<RefCell<Vec<usize>>>,
+    }
+
+    impl Actor for Counts {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<NewIngresses> for Counts {
+        type Result = ();
+
+        fn handle(&mut self, NewIngresses(hosts): NewIngresses, _: &mut Context<Self>) {
+            self.newcomers.borrow_mut().push(hosts.len());
+        }
+    }
+
+    impl Handler<SeenRoutes> for Counts {
+        type Result = ();
+
+        fn handle(&mut self, _: SeenRoutes, _: &mut Context<Self>) {}
+    }
+
+    impl Handler<Listed> for Counts {
+        type Result = ();
+
+        fn handle(&mut self, _: Listed, _: &mut Context<Self>) {}
+    }
+
+    impl Handler<Reconcile> for Counts {
+        type Result = ResponseFuture<Requeue>;
+
+        fn handle(&mut self, _: Reconcile, _: &mut Context<Self>) -> Self::Result {
+            Box::pin(async { Requeue::AwaitChange })
+        }
+    }
+
+    /// New Ingresses in one burst, after an empty list.
+    struct Burst(usize);
+
+    #[async_trait::async_trait(?Send)]
+    impl IngressSource for Burst {
+        async fn get(&self, _: &IngressKey) -> Option<IngressView> {
+            None
+        }
+
+        fn watch(&self) -> LocalBoxStream<'static, IngressChange> {
+            let new = |n: usize| {
+                let host = format!("h{n}.example.com");
+                IngressChange::Applied(ingress("web", &format!("i{n}"), &[&host]))
+            };
+            let listed = [IngressChange::ListBegins(None), IngressChange::ListEnds(None)];
+            let changes: Vec<_> = listed.into_iter().chain((0..self.0).map(new)).collect();
+            stream::iter(changes).chain(stream::pending()).boxed_local()
+        }
+    }
+
+    #[test]
+    fn a_burst_of_new_ingresses_is_told_in_few_messages_that_have_all_of_them() {
+        let counts = Counts::default();
+        let newcomers = counts.newcomers.clone();
+        Fakes::paused(async move {
+            let counts = counts.start();
+            let (pool, clock) = (Rc::new(counts.clone().recipient()), Fakes::default().clock);
+            let settle_times = SettleTimes::default();
+            let dependencies = DedupDependencies { pool, settle_times, clock };
+            let registry = Registry::new(dependencies, Metrics::default());
+            let told = Told {
+                scanner: counts.clone().recipient(),
+                newcomers: counts.clone().recipient(),
+                routes: counts.recipient(),
+            };
+            let (index, fails) = (Rc::default(), Rc::new(|_: &SecretKey| false));
+            let (metrics, expiries) = (Metrics::default(), SharedExpiries::default());
+            let source = Rc::new(Burst(5_000));
+            Watcher::new(source, index, registry, told, fails, metrics, expiries).start();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        });
+        let told = newcomers.borrow();
+        assert_eq!(told.iter().sum::<usize>(), 5_000);
+        assert!(told.len() < 500, "{} messages", told.len());
     }
 }

@@ -11,13 +11,13 @@ use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
-    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IngressClass, IngressKey, IngressView,
-    TlsBlock,
+    ANNOTATION_PREFIX, ANNOTATIONS, AnyHost, Edition, FILLED_TLS, IngressClass, IngressKey,
+    IngressView, TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::Mark;
 use ingress_acme_actors::domain::time::Timestamp;
-use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
+use k8s_openapi::api::networking::v1::{Ingress, IngressRule, IngressTLS};
 use serde::Deserialize;
 
 use super::aliases::aliases;
@@ -66,6 +66,7 @@ pub(super) fn view_with(ingress: &Ingress, reading: &Reading) -> IngressView {
         tls: tls(blocks),
         aliases: aliases(pairs(ingress), &rule_hosts),
         rule_hosts,
+        any_host: any_host(ingress),
         annotations,
         long_annotations,
         copied: Copied::of(&reading.copied, pairs(ingress)),
@@ -97,6 +98,13 @@ fn tls_block(block: &IngressTLS) -> TlsBlock {
 fn rule_hosts(ingress: &Ingress) -> Vec<String> {
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     distinct_hosts(rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()))
+}
+
+fn any_host(ingress: &Ingress) -> Option<AnyHost> {
+    let spec = ingress.spec.as_ref()?;
+    let is_hostless = |rule: &IngressRule| rule.host.as_deref().is_none_or(str::is_empty);
+    let by_rule = spec.rules.iter().flatten().any(is_hostless).then_some(AnyHost::ByRule);
+    by_rule.or_else(|| spec.default_backend.as_ref().map(|_| AnyHost::ByDefaultBackend))
 }
 
 /// Cuts a class that is too long; the rest is too long too.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use ingress_acme_actors::domain::cut::cut;
-use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::{ingress::RoutedHosts, limits};
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressRule,
@@ -21,7 +21,7 @@ use crate::kubernetes::client::{IN_PLACE_ANNOTATION, IN_PLACE_MANAGER};
 pub(super) struct Edit {
     pub(super) rules: Vec<IngressRule>,
     /// Hosts whose rule has our path, to be marked on the Ingress.
-    pub(super) marked: BTreeSet<DnsName>,
+    pub(super) marked: BTreeSet<RuleHost>,
     /// Why a host gets none, in words.
     pub(super) refused: Option<String>,
     /// Whether another install has its paths there: nothing may be written.
@@ -29,7 +29,7 @@ pub(super) struct Edit {
 }
 
 /// Puts our path into the rules of `hosts`, and takes it out of the others that are marked.
-pub(super) fn edit(ingress: &Ingress, hosts: &BTreeSet<DnsName>, install: &str) -> Edit {
+pub(super) fn edit(ingress: &Ingress, hosts: &BTreeSet<RuleHost>, install: &str) -> Edit {
     let (of_install, marked) = mark(ingress).unwrap_or_else(|| (install, BTreeSet::new()));
     let mut rules = ingress.spec.clone().and_then(|spec| spec.rules).unwrap_or_default();
     let mut edit = Edit {
@@ -58,14 +58,14 @@ pub(super) fn edit(ingress: &Ingress, hosts: &BTreeSet<DnsName>, install: &str) 
             (false, false) => {}
         }
     }
-    let rule_hosts: BTreeSet<DnsName> = rules.iter().filter_map(host_of).collect();
+    let rule_hosts: BTreeSet<RuleHost> = rules.iter().filter_map(host_of).collect();
     if let Some(host) = hosts.iter().find(|host| !rule_hosts.contains(*host)) {
         edit.refused.get_or_insert_with(|| format!("no rule is for host {host}"));
     }
     Edit { rules, ..edit }
 }
 
-fn add(rule: &mut IngressRule, host: &DnsName) -> Result<(), String> {
+fn add(rule: &mut IngressRule, host: &RuleHost) -> Result<(), String> {
     let Some(http) = rule.http.as_mut().filter(|http| !http.paths.is_empty()) else {
         return Err(format!("the rule of host {host} has no paths"));
     };
@@ -94,16 +94,17 @@ fn paths(rule: &IngressRule) -> impl Iterator<Item = &HTTPIngressPath> {
 }
 
 /// Install and hosts of the mark, as far as they are names.
-fn mark(ingress: &Ingress) -> Option<(&str, BTreeSet<DnsName>)> {
+fn mark(ingress: &Ingress) -> Option<(&str, BTreeSet<RuleHost>)> {
     let mark = ingress.metadata.annotations.as_ref()?.get(IN_PLACE_ANNOTATION)?;
     let (install, hosts) = mark.split_once('/').unwrap_or((mark, ""));
     let hosts = hosts.split(',').take(limits::HOSTS_PER_SOLVER_INGRESS);
-    Some((install, hosts.filter_map(|host| DnsName::parse(host).ok()).collect()))
+    let hosts = hosts.filter(|host| !host.is_empty());
+    Some((install, hosts.filter_map(RuleHost::parse).collect()))
 }
 
 /// Value of the mark; `None` without hosts.
-pub(super) fn mark_of(install: &str, hosts: &BTreeSet<DnsName>) -> Option<String> {
-    let names: Vec<&str> = hosts.iter().map(DnsName::as_str).collect();
+pub(super) fn mark_of(install: &str, hosts: &BTreeSet<RuleHost>) -> Option<String> {
+    let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| bare_mark(install) + &names.join(","))
 }
 
@@ -170,8 +171,8 @@ mod tests {
         json!({"host": host, "http": {"paths": [path]}})
     }
 
-    fn hosts(names: &[&str]) -> BTreeSet<DnsName> {
-        names.iter().map(|name| DnsName::parse(name).unwrap()).collect()
+    fn hosts(names: &[&str]) -> BTreeSet<RuleHost> {
+        names.iter().map(|name| RuleHost::parse(name).unwrap()).collect()
     }
 
     /// The Ingress after the edit.
@@ -202,6 +203,21 @@ mod tests {
         let none = edit(&after, &BTreeSet::new(), INSTALL);
         assert_eq!(Some(none.rules), before.spec.unwrap().rules);
         assert!(none.marked.is_empty());
+    }
+
+    #[test]
+    fn a_wildcard_and_a_rule_without_a_host_have_the_path_too() {
+        let mut hostless = user("");
+        hostless.as_object_mut().unwrap().remove("host");
+        let before = of(&json!([user("*.example.com"), hostless, user("b.example.com")]), None);
+        let wanted = hosts(&["*.example.com", "*"]);
+        let edited = edit(&before, &wanted, INSTALL);
+        assert_eq!((&edited.marked, &edited.refused), (&wanted, &None));
+        let after = applied(&before, &edited);
+        let mark = after.metadata.annotations.as_ref().unwrap()[IN_PLACE_ANNOTATION].clone();
+        assert_eq!(mark, "ingress-acme/*,*.example.com");
+        assert_eq!(routed(&after, INSTALL).unwrap().hosts, wanted);
+        assert_eq!(Some(edit(&after, &BTreeSet::new(), INSTALL).rules), before.spec.unwrap().rules);
     }
 
     #[test]
@@ -274,12 +290,12 @@ mod tests {
         #[test]
         fn any_ingress_is_the_same_again_once_our_paths_are_out(
             names in prop::collection::vec("([a-c]\\.example\\.com|\\*\\.x\\.com|.{0,9})", 0..6),
-            wanted in prop::collection::btree_set("[a-c]\\.example\\.com", 0..4),
+            wanted in prop::collection::btree_set("[a-c]\\.example\\.com|\\*(\\.x\\.com)?", 0..4),
             mark in proptest::option::of("ingress-acme/.{0,300}"),
         ) {
             let rules: Vec<Value> = names.iter().map(|name| user(name)).collect();
             let before = of(&json!(rules), mark.as_deref());
-            let wanted: BTreeSet<DnsName> = wanted.iter().map(|name| DnsName::parse(name).unwrap()).collect();
+            let wanted: BTreeSet<RuleHost> = wanted.iter().map(|name| RuleHost::parse(name).unwrap()).collect();
             let edited = edit(&before, &wanted, INSTALL);
             prop_assert!(edited.marked.is_subset(&wanted));
             prop_assert_eq!(edited.refused.is_some(), edited.marked.len() < wanted.len());

@@ -60,6 +60,11 @@ async fn under_the_guard_more_rights_do_not_help_a_captured_operator() {
             let metadata = json!({ "name": name, "labels": { LABEL: "ingress-acme" } });
             object::<Ingress>(json!({ "metadata": metadata, "spec": spec }))
         };
+        let annotated = |mut ingress: Ingress| {
+            let snippet = "nginx.ingress.kubernetes.io/server-snippet".to_owned();
+            ingress.metadata.annotations = Some([(snippet, "x".to_owned())].into());
+            ingress
+        };
         let rule = |path: &str, service: &str| {
             let path = json!({ "path": path, "pathType": "Prefix", "backend": backend(service) });
             json!({ "rules": [{ "host": "evil.example.com", "http": { "paths": [path] } }] })
@@ -69,6 +74,7 @@ async fn under_the_guard_more_rights_do_not_help_a_captured_operator() {
             ingress("ingress-acme-solver-1-0", json!({ "defaultBackend": backend("evil") })),
             ingress("ingress-acme-solver-1-0", rule("/", SOLVER)),
             ingress("ingress-acme-solver-1-0", rule(CHALLENGES, "evil")),
+            annotated(ingress("ingress-acme-solver-1-0", rule(CHALLENGES, SOLVER))),
         ];
         let status =
             json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } } });

@@ -23,6 +23,7 @@ use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressRef,
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::{SolverIngress, SolverName};
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::solver_place::SolverPlace;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
@@ -72,6 +73,10 @@ pub(crate) fn certificate(owners: &[IngressRef]) -> Installation {
         account: None,
         copied: Copied::default(),
     }
+}
+
+fn rule_hosts(hosts: &[&str]) -> BTreeSet<RuleHost> {
+    hosts.iter().map(|host| RuleHost::parse(host).unwrap()).collect()
 }
 
 fn hosts(names: &[&str]) -> BTreeSet<DnsName> {
@@ -366,7 +371,8 @@ async fn the_watch_lists_and_then_follows(cluster: &TestCluster) {
 }
 
 fn solver(name: &str, class: IngressClass, names: &[&str]) -> SolverIngress {
-    let (name, place, hosts) = (SolverName::own(name), SolverPlace::Shared, hosts(names));
+    let (name, place) = (SolverName::own(name), SolverPlace::Shared);
+    let hosts = rule_hosts(names);
     SolverIngress { name, class, place, hosts, created: None, generation: 0 }
 }
 
@@ -382,7 +388,7 @@ async fn solver_ingresses_are_written_read_and_deleted(cluster: &TestCluster) {
     assert_eq!(first, Written { created, generation: 1 });
     (wanted.created, wanted.generation) = (created, 1);
     assert_eq!(routes.list().await.unwrap(), [wanted.clone()]);
-    wanted.hosts = hosts(&["c.example.com"]);
+    wanted.hosts = rule_hosts(&["*.c.example.com", "*"]);
     let second = routes.write(&wanted, false).await.unwrap();
     let expected = Written { created, generation: 2 };
     assert_eq!(second, Some(expected), "an update does not make it younger");

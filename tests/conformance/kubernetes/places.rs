@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use ingress_acme::kubernetes::ingresses::Ingresses;
 use ingress_acme::kubernetes::solver_ingresses::SolverIngresses;
 use ingress_acme_actors::domain::ingress::{IngressClass, IngressKey, IngressView};
-use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::{SolverIngress, SolverName};
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::solver_place::SolverPlace;
 use ingress_acme_actors::ports::{IngressChange, IngressSource, PortError, Routes};
 use ingress_acme_control_plane::{apply_yaml, eventually};
@@ -36,11 +36,17 @@ spec:
       http:
         paths:
           - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
-    - host: b.example.com
+    - host: '*.example.org'
       http:
         paths:
           - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
+    - http:
+        paths:
+          - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
 ";
+
+/// Hosts of all of its rules.
+const ALL: [&str; 3] = ["a.example.com", "*.example.org", "*"];
 
 /// Endpoints of the operator's own Service, as its control plane writes them.
 fn endpoints(address: &str) -> String {
@@ -62,7 +68,7 @@ fn in_place(names: &[&str]) -> SolverIngress {
         name: SolverName::of(&key),
         class: IngressClass::Named("nginx".into()),
         place: SolverPlace::InPlace(Arc::new(key)),
-        hosts: names.iter().map(|name| DnsName::parse(name).unwrap()).collect(),
+        hosts: names.iter().map(|name| RuleHost::parse(name).unwrap()).collect(),
         created: None,
         generation: 0,
     }
@@ -169,12 +175,12 @@ subjects: [{kind: ServiceAccount, name: ingress-acme, namespace: ingress-acme}]
 }
 
 async fn a_path_is_put_into_a_users_ingress(cluster: &TestCluster, routes: &SolverIngresses) {
-    let (one, both) = (in_place(&["a.example.com"]), in_place(&["a.example.com", "b.example.com"]));
+    let (one, all) = (in_place(&["a.example.com"]), in_place(&ALL));
     // A right takes a moment to come into force.
     let first = eventually(SOON, "the path", async || routes.write(&one, false).await.ok()?).await;
     let second = routes.write(&one, false).await.unwrap();
     assert_eq!(second, Some(first), "without a write");
-    let third = routes.write(&both, false).await.unwrap().unwrap();
+    let third = routes.write(&all, false).await.unwrap().unwrap();
     assert_eq!((first.generation, third.generation), (2, 3));
     let rules = shop(cluster).await.spec.unwrap().rules.unwrap();
     for rule in &rules {
@@ -184,12 +190,12 @@ async fn a_path_is_put_into_a_users_ingress(cluster: &TestCluster, routes: &Solv
     }
     let view = listed(cluster, "shop").await;
     let routed = view.routed.unwrap();
-    assert_eq!((routed.hosts, view.generation, routed.writer), (both.hosts, 3, None));
+    assert_eq!((routed.hosts, view.generation, routed.writer), (all.hosts, 3, None));
     assert_eq!(addresses(cluster).await.unwrap(), ["10.77.0.1"], "of the ready pod");
 }
 
 async fn a_solver_ingress_is_beside_it(cluster: &TestCluster, routes: &SolverIngresses) {
-    let wanted = beside(&["c.example.com"]);
+    let wanted = beside(&["c.example.com", "*.c.example.com", "*"]);
     let written = routes.write(&wanted, false).await.unwrap().unwrap();
     assert!(written.created.is_some() && written.generation == 1);
     let view = listed(cluster, &wanted.name.name).await;
@@ -206,7 +212,7 @@ async fn endpoints_follow_the_pods(cluster: &TestCluster, routes: &SolverIngress
     apply_yaml(&cluster.admin, &endpoints("10.77.0.3")).await.unwrap();
     successor.copy_endpoints().await.unwrap();
     assert_eq!(addresses(cluster).await.unwrap(), ["10.77.0.2"], "it knows of no namespace");
-    successor.write(&in_place(&["a.example.com", "b.example.com"]), false).await.unwrap();
+    successor.write(&in_place(&ALL), false).await.unwrap();
     assert_eq!(addresses(cluster).await.unwrap(), ["10.77.0.3"]);
 }
 

@@ -12,16 +12,17 @@ use crate::domain::hash::StableHash;
 use crate::domain::ingress::{Edition, IngressClass, IngressRef, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 
-/// A host whose challenges must reach the solver, and the class that routes them.
+/// A rule with the challenge path of a host, and the class that routes it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Route {
     /// Class of the user's Ingress, copied by the solver Ingress.
     pub class: IngressClass,
-    /// Host to validate.
-    pub host: DnsName,
+    /// Host of the rule: the one that serves the host to validate.
+    pub rule: RuleHost,
     /// Place of the route.
     pub place: SolverPlace,
 }
@@ -29,6 +30,8 @@ pub struct Route {
 /// A route that a certificate needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WantedRoute {
+    /// Host to validate.
+    pub host: DnsName,
     /// The route.
     pub route: Route,
     /// `metadata.creationTimestamp` of the newest Ingress with the host: the solver Ingress of the
@@ -48,7 +51,7 @@ pub struct DesiredCertificate {
     /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
     /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most;
-    /// sorted and without duplicates. Jobs that wait keep them, so that they are small.
+    /// sorted by class and host, and without duplicates. Jobs that wait keep them, so that they are small.
     pub routes: Arc<[WantedRoute]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
@@ -152,7 +155,12 @@ pub(crate) mod tests {
     pub(crate) fn desired(secret: &str, hosts: &[&str]) -> DesiredCertificate {
         let class = IngressClass::Default;
         let route = |host: &DnsName| WantedRoute {
-            route: Route { class: class.clone(), host: host.clone(), place: SolverPlace::Shared },
+            host: host.clone(),
+            route: Route {
+                class: class.clone(),
+                rule: host.clone().into(),
+                place: SolverPlace::Shared,
+            },
             newest: Timestamp::default(),
         };
         let owner = IngressRef { key: IngressKey::new("web", secret), uid: "uid".into() };

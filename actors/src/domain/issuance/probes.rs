@@ -101,7 +101,7 @@ impl Observed {
         routes: &'a [WantedRoute],
     ) -> impl Iterator<Item = (&'a IngressClass, PlaceChoice)> {
         let is_answered = |wanted: &&WantedRoute| {
-            let reach = self.reach.get(&wanted.route.host);
+            let reach = self.reach.get(&wanted.host);
             matches!(reach, Some(Reach::Missed(Missed { answered: true, .. })))
         };
         let routes = routes.iter().filter(is_answered).map(|wanted| &wanted.route);

@@ -7,7 +7,7 @@ use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
-use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::{SOLVER_NAMES, SolverPlace};
 use crate::domain::time::Timestamp;
 
@@ -16,7 +16,7 @@ impl RouteTable {
     /// Ingress moves to another one.
     pub(crate) fn hold(&mut self, stream: &SecretKey, routes: &[WantedRoute], now: Timestamp) {
         self.put_backs.end_pauses(now);
-        for WantedRoute { route, newest } in routes {
+        for WantedRoute { route, newest, .. } in routes {
             // A creation in the future is one of a clock that was wrong: nothing would be younger.
             let is_wrong = newest.since(now) > limits::CREATION_SKEW;
             let newest = if is_wrong { Timestamp::default() } else { *newest };
@@ -51,9 +51,9 @@ impl RouteTable {
 
     /// Takes hosts out of solver Ingresses that are older than a new Ingress with the host. Those
     /// that no job holds are removed at once.
-    pub(crate) fn outdate(&mut self, created: &HashMap<DnsName, Timestamp>, now: Timestamp) {
+    pub(crate) fn outdate(&mut self, created: &HashMap<RuleHost, Timestamp>, now: Timestamp) {
         let concerned = self.routes.iter_mut().filter_map(|(route, held)| {
-            let created = created.get(&route.host)?;
+            let created = created.get(&route.rule)?;
             let shard = self.shards.get(&held.shard)?;
             (!shard.is_younger_than(*created)).then(|| (route.clone(), held, *created))
         });
@@ -77,7 +77,7 @@ impl RouteTable {
         let Some(held) = self.routes.get(route) else { return };
         let (old, newest) = (held.shard.clone(), held.newest);
         if let Some(shard) = self.shards.get_mut(&old) {
-            shard.dirty |= shard.hosts.remove(&route.host);
+            shard.dirty |= shard.hosts.remove(&route.rule);
         }
         let new = match from {
             None => self.assign(route, newest),
@@ -100,7 +100,7 @@ impl RouteTable {
         let Some(shard) = self.shards.get_mut(&write.name).filter(can_split) else {
             return false;
         };
-        let new: Vec<DnsName> = write.hosts.difference(&shard.taken).cloned().collect();
+        let new: Vec<RuleHost> = write.hosts.difference(&shard.taken).cloned().collect();
         if new.is_empty() {
             return false; // a removal was refused, for whatever reason
         }
@@ -124,8 +124,8 @@ impl RouteTable {
         true
     }
 
-    /// Assigns `route` to the first shard of its class and place with room that is younger than
-    /// `newest`. A host appears once per class and place. `None` if the user's Ingress that is its
+    /// Assigns `route` to the first shard of its class, place and kind of host with room that is
+    /// younger than `newest`. A host appears once per class and place. `None` if the user's Ingress that is its
     /// place takes no more.
     fn assign(&mut self, route: &Route, newest: Timestamp) -> Option<SolverName> {
         if let SolverPlace::InPlace(key) = &route.place {
@@ -135,12 +135,13 @@ impl RouteTable {
             let room = shard.hosts.len() < limits::HOSTS_PER_SOLVER_INGRESS;
             let is_open = room && !shard.solo && !shard.is_being_deleted;
             let is_shared = shard.place == route.place && route.place != SolverPlace::Minion;
-            shard.class == route.class && is_shared && is_open && shard.is_younger_than(newest)
+            let fits = is_shared && is_open && shard.is_younger_than(newest);
+            fits && shard.class == route.class && shard.takes(&route.rule)
         };
         let Some((name, shard)) = self.shards.iter_mut().find(|(_, shard)| fits(shard)) else {
             return Some(self.create_shard(route, None));
         };
-        shard.hosts.insert(route.host.clone());
+        shard.hosts.insert(route.rule.clone());
         shard.dirty = true;
         // A job waits for the new host, whatever removals wait for.
         let removal = self.refused_removals.contains_key(name);
@@ -162,7 +163,7 @@ impl RouteTable {
         if shard.hosts.len() >= limits::HOSTS_PER_SOLVER_INGRESS {
             return None;
         }
-        shard.hosts.insert(route.host.clone());
+        shard.hosts.insert(route.rule.clone());
         shard.dirty = true;
         if self.refused_removals.remove(&name).is_some() {
             shard.not_before = None;

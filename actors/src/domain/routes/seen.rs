@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{RouteTable, SolverIngress, SolverName};
 use crate::domain::ingress::{IngressKey, IngressView};
 use crate::domain::limits;
-use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 
@@ -73,7 +73,7 @@ impl RouteTable {
         if seen.generation.is_some_and(|generation| generation < shard.generation) {
             return; // from before our last write
         }
-        let hosts: BTreeSet<DnsName> =
+        let hosts: BTreeSet<RuleHost> =
             found.as_ref().map_or_else(BTreeSet::new, |found| found.hosts.clone());
         let mut wanted = shard.hosts.iter().filter(|host| shard.has(host));
         let lost = wanted.any(|host| !hosts.contains(host));

@@ -6,7 +6,7 @@ use super::SolverIngress;
 use crate::domain::desired::desired_certificate::Route;
 use crate::domain::ingress::IngressClass;
 use crate::domain::limits;
-use crate::domain::name::DnsName;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 
@@ -14,11 +14,11 @@ use crate::domain::time::Timestamp;
 pub(super) struct SolverShard {
     pub(super) class: IngressClass,
     pub(super) place: SolverPlace,
-    pub(super) hosts: BTreeSet<DnsName>,
+    pub(super) hosts: BTreeSet<RuleHost>,
     /// Hosts in the last write that the API server accepted.
-    pub(super) taken: BTreeSet<DnsName>,
+    pub(super) taken: BTreeSet<RuleHost>,
     /// Hosts of `taken` that a write removes or may have removed.
-    pub(super) leaving: BTreeSet<DnsName>,
+    pub(super) leaving: BTreeSet<RuleHost>,
     /// `metadata.creationTimestamp`; `None` before the first write.
     created: Option<Timestamp>,
     /// `metadata.generation` after the last write, or as last seen.
@@ -54,7 +54,7 @@ impl SolverShard {
 
     /// A shard that is written with one route, no earlier than at `not_before`.
     pub(super) fn of(route: &Route, not_before: Option<Timestamp>) -> Self {
-        let hosts = BTreeSet::from([route.host.clone()]);
+        let hosts = BTreeSet::from([route.rule.clone()]);
         Self {
             hosts,
             dirty: true,
@@ -64,8 +64,15 @@ impl SolverShard {
     }
 
     /// Whether the API server has the host, for certain.
-    pub(super) fn has(&self, host: &DnsName) -> bool {
+    pub(super) fn has(&self, host: &RuleHost) -> bool {
         self.taken.contains(host) && !self.leaving.contains(host)
+    }
+
+    /// Whether a host is of the kind of those that are here: annotations that put exact names
+    /// before the rules of users would give wildcards the challenges of others.
+    pub(super) fn takes(&self, host: &RuleHost) -> bool {
+        let others = [self.hosts.first(), self.taken.first()].into_iter().flatten();
+        others.into_iter().all(|other| other.is_exact() == host.is_exact())
     }
 
     /// Records what the API server has.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::desired::desired_certificate::WantedRoute;
-use crate::domain::desired::plan::tests::names;
+use crate::domain::name::DnsName;
 
 /// Whether the job of a Secret needs the solver Ingress `name`.
 fn needs(table: &RouteTable, secret: &str, name: &SolverName) -> bool {
@@ -15,18 +15,28 @@ fn routes(hosts: &[&str]) -> Vec<WantedRoute> {
 
 /// Routes of hosts whose newest Ingress was created at `newest`.
 fn newer(hosts: &[&str], newest: Timestamp) -> Vec<WantedRoute> {
-    let wanted = |host| WantedRoute { route: route(IngressClass::Default, host), newest };
-    names(hosts).into_iter().map(wanted).collect()
+    let wanted = |host: &&str| WantedRoute { newest, ..wanted(IngressClass::Default, host, host) };
+    let mut wanted: Vec<WantedRoute> = hosts.iter().map(wanted).collect();
+    wanted.sort_by(|one, other| one.host.cmp(&other.host));
+    wanted
 }
 
-fn route(class: IngressClass, host: DnsName) -> Route {
-    Route { class, host, place: SolverPlace::Shared }
+/// The route of `name` through the rule of `host`.
+fn wanted(class: IngressClass, name: &str, host: &str) -> WantedRoute {
+    let rule = RuleHost::parse(host).unwrap();
+    WantedRoute {
+        host: DnsName::parse(name).unwrap(),
+        route: Route { class, rule, place: SolverPlace::Shared },
+        newest: Timestamp::default(),
+    }
+}
+
+fn names(hosts: &[&str]) -> BTreeSet<RuleHost> {
+    hosts.iter().map(|host| RuleHost::parse(host).unwrap()).collect()
 }
 
 fn of_class(class: &str, host: &str) -> WantedRoute {
-    let class = IngressClass::Named(class.into());
-    let host = DnsName::parse(host).unwrap();
-    WantedRoute { route: route(class, host), newest: Timestamp::default() }
+    wanted(IngressClass::Named(class.into()), host, host)
 }
 
 fn stream(name: &str) -> SecretKey {
@@ -35,6 +45,38 @@ fn stream(name: &str) -> SecretKey {
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
+}
+
+#[test]
+fn names_of_one_wildcard_rule_share_a_route_that_stays_until_the_last_one_is_done() {
+    let mut table = RouteTable::default();
+    let by = |name: &str, host: &str| [wanted(IngressClass::Default, name, host)];
+    table.hold(&stream("a"), &by("a.example.com", "*.example.com"), at(0));
+    table.hold(&stream("b"), &by("b.example.com", "*.example.com"), at(0));
+    let write = table.next_write([], at(0)).unwrap();
+    assert_eq!(write.hosts, names(&["*.example.com"]));
+    table.written(&write, at(1));
+    assert!(table.is_in_place(&stream("a"), None) && table.is_in_place(&stream("b"), None));
+    table.release(&stream("a"), at(1));
+    assert_eq!(table.expire(at(1_000)), None, "the other name needs it");
+    assert_eq!(table.next_write([], at(1_000)), None);
+    table.release(&stream("b"), at(1_000));
+    table.expire(at(2_000));
+    assert_eq!(table.next_write([], at(2_000)).unwrap().hosts, names(&[]));
+}
+
+#[test]
+fn exact_names_and_wildcards_are_in_solver_ingresses_of_their_own() {
+    let mut table = RouteTable::default();
+    let hosts = ["a.example.com", "b.example.com", "*.example.com", "*"];
+    for host in hosts {
+        let wanted = [wanted(IngressClass::Default, "a.example.com", host)];
+        table.hold(&stream(host), &wanted, at(0));
+    }
+    let written: Vec<_> =
+        std::iter::from_fn(|| table.next_write([], at(0))).map(|write| write.hosts).collect();
+    assert_eq!(written.len(), 2);
+    assert!(written.contains(&names(&hosts[..2])) && written.contains(&names(&hosts[2..])));
 }
 
 #[test]
@@ -280,11 +322,11 @@ fn a_new_ingress_takes_its_hosts_out_of_older_solver_ingresses_at_once() {
     let first = table.next_write([], at(12)).unwrap();
     accept(&mut table, &first, 12, 12);
     table.release(&stream("b"), at(14));
-    let created = |host: &str, secs| (DnsName::parse(host).unwrap(), at(secs));
+    let created = |host: &str, secs| (RuleHost::parse(host).unwrap(), at(secs));
     let new = [("a.example.com", 15), ("b.example.com", 15), ("c.example.com", 11)];
     table.outdate(&new.map(|(host, secs)| created(host, secs)).into(), at(15));
     table.expire(at(15));
-    let writes: Vec<BTreeSet<DnsName>> =
+    let writes: Vec<BTreeSet<RuleHost>> =
         std::iter::from_fn(|| table.next_write([], at(15))).map(|write| write.hosts).collect();
     assert_eq!(writes, [names(&["a.example.com"]), names(&["c.example.com"])]);
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::ports::OfInstall;
 use super::{ClusterState, FakeCluster, ingress};
 use crate::domain::ingress::{IngressKey, IngressView, RoutedHosts};
-use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
+use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::SolverPlace;
 use crate::domain::time::Timestamp;
 use crate::ports::{IngressChange, PortError, Routes, Written};
@@ -77,7 +77,7 @@ impl ClusterState {
     }
 
     /// Hosts with a route to the solver.
-    pub(super) fn routed_hosts(&self) -> impl Iterator<Item = &DnsName> {
+    pub(super) fn routed_hosts(&self) -> impl Iterator<Item = &RuleHost> {
         let of_users = self.ingresses.values().filter_map(|view| view.routed.as_deref());
         let all = self.solver.values().map(|solver| &solver.hosts);
         all.chain(of_users.map(|routed| &routed.hosts)).flatten()

@@ -13,10 +13,11 @@ use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
 use crate::domain::desired::plan::{self, Adoption, PlannedCertificate, adoption};
 use crate::domain::desired::secret_names::is_choosable;
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{Edition, IngressView, SecretKey, TlsBlock};
+use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::solver_place::PlaceChoices;
+use crate::domain::rule_host::RuleHost;
+use crate::domain::solver_place::{PlaceChoices, SolverPlace};
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::renew_requests;
@@ -35,7 +36,7 @@ pub(super) struct Defaults<'a> {
 struct Routing<'a> {
     places: &'a PlaceChoices,
     /// Creation of the newest Ingress with each.
-    routes: BTreeMap<Route, Timestamp>,
+    routes: BTreeMap<(IngressClass, DnsName, SolverPlace, RuleHost), Timestamp>,
     classes: BTreeMap<DnsName, usize>,
 }
 
@@ -44,17 +45,28 @@ impl<'a> Routing<'a> {
         Self { places, routes: BTreeMap::new(), classes: BTreeMap::new() }
     }
 
-    /// Adds the route of one more Ingress, created at `created`, while its host has not too many.
-    fn add(&mut self, route: Route, created: Timestamp) {
+    /// Adds the route of one more Ingress, while its host has not too many.
+    fn add(&mut self, view: &IngressView, host: &DnsName) {
+        let rule = view.rule_serving(host);
+        let place = self.places.place(view, rule.as_ref());
+        let rule = rule.unwrap_or_else(|| host.clone().into());
+        let route = (view.class.clone(), host.clone(), place, rule);
         if let Some(newest) = self.routes.get_mut(&route) {
-            *newest = created.max(*newest);
+            *newest = view.created.max(*newest);
             return;
         }
-        let classes = self.classes.entry(route.host.clone()).or_default();
+        let classes = self.classes.entry(host.clone()).or_default();
         if *classes < limits::CLASSES_PER_HOST {
             *classes += 1;
-            self.routes.insert(route, created);
+            self.routes.insert(route, view.created);
         }
+    }
+
+    fn wanted(self) -> impl Iterator<Item = WantedRoute> {
+        self.routes.into_iter().map(|((class, host, place, rule), newest)| {
+            let route = Route { class, rule, place };
+            WantedRoute { host, route, newest }
+        })
     }
 }
 
@@ -80,8 +92,7 @@ pub(super) fn merge(
         desired.renew_only &= planned.renew_only;
         desired.add_edition(&entry.view);
     }
-    let wanted = |(route, newest)| WantedRoute { route, newest };
-    desired.routes = routing.routes.into_iter().map(wanted).collect();
+    desired.routes = routing.wanted().collect();
     desired.add_owners(users);
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
@@ -158,9 +169,7 @@ impl DesiredCertificate {
                 continue;
             }
             self.names.insert(host.clone());
-            let (class, host) = (view.class.clone(), host.clone());
-            let place = routing.places.place(view, &host);
-            routing.add(Route { class, host, place }, view.created);
+            routing.add(view, host);
         }
     }
 
@@ -238,7 +247,7 @@ mod tests {
     use super::*;
     use crate::domain::desired::index::Index;
     use crate::domain::desired::plan::tests::{block, ingress, named};
-    use crate::domain::ingress::{IngressClass, IngressKey};
+    use crate::domain::ingress::IngressKey;
 
     /// The `number`-th Ingress that shares a Secret; the later ones are older.
     fn sharer(number: usize, host: &str, class: &str) -> IngressView {

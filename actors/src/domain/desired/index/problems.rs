@@ -46,9 +46,8 @@ impl Index {
         self.with_merged(&planned.secret, |desired| {
             let Some(desired) = desired else { return Vec::new() };
             let is_unrouted = |host: &&DnsName| {
-                let place = |wanted: &WantedRoute| {
-                    (&wanted.route.class, &wanted.route.host).cmp(&(class, *host))
-                };
+                let place =
+                    |wanted: &WantedRoute| (&wanted.route.class, &wanted.host).cmp(&(class, *host));
                 desired.names.contains(*host) && desired.routes.binary_search_by(place).is_err()
             };
             planned.names.iter().filter(is_unrouted).cloned().collect()

@@ -147,8 +147,8 @@ fn what_is_only_renewed_gets_no_first_certificate() {
 fn routes_of_other_classes_are_published_again() {
     let class = IngressClass::Default;
     let host = DnsName::parse("b.example.com").unwrap();
-    let route = Route { class, host, place: SolverPlace::Shared };
-    let other = WantedRoute { route, newest: Timestamp::default() };
+    let route = Route { class, rule: host.clone().into(), place: SolverPlace::Shared };
+    let other = WantedRoute { host, route, newest: Timestamp::default() };
     let mut observed = reached(seen_secret(None));
     observed.routes = Some([other].into());
     assert_eq!(idle(&shop(), &observed), Step::PublishRoutes);

@@ -18,6 +18,8 @@ use super::user_events::UserEvent;
 
 /// Ingresses as kubectl names them before a slash.
 pub(super) const INGRESSES: &str = "ingress.networking.k8s.io";
+/// Number of characters of a detail in the table, whose last column it is. `explain` has all of it.
+const DETAIL: usize = 200;
 /// What kubectl prints for a value that is not there.
 const NONE: &str = "<none>";
 
@@ -182,7 +184,7 @@ impl Row {
                 [only] => only.clone(),
             };
             let since = or_none(self.since.as_deref().map(minute));
-            cells.extend([self.state.to_string(), since, hosts, self.detail.clone()]);
+            cells.extend([self.state.to_string(), since, hosts, brief(&self.detail)]);
         }
         cells
     }
@@ -254,6 +256,14 @@ fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     (1..desired.names.len()).contains(&planned.names.len()) && serves(secret, &planned, now)
 }
 
+/// Cuts a detail at [`DETAIL`] characters.
+fn brief(detail: &str) -> String {
+    match detail.char_indices().nth(DETAIL) {
+        Some((end, _)) => format!("{}…", &detail[..end]),
+        None => detail.to_owned(),
+    }
+}
+
 /// Returns the day: `2027-02-22` for `2027-02-22T10:56:51Z`.
 fn day(at: &str) -> String {
     at.split('T').next().unwrap_or(at).to_owned()
@@ -271,8 +281,10 @@ mod tests {
 
     use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm};
     use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
+    use serde_json::json;
 
     use super::*;
+    use crate::kubernetes::ingresses::view;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
@@ -331,6 +343,16 @@ mod tests {
 
     fn state(hosts: &[&str], from: i64, partial: bool) -> State {
         state_of(&desired(partial), &Ok(Some(secret(hosts, from))), None, NOW).0
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_in_the_table_and_whole_in_the_explanation() {
+        let ingress = json!({"metadata": {"namespace": "web", "name": "shop"}});
+        let shop = view(&serde_json::from_value(ingress).unwrap());
+        let (long, fits) = ("é".repeat(DETAIL + 1), "é".repeat(DETAIL));
+        let last = |why: &str| Row::skipped(&shop, why).cells(false, true, NOW).pop().unwrap();
+        assert_eq!((last(&fits), last(&long)), (fits.clone(), format!("{fits}…")));
+        assert!(Row::skipped(&shop, &long).explanation().contains(&long));
     }
 
     #[test]

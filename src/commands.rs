@@ -2,10 +2,13 @@
 
 pub mod caa;
 pub mod cli;
+pub mod completions;
 pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod man;
 pub mod owners;
+pub mod program;
 pub mod revoke;
 pub mod rollover;
 pub mod status;

@@ -4,10 +4,13 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use ingress_acme::commands::caa;
 use ingress_acme::commands::cli::{Cli, Command};
+use ingress_acme::commands::completions;
+use ingress_acme::commands::man;
 use ingress_acme::commands::owners;
+use ingress_acme::commands::program::CalledAs;
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
 use ingress_acme::commands::status;
@@ -21,7 +24,12 @@ use ingress_acme::process::succession::Succession;
 use ingress_acme::process::terminate::Terminate;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let called_as = CalledAs::read(std::env::args_os().next().as_deref());
+    if called_as == CalledAs::Completion {
+        return completions::answer(&std::env::args().skip(1).collect::<Vec<_>>());
+    }
+    let cli = Cli::from_arg_matches(&called_as.command().get_matches());
+    let cli = cli.unwrap_or_else(|error| error.exit());
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("ingress-acme: another cryptography provider is installed");
         return ExitCode::FAILURE;
@@ -49,13 +57,15 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             assemble(*args, &environment, received)?.run(terminate).await?.carry_out()
         }
         Command::Status(args) => status::list(args).await,
-        Command::Explain(one) => status::explain(&one.ingress).await,
-        Command::Renew(one) => status::renew(&one.ingress).await,
+        Command::Explain(args) => status::explain(args).await,
+        Command::Renew(args) => status::renew(args).await,
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Caa(args) => caa::show(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         Command::Thumbprint(args) => thumbprint::show(args).await,
+        Command::Completions(args) => Ok(completions::show(&args)),
+        Command::Man(args) => man::show(&args),
         #[cfg(feature = "sim")]
         Command::Demo(args) => ingress_acme::commands::demo::show(args).await,
         #[cfg(feature = "sim")]

@@ -10,12 +10,11 @@ use ingress_acme_actors::ports::AccountStore;
 use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
-use crate::kubernetes::client;
 use crate::process::assembly::ca_of_a_command;
 
 /// Runs `caa`. Fails where the present records forbid the CA to issue.
 pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
-    let (client, namespace) = (client::connect().await?, args.own_namespace());
+    let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
     let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
     let file = acme_ca_file.as_deref();
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;

@@ -4,23 +4,28 @@
 mod account;
 mod caa;
 mod choices;
+mod cluster;
+mod ingresses;
 mod reason;
 mod run;
+mod shell;
 #[cfg(feature = "sim")]
 mod sim;
 mod thumbprint;
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use ingress_acme_actors::domain::ingress::IngressKey;
+use clap::{Parser, Subcommand, ValueEnum};
 use ingress_acme_actors::domain::limits;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use caa::CaaArgs;
 pub use choices::{GuardsArg, ManageArg, PublicCaArg};
+pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
+pub use ingresses::{ExplainArgs, ListOutput, RemoveOwnersArgs, RenewArgs, StatusArgs};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
+pub use shell::{CompletionsArgs, ManArgs};
 #[cfg(feature = "sim")]
 pub use sim::{CaArg, DemoArgs, StormArgs, TargetArg};
 pub use thumbprint::{LoadBalancer, ThumbprintArgs};
@@ -45,9 +50,9 @@ pub enum Command {
     /// List Ingresses with the state of their certificates
     Status(StatusArgs),
     /// Show everything about one Ingress: what it asks for, what exists, what happens next
-    Explain(OneIngress),
-    /// Request a new certificate for one Ingress, even if the current one is valid
-    Renew(OneIngress),
+    Explain(ExplainArgs),
+    /// Request new certificates for one Ingress or many, even if the current ones are valid
+    Renew(RenewArgs),
     /// Revoke the certificates of one Ingress at their CA, and request new ones
     Revoke(RevokeArgs),
     /// Remove the owner references of TLS Secrets, so that they stay when their Ingresses are
@@ -60,6 +65,10 @@ pub enum Command {
     /// Print the thumbprint of the ACME account's key, with which a load balancer can answer
     /// challenges itself
     Thumbprint(ThumbprintArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of a command, or write all pages to a directory
+    Man(ManArgs),
     /// See the whole system at work on this machine, in a simulated world
     #[cfg(feature = "sim")]
     Demo(DemoArgs),
@@ -68,35 +77,7 @@ pub enum Command {
     Storm(Box<StormArgs>),
 }
 
-/// Flags of `status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Namespace [default: that of the kubeconfig's context]
-    #[arg(short = 'n', long, conflicts_with = "all_namespaces", value_parser = namespace)]
-    pub namespace: Option<String>,
-    /// All namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// Flags of `remove-owners`.
-#[derive(Debug, Args)]
-pub struct RemoveOwnersArgs {
-    /// Namespace [default: that of the kubeconfig's context]
-    #[arg(short = 'n', long, conflicts_with = "all_namespaces", value_parser = namespace)]
-    pub namespace: Option<String>,
-    /// All namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Do not ask for confirmation
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// `-o`.
+/// `-o` of `storm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
@@ -104,14 +85,6 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
-}
-
-/// One Ingress.
-#[derive(Debug, Args)]
-pub struct OneIngress {
-    /// The Ingress
-    #[arg(value_name = "NS/NAME")]
-    pub ingress: IngressKey,
 }
 
 fn own_namespace(given: Option<String>) -> String {

@@ -13,7 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::commands::cli::RemoveOwnersArgs;
+use crate::commands::cli::{DryRun, RemoveOwnersArgs};
 use crate::commands::consent;
 use crate::commands::status::print;
 use crate::kubernetes::client::{self, MANAGED_BY, MANAGED_BY_LABEL};
@@ -26,7 +26,7 @@ const ATTEMPTS: u32 = 3;
 
 /// Runs `remove-owners`.
 pub async fn remove(args: RemoveOwnersArgs) -> anyhow::Result<ExitCode> {
-    let client = client::connect().await?;
+    let client = args.cluster.connect().await?;
     let own = args.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
     let namespace = (!args.all_namespaces).then_some(own);
     let found = owned(&client, namespace.as_deref()).await?;
@@ -43,14 +43,23 @@ pub async fn remove(args: RemoveOwnersArgs) -> anyhow::Result<ExitCode> {
          An operator without --owner-references false sets the references again within an hour.",
         found.len()
     ));
-    if !consent::given(args.yes)? {
+    let dry_run = args.dry.dry_run;
+    if !dry_run.is_on() && !consent::given(args.yes)? {
         bail!("nothing was changed");
     }
     let mut changed = 0_usize;
     for metadata in &found {
-        changed += usize::from(disown(&client, metadata).await?);
+        if dry_run == DryRun::Client || disown(&client, metadata, dry_run).await? {
+            let name = metadata.name.as_deref().unwrap_or_default();
+            print(&format!("secret/{name} owners removed{}", dry_run.suffix()));
+            changed += 1;
+        }
     }
-    Ok(print(&format!("{changed} TLS Secrets are no longer owned by Ingresses.")))
+    Ok(if dry_run.is_on() {
+        ExitCode::SUCCESS
+    } else {
+        print(&format!("{changed} TLS Secrets are no longer owned by Ingresses."))
+    })
 }
 
 /// Metadata of the Secrets of ours that an Ingress owns.
@@ -60,35 +69,24 @@ async fn owned(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<O
         None => Api::all(client.clone()),
     };
     let label = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
-    let mut params = ListParams::default().labels(&label).limit(PAGE);
-    let mut owned = Vec::new();
-    loop {
-        let page = api.list_metadata(&params).await;
-        let page = page.map_err(|error| {
-            anyhow::anyhow!("the Secrets could not be listed: {}", client::detail(&error))
-        })?;
-        let metadata = page.items.into_iter().map(|secret| ObjectMeta {
-            managed_fields: None, // long, and of no use here
-            ..secret.metadata
-        });
-        owned.extend(metadata.filter(|metadata| without_ingresses(metadata).is_some()));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(owned),
-        }
-    }
+    let params = ListParams::default().labels(&label).limit(PAGE);
+    let mut listed = client::list_all_metadata(&api, params).await.map_err(|error| {
+        anyhow::anyhow!("the Secrets could not be listed: {}", client::detail(&error))
+    })?;
+    listed.retain(|metadata| without_ingresses(metadata).is_some());
+    Ok(listed)
 }
 
 /// Takes the Ingresses from the owners of one Secret. Returns whether the Secret was changed:
 /// somebody else may have deleted it, or taken them meanwhile.
-async fn disown(client: &Client, listed: &ObjectMeta) -> anyhow::Result<bool> {
+async fn disown(client: &Client, listed: &ObjectMeta, dry_run: DryRun) -> anyhow::Result<bool> {
     let (namespace, name) = (listed.namespace.as_deref(), listed.name.as_deref());
     let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut metadata = listed.clone();
     for _ in 0..ATTEMPTS {
         let Some(patch) = without_ingresses(&metadata) else { return Ok(false) };
-        let params = PatchParams::default();
+        let params = PatchParams { dry_run: dry_run.is_on(), ..PatchParams::default() };
         match api.patch_metadata(name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => return Ok(true),
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),

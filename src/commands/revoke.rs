@@ -16,12 +16,10 @@ use ingress_acme_actors::ports::{AccountStore, Clock, PortError};
 use kube::Client;
 
 use crate::acme::{Acme, Revoked, RevokedBy};
-use crate::commands::cli::Reason;
-use crate::commands::cli::RevokeArgs;
+use crate::commands::cli::{DryRun, Reason, RevokeArgs};
 use crate::commands::consent;
 use crate::commands::status;
 use crate::commands::status::{plain, print};
-use crate::kubernetes::client;
 use crate::kubernetes::tls_secrets::{Held, KubeTlsSecrets};
 use crate::pki;
 use crate::process::assembly::ca_of_a_command;
@@ -37,10 +35,11 @@ struct Target {
     by: Signatory,
 }
 
-/// Runs `revoke NS/NAME`.
+/// Runs `revoke [NS/]NAME`.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
-    let RevokeArgs { ingress, reason, no_renew, at } = args;
-    let client = client::connect().await?;
+    let RevokeArgs { ingress, ingress_namespace, reason, no_renew, at } = args;
+    let (client, dry_run) = (at.cluster.connect().await?, at.dry.dry_run);
+    let ingress = ingress.key(ingress_namespace.as_deref(), client.default_namespace())?;
     let (namespace, file) = (at.own_namespace(), at.acme_ca_file.as_deref());
     let mut targets = Vec::new();
     for secret in status::secrets_of(&client, &ingress).await? {
@@ -56,12 +55,12 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
         print(&target.to_string());
     }
     print(&format!("\nReason: {reason}. A revocation cannot be undone."));
-    if !consent::given(at.yes)? {
+    if !dry_run.is_on() && !consent::given(at.yes)? {
         bail!("nothing was revoked");
     }
-    let done = revoke_all(&targets, reason).await;
+    let done = revoke_all(&targets, reason, dry_run).await;
     if done > 0 && !no_renew {
-        renew(&client, &ingress).await?;
+        renew(&client, &ingress, dry_run).await?;
     }
     if done < targets.len() {
         bail!("{} of {} certificates could not be revoked", targets.len() - done, targets.len());
@@ -70,16 +69,16 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Revokes all targets and returns the number of revoked certificates, including those revoked
-/// before. A refusal for one target does not stop the others.
-async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
+/// before. A refusal for one target does not stop the others. A CA has no dry run, so none is asked
+/// then.
+async fn revoke_all(targets: &[Target], reason: Reason, dry_run: DryRun) -> usize {
     let mut done = 0;
     for target in targets {
         let secret = &target.secret;
-        let said = match target.revoke(reason).await {
-            Ok(Revoked::Now) => format!("Revoked: the certificate in Secret {secret}."),
-            Ok(Revoked::Before) => {
-                format!("The certificate in Secret {secret} was revoked before.")
-            }
+        let revoked = if dry_run.is_on() { Ok(Revoked::Now) } else { target.revoke(reason).await };
+        let said = match revoked {
+            Ok(Revoked::Now) => format!("secret/{} revoked{}", secret.name, dry_run.suffix()),
+            Ok(Revoked::Before) => format!("secret/{} was revoked before", secret.name),
             Err(error) => {
                 eprintln!("ingress-acme: Secret {secret}: {}", plain(&error));
                 continue;
@@ -92,9 +91,10 @@ async fn revoke_all(targets: &[Target], reason: Reason) -> usize {
 }
 
 /// Requests new certificates. Without them, the hosts would keep a revoked certificate.
-async fn renew(client: &Client, ingress: &IngressKey) -> anyhow::Result<()> {
-    match status::ask_for_renewal(client, ingress).await {
+async fn renew(client: &Client, ingress: &IngressKey, dry_run: DryRun) -> anyhow::Result<()> {
+    match status::ask_for_renewal(client, ingress, dry_run).await {
         Ok(asked) => _ = print(&asked),
+        Err(error) if dry_run.is_on() => return Err(error),
         Err(error) => bail!(
             "revoked, but no new certificate is requested, so the hosts of Ingress {ingress} keep a revoked one: {error:#}"
         ),

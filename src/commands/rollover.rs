@@ -9,13 +9,12 @@ use ingress_acme_actors::ports::AccountStore;
 use crate::commands::cli::RolloverArgs;
 use crate::commands::consent;
 use crate::commands::status::print;
-use crate::kubernetes::client;
 use crate::process::assembly::ca_of_a_command;
 
 /// Runs `rollover`.
 pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     let RolloverArgs { acme_directory: directory, at } = args;
-    let client = client::connect().await?;
+    let client = at.cluster.connect().await?;
     let (namespace, file) = (at.own_namespace(), at.acme_ca_file.as_deref());
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
     let Some(stored) = account.load().await? else {
@@ -33,6 +32,10 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
         print("A rollover was started and not finished; it is resumed.");
     }
     print("\nThe account gets a new key; its current key cannot be used after that.");
+    if at.dry.dry_run.is_on() {
+        let (name, suffix) = (account.name(), at.dry.dry_run.suffix());
+        return Ok(print(&format!("secret/{name} rolled over{suffix}")));
+    }
     if !consent::given(at.yes)? {
         bail!("nothing was changed");
     }

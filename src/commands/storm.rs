@@ -36,7 +36,6 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::commands::cli::{CaArg, Output, StormArgs, TargetArg};
-use crate::kubernetes::client;
 use crate::process::clock::SystemClock;
 use crate::process::terminate::Terminate;
 use figures::{Figures, StormRun};
@@ -133,7 +132,7 @@ async fn target(args: &StormArgs) -> anyhow::Result<(Target, Option<Simulated>)>
         let world = Simulated::start(args.issuers, ca).await?;
         return Ok((world.target()?, Some(world)));
     }
-    let client = client::connect().await?;
+    let client = args.cluster.connect().await?;
     let operator = match &args.metrics_url {
         Some(url) => Source::url(url.clone())?,
         None => Source::Pods(client.clone(), args.namespace.clone()),

@@ -13,12 +13,11 @@ use crate::commands::cli::{LoadBalancer, ThumbprintArgs};
 use crate::commands::status::print;
 use crate::dns_and_http::solver::TOKEN;
 use crate::kubernetes::account_secret::AccountSecret;
-use crate::kubernetes::client;
 
 /// Runs `thumbprint`.
 pub async fn show(args: ThumbprintArgs) -> anyhow::Result<ExitCode> {
     let (namespace, directory) = (args.own_namespace(), args.acme_directory.as_str());
-    let account = AccountSecret::new(client::connect().await?, &namespace, directory, None);
+    let account = AccountSecret::new(args.cluster.connect().await?, &namespace, directory, None);
     let Some(stored) = account.load().await? else {
         bail!(
             "namespace {namespace} has no ACME account of {directory}: the operator makes the account's key when it starts \

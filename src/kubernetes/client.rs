@@ -9,12 +9,14 @@ mod requests;
 pub(crate) mod scope_watch;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Uri};
 use ingress_acme_actors::domain::limits;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, PostParams};
-use kube::config::InferConfigError;
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Request;
 use kube::{Api, Client, Config, Resource};
 use serde::Serialize;
@@ -47,6 +49,9 @@ pub enum ConnectError {
         detail(.0)
     )]
     Unusable(Box<kube::Error>),
+    /// The kubeconfig or the context that a flag names cannot be used.
+    #[error("the kubeconfig cannot be used: {}", detail(.0))]
+    Kubeconfig(Box<KubeconfigError>),
 }
 
 /// Creates a client for the cluster named by `KUBECONFIG`, `~/.kube/config` or the pod's service
@@ -57,6 +62,29 @@ pub enum ConnectError {
 pub async fn connect() -> Result<Client, ConnectError> {
     let config = Config::infer().await.map_err(|error| ConnectError::NoCluster(error.into()))?;
     client(config)
+}
+
+/// Kubeconfig and context that the flags of a command name.
+#[derive(Clone, Debug, Default)]
+pub struct KubeconfigChoice {
+    /// `--kubeconfig`: this file alone is read.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`: over the current context of the kubeconfig.
+    pub context: Option<String>,
+}
+
+/// Creates a client for the cluster that `choice` names, with the precedence of kubectl. Without a
+/// choice, the cluster is that of [`connect`]; a context is never that of a pod's service account.
+pub async fn connect_to(choice: &KubeconfigChoice) -> Result<Client, ConnectError> {
+    let KubeconfigChoice { kubeconfig, context } = choice.clone();
+    let named = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let config = match kubeconfig.map(Kubeconfig::read_from) {
+        None if named.context.is_none() => return connect().await,
+        None => Config::from_kubeconfig(&named).await,
+        Some(Ok(file)) => Config::from_custom_kubeconfig(file, &named).await,
+        Some(Err(error)) => Err(error),
+    };
+    client(config.map_err(|error| ConnectError::Kubeconfig(error.into()))?)
 }
 
 /// Creates a client for `config` with our header and deadlines.
@@ -101,6 +129,27 @@ where
     loop {
         let page = api.list(&params).await?;
         all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Reads the metadata of all objects of a list, page by page, without `managedFields`, which are
+/// long.
+pub async fn list_all_metadata<K>(
+    api: &Api<K>,
+    mut params: ListParams,
+) -> Result<Vec<ObjectMeta>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut all = Vec::new();
+    loop {
+        let page = api.list_metadata(&params).await?;
+        let metadata = page.items.into_iter().map(|object| object.metadata);
+        all.extend(metadata.map(|metadata| ObjectMeta { managed_fields: None, ..metadata }));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(all),

@@ -82,10 +82,18 @@ async fn check_status(world: &World) {
     assert_eq!(row("wild")["state"], "skipped");
     assert!(row("wild")["detail"].as_str().unwrap().contains("wildcard"));
     let table = output(world, &["status", "-n", "web"]).await;
-    assert!(table.contains("SINCE") && table.contains("shop.example.com"), "{table}");
+    assert!(table.contains("READY") && table.contains("shop-tls"), "{table}");
+    let wide = output(world, &["status", "-n", "web", "-o", "wide"]).await;
+    assert!(wide.contains("SINCE") && wide.contains("shop.example.com"), "{wide}");
     assert!(row("shop")["since"].as_str().is_some_and(|since| since.starts_with("20")));
-    let empty = output(world, &["status", "-n", "default"]).await;
-    assert!(empty.contains("no Ingress"), "{empty}");
+    let empty = command(world, &["status", "-n", "default"]).await;
+    assert_eq!((empty.status.code(), empty.stdout.len()), (Some(0), 0));
+    let why = String::from_utf8(empty.stderr).unwrap();
+    assert_eq!(why, "No resources found in default namespace.\n");
+    let refused = command(world, &["status", "-A", "-l", "a b"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(why.contains("unable to parse requirement"), "{why}");
 }
 
 async fn check_explain(world: &World) {
@@ -94,7 +102,9 @@ async fn check_explain(world: &World) {
     let missing = command(world, &["explain", "web/nothing"]).await;
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no Ingress web/nothing"));
-    let malformed = command(world, &["explain", "nothing"]).await;
+    let elsewhere = command(world, &["explain", "shop"]).await;
+    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("no Ingress default/shop"));
+    let malformed = command(world, &["explain", "a/b/c"]).await;
     assert!(String::from_utf8_lossy(&malformed.stderr).contains("NAMESPACE/NAME"));
 }
 
@@ -165,8 +175,12 @@ async fn check_page(operator: &Operator) {
 
 async fn check_renew(world: &World, client: &Client) {
     let before = world.certificates_issued();
-    let said = output(world, &["renew", "web/shop"]).await;
-    assert!(said.contains("ingress-acme.dev/renew"), "{said}");
+    for dry in ["--dry-run", "--dry-run=server"] {
+        let said = output(world, &["renew", "web/shop", dry]).await;
+        assert!(said.contains("shop renew requested (") && said.contains("dry run)"), "{said}");
+    }
+    let said = output(world, &["renew", "shop", "-n", "web"]).await;
+    assert_eq!(said, "ingress.networking.k8s.io/shop renew requested\n");
     eventually(PATIENCE, "a new certificate", async || {
         let issued = events(client, "web", "shop").await;
         (issued.iter().filter(|(reason, _)| reason == "Issued").count() == 2).then_some(())
@@ -190,7 +204,7 @@ pub(crate) async fn asked_of_the_ca(world: &World, args: &[&str]) -> String {
 async fn check_revoke(world: &World, client: &Client) {
     let before = world.certificates_issued();
     let said = asked_of_the_ca(world, &["revoke", "web/shop", "--reason", "superseded"]).await;
-    assert!(said.contains("Revoked: the certificate in Secret web/shop-tls"), "{said}");
+    assert!(said.contains("secret/shop-tls revoked\n"), "{said}");
     assert!(said.contains("the ACME account's key"), "{said}");
     eventually(PATIENCE, "a certificate in place of the revoked one", async || {
         let issued = events(client, "web", "shop").await;

@@ -5,7 +5,7 @@ use ingress_acme::commands::cli::Cli;
 
 use crate::{hold, lines, program, said};
 
-fn built() -> Command {
+pub(crate) fn built() -> Command {
     let mut command = Cli::command();
     command.build();
     command
@@ -140,14 +140,40 @@ status -n web
 status -n web -A
 status -A -o json
 status -o yaml
+status -o wide -w
+status -o name -l app=shop
+status -o go-template
+status --context a --kubeconfig b
 explain
+explain shop -n web
 explain web
 explain web/shop
+explain a/b/c
+explain web/shop -A
+renew
+renew -n web
+renew -A
+renew -l app=shop
+renew web/shop -A
+renew web/shop --dry-run
+renew web/shop --dry-run=server
+renew web/shop --dry-run client
 renew web/shop
 revoke web/shop
 revoke web/shop --reason keyCompromise --yes --no-renew
 revoke web/shop --reason cACompromise
+revoke shop -n web --namespace ingress-acme
+revoke shop -n web --operator-namespace ingress-acme
+revoke shop -A
 rollover --yes
+rollover --operator-namespace ingress-acme --dry-run
+rollover -n ingress-acme
+remove-owners -n web --dry-run=client
+completions bash
+completions csh
+man status
+man status --dir d
+run --context a
 thumbprint
 thumbprint --snippet nginx
 thumbprint --snippet apache";

@@ -8,11 +8,13 @@
 
 mod annotations;
 mod cluster;
+mod configuration;
 mod deploy;
 mod events;
 mod flags;
 mod journal;
 mod metrics;
+mod shell;
 mod site;
 mod status;
 

@@ -2,7 +2,11 @@
 //! years away from today, so that output is the same every day.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use ingress_acme_sim::kube::User;
 use ingress_acme_sim::{Options, World};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::DeleteParams;
+use kube::{Api, Client};
 use rcgen::{CertificateParams, DnType, KeyPair, SerialNumber, date_time_ymd};
 use serde_json::{Value, json};
 
@@ -57,6 +61,13 @@ impl Site {
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": metadata, "spec": spec,
         }));
+    }
+
+    /// Deletes an Ingress in namespace `web`.
+    pub(crate) async fn delete_ingress(&self, name: &str) {
+        let client = Client::try_from(self.0.api().config(User::Admin)).unwrap();
+        let api: Api<Ingress> = Api::namespaced(client, "web");
+        api.delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// Creates a Secret in namespace `web` with a certificate from 2020 to the end of year `until`.

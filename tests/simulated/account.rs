@@ -141,7 +141,7 @@ async fn a_certificate_is_revoked_when_the_user_says_so_and_followed_by_another(
 
     let args = ["revoke", "web/shop", "--yes", "--reason", "superseded"];
     let done = cluster.runs(&args).await;
-    assert!(done.success && done.words.contains("explain web/shop"), "{}", done.words);
+    assert!(done.success && done.words.contains("/shop renew requested"), "{}", done.words);
     assert!(cluster.issued(&serial).revoked_at.is_some());
     eventually("another certificate", async || cluster.serial("shop").await != serial).await;
     let next = cluster.serial("shop").await;

@@ -104,6 +104,11 @@ impl DnsName {
         &self.0
     }
 
+    /// Registered domain of the name, by the public suffix list: that by which CAs count.
+    pub fn registered_domain(&self) -> Option<&str> {
+        psl::domain_str(self.as_str())
+    }
+
     /// The name itself and all domains above that contain a dot, longest first.
     pub fn domains(&self) -> impl Iterator<Item = &str> {
         let mut next = Some(self.as_str());

@@ -2,11 +2,12 @@
 //!
 //! # Layout
 //! - This file: state, reads, and the single place of all changes.
-//! - `writing`: create, replace, merge, apply. `identity`: keys, uids, versions. `deleting`:
-//!   deletions. `garbage`: objects without owners and namespaces under deletion. `listing`: paged
-//!   lists and the events of watches.
+//! - `writing`: create, replace, merge, apply. `dry_run`: the last two without effect.
+//!   `identity`: keys, uids, versions. `deleting`: deletions. `garbage`: objects without owners and
+//!   namespaces under deletion. `listing`: paged lists and the events of watches.
 
 mod deleting;
+mod dry_run;
 mod garbage;
 mod identity;
 mod listing;

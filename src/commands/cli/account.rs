@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ingress_acme_actors::domain::ingress::IngressKey;
 
-use super::Reason;
-use super::{LETS_ENCRYPT, directory, own_namespace};
+use super::cluster::{ClusterArgs, DryRunArgs, IngressName};
+use super::{LETS_ENCRYPT, Reason, directory, namespace, own_namespace};
 
 /// Flags of both.
 #[derive(Debug, Args)]
 pub struct AtTheCa {
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
-    /// ingress-acme]
-    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
+    /// that of the pod, or ingress-acme]
+    #[arg(
+        long,
+        visible_alias = "operator-namespace",
+        env = "INGRESS_ACME_NAMESPACE",
+        value_name = "NS"
+    )]
     pub namespace: Option<String>,
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
@@ -21,6 +25,12 @@ pub struct AtTheCa {
     /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub dry: DryRunArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub cluster: ClusterArgs,
 }
 
 impl AtTheCa {
@@ -33,9 +43,12 @@ impl AtTheCa {
 /// Flags of `revoke`.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// The Ingress
-    #[arg(value_name = "NS/NAME")]
-    pub ingress: IngressKey,
+    /// The Ingress: its name, or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    pub ingress: IngressName,
+    /// Namespace of the Ingress [default: that of the kubeconfig's context]
+    #[arg(short = 'n', value_name = "NS", value_parser = namespace)]
+    pub ingress_namespace: Option<String>,
     /// Reason for the revocation; the CA publishes it
     #[arg(long, value_enum, default_value_t)]
     pub reason: Reason,

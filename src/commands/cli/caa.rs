@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ingress_acme_actors::domain::name::DnsName;
 
+use super::cluster::ClusterArgs;
 use super::{LETS_ENCRYPT, directory, own_namespace, run};
 
 /// Flags of `caa`.
@@ -18,9 +19,14 @@ pub struct CaaArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
-    /// ingress-acme]
-    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
+    /// that of the pod, or ingress-acme]
+    #[arg(
+        long,
+        visible_alias = "operator-namespace",
+        env = "INGRESS_ACME_NAMESPACE",
+        value_name = "NS"
+    )]
     pub namespace: Option<String>,
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
@@ -28,6 +34,9 @@ pub struct CaaArgs {
     /// DNS server to ask [default: those of /etc/resolv.conf]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR[:PORT]", value_parser = run::nameserver)]
     pub nameserver: Option<SocketAddr>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub cluster: ClusterArgs,
 }
 
 impl CaaArgs {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::cluster::ClusterArgs;
 use super::{Output, duration, namespace};
 
 /// Flags of `demo`.
@@ -27,7 +28,7 @@ pub struct StormArgs {
     /// How often each Ingress is edited right after its creation
     #[arg(long, default_value_t = 0, value_name = "M", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub edits: u32,
-    /// Where: a simulated world with an operator of its own, or the cluster of KUBECONFIG
+    /// Where: a simulated world with an operator of its own, or the cluster of the kubeconfig
     #[arg(long, value_enum, default_value_t)]
     pub target: TargetArg,
     /// Number of namespaces for the Ingresses; they are created for the storm and deleted at the
@@ -75,6 +76,9 @@ pub struct StormArgs {
     /// CA of the simulated world: as CAs are today, or as announced for the years to come
     #[arg(long, value_enum, default_value_t)]
     pub ca: CaArg,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub cluster: ClusterArgs,
 }
 
 /// `--ca`.

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::cluster::ClusterArgs;
 use super::{LETS_ENCRYPT, directory, own_namespace};
 
 /// Flags of `thumbprint`.
@@ -12,13 +13,21 @@ pub struct ThumbprintArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
-    /// The operator's own namespace, where its ACME account is [default: that of the pod, or
-    /// ingress-acme]
-    #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
+    /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
+    /// that of the pod, or ingress-acme]
+    #[arg(
+        long,
+        visible_alias = "operator-namespace",
+        env = "INGRESS_ACME_NAMESPACE",
+        value_name = "NS"
+    )]
     pub namespace: Option<String>,
     /// Print configuration for this load balancer, instead of the thumbprint alone
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub snippet: Option<LoadBalancer>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub cluster: ClusterArgs,
 }
 
 /// `--snippet`.

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
-use ingress_acme_actors::domain::ingress::IngressKey;
+use ingress_acme_actors::domain::ingress::IngressView;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::time::Timestamp;
@@ -14,10 +13,15 @@ use ingress_acme_actors::domain::validity::check::{Assessment, IssueReason, chec
 use ingress_acme_actors::domain::validity::renewal::{AriStatus, renewal};
 use serde::Serialize;
 
+use super::age::age;
 use super::user_events::UserEvent;
 
-/// Maximum number of characters of a detail in the table.
-const DETAIL: usize = 60;
+/// Ingresses as kubectl names them before a slash.
+pub(super) const INGRESSES: &str = "ingress.networking.k8s.io";
+/// Number of characters of a detail in the table, whose last column it is. `explain` has all of it.
+const DETAIL: usize = 200;
+/// What kubectl prints for a value that is not there.
+const NONE: &str = "<none>";
 
 /// State of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -35,6 +39,19 @@ pub(super) enum State {
     Failing,
     /// Not managed by ingress-acme.
     Skipped,
+    /// The Ingress was deleted while it was watched.
+    Deleted,
+}
+
+impl State {
+    /// Whether the Secret has a valid certificate for all names; `None` where none is expected.
+    fn is_ready(self) -> Option<bool> {
+        match self {
+            Self::Valid | Self::Renewing => Some(true),
+            Self::Partial | Self::Pending | Self::Failing => Some(false),
+            Self::Skipped | Self::Deleted => None,
+        }
+    }
 }
 
 impl fmt::Display for State {
@@ -44,7 +61,7 @@ impl fmt::Display for State {
 }
 
 /// One line of output, with the fields of `-o json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Row {
     namespace: String,
     ingress: String,
@@ -58,14 +75,20 @@ pub(super) struct Row {
     /// the certificate's `notBefore`.
     since: Option<String>,
     detail: String,
+    /// Whether the Secret has a valid certificate for all names; `None` where none is expected.
+    ready: Option<bool>,
+    /// Creation of the Ingress.
+    created: String,
+    #[serde(skip)]
+    born: Timestamp,
 }
 
 impl Row {
     /// Creates the row of an Ingress that is not managed, with the reason.
-    pub(super) fn skipped(key: &IngressKey, why: &str) -> Self {
+    pub(super) fn skipped(view: &IngressView, why: &str) -> Self {
         Self {
-            namespace: key.namespace.to_string(),
-            ingress: key.name.to_string(),
+            namespace: view.key.namespace.to_string(),
+            ingress: view.key.name.to_string(),
             secret: None,
             state: State::Skipped,
             names: Vec::new(),
@@ -74,12 +97,32 @@ impl Row {
             renewal: None,
             since: None,
             detail: cut(why, limits::ROW_DETAIL),
+            ready: None,
+            created: view.created.to_string(),
+            born: view.created,
         }
+    }
+
+    /// The row after the deletion of its Ingress.
+    pub(super) fn deleted(&self) -> Self {
+        let state = State::Deleted;
+        let detail = "the Ingress was deleted".to_owned();
+        Self { state, ready: state.is_ready(), since: None, detail, ..self.clone() }
+    }
+
+    /// What the row is about: namespace, Ingress and Secret.
+    pub(super) fn subject(&self) -> (&str, &str, Option<&str>) {
+        (&self.namespace, &self.ingress, self.secret.as_deref())
+    }
+
+    /// Name of the Ingress with its kind, as kubectl prints and takes it.
+    pub(super) fn resource(&self) -> String {
+        format!("{INGRESSES}/{}", self.ingress)
     }
 
     /// Creates the row of a certificate from the Secret as read.
     pub(super) fn of(
-        key: &IngressKey,
+        view: &IngressView,
         desired: &DesiredCertificate,
         read: &Result<Option<SecretView>, String>,
         last: Option<&UserEvent>,
@@ -98,7 +141,8 @@ impl Row {
                 .map(|event| event.at().to_owned())
                 .or_else(|| leaf.map(|leaf| leaf.not_before.to_string())),
             state,
-            ..Self::skipped(key, &detail)
+            ready: state.is_ready(),
+            ..Self::skipped(view, &detail)
         }
     }
 
@@ -110,6 +154,39 @@ impl Row {
         }
         self.detail = cut(self.detail, limits::ROW_DETAIL);
         self
+    }
+
+    /// Header of the table.
+    pub(super) fn header(all_namespaces: bool, wide: bool) -> Vec<String> {
+        let place = all_namespaces.then_some("NAMESPACE");
+        let more = if wide { &["STATE", "SINCE", "HOSTS", "DETAIL"][..] } else { &[] };
+        let all = place.into_iter().chain(["NAME", "READY", "SECRET", "EXPIRES", "AGE"]);
+        all.chain(more.iter().copied()).map(str::to_owned).collect()
+    }
+
+    /// Cells of the table, under [`Self::header`].
+    pub(super) fn cells(&self, all_namespaces: bool, wide: bool, now: Timestamp) -> Vec<String> {
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
+        let ready = self.ready.map(|ready| if ready { "True" } else { "False" }.to_owned());
+        let mut cells: Vec<String> =
+            all_namespaces.then(|| self.namespace.clone()).into_iter().collect();
+        cells.extend([
+            self.ingress.clone(),
+            or_none(ready),
+            or_none(self.secret.clone()),
+            or_none(self.not_after.as_deref().map(day)),
+            age(self.born, now),
+        ]);
+        if wide {
+            let hosts = match &self.names[..] {
+                [] => NONE.to_owned(),
+                [first, _, ..] => format!("{first} and {} more", self.names.len() - 1),
+                [only] => only.clone(),
+            };
+            let since = or_none(self.since.as_deref().map(minute));
+            cells.extend([self.state.to_string(), since, hosts, brief(&self.detail)]);
+        }
+        cells
     }
 
     /// Formats the row as lines for `explain`.
@@ -179,37 +256,12 @@ fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
     (1..desired.names.len()).contains(&planned.names.len()) && serves(secret, &planned, now)
 }
 
-/// Formats rows as a table, no wider than the terminal.
-pub(super) fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "NAMESPACE",
-        "INGRESS",
-        "SECRET",
-        "STATE",
-        "SINCE",
-        "NAMES",
-        "EXPIRES",
-        "DETAIL",
-    ]);
-    for row in rows {
-        let names = match &row.names[..] {
-            [first, _, ..] => format!("{first} and {} more", row.names.len() - 1),
-            names => names.concat(),
-        };
-        table.add_row([
-            row.namespace.clone(),
-            row.ingress.clone(),
-            row.secret.clone().unwrap_or_else(|| "-".to_owned()),
-            row.state.to_string(),
-            row.since.as_ref().map_or_else(|| "-".to_owned(), |at| minute(at)),
-            names,
-            row.not_after.as_ref().map_or_else(|| "-".to_owned(), |at| day(at)),
-            brief(&row.detail),
-        ]);
+/// Cuts a detail at [`DETAIL`] characters.
+fn brief(detail: &str) -> String {
+    match detail.char_indices().nth(DETAIL) {
+        Some((end, _)) => format!("{}…", &detail[..end]),
+        None => detail.to_owned(),
     }
-    table
 }
 
 /// Returns the day: `2027-02-22` for `2027-02-22T10:56:51Z`.
@@ -222,14 +274,6 @@ fn minute(at: &str) -> String {
     at.chars().take(16).collect::<String>().replace('T', " ")
 }
 
-/// Shortens a detail to one line. `explain` shows the full text.
-fn brief(detail: &str) -> String {
-    match detail.char_indices().nth(DETAIL) {
-        Some((end, _)) => format!("{}…", &detail[..end]),
-        None => detail.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -237,8 +281,10 @@ mod tests {
 
     use ingress_acme_actors::domain::certificate::{CertificateView, KeyAlgorithm};
     use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
+    use serde_json::json;
 
     use super::*;
+    use crate::kubernetes::ingresses::view;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
@@ -297,6 +343,16 @@ mod tests {
 
     fn state(hosts: &[&str], from: i64, partial: bool) -> State {
         state_of(&desired(partial), &Ok(Some(secret(hosts, from))), None, NOW).0
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_in_the_table_and_whole_in_the_explanation() {
+        let ingress = json!({"metadata": {"namespace": "web", "name": "shop"}});
+        let shop = view(&serde_json::from_value(ingress).unwrap());
+        let (long, fits) = ("é".repeat(DETAIL + 1), "é".repeat(DETAIL));
+        let last = |why: &str| Row::skipped(&shop, why).cells(false, true, NOW).pop().unwrap();
+        assert_eq!((last(&fits), last(&long)), (fits.clone(), format!("{fits}…")));
+        assert!(Row::skipped(&shop, &long).explanation().contains(&long));
     }
 
     #[test]

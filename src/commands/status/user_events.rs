@@ -1,6 +1,6 @@
 //! Kubernetes Events of the operator on users' Ingresses.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::bail;
@@ -8,15 +8,15 @@ use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::events::v1::Event;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, Client};
 
 use super::PAGE;
 use crate::kubernetes::client;
 use crate::kubernetes::events::CONTROLLER;
 
 /// One Event.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct UserEvent {
     at: String,
     reason: String,
@@ -42,18 +42,12 @@ impl fmt::Display for UserEvent {
     }
 }
 
-/// Returns the Events on Ingresses of one namespace or all, or on the Ingress named `only`. Each
-/// list starts with the oldest Event.
+/// Reads the Events on all Ingresses of `api`, or on the Ingress named `only`.
 pub(super) async fn user_events(
-    client: &Client,
-    namespace: Option<&str>,
+    api: &Api<Event>,
     only: Option<&str>,
-) -> anyhow::Result<HashMap<IngressKey, Vec<UserEvent>>> {
-    let api: Api<Event> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let mut newest = Newest::default();
+) -> anyhow::Result<UserEvents> {
+    let mut newest = UserEvents::default();
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = match api.list(&params).await {
@@ -66,33 +60,51 @@ pub(super) async fn user_events(
             }
             Err(error) => bail!("the Events cannot be listed: {}", client::detail(&error)),
         };
-        let ours = page.items.into_iter().filter_map(ours);
-        ours.filter(|(key, _)| only.is_none_or(|name| *key.name == *name))
-            .for_each(|(key, event)| newest.add(key, event));
+        for (key, event) in page.items.into_iter().filter_map(ours) {
+            if only.is_none_or(|name| *key.name == *name) {
+                newest.add(key, event);
+            }
+        }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => break,
         }
     }
-    Ok(newest.0.into_iter().map(|(key, events)| (key, events.into())).collect())
+    Ok(newest)
 }
 
 /// The newest Events of each Ingress, oldest first; [`limits::EVENTS_READ`] at most.
 #[derive(Default)]
-struct Newest(HashMap<IngressKey, VecDeque<UserEvent>>);
+pub(super) struct UserEvents(HashMap<IngressKey, Vec<UserEvent>>);
 
-impl Newest {
-    fn add(&mut self, key: IngressKey, event: UserEvent) {
+impl UserEvents {
+    /// Events of an Ingress, oldest first.
+    pub(super) fn of(&self, key: &IngressKey) -> &[UserEvent] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Drops the Events of a deleted Ingress.
+    pub(super) fn forget(&mut self, key: &IngressKey) {
+        self.0.remove(key);
+    }
+
+    /// Adds an Event. Returns whether it is a new one: a watch lists again what was listed.
+    pub(super) fn add(&mut self, key: IngressKey, event: UserEvent) -> bool {
         let events = self.0.entry(key).or_default();
+        if events.contains(&event) {
+            return false;
+        }
         let place = events.partition_point(|other| other.at <= event.at);
         events.insert(place, event);
         if events.len() > limits::EVENTS_READ {
-            events.pop_front();
+            events.remove(0);
         }
+        true
     }
 }
 
-fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
+/// Reads an Event of the operator on an Ingress; `None` for any other.
+pub(super) fn ours(event: Event) -> Option<(IngressKey, UserEvent)> {
     if event.reporting_controller.as_deref() != Some(CONTROLLER) {
         return None;
     }
@@ -138,7 +150,7 @@ mod tests {
 
     #[test]
     fn of_thousands_of_events_the_newest_hundred_are_kept_and_each_is_cut() {
-        let mut newest = Newest::default();
+        let mut newest = UserEvents::default();
         for number in 0..5_000 {
             let second = (number * 7) % 5_000; // the list has no order
             let mut event = event("web");
@@ -148,11 +160,21 @@ mod tests {
             let (key, event) = ours(event).unwrap();
             newest.add(key, event);
         }
-        let events = newest.0.remove(&IngressKey::new("web", "shop")).unwrap();
+        let events = newest.of(&IngressKey::new("web", "shop"));
         assert_eq!(events.len(), limits::EVENTS_READ);
         assert_eq!(events[0].at, "1970-01-01T01:21:40Z");
         assert_eq!(events[99].at, "1970-01-01T01:23:19Z");
         assert!(events.iter().all(|event| event.note.len() <= limits::EVENT_NOTE_MAX));
+    }
+
+    #[test]
+    fn an_event_that_is_listed_again_is_no_news() {
+        let mut events = UserEvents::default();
+        let (key, one) = ours(event("web")).unwrap();
+        assert!(events.add(key.clone(), one.clone()));
+        assert!(!events.add(key.clone(), one.clone()));
+        assert!(events.add(key.clone(), UserEvent { reason: "Issued".to_owned(), ..one }));
+        assert_eq!(events.of(&key).len(), 2);
     }
 
     proptest! {

@@ -16,6 +16,7 @@ pub(crate) async fn behave(cluster: &TestCluster) {
     let ingresses: Api<Ingress> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     what_is_created_is_complete(&secrets).await;
     a_write_that_changes_nothing_is_none(&secrets).await;
+    a_dry_run_of_a_patch_stores_nothing(&secrets).await;
     text_becomes_data(&secrets).await;
     a_generation_counts_changes_of_the_spec(&ingresses).await;
     a_status_is_written_by_itself(&ingresses).await;
@@ -69,6 +70,22 @@ async fn a_write_that_changes_nothing_is_none(api: &Api<Secret>) {
     let after = api.patch("made", &PatchParams::default(), &patch).await.unwrap();
     assert_ne!(after.resource_version(), before.resource_version());
     assert_eq!(after.uid(), before.uid());
+}
+
+async fn a_dry_run_of_a_patch_stores_nothing(api: &Api<Secret>) {
+    let before = api.get("made").await.unwrap();
+    let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"a": "dry"}}}));
+    let tried = api.patch("made", &dry_run, &patch).await.unwrap();
+    assert_eq!(tried.labels()["a"], "dry");
+    let tried = api.patch_metadata("made", &dry_run, &patch).await.unwrap();
+    assert_eq!(tried.labels()["a"], "dry");
+    assert_eq!(api.get("made").await.unwrap(), before);
+    let patch = Patch::Merge(json!({"type": "example.com/other"}));
+    assert_eq!(refusal(api.patch("made", &dry_run, &patch).await), (422, "Invalid".to_owned()));
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": "1", "labels": {"a": "old"}}}));
+    assert_eq!(refusal(api.patch("made", &dry_run, &patch).await), (409, "Conflict".to_owned()));
+    assert_eq!(refusal(api.patch("none", &dry_run, &patch).await), (404, "NotFound".to_owned()));
 }
 
 async fn text_becomes_data(api: &Api<Secret>) {

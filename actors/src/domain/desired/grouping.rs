@@ -34,7 +34,7 @@ pub(crate) struct Member<'a> {
 /// Registered domain (one label below a public suffix) shared by all `names`; `None` if they differ
 /// or there is none.
 pub(crate) fn registered_domain(names: &[DnsName]) -> Option<&str> {
-    let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(str::len);
+    let domain = |name: &'_ DnsName| name.registered_domain().map(str::len);
     let (first, length) = (names.first()?.as_str(), domain(names.first()?)?);
     let common = &first[first.len() - length..];
     let same = |name: &DnsName| domain(name) == Some(length) && name.as_str().ends_with(common);

@@ -71,7 +71,7 @@ impl LimitScope {
     /// its refusal names that one.
     pub(super) fn all_of(namespace: &str, names: &BTreeSet<DnsName>) -> BTreeSet<Self> {
         let share = |domain| Self::share(namespace, domain);
-        let registered = names.iter().filter_map(|name| psl::domain_str(name.as_str()));
+        let registered = names.iter().filter_map(DnsName::registered_domain);
         let shares: Vec<Self> = registered.map(|domain| share(Some(domain))).collect();
         let above =
             names.iter().flat_map(DnsName::domains).map(|domain| Self::Domain(domain.to_owned()));

@@ -85,7 +85,7 @@ impl Shares {
         if !self.are_on {
             return hits;
         }
-        let domain = |name: &'_ DnsName| psl::domain_str(name.as_str()).map(Box::<str>::from);
+        let domain = |name: &'_ DnsName| name.registered_domain().map(Box::<str>::from);
         let domains: BTreeSet<Box<str>> = names.iter().filter_map(domain).collect();
         self.domains.retain(|_, usage| usage.values().any(|until| now < *until));
         for domain in domains {

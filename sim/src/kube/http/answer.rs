@@ -117,9 +117,13 @@ fn patch(
     let kind = asked.content_type.split(';').next().unwrap_or_default();
     match kind {
         "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
-            let patch = parsed(body)?;
+            let (patch, dry_run) = (parsed(body)?, asked.options.dry_run);
             let patched = state.write(&asked.manager, place.status, |store, by, _| {
-                store.merge(place.resource, key, &patch, by)
+                if dry_run {
+                    store.try_merge(place.resource, key, &patch)
+                } else {
+                    store.merge(place.resource, key, &patch, by)
+                }
             })?;
             Ok(one(StatusCode::OK, &patched, asked))
         }

@@ -56,7 +56,7 @@ pub(super) struct Options {
     pub(super) timeout: Duration,
     pub(super) bookmarks: bool,
     pub(super) force: bool,
-    /// `dryRun`, for an apply of an object that is there.
+    /// `dryRun`, for a patch of an object that is there.
     pub(super) dry_run: bool,
     pub(super) names_manager: bool,
 }

@@ -14,11 +14,11 @@ use crate::kube::resource::Resource;
 use crate::kube::validation::check;
 
 /// What a server-side apply makes of an object.
-struct Changed {
-    live: Arc<Stored>,
-    before: Value,
-    object: Value,
-    owners: Owners,
+pub(super) struct Changed {
+    pub(super) live: Arc<Stored>,
+    pub(super) before: Value,
+    pub(super) object: Value,
+    pub(super) owners: Owners,
 }
 
 impl Store {
@@ -104,13 +104,24 @@ impl Store {
         patch: &Value,
         by: &Author<'_>,
     ) -> Result<Arc<Stored>, Refusal> {
+        let (live, object) = self.merged(resource, key, patch)?;
+        self.change(resource, &live, object, by)
+    }
+
+    /// An object, and the same after a merge patch.
+    pub(super) fn merged(
+        &self,
+        resource: Resource,
+        key: &Key,
+        patch: &Value,
+    ) -> Result<(Arc<Stored>, Value), Refusal> {
         let live = self.get(resource, key)?;
         let mut object = live.value();
         merge(&mut object, patch);
         complete(resource, &mut object).map_err(Refusal::unprocessable)?;
         key_of(resource, &key.namespace, &key.name, &object)?;
         same_uid(resource, &live, &object)?;
-        self.change(resource, &live, object, by)
+        Ok((live, object))
     }
 
     /// Applies a server-side apply. Returns the object and whether it is new.
@@ -130,30 +141,8 @@ impl Store {
         }
     }
 
-    /// Returns an object that is there as a server-side apply would leave it (`dryRun=All`), and
-    /// stores nothing.
-    pub(crate) fn try_apply(
-        &self,
-        resource: Resource,
-        key: &Key,
-        mut applied: Value,
-        by: &Author<'_>,
-        force: bool,
-    ) -> Result<Arc<Stored>, Refusal> {
-        let Some(changed) = self.changed(resource, key, &mut applied, by, force)? else {
-            return Err(Refusal::not_found(resource, &key.name));
-        };
-        let Changed { live, before, mut object, owners } = changed;
-        let causes = check(resource, Some(&before), &object);
-        if !causes.is_empty() {
-            return Err(Refusal::invalid(resource, &key.name, &causes));
-        }
-        owners.write(resource, &mut object);
-        Ok(Arc::new(Stored::new(key.clone(), live.revision, &object)))
-    }
-
     /// The change that a server-side apply makes to an object; `None` if there is no such object.
-    fn changed(
+    pub(super) fn changed(
         &self,
         resource: Resource,
         key: &Key,

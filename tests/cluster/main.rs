@@ -31,6 +31,7 @@ mod places;
 mod proxy;
 mod restore;
 mod rollback;
+mod runbook;
 mod sites;
 mod worst_tenant;
 

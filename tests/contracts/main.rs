@@ -13,6 +13,7 @@ mod events;
 mod flags;
 mod journal;
 mod metrics;
+mod monitoring;
 mod site;
 mod status;
 

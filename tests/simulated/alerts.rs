@@ -9,6 +9,7 @@
 mod faults;
 mod takeover;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -166,7 +167,7 @@ const NAMESPACES: [&str; 3] = ["web", "api", "shop"];
 /// The alerts of a Prometheus.
 struct Alerts {
     prometheus: Prometheus,
-    fired: std::cell::RefCell<BTreeSet<String>>,
+    fired: RefCell<BTreeSet<String>>,
 }
 
 impl Alerts {
@@ -237,7 +238,7 @@ async fn each_alert_fires_and_clears_and_each_panel_has_data() {
     faults::certificates_grow_old(&mut site).await;
     let scrapes = Scrapes { jobs: &jobs, rules: &rules, every: EVERY };
     let Some(prometheus) = Prometheus::start(&scrapes) else { return };
-    let alerts = Alerts { prometheus, fired: Default::default() };
+    let alerts = Alerts { prometheus, fired: RefCell::default() };
     tokio::join!(
         faults::of_certificates(&mut site, &alerts),
         takeover::of_leaders_and_the_journal(&other, second, &alerts),

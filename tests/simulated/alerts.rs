@@ -64,7 +64,8 @@ fn shorten(line: &str, divisor: u64) -> String {
             joined.push_str(before);
             match (number.parse::<u64>(), unit) {
                 (Ok(number), Some(unit)) => {
-                    joined.push_str(&format!("{}ms{}", number * unit / divisor, &rest[1..]));
+                    let millis = number * unit / divisor;
+                    joined.extend([&millis.to_string(), "ms", &rest[1..]]);
                 }
                 _ => joined.push_str(part),
             }

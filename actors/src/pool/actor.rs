@@ -310,7 +310,9 @@ impl Handler<Reconcile> for Pool {
         let secrets: Vec<SecretKey> = targets.iter().map(|(secret, _)| secret.clone()).collect();
         if let Some(at) = noticed {
             let mut awaited = self.context.awaited.borrow_mut();
-            secrets.iter().for_each(|secret| awaited.noticed(secret, at));
+            for secret in &secrets {
+                awaited.noticed(secret, at);
+            }
         }
         let ticket = match self.scheduler.request(&key, targets, now) {
             Ok(ticket) => ticket,

@@ -135,7 +135,6 @@ impl JobRunner {
         let (Some(issuance), Some(chain)) = (self.issuance(job), job.observed.chain.clone()) else {
             return;
         };
-        let started_at = issuance.started_at;
         let kind = self.kind(job, desired);
         let account = self.account(&issuance).await;
         let what = Installation {
@@ -158,12 +157,11 @@ impl JobRunner {
         let Some(status) = self.succeeded(job, FailureClass::SecretWrite, installed) else {
             return;
         };
-        // Before the commit, which forgets the failures that excuse a late one.
-        self.context.judge_overdue();
+        self.context.judge_overdue(); // the commit forgets the failures that excuse a late one
         let (serial, not_after) = (chain.leaf.serial.clone(), chain.leaf.not_after);
         if self.commit(job, Command::Installed { serial, not_after }).await {
             let now = self.context.clock.now();
-            self.context.metrics.issued(kind, now.since(started_at));
+            self.context.metrics.issued(kind, now.since(issuance.started_at));
             self.context.record_secret(&job.stream, status.as_ref());
             self.context.look_whether_ready(desired, status.as_ref());
             let installed = Some(issuance.fingerprint);

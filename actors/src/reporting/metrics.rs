@@ -311,8 +311,8 @@ impl Metrics {
         self.events_dropped.inc();
     }
 
-    /// Sets the number of open connections to a port. Shows a zero of dropped ones before the first:
-    /// without it, no rate has the first burst.
+    /// Sets the number of open connections to a port. Also shows a zero of dropped ones, without
+    /// which no rate would have the first burst.
     pub fn connections(&self, port: &'static str, count: usize) {
         self.connections.get_or_create(&ByPort { port }).set(gauge(count));
         drop(self.connections_dropped.get_or_create(&ByPort { port }));

@@ -8,10 +8,12 @@ use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
 use crate::domain::ingress::SecretKey;
+use crate::domain::issuance::State;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::Shares;
 use crate::domain::status::kube_event::KubeEvent;
+use crate::domain::status::readiness::{Awaited, Readiness, is_missing};
 use crate::domain::validity::check::{Assessment, serves};
 use crate::domain::validity::expiries::Validity;
 use crate::domain::validity::renewal::RenewalWindows;
@@ -49,6 +51,8 @@ pub(crate) struct OperatorContext {
     pub limits: CaLimits,
     /// Renewal windows and validity of certificates.
     pub dates: CertificateDates,
+    /// Certificates that are waited for.
+    pub awaited: RefCell<Awaited>,
 }
 
 /// Limits of the first CA.
@@ -88,6 +92,45 @@ impl OperatorContext {
         self.dates.expiries.record(secret, Validity::of(found, ari));
         drop(windows);
         self.report_foreign(secret, found);
+    }
+
+    /// Counts the certificate of a Secret that a job has read or written: as ready in time, or as
+    /// waited for from now on.
+    pub(crate) fn look_whether_ready(
+        &self,
+        desired: &DesiredCertificate,
+        found: Option<&SecretView>,
+    ) {
+        let (secret, now) = (&desired.secret, self.clock.now());
+        if is_missing(found, desired) {
+            let created = desired.routes.iter().map(|wanted| wanted.newest).max();
+            let created = created.filter(|_| found.is_none());
+            let mut awaited = self.awaited.borrow_mut();
+            let earlier = |state: &State| awaited.earlier(state, created, now);
+            let earlier = self.ledger.with(secret, earlier);
+            awaited.missing(secret, earlier, now);
+        } else if self.awaited.borrow_mut().ready(secret) {
+            self.metrics.readiness(Readiness::InTime);
+        }
+    }
+
+    /// Forgets the certificates that nobody wants any more, and judges those whose time is over.
+    pub(crate) fn look_whether_late(&self) {
+        self.awaited.borrow_mut().retain(|secret| self.index.borrow().is_wanted(secret));
+        self.judge_overdue();
+    }
+
+    /// Judges the certificates whose time is over.
+    pub(crate) fn judge_overdue(&self) {
+        let (index, now) = (self.index.borrow(), self.clock.now());
+        let mut awaited = self.awaited.borrow_mut();
+        while let Some(secret) = awaited.take_overdue(now) {
+            let names = index.desired(&secret).map(|desired| desired.names).unwrap_or_default();
+            let rate_limits = self.limits.rate_limits.borrow();
+            let limit = rate_limits.blocking(&secret, &names, true, now);
+            let judged = |state: &State| Readiness::of_overdue(state, limit.as_ref());
+            self.metrics.readiness(self.ledger.with(&secret, judged));
+        }
     }
 
     /// Records an Event, once, for a Secret that serves and is somebody else's: that of another

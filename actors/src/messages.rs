@@ -21,10 +21,11 @@ use crate::ports::PortError;
 #[rtype(result = "()")]
 pub(crate) struct Changed;
 
-/// To the pool: reconcile this key. The answer comes when the jobs of all its Secrets have ended.
+/// To the pool: reconcile this key, whose first event arrived at this time; `None` for a requeue.
+/// The answer comes when the jobs of all its Secrets have ended.
 #[derive(Debug, Message)]
 #[rtype(result = "Requeue")]
-pub struct Reconcile(pub ReconcileKey);
+pub struct Reconcile(pub ReconcileKey, pub Option<Timestamp>);
 
 /// To an issuer: run this job until it ends or has to wait.
 #[derive(Debug, Message)]

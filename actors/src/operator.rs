@@ -22,6 +22,7 @@ use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::scheduling::dedup::SettleTimes;
+use crate::domain::status::readiness::Awaited;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::messages::{Drain, StopWriting};
 use crate::pool::actor::Pool;
@@ -237,5 +238,6 @@ fn context(
         public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
+        awaited: RefCell::new(Awaited::new(ports.clock.now())),
     }
 }

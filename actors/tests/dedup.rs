@@ -34,7 +34,7 @@ impl Actor for SlowPool {
 impl Handler<Reconcile> for SlowPool {
     type Result = ResponseFuture<Requeue>;
 
-    fn handle(&mut self, Reconcile(key): Reconcile, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Reconcile(key, _): Reconcile, _: &mut Context<Self>) -> Self::Result {
         let ReconcileKey::Ingress(key) = key else { panic!("{key} is an orphan") };
         let first = !self.runs.borrow().iter().any(|(_, run)| *run == *key.name);
         self.runs.borrow_mut().push((self.began.elapsed(), key.name.to_string()));

@@ -20,6 +20,7 @@ mod journal_faults;
 mod log_lines;
 mod partial;
 mod places;
+mod readiness;
 mod rehearsal;
 mod renewal;
 mod secret_checks;

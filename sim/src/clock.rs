@@ -32,6 +32,12 @@ impl Clock {
         base.unwrap_or_else(machine) + ahead
     }
 
+    /// Sets the clock back, for a world that begins in the past.
+    pub fn set_back(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.ahead.fetch_sub(millis, Ordering::Relaxed);
+    }
+
     /// Advances the clock; timers are not affected.
     pub fn advance(&self, time: Duration) {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);

@@ -217,6 +217,12 @@ impl ApiServer {
         self.state.signal(|signals| signals.held = held);
     }
 
+    /// Takes a right from the operator, or gives it back: requests with this verb and resource, as
+    /// in audit logs, are answered with 403. A watch that is open goes on.
+    pub fn forbid(&self, verb: &str, resource: &str, forbidden: bool) {
+        self.state.forbid(verb, resource, forbidden);
+    }
+
     /// Freezes or thaws the server for the operator. While frozen, requests are accepted but not
     /// answered, and watches deliver no events; after the thaw, waiting requests are answered.
     pub fn freeze(&self, frozen: bool) {

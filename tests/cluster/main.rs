@@ -35,6 +35,7 @@ mod plugin;
 mod proxy;
 mod restore;
 mod rollback;
+mod runbook;
 mod sites;
 mod worst_tenant;
 

@@ -223,7 +223,7 @@ fn documented(marker: &str) -> &'static str {
 }
 
 /// Runs shell commands as the administrator in the world's directory.
-async fn shell(world: &World, commands: &str) -> String {
+pub(crate) async fn shell(world: &World, commands: &str) -> String {
     let mut sh = tokio::process::Command::new("sh");
     sh.arg("-ec").arg(commands).env("KUBECONFIG", world.admin_kubeconfig());
     sh.current_dir(world.directory()).kill_on_drop(true).stdin(Stdio::null());
@@ -260,7 +260,7 @@ async fn secrets_are_handed_over_and_the_account_is_deleted(
 }
 
 /// Whether kubectl and jq can be run. A new machine has neither.
-fn has_kubectl_and_jq() -> bool {
+pub(crate) fn has_kubectl_and_jq() -> bool {
     let runs = |command: &str| {
         let ran = std::process::Command::new("sh").args(["-c", command]).output();
         ran.is_ok_and(|output| output.status.success())

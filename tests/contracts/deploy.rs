@@ -13,7 +13,7 @@ fn objects(yaml: &str) -> Vec<Value> {
     all.into_iter().filter(|object| !object.is_null()).collect()
 }
 
-fn install() -> Vec<Value> {
+pub(crate) fn install() -> Vec<Value> {
     objects(include_str!("../../deploy/install.yaml"))
 }
 

@@ -14,6 +14,7 @@ mod events;
 mod flags;
 mod journal;
 mod metrics;
+mod monitoring;
 mod shell;
 mod site;
 mod status;

@@ -21,7 +21,7 @@ use crate::events::NOW;
 use crate::{hold, lines};
 
 /// Metrics of the operator in OpenMetrics, with a sample of every family.
-fn scraped() -> String {
+pub(crate) fn scraped() -> String {
     encoded(&sampled())
 }
 

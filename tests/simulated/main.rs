@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod account;
+mod alerts;
 mod ca_of_2029;
 mod caa;
 mod commands;

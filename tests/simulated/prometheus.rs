@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 
 use crate::{alone, eventually, plan, simulated, stormed};
 
-/// Queries of alerts and dashboards. Each has a result while an operator runs.
+/// Queries of users. Each has a result while an operator runs. Those of the rules and the dashboard
+/// are in `alerts.rs`.
 const QUERIES: [&str; 9] = [
     "up == 1",
     "sum(ingress_acme_leader) == 1",
@@ -27,36 +28,62 @@ const QUERIES: [&str; 9] = [
 ];
 
 /// A running Prometheus, killed on drop.
-struct Prometheus {
+pub(crate) struct Prometheus {
     address: SocketAddr,
     client: reqwest::Client,
     _process: Child,
     _directory: TempDir,
 }
 
+/// Jobs of Prometheus with their targets (`HOST:PORT`), its rules, and the time between two scrapes
+/// and two evaluations.
+pub(crate) struct Scrapes<'a> {
+    pub(crate) jobs: &'a [(&'a str, &'a [SocketAddr])],
+    pub(crate) rules: &'a str,
+    pub(crate) every: &'a str,
+}
+
+impl Scrapes<'_> {
+    fn config(&self) -> String {
+        let job = |(name, targets): &(&str, &[SocketAddr])| {
+            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            format!(
+                "{{job_name: {name}, honor_labels: true, static_configs: [{{targets: {targets:?}}}]}}"
+            )
+        };
+        let jobs: Vec<String> = self.jobs.iter().map(job).collect();
+        let (every, jobs) = (self.every, jobs.join(", "));
+        format!(
+            "{{global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}, \
+             rule_files: [rules.yml], scrape_configs: [{jobs}]}}"
+        )
+    }
+}
+
 impl Prometheus {
-    /// Starts one that scrapes `target` (`HOST:PORT`) each second; `None` where there is none.
-    fn start(target: &str) -> Option<Self> {
+    /// Starts one; `None` where there is none, and no CI that would have it.
+    pub(crate) fn start(scrapes: &Scrapes<'_>) -> Option<Self> {
         let (directory, address) = (tempfile::tempdir().unwrap(), free_address().unwrap());
         let config = directory.path().join("prometheus.yml");
-        let scrapes = format!(
-            "{{global: {{scrape_interval: 1s}}, scrape_configs: [{{job_name: ingress-acme, \
-             static_configs: [{{targets: ['{target}']}}]}}]}}"
-        );
-        fs::write(&config, scrapes).unwrap();
+        fs::write(&config, scrapes.config()).unwrap();
+        fs::write(directory.path().join("rules.yml"), scrapes.rules).unwrap();
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
         command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().ok()?;
+        let Ok(process) = command.spawn() else {
+            assert!(std::env::var_os("CI").is_none(), "prometheus is not installed");
+            eprintln!("prometheus is not installed: no Prometheus scrapes the operator");
+            return None;
+        };
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10));
         let client = client.build().unwrap();
         Some(Self { address, client, _process: process, _directory: directory })
     }
 
     /// `data` of an answer of its API; `None` while there is none.
-    async fn data(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+    pub(crate) async fn data(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
         let mut url: url::Url = format!("http://{}/api/v1/{path}", self.address).parse().unwrap();
         url.query_pairs_mut().extend_pairs(query);
         let answer = self.client.get(url).send().await.ok()?.bytes().await.ok()?;
@@ -65,7 +92,7 @@ impl Prometheus {
     }
 
     /// Whether a query has a result.
-    async fn has(&self, query: &str) -> bool {
+    pub(crate) async fn has(&self, query: &str) -> bool {
         let found = self.data("query", &[("query", query)]).await.unwrap_or_default();
         found["result"].as_array().is_some_and(|result| !result.is_empty())
     }
@@ -83,10 +110,9 @@ async fn a_prometheus_knows_each_metric_of_an_operator_and_answers_from_them() {
     let simulated = simulated(Options::default()).await;
     let url = simulated.metrics_url();
     let target = url.trim_start_matches("http://").trim_end_matches("/metrics");
-    let Some(prometheus) = Prometheus::start(target) else {
-        assert!(std::env::var_os("CI").is_none(), "prometheus is not installed");
-        return eprintln!("prometheus is not installed: no Prometheus scrapes the operator");
-    };
+    let jobs = [("ingress-acme", &[target.parse().unwrap()][..])];
+    let scrapes = Scrapes { jobs: &jobs, rules: "groups: []", every: "1s" };
+    let Some(prometheus) = Prometheus::start(&scrapes) else { return };
     assert_eq!(stormed(&simulated, &plan(3, 0)).await.certificates, 3);
     for query in QUERIES {
         eventually(query, async || prometheus.has(query).await).await;

@@ -109,7 +109,8 @@ impl Dedup {
 
     /// Sends the key to the pool. The answer releases the key; a dead pool counts as busy.
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
-        let answer = self.downstream.pool.send(Reconcile(self.key.clone())).into_actor(self);
+        let request = Reconcile(self.key.clone(), self.registry.take_noticed(&self.key));
+        let answer = self.downstream.pool.send(request).into_actor(self);
         self.answer.take().map(|earlier| ctx.cancel_future(earlier));
         let answer = ctx.spawn(answer.map(|requeue, dedup, ctx| {
             dedup.answer = None;

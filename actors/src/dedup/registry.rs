@@ -26,6 +26,8 @@ pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
     waiting: RefCell<Waiting>,
     slots: RefCell<ActorSlots>,
+    /// Arrival of the first event of each Ingress that no request to the pool has followed yet.
+    noticed: RefCell<HashMap<ReconcileKey, Timestamp>>,
     downstream: DedupDependencies,
     metrics: Metrics,
 }
@@ -76,8 +78,8 @@ impl Waiting {
 impl Registry {
     /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: DedupDependencies, metrics: Metrics) -> Rc<Self> {
-        let (waiting, slots) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { entries: DashMap::new(), waiting, slots, downstream, metrics })
+        let (waiting, slots, noticed) = Default::default();
+        Rc::new(Self { entries: DashMap::new(), waiting, slots, noticed, downstream, metrics })
     }
 
     /// Sends an event to the dedup actor of `key`, and starts the actor if necessary. New and
@@ -86,6 +88,8 @@ impl Registry {
     /// A full mailbox holds an unhandled event of the same key, with which this one is coalesced.
     pub fn notify(self: &Rc<Self>, key: &ReconcileKey, source: Source) {
         self.metrics.event(source);
+        let now = self.downstream.clock.now();
+        self.noticed.borrow_mut().entry(key.clone()).or_insert(now);
         if let Some(mut entry) = self.entries.get_mut(key) {
             match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
@@ -100,6 +104,12 @@ impl Registry {
             self.entries.insert(key.clone(), entry);
         }
         self.metrics.dedup_actors(self.len());
+    }
+
+    /// Takes the arrival of the first event since the last request to the pool; `None` for a
+    /// requeue.
+    pub(crate) fn take_noticed(&self, key: &ReconcileKey) -> Option<Timestamp> {
+        self.noticed.borrow_mut().remove(key)
     }
 
     /// Whether a new actor of `key` starts now. Only a scan or a check finds what is urgent, so

@@ -11,6 +11,11 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// Objective: a certificate is ready this long after its Ingress. An ordinary one takes seconds;
+/// the rest is for a new DNS record and for the CA.
+pub const READY_WITHIN: Duration = secs(300);
+/// Pause between two looks for certificates that are not ready in time.
+pub const READY_LOOK: Duration = secs(5);
 /// Longest port call to the API server. The server's own request timeout is 60 s, but after a third
 /// of that a retry on another connection is better.
 pub const KUBE_CALL: Duration = secs(20);

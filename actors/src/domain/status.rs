@@ -1,4 +1,5 @@
-//! Texts for users: Kubernetes Events, and the status of a certificate.
+//! Kubernetes Events, the status of a certificate, and whether it is ready in time.
 
 pub mod certificate_status;
 pub mod kube_event;
+pub mod readiness;

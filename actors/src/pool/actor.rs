@@ -15,6 +15,7 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
+use crate::domain::limits;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -232,13 +233,18 @@ impl Pool {
     }
 
     /// Chooses the Secret of an Ingress, and reconciles the Ingress then.
-    fn choose_first(&self, ingress: IngressKey, ctx: &Context<Self>) -> ResponseFuture<Requeue> {
+    fn choose_first(
+        &self,
+        ingress: IngressKey,
+        noticed: Option<Timestamp>,
+        ctx: &Context<Self>,
+    ) -> ResponseFuture<Requeue> {
         let (context, pool) = (self.context.clone(), ctx.address());
         Box::pin(async move {
             if let Err(requeue) = choose_secret(&context, &ingress).await {
                 return requeue;
             }
-            pool.send(Reconcile(ingress.into())).await.unwrap_or(Requeue::Busy)
+            pool.send(Reconcile(ingress.into(), noticed)).await.unwrap_or(Requeue::Busy)
         })
     }
 
@@ -277,17 +283,22 @@ impl Actor for Pool {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(limits::READY_LOOK, |pool, _| pool.context.look_whether_late());
     }
 }
 
 impl Handler<Reconcile> for Pool {
     type Result = ResponseFuture<Requeue>;
 
-    fn handle(&mut self, Reconcile(key): Reconcile, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        Reconcile(key, noticed): Reconcile,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
         if let ReconcileKey::Ingress(ingress) = &key
             && self.must_choose(ingress)
         {
-            return self.choose_first(ingress.clone(), ctx);
+            return self.choose_first(ingress.clone(), noticed, ctx);
         }
         let now = self.context.clock.now();
         if let ReconcileKey::Ingress(ingress) = &key {
@@ -297,6 +308,12 @@ impl Handler<Reconcile> for Pool {
         }
         let targets = self.targets(&key, now);
         let secrets: Vec<SecretKey> = targets.iter().map(|(secret, _)| secret.clone()).collect();
+        if let Some(at) = noticed {
+            let mut awaited = self.context.awaited.borrow_mut();
+            for secret in &secrets {
+                awaited.noticed(secret, at);
+            }
+        }
         let ticket = match self.scheduler.request(&key, targets, now) {
             Ok(ticket) => ticket,
             Err(requeue) => {

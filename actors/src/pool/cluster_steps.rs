@@ -25,12 +25,13 @@ use crate::ports::{Installation, PortError, bounded};
 use crate::reporting::metrics::IssueKind;
 
 impl JobRunner {
-    pub(super) async fn read_secret(&self, job: &mut Job) {
+    pub(super) async fn read_secret(&self, job: &mut Job, desired: &DesiredCertificate) {
         let read =
             bounded(limits::KUBE_CALL, "API server", self.context.tls_secrets.read(&job.stream))
                 .await;
         if let Some(status) = self.succeeded(job, FailureClass::SecretWrite, read) {
             self.context.record_secret(&job.stream, status.as_ref());
+            self.context.look_whether_ready(desired, status.as_ref());
             job.observed.secret = Some((status, self.context.clock.now()));
         }
     }
@@ -134,7 +135,6 @@ impl JobRunner {
         let (Some(issuance), Some(chain)) = (self.issuance(job), job.observed.chain.clone()) else {
             return;
         };
-        let started_at = issuance.started_at;
         let kind = self.kind(job, desired);
         let account = self.account(&issuance).await;
         let what = Installation {
@@ -157,11 +157,13 @@ impl JobRunner {
         let Some(status) = self.succeeded(job, FailureClass::SecretWrite, installed) else {
             return;
         };
+        self.context.judge_overdue(); // the commit forgets the failures that excuse a late one
         let (serial, not_after) = (chain.leaf.serial.clone(), chain.leaf.not_after);
         if self.commit(job, Command::Installed { serial, not_after }).await {
             let now = self.context.clock.now();
-            self.context.metrics.issued(kind, now.since(started_at));
+            self.context.metrics.issued(kind, now.since(issuance.started_at));
             self.context.record_secret(&job.stream, status.as_ref());
+            self.context.look_whether_ready(desired, status.as_ref());
             let installed = Some(issuance.fingerprint);
             job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };

@@ -221,6 +221,7 @@ impl JobRunner {
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
         context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
+        context.awaited.borrow_mut().job_ended(&job.stream);
         self.report_problems(&job.stream);
         let ordered = |state: &State| matches!(state, State::Ordered { .. });
         let ordered = context.ledger.with(&job.stream, ordered);

@@ -28,7 +28,7 @@ impl JobRunner {
         };
         let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
         match step {
-            Step::ReadSecret => self.read_secret(job).await,
+            Step::ReadSecret => self.read_secret(job, &desired).await,
             Step::CheckHosts => self.check_hosts(job, &desired).await,
             Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,

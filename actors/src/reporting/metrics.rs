@@ -15,13 +15,14 @@ use prometheus_client::registry::Registry;
 use crate::domain::failure::FailureClass;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduling::scheduler::Load;
+use crate::domain::status::readiness::Readiness;
 use crate::domain::time::Timestamp;
 use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
-    ByAnswer, ByEndpoint, ByEvent, ByKind, ByPort, ByReason, ByRequest, ByScope, BySource, ByState,
-    ByStep,
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByPort, ByReason, ByRequest, ByResult, ByScope,
+    BySource, ByState, ByStep,
 };
 pub use labels::{IssueKind, Source};
 pub use totals::Totals;
@@ -41,6 +42,7 @@ pub struct Metrics {
     issued: Family<ByKind, Counter>,
     failed: Family<ByReason, Counter>,
     issuance: Histogram,
+    readiness: Family<ByResult, Counter>,
     steps: Family<ByStep, Histogram, fn() -> Histogram>,
     journal: Family<ByEvent, Counter>,
     journal_segments: Family<ByState, Gauge>,
@@ -72,6 +74,7 @@ impl Default for Metrics {
             issued: Family::default(),
             failed: Family::default(),
             issuance: durations(),
+            readiness: Family::default(),
             steps: Family::new_with_constructor(durations),
             journal: Family::default(),
             journal_segments: Family::default(),
@@ -114,6 +117,9 @@ impl Metrics {
         for kind in [IssueKind::First, IssueKind::Renew, IssueKind::Replace] {
             drop(self.issued.get_or_create(&kind.label()));
         }
+        for readiness in Readiness::ALL {
+            drop(self.readiness.get_or_create(&ByResult { result: readiness.label() }));
+        }
         all
     }
 
@@ -134,6 +140,9 @@ impl Metrics {
         all.register("failed", "Attempts that failed", failed.clone());
         let help = "Time from the start of an issuance to its certificate in the Secret";
         all.register("issuance_duration_seconds", help, self.issuance.clone());
+        let help = "Certificates that were ready within 5 minutes of their Ingress, and those that \
+                    were not, by whether anybody but the user could help that";
+        all.register("certificate_readiness", help, self.readiness.clone());
         all.register("step_duration_seconds", "Time of one step", self.steps.clone());
     }
 
@@ -227,6 +236,11 @@ impl Metrics {
         self.issuance.observe(after.as_secs_f64());
     }
 
+    /// Counts a certificate that an Ingress asked for.
+    pub(crate) fn readiness(&self, readiness: Readiness) {
+        self.readiness.get_or_create(&ByResult { result: readiness.label() }).inc();
+    }
+
     /// Counts a failed attempt.
     pub fn failed(&self, class: FailureClass) {
         self.failed.get_or_create(&ByReason { reason: class.label() }).inc();
@@ -297,9 +311,11 @@ impl Metrics {
         self.events_dropped.inc();
     }
 
-    /// Sets the number of open connections to a port.
+    /// Sets the number of open connections to a port. Also shows a zero of dropped ones, without
+    /// which no rate would have the first burst.
     pub fn connections(&self, port: &'static str, count: usize) {
         self.connections.get_or_create(&ByPort { port }).set(gauge(count));
+        drop(self.connections_dropped.get_or_create(&ByPort { port }));
     }
 
     /// Counts a connection that was closed in favour of a newer one.

@@ -7,6 +7,7 @@ mod answer;
 mod asked;
 mod watching;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) struct State {
     faults: Faults,
     audit: Audit,
     signals: watch::Sender<Signals>,
+    /// Verbs and resources that are refused to the operator.
+    forbidden: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// Values whose changes wake waiting tasks.
@@ -66,7 +69,25 @@ impl State {
             faults: Faults::seeded(seed),
             audit: Audit::default(),
             signals: watch::Sender::default(),
+            forbidden: Mutex::default(),
         }
+    }
+
+    /// Refuses requests of the operator with this verb and resource, or accepts them again.
+    pub(crate) fn forbid(&self, verb: &str, resource: &str, forbidden: bool) {
+        let mut all = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let rule = (verb.to_owned(), resource.to_owned());
+        if forbidden {
+            all.insert(rule)
+        } else {
+            all.remove(&rule)
+        };
+    }
+
+    fn is_forbidden(&self, asked: &Asked) -> bool {
+        let all = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let rule = || (asked.verb.to_owned(), asked.resource_name());
+        asked.user == User::Operator && !all.is_empty() && all.contains(&rule())
     }
 
     pub(crate) fn faults(&self) -> &Faults {
@@ -174,6 +195,9 @@ pub(crate) async fn respond(state: &Arc<State>, request: &Request, is_too_large:
         (_, _, Some(Fault::Failed)) => Err(Refusal::failed()),
         (Err(refusal), ..) => Err(refusal.clone()),
         (_, true, _) => Err(Refusal::too_large()),
+        (Ok(asked), ..) if state.is_forbidden(asked) => {
+            Err(Refusal::no_right(asked.user.name(), asked.verb, &asked.resource_name()))
+        }
         (Ok(asked), false, _) => answer::answer(state, asked, &request.body),
     };
     state.audit.count(audited(request, user, asked.as_ref().ok(), &answer));

@@ -187,6 +187,14 @@ impl Refusal {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
+    /// No rule of RBAC lets `user` do this.
+    pub(crate) fn no_right(user: &str, verb: &str, resource: &str) -> Self {
+        let message = format!(
+            "{resource} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\""
+        );
+        Self::new(403, "Forbidden", message)
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         Self::new(405, "MethodNotAllowed", message)

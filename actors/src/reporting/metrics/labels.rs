@@ -62,6 +62,12 @@ pub(super) struct ByReason {
     pub(super) reason: &'static str,
 }
 
+/// Label `result`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByResult {
+    pub(super) result: &'static str,
+}
+
 /// Label `step`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByStep {

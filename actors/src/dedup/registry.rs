@@ -26,8 +26,6 @@ pub struct Registry {
     entries: DashMap<ReconcileKey, DedupHandle>,
     waiting: RefCell<Waiting>,
     slots: RefCell<ActorSlots>,
-    /// Arrival of the first event of each Ingress that no request to the pool has followed yet.
-    noticed: RefCell<HashMap<ReconcileKey, Timestamp>>,
     downstream: DedupDependencies,
     metrics: Metrics,
 }
@@ -36,6 +34,8 @@ struct DedupHandle {
     addr: Addr<Dedup>,
     /// Number of events accepted by the mailbox.
     sent: u64,
+    /// Arrival of the first event that no request to the pool has followed yet.
+    noticed: Option<Timestamp>,
     /// Phase of the actor, for the state dump.
     phase: Rc<Cell<Phase>>,
 }
@@ -78,8 +78,8 @@ impl Waiting {
 impl Registry {
     /// Creates an empty registry, whose actors send their requests to `downstream`.
     pub fn new(downstream: DedupDependencies, metrics: Metrics) -> Rc<Self> {
-        let (waiting, slots, noticed) = Default::default();
-        Rc::new(Self { entries: DashMap::new(), waiting, slots, noticed, downstream, metrics })
+        let (waiting, slots) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { entries: DashMap::new(), waiting, slots, downstream, metrics })
     }
 
     /// Sends an event to the dedup actor of `key`, and starts the actor if necessary. New and
@@ -88,19 +88,19 @@ impl Registry {
     /// A full mailbox holds an unhandled event of the same key, with which this one is coalesced.
     pub fn notify(self: &Rc<Self>, key: &ReconcileKey, source: Source) {
         self.metrics.event(source);
-        let now = self.downstream.clock.now();
-        self.noticed.borrow_mut().entry(key.clone()).or_insert(now);
+        let now = || self.downstream.clock.now();
         if let Some(mut entry) = self.entries.get_mut(key) {
+            let noticed = *entry.noticed.get_or_insert_with(now);
             match entry.addr.try_send(Changed) {
                 Ok(()) => entry.sent += 1,
                 Err(SendError::Full(_)) => self.metrics.event_coalesced(),
-                Err(SendError::Closed(_)) => *entry = self.start_with_event(key),
+                Err(SendError::Closed(_)) => *entry = self.start_with_event(key, noticed),
             }
             return;
         }
         self.waiting.borrow_mut().remove(key);
-        if self.has_slot(key, source) {
-            let entry = self.start_with_event(key);
+        if let Some(noticed) = self.take_slot(key, source, now()) {
+            let entry = self.start_with_event(key, noticed);
             self.entries.insert(key.clone(), entry);
         }
         self.metrics.dedup_actors(self.len());
@@ -109,30 +109,29 @@ impl Registry {
     /// Takes the arrival of the first event since the last request to the pool; `None` for a
     /// requeue.
     pub(crate) fn take_noticed(&self, key: &ReconcileKey) -> Option<Timestamp> {
-        self.noticed.borrow_mut().remove(key)
+        self.entries.get_mut(key)?.noticed.take()
     }
 
-    /// Whether a new actor of `key` starts now. Only a scan or a check finds what is urgent, so
-    /// these never wait.
-    fn has_slot(&self, key: &ReconcileKey, source: Source) -> bool {
+    /// Takes the place of a new actor of `key`, if it starts now. Returns the time of the first
+    /// event. Only a scan or a check finds what is urgent, so these never wait.
+    fn take_slot(&self, key: &ReconcileKey, source: Source, now: Timestamp) -> Option<Timestamp> {
         let mut slots = self.slots.borrow_mut();
         let waits = slots.waits_since(key).is_some();
         if waits {
             self.metrics.event_coalesced();
         }
         match source {
-            Source::Watch if waits => false,
-            Source::Watch => slots.start_or_wait(key, self.downstream.clock.now()),
-            Source::Scan | Source::Check => {
-                slots.start(key);
-                true
-            }
+            Source::Watch if waits => None,
+            Source::Watch => slots.start_or_wait(key, now).then_some(now),
+            Source::Scan | Source::Check => Some(slots.start(key).unwrap_or(now)),
         }
     }
 
-    fn start_with_event(self: &Rc<Self>, key: &ReconcileKey) -> DedupHandle {
+    /// Starts an actor with an event, the first of which arrived at `noticed`.
+    fn start_with_event(self: &Rc<Self>, key: &ReconcileKey, noticed: Timestamp) -> DedupHandle {
         let mut entry = self.start(key, None);
         entry.sent = u64::from(entry.addr.try_send(Changed).is_ok());
+        entry.noticed = Some(noticed);
         entry
     }
 
@@ -140,7 +139,7 @@ impl Registry {
         let phase = Rc::new(Cell::new(Phase::Idle));
         let (downstream, registry) = (self.downstream.clone(), self.clone());
         let addr = Dedup::new(key.clone(), downstream, registry, phase.clone(), due).start();
-        DedupHandle { addr, sent: 0, phase }
+        DedupHandle { addr, sent: 0, noticed: None, phase }
     }
 
     /// Removes an actor without work that has handled `handled` events; another one starts at
@@ -161,8 +160,8 @@ impl Registry {
             self.set_timer();
         }
         let next = self.slots.borrow_mut().end(key);
-        for key in next {
-            let entry = self.start_with_event(&key);
+        for (key, noticed) in next {
+            let entry = self.start_with_event(&key, noticed);
             self.entries.insert(key, entry);
         }
         self.metrics.dedup_actors(self.len());

@@ -41,20 +41,22 @@ impl ActorSlots {
         false
     }
 
-    /// Counts an actor, whatever the bound is: for work that may be urgent.
-    pub(crate) fn start(&mut self, key: &ReconcileKey) {
-        self.waiting.remove(key);
+    /// Counts an actor, whatever the bound is: for work that may be urgent. Returns the time of the
+    /// first event, if the key has waited.
+    pub(crate) fn start(&mut self, key: &ReconcileKey) -> Option<Timestamp> {
         self.actors.begin(key.namespace());
+        self.waiting.remove(key)
     }
 
-    /// Counts the end of an actor. Returns the keys that have one now.
-    pub(crate) fn end(&mut self, key: &ReconcileKey) -> Vec<ReconcileKey> {
+    /// Counts the end of an actor. Returns the keys that have one now, with the times of their
+    /// first events.
+    pub(crate) fn end(&mut self, key: &ReconcileKey) -> Vec<(ReconcileKey, Timestamp)> {
         self.actors.end(key.namespace());
         let mut started = Vec::new();
         while let Some(key) = self.turns.pop_of(&|namespace| may_start(&self.actors, namespace)) {
-            if self.waiting.remove(&key).is_some() {
+            if let Some(since) = self.waiting.remove(&key) {
                 self.actors.begin(key.namespace());
-                started.push(key);
+                started.push((key, since));
             }
         }
         started
@@ -108,7 +110,7 @@ mod tests {
         let few = limits::DEDUP_ACTORS_OF_EACH;
         assert_eq!(started(&mut slots, "late", 100).len(), few);
         assert!(slots.end(&key("ns-0", 0)).is_empty(), "there is no room yet");
-        assert_eq!(slots.end(&key("late", 0)), [key("late", few)]);
+        assert_eq!(slots.end(&key("late", 0)), [(key("late", few), NOW)]);
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
             ["a", "b"].iter().flat_map(|one| started(&mut slots, one, 5_000)).collect();
         let mut ended: Vec<ReconcileKey> = Vec::new();
         while let Some(key) = live.pop_front() {
-            live.extend(slots.end(&key));
+            live.extend(slots.end(&key).into_iter().map(|(key, _)| key));
             ended.push(key);
             assert!(live.len() <= limits::DEDUP_ACTORS);
         }
@@ -137,12 +139,12 @@ mod tests {
         let live = started(&mut slots, "web", 20_000);
         let urgent = key("web", 19_999);
         assert_eq!(slots.waits_since(&urgent), Some(NOW));
-        slots.start(&urgent);
+        assert_eq!(slots.start(&urgent), Some(NOW));
         assert_eq!(slots.waits_since(&urgent), None);
         let mut live = VecDeque::from(live);
         let mut ended = 0;
         while let Some(one) = live.pop_front() {
-            live.extend(slots.end(&one));
+            live.extend(slots.end(&one).into_iter().map(|(key, _)| key));
             ended += 1;
         }
         assert_eq!(ended, 19_999, "all but the urgent one");

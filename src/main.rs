@@ -10,6 +10,7 @@ use ingress_acme::commands::cli::{Cli, Command};
 use ingress_acme::commands::completions;
 use ingress_acme::commands::man;
 use ingress_acme::commands::owners;
+use ingress_acme::commands::plan;
 use ingress_acme::commands::program::CalledAs;
 use ingress_acme::commands::revoke;
 use ingress_acme::commands::rollover;
@@ -56,6 +57,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             };
             assemble(*args, &environment, received)?.run(terminate).await?.carry_out()
         }
+        Command::Plan(args) => plan::show(*args).await,
         Command::Status(args) => status::list(args).await,
         Command::Explain(args) => status::explain(args).await,
         Command::Renew(args) => status::renew(args).await,

@@ -6,7 +6,7 @@ pub mod instance;
 pub mod logging;
 mod memory_limit;
 pub mod process_metrics;
-mod public_ca;
+pub(crate) mod public_ca;
 pub mod replica;
 pub mod servers;
 pub mod succession;

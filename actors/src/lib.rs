@@ -12,6 +12,7 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
+//! - [`host_holders`]: the namespace that holds a host which several name.
 //! - [`secret_choice`]: the Secret of an Ingress that leaves its name to us.
 //! - `context`: the state that the actors share; [`shared_expiries`]: the subset that a scrape
 //!   reads, too.
@@ -22,6 +23,7 @@ pub mod dedup;
 pub mod domain;
 #[cfg(feature = "fakes")]
 pub mod fakes;
+pub mod host_holders;
 pub mod journal;
 pub mod messages;
 pub mod operator;

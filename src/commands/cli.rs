@@ -8,6 +8,7 @@ mod cluster;
 mod ingresses;
 mod reason;
 mod run;
+mod serving;
 mod shell;
 #[cfg(feature = "sim")]
 mod sim;
@@ -22,9 +23,10 @@ pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use caa::CaaArgs;
 pub use choices::{GuardsArg, ManageArg, PublicCaArg};
 pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
-pub use ingresses::{ExplainArgs, ListOutput, RemoveOwnersArgs, RenewArgs, StatusArgs};
+pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewArgs, StatusArgs};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
+pub use serving::ServingArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 #[cfg(feature = "sim")]
 pub use sim::{CaArg, DemoArgs, StormArgs, TargetArg};
@@ -47,6 +49,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator
     Run(Box<RunArgs>),
+    /// Tell what the operator would do for each Ingress, before it is installed: nothing is written
+    Plan(Box<PlanArgs>),
     /// List Ingresses with the state of their certificates
     Status(StatusArgs),
     /// Show everything about one Ingress: what it asks for, what exists, what happens next

@@ -4,13 +4,13 @@
 //! and the Events contain its state.
 
 mod age;
-mod columns;
+pub(in crate::commands) mod columns;
 mod follow;
 mod list;
-mod quota;
+pub(in crate::commands) mod quota;
 mod renewal;
-mod row;
-mod snapshot;
+pub(in crate::commands) mod row;
+pub(in crate::commands) mod snapshot;
 mod user_events;
 
 use std::io::{ErrorKind, Write};
@@ -28,7 +28,7 @@ use snapshot::{Place, Snapshot};
 pub(crate) use user_events::plain;
 
 /// Number of objects per page of a list.
-const PAGE: u32 = 500;
+pub(in crate::commands) const PAGE: u32 = 500;
 
 /// Runs `status`.
 pub async fn list(args: StatusArgs) -> anyhow::Result<ExitCode> {

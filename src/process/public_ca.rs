@@ -12,7 +12,7 @@ use crate::commands::cli::PublicCaArg;
 
 /// Whether the CA of `directory` is public. Its host is resolved once where its name does not show
 /// it, with the system's resolver, which the ACME client uses as well.
-pub(super) async fn public_ca(chosen: PublicCaArg, directory: &str) -> PublicCa {
+pub(crate) async fn public_ca(chosen: PublicCaArg, directory: &str) -> PublicCa {
     let public = decide(chosen, directory, async |host: &str, port| {
         let found = tokio::net::lookup_host((host, port)).await;
         found.map(|found| found.map(|socket| socket.ip()).collect())

@@ -4,18 +4,19 @@
 mod found;
 mod outcome;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ingress_acme_control_plane::{World, apply_yaml, eventually, retry_when_wedged};
 use kube::Client;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::commands::output;
 use crate::sites::{PATIENCE, namespace, routed, verify};
 use crate::{alone, operator_with};
 use found::Found;
-use outcome::{Manifest, key_of};
+use outcome::{IngressOutcome, Key, Manifest, SecretOutcome, key_of};
 
 const OPERATOR: &str = "system:serviceaccount:ingress-acme:ingress-acme";
 
@@ -35,6 +36,8 @@ async fn each_manifest_ends_as_its_author_wants_and_nothing_else_is_touched() {
             apply(&client, manifest).await;
         }
         let before = Found::now(&client).await;
+        check_plan(world, &manifests).await;
+        assert_eq!(Found::now(&client).await.versions(), before.versions(), "a plan writes nothing");
         let operator = operator_with(world, &FLAGS).await;
         let found = all_as_wanted(&client, &manifests, &before).await;
         eventually(PATIENCE, "the routes have gone", async || {
@@ -120,6 +123,63 @@ fn check_writes(world: &World, manifests: &[Manifest]) {
     let fills = ingresses.filter(|outcome| outcome.fills.is_some()).count();
     let expected = [("patch secrets", secrets), ("patch ingresses", fills)];
     assert_eq!(writes, expected.map(|(what, count)| (what.to_owned(), count)).into());
+}
+
+/// `plan` says beforehand what the outcomes say: who is served and who is not, each Secret, each
+/// `spec.tls` that is filled in, and the number of orders.
+async fn check_plan(world: &World, manifests: &[Manifest]) {
+    let text = output(world, &["plan", "-A", "-o", "json", "--public-ca=true"]).await;
+    let plan: Value = serde_json::from_str(&text).expect("JSON");
+    let mut rows = BTreeMap::<Key, Vec<&Value>>::new();
+    for row in plan["ingresses"].as_array().expect("a list") {
+        let of = |field: &str| row[field].as_str().expect(field).to_owned();
+        rows.entry((of("namespace"), of("ingress"))).or_default().push(row);
+    }
+    let (mut wrong, mut secrets) = (Vec::new(), BTreeSet::new());
+    for manifest in manifests {
+        for (name, outcome) in &manifest.outcome.ingresses {
+            let key = manifest.key(name);
+            let rows = rows.remove(&key).unwrap_or_default();
+            let planned = planned_of(&rows);
+            let wanted = Planning::of(manifest, &key, outcome);
+            if planned != wanted {
+                wrong.push(format!("{key:?}: {planned:?} is planned, and the outcome is {wanted:?}"));
+            }
+        }
+        secrets.extend(manifest.outcome.secrets.keys().map(|name| manifest.key(name)));
+    }
+    assert!(rows.is_empty(), "Ingresses without an outcome: {:?}", rows.keys());
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(plan["summary"]["orders"], secrets.len(), "one order for each Secret");
+    assert_eq!((&plan["summary"]["renewals"], &plan["notes"]), (&json!(0), &json!([])));
+}
+
+/// What a plan, or an outcome, says about an Ingress.
+#[derive(Debug, PartialEq, Eq)]
+struct Planning {
+    /// Secrets that are ordered for it.
+    secrets: BTreeSet<String>,
+    /// Secret in the `spec.tls` that is filled in.
+    fills: Option<String>,
+}
+
+impl Planning {
+    fn of(manifest: &Manifest, (namespace, name): &Key, outcome: &IngressOutcome) -> Self {
+        let of_it = |(secret, of): &(&String, &SecretOutcome)| {
+            manifest.key(secret).0 == *namespace && of.owners.contains(name)
+        };
+        // One that is left alone owns the Secret of another Ingress, and orders nothing.
+        let secrets = manifest.outcome.secrets.iter().filter(|_| outcome.left_alone.is_none());
+        let secrets = secrets.filter(of_it).map(|(secret, _)| manifest.key(secret).1).collect();
+        Self { secrets, fills: outcome.fills.clone() }
+    }
+}
+
+fn planned_of(rows: &[&Value]) -> Planning {
+    let secret = |row: &&&Value| row["secret"].as_str().expect("a Secret").to_owned();
+    let ordered = rows.iter().filter(|row| row["order"] == "new");
+    let fills = rows.iter().find(|row| row["fills_tls"] == true);
+    Planning { secrets: ordered.map(|row| secret(&row)).collect(), fills: fills.as_ref().map(secret) }
 }
 
 /// `explain` names what decides, where an Ingress is left alone.

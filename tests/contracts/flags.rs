@@ -135,6 +135,13 @@ storm --names 100
 storm --names 101
 storm --spec-tls
 storm --spec-tls false
+plan
+plan -A -o wide
+plan -n web -l app=shop --manage annotated --ingress-class a,b
+plan -n web -A
+plan -w
+plan --fill-tls
+plan --acme-directory http://ca.example/
 status
 status -n web
 status -n web -A

@@ -15,6 +15,7 @@ mod flags;
 mod journal;
 mod metrics;
 mod monitoring;
+mod plan;
 mod shell;
 mod site;
 mod status;

@@ -19,6 +19,7 @@
 //! - `observed`, `step`, `fallback`: inputs and outputs of `next`.
 //! - `next`: the rules in order; `waits`, `secret`, `subset`, `before_order` and `with_order`: the
 //!   rules themselves, which ask their questions of one `evaluation`.
+//! - `outlook`: the first step for a Secret, as a command tells it before the operator runs.
 //! - `ipv6`: hosts that lead elsewhere over IPv6 than over IPv4.
 //! - `in_flight`: issuances of several Secrets for exactly the same names.
 
@@ -32,6 +33,7 @@ mod in_flight;
 mod ipv6;
 mod next;
 mod observed;
+mod outlook;
 mod probes;
 mod secret;
 mod state;
@@ -54,6 +56,7 @@ pub use ipv6::OverIpv6;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
 pub use observed::{AuthorizationView, Missed, OrderStatus, OrderView, Reach};
+pub use outlook::{Outlook, outlook};
 pub(crate) use secret::of_another_install;
 pub use state::{IllegalEvent, Issuance, State, apply};
 pub(crate) use step::{Inputs, Step};

@@ -8,6 +8,7 @@
 //! Hits are journaled and survive restarts. Queues are not, because every job that needs an order
 //! joins again.
 
+pub mod forecast;
 pub mod guards;
 mod hit;
 mod queue;

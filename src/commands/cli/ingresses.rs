@@ -1,9 +1,25 @@
-//! Flags of the commands about Ingresses: `status`, `explain`, `renew` and `remove-owners`.
+//! Flags of the commands about Ingresses: `plan`, `status`, `explain`, `renew` and `remove-owners`.
 
 use clap::{Args, ValueEnum};
 
 use super::cluster::{ClusterArgs, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
 use super::namespace;
+use super::serving::ServingArgs;
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "a doc comment of a group would become the help of the command")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Output format
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: ListOutput,
+    #[command(flatten)]
+    pub serving: ServingArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
 
 /// Flags of `status`.
 #[derive(Debug, Args)]
@@ -27,7 +43,7 @@ pub enum ListOutput {
     /// For people.
     #[default]
     Table,
-    /// The table with the state, its reason and the hosts.
+    /// The table with more columns.
     Wide,
     /// For programs.
     Json,

@@ -1,13 +1,11 @@
 //! The flags of `run`, and where each goes.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use ingress_acme_actors::domain::certificate::KeyAlgorithm;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
@@ -17,17 +15,17 @@ use ingress_acme_actors::operator::Settings;
 use crate::dns_and_http::listeners::Binds;
 use crate::kubernetes::solver_ingresses::SolverAnnotation;
 
-use super::choices::{GuardsArg, ManageArg, PublicCaArg};
-use super::{LETS_ENCRYPT, directory, duration, namespace, own_namespace};
+use super::choices::{GuardsArg, PublicCaArg};
+use super::serving::ServingArgs;
+use super::{directory, duration, namespace, own_namespace};
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
-    /// ACME directory of the CA
-    #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
-          value_parser = directory)]
-    pub acme_directory: url::Url,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
+    pub serving: ServingArgs,
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,
@@ -65,17 +63,6 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_OWNER_REFERENCES", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
     pub owner_references: bool,
-    /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
-    /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
-    /// routable address
-    #[arg(
-        long,
-        env = "INGRESS_ACME_PUBLIC_CA",
-        value_enum,
-        default_value_t,
-        value_name = "auto|true|false"
-    )]
-    pub public_ca: PublicCaArg,
     /// Where challenges are answered [default: port 8089 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", value_name = "ADDR")]
     pub solver_bind: Option<SocketAddr>,
@@ -107,18 +94,6 @@ pub struct RunArgs {
     #[arg(long = "solver-place", env = "INGRESS_ACME_SOLVER_PLACE", value_name = "CLASS=PLACE",
           value_delimiter = ',', value_parser = class_place)]
     pub solver_places: Vec<ClassPlace>,
-    /// Which Ingresses are managed: all but those with ingress-acme.dev/enabled: "false", or only
-    /// those with "true"
-    #[arg(long, env = "INGRESS_ACME_MANAGE", value_enum, default_value_t)]
-    pub manage: ManageArg,
-    /// Only Ingresses of this class; repeatable [default: any]
-    #[arg(long, env = "INGRESS_ACME_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
-    pub ingress_class: Vec<String>,
-    /// Whether spec.tls is filled in where an Ingress has none. Many controllers then redirect
-    /// plain HTTP to HTTPS. The annotation ingress-acme.dev/fill-tls of an Ingress decides over it
-    #[arg(long, env = "INGRESS_ACME_FILL_TLS", default_value_t = true, action = clap::ArgAction::Set,
-          value_name = "true|false")]
-    pub fill_tls: bool,
     /// Copy annotations with this prefix from an Ingress to its Secrets, for programs that read
     /// them there, such as reflector.v1.k8s.emberstack.com; repeatable. Whoever may edit an Ingress
     /// then tells these programs what to do with its Secret [default: none]
@@ -131,15 +106,6 @@ pub struct RunArgs {
     #[arg(long = "solver-annotation", env = "INGRESS_ACME_SOLVER_ANNOTATION", value_name = "CLASS:NAME=VALUE",
           value_parser = solver_annotation)]
     pub solver_annotations: Vec<SolverAnnotation>,
-    /// Let Ingresses of several namespaces have a certificate for one host. By default, the
-    /// namespace that has the host keeps it
-    #[arg(long, env = "INGRESS_ACME_ALLOW_CROSS_NAMESPACE_HOSTS", default_value_t = false, action = clap::ArgAction::Set,
-          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
-    pub allow_cross_namespace_hosts: bool,
-    /// Only Ingresses of this namespace; repeatable [default: all]
-    #[arg(long, env = "INGRESS_ACME_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',',
-          value_parser = namespace)]
-    pub watch_namespace: Vec<String>,
     /// Certificates worked on at once
     #[arg(long, env = "INGRESS_ACME_ISSUERS", default_value_t = 64, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -163,14 +129,6 @@ pub struct RunArgs {
     /// Longest wait for a burst of events to be over
     #[arg(long, env = "INGRESS_ACME_SETTLE_MAX", default_value = "5s", value_parser = duration)]
     pub settle_max: Duration,
-    /// ACME profile to ask for [default: the CA's]
-    #[arg(long, env = "INGRESS_ACME_PROFILE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub profile: Option<String>,
-    /// Key algorithm of new certificates, where no Ingress of a certificate has the annotation
-    /// ingress-acme.dev/key-algorithm: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.
-    /// Certificates that exist get it with their next renewal
-    #[arg(long, env = "INGRESS_ACME_KEY_ALGORITHM", value_name = "ALGORITHM", default_value_t)]
-    pub key_algorithm: KeyAlgorithm,
     /// Put one name of the certificate into the CSR as its common name, for a CA that requires one.
     /// A name of more than 64 characters is none
     #[arg(long, env = "INGRESS_ACME_CSR_COMMON_NAME", default_value_t = false, action = clap::ArgAction::Set,
@@ -264,19 +222,29 @@ impl RunArgs {
     pub fn split(self) -> (Settings, AdapterConfig) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
-            acme_directory, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
-            nameserver, probe_port, manage, ingress_class: classes, watch_namespace, issuers, scan_interval, settle, settle_max,
-            profile, guards, preferred_chain, leader_elect, fallback_directory, fallback_after, fallback_eab_secret, public_ca,
-            allow_cross_namespace_hosts: shared_hosts, max_orders_per_namespace, install_id, owner_references, solver_linger, secret_checks,
-            watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, key_algorithm: algorithm, csr_common_name, solver_annotations,
-            fill_tls, solver_places,
+            serving, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
+            nameserver, probe_port, issuers, scan_interval, settle, settle_max, guards, preferred_chain, leader_elect,
+            fallback_directory, fallback_after, fallback_eab_secret, max_orders_per_namespace, install_id, owner_references, solver_linger,
+            secret_checks, watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, csr_common_name, solver_annotations,
+            solver_places,
         } = self;
-        let (manage, leaves_tls, namespace) = (manage.into(), !fill_tls, own_namespace(namespace));
+        let namespace = own_namespace(namespace);
         let own_namespace = Some(namespace.clone());
         let places = PlaceChoices { classes: solver_places, own_namespace };
-        // Whether the CA is public and cert-manager is there takes look-ups at the start.
-        let selection =
-            Selection { manage, classes, shared_hosts, leaves_tls, places, ..<_>::default() };
+        let selection = Selection { places, ..serving.selection() };
+        let watch_namespaces = serving.watched();
+        // All are destructured here, too.
+        let ServingArgs {
+            acme_directory,
+            public_ca,
+            profile,
+            key_algorithm: algorithm,
+            manage: _,
+            ingress_class: _,
+            fill_tls: _,
+            allow_cross_namespace_hosts: _,
+            watch_namespace: _,
+        } = serving;
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),
@@ -296,18 +264,12 @@ impl RunArgs {
             fallback: FallbackDirectory::at((fallback_directory, fallback_after, fallback_eab_secret)),
             rehearsal: rehearsal_directory.map(|url| url.to_string()),
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
-            watch_namespaces: once_each(watch_namespace),
-            namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
+            watch_namespaces, namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
             solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
             csr_common_name, solver_annotations,
         };
         (settings, config)
     }
-}
-
-fn once_each(namespaces: Vec<String>) -> Vec<String> {
-    let all: BTreeSet<String> = namespaces.into_iter().collect();
-    all.into_iter().collect()
 }
 
 /// Reads `CLASS:NAME=VALUE`. A class may contain a slash, and neither a class nor a name a colon.

@@ -10,11 +10,11 @@ const GAP: usize = 3;
 
 /// First character of each column.
 #[derive(Clone, Debug)]
-pub(super) struct Columns(Vec<usize>);
+pub(in crate::commands) struct Columns(Vec<usize>);
 
 impl Columns {
     /// Lays out the columns of these rows, the header among them.
-    pub(super) fn of(rows: &[Vec<String>]) -> Self {
+    pub(in crate::commands) fn of(rows: &[Vec<String>]) -> Self {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
         let mut starts = Vec::with_capacity(columns);
         let mut start = 0;
@@ -28,7 +28,7 @@ impl Columns {
     }
 
     /// Formats one row.
-    pub(super) fn line(&self, cells: &[String]) -> String {
+    pub(in crate::commands) fn line(&self, cells: &[String]) -> String {
         let (mut line, mut at) = (String::new(), 0);
         for (cell, start) in cells.iter().zip(&self.0) {
             if *start > 0 {

@@ -40,7 +40,7 @@ pub(super) fn orders(certificates: &[Renewed]) -> String {
 }
 
 /// A number of things in words.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(in crate::commands) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

@@ -17,11 +17,11 @@ use super::age::age;
 use super::user_events::UserEvent;
 
 /// Ingresses as kubectl names them before a slash.
-pub(super) const INGRESSES: &str = "ingress.networking.k8s.io";
+pub(in crate::commands) const INGRESSES: &str = "ingress.networking.k8s.io";
 /// Number of characters of a detail in the table, whose last column it is. `explain` has all of it.
 const DETAIL: usize = 200;
 /// What kubectl prints for a value that is not there.
-const NONE: &str = "<none>";
+pub(in crate::commands) const NONE: &str = "<none>";
 
 /// State of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -257,7 +257,7 @@ fn is_partial(secret: &SecretView, desired: &DesiredCertificate, now: Timestamp)
 }
 
 /// Cuts a detail at [`DETAIL`] characters.
-fn brief(detail: &str) -> String {
+pub(in crate::commands) fn brief(detail: &str) -> String {
     match detail.char_indices().nth(DETAIL) {
         Some((end, _)) => format!("{}…", &detail[..end]),
         None => detail.to_owned(),

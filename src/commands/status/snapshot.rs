@@ -30,28 +30,28 @@ use crate::kubernetes::tls_secrets::KubeTlsSecrets;
 use crate::process::clock::SystemClock;
 
 /// Number of Secrets read concurrently.
-const AT_ONCE: usize = 16;
+pub(in crate::commands) const AT_ONCE: usize = 16;
 
 /// Which Ingresses are shown.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(in crate::commands) struct Place {
     /// `None` for all namespaces.
-    pub(super) namespace: Option<String>,
+    pub(in crate::commands) namespace: Option<String>,
     /// Label selector, in the words of the user: the API server reads it.
-    pub(super) selector: Option<String>,
+    pub(in crate::commands) selector: Option<String>,
 }
 
 impl Place {
-    pub(super) fn of(scope: &ScopeArgs, default: &str) -> Self {
+    pub(in crate::commands) fn of(scope: &ScopeArgs, default: &str) -> Self {
         Self { namespace: scope.namespace(default), selector: scope.selector.clone() }
     }
 
     /// All Ingresses of a namespace.
-    pub(super) fn within(namespace: &str) -> Self {
+    pub(in crate::commands) fn within(namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), selector: None }
     }
 
-    pub(super) fn api<K>(&self, client: &Client) -> Api<K>
+    pub(in crate::commands) fn api<K>(&self, client: &Client) -> Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// What kubectl says of an empty list.
-    pub(super) fn nothing_found(&self) -> String {
+    pub(in crate::commands) fn nothing_found(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("No resources found in {namespace} namespace."),
             None => "No resources found".to_owned(),
@@ -274,7 +274,10 @@ async fn choose_secrets(index: Index, keys: &[IngressKey], secrets: &KubeTlsSecr
     index.into_inner()
 }
 
-async fn ingresses(client: &Client, place: &Place) -> anyhow::Result<Vec<Ingress>> {
+pub(in crate::commands) async fn ingresses(
+    client: &Client,
+    place: &Place,
+) -> anyhow::Result<Vec<Ingress>> {
     let api: Api<Ingress> = place.api(client);
     match client::list_all(&api, ListParams::default().limit(PAGE)).await {
         Ok(all) => Ok(all),
@@ -283,7 +286,10 @@ async fn ingresses(client: &Client, place: &Place) -> anyhow::Result<Vec<Ingress
 }
 
 /// Keys of the Ingresses with the labels, by their metadata; `None` without a selector.
-async fn selected(client: &Client, place: &Place) -> anyhow::Result<Option<BTreeSet<IngressKey>>> {
+pub(in crate::commands) async fn selected(
+    client: &Client,
+    place: &Place,
+) -> anyhow::Result<Option<BTreeSet<IngressKey>>> {
     let Some(selector) = &place.selector else { return Ok(None) };
     let params = ListParams::default().labels(selector).limit(PAGE);
     let listed = client::list_all_metadata(&place.api::<Ingress>(client), params).await;

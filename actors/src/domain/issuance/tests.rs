@@ -26,6 +26,7 @@ use crate::domain::validity::renewal::AriStatus;
 mod boundaries;
 mod failures;
 mod observations;
+mod outlooks;
 mod rehearsals;
 mod secrets;
 mod subsets;

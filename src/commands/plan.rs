@@ -1,0 +1,71 @@
+//! `plan`: what the operator would do for each Ingress, before it is installed or beside it, with
+//! the user's own permissions. The rules are those of the operator, and nothing is written.
+
+mod readable_secrets;
+mod row;
+mod summary;
+mod survey;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::commands::cli::{ListOutput, PlanArgs};
+use crate::commands::status::columns::Columns;
+use crate::commands::status::print;
+use crate::commands::status::snapshot::Place;
+use row::Row;
+use summary::Summary;
+use survey::Survey;
+
+/// All that is planned, with the fields of `-o json`.
+#[derive(Debug, Serialize)]
+struct Plan {
+    ingresses: Vec<Row>,
+    summary: Summary,
+    /// What could not be read, and what the plan takes for granted in its place.
+    notes: Vec<String>,
+}
+
+/// Runs `plan`.
+pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
+    let client = args.cluster.connect().await?;
+    let place = Place::of(&args.scope, client.default_namespace());
+    let nothing_found = place.nothing_found();
+    let survey = Survey::take(&client, place, &args.serving).await?;
+    let directory = args.serving.acme_directory.as_str();
+    let planned = survey.planned(directory);
+    let summary = Summary::of(&planned, directory);
+    let ingresses = planned.into_iter().flat_map(|one| one.rows).collect();
+    let plan = Plan { ingresses, summary, notes: survey.notes };
+    if plan.ingresses.is_empty() && !matches!(args.output, ListOutput::Json | ListOutput::Yaml) {
+        eprintln!("{nothing_found}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(print(&match args.output {
+        ListOutput::Table => plan.text(args.scope.all_namespaces, false),
+        ListOutput::Wide => plan.text(args.scope.all_namespaces, true),
+        ListOutput::Json => serde_json::to_string_pretty(&plan)?,
+        ListOutput::Yaml => serde_saphyr::to_string(&plan)?.trim_end().to_owned(),
+        ListOutput::Name => plan.names(),
+    }))
+}
+
+impl Plan {
+    fn text(&self, all_namespaces: bool, wide: bool) -> String {
+        let mut cells = vec![Row::header(all_namespaces, wide)];
+        cells.extend(self.ingresses.iter().map(|row| row.cells(all_namespaces, wide)));
+        let columns = Columns::of(&cells);
+        let mut lines: Vec<String> = cells.iter().map(|row| columns.line(row)).collect();
+        lines.extend([String::new(), self.summary.text()]);
+        lines.extend(self.notes.iter().map(|note| format!("Note: {note}.")));
+        lines.join("\n")
+    }
+
+    /// Names of the Ingresses as kubectl prints and takes them, each once.
+    fn names(&self) -> String {
+        let mut names: Vec<String> = self.ingresses.iter().map(Row::resource).collect();
+        names.dedup();
+        names.join("\n")
+    }
+}

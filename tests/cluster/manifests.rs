@@ -37,7 +37,11 @@ async fn each_manifest_ends_as_its_author_wants_and_nothing_else_is_touched() {
         }
         let before = Found::now(&client).await;
         check_plan(world, &manifests).await;
-        assert_eq!(Found::now(&client).await.versions(), before.versions(), "a plan writes nothing");
+        assert_eq!(
+            Found::now(&client).await.versions(),
+            before.versions(),
+            "a plan writes nothing"
+        );
         let operator = operator_with(world, &FLAGS).await;
         let found = all_as_wanted(&client, &manifests, &before).await;
         eventually(PATIENCE, "the routes have gone", async || {
@@ -143,7 +147,9 @@ async fn check_plan(world: &World, manifests: &[Manifest]) {
             let planned = planned_of(&rows);
             let wanted = Planning::of(manifest, &key, outcome);
             if planned != wanted {
-                wrong.push(format!("{key:?}: {planned:?} is planned, and the outcome is {wanted:?}"));
+                wrong.push(format!(
+                    "{key:?}: {planned:?} is planned, and the outcome is {wanted:?}"
+                ));
             }
         }
         secrets.extend(manifest.outcome.secrets.keys().map(|name| manifest.key(name)));
@@ -179,7 +185,10 @@ fn planned_of(rows: &[&Value]) -> Planning {
     let secret = |row: &&&Value| row["secret"].as_str().expect("a Secret").to_owned();
     let ordered = rows.iter().filter(|row| row["order"] == "new");
     let fills = rows.iter().find(|row| row["fills_tls"] == true);
-    Planning { secrets: ordered.map(|row| secret(&row)).collect(), fills: fills.as_ref().map(secret) }
+    Planning {
+        secrets: ordered.map(|row| secret(&row)).collect(),
+        fills: fills.as_ref().map(secret),
+    }
 }
 
 /// `explain` names what decides, where an Ingress is left alone.

@@ -54,8 +54,10 @@ fn rows(json: &str) -> Vec<(String, String)> {
     let plan: Value = serde_json::from_str(json).unwrap();
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or("none").to_owned();
     let rows = plan["ingresses"].as_array().unwrap().iter();
-    rows.map(|row| (text(row, "ingress"), format!("{} {}", text(row, "served"), text(row, "secret"))))
-        .collect()
+    rows.map(|row| {
+        (text(row, "ingress"), format!("{} {}", text(row, "served"), text(row, "secret")))
+    })
+    .collect()
 }
 
 #[actix::test]
@@ -83,11 +85,14 @@ async fn the_flags_of_run_decide_as_in_run() {
     let watched = ["-A", "-o", "json", "--watch-namespace", "api"];
     let watched = rows(&told(&site, &watched).await);
     let served: Vec<_> = watched.iter().filter(|(_, row)| !row.starts_with("no ")).collect();
-    assert_eq!(served, [&("late".to_owned(), "yes late-tls".to_owned())], "nobody else has its host");
+    assert_eq!(
+        served,
+        [&("late".to_owned(), "yes late-tls".to_owned())],
+        "nobody else has its host"
+    );
     let filled = told(&site, &["-A", "-o", "json", "--fill-tls", "false"]).await;
     assert!(!filled.contains("\"fills_tls\": true"), "{filled}");
-    let (code, out, _) =
-        site.said(&["plan", "-n", "web", "--public-ca=false", "-o", "json"]).await;
+    let (code, out, _) = site.said(&["plan", "-n", "web", "--public-ca=false", "-o", "json"]).await;
     assert_eq!(code, 0);
     assert!(rows(&out).contains(&("internal".to_owned(), "yes internal".to_owned())), "{out}");
 }
@@ -99,10 +104,8 @@ async fn a_plan_reads_few_objects_and_writes_none() {
     told(&site, &["-A"]).await;
     let audit = site.world().api().audit();
     assert!(audit.len() > before, "requests are counted");
-    let writes: Vec<_> = audit
-        .iter()
-        .filter(|of| !["get", "list", "watch"].contains(&of.verb.as_str()))
-        .collect();
+    let writes: Vec<_> =
+        audit.iter().filter(|of| !["get", "list", "watch"].contains(&of.verb)).collect();
     assert!(writes.is_empty(), "{writes:?}");
     let gets = audit.iter().filter(|of| of.verb == "get" && of.resource == "secrets");
     let gets: u64 = gets.map(|of| of.count).sum();

@@ -233,18 +233,9 @@ impl RunArgs {
         let places = PlaceChoices { classes: solver_places, own_namespace };
         let selection = Selection { places, ..serving.selection() };
         let watch_namespaces = serving.watched();
-        // All are destructured here, too.
-        let ServingArgs {
-            acme_directory,
-            public_ca,
-            profile,
-            key_algorithm: algorithm,
-            manage: _,
-            ingress_class: _,
-            fill_tls: _,
-            allow_cross_namespace_hosts: _,
-            watch_namespace: _,
-        } = serving;
+        // The others are in the selection.
+        let ServingArgs { acme_directory, public_ca, profile, key_algorithm: algorithm, .. } =
+            serving;
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),

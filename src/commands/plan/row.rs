@@ -63,7 +63,8 @@ pub(super) struct Planned {
 
 /// Plans an Ingress; `None` if it is unknown.
 pub(super) fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned> {
-    let alone = |why: &str| Planned { rows: vec![Row::without(key, why)], certificates: Vec::new() };
+    let alone =
+        |why: &str| Planned { rows: vec![Row::without(key, why)], certificates: Vec::new() };
     if survey.unwatched.contains_key(key) {
         return Some(alone("its namespace is not among those of --watch-namespace"));
     }
@@ -148,8 +149,7 @@ impl Row {
             (None, []) => Served::Yes,
             (None, _) => Served::Partly,
         };
-        let reasons: Vec<&str> =
-            refused.iter().chain(problems).map(String::as_str).collect();
+        let reasons: Vec<&str> = refused.iter().chain(problems).map(String::as_str).collect();
         let fills_tls = desired.fill.keys().any(|ingress| ingress.key == *key);
         Self {
             served,
@@ -230,7 +230,10 @@ mod tests {
         let good = row("web", &["shop.example.com"], &json!({}));
         assert_eq!((good.served, good.order, &*good.reason), (Served::Yes, Some(Order::New), ""));
         let mixed = row("web", &["shop.example.com", "*.example.com"], &json!({}));
-        assert_eq!((mixed.served, &mixed.names[..]), (Served::Partly, &["shop.example.com".to_owned()][..]));
+        assert_eq!(
+            (mixed.served, &mixed.names[..]),
+            (Served::Partly, &["shop.example.com".to_owned()][..])
+        );
         assert!(mixed.reason.contains("*.example.com"), "{}", mixed.reason);
         let wild = row("web", &["*.example.com"], &json!({}));
         assert_eq!((wild.served, wild.order, wild.secret), (Served::No, None, None));

@@ -1,7 +1,6 @@
 //! What a plan costs at the CA: its orders, against the limits of the CA, and the time they take.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::name::DnsName;
@@ -115,7 +114,10 @@ impl Summary {
         lines.extend(cells.iter().map(|row| columns.line(row)));
         if self.limits.len() > SHOWN {
             let more = self.limits.len() - SHOWN;
-            lines.push(format!("and {}, none of them slower (-o json)", count(more, "other limit", "other limits")));
+            lines.push(format!(
+                "and {}, none of them slower (-o json)",
+                count(more, "other limit", "other limits")
+            ));
         }
         lines.push(String::new());
         lines.push(if takes == 0 {
@@ -135,11 +137,8 @@ impl Summary {
 /// How an Ingress is served over all its certificates.
 fn served(planned: &Planned) -> Served {
     let all = |wanted| planned.rows.iter().all(|row| row.served == wanted);
-    match () {
-        () if all(Served::Yes) => Served::Yes,
-        () if all(Served::No) => Served::No,
-        () => Served::Partly,
-    }
+    let alike = [Served::Yes, Served::No].into_iter().find(|one| all(*one));
+    alike.unwrap_or(Served::Partly)
 }
 
 impl Limit {
@@ -180,7 +179,7 @@ fn span(seconds: u64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
-    let (unit, one, many) = match Duration::from_secs(seconds).as_secs() {
+    let (unit, one, many) = match seconds {
         seconds if seconds >= 2 * DAY => (DAY, "day", "days"),
         seconds if seconds >= 2 * HOUR => (HOUR, "hour", "hours"),
         _ => (MINUTE, "minute", "minutes"),
@@ -215,8 +214,10 @@ mod tests {
     fn nine_hundred_ingresses_of_one_domain_take_a_hundred_and_nineteen_days() {
         let text = Summary::of(&many(900), LETS_ENCRYPT).text();
         assert!(text.contains("900 Ingresses: 900 served, 0 partly, 0 not."), "{text}");
-        let lines: Vec<Vec<&str>> =
-            text.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
         let domain = ["certificates under example.com", "900", "50 in 7 days", "at least 119 days"];
         let account = ["orders of the account", "900", "300 in 3 hours", "at least 6 hours"];
         assert!(lines.contains(&domain.to_vec()) && lines.contains(&account.to_vec()), "{text}");
@@ -229,7 +230,10 @@ mod tests {
         let text = Summary::of(&few, LETS_ENCRYPT).text();
         assert!(text.contains("All orders fit") && !text.contains("at least"), "{text}");
         let text = Summary::of(&few, "https://ca.internal/directory").text();
-        assert!(text.contains("3 certificates to order at https://ca.internal/directory"), "{text}");
+        assert!(
+            text.contains("3 certificates to order at https://ca.internal/directory"),
+            "{text}"
+        );
         assert!(text.contains("limits of this CA are not known"), "{text}");
         assert!(!text.contains("LET'S ENCRYPT"), "{text}");
     }

@@ -102,7 +102,7 @@ impl Survey {
         for secret in &used {
             decide(&index, secrets, secret).await?;
         }
-        let reads = stream::iter(used).map(|secret| async {
+        let reads = stream::iter(used).map(|secret| async move {
             let found = secrets.read(&secret).await.map_err(|error| anyhow!("{error}"))?;
             anyhow::Ok((secret, found))
         });

@@ -35,7 +35,7 @@ impl Forecast {
         Self { scope, orders, at_once, interval, takes }
     }
 
-    /// Number of orders within the time in which all of the limit is given back, such as a week.
+    /// Time in which all of the limit is given back, such as a week.
     pub fn period(&self) -> Duration {
         self.interval.saturating_mul(self.at_once)
     }
@@ -45,7 +45,9 @@ impl Forecast {
 /// registered domain, and each set of names that is ordered more often than the guards
 /// (`--guards`) let pass. The slowest is first.
 pub fn forecast<'a>(orders: impl IntoIterator<Item = &'a BTreeSet<DnsName>>) -> Vec<Forecast> {
-    let (mut all, mut domains, mut sets) = (0, BTreeMap::new(), BTreeMap::new());
+    let mut all = 0;
+    let mut domains: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sets: BTreeMap<&BTreeSet<DnsName>, usize> = BTreeMap::new();
     for names in orders {
         all += 1;
         let registered: BTreeSet<&str> =

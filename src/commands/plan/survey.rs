@@ -19,6 +19,7 @@ use kube::Client;
 use super::readable_secrets::ReadableSecrets;
 use super::row::{Planned, planned};
 use crate::commands::cli::ServingArgs;
+use crate::commands::status::quota::count;
 use crate::commands::status::snapshot::{AT_ONCE, Place, ingresses, selected};
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::ingresses::view;
@@ -112,7 +113,7 @@ impl Survey {
         if let Some(first) = refused.first() {
             let others = match refused.len() {
                 1 => String::new(),
-                count => format!(" and {} other namespaces", count - 1),
+                all => format!(" and {}", count(all - 1, "other namespace", "other namespaces")),
             };
             self.notes.push(format!(
                 "Secrets of {first}{others} may not be read by you, so none seem to be there. The operator reads them: \

@@ -31,15 +31,14 @@ struct Plan {
 pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let client = args.cluster.connect().await?;
     let place = Place::of(&args.scope, client.default_namespace());
-    let nothing_found = place.nothing_found();
-    let survey = Survey::take(&client, place, &args.serving).await?;
+    let survey = Survey::take(&client, &place, &args.serving).await?;
     let directory = args.serving.acme_directory.as_str();
     let planned = survey.planned(directory);
     let summary = Summary::of(&planned, directory);
     let ingresses = planned.into_iter().flat_map(|one| one.rows).collect();
     let plan = Plan { ingresses, summary, notes: survey.notes };
     if plan.ingresses.is_empty() && !matches!(args.output, ListOutput::Json | ListOutput::Yaml) {
-        eprintln!("{nothing_found}");
+        eprintln!("{}", place.nothing_found());
         return Ok(ExitCode::SUCCESS);
     }
     Ok(print(&match args.output {

@@ -91,9 +91,8 @@ pub(super) fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Opt
             Outlook::Refused(failure) => (None, Some(failure.detail)),
             Outlook::Undecided => (None, Some("it is not known whose its hosts are".to_owned())),
         };
-        let is_refused = refused.is_some();
-        rows.push(Row::of(key, &desired, order, refused, &problems));
-        certificates.extend((!is_refused).then_some((desired, order)));
+        rows.push(Row::of(key, &desired, order, refused.as_deref(), &problems));
+        certificates.extend(refused.is_none().then_some((desired, order)));
     }
     if rows.is_empty() {
         return Some(alone(&problems.join("; ")));
@@ -141,15 +140,16 @@ impl Row {
         key: &IngressKey,
         desired: &DesiredCertificate,
         order: Option<Order>,
-        refused: Option<String>,
+        refused: Option<&str>,
         problems: &[String],
     ) -> Self {
-        let served = match (&refused, problems) {
+        let served = match (refused, problems) {
             (Some(_), _) => Served::No,
             (None, []) => Served::Yes,
             (None, _) => Served::Partly,
         };
-        let reasons: Vec<&str> = refused.iter().chain(problems).map(String::as_str).collect();
+        let problems = problems.iter().map(String::as_str);
+        let reasons: Vec<&str> = refused.into_iter().chain(problems).collect();
         let fills_tls = desired.fill.keys().any(|ingress| ingress.key == *key);
         Self {
             served,

@@ -44,7 +44,7 @@ impl Survey {
     /// user may; those of `place` are shown.
     pub(super) async fn take(
         client: &Client,
-        place: Place,
+        place: &Place,
         serving: &ServingArgs,
     ) -> anyhow::Result<Self> {
         let selection = Selection {
@@ -52,8 +52,8 @@ impl Survey {
             public_ca: public_ca(serving.public_ca, serving.acme_directory.as_str()).await,
             ..serving.selection()
         };
-        let chosen = selected(client, &place).await?;
-        let (found, note) = all_ingresses(client, &place).await?;
+        let chosen = selected(client, place).await?;
+        let (found, note) = all_ingresses(client, place).await?;
         let index = Index::new(selection, serving.profile.clone());
         let mut survey = Self {
             index: index.with_algorithm(serving.key_algorithm),
@@ -64,8 +64,8 @@ impl Survey {
             now: SystemClock::default().now(),
         };
         survey.fill(found.iter().map(view), &serving.watched());
-        survey.show(&place, chosen.as_ref());
-        survey.read(&ReadableSecrets::of(client, &place).await).await?;
+        survey.show(place, chosen.as_ref());
+        survey.read(&ReadableSecrets::of(client, place).await).await?;
         Ok(survey)
     }
 

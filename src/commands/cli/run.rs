@@ -353,7 +353,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::commands::cli::{Cli, Command};
+    use crate::commands::cli::{Cli, Command, LETS_ENCRYPT};
 
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let all = ["ingress-acme", "run"].iter().chain(args);

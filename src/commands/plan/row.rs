@@ -62,7 +62,7 @@ pub(super) struct Planned {
 }
 
 /// Plans an Ingress; `None` if it is unknown.
-pub(super) fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned> {
+fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned> {
     let alone =
         |why: &str| Planned { rows: vec![Row::without(key, why)], certificates: Vec::new() };
     if survey.unwatched.contains_key(key) {
@@ -101,6 +101,11 @@ pub(super) fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Opt
 }
 
 impl Survey {
+    /// What is planned for each Ingress that is shown.
+    pub(super) fn planned(&self, directory: &str) -> Vec<Planned> {
+        self.shown.iter().filter_map(|key| planned(self, key, directory)).collect()
+    }
+
     fn is_ours(&self, secret: &SecretKey) -> bool {
         let found = self.secrets.get(secret).and_then(Option::as_ref);
         found.is_some_and(|found| found.ours)

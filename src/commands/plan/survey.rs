@@ -17,7 +17,6 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::Client;
 
 use super::readable_secrets::ReadableSecrets;
-use super::row::{Planned, planned};
 use crate::commands::cli::ServingArgs;
 use crate::commands::status::quota::count;
 use crate::commands::status::snapshot::{AT_ONCE, Place, ingresses, selected};
@@ -121,11 +120,6 @@ impl Survey {
             ));
         }
         Ok(())
-    }
-
-    /// What is planned for each Ingress that is shown.
-    pub(super) fn planned(&self, directory: &str) -> Vec<Planned> {
-        self.shown.iter().filter_map(|key| planned(self, key, directory)).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Forecast of the limits of Let's Encrypt (<https://letsencrypt.org/docs/rate-limits/>) for orders
 //! that come all at once: how many each limit counts, and how long they take.
 //!
-//! Each limit lets a number of orders pass at once, and one more after each interval. An order waits
-//! for all limits that count it, and each limit waits for its own orders only, so that the slowest
+//! Each limit lets a number of orders pass at once, and one more after each interval. An order
+//! waits for all limits that count it, and each limit for its own orders only, so that the slowest
 //! limit says how long all orders take.
 
 use std::collections::{BTreeMap, BTreeSet};

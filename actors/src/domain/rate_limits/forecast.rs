@@ -41,8 +41,8 @@ impl Forecast {
     }
 }
 
-/// Limits that count orders for these sets of names, none of which the CA exempts: the account, each
-/// registered domain, and each set of names that is ordered more often than the guards
+/// Limits that count orders for these sets of names, none of which the CA exempts: the account,
+/// each registered domain, and each set of names that is ordered more often than the guards
 /// (`--guards`) let pass. The slowest is first.
 pub fn forecast<'a>(orders: impl IntoIterator<Item = &'a BTreeSet<DnsName>>) -> Vec<Forecast> {
     let mut all = 0;

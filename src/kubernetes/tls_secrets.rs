@@ -54,6 +54,7 @@ use crate::pki::Issuers;
 pub(crate) use fields::is_ingress;
 use fields::{CHAIN, ingresses, installed, same_with_metadata};
 use last_read::{LastRead, Memory, Write, manager_for, write_for};
+pub(crate) use spec_tls::is_owned_empty;
 pub use view::Held;
 use view::{applied, hold, other_install, view, wipe};
 

@@ -2,7 +2,7 @@
 
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
-use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressRef, SecretKey};
 use ingress_acme_actors::domain::issuance::{Outlook, outlook};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
@@ -80,6 +80,8 @@ fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned
     problems.extend(skip.map(|why| format!("only what it has is renewed, because {why}")));
     let desired = secrets.iter().filter_map(|secret| survey.index.desired(secret));
     let desired = desired.filter(|desired| !desired.names.is_empty());
+    let desired = desired.map(|desired| survey.without_fill(key, desired, &mut problems));
+    let desired: Vec<DesiredCertificate> = desired.collect();
     let (mut rows, mut certificates) = (Vec::new(), Vec::new());
     for desired in desired {
         let found = survey.secrets.get(&desired.secret).cloned().flatten();
@@ -104,6 +106,22 @@ impl Survey {
     /// What is planned for each Ingress that is shown.
     pub(super) fn planned(&self, directory: &str) -> Vec<Planned> {
         self.shown.iter().filter_map(|key| planned(self, key, directory)).collect()
+    }
+
+    /// Leaves a `spec.tls` alone that another writer owns, with the reason as a problem.
+    fn without_fill(
+        &self,
+        key: &IngressKey,
+        mut desired: DesiredCertificate,
+        problems: &mut Vec<String>,
+    ) -> DesiredCertificate {
+        let is_own = |ingress: &IngressRef| ingress.key == *key;
+        if self.not_to_fill.contains(key) && desired.fill.keys().any(is_own) {
+            desired.fill.retain(|ingress, _| !is_own(ingress));
+            let why = "another writer (kubectl apply --server-side, Helm or GitOps) applies an empty spec.tls";
+            problems.push(format!("{why}, which is not filled in"));
+        }
+        desired
     }
 
     fn is_ours(&self, secret: &SecretKey) -> bool {

@@ -22,6 +22,7 @@ use crate::commands::status::quota::count;
 use crate::commands::status::snapshot::{AT_ONCE, Place, ingresses, selected};
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::ingresses::view;
+use crate::kubernetes::tls_secrets::is_owned_empty;
 use crate::process::clock::SystemClock;
 use crate::process::public_ca::public_ca;
 
@@ -30,6 +31,8 @@ pub(super) struct Survey {
     pub(super) index: Index,
     /// Ingresses of namespaces that are not watched.
     pub(super) unwatched: BTreeMap<IngressKey, IngressView>,
+    /// Ingresses whose empty `spec.tls` another writer owns, so that it is not filled in.
+    pub(super) not_to_fill: BTreeSet<IngressKey>,
     /// Secrets of the Ingresses that are shown.
     pub(super) secrets: HashMap<SecretKey, SecretStatus>,
     /// Ingresses that are shown, by namespace and name.
@@ -57,11 +60,14 @@ impl Survey {
         let mut survey = Self {
             index: index.with_algorithm(serving.key_algorithm),
             unwatched: BTreeMap::new(),
+            not_to_fill: BTreeSet::new(),
             secrets: HashMap::new(),
             shown: Vec::new(),
             notes: note.into_iter().collect(),
             now: SystemClock::default().now(),
         };
+        let owned = found.iter().filter(|one| is_owned_empty(one)).map(|one| view(one).key);
+        survey.not_to_fill = owned.collect();
         survey.fill(found.iter().map(view), &serving.watched());
         survey.show(place, chosen.as_ref());
         survey.read(&ReadableSecrets::of(client, place).await).await?;
@@ -175,6 +181,7 @@ impl Survey {
         let mut survey = Self {
             index: Index::new(selection, None),
             unwatched: BTreeMap::new(),
+            not_to_fill: BTreeSet::new(),
             secrets: HashMap::new(),
             shown: views.iter().map(|view| view.key.clone()).collect(),
             notes: Vec::new(),

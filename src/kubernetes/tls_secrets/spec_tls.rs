@@ -54,6 +54,18 @@ pub(super) async fn take_back(client: &Client, ingress: &IngressRef) -> Result<b
     Ok(left.is_some_and(|left| tls_of(left).is_empty()))
 }
 
+/// Whether another writer owns an empty `spec.tls`, as charts render it: [`fill`] would be refused.
+pub(crate) fn is_owned_empty(ingress: &Ingress) -> bool {
+    let tls = ingress.spec.as_ref().and_then(|spec| spec.tls.as_ref());
+    let others = ingress.metadata.managed_fields.iter().flatten();
+    let mut others = others.filter(|one| one.manager.as_deref() != Some(FIELD_MANAGER));
+    tls.is_none_or(Vec::is_empty)
+        && others.any(|one| {
+            let fields = one.fields_v1.as_ref();
+            fields.is_some_and(|fields| fields.0["f:spec"].get("f:tls").is_some())
+        })
+}
+
 fn tls_of(ingress: Ingress) -> Vec<IngressTLS> {
     ingress.spec.and_then(|spec| spec.tls).unwrap_or_default()
 }

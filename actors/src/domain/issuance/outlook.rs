@@ -24,7 +24,7 @@ pub enum Outlook {
     Ordered {
         /// Reason for the new certificate.
         reason: IssueReason,
-        /// Whether the order replaces a certificate of this CA with a name in common (RFC 9773 §5).
+        /// Whether the order replaces a certificate of this CA that shares a name (RFC 9773 §5).
         /// Let's Encrypt counts such an order in no limit.
         replaces: bool,
     },

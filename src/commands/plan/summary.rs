@@ -42,7 +42,8 @@ pub(super) struct Summary {
 /// A limit of the CA, and the orders that it counts.
 #[derive(Debug, Serialize)]
 struct Limit {
-    limit: String,
+    /// What the limit counts.
+    counts: String,
     orders: usize,
     /// Number of orders that pass within `period_seconds`.
     allowed: u32,
@@ -143,12 +144,12 @@ fn served(planned: &Planned) -> Served {
 
 impl Limit {
     fn of(forecast: &Forecast) -> Self {
-        let limit = match &forecast.scope {
+        let counts = match &forecast.scope {
             LimitScope::Account => "orders of the account".to_owned(),
             scope => scope.to_string(),
         };
         Self {
-            limit,
+            counts,
             orders: forecast.orders,
             allowed: forecast.at_once,
             period_seconds: forecast.period().as_secs(),
@@ -162,7 +163,7 @@ impl Limit {
             takes => at_least(takes),
         };
         vec![
-            self.limit.clone(),
+            self.counts.clone(),
             self.orders.to_string(),
             format!("{} in {}", self.allowed, span(self.period_seconds)),
             takes,

@@ -67,7 +67,8 @@ pub struct DesiredCertificate {
     /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
     /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most;
-    /// sorted by class and host, and without duplicates. Jobs that wait keep them, so that they are small.
+    /// sorted by class and host, and without duplicates. Jobs that wait keep them, so that they are
+    /// small.
     pub routes: Arc<[WantedRoute]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,

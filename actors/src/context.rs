@@ -109,8 +109,11 @@ impl OperatorContext {
             let earlier = |state: &State| awaited.earlier(state, created, now);
             let earlier = self.ledger.with(secret, earlier);
             awaited.missing(secret, earlier, now);
-        } else if self.awaited.borrow_mut().ready(secret) {
-            self.metrics.readiness(Readiness::InTime);
+        } else {
+            self.judge_overdue();
+            if self.awaited.borrow_mut().ready(secret) {
+                self.metrics.readiness(Readiness::InTime);
+            }
         }
     }
 

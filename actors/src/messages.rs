@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use crate::domain::desired::desired_certificate::WantedRoute;
 use crate::domain::desired::index::WatchScope;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressClass, SecretKey};
 use crate::domain::routes::Seen;
 use crate::domain::rule_host::RuleHost;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
@@ -70,10 +70,11 @@ pub(crate) struct PrefetchRoutes(pub Vec<(SecretKey, Arc<[WantedRoute]>)>);
 #[rtype(result = "()")]
 pub(crate) struct Withdraw(pub SecretKey);
 
-/// To the route keeper: there are new Ingresses with these hosts, created at these times.
+/// To the route keeper: there are new Ingresses with rules for these hosts, created at these times.
+/// A wildcard or hostless rule counts in its class alone, because many Ingresses have the same one.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct NewIngresses(pub HashMap<RuleHost, Timestamp>);
+pub struct NewIngresses(pub HashMap<(Option<IngressClass>, RuleHost), Timestamp>);
 
 /// To the route keeper: the watch shows these routes in users' namespaces, or that they are gone.
 #[derive(Debug, Message)]

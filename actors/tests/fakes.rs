@@ -23,6 +23,7 @@ mod places;
 mod readiness;
 mod rehearsal;
 mod renewal;
+mod rule_hosts;
 mod secret_checks;
 mod secret_names;
 mod stale_views;

@@ -372,7 +372,7 @@ fn a_name_that_an_annotation_serves_beside_the_hosts_is_told_once_and_the_hosts_
         let mut view = shop();
         let annotation = "nginx.ingress.kubernetes.io/from-to-www-redirect";
         let name = DnsName::parse("www.shop.example.com").unwrap();
-        view.aliases = vec![Alias { annotation, name, host: None }];
+        view.aliases = vec![Alias { annotation, name }];
         assert_eq!(orders(&fakes, Fakes::settings(), [view]).await, 1);
         let events = fakes.cluster.events("web", "shop");
         let told: Vec<_> = events.iter().filter(|event| event.reason == "Restricted").collect();

@@ -26,7 +26,7 @@ mod test_ca;
 #[path = "acme/years_to_come.rs"]
 mod years_to_come;
 
-use ingress_acme_control_plane::{World, retry_when_wedged};
+use ingress_acme_control_plane::{World, retry_when_wedged_with};
 use test_ca::TestCa;
 
 macro_rules! behaviours {
@@ -44,7 +44,7 @@ macro_rules! behaviours {
 
         #[tokio::test]
         async fn pebble_behaves_so_too() {
-            retry_when_wedged(3, async |world: &World| {
+            retry_when_wedged_with(3, &test_ca::options(), async |world: &World| {
                 let test_ca = TestCa::pebble(world);
                 $(
                     println!("{}: {}", test_ca.name(), stringify!($name));

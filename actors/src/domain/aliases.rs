@@ -11,6 +11,4 @@ pub struct Alias {
     pub annotation: &'static str,
     /// The name.
     pub name: DnsName,
-    /// Host of the rule that serves it, if that is known.
-    pub host: Option<DnsName>,
 }

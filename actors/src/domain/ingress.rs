@@ -136,15 +136,6 @@ pub struct TlsBlock {
     pub secret_name: Option<String>,
 }
 
-/// How an Ingress serves all hosts that no other rule is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AnyHost {
-    /// By a rule without a host.
-    ByRule,
-    /// By `spec.defaultBackend`.
-    ByDefaultBackend,
-}
-
 /// Hash of everything that users write into an Ingress, but for `spec.tls`, which is planned for,
 /// and our own marks. An edit changes it, whatever it edits; a change of the status does not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -152,6 +143,7 @@ pub struct Edition(pub u64);
 
 /// Fields of an Ingress that the operator reads; all others are dropped on arrival.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct IngressView {
     /// Namespace and name.
     pub key: IngressKey,
@@ -169,8 +161,8 @@ pub struct IngressView {
     /// Hosts of `spec.rules` that
     /// [`distinct_hosts`](crate::domain::desired::hosts::distinct_hosts) keeps, in order.
     pub rule_hosts: Vec<String>,
-    /// Whether it serves all hosts that no other rule is for.
-    pub any_host: Option<AnyHost>,
+    /// Whether a rule has no host, and serves all that no other rule is for.
+    pub has_hostless_rule: bool,
     /// Our annotations, without [`ANNOTATION_PREFIX`].
     pub annotations: BTreeMap<String, String>,
     /// Our annotations that are not read because their value is too long, without
@@ -229,19 +221,32 @@ impl IngressView {
     }
 
     /// Host of the rule that serves `name`, unless a rule of another Ingress is for exactly that
-    /// name; `None` if no rule does.
+    /// name; `None` if no rule does, or if not all rules are known.
     pub(crate) fn rule_serving(&self, name: &DnsName) -> Option<RuleHost> {
         let has = |host: &RuleHost| self.rule_hosts.iter().any(|written| host.is_written(written));
-        let exact = Some(RuleHost::from(name.clone())).filter(has);
-        let alias = || self.aliases.iter().find(|alias| alias.name == *name)?.host.clone();
-        let wildcard = || RuleHost::wildcard_of(name).filter(has);
-        let any = || self.any_host.map(|_| RuleHost::any());
-        exact.or_else(|| alias().map(RuleHost::from)).or_else(wildcard).or_else(any)
+        let exact = RuleHost::from(name.clone());
+        if has(&exact) {
+            return Some(exact);
+        }
+        if self.rule_hosts.len() > limits::MAX_NAMES || self.wildcards() > limits::BAD_HOSTS {
+            return None;
+        }
+        let any = || self.has_hostless_rule.then(RuleHost::any);
+        RuleHost::wildcard_of(name).filter(has).or_else(any)
+    }
+
+    /// Whether a rule is for more than one name.
+    pub(crate) fn has_general_rule(&self) -> bool {
+        self.has_hostless_rule || self.wildcards() > 0
+    }
+
+    fn wildcards(&self) -> usize {
+        self.rule_hosts.iter().filter(|host| host.starts_with('*')).count()
     }
 
     /// Hosts of the rules.
     pub(crate) fn rules(&self) -> impl Iterator<Item = RuleHost> {
-        let any = self.any_host.map(|_| RuleHost::any());
+        let any = self.has_hostless_rule.then(RuleHost::any);
         self.rule_hosts.iter().filter_map(|host| RuleHost::parse(host)).chain(any)
     }
 
@@ -269,14 +274,14 @@ mod tests {
     fn serving(name: &str, view: &IngressView) -> Option<String> {
         let name = DnsName::parse(name).unwrap();
         let host = view.rule_serving(&name)?;
-        assert!(host.serves(&name) || !view.aliases.is_empty());
+        assert!(host.serves(&name));
         Some(host.to_string())
     }
 
     #[test]
     fn the_most_specific_rule_that_serves_a_name_has_its_challenge_path() {
         let all = ["A.example.com", "*.EXAMPLE.com", "*.b.example.com"];
-        let hostless = |view| IngressView { any_host: Some(AnyHost::ByRule), ..view };
+        let hostless = |view| IngressView { has_hostless_rule: true, ..view };
         let cases: [(&[&str], bool, &str, Option<&str>); 8] = [
             (&all, true, "a.example.com", Some("a.example.com")),
             (&all, false, "n.example.com", Some("*.example.com")),
@@ -295,14 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_served_by_the_rule_that_has_it() {
-        let [name, host] =
-            ["alias.example.net", "shop.example.com"].map(|name| DnsName::parse(name).unwrap());
-        let mut view = ingress("web", "shop", &["shop.example.com", "*.example.net"]);
-        view.aliases.push(Alias { annotation: "alias", name, host: Some(host) });
-        assert_eq!(serving("alias.example.net", &view).as_deref(), Some("shop.example.com"));
-        view.rule_hosts.push("alias.example.net".to_owned());
-        assert_eq!(serving("alias.example.net", &view).as_deref(), Some("alias.example.net"));
+    fn a_name_beyond_the_rules_that_are_read_has_a_rule_of_its_own() {
+        let rules: Vec<String> = (0..101).map(|n| format!("h{n}.example.com")).collect();
+        let view = ingress("web", "shop", &rules.iter().map(String::as_str).collect::<Vec<_>>());
+        let view = IngressView { has_hostless_rule: true, ..view };
+        assert_eq!(serving("h5.example.com", &view).as_deref(), Some("h5.example.com"));
+        assert_eq!(serving("h120.example.com", &view), None);
+        let wildcards: Vec<String> = (0..11).map(|n| format!("*.w{n}.example.com")).collect();
+        let rule_hosts = IngressView { rule_hosts: wildcards, ..view };
+        assert_eq!(serving("a.w20.example.com", &rule_hosts), None);
     }
 
     proptest! {

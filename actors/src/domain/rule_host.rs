@@ -45,6 +45,11 @@ impl RuleHost {
         (&*self.0 != ANY).then_some(&*self.0)
     }
 
+    /// Whether both are for one name alone, for a wildcard, or for all hosts.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.is_exact(), &*self.0 == ANY) == (other.is_exact(), &*other.0 == ANY)
+    }
+
     /// Whether the rule is for one name alone.
     pub fn is_exact(&self) -> bool {
         !self.0.starts_with('*')
@@ -63,7 +68,7 @@ impl RuleHost {
 
     /// Whether a host as written is this one.
     pub(crate) fn is_written(&self, host: &str) -> bool {
-        host.eq_ignore_ascii_case(&self.0) || Self::parse(host).as_ref() == Some(self)
+        host.trim_end_matches('.').eq_ignore_ascii_case(&self.0)
     }
 
     /// Whether requests for `name` may meet a rule of this host.

@@ -9,9 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::domain::cut::cut;
-use crate::domain::ingress::{AnyHost, IngressKey, IngressView, SOLVER_PLACE};
+use crate::domain::ingress::{IngressKey, IngressView, SOLVER_PLACE};
 use crate::domain::limits;
-use crate::domain::rule_host::RuleHost;
 
 /// Name of the solver Service, in each namespace that has a route to the solver.
 pub const SOLVER_SERVICE: &str = "ingress-acme-solver";
@@ -110,13 +109,16 @@ impl PlaceChoices {
         place.map_or(PlaceChoice::default(), |one| one.place)
     }
 
-    /// Place of the route of a host that `rule` of `ingress` serves. Without such a rule, it cannot
-    /// be routed in place.
-    pub(crate) fn place(&self, ingress: &IngressView, rule: Option<&RuleHost>) -> SolverPlace {
+    /// What `ingress` or its class chooses.
+    pub(crate) fn choice(&self, ingress: &IngressView) -> PlaceChoice {
         let asked = place_asked_for(ingress).ok().flatten();
-        let choice = asked.unwrap_or_else(|| self.of_class(ingress.class.name()));
-        let is_none = ingress.any_host == Some(AnyHost::ByDefaultBackend);
-        let has_rule = rule.is_some_and(|rule| rule.in_a_rule().is_some() || !is_none);
+        asked.unwrap_or_else(|| self.of_class(ingress.class.name()))
+    }
+
+    /// Place of the route of a host of `ingress`. Without a rule of the Ingress that serves the
+    /// host, it cannot be routed in place.
+    pub(crate) fn place(&self, ingress: &IngressView, has_rule: bool) -> SolverPlace {
+        let choice = self.choice(ingress);
         let is_own = self.own_namespace.as_deref() == Some(&*ingress.key.namespace);
         match choice {
             _ if is_own => SolverPlace::Shared,
@@ -154,7 +156,6 @@ mod tests {
     fn the_annotation_decides_then_the_class_then_all_classes() {
         use PlaceChoice::{InPlace, Namespace, Shared};
         let all = choices(&[(None, Namespace), (Some("gce"), InPlace), (Some("nginx"), Shared)]);
-        let host = RuleHost::parse("a.example.com").unwrap();
         let cases = [
             (None, None, Namespace),
             (Some("gce"), None, InPlace),
@@ -171,7 +172,7 @@ mod tests {
             let annotation = annotation.map(|place| (SOLVER_PLACE.to_owned(), place.to_owned()));
             view.annotations.extend(annotation);
             assert_eq!(
-                all.place(&view, Some(&host)).choice(),
+                all.place(&view, true).choice(),
                 expected,
                 "{class:?} {:?}",
                 view.annotations
@@ -183,20 +184,14 @@ mod tests {
     fn a_host_in_no_rule_is_not_routed_in_place_and_a_master_has_minions() {
         let in_place = choices(&[(None, PlaceChoice::InPlace)]);
         let mut view = ingress("web", "shop", &["a.example.com"]);
-        let (rule, any) = (RuleHost::parse("a.example.com"), Some(RuleHost::any()));
-        let (rule, any) = (rule.as_ref(), any.as_ref());
         let there = SolverPlace::InPlace(Arc::new(view.key.clone()));
-        assert_eq!(in_place.place(&view, rule), there);
-        assert_eq!(in_place.place(&view, None), SolverPlace::Shared);
-        view.any_host = Some(AnyHost::ByRule);
-        assert_eq!(in_place.place(&view, any), there);
-        view.any_host = Some(AnyHost::ByDefaultBackend);
-        assert_eq!(in_place.place(&view, any), SolverPlace::Shared);
+        assert_eq!(in_place.place(&view, true), there);
+        assert_eq!(in_place.place(&view, false), SolverPlace::Shared);
         let own = PlaceChoices { own_namespace: Some("web".to_owned()), ..in_place.clone() };
-        assert_eq!(own.place(&view, rule), SolverPlace::Shared, "the operator's own namespace");
+        assert_eq!(own.place(&view, true), SolverPlace::Shared, "the operator's own namespace");
         view.is_master = true;
-        assert_eq!(in_place.place(&view, None), SolverPlace::Minion);
-        assert_eq!(PlaceChoices::default().place(&view, rule), SolverPlace::Minion);
+        assert_eq!(in_place.place(&view, false), SolverPlace::Minion);
+        assert_eq!(PlaceChoices::default().place(&view, true), SolverPlace::Minion);
     }
 
     #[test]

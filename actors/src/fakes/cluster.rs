@@ -28,6 +28,7 @@ use crate::domain::ingress::{
 use crate::domain::issuance::OverIpv6;
 use crate::domain::name::DnsName;
 use crate::domain::routes::{SolverIngress, SolverName};
+use crate::domain::rule_host::RuleHost;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::{Clock, IngressChange, PortError, SecretChange};
@@ -81,6 +82,8 @@ struct ClusterState {
     secret_watchers: Vec<mpsc::UnboundedSender<SecretChange>>,
     secret_watch_fails: bool,
     cut: BTreeSet<DnsName>,
+    /// Hosts for which another Ingress has a rule.
+    named: BTreeSet<DnsName>,
     /// Secrets whose certificate is not of the CA, though they have our label.
     forged: BTreeSet<SecretKey>,
     /// Ingresses whose `spec.tls` another manager has applied too.
@@ -116,7 +119,7 @@ pub fn ingress(namespace: &str, name: &str, hosts: &[&str]) -> IngressView {
         tls: Vec::new(),
         tls_left_out: 0,
         rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        any_host: None,
+        has_hostless_rule: false,
         annotations: BTreeMap::new(),
         long_annotations: Vec::new(),
         copied: Copied::default(),
@@ -319,6 +322,12 @@ impl FakeCluster {
         toggle(&mut self.state.borrow_mut().cut, host, cut);
     }
 
+    /// Says that another Ingress, which nobody watches, has a rule for exactly this host: the
+    /// controller chooses that rule, and no path of a wildcard.
+    pub fn name_elsewhere(&self, host: &str) {
+        toggle(&mut self.state.borrow_mut().named, host, true);
+    }
+
     /// Says that a Secret with our label has a certificate of another CA.
     pub fn forge(&self, secret: &SecretKey) {
         self.state.borrow_mut().forged.insert(secret.clone());
@@ -435,7 +444,10 @@ impl FakeCluster {
 
     pub(super) fn leads_to_solver(&self, host: &DnsName) -> bool {
         let state = self.state.borrow();
-        !state.cut.contains(host) && state.routed_hosts().any(|routed| routed.serves(host))
+        let is_chosen = |rule: &&RuleHost| {
+            rule.serves(host) && (rule.is_exact() || !state.named.contains(host))
+        };
+        !state.cut.contains(host) && state.routed_hosts().find(is_chosen).is_some()
     }
 
     /// Whether the CA can validate the host.

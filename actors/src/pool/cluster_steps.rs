@@ -56,6 +56,12 @@ impl JobRunner {
             answer.unwrap_or_else(|gone| Err(PortError::transient(gone.to_string())))
         };
         let published = bounded(limits::ROUTE_CALL, "API server", published).await;
+        if matches!(published, Err(PortError::Permanent(_)))
+            && job.observed.route_exactly(desired.routes.iter())
+        {
+            self.withdraw_routes(job).await; // a policy may refuse rules without an exact name
+            return None;
+        }
         // The CA was not asked, so a failed route is retried soon, like an unreachable host.
         let published = published.map_err(|error| match error {
             PortError::Permanent(failure) => {
@@ -106,6 +112,9 @@ impl JobRunner {
         job.observed.probed_some(probed, hosts, now.since(began), now);
         if let Some((host, found)) = job.observed.unreached() {
             debug!(%host, ?found, "the host does not lead to the solver");
+        }
+        if job.observed.give_up_general_rules(&desired.routes) {
+            return self.withdraw_routes(job).await;
         }
         self.look_for_a_rule(job, desired).await;
     }

@@ -124,7 +124,10 @@ impl JobRunner {
     /// Runs the job until the job is done or has to wait.
     pub(super) async fn run(&self, job: &mut Job) -> JobStatus {
         loop {
-            let desired = self.context.desired(&job.stream);
+            let mut desired = self.context.desired(&job.stream);
+            if let Some(desired) = desired.as_mut() {
+                desired.route_exactly(|wanted| job.observed.exactly.contains(&wanted.host));
+            }
             self.report_set_aside(&job.stream, desired.as_ref());
             let step = match self.next_step(job, desired.as_ref()) {
                 Step::Wait { until, at_ca } => {
@@ -234,10 +237,15 @@ impl JobRunner {
             }
             _ => _ = self.paused.borrow_mut().remove(&job.stream),
         }
+        self.withdraw_routes(job).await;
+        JobStatus::Finished(requeue)
+    }
+
+    /// Releases the routes of the job.
+    pub(super) async fn withdraw_routes(&self, job: &Job) {
         if let Err(gone) = self.ports.routes.withdraw.send(Withdraw(job.stream.clone())).await {
             error!(%gone, "the route keeper has stopped");
         }
-        JobStatus::Finished(requeue)
     }
 
     /// Reports the problems of the Ingresses that use a Secret: a job of another namespace may have

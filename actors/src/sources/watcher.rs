@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::dedup::registry::Registry;
 use crate::domain::desired::index::{Index, WatchScope, covers};
-use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
+use crate::domain::ingress::{IngressClass, IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
 use crate::domain::routes::Seen;
 use crate::domain::rule_host::RuleHost;
@@ -47,7 +47,7 @@ pub struct Watcher {
     metrics: Metrics,
     expiries: SharedExpiries,
     /// Hosts of new Ingresses in a list in progress, with the creation of the newest.
-    newcomers: HashMap<RuleHost, Timestamp>,
+    newcomers: HashMap<(Option<IngressClass>, RuleHost), Timestamp>,
     /// Ingresses of users with routes to the solver, and news of them for the route keeper.
     routed: HashSet<IngressKey>,
     seen: Vec<Seen>,
@@ -127,7 +127,8 @@ impl Watcher {
             return;
         }
         for host in view.rules() {
-            let newest = self.newcomers.entry(host).or_insert(view.created);
+            let class = (!host.is_exact()).then(|| view.class.clone());
+            let newest = self.newcomers.entry((class, host)).or_insert(view.created);
             *newest = view.created.max(*newest);
         }
     }

@@ -25,17 +25,14 @@ pub(super) fn aliases<'a>(
     rule_hosts: &[String],
 ) -> Vec<Alias> {
     let hosts: BTreeSet<&str> = rule_hosts.iter().map(String::as_str).collect();
-    let first = rule_hosts.iter().find_map(|host| DnsName::parse(host).ok());
     let mut found = BTreeSet::new();
     for (name, value) in annotations {
         if name == WWW && value.eq_ignore_ascii_case("true") {
-            let names = hosts.iter().map(|host| (counterpart(host), DnsName::parse(host).ok()));
-            let names = names.filter_map(|(name, host)| alias(WWW, &name, host));
-            found.extend(names.take(limits::ALIASES));
+            let names = hosts.iter().map(|host| counterpart(host));
+            found.extend(names.filter_map(|name| alias(WWW, &name)).take(limits::ALIASES));
         } else if let Some(list) = LISTS.into_iter().find(|list| *list == name) {
             let names = value.split(',').map(str::trim);
-            let names = names.filter_map(|name| alias(list, name, first.clone()));
-            found.extend(names.take(limits::ALIASES));
+            found.extend(names.filter_map(|name| alias(list, name)).take(limits::ALIASES));
         }
     }
     let mut aliases: Vec<Alias> =
@@ -50,8 +47,8 @@ fn counterpart(host: &str) -> String {
     host.strip_prefix(PREFIX).map_or_else(|| format!("{PREFIX}{host}"), str::to_owned)
 }
 
-fn alias(annotation: &'static str, name: &str, host: Option<DnsName>) -> Option<Alias> {
-    Some(Alias { annotation, name: DnsName::parse(name).ok()?, host })
+fn alias(annotation: &'static str, name: &str) -> Option<Alias> {
+    Some(Alias { annotation, name: DnsName::parse(name).ok()? })
 }
 
 #[cfg(test)]

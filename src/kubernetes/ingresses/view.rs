@@ -11,8 +11,8 @@ use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::hosts::distinct_hosts;
 use ingress_acme_actors::domain::hash::StableHash;
 use ingress_acme_actors::domain::ingress::{
-    ANNOTATION_PREFIX, ANNOTATIONS, AnyHost, Edition, FILLED_TLS, IngressClass, IngressKey,
-    IngressView, TlsBlock,
+    ANNOTATION_PREFIX, ANNOTATIONS, Edition, FILLED_TLS, IngressClass, IngressKey, IngressView,
+    TlsBlock,
 };
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::marks::Mark;
@@ -66,7 +66,7 @@ pub(super) fn view_with(ingress: &Ingress, reading: &Reading) -> IngressView {
         tls: tls(blocks),
         aliases: aliases(pairs(ingress), &rule_hosts),
         rule_hosts,
-        any_host: any_host(ingress),
+        has_hostless_rule: rules(ingress).any(|rule| host_of(rule).is_empty()),
         annotations,
         long_annotations,
         copied: Copied::of(&reading.copied, pairs(ingress)),
@@ -96,15 +96,16 @@ fn tls_block(block: &IngressTLS) -> TlsBlock {
 }
 
 fn rule_hosts(ingress: &Ingress) -> Vec<String> {
-    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    distinct_hosts(rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()))
+    let hosts = rules(ingress).filter_map(|rule| rule.host.as_ref());
+    distinct_hosts(hosts.filter(|host| !host.is_empty()))
 }
 
-fn any_host(ingress: &Ingress) -> Option<AnyHost> {
-    let spec = ingress.spec.as_ref()?;
-    let is_hostless = |rule: &IngressRule| rule.host.as_deref().is_none_or(str::is_empty);
-    let by_rule = spec.rules.iter().flatten().any(is_hostless).then_some(AnyHost::ByRule);
-    by_rule.or_else(|| spec.default_backend.as_ref().map(|_| AnyHost::ByDefaultBackend))
+fn rules(ingress: &Ingress) -> impl Iterator<Item = &IngressRule> {
+    ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten())
+}
+
+fn host_of(rule: &IngressRule) -> &str {
+    rule.host.as_deref().unwrap_or_default()
 }
 
 /// Cuts a class that is too long; the rest is too long too.

@@ -15,14 +15,14 @@ use ingress_acme_control_plane::{Options, World, retry_when_wedged_with};
 use ingress_acme_sim::faults::Chances;
 
 use crate::adapter::{Memory, acme, acme_with, count, finished, issued, names, on_both};
-use crate::test_ca::TestCa;
+use crate::test_ca::{self, TestCa};
 
 const MAC_KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 #[tokio::test]
 async fn pebble_registers_an_account_with_the_right_external_key_and_no_other() {
     let external_accounts = vec![("kid-1".to_owned(), BASE64URL.encode(MAC_KEY))];
-    let options = Options { external_accounts, ..Options::default() };
+    let options = Options { external_accounts, ..test_ca::options() };
     retry_when_wedged_with(3, &options, async |world: &World| {
         let test_ca = TestCa::pebble(world);
         let hosts = names(&["a.example.com"]);

@@ -19,11 +19,11 @@ use ingress_acme_actors::ports::{
 };
 use ingress_acme_control_plane::{Options, World, eventually, retry_when_wedged_with};
 
-use crate::test_ca::{HOSTS, SOON, TestCa};
+use crate::test_ca::{self, HOSTS, SOON, TestCa};
 
 /// Runs a test on both CAs, in the same surroundings.
 pub(crate) async fn on_both(test: impl AsyncFn(&TestCa<'_>)) {
-    on_both_with(&Options::default(), test).await;
+    on_both_with(&test_ca::options(), test).await;
 }
 
 /// Like [`on_both`], in worlds with other options.

@@ -12,12 +12,12 @@ use ingress_acme_sim::trust::verify_chain;
 use x509_parser::pem::Pem;
 
 use crate::adapter::{Memory, Requests, acme_with, issued, names, on_both_with};
-use crate::test_ca::TestCa;
+use crate::test_ca::{self, TestCa};
 
 /// Options for three chains at Pebble.
 fn options() -> Options {
     let ca_env = vec![("PEBBLE_ALTERNATE_ROOTS".to_owned(), "2".to_owned())];
-    Options { ca_env, ..Options::default() }
+    Options { ca_env, ..test_ca::options() }
 }
 
 /// Common name of a root certificate.

@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::Probe;
 use ingress_acme_actors::reporting::metrics::Metrics;
 use ingress_acme_control_plane::{
-    Operator, OperatorOptions, World, apply_yaml, eventually, solver_route,
+    Operator, OperatorOptions, Options as WorldOptions, World, apply_yaml, eventually, solver_route,
 };
 use ingress_acme_sim::ca::{Ca, Options};
 use ingress_acme_sim::clock::Clock;
@@ -22,6 +22,12 @@ use crate::client::Client;
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// Hosts that answer challenges after a call of [`TestCa::answer`].
 pub(crate) const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
+
+/// Options of a world whose Pebble refuses one good nonce in a hundred, and not one in twenty: the
+/// adapter repeats a request once, and these tests try no call again, as the operator does.
+pub(crate) fn options() -> WorldOptions {
+    WorldOptions { nonce_reject_percent: Some(1), ..WorldOptions::default() }
+}
 
 /// A simulated CA that can be restarted.
 pub(crate) struct Simulated {

@@ -39,6 +39,22 @@ pub struct WantedRoute {
     pub newest: Timestamp,
 }
 
+impl WantedRoute {
+    /// Whether the rule is for the host alone.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.route.rule.is(&self.host)
+    }
+
+    /// The route by a rule of its own, which a user's Ingress has not.
+    pub(crate) fn exactly(mut self) -> Self {
+        self.route.rule = self.host.clone().into();
+        if matches!(self.route.place, SolverPlace::InPlace(_)) {
+            self.route.place = SolverPlace::Shared;
+        }
+        self
+    }
+}
+
 /// The certificate that one Secret should hold, according to the newest Ingresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent wish of the Ingresses")]
@@ -51,7 +67,8 @@ pub struct DesiredCertificate {
     /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
     /// Routes for the challenge of each name, through [`limits::CLASSES_PER_HOST`] classes at most;
-    /// sorted by class and host, and without duplicates. Jobs that wait keep them, so that they are small.
+    /// sorted by class and host, and without duplicates. Jobs that wait keep them, so that they are
+    /// small.
     pub routes: Arc<[WantedRoute]>,
     /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
@@ -115,6 +132,19 @@ impl DesiredCertificate {
         let mut hash = StableHash::default();
         (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
         Fingerprint(hash.finish())
+    }
+
+    /// Gives rules of their own to the hosts of `exactly` that a wildcard or hostless rule serves.
+    pub(crate) fn route_exactly(&mut self, exactly: impl Fn(&WantedRoute) -> bool) {
+        let is_meant = |wanted: &WantedRoute| !wanted.is_exact() && exactly(wanted);
+        if !self.routes.iter().any(is_meant) {
+            return; // nearly all
+        }
+        let routes = self.routes.iter().cloned();
+        let routed = |wanted: WantedRoute| {
+            if is_meant(&wanted) { wanted.exactly() } else { wanted }
+        };
+        self.routes = routes.map(routed).collect();
     }
 
     /// Returns what an attempt that begins now is made for.

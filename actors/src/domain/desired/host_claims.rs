@@ -212,15 +212,6 @@ impl HostClaims {
         claims.map_or_else(Vec::new, |claims| claims.of_namespace(namespace, count))
     }
 
-    /// Ingresses of any namespace that name `host`, `count` at most.
-    pub(super) fn claimants(&self, host: &DnsName, count: usize) -> Vec<IngressKey> {
-        match self.by_host.get(host) {
-            None => Vec::new(),
-            Some(Claims::One(claim)) => vec![claim.ingress.clone()],
-            Some(Claims::Many(many)) => many.by_ingress.keys().take(count).cloned().collect(),
-        }
-    }
-
     /// Whether another namespace claims a host under `domain`. Looks at every host, so this is
     /// asked only when a share is used up.
     pub(super) fn are_elsewhere(&self, namespace: &str, domain: &str) -> bool {

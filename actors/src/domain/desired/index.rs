@@ -6,9 +6,7 @@
 
 mod cert_manager;
 mod choices;
-mod exact_rules;
 mod groups;
-mod hashes;
 mod host_owners;
 mod indexed_ingress;
 mod left_alone;
@@ -31,9 +29,8 @@ use crate::domain::desired::selection::{Selection, Skip, TakesBack, select};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::limits;
 use groups::Groups;
-use hashes::Hashes;
 use indexed_ingress::{Change, IndexedIngress, Terms, is_managed};
-use left_alone::choosable_names;
+use left_alone::{LeftAlone, choosable_names};
 pub(crate) use private_ca::has_internal_names;
 use rooms::{Rooms, Space};
 
@@ -63,10 +60,7 @@ pub struct Index {
     /// Desired certificates of Secrets with many users.
     merged: RefCell<HashMap<SecretKey, Option<DesiredCertificate>>>,
     host_claims: HostClaims,
-    /// Names of Secrets in `spec.tls` of Ingresses that are left alone.
-    left_alone: Hashes,
-    /// Hosts that a rule has exactly, and no certificate of its Ingress.
-    unplanned_hosts: Hashes,
+    left_alone: LeftAlone,
     rooms: Rooms,
     /// Namespaces with a certificate of the CA in use for an internal name.
     proven_private: HashSet<Arc<str>>,
@@ -102,17 +96,14 @@ impl Index {
         let skip = select(&self.selection, &view).err();
         let old = kept.map(|kept| kept.space);
         let (is_managed, names) = (is_managed(skip.as_ref()), choosable_names(&view));
-        let (key, hosts) = (view.key.clone(), exact_rules::of_left_alone(&view, is_managed));
         let space = self.rooms.make_room(&mut view, old, is_managed);
         let is_left_alone = !is_managed || space.is_left_out;
         self.left_alone.record(&view.key, if is_left_alone { names } else { Vec::new() });
-        let changed = match kept {
-            None => self.begin(view, skip, space),
-            Some(kept) if kept.view == view && kept.space == space => Vec::new(),
-            Some(_) => self.replan(view, skip, space),
-        };
-        self.note_unplanned(&key, hosts);
-        changed
+        let Some(kept) = kept else { return self.begin(view, skip, space) };
+        if kept.view == view && kept.space == space {
+            return Vec::new();
+        }
+        self.replan(view, skip, space)
     }
 
     /// Replaces the plan of a known Ingress. Returns the keys to reconcile.
@@ -211,7 +202,6 @@ impl Index {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
         self.count(key, entry.is_managed(), false);
         self.left_alone.forget(key);
-        self.unplanned_hosts.forget(key);
         self.rooms.leave(&key.namespace, entry.space);
         let mut changed = self.unlink(key, &entry.plan);
         changed.append(&mut self.release(key, entry.plan.hosts().iter()));

@@ -217,7 +217,7 @@ impl Plan {
             self.certificates.iter().any(|planned| planned.names.binary_search(name).is_ok())
         };
         let mut missing = ingress.aliases.iter().filter(|alias| !is_listed(&alias.name));
-        let Some(Alias { annotation, name, .. }) = missing.next() else { return };
+        let Some(Alias { annotation, name }) = missing.next() else { return };
         let (name, others) = (name.clone(), missing.count());
         if !self.certificates.is_empty() {
             self.problems.insert(Problem::Alias { annotation, name, others });
@@ -274,7 +274,7 @@ pub(crate) mod tests {
             tls: Vec::new(),
             tls_left_out: 0,
             rule_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            any_host: None,
+            has_hostless_rule: false,
             annotations: std::collections::BTreeMap::new(),
             long_annotations: Vec::new(),
             copied: crate::domain::copied::Copied::default(),
@@ -499,7 +499,7 @@ pub(crate) mod tests {
     #[test]
     fn a_name_that_an_annotation_serves_is_told_unless_it_is_in_a_certificate() {
         let name = DnsName::parse("www.example.com").unwrap();
-        let alias = Alias { annotation: "x.io/redirect", name, host: None };
+        let alias = Alias { annotation: "x.io/redirect", name };
         let told = |view: IngressView| {
             plan(&IngressView { aliases: vec![alias.clone()], ..view }).problems
         };

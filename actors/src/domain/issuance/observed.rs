@@ -115,6 +115,9 @@ pub(crate) struct Observed {
     pub verified: Option<bool>,
     /// Published routes.
     pub routes: Option<Arc<[WantedRoute]>>,
+    /// Hosts to which the wildcard or hostless rule that seemed to serve them did not lead: they
+    /// get rules of their own.
+    pub exactly: BTreeSet<DnsName>,
     /// Edition of the Ingresses when their routes were published, which the attempt is made for.
     pub edition: Option<Edition>,
     /// Last probe result of each host.
@@ -289,6 +292,22 @@ impl Observed {
         }
         self.routes = Some(routes);
         self.reset_errors();
+    }
+
+    /// Gives a rule of its own to each of these hosts that has none. Returns whether any had none.
+    pub(crate) fn route_exactly<'a>(
+        &mut self,
+        routes: impl IntoIterator<Item = &'a WantedRoute>,
+    ) -> bool {
+        let general = routes.into_iter().filter(|wanted| !wanted.is_exact());
+        let before = self.exactly.len();
+        self.exactly.extend(general.map(|wanted| wanted.host.clone()));
+        let any = self.exactly.len() > before;
+        if any {
+            self.forget_routes();
+            self.wait_until = None;
+        }
+        any
     }
 
     /// Drops routes and probe results, which may belong to an older desired certificate.

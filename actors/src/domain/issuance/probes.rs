@@ -52,6 +52,23 @@ impl Observed {
         self.probes = self.probes.saturating_add(1);
     }
 
+    /// Gives rules of their own to the hosts that another server answers for after all rounds, as
+    /// far as they have none: not all rules are known by which a controller chooses. Returns
+    /// whether any had none.
+    pub(crate) fn give_up_general_rules(&mut self, routes: &[WantedRoute]) -> bool {
+        let rounds = usize::try_from(self.probes).unwrap_or(usize::MAX);
+        if rounds <= limits::PROBE.len() || !self.round.is_empty() {
+            return false;
+        }
+        let answered: Vec<&WantedRoute> =
+            routes.iter().filter(|wanted| self.is_answered_elsewhere(&wanted.host)).collect();
+        self.route_exactly(answered)
+    }
+
+    fn is_answered_elsewhere(&self, host: &DnsName) -> bool {
+        matches!(self.reach.get(host), Some(Reach::Missed(Missed { answered: true, .. })))
+    }
+
     /// Returns the first host that was not reached.
     pub(crate) fn unreached(&self) -> Option<(&DnsName, &Reach)> {
         self.reach.iter().find(|(_, reach)| !reach.is_reached())
@@ -100,10 +117,7 @@ impl Observed {
         &self,
         routes: &'a [WantedRoute],
     ) -> impl Iterator<Item = (&'a IngressClass, PlaceChoice)> {
-        let is_answered = |wanted: &&WantedRoute| {
-            let reach = self.reach.get(&wanted.host);
-            matches!(reach, Some(Reach::Missed(Missed { answered: true, .. })))
-        };
+        let is_answered = |wanted: &&WantedRoute| self.is_answered_elsewhere(&wanted.host);
         let routes = routes.iter().filter(is_answered).map(|wanted| &wanted.route);
         let routes = routes.filter(|route| route.place != SolverPlace::Minion);
         routes.map(|route| (&route.class, route.place.choice()))

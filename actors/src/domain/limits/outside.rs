@@ -57,10 +57,6 @@ pub const SHARERS_KEPT: usize = 32;
 /// Names of Secrets that are kept of an Ingress that is left alone, 8 bytes each, so that none of
 /// them is chosen for another Ingress. Charts write one or two.
 pub const LEFT_ALONE_NAMES: usize = 100;
-
-/// Hosts of the rules of one Ingress that are in none of its certificates and are kept, as hashes.
-/// A further one counts as served by a wildcard or hostless rule, if there is such a rule.
-pub const UNPLANNED_HOSTS: usize = 100;
 /// Number of things of which the last text in the log is remembered, so that a lasting state is
 /// logged once: about 150 bytes each. Beyond them, a text may be logged once more.
 pub const SAID: usize = 4_096;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{HeldRoute, RouteTable, SolverIngress, SolverName, SolverShard};
 use crate::domain::desired::desired_certificate::{Route, WantedRoute};
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{IngressKey, SecretKey};
+use crate::domain::ingress::{IngressClass, IngressKey, SecretKey};
 use crate::domain::limits;
 use crate::domain::rule_host::RuleHost;
 use crate::domain::solver_place::{SOLVER_NAMES, SolverPlace};
@@ -50,10 +50,19 @@ impl RouteTable {
     }
 
     /// Takes hosts out of solver Ingresses that are older than a new Ingress with the host. Those
-    /// that no job holds are removed at once.
-    pub(crate) fn outdate(&mut self, created: &HashMap<RuleHost, Timestamp>, now: Timestamp) {
+    /// that no job holds are removed at once. A wildcard or hostless rule moves once only: whoever
+    /// creates Ingresses with the same one again and again must not hold up the others.
+    pub(crate) fn outdate(
+        &mut self,
+        created: &HashMap<(Option<IngressClass>, RuleHost), Timestamp>,
+        now: Timestamp,
+    ) {
         let concerned = self.routes.iter_mut().filter_map(|(route, held)| {
-            let created = created.get(&route.rule)?;
+            let class = (!route.rule.is_exact()).then(|| route.class.clone());
+            if class.is_some() && held.leaves.is_some() && !held.by.is_empty() {
+                return None;
+            }
+            let created = created.get(&(class, route.rule.clone()))?;
             let shard = self.shards.get(&held.shard)?;
             (!shard.is_younger_than(*created)).then(|| (route.clone(), held, *created))
         });

@@ -72,7 +72,7 @@ impl SolverShard {
     /// before the rules of users would give wildcards the challenges of others.
     pub(super) fn takes(&self, host: &RuleHost) -> bool {
         let others = [self.hosts.first(), self.taken.first()].into_iter().flatten();
-        others.into_iter().all(|other| other.is_exact() == host.is_exact())
+        others.into_iter().all(|other| other.is_like(host))
     }
 
     /// Records what the API server has.

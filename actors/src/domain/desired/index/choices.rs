@@ -3,7 +3,6 @@
 
 use super::Index;
 use super::indexed_ingress::IndexedIngress;
-use super::left_alone;
 use crate::domain::certificate::{KeyAlgorithm, SecretView};
 use crate::domain::cut::cut;
 use crate::domain::desired::plan::{PlannedCertificate, adoption, algorithm};
@@ -43,7 +42,7 @@ impl Index {
         let adopts = adoption(&entry.view).is_some() && is_reached();
         let is_used = self.is_wanted(secret);
         let is_namesakes = is_live && self.may_be_a_namesakes(key, secret);
-        let is_named = left_alone::is_named(&self.left_alone, secret) || is_namesakes;
+        let is_named = self.left_alone.names(secret) || is_namesakes;
         let uid = &entry.view.uid;
         let of_others = found.filter(|found| !found.owners.contains(&**uid));
         let is_owned = of_others.is_some_and(|found| self.owns_any(&key.namespace, found));

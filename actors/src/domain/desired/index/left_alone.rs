@@ -1,15 +1,50 @@
 //! Names of Secrets in `spec.tls` of Ingresses that are left alone. Their views are kept without
 //! `spec.tls`, and another issuer may write these Secrets before long: none of the names is free.
 
-use super::hashes::Hashes;
+use std::collections::HashMap;
+
 use crate::domain::hash::stable_hash;
-use crate::domain::ingress::{IngressView, SecretKey};
+use crate::domain::ingress::{IngressKey, IngressView, SecretKey};
 use crate::domain::limits;
 
-/// Whether an Ingress that is left alone names the Secret. By a hash that is another's too, a free
-/// name counts as taken, and the next number is chosen.
-pub(super) fn is_named(left_alone: &Hashes, secret: &SecretKey) -> bool {
-    left_alone.has(|| stable_hash((&*secret.namespace, &*secret.name)))
+/// Secrets that Ingresses which are left alone name, as hashes: two names with one hash make a
+/// free name count as taken, and the next number is chosen.
+#[derive(Debug, Default)]
+pub(super) struct LeftAlone {
+    by_ingress: HashMap<IngressKey, Box<[u64]>>,
+    /// Number of Ingresses that name a Secret, by its hash.
+    users: HashMap<u64, usize>,
+}
+
+impl LeftAlone {
+    /// Records the names of an Ingress in place of those of before.
+    pub(super) fn record(&mut self, key: &IngressKey, names: Vec<u64>) {
+        self.forget(key);
+        if names.is_empty() {
+            return;
+        }
+        for name in &names {
+            *self.users.entry(*name).or_default() += 1;
+        }
+        self.by_ingress.insert(key.clone(), names.into());
+    }
+
+    /// Forgets the names of an Ingress.
+    pub(super) fn forget(&mut self, key: &IngressKey) {
+        for name in self.by_ingress.remove(key).into_iter().flatten() {
+            let Some(users) = self.users.get_mut(&name) else { continue };
+            *users -= 1;
+            if *users == 0 {
+                self.users.remove(&name);
+            }
+        }
+    }
+
+    /// Whether an Ingress that is left alone names the Secret.
+    pub(super) fn names(&self, secret: &SecretKey) -> bool {
+        let hash = || stable_hash((&*secret.namespace, &*secret.name));
+        !self.users.is_empty() && self.users.contains_key(&hash())
+    }
 }
 
 /// Hashes of the first few names in `spec.tls` that could be chosen for another Ingress.
@@ -27,7 +62,6 @@ pub(super) fn choosable_names(view: &IngressView) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::domain::desired::plan::tests::{block, ingress, named};
-    use crate::domain::ingress::IngressKey;
 
     fn secret(name: &str) -> SecretKey {
         SecretKey::new("web", name)
@@ -35,18 +69,16 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_until_the_last_ingress_that_names_it_lets_go() {
-        let mut left_alone = Hashes::default();
+        let mut left_alone = LeftAlone::default();
         let names = choosable_names(&named("web", "shop-tls", &["a.example.com"]));
         let (one, two) = (IngressKey::new("web", "one"), IngressKey::new("web", "two"));
         left_alone.record(&one, names.clone());
         left_alone.record(&two, names);
         left_alone.forget(&one);
-        assert!(
-            is_named(&left_alone, &secret("shop-tls")) && !is_named(&left_alone, &secret("shop"))
-        );
-        assert!(!is_named(&left_alone, &SecretKey::new("api", "shop-tls")));
+        assert!(left_alone.names(&secret("shop-tls")) && !left_alone.names(&secret("shop")));
+        assert!(!left_alone.names(&SecretKey::new("api", "shop-tls")));
         left_alone.record(&two, Vec::new());
-        assert!(!is_named(&left_alone, &secret("shop-tls")) && left_alone.is_empty());
+        assert!(!left_alone.names(&secret("shop-tls")) && left_alone.by_ingress.is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsB
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::rule_host::RuleHost;
-use crate::domain::solver_place::{PlaceChoices, SolverPlace};
+use crate::domain::solver_place::{PlaceChoice, PlaceChoices, SolverPlace};
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::renew_requests;
@@ -46,9 +46,9 @@ impl<'a> Routing<'a> {
     }
 
     /// Adds the route of one more Ingress, while its host has not too many.
-    fn add(&mut self, view: &IngressView, host: &DnsName) {
-        let rule = view.rule_serving(host);
-        let place = self.places.place(view, rule.as_ref());
+    fn add(&mut self, view: &IngressView, host: &DnsName, looks_for_rule: bool) {
+        let rule = looks_for_rule.then(|| view.rule_serving(host)).flatten();
+        let place = self.places.place(view, rule.is_some());
         let rule = rule.unwrap_or_else(|| host.clone().into());
         let route = (view.class.clone(), host.clone(), place, rule);
         if let Some(newest) = self.routes.get_mut(&route) {
@@ -164,12 +164,15 @@ impl DesiredCertificate {
         names: &BTreeSet<&DnsName>,
         routing: &mut Routing<'_>,
     ) {
+        // Where all rules are for one name, a look at a hundred of them would change nothing.
+        let is_in_place = || routing.places.choice(view) == PlaceChoice::InPlace;
+        let looks_for_rule = view.has_general_rule() || is_in_place();
         for host in names.iter().copied() {
             if self.names.len() >= NAMES_KEPT && !self.names.contains(host) {
                 continue;
             }
             self.names.insert(host.clone());
-            routing.add(view, host);
+            routing.add(view, host, looks_for_rule);
         }
     }
 

@@ -16,7 +16,6 @@ impl Index {
     pub fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         let mut desired = self.with_merged(secret, |desired| Some(desired?.clone()))?;
         desired.keeps_surplus |= self.leaves_out(&secret.namespace);
-        self.prefer_exact_rules(&mut desired);
         Some(desired)
     }
 

@@ -182,7 +182,7 @@ fn is_covered(view: &IngressView) -> bool {
 /// Drops everything of a view that may be large.
 fn empty(view: &mut IngressView) {
     (view.tls, view.rule_hosts) = (Vec::new(), Vec::new());
-    view.any_host = None;
+    view.has_hostless_rule = false;
     view.aliases = Vec::new();
     view.copied = Copied::default();
     view.annotations.retain(|name, _| name == "enabled");

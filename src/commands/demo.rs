@@ -144,9 +144,10 @@ impl Demo {
     /// Waits until Ctrl-C, for `--keep`.
     async fn wait_until_interrupted(&self) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("the path of this program")?;
+        let commands = tour::prepare(&self.world, &program).context("the manifest to try")?;
         println!("\nThe demo keeps running. Its status page: http://{}/", self.admin);
         println!("To look around, in another terminal:");
-        for command in tour::commands(&self.world.kubeconfig(), &program) {
+        for command in commands {
             println!("  {command}");
         }
         println!("Ctrl-C ends the demo.");

@@ -62,10 +62,7 @@ const EXPECTED: [(&str, &[&str]); 8] = [
     (" status -A", &["NAMESPACE", "short-lived", "True"]),
     (" explain short-lived", &["Ingress default/short-lived", "valid", "Events, newest last:"]),
     (" renew short-lived", &["ingress.networking.k8s.io/short-lived renew requested"]),
-    (
-        "kubectl create ingress shop --rule='shop.example.com/*=shop:80'",
-        &["ingress.networking.k8s.io/shop created"],
-    ),
+    ("/shop.yaml", &["ingress.networking.k8s.io/shop created"]),
     ("kubectl wait --for=create secret/shop-tls --timeout=1m", &["secret/shop-tls condition met"]),
     (" status", &["shop-tls", "True"]),
 ];

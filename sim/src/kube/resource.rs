@@ -1,5 +1,7 @@
 //! Supported kinds of objects and their names in paths, bodies and refusals.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 /// A kind of object.
@@ -147,22 +149,25 @@ impl Resource {
 /// Returns the answer for a `path` without a resource: discovery of groups and kinds, the version,
 /// or health.
 pub(crate) fn discovery(path: &str) -> Option<Value> {
-    let groups =
-        || Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty());
     match path {
         "/version" => Some(json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3-simulated"})),
         "/livez" | "/readyz" | "/healthz" => Some(json!("ok")),
         "/api" => Some(json!({"kind": "APIVersions", "versions": [VERSION]})),
         "/apis" => {
-            let groups: Vec<Value> = groups().map(group).collect();
+            let groups: Vec<Value> = groups().into_iter().map(group).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": VERSION, "groups": groups}))
         }
         "/api/v1" => Some(resources("")),
         _ => {
             let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
-            (version == VERSION && groups().any(|known| known == group)).then(|| resources(group))
+            (version == VERSION && groups().contains(group)).then(|| resources(group))
         }
     }
+}
+
+/// Groups but the core group, each once.
+fn groups() -> BTreeSet<&'static str> {
+    Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty()).collect()
 }
 
 fn group(name: &str) -> Value {
@@ -213,5 +218,15 @@ mod tests {
         let document = discovery("/apis/networking.k8s.io/v1").unwrap();
         assert_eq!(document["resources"][0]["kind"], "Ingress");
         assert_eq!(discovery("/apis/apps/v1"), None);
+    }
+
+    #[test]
+    fn discovery_names_each_group_once_although_two_kinds_share_one() {
+        let document = discovery("/apis").unwrap();
+        let groups = document["groups"].as_array().unwrap().iter();
+        let names: Vec<&str> = groups.map(|group| group["name"].as_str().unwrap()).collect();
+        let expected =
+            ["coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "networking.k8s.io"];
+        assert_eq!(names, expected);
     }
 }

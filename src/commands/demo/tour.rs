@@ -1,12 +1,31 @@
 //! Commands to look around with, as `demo --keep` prints them.
 
 use std::path::Path;
+use std::{fs, io};
+
+use ingress_acme_sim::World;
 
 use super::acts::SHORT;
 
-/// Returns the commands for a shell, in an order in which each works.
-pub(super) fn commands(kubeconfig: &Path, program: &Path) -> Vec<String> {
-    let (kubeconfig, program) = (quoted(kubeconfig), quoted(program));
+/// An Ingress for the user to create.
+const SHOP: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec:
+  rules: [{host: shop.example.com}]
+";
+
+/// Returns the commands for a shell, in an order in which each works. Writes the manifest that one
+/// of these commands names into the world's directory.
+pub(super) fn prepare(world: &World, program: &Path) -> io::Result<Vec<String>> {
+    let manifest = world.directory().join("shop.yaml");
+    fs::write(&manifest, SHOP)?;
+    Ok(commands(&world.kubeconfig(), program, &manifest))
+}
+
+fn commands(kubeconfig: &Path, program: &Path, manifest: &Path) -> Vec<String> {
+    let [kubeconfig, program, manifest] = [kubeconfig, program, manifest].map(quoted);
     vec![
         format!("export KUBECONFIG={kubeconfig}"),
         "kubectl get ingress,secret,events -A".to_owned(),
@@ -14,7 +33,8 @@ pub(super) fn commands(kubeconfig: &Path, program: &Path) -> Vec<String> {
         format!("{program} status -A"),
         format!("{program} explain {SHORT}"),
         format!("{program} renew {SHORT}"),
-        "kubectl create ingress shop --rule='shop.example.com/*=shop:80'".to_owned(),
+        // The simulated API server has no OpenAPI document to validate by.
+        format!("kubectl create --validate=false -f {manifest}"),
         "kubectl wait --for=create secret/shop-tls --timeout=1m".to_owned(),
         format!("{program} status"),
     ]

@@ -1,5 +1,5 @@
-//! Tables (`Accept: application/json;as=Table`): the cells that `kubectl get` prints, with ages by the
-//! simulated clock. Columns are those of `k8s.io/kubernetes`, `pkg/printers/internalversion`.
+//! Tables (`Accept: application/json;as=Table`): the cells that `kubectl get` prints, with ages by
+//! the simulated clock. Columns are those of `k8s.io/kubernetes`, `pkg/printers/internalversion`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -44,7 +44,7 @@ async fn every_command_that_the_demo_prints_works_as_printed() {
             assert!(!said.contains(bad), "`{printed}` prints `{bad}`:\n{said}");
         }
     }
-    demo.interrupt().await;
+    interrupt(&mut demo.child).await;
     let file = PathBuf::from(kubeconfig.strip_prefix("export KUBECONFIG=").unwrap());
     assert!(!file.exists(), "the demo leaves {}", file.display());
 }
@@ -72,7 +72,8 @@ async fn run(lines: &str, kubectl: &Path, home: &Path) -> String {
     let path = format!("{}:/usr/bin:/bin", kubectl.parent().unwrap().display());
     let mut shell = Command::new("sh");
     shell.args(["-ec", lines]).env_clear().env("PATH", path).env("HOME", home);
-    let output = output(shell.stdin(Stdio::null()).kill_on_drop(true)).await;
+    shell.stdin(Stdio::null()).kill_on_drop(true);
+    let output = output(shell).await;
     let said = text(&output.stdout);
     assert!(output.status.success(), "{lines}:\n{said}\n{}", text(&output.stderr));
     said
@@ -97,7 +98,8 @@ impl Kept {
         let (mut page, mut commands) = (String::new(), Vec::new());
         let read = async {
             while let Some(line) = out.next_line().await.unwrap() {
-                if let Some((_, url)) = line.split_once("The demo keeps running. Its status page: ") {
+                if let Some((_, url)) = line.split_once("The demo keeps running. Its status page: ")
+                {
                     url.clone_into(&mut page);
                 } else if line.starts_with("Ctrl-C") {
                     return;
@@ -110,11 +112,11 @@ impl Kept {
         timeout(2 * PATIENCE, read).await.unwrap();
         Self { child, _out: out, page, commands }
     }
+}
 
-    async fn interrupt(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
-        let ended = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
-        assert!(ended.success(), "{ended}");
-    }
+async fn interrupt(demo: &mut Child) {
+    let pid = Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = timeout(PATIENCE, demo.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "{ended}");
 }

@@ -131,7 +131,9 @@ impl Fields {
     /// Whether an Event is about an object with these fields.
     pub(crate) fn involve(&self, event: &Value) -> bool {
         let about = &event["regarding"];
-        self.involved.iter().all(|(field, value)| about[field].as_str().unwrap_or_default() == value)
+        self.involved
+            .iter()
+            .all(|(field, value)| about[field].as_str().unwrap_or_default() == value)
     }
 }
 

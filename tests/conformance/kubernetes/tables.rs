@@ -73,6 +73,9 @@ async fn objects_are_rows_with_the_cells_that_kubectl_prints(client: &Client) {
     let ingresses = "/apis/networking.k8s.io/v1/namespaces/tables/ingresses";
     let mut of_ingress = row(client, ingresses, "shop").await;
     assert_eq!(of_ingress, row(client, &format!("{ingresses}/shop"), "shop").await);
+    let object = read(client, "application/json", &format!("{ingresses}/shop")).await;
+    let kind = (&json!("Ingress"), &json!("networking.k8s.io/v1"));
+    assert_eq!((&object["kind"], &object["apiVersion"]), kind, "of an object made by an apply");
     assert_eq!(of_ingress.pop().unwrap().0, "Age");
     let hosts = "a.example.com,b.example.com,c.example.com + 1 more...";
     let expected = [

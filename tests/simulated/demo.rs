@@ -27,6 +27,7 @@ async fn every_command_that_the_demo_prints_works_as_printed() {
     let _alone = alone().await;
     let kubectl = tokio::task::spawn_blocking(kubectl).await.unwrap().unwrap();
     let mut demo = Kept::start().await;
+    ingress_acme_sim::pki::choose_provider();
     let page = reqwest::get(&demo.page).await.unwrap();
     assert!(page.status().is_success() && page.text().await.unwrap().contains("short-lived"));
 

@@ -10,6 +10,8 @@
 //!   operator can cause are detected. A strategic merge patch is handled as a merge patch; JSON
 //!   patches are refused.
 //! - Later pages of a list show the current objects, not those at the time of the first page.
+//! - Events in the core group, which kubectl reads, can only be got and listed. Watches send
+//!   objects, never tables: `kubectl get --watch` prints name and age of later changes.
 //!
 //! # Layout
 //! - `store`: all objects and every decision about them, without I/O. `object`, `history`,

@@ -8,6 +8,7 @@
 mod acts;
 mod checks;
 pub mod resident;
+mod tour;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -79,6 +80,8 @@ impl Demo {
         let limits = Limits { orders: Some(limit), ..Limits::unlimited() };
         let ca = ca::Options { limits, ..ca::Options::default() };
         let world = World::start(Options { ca, ..Options::default() })?;
+        // The world arrives at the present: kubectl and `status` judge by this machine's clock.
+        world.clock().set_back(acts::TRAVEL);
         let client = Client::try_from(world.api().config(User::Admin))?;
         let admin = free_address()?;
         let operator = Some(OperatorThread::start(&world, 1, admin, SCAN_INTERVAL)?);
@@ -140,10 +143,14 @@ impl Demo {
 
     /// Waits until Ctrl-C, for `--keep`.
     async fn wait_until_interrupted(&self) -> anyhow::Result<()> {
-        println!("\nIt keeps running until Ctrl-C. To look around:");
-        println!("  http://{}/", self.admin);
-        println!("  export KUBECONFIG={}", self.world.kubeconfig().display());
-        println!("  ingress-acme status -A        kubectl get ingress,secret,events -A");
+        let program = std::env::current_exe().context("the path of this program")?;
+        let commands = tour::prepare(&self.world, &program).context("the manifest to try")?;
+        println!("\nThe demo keeps running. Its status page: http://{}/", self.admin);
+        println!("To look around, in another terminal:");
+        for command in commands {
+            println!("  {command}");
+        }
+        println!("Ctrl-C ends the demo.");
         Ok(tokio::signal::ctrl_c().await?)
     }
 }

@@ -9,6 +9,7 @@ mod ca_of_2029;
 mod caa;
 mod commands;
 mod controllers;
+mod demo;
 mod faults;
 mod no_harm;
 mod opted_in;

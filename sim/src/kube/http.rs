@@ -5,6 +5,8 @@
 
 mod answer;
 mod asked;
+mod core_event;
+mod table;
 mod watching;
 
 use std::collections::BTreeSet;

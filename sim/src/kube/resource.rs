@@ -1,5 +1,7 @@
 //! Supported kinds of objects and their names in paths, bodies and refusals.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 /// A kind of object.
@@ -22,10 +24,19 @@ struct Names {
     plural: &'static str,
     singular: &'static str,
     kind: &'static str,
+    /// Short name for kubectl; empty if there is none.
+    short: &'static str,
 }
 
 /// API version of all kinds.
 const VERSION: &str = "v1";
+/// API group of Events.
+const EVENTS: &str = "events.k8s.io";
+/// Verbs of all kinds.
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of Events in the core group.
+pub(crate) const CORE_EVENT_VERBS: [&str; 2] = ["get", "list"];
 
 impl Resource {
     pub(crate) const ALL: [Self; 8] = [
@@ -40,21 +51,21 @@ impl Resource {
     ];
 
     const fn names(self) -> Names {
-        let (group, plural, singular, kind) = match self {
-            Self::Namespaces => ("", "namespaces", "namespace", "Namespace"),
-            Self::Secrets => ("", "secrets", "secret", "Secret"),
-            Self::Services => ("", "services", "service", "Service"),
+        let (group, plural, singular, kind, short) = match self {
+            Self::Namespaces => ("", "namespaces", "namespace", "Namespace", "ns"),
+            Self::Secrets => ("", "secrets", "secret", "Secret", ""),
+            Self::Services => ("", "services", "service", "Service", "svc"),
             Self::EndpointSlices => {
-                ("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice")
+                ("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", "")
             }
-            Self::Ingresses => ("networking.k8s.io", "ingresses", "ingress", "Ingress"),
+            Self::Ingresses => ("networking.k8s.io", "ingresses", "ingress", "Ingress", "ing"),
             Self::IngressClasses => {
-                ("networking.k8s.io", "ingressclasses", "ingressclass", "IngressClass")
+                ("networking.k8s.io", "ingressclasses", "ingressclass", "IngressClass", "")
             }
-            Self::Events => ("events.k8s.io", "events", "event", "Event"),
-            Self::Leases => ("coordination.k8s.io", "leases", "lease", "Lease"),
+            Self::Events => (EVENTS, "events", "event", "Event", "ev"),
+            Self::Leases => ("coordination.k8s.io", "leases", "lease", "Lease", ""),
         };
-        Names { group, plural, singular, kind }
+        Names { group, plural, singular, kind, short }
     }
 
     pub(crate) const fn group(self) -> &'static str {
@@ -138,22 +149,25 @@ impl Resource {
 /// Returns the answer for a `path` without a resource: discovery of groups and kinds, the version,
 /// or health.
 pub(crate) fn discovery(path: &str) -> Option<Value> {
-    let groups =
-        || Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty());
     match path {
         "/version" => Some(json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3-simulated"})),
         "/livez" | "/readyz" | "/healthz" => Some(json!("ok")),
         "/api" => Some(json!({"kind": "APIVersions", "versions": [VERSION]})),
         "/apis" => {
-            let groups: Vec<Value> = groups().map(group).collect();
+            let groups: Vec<Value> = groups().into_iter().map(group).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": VERSION, "groups": groups}))
         }
         "/api/v1" => Some(resources("")),
         _ => {
             let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
-            (version == VERSION && groups().any(|known| known == group)).then(|| resources(group))
+            (version == VERSION && groups().contains(group)).then(|| resources(group))
         }
     }
+}
+
+/// Groups but the core group, each once.
+fn groups() -> BTreeSet<&'static str> {
+    Resource::ALL.into_iter().map(Resource::group).filter(|group| !group.is_empty()).collect()
 }
 
 fn group(name: &str) -> Value {
@@ -162,17 +176,26 @@ fn group(name: &str) -> Value {
 }
 
 fn resources(group: &str) -> Value {
-    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
     let of_group = Resource::ALL.into_iter().filter(|resource| resource.group() == group);
-    let resources: Vec<Value> = of_group
-        .map(|resource| {
-            let Names { plural, singular, kind, .. } = resource.names();
-            let namespaced = resource.is_namespaced();
-            json!({"name": plural, "singularName": singular, "kind": kind, "namespaced": namespaced, "verbs": verbs})
-        })
-        .collect();
+    let mut resources: Vec<Value> = of_group.map(|resource| described(resource, &VERBS)).collect();
+    if group.is_empty() {
+        resources.push(described(Resource::Events, &CORE_EVENT_VERBS));
+    }
     let version = if group.is_empty() { VERSION.to_owned() } else { format!("{group}/{VERSION}") };
     json!({"kind": "APIResourceList", "apiVersion": VERSION, "groupVersion": version, "resources": resources})
+}
+
+/// Returns a kind as discovery tells it.
+fn described(resource: Resource, verbs: &[&str]) -> Value {
+    let Names { plural, singular, kind, short, .. } = resource.names();
+    let mut described = json!({
+        "name": plural, "singularName": singular, "kind": kind,
+        "namespaced": resource.is_namespaced(), "verbs": verbs,
+    });
+    if !short.is_empty() {
+        described["shortNames"] = json!([short]);
+    }
+    described
 }
 
 #[cfg(test)]
@@ -195,5 +218,15 @@ mod tests {
         let document = discovery("/apis/networking.k8s.io/v1").unwrap();
         assert_eq!(document["resources"][0]["kind"], "Ingress");
         assert_eq!(discovery("/apis/apps/v1"), None);
+    }
+
+    #[test]
+    fn discovery_names_each_group_once_although_two_kinds_share_one() {
+        let document = discovery("/apis").unwrap();
+        let groups = document["groups"].as_array().unwrap().iter();
+        let names: Vec<&str> = groups.map(|group| group["name"].as_str().unwrap()).collect();
+        let expected =
+            ["coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "networking.k8s.io"];
+        assert_eq!(names, expected);
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::refusal::Refusal;
 
 /// Labels of an object.
@@ -83,15 +85,22 @@ fn listed(values: &str) -> Option<Vec<String>> {
     Some(values.split(',').map(|value| value.trim().to_owned()).collect())
 }
 
-/// Name and namespace in a `fieldSelector`; other fields are refused.
+/// Name and namespace in a `fieldSelector`, and for Events the object that they are about; other
+/// fields are refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Fields {
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
+    /// Fields of `involvedObject`, and their values.
+    involved: Vec<(String, String)>,
 }
 
+/// Start of the selectable fields of the object that an Event is about.
+const INVOLVED: &str = "involvedObject.";
+
 impl Fields {
-    /// Parses `metadata.name=…` and `metadata.namespace=…`, separated by commas.
+    /// Parses `metadata.name=…`, `metadata.namespace=…`, and `kind`, `namespace`, `name` and `uid`
+    /// of `involvedObject`, separated by commas.
     pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
         let mut fields = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -101,13 +110,35 @@ impl Fields {
                 "metadata.name" => fields.name = Some(value.to_owned()),
                 "metadata.namespace" => fields.namespace = Some(value.to_owned()),
                 other => {
-                    let why = format!("field label not supported: {other}");
-                    return Err(Refusal::bad_request(why));
+                    let involved = other.strip_prefix(INVOLVED);
+                    let known = ["kind", "namespace", "name", "uid"];
+                    let Some(involved) = involved.filter(|field| known.contains(field)) else {
+                        return Err(unsupported(other));
+                    };
+                    fields.involved.push((involved.to_owned(), value.to_owned()));
                 }
             }
         }
         Ok(fields)
     }
+
+    /// Refuses fields of `involvedObject`, which only Events have.
+    pub(crate) fn without_involved(&self) -> Result<(), Refusal> {
+        let first = self.involved.first();
+        first.map_or(Ok(()), |(field, _)| Err(unsupported(&format!("{INVOLVED}{field}"))))
+    }
+
+    /// Whether an Event is about an object with these fields.
+    pub(crate) fn involve(&self, event: &Value) -> bool {
+        let about = &event["regarding"];
+        self.involved
+            .iter()
+            .all(|(field, value)| about[field].as_str().unwrap_or_default() == value)
+    }
+}
+
+fn unsupported(field: &str) -> Refusal {
+    Refusal::bad_request(format!("field label not supported: {field}"))
 }
 
 #[cfg(test)]
@@ -139,5 +170,17 @@ mod tests {
         assert_eq!(Selector::parse("=b").unwrap_err().code(), 400);
         assert_eq!(Fields::parse("spec.x=1").unwrap_err().code(), 400);
         assert_eq!(Fields::parse("metadata.name=a").unwrap().name.as_deref(), Some("a"));
+        assert_eq!(Fields::parse("involvedObject.spec=1").unwrap_err().code(), 400);
+    }
+
+    #[test]
+    fn an_event_is_selected_by_the_object_that_it_is_about() {
+        let event = serde_json::json!({"regarding": {"kind": "Ingress", "name": "shop"}});
+        let involve = |text: &str| Fields::parse(text).unwrap().involve(&event);
+        assert!(involve("involvedObject.name=shop,involvedObject.kind=Ingress"));
+        assert!(!involve("involvedObject.name=shop,involvedObject.kind=Secret"));
+        assert!(!involve("involvedObject.uid=u1"));
+        let of_others = Fields::parse("involvedObject.name=shop").unwrap().without_involved();
+        assert_eq!(of_others.unwrap_err().code(), 400);
     }
 }

@@ -24,9 +24,9 @@ use crate::commands::storm::{LoadOptions, create_and_wait, prepare, show};
 const LOOK: Duration = Duration::from_millis(50);
 /// Time by which the clock is advanced: more than half the lifetime of a certificate of 160 hours,
 /// and far less than two thirds of 90 days.
-const TRAVEL: Duration = Duration::from_hours(4 * 24);
+pub(super) const TRAVEL: Duration = Duration::from_hours(4 * 24);
 /// Ingress with the expiring certificate, in the namespace `default`. Its Secret has the same name.
-const SHORT: &str = "short-lived";
+pub(super) const SHORT: &str = "short-lived";
 const SHORT_HOST: &str = "short.example.com";
 /// Lease duration as printed by the demo: the longest time until the next operator leads.
 const LEASE: &str = "15 s";

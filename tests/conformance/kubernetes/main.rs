@@ -4,6 +4,7 @@
 //! - `adapters`, `installs`, `places`, `secret_watch`: guarantees of the operator's own adapters.
 //! - `lists`, `watches`, `writes`, `refusals`, `applies`, `garbage`: behaviour that the adapters
 //!   rely on, tested with a plain client.
+//! - `tables`: what kubectl reads, for people who look at the simulated world.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod adapters;
@@ -14,6 +15,7 @@ mod lists;
 mod places;
 mod refusals;
 mod secret_watch;
+mod tables;
 mod test_cluster;
 mod watches;
 mod writes;
@@ -47,4 +49,5 @@ async fn behave(cluster: &TestCluster) {
     applies::behave(cluster).await;
     garbage::behave(cluster).await;
     watches::behave(cluster).await;
+    tables::behave(cluster).await;
 }

@@ -59,6 +59,9 @@ const OLDER: [&str; 1] = ["1.34"];
 /// Tool module of Kubernetes.
 const KUBERNETES: &str = "kubernetes";
 
+/// File name of kubectl.
+const KUBECTL: &str = "kubectl";
+
 /// Tool module of Contour.
 const CONTOUR: &str = "contour";
 
@@ -66,7 +69,7 @@ const TOOLS: [Tool; 10] = [
     server("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     server("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver"),
     server("kube-controller-manager", KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager"),
-    server("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl"),
+    server(KUBECTL, KUBERNETES, "k8s.io/kubernetes/cmd/kubectl"),
     server("pebble", "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble"),
     server(
         "pebble-challtestsrv",
@@ -94,6 +97,14 @@ const TOOLS: [Tool; 10] = [
     Tool { name: "traefik", part: Part::Traefik, source: Source::Traefik },
 ];
 
+/// Path of the real kubectl, without a control plane. Blocks for minutes the first time, which
+/// builds kubectl alone.
+pub fn kubectl() -> Result<PathBuf, StartError> {
+    let binaries = Binaries::prepare()?;
+    binaries.ensure_tools(|tool| tool.name == KUBECTL)?;
+    Ok(binaries.path(KUBECTL))
+}
+
 const fn server(name: &'static str, module: &'static str, package: &'static str) -> Tool {
     Tool { name, part: Part::ControlPlane, source: Source::Package { module, package } }
 }
@@ -109,22 +120,30 @@ impl Binaries {
     /// Builds missing and outdated binaries of the control plane; blocks for minutes the first
     /// time.
     pub(crate) fn ensure() -> Result<Self, StartError> {
+        let binaries = Self::prepare()?;
+        binaries.ensure_part(Part::ControlPlane)?;
+        Ok(binaries)
+    }
+
+    fn prepare() -> Result<Self, StartError> {
         let failed = || StartError::io("prepare the directory of the control plane's binaries");
         let older = older(env::var(RELEASE).ok().as_deref())?;
         let directory = directory::shared().join("bin");
         let made = older.map_or_else(|| directory.clone(), |release| directory.join(release));
         fs::create_dir_all(made).map_err(failed())?;
         let directory = directory.canonicalize().map_err(failed())?;
-        let binaries = Self { directory, older };
-        binaries.ensure_part(Part::ControlPlane)?;
-        Ok(binaries)
+        Ok(Self { directory, older })
     }
 
     /// Builds missing and outdated binaries of one part.
     pub(crate) fn ensure_part(&self, part: Part) -> Result<(), StartError> {
+        self.ensure_tools(|tool| tool.part == part)
+    }
+
+    fn ensure_tools(&self, wanted: impl Fn(&Tool) -> bool) -> Result<(), StartError> {
         let locked = lock(&self.directory.join("lock"));
         let _lock = locked.map_err(StartError::io("lock the control plane's binaries"))?;
-        for tool in TOOLS.iter().filter(|tool| tool.part == part) {
+        for tool in TOOLS.iter().filter(|tool| wanted(tool)) {
             tool.ensure(self.older, &self.directory_of(tool))?;
         }
         Ok(())

@@ -58,7 +58,7 @@ mod setup;
 mod world;
 
 pub use audit::AuditEntry;
-pub use binaries::Part;
+pub use binaries::{Part, kubectl};
 pub use controllers::Controller;
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::asked::{Asked, Place};
+use super::core_event::core_event;
+use super::table::table;
 use super::watching::Watching;
 use crate::exchange::{Body, Response};
 use crate::kube::object::{Key, Stored};
@@ -66,7 +68,7 @@ pub(super) fn answer(state: &State, asked: &Asked, body: &Bytes) -> Result<Answe
     match (asked.verb, place.key()) {
         ("get", Some(key)) => {
             let object = state.store().get(place.resource, &key)?;
-            Ok(one(StatusCode::OK, &object, asked))
+            Ok(read_one(state, asked, place, &object))
         }
         ("create", _) => create(state, asked, place, body),
         ("update", Some(key)) => {
@@ -90,9 +92,42 @@ pub(super) fn answer(state: &State, asked: &Asked, body: &Bytes) -> Result<Answe
         _ => {
             let listing = place.listing(&asked.options, asked.options.limit);
             let page = state.store().list(&listing)?;
-            Ok(list(place.resource, &page, asked))
+            Ok(read_list(state, asked, place, page))
         }
     }
+}
+
+/// Converts an object that was read to the form asked for.
+fn read_one(state: &State, asked: &Asked, place: &Place, object: &Stored) -> Answer {
+    if asked.as_table {
+        let revision = json!({"resourceVersion": object.revision.to_string()});
+        let objects = [object.value()];
+        return Answer::value(&table(place.resource, &objects, &revision, state.clock.now()));
+    }
+    if place.core_events && !asked.metadata_only {
+        return Answer::value(&core_event(&object.value()));
+    }
+    one(StatusCode::OK, object, asked)
+}
+
+/// Converts a page of a list to the form asked for.
+fn read_list(state: &State, asked: &Asked, place: &Place, mut page: Page) -> Answer {
+    if place.core_events {
+        page.items.retain(|event| asked.options.fields.involve(&event.value()));
+    }
+    let values = || page.items.iter().map(|object| object.value());
+    let metadata = list_metadata(&page);
+    if asked.as_table {
+        let objects: Vec<Value> = values().collect();
+        return Answer::value(&table(place.resource, &objects, &metadata, state.clock.now()));
+    }
+    if place.core_events && !asked.metadata_only {
+        let events: Vec<Value> = values().map(|event| core_event(&event)).collect();
+        return Answer::value(&json!({
+            "kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": events,
+        }));
+    }
+    list(place.resource, &page, asked)
 }
 
 fn create(state: &State, asked: &Asked, place: &Place, body: &Bytes) -> Result<Answer, Refusal> {
@@ -198,11 +233,16 @@ fn one(code: StatusCode, object: &Stored, asked: &Asked) -> Answer {
     Answer::Whole(code, text.into())
 }
 
-fn list(resource: Resource, page: &Page, asked: &Asked) -> Answer {
+fn list_metadata(page: &Page) -> Value {
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(token) = &page.token {
         metadata["continue"] = json!(token);
     }
+    metadata
+}
+
+fn list(resource: Resource, page: &Page, asked: &Asked) -> Answer {
+    let metadata = list_metadata(page);
     let (kind, version) = if asked.metadata_only {
         ("PartialObjectMetadata", "meta.k8s.io/v1")
     } else {

@@ -9,7 +9,7 @@ use crate::exchange::Request;
 use crate::kube::User;
 use crate::kube::object::Key;
 use crate::kube::refusal::Refusal;
-use crate::kube::resource::Resource;
+use crate::kube::resource::{CORE_EVENT_VERBS, Resource};
 use crate::kube::selector::{Fields, Selector};
 use crate::kube::store::Listing;
 
@@ -27,6 +27,8 @@ pub(super) struct Asked {
     pub(super) path: String,
     /// Whether the answer contains only metadata.
     pub(super) metadata_only: bool,
+    /// Whether the answer to a get or a list is a table, for kubectl.
+    pub(super) as_table: bool,
     pub(super) content_type: String,
     /// Field manager, from the query or else the user agent.
     pub(super) manager: String,
@@ -41,6 +43,8 @@ pub(super) struct Place {
     pub(super) name: Option<String>,
     /// Whether the path names the subresource `status`.
     pub(super) status: bool,
+    /// Whether the path names Events in the core group, whose form differs.
+    pub(super) core_events: bool,
 }
 
 /// Parsed query.
@@ -73,16 +77,25 @@ impl Asked {
         let place = Place::at(path)?;
         let is_watch = query.get("watch").is_some_and(|watch| watch == "true" || watch == "1");
         let verb = verb(&request.method, place.as_ref(), is_watch)?;
+        let options = Options::read(&query)?;
+        let core_events = place.as_ref().is_some_and(|place| place.core_events);
+        if core_events && !CORE_EVENT_VERBS.contains(&verb) {
+            return Err(Refusal::method_not_allowed());
+        }
+        if !core_events {
+            options.fields.without_involved()?;
+        }
+        let accept = header("accept");
         Ok(Self {
             user,
             verb,
             place,
             path: path.to_owned(),
-            metadata_only: header("accept")
-                .starts_with("application/json;as=PartialObjectMetadata"),
+            metadata_only: accept.starts_with("application/json;as=PartialObjectMetadata"),
+            as_table: accept.starts_with("application/json;as=Table"),
             content_type: header("content-type"),
             manager: named.map_or(agent, String::as_str).to_owned(),
-            options: Options::read(&query)?,
+            options,
         })
     }
 
@@ -112,6 +125,8 @@ impl Place {
             [plural, rest @ ..] => (None, (*plural, rest)),
         };
         let (plural, rest) = rest;
+        let core_events = group.is_empty() && plural == Resource::Events.plural();
+        let group = if core_events { Resource::Events.group() } else { group };
         let resource = Resource::find(group, version, plural).ok_or_else(Refusal::no_such_path)?;
         let (name, status) = match rest {
             [] => (None, false),
@@ -125,7 +140,7 @@ impl Place {
         {
             return Err(Refusal::no_such_path());
         }
-        Ok(Some(Self { resource, namespace, name, status }))
+        Ok(Some(Self { resource, namespace, name, status, core_events }))
     }
 
     /// Returns the key of the object, if the path names a single one.

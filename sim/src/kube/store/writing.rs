@@ -184,7 +184,8 @@ impl Store {
             return Err(Refusal::conflict(resource, &key.name, &why));
         }
         let nothing = json!({"metadata": {}});
-        let (object, owners) = ownership::apply(resource, &nothing, applied, by, false)?;
+        let (mut object, owners) = ownership::apply(resource, &nothing, applied, by, false)?;
+        complete(resource, &mut object)?;
         self.begin(resource, key, object, &owners, by, random)
     }
 

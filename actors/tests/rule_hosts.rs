@@ -1,5 +1,5 @@
-//! Hosts that only a wildcard or a rule without a host serves: their challenge path is in that rule,
-//! and in one of their own where that rule turns out not to be the one that is chosen.
+//! Hosts that only a wildcard or a rule without a host serves: their challenge path is in that
+//! rule, and in one of their own where that rule turns out not to be the one that is chosen.
 
 use std::rc::Rc;
 use std::time::Duration;

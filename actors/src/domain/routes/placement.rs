@@ -134,8 +134,8 @@ impl RouteTable {
     }
 
     /// Assigns `route` to the first shard of its class, place and kind of host with room that is
-    /// younger than `newest`. A host appears once per class and place. `None` if the user's Ingress that is its
-    /// place takes no more.
+    /// younger than `newest`. A host appears once per class and place. `None` if the user's Ingress
+    /// that is its place takes no more.
     fn assign(&mut self, route: &Route, newest: Timestamp) -> Option<SolverName> {
         if let SolverPlace::InPlace(key) = &route.place {
             return self.assign_in_place(route, key);

@@ -30,7 +30,7 @@ pub struct HostHolders<'a> {
     pub clock: &'a dyn Clock,
 }
 
-/// What was looked at.
+/// Objects that were looked at.
 #[derive(Debug, Default)]
 pub struct LookedAt {
     /// Hosts that were looked at, a bounded number at a time.

@@ -23,7 +23,7 @@ use survey::Survey;
 struct Plan {
     ingresses: Vec<Row>,
     summary: Summary,
-    /// What could not be read, and what the plan takes for granted in its place.
+    /// Things that could not be read, and the assumption in their place.
     notes: Vec<String>,
 }
 

@@ -160,7 +160,7 @@ async fn check_plan(world: &World, manifests: &[Manifest]) {
     assert_eq!((&plan["summary"]["renewals"], &plan["notes"]), (&json!(0), &json!([])));
 }
 
-/// What a plan, or an outcome, says about an Ingress.
+/// Statements of a plan, or of an outcome, about an Ingress.
 #[derive(Debug, PartialEq, Eq)]
 struct Planning {
     /// Secrets that are ordered for it.

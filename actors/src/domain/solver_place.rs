@@ -109,7 +109,7 @@ impl PlaceChoices {
         place.map_or(PlaceChoice::default(), |one| one.place)
     }
 
-    /// What `ingress` or its class chooses.
+    /// Choice of `ingress`, or of its class.
     pub(crate) fn choice(&self, ingress: &IngressView) -> PlaceChoice {
         let asked = place_asked_for(ingress).ok().flatten();
         asked.unwrap_or_else(|| self.of_class(ingress.class.name()))

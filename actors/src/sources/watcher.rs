@@ -379,7 +379,7 @@ mod tests {
     use crate::fakes::{Fakes, ingress};
     use crate::messages::Reconcile;
 
-    /// Whoever is told, and what: the hosts of new Ingresses, by message.
+    /// Receiver of all messages, with the number of hosts of new Ingresses in each.
     #[derive(Default)]
     struct Counts {
         newcomers: Rc<RefCell<Vec<usize>>>,

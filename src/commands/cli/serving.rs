@@ -10,7 +10,7 @@ use ingress_acme_actors::domain::desired::selection::Selection;
 use super::choices::{ManageArg, PublicCaArg};
 use super::{LETS_ENCRYPT, directory, namespace};
 
-/// What decides whether an Ingress is served.
+/// Flags that decide whether an Ingress is served.
 #[derive(Clone, Debug, Args)]
 pub struct ServingArgs {
     /// ACME directory of the CA

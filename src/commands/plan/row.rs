@@ -52,7 +52,7 @@ pub(super) struct Row {
     pub(super) reason: String,
 }
 
-/// What is planned for one Ingress.
+/// Plan of one Ingress.
 #[derive(Debug)]
 pub(super) struct Planned {
     /// One row for each certificate, or a single one without.
@@ -103,7 +103,7 @@ fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned
 }
 
 impl Survey {
-    /// What is planned for each Ingress that is shown.
+    /// Plan of each Ingress that is shown.
     pub(super) fn planned(&self, directory: &str) -> Vec<Planned> {
         self.shown.iter().filter_map(|key| planned(self, key, directory)).collect()
     }

@@ -1,4 +1,4 @@
-//! What a plan costs at the CA: its orders, against the limits of the CA, and the time they take.
+//! Cost of a plan at the CA: its orders, against the limits of the CA, and the time they take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(super) struct Summary {
 /// A limit of the CA, and the orders that it counts.
 #[derive(Debug, Serialize)]
 struct Limit {
-    /// What the limit counts.
+    /// Things that the limit counts.
     counts: String,
     orders: usize,
     /// Number of orders that pass within `period_seconds`.

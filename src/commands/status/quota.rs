@@ -1,4 +1,4 @@
-//! What a renewal of many certificates costs at their CAs: shown before it is asked for. No I/O.
+//! Cost of a renewal of many certificates at their CAs: shown before it is asked for. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -117,7 +117,7 @@ async fn request_all(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Annotates an Ingress, and returns what kubectl would say of it.
+/// Annotates an Ingress, and returns the line that kubectl would print.
 async fn request(client: &Client, key: &IngressKey, dry_run: DryRun) -> anyhow::Result<String> {
     if dry_run != DryRun::Client {
         let now = SystemClock::default().now().to_string();

@@ -20,7 +20,7 @@ use super::user_events::UserEvent;
 pub(in crate::commands) const INGRESSES: &str = "ingress.networking.k8s.io";
 /// Number of characters of a detail in the table, whose last column it is. `explain` has all of it.
 const DETAIL: usize = 200;
-/// What kubectl prints for a value that is not there.
+/// Text of kubectl for a value that is not there.
 pub(in crate::commands) const NONE: &str = "<none>";
 
 /// State of a certificate.
@@ -110,7 +110,7 @@ impl Row {
         Self { state, ready: state.is_ready(), since: None, detail, ..self.clone() }
     }
 
-    /// What the row is about: namespace, Ingress and Secret.
+    /// Subject of the row: namespace, Ingress and Secret.
     pub(super) fn subject(&self) -> (&str, &str, Option<&str>) {
         (&self.namespace, &self.ingress, self.secret.as_deref())
     }

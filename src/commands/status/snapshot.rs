@@ -61,7 +61,7 @@ impl Place {
         }
     }
 
-    /// What kubectl says of an empty list.
+    /// Text of kubectl about an empty list.
     pub(in crate::commands) fn nothing_found(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("No resources found in {namespace} namespace."),

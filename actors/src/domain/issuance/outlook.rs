@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{Assessment, IssueReason};
 use crate::domain::validity::renewal::AriStatus;
 
-/// What becomes of a Secret first.
+/// First thing that becomes of a Secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outlook {
     /// No order: the Secret is good, or left as it is.

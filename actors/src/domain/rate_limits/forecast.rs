@@ -15,7 +15,7 @@ use crate::domain::rate_limits::LimitScope;
 /// Orders that one limit counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forecast {
-    /// What the limit counts.
+    /// Things that the limit counts.
     pub scope: LimitScope,
     /// Number of the orders.
     pub orders: usize,

@@ -1,4 +1,4 @@
-//! What is told of a Secret before the operator has worked on it.
+//! Outlooks of Secrets that the operator has not worked on.
 
 use super::*;
 

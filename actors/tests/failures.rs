@@ -18,6 +18,7 @@ use ingress_acme_actors::domain::ingress::{
 use ingress_acme_actors::domain::issuance::{Event, OverIpv6, Reach, Record};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, Retries, foreign_secret, ingress, shop, with_tls};
 use ingress_acme_actors::operator::{Operator, Ports};
@@ -96,13 +97,19 @@ fn an_edit_of_the_class_while_a_host_is_probed_brings_a_route_of_that_class() {
     });
 }
 
-/// An API server whose admission rejects every solver Ingress with a host that starts with `bad`.
-struct Picky(Rc<dyn Routes>);
+/// An API server whose admission rejects every solver Ingress with a rule for some hosts.
+pub(crate) struct Picky {
+    pub(crate) routes: Rc<dyn Routes>,
+    /// Whether a rule for the host is refused.
+    pub(crate) refuses: fn(&RuleHost) -> bool,
+    /// Reason of the refusal.
+    pub(crate) why: &'static str,
+}
 
 #[async_trait(?Send)]
 impl Routes for Picky {
     async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.0.list().await
+        self.routes.list().await
     }
 
     async fn copy_endpoints(&self) -> Result<(), PortError> {
@@ -114,13 +121,10 @@ impl Routes for Picky {
         ingress: &SolverIngress,
         is_last: bool,
     ) -> Result<Option<Written>, PortError> {
-        if ingress.hosts.iter().any(|host| host.to_string().starts_with("bad")) {
-            return Err(PortError::permanent(
-                FailureClass::SecretWrite,
-                "host and path already defined",
-            ));
+        if ingress.hosts.iter().any(self.refuses) {
+            return Err(PortError::permanent(FailureClass::SecretWrite, self.why));
         }
-        self.0.write(ingress, is_last).await
+        self.routes.write(ingress, is_last).await
     }
 }
 
@@ -128,7 +132,10 @@ impl Routes for Picky {
 fn a_host_whose_route_is_refused_delays_nobody_else() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        operator_with(&fakes, |ports| ports.routes = Rc::new(Picky(ports.routes.clone()))).await;
+        let refuses = |host: &RuleHost| host.to_string().starts_with("bad");
+        let why = "host and path already defined";
+        let picky = |routes| Rc::new(Picky { routes, refuses, why });
+        operator_with(&fakes, |ports| ports.routes = picky(ports.routes.clone())).await;
         fakes.cluster.apply(ingress("evil", "bad", &["bad.example.com"]));
         for n in 0..20 {
             fakes.cluster.apply(ingress("web", &format!("s{n}"), &[&format!("s{n}.example.com")]));

@@ -4,12 +4,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::{IngressView, TlsBlock};
-use ingress_acme_actors::domain::routes::SolverIngress;
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::fakes::{Fakes, ingress};
-use ingress_acme_actors::ports::{PortError, Routes, Written};
+
+use crate::failures::Picky;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -19,31 +18,6 @@ fn served_by(rules: &[&str], has_hostless_rule: bool) -> IngressView {
     let hosts = vec!["n.example.com".to_owned()];
     let tls = vec![TlsBlock { hosts, secret_name: Some("shop".to_owned()) }];
     IngressView { tls, has_hostless_rule, ..ingress("web", "shop", rules) }
-}
-
-/// A policy that takes no rule but for one name.
-struct NoWildcards(Rc<dyn Routes>);
-
-#[async_trait(?Send)]
-impl Routes for NoWildcards {
-    async fn list(&self) -> Result<Vec<SolverIngress>, PortError> {
-        self.0.list().await
-    }
-
-    async fn copy_endpoints(&self) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        ingress: &SolverIngress,
-        is_last: bool,
-    ) -> Result<Option<Written>, PortError> {
-        if ingress.hosts.iter().any(|host| !host.is_exact()) {
-            return Err(PortError::permanent(FailureClass::SecretWrite, "no wildcards here"));
-        }
-        self.0.write(ingress, is_last).await
-    }
 }
 
 #[test]
@@ -89,7 +63,8 @@ fn where_an_unknown_rule_has_exactly_the_host_a_rule_of_its_own_reaches_it_witho
 fn where_a_policy_refuses_the_rule_the_host_has_one_of_its_own() {
     Fakes::paused(async {
         let fakes = Fakes::default();
-        let picky = |routes| Rc::new(NoWildcards(routes));
+        let refuses = |host: &RuleHost| !host.is_exact();
+        let picky = |routes| Rc::new(Picky { routes, refuses, why: "no wildcards here" });
         fakes.operator_with(|ports| ports.routes = picky(ports.routes.clone())).await;
         fakes.cluster.apply(served_by(&["*.example.com"], false));
         fakes.pass(MINUTE).await;

@@ -126,7 +126,7 @@ impl JobRunner {
         loop {
             let mut desired = self.context.desired(&job.stream);
             if let Some(desired) = desired.as_mut() {
-                desired.route_exactly(|wanted| job.observed.exactly.contains(&wanted.host));
+                desired.route_exactly(&job.observed.exactly);
             }
             self.report_set_aside(&job.stream, desired.as_ref());
             let step = match self.next_step(job, desired.as_ref()) {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::rate_limits::LimitScope;
+use ingress_acme_actors::domain::rate_limits::forecast::forecast;
 
 use crate::commands::cli::LETS_ENCRYPT;
 
@@ -48,17 +50,14 @@ pub(in crate::commands) fn count(number: usize, one: &str, many: &str) -> String
 /// is used.
 fn lets_encrypt(certificates: &[&Renewed]) -> String {
     let (orders, domains) = (limits::SHARED_ORDERS, limits::SHARED_CERTIFICATES);
-    let mut by_domain: BTreeMap<&str, usize> = BTreeMap::new();
-    for certificate in certificates {
-        let domains: BTreeSet<&str> =
-            certificate.names.iter().filter_map(DnsName::registered_domain).collect();
-        for domain in domains {
-            *by_domain.entry(domain).or_default() += 1;
-        }
-    }
-    let most = by_domain.iter().max_by_key(|(_, count)| **count);
-    let most = most.map_or_else(String::new, |(domain, count)| {
-        format!("; here up to {count}, under {domain}")
+    let counted = forecast(certificates.iter().map(|certificate| &certificate.names));
+    let of_domains = counted.iter().filter_map(|limit| match &limit.scope {
+        LimitScope::Domain(domain) => Some((limit.orders, domain)),
+        _ => None,
+    });
+    let most = of_domains.max_by_key(|(orders, _)| *orders);
+    let most = most.map_or_else(String::new, |(orders, domain)| {
+        format!("; here up to {orders}, under {domain}")
     });
     format!(
         "    limits: {orders} orders of the account in 3 hours; {domains} certificates a week under one registered domain{most};\n    \

@@ -135,8 +135,8 @@ impl DesiredCertificate {
     }
 
     /// Gives rules of their own to the hosts of `exactly` that a wildcard or hostless rule serves.
-    pub(crate) fn route_exactly(&mut self, exactly: impl Fn(&WantedRoute) -> bool) {
-        let is_meant = |wanted: &WantedRoute| !wanted.is_exact() && exactly(wanted);
+    pub(crate) fn route_exactly(&mut self, exactly: &BTreeSet<DnsName>) {
+        let is_meant = |wanted: &WantedRoute| !wanted.is_exact() && exactly.contains(&wanted.host);
         if !self.routes.iter().any(is_meant) {
             return; // nearly all
         }

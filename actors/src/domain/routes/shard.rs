@@ -71,8 +71,8 @@ impl SolverShard {
     /// Whether a host is of the kind of those that are here: annotations that put exact names
     /// before the rules of users would give wildcards the challenges of others.
     pub(super) fn takes(&self, host: &RuleHost) -> bool {
-        let others = [self.hosts.first(), self.taken.first()].into_iter().flatten();
-        others.into_iter().all(|other| other.is_like(host))
+        let mut others = [self.hosts.first(), self.taken.first()].into_iter().flatten();
+        others.all(|other| other.is_like(host))
     }
 
     /// Records what the API server has.

@@ -46,8 +46,8 @@ bench: ## measure the goals of docs/performance.md and print them as a table (ha
 # Seeds from 0 on; `make test` plays fewer. A failure names its seed, and SEED=17 plays that one alone.
 SEEDS ?= 1000
 seeds: ## play random cases of edits and faults on fakes and on the simulated world (SEEDS=1000; minutes)
-	SEEDS=$(SEEDS) $(CARGO) test --locked --release --package ingress-acme-actors --all-features --test invariants
-	SEEDS=$(SEEDS) $(CARGO) test --locked --release --test seeds
+	SEEDS=$(SEEDS) $(CARGO) test --locked --profile bench --package ingress-acme-actors --all-features --test invariants
+	SEEDS=$(SEEDS) $(CARGO) test --locked --profile bench --test seeds
 
 # VmRSS is sampled; the operator is the program of the tests.
 SOAK_MINUTES ?= 30

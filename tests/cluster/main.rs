@@ -27,6 +27,7 @@ mod ipv6;
 mod life;
 mod load_balancer;
 mod manifests;
+mod migration;
 mod one_namespace;
 mod openshift;
 mod overlays;

@@ -177,6 +177,8 @@ async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
         assert_eq!(shell(world, &owned).await.lines().count(), 1, "no Certificate, no owner");
         let status = shell(world, &block("From cert-manager", "status", "shop")).await;
         assert!(status.contains("True"), "{status}");
+        let told = "adopt-secret has ingress-acme renew it once it is due";
+        assert!(status.contains(told), "{status}");
         assert_eq!(running.terminate().await.expect("it ends"), 0);
         let _again = operator(world).await;
         let after = orphaned(&client, "shop-tls").await;

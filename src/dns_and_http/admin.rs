@@ -1,11 +1,14 @@
 //! Health for the kubelet, metrics for Prometheus, and for people on call the status page, the
-//! Ingresses as JSON and the whole state. Has no authentication, changes nothing and shows no key.
+//! Ingresses as JSON and the whole state. Has no authentication, shows no key, and changes
+//! nothing but the log filter.
 //!
 //! The reporter decides the content. This module queries the reporter with a deadline, at most once
 //! a second.
 
 mod cached;
 pub mod exposition;
+pub mod log_filter;
+pub mod log_level;
 mod page;
 mod routes;
 
@@ -32,6 +35,7 @@ use super::listeners::Listener;
 use super::server::{self, Bounds};
 use cached::Cached;
 use exposition::Format;
+use log_filter::LogFilter;
 use page::Page;
 use routes::routes;
 
@@ -50,6 +54,7 @@ struct Inner {
     last_beat: AtomicU64,
     ready: AtomicBool,
     reporter: OnceLock<Addr<Reporter>>,
+    log_filter: OnceLock<LogFilter>,
     registry: Registry,
     metrics: Metrics,
     directory: String,
@@ -70,6 +75,7 @@ impl Health {
             last_beat: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             reporter: OnceLock::new(),
+            log_filter: OnceLock::new(),
             registry,
             metrics,
             directory: directory.to_owned(),
@@ -99,6 +105,15 @@ impl Health {
     /// Sets the reporter, once this replica leads.
     pub fn set_reporter(&self, reporter: Addr<Reporter>) {
         _ = self.0.reporter.set(reporter); // a process becomes leader once at most
+    }
+
+    /// Sets the log filter, which may be changed on the admin port from then on.
+    pub fn set_log_filter(&self, log_filter: LogFilter) {
+        _ = self.0.log_filter.set(log_filter); // a process has one
+    }
+
+    fn log_filter(&self) -> Option<&LogFilter> {
+        self.0.log_filter.get()
     }
 
     fn is_ready(&self) -> bool {
@@ -214,7 +229,7 @@ pub fn serve(listener: Listener, health: &Health) -> io::Result<(Server, SocketA
     let Listener { bind, roles } = listener;
     let name = roles.first().map_or("none", |role| role.name());
     let (metrics, health) = (health.0.metrics.clone(), health.clone());
-    server::serve(name, server::listener(bind)?, Bounds::READ_ONLY, &metrics, move |config| {
+    server::serve(name, server::listener(bind)?, Bounds::ONE_REQUEST, &metrics, move |config| {
         routes(config, health.clone(), &roles);
     })
 }

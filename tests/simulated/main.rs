@@ -11,6 +11,7 @@ mod commands;
 mod controllers;
 mod demo;
 mod faults;
+mod logs;
 mod no_harm;
 mod opted_in;
 mod prometheus;
@@ -19,6 +20,8 @@ mod rollout;
 mod soak;
 mod socket_seeds;
 mod storms;
+#[cfg(feature = "otlp")]
+mod traces;
 mod users;
 
 use std::path::Path;

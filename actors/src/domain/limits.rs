@@ -241,6 +241,9 @@ pub const SLOT_MAX: Duration = secs(30);
 pub const SLOTS_PER_FREE: usize = 7;
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
+/// Waiting jobs whose span is kept, so that an issuance is one trace also where its routes take a
+/// while. The span of a further one ends with its wait. A span takes about 1 KB.
+pub const SPANS_KEPT: usize = 1_024;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further

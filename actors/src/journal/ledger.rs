@@ -174,7 +174,7 @@ impl Ledger {
                 info!(secret = %stream, names = started.names.len(), "issuance started");
             }
             Event::OrderOpened(OrderOpened { url }) => {
-                info!(secret = %stream, %url, "order opened");
+                info!(secret = %stream, order = %url, "order opened");
             }
             Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
                 let took =

@@ -12,7 +12,7 @@ use ingress_acme_actors::reporting::reporter::ListIngresses;
 use serde::Deserialize;
 
 use super::exposition::Format;
-use super::{Health, STUCK, Unanswered, page};
+use super::{Health, STUCK, Unanswered, log_level, page};
 use crate::dns_and_http::listeners::Role;
 use crate::dns_and_http::server::SharedText;
 
@@ -28,7 +28,8 @@ pub(super) fn routes(config: &mut ServiceConfig, health: Health, roles: &[Role])
             Role::Admin => config
                 .route("/", web::get().to(index))
                 .route("/debug/state", web::get().to(state))
-                .route("/api/v1/ingresses", web::get().to(ingresses)),
+                .route("/api/v1/ingresses", web::get().to(ingresses))
+                .service(log_level::resource()),
         };
     }
 }

@@ -253,6 +253,16 @@ pub const LISTED: usize = 500;
 /// Largest number of Ingresses in one answer of the API. The arbiter builds the answer, which takes
 /// milliseconds.
 pub const LISTED_MAX: usize = 1_000;
+/// Longest log filter that the admin port takes, in bytes. One of a dozen parts has 400.
+pub const LOG_FILTER_MAX: usize = 1_024;
+/// Time that a log filter is in force for which the request names none.
+pub const LOG_CHANGE: Duration = secs(15 * 60);
+/// Longest such time: a filter that is wanted for longer belongs into `RUST_LOG`.
+pub const LOG_CHANGE_MAX: Duration = secs(24 * 3600);
+/// Longest wait of `ingress-acme log-level` for the admin port, which answers from memory.
+pub const LOG_CALL: Duration = secs(10);
+/// Longest answer of the admin port that `ingress-acme log-level` reads.
+pub const LOG_ANSWER: usize = 16 * 1024;
 /// Longest wait of the admin port for the reporter.
 pub const ADMIN_ANSWER: Duration = secs(5);
 /// Longest detail in a row of `ingress-acme status`, in bytes: an Event, and the problems of the

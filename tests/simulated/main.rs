@@ -13,6 +13,7 @@ mod demo;
 mod faults;
 mod no_harm;
 mod opted_in;
+mod page;
 mod prometheus;
 mod rehearsal;
 mod rollout;

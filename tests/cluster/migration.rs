@@ -1,7 +1,7 @@
 //! docs/migration.md, command by command, on a real API server: Secrets as cert-manager writes them
 //! are taken over without an order, and renewed once they are due.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,6 +13,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::restore::{has_jq, shell};
 use crate::sites::{PATIENCE, Site, ingress, namespace, secret, text, verify};
@@ -48,8 +49,8 @@ fn pkcs1(key: &KeyPair) -> String {
 fn pair(host: &str, left: Duration) -> (String, String) {
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-    let end = SystemTime::now() + left;
-    (params.not_before, params.not_after) = ((end - 90 * DAY).into(), end.into());
+    let end = OffsetDateTime::now_utc() + left;
+    (params.not_before, params.not_after) = (end - 90 * DAY, end);
     (params.self_signed(&key).unwrap().pem(), pkcs1(&key))
 }
 

@@ -14,6 +14,7 @@ mod faults;
 mod logs;
 mod no_harm;
 mod opted_in;
+mod page;
 mod prometheus;
 mod rehearsal;
 mod rollout;

@@ -426,3 +426,8 @@ pub const DISCOVERY_AGAIN: Duration = secs(3_600);
 /// Names that are tried for the Secret of an Ingress, `NAME-tls` to `NAME-tls-8`: one request each,
 /// and somebody who has taken all of them does not want a certificate there.
 pub const SECRET_NAMES: usize = 8;
+/// Certificates whose last records are kept for the status page, those with the newest records. An
+/// ordinary record takes 150 bytes.
+pub const HISTORY_STREAMS: usize = 500;
+/// Records that are kept of one of them: two issuances with their orders, or the last failures.
+pub const HISTORY_RECORDS: usize = 8;

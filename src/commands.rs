@@ -8,6 +8,7 @@ pub mod consent;
 pub mod demo;
 pub mod man;
 pub mod owners;
+pub mod pause;
 pub mod plan;
 pub mod program;
 pub mod revoke;

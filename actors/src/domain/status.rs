@@ -3,3 +3,4 @@
 pub mod certificate_status;
 pub mod kube_event;
 pub mod readiness;
+pub mod repeats;

@@ -6,6 +6,7 @@ mod caa;
 mod choices;
 mod cluster;
 mod ingresses;
+mod log_level;
 mod pause;
 mod reason;
 mod run;
@@ -22,9 +23,10 @@ use ingress_acme_actors::domain::limits;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use caa::CaaArgs;
-pub use choices::{GuardsArg, ManageArg, PublicCaArg};
+pub use choices::{GuardsArg, LogFormatArg, ManageArg, PublicCaArg};
 pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
 pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewArgs, StatusArgs};
+pub use log_level::LogLevelArgs;
 pub use pause::{PauseArgs, ResumeArgs};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
@@ -75,6 +77,9 @@ pub enum Command {
     /// Print the thumbprint of the ACME account's key, with which a load balancer can answer
     /// challenges itself
     Thumbprint(ThumbprintArgs),
+    /// Show what a running operator logs, or change it for a while. Runs where its admin port is:
+    /// in its pod, or with that port forwarded
+    LogLevel(LogLevelArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of a command, or write all pages to a directory

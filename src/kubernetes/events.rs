@@ -123,8 +123,9 @@ async fn drain(
     let send = async |event: Event| {
         if let Err(error) = send(client, &event).await {
             let object = event.regarding.as_ref();
-            let ingress = object.and_then(|object| object.name.as_deref());
-            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event could not be sent");
+            let name = object.and_then(|object| object.name.as_deref()).unwrap_or_default();
+            let ingress = format!("{}/{name}", namespace_of(&event));
+            tracing::warn!(ingress, %error, "an Event could not be sent");
             dropped();
         }
         pending.send_modify(|pending| pending.end(namespace_of(&event)));

@@ -28,6 +28,7 @@ mod ipv6;
 mod life;
 mod load_balancer;
 mod manifests;
+mod migration;
 mod new_orders;
 mod one_namespace;
 mod openshift;

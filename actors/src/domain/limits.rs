@@ -241,6 +241,9 @@ pub const SLOT_MAX: Duration = secs(30);
 pub const SLOTS_PER_FREE: usize = 7;
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
+/// Waiting jobs whose span is kept, so that an issuance is one trace also where its routes take a
+/// while. The span of a further one ends with its wait. A span takes about 1 KB.
+pub const SPANS_KEPT: usize = 1_024;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further
@@ -435,3 +438,8 @@ pub const DISCOVERY_AGAIN: Duration = secs(3_600);
 /// Names that are tried for the Secret of an Ingress, `NAME-tls` to `NAME-tls-8`: one request each,
 /// and somebody who has taken all of them does not want a certificate there.
 pub const SECRET_NAMES: usize = 8;
+/// Certificates whose last records are kept for the status page, those with the newest records. An
+/// ordinary record takes 150 bytes.
+pub const HISTORY_STREAMS: usize = 500;
+/// Records that are kept of one of them: two issuances with their orders, or the last failures.
+pub const HISTORY_RECORDS: usize = 8;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::{debug, error};
+use tracing::{Instrument, Span, debug, error};
 
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
@@ -29,6 +29,7 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::pool::known_classes::KnownClasses;
+use crate::pool::spans::JobSpans;
 use crate::ports::{CertificateAuthority, Keys, Probe};
 use crate::routes::keeper::RouteKeeper;
 
@@ -42,6 +43,7 @@ pub(crate) struct JobRunner {
     first_editions: RefCell<HashMap<SecretKey, Edition>>,
     /// First Ingress of the last batch of each large group that was filled in.
     pub(super) filled: RefCell<HashMap<SecretKey, IngressRef>>,
+    pub(super) spans: JobSpans,
 }
 
 /// The ports that jobs use and no other actor does.
@@ -118,8 +120,13 @@ impl RouteRecipients {
 impl JobRunner {
     /// A runner without paused orders.
     pub(crate) fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
-        let (paused, first_editions, filled) = Default::default();
-        Self { context, ports, paused, first_editions, filled }
+        let (paused, first_editions, filled, spans) = Default::default();
+        Self { context, ports, paused, first_editions, filled, spans }
+    }
+
+    /// The span of a job, which its worker runs the job in.
+    pub(super) fn span(&self, job: &Job) -> Span {
+        self.context.ledger.with(&job.stream, |state| self.spans.of(job, state))
     }
 
     /// Runs the job until the job is done or has to wait.
@@ -155,7 +162,9 @@ impl JobRunner {
             job.steps += 1;
             debug!(?step, "next step");
             let (name, began) = (step.name(), self.context.clock.now());
-            self.take(step, job, desired).await;
+            let span = self.spans.step(&job.stream, &step);
+            self.take(step, job, desired).instrument(span).await;
+            self.spans.stepped(&job.stream, name, || self.order_url(job));
             self.context.metrics.step(name, self.context.clock.now().since(began));
         }
     }

@@ -122,8 +122,7 @@ impl Watcher {
     /// Notes the hosts of an Ingress that is new: its solver Ingresses have to be younger. An
     /// Ingress that was deleted and made again may show by its UID alone.
     fn note_new(&mut self, view: &IngressView) {
-        let is_known = self.index.borrow().view(&view.key).is_some_and(|one| one.uid == view.uid);
-        if is_known || view.is_solver {
+        if view.is_solver || self.is_known(view) {
             return;
         }
         for host in view.rules() {
@@ -131,6 +130,12 @@ impl Watcher {
             let newest = self.newcomers.entry((class, host)).or_insert(view.created);
             *newest = view.created.max(*newest);
         }
+    }
+
+    fn is_known(&self, view: &IngressView) -> bool {
+        let is_same = |one: &IngressView| one.uid == view.uid;
+        let gathered = self.gathered.as_ref().and_then(|newest| newest.get(&view.key));
+        gathered.is_some_and(is_same) || self.index.borrow().view(&view.key).is_some_and(is_same)
     }
 
     /// Notes the routes to the solver in an Ingress of a user, or that they are gone.

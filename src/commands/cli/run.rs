@@ -16,7 +16,7 @@ use ingress_acme_actors::operator::Settings;
 use crate::dns_and_http::listeners::Binds;
 use crate::kubernetes::solver_ingresses::SolverAnnotation;
 
-use super::choices::{GuardsArg, PublicCaArg};
+use super::choices::{GuardsArg, LogFormatArg, PublicCaArg};
 use super::serving::ServingArgs;
 use super::{directory, duration, namespace, own_namespace};
 
@@ -86,6 +86,10 @@ pub struct RunArgs {
     /// Where health is served [default: port 8081 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_HEALTH_BIND", value_name = "ADDR")]
     pub health_bind: Option<SocketAddr>,
+    /// Form of the log on standard output. `auto`: text on a terminal, JSON otherwise. What is
+    /// logged is chosen by `RUST_LOG` at the start, and by `ingress-acme log-level` later
+    #[arg(long, env = "INGRESS_ACME_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormatArg,
     /// DNS server that the probe of the solver routes uses [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
@@ -232,7 +236,7 @@ impl RunArgs {
             nameserver, probe_port, issuers, scan_interval, settle, settle_max, guards, preferred_chain, leader_elect,
             fallback_directory, fallback_after, fallback_eab_secret, max_orders_per_namespace, install_id, owner_references, solver_linger,
             secret_checks, watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, csr_common_name, solver_annotations,
-            solver_places, dry_run,
+            solver_places, dry_run, log_format: _, // the log is there before everything else
         } = self;
         let namespace = own_namespace(namespace);
         let own_namespace = Some(namespace.clone());

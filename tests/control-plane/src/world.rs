@@ -148,9 +148,14 @@ impl World {
         &self.cluster.operator_kubeconfig
     }
 
+    /// Path of `kubectl` of the cluster's release.
+    pub fn kubectl_program(&self) -> PathBuf {
+        self.setup.binaries.path("kubectl")
+    }
+
     /// `kubectl` of the cluster's release, as a user with all rights; killed on drop.
     pub fn kubectl(&self) -> tokio::process::Command {
-        let mut kubectl = tokio::process::Command::new(self.setup.binaries.path("kubectl"));
+        let mut kubectl = tokio::process::Command::new(self.kubectl_program());
         // Its cache of the API's resources is this world's, too.
         kubectl.env("KUBECONFIG", self.admin_kubeconfig());
         kubectl.env("KUBECACHEDIR", self.directory().join("kubectl"));

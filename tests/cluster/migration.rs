@@ -1,0 +1,190 @@
+//! docs/migration.md, command by command, on a real API server: Secrets as cert-manager writes them
+//! are taken over without an order, and renewed once they are due.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DynamicObject, ListParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client, ResourceExt};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::restore::{has_jq, shell};
+use crate::sites::{PATIENCE, Site, ingress, namespace, secret, text, verify};
+use crate::{alone, operator};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Blocks of commands of a section of docs/migration.md.
+fn documented(section: &str) -> Vec<&'static str> {
+    let page = include_str!("../../docs/migration.md");
+    let sections = page.split("\n## ").find(|part| part.starts_with(section));
+    let blocks = sections.expect("the section").split("```sh\n").skip(1);
+    blocks.filter_map(|rest| Some(rest.split_once("```")?.0)).collect()
+}
+
+/// The block of a section that has a text, for the Ingress `name`.
+fn block(section: &str, with: &str, name: &str) -> String {
+    let blocks = documented(section);
+    let found = blocks.iter().find(|block| block.contains(with));
+    found.unwrap_or_else(|| panic!("{with} in {blocks:?}")).replace("shop", name)
+}
+
+/// Extracts PKCS #1 from PKCS #8, which holds PKCS #1 in its third element (RFC 5958 §2).
+fn pkcs1(key: &KeyPair) -> String {
+    let der = key.serialize_der();
+    let (_, info) = x509_parser::der_parser::parse_der(&der).unwrap();
+    let key = BASE64_STANDARD.encode(info.as_sequence().unwrap()[2].as_slice().unwrap());
+    format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n")
+}
+
+/// Certificate and key for `host`, valid for 90 days of which `left` are left. The key is RSA, in
+/// the form that cert-manager and Traefik write by default.
+fn pair(host: &str, left: Duration) -> (String, String) {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+    let end = OffsetDateTime::now_utc() + left;
+    (params.not_before, params.not_after) = (end - 90 * DAY, end);
+    (params.self_signed(&key).unwrap().pem(), pkcs1(&key))
+}
+
+/// Creates a CRD as cert-manager's, without its schema: the commands need the resource alone.
+async fn define_certificates(client: &Client) {
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let version = json!({
+        "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+    });
+    let names = json!({
+        "kind": "Certificate", "plural": "certificates", "singular": "certificate",
+        "shortNames": ["cert"],
+    });
+    let crd = json!({
+        "metadata": {"name": "certificates.cert-manager.io"},
+        "spec": {
+            "group": "cert-manager.io", "scope": "Namespaced", "names": names,
+            "versions": [version],
+        },
+    });
+    let crd: CustomResourceDefinition = serde_json::from_value(crd).unwrap();
+    Api::all(client.clone()).create(&PostParams::default(), &crd).await.expect("the CRD");
+    eventually(PATIENCE, "the resource", async || {
+        certificates(client).list(&ListParams::default()).await.ok()
+    })
+    .await;
+}
+
+fn certificates(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("cert-manager.io", "v1", "Certificate");
+    Api::namespaced_with(client.clone(), "web", &ApiResource::from_gvk(&kind))
+}
+
+fn owner(api_version: &str, kind: &str, name: &str, uid: Option<String>) -> Value {
+    json!([{
+        "apiVersion": api_version, "kind": kind, "name": name, "uid": uid.expect("a UID"),
+        "controller": true, "blockOwnerDeletion": true,
+    }])
+}
+
+/// Creates what cert-manager has for the Ingress `name`: its Certificate, and the Secret, owned by
+/// the Certificate as under `--enable-certificate-owner-ref`.
+async fn issued_by_cert_manager(client: &Client, name: &str, left: Duration) {
+    let (host, secret) = (format!("{name}.example.com"), format!("{name}-tls"));
+    let issuer = "cert-manager.io/cluster-issuer";
+    let site = Site::new("web", name, &[&host]).tls(&secret, &[&host]);
+    site.annotation(issuer, "letsencrypt").create(client).await;
+    let uid = ingress(client, "web", name).await.uid();
+    let certificate = json!({
+        "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+        "metadata": {
+            "name": secret, "ownerReferences": owner("networking.k8s.io/v1", "Ingress", name, uid),
+        },
+        "spec": {"secretName": secret, "dnsNames": [host]},
+    });
+    let certificate: DynamicObject = serde_json::from_value(certificate).unwrap();
+    let made = certificates(client).create(&PostParams::default(), &certificate).await;
+    let uid = made.expect("the Certificate").uid();
+    let (chain, key) = pair(&host, left);
+    let object = json!({
+        "metadata": {
+            "name": secret,
+            "labels": {"controller.cert-manager.io/fao": "true"},
+            "annotations": {
+                "cert-manager.io/alt-names": host, "cert-manager.io/certificate-name": secret,
+                "cert-manager.io/common-name": host, "cert-manager.io/ip-sans": "",
+                "cert-manager.io/issuer-group": "cert-manager.io", "cert-manager.io/uri-sans": "",
+                "cert-manager.io/issuer-kind": "ClusterIssuer",
+                "cert-manager.io/issuer-name": "letsencrypt",
+            },
+            "ownerReferences": owner("cert-manager.io/v1", "Certificate", &secret, uid),
+        },
+        "type": "kubernetes.io/tls", "stringData": {"tls.crt": chain, "tls.key": key},
+    });
+    let object: Secret = serde_json::from_value(object).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
+    secrets.create(&PostParams::default(), &object).await.expect("the Secret");
+}
+
+/// Waits until the Secret has no owner that is a Certificate, and returns it.
+async fn orphaned(client: &Client, name: &str) -> Secret {
+    eventually(PATIENCE, "the Secret without its Certificate", async || {
+        let found = secret(client, "web", name).await.expect("the Secret stays");
+        let owners = found.owner_references();
+        owners.iter().all(|owner| owner.kind != "Certificate").then_some(found)
+    })
+    .await
+}
+
+#[actix::test]
+async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
+    if !has_jq() {
+        figure!("jq is missing, so the commands of docs/migration.md are not run");
+        return;
+    }
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        define_certificates(&client).await;
+        for (name, left) in [("shop", 80), ("blog", 10), ("news", 70)] {
+            issued_by_cert_manager(&client, name, left * DAY).await;
+        }
+        let before = secret(&client, "web", "shop-tls").await.unwrap();
+        let running = operator(world).await;
+        let planned = shell(world, &block("From cert-manager", "plan", "shop")).await;
+        assert!(planned.contains("cert-manager.io/cluster-issuer"), "{planned}");
+        for name in ["shop", "blog"] {
+            shell(world, &block("From cert-manager", "annotate ingress shop cert-m", name)).await;
+            shell(world, &block("From cert-manager", "delete certificate shop-tls", name)).await;
+        }
+        let renewed = eventually(PATIENCE, "a renewal by ingress-acme", async || {
+            let found = secret(&client, "web", "blog-tls").await?;
+            found.labels().contains_key("app.kubernetes.io/managed-by").then_some(found)
+        })
+        .await;
+        verify(world, &renewed).await;
+        shell(world, &block("From cert-manager", "ingress --all", "shop")).await;
+        let left = certificates(&client).list(&ListParams::default()).await.unwrap();
+        assert!(left.items.is_empty(), "{:?}", left.items);
+        for name in ["shop", "news"] {
+            orphaned(&client, &format!("{name}-tls")).await;
+        }
+        let owned = block("From cert-manager", "get secrets -A", "shop");
+        assert_eq!(shell(world, &owned).await.lines().count(), 1, "no Certificate, no owner");
+        let status = shell(world, &block("From cert-manager", "status", "shop")).await;
+        assert!(status.contains("True"), "{status}");
+        let told = "adopt-secret has ingress-acme renew it once it is due";
+        assert!(status.contains(told), "{status}");
+        assert_eq!(running.terminate().await.expect("it ends"), 0);
+        let _again = operator(world).await;
+        let after = orphaned(&client, "shop-tls").await;
+        assert_eq!(text(&after, "tls.crt"), text(&before, "tls.crt"));
+        assert_eq!((world.orders_created(), world.certificates_issued()), (1, 1));
+    })
+    .await;
+}

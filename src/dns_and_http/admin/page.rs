@@ -203,6 +203,7 @@ mod tests {
             issuance: "failing",
             run: None,
             waits: Some(WaitDump { scope, turn: at(1_060), detail: text.to_owned() }),
+            stopped: false,
             failing: Some(failure(text)),
         };
         let phase =

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod log_level;
 pub mod man;
 pub mod owners;
+pub mod pause;
 pub mod plan;
 pub mod program;
 pub mod revoke;

@@ -11,6 +11,7 @@ use ingress_acme::commands::completions;
 use ingress_acme::commands::log_level;
 use ingress_acme::commands::man;
 use ingress_acme::commands::owners;
+use ingress_acme::commands::pause;
 use ingress_acme::commands::plan;
 use ingress_acme::commands::program::CalledAs;
 use ingress_acme::commands::revoke;
@@ -56,6 +57,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Caa(args) => caa::show(args).await,
+        Command::Pause(args) => pause::pause(args).await,
+        Command::Resume(args) => pause::resume(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         Command::Thumbprint(args) => thumbprint::show(args).await,
         Command::LogLevel(args) => log_level::show_or_change(args).await,

@@ -12,9 +12,9 @@
 //!
 //! # Vocabulary
 //! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
-//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`],
-//! [`rule_host`], [`time`] and [`top_k`] are shared by the folders. [`clock_filter`] is for the
-//! adapter of the clock.
+//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`mode`], [`name`], [`new_orders`],
+//! [`public_name`], [`rule_host`], [`time`] and [`top_k`] are shared by the folders.
+//! [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
 pub mod aliases;
@@ -34,7 +34,9 @@ pub mod issuance;
 pub mod limits;
 pub mod log;
 pub mod marks;
+pub mod mode;
 pub mod name;
+pub mod new_orders;
 pub mod public_name;
 pub mod rate_limits;
 pub mod routes;

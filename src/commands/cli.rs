@@ -7,6 +7,7 @@ mod choices;
 mod cluster;
 mod ingresses;
 mod log_level;
+mod pause;
 mod reason;
 mod run;
 mod serving;
@@ -26,6 +27,7 @@ pub use choices::{GuardsArg, LogFormatArg, ManageArg, PublicCaArg};
 pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
 pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewArgs, StatusArgs};
 pub use log_level::LogLevelArgs;
+pub use pause::{PauseArgs, ResumeArgs};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 pub use serving::ServingArgs;
@@ -64,6 +66,10 @@ pub enum Command {
     /// Remove the owner references of TLS Secrets, so that they stay when their Ingresses are
     /// deleted
     RemoveOwners(RemoveOwnersArgs),
+    /// Stop new orders of the operator: certificates that are not there yet wait, renewals go on
+    Pause(PauseArgs),
+    /// Allow new orders again after `pause`
+    Resume(ResumeArgs),
     /// Give the ACME account a new key
     Rollover(RolloverArgs),
     /// Print the CAA record that locks a domain to this ACME account, and what is there now

@@ -383,6 +383,18 @@ pub const SOLVER_LINGER: Duration = secs(15);
 /// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release
 /// of the Lease then fits into the pod's grace period of 60 s, too.
 pub const SOLVER_LINGER_MAX: Duration = secs(35);
+/// Time after which the Events of a state that lasts are sent again: kube-apiserver deletes an
+/// Event after an hour (`--event-ttl`), and ten minutes are left for a start and for a burst.
+pub const EVENT_REPEAT: Duration = secs(3_000);
+/// Length of a slot of that time.
+pub const EVENT_REPEAT_SLOT: Duration = secs(10);
+/// Largest number of Events sent again in one slot, of all namespaces: 300 a minute, or 15,000
+/// Ingresses in [`EVENT_REPEAT`]. Beyond that the namespaces take turns, and some Events come late.
+pub const EVENTS_REPEATED: usize = 50;
+/// Largest number of Events of one Ingress among those.
+pub const EVENTS_REPEATED_OF_EACH: usize = 3;
+/// Time after the start of a leader in which no Event is sent again.
+pub const EVENT_REPEAT_START: Duration = secs(60);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
 

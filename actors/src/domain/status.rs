@@ -4,3 +4,4 @@ pub mod certificate_status;
 pub mod history;
 pub mod kube_event;
 pub mod readiness;
+pub mod repeats;

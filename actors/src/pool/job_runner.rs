@@ -19,6 +19,7 @@ use crate::domain::ingress::{Edition, IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
@@ -136,7 +137,14 @@ impl JobRunner {
                 desired.route_exactly(&job.observed.exactly);
             }
             self.report_set_aside(&job.stream, desired.as_ref());
-            let step = match self.next_step(job, desired.as_ref()) {
+            let step = self.next_step(job, desired.as_ref());
+            if step == Step::WaitForNewOrders {
+                return self.wait_for_new_orders(job);
+            }
+            if !matches!(step, Step::ReadSecret | Step::CheckHosts) {
+                self.context.switch.go_on(&job.stream); // reads come before each look at a wait
+            }
+            let step = match step {
                 Step::Wait { until, at_ca } => {
                     let waits_for = if at_ca { WaitsFor::Ca } else { WaitsFor::Host };
                     return JobStatus::Parked { until, waits_for };
@@ -179,6 +187,7 @@ impl JobRunner {
         let requested = self.issuance(job).map(|issuance| issuance.names);
         let names = requested.as_ref().or(desired.map(|desired| &desired.names));
         let first_edition = self.first_edition(&job.stream, desired);
+        let new_orders = context.switch.position();
         let inputs = Inputs {
             stream: &job.stream,
             desired,
@@ -193,6 +202,7 @@ impl JobRunner {
             through_proxy: context.through_proxy,
             rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
+            new_orders: &new_orders,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
     }
@@ -230,6 +240,24 @@ impl JobRunner {
         JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::Others }
     }
 
+    /// Parks the job until new orders are allowed. The job is evaluated once in a while, in case
+    /// the Secret needs no new order any more.
+    fn wait_for_new_orders(&self, job: &mut Job) -> JobStatus {
+        job.steps = 0; // the wait may take weeks, with an evaluation each hour
+        job.observed.secret = None; // too old by then, and it may be large
+        let (context, now) = (&self.context, self.context.clock.now());
+        context.limits.rate_limits.borrow_mut().leave(&job.stream, now);
+        if context.switch.wait(&job.stream)
+            && let Some(desired) = context.desired(&job.stream)
+            && let NewOrders::Stopped { reason } = context.switch.position()
+        {
+            let kube_event =
+                KubeEvent::new_orders_stopped(&desired, &reason, &context.own_namespace);
+            context.events.record(&desired, &kube_event);
+        }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::NewOrders }
+    }
+
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
         context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
@@ -244,7 +272,10 @@ impl JobRunner {
                 // The routes stay: the CA may validate at any moment.
                 return JobStatus::Finished(requeue);
             }
-            _ => _ = self.paused.borrow_mut().remove(&job.stream),
+            _ => {
+                self.paused.borrow_mut().remove(&job.stream);
+                context.events.forget_held_up(&job.stream);
+            }
         }
         self.withdraw_routes(job).await;
         JobStatus::Finished(requeue)

@@ -84,7 +84,8 @@ impl JobSpans {
         let is_kept = match status {
             JobStatus::Parked { waits_for: WaitsFor::Ca, .. } => true,
             JobStatus::Parked { waits_for: WaitsFor::Host, .. } => open.len() <= limits::SPANS_KEPT,
-            JobStatus::Parked { waits_for: WaitsFor::Others, .. } | JobStatus::Finished(_) => false,
+            JobStatus::Parked { waits_for: WaitsFor::Others | WaitsFor::NewOrders, .. }
+            | JobStatus::Finished(_) => false,
         };
         if is_kept {
             return;

@@ -129,6 +129,7 @@ mod tests {
         Overview {
             known: 1,
             now: at(1_000),
+            notices: vec!["New orders are stopped (<b>)".to_owned()],
             closed: vec![ClosedDump {
                 scope: format!("this account {host}"),
                 opens: at(1_036),
@@ -174,6 +175,7 @@ mod tests {
         let (failing, working) = (place("id=\"failing\""), place("id=\"working\""));
         assert!(failing < working && working < place("id=\"ending\""));
         assert!(page.contains("in 30 d"), "{page}");
+        assert!(page.contains("New orders are stopped (&#60;b&#62;)."), "{page}");
         for text in ["this account", "too many new orders (300)", "1700", "in 36 s", "in 17 h"] {
             assert!(page.contains(text), "{text} in\n{page}");
         }
@@ -201,6 +203,7 @@ mod tests {
             issuance: "failing",
             run: None,
             waits: Some(WaitDump { scope, turn: at(1_060), detail: text.to_owned() }),
+            stopped: false,
             failing: Some(failure(text)),
         };
         let phase =

@@ -120,6 +120,9 @@ pub const DETAIL_MAX: usize = 1024;
 /// Longest text of another side (a CA, the API server, a webhook, a web server) within a failure.
 /// The action before the words and the advice after them then fit into [`DETAIL_MAX`].
 pub const QUOTED_MAX: usize = 640;
+/// Longest reason for which a user stops new orders, and longest value of that annotation which is
+/// shown, in bytes. An Event tells it beside names and the way to resume.
+pub const STOP_REASON_MAX: usize = 200;
 /// Longest URL that a CA may name for an order or an account. The URL is journaled or stored, and
 /// cannot be cut; Let's Encrypt's have 60 bytes.
 pub const URL_MAX: usize = 2048;

@@ -114,6 +114,9 @@ pub struct CertificateRow {
     pub run: Option<JobDump>,
     /// Place in a limit queue, if any.
     pub waits: Option<WaitDump>,
+    /// Whether the order waits because new orders are stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// Failures in a row, if the last attempt failed.
     pub failing: Option<FailureDump>,
 }
@@ -259,6 +262,7 @@ fn certificate(
         issuance,
         run: run.cloned(),
         waits: waits.map(WaitDump::of),
+        stopped: context.switch.has(&planned.secret),
         failing,
     }
 }
@@ -298,6 +302,7 @@ mod tests {
                 key: SecretKey::new("web", "shop"),
             }),
             waits: Some(WaitDump::of(LimitWait { scope, detail: detail.clone(), turn: NOW })),
+            stopped: true,
             failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
         }
     }

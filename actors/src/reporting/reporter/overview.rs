@@ -11,6 +11,7 @@ use crate::context::OperatorContext;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
 use crate::domain::limits;
+use crate::domain::mode::Mode;
 use crate::domain::name::DnsName;
 use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::status::history::HistoryRecord;
@@ -33,6 +34,8 @@ pub struct Overview {
     pub now: Timestamp,
     /// Number of certificates with a known validity.
     pub known: usize,
+    /// Choices of the user for a while: a dry run, or that new orders wait.
+    pub notices: Vec<String>,
     /// Active rate limits, those with the most waiting Secrets first.
     pub closed: Vec<ClosedDump>,
     /// Number of failing certificates, by class of failure.
@@ -106,6 +109,7 @@ impl Handler<GetOverview> for Reporter {
             Overview {
                 now: context.clock.now(),
                 known: context.dates.expiries.read(Expiries::len),
+                notices: notices(&context),
                 closed: closed(&context, rows),
                 failures,
                 failing,
@@ -115,6 +119,18 @@ impl Handler<GetOverview> for Reporter {
             }
         })
     }
+}
+
+/// Returns the choices of the user for a while.
+fn notices(context: &OperatorContext) -> Vec<String> {
+    let dry_run = "This is a dry run: nothing is written but Events, and the CA is not asked";
+    let dry_run = (context.mode == Mode::DryRun).then(|| dry_run.to_owned());
+    let position = context.switch.position();
+    let wait =
+        || format!(". Certificates that wait: {}", context.switch.waiting(&context.index.borrow()));
+    let wait = position.are_stopped().then(wait).unwrap_or_default();
+    let new_orders = position.note().map(|note| note + &wait);
+    dry_run.into_iter().chain(new_orders).collect()
 }
 
 /// Returns at most `rows` active limits, those with the most waiting Secrets first.

@@ -5,6 +5,28 @@
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
+/// Names of variables with proxies, the first of each that is set counts.
+const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+const NO: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// Host and port of the proxy that an environment names for `directory`, without its credentials;
+/// `None` without one, and where the environment excepts the directory.
+pub fn proxy_of<'a>(
+    directory: &str,
+    variable: impl Fn(&str) -> Option<&'a str>,
+) -> Option<(String, u16)> {
+    let first = |names: &[&str]| names.iter().find_map(|name| variable(name)).unwrap_or_default();
+    let proxies = Matcher::builder().https(first(&HTTPS)).all(first(&ALL)).no(first(&NO)).build();
+    let found = proxies.intercept(&directory.parse().ok()?)?;
+    let port = found.uri().port_u16().unwrap_or(if found.uri().scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    });
+    Some((found.uri().host()?.to_owned(), port))
+}
+
 /// Whether requests to the directory go through a proxy.
 pub fn is_proxied(directory: &str) -> bool {
     is_intercepted(&Matcher::from_env(), directory)

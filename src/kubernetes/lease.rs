@@ -32,7 +32,7 @@ use crate::kubernetes::client::{FIELD_MANAGER, detail};
 use decision::{LeaseRecord, LeaseStep, ObservedRecord, decide};
 
 /// `metadata.name`, in the operator's namespace.
-const NAME: &str = "ingress-acme";
+pub const NAME: &str = "ingress-acme";
 /// Time that other replicas wait after the last renewal they saw.
 const DURATION: Duration = Duration::from_secs(15);
 /// Time after a release in which a replica that cannot lead does not try again: two Lease

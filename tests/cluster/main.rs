@@ -17,6 +17,7 @@ mod account;
 mod bad_input;
 mod commands;
 mod deploy;
+mod doctor;
 mod edits;
 mod failover;
 mod fifty;

@@ -50,4 +50,25 @@ mod tests {
         assert!(!behind("http://acme.example.com/directory"), "another scheme");
         assert!(!behind("no url"));
     }
+
+    #[test]
+    fn the_proxy_of_another_environment_is_known_without_its_credentials() {
+        let of = |directory: &str, set: &[(&str, &'static str)]| {
+            proxy_of(directory, |name| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+            })
+        };
+        let ca = "https://ca.example/dir";
+        let proxy = Some(("proxy.example".to_owned(), 3128));
+        let with_password = "http://user:secret@proxy.example:3128";
+        assert_eq!(of(ca, &[("HTTPS_PROXY", with_password)]), proxy);
+        assert_eq!(of(ca, &[("all_proxy", "http://proxy.example:3128")]), proxy);
+        assert_eq!(of(ca, &[("https_proxy", "proxy.example:3128")]), proxy);
+        assert_eq!(
+            of(ca, &[("https_proxy", "http://proxy.example")]).map(|(_, port)| port),
+            Some(80)
+        );
+        assert_eq!(of(ca, &[("HTTPS_PROXY", with_password), ("no_proxy", "ca.example")]), None);
+        assert_eq!(of(ca, &[("HTTP_PROXY", with_password)]), None, "another scheme");
+    }
 }

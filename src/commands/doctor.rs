@@ -17,9 +17,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use futures_util::{StreamExt, stream};
-use ingress_acme_actors::domain::doctor::hosts::Asked;
-use ingress_acme_actors::domain::doctor::network_policy::{Needs, network_policies};
-use ingress_acme_actors::domain::doctor::{Check, Finding, any_failed, ca, hosts, install};
+use ingress_acme_actors::domain::doctor::class::{self, Asked};
+use ingress_acme_actors::domain::doctor::network_policy::network_policies;
+use ingress_acme_actors::domain::doctor::{
+    Check, Finding, any_failed, ca, hosts, install, installs, rights as of_rights,
+};
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;
 use kube::Client;
@@ -28,7 +30,6 @@ use tokio::join;
 
 use crate::commands::cli::{DoctorArgs, ReportOutput};
 use crate::commands::status::print;
-use crate::dns_and_http::listeners::SOLVER;
 use authority::Authorities;
 use cluster::Cluster;
 use deployment::{Deployments, Setup};
@@ -81,28 +82,21 @@ async fn examine(client: Client, args: &DoctorArgs, key: Option<&IngressKey>) ->
         Authorities::ask(&cluster, &setup),
         Site::read(&cluster, &setup, key),
     );
-    let now = cluster.now();
-    let proxies = setup.proxies();
-    let needs = Needs {
-        solver: setup.flags.solver_bind.map_or(SOLVER, |bind| bind.port()),
-        ca: setup.ca_ports(),
-    };
     let of_lease = lease.as_ref().ok().and_then(Option::as_ref);
-    let (reference, clocks) = authorities.clocks(&cluster, of_lease);
     let mut findings = vec![
         install::api_server(&cluster.version),
         install::deployment(&cluster.own, &deployments.facts()),
         flags(&deployments, &setup),
-        install::leader(&lease, now, setup.flags.leader_elect),
-        install::rights(&rights),
+        install::leader(&lease, cluster.now(), setup.flags.leader_elect),
+        of_rights::rights(&rights),
     ];
     findings.extend(authorities.findings());
     findings.extend([
-        ca::clocks(reference, &clocks),
-        ca::proxy(&proxies),
-        network_policies(&needs, &policies),
-        install::installs(&setup.serves(), &others),
-        hosts::class(&asked(&site, &setup), &classes),
+        ca::clocks(&authorities.clocks(&cluster, of_lease)),
+        ca::proxy(&setup.proxies()),
+        network_policies(&policies::needs(&setup), &policies),
+        installs::installs(&setup.serves(), &others),
+        class::class(&asked(&site, &setup), &classes),
     ]);
     if let Some(key) = key {
         findings.push(hosts::ingress(&key.to_string(), &site.served));
@@ -139,9 +133,7 @@ async fn of_hosts(site: &Site, setup: &Setup, authorities: &Authorities) -> Vec<
         Ok(probe) => probe,
         Err(why) => return vec![Finding::skipped(Check::Dns, &why)],
     };
-    let (names, probe) = match &probe {
-        (names, probe) => (names, probe),
-    };
+    let (names, probe) = (&probe.0, &probe.1);
     let findings = stream::iter(looked_at)
         .map(|host| site.look_at(host, (names, probe), authorities.issuer()))
         .buffered(limits::DOCTOR_AT_ONCE)

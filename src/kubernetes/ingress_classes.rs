@@ -5,7 +5,7 @@ mod rules;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::controllers::ClassView;
 use ingress_acme_actors::domain::cut::cut;
-use ingress_acme_actors::domain::doctor::hosts::Class;
+use ingress_acme_actors::domain::doctor::class::Class;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressClasses, PortError};
 use k8s_openapi::api::networking::v1::IngressClass;

@@ -2,7 +2,7 @@
 //! it sends. The simulated API server knows neither Deployments nor reviews of rights, so that some
 //! checks are skipped here; `tests/cluster/doctor.rs` has all of them.
 
-use ingress_acme_actors::domain::doctor::install::{
+use ingress_acme_actors::domain::doctor::rights::{
     OF_THE_CLUSTER, OWN, WATCH_SECRETS, WHERE_SERVED,
 };
 use ingress_acme_sim::dns::Trouble;

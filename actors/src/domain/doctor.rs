@@ -4,9 +4,12 @@
 //! A fact that could not be read never hides another one: its check is skipped, with the reason.
 
 pub mod ca;
+pub mod class;
 pub mod hosts;
 pub mod install;
+pub mod installs;
 pub mod network_policy;
+pub mod rights;
 
 use serde::Serialize;
 

@@ -2,10 +2,12 @@
 
 use futures_util::future::join_all;
 use ingress_acme_actors::domain::caa::Issuer;
-use ingress_acme_actors::domain::doctor::ca::{self, Clock, Directory, Wishes};
+use ingress_acme_actors::domain::doctor::ca::{self, Clocks, Directory, Wishes};
 use ingress_acme_actors::domain::doctor::install::Lease;
 use ingress_acme_actors::domain::doctor::{Fact, Finding};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{AccountStore, StoredAccount};
+use tokio::time::timeout;
 
 use super::cluster::{Cluster, ahead_of_here};
 use super::deployment::Setup;
@@ -68,34 +70,17 @@ impl Authorities {
         &self.issuer
     }
 
-    /// Clocks beside that of the CA, or of the API server where the CA tells no time. The leader's
-    /// shows in its Lease if it is ahead: a renewal is as old as a few seconds.
-    pub(super) fn clocks(
-        &self,
-        cluster: &Cluster,
-        lease: Option<&Lease>,
-    ) -> (&'static str, Fact<Vec<Clock>>) {
-        let (reference, name) = match (self.ahead, cluster.ahead) {
-            (Some(ahead), _) => (ahead, "the CA"),
-            (None, Some(ahead)) => (ahead, "the API server"),
-            (None, None) => {
-                return ("the CA", Err("neither CA nor API server tells the time".to_owned()));
-            }
-        };
-        let mut clocks = Vec::new();
-        if let (Some(api), true) = (cluster.ahead, self.ahead.is_some()) {
-            clocks.push(Clock { of: "the API server", ahead: api.saturating_sub(reference) });
-        }
-        if std::env::var_os(IN_POD).is_some() {
-            clocks.push(Clock { of: "this node", ahead: reference.saturating_neg() });
-        }
+    /// The clocks of the first CA, of the API server and of the leader.
+    pub(super) fn clocks(&self, cluster: &Cluster, lease: Option<&Lease>) -> Clocks {
         let renewed = lease.and_then(|lease| lease.renewed).zip(cluster.now());
-        if let Some((renewed, now)) = renewed.filter(|(renewed, now)| renewed > now) {
-            let of_api = renewed.as_millis().saturating_sub(now.as_millis());
-            let behind = cluster.ahead.unwrap_or_default().saturating_sub(reference);
-            clocks.push(Clock { of: "the leader", ahead: of_api.saturating_add(behind) });
+        let ahead =
+            renewed.map(|(renewed, now)| renewed.as_millis().saturating_sub(now.as_millis()));
+        Clocks {
+            ca: self.ahead,
+            api_server: cluster.ahead,
+            leader: ahead.filter(|ahead| *ahead > 0),
+            is_node: std::env::var_os(IN_POD).is_some(),
         }
-        (name, Ok(clocks))
     }
 }
 
@@ -138,7 +123,6 @@ async fn stored(cluster: &Cluster, account: &AccountSecret) -> Fact<Option<Store
     if cluster.version.is_err() {
         return Err("the API server does not answer".to_owned());
     }
-    let deadline = ingress_acme_actors::domain::limits::KUBE_CALL;
-    let loaded = tokio::time::timeout(deadline, account.load()).await;
+    let loaded = timeout(limits::KUBE_CALL, account.load()).await;
     loaded.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::doctor::Fact;
-use ingress_acme_actors::domain::doctor::hosts::Class;
+use ingress_acme_actors::domain::doctor::class::Class;
 use ingress_acme_actors::domain::doctor::install::Lease;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::time::Timestamp;

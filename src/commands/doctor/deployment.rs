@@ -8,7 +8,8 @@ use clap::{Command as Program, CommandFactory, FromArgMatches};
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::doctor::Fact;
 use ingress_acme_actors::domain::doctor::ca::Proxies;
-use ingress_acme_actors::domain::doctor::install::{self, Flags, Serves};
+use ingress_acme_actors::domain::doctor::install::{self, Flags};
+use ingress_acme_actors::domain::doctor::installs::Serves;
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, EnvVar};
@@ -205,7 +206,8 @@ pub(super) struct Setup {
     pub(super) labels: BTreeMap<String, String>,
     /// Ports of the pods by name.
     pub(super) ports: BTreeMap<String, u16>,
-    variables: BTreeMap<String, String>,
+    /// Environment of the operator; `None` without a Deployment that can be read.
+    variables: Option<BTreeMap<String, String>>,
 }
 
 impl Setup {
@@ -227,7 +229,7 @@ impl Setup {
             account: deployed.map_or_else(|| ACCOUNT.to_owned(), |one| one.account.clone()),
             labels: deployed.map_or_else(labels, |one| one.labels.clone()),
             ports: deployed.map(|one| one.ports.clone()).unwrap_or_default(),
-            variables: deployed.map(|one| one.variables.clone()).unwrap_or_default(),
+            variables: deployed.map(|one| one.variables.clone()),
             flags,
         }
     }
@@ -245,7 +247,8 @@ impl Setup {
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        let value = self.variables.as_ref()?.get(name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
     fn proxy(&self, directory: &str) -> Option<(String, u16)> {
@@ -266,6 +269,9 @@ impl Setup {
 
     /// The proxies of the Deployment.
     pub(super) fn proxies(&self) -> Fact<Proxies> {
+        if self.variables.is_none() {
+            return Err("no Deployment can be read, whose environment would name them".to_owned());
+        }
         let set = |names: [&str; 2]| names.into_iter().any(|name| self.variable(name).is_some());
         let through = self.directories().into_iter().filter(|one| self.proxy(one).is_some());
         let without_exceptions =
@@ -281,6 +287,30 @@ impl Setup {
     }
 }
 
+/// A Deployment with this template of its pods.
+#[cfg(test)]
+fn of_template(template: &serde_json::Value) -> Deployed {
+    let deployment = serde_json::json!({
+        "metadata": {"namespace": "ops", "name": "acme"},
+        "spec": {"selector": {}, "template": template},
+    });
+    Deployed::of(&serde_json::from_value(deployment).expect("a Deployment"))
+}
+
+/// The settings of a `doctor` without flags beside such a Deployment.
+#[cfg(test)]
+pub(super) fn setup_of(template: &serde_json::Value) -> Setup {
+    let matches = Cli::command().mut_subcommand("doctor", |doctor| {
+        doctor.mut_args(|arg| arg.env(Resettable::<OsStr>::Reset))
+    });
+    let matches =
+        matches.try_get_matches_from(["ingress-acme", "doctor"]).expect("no flag is required");
+    match Cli::from_arg_matches(&matches).expect("its own flags").command {
+        Command::Doctor(args) => Setup::of(&args, Some(&of_template(template))),
+        other => panic!("parsed as {other:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -289,14 +319,7 @@ mod tests {
 
     fn deployed(args: &Value, env: &Value) -> Deployed {
         let container = json!({"name": "x", "image": "acme:1", "args": args, "env": env});
-        let deployment = json!({
-            "metadata": {"namespace": "ops", "name": "acme"},
-            "spec": {
-                "selector": {},
-                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}},
-            },
-        });
-        Deployed::of(&serde_json::from_value(deployment).unwrap())
+        of_template(&json!({"spec": {"containers": [container]}}))
     }
 
     #[test]
@@ -326,14 +349,8 @@ mod tests {
     }
 
     fn setup(env: &Value) -> Setup {
-        let cli = Cli::command().try_get_matches_from(["ingress-acme", "doctor"]).unwrap();
-        let Command::Doctor(args) = Cli::from_arg_matches(&cli).unwrap().command else {
-            panic!("it is a doctor")
-        };
-        Setup::of(
-            &args,
-            Some(&deployed(&json!(["run", "--acme-directory=https://ca.lan:9000/x"]), env)),
-        )
+        let args = ["run", "--acme-directory=https://ca.lan:9000/x"];
+        setup_of(&json!({"spec": {"containers": [{"name": "x", "args": args, "env": env}]}}))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ingress_acme_actors::domain::doctor::Fact;
-use ingress_acme_actors::domain::doctor::install::{OtherInstall, Others};
+use ingress_acme_actors::domain::doctor::installs::{OtherInstall, Others};
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;

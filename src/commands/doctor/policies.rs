@@ -2,7 +2,7 @@
 
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::doctor::Fact;
-use ingress_acme_actors::domain::doctor::network_policy::{Policy, Ports, Rule};
+use ingress_acme_actors::domain::doctor::network_policy::{Needs, Policy, Ports, Rule};
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,6 +12,7 @@ use kube::core::{Selector, SelectorExt};
 
 use super::cluster::Cluster;
 use super::deployment::Setup;
+use crate::dns_and_http::listeners::SOLVER;
 
 /// Networks of all addresses.
 const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -21,6 +22,12 @@ pub(super) async fn read(cluster: &Cluster, setup: &Setup) -> Fact<Vec<Policy>> 
     let api: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.own);
     let listed = cluster.ask(api.list(&ListParams::default().limit(limits::DOCTOR_LISTED))).await?;
     Ok(listed.items.iter().filter_map(|policy| of(policy, setup)).collect())
+}
+
+/// Ports that the operator uses, by its flags.
+pub(super) fn needs(setup: &Setup) -> Needs {
+    let solver = setup.flags.solver_bind.map_or(SOLVER, |bind| bind.port());
+    Needs { solver, ca: setup.ca_ports() }
 }
 
 /// The rules of a policy; `None` if other pods are meant, or a selector that nobody can read.
@@ -73,4 +80,51 @@ fn ports_of(port: &NetworkPolicyPort, setup: &Setup) -> Ports {
 fn is_any(peer: &NetworkPolicyPeer) -> bool {
     let block = peer.ip_block.as_ref();
     block.is_some_and(|block| ALL.contains(&block.cidr.as_str()) && block.except.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::commands::doctor::deployment::setup_of;
+
+    fn policy(spec: &Value) -> Option<Policy> {
+        let labels = json!({"app.kubernetes.io/name": "ingress-acme", "tier": "edge"});
+        let ports = json!([{"name": "solver", "containerPort": 8089}]);
+        let setup = setup_of(&json!({
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "x", "args": ["run"], "ports": ports}]},
+        }));
+        let object = json!({"metadata": {"name": "p"}, "spec": spec});
+        of(&serde_json::from_value(object).unwrap(), &setup)
+    }
+
+    #[test]
+    fn a_policy_is_read_if_it_selects_the_pods_and_a_named_port_is_that_of_the_pods() {
+        let rule = json!({"ports": [{"port": "solver"}, {"port": "other"}, {"protocol": "UDP"}]});
+        let found = policy(&json!({"podSelector": {}, "ingress": [rule]})).unwrap();
+        let rules = found.ingress.unwrap();
+        let ranges: Vec<(u16, u16)> = rules[0].ports.iter().map(|ports| ports.range).collect();
+        assert_eq!(ranges, [(8089, 8089), (1, 0), (0, u16::MAX)]);
+        assert!(rules[0].any_peer && rules[0].ports[2].udp);
+        assert_eq!(found.egress, None, "without rules for it, and without its type");
+        let edge = json!({"key": "tier", "operator": "In", "values": ["edge"]});
+        let selecting =
+            json!({"podSelector": {"matchExpressions": [edge]}, "policyTypes": ["Egress"]});
+        let found = policy(&selecting).unwrap();
+        assert_eq!((found.ingress, found.egress), (None, Some(Vec::new())));
+        assert_eq!(policy(&json!({"podSelector": {"matchLabels": {"tier": "core"}}})), None);
+    }
+
+    #[test]
+    fn peers_are_any_without_a_list_or_with_a_network_of_all_addresses() {
+        let any_peer = |from: &Value| {
+            let found = policy(&json!({"podSelector": {}, "ingress": [{"from": from}]})).unwrap();
+            found.ingress.unwrap()[0].any_peer
+        };
+        assert!(any_peer(&json!([])) && any_peer(&json!([{"ipBlock": {"cidr": "0.0.0.0/0"}}])));
+        assert!(!any_peer(&json!([{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}])));
+        assert!(!any_peer(&json!([{"namespaceSelector": {}}])));
+    }
 }

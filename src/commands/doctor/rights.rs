@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme_actors::domain::doctor::Fact;
-use ingress_acme_actors::domain::doctor::install::{Right, Rights, rights_needed};
+use ingress_acme_actors::domain::doctor::rights::{Right, Rights, rights_needed};
 use ingress_acme_actors::domain::limits;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use futures_util::future::join;
 use ingress_acme_actors::domain::caa::{CaaSet, Issuer};
-use ingress_acme_actors::domain::doctor::hosts::{self, Addresses, Asked, Route, Served};
+use ingress_acme_actors::domain::doctor::class::Asked;
+use ingress_acme_actors::domain::doctor::hosts::{self, Addresses, Route, Served};
 use ingress_acme_actors::domain::doctor::{Fact, Finding};
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;

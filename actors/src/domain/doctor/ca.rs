@@ -4,7 +4,7 @@ use super::{Check, Fact, Finding, joined};
 use crate::domain::limits;
 
 /// Number of milliseconds in a second.
-const SECOND: i64 = 1_000;
+const SECOND: u64 = 1_000;
 
 /// The directory of a CA (RFC 8555 §7.1.1), as `doctor` reads it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -73,36 +73,63 @@ pub fn directory(wishes: &Wishes, found: &Fact<Directory>) -> Finding {
     Finding::ok(check, &format!("{url} answers; {terms}; {account}"))
 }
 
-/// A clock, in milliseconds ahead of the CA's, or of the API server's where the CA tells no time.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Clock {
-    /// Name of the clock.
-    pub of: &'static str,
-    /// Milliseconds ahead; negative if behind.
-    pub ahead: i64,
+/// Clocks, each in milliseconds ahead of that of the machine with the command, or of the API
+/// server; negative if behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Clocks {
+    /// Clock of the CA, by the header `Date`.
+    pub ca: Option<i64>,
+    /// Clock of the API server, by the header `Date`.
+    pub api_server: Option<i64>,
+    /// Clock of the leader against that of the API server: it shows in the Lease only if it is
+    /// ahead, for a renewal is as old as a few seconds.
+    pub leader: Option<i64>,
+    /// Whether the machine is a node of the cluster.
+    pub is_node: bool,
 }
 
-/// Whether the clocks agree with `reference`, the name of the clock that counts.
-pub fn clocks(reference: &str, found: &Fact<Vec<Clock>>) -> Finding {
+impl Clocks {
+    /// Name of the clock that counts, and milliseconds by which the others are ahead of it.
+    fn compared(&self) -> Option<(&'static str, Vec<(&'static str, i64)>)> {
+        let Self { ca, api_server, leader, is_node } = *self;
+        let (name, reference) = match (ca, api_server) {
+            (Some(ca), _) => ("the CA", ca),
+            (None, Some(api)) => ("the API server", api),
+            (None, None) => return None,
+        };
+        let api = api_server.map(|api| api.saturating_sub(reference));
+        let others = [
+            ("the API server", api.filter(|_| ca.is_some())),
+            ("this node", is_node.then_some(reference.saturating_neg())),
+            ("the leader", api.zip(leader).map(|(api, leader)| api.saturating_add(leader))),
+        ];
+        Some((name, others.into_iter().filter_map(|(of, ahead)| Some((of, ahead?))).collect()))
+    }
+}
+
+/// Whether the clocks agree.
+pub fn clocks(found: &Clocks) -> Finding {
     let check = Check::Clock;
-    let clocks = match found.as_deref() {
-        Err(why) => return Finding::skipped(check, why),
-        Ok([]) => return Finding::skipped(check, "no second clock can be read"),
-        Ok(clocks) => clocks,
+    let Some((reference, others)) = found.compared() else {
+        return Finding::skipped(check, "neither the CA nor the API server tells the time");
     };
-    let off = |one: &Clock| one.ahead.unsigned_abs();
-    let shown = joined(clocks.iter().map(|one| {
-        let (seconds, side) = (off(one) / SECOND.unsigned_abs(), one.ahead >= 0);
-        format!("{} is {seconds} s {}", one.of, if side { "ahead" } else { "behind" })
+    if others.is_empty() {
+        return Finding::skipped(
+            check,
+            &format!("no other clock is seen beside that of {reference}"),
+        );
+    }
+    let shown = joined(others.iter().map(|(of, ahead)| {
+        let side = if *ahead < 0 { "behind" } else { "ahead" };
+        format!("{of} is {} s {side}", ahead.unsigned_abs() / SECOND)
     }));
     let seen = format!("by the clock of {reference}: {shown}");
-    let worst = clocks.iter().map(off).max().unwrap_or_default();
-    let millis = |limit: std::time::Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let worst = others.iter().map(|(_, ahead)| ahead.unsigned_abs()).max().unwrap_or_default();
     let advice =
         "run NTP on all nodes: with a wrong clock, certificates look expired or not yet valid";
-    match worst {
-        worst if worst > millis(limits::CLOCK_WRONG) => Finding::fail(check, &seen, advice),
-        worst if worst > millis(limits::CLOCK_OFF) => Finding::warn(check, &seen, advice),
+    match u128::from(worst) {
+        worst if worst > limits::CLOCK_WRONG.as_millis() => Finding::fail(check, &seen, advice),
+        worst if worst > limits::CLOCK_OFF.as_millis() => Finding::warn(check, &seen, advice),
         _ => Finding::ok(check, &seen),
     }
 }
@@ -155,10 +182,6 @@ mod tests {
     use super::*;
     use crate::domain::doctor::Verdict::{self, Fail, Ok as Well, Skipped, Warn};
 
-    fn clocks_of(found: Vec<Clock>) -> Verdict {
-        clocks("the CA", &Ok(found)).verdict
-    }
-
     fn wishes() -> Wishes {
         Wishes {
             url: "https://ca.example/dir".to_owned(),
@@ -196,22 +219,38 @@ mod tests {
     #[test]
     fn clocks_may_differ_by_the_time_of_a_request_and_no_more() {
         let judged = |ahead: i64| {
-            let clocks =
-                vec![Clock { of: "the leader", ahead }, Clock { of: "this machine", ahead: 0 }];
-            clocks_of(clocks)
+            let (ca, api_server) = (Some(7), Some(7 + ahead));
+            clocks(&Clocks { ca, api_server, ..Clocks::default() }).verdict
         };
-        let (off, wrong) = (limits::CLOCK_OFF.as_secs(), limits::CLOCK_WRONG.as_secs());
-        let millis = |seconds: u64| i64::try_from(seconds).unwrap() * SECOND;
+        let millis = |limit: std::time::Duration| i64::try_from(limit.as_millis()).unwrap();
+        let (off, wrong) = (millis(limits::CLOCK_OFF), millis(limits::CLOCK_WRONG));
         for sign in [1, -1] {
-            assert_eq!(judged(sign * millis(off)), Well);
-            assert_eq!(judged(sign * (millis(off) + 1)), Warn);
-            assert_eq!(judged(sign * millis(wrong)), Warn);
-            assert_eq!(judged(sign * (millis(wrong) + 1)), Fail);
+            assert_eq!(judged(sign * off), Well);
+            assert_eq!(judged(sign * (off + 1)), Warn);
+            assert_eq!(judged(sign * wrong), Warn);
+            assert_eq!(judged(sign * (wrong + 1)), Fail);
         }
-        assert_eq!(clocks_of(Vec::new()), Skipped);
-        assert_eq!(clocks("the CA", &Err("no Date".to_owned())).verdict, Skipped);
-        let behind = clocks("the CA", &Ok(vec![Clock { of: "the leader", ahead: -61_500 }]));
-        assert!(behind.seen.contains("the leader is 61 s behind"), "{behind:?}");
+    }
+
+    #[test]
+    fn clocks_are_compared_with_that_of_the_ca_or_else_of_the_api_server() {
+        let all = Clocks {
+            ca: Some(-2_000),
+            api_server: Some(-63_500),
+            leader: Some(400_000),
+            is_node: true,
+        };
+        let expected = "by the clock of the CA: the API server is 61 s behind, this node is 2 s ahead, the leader is \
+                        338 s ahead";
+        assert_eq!((clocks(&all).verdict, &*clocks(&all).seen), (Fail, expected));
+        let without = clocks(&Clocks { ca: None, is_node: false, ..all });
+        assert_eq!(without.seen, "by the clock of the API server: the leader is 400 s ahead");
+        let single = Clocks { api_server: Some(9), ..Clocks::default() };
+        for few in [single, Clocks { leader: Some(9), ..Clocks::default() }] {
+            assert_eq!(clocks(&few).verdict, Skipped, "{few:?}");
+        }
+        let alone = Clocks { ca: Some(9), ..Clocks::default() };
+        assert_eq!(clocks(&alone).verdict, Skipped);
     }
 
     #[test]

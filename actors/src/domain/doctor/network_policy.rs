@@ -62,9 +62,35 @@ impl Rule {
 }
 
 /// Rules of one direction; `None` if no policy isolates the pods there.
-fn rules(policies: &[Policy], of: impl Fn(&Policy) -> Option<&Vec<Rule>>) -> Option<Vec<&Rule>> {
+type Rules<'a> = Option<Vec<&'a Rule>>;
+
+/// The rules of all policies add up.
+fn rules(policies: &[Policy], of: impl Fn(&Policy) -> Option<&Vec<Rule>>) -> Rules<'_> {
     let all: Vec<&Vec<Rule>> = policies.iter().filter_map(of).collect();
     (!all.is_empty()).then(|| all.into_iter().flatten().collect())
+}
+
+/// Whether rules let none of these ports through.
+fn is_closed(rules: &Rules<'_>, udp: bool, ports: &[u16]) -> bool {
+    let open = |port: &u16| rules.iter().flatten().any(|rule| rule.lets(udp, *port));
+    rules.is_some() && !ports.iter().any(open)
+}
+
+/// Connections that the operator needs and that are not let through.
+fn shut(needs: &Needs, incoming: &Rules<'_>, outgoing: &Rules<'_>) -> Vec<String> {
+    let mut shut = Vec::new();
+    if is_closed(incoming, false, &[needs.solver]) {
+        shut.push(format!("challenges in at port {}", needs.solver));
+    }
+    if is_closed(outgoing, true, &[DNS, DNS_OF_OPENSHIFT]) {
+        shut.push(format!("DNS out to port {DNS}/UDP"));
+    }
+    if is_closed(outgoing, false, &[HTTPS, API_SERVER]) {
+        shut.push(format!("the API server out to ports {HTTPS} and {API_SERVER}"));
+    }
+    let cas = needs.ca.iter().filter(|port| is_closed(outgoing, false, &[**port]));
+    shut.extend(cas.map(|port| format!("the CA out to port {port}")));
+    shut
 }
 
 /// Judges the policies that select the operator's pods.
@@ -78,22 +104,7 @@ pub fn network_policies(needs: &Needs, found: &Fact<Vec<Policy>>) -> Finding {
     let names = joined(policies.iter().map(|one| &one.name));
     let incoming = rules(policies, |one| one.ingress.as_ref());
     let outgoing = rules(policies, |one| one.egress.as_ref());
-    let closed = |rules: &Option<Vec<&Rule>>, udp: bool, ports: &[u16]| {
-        let open = |port: &u16| rules.iter().flatten().any(|rule| rule.lets(udp, *port));
-        rules.is_some() && !ports.iter().any(open)
-    };
-    let mut shut = Vec::new();
-    if closed(&incoming, false, &[needs.solver]) {
-        shut.push(format!("challenges in at port {}", needs.solver));
-    }
-    if closed(&outgoing, true, &[DNS, DNS_OF_OPENSHIFT]) {
-        shut.push(format!("DNS out to port {DNS}/UDP"));
-    }
-    if closed(&outgoing, false, &[HTTPS, API_SERVER]) {
-        shut.push(format!("the API server out to ports {HTTPS} and {API_SERVER}"));
-    }
-    let cas = needs.ca.iter().filter(|port| closed(&outgoing, false, &[**port]));
-    shut.extend(cas.map(|port| format!("the CA out to port {port}")));
+    let shut = shut(needs, &incoming, &outgoing);
     if !shut.is_empty() {
         return Finding::fail(
             check,
@@ -101,7 +112,7 @@ pub fn network_policies(needs: &Needs, found: &Fact<Vec<Policy>>) -> Finding {
             "add rules for these ports, as the NetworkPolicy of deploy/install.yaml has them",
         );
     }
-    if closed(&outgoing, false, &[HTTP]) {
+    if is_closed(&outgoing, false, &[HTTP]) {
         return Finding::warn(
             check,
             &format!("{names} would not let the probe out to port {HTTP}"),

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod doctor;
 pub mod log_level;
 pub mod man;
 pub mod owners;

@@ -8,6 +8,7 @@ use clap::FromArgMatches;
 use ingress_acme::commands::caa;
 use ingress_acme::commands::cli::{Cli, Command, RunArgs};
 use ingress_acme::commands::completions;
+use ingress_acme::commands::doctor;
 use ingress_acme::commands::log_level;
 use ingress_acme::commands::man;
 use ingress_acme::commands::owners;
@@ -51,6 +52,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => operate(*args).await,
         Command::Plan(args) => plan::show(*args).await,
+        Command::Doctor(args) => doctor::show(*args).await,
         Command::Status(args) => status::list(args).await,
         Command::Explain(args) => status::explain(args).await,
         Command::Renew(args) => status::renew(args).await,

@@ -9,6 +9,7 @@
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
+//! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
 //! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
@@ -26,6 +27,7 @@ pub mod controllers;
 pub mod copied;
 pub mod cut;
 pub mod desired;
+pub mod doctor;
 pub mod failure;
 pub(crate) mod fair_share;
 pub mod hash;

@@ -5,6 +5,7 @@ mod account;
 mod caa;
 mod choices;
 mod cluster;
+mod doctor;
 mod ingresses;
 mod log_level;
 mod pause;
@@ -25,6 +26,7 @@ pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use caa::CaaArgs;
 pub use choices::{GuardsArg, LogFormatArg, ManageArg, PublicCaArg};
 pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
+pub use doctor::{DoctorArgs, ReportOutput};
 pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewArgs, StatusArgs};
 pub use log_level::LogLevelArgs;
 pub use pause::{PauseArgs, ResumeArgs};
@@ -55,6 +57,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Tell what the operator would do for each Ingress, before it is installed: nothing is written
     Plan(Box<PlanArgs>),
+    /// Check an install, and one Ingress: each line says what to do. Nothing is written
+    Doctor(Box<DoctorArgs>),
     /// List Ingresses with the state of their certificates
     Status(StatusArgs),
     /// Show everything about one Ingress: what it asks for, what exists, what happens next

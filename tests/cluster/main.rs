@@ -17,6 +17,7 @@ mod account;
 mod bad_input;
 mod commands;
 mod deploy;
+mod doctor;
 mod dry_run;
 mod edits;
 mod failover;

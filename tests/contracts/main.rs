@@ -10,6 +10,7 @@ mod annotations;
 mod cluster;
 mod configuration;
 mod deploy;
+mod doctor;
 mod events;
 mod flags;
 mod journal;

@@ -36,6 +36,23 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
+/// Longest check of `doctor` that asks DNS: five names, each over UDP and TCP. A CAA search climbs as
+/// many domains.
+pub const DOCTOR_DNS: Duration = secs(20);
+/// Longest plan of one Ingress for `doctor`: all Ingresses of the cluster are listed, for one of them
+/// may have its hosts.
+pub const DOCTOR_PLAN: Duration = secs(60);
+/// Time without a renewal after which a Lease counts as abandoned: two Lease durations, so that the
+/// next replica has had its turn.
+pub const LEASE_STALE: Duration = secs(30);
+/// Difference of two clocks that is told: more than the time of a request and the second to which
+/// the header `Date` is rounded.
+pub const CLOCK_OFF: Duration = secs(30);
+/// Difference of two clocks that does harm: a clock of the operator that jumps as far is not
+/// believed either.
+pub const CLOCK_WRONG: Duration = secs(300);
+/// Requests of `doctor` that are sent at once, to the API server and to hosts.
+pub const DOCTOR_AT_ONCE: usize = 8;
 /// Longest generation of a key, with the wait for [`RSA_KEYS`].
 pub const KEY_CALL: Duration = secs(60);
 /// Number of RSA keys that are generated at once. One of 4096 bits takes seconds of a core, and any

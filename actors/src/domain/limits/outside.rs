@@ -37,6 +37,16 @@ pub const PROBLEMS: usize = 10;
 /// Names that annotations of a controller serve beside the hosts of an Ingress, as many as one
 /// Event has room for.
 pub const ALIASES: usize = 10;
+/// Longest text of a finding of `doctor`, in bytes: the rights of an operator that has none are
+/// named in full.
+pub const FINDING_TEXT: usize = 2_048;
+/// Hosts of an Ingress that `doctor` looks at. Each takes a few DNS questions and requests.
+pub const DOCTOR_HOSTS: usize = 20;
+/// Namespaces of `--watch-namespace` for which `doctor` asks for rights, eight requests each.
+pub const NAMESPACES_ASKED: usize = 10;
+/// Objects of one kind that `doctor` lists: Deployments and Leases of ours in a cluster, policies of
+/// a namespace. Two or three are usual.
+pub const DOCTOR_LISTED: u32 = 200;
 /// Number of annotations of an Ingress that are copied to its Secret (`--copy-annotations`). A
 /// program that copies Secrets reads two to six.
 pub const COPIED: usize = 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ingress_acme_actors::domain::new_orders::NewOrders;
 use ingress_acme_actors::fakes::{Fakes, ingress, reasons};
-use ingress_acme_actors::reporting::reporter::{GetOverview, ListIngresses};
+use ingress_acme_actors::reporting::reporter::{GetOverview, ListIngresses, Search};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -59,7 +59,7 @@ fn new_certificates_wait_for_months_while_the_others_are_renewed_and_go_on_witho
         let overview = operator.reporter.send(GetOverview { rows: 9 }).await.unwrap();
         let said = "New orders are stopped (incident 42). Certificates that wait: 2";
         assert_eq!(overview.notices, [said]);
-        let query = ListIngresses { namespace: None, limit: 9, offset: 0 };
+        let query = ListIngresses { search: Search::default(), limit: 9, offset: 0 };
         let rows = operator.reporter.send(query).await.unwrap().ingresses;
         let waits = rows.iter().map(|row| (&*row.name, row.certificates[0].stopped));
         assert_eq!(waits.collect::<Vec<_>>(), [("new", true), ("old", false), ("other", true)]);

@@ -51,7 +51,8 @@ pub async fn show(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let client = args.cluster.connect().await?;
     let default = client.default_namespace();
     let key = args.ingress.as_ref().map(|name| name.key(args.namespace.as_deref(), default));
-    let findings = examine(client.clone(), &args, key.transpose()?.as_ref()).await;
+    let key = key.transpose()?;
+    let findings = Box::pin(examine(client.clone(), &args, key.as_ref())).await;
     let report = Report { failed: any_failed(&findings), findings };
     let written = print(&match args.output {
         ReportOutput::Table => text::table(&report.findings, in_colour()),

@@ -162,7 +162,7 @@ impl Install {
             api.replace(name, &PostParams::default(), &after).await.expect("it is changed");
         let said = self.says(&["web/shop"]).await;
         let mut back = before;
-        back.meta_mut().resource_version = changed.meta().resource_version.clone();
+        back.meta_mut().resource_version.clone_from(&changed.meta().resource_version);
         api.replace(name, &PostParams::default(), &back).await.expect("it is put back");
         said
     }

@@ -102,14 +102,14 @@ async fn ask(cluster: &Cluster, setup: &Setup, url: &str) -> Asked {
         url: url.to_owned(),
         profile: setup.flags.serving.profile.clone().filter(|_| is_first),
         has_external_account: external.contains(&true),
-        is_registered: account.as_ref().ok().map(is_registered),
+        is_registered: account.as_ref().ok().map(|stored| is_registered(stored.as_ref())),
     };
     let ahead = look.as_ref().ok().and_then(|(_, ahead)| *ahead);
     Asked { wishes, look: look.map(|(look, _)| look), ahead, account }
 }
 
-fn is_registered(account: &Option<StoredAccount>) -> bool {
-    account.as_ref().is_some_and(|stored| stored.url.is_some())
+fn is_registered(account: Option<&StoredAccount>) -> bool {
+    account.is_some_and(|stored| stored.url.is_some())
 }
 
 /// The directory, and the CA's clock at that moment.

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use crate::acme::sent_at;
 use crate::kubernetes::client::detail;
 use crate::kubernetes::ingress_classes;
-use crate::kubernetes::lease;
 use crate::process::clock::SystemClock;
+use ingress_acme_actors::domain::new_orders::LEASE;
 
 /// The cluster, as the user may read its objects.
 pub(super) struct Cluster {

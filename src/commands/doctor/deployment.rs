@@ -22,7 +22,7 @@ use crate::commands::cli::{Cli, Command, DoctorArgs, ManageArg, RunArgs};
 
 /// Label of our Deployment and of its pods.
 const LABEL: (&str, &str) = ("app.kubernetes.io/name", "ingress-acme");
-/// ServiceAccount of `deploy/install.yaml`.
+/// `ServiceAccount` of `deploy/install.yaml`.
 const ACCOUNT: &str = "ingress-acme";
 
 /// Deployments with our label.
@@ -36,7 +36,7 @@ pub(super) struct Deployments {
 /// A Deployment of the operator.
 pub(super) struct Deployed {
     pub(super) facts: install::Deployment,
-    /// Its ServiceAccount.
+    /// Its `ServiceAccount`.
     account: String,
     /// Labels of its pods.
     labels: BTreeMap<String, String>,
@@ -200,7 +200,7 @@ pub(super) struct Setup {
     pub(super) acme_ca_file: Option<PathBuf>,
     pub(super) nameserver: Option<std::net::SocketAddr>,
     pub(super) probe_port: u16,
-    /// Name of the ServiceAccount.
+    /// Name of the `ServiceAccount`.
     pub(super) account: String,
     /// Labels of the pods.
     pub(super) labels: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! NetworkPolicies that select the operator's pods, without their peers.
+//! `NetworkPolicies` that select the operator's pods, without their peers.
 
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::doctor::Fact;

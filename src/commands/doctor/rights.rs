@@ -1,4 +1,4 @@
-//! Rights of the operator's ServiceAccount, as the API server's authorizer answers about them.
+//! Rights of the operator's `ServiceAccount`, as the API server's authorizer answers about them.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme_actors::domain::doctor::Fact;
@@ -15,8 +15,8 @@ use kube::api::PostParams;
 use super::cluster::Cluster;
 use super::deployment::Setup;
 
-/// Asks for each right of `deploy/install.yaml`: about the ServiceAccount, or about the user where
-/// that is the ServiceAccount, as in the operator's own pod. Reviews are answered and not stored.
+/// Asks for each right of `deploy/install.yaml`: about the `ServiceAccount`, or about the user where
+/// that is the `ServiceAccount`, as in the operator's own pod. Reviews are answered and not stored.
 pub(super) async fn ask(cluster: &Cluster, setup: &Setup) -> Fact<Rights> {
     let (own, flags) = (&cluster.own, &setup.flags);
     let of = format!("system:serviceaccount:{own}:{}", setup.account);
@@ -48,7 +48,7 @@ async fn user(cluster: &Cluster) -> Fact<String> {
     info.and_then(|info| info.username).ok_or_else(|| "no name".to_owned())
 }
 
-/// Asks about a ServiceAccount, or about the user.
+/// Asks about a `ServiceAccount`, or about the user.
 async fn is_allowed(cluster: &Cluster, about: Option<&str>, right: &Right) -> Fact<bool> {
     let attributes = ResourceAttributes {
         group: Some(right.group.to_owned()),
@@ -77,7 +77,7 @@ async fn is_allowed(cluster: &Cluster, about: Option<&str>, right: &Right) -> Fa
     status.map(|status| status.allowed).ok_or_else(|| "no answer".to_owned())
 }
 
-/// Groups of every ServiceAccount of a namespace.
+/// Groups of every `ServiceAccount` of a namespace.
 fn groups(namespace: &str) -> Vec<String> {
     let own = format!("system:serviceaccounts:{namespace}");
     vec!["system:serviceaccounts".to_owned(), own, "system:authenticated".to_owned()]

@@ -84,7 +84,7 @@ test-rollback: ## show that release 0.1.0 reads this one's journal, and this one
 data-planes: ## run the operator behind real ingress controllers: Contour with Envoy, and Traefik (built once, minutes)
 	$(CARGO) test --locked --test data_plane -- --include-ignored
 
-page-driver: ## install what drives the browser of the page's tests into target/page (needs node and npm)
+page-driver: ## install the driver of the browser for the page's tests into target/page (needs node and npm)
 	mkdir -p target/page && cp tests/page/package.json tests/page/package-lock.json tests/page/.npmrc target/page
 	cd target/page && npm ci
 

@@ -101,7 +101,7 @@ impl Layer<Registry> for Recorder {
     }
 }
 
-/// What is seen of the operator while `test` runs.
+/// Spans and events of the operator while `test` runs.
 fn seen(test: impl Future<Output = ()> + 'static) -> Seen {
     let recorder = Recorder::default();
     let ours = LevelFilter::DEBUG;

@@ -37,7 +37,7 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Sends what is left of the traces, within a deadline.
+    /// Sends the queued spans, within a deadline.
     #[cfg_attr(
         not(feature = "otlp"),
         expect(clippy::unused_async, reason = "only traces are waited for")

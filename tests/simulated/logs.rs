@@ -38,7 +38,7 @@ fn by_ingress(lines: &[Value], message: &str, field: &str) -> BTreeMap<String, S
         .collect()
 }
 
-/// What the command of docs/operations.md selects of the log; `None` where there is no jq.
+/// Lines of the log that the command of docs/operations.md selects; `None` where there is no jq.
 async fn selected(simulated: &Simulated, ingress: &str) -> Option<String> {
     let page = include_str!("../../docs/operations.md");
     let (_, logs) = page.split_once("### Logs").unwrap();

@@ -1,5 +1,5 @@
 //! The status page of 0, 3 and 5,000 Ingresses in a real Chromium, by `tests/page/check.mjs`.
-//! `make page-check` installs the browser, and what drives it in `target/page`.
+//! `make page-check` installs the browser, and its driver in `target/page`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,7 +29,7 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page")
 }
 
-/// Whether a browser and what drives it are installed. In CI they are.
+/// Whether a browser and its driver are installed. In CI they are.
 fn is_installed() -> bool {
     let modules = directory().join("node_modules");
     let installed = Path::new("/usr/bin/chromium").exists()

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{OPERATOR, alone, eventually, plan, stormed};
 
-/// What a collector does with a request.
+/// Answer of a collector to a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Takes,
@@ -152,7 +152,7 @@ async fn one_issuance_is_one_trace_with_the_spans_of_its_steps() {
     let collector = Collector::start(Mode::Takes).await;
     let simulated = traced(&collector.url).await;
     assert_eq!(stormed(&simulated, &plan(5, 0)).await.right, 5);
-    assert!(simulated.end().await.unwrap().success()); // what is queued is sent at the end
+    assert!(simulated.end().await.unwrap().success()); // the queue is sent at the end
 
     let taken = collector.taken.lock().unwrap();
     assert_eq!(taken.services, BTreeSet::from(["ingress-acme".to_owned()]));
@@ -234,7 +234,7 @@ async fn a_collector_that_never_answers_holds_up_neither_issuances_nor_the_end()
     assert_eq!(stormed(&simulated, &plan(60, 0)).await.right, 60);
     eventually("a request", async || collector.requests() >= 1).await;
     eventually("the failure to be told", async || said(&log, LOST) == 1).await;
-    // Of more spans than the queue holds, the others were dropped: what waits is bounded.
+    // Of more spans than the queue holds, the others were dropped: the queue is bounded.
     assert!(collector.spans().is_empty());
     let ended = tokio::time::timeout(Duration::from_secs(50), simulated.end());
     assert!(ended.await.unwrap().unwrap().success());

@@ -36,7 +36,7 @@ struct Change {
     undo: AbortHandle,
 }
 
-/// What is in force.
+/// The filter in force.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {
     /// The filter.
@@ -54,7 +54,7 @@ impl LogFilter {
         Self(Arc::new(Inner { handle, first, change: Mutex::default() }))
     }
 
-    /// What is in force now.
+    /// The filter in force now.
     pub(super) fn in_force(&self) -> InForce {
         let (change, default) = (self.change(), self.0.first.clone());
         let left = |change: &Change| change.until.saturating_duration_since(Instant::now());

@@ -80,7 +80,7 @@ impl Traces {
         layer.with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::DEBUG))
     }
 
-    /// Sends what is left, within [`FLUSH`].
+    /// Sends the queued spans, within [`FLUSH`].
     pub(super) async fn end(self) {
         let shutdown = move || self.0.shutdown_with_timeout(FLUSH);
         let ended = tokio::task::spawn_blocking(shutdown).await;
@@ -96,7 +96,7 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
         && (metadata.is_span() || *metadata.level() <= Level::INFO)
 }
 
-/// What the traces are about. The environment decides over the name.
+/// Resource of the traces. The environment decides over the name.
 fn resource() -> Resource {
     let attributes = set("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let is_named = set("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name=");

@@ -40,7 +40,7 @@ impl ListPage<'_> {
         self.search.filter == Some(*filter)
     }
 
-    /// What the rows are, in words.
+    /// Description of the rows, in words.
     fn summary(&self) -> String {
         let Listing { total, offset, ingresses, .. } = self.listing;
         let kind = match self.search.filter {

@@ -1,4 +1,4 @@
-//! The page of one Ingress: its certificates with what they wait for, and the history of both. The
+//! The page of one Ingress: its certificates with their next steps, and the history of both. The
 //! same as text is its explanation.
 
 use askama::Template;
@@ -50,7 +50,7 @@ impl IngressPage<'_> {
 }
 
 /// The same as plain text, in the layout of the command `explain`. That one also reads the Secrets
-/// and the Events of the cluster; this one has what the operator knows.
+/// and the Events of the cluster; this one has the operator's own knowledge.
 #[derive(Template)]
 #[template(path = "explain.txt")]
 pub(in super::super) struct Explanation<'a> {

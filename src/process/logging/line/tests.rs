@@ -8,7 +8,7 @@ use tracing_subscriber::registry;
 
 use super::*;
 
-/// What was written.
+/// The written lines.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -69,9 +69,14 @@ async function refresh() {
   fetching = true;
   try {
     const answer = await fetch(location.href, { signal: AbortSignal.timeout(PATIENCE) });
-    if (answer.ok) show(await answer.text());
+    if (answer.ok) {
+      show(await answer.text());
+      tell("live");
+    } else {
+      tell(answer.status === 404 ? "not live: this is gone" : `not live: the operator answers ${answer.status}`);
+    }
   } catch {
-    // The operator is away or busy; the next message begins another fetch.
+    tell("not live: no answer"); // the next message begins another fetch
   }
   setTimeout(() => {
     fetching = false;

@@ -54,6 +54,8 @@ struct Inner {
     began: Instant,
     last_beat: AtomicU64,
     ready: AtomicBool,
+    /// Whether the replica has been ready: without it now, it drains.
+    was_ready: AtomicBool,
     reporter: OnceLock<Addr<Reporter>>,
     log_filter: OnceLock<LogFilter>,
     registry: Registry,
@@ -77,6 +79,7 @@ impl Health {
             began: Instant::now(),
             last_beat: AtomicU64::new(0),
             ready: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             reporter: OnceLock::new(),
             log_filter: OnceLock::new(),
             registry,
@@ -103,6 +106,7 @@ impl Health {
 
     /// Sets whether challenges can be answered.
     pub fn set_ready(&self, ready: bool) {
+        self.0.was_ready.fetch_or(ready, Ordering::Relaxed);
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 

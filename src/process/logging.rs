@@ -52,7 +52,7 @@ impl Logging {
 
 /// Starts logging of a command other than `run`. Logging is started once.
 pub fn start_command() {
-    let (filter, _) = first_filter(COMMAND);
+    let (filter, ..) = first_filter(COMMAND);
     let form = form(LogFormatArg::Text, io::stderr().is_terminal(), no_color().as_deref());
     registry().with(Lines { form, writer: io::stderr }.with_filter(filter)).init();
 }
@@ -60,22 +60,38 @@ pub fn start_command() {
 /// Starts logging of the operator. Logging is started once. The process also aborts on any panic: a
 /// silently missing actor would be worse, and the next start resumes the work.
 pub fn start_operator(format: LogFormatArg) -> Logging {
-    let (filter, first) = first_filter(OPERATOR);
+    let (filter, first, passed_over) = first_filter(OPERATOR);
     let (filter, handle) = reload::Layer::new(filter);
     let form = form(format, io::stdout().is_terminal(), no_color().as_deref());
     let lines = Lines { form, writer: io::stdout }.with_filter(filter);
     let logging = begin(registry().with(lines), LogFilter::new(handle, first));
+    if passed_over {
+        tracing::warn!(
+            filter = OPERATOR,
+            "RUST_LOG cannot be read, so that the default is in force"
+        );
+    }
     abort_on_panic();
     logging
 }
 
-/// The filter of `RUST_LOG` if it can be read, else `default`, with its text. tracing-subscriber
-/// 0.3.23 panics at some texts that are not ASCII.
-fn first_filter(default: &str) -> (EnvFilter, String) {
-    let given = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let given = given.filter(|text| !text.trim().is_empty() && text.is_ascii());
-    let read = given.and_then(|text| Some((EnvFilter::try_new(&text).ok()?, text)));
-    read.unwrap_or_else(|| (EnvFilter::new(default), default.to_owned()))
+/// The filter of `RUST_LOG` if it can be read, else `default`, with its text; and whether a text was
+/// passed over. tracing-subscriber 0.3.23 panics at some texts that are not ASCII, and refuses
+/// spaces around a part.
+fn first_filter(default: &str) -> (EnvFilter, String, bool) {
+    let given = std::env::var_os(EnvFilter::DEFAULT_ENV);
+    let given = given.map(|text| text.to_string_lossy().into_owned());
+    let given = given.filter(|text| !text.trim().is_empty());
+    let (read, is_given) = (given.as_deref().and_then(read_filter), given.is_some());
+    let passed_over = is_given && read.is_none();
+    let (filter, text) = read.unwrap_or_else(|| (EnvFilter::new(default), default.to_owned()));
+    (filter, text, passed_over)
+}
+
+fn read_filter(text: &str) -> Option<(EnvFilter, String)> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let text = Some(parts.join(",")).filter(|text| text.is_ascii())?;
+    Some((EnvFilter::try_new(&text).ok()?, text))
 }
 
 #[cfg(feature = "otlp")]

@@ -7,6 +7,8 @@
 //! because the next message is made when the last one is gone, and its connection ends like any
 //! other.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use ingress_acme_actors::domain::limits;
@@ -54,6 +56,11 @@ impl Health {
         })
     }
 
+    /// Whether the replica drains. A stream that is opened meanwhile ends too.
+    fn drains(&self) -> bool {
+        self.0.was_ready.load(Ordering::Relaxed) && !self.is_ready()
+    }
+
     fn seen(&self) -> Seen {
         Seen {
             totals: self.0.metrics.totals(),
@@ -79,7 +86,7 @@ impl Watcher {
                 () = sleep(limits::CHANGE_LOOK) => {}
             }
             let now = self.health.seen();
-            if self.began.elapsed() >= limits::CHANGE_STREAM_LIFE || (before.ready && !now.ready) {
+            if self.began.elapsed() >= limits::CHANGE_STREAM_LIFE || self.health.drains() {
                 return None;
             }
             if now != before {

@@ -20,7 +20,7 @@ use super::log_filter::LogFilter;
 pub const PATH: &str = "/api/v1/log-level";
 
 /// Sent by browsers with each request of a page; of no other client.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The path with its methods.
 pub(super) fn resource() -> Resource {
@@ -101,7 +101,7 @@ fn refusal(request: &HttpRequest) -> Option<&'static str> {
 }
 
 /// Whether the host of a `Host` header is `localhost` or an address.
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
     let name = if port.ends_with(']') { host } else { name };
     let bare = name.trim_start_matches('[').trim_end_matches(']');

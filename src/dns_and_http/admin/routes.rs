@@ -1,11 +1,14 @@
 //! Paths of health, metrics and administration, and the headers of their answers.
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCEPT, Accept, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, Header, REFERRER_POLICY,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, Accept, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, HOST, Header, HeaderName,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, Query, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse};
 use bytes::Bytes;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;
@@ -13,34 +16,68 @@ use ingress_acme_actors::reporting::reporter::{Filter, ListIngresses, Search};
 use serde::Deserialize;
 
 use super::exposition::Format;
+use super::log_level::{SEC_FETCH_SITE, is_local};
 use super::{Health, STUCK, Unanswered, log_level, page};
 use crate::dns_and_http::listeners::Role;
 use crate::dns_and_http::server::SharedText;
 
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Adds the paths of `roles`.
 pub(super) fn routes(config: &mut ServiceConfig, health: Health, roles: &[Role]) {
     config.app_data(Data::new(health));
-    for role in roles {
-        match role {
-            Role::Health => {
-                config.route("/livez", web::get().to(livez)).route("/readyz", web::get().to(readyz))
-            }
-            Role::Metrics => config.route("/metrics", web::get().to(metrics)),
-            Role::Admin => config
-                .route("/", web::get().to(overview))
-                .route("/ingresses", web::get().to(list))
-                .route("/ingress", web::get().to(one))
-                .route("/explain", web::get().to(explanation))
-                .route("/style.css", web::get().to(style))
-                .route("/script.js", web::get().to(script))
-                .route("/changes", web::get().to(changes))
-                .route("/debug/state", web::get().to(state))
-                .route("/api/v1/ingresses", web::get().to(ingresses))
-                .service(log_level::resource()),
-        };
+    if roles.contains(&Role::Health) {
+        config.route("/livez", web::get().to(livez)).route("/readyz", web::get().to(readyz));
     }
+    if roles.contains(&Role::Metrics) {
+        config.route("/metrics", web::get().to(metrics));
+    }
+    if roles.contains(&Role::Admin) {
+        config.service(administration()); // last, because it takes every other path
+    }
+}
+
+fn administration() -> impl HttpServiceFactory {
+    web::scope("")
+        .wrap(from_fn(of_this_site))
+        .route("/", web::get().to(overview))
+        .route("/ingresses", web::get().to(list))
+        .route("/ingress", web::get().to(one))
+        .route("/explain", web::get().to(explanation))
+        .route("/style.css", web::get().to(style))
+        .route("/script.js", web::get().to(script))
+        .route("/changes", web::get().to(changes))
+        .route("/debug/state", web::get().to(state))
+        .route("/api/v1/ingresses", web::get().to(ingresses))
+        .service(log_level::resource())
+}
+
+/// Refuses requests that a page of another site has its user's browser send to a forwarded port.
+async fn of_this_site(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if let Some(why) = foreign(request.request()) {
+        let refused = HttpResponse::Forbidden().body(why);
+        return Ok(request.into_response(refused).map_into_right_body());
+    }
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+/// Why a request is that of a foreign page, if it is: one that the browser marks so (Fetch Metadata)
+/// and that is no link which the user follows, or one to loopback under a name of the page's own
+/// (DNS rebinding).
+fn foreign(request: &HttpRequest) -> Option<&'static str> {
+    let header = |name: &HeaderName| Some(request.headers().get(name)?.to_str().unwrap_or("?"));
+    let is_own = matches!(header(&SEC_FETCH_SITE), None | Some("same-origin" | "none"));
+    if !is_own && header(&SEC_FETCH_MODE) != Some("navigate") {
+        return Some("pages of other sites may not read this port");
+    }
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let is_rebound = || header(&HOST).is_some_and(|host| !is_local(host));
+    (peer.is_some_and(|peer| peer.is_loopback()) && is_rebound())
+        .then_some("a forwarded port is read under the name localhost or an address only")
 }
 
 async fn overview(health: Data<Health>) -> HttpResponse {
@@ -221,9 +258,55 @@ fn refused(why: &Unanswered) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use actix_web::App;
+    use actix_web::http::StatusCode;
+    use actix_web::test::{self, TestRequest};
+    use ingress_acme_actors::reporting::metrics::Metrics;
+    use prometheus_client::registry::Registry;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[actix::test]
+    async fn a_page_of_another_site_reads_nothing_through_a_forwarded_port() {
+        let health = Health::new(Registry::default(), Metrics::default(), "https://ca.example/dir");
+        let all = [Role::Health, Role::Metrics, Role::Admin];
+        let app = App::new().configure(|config| routes(config, health.clone(), &all));
+        let app = test::init_service(app).await;
+        let asked = async |path: &str, peer: &str, headers: &[(&str, &str)]| {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let mut request = TestRequest::get().uri(path).peer_addr(peer);
+            for header in headers {
+                request = request.insert_header(*header);
+            }
+            test::call_service(&app, request.to_request()).await.status()
+        };
+        let (own, pod) = ("127.0.0.1:4000", "10.0.0.7:4000");
+        let rebound = [("host", "evil.example:9091"), ("sec-fetch-site", "same-origin")];
+        let image = [("host", "localhost:9091"), ("sec-fetch-site", "cross-site")];
+        let link = [image[0], image[1], ("sec-fetch-mode", "navigate")];
+        let page = [("host", "localhost:9091"), ("sec-fetch-site", "same-origin")];
+        let paths =
+            ["/", "/debug/state", "/api/v1/ingresses", "/changes", "/explain", "/script.js"];
+        for path in paths {
+            for headers in [&rebound[..], &image[..]] {
+                let status = asked(path, own, headers).await;
+                assert_eq!(status, StatusCode::FORBIDDEN, "{path} {headers:?}");
+            }
+        }
+        for headers in [&link[..], &page[..], &[("host", "[::1]:9091")], &[]] {
+            let status = asked("/script.js", own, headers).await;
+            assert_eq!(status, StatusCode::OK, "{headers:?}");
+        }
+        let through_a_service = [("host", "ingress-acme.web.svc:9091")];
+        assert_eq!(asked("/script.js", pod, &through_a_service).await, StatusCode::OK);
+        for (path, status) in [("/metrics", 200), ("/readyz", 503), ("/nothing", 403)] {
+            assert_eq!(asked(path, own, &rebound).await.as_u16(), status, "{path}");
+        }
+        assert_eq!(asked("/nothing", own, &page).await, StatusCode::NOT_FOUND);
+    }
 
     proptest! {
         #[test]

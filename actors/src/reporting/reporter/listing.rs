@@ -229,7 +229,8 @@ async fn page(
         let at_work = pool.send(AtWork).await.unwrap_or_default();
         let all = matching(context, search, &at_work).await;
         let total = all.len();
-        return (total, top_k(all.into_iter(), *offset, *limit, Clone::clone));
+        let page = top_k(all.iter(), *offset, *limit, |key| *key);
+        return (total, page.into_iter().cloned().collect());
     }
     let index = context.index.borrow();
     let all: Vec<&IngressKey> = index.managed().filter(|key| search.is_in(key)).collect();

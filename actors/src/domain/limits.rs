@@ -36,11 +36,11 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
-/// Longest check of `doctor` that asks DNS: five names, each over UDP and TCP. A CAA search climbs as
-/// many domains.
+/// Longest check of `doctor` that asks DNS: five names, each over UDP and TCP. A CAA search climbs
+/// as many domains.
 pub const DOCTOR_DNS: Duration = secs(20);
-/// Longest plan of one Ingress for `doctor`: all Ingresses of the cluster are listed, for one of them
-/// may have its hosts.
+/// Longest plan of one Ingress for `doctor`: all Ingresses of the cluster are listed, for one of
+/// them may have its hosts.
 pub const DOCTOR_PLAN: Duration = secs(60);
 /// Time without a renewal after which a Lease counts as abandoned: two Lease durations, so that the
 /// next replica has had its turn.

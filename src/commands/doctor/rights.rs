@@ -15,8 +15,9 @@ use kube::api::PostParams;
 use super::cluster::Cluster;
 use super::deployment::Setup;
 
-/// Asks for each right of `deploy/install.yaml`: about the `ServiceAccount`, or about the user where
-/// that is the `ServiceAccount`, as in the operator's own pod. Reviews are answered and not stored.
+/// Asks for each right of `deploy/install.yaml`: about the `ServiceAccount`, or about the user
+/// where that is the `ServiceAccount`, as in the operator's own pod. Reviews are answered and not
+/// stored.
 pub(super) async fn ask(cluster: &Cluster, setup: &Setup) -> Fact<Rights> {
     let (own, flags) = (&cluster.own, &setup.flags);
     let of = format!("system:serviceaccount:{own}:{}", setup.account);

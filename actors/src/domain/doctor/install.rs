@@ -72,7 +72,8 @@ pub struct Flags {
     pub directory: String,
     /// The flags that are set, by `args` or the environment, as `--name=value`.
     pub set: Vec<String>,
-    /// Sources of variables that nobody can read from the Deployment alone: `ConfigMaps` and Secrets.
+    /// Sources of variables that nobody can read from the Deployment alone: `ConfigMaps` and
+    /// Secrets.
     pub unread: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
-//! A guess about `NetworkPolicies`: whether those that select the operator's pods let challenges in,
-//! and requests out. Whether the network plugin enforces policies, and which addresses a peer has,
-//! cannot be seen from the objects, so that a rule for some peers counts as one that lets through.
+//! A guess about `NetworkPolicies`: whether those that select the operator's pods let challenges
+//! in, and requests out. Whether the network plugin enforces policies, and which addresses a peer
+//! has, cannot be seen from the objects, so that a rule for some peers counts as one that lets
+//! through.
 
 use super::{Check, Fact, Finding, joined};
 

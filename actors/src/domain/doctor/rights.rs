@@ -33,8 +33,8 @@ impl fmt::Display for Right {
 /// API group, resource and verbs.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
-/// Rules where Ingresses are served: the `ClusterRole` of `deploy/install.yaml`, without the objects
-/// of the cluster.
+/// Rules where Ingresses are served: the `ClusterRole` of `deploy/install.yaml`, without the
+/// objects of the cluster.
 pub const WHERE_SERVED: [Rule; 3] = [
     ("networking.k8s.io", "ingresses", &["list", "watch", "patch"]),
     ("", "secrets", &["get", "create", "patch"]),

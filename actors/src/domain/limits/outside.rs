@@ -44,8 +44,8 @@ pub const FINDING_TEXT: usize = 2_048;
 pub const DOCTOR_HOSTS: usize = 20;
 /// Namespaces of `--watch-namespace` for which `doctor` asks for rights, eight requests each.
 pub const NAMESPACES_ASKED: usize = 10;
-/// Objects of one kind that `doctor` lists: Deployments and Leases of ours in a cluster, policies of
-/// a namespace. Two or three are usual.
+/// Objects of one kind that `doctor` lists: Deployments and Leases of ours in a cluster, policies
+/// of a namespace. Two or three are usual.
 pub const DOCTOR_LISTED: u32 = 200;
 /// Number of annotations of an Ingress that are copied to its Secret (`--copy-annotations`). A
 /// program that copies Secrets reads two to six.

@@ -10,6 +10,9 @@ mod annotations;
 mod cluster;
 mod configuration;
 mod deploy;
+mod documented_commands;
+#[path = "../documents/mod.rs"]
+mod documents;
 mod events;
 mod flags;
 mod journal;

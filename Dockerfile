@@ -10,10 +10,11 @@ RUN cargo auditable --version || cargo install --locked cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
 # The feature `sim`, on by default, is the simulated world for load tests and the demo; a cluster has no use for it.
-# The musl target links statically. The target directory is a cache and not part of the layer.
+# FEATURES=otlp adds traces (docs/operations.md). The musl target links statically. The target directory is a cache and not part of the layer.
+ARG FEATURES=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo auditable install --locked --no-default-features --path . --root /out --no-track
+    cargo auditable install --locked --no-default-features --features "$FEATURES" --path . --root /out --no-track
 
 FROM scratch
 LABEL org.opencontainers.image.title="ingress-acme" \

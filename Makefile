@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes image image-check release clean-control-plane
+.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes page-driver page-check image image-check release clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +83,16 @@ test-rollback: ## show that release 0.1.0 reads this one's journal, and this one
 # `make test` runs Contour's test only: Traefik is built for minutes.
 data-planes: ## run the operator behind real ingress controllers: Contour with Envoy, and Traefik (built once, minutes)
 	$(CARGO) test --locked --test data_plane -- --include-ignored
+
+page-driver: ## install the driver of the browser for the page's tests into target/page (needs node and npm)
+	mkdir -p target/page && cp tests/page/package.json tests/page/package-lock.json tests/page/.npmrc target/page
+	cd target/page && npm ci
+
+# Debian's browser, as root or where it is there already; npm's packages by their hashes.
+page-check: ## look at the status page in a real Chromium with axe-core; screenshots in target/page (needs node and npm)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(MAKE) page-driver
+	CI=1 $(CARGO) test --locked --test simulated page:: -- --include-ignored
 
 image: ## build the container image (IMAGE=name:tag names it)
 	$(DOCKER) build --tag $(IMAGE) .

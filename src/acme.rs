@@ -7,6 +7,7 @@
 //! # Layout
 //! - `account`: the account, its key and its store; `registration`: its registration and look-up.
 //! - `account_sync`: follows account key changes by other processes; `rollover`: changes the key.
+//! - `directory_look`: the directory alone, for `doctor`.
 //! - `jws`: signed requests that instant-acme does not support; `revocation`: one of these
 //!   requests.
 //! - `new_order`: new orders and ARI renewal windows.
@@ -24,6 +25,7 @@ mod call;
 mod call_error;
 mod chains;
 mod deviations;
+mod directory_look;
 pub mod fallback_account;
 mod jws;
 mod link_header;
@@ -58,7 +60,9 @@ use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
 use ingress_acme_actors::ports::{AccountStore, CertificateAuthority, PortError, Replaces};
 
 pub use account::{ThumbprintHook, thumbprint};
+pub use directory_look::DirectoryLook;
 pub use rate_limit::rate_limit;
+pub use retry_after::sent_at;
 pub use revocation::{Revoked, RevokedBy};
 pub use rollover::RolledOver;
 pub use transport::{InProcess, RequestHook, TrustError, Wire};

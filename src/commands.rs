@@ -6,8 +6,11 @@ pub mod completions;
 pub mod consent;
 #[cfg(feature = "sim")]
 pub mod demo;
+pub mod doctor;
+pub mod log_level;
 pub mod man;
 pub mod owners;
+pub mod pause;
 pub mod plan;
 pub mod program;
 pub mod revoke;

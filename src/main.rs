@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use clap::FromArgMatches;
 use ingress_acme::commands::caa;
-use ingress_acme::commands::cli::{Cli, Command};
+use ingress_acme::commands::cli::{Cli, Command, RunArgs};
 use ingress_acme::commands::completions;
+use ingress_acme::commands::doctor;
+use ingress_acme::commands::log_level;
 use ingress_acme::commands::man;
 use ingress_acme::commands::owners;
+use ingress_acme::commands::pause;
 use ingress_acme::commands::plan;
 use ingress_acme::commands::program::CalledAs;
 use ingress_acme::commands::revoke;
@@ -21,6 +24,7 @@ use ingress_acme::process::assembly::{Environment, Network, assemble};
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme::process::instance;
 use ingress_acme::process::logging;
+use ingress_acme::process::replica::Exit;
 use ingress_acme::process::succession::Succession;
 use ingress_acme::process::terminate::Terminate;
 
@@ -42,30 +46,24 @@ fn main() -> ExitCode {
 }
 
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
-    logging::start(matches!(command, Command::Run(_)));
+    if !matches!(command, Command::Run(_)) {
+        logging::start_command();
+    }
     match command {
-        Command::Run(args) => {
-            // First: a signal that comes before would end the process without a drain, or be lost.
-            let (terminate, received) = (Terminate::on_signals()?, Succession::received());
-            let terminate = terminate.inherited(received.terminating_for());
-            let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
-            let environment = Environment {
-                client: client::connect().await?,
-                pod,
-                clock,
-                network: Network::default(),
-            };
-            assemble(*args, &environment, received)?.run(terminate).await?.carry_out()
-        }
+        Command::Run(args) => operate(*args).await,
         Command::Plan(args) => plan::show(*args).await,
+        Command::Doctor(args) => doctor::show(*args).await,
         Command::Status(args) => status::list(args).await,
         Command::Explain(args) => status::explain(args).await,
         Command::Renew(args) => status::renew(args).await,
         Command::Revoke(args) => revoke::revoke(args).await,
         Command::RemoveOwners(args) => owners::remove(args).await,
         Command::Caa(args) => caa::show(args).await,
+        Command::Pause(args) => pause::pause(args).await,
+        Command::Resume(args) => pause::resume(args).await,
         Command::Rollover(args) => rollover::roll_over(args).await,
         Command::Thumbprint(args) => thumbprint::show(args).await,
+        Command::LogLevel(args) => log_level::show_or_change(args).await,
         Command::Completions(args) => Ok(completions::show(&args)),
         Command::Man(args) => man::show(&args),
         #[cfg(feature = "sim")]
@@ -73,4 +71,22 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "sim")]
         Command::Storm(args) => ingress_acme::commands::storm::run(*args).await,
     }
+}
+
+/// Carries out `run`.
+async fn operate(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let logging = logging::start_operator(args.log_format);
+    // First: a signal that comes before would end the process without a drain, or be lost.
+    let (terminate, received) = (Terminate::on_signals()?, Succession::received());
+    let terminate = terminate.inherited(received.terminating_for());
+    let (pod, clock) = (instance::name(), Arc::new(SystemClock::default()));
+    let client = client::connect().await?;
+    let environment = Environment { client, pod, clock, network: Network::default() };
+    let replica = assemble(args, &environment, received)?;
+    replica.health.set_log_filter(logging.filter.clone());
+    let exit = replica.run(terminate).await?;
+    if let Exit::Done = exit {
+        logging.end().await; // a process that has to restart does so at once
+    }
+    exit.carry_out()
 }

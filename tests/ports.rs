@@ -70,8 +70,20 @@ impl Ports {
         Self::with(Vec::new())
     }
 
+    /// Opens one port for all but challenges.
+    fn on(address: SocketAddr) -> Self {
+        let shared = ["admin", "metrics", "health"].map(|port| format!("--{port}-bind={address}"));
+        let flags = shared.into_iter().chain(["--solver-bind=127.0.0.1:0".to_owned()]);
+        Self::with_flags(&flags.collect::<Vec<_>>(), Vec::new())
+    }
+
     /// Opens all ports. `collectors` add to the metrics.
     fn with(collectors: Vec<Box<dyn Collector>>) -> Self {
+        let flags = ["solver", "admin", "metrics", "health"];
+        Self::with_flags(&flags.map(|port| format!("--{port}-bind=127.0.0.1:0")), collectors)
+    }
+
+    fn with_flags(flags: &[String], collectors: Vec<Box<dyn Collector>>) -> Self {
         let metrics = Metrics::default();
         let registry =
             metrics.registry("1.2.3", "https://ca.example/dir", &SharedExpiries::default());
@@ -83,10 +95,8 @@ impl Ports {
         health.set_ready(true);
         let thumbprint = Thumbprint::default();
         thumbprint.set("thumbprint".to_owned());
-        let flags = ["solver", "admin", "metrics", "health"];
-        let flags = flags.map(|port| format!("--{port}-bind=127.0.0.1:0"));
         let servers =
-            listen(&config(&flags), &health, &thumbprint, &metrics, Succession::default()).unwrap();
+            listen(&config(flags), &health, &thumbprint, &metrics, Succession::default()).unwrap();
         Self { servers }
     }
 
@@ -315,6 +325,54 @@ async fn a_scrape_without_an_end_keeps_no_other_port_from_its_answers() {
     ports.close().await;
 }
 
+/// A page that asks for changes: the connection, once the first message has come.
+async fn watch(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let mut stream = connect(from, to).await.unwrap();
+    stream.write_all(b"GET /changes HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(14).any(|part| part == b"event: changed") {
+        let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    stream
+}
+
+#[actix::test]
+async fn streams_that_nobody_reads_are_few_and_end_and_keep_no_client_from_its_answer() {
+    let _alone = alone().await;
+    // One port for all paths, so that streams are beside health and metrics.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ports = Ports::on(free);
+    let mut page = watch(OTHER, free).await;
+    let mut unread = Vec::new();
+    for number in 0..400_u16 {
+        let [high, low] = number.to_be_bytes();
+        unread.push(watch(IpAddr::from([127, 1, high, low]), free).await);
+        if number % 100 == 99 {
+            for path in ["/livez", "/metrics", "/"] {
+                all_is_well("admin", free, path).await;
+            }
+        }
+    }
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, page.read_to_end(&mut rest)).await.unwrap();
+    end.expect("the oldest stream has ended");
+    assert!(rest.ends_with(b"0\r\n\r\n") && rest.len() < 4_096, "{} bytes", rest.len());
+    // Each of the others ends as well: nothing is left of them after the life of a connection.
+    let ended = async {
+        loop {
+            let text = get(OTHER, free, "/metrics").await.unwrap();
+            if value(&text, "ingress_acme_connections{port=\"admin\"}") <= 1 {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("the streams end");
+    drop(unread);
+    ports.close().await;
+}
+
 #[actix::test]
 async fn a_busy_port_is_reported_with_its_flag_its_address_and_a_way_out() {
     let _alone = alone().await;
@@ -356,7 +414,7 @@ async fn one_address_for_all_flags_is_one_listener_that_answers_all() {
         listen(&config(&flags), &health, &Thumbprint::default(), &metrics, Succession::default())
             .unwrap();
     assert_eq!(servers.others.len(), 1);
-    for path in ["/", "/livez", "/readyz", "/metrics", "/debug/state", "/api/v1/ingresses"] {
+    for path in ["/", "/ingresses", "/livez", "/readyz", "/metrics", "/debug/state"] {
         get(OTHER, free, path).await.unwrap();
     }
     servers.stop(false).await;

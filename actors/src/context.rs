@@ -9,6 +9,7 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
+use crate::domain::mode::Mode;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::Shares;
@@ -22,6 +23,7 @@ use crate::ports::{Clock, TlsSecrets};
 use crate::reporting::event_dedup::EventDedup;
 use crate::reporting::metrics::Metrics;
 use crate::shared_expiries::SharedExpiries;
+use crate::switch::Switch;
 
 /// Everything that more than one actor uses.
 pub(crate) struct OperatorContext {
@@ -39,6 +41,10 @@ pub(crate) struct OperatorContext {
     pub metrics: Metrics,
     /// Directory URL of the first CA.
     pub directory: String,
+    /// Whether the operator does its work.
+    pub mode: Mode,
+    /// The operator's own namespace, where its Lease is.
+    pub own_namespace: String,
     /// Name of this install on its TLS Secrets.
     pub install_id: String,
     /// Whether a Secret is owned by its Ingresses.
@@ -51,6 +57,8 @@ pub(crate) struct OperatorContext {
     pub limits: CaLimits,
     /// Renewal windows and validity of certificates.
     pub dates: CertificateDates,
+    /// Switch for new orders.
+    pub switch: Switch,
     /// Certificates that are waited for.
     pub awaited: RefCell<Awaited>,
 }
@@ -131,7 +139,8 @@ impl OperatorContext {
             let names = index.desired(&secret).map(|desired| desired.names).unwrap_or_default();
             let rate_limits = self.limits.rate_limits.borrow();
             let limit = rate_limits.blocking(&secret, &names, true, now);
-            let judged = |state: &State| Readiness::of_overdue(state, limit.as_ref());
+            let stopped = self.switch.has(&secret);
+            let judged = |state: &State| Readiness::of_overdue(state, limit.as_ref(), stopped);
             self.metrics.readiness(self.ledger.with(&secret, judged));
         }
     }

@@ -9,12 +9,13 @@
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
+//! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
 //! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
-//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`name`], [`public_name`],
-//! [`rule_host`], [`time`] and [`top_k`] are shared by the folders. [`clock_filter`] is for the
-//! adapter of the clock.
+//! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`mode`], [`name`], [`new_orders`],
+//! [`public_name`], [`rule_host`], [`time`] and [`top_k`] are shared by the folders.
+//! [`clock_filter`] is for the adapter of the clock.
 
 pub mod address;
 pub mod aliases;
@@ -26,6 +27,7 @@ pub mod controllers;
 pub mod copied;
 pub mod cut;
 pub mod desired;
+pub mod doctor;
 pub mod failure;
 pub(crate) mod fair_share;
 pub mod hash;
@@ -34,7 +36,9 @@ pub mod issuance;
 pub mod limits;
 pub mod log;
 pub mod marks;
+pub mod mode;
 pub mod name;
+pub mod new_orders;
 pub mod public_name;
 pub mod rate_limits;
 pub mod routes;

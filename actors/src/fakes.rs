@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use async_trait::async_trait;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 pub use ca::FakeCa;
@@ -39,7 +39,9 @@ use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
 use crate::domain::issuance::{Missed, OverIpv6, Reach};
 use crate::domain::limits;
+use crate::domain::mode::Mode;
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
@@ -122,6 +124,8 @@ pub struct Fakes {
     pub machine: Rc<MachineClock>,
     /// Journal segments; they survive an operator.
     pub segments: Rc<FakeSegments>,
+    /// Switch for new orders.
+    pub new_orders: watch::Sender<NewOrders>,
     /// `--install-id`.
     pub install_id: &'static str,
     /// Metrics and expiries of every operator started here.
@@ -156,6 +160,7 @@ impl Default for Fakes {
             machine,
             clock,
             segments,
+            new_orders: watch::Sender::default(),
             install_id: INSTALL,
             shown: Observability::default(),
             crash_point: RefCell::default(),
@@ -186,6 +191,7 @@ impl Fakes {
             machine: self.machine.clone(),
             clock,
             segments,
+            new_orders: watch::Sender::default(),
             install_id: SECOND_INSTALL,
             latest: RefCell::default(),
             shown: Observability::default(),
@@ -221,8 +227,7 @@ impl Fakes {
             Rc::new(Crashable { port: self.segments.clone(), crash_point: crash_point.clone() });
         let clock = self.machine.of_a_process();
         *self.process_clock.borrow_mut() = clock.clone();
-        let number = self.operators.get();
-        self.operators.set(number + 1);
+        let number = self.operators.replace(self.operators.get() + 1);
         let probe = Rc::new(FakeProbe { cluster: self.cluster.clone() });
         let fallback = |after| FallbackCa {
             ca: Rc::new(Crashable {
@@ -251,6 +256,7 @@ impl Fakes {
                 format!("writer-{number}"),
                 self.shown.metrics.clone(),
             )),
+            new_orders: self.new_orders.subscribe(),
             clock,
         }
     }
@@ -274,6 +280,8 @@ impl Fakes {
         Settings {
             directory: DIRECTORY.to_owned(),
             selection: Selection::default(),
+            mode: Mode::Work,
+            own_namespace: "ingress-acme".to_owned(),
             install_id: INSTALL.to_owned(),
             owner_references: true,
             through_proxy: false,

@@ -8,19 +8,22 @@
 //! - [`ports`]: one small trait per outside system.
 //! - [`sources`]: the watcher, the scanner and the ARI poller notify the registry.
 //! - [`dedup`]: the registry and one dedup actor per busy Ingress.
+//! - [`dry_run`]: ports that write nothing but Events, and the surveyor, which takes the place of
+//!   the pool.
 //! - [`pool`]: the pool, its issuer actors, and the steps of a job.
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
 //! - [`host_holders`]: the namespace that holds a host which several name.
 //! - [`secret_choice`]: the Secret of an Ingress that leaves its name to us.
-//! - `context`: the state that the actors share; [`shared_expiries`]: the subset that a scrape
-//!   reads, too.
+//! - `context`: the state that the actors share, with the `switch` for new orders;
+//!   [`shared_expiries`]: the subset that a scrape reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
 
 pub(crate) mod context;
 pub mod dedup;
 pub mod domain;
+pub mod dry_run;
 #[cfg(feature = "fakes")]
 pub mod fakes;
 pub mod host_holders;
@@ -34,3 +37,4 @@ pub mod routes;
 pub mod secret_choice;
 pub mod shared_expiries;
 pub mod sources;
+pub(crate) mod switch;

@@ -96,3 +96,8 @@ pub struct Listed(pub WatchScope);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+/// To the pool: the switch for new orders has moved.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct SwitchMoved;

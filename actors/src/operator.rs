@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::context::{CaLimits, CertificateDates, OperatorContext};
@@ -17,14 +18,17 @@ use crate::domain::desired::selection::Selection;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::State;
 use crate::domain::limits;
+use crate::domain::mode::Mode;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::public_name::PublicCa;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::rate_limits::guards::Guards;
 use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::status::readiness::Awaited;
+use crate::dry_run::surveyor::Surveyor;
 use crate::journal::ledger::{CommitError, Ledger};
-use crate::messages::{Drain, StopWriting};
+use crate::messages::{Drain, StopWriting, SwitchMoved};
 use crate::pool::actor::Pool;
 use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RehearsalCa, RouteRecipients};
 use crate::pool::known_classes::KnownClasses;
@@ -33,6 +37,7 @@ use crate::ports::{
     Probe, Routes, SecretWatch, TlsSecrets,
 };
 use crate::reporting::event_dedup::EventDedup;
+use crate::reporting::event_repeater::EventRepeater;
 use crate::reporting::metrics::Metrics;
 use crate::reporting::reporter::Reporter;
 use crate::routes::keeper::RouteKeeper;
@@ -41,6 +46,7 @@ use crate::sources::ari_poller::AriPoller;
 use crate::sources::scanner::{FirstScan, Scanner};
 use crate::sources::secret_checker::SecretChecker;
 use crate::sources::watcher::{Told, Watcher};
+use crate::switch::Switch;
 
 /// All ports of the operator.
 #[derive(Clone)]
@@ -69,6 +75,8 @@ pub struct Ports {
     pub event_recorder: Rc<dyn EventRecorder>,
     /// Journal of events.
     pub journal: Rc<dyn Journal>,
+    /// Position of the switch for new orders.
+    pub new_orders: watch::Receiver<NewOrders>,
     /// The clock.
     pub clock: Rc<dyn Clock>,
 }
@@ -80,6 +88,10 @@ pub struct Settings {
     pub directory: String,
     /// Selection of the managed Ingresses.
     pub selection: Selection,
+    /// `--dry-run`.
+    pub mode: Mode,
+    /// The operator's own namespace.
+    pub own_namespace: String,
     /// `--install-id`: name of this install on its TLS Secrets.
     pub install_id: String,
     /// `--owner-references`: whether a Secret is owned by its Ingresses, and deleted with them.
@@ -170,20 +182,15 @@ pub async fn start(
     let (journal, now) = (ports.journal.clone(), ports.clock.now());
     let ledger = Ledger::open(journal, shown.metrics.clone(), now).await?;
     let context = Rc::new(context(&ports, &settings, shown, ledger));
-    let keeper = RouteKeeper::new(ports.routes, ports.clock.clone()).start();
-    let job_ports = JobPorts {
-        ca: ports.ca.clone(),
-        fallback: ports.fallback,
-        rehearsal: ports.rehearsal,
-        routes: RouteRecipients::of(&keeper),
-        classes: KnownClasses::new(ports.classes),
-        probe: ports.probe,
-        keys: ports.keys,
+    let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
+    let pool = start_pool(&ports, &settings, &context, &keeper);
+    actix::spawn(follow_switch(ports.new_orders, pool.clone()));
+    let reconciler = match settings.mode {
+        Mode::Work => pool.clone().recipient(),
+        Mode::DryRun => Surveyor::new(context.clone()).start().recipient(),
     };
-    let runner = JobRunner::new(context.clone(), job_ports);
-    let pool = Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start();
     let downstream = DedupDependencies {
-        pool: Rc::new(pool.clone().recipient()),
+        pool: Rc::new(reconciler),
         settle_times: settings.settle_times,
         clock: ports.clock,
     };
@@ -203,8 +210,33 @@ pub async fn start(
     let told =
         Told { scanner, newcomers: keeper.clone().recipient(), routes: keeper.clone().recipient() };
     Watcher::new(source, index.clone(), registry.clone(), told, fails, metrics, expiries).start();
+    EventRepeater::new(context.clone()).start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
     Ok(Operator { index, registry, ledger, pool, reporter, keeper })
+}
+
+fn start_pool(
+    ports: &Ports,
+    settings: &Settings,
+    context: &Rc<OperatorContext>,
+    keeper: &Addr<RouteKeeper>,
+) -> Addr<Pool> {
+    let job_ports = JobPorts {
+        ca: ports.ca.clone(),
+        fallback: ports.fallback.clone(),
+        rehearsal: ports.rehearsal.clone(),
+        routes: RouteRecipients::of(keeper),
+        classes: KnownClasses::new(ports.classes.clone()),
+        probe: ports.probe.clone(),
+        keys: ports.keys.clone(),
+    };
+    let runner = JobRunner::new(context.clone(), job_ports);
+    Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start()
+}
+
+/// Tells the pool of each move of the switch, until one of them is gone.
+async fn follow_switch(mut new_orders: watch::Receiver<NewOrders>, pool: Addr<Pool>) {
+    while new_orders.changed().await.is_ok() && pool.send(SwitchMoved).await.is_ok() {}
 }
 
 fn context(
@@ -232,12 +264,15 @@ fn context(
         clock: ports.clock.clone(),
         metrics: shown.metrics,
         directory: settings.directory.clone(),
+        mode: settings.mode,
+        own_namespace: settings.own_namespace.clone(),
         install_id: settings.install_id.clone(),
         owner_references: settings.owner_references,
         through_proxy: settings.through_proxy,
         public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
+        switch: Switch::new(ports.new_orders.clone()),
         awaited: RefCell::new(Awaited::new(ports.clock.now())),
     }
 }

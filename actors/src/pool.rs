@@ -6,6 +6,7 @@
 //! - `job_runner`: the loop from one step of a job to the next; `steps`: commits and errors that
 //!   all steps share.
 //! - `rehearsal`: validation at another CA before the first one is asked again.
+//! - `spans`: what logs and traces say about a job.
 //! - `known_classes`: which controller serves which Ingress.
 //! - `ca_steps`: steps at the CA; `cluster_steps`: steps at the API server and at the hosts.
 
@@ -18,4 +19,5 @@ pub mod issuer;
 pub mod job_runner;
 pub(crate) mod known_classes;
 mod rehearsal;
+mod spans;
 mod steps;

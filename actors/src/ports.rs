@@ -341,6 +341,10 @@ pub trait EventRecorder {
     /// Queues an Event without waiting. An Event that does not fit the bounded queue is dropped and
     /// counted.
     fn record(&self, about: &IngressRef, kube_event: KubeEvent);
+    /// Queues the Event of a state that lasts again, because the API server deletes Events. News
+    /// goes before: with much in the queue the Event is dropped and counted. Within one
+    /// [`period`](crate::domain::status::repeats::period) the same Event is stored once.
+    fn repeat(&self, about: &IngressRef, kube_event: KubeEvent);
     /// Waits until every queued Event is sent or given up.
     async fn flush(&self);
 }

@@ -2,5 +2,7 @@
 //! recorded once per problem.
 
 pub(crate) mod event_dedup;
+pub(crate) mod event_repeater;
+pub(crate) mod lasting;
 pub mod metrics;
 pub mod reporter;

@@ -10,7 +10,8 @@ use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
 use ingress_acme_actors::fakes::{DIRECTORY, Fakes, named as ingress};
 use ingress_acme_actors::operator::{Operator, Settings};
 use ingress_acme_actors::reporting::reporter::{
-    Describe, GetOverview, ListIngresses, Listing, Overview,
+    Describe, Filter, GetIngress, GetOverview, IngressReport, ListIngresses, Listing, Overview,
+    Search,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -22,7 +23,9 @@ fn site(namespace: &str, name: &str) -> IngressView {
 
 async fn listed(operator: &Operator, namespace: Option<&str>, offset: usize) -> Listing {
     let namespace = namespace.map(str::to_owned);
-    operator.reporter.send(ListIngresses { namespace, limit: 2, offset }).await.expect("a listing")
+    let search = Search { namespace, ..Search::default() };
+    let query = ListIngresses { search, limit: 2, offset };
+    operator.reporter.send(query).await.expect("a listing")
 }
 
 async fn surveyed(operator: &Operator) -> Overview {
@@ -61,6 +64,75 @@ fn ingresses_are_listed_in_order_page_by_page_and_by_namespace() {
         assert_eq!((&*certificate.secret, certificate.issuance), ("z", "idle"));
         assert_eq!(certificate.hosts, ["z.example.com"]);
         assert!(certificate.not_after.is_some() && certificate.run.is_none());
+    });
+}
+
+async fn searched(operator: &Operator, search: Option<&str>, filter: Option<Filter>) -> Listing {
+    let search = Search { text: search.map(str::to_owned), filter, ..Search::default() };
+    let query = ListIngresses { search, limit: 10, offset: 0 };
+    operator.reporter.send(query).await.expect("a listing")
+}
+
+async fn reported(operator: &Operator, name: &str) -> Option<IngressReport> {
+    operator.reporter.send(GetIngress(IngressKey::new("web", name))).await.expect("an answer")
+}
+
+#[test]
+fn ingresses_are_found_by_a_part_of_their_names_and_by_their_state() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.cluster.apply(site("web", "shop"));
+        fakes.cluster.apply(ingress("api", "wide", &["*.example.com", "deep.example.org"]));
+        let mut off = site("web", "off");
+        off.annotations.insert("enabled".to_owned(), "false".to_owned());
+        fakes.cluster.apply(off);
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Caa, "CAA forbids it")));
+        fakes.cluster.apply(site("web", "refused"));
+        fakes.pass(MINUTE).await;
+        let of = async |search, filter| searched(&operator, search, filter).await;
+        let status = |status| Some(Filter::Certificate(status));
+        for (search, filter, expected) in [
+            (None, None, vec!["wide", "refused", "shop"]),
+            (Some("sho"), None, vec!["shop"]),
+            (Some("web/"), None, vec!["refused", "shop"]),
+            (Some("example.org"), None, vec!["wide"]),
+            (Some("none"), None, vec![]),
+            (None, status(CertificateStatus::Valid), vec!["wide", "shop"]),
+            (Some("shop"), status(CertificateStatus::Failing), vec![]),
+            (None, status(CertificateStatus::Failing), vec!["refused"]),
+            (None, Some(Filter::Problem), vec!["wide"]),
+            (None, Some(Filter::LeftAlone), vec!["off"]),
+        ] {
+            let found = of(search, filter).await;
+            assert_eq!(names(&found), expected, "{search:?} {filter:?}");
+            assert_eq!(found.total, expected.len(), "{search:?} {filter:?}");
+        }
+        let why = of(None, Some(Filter::LeftAlone)).await.ingresses[0].left_alone.clone();
+        assert!(why.expect("a reason").contains("ingress-acme.dev/enabled"));
+    });
+}
+
+#[test]
+fn an_ingress_has_its_history_which_a_restart_reads_from_the_journal() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.ca.refuse(Some(Failure::new(FailureClass::Caa, "CAA forbids it")));
+        fakes.cluster.apply(site("web", "shop"));
+        let operator = fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        let report = reported(&operator, "shop").await.expect("a known Ingress");
+        let kinds: Vec<&str> = report.history.iter().map(|record| record.what).collect();
+        assert_eq!(kinds, ["issuance failed", "issuance started"]);
+        assert!(report.history[0].text.contains("CAA forbids it"), "{:?}", report.history[0]);
+        assert!(reported(&operator, "none").await.is_none());
+        assert_eq!(surveyed(&operator).await.records[0].0, report.history[0]);
+        fakes.kill();
+        let next = fakes.operator(Fakes::settings()).await;
+        fakes.pass(Duration::from_secs(1)).await;
+        let report = reported(&next, "shop").await.expect("a known Ingress");
+        assert_eq!(report.history[0].what, "issuance failed");
     });
 }
 

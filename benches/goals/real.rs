@@ -121,10 +121,10 @@ fn ratios(goals: &mut Goals, rounds: &[Round], own: f64) {
     );
     goals.at_most("  p99 over the whole", 1.0, each(&|round| share_of_p99(&round.ours)), " ×");
     let cpu = each(&|Round { bare, ours }| ours.figures.cpu_seconds / bare.output.cpu_seconds);
-    goals.at_most("  operator's CPU, over the bare loop's", 2.5, cpu, " ×");
+    goals.at_most("  operator's CPU, over the bare loop's", 3.0, cpu, " ×");
     let api_cpu = each(&|Round { bare, ours }| ours.api_cpu / (bare.api_cpu + own));
     let what = "  API server's CPU, over that for the bare loop and the storm's own requests";
-    goals.at_most(what, 2.0, api_cpu, " ×");
+    goals.at_most(what, 2.4, api_cpu, " ×");
 }
 
 /// Adds the rows of counts and memory.

@@ -3,6 +3,7 @@
 
 mod failing;
 mod objects;
+mod page;
 mod scans;
 
 use std::net::Ipv4Addr;
@@ -28,6 +29,9 @@ pub(crate) async fn measure(goals: &mut Goals, chosen: &[String]) -> anyhow::Res
     let all = chosen.is_empty();
     if all || wanted("scans") {
         scans::measure(goals).await?;
+    }
+    if all || wanted("page") {
+        page::measure(goals).await?;
     }
     if all || wanted("edits") {
         edits(goals).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use ingress_acme_actors::domain;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
@@ -16,6 +17,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let (until, sent) = (date(headers, &RETRY_AFTER)?, date(headers, &DATE)?);
     Some(Duration::try_from(until.duration_since(sent)).unwrap_or_default())
+}
+
+/// Time at which a server has sent its answer (`Date`), by its own clock.
+pub fn sent_at(headers: &HeaderMap) -> Option<domain::time::Timestamp> {
+    let sent = date(headers, &DATE)?;
+    Some(domain::time::Timestamp::from_millis(sent.as_millisecond()))
 }
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {

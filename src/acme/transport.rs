@@ -224,7 +224,7 @@ impl Transport {
 
     /// Sends a request and reports it. Follows the redirects of a directory, and asks for a nonce
     /// again by GET where the CA does not know HEAD.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         endpoint: &'static str,
         (mut method, url): (Method, &str),
@@ -299,7 +299,7 @@ impl Transport {
 
     /// Learns the URLs of a directory. A refusal is an error here, because instant-acme reads each
     /// answer as a directory.
-    fn read_directory(&self, url: &str, answer: &Answer) -> Result<(), Error> {
+    pub(super) fn read_directory(&self, url: &str, answer: &Answer) -> Result<(), Error> {
         if !answer.status.is_success() {
             let problem = serde_json::from_slice::<Problem>(&answer.body);
             let is_told = |problem: &Problem| problem.r#type.is_some() || problem.detail.is_some();

@@ -5,7 +5,10 @@ mod account;
 mod caa;
 mod choices;
 mod cluster;
+mod doctor;
 mod ingresses;
+mod log_level;
+mod pause;
 mod reason;
 mod run;
 mod serving;
@@ -21,9 +24,12 @@ use ingress_acme_actors::domain::limits;
 
 pub use account::{AtTheCa, RevokeArgs, RolloverArgs};
 pub use caa::CaaArgs;
-pub use choices::{GuardsArg, ManageArg, PublicCaArg};
+pub use choices::{GuardsArg, LogFormatArg, ManageArg, PublicCaArg};
 pub use cluster::{ClusterArgs, DryRun, DryRunArgs, IngressArgs, IngressName, ScopeArgs};
+pub use doctor::{DoctorArgs, ReportOutput};
 pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewArgs, StatusArgs};
+pub use log_level::LogLevelArgs;
+pub use pause::{PauseArgs, ResumeArgs};
 pub use reason::Reason;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 pub use serving::ServingArgs;
@@ -51,6 +57,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Tell what the operator would do for each Ingress, before it is installed: nothing is written
     Plan(Box<PlanArgs>),
+    /// Check an install, and one Ingress: each line says what to do. Nothing is written
+    Doctor(Box<DoctorArgs>),
     /// List Ingresses with the state of their certificates
     Status(StatusArgs),
     /// Show everything about one Ingress: what it asks for, what exists, what happens next
@@ -62,6 +70,10 @@ pub enum Command {
     /// Remove the owner references of TLS Secrets, so that they stay when their Ingresses are
     /// deleted
     RemoveOwners(RemoveOwnersArgs),
+    /// Stop new orders of the operator: certificates that are not there yet wait, renewals go on
+    Pause(PauseArgs),
+    /// Allow new orders again after `pause`
+    Resume(ResumeArgs),
     /// Give the ACME account a new key
     Rollover(RolloverArgs),
     /// Print the CAA record that locks a domain to this ACME account, and what is there now
@@ -69,6 +81,9 @@ pub enum Command {
     /// Print the thumbprint of the ACME account's key, with which a load balancer can answer
     /// challenges itself
     Thumbprint(ThumbprintArgs),
+    /// Show what a running operator logs, or change it for a while. Runs where its admin port is:
+    /// in its pod, or with that port forwarded
+    LogLevel(LogLevelArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of a command, or write all pages to a directory

@@ -6,11 +6,15 @@ mod row;
 mod summary;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use ingress_acme_actors::domain::doctor::hosts::Served;
+use ingress_acme_actors::domain::ingress::IngressKey;
+use kube::Client;
 use serde::Serialize;
 
-use crate::commands::cli::{ListOutput, PlanArgs};
+use crate::commands::cli::{ListOutput, PlanArgs, ServingArgs};
 use crate::commands::status::columns::Columns;
 use crate::commands::status::print;
 use crate::commands::status::snapshot::Place;
@@ -31,7 +35,7 @@ struct Plan {
 pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let client = args.cluster.connect().await?;
     let place = Place::of(&args.scope, client.default_namespace());
-    let survey = Survey::take(&client, &place, &args.serving).await?;
+    let survey = Survey::take(&client, &place, &args.serving, None).await?;
     let directory = args.serving.acme_directory.as_str();
     let planned = survey.planned(directory);
     let summary = Summary::of(&planned, directory);
@@ -48,6 +52,24 @@ pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
         ListOutput::Yaml => serde_saphyr::to_string(&plan)?.trim_end().to_owned(),
         ListOutput::Name => plan.names(),
     }))
+}
+
+/// Certificates of one Ingress by the flags of a running operator, and their names, for `doctor`.
+pub(in crate::commands) async fn of_one(
+    client: &Client,
+    key: &IngressKey,
+    serving: &ServingArgs,
+) -> anyhow::Result<(Served, Vec<String>)> {
+    let place = Place::within(&key.namespace);
+    let survey = Survey::take(client, &place, serving, Some(key)).await?;
+    let planned = survey.planned(serving.acme_directory.as_str());
+    let rows: Vec<Row> = planned.into_iter().flat_map(|one| one.rows).collect();
+    let served = rows.iter().filter(|row| row.served != row::Served::No);
+    let secrets = served.filter_map(|row| row.secret.clone()).collect();
+    let reasons: BTreeSet<&String> = rows.iter().map(|row| &row.reason).collect();
+    let reasons = reasons.into_iter().filter(|why| !why.is_empty()).cloned().collect();
+    let names: BTreeSet<String> = rows.iter().flat_map(|row| row.names.clone()).collect();
+    Ok((Served { secrets, reasons }, names.into_iter().collect()))
 }
 
 impl Plan {

@@ -1,12 +1,17 @@
 //! Health for the kubelet, metrics for Prometheus, and for people on call the status page, the
-//! Ingresses as JSON and the whole state. Has no authentication, changes nothing and shows no key.
+//! Ingresses as JSON and the whole state. Has no authentication, shows no key, and changes
+//! nothing but the log filter.
 //!
 //! The reporter decides the content. This module queries the reporter with a deadline, at most once
 //! a second.
 
 mod cached;
+mod changes;
 pub mod exposition;
+pub mod log_filter;
+pub mod log_level;
 mod page;
+mod pages;
 mod routes;
 
 use std::io;
@@ -17,22 +22,22 @@ use std::time::Duration;
 
 use actix::{Addr, Handler, Message};
 use actix_web::dev::Server;
-use askama::Template;
 use bytes::Bytes;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::reporting::metrics::Metrics;
-use ingress_acme_actors::reporting::reporter::{
-    Describe, GetOverview, ListIngresses, Listing, Reporter,
-};
+use ingress_acme_actors::reporting::reporter::{Describe, ListIngresses, Listing, Reporter};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::listeners::Listener;
 use super::server::{self, Bounds};
 use cached::Cached;
 use exposition::Format;
-use page::Page;
+use log_filter::LogFilter;
+use pages::Pages;
 use routes::routes;
 
 /// Time after which an arbiter that makes no progress counts as stuck. The kubelet then restarts
@@ -49,15 +54,20 @@ struct Inner {
     began: Instant,
     last_beat: AtomicU64,
     ready: AtomicBool,
+    /// Whether the replica has been ready: without it now, it drains.
+    was_ready: AtomicBool,
     reporter: OnceLock<Addr<Reporter>>,
+    log_filter: OnceLock<LogFilter>,
     registry: Registry,
     metrics: Metrics,
     directory: String,
     state: Cached<()>,
-    page: Cached<()>,
+    pages: Pages,
     listing: Cached<ListIngresses>,
     text: Cached<()>,
     open_metrics: Cached<()>,
+    /// Number of the newest stream that tells a page of changes.
+    change_streams: watch::Sender<u64>,
 }
 
 impl Health {
@@ -69,15 +79,18 @@ impl Health {
             began: Instant::now(),
             last_beat: AtomicU64::new(0),
             ready: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             reporter: OnceLock::new(),
+            log_filter: OnceLock::new(),
             registry,
             metrics,
             directory: directory.to_owned(),
             state: Cached::default(),
-            page: Cached::default(),
+            pages: Pages::default(),
             listing: Cached::default(),
             text: Cached::default(),
             open_metrics: Cached::default(),
+            change_streams: watch::Sender::new(0),
         };
         Self(Arc::new(inner))
     }
@@ -93,12 +106,22 @@ impl Health {
 
     /// Sets whether challenges can be answered.
     pub fn set_ready(&self, ready: bool) {
+        self.0.was_ready.fetch_or(ready, Ordering::Relaxed);
         self.0.ready.store(ready, Ordering::Relaxed);
     }
 
     /// Sets the reporter, once this replica leads.
     pub fn set_reporter(&self, reporter: Addr<Reporter>) {
         _ = self.0.reporter.set(reporter); // a process becomes leader once at most
+    }
+
+    /// Sets the log filter, which may be changed on the admin port from then on.
+    pub fn set_log_filter(&self, log_filter: LogFilter) {
+        _ = self.0.log_filter.set(log_filter); // a process has one
+    }
+
+    fn log_filter(&self) -> Option<&LogFilter> {
+        self.0.log_filter.get()
     }
 
     fn is_ready(&self) -> bool {
@@ -120,33 +143,17 @@ impl Health {
     }
 
     async fn listing(&self, query: ListIngresses) -> Result<Bytes, Unanswered> {
-        let Some(reporter) = self.0.reporter.get() else {
-            let ListIngresses { limit, offset, .. } = query;
-            let (role, ingresses) = (STANDBY, Vec::new());
-            let none = Listing { role, total: 0, offset, limit, ingresses, note: None };
-            return json(&none).map(Bytes::from);
-        };
-        let made = async { json(&ask(reporter, query.clone()).await?) };
+        let made = async { json(&self.listed(&query).await?) };
         self.0.listing.answer(query.clone(), made).await
     }
 
-    async fn page(&self) -> Result<Bytes, Unanswered> {
-        let made = async {
-            let overview = match self.0.reporter.get() {
-                Some(reporter) => {
-                    Some(ask(reporter, GetOverview { rows: limits::PAGE_ROWS }).await?)
-                }
-                None => None,
-            };
-            let page = Page {
-                version: crate::VERSION,
-                directory: &self.0.directory,
-                overview: overview.as_ref(),
-                totals: self.0.metrics.totals(),
-            };
-            page.render().map_err(|error| Unanswered::Unwritable(error.to_string()))
-        };
-        self.0.page.answer((), made).await
+    async fn listed(&self, query: &ListIngresses) -> Result<Listing, Unanswered> {
+        if let Some(reporter) = self.0.reporter.get() {
+            return ask(reporter, query.clone()).await;
+        }
+        let (role, now, ingresses) = (STANDBY, Timestamp::default(), Vec::new());
+        let (offset, limit) = (query.offset, query.limit);
+        Ok(Listing { role, now, total: 0, offset, limit, ingresses, note: None })
     }
 
     /// Returns the metrics in this format, without a question to the arbiter.
@@ -178,6 +185,12 @@ pub enum Unanswered {
         limits::CONNECTION_LIFE
     )]
     Busy,
+    /// Only the leader knows the Ingresses.
+    #[error("this replica stands by and knows no Ingresses; ask the leader")]
+    Standby,
+    /// There is no such Ingress.
+    #[error("there is no such Ingress where ingress-acme looks, or it is one of its own")]
+    NoIngress,
     /// The answer could not be serialized.
     #[error("the answer cannot be written: {0}")]
     Unwritable(String),
@@ -214,7 +227,7 @@ pub fn serve(listener: Listener, health: &Health) -> io::Result<(Server, SocketA
     let Listener { bind, roles } = listener;
     let name = roles.first().map_or("none", |role| role.name());
     let (metrics, health) = (health.0.metrics.clone(), health.clone());
-    server::serve(name, server::listener(bind)?, Bounds::READ_ONLY, &metrics, move |config| {
+    server::serve(name, server::listener(bind)?, Bounds::ONE_REQUEST, &metrics, move |config| {
         routes(config, health.clone(), &roles);
     })
 }
@@ -225,7 +238,8 @@ mod tests {
     use actix_web::dev::ServiceResponse;
     use actix_web::http::StatusCode;
     use actix_web::http::header::{
-        ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, VARY,
+        X_CONTENT_TYPE_OPTIONS,
     };
     use actix_web::test;
     use ingress_acme_actors::fakes::Fakes;
@@ -234,6 +248,15 @@ mod tests {
     use super::*;
     use crate::dns_and_http::listeners::Role;
 
+    const PAGES: [&str; 7] = [
+        "/",
+        "/ingresses",
+        "/style.css",
+        "/script.js",
+        "/changes",
+        "/debug/state",
+        "/api/v1/ingresses",
+    ];
     const ALL: [Role; 3] = [Role::Admin, Role::Metrics, Role::Health];
 
     fn health() -> Health {
@@ -338,7 +361,8 @@ mod tests {
         let (reporter, release) = held_up();
         health.set_reporter(reporter);
         tokio::time::pause();
-        for path in ["/", "/debug/state", "/api/v1/ingresses"] {
+        let one = "/ingress?namespace=web&name=shop";
+        for path in ["/", "/ingresses", one, "/debug/state", "/api/v1/ingresses"] {
             let answer = asked(&health, path).await;
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
             let why = test::read_body(answer).await;
@@ -359,10 +383,9 @@ mod tests {
         for (role, own) in [
             (Role::Health, &["/livez", "/readyz"][..]),
             (Role::Metrics, &["/metrics"]),
-            (Role::Admin, &["/", "/debug/state", "/api/v1/ingresses"]),
+            (Role::Admin, &PAGES),
         ] {
-            for path in ["/livez", "/readyz", "/metrics", "/", "/debug/state", "/api/v1/ingresses"]
-            {
+            for path in ["/livez", "/readyz", "/metrics"].into_iter().chain(PAGES) {
                 let status = asked_of(&[role], &health, path).await.status();
                 assert_eq!(status == found, own.contains(&path), "{path} of {role:?}: {status}");
             }
@@ -370,14 +393,56 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_page_is_html_that_a_browser_runs_nothing_of() {
-        let page = asked(&health(), "/").await;
-        assert_eq!(page.status(), StatusCode::OK);
-        let header =
-            |name: HeaderName| page.headers().get(name).unwrap().to_str().unwrap().to_owned();
-        assert_eq!(header(CONTENT_TYPE), "text/html; charset=utf-8");
-        let policy = header(CONTENT_SECURITY_POLICY);
-        assert!(policy.starts_with("default-src 'none'") && !policy.contains("script"), "{policy}");
-        assert_eq!(header(X_CONTENT_TYPE_OPTIONS), "nosniff");
+    async fn a_browser_runs_nothing_of_the_pages_but_the_script_of_this_server() {
+        for (path, kind) in [
+            ("/", "text/html; charset=utf-8"),
+            ("/ingresses?search=%3Cscript%3E&state=failing", "text/html; charset=utf-8"),
+            ("/style.css", "text/css; charset=utf-8"),
+            ("/script.js", "text/javascript; charset=utf-8"),
+        ] {
+            let answer = asked(&health(), path).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let header =
+                |name: HeaderName| answer.headers().get(name).unwrap().to_str().unwrap().to_owned();
+            assert_eq!(header(CONTENT_TYPE), kind);
+            let policy = header(CONTENT_SECURITY_POLICY);
+            assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+            assert!(
+                policy.contains("script-src 'self'; ") && !policy.contains("unsafe"),
+                "{policy}"
+            );
+            assert_eq!(header(X_CONTENT_TYPE_OPTIONS), "nosniff");
+            let text = test::read_body(answer).await;
+            assert!(!text.windows(8).any(|part| part == b"<script>"), "{path}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_list_is_asked_for_by_words_that_are_known() {
+        for (query, expected) in [
+            ("search=&namespace=&state=", StatusCode::OK),
+            ("search=Shop&namespace=web&state=left-alone&page=3", StatusCode::OK),
+            ("page=99999999999999999999", StatusCode::BAD_REQUEST),
+            ("page=18446744073709551615", StatusCode::OK),
+            ("state=odd", StatusCode::BAD_REQUEST),
+            ("sort=name", StatusCode::BAD_REQUEST),
+        ] {
+            assert_eq!(
+                status(&health(), &format!("/ingresses?{query}")).await,
+                expected,
+                "{query}"
+            );
+        }
+        let one = "/ingress?namespace=web&name=shop";
+        assert_eq!(status(&health(), one).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&health(), "/ingress?namespace=web").await, StatusCode::BAD_REQUEST);
+    }
+
+    #[actix_web::test]
+    async fn changes_are_a_stream_of_events() {
+        let answer = asked(&health(), "/changes").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers().get(CONTENT_TYPE).unwrap(), "text/event-stream");
+        assert_eq!(answer.headers().get(CACHE_CONTROL).unwrap(), "no-store");
     }
 }

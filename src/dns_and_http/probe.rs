@@ -11,6 +11,7 @@
 
 mod caa;
 mod exchange;
+mod families;
 mod names;
 mod network;
 mod redirect;
@@ -33,6 +34,7 @@ use url::Url;
 
 use crate::dns_and_http::solver::{AnswerKey, Thumbprint};
 use exchange::{Answer, Exchange, NoAnswer};
+pub use families::Families;
 use names::search_domains;
 pub use names::{Names, NameserverError};
 pub use network::{Connection, Network};

@@ -44,7 +44,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Bounds of a port for health, metrics or administration.
-    pub(super) const READ_ONLY: Self = Self {
+    pub(super) const ONE_REQUEST: Self = Self {
         connections: limits::CONNECTIONS,
         per_peer: limits::CONNECTIONS_PER_PEER,
         request_bytes: limits::REQUEST_BYTES,

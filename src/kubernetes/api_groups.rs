@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::kubernetes::client::detail;
 
 /// API group of cert-manager's resources.
-const CERT_MANAGER: &str = "cert-manager.io";
+pub const CERT_MANAGER: &str = "cert-manager.io";
 
 /// Whether cert-manager's resources are in the cluster. Asks [`limits::DISCOVERIES`] times. Without
 /// an answer it counts as there, until a later look has one: two issuers would write one Secret.
@@ -46,10 +46,16 @@ pub(super) fn later(client: Client) -> impl Stream<Item = bool> {
     looks.filter_map(ready)
 }
 
+/// Names of the groups.
+pub async fn names(client: &Client) -> Result<Vec<String>, kube::Error> {
+    let list = client.list_api_groups().await?;
+    Ok(list.groups.into_iter().map(|group| group.name).collect())
+}
+
 /// Asks once.
 async fn look(client: &Client) -> Result<bool, String> {
-    match timeout(limits::KUBE_CALL, client.list_api_groups()).await {
-        Ok(Ok(list)) => Ok(list.groups.iter().any(|group| group.name == CERT_MANAGER)),
+    match timeout(limits::KUBE_CALL, names(client)).await {
+        Ok(Ok(names)) => Ok(names.iter().any(|name| name == CERT_MANAGER)),
         Ok(Err(error)) => Err(detail(&error)),
         Err(_) => Err(format!("no answer within {} s", limits::KUBE_CALL.as_secs())),
     }

@@ -4,6 +4,7 @@
 //! The adapter and its caller decide the purpose and the deadline of a request.
 
 mod marks;
+mod read_only;
 mod refusal;
 mod requests;
 pub(crate) mod scope_watch;
@@ -26,6 +27,7 @@ pub use marks::{
     CLASS_ANNOTATION, FIELD_MANAGER, IN_PLACE_ANNOTATION, IN_PLACE_MANAGER, INSTALL_ANNOTATION,
     MANAGED_BY, MANAGED_BY_LABEL, MINION, class, install_of, is_ours, our_label,
 };
+pub use read_only::read_only;
 pub use refusal::{detail, port_error, refuses_owners};
 pub use requests::{KubeRequestHook, counted, is_too_large};
 

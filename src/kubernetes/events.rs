@@ -61,6 +61,31 @@ impl KubeEvents {
     }
 }
 
+impl KubeEvents {
+    /// Queues an Event where fewer than `most` are queued, and half as many of its namespace: one
+    /// with thousands of faulty Ingresses leaves the others room.
+    fn queue(&self, about: &IngressRef, kube_event: KubeEvent, most: usize) {
+        let event = event(about, kube_event, &self.pod, self.clock.now());
+        let namespace = &about.key.namespace;
+        let (all, own) = {
+            let pending = self.pending.borrow();
+            (pending.total(), pending.of(namespace))
+        };
+        let has_room = all < most && own < most / 2;
+        self.pending.send_modify(|pending| pending.begin(namespace));
+        let is_queued = has_room && self.queue.try_send(event).is_ok();
+        if !is_queued {
+            self.pending.send_modify(|pending| pending.end(namespace));
+            (self.dropped)();
+            tracing::warn!(
+                ingress = %about.key, queue = most,
+                "an Event is not sent because too many are queued, of all namespaces or half as many of this one; the API \
+                 server accepts them too slowly"
+            );
+        }
+    }
+}
+
 impl Drop for KubeEvents {
     fn drop(&mut self) {
         self.task.abort();
@@ -70,21 +95,11 @@ impl Drop for KubeEvents {
 #[async_trait(?Send)]
 impl EventRecorder for KubeEvents {
     fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
-        let event = event(about, kube_event, &self.pod, self.clock.now());
-        let namespace = &about.key.namespace;
-        // One namespace with thousands of faulty Ingresses leaves the others room.
-        let has_room = self.pending.borrow().of(namespace) < limits::EVENTS_QUEUED / 2;
-        self.pending.send_modify(|pending| pending.begin(namespace));
-        let is_queued = has_room && self.queue.try_send(event).is_ok();
-        if !is_queued {
-            self.pending.send_modify(|pending| pending.end(namespace));
-            (self.dropped)();
-            tracing::warn!(
-                ingress = %about.key, queue = limits::EVENTS_QUEUED,
-                "an Event is not sent because too many are queued, of all namespaces or half as many of this one; the API \
-                 server accepts them too slowly"
-            );
-        }
+        self.queue(about, kube_event, limits::EVENTS_QUEUED);
+    }
+
+    fn repeat(&self, about: &IngressRef, kube_event: KubeEvent) {
+        self.queue(about, kube_event, limits::EVENTS_QUEUED / 2);
     }
 
     async fn flush(&self) {
@@ -108,8 +123,9 @@ async fn drain(
     let send = async |event: Event| {
         if let Err(error) = send(client, &event).await {
             let object = event.regarding.as_ref();
-            let ingress = object.and_then(|object| object.name.as_deref());
-            tracing::warn!(namespace = event.metadata.namespace, ingress, %error, "an Event could not be sent");
+            let name = object.and_then(|object| object.name.as_deref()).unwrap_or_default();
+            let ingress = format!("{}/{name}", namespace_of(&event));
+            tracing::warn!(ingress, %error, "an Event could not be sent");
             dropped();
         }
         pending.send_modify(|pending| pending.end(namespace_of(&event)));
@@ -164,7 +180,7 @@ mod tests {
         let about = IngressRef { key, uid: "u1".into() };
         let note = format!("number {number}");
         let (severity, reason, action) = (Severity::Warning, "Skipped", "IssueCertificate");
-        events.record(&about, KubeEvent { severity, reason, action, note });
+        events.record(&about, KubeEvent { severity, reason, action, note, lasts: false });
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,5 +208,28 @@ mod tests {
         record(&events, "bad", 0);
         events.flush().await;
         assert_eq!(sent.lock().unwrap().len(), queue + 1, "it has room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_again_leaves_half_of_the_queue_to_what_is_new() {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let server = tower::service_fn(|_: Request<Body>| {
+            let event = EVENT.as_bytes().to_vec();
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(event))))
+        });
+        let (client, counter) = (Client::new(server, "web"), dropped.clone());
+        let hook: DroppedHook = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
+        let events = KubeEvents::start(client, "pod", Box::new(SystemClock::default()), hook);
+        let (queue, half) = (limits::EVENTS_QUEUED, limits::EVENTS_QUEUED / 2);
+        for number in 0..queue {
+            let key = IngressKey::new(if number % 2 == 0 { "a" } else { "b" }, "shop");
+            let about = IngressRef { key, uid: "u1".into() };
+            let (severity, reason, action) = (Severity::Warning, "Skipped", "IssueCertificate");
+            let note = format!("number {number}");
+            events.repeat(&about, KubeEvent { severity, reason, action, note, lasts: true });
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), half);
+        (0..half / 2).for_each(|number| record(&events, "new", number));
+        assert_eq!(dropped.load(Ordering::Relaxed), half, "none of what is new");
     }
 }

@@ -5,6 +5,7 @@ mod rules;
 use async_trait::async_trait;
 use ingress_acme_actors::domain::controllers::ClassView;
 use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::doctor::class::Class;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{IngressClasses, PortError};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -58,6 +59,14 @@ fn view(class: &IngressClass) -> ClassView {
         is_default: default.is_some_and(|value| value == "true"),
         rule: controller.and_then(rules::rule_of),
     }
+}
+
+/// A class with its controller, for `doctor`.
+pub(crate) fn described(class: &IngressClass) -> Class {
+    let ClassView { name, is_default, rule } = view(class);
+    let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_deref());
+    let controller = cut(controller.unwrap_or("without a controller"), limits::CLASS_NAME);
+    Class { name: name.to_string(), controller, is_default, rule }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //! - No clock of another machine is trusted: a Lease has expired when no change was seen for its
 //!   duration, measured locally.
 //!
+//! The Lease also has the switch for new orders, an annotation that its user sets: whoever reads or
+//! writes the Lease sees it, and no write of ours changes it.
+//!
 //! # Caveats
 //! Durations use the monotonic clock, which stops while a machine is suspended: a leader may lead
 //! for a moment too long after a resume. The journal then refuses its writes; the Lease only makes
@@ -17,6 +20,8 @@ mod term;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingress_acme_actors::domain::new_orders::{LEASE, NEW_ORDERS_ANNOTATION, NewOrders};
+use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::Clock;
 use k8s_openapi::api::coordination::v1 as api;
@@ -24,6 +29,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use term::Term;
@@ -32,7 +38,7 @@ use crate::kubernetes::client::{FIELD_MANAGER, detail};
 use decision::{LeaseRecord, LeaseStep, ObservedRecord, decide};
 
 /// `metadata.name`, in the operator's namespace.
-const NAME: &str = "ingress-acme";
+const NAME: &str = LEASE;
 /// Time that other replicas wait after the last renewal they saw.
 const DURATION: Duration = Duration::from_secs(15);
 /// Time after a release in which a replica that cannot lead does not try again: two Lease
@@ -57,6 +63,8 @@ pub struct Lease {
     me: String,
     /// Clock for `renewTime` and `acquireTime`, which are read by people only.
     clock: Arc<dyn Clock + Send + Sync>,
+    /// Switch for new orders, as last seen.
+    new_orders: Arc<watch::Sender<NewOrders>>,
 }
 
 impl Lease {
@@ -67,7 +75,66 @@ impl Lease {
         me: &str,
         clock: Arc<dyn Clock + Send + Sync>,
     ) -> Self {
-        Self { api: Api::namespaced(client, namespace), me: me.to_owned(), clock }
+        let (api, new_orders) = (Api::namespaced(client, namespace), Arc::default());
+        Self { api, me: me.to_owned(), clock, new_orders }
+    }
+
+    /// Returns a receiver of the switch for new orders.
+    pub fn new_orders(&self) -> watch::Receiver<NewOrders> {
+        self.new_orders.subscribe()
+    }
+
+    /// Looks at the switch for new orders in the Lease as read or written.
+    fn see(&self, lease: Option<&api::Lease>) {
+        let annotations = lease.and_then(|lease| lease.metadata.annotations.as_ref());
+        let value = annotations.and_then(|all| all.get(NEW_ORDERS_ANNOTATION));
+        let seen = NewOrders::of(value.map(String::as_str));
+        self.new_orders.send_if_modified(|known| {
+            let is_news = *known != seen;
+            *known = seen;
+            is_news
+        });
+    }
+
+    /// Reads the switch for new orders, for a replica without leader election, and makes the Lease
+    /// where there is none if `makes`, so that there is something to annotate.
+    async fn look(&self, makes: bool) -> Result<(), kube::Error> {
+        let found = self.api.get_opt(NAME).await?;
+        self.see(found.as_ref());
+        if found.is_some() || !makes {
+            return Ok(());
+        }
+        let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+        match self.api.create(&params(), &api::Lease { metadata, spec: None }).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            made => made.map(drop),
+        }
+    }
+
+    /// Follows the switch for new orders without leader election, forever. Calls `known` once the
+    /// Lease has been read, or must not be read: then new orders are not stopped.
+    pub async fn follow(&self, makes: bool, known: impl FnOnce()) {
+        let (mut said, mut known) = (Said::default(), Some(known));
+        loop {
+            let looked = timeout(2 * CALL, self.look(makes)).await;
+            let error = match looked {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some((detail(&error), is_forbidden(&error))),
+                Err(_) => Some(("no answer in time".to_owned(), false)),
+            };
+            let is_known = error.as_ref().is_none_or(|(_, forbidden)| *forbidden);
+            match error {
+                None => said.has_ended(&()),
+                Some((error, _)) if said.is_news((), error.clone()) => {
+                    tracing::warn!(lease = NAME, error, "the switch for new orders cannot be read");
+                }
+                Some(_) => {}
+            }
+            if is_known && let Some(known) = known.take() {
+                known();
+            }
+            sleep(if known.is_some() { RETRY } else { RENEW }).await;
+        }
     }
 
     /// Waits until this candidate leads, without a time limit. Errors are logged and retried.
@@ -96,6 +163,7 @@ impl Lease {
 
     async fn attempt(&self, observed: &mut Option<ObservedRecord>) -> Result<Attempt, kube::Error> {
         let found = self.api.get_opt(NAME).await?;
+        self.see(found.as_ref());
         let at = Instant::now();
         let before = observed.take();
         *observed =
@@ -106,7 +174,10 @@ impl Lease {
             LeaseStep::Take => self.api.replace(NAME, &params(), &self.held(found)).await,
         };
         match written {
-            Ok(lease) => Ok(Attempt::Won { lease: lease.into(), at }),
+            Ok(lease) => {
+                self.see(Some(&lease));
+                Ok(Attempt::Won { lease: lease.into(), at })
+            }
             // Another candidate wrote first.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 Ok(Attempt::Wait(RETRY))
@@ -142,6 +213,10 @@ enum Attempt {
     Won { lease: Box<api::Lease>, at: Instant },
     /// Another candidate leads. Retry after this time.
     Wait(Duration),
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403))
 }
 
 fn params() -> PostParams {

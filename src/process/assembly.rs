@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::dry_run::without_writes;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports, Settings};
 use ingress_acme_actors::pool::job_runner::{FallbackCa, RehearsalCa};
@@ -69,8 +71,8 @@ pub struct Adapters {
     pub acme: Rc<Acme>,
     /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
     pub further_acmes: Vec<Rc<Acme>>,
-    /// Lease for leader election, if there is one.
-    pub lease: Option<lease::Lease>,
+    /// Lease for leader election, and of the switch for new orders.
+    pub lease: lease::Lease,
 }
 
 /// One clock, convertible to the types in which its users hold a clock.
@@ -103,15 +105,23 @@ pub fn assemble(
     received.answer_with(&thumbprint);
     let servers = listen(&config, &health, &thumbprint, &shown.metrics, received)?;
     let install_id = &settings.install_id;
+    let mut environment = environment.clone();
+    let is_dry_run = settings.mode == Mode::DryRun;
+    if is_dry_run {
+        environment.client = client::read_only(&environment.client);
+    }
+    let environment = &environment;
     tracing::info!(%directory, namespace = config.namespace, install_id, "starting");
     let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprint)?;
     let Adapters { ports, acme, further_acmes, lease } = adapters;
     let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
+    let leader_elect = config.leader_elect;
+    let ports = if is_dry_run { without_writes(ports) } else { ports };
     let client = counted(environment, &shown.metrics).client;
     #[rustfmt::skip] // one line per half a dozen of parts
     let replica = Replica {
         ports, settings, client, public_ca, acme, further_acmes, lease,
-        health, shown, servers, thumbprint, solver_linger,
+        leader_elect, health, shown, servers, thumbprint, solver_linger,
     };
     Ok(replica)
 }
@@ -135,9 +145,9 @@ pub fn adapters(
     let acme = assembly.acme(account.clone())?;
     let fallback = assembly.fallback_acme(&account)?;
     let rehearsal = assembly.rehearsal_acme(&account)?;
-    let ports = assembly.ports(&acme, fallback.as_ref(), rehearsal.as_ref())?;
+    let lease = assembly.lease();
+    let ports = assembly.ports(&acme, fallback.as_ref(), rehearsal.as_ref(), &lease)?;
     let further_acmes = fallback.into_iter().chain(rehearsal).collect();
-    let lease = config.leader_elect.then(|| assembly.lease());
     Ok(Adapters { ports, acme, further_acmes, lease })
 }
 
@@ -231,6 +241,7 @@ impl Assembly<'_> {
         acme: &Rc<Acme>,
         fallback: Option<&Rc<Acme>>,
         rehearsal: Option<&Rc<Acme>>,
+        lease: &lease::Lease,
     ) -> anyhow::Result<Ports> {
         let Environment { client, clock, network, .. } = self.environment.clone();
         let (config, namespace) = (self.config, self.config.namespace.as_str());
@@ -263,6 +274,7 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
+            new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
     }

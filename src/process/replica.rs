@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::operator::{
@@ -16,6 +17,7 @@ use ingress_acme_actors::operator::{
 use ingress_acme_actors::ports::{PortError, bounded};
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -50,8 +52,10 @@ pub struct Replica {
     pub acme: Rc<Acme>,
     /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
     pub further_acmes: Vec<Rc<Acme>>,
-    /// Lease for leader election among several replicas. `None` without leader election.
-    pub lease: Option<Lease>,
+    /// Lease for leader election among several replicas, and of the switch for new orders.
+    pub lease: Lease,
+    /// `--leader-elect`.
+    pub leader_elect: bool,
     /// State shown by health, metrics and administration.
     pub health: Health,
     /// Counters.
@@ -71,7 +75,7 @@ impl Replica {
         // The thumbprint of the process before is enough to answer challenges.
         self.health.set_ready(self.is_answering());
         let ended = tokio::select! {
-            ended = self.work(&mut terminate) => ended?,
+            ended = self.live(&mut terminate) => ended?,
             () = stepped_back(self.ports.clock.clone()) => {
                 error!("the clock was ahead and is set back: this process restarts, because times in \
                         its memory are too late");
@@ -95,6 +99,13 @@ impl Replica {
         }
         info!("process ended");
         Ok(Exit::Done)
+    }
+
+    async fn live(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
+        match self.settings.mode {
+            Mode::Work => self.work(terminate).await,
+            Mode::DryRun => self.survey(terminate).await,
+        }
     }
 
     /// Works until terminated, then drains. Returns `None` if the process must restart: leadership
@@ -136,6 +147,19 @@ impl Replica {
                 Ok(None)
             }
         }
+    }
+
+    /// Tells the plans, until terminated. A dry run needs no account, takes no Lease from
+    /// the operator beside, and reads no journal.
+    async fn survey(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
+        info!("dry run: nothing is written but Events, and the CA is not asked");
+        let (ports, settings) = (self.ports.clone(), self.settings().await);
+        let operator = start(ports, settings, self.shown.clone(), None).await?;
+        self.health.set_reporter(operator.reporter.clone());
+        self.health.set_ready(true);
+        terminate.wait().await;
+        self.flush_events().await;
+        Ok(Some(Leadership(None)))
     }
 
     /// Lets another replica lead, because this one cannot take over the journal: the other one may
@@ -217,13 +241,22 @@ impl Replica {
     }
 
     async fn lead(&self) -> Option<Term> {
-        match &self.lease {
-            Some(lease) => {
-                info!("standing by until this replica leads; challenges are answered meanwhile");
-                Some(lease.acquire().await)
-            }
-            None => None,
+        if self.leader_elect {
+            info!("standing by until this replica leads; challenges are answered meanwhile");
+            return Some(self.lease.acquire().await);
         }
+        self.follow_switch(true).await;
+        None
+    }
+
+    /// Follows the switch for new orders without leader election. Returns when it is known.
+    async fn follow_switch(&self, makes_lease: bool) {
+        let (tell, known) = oneshot::channel();
+        let lease = self.lease.clone();
+        actix::spawn(async move {
+            lease.follow(makes_lease, || _ = tell.send(())).await;
+        });
+        _ = known.await; // the task has no end
     }
 
     /// Whether challenges are answered: a thumbprint is known.
@@ -257,10 +290,14 @@ impl Replica {
                 warn!("not all work could be finished in time; the next start resumes it");
             }
         }
+        self.flush_events().await;
+        matches!(drained, Ok(Ok(())))
+    }
+
+    async fn flush_events(&self) {
         if timeout(limits::EVENTS_FLUSH, self.ports.event_recorder.flush()).await.is_err() {
             warn!("not all Events could be sent in time");
         }
-        matches!(drained, Ok(Ok(())))
     }
 }
 

@@ -1,22 +1,24 @@
 //! docs/migration.md, command by command, on a real API server: Secrets as cert-manager writes them
 //! are taken over without an order, and renewed once they are due.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ingress_acme_control_plane::{World, eventually, retry_when_wedged};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::restore::{has_jq, shell};
 use crate::sites::{PATIENCE, Site, ingress, namespace, secret, text, verify};
-use crate::{alone, operator};
+use crate::{alone, operator_with};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -48,8 +50,8 @@ fn pkcs1(key: &KeyPair) -> String {
 fn pair(host: &str, left: Duration) -> (String, String) {
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-    let end = SystemTime::now() + left;
-    (params.not_before, params.not_after) = ((end - 90 * DAY).into(), end.into());
+    let end = OffsetDateTime::now_utc() + left;
+    (params.not_before, params.not_after) = (end - 90 * DAY, end);
     (params.self_signed(&key).unwrap().pem(), pkcs1(&key))
 }
 
@@ -90,7 +92,7 @@ fn owner(api_version: &str, kind: &str, name: &str, uid: Option<String>) -> Valu
     }])
 }
 
-/// Creates what cert-manager has for the Ingress `name`: its Certificate, and the Secret, owned by
+/// Creates the objects of cert-manager for the Ingress `name`: its Certificate, and the Secret, owned by
 /// the Certificate as under `--enable-certificate-owner-ref`.
 async fn issued_by_cert_manager(client: &Client, name: &str, left: Duration) {
     let (host, secret) = (format!("{name}.example.com"), format!("{name}-tls"));
@@ -129,6 +131,16 @@ async fn issued_by_cert_manager(client: &Client, name: &str, left: Duration) {
     secrets.create(&PostParams::default(), &object).await.expect("the Secret");
 }
 
+/// Creates an Ingress with a wildcard, its Certificate and its Secret: these stay cert-manager's.
+async fn wildcard_of_cert_manager(client: &Client) {
+    issued_by_cert_manager(client, "wild", 80 * DAY).await;
+    let block =
+        json!([{"op": "add", "path": "/spec/tls/0/hosts/-", "value": "*.wild.example.com"}]);
+    let patch = Patch::Json::<()>(serde_json::from_value(block).unwrap());
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    ingresses.patch("wild", &PatchParams::default(), &patch).await.expect("the wildcard");
+}
+
 /// Waits until the Secret has no owner that is a Certificate, and returns it.
 async fn orphaned(client: &Client, name: &str) -> Secret {
     eventually(PATIENCE, "the Secret without its Certificate", async || {
@@ -153,12 +165,13 @@ async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
         for (name, left) in [("shop", 80), ("blog", 10), ("news", 70)] {
             issued_by_cert_manager(&client, name, left * DAY).await;
         }
+        wildcard_of_cert_manager(&client).await;
         let before = secret(&client, "web", "shop-tls").await.unwrap();
-        let running = operator(world).await;
+        let running = operator_with(world, &["--manage=annotated"]).await;
         let planned = shell(world, &block("From cert-manager", "plan", "shop")).await;
         assert!(planned.contains("cert-manager.io/cluster-issuer"), "{planned}");
         for name in ["shop", "blog"] {
-            shell(world, &block("From cert-manager", "annotate ingress shop cert-m", name)).await;
+            shell(world, &block("From cert-manager", "annotate ingress shop", name)).await;
             shell(world, &block("From cert-manager", "delete certificate shop-tls", name)).await;
         }
         let renewed = eventually(PATIENCE, "a renewal by ingress-acme", async || {
@@ -167,21 +180,95 @@ async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
         })
         .await;
         verify(world, &renewed).await;
-        shell(world, &block("From cert-manager", "ingress --all", "shop")).await;
+        let listed = shell(world, &block("From cert-manager", "cat hand-over.txt", "shop")).await;
+        assert_eq!(listed, "news\n", "not the wildcard's, nor one without an issuer");
+        shell(world, &block("From cert-manager", "done < hand-over.txt", "shop")).await;
         let left = certificates(&client).list(&ListParams::default()).await.unwrap();
-        assert!(left.items.is_empty(), "{:?}", left.items);
+        let left: Vec<String> = left.items.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(left, ["wild-tls"]);
         for name in ["shop", "news"] {
             orphaned(&client, &format!("{name}-tls")).await;
         }
         let owned = block("From cert-manager", "get secrets -A", "shop");
-        assert_eq!(shell(world, &owned).await.lines().count(), 1, "no Certificate, no owner");
+        let owned = shell(world, &owned).await;
+        assert!(owned.contains("web/wild-tls") && !owned.contains("shop"), "{owned}");
         let status = shell(world, &block("From cert-manager", "status", "shop")).await;
         assert!(status.contains("True"), "{status}");
+        let told = "adopt-secret has ingress-acme renew it once it is due";
+        assert!(status.contains(told), "{status}");
         assert_eq!(running.terminate().await.expect("it ends"), 0);
-        let _again = operator(world).await;
+        let _again = operator_with(world, &["--manage=annotated"]).await;
         let after = orphaned(&client, "shop-tls").await;
         assert_eq!(text(&after, "tls.crt"), text(&before, "tls.crt"));
         assert_eq!((world.orders_created(), world.certificates_issued()), (1, 1));
     })
     .await;
+}
+
+#[actix::test]
+async fn a_secret_of_kcert_and_a_certificate_of_traefik_are_taken_over_without_an_order() {
+    if !has_jq() {
+        figure!("jq is missing, so the commands of docs/migration.md are not run");
+        return;
+    }
+    let _alone = alone().await;
+    retry_when_wedged(3, async |world: &World| {
+        let client = world.admin();
+        namespace(&client, "web").await;
+        of_kcert(&client, "blog").await;
+        of_traefik(world, &client, "shop").await;
+        let _operator = operator_with(world, &["--manage=annotated"]).await;
+        for (section, name) in [("From kcert", "blog"), ("From Traefik", "shop")] {
+            for commands in documented(section) {
+                shell(world, &commands.replace("shop", name)).await;
+            }
+        }
+        let renewed = eventually(PATIENCE, "a renewal by ingress-acme", async || {
+            let found = secret(&client, "web", "blog-tls").await?;
+            found.labels().contains_key("app.kubernetes.io/managed-by").then_some(found)
+        })
+        .await;
+        verify(world, &renewed).await;
+        assert!(!renewed.labels().contains_key("kcert.dev/secret"), "kcert renews by this label");
+        let told = shell(world, "ingress-acme explain web/shop").await;
+        assert!(told.contains("adopt-secret has ingress-acme renew it once it is due"), "{told}");
+        assert_eq!((world.orders_created(), world.certificates_issued()), (1, 1));
+    })
+    .await;
+}
+
+/// Creates an Ingress and a Secret as kcert leaves them, with 10 of 90 days left.
+async fn of_kcert(client: &Client, name: &str) {
+    let (host, secret) = (format!("{name}.example.com"), format!("{name}-tls"));
+    Site::new("web", name, &[&host]).tls(&secret, &[&host]).create(client).await;
+    let label = json!({"metadata": {"labels": {"kcert.dev/ingress": "managed"}}});
+    let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
+    let labelled = ingresses.patch(name, &PatchParams::default(), &Patch::Merge(label)).await;
+    labelled.expect("the label");
+    let (chain, key) = pair(&host, 10 * DAY);
+    let object = json!({
+        "metadata": {"name": secret, "labels": {"kcert.dev/secret": "managed"}},
+        "type": "kubernetes.io/tls", "stringData": {"tls.crt": chain, "tls.key": key},
+    });
+    let object: Secret = serde_json::from_value(object).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
+    secrets.create(&PostParams::default(), &object).await.expect("the Secret");
+}
+
+/// Creates an Ingress with Traefik's resolver, and `acme.json` in the world's directory, with 80 of
+/// 90 days left, beside a resolver without certificates.
+async fn of_traefik(world: &World, client: &Client, name: &str) {
+    let host = format!("{name}.example.com");
+    let resolver = "traefik.ingress.kubernetes.io/router.tls.certresolver";
+    Site::new("web", name, &[&host]).annotation(resolver, "le").create(client).await;
+    let (chain, key) = pair(&host, 80 * DAY);
+    let (chain, key) = (BASE64_STANDARD.encode(chain), BASE64_STANDARD.encode(key));
+    let certificate = json!({
+        "domain": {"main": host}, "certificate": chain, "key": key, "Store": "default",
+    });
+    let file = json!({
+        "le": {"Account": null, "Certificates": [certificate]},
+        "other": {"Account": null, "Certificates": null},
+    });
+    std::fs::write(world.directory().join("acme.json"), file.to_string()).expect("the file");
 }

@@ -101,7 +101,9 @@ async fn each_overlay_is_taken_without_a_warning_under_the_restricted_standard()
     let both = "--service-cluster-ip-range=10.0.0.0/24,fd00:10::/112";
     let options = Options { apiserver_args: vec![both.to_owned()], ..Options::default() };
     let world = World::start_with(options).await.expect("the world starts");
-    kubectl(&world, &["create", "--filename=-"], Some(&restricted("web"))).await;
+    for namespace in ["web", "ingress-acme-dry-run"] {
+        kubectl(&world, &["create", "--filename=-"], Some(&restricted(namespace))).await;
+    }
 
     let all = overlays().into_iter().chain(["deploy".to_owned()]);
     let mut commands = documented("docs/operations.md", "kubectl apply -k ");

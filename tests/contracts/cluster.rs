@@ -214,9 +214,25 @@ fn keys(json: &str) -> String {
     value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
 }
 
+/// Paths that are answered at once. `/changes` is a stream.
+const PATHS: [&str; 12] = [
+    "/",
+    "/ingresses?search=shop&namespace=web",
+    "/ingress?namespace=web&name=shop",
+    "/ingress?namespace=web&name=none",
+    "/explain?namespace=web&name=shop",
+    "/style.css",
+    "/script.js",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/debug/state",
+    "/api/v1/ingresses?state=failing&search=shop",
+];
+
 async fn check_ports(scene: &Scene) {
     let mut all = Vec::new();
-    for path in ["/", "/livez", "/readyz", "/metrics", "/debug/state", "/api/v1/ingresses"] {
+    for path in PATHS {
         let (status, kind, text) = scene.fetched(path).await;
         let exposed = if kind == "application/json" { keys(&text) } else { String::new() };
         all.push(format!("{path}: {status} {kind} {exposed}"));

@@ -63,6 +63,11 @@ fn over_ipv6() -> (String, KubeEvent) {
     ("a host leads elsewhere over IPv6".to_owned(), kube_event)
 }
 
+fn stopped(desired: &DesiredCertificate) -> (String, KubeEvent) {
+    let kube_event = KubeEvent::new_orders_stopped(desired, "incident 42", "ingress-acme");
+    ("new orders are stopped".to_owned(), kube_event)
+}
+
 /// Events about a Secret and a `spec.tls` that are not, or no longer, the operator's.
 fn of_other_hands(secret: &SecretKey) -> [(String, KubeEvent); 3] {
     [
@@ -179,7 +184,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     ]
     .into_iter()
     .map(|(when, events)| (when.to_owned(), events.unwrap()))
-    .chain([over_ipv6()])
+    .chain([over_ipv6(), stopped(&desired)])
     .chain(of_other_hands(&secret))
     .collect::<Vec<_>>();
     for (what, problem) in problems() {

@@ -142,6 +142,14 @@ plan -n web -A
 plan -w
 plan --fill-tls
 plan --acme-directory http://ca.example/
+doctor
+doctor web/shop
+doctor shop -n web -o yaml
+doctor -n web
+doctor -o wide
+doctor -A
+doctor --operator-namespace ops --acme-directory https://ca.example/
+doctor --acme-directory http://ca.example/
 status
 status -n web
 status -n web -A

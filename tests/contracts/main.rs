@@ -10,6 +10,7 @@ mod annotations;
 mod cluster;
 mod configuration;
 mod deploy;
+mod doctor;
 mod documented_commands;
 #[path = "../documents/mod.rs"]
 mod documents;

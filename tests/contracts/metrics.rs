@@ -10,6 +10,7 @@ use ingress_acme::dns_and_http::admin::exposition::Format;
 use ingress_acme::process::process_metrics::register;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::domain::issuance::Outlook;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduling::scheduler::Load;
 use ingress_acme_actors::domain::validity::expiries::Validity;
@@ -56,6 +57,8 @@ fn sampled() -> Registry {
     metrics.connections("solver", 1);
     metrics.connection_dropped("solver");
     metrics.leads(true);
+    metrics.new_orders_stopped(true);
+    metrics.dry_run(&Outlook::LABELS.map(|label| (label, 1)));
     metrics.registry("1.2.3", "https://ca.example/directory", &expiries)
 }
 

@@ -15,13 +15,11 @@ pub(crate) struct Documented {
 /// An entry of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// A test as `file::function`, or [`NOT_RUN`] and a reason.
+    /// A test as `file::function`, or `not run: ` and a reason.
     pub(crate) by: String,
     pub(crate) command: String,
 }
 
-/// Beginning of a reason in the table.
-pub(crate) const NOT_RUN: &str = "not run: ";
 /// Programs whose names begin a command in a comment of YAML.
 const PROGRAMS: [&str; 6] = ["kubectl ", "ingress-acme ", "make ", "oc ", "curl ", "promtool "];
 /// Fenced blocks without commands.
@@ -118,12 +116,14 @@ fn in_comments(text: &str) -> Vec<Line<'_>> {
     comments.collect()
 }
 
-/// Joins the lines of each command, which goes on after an open quote and after `\`, `|` or `&&`.
+/// Joins the lines of each command, which goes on after an open quote, after `\\`, `|` or `&&`, and
+/// up to the end of a loop.
 fn joined(lines: &[Line<'_>]) -> Vec<(usize, String)> {
-    let (mut all, mut open): (Vec<(usize, String)>, _) = (Vec::new(), false);
-    let mut quote = None;
+    let mut all: Vec<(usize, String)> = Vec::new();
+    // What stands before the next line of an open command, and how many loops are open.
+    let (mut separator, mut loops, mut quote) = (None, 0_usize, None);
     for (number, line, begins) in lines {
-        if !open && !begins {
+        if separator.is_none() && !begins {
             continue;
         }
         let line = without_comment(line, &mut quote).trim();
@@ -131,12 +131,18 @@ fn joined(lines: &[Line<'_>]) -> Vec<(usize, String)> {
             Some(piece) => (piece.trim_end(), true),
             None => (line, quote.is_some() || line.ends_with('|') || line.ends_with("&&")),
         };
-        match all.last_mut() {
-            Some((_, command)) if open => command.extend([" ", piece]),
+        match (separator, all.last_mut()) {
+            (Some(separator), Some((_, command))) => command.extend([separator, piece]),
             _ if piece.is_empty() => {}
             _ => all.push((*number, piece.to_owned())),
         }
-        open = continues;
+        let count = |word: &str| piece.split([' ', ';']).filter(|one| *one == word).count();
+        loops = (loops + count("do")).saturating_sub(count("done"));
+        separator = match (continues, loops) {
+            (true, _) => Some(" "),
+            (false, 0) => None,
+            (false, _) => Some(if piece.ends_with(" do") { " " } else { "; " }),
+        };
     }
     all
 }

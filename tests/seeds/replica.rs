@@ -131,10 +131,7 @@ impl Start {
             sleep(PREPARE_RETRY).await;
         }
         self.answer_with(thumbprint);
-        let term = match &lease {
-            Some(lease) => Some(lease.acquire().await),
-            None => None,
-        };
+        let term = if self.leader_elect { Some(lease.acquire().await) } else { None };
         let (journal, clock) = (ports.journal.clone(), ports.clock.clone());
         match start(ports, settings, seen, None).await {
             Ok(operator) => *shown.borrow_mut() = Some(operator),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::reporting::reporter::Describe;
 use ingress_acme_sim::ca;
 use ingress_acme_sim::direct::DirectWorld;
@@ -25,6 +26,12 @@ const UNNOTICED: Duration = Duration::from_secs(10);
 /// One seed of this many has replicas with a Lease: ten times the cost, by a request every five
 /// seconds.
 const WITH_LEASE: u64 = 64;
+
+/// Events of one Ingress that are sent again in the quiet day, at most.
+fn repeats() -> usize {
+    let periods = QUIET.as_secs().div_ceil(limits::EVENT_REPEAT.as_secs());
+    limits::EVENTS_REPEATED_OF_EACH * usize::try_from(periods).unwrap_or(0)
+}
 
 /// One step.
 #[derive(Clone, Copy, Debug)]
@@ -198,9 +205,12 @@ impl Play {
     async fn assert_stable(&self) -> Outcome {
         tokio::time::sleep(SETTLED_AFTER).await;
         self.users.assert_served().await;
-        let (writes, orders) = (self.writes(), self.world.ca.counts().orders);
+        let (writes, events) = (self.writes(), self.events());
+        let orders = self.world.ca.counts().orders;
         tokio::time::sleep(QUIET).await;
         assert_eq!(self.writes(), writes, "writes in a day without a fault");
+        let (events, most) = (self.events() - events, self.users.count() * repeats());
+        assert!(events <= most, "{events} Events sent again, and not {most} at most");
         let counts = self.world.ca.counts();
         assert_eq!(counts.orders, orders, "orders in a day without a fault");
         self.users.assert_served().await;
@@ -224,12 +234,19 @@ impl Play {
         assert!(dump.runs.is_empty(), "jobs are left: {:?}", dump.runs);
     }
 
-    /// Writes of the operator, but of the Lease.
+    /// Events that were sent.
+    fn events(&self) -> usize {
+        let sent = self.world.api.audit().into_iter();
+        sent.filter(|one| one.user == User::Operator && one.resource == "events").count()
+    }
+
+    /// Writes of the operator, but of the Lease and of Events, which are sent again while an
+    /// Ingress is restricted.
     fn writes(&self) -> Vec<Audited> {
         let is_write = |one: &Audited| {
             one.user == User::Operator
                 && !matches!(one.verb, "get" | "list" | "watch")
-                && one.resource != "leases"
+                && !matches!(&*one.resource, "leases" | "events")
         };
         self.world.api.audit().into_iter().filter(is_write).collect()
     }

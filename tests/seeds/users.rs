@@ -123,6 +123,11 @@ impl Users {
         Self { client, world: world.clone(), wanted: vec![0; ingresses], foreign }
     }
 
+    /// Number of Ingresses that there may be.
+    pub(crate) fn count(&self) -> usize {
+        self.wanted.len()
+    }
+
     fn ingresses(&self, n: usize) -> Api<Ingress> {
         Api::namespaced(self.client.clone(), namespace(n))
     }

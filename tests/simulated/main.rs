@@ -11,14 +11,18 @@ mod commands;
 mod controllers;
 mod demo;
 mod faults;
+mod logs;
 mod no_harm;
 mod opted_in;
+mod page;
 mod prometheus;
 mod rehearsal;
 mod rollout;
 mod soak;
 mod socket_seeds;
 mod storms;
+#[cfg(feature = "otlp")]
+mod traces;
 mod users;
 
 use std::path::Path;

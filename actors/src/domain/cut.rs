@@ -69,7 +69,7 @@ impl fmt::Write for CutText {
 }
 
 /// Whether the character moves a cursor or changes the direction of text.
-fn is_control(character: char) -> bool {
+pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

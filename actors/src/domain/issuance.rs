@@ -31,6 +31,7 @@ mod failing;
 mod fallback;
 mod in_flight;
 mod ipv6;
+mod new_order;
 mod next;
 mod observed;
 mod outlook;

@@ -36,6 +36,23 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
+/// Longest check of `doctor` that asks DNS: five names, each over UDP and TCP. A CAA search climbs as
+/// many domains.
+pub const DOCTOR_DNS: Duration = secs(20);
+/// Longest plan of one Ingress for `doctor`: all Ingresses of the cluster are listed, for one of them
+/// may have its hosts.
+pub const DOCTOR_PLAN: Duration = secs(60);
+/// Time without a renewal after which a Lease counts as abandoned: two Lease durations, so that the
+/// next replica has had its turn.
+pub const LEASE_STALE: Duration = secs(30);
+/// Difference of two clocks that is told: more than the time of a request and the second to which
+/// the header `Date` is rounded.
+pub const CLOCK_OFF: Duration = secs(30);
+/// Difference of two clocks that does harm: a clock of the operator that jumps as far is not
+/// believed either.
+pub const CLOCK_WRONG: Duration = secs(300);
+/// Requests of `doctor` that are sent at once, to the API server and to hosts.
+pub const DOCTOR_AT_ONCE: usize = 8;
 /// Longest generation of a key, with the wait for [`RSA_KEYS`].
 pub const KEY_CALL: Duration = secs(60);
 /// Number of RSA keys that are generated at once. One of 4096 bits takes seconds of a core, and any
@@ -241,6 +258,9 @@ pub const SLOT_MAX: Duration = secs(30);
 pub const SLOTS_PER_FREE: usize = 7;
 /// Steps of one job; a job that takes more goes round in circles and ends as a failure.
 pub const JOB_STEPS: u32 = 2_000;
+/// Waiting jobs whose span is kept, so that an issuance is one trace also where its routes take a
+/// while. The span of a further one ends with its wait. A span takes about 1 KB.
+pub const SPANS_KEPT: usize = 1_024;
 /// Longest a key stays in flight before deduplication takes it back, whatever the pool says.
 pub const IN_FLIGHT_MAX: Duration = secs(7200);
 /// Largest number of Secrets in the pool's queue, of which one namespace has at most half. Further
@@ -380,6 +400,18 @@ pub const SOLVER_LINGER: Duration = secs(15);
 /// Largest such time: as long as [`DRAIN`] and [`EVENTS_FLUSH`] may take in any case. The release
 /// of the Lease then fits into the pod's grace period of 60 s, too.
 pub const SOLVER_LINGER_MAX: Duration = secs(35);
+/// Time after which the Events of a state that lasts are sent again: kube-apiserver deletes an
+/// Event after an hour (`--event-ttl`), and ten minutes are left for a start and for a burst.
+pub const EVENT_REPEAT: Duration = secs(3_000);
+/// Length of a slot of that time.
+pub const EVENT_REPEAT_SLOT: Duration = secs(10);
+/// Largest number of Events sent again in one slot, of all namespaces: 300 a minute, or 15,000
+/// Ingresses in [`EVENT_REPEAT`]. Beyond that the namespaces take turns, and some Events come late.
+pub const EVENTS_REPEATED: usize = 50;
+/// Largest number of Events of one Ingress among those.
+pub const EVENTS_REPEATED_OF_EACH: usize = 3;
+/// Time after the start of a leader in which no Event is sent again.
+pub const EVENT_REPEAT_START: Duration = secs(60);
 /// Longest `note` of an Event in events.k8s.io/v1, in bytes.
 pub const EVENT_NOTE_MAX: usize = 1024;
 
@@ -423,3 +455,8 @@ pub const DISCOVERY_AGAIN: Duration = secs(3_600);
 /// Names that are tried for the Secret of an Ingress, `NAME-tls` to `NAME-tls-8`: one request each,
 /// and somebody who has taken all of them does not want a certificate there.
 pub const SECRET_NAMES: usize = 8;
+/// Certificates whose last records are kept for the status page, those with the newest records. An
+/// ordinary record takes 150 bytes.
+pub const HISTORY_STREAMS: usize = 500;
+/// Records that are kept of one of them: two issuances with their orders, or the last failures.
+pub const HISTORY_RECORDS: usize = 8;

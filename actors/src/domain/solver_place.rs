@@ -110,7 +110,7 @@ impl PlaceChoices {
     }
 
     /// Choice of `ingress`, or of its class.
-    pub(crate) fn choice(&self, ingress: &IngressView) -> PlaceChoice {
+    pub fn choice(&self, ingress: &IngressView) -> PlaceChoice {
         let asked = place_asked_for(ingress).ok().flatten();
         asked.unwrap_or_else(|| self.of_class(ingress.class.name()))
     }

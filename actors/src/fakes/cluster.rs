@@ -78,6 +78,8 @@ struct ClusterState {
     services: BTreeSet<String>,
     classes: Vec<ClassView>,
     events: Vec<(IngressKey, KubeEvent)>,
+    /// Times of all Events that were sent, also of those that were sent again.
+    event_times: Vec<(IngressKey, Timestamp)>,
     watchers: Vec<mpsc::UnboundedSender<IngressChange>>,
     secret_watchers: Vec<mpsc::UnboundedSender<SecretChange>>,
     secret_watch_fails: bool,
@@ -311,7 +313,12 @@ impl FakeCluster {
         on.map(|(_, kube_event)| kube_event.clone()).collect()
     }
 
-    /// Number of Events so far.
+    /// Times at which an Event of any Ingress was sent, for the first time or again.
+    pub fn event_times(&self) -> Vec<(IngressKey, Timestamp)> {
+        self.state.borrow().event_times.clone()
+    }
+
+    /// Number of Events so far, without those that were sent again.
     pub(super) fn events_sent(&self) -> usize {
         self.state.borrow().events.len()
     }

@@ -251,6 +251,12 @@ impl<P: EventRecorder> EventRecorder for Crashable<P> {
         }
     }
 
+    fn repeat(&self, about: &IngressRef, kube_event: KubeEvent) {
+        if !self.crash_point.is_over() {
+            self.port.repeat(about, kube_event);
+        }
+    }
+
     async fn flush(&self) {
         self.crash_point.call(self.port.flush()).await;
     }

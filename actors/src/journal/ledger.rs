@@ -14,6 +14,7 @@ use crate::domain::issuance::{
 use crate::domain::limits;
 use crate::domain::log::fold::fold;
 use crate::domain::rate_limits::LimitHit;
+use crate::domain::status::history::History;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::Installed;
 use crate::ports::{Journal, JournalError};
@@ -32,6 +33,8 @@ pub struct Ledger {
     /// Event streams with a record that did not fit at the replay, and why, until their users are
     /// told.
     set_aside: RefCell<BTreeMap<SecretKey, IllegalEvent>>,
+    /// The last records, for people.
+    history: RefCell<History>,
     metrics: Metrics,
 }
 
@@ -58,8 +61,9 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Self, CommitError> {
         let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
-        let mut set_aside = BTreeMap::new();
+        let (mut set_aside, mut history) = (BTreeMap::new(), History::default());
         for record in journal.replay(now).await? {
+            history.push(&record);
             let state = states.remove(&record.stream).unwrap_or_default();
             let (state, misfit) = fold(state, &record);
             keep(&mut states, &record.stream, state);
@@ -79,7 +83,13 @@ impl Ledger {
         }
         let (states, in_flight) = (RefCell::new(states), RefCell::new(in_flight));
         let (installed, set_aside) = (RefCell::default(), RefCell::new(set_aside));
-        Ok(Self { journal, states, in_flight, installed, limit_hits, set_aside, metrics })
+        let history = RefCell::new(history);
+        Ok(Self { journal, states, in_flight, installed, limit_hits, set_aside, history, metrics })
+    }
+
+    /// The last records of the event streams, those of the replay included.
+    pub(crate) fn history(&self) -> Ref<'_, History> {
+        self.history.borrow()
     }
 
     /// Whether the stream was set aside at the replay, and its users do not know yet.
@@ -165,16 +175,17 @@ impl Ledger {
         self.states.borrow().iter().for_each(|(stream, state)| look(stream, state));
     }
 
-    /// Logs a journaled event and counts it in the metrics.
+    /// Logs a journaled event, counts it in the metrics and adds it to the history.
     fn project(&self, record: &Record, before: &State) {
         let Record { stream, event, at } = record;
         self.metrics.journaled(event.name());
+        self.history.borrow_mut().push(record);
         match event {
             Event::IssuanceStarted(started) => {
                 info!(secret = %stream, names = started.names.len(), "issuance started");
             }
             Event::OrderOpened(OrderOpened { url }) => {
-                info!(secret = %stream, %url, "order opened");
+                info!(secret = %stream, order = %url, "order opened");
             }
             Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
                 let took =

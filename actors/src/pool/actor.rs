@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::issuer::Issuer;
 use super::job_runner::JobRunner;
@@ -16,13 +16,14 @@ use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::queue::Lane;
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::scheduling::scheduler::{Scheduler, Ticket};
 use crate::domain::time::Timestamp;
-use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob};
+use crate::messages::{Drain, JobDone, PrefetchRoutes, Reconcile, RunJob, SwitchMoved};
 use crate::secret_choice::choose_secret;
 
 /// Actor that owns the scheduler and the workers.
@@ -131,6 +132,17 @@ impl Pool {
         }
     }
 
+    /// Updates the metric of the switch for new orders, and logs its position.
+    fn tell_switch(&self) {
+        let position = self.context.switch.position();
+        self.context.metrics.new_orders_stopped(position.are_stopped());
+        if let Some(note) = position.note() {
+            warn!("{note}");
+        } else {
+            info!("new orders are allowed");
+        }
+    }
+
     /// Updates the metrics of rate limits while there are any, and once more after the last one.
     fn show_limits(&mut self, now: Timestamp) {
         let rate_limits = self.context.limits.rate_limits.borrow();
@@ -148,7 +160,12 @@ impl Pool {
     ) {
         let answered = match returned {
             Ok(JobDone(job, status)) => {
-                self.scheduler.returned(*job, status, self.context.clock.now())
+                let now = self.context.clock.now();
+                let answered = self.scheduler.returned(*job, status, now);
+                if !self.context.switch.is_off() {
+                    self.scheduler.resume(now); // it may have moved while the job decided to wait
+                }
+                answered
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "a worker has stopped; its Secret is released");
@@ -157,6 +174,7 @@ impl Pool {
                     .rate_limits
                     .borrow_mut()
                     .leave(stream, self.context.clock.now());
+                self.context.switch.go_on(stream);
                 self.scheduler.lost(stream)
             }
         };
@@ -283,6 +301,9 @@ impl Actor for Pool {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        if self.context.switch.position() != NewOrders::Allowed {
+            self.tell_switch();
+        }
         ctx.run_interval(limits::READY_LOOK, |pool, _| pool.context.look_whether_late());
     }
 }
@@ -325,6 +346,18 @@ impl Handler<Reconcile> for Pool {
         self.answers.insert(ticket, answer);
         self.hand_out(ctx);
         Box::pin(async { answered.await.unwrap_or(Requeue::Busy) })
+    }
+}
+
+impl Handler<SwitchMoved> for Pool {
+    type Result = ();
+
+    fn handle(&mut self, _: SwitchMoved, ctx: &mut Context<Self>) {
+        self.tell_switch();
+        if !self.context.switch.is_off() {
+            self.scheduler.resume(self.context.clock.now());
+        }
+        self.hand_out(ctx);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use actix::prelude::*;
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
 use super::job_runner::JobRunner;
 use crate::messages::{JobDone, RunJob};
@@ -29,9 +29,10 @@ impl Handler<RunJob> for Issuer {
 
     fn handle(&mut self, RunJob(mut job): RunJob, _: &mut Context<Self>) -> Self::Result {
         let runner = self.runner.clone();
-        let span = info_span!("job", key = %job.requested_by, secret = %job.stream);
+        let span = runner.span(&job);
         let ran = async move {
             let status = runner.run(&mut job).await;
+            runner.spans.returned(&job, status);
             JobDone(job, status)
         };
         Box::pin(ran.instrument(span))

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::{debug, error};
+use tracing::{Instrument, Span, debug, error};
 
 use crate::context::OperatorContext;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
@@ -19,6 +19,7 @@ use crate::domain::ingress::{Edition, IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
@@ -28,6 +29,7 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::pool::known_classes::KnownClasses;
+use crate::pool::spans::JobSpans;
 use crate::ports::{CertificateAuthority, Keys, Probe};
 use crate::routes::keeper::RouteKeeper;
 
@@ -41,6 +43,7 @@ pub(crate) struct JobRunner {
     first_editions: RefCell<HashMap<SecretKey, Edition>>,
     /// First Ingress of the last batch of each large group that was filled in.
     pub(super) filled: RefCell<HashMap<SecretKey, IngressRef>>,
+    pub(super) spans: JobSpans,
 }
 
 /// The ports that jobs use and no other actor does.
@@ -117,8 +120,13 @@ impl RouteRecipients {
 impl JobRunner {
     /// A runner without paused orders.
     pub(crate) fn new(context: Rc<OperatorContext>, ports: JobPorts) -> Self {
-        let (paused, first_editions, filled) = Default::default();
-        Self { context, ports, paused, first_editions, filled }
+        let (paused, first_editions, filled, spans) = Default::default();
+        Self { context, ports, paused, first_editions, filled, spans }
+    }
+
+    /// The span of a job, which its worker runs the job in.
+    pub(super) fn span(&self, job: &Job) -> Span {
+        self.context.ledger.with(&job.stream, |state| self.spans.of(job, state))
     }
 
     /// Runs the job until the job is done or has to wait.
@@ -129,7 +137,14 @@ impl JobRunner {
                 desired.route_exactly(&job.observed.exactly);
             }
             self.report_set_aside(&job.stream, desired.as_ref());
-            let step = match self.next_step(job, desired.as_ref()) {
+            let step = self.next_step(job, desired.as_ref());
+            if step == Step::WaitForNewOrders {
+                return self.wait_for_new_orders(job);
+            }
+            if !matches!(step, Step::ReadSecret | Step::CheckHosts) {
+                self.context.switch.go_on(&job.stream); // reads come before each look at a wait
+            }
+            let step = match step {
                 Step::Wait { until, at_ca } => {
                     let waits_for = if at_ca { WaitsFor::Ca } else { WaitsFor::Host };
                     return JobStatus::Parked { until, waits_for };
@@ -147,7 +162,9 @@ impl JobRunner {
             job.steps += 1;
             debug!(?step, "next step");
             let (name, began) = (step.name(), self.context.clock.now());
-            self.take(step, job, desired).await;
+            let span = self.spans.step(&job.stream, &step);
+            self.take(step, job, desired).instrument(span).await;
+            self.spans.stepped(&job.stream, name, || self.order_url(job));
             self.context.metrics.step(name, self.context.clock.now().since(began));
         }
     }
@@ -170,6 +187,7 @@ impl JobRunner {
         let requested = self.issuance(job).map(|issuance| issuance.names);
         let names = requested.as_ref().or(desired.map(|desired| &desired.names));
         let first_edition = self.first_edition(&job.stream, desired);
+        let new_orders = context.switch.position();
         let inputs = Inputs {
             stream: &job.stream,
             desired,
@@ -184,6 +202,7 @@ impl JobRunner {
             through_proxy: context.through_proxy,
             rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
+            new_orders: &new_orders,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
     }
@@ -221,6 +240,24 @@ impl JobRunner {
         JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::Others }
     }
 
+    /// Parks the job until new orders are allowed. The job is evaluated once in a while, in case
+    /// the Secret needs no new order any more.
+    fn wait_for_new_orders(&self, job: &mut Job) -> JobStatus {
+        job.steps = 0; // the wait may take weeks, with an evaluation each hour
+        job.observed.secret = None; // too old by then, and it may be large
+        let (context, now) = (&self.context, self.context.clock.now());
+        context.limits.rate_limits.borrow_mut().leave(&job.stream, now);
+        if context.switch.wait(&job.stream)
+            && let Some(desired) = context.desired(&job.stream)
+            && let NewOrders::Stopped { reason } = context.switch.position()
+        {
+            let kube_event =
+                KubeEvent::new_orders_stopped(&desired, &reason, &context.own_namespace);
+            context.events.record(&desired, &kube_event);
+        }
+        JobStatus::Parked { until: now + limits::LIMIT_LOOK, waits_for: WaitsFor::NewOrders }
+    }
+
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
         context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
@@ -235,7 +272,10 @@ impl JobRunner {
                 // The routes stay: the CA may validate at any moment.
                 return JobStatus::Finished(requeue);
             }
-            _ => _ = self.paused.borrow_mut().remove(&job.stream),
+            _ => {
+                self.paused.borrow_mut().remove(&job.stream);
+                context.events.forget_held_up(&job.stream);
+            }
         }
         self.withdraw_routes(job).await;
         JobStatus::Finished(requeue)

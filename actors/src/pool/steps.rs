@@ -46,7 +46,11 @@ impl JobRunner {
             Step::FillTls => self.fill_tls(job, &desired).await,
             Step::Abandon(why) => self.abandon(job, why).await,
             Step::Fail(failure) => self.fail(job, failure).await,
-            Step::Wait { .. } | Step::WaitForOrder(_) | Step::WaitForLimit(..) | Step::Done(_) => {}
+            Step::Wait { .. }
+            | Step::WaitForOrder(_)
+            | Step::WaitForNewOrders
+            | Step::WaitForLimit(..)
+            | Step::Done(_) => {}
         }
         let hit = job.observed.take_limit_hit(self.context.clock.now());
         self.record_limits(job, hit.filter(|_| is_first)).await;
@@ -97,7 +101,8 @@ impl JobRunner {
     /// Records an Event for an order that is kept for later. The journal has no failure then.
     pub(super) fn report_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
-            self.context.events.record(desired, &KubeEvent::held_up(desired, &failure.detail));
+            let kube_event = KubeEvent::held_up(desired, &failure.detail);
+            self.context.events.report_held_up(desired, kube_event);
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct EventDedup {
     foreign: RefCell<HashMap<SecretKey, u64>>,
     /// Hash of the last Event about each host that leads elsewhere over IPv6.
     over_ipv6: RefCell<HashMap<(SecretKey, DnsName), u64>>,
+    /// Last Event about each order that is kept for later.
+    held_up: RefCell<HashMap<SecretKey, KubeEvent>>,
     /// Changes beside a good certificate that could not be made.
     left_undone: RefCell<Said<(SecretKey, String)>>,
 }
@@ -33,8 +35,8 @@ pub(crate) struct EventDedup {
 impl EventDedup {
     /// Creates the deduplication with no Event recorded yet.
     pub(crate) fn new(event_recorder: Rc<dyn EventRecorder>) -> Self {
-        let (reported, foreign, over_ipv6, left_undone) = Default::default();
-        Self { event_recorder, reported, foreign, over_ipv6, left_undone }
+        let (reported, foreign, over_ipv6, held_up, left_undone) = Default::default();
+        Self { event_recorder, reported, foreign, over_ipv6, held_up, left_undone }
     }
 
     /// Whether the Ingress has a problem without a recorded Event.
@@ -71,6 +73,28 @@ impl EventDedup {
     /// Records an Event about one Ingress.
     pub(crate) fn record_on(&self, ingress: &IngressRef, kube_event: KubeEvent) {
         self.event_recorder.record(ingress, kube_event);
+    }
+
+    /// Records the Event of a state that lasts once more.
+    pub(crate) fn repeat(&self, ingress: &IngressRef, kube_event: KubeEvent) {
+        self.event_recorder.repeat(ingress, kube_event);
+    }
+
+    /// Records an Event about an order that is kept for later, and remembers the Event until
+    /// [`forget_held_up`](Self::forget_held_up).
+    pub(crate) fn report_held_up(&self, desired: &DesiredCertificate, kube_event: KubeEvent) {
+        self.record(desired, &kube_event);
+        self.held_up.borrow_mut().insert(desired.secret.clone(), kube_event);
+    }
+
+    /// Last Event about the order of a Secret, if it is kept for later.
+    pub(crate) fn held_up(&self, secret: &SecretKey) -> Option<KubeEvent> {
+        self.held_up.borrow().get(secret).cloned()
+    }
+
+    /// Forgets an order that goes on or has ended.
+    pub(crate) fn forget_held_up(&self, secret: &SecretKey) {
+        self.held_up.borrow_mut().remove(secret);
     }
 
     /// Records an Event about `what` that could not be updated: each time, because the API server

@@ -21,7 +21,7 @@ use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
-    ByAnswer, ByEndpoint, ByEvent, ByKind, ByPort, ByReason, ByRequest, ByResult, ByScope,
+    ByAnswer, ByEndpoint, ByEvent, ByKind, ByPlan, ByPort, ByReason, ByRequest, ByResult, ByScope,
     BySource, ByState, ByStep,
 };
 pub use labels::{IssueKind, Source};
@@ -59,6 +59,8 @@ pub struct Metrics {
     leader: Gauge,
     limited_until: Family<ByScope, Gauge>,
     waiting_for_limit: Family<ByScope, Gauge>,
+    new_orders_stopped: Gauge,
+    dry_run: Family<ByPlan, Gauge>,
     connections: Family<ByPort, Gauge>,
     connections_dropped: Family<ByPort, Counter>,
 }
@@ -91,6 +93,8 @@ impl Default for Metrics {
             leader: Gauge::default(),
             limited_until: Family::default(),
             waiting_for_limit: Family::default(),
+            new_orders_stopped: Gauge::default(),
+            dry_run: Family::default(),
             connections: Family::default(),
             connections_dropped: Family::default(),
         }
@@ -183,6 +187,11 @@ impl Metrics {
         all.register("rate_limited_until_timestamp_seconds", help, self.limited_until.clone());
         let help = "Certificates queued for a rate limit of this scope";
         all.register("rate_limit_waiting", help, self.waiting_for_limit.clone());
+        let help =
+            "1 while new orders are stopped by the annotation of the Lease, as the leader sees it";
+        all.register("new_orders_stopped", help, self.new_orders_stopped.clone());
+        let help = "Certificates of a dry run, by plan";
+        all.register("dry_run_certificates", help, self.dry_run.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
         let help = "Kubernetes Events that could not be sent";
         all.register("announcements_dropped", help, self.events_dropped.clone());
@@ -227,6 +236,18 @@ impl Metrics {
             let scope = ByScope { scope: kind };
             self.limited_until.get_or_create(&scope).set(opens.map_or(0, Timestamp::as_secs));
             self.waiting_for_limit.get_or_create(&scope).set(i64::from(waiting));
+        }
+    }
+
+    /// Sets whether new orders are stopped.
+    pub fn new_orders_stopped(&self, are_stopped: bool) {
+        self.new_orders_stopped.set(i64::from(are_stopped));
+    }
+
+    /// Sets the numbers of certificates of a dry run, by plan.
+    pub fn dry_run(&self, counts: &[(&'static str, usize)]) {
+        for (plan, count) in counts {
+            self.dry_run.get_or_create(&ByPlan { plan }).set(gauge(*count));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reporter: returns the state of the operator at any time, without key material. The answers are
-//! the whole state ([`Describe`]), one page of the Ingresses ([`ListIngresses`]), or the most
-//! important rows ([`GetOverview`]).
+//! the whole state ([`Describe`]), one page of the Ingresses ([`ListIngresses`]), one Ingress with
+//! its history ([`GetIngress`]), or the most important rows ([`GetOverview`]).
 //!
 //! All answers come from memory, without a request to the CA or the API server. Long lists are cut
 //! here, so that no answer blocks the arbiter for long.
@@ -9,8 +9,10 @@
 mod contracts;
 mod dump;
 mod listing;
+mod one_ingress;
 mod overview;
 mod rows;
+mod search;
 
 use std::rc::Rc;
 
@@ -22,10 +24,12 @@ use crate::pool::actor::Pool;
 
 pub use dump::{Describe, IngressDump, StateDump, StreamDump};
 pub use listing::{CertificateRow, IngressRow, ListIngresses, Listing, PhaseDump};
+pub use one_ingress::{GetIngress, IngressReport};
 pub use overview::{
     CertificateInProgress, ExpiringCertificate, FailingCertificate, GetOverview, Overview,
 };
 pub use rows::{ClosedDump, FailureDump, JobDump, WaitDump};
+pub use search::{Filter, Search};
 
 /// Role of a replica with a reporter.
 pub(crate) const LEADER: &str = "leader";

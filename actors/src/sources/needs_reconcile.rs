@@ -15,6 +15,7 @@ use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::limits;
+use crate::domain::mode::Mode;
 use crate::domain::validity::check::{check, is_handed_over, serves};
 use crate::secret_choice::choose_secret;
 
@@ -30,6 +31,9 @@ pub(super) async fn needs_reconcile(
     shared: &SharedAnswers,
     key: &IngressKey,
 ) -> bool {
+    if context.mode == Mode::DryRun {
+        return true; // the surveyor reads the Secret
+    }
     let now = context.clock.now();
     if choose_secret(context, key).await.is_err() {
         return true; // the job chooses, or reports why not

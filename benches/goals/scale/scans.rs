@@ -27,9 +27,9 @@ const NAMESPACES: u32 = 100;
 
 /// How many Ingresses there are, and whether those of a namespace share one Secret.
 #[derive(Clone, Copy)]
-struct Site {
-    ingresses: u32,
-    shared: bool,
+pub(super) struct Site {
+    pub(super) ingresses: u32,
+    pub(super) shared: bool,
 }
 
 /// Measurements of one start.
@@ -129,7 +129,7 @@ async fn read_plainly(client: &Client, site: Site) -> anyhow::Result<f64> {
 /// Waits for the end of the first full scan, and returns the seconds since the start, both by the
 /// operator's log. The metric of the last scan is no such sign: later scans, of a few Ingresses
 /// each, may end before the first one.
-async fn scanned(log: &Path) -> anyhow::Result<f64> {
+pub(super) async fn scanned(log: &Path) -> anyhow::Result<f64> {
     loop {
         let lines = std::fs::read_to_string(log)?;
         let ended = lines.lines().find(|line| line.contains("the first scan has ended"));
@@ -149,7 +149,7 @@ fn written(line: &str) -> anyhow::Result<Duration> {
 }
 
 /// Loads the Ingresses with their Secrets. A shared Secret has the hosts of all its Ingresses.
-fn load_valid(world: &World, site: Site) -> anyhow::Result<()> {
+pub(super) fn load_valid(world: &World, site: Site) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     for number in 0..NAMESPACES {
         let of_it = format!("n{number}");

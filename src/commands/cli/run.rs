@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::scheduling::dedup::SettleTimes;
 use ingress_acme_actors::domain::solver_place::{ClassPlace, PlaceChoices, UnknownPlace};
 use ingress_acme_actors::operator::Settings;
@@ -15,7 +16,7 @@ use ingress_acme_actors::operator::Settings;
 use crate::dns_and_http::listeners::Binds;
 use crate::kubernetes::solver_ingresses::SolverAnnotation;
 
-use super::choices::{GuardsArg, PublicCaArg};
+use super::choices::{GuardsArg, LogFormatArg, PublicCaArg};
 use super::serving::ServingArgs;
 use super::{directory, duration, namespace, own_namespace};
 
@@ -63,6 +64,11 @@ pub struct RunArgs {
     #[arg(long, env = "INGRESS_ACME_OWNER_REFERENCES", default_value_t = true, action = clap::ArgAction::Set,
           value_name = "true|false")]
     pub owner_references: bool,
+    /// Tell by Events and metrics the plan for each Ingress, and do nothing: no order, no account,
+    /// no Secret, no solver Ingress, no spec.tls and no Lease
+    #[arg(long, env = "INGRESS_ACME_DRY_RUN", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub dry_run: bool,
     /// Where challenges are answered [default: port 8089 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_SOLVER_BIND", value_name = "ADDR")]
     pub solver_bind: Option<SocketAddr>,
@@ -80,6 +86,10 @@ pub struct RunArgs {
     /// Where health is served [default: port 8081 of all interfaces, over IPv6 and IPv4]
     #[arg(long, env = "INGRESS_ACME_HEALTH_BIND", value_name = "ADDR")]
     pub health_bind: Option<SocketAddr>,
+    /// Form of the log on standard output. `auto`: text on a terminal, JSON otherwise. What is
+    /// logged is chosen by `RUST_LOG` at the start, and by `ingress-acme log-level` later
+    #[arg(long, env = "INGRESS_ACME_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormatArg,
     /// DNS server that the probe of the solver routes uses [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
@@ -226,7 +236,7 @@ impl RunArgs {
             nameserver, probe_port, issuers, scan_interval, settle, settle_max, guards, preferred_chain, leader_elect,
             fallback_directory, fallback_after, fallback_eab_secret, max_orders_per_namespace, install_id, owner_references, solver_linger,
             secret_checks, watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, csr_common_name, solver_annotations,
-            solver_places,
+            solver_places, dry_run, log_format: _, // the log is there before everything else
         } = self;
         let namespace = own_namespace(namespace);
         let own_namespace = Some(namespace.clone());
@@ -239,8 +249,9 @@ impl RunArgs {
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),
+            own_namespace: namespace.clone(),
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
-            selection, owner_references, profile, algorithm, scan_interval,
+            mode: if dry_run { Mode::DryRun } else { Mode::Work }, selection, owner_references, profile, algorithm, scan_interval,
             through_proxy: false, // as the environment says at the start
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),

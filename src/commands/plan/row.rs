@@ -85,14 +85,13 @@ fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned
     let (mut rows, mut certificates) = (Vec::new(), Vec::new());
     for desired in desired {
         let found = survey.secrets.get(&desired.secret).cloned().flatten();
-        let outlook = outlook(&desired, found, (directory, INSTALL), survey.now);
-        let (order, refused) = match outlook {
-            Outlook::Ordered { replaces: true, .. } => (Some(Order::Renewal), None),
-            Outlook::Ordered { .. } => (Some(Order::New), None),
-            Outlook::Kept => (None, survey.left_alone(&desired)),
-            Outlook::Refused(failure) => (None, Some(failure.detail)),
-            Outlook::Undecided => (None, Some("it is not known whose its hosts are".to_owned())),
+        let outlook = outlook(&desired, found.clone(), (directory, INSTALL), survey.now);
+        let order = match outlook {
+            Outlook::Ordered { replaces: true, .. } => Some(Order::Renewal),
+            Outlook::Ordered { .. } => Some(Order::New),
+            Outlook::Kept | Outlook::Refused(_) | Outlook::Undecided => None,
         };
+        let refused = outlook.refusal(found.as_ref());
         rows.push(Row::of(key, &desired, order, refused.as_deref(), &problems));
         certificates.extend(refused.is_none().then_some((desired, order)));
     }
@@ -127,19 +126,6 @@ impl Survey {
     fn is_ours(&self, secret: &SecretKey) -> bool {
         let found = self.secrets.get(secret).and_then(Option::as_ref);
         found.is_some_and(|found| found.ours)
-    }
-
-    /// Why a Secret without an order has no certificate of ours.
-    fn left_alone(&self, desired: &DesiredCertificate) -> Option<String> {
-        if self.is_ours(&desired.secret) {
-            return None;
-        }
-        let is_there = self.secrets.get(&desired.secret).is_some_and(Option::is_some);
-        Some(if is_there {
-            "the Secret is somebody else's and serves its hosts: it is left as it is".to_owned()
-        } else {
-            "no new certificate is issued for it".to_owned()
-        })
     }
 }
 

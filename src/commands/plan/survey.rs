@@ -43,11 +43,12 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Reads the cluster. Hosts belong to one namespace, so that all Ingresses are read where the
-    /// user may; those of `place` are shown.
+    /// user may; those of `place` are shown, or `only` one of them.
     pub(super) async fn take(
         client: &Client,
         place: &Place,
         serving: &ServingArgs,
+        only: Option<&IngressKey>,
     ) -> anyhow::Result<Self> {
         let selection = Selection {
             cert_manager: serves_cert_manager(client).await,
@@ -70,6 +71,7 @@ impl Survey {
         survey.not_to_fill = owned.collect();
         survey.fill(found.iter().map(view), &serving.watched());
         survey.show(place, chosen.as_ref());
+        survey.shown.retain(|key| only.is_none_or(|only| only == key));
         survey.read(&ReadableSecrets::of(client, place).await).await?;
         Ok(survey)
     }

@@ -222,12 +222,18 @@ fn state_of(
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
     let assessment = Assessment { directory, ari: AriStatus::None, installed: None, now };
+    let others = secret.filter(|secret| !secret.ours);
+    if let Some(secret) = others.filter(|secret| !desired.adopt && serves(secret, desired, now)) {
+        let whose = whose(secret);
+        return (State::Valid, format!("{whose}; it will not be renewed by ingress-acme"));
+    }
     match check(secret, desired, &assessment) {
-        Ok(()) if secret.is_some_and(|secret| !secret.ours) => {
-            let mark = secret.and_then(|secret| secret.other_issuer.as_ref());
-            let whose = |mark| format!("the Secret is that of another issuer (annotation {mark})");
-            let whose = mark.map_or_else(|| "the Secret is not ours".to_owned(), whose);
-            (State::Valid, format!("{whose}; it will not be renewed by ingress-acme"))
+        Ok(()) if let Some(secret) = others => {
+            let whose = whose(secret);
+            (
+                State::Valid,
+                format!("{whose}; adopt-secret has ingress-acme renew it once it is due"),
+            )
         }
         Ok(()) => (State::Valid, String::new()),
         Err(
@@ -243,6 +249,14 @@ fn state_of(
             Some(event) => (State::Failing, event.to_string()),
             None => (State::Pending, reason.to_string()),
         },
+    }
+}
+
+/// Says whose Secret it is that ingress-acme did not make.
+fn whose(secret: &SecretView) -> String {
+    match &secret.other_issuer {
+        Some(mark) => format!("the Secret is that of another issuer (annotation {mark})"),
+        None => "the Secret is not ours".to_owned(),
     }
 }
 

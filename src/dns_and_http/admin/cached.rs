@@ -1,12 +1,13 @@
 //! Caches an answer that costs time and memory, so that one is made at most once a second for any
-//! number of clients, and slow readers hold few of them.
+//! number of clients, answers to different questions take half of the time at most, and slow
+//! readers hold few of them.
 
 use std::future::Future;
 
 use bytes::Bytes;
 use ingress_acme_actors::domain::limits;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::Unanswered;
 
@@ -14,19 +15,22 @@ use super::Unanswered;
 pub(super) struct Cached<Q>(Mutex<Texts<Q>>);
 
 struct Texts<Q> {
+    /// Time at which another answer may be made.
+    next: Option<Instant>,
     newest: Option<(Instant, Q, Bytes)>,
     older: Vec<Bytes>,
 }
 
 impl<Q> Default for Cached<Q> {
     fn default() -> Self {
-        Self(Mutex::new(Texts { newest: None, older: Vec::new() }))
+        Self(Mutex::new(Texts { next: None, newest: None, older: Vec::new() }))
     }
 }
 
 impl<Q: PartialEq> Cached<Q> {
     /// Returns the last answer if young and for the same question, otherwise the result of `make`.
-    /// Only one answer is made at a time. An error is not cached. While too many answers are still
+    /// Only one answer is made at a time, after a pause as long as the last one took: others use the
+    /// event loop too. An error is not cached. While too many answers are still
     /// being sent, none is made: the last one is returned whatever its age.
     pub(super) async fn answer(
         &self,
@@ -43,7 +47,13 @@ impl<Q: PartialEq> Cached<Q> {
             _ if !may_be_made => return Err(Unanswered::Busy),
             _ => {}
         }
-        let text = Bytes::from(make.await?);
+        if let Some(next) = texts.next {
+            sleep_until(next).await;
+        }
+        let began = Instant::now();
+        let made = make.await;
+        texts.next = Some(Instant::now() + began.elapsed());
+        let text = Bytes::from(made?);
         let last = texts.newest.replace((Instant::now(), question, text.clone()));
         texts.older.extend(last.map(|(.., last)| last));
         Ok(text)
@@ -81,6 +91,20 @@ mod tests {
         assert_eq!(ask(&cached, 2, "other").await.unwrap(), "other");
         later().await;
         assert_eq!(ask(&cached, 2, "later").await.unwrap(), "later");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn different_questions_take_half_of_the_time_at_most() {
+        let cached = Cached::default();
+        let began = Instant::now();
+        for question in 0..10 {
+            let slow = async {
+                tokio::time::sleep(limits::ANSWER_AGE).await;
+                Ok(String::new())
+            };
+            cached.answer(question, slow).await.unwrap();
+        }
+        assert_eq!(began.elapsed(), 19 * limits::ANSWER_AGE, "ten answers and nine pauses");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,21 +1,30 @@
-//! The status page. The page shows text written by tenants and CAs. Therefore the template escapes
-//! all text, and the headers keep a browser from running or loading anything.
+//! The status page: the overview, the list of Ingresses and the page of each. The pages show text
+//! written by tenants and CAs. Therefore the templates escape all text, and the headers keep a
+//! browser from running or loading anything but the style and the script of this server.
 
-use std::time::Duration;
+mod list;
+mod one_ingress;
+mod words;
 
 use askama::Template;
-use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::domain::validity::expiries::Validity;
 use ingress_acme_actors::reporting::metrics::Totals;
 use ingress_acme_actors::reporting::reporter::Overview;
 
-/// Number of names shown per certificate.
-const HOSTS: usize = 3;
-/// `Content-Security-Policy` of the page: a browser may only show the page with its inline style.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                                 frame-ancestors 'none'";
+pub(super) use list::ListPage;
+pub(super) use one_ingress::{Explanation, IngressPage};
+use words::{Bar, brief, link, tone};
 
-/// Content of the page.
+/// `Content-Security-Policy` of the pages: nothing inline, and nothing of another server.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                                 form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Style of the pages.
+pub(super) const STYLE: &str = include_str!("../../../templates/style.css");
+/// Script that keeps the pages current.
+pub(super) const SCRIPT: &str = include_str!("../../../templates/script.js");
+
+/// Content of the overview.
 #[derive(Template)]
 #[template(path = "status.html")]
 pub(super) struct Page<'a> {
@@ -43,7 +52,7 @@ impl Page<'_> {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "a template passes fields so")]
     fn when(&self, at: &Timestamp) -> String {
         match self.overview {
-            Some(overview) => when(*at, overview.now),
+            Some(overview) => words::when(*at, overview.now),
             None => at.to_string(),
         }
     }
@@ -51,6 +60,10 @@ impl Page<'_> {
     #[expect(clippy::ref_option, reason = "a template passes fields so")]
     fn when_or_none(&self, at: &Option<Timestamp>) -> String {
         at.as_ref().map_or_else(|| "none".to_owned(), |at| self.when(at))
+    }
+
+    fn bar(&self, validity: &Validity) -> Bar {
+        Bar::of(*validity, self.overview.map_or_else(Timestamp::default, |overview| overview.now))
     }
 
     fn fail_count(&self) -> usize {
@@ -65,50 +78,20 @@ impl Page<'_> {
     }
 }
 
-/// Formats a relative time: `in 29 d`, `3 min ago`.
-fn when(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        return format!("in {}", span(at.since(now)));
-    }
-    format!("{} ago", span(now.since(at)))
-}
-
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// Formats the first few names of a certificate in one line.
-fn few(hosts: &[String]) -> String {
-    match hosts.len() {
-        0 => "no hosts left".to_owned(),
-        count if count > HOSTS => {
-            format!("{} and {} more", hosts[..HOSTS].join(", "), count - HOSTS)
-        }
-        _ => hosts.join(", "),
-    }
-}
-
-fn brief(text: &str) -> String {
-    let mut brief: String = text.chars().take(limits::PAGE_DETAIL).collect();
-    if brief.len() < text.len() {
-        brief.push('…');
-    }
-    brief
+fn some(hosts: &[String]) -> String {
+    words::few(hosts, 0)
 }
 
 #[cfg(test)]
 mod tests {
     use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
+    use ingress_acme_actors::domain::limits;
     use ingress_acme_actors::domain::status::certificate_status::CertificateStatus;
+    use ingress_acme_actors::domain::status::history::HistoryRecord;
     use ingress_acme_actors::domain::validity::expiries::Validity;
     use ingress_acme_actors::reporting::reporter::{
-        CertificateInProgress, ClosedDump, ExpiringCertificate, FailingCertificate, FailureDump,
+        CertificateInProgress, CertificateRow, ClosedDump, ExpiringCertificate, FailingCertificate,
+        FailureDump, Filter, IngressReport, IngressRow, Listing, PhaseDump, Search, WaitDump,
     };
 
     use super::*;
@@ -117,26 +100,42 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn overview(host: &str, detail: &str) -> Overview {
-        let (secret, hosts) = (SecretKey::new("web", "shop"), vec![host.to_owned()]);
-        let failure = FailureDump {
+    fn failure(detail: &str) -> FailureDump {
+        FailureDump {
             class: "authorization",
             detail: detail.to_owned(),
             attempts: 2,
             since: at(0),
             retry_at: at(1_600),
-        };
+        }
+    }
+
+    fn record(secret: &SecretKey, text: &str) -> HistoryRecord {
+        HistoryRecord {
+            number: 1,
+            secret: secret.clone(),
+            at: at(940),
+            what: "issuance failed",
+            text: text.into(),
+        }
+    }
+
+    fn overview(host: &str, detail: &str) -> Overview {
+        let (secret, hosts) = (SecretKey::new("web", "shop"), vec![host.to_owned()]);
+        let ingress = Some(IngressKey::new("web", host));
+        let failure = failure(detail);
         let validity = Validity { not_after: at(30 * 86_400 + 1_000), renewal: at(500) };
         let status = CertificateStatus::Renewing;
         Overview {
             known: 1,
             now: at(1_000),
+            notices: vec!["New orders are stopped (<b>)".to_owned()],
             closed: vec![ClosedDump {
-                scope: "this account".into(),
+                scope: format!("this account {host}"),
                 opens: at(1_036),
                 waiting: 1_700,
                 last: at(62_200),
-                detail: "too many new orders (300) from this account".into(),
+                detail: format!("too many new orders (300) from this account {detail}"),
             }],
             failures: [("authorization", 1)].into(),
             failing: vec![FailingCertificate {
@@ -146,14 +145,16 @@ mod tests {
                 failure,
                 not_after: None,
             }],
+            records: vec![(record(&secret, detail), ingress.clone())],
             working: vec![CertificateInProgress {
                 secret: secret.clone(),
+                ingress: ingress.clone(),
                 hosts: hosts.clone(),
                 phase: "running",
                 issuance: "ordered",
                 since: at(900),
             }],
-            ending: vec![ExpiringCertificate { secret, hosts, validity, status }],
+            ending: vec![ExpiringCertificate { secret, ingress, hosts, validity, status }],
         }
     }
 
@@ -174,6 +175,7 @@ mod tests {
         let (failing, working) = (place("id=\"failing\""), place("id=\"working\""));
         assert!(failing < working && working < place("id=\"ending\""));
         assert!(page.contains("in 30 d"), "{page}");
+        assert!(page.contains("New orders are stopped (&#60;b&#62;)."), "{page}");
         for text in ["this account", "too many new orders (300)", "1700", "in 36 s", "in 17 h"] {
             assert!(page.contains(text), "{text} in\n{page}");
         }
@@ -188,35 +190,161 @@ mod tests {
         assert!(page.contains("standby") && !page.contains("id=\"ending\""), "{page}");
     }
 
-    #[test]
-    fn what_others_have_written_is_text_and_never_markup() {
-        let evil = "<script>alert(1)</script>\"'&<img src=x>";
-        let page = page(Some(&overview(evil, evil)));
-        assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
-        assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
-        assert!(!page.contains("http-equiv=\"Content-Security"), "the policy is a header");
+    /// An Ingress of which every text is `text`.
+    fn row(text: &str) -> IngressRow {
+        let scope = text.to_owned();
+        let certificate = CertificateRow {
+            secret: text.into(),
+            hosts: vec![text.to_owned()],
+            hosts_left_out: 2,
+            state: CertificateStatus::Failing,
+            not_after: Some(at(90_000)),
+            renewal: Some(at(60_000)),
+            issuance: "failing",
+            run: None,
+            waits: Some(WaitDump { scope, turn: at(1_060), detail: text.to_owned() }),
+            stopped: false,
+            failing: Some(failure(text)),
+        };
+        let phase =
+            PhaseDump { name: "waiting", since: None, until: Some("then".into()), again: false };
+        IngressRow {
+            namespace: text.into(),
+            name: text.into(),
+            phase: Some(phase),
+            problems: vec![text.to_owned()],
+            left_alone: Some(text.to_owned()),
+            certificates: vec![certificate; 4],
+            certificates_left_out: 30,
+        }
     }
 
+    fn list(search: &Search, offset: usize, rows: Vec<IngressRow>, total: usize) -> String {
+        let (role, now, limit) = ("leader", at(1_000), limits::LIST_ROWS);
+        let listing = Listing { role, now, total, offset, limit, ingresses: rows, note: None };
+        ListPage { version: "1.2.3", search, listing: &listing }.render().unwrap()
+    }
+
+    fn report(text: &str) -> IngressReport {
+        let history = vec![record(&SecretKey::new("web", text), text)];
+        IngressReport { now: at(1_000), directory: text.to_owned(), row: row(text), history }
+    }
+
+    const EVIL: &str = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\n\u{1b}[31m";
+
     #[test]
-    fn the_page_loads_nothing() {
-        let page = page(Some(&overview("shop.example.com", "")));
-        for loading in ["src=", "url(", "@import", "<link", "<script"] {
-            assert!(!page.contains(loading), "{loading} in\n{page}");
+    fn what_others_have_written_is_text_and_never_markup() {
+        let search = Search {
+            text: Some(EVIL.to_owned()),
+            namespace: Some(EVIL.to_owned()),
+            filter: Some(Filter::Problem),
+        };
+        let without_certificate = IngressRow { certificates: Vec::new(), ..row(EVIL) };
+        let (report, rows) = (report(EVIL), vec![row(EVIL), without_certificate]);
+        for page in [
+            page(Some(&overview(EVIL, EVIL))),
+            list(&search, limits::LIST_ROWS, rows, 1_000),
+            IngressPage { version: "1.2.3", report: &report }.render().unwrap(),
+        ] {
+            // The one script is ours; a quote in an attribute would begin another attribute.
+            assert_eq!(page.matches("<script").count(), 1, "{page}");
+            assert!(page.contains("<script src=\"script.js\" defer></script>"), "{page}");
+            assert!(!page.contains("<img") && !page.contains("\"'&"), "{page}");
+            assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
+            assert!(!page.contains("http-equiv=\"Content-Security"), "the policy is a header");
         }
     }
 
     #[test]
-    fn times_and_lists_are_short() {
-        assert_eq!(when(at(119), at(0)), "in 119 s");
-        assert_eq!(when(at(0), at(120)), "2 min ago");
-        assert_eq!(when(at(0), at(7_200)), "2 h ago");
-        assert_eq!(when(at(172_800), at(0)), "in 2 d");
-        let hosts = ["a", "b", "c", "d", "e"].map(str::to_owned);
-        assert_eq!(few(&hosts), "a, b, c and 2 more");
-        assert_eq!(few(&hosts[..3]), "a, b, c");
+    fn the_explanation_is_plain_text_without_characters_that_control_a_terminal() {
+        let report = report(EVIL);
+        let text = Explanation { report: &report }.render().unwrap();
+        assert!(!text.contains('\u{1b}') && text.contains("<script>alert(1)"), "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("[31m")), "{text}");
+    }
+
+    #[test]
+    fn the_explanation_has_the_layout_of_the_command() {
+        let shop = IngressReport {
+            row: IngressRow {
+                certificates: row("shop").certificates[..1].to_vec(),
+                certificates_left_out: 0,
+                ..row("shop")
+            },
+            ..report("shop")
+        };
+        let text = Explanation { report: &shop }.render().unwrap();
         assert_eq!(
-            brief(&"ä".repeat(limits::PAGE_DETAIL + 1)).chars().count(),
-            limits::PAGE_DETAIL + 1
+            text,
+            "Ingress shop/shop\n\
+             \x20 state     left alone: shop\n\
+             \x20 phase     waiting until then\n\
+             \x20 problem   shop\n\
+             \n\
+             Secret shop/shop\n\
+             \x20 names     shop and 2 more\n\
+             \x20 expires   1970-01-02T01:00:00Z\n\
+             \x20 renewal   1970-01-01T16:40:00Z\n\
+             \x20 state     failing\n\
+             \x20 issuance  failing\n\
+             \x20 waits     for a rate limit on shop, until about 1970-01-01T00:17:40Z: shop\n\
+             \x20 failed    authorization, attempt 2 since 1970-01-01T00:00:00Z: shop\n\
+             \x20 next      attempt at 1970-01-01T00:26:40Z\n\
+             \n\
+             Records, newest last:\n\
+             \x20 1970-01-01T00:15:40Z  shop  issuance failed: shop\n\
+             \n\
+             The CA is shop. Secrets and Events as they are in the cluster:\n\
+             \x20 ingress-acme explain --namespace shop shop"
         );
+    }
+
+    #[test]
+    fn the_page_of_an_ingress_says_what_it_waits_for_and_until_when() {
+        let report = report("shop");
+        let page = IngressPage { version: "1.2.3", report: &report }.render().unwrap();
+        for text in [
+            "waits for a rate limit",
+            "order expected in 60 s",
+            "in 10 min",
+            "issuance failed",
+            "30 more certificates",
+            "explain?namespace=shop&#38;name=shop",
+        ] {
+            assert!(page.contains(text), "{text} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_has_pages_that_keep_the_search() {
+        let search = Search { text: Some("a&b".to_owned()), ..Search::default() };
+        let rows = vec![row("shop"); limits::LIST_ROWS];
+        let page = list(&search, limits::LIST_ROWS, rows.clone(), 250);
+        assert!(page.contains("101 to 200 of 250 managed"), "{page}");
+        for link in ["ingresses?search=a%26b&#38;page=1", "ingresses?search=a%26b&#38;page=3"] {
+            assert!(page.contains(link), "{link} in\n{page}");
+        }
+        let last = list(&search, limits::LIST_ROWS, rows, 200);
+        assert!(last.contains("page=1") && !last.contains("page=3"), "{last}");
+        assert!(list(&search, 0, Vec::new(), 0).contains("0 match"));
+    }
+
+    #[test]
+    fn the_pages_load_nothing_but_their_own_style_and_script() {
+        let search = Search::default();
+        let report = report("shop");
+        for page in [
+            page(Some(&overview("shop.example.com", ""))),
+            list(&search, 0, vec![row("shop")], 1),
+            IngressPage { version: "1.2.3", report: &report }.render().unwrap(),
+        ] {
+            assert_eq!((page.matches("src=").count(), page.matches("<link").count()), (1, 1));
+            for loading in ["url(", "@import", "<style", "style=", "onclick"] {
+                assert!(!page.contains(loading), "{loading} in\n{page}");
+            }
+        }
+        for loading in ["url(", "@import"] {
+            assert!(!STYLE.contains(loading), "{loading}");
+        }
     }
 }

@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_dropped() {
-        let bounds = Bounds::READ_ONLY;
+        let bounds = Bounds::ONE_REQUEST;
         let (_client, mut connection) = pair(&crowd(&bounds), bounds).await;
         let text = vec![b'x'; 64 * 1024 * 1024];
         let error = connection.write_all(&text).await.unwrap_err();
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_without_an_end_is_cut() {
-        let bounds = Bounds { request_bytes: 100, ..Bounds::READ_ONLY };
+        let bounds = Bounds { request_bytes: 100, ..Bounds::ONE_REQUEST };
         let (mut client, mut connection) = pair(&crowd(&bounds), bounds).await;
         client.write_all(&[b'x'; 1_000]).await.unwrap();
         let mut received = Vec::new();

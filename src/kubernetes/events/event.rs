@@ -4,6 +4,7 @@ use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::IngressRef;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
+use ingress_acme_actors::domain::status::repeats::period;
 use ingress_acme_actors::domain::time::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -16,9 +17,10 @@ pub const CONTROLLER: &str = "ingress-acme.dev/ingress-acme";
 const NAME_MAX: usize = 253;
 
 /// Builds the Event in the Ingress's namespace, as the API server requires. The name does not
-/// depend on the time.
+/// depend on the time, except where the state lasts: then it is another one in each period in which
+/// the Event is sent again.
 pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: Timestamp) -> Event {
-    let name = name(about, &kube_event);
+    let name = name(about, &kube_event, now);
     let (namespace, ingress) = (about.key.namespace.to_string(), about.key.name.to_string());
     let severity = match kube_event.severity {
         Severity::Normal => "Normal",
@@ -53,9 +55,14 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
     }
 }
 
-fn name(about: &IngressRef, kube_event: &KubeEvent) -> String {
+fn name(about: &IngressRef, kube_event: &KubeEvent, now: Timestamp) -> String {
     let said = (&*about.uid, kube_event.reason, kube_event.note.as_str());
-    let suffix = format!(".{:016x}", stable_hash(said));
+    let hash = if kube_event.lasts {
+        stable_hash((said, period(&about.key, now)))
+    } else {
+        stable_hash(said)
+    };
+    let suffix = format!(".{hash:016x}");
     // An Ingress's name is ASCII, so any byte is a boundary. A shortened name must not end in `.`
     // or `-`.
     let room = about.key.name.floor_char_boundary(NAME_MAX - suffix.len());
@@ -78,6 +85,7 @@ mod tests {
             reason: "Issued",
             action: "IssueCertificate",
             note: note.to_owned(),
+            lasts: false,
         }
     }
 
@@ -91,9 +99,23 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_an_event_that_is_sent_again_is_one_for_each_period_and_ingress() {
+        let lasting = || KubeEvent { lasts: true, ..says("one") };
+        let shop = about("shop");
+        let names = |from: i64| -> std::collections::BTreeSet<Option<String>> {
+            let times = (from..from + 3_000).step_by(100).map(Timestamp::from_secs);
+            times.map(|now| event(&shop, lasting(), "pod", now).metadata.name).collect()
+        };
+        assert_eq!(names(0).len(), 2, "its slot is somewhere in between");
+        assert_eq!(names(0).intersection(&names(3_000)).count(), 1);
+        let once = event(&shop, says("one"), "pod", Timestamp::from_secs(0)).metadata.name;
+        assert!(!names(0).contains(&once));
+    }
+
+    #[test]
     fn a_long_name_is_cut_to_what_the_api_server_takes() {
         let long = format!("{}.{}", "a".repeat(235), "b".repeat(17));
-        let cut = name(&about(&long), &says("one"));
+        let cut = name(&about(&long), &says("one"), Timestamp::from_secs(0));
         assert!(cut.len() <= NAME_MAX && cut.starts_with("aaa") && !cut.contains(".."), "{cut}");
         let pod = event(&about("shop"), says("one"), &"p".repeat(253), Timestamp::from_secs(0));
         assert_eq!(pod.reporting_instance, Some("p".repeat(limits::REPORTING_INSTANCE)));

@@ -105,6 +105,7 @@ impl Lease {
             held.spec.get_or_insert_default().renew_time = Some(micro_time(self.clock.now()));
             let error = match timeout(CALL, self.api.replace(NAME, &params(), held)).await {
                 Ok(Ok(now)) => {
+                    self.see(Some(&now));
                     *held = now;
                     return ControlFlow::Continue(at);
                 }
@@ -117,6 +118,7 @@ impl Lease {
                             return ControlFlow::Break("another replica holds it");
                         }
                         Ok(Ok(Some(now))) => {
+                            self.see(Some(&now));
                             *held = now;
                             continue;
                         }

@@ -449,6 +449,7 @@ async fn the_same_event_reported_twice_is_one(cluster: &TestCluster) {
         reason: "Failed",
         action: "IssueCertificate",
         note: "the words of the CA".to_owned(),
+        lasts: false,
     };
     let shop = cluster.shop().await;
     let gone = IngressRef { key: IngressKey::new("nowhere", "shop"), uid: "u".into() };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::evaluation::Evaluation;
 use super::failing::Failing;
 use super::fallback::Fallback;
+use super::new_order;
 use super::observed::Reach;
 use super::state::{Issuance, State};
 use super::step::Step;
@@ -100,6 +101,9 @@ pub(super) fn prepare_order(
 ) -> Step {
     if let Some(failure) = bad_a_labels(evaluation, &names) {
         return Step::Fail(failure);
+    }
+    if let Some(wait) = new_order::stopped(evaluation, &names) {
+        return wait;
     }
     let directory = fallback_directory(evaluation, failing);
     if let Some(wait) = same_names_in_flight(evaluation, (&names, directory.as_deref()), None) {

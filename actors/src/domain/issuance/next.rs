@@ -3,6 +3,7 @@
 use super::before_order::{self, prepare_order};
 use super::evaluation::Evaluation;
 use super::failing::Failing;
+use super::new_order;
 use super::secret::{complete, fresh_secret, renewed_only};
 use super::state::{Issuance, State};
 use super::step::{Inputs, Step};
@@ -26,12 +27,13 @@ const RULES: [Rule; 6] = [
 ];
 
 /// Rules before an order is opened, once an issuance has begun.
-const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 7] = [
+const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 8] = [
     before_order::edited,
     before_order::opened_but_not_journaled,
     before_order::same_names_ordered,
     |evaluation, _| fresh_secret(evaluation),
     before_order::secret_is_valid,
+    new_order::stopped_after_start,
     before_order::ca_busy_for_long,
     before_order::wait_for_routes_and_limits,
 ];

@@ -7,9 +7,10 @@ use super::next::next;
 use super::observed::Observed;
 use super::state::State;
 use super::step::{Inputs, Step};
-use crate::domain::certificate::SecretStatus;
+use crate::domain::certificate::{SecretStatus, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::rate_limits::RateLimits;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{Assessment, IssueReason};
@@ -34,6 +35,39 @@ pub enum Outlook {
     Undecided,
 }
 
+impl Outlook {
+    /// Labels of all outlooks, for metrics.
+    pub const LABELS: [&str; 5] = ["new", "renewal", "kept", "refused", "undecided"];
+
+    /// Label for metrics.
+    pub fn label(&self) -> &'static str {
+        Self::LABELS[match self {
+            Self::Ordered { replaces: false, .. } => 0,
+            Self::Ordered { replaces: true, .. } => 1,
+            Self::Kept => 2,
+            Self::Refused(_) => 3,
+            Self::Undecided => 4,
+        }]
+    }
+
+    /// Why the Secret, as `found`, gets no certificate of ours; `None` if it has or gets one.
+    pub fn refusal(&self, found: Option<&SecretView>) -> Option<String> {
+        match self {
+            Self::Ordered { .. } => None,
+            Self::Kept => match found {
+                Some(found) if found.ours => None,
+                Some(_) => Some(
+                    "the Secret is somebody else's and serves its hosts: it is left as it is"
+                        .to_owned(),
+                ),
+                None => Some("no new certificate is issued for it".to_owned()),
+            },
+            Self::Refused(failure) => Some(failure.detail.clone()),
+            Self::Undecided => Some("it is not known whose its hosts are".to_owned()),
+        }
+    }
+}
+
 /// Returns what the operator of `install_id` begins with for `desired`, where its Secret is as
 /// `found`, at the CA of `directory`.
 pub fn outlook(
@@ -56,6 +90,7 @@ pub fn outlook(
         install_id,
         owner_references: true,
         through_proxy: false,
+        new_orders: &NewOrders::default(),
         rehearses: false,
         in_flight: &InFlight::default(),
     };

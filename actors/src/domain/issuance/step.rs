@@ -9,6 +9,7 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::Failure;
 use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::rate_limits::{LimitScope, RateLimits};
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::requeue::Requeue;
@@ -70,6 +71,8 @@ pub(crate) enum Step {
     },
     /// Wait until `until` for another Secret's order for exactly the same names.
     WaitForOrder(Timestamp),
+    /// Wait until new orders are allowed again.
+    WaitForNewOrders,
     /// Wait in the queue of a rate limit.
     WaitForLimit(LimitScope, Priority),
     /// The job is done.
@@ -98,9 +101,11 @@ impl Step {
             Self::FillTls => "fill_tls",
             Self::Abandon(_) => "abandon",
             Self::Fail(_) => "fail",
-            Self::Wait { .. } | Self::WaitForOrder(_) | Self::WaitForLimit(..) | Self::Done(_) => {
-                "none"
-            }
+            Self::Wait { .. }
+            | Self::WaitForOrder(_)
+            | Self::WaitForNewOrders
+            | Self::WaitForLimit(..)
+            | Self::Done(_) => "none",
         }
     }
 }
@@ -133,6 +138,8 @@ pub(crate) struct Inputs<'a> {
     /// Whether the first CA is asked through a proxy: then the names of the Internet may not
     /// resolve here.
     pub through_proxy: bool,
+    /// Position of the switch for new orders.
+    pub new_orders: &'a NewOrders,
     /// Whether there is a rehearsal CA.
     pub rehearses: bool,
     /// Issuances under way of all Secrets.

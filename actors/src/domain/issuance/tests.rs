@@ -15,6 +15,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::NewOrders;
 use crate::domain::rate_limits::{LimitHit, LimitScope, RateLimits};
 use crate::domain::scheduling::priority::{Priority, Urgency};
 use crate::domain::scheduling::requeue::Requeue;
@@ -25,6 +26,7 @@ use crate::domain::validity::renewal::AriStatus;
 
 mod boundaries;
 mod failures;
+mod new_orders;
 mod observations;
 mod outlooks;
 mod rehearsals;
@@ -82,6 +84,9 @@ fn look_barred(
     next(state, inputs(&stream, desired, observed, &rate_limits))
 }
 
+/// New orders are sent.
+static ALLOWED: NewOrders = NewOrders::Allowed;
+
 /// Nothing is under way for other Secrets.
 static NONE_IN_FLIGHT: LazyLock<InFlight> = LazyLock::new(InFlight::default);
 
@@ -93,6 +98,7 @@ fn inputs<'a>(
 ) -> Inputs<'a> {
     Inputs {
         rehearses: false,
+        new_orders: &ALLOWED,
         stream,
         desired,
         observed,

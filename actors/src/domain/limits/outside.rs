@@ -37,6 +37,16 @@ pub const PROBLEMS: usize = 10;
 /// Names that annotations of a controller serve beside the hosts of an Ingress, as many as one
 /// Event has room for.
 pub const ALIASES: usize = 10;
+/// Longest text of a finding of `doctor`, in bytes: the rights of an operator that has none are
+/// named in full.
+pub const FINDING_TEXT: usize = 2_048;
+/// Hosts of an Ingress that `doctor` looks at. Each takes a few DNS questions and requests.
+pub const DOCTOR_HOSTS: usize = 20;
+/// Namespaces of `--watch-namespace` for which `doctor` asks for rights, eight requests each.
+pub const NAMESPACES_ASKED: usize = 10;
+/// Objects of one kind that `doctor` lists: Deployments and Leases of ours in a cluster, policies of
+/// a namespace. Two or three are usual.
+pub const DOCTOR_LISTED: u32 = 200;
 /// Number of annotations of an Ingress that are copied to its Secret (`--copy-annotations`). A
 /// program that copies Secrets reads two to six.
 pub const COPIED: usize = 20;
@@ -120,6 +130,9 @@ pub const DETAIL_MAX: usize = 1024;
 /// Longest text of another side (a CA, the API server, a webhook, a web server) within a failure.
 /// The action before the words and the advice after them then fit into [`DETAIL_MAX`].
 pub const QUOTED_MAX: usize = 640;
+/// Longest reason for which a user stops new orders, and longest value of that annotation which is
+/// shown, in bytes. An Event tells it beside names and the way to resume.
+pub const STOP_REASON_MAX: usize = 200;
 /// Longest URL that a CA may name for an order or an account. The URL is journaled or stored, and
 /// cannot be cut; Let's Encrypt's have 60 bytes.
 pub const URL_MAX: usize = 2048;
@@ -248,11 +261,47 @@ pub const CONNECTIONS_BACKLOG: u32 = 1_024;
 pub const PAGE_ROWS: usize = 50;
 /// Characters of a failure's detail on the status page. The API has the full text.
 pub const PAGE_DETAIL: usize = 600;
+/// Rows of one page of the list of Ingresses.
+pub const LIST_ROWS: usize = 100;
+/// Certificates of one Ingress on its page. Its `explain` has all that the API lists.
+pub const PAGE_CERTIFICATES: usize = 20;
+/// Last records of the journal on the status page, and records on the page of an Ingress.
+pub const PAGE_RECORDS: usize = 20;
+/// Longest text of a record in the history of a certificate, in bytes: the words of a CA or of a
+/// tenant's server. With the longest texts all records take 2 MB.
+pub const HISTORY_TEXT: usize = 480;
+/// Longest text to search Ingresses for, in characters: that of the longest name.
+pub const SEARCH_MAX: usize = 253;
+/// Ingresses and names that a search looks at before the arbiter turns to other work, in about a
+/// millisecond.
+pub const SEARCHED_AT_ONCE: usize = 5_000;
+/// Streams of changes to status pages at a time: a quarter of the connections of the admin port, so
+/// that others have room. One more ends the oldest, whose page then opens another one.
+pub const CHANGE_STREAMS: u64 = 16;
+/// Life of such a stream, which ends before its connection is dropped ([`CONNECTION_LIFE`]). The
+/// browser opens another one.
+pub const CHANGE_STREAM_LIFE: Duration = secs(25);
+/// Pause between two looks for a change, so that a storm costs a page one message a second.
+pub const CHANGE_LOOK: Duration = secs(1);
+/// Longest silence of a stream of changes.
+pub const CHANGE_BEAT: Duration = secs(10);
+/// Pause of a browser before it opens another stream.
+pub const CHANGE_RETRY: Duration = secs(2);
 /// Ingresses in one answer of the API, where the request names no number.
 pub const LISTED: usize = 500;
 /// Largest number of Ingresses in one answer of the API. The arbiter builds the answer, which takes
 /// milliseconds.
 pub const LISTED_MAX: usize = 1_000;
+/// Longest log filter that the admin port takes, in bytes. One of a dozen parts has 400.
+pub const LOG_FILTER_MAX: usize = 1_024;
+/// Time that a log filter is in force for which the request names none.
+pub const LOG_CHANGE: Duration = secs(15 * 60);
+/// Longest such time: a filter that is wanted for longer belongs into `RUST_LOG`.
+pub const LOG_CHANGE_MAX: Duration = secs(24 * 3600);
+/// Longest wait of `ingress-acme log-level` for the admin port, which answers from memory.
+pub const LOG_CALL: Duration = secs(10);
+/// Longest answer of the admin port that `ingress-acme log-level` reads.
+pub const LOG_ANSWER: usize = 16 * 1024;
 /// Longest wait of the admin port for the reporter.
 pub const ADMIN_ANSWER: Duration = secs(5);
 /// Longest detail in a row of `ingress-acme status`, in bytes: an Event, and the problems of the

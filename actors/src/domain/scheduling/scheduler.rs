@@ -8,6 +8,7 @@
 
 mod job;
 mod parked;
+mod resume;
 mod scheduled_job;
 mod slots;
 mod state;
@@ -41,6 +42,8 @@ pub(crate) struct Scheduler {
     between_probes: CountByNamespace,
     parked: Parked,
     tickets: Tickets,
+    /// Parked jobs that wait until new orders are allowed.
+    stopped: HashSet<SecretKey>,
     draining: bool,
     /// Queued Secrets whose routes are prefetched.
     prefetched: HashSet<SecretKey>,
@@ -57,6 +60,7 @@ impl Scheduler {
             between_probes: CountByNamespace::default(),
             parked: Parked::default(),
             tickets: Tickets::default(),
+            stopped: HashSet::new(),
             draining: false,
             prefetched: HashSet::new(),
         }
@@ -155,6 +159,7 @@ impl Scheduler {
     /// first.
     pub(crate) fn next_job(&mut self, now: Timestamp) -> Option<Job> {
         while let Some((stream, has_slot)) = self.parked.take_due(now) {
+            self.stopped.remove(&stream);
             if has_slot {
                 return self.start(&stream, None);
             }
@@ -250,6 +255,9 @@ impl Scheduler {
                 let slot = (waits_for == WaitsFor::Ca).then(|| job.slot_since + limits::SLOT_MAX);
                 entry.phase = JobPhase::Parked { job: Box::new(job), until };
                 self.parked.add(&stream, until, slot);
+                if waits_for == WaitsFor::NewOrders {
+                    self.stopped.insert(stream.clone());
+                }
                 if waits_for == WaitsFor::Host {
                     entry.between_probes = true;
                     self.between_probes.begin(&stream.namespace);
@@ -303,7 +311,7 @@ impl Scheduler {
 mod tests {
     use super::*;
     use crate::domain::ingress::IngressKey;
-    use crate::domain::scheduling::priority::Priority;
+    use crate::domain::scheduling::priority::{Priority, Urgency};
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -518,6 +526,50 @@ mod tests {
         assert!(scheduler.next_job(at(2)).is_none());
         scheduler.admit(&SecretKey::new("web", "a"), at(2));
         assert!(scheduler.next_job(at(2)).is_some());
+    }
+
+    #[test]
+    fn those_that_waited_for_new_orders_go_on_at_once_the_most_urgent_first_and_namespaces_in_turn()
+    {
+        let mut scheduler = Scheduler::new(1, 10);
+        let urgent = Lane::New(Priority { urgency: Urgency::Expiring, by: at(50) });
+        let asked = [("a", "1", NEW), ("a", "2", NEW), ("b", "1", NEW), ("a", "3", urgent)];
+        for (namespace, name, lane) in asked {
+            let (key, stream) = (IngressKey::new(namespace, name), SecretKey::new(namespace, name));
+            scheduler.request(&key.into(), [(stream, lane)], at(0)).unwrap();
+        }
+        let waits = JobStatus::Parked { until: at(3600), waits_for: WaitsFor::NewOrders };
+        while let Some(job) = scheduler.next_job(at(1)) {
+            scheduler.returned(job, waits, at(1));
+        }
+        assert_eq!((scheduler.load().parked, scheduler.next_wake(at(1))), (4, Some(at(3600))));
+        scheduler.resume(at(2));
+        assert_eq!(scheduler.load(), Load { queued: 4, ..Load::default() });
+        let mut next = || {
+            let job = scheduler.next_job(at(2)).unwrap();
+            let name = job.stream.to_string();
+            scheduler.returned(job, SETTLED, at(2));
+            name
+        };
+        let order = [next(), next(), next(), next()];
+        assert_eq!(order, ["a/3", "a/1", "b/1", "a/2"]);
+        assert_eq!(scheduler.load(), Load::default());
+    }
+
+    #[test]
+    fn a_resumed_job_goes_on_once_whether_it_was_looked_at_or_edited_meanwhile() {
+        let mut scheduler = Scheduler::new(1, 10);
+        ask(&mut scheduler, "a", 0).unwrap();
+        let waits = JobStatus::Parked { until: at(3600), waits_for: WaitsFor::NewOrders };
+        let job = scheduler.next_job(at(0)).unwrap();
+        scheduler.returned(job, waits, at(0));
+        ask(&mut scheduler, "a", 5).unwrap();
+        let edited = scheduler.next_job(at(5)).expect("an edit is looked at");
+        scheduler.resume(at(5));
+        scheduler.returned(edited, SETTLED, at(5));
+        assert!(scheduler.next_job(at(3600)).is_none());
+        scheduler.resume(at(3600));
+        assert_eq!(scheduler.load(), Load::default());
     }
 
     #[test]

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::certificate::SecretView;
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, display_names};
 use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::TakesBack;
 use crate::domain::failure::FailureClass;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{
-    CertificateInstalled, Event, Failing, IssuanceFailed, OverIpv6, State, of_another_install,
+    CertificateInstalled, Event, Failing, IssuanceFailed, Outlook, OverIpv6, State,
+    of_another_install,
 };
 use crate::domain::limits;
 use crate::domain::name::DnsName;
+use crate::domain::new_orders::{LEASE, NEW_ORDERS_ANNOTATION, because};
 use crate::domain::rate_limits::LimitWait;
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::IssueReason;
 
 /// `type` of a Kubernetes Event.
@@ -36,6 +40,9 @@ pub struct KubeEvent {
     pub action: &'static str,
     /// `note`: text for people, at most [`limits::EVENT_NOTE_MAX`] bytes.
     pub note: String,
+    /// Whether the state lasts that the Event tells of: such an Event is sent again once in a
+    /// while, because the API server deletes Events after an hour.
+    pub lasts: bool,
 }
 
 impl KubeEvent {
@@ -45,6 +52,7 @@ impl KubeEvent {
             reason,
             action: "IssueCertificate",
             note: cut(note, limits::EVENT_NOTE_MAX),
+            lasts: false,
         }
     }
 
@@ -54,7 +62,13 @@ impl KubeEvent {
             reason,
             action: "IssueCertificate",
             note: cut(note, limits::EVENT_NOTE_MAX),
+            lasts: false,
         }
+    }
+
+    /// Creates the Event of a state that lasts.
+    fn lasting(reason: &'static str, note: String) -> Self {
+        Self { lasts: true, ..Self::warning(reason, note) }
     }
 
     /// Creates the Event for the start of an issuance. `elsewhere` is the fallback CA, if used.
@@ -92,18 +106,34 @@ impl KubeEvent {
             Event::IssuanceFailed(IssuanceFailed { class, detail, retry_at, names, .. }) => {
                 let before = before.failing().map(|failing| (failing.class, &*failing.detail));
                 let repeated = class.is_before_the_ca() && before == Some((*class, &**detail));
-                // The other names may have a certificate.
-                let subset = desired.partial && !names.is_empty();
-                let whose = if subset { display_names(names) } else { desired.display_names() };
-                let what = format!("No certificate for {whose} yet");
-                let next = format!(
-                    "Next attempt at {retry_at}, or within a minute after an edit of the Ingress"
-                );
-                let note = format!("{what} ({}): {detail}. {next}", class.label());
-                (!repeated).then(|| Self::warning(reason_of(*class), note))
+                let failed = || Self::failed(desired, (*class, &**detail), *retry_at, names);
+                (!repeated).then(failed)
             }
             _ => None,
         }
+    }
+
+    /// Creates the Event for a certificate whose last attempt failed some time ago.
+    pub(crate) fn failing(desired: &DesiredCertificate, failing: &Failing) -> Self {
+        let Failing { class, detail, retry_at, names, .. } = failing;
+        Self::failed(desired, (*class, &**detail), *retry_at, names)
+    }
+
+    /// Creates the Event for a failed attempt because of `names`, or of all if there are none.
+    fn failed(
+        desired: &DesiredCertificate,
+        (class, detail): (FailureClass, &str),
+        retry_at: Timestamp,
+        names: &BTreeSet<DnsName>,
+    ) -> Self {
+        // The other names may have a certificate.
+        let subset = desired.partial && !names.is_empty();
+        let whose = if subset { display_names(names) } else { desired.display_names() };
+        let what = format!("No certificate for {whose} yet");
+        let next =
+            format!("Next attempt at {retry_at}, or within a minute after an edit of the Ingress");
+        let note = format!("{what} ({}): {detail}. {next}", class.label());
+        Self::lasting(reason_of(class), note)
     }
 
     /// Creates the Event for a certificate without some of the desired names.
@@ -114,7 +144,7 @@ impl KubeEvent {
             "All names are tried again at {retry_at}, or within a minute after an edit of the Ingress"
         );
         let note = format!("{note}. It leaves out {left_out} ({class}): {detail}. {next}");
-        Self::warning("PartlyIssued", note)
+        Self::lasting("PartlyIssued", note)
     }
 
     /// Creates the Event for the problems of an Ingress; `None` if there are none.
@@ -122,13 +152,11 @@ impl KubeEvent {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let lines = (!lines.is_empty()).then(|| lines.join("; "))?;
         if problems.iter().all(|problem| matches!(problem, Problem::StaysFilled { .. })) {
-            return Some(Self::normal("LeftAlone", lines));
+            return Some(Self { lasts: true, ..Self::normal("LeftAlone", lines) });
         }
         if problems.iter().all(Problem::is_served) {
-            return Some(Self::warning(
-                "Restricted",
-                format!("Served, with a restriction: {lines}"),
-            ));
+            let note = format!("Served, with a restriction: {lines}");
+            return Some(Self::lasting("Restricted", note));
         }
         let mut not_served = problems.iter().filter(|problem| !problem.is_served());
         let until = if not_served.all(Problem::ends_by_itself) {
@@ -137,7 +165,7 @@ impl KubeEvent {
             "until the Ingress is edited"
         };
         let note = format!("Not served as requested {until}: {lines}");
-        Some(Self::warning("Skipped", note))
+        Some(Self::lasting("Skipped", note))
     }
 
     /// Creates the Event for a Secret that serves the Ingress and that another install renews.
@@ -199,7 +227,46 @@ impl KubeEvent {
             "A rate limit on {scope} stops orders for now, so the order for {} is queued and is expected to be sent at about {turn}: {detail}",
             desired.display_names()
         );
-        Self::warning("Waiting", note)
+        Self::lasting("Waiting", note)
+    }
+
+    /// Creates the Event for an order that waits because new orders are stopped, in the operator's
+    /// namespace `own`.
+    pub fn new_orders_stopped(desired: &DesiredCertificate, reason: &str, own: &str) -> Self {
+        let note = format!(
+            "New orders are stopped by an administrator of ingress-acme{}, so the order for {} waits. It is sent at once when \
+             they are allowed again (ingress-acme resume --operator-namespace {own}, or kubectl annotate -n {own} lease \
+             {LEASE} {NEW_ORDERS_ANNOTATION}-); nothing needs to be done here",
+            because(reason),
+            desired.display_names()
+        );
+        Self::lasting("Waiting", note)
+    }
+
+    /// Creates the Event of a dry run: the plan for the Secret of `ingress`, as `found`.
+    pub(crate) fn planned(
+        desired: &DesiredCertificate,
+        outlook: &Outlook,
+        found: Option<&SecretView>,
+        ingress: &IngressKey,
+    ) -> Self {
+        let (names, secret) = (desired.display_names(), &desired.secret.name);
+        if let Some(why) = outlook.refusal(found) {
+            let note = format!("There would be no certificate of ours for {names}: {why}");
+            return Self::warning("Planned", note);
+        }
+        let filled = desired.fill.keys().any(|one| one.key == *ingress);
+        let fills = if filled { ", and spec.tls would be filled in" } else { "" };
+        let note = match outlook {
+            Outlook::Ordered { reason, replaces } => {
+                let kind = if *replaces { "renewal" } else { "new order" };
+                format!(
+                    "A certificate for {names} would be ordered into Secret {secret} ({kind}): {reason}{fills}"
+                )
+            }
+            _ => format!("Secret {secret} has a good certificate for {names}: no order{fills}"),
+        };
+        Self::normal("Planned", note)
     }
 
     /// Creates the Event for a certificate whose journal had a record that does not fit.
@@ -218,7 +285,7 @@ impl KubeEvent {
             "The order for {} is kept and will be resumed: {detail}. Nothing is lost and nothing is ordered twice",
             desired.display_names()
         );
-        Self::warning("Waiting", note)
+        Self::lasting("Waiting", note)
     }
 }
 
@@ -248,7 +315,6 @@ mod tests {
     use crate::domain::desired::plan::tests::names;
     use crate::domain::failure::Failure;
     use crate::domain::issuance::{Command, NewIssuance, apply, decide};
-    use crate::domain::time::Timestamp;
 
     fn fail(state: &State, class: FailureClass) -> (State, Option<KubeEvent>) {
         let desired = desired("shop", &["a.example.com"]);

@@ -44,13 +44,17 @@ impl Readiness {
     ///
     /// Excused is what no operator can mend: a failure that does not pass without an act of the
     /// user, such as a host that leads elsewhere, and a limit that counts only orders for the same
-    /// domain, names or namespace.
-    pub(crate) fn of_overdue(state: &State, waits_for: Option<&LimitScope>) -> Self {
+    /// domain, names or namespace. So is one whose order the user has stopped.
+    pub(crate) fn of_overdue(
+        state: &State,
+        waits_for: Option<&LimitScope>,
+        is_stopped: bool,
+    ) -> Self {
         let by_failure = state.failing().is_some_and(|failing| !failing.class.may_pass());
         let shared =
             |scope: &LimitScope| matches!(scope, LimitScope::Address | LimitScope::Account);
         let by_limit = waits_for.is_some_and(|scope| !shared(scope));
-        if by_failure || by_limit { Self::Excused } else { Self::Late }
+        if by_failure || by_limit || is_stopped { Self::Excused } else { Self::Late }
     }
 }
 
@@ -301,20 +305,21 @@ mod tests {
 
     #[test]
     fn only_what_the_user_alone_can_mend_is_excused() {
-        let after = |class| Readiness::of_overdue(&failing(class, BEGAN), None);
+        let after = |class| Readiness::of_overdue(&failing(class, BEGAN), None, false);
         let late = FailureClass::ALL.into_iter().filter(|one| after(*one) == Readiness::Late);
         let late: Vec<&str> = late.map(FailureClass::label).collect();
         let expected =
             ["rate_limited", "rejected", "acme_server", "secret_write", "bad_certificate"];
         assert_eq!(late, expected);
-        let waiting = |scope| Readiness::of_overdue(&State::Idle, Some(&scope));
+        let waiting = |scope| Readiness::of_overdue(&State::Idle, Some(&scope), false);
         assert_eq!(waiting(LimitScope::Account), Readiness::Late);
         assert_eq!(waiting(LimitScope::Address), Readiness::Late);
         let name = DnsName::parse("a.example.com").unwrap();
         for scope in [LimitScope::Domain("example.com".into()), LimitScope::Name(name)] {
             assert_eq!(waiting(scope), Readiness::Excused);
         }
-        assert_eq!(Readiness::of_overdue(&State::Idle, None), Readiness::Late);
+        assert_eq!(Readiness::of_overdue(&State::Idle, None, false), Readiness::Late);
+        assert_eq!(Readiness::of_overdue(&State::Idle, None, true), Readiness::Excused);
     }
 
     #[test]

@@ -185,7 +185,14 @@ impl IngressClasses for FakeCluster {
 impl EventRecorder for FakeCluster {
     fn record(&self, about: &IngressRef, kube_event: KubeEvent) {
         tracing::debug!(ingress = %about.key, at = %self.clock.now(), ?kube_event, "announced");
-        self.state.borrow_mut().events.push((about.key.clone(), kube_event));
+        let mut state = self.state.borrow_mut();
+        state.event_times.push((about.key.clone(), self.clock.now()));
+        state.events.push((about.key.clone(), kube_event));
+    }
+
+    fn repeat(&self, about: &IngressRef, kube_event: KubeEvent) {
+        assert!(kube_event.lasts, "{kube_event:?} is of a moment");
+        self.state.borrow_mut().event_times.push((about.key.clone(), self.clock.now()));
     }
 
     async fn flush(&self) {}

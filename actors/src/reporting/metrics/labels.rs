@@ -50,6 +50,12 @@ pub(super) struct BySource {
     pub(super) source: &'static str,
 }
 
+/// Label `plan`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByPlan {
+    pub(super) plan: &'static str,
+}
+
 /// Label `kind`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByKind {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde::Serialize;
 
-use super::rows::{DescribeJobs, FailureDump, JobDump, WaitDump, Which};
+use super::rows::{AtWork, DescribeJobs, FailureDump, JobDump, WaitDump, Which, as_text_if_any};
+use super::search::{Search, left_alone, matching};
 use super::{LEADER, Reporter};
 use crate::context::OperatorContext;
 use crate::domain::desired::plan::PlannedCertificate;
@@ -18,13 +19,14 @@ use crate::domain::scheduling::dedup::Phase;
 use crate::domain::status::certificate_status::CertificateStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
+use crate::pool::actor::Pool;
 
 /// To the reporter: list Ingresses, in the order of their keys.
-#[derive(Clone, PartialEq, Eq, Debug, Message)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Message)]
 #[rtype(result = "Listing")]
 pub struct ListIngresses {
-    /// Namespace of the Ingresses; `None` for all namespaces.
-    pub namespace: Option<String>,
+    /// Ingresses that are listed.
+    pub search: Search,
     /// Maximum number of Ingresses on the page.
     pub limit: usize,
     /// Number of Ingresses to skip.
@@ -36,6 +38,9 @@ pub struct ListIngresses {
 pub struct Listing {
     /// Role of this replica. A standby knows no Ingresses.
     pub role: &'static str,
+    /// Time of the listing.
+    #[serde(skip)]
+    pub now: Timestamp,
     /// Number of matching Ingresses on all pages.
     pub total: usize,
     /// Number of skipped Ingresses before this page.
@@ -60,6 +65,9 @@ pub struct IngressRow {
     pub phase: Option<PhaseDump>,
     /// Problems: parts of the Ingress that cannot be served.
     pub problems: Vec<String>,
+    /// Reason why nothing is issued or renewed for the Ingress; none if it is managed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_alone: Option<String>,
     /// Certificates of the Ingress.
     pub certificates: Vec<CertificateRow>,
     /// Number of further certificates, for which there is no room on the page.
@@ -95,15 +103,20 @@ pub struct CertificateRow {
     /// Status of the certificate.
     pub state: CertificateStatus,
     /// End of the validity, as last read.
-    pub not_after: Option<String>,
+    #[serde(serialize_with = "as_text_if_any")]
+    pub not_after: Option<Timestamp>,
     /// Time of the renewal.
-    pub renewal: Option<String>,
+    #[serde(serialize_with = "as_text_if_any")]
+    pub renewal: Option<Timestamp>,
     /// State of the event stream: `idle`, `started`, `ordered` or `failing`.
     pub issuance: &'static str,
     /// Job in the pool, if any.
     pub run: Option<JobDump>,
     /// Place in a limit queue, if any.
     pub waits: Option<WaitDump>,
+    /// Whether the order waits because new orders are stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// Failures in a row, if the last attempt failed.
     pub failing: Option<FailureDump>,
 }
@@ -112,20 +125,21 @@ impl Handler<ListIngresses> for Reporter {
     type Result = ResponseFuture<Listing>;
 
     fn handle(&mut self, query: ListIngresses, _: &mut Context<Self>) -> Self::Result {
-        let (context, registry) = (self.context.clone(), self.registry.clone());
-        let (total, keys) = page(&context, &query);
-        let room = Room::of(&context, &keys);
-        let secrets: HashSet<SecretKey> =
-            keys.iter().flat_map(|key| room.secrets(&context, key)).collect();
-        let runs = self.pool.send(DescribeJobs(Which::Of(secrets)));
+        let (context, registry, pool) =
+            (self.context.clone(), self.registry.clone(), self.pool.clone());
         Box::pin(async move {
+            let (total, keys) = page(&context, &pool, &query).await;
+            let room = Room::of(&context, &keys);
+            let secrets: HashSet<SecretKey> =
+                keys.iter().flat_map(|key| room.secrets(&context, key)).collect();
+            let runs = pool.send(DescribeJobs(Which::Of(secrets)));
             let runs = runs.await.unwrap_or_default().into_iter();
             let runs = runs.map(|run| (run.key.clone(), run)).collect();
             let row = |key: &IngressKey| room.row(&context, key, registry.phase(key), &runs);
             let ingresses: Vec<IngressRow> = keys.iter().map(row).collect();
-            let note = note(&ingresses);
+            let (note, now) = (note(&ingresses), context.clock.now());
             let ListIngresses { limit, offset, .. } = query;
-            Listing { role: LEADER, total, offset, limit, ingresses, note }
+            Listing { role: LEADER, now, total, offset, limit, ingresses, note }
         })
     }
 }
@@ -133,7 +147,7 @@ impl Handler<ListIngresses> for Reporter {
 /// Room of a page: the longest lists that fit, so that one Ingress with thousands of certificates
 /// does not take the place of the others.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub(super) struct Room {
     /// Certificates of one Ingress.
     certificates: usize,
     /// Hosts of one certificate.
@@ -141,7 +155,7 @@ struct Room {
 }
 
 impl Room {
-    fn of(context: &OperatorContext, keys: &[IngressKey]) -> Self {
+    pub(super) fn of(context: &OperatorContext, keys: &[IngressKey]) -> Self {
         let index = context.index.borrow();
         let counts = keys.iter().map(|key| index.planned(key).len());
         let certificates = share(counts, limits::LISTED_CERTIFICATES);
@@ -151,13 +165,13 @@ impl Room {
     }
 
     /// Secrets of the certificates that are shown.
-    fn secrets(self, context: &OperatorContext, key: &IngressKey) -> Vec<SecretKey> {
+    pub(super) fn secrets(self, context: &OperatorContext, key: &IngressKey) -> Vec<SecretKey> {
         let index = context.index.borrow();
         let shown = index.planned(key).iter().take(self.certificates);
         shown.map(|planned| planned.secret.clone()).collect()
     }
 
-    fn row(
+    pub(super) fn row(
         self,
         context: &OperatorContext,
         key: &IngressKey,
@@ -177,6 +191,7 @@ impl Room {
             name: key.name.clone(),
             phase: phase.and_then(described),
             problems: problems.map(|problem| problem.to_string()).collect(),
+            left_alone: left_alone(&index, key).map(ToString::to_string),
             certificates_left_out: planned.len() - certificates.len(),
             certificates,
         }
@@ -204,14 +219,23 @@ pub(super) fn is_none(count: &usize) -> bool {
 }
 
 /// Returns the number of matching Ingresses, and the keys of the page.
-fn page(context: &OperatorContext, query: &ListIngresses) -> (usize, Vec<IngressKey>) {
+async fn page(
+    context: &OperatorContext,
+    pool: &Addr<Pool>,
+    query: &ListIngresses,
+) -> (usize, Vec<IngressKey>) {
+    let ListIngresses { search, limit, offset } = query;
+    if search.looks_inside() {
+        let at_work = pool.send(AtWork).await.unwrap_or_default();
+        let all = matching(context, search, &at_work).await;
+        let total = all.len();
+        let page = top_k(all.iter(), *offset, *limit, |key| *key);
+        return (total, page.into_iter().cloned().collect());
+    }
     let index = context.index.borrow();
-    let matches = |key: &&IngressKey| {
-        query.namespace.as_ref().is_none_or(|namespace| **namespace == *key.namespace)
-    };
-    let all: Vec<&IngressKey> = index.managed().filter(matches).collect();
+    let all: Vec<&IngressKey> = index.managed().filter(|key| search.is_in(key)).collect();
     let total = all.len();
-    let page = top_k(all.into_iter(), query.offset, query.limit, |key| *key);
+    let page = top_k(all.into_iter(), *offset, *limit, |key| *key);
     (total, page.into_iter().cloned().collect())
 }
 
@@ -234,11 +258,12 @@ fn certificate(
         hosts: planned.names.iter().take(most_hosts).map(DnsName::to_string).collect(),
         hosts_left_out: planned.names.len().saturating_sub(most_hosts),
         state: CertificateStatus::of(validity, failing.is_some(), at_work, now),
-        not_after: validity.map(|validity| validity.not_after.to_string()),
-        renewal: validity.map(|validity| validity.renewal.to_string()),
+        not_after: validity.map(|validity| validity.not_after),
+        renewal: validity.map(|validity| validity.renewal),
         issuance,
         run: run.cloned(),
         waits: waits.map(WaitDump::of),
+        stopped: context.switch.has(&planned.secret),
         failing,
     }
 }
@@ -262,14 +287,14 @@ mod tests {
 
     fn certificate() -> CertificateRow {
         let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
-        let (class, text) = ("authorization", || Some(NOW.to_string()));
+        let class = "authorization";
         CertificateRow {
             secret: "shop".into(),
             hosts: vec!["shop.example.com".to_owned()],
             hosts_left_out: 0,
             state: CertificateStatus::Failing,
-            not_after: text(),
-            renewal: text(),
+            not_after: Some(NOW),
+            renewal: Some(NOW),
             issuance: "failing",
             run: Some(JobDump {
                 secret: "web/shop".to_owned(),
@@ -278,6 +303,7 @@ mod tests {
                 key: SecretKey::new("web", "shop"),
             }),
             waits: Some(WaitDump::of(LimitWait { scope, detail: detail.clone(), turn: NOW })),
+            stopped: true,
             failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
         }
     }
@@ -291,11 +317,13 @@ mod tests {
             name: "shop".into(),
             phase: Some(phase),
             problems: vec!["a problem".to_owned()],
+            left_alone: None,
             certificates: vec![certificate()],
             certificates_left_out: 0,
         };
         let ingresses = vec![row];
-        let page = Listing { role: LEADER, total: 1, offset: 0, limit: 500, ingresses, note: None };
+        let (role, now, note) = (LEADER, NOW, None);
+        let page = Listing { role, now, total: 1, offset: 0, limit: 500, ingresses, note };
         hold("api-ingresses", &serde_json::to_string_pretty(&page).unwrap());
         let certificates = vec![CertificateRow { hosts_left_out: 2, ..certificate() }];
         let ingresses = vec![IngressRow {
@@ -303,7 +331,7 @@ mod tests {
             certificates_left_out: 3,
             ..page.ingresses[0].clone()
         }];
-        let note = note(&ingresses);
+        let note = super::note(&ingresses);
         let page = Listing { ingresses, note, ..page };
         hold("api-ingresses-left-out", &serde_json::to_string_pretty(&page).unwrap());
     }

@@ -1,5 +1,5 @@
 //! Overview: the most important rows of the state, which are failing certificates, certificates in
-//! progress, and certificates that expire first.
+//! progress, certificates that expire first, and the last records of the journal.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,11 @@ use super::rows::{ClosedDump, DescribeJobs, FailureDump, JobDump, Which};
 use crate::context::OperatorContext;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::{Failing, State};
+use crate::domain::limits;
+use crate::domain::mode::Mode;
 use crate::domain::name::DnsName;
 use crate::domain::status::certificate_status::CertificateStatus;
+use crate::domain::status::history::HistoryRecord;
 use crate::domain::time::Timestamp;
 use crate::domain::top_k::top_k;
 use crate::domain::validity::expiries::{Expiries, Validity};
@@ -31,6 +34,8 @@ pub struct Overview {
     pub now: Timestamp,
     /// Number of certificates with a known validity.
     pub known: usize,
+    /// Choices of the user for a while: a dry run, or that new orders wait.
+    pub notices: Vec<String>,
     /// Active rate limits, those with the most waiting Secrets first.
     pub closed: Vec<ClosedDump>,
     /// Number of failing certificates, by class of failure.
@@ -41,6 +46,8 @@ pub struct Overview {
     pub working: Vec<CertificateInProgress>,
     /// Certificates that expire first.
     pub ending: Vec<ExpiringCertificate>,
+    /// Last records of the journal, the newest first, with the first Ingress of each Secret.
+    pub records: Vec<(HistoryRecord, Option<IngressKey>)>,
 }
 
 /// A certificate whose last attempt failed.
@@ -63,6 +70,8 @@ pub struct FailingCertificate {
 pub struct CertificateInProgress {
     /// Secret of the certificate.
     pub secret: SecretKey,
+    /// First Ingress that names the Secret, if one still does.
+    pub ingress: Option<IngressKey>,
     /// Hosts of the desired certificate.
     pub hosts: Vec<String>,
     /// `queued`, `running` or `parked`.
@@ -78,6 +87,8 @@ pub struct CertificateInProgress {
 pub struct ExpiringCertificate {
     /// Secret of the certificate.
     pub secret: SecretKey,
+    /// First Ingress that names the Secret, if one still does.
+    pub ingress: Option<IngressKey>,
     /// Hosts of the desired certificate.
     pub hosts: Vec<String>,
     /// Expiry and renewal time.
@@ -98,14 +109,28 @@ impl Handler<GetOverview> for Reporter {
             Overview {
                 now: context.clock.now(),
                 known: context.dates.expiries.read(Expiries::len),
+                notices: notices(&context),
                 closed: closed(&context, rows),
                 failures,
                 failing,
                 working: runs.map(|run| in_progress(&context, run)).collect(),
                 ending: expiring(&context, rows),
+                records: records(&context, rows.min(limits::PAGE_RECORDS)),
             }
         })
     }
+}
+
+/// Returns the choices of the user for a while.
+fn notices(context: &OperatorContext) -> Vec<String> {
+    let dry_run = "This is a dry run: nothing is written but Events, and the CA is not asked";
+    let dry_run = (context.mode == Mode::DryRun).then(|| dry_run.to_owned());
+    let position = context.switch.position();
+    let wait =
+        || format!(". Certificates that wait: {}", context.switch.waiting(&context.index.borrow()));
+    let wait = position.are_stopped().then(wait).unwrap_or_default();
+    let new_orders = position.note().map(|note| note + &wait);
+    dry_run.into_iter().chain(new_orders).collect()
 }
 
 /// Returns at most `rows` active limits, those with the most waiting Secrets first.
@@ -123,10 +148,24 @@ fn hosts(context: &OperatorContext, secret: &SecretKey) -> Vec<String> {
     names.iter().map(DnsName::to_string).collect()
 }
 
+fn first_ingress(context: &OperatorContext, secret: &SecretKey) -> Option<IngressKey> {
+    context.index.borrow().users(secret).next().cloned()
+}
+
+fn records(context: &OperatorContext, rows: usize) -> Vec<(HistoryRecord, Option<IngressKey>)> {
+    let records = context.ledger.history().newest(rows).into_iter();
+    let of = |record: HistoryRecord| {
+        let ingress = first_ingress(context, &record.secret);
+        (record, ingress)
+    };
+    records.map(of).collect()
+}
+
 fn in_progress(context: &OperatorContext, run: JobDump) -> CertificateInProgress {
-    let issuance = context.ledger.with(&run.key, State::name);
-    let hosts = hosts(context, &run.key);
-    CertificateInProgress { secret: run.key, hosts, phase: run.phase, issuance, since: run.since }
+    let JobDump { key: secret, phase, since, .. } = run;
+    let issuance = context.ledger.with(&secret, State::name);
+    let (hosts, ingress) = (hosts(context, &secret), first_ingress(context, &secret));
+    CertificateInProgress { secret, ingress, hosts, phase, issuance, since }
 }
 
 /// Returns the number of failing certificates by class, and the `count` worst of them.
@@ -179,7 +218,8 @@ fn expiring(context: &OperatorContext, count: usize) -> Vec<ExpiringCertificate>
         let looked = |state: &State| (state.failing().is_some(), state.issuance().is_some());
         let (failing, at_work) = context.ledger.with(&secret, looked);
         let status = CertificateStatus::of(Some(validity), failing, at_work, now);
-        ExpiringCertificate { hosts: hosts(context, &secret), secret, validity, status }
+        let (hosts, ingress) = (hosts(context, &secret), first_ingress(context, &secret));
+        ExpiringCertificate { secret, ingress, hosts, validity, status }
     };
     soonest.into_iter().map(row).collect()
 }

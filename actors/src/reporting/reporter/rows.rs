@@ -107,6 +107,28 @@ pub(super) fn as_text<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S:
     serializer.collect_str(at)
 }
 
+/// Serializes a time that may be missing as RFC 3339.
+#[expect(clippy::ref_option, reason = "serde passes fields so")]
+pub(super) fn as_text_if_any<S: Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    at.as_ref().map(Timestamp::to_string).serialize(serializer)
+}
+
+/// To the pool: return the Secrets of all jobs.
+#[derive(Debug, Message)]
+#[rtype(result = "HashSet<SecretKey>")]
+pub(super) struct AtWork;
+
+impl Handler<AtWork> for Pool {
+    type Result = MessageResult<AtWork>;
+
+    fn handle(&mut self, _: AtWork, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.scheduler().describe().map(|(secret, ..)| secret.clone()).collect())
+    }
+}
+
 /// To the pool: describe these jobs.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<JobDump>")]

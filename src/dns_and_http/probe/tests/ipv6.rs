@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use ingress_acme_actors::domain::doctor::hosts::Answer as Answered;
+
 use super::*;
 
 /// Starts a nameserver that gives each name this address of each family.
@@ -100,4 +102,48 @@ async fn a_host_without_addresses_that_the_same_ca_sees_over_both_is_not_asked()
     let (thumbprint, host) = (Thumbprint::default(), DnsName::parse("a.here.example").unwrap());
     let probe = HttpProbe::new(Some(super::nameserver()), ours(), thumbprint).unwrap();
     assert_eq!(probe.over_ipv6(&host).await, OverIpv6::NotAsked, "no AAAA record");
+}
+
+/// The answer of each family by itself, where the probe has this key.
+async fn families(port: u16, v6: Ipv6Addr, key: Option<&str>) -> Vec<Answered> {
+    let thumbprint = Thumbprint::default();
+    if let Some(key) = key {
+        thumbprint.set(key.to_owned());
+    }
+    let nameserver = nameserver(Ipv4Addr::LOCALHOST, v6);
+    let probe = HttpProbe::new(Some(nameserver), port, thumbprint).unwrap();
+    let found = probe.by_family(&DnsName::parse("a.here.example").unwrap()).await.unwrap();
+    assert_eq!(found.addresses.len(), 2, "{found:?}");
+    let own = |(address, _): &(IpAddr, Answered)| address.is_ipv6();
+    assert_eq!(found.answers.iter().map(own).collect::<Vec<_>>(), [false, true]);
+    found.answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[tokio::test]
+async fn each_family_answers_for_itself() {
+    let own = "o".repeat(43);
+    let solver = |key: &str| {
+        let key = key.to_owned();
+        move |request: &str| ok(&format!("{}.{key}", token_of(request)))
+    };
+    let answer = solver(&own);
+    let port = web(move |request, _| answer(request));
+    web_over_ipv6(port, |_| NOT_FOUND.to_owned());
+    let found = families(port, Ipv6Addr::LOCALHOST, Some(&own)).await;
+    let what = "another server answered, HTTP 4xx from a private address".to_owned();
+    assert_eq!(found, [Answered::Ours, Answered::Other(what)]);
+    let answer = solver(&own);
+    let port = web(move |request, _| answer(request));
+    let found = families(port, Ipv6Addr::LOCALHOST, None).await;
+    let [Answered::Solver, Answered::Refused(why)] = &found[..] else { panic!("{found:?}") };
+    assert!(why.contains("connection refused"), "{why}");
+    let answer = solver(&own);
+    let port = web(move |request, _| answer(request));
+    let nowhere = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let found = families(port, nowhere, Some(&"x".repeat(43))).await;
+    assert!(
+        matches!(&found[0], Answered::Other(why) if why.contains("another account key")),
+        "{found:?}"
+    );
+    assert!(matches!(&found[1], Answered::Silent(_)), "{found:?}");
 }

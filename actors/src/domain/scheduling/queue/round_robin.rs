@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::scheduling::reconcile_key::ReconcileKey;
 use crate::domain::time::Timestamp;
 
@@ -13,6 +13,12 @@ pub(in crate::domain) trait Namespaced: Eq {
 }
 
 impl Namespaced for SecretKey {
+    fn namespace(&self) -> &Arc<str> {
+        &self.namespace
+    }
+}
+
+impl Namespaced for IngressKey {
     fn namespace(&self) -> &Arc<str> {
         &self.namespace
     }

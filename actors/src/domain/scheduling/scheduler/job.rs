@@ -52,6 +52,8 @@ pub(crate) enum WaitsFor {
     Host,
     /// Orders of other Secrets: in the queue of a rate limit, or for the same names.
     Others,
+    /// The user, who has stopped new orders.
+    NewOrders,
 }
 
 /// Number of jobs in each phase.

@@ -36,6 +36,11 @@ impl Parked {
         *until = sooner;
     }
 
+    /// Removes a job without a slot before it is due.
+    pub(super) fn remove(&mut self, stream: &SecretKey, until: Timestamp) {
+        self.due.remove(&(until, stream.clone()));
+    }
+
     /// Removes a due job. Returns its Secret and whether the job still has its slot.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<(SecretKey, bool)> {
         if self.due.first()?.0 > now {

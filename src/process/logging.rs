@@ -75,8 +75,8 @@ pub fn start_operator(format: LogFormatArg) -> Logging {
     logging
 }
 
-/// The filter of `RUST_LOG` if it can be read, else `default`, with its text; and whether a text was
-/// passed over. tracing-subscriber 0.3.23 panics at some texts that are not ASCII, and refuses
+/// The filter of `RUST_LOG` if it can be read, else `default`, with its text; and whether a text
+/// was passed over. tracing-subscriber 0.3.23 panics at some texts that are not ASCII, and refuses
 /// spaces around a part.
 fn first_filter(default: &str) -> (EnvFilter, String, bool) {
     let given = std::env::var_os(EnvFilter::DEFAULT_ENV);

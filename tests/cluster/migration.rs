@@ -92,8 +92,8 @@ fn owner(api_version: &str, kind: &str, name: &str, uid: Option<String>) -> Valu
     }])
 }
 
-/// Creates the objects of cert-manager for the Ingress `name`: its Certificate, and the Secret, owned by
-/// the Certificate as under `--enable-certificate-owner-ref`.
+/// Creates the objects of cert-manager for the Ingress `name`: its Certificate, and the Secret,
+/// owned by the Certificate as under `--enable-certificate-owner-ref`.
 async fn issued_by_cert_manager(client: &Client, name: &str, left: Duration) {
     let (host, secret) = (format!("{name}.example.com"), format!("{name}-tls"));
     let issuer = "cert-manager.io/cluster-issuer";

@@ -472,7 +472,13 @@ async fn the_documented_commands_work_as_printed() {
 async fn the_documented_exit_codes_are_those_of_the_program() {
     let site = Site::start();
     let mut codes = Vec::new();
-    for args in [&["status", "-A"][..], &["explain", "web/nothing"], &["status", "--no"]] {
+    let calls: [&[&str]; 4] = [
+        &["status", "-A"],
+        &["explain", "web/nothing"],
+        &["status", "--no"],
+        &["doctor", "web/nothing"],
+    ];
+    for args in calls {
         codes.push(site.said(args).await.0);
     }
     codes.push(130); // tests/simulated/commands.rs interrupts a storm

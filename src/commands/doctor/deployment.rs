@@ -167,6 +167,10 @@ fn run_flags(container: &Container, namespace: &str) -> Fact<RunFlags> {
 }
 
 fn parsed(given: Vec<String>) -> Fact<RunArgs> {
+    let not_run = || Err("its args do not begin with `run`".to_owned());
+    if given.first().is_none_or(|first| first != "run") {
+        return not_run();
+    }
     let words = |error: clap::Error| {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -176,7 +180,7 @@ fn parsed(given: Vec<String>) -> Fact<RunArgs> {
     let matches = program().try_get_matches_from(argv).map_err(words)?;
     match Cli::from_arg_matches(&matches).map_err(words)?.command {
         Command::Run(args) => Ok(*args),
-        _ => Err("its args do not begin with `run`".to_owned()),
+        _ => not_run(),
     }
 }
 

@@ -29,8 +29,8 @@ impl<Q> Default for Cached<Q> {
 
 impl<Q: PartialEq> Cached<Q> {
     /// Returns the last answer if young and for the same question, otherwise the result of `make`.
-    /// Only one answer is made at a time, after a pause as long as the last one took: others use the
-    /// event loop too. An error is not cached. While too many answers are still
+    /// Only one answer is made at a time, after a pause as long as the last one took: others use
+    /// the event loop too. An error is not cached. While too many answers are still
     /// being sent, none is made: the last one is returned whatever its age.
     pub(super) async fn answer(
         &self,
@@ -100,9 +100,9 @@ mod tests {
         for question in 0..10 {
             let slow = async {
                 tokio::time::sleep(limits::ANSWER_AGE).await;
-                Ok(String::new())
+                Ok("text".to_owned())
             };
-            cached.answer(question, slow).await.unwrap();
+            drop(cached.answer(question, slow).await.unwrap());
         }
         assert_eq!(began.elapsed(), 19 * limits::ANSWER_AGE, "ten answers and nine pauses");
     }

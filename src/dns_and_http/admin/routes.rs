@@ -65,9 +65,9 @@ async fn of_this_site(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
-/// Why a request is that of a foreign page, if it is: one that the browser marks so (Fetch Metadata)
-/// and that is no link which the user follows, or one to loopback under a name of the page's own
-/// (DNS rebinding).
+/// Why a request is that of a foreign page, if it is: one that the browser marks so (Fetch
+/// Metadata) and that is no link which the user follows, or one to loopback under a name of the
+/// page's own (DNS rebinding).
 fn foreign(request: &HttpRequest) -> Option<&'static str> {
     let header = |name: &HeaderName| Some(request.headers().get(name)?.to_str().unwrap_or("?"));
     let is_own = matches!(header(&SEC_FETCH_SITE), None | Some("same-origin" | "none"));

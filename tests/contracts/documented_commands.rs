@@ -183,7 +183,7 @@ fn fault(call: &[String]) -> Option<String> {
 /// Tells why the program refuses a command line, with placeholders in lower case.
 fn refused(args: &[String]) -> Option<String> {
     // A sentence may name the program or a command without its arguments.
-    let Some((name, arguments)) = args.split_first() else { return None };
+    let (name, arguments) = args.split_first()?;
     if arguments.is_empty() {
         let known = built().get_subcommands().any(|command| command.get_name() == name);
         return (!known).then(|| format!("there is no command {name}"));
@@ -254,7 +254,7 @@ fn every_suite_that_a_page_names_exists() {
     let manifests =
         manifests.map(|file| fs::read_to_string(root().join(file)).unwrap_or_default()).concat();
     let mut named = 0;
-    for (page, text) in pages().iter().filter(|(page, _)| page.ends_with(".md")) {
+    for (page, text) in pages() {
         let words: Vec<&str> = text.split([' ', '\n', '`']).collect();
         for pair in words.windows(2).filter(|pair| ["--test", "--bench"].contains(&pair[0])) {
             named += 1;

@@ -146,6 +146,27 @@ fn the_hard_cases_name_tests_that_exist() {
     assert_eq!(without.count(), 0, "each case has its test");
 }
 
+/// Each answer of the FAQ has a comment with the tests that show it, as `file::function`.
+#[test]
+fn the_answers_of_the_faq_name_tests_that_exist() {
+    let texts = texts();
+    let page = &texts.iter().find(|(path, _)| path.ends_with("faq.md")).unwrap().1;
+    let answers: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert!(answers.len() > 20, "only {} questions", answers.len());
+    for answer in answers {
+        let question = answer.lines().next().unwrap_or_default();
+        let (_, comment) = answer.rsplit_once("<!-- ").unwrap_or_default();
+        let tests: Vec<(&str, &str)> =
+            named(comment).filter_map(|(_, name)| name.split_once("::")).collect();
+        assert!(!tests.is_empty(), "docs/faq.md: no test shows the answer to: {question}");
+        for (file, test) in tests {
+            let text = texts.iter().find(|(path, _)| path == Path::new(file));
+            let exists = text.is_some_and(|(_, text)| text.contains(&format!("fn {test}(")));
+            assert!(exists, "docs/faq.md, {question}: there is no test {file}::{test}");
+        }
+    }
+}
+
 #[test]
 fn comment_lines_fit_the_page() {
     for (path, text) in texts().iter().filter(|(path, _)| path.extension().unwrap() == "rs") {

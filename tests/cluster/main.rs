@@ -18,6 +18,9 @@ mod bad_input;
 mod commands;
 mod deploy;
 mod doctor;
+mod documented;
+#[path = "../documents/mod.rs"]
+mod documents;
 mod dry_run;
 mod edits;
 mod failover;

@@ -11,6 +11,9 @@ mod cluster;
 mod configuration;
 mod deploy;
 mod doctor;
+mod documented_commands;
+#[path = "../documents/mod.rs"]
+mod documents;
 mod events;
 mod flags;
 mod journal;

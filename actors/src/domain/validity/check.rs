@@ -175,9 +175,18 @@ pub fn check(
 ) -> Result<(), IssueReason> {
     let (installed, now) = (assessment.installed, assessment.now);
     match first_reason(secret, desired, assessment) {
-        Err(reason) if installed.is_some_and(|one| one.excuses(&reason, secret, now)) => Ok(()),
+        Err(reason) if installed.is_some_and(|one| one.excuses(&reason, secret, now)) => {
+            // The request is of the user, who has revoked the certificate, for example.
+            if is_requested(secret, desired) { Err(IssueReason::Requested) } else { Ok(()) }
+        }
         checked => checked,
     }
+}
+
+/// Whether a user has requested a certificate since the one of the Secret.
+fn is_requested(secret: Option<&SecretView>, desired: &DesiredCertificate) -> bool {
+    let answered = secret.and_then(|secret| secret.renew.as_deref());
+    !are_answered(desired.renew.as_deref(), answered)
 }
 
 fn first_reason(
@@ -185,10 +194,10 @@ fn first_reason(
     desired: &DesiredCertificate,
     Assessment { directory, ari, now, .. }: &Assessment<'_>,
 ) -> Result<(), IssueReason> {
+    let requested = is_requested(secret, desired);
     let secret = secret.ok_or(IssueReason::Missing)?;
     let certificate =
         secret.certificate.as_ref().map_err(|why| IssueReason::Unparsable(why.clone()))?;
-    let requested = !are_answered(desired.renew.as_deref(), secret.renew.as_deref());
     if secret.ours && !requested && keeps_refused_names(certificate, desired, *now) {
         return Ok(());
     }
@@ -410,6 +419,22 @@ pub(crate) mod tests {
         assert!(matches!(checked(ahead, "02", 19), Err(IssueReason::DueForRenewal(_))));
         assert!(matches!(checked(ahead, "01", 21), Err(IssueReason::DueForRenewal(_))), "a tenth");
         assert!(matches!(checked(now(), "01", 61), Err(IssueReason::DueForRenewal(_))), "in time");
+    }
+
+    /// A CA answers the revocation of a certificate with a renewal window in the past.
+    #[test]
+    fn a_request_counts_also_while_the_dates_of_a_new_certificate_do_not() {
+        let wanted = desired("shop", &["a.example.com"]);
+        let asked = DesiredCertificate { renew: Some("now".into()), ..wanted.clone() };
+        let due = secret(&["a.example.com"], now() - 61 * DAY, 90 * DAY);
+        let installed = Some(Installed::new(now(), "01"));
+        let checked = |secret: &SecretView, wanted: &DesiredCertificate| {
+            check(Some(secret), wanted, &Assessment { installed, ..assessment() })
+        };
+        assert_eq!(checked(&due, &wanted), Ok(()), "its dates are excused");
+        assert_eq!(checked(&due, &asked), Err(IssueReason::Requested));
+        let answered = SecretView { renew: Some("now".into()), ..due };
+        assert_eq!(checked(&answered, &asked), Ok(()));
     }
 
     #[test]

@@ -153,7 +153,7 @@ async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
 async fn get(from: IpAddr, to: SocketAddr, path: &str) -> io::Result<String> {
     let asked = async {
         let mut stream = connect(from, to).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -271,7 +271,7 @@ async fn eight_hundred_slow_readers_of_metrics_cost_one_text_a_second_of_each_fo
         for number in 0..100 {
             let mut stream = connect(BAD, to).await.unwrap();
             let kind = ["text/plain", "application/openmetrics-text"][number % 2];
-            let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {kind}\r\n\r\n");
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {kind}\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             slow.push(stream);
         }
@@ -328,7 +328,7 @@ async fn a_scrape_without_an_end_keeps_no_other_port_from_its_answers() {
 /// A page that asks for changes: the connection, once the first message has come.
 async fn watch(from: IpAddr, to: SocketAddr) -> TcpStream {
     let mut stream = connect(from, to).await.unwrap();
-    stream.write_all(b"GET /changes HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /changes HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     while !answer.windows(14).any(|part| part == b"event: changed") {
         let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap();

@@ -8,7 +8,7 @@ IMAGE ?= ingress-acme:0.1.0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-1.34 doc bench seeds mutants soak worst-tenant test-rollback data-planes page-driver page-check image image-check release clean-control-plane
+.PHONY: help demo test test-1.34 doc program bench seeds mutants soak worst-tenant test-rollback data-planes page-driver page-check image image-check release clean-control-plane
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,12 +36,18 @@ test-1.34: ## run the tests on a real API server against Kubernetes 1.34 (built 
 doc: ## build the API documentation of all crates into target/doc; a warning is an error
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
-# The measured operator is built as in the image: without the simulated world.
-bench: ## measure the goals of docs/performance.md and print them as a table (half an hour, with its builds)
-	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
+# The measured operator is built as in the image: without the simulated world, and linked statically.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+PROGRAM = $(CURDIR)/target/static/$(HOST)/release/ingress-acme
+
+program:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --no-default-features \
+		--bin ingress-acme --target $(HOST) --target-dir target/static
+
+bench: program ## measure the goals of docs/performance.md and print them as a table (half an hour, with its builds)
 	$(CARGO) build --locked --release --example bare_loop
 	$(CARGO) bench --locked --bench dedup --bench issuance
-	INGRESS_ACME_OPERATOR=target/image/release/ingress-acme $(CARGO) bench --locked --bench goals
+	INGRESS_ACME_OPERATOR=$(PROGRAM) $(CARGO) bench --locked --bench goals
 
 # Seeds from 0 on; `make test` plays fewer. A failure names its seed, and SEED=17 plays that one alone.
 SEEDS ?= 1000
@@ -61,9 +67,8 @@ mutants: ## mutation tests of the rules: a test has to fail on each small change
 	$(CARGO) run --locked --package ingress-acme-mutants
 
 # The operator is the image's: a debug build takes ten times the CPU time for an Ingress of 1 MiB.
-worst-tenant: ## play the worst tenant at full size against the image's program (about 10 minutes)
-	$(CARGO) build --locked --release --no-default-features --bin ingress-acme --target-dir target/image
-	WORST_TENANT=full INGRESS_ACME_OPERATOR=$(CURDIR)/target/image/release/ingress-acme \
+worst-tenant: program ## play the worst tenant at full size against the image's program (about 10 minutes)
+	WORST_TENANT=full INGRESS_ACME_OPERATOR=$(PROGRAM) \
 		$(CARGO) test --locked --test cluster worst_tenant
 
 # The older release, the first one that was installed anywhere. Its sources come out of git's history.

@@ -67,7 +67,7 @@ pub(super) async fn measure(goals: &mut Goals) -> anyhow::Result<()> {
     let each = |seconds: f64, ingresses: u32| (seconds - alone) / f64::from(ingresses);
     let ratio = each(seconds, most) / each(plain, many);
     let what = format!("  the same for an Ingress, less that of 1, over that of {many}");
-    goals.at_most(&what, 1.2, ratio, " ×");
+    goals.at_most(&what, 1.5, ratio, " ×");
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub use cluster::{
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
 pub use segments::FakeSegments;
-pub use stable::Retries;
+pub use stable::{Retries, WRITES};
 
 use crate::domain::caa::CaaSet;
 use crate::domain::certificate::KeyAlgorithm;

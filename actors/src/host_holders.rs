@@ -15,7 +15,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
-use crate::ports::{Clock, TlsSecrets};
+use crate::ports::{Clock, SecretReads};
 
 /// Verified certificates by Secret; a Secret that could not be read is missing.
 type Verified = HashMap<SecretKey, Option<CertificateView>>;
@@ -25,7 +25,7 @@ pub struct HostHolders<'a> {
     /// All Ingresses.
     pub index: &'a RefCell<Index>,
     /// Secrets.
-    pub tls_secrets: &'a dyn TlsSecrets,
+    pub tls_secrets: &'a dyn SecretReads,
     /// The clock.
     pub clock: &'a dyn Clock,
 }
@@ -59,6 +59,20 @@ impl HostHolders<'_> {
             looked_at.hosts.insert(host);
         }
         looked_at
+    }
+
+    /// Looks until no host of the certificate in `secret` is undecided.
+    ///
+    /// # Errors
+    /// A Secret that could not be read.
+    pub async fn decide(&self, secret: &SecretKey) -> Result<(), SecretKey> {
+        let undecided = || self.index.borrow().desired(secret).map(|desired| desired.undecided);
+        while let Some(hosts) = undecided().filter(|hosts| !hosts.is_empty()) {
+            if let Some(unread) = self.look(&secret.namespace, &hosts).await.unread {
+                return Err(unread);
+            }
+        }
+        Ok(())
     }
 
     async fn verified(&self, secrets: impl Iterator<Item = &SecretKey>) -> Verified {

@@ -79,9 +79,9 @@ pub struct Installation {
     pub copied: Copied,
 }
 
-/// TLS Secrets, and the `spec.tls` that refers to them.
+/// TLS Secrets as they are. Whoever has no more than this port cannot write.
 #[async_trait(?Send)]
-pub trait TlsSecrets {
+pub trait SecretReads {
     /// Reads one Secret by name.
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError>;
     /// Whether the Secret exists. Reads no data of the Secret.
@@ -89,6 +89,11 @@ pub trait TlsSecrets {
     /// Returns the certificate of a Secret of ours, if the CA in use issued it as far as its chain
     /// shows, and its key matches. A label alone proves nothing, because users write labels.
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError>;
+}
+
+/// TLS Secrets, and the `spec.tls` that refers to them.
+#[async_trait(?Send)]
+pub trait TlsSecrets: SecretReads {
     /// Writes the Secret, and returns the written Secret.
     ///
     /// # Errors

@@ -13,14 +13,14 @@ use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::doubled;
-use crate::ports::{PortError, TlsSecrets, bounded};
+use crate::ports::{PortError, SecretReads, bounded};
 
 /// The index and the Secrets that a choice is made from.
 pub struct SecretChoice<'a> {
     /// All Ingresses.
     pub index: &'a RefCell<Index>,
     /// Secrets.
-    pub tls_secrets: &'a dyn TlsSecrets,
+    pub tls_secrets: &'a dyn SecretReads,
     /// Whether the journal has an issuance or a failure for a Secret.
     pub is_live: &'a dyn Fn(&SecretKey) -> bool,
 }

@@ -7,26 +7,11 @@ use ingress_acme_actors::domain::ingress::SecretKey;
 use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::dry_run::without_writes;
-use ingress_acme_actors::fakes::{CrashPoint, Fakes, foreign_secret, ingress, with_tls};
+use ingress_acme_actors::fakes::{CrashPoint, Fakes, WRITES, foreign_secret, ingress, with_tls};
 use ingress_acme_actors::operator::{Operator, Settings, start};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
-/// Port calls that change something.
-const WRITES: [&str; 11] = [
-    "install",
-    "set_metadata",
-    "fill_tls",
-    "take_back_tls",
-    "write_routes",
-    "journal_create",
-    "journal_delete",
-    "open_order",
-    "accept",
-    "finalize",
-    "renewal_info",
-];
-
 /// Starts a dry run in the process of the test, beside other operators.
 async fn dry_run(fakes: &Fakes) -> Operator {
     let ports = without_writes(fakes.ports(&Rc::new(CrashPoint::default())));
@@ -52,8 +37,10 @@ fn counts(fakes: &Fakes) -> Vec<String> {
     counts
 }
 
+/// Port calls that change something, or ask the CA.
 fn writes(fakes: &Fakes) -> Vec<usize> {
-    WRITES.map(|call| fakes.cluster.calls(call)).to_vec()
+    let all = WRITES.into_iter().chain(["renewal_info"]);
+    all.map(|call| fakes.cluster.calls(call)).filter(|count| *count > 0).collect()
 }
 
 #[test]
@@ -78,7 +65,7 @@ fn each_ingress_is_told_once_what_would_be_done_and_nothing_else_is_written_for_
         assert_eq!(told(&fakes, "wild").reason, "Skipped");
         let labels = ["kept\"} 0", "new\"} 2", "refused\"} 1", "renewal\"} 0", "undecided\"} 0"];
         assert_eq!(counts(&fakes), labels.map(|label| format!("{{plan=\"{label}")));
-        assert_eq!(writes(&fakes), WRITES.map(|_| 0));
+        assert!(writes(&fakes).is_empty(), "{:?}", writes(&fakes));
         assert_eq!(fakes.cluster.calls("probe"), 0, "no route of ours would answer");
         fakes.cluster.delete(&"web/new".parse().unwrap());
         fakes.pass(MINUTE).await;

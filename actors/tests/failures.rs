@@ -23,7 +23,8 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::fakes::{Fakes, Retries, foreign_secret, ingress, shop, with_tls};
 use ingress_acme_actors::operator::{Operator, Ports};
 use ingress_acme_actors::ports::{
-    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, TlsSecrets, Written,
+    Clock, Installation, Journal, JournalError, PortError, Probe, Routes, SecretReads, TlsSecrets,
+    Written,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -243,7 +244,7 @@ fn with_a_stranger(status: SecretStatus) -> SecretStatus {
 }
 
 #[async_trait(?Send)]
-impl TlsSecrets for Sticky {
+impl SecretReads for Sticky {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         self.0.read(key).await.map(with_a_stranger)
     }
@@ -255,7 +256,10 @@ impl TlsSecrets for Sticky {
     async fn verified(&self, key: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.0.verified(key).await
     }
+}
 
+#[async_trait(?Send)]
+impl TlsSecrets for Sticky {
     async fn install(
         &self,
         key: &SecretKey,
@@ -318,7 +322,7 @@ impl Silent {
 }
 
 #[async_trait(?Send)]
-impl TlsSecrets for Silent {
+impl SecretReads for Silent {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         self.answers_for(&key.namespace).await;
         self.0.read(key).await
@@ -333,7 +337,10 @@ impl TlsSecrets for Silent {
         self.answers_for(&key.namespace).await;
         self.0.verified(key).await
     }
+}
 
+#[async_trait(?Send)]
+impl TlsSecrets for Silent {
     async fn install(
         &self,
         key: &SecretKey,

@@ -42,7 +42,7 @@ use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::said::Said;
-use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
+use ingress_acme_actors::ports::{Installation, PortError, SecretReads, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
@@ -208,7 +208,7 @@ fn is_about_owners(refusal: &Refusal) -> bool {
 }
 
 #[async_trait(?Send)]
-impl TlsSecrets for KubeTlsSecrets {
+impl SecretReads for KubeTlsSecrets {
     async fn read(&self, key: &SecretKey) -> Result<SecretStatus, PortError> {
         let secret = self.look(key).await?;
         self.last_reads.borrow_mut().remember(key, self.last_read(secret.as_ref()));
@@ -236,7 +236,10 @@ impl TlsSecrets for KubeTlsSecrets {
         self.foreign.borrow_mut().has_ended(key);
         Ok(certificate)
     }
+}
 
+#[async_trait(?Send)]
+impl TlsSecrets for KubeTlsSecrets {
     async fn install(
         &self,
         key: &SecretKey,

@@ -23,7 +23,7 @@ use crate::domain::validity::renewal::RenewalWindow;
 use crate::operator::Ports;
 use crate::ports::{
     CertificateAuthority, EventRecorder, Installation, Journal, JournalError, PortError, Replaces,
-    Routes, TlsSecrets, Written,
+    Routes, SecretReads, TlsSecrets, Written,
 };
 
 /// Returns ports that write nothing but Events, and that have no CA.
@@ -47,10 +47,10 @@ fn refused<T>() -> Result<T, PortError> {
 }
 
 /// Secrets that are read.
-struct ReadOnly(Rc<dyn TlsSecrets>);
+struct ReadOnly(Rc<dyn SecretReads>);
 
 #[async_trait(?Send)]
-impl TlsSecrets for ReadOnly {
+impl SecretReads for ReadOnly {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.0.read(secret).await
     }
@@ -62,7 +62,10 @@ impl TlsSecrets for ReadOnly {
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.0.verified(secret).await
     }
+}
 
+#[async_trait(?Send)]
+impl TlsSecrets for ReadOnly {
     async fn install(&self, _: &SecretKey, _: Installation) -> Result<SecretStatus, PortError> {
         refused()
     }

@@ -94,15 +94,10 @@ impl Survey {
         let context = &self.context;
         let (index, tls_secrets) = (&*context.index, &*context.tls_secrets);
         let holders = HostHolders { index, tls_secrets, clock: &*context.clock };
-        let undecided = || context.desired(secret).map(|desired| desired.undecided);
-        while let Some(hosts) = undecided().filter(|hosts| !hosts.is_empty()) {
-            if let Some(unread) = holders.look(&secret.namespace, &hosts).await.unread {
-                return Err(format!(
-                    "Secret {unread} could not be read, which shows whose a host is"
-                ));
-            }
-        }
-        Ok(())
+        let decided = holders.decide(secret).await;
+        decided.map_err(|unread| {
+            format!("Secret {unread} could not be read, which shows whose a host is")
+        })
     }
 
     /// Records an Event, once for each text. One that says that nothing would be done is for an

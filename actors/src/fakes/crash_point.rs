@@ -21,8 +21,8 @@ use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
     CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressClasses, IngressSource,
-    Installation, JournalError, PortError, Probe, Replaces, Routes, SegmentNumbers, Segments,
-    TlsSecrets, Written,
+    Installation, JournalError, PortError, Probe, Replaces, Routes, SecretReads, SegmentNumbers,
+    Segments, TlsSecrets, Written,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -96,7 +96,7 @@ impl<P: IngressSource + 'static> IngressSource for Crashable<P> {
 }
 
 #[async_trait(?Send)]
-impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
+impl<P: SecretReads> SecretReads for Crashable<P> {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.crash_point.call(self.port.read(secret)).await
     }
@@ -108,7 +108,10 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
     async fn verified(&self, secret: &SecretKey) -> Result<Option<CertificateView>, PortError> {
         self.crash_point.call(self.port.verified(secret)).await
     }
+}
 
+#[async_trait(?Send)]
+impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
     async fn install(
         &self,
         secret: &SecretKey,

@@ -23,10 +23,11 @@ const RENEWED_WITHIN_HOURS: u32 = 10 * 24;
 /// journal, for example.
 const CALLS_OF_AN_ATTEMPT: usize = 3;
 /// Port calls that change something in the cluster, in the journal or at a CA.
-const WRITES: [&str; 9] = [
+pub const WRITES: [&str; 10] = [
     "install",
     "set_metadata",
     "fill_tls",
+    "take_back_tls",
     "write_routes",
     "journal_create",
     "journal_delete",

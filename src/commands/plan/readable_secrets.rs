@@ -6,11 +6,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus};
-use ingress_acme_actors::domain::copied::Copied;
-use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::ingress::{IngressRef, SecretKey};
-use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::ports::{Installation, PortError, TlsSecrets};
+use ingress_acme_actors::domain::ingress::SecretKey;
+use ingress_acme_actors::ports::{PortError, SecretReads};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::ListParams;
@@ -80,13 +77,8 @@ impl ReadableSecrets {
     }
 }
 
-fn writes_nothing<T>() -> Result<T, PortError> {
-    let why = "a plan writes nothing";
-    Err(PortError::Permanent(Failure::new(FailureClass::SecretWrite, why)))
-}
-
 #[async_trait(?Send)]
-impl TlsSecrets for ReadableSecrets {
+impl SecretReads for ReadableSecrets {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         if self.is_absent(secret) {
             return Ok(None);
@@ -111,31 +103,5 @@ impl TlsSecrets for ReadableSecrets {
             return Ok(None);
         }
         self.or_nothing(secret, self.secrets.verified(secret).await)
-    }
-
-    async fn install(&self, _: &SecretKey, _: Installation) -> Result<SecretStatus, PortError> {
-        writes_nothing()
-    }
-
-    async fn set_metadata(
-        &self,
-        _: &SecretKey,
-        _: Option<&BTreeSet<IngressRef>>,
-        _: &Copied,
-    ) -> Result<SecretStatus, PortError> {
-        writes_nothing()
-    }
-
-    async fn fill_tls(
-        &self,
-        _: &IngressRef,
-        _: &SecretKey,
-        _: &BTreeSet<DnsName>,
-    ) -> Result<(), PortError> {
-        writes_nothing()
-    }
-
-    async fn take_back_tls(&self, _: &IngressRef) -> Result<bool, PortError> {
-        writes_nothing()
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ingress_acme_actors::domain::certificate::SecretStatus;
 use ingress_acme_actors::domain::desired::index::Index;
@@ -11,7 +11,7 @@ use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressView, SecretKey};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::host_holders::HostHolders;
-use ingress_acme_actors::ports::{Clock, TlsSecrets};
+use ingress_acme_actors::ports::{Clock, SecretReads};
 use ingress_acme_actors::secret_choice::SecretChoice;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Client;
@@ -133,7 +133,7 @@ impl Survey {
 
 async fn choose(
     index: &RefCell<Index>,
-    tls_secrets: &dyn TlsSecrets,
+    tls_secrets: &dyn SecretReads,
     shown: &[IngressKey],
 ) -> anyhow::Result<()> {
     let choice = SecretChoice { index, tls_secrets, is_live: &|_| false };
@@ -144,17 +144,13 @@ async fn choose(
 /// Finds out which namespace has the undecided hosts of a Secret, a bounded number at a time.
 async fn decide(
     index: &RefCell<Index>,
-    tls_secrets: &dyn TlsSecrets,
+    tls_secrets: &dyn SecretReads,
     secret: &SecretKey,
 ) -> anyhow::Result<()> {
     let holders = HostHolders { index, tls_secrets, clock: &SystemClock::default() };
-    let undecided = || index.borrow().desired(secret).map(|desired| desired.undecided);
-    while let Some(hosts) = undecided().filter(|hosts| !hosts.is_empty()) {
-        if let Some(unread) = holders.look(&secret.namespace, &hosts).await.unread {
-            bail!("Secret {unread} cannot be read for now, which shows whose a host is");
-        }
-    }
-    Ok(())
+    holders.decide(secret).await.map_err(|unread| {
+        anyhow!("Secret {unread} cannot be read for now, which shows whose a host is")
+    })
 }
 
 /// All Ingresses, or those of the place with a note, where the user may read no others.

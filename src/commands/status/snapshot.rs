@@ -12,7 +12,7 @@ use ingress_acme_actors::domain::desired::secret_names::chosen_name;
 use ingress_acme_actors::domain::desired::selection::{Selection, Skip};
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
 use ingress_acme_actors::domain::time::Timestamp;
-use ingress_acme_actors::ports::{Clock, PortError, TlsSecrets};
+use ingress_acme_actors::ports::{Clock, PortError, SecretReads};
 use ingress_acme_actors::secret_choice::SecretChoice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -29,7 +29,7 @@ use ingress_acme_actors::domain::status::kube_event::{KubeEvent, Severity};
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::{
     AccountStore, Clock, CreateError, EventRecorder, IngressChange, IngressSource, Installation,
-    PortError, Routes, SegmentNumbers, Segments, StoredAccount, TlsSecrets, Written,
+    PortError, Routes, SecretReads, SegmentNumbers, Segments, StoredAccount, TlsSecrets, Written,
 };
 use ingress_acme_control_plane::{apply_yaml, eventually};
 use k8s_openapi::api::core::v1::Secret;

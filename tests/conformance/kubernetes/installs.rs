@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::ports::{Installation, TlsSecrets};
+use ingress_acme_actors::ports::{Installation, SecretReads, TlsSecrets};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use futures_util::stream::LocalBoxStream;
 use ingress_acme::kubernetes::journal_segments::SecretSegments;
 use ingress_acme::kubernetes::secret_watch::WatchedSecrets;
 use ingress_acme_actors::domain::ingress::SecretKey;
-use ingress_acme_actors::ports::{SecretChange, SecretWatch, Segments, TlsSecrets};
+use ingress_acme_actors::ports::{SecretChange, SecretReads, SecretWatch, Segments, TlsSecrets};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::DeleteParams;

@@ -23,7 +23,7 @@ use crate::domain::name::DnsName;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::ports::{
     EventRecorder, IngressChange, IngressClasses, IngressSource, Installation, PortError,
-    SecretChange, TlsSecrets,
+    SecretChange, SecretReads, TlsSecrets,
 };
 
 #[async_trait(?Send)]
@@ -53,7 +53,7 @@ pub struct OfInstall {
 }
 
 #[async_trait(?Send)]
-impl TlsSecrets for OfInstall {
+impl SecretReads for OfInstall {
     async fn read(&self, secret: &SecretKey) -> Result<SecretStatus, PortError> {
         self.cluster.call("read").await?;
         let read = self.cluster.state.borrow_mut().read_secret(secret);
@@ -73,7 +73,10 @@ impl TlsSecrets for OfInstall {
         let certificate = ours.and_then(|view| view.certificate.ok());
         Ok(certificate.filter(|one| one.key_matches))
     }
+}
 
+#[async_trait(?Send)]
+impl TlsSecrets for OfInstall {
     async fn install(
         &self,
         key: &SecretKey,

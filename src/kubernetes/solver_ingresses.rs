@@ -297,8 +297,8 @@ fn not_in_place(wanted: &SolverIngress, why: &str) -> PortError {
     )
 }
 
-/// Routes of this install to the solver, in an Ingress outside the operator's namespace.
-pub(super) fn routed(ingress: &Ingress, install: &str) -> Option<RoutedHosts> {
+/// Routes of this install to the solver, in a solver Ingress or in that of a user.
+pub(crate) fn routed(ingress: &Ingress, install: &str) -> Option<RoutedHosts> {
     if !is_ours(&ingress.metadata) {
         return in_place::routed(ingress, install);
     }

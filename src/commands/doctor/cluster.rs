@@ -9,6 +9,7 @@ use ingress_acme_actors::domain::doctor::Fact;
 use ingress_acme_actors::domain::doctor::class::Class;
 use ingress_acme_actors::domain::doctor::install::Lease;
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::new_orders::LEASE;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::ports::Clock;
 use k8s_openapi::api::coordination::v1 as coordination;
@@ -23,7 +24,6 @@ use crate::acme::sent_at;
 use crate::kubernetes::client::detail;
 use crate::kubernetes::ingress_classes;
 use crate::process::clock::SystemClock;
-use ingress_acme_actors::domain::new_orders::LEASE;
 
 /// The cluster, as the user may read its objects.
 pub(super) struct Cluster {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ingress_acme_actors::domain::doctor::Fact;
 use ingress_acme_actors::domain::doctor::installs::{OtherInstall, Others};
 use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::new_orders::LEASE;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
@@ -12,7 +13,6 @@ use kube::api::ListParams;
 use super::cluster::{Cluster, lease_of};
 use super::deployment::Deployments;
 use crate::kubernetes::api_groups::{CERT_MANAGER, names};
-use ingress_acme_actors::domain::new_orders::LEASE;
 
 /// Finds them by our label on Deployments, by our Lease, and by cert-manager's API group.
 pub(super) async fn find(cluster: &Cluster, deployments: &Deployments) -> Fact<Others> {

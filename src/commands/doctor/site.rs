@@ -12,6 +12,7 @@ use ingress_acme_actors::domain::ingress::IngressKey;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::public_name::PublicCa;
+use ingress_acme_actors::domain::rule_host::RuleHost;
 use ingress_acme_actors::domain::solver_place::PlaceChoices;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
@@ -24,8 +25,9 @@ use super::deployment::Setup;
 use crate::commands::plan;
 use crate::dns_and_http::probe::{HttpProbe, Names};
 use crate::dns_and_http::solver::Thumbprint;
-use crate::kubernetes::client::{IN_PLACE_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL};
+use crate::kubernetes::client::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::kubernetes::ingresses::view;
+use crate::kubernetes::solver_ingresses;
 use crate::process::public_ca::public_ca;
 
 /// An Ingress; empty where none is asked for.
@@ -37,8 +39,8 @@ pub(super) struct Site {
     pub(super) names: Vec<DnsName>,
     /// Addresses in its status.
     addresses: Vec<IpAddr>,
-    /// Hosts that our solver Ingresses route now.
-    routed: Fact<BTreeSet<String>>,
+    /// Hosts whose challenge path is routed to the solver now.
+    routed: Fact<BTreeSet<RuleHost>>,
     is_public_ca: bool,
 }
 
@@ -64,7 +66,8 @@ impl Site {
             Err(why) => return Self::without(Err(why)),
         };
         let serving = &setup.flags.serving;
-        let (planned, routed) = join(planned(cluster, setup, key), routed(cluster, &ingress)).await;
+        let routed = routed(cluster, setup, &ingress);
+        let (planned, routed) = join(planned(cluster, setup, key), routed).await;
         let (served, names) = match planned {
             Ok((served, names)) => (Ok(Some(served)), names),
             Err(why) => (Err(why), Vec::new()),
@@ -100,7 +103,8 @@ impl Site {
         let mut findings = vec![hosts::dns(text, &addresses)];
         let answers = asked.map(|found| found.answers).unwrap_or_default();
         let has_other_family = answers.len() > 1;
-        let is_routed = self.routed.as_ref().ok().map(|routed| routed.contains(text));
+        let routed = self.routed.as_ref().ok();
+        let is_routed = routed.map(|routed| routed.iter().any(|rule| rule.serves(host)));
         findings.extend(answers.into_iter().map(|(address, answer)| {
             hosts::route(text, &Route { address, answer, is_routed, has_other_family })
         }));
@@ -139,10 +143,10 @@ async fn planned(
 
 /// Hosts whose challenge path is routed to the solver now: those of solver Ingresses in the
 /// operator's namespace and in that of the Ingress, and of the Ingress itself.
-async fn routed(cluster: &Cluster, ingress: &Ingress) -> Fact<BTreeSet<String>> {
+async fn routed(cluster: &Cluster, setup: &Setup, ingress: &Ingress) -> Fact<BTreeSet<RuleHost>> {
     let ours = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let ours = ours.limit(limits::DOCTOR_LISTED);
-    let mut routed = BTreeSet::new();
+    let mut found = vec![ingress.clone()];
     let namespaces: BTreeSet<&str> =
         [Some(cluster.own.as_str()), ingress.metadata.namespace.as_deref()]
             .into_iter()
@@ -150,19 +154,11 @@ async fn routed(cluster: &Cluster, ingress: &Ingress) -> Fact<BTreeSet<String>> 
             .collect();
     for namespace in namespaces {
         let api: Api<Ingress> = Api::namespaced(cluster.client.clone(), namespace);
-        let found = cluster.ask(api.list(&ours)).await?;
-        routed.extend(found.items.iter().flat_map(hosts_of));
+        found.extend(cluster.ask(api.list(&ours)).await?.items);
     }
-    let annotations = ingress.metadata.annotations.as_ref();
-    if let Some(mark) = annotations.and_then(|all| all.get(IN_PLACE_ANNOTATION)) {
-        routed.extend(hosts_of(ingress).filter(|host| mark.contains(host.as_str())));
-    }
-    Ok(routed)
-}
-
-fn hosts_of(ingress: &Ingress) -> impl Iterator<Item = String> {
-    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    rules.filter_map(|rule| rule.host.clone())
+    let install = setup.flags.install_id.as_ref().unwrap_or(&cluster.own);
+    let routes = found.iter().filter_map(|one| solver_ingresses::routed(one, install));
+    Ok(routes.flat_map(|routes| routes.hosts).collect())
 }
 
 /// Addresses in the status of an Ingress.

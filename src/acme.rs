@@ -65,6 +65,7 @@ pub use rate_limit::rate_limit;
 pub use retry_after::sent_at;
 pub use revocation::{Revoked, RevokedBy};
 pub use rollover::RolledOver;
+pub(crate) use transport::body_within;
 pub use transport::{InProcess, RequestHook, TrustError, Wire};
 
 use account::{AccountState, Accounts};

@@ -153,7 +153,8 @@ async fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
 async fn get(from: IpAddr, to: SocketAddr, path: &str) -> io::Result<String> {
     let asked = async {
         let mut stream = connect(from, to).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -271,7 +272,8 @@ async fn eight_hundred_slow_readers_of_metrics_cost_one_text_a_second_of_each_fo
         for number in 0..100 {
             let mut stream = connect(BAD, to).await.unwrap();
             let kind = ["text/plain", "application/openmetrics-text"][number % 2];
-            let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {kind}\r\n\r\n");
+            let request =
+                format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {kind}\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             slow.push(stream);
         }

@@ -124,6 +124,21 @@ pub(super) struct Transport {
     hook: RequestHook,
 }
 
+/// Reads the body of an answer; `None` if it is longer than `longest` bytes.
+pub(crate) async fn body_within(
+    answer: &mut reqwest::Response,
+    longest: usize,
+) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut read = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if read.len() + chunk.len() > longest {
+            return Ok(None);
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(Some(read))
+}
+
 impl Transport {
     /// Creates a client that trusts the Mozilla roots, which are compiled in, and the certificates
     /// of `extra_roots` (PEM).
@@ -212,13 +227,8 @@ impl Transport {
                 .map_err(|error| TransportError::Unreachable(with_causes(&error)))?,
         };
         check_headers(answer.headers())?;
-        let mut read = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            if read.len() + chunk.len() > longest {
-                return Err(TransportError::TooLarge(longest));
-            }
-            read.extend_from_slice(&chunk);
-        }
+        let read = body_within(&mut answer, longest).await?;
+        let read = read.ok_or(TransportError::TooLarge(longest))?;
         Ok((answer.status(), std::mem::take(answer.headers_mut()), read.into()))
     }
 

@@ -30,6 +30,7 @@ use tokio::join;
 
 use crate::commands::cli::{DoctorArgs, ReportOutput};
 use crate::commands::status::print;
+use crate::process::logging::{has_colours, no_color};
 use authority::Authorities;
 use cluster::Cluster;
 use deployment::{Deployments, Setup};
@@ -55,18 +56,14 @@ pub async fn show(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let findings = Box::pin(examine(client.clone(), &args, key.as_ref())).await;
     let report = Report { failed: any_failed(&findings), findings };
     let written = print(&match args.output {
-        ReportOutput::Table => text::table(&report.findings, in_colour()),
+        ReportOutput::Table => {
+            let is_terminal = std::io::stdout().is_terminal();
+            text::table(&report.findings, has_colours(is_terminal, no_color().as_deref()))
+        }
         ReportOutput::Json => serde_json::to_string_pretty(&report)?,
         ReportOutput::Yaml => serde_saphyr::to_string(&report)?.trim_end().to_owned(),
     });
     Ok(if report.failed && written == ExitCode::SUCCESS { FAILED.into() } else { written })
-}
-
-/// Whether standard output is a terminal whose user has not turned colour off
-/// (<https://no-color.org>).
-fn in_colour() -> bool {
-    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && !is_off
 }
 
 /// Collects the facts: those that need no other one first.

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::limits;
 
+use crate::acme::body_within;
 use crate::commands::cli::LogLevelArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::admin::log_filter::InForce;
@@ -27,9 +28,12 @@ pub async fn show_or_change(args: LogLevelArgs) -> anyhow::Result<ExitCode> {
             client.put(format!("{url}?for={time}s")).body(filter.clone())
         }
     };
-    let answer = request.send().await.with_context(|| unheard(address))?;
+    let mut answer = request.send().await.with_context(|| unheard(address))?;
     let status = answer.status();
-    let body = text(answer).await?;
+    let Some(body) = body_within(&mut answer, limits::LOG_ANSWER).await? else {
+        bail!("the answer of the admin port has more than {} bytes", limits::LOG_ANSWER);
+    };
+    let body = String::from_utf8_lossy(&body);
     if !status.is_success() {
         bail!("{}", cut(body, limits::LOG_ANSWER));
     }
@@ -43,18 +47,6 @@ fn unheard(address: SocketAddr) -> String {
          (kubectl -n ingress-acme exec POD -- /ingress-acme log-level), or forward the port \
          (kubectl -n ingress-acme port-forward POD 9091)"
     )
-}
-
-/// The body of an answer, up to the bound.
-async fn text(mut answer: reqwest::Response) -> anyhow::Result<String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > limits::LOG_ANSWER {
-            bail!("the answer of the admin port has more than {} bytes", limits::LOG_ANSWER);
-        }
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 fn told(InForce { filter, default, seconds_left }: &InForce) -> String {

@@ -175,27 +175,42 @@ mod tests {
     const EVENT: &str =
         r#"{"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null}"#;
 
-    fn record(events: &KubeEvents, namespace: &str, number: usize) {
+    fn about(namespace: &str, number: usize, lasts: bool) -> (IngressRef, KubeEvent) {
         let key = IngressKey::new(namespace, &format!("i{number}"));
         let about = IngressRef { key, uid: "u1".into() };
         let note = format!("number {number}");
         let (severity, reason, action) = (Severity::Warning, "Skipped", "IssueCertificate");
-        events.record(&about, KubeEvent { severity, reason, action, note, lasts: false });
+        (about, KubeEvent { severity, reason, action, note, lasts })
+    }
+
+    fn record(events: &KubeEvents, namespace: &str, number: usize) {
+        let (about, event) = about(namespace, number, false);
+        events.record(&about, event);
+    }
+
+    /// A recorder whose Events are stored after `seen` has the path, and the number of those that
+    /// are dropped.
+    fn recorder(seen: impl Fn(&str) + Send + Sync + 'static) -> (KubeEvents, Arc<AtomicUsize>) {
+        let seen = Arc::new(seen);
+        let server = tower::service_fn(move |request: Request<Body>| {
+            seen(request.uri().path());
+            let event = EVENT.as_bytes().to_vec();
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(event))))
+        });
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let (client, counter) = (Client::new(server, "web"), dropped.clone());
+        let hook: DroppedHook = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
+        let clock = Box::new(SystemClock::default());
+        (KubeEvents::start(client, "pod", clock, hook), dropped)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_with_thousands_of_events_has_half_of_the_queue_and_its_neighbours_are_sent()
      {
-        let (sent, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = sent.clone();
-        let server = tower::service_fn(move |request: Request<Body>| {
-            seen.lock().unwrap().push(request.uri().path().contains("/other/"));
-            let event = EVENT.as_bytes().to_vec();
-            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(event))))
-        });
-        let (client, counter) = (Client::new(server, "web"), dropped.clone());
-        let hook: DroppedHook = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
-        let events = KubeEvents::start(client, "pod", Box::new(SystemClock::default()), hook);
+        let (events, dropped) =
+            recorder(move |path| seen.lock().unwrap().push(path.contains("/other/")));
         let (queue, half) = (limits::EVENTS_QUEUED, limits::EVENTS_QUEUED / 2);
         (0..3 * queue).for_each(|number| record(&events, "bad", number));
         assert_eq!(dropped.load(Ordering::Relaxed), 3 * queue - half);
@@ -212,21 +227,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_sent_again_leaves_half_of_the_queue_to_what_is_new() {
-        let dropped = Arc::new(AtomicUsize::new(0));
-        let server = tower::service_fn(|_: Request<Body>| {
-            let event = EVENT.as_bytes().to_vec();
-            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(event))))
-        });
-        let (client, counter) = (Client::new(server, "web"), dropped.clone());
-        let hook: DroppedHook = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
-        let events = KubeEvents::start(client, "pod", Box::new(SystemClock::default()), hook);
+        let (events, dropped) = recorder(|_| {});
         let (queue, half) = (limits::EVENTS_QUEUED, limits::EVENTS_QUEUED / 2);
         for number in 0..queue {
-            let key = IngressKey::new(if number % 2 == 0 { "a" } else { "b" }, "shop");
-            let about = IngressRef { key, uid: "u1".into() };
-            let (severity, reason, action) = (Severity::Warning, "Skipped", "IssueCertificate");
-            let note = format!("number {number}");
-            events.repeat(&about, KubeEvent { severity, reason, action, note, lasts: true });
+            let namespace = if number % 2 == 0 { "a" } else { "b" };
+            let (about, event) = about(namespace, number, true);
+            events.repeat(&about, event);
         }
         assert_eq!(dropped.load(Ordering::Relaxed), half);
         (0..half / 2).for_each(|number| record(&events, "new", number));

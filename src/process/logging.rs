@@ -82,8 +82,8 @@ fn first_filter(default: &str) -> (EnvFilter, String, bool) {
     let given = std::env::var_os(EnvFilter::DEFAULT_ENV);
     let given = given.map(|text| text.to_string_lossy().into_owned());
     let given = given.filter(|text| !text.trim().is_empty());
-    let (read, is_given) = (given.as_deref().and_then(read_filter), given.is_some());
-    let passed_over = is_given && read.is_none();
+    let read = given.as_deref().and_then(read_filter);
+    let passed_over = given.is_some() && read.is_none();
     let (filter, text) = read.unwrap_or_else(|| (EnvFilter::new(default), default.to_owned()));
     (filter, text, passed_over)
 }
@@ -129,17 +129,22 @@ fn abort_on_panic() {
     }));
 }
 
-/// Form of the lines, on a terminal or elsewhere. `no_color` is the variable `NO_COLOR`, which
-/// turns colours off unless it is empty.
+/// Form of the lines, on a terminal or elsewhere.
 fn form(format: LogFormatArg, is_terminal: bool, no_color: Option<&OsStr>) -> Form {
-    let coloured = is_terminal && no_color.is_none_or(OsStr::is_empty);
+    let coloured = has_colours(is_terminal, no_color);
     match (format, is_terminal) {
         (LogFormatArg::Json, _) | (LogFormatArg::Auto, false) => Form::Json,
         (LogFormatArg::Text, _) | (LogFormatArg::Auto, true) => Form::Text { coloured },
     }
 }
 
-fn no_color() -> Option<OsString> {
+/// Whether output has colours. `no_color` is the variable `NO_COLOR`, which turns them off unless
+/// it is empty (<https://no-color.org>).
+pub(crate) fn has_colours(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+pub(crate) fn no_color() -> Option<OsString> {
     std::env::var_os("NO_COLOR")
 }
 

@@ -110,25 +110,40 @@ async fn issued_by_cert_manager(client: &Client, name: &str, left: Duration) {
     let certificate: DynamicObject = serde_json::from_value(certificate).unwrap();
     let made = certificates(client).create(&PostParams::default(), &certificate).await;
     let uid = made.expect("the Certificate").uid();
-    let (chain, key) = pair(&host, left);
-    let object = json!({
-        "metadata": {
-            "name": secret,
-            "labels": {"controller.cert-manager.io/fao": "true"},
-            "annotations": {
-                "cert-manager.io/alt-names": host, "cert-manager.io/certificate-name": secret,
-                "cert-manager.io/common-name": host, "cert-manager.io/ip-sans": "",
-                "cert-manager.io/issuer-group": "cert-manager.io", "cert-manager.io/uri-sans": "",
-                "cert-manager.io/issuer-kind": "ClusterIssuer",
-                "cert-manager.io/issuer-name": "letsencrypt",
-            },
-            "ownerReferences": owner("cert-manager.io/v1", "Certificate", &secret, uid),
+    let metadata = json!({
+        "name": secret,
+        "labels": {"controller.cert-manager.io/fao": "true"},
+        "annotations": {
+            "cert-manager.io/alt-names": host, "cert-manager.io/certificate-name": secret,
+            "cert-manager.io/common-name": host, "cert-manager.io/ip-sans": "",
+            "cert-manager.io/issuer-group": "cert-manager.io", "cert-manager.io/uri-sans": "",
+            "cert-manager.io/issuer-kind": "ClusterIssuer",
+            "cert-manager.io/issuer-name": "letsencrypt",
         },
-        "type": "kubernetes.io/tls", "stringData": {"tls.crt": chain, "tls.key": key},
+        "ownerReferences": owner("cert-manager.io/v1", "Certificate", &secret, uid),
+    });
+    create_secret(client, &metadata, &host, left).await;
+}
+
+/// Creates a TLS Secret with a certificate for `host`.
+async fn create_secret(client: &Client, metadata: &Value, host: &str, left: Duration) {
+    let (chain, key) = pair(host, left);
+    let object = json!({
+        "metadata": metadata, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": chain, "tls.key": key},
     });
     let object: Secret = serde_json::from_value(object).unwrap();
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
     secrets.create(&PostParams::default(), &object).await.expect("the Secret");
+}
+
+/// Waits until ingress-acme has written the Secret, and returns it.
+async fn renewed(client: &Client, name: &str) -> Secret {
+    eventually(PATIENCE, "a renewal by ingress-acme", async || {
+        let found = secret(client, "web", name).await?;
+        found.labels().contains_key("app.kubernetes.io/managed-by").then_some(found)
+    })
+    .await
 }
 
 /// Creates an Ingress with a wildcard, its Certificate and its Secret: these stay cert-manager's.
@@ -153,8 +168,7 @@ async fn orphaned(client: &Client, name: &str) -> Secret {
 
 #[actix::test]
 async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
-    if !has_jq() {
-        figure!("jq is missing, so the commands of docs/migration.md are not run");
+    if !has_jq("docs/migration.md") {
         return;
     }
     let _alone = alone().await;
@@ -174,11 +188,7 @@ async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
             shell(world, &block("From cert-manager", "annotate ingress shop", name)).await;
             shell(world, &block("From cert-manager", "delete certificate shop-tls", name)).await;
         }
-        let renewed = eventually(PATIENCE, "a renewal by ingress-acme", async || {
-            let found = secret(&client, "web", "blog-tls").await?;
-            found.labels().contains_key("app.kubernetes.io/managed-by").then_some(found)
-        })
-        .await;
+        let renewed = renewed(&client, "blog-tls").await;
         verify(world, &renewed).await;
         let listed = shell(world, &block("From cert-manager", "cat hand-over.txt", "shop")).await;
         assert_eq!(listed, "news\n", "not the wildcard's, nor one without an issuer");
@@ -207,8 +217,7 @@ async fn secrets_of_cert_manager_are_taken_over_without_an_order() {
 
 #[actix::test]
 async fn a_secret_of_kcert_and_a_certificate_of_traefik_are_taken_over_without_an_order() {
-    if !has_jq() {
-        figure!("jq is missing, so the commands of docs/migration.md are not run");
+    if !has_jq("docs/migration.md") {
         return;
     }
     let _alone = alone().await;
@@ -223,11 +232,7 @@ async fn a_secret_of_kcert_and_a_certificate_of_traefik_are_taken_over_without_a
                 shell(world, &commands.replace("shop", name)).await;
             }
         }
-        let renewed = eventually(PATIENCE, "a renewal by ingress-acme", async || {
-            let found = secret(&client, "web", "blog-tls").await?;
-            found.labels().contains_key("app.kubernetes.io/managed-by").then_some(found)
-        })
-        .await;
+        let renewed = renewed(&client, "blog-tls").await;
         verify(world, &renewed).await;
         assert!(!renewed.labels().contains_key("kcert.dev/secret"), "kcert renews by this label");
         let told = shell(world, "ingress-acme explain web/shop").await;
@@ -245,14 +250,8 @@ async fn of_kcert(client: &Client, name: &str) {
     let ingresses: Api<Ingress> = Api::namespaced(client.clone(), "web");
     let labelled = ingresses.patch(name, &PatchParams::default(), &Patch::Merge(label)).await;
     labelled.expect("the label");
-    let (chain, key) = pair(&host, 10 * DAY);
-    let object = json!({
-        "metadata": {"name": secret, "labels": {"kcert.dev/secret": "managed"}},
-        "type": "kubernetes.io/tls", "stringData": {"tls.crt": chain, "tls.key": key},
-    });
-    let object: Secret = serde_json::from_value(object).unwrap();
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), "web");
-    secrets.create(&PostParams::default(), &object).await.expect("the Secret");
+    let metadata = json!({"name": secret, "labels": {"kcert.dev/secret": "managed"}});
+    create_secret(client, &metadata, &host, 10 * DAY).await;
 }
 
 /// Creates an Ingress with Traefik's resolver, and `acme.json` in the world's directory, with 80 of

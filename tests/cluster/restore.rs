@@ -265,16 +265,20 @@ async fn secrets_are_handed_over_and_the_account_is_deleted(
     assert!(secret(client, "ingress-acme", account).await.is_none());
 }
 
-/// Whether kubectl and jq can be run. A new machine has neither.
-pub(crate) fn has_jq() -> bool {
+/// Whether jq can be run, which a new machine may not have. Says so where the commands of `page`
+/// are not run.
+pub(crate) fn has_jq(page: &str) -> bool {
     let ran = std::process::Command::new("jq").arg("--version").output();
-    ran.is_ok_and(|output| output.status.success())
+    let has = ran.is_ok_and(|output| output.status.success());
+    if !has {
+        figure!("jq is missing, so the commands of {page} are not run");
+    }
+    has
 }
 
 #[actix::test]
 async fn the_commands_of_operations_md_back_up_restore_and_hand_over() {
-    if !has_jq() {
-        figure!("jq is missing, so the commands of operations.md are not run");
+    if !has_jq("operations.md") {
         return;
     }
     let _alone = alone().await;

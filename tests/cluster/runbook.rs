@@ -41,8 +41,7 @@ async fn conflict(client: &kube::Client) {
 
 #[actix::test]
 async fn the_first_command_of_each_alert_runs_and_prints_something() {
-    if !has_jq() {
-        figure!("jq is missing, so the commands of the alerts are not run");
+    if !has_jq("the alerts") {
         return;
     }
     let _alone = alone().await;

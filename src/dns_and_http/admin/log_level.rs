@@ -85,8 +85,7 @@ fn unknown() -> HttpResponse {
 /// Why a change is refused, if it is. A page of another site could reach a forwarded port through
 /// the user's browser, under a name of its own too (DNS rebinding).
 fn refusal(request: &HttpRequest) -> Option<&'static str> {
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    if !peer.is_some_and(|peer| peer.is_loopback()) {
+    if !is_from_loopback(request) {
         return Some(
             "a change is taken from the pod itself only: by `kubectl exec` or `kubectl port-forward`",
         );
@@ -98,6 +97,11 @@ fn refusal(request: &HttpRequest) -> Option<&'static str> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     (!host.is_some_and(is_local))
         .then_some("a change is taken under the name localhost or an address only")
+}
+
+/// Whether the peer is in the pod: what `kubectl exec` and `kubectl port-forward` run.
+pub(super) fn is_from_loopback(request: &HttpRequest) -> bool {
+    request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 /// Whether the host of a `Host` header is `localhost` or an address.

@@ -16,7 +16,7 @@ use ingress_acme_actors::reporting::reporter::{Filter, ListIngresses, Search};
 use serde::Deserialize;
 
 use super::exposition::Format;
-use super::log_level::{SEC_FETCH_SITE, is_local};
+use super::log_level::{SEC_FETCH_SITE, is_from_loopback, is_local};
 use super::{Health, STUCK, Unanswered, log_level, page};
 use crate::dns_and_http::listeners::Role;
 use crate::dns_and_http::server::SharedText;
@@ -74,9 +74,8 @@ fn foreign(request: &HttpRequest) -> Option<&'static str> {
     if !is_own && header(&SEC_FETCH_MODE) != Some("navigate") {
         return Some("pages of other sites may not read this port");
     }
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let is_rebound = || header(&HOST).is_some_and(|host| !is_local(host));
-    (peer.is_some_and(|peer| peer.is_loopback()) && is_rebound())
+    (is_from_loopback(request) && is_rebound())
         .then_some("a forwarded port is read under the name localhost or an address only")
 }
 

@@ -44,10 +44,11 @@ const PROGRAMS: [&str; 24] = [
     "xargs",
     "xdg-open",
 ];
-/// Stands for each program: writes its name and arguments to a file, and prints two words. Control
-/// characters part the arguments and the calls, because arguments have spaces and line breaks.
+/// Stands for each program: writes its name and arguments to a file of its own, because programs of
+/// a pipe run at once, and prints two words. A control character parts the arguments, because they
+/// have spaces and line breaks.
 const RECORDER: &str = "#!/bin/sh
-{ printf '%s' \"${0##*/}\"; [ $# -eq 0 ] || printf '\\037%s' \"$@\"; printf '\\036'; } >> \"$CALLS\"
+{ printf '%s' \"${0##*/}\"; [ $# -eq 0 ] || printf '\\037%s' \"$@\"; } > \"$CALLS/$$\"
 echo one two
 ";
 /// Variables of the Deployment that are not the operator's own.
@@ -148,19 +149,20 @@ impl<'a> Shell<'a> {
 
     /// Calls of programs that the command makes; an error where the shell has anything to say.
     fn calls(&self, command: &str) -> Result<Vec<Vec<String>>, String> {
-        let record = self.directory.join("calls");
-        fs::write(&record, "").unwrap();
+        let records = tempfile::tempdir_in(self.directory).unwrap();
         let mut sh = Command::new("/bin/sh");
         sh.arg("-c").arg(format!("{command}\nwait")).env_clear().stdin(Stdio::null());
         sh.env("PATH", self.directory.join("bin")).env("HOME", self.directory);
-        sh.env("CALLS", &record).current_dir(self.directory);
+        sh.env("CALLS", records.path()).current_dir(self.directory);
         let output = sh.output().unwrap();
         if !output.status.success() || !output.stderr.is_empty() {
             return Err(String::from_utf8(output.stderr).unwrap());
         }
-        let calls = fs::read_to_string(&record).unwrap();
-        let calls = calls.split_terminator('\u{1e}');
-        Ok(calls.map(|call| call.split('\u{1f}').map(str::to_owned).collect()).collect())
+        let calls = fs::read_dir(records.path()).unwrap().map(|record| {
+            let call = fs::read_to_string(record.unwrap().path()).unwrap();
+            call.split('\u{1f}').map(str::to_owned).collect()
+        });
+        Ok(calls.collect())
     }
 }
 

@@ -8,7 +8,7 @@ use super::job_runner::{FallbackCa, JobRunner};
 use crate::domain::certificate::CertId;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Chain, Command, Issuance, NewIssuance, OrderView, Step};
+use crate::domain::issuance::{Chain, Command, Issuance, Methods, NewIssuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -144,7 +144,7 @@ impl JobRunner {
         let call = async {
             match step {
                 Step::Refresh => ca.refresh(&url).await,
-                Step::Accept => ca.accept(&url).await,
+                Step::Accept => ca.accept(&url, &Methods::new()).await,
                 _ => {
                     ca.finalize(&url, &self.ports.keys.request(&issuance.names, &issuance.key)?)
                         .await

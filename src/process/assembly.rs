@@ -274,6 +274,7 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
+            dns: ingress_acme_actors::dns::ports::DnsPorts::none(),
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })

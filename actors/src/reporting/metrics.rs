@@ -17,12 +17,13 @@ use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduling::scheduler::Load;
 use crate::domain::status::readiness::Readiness;
 use crate::domain::time::Timestamp;
+use crate::ports::PortError;
 use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByPlan, ByPort, ByReason, ByRequest, ByResult, ByScope,
-    BySource, ByState, ByStep,
+    BySource, ByState, ByStep, ByWrite,
 };
 pub use labels::{IssueKind, Source};
 pub use totals::Totals;
@@ -61,6 +62,7 @@ pub struct Metrics {
     waiting_for_limit: Family<ByScope, Gauge>,
     new_orders_stopped: Gauge,
     dry_run: Family<ByPlan, Gauge>,
+    dns_writes: Family<ByWrite, Counter>,
     connections: Family<ByPort, Gauge>,
     connections_dropped: Family<ByPort, Counter>,
 }
@@ -95,6 +97,7 @@ impl Default for Metrics {
             waiting_for_limit: Family::default(),
             new_orders_stopped: Gauge::default(),
             dry_run: Family::default(),
+            dns_writes: Family::default(),
             connections: Family::default(),
             connections_dropped: Family::default(),
         }
@@ -172,6 +175,8 @@ impl Metrics {
             "Time of the last step of a scan",
             self.last_scan.clone(),
         );
+        let help = "Writes of TXT records at DNS providers, by result";
+        all.register("dns_writes", help, self.dns_writes.clone());
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
@@ -260,6 +265,16 @@ impl Metrics {
     /// Counts a certificate that an Ingress asked for.
     pub(crate) fn readiness(&self, readiness: Readiness) {
         self.readiness.get_or_create(&ByResult { result: readiness.label() }).inc();
+    }
+
+    /// Counts a write at a DNS provider.
+    pub(crate) fn dns_write(&self, operation: &'static str, answer: &Result<(), PortError>) {
+        let result = match answer {
+            Ok(()) => "done",
+            Err(PortError::Transient { .. }) => "failed",
+            Err(PortError::Permanent(_)) => "refused",
+        };
+        self.dns_writes.get_or_create(&ByWrite { operation, result }).inc();
     }
 
     /// Counts a failed attempt.

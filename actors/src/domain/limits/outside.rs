@@ -166,6 +166,8 @@ pub const ANSWER_MAX: usize = 256 * 1024;
 /// Largest authorization or challenge of a CA in bytes; an open order may keep [`MAX_NAMES`] of
 /// them. Let's Encrypt's have 1 KiB, and 30 KiB after a validation with ten long redirects.
 pub const AUTHORIZATION_MAX: usize = 64 * 1024;
+/// Names of a CA in one DNS-PERSIST-01 challenge (draft-ietf-acme-dns-persist §3.1).
+pub const ISSUER_NAMES: usize = 10;
 /// Memory of all open orders that are cached, in bytes. A thousand orders of one name have 2 MiB.
 pub const ORDERS_KEPT: usize = 16 * 1024 * 1024;
 /// Certificates in one answer of `/api/v1/ingresses`. One Ingress may have 5,000; a certificate has

@@ -285,6 +285,7 @@ impl Fakes {
             install_id: INSTALL.to_owned(),
             owner_references: true,
             through_proxy: false,
+            dns_persist_01: false,
             profile: None,
             algorithm: KeyAlgorithm::default(),
             settle_times: SettleTimes::default(),

@@ -83,6 +83,7 @@ pub struct Ports {
 
 /// Settings of the user.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Settings {
     /// URL of the ACME directory.
     pub directory: String,
@@ -98,6 +99,8 @@ pub struct Settings {
     pub owner_references: bool,
     /// Whether the CA of `directory` is asked through a proxy.
     pub through_proxy: bool,
+    /// `--dns-persist-01`.
+    pub dns_persist_01: bool,
     /// `--profile`.
     pub profile: Option<String>,
     /// `--key-algorithm`.

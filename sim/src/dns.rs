@@ -1,5 +1,5 @@
-//! DNS server on UDP and TCP (RFC 1035): resolves every name to 127.0.0.1, except names with simulated
-//! trouble. It answers as a resolver does, and also to questions that are meant for the
+//! DNS server on UDP and TCP (RFC 1035): resolves every name to 127.0.0.1, except names with
+//! simulated trouble. It answers as a resolver does, and also to questions that are meant for the
 //! authoritative servers of a zone.
 
 mod records;
@@ -30,7 +30,9 @@ const QUESTION_MAX: usize = 1232;
 const ANSWER_MAX: usize = 1232;
 /// Attempts to find a port that is free in UDP and TCP.
 const SOCKET_ATTEMPTS: usize = 100;
-/// Interval at which the threads check for shutdown.
+/// Time that a client over TCP has for its question.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Interval at which the thread of UDP checks for shutdown.
 const LOOK: Duration = Duration::from_millis(50);
 /// TTL of all answers, because a test may change a name at any time.
 const TTL: u32 = 0;
@@ -57,7 +59,6 @@ pub enum Trouble {
 pub(crate) enum Record {
     Address,
     Caa,
-    Txt,
 }
 
 /// Address for [`Trouble::Dead`]: on loopback, without any simulated server.
@@ -245,7 +246,6 @@ impl Dns {
         let (udp, tcp) = sockets(address).map_err(failed())?;
         let address = udp.local_addr().map_err(failed())?;
         udp.set_read_timeout(Some(LOOK)).map_err(failed())?;
-        tcp.set_nonblocking(true).map_err(failed())?;
         let (zone, ended) = (Zone::default(), Arc::new(AtomicBool::new(false)));
         let (of_udp, of_tcp) = (zone.clone(), zone.clone());
         let (udp_end, tcp_end) = (Arc::clone(&ended), Arc::clone(&ended));
@@ -269,6 +269,7 @@ impl Dns {
 impl Drop for Dns {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
+        _ = TcpStream::connect(self.address); // wakes the thread that accepts
         for thread in self.threads.drain(..) {
             _ = thread.join();
         }
@@ -299,17 +300,16 @@ fn serve_udp(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
 
 /// Answers one question of each connection, after which clients ask over UDP again.
 fn serve_tcp(listener: &TcpListener, zone: &Zone, ended: &AtomicBool) {
-    while !ended.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((connection, _)) => _ = answer_one(connection, zone), // the client may be gone
-            Err(_) => thread::sleep(LOOK),
+    for connection in listener.incoming() {
+        if ended.load(Ordering::Relaxed) {
+            return;
         }
+        _ = connection.and_then(|connection| answer_one(connection, zone)); // it may be gone
     }
 }
 
 fn answer_one(mut connection: TcpStream, zone: &Zone) -> io::Result<()> {
-    connection.set_nonblocking(false)?;
-    connection.set_read_timeout(Some(Duration::from_secs(1)))?;
+    connection.set_read_timeout(Some(PATIENCE))?;
     let mut length = [0; 2];
     connection.read_exact(&mut length)?;
     let mut question = vec![0; u16::from_be_bytes(length).into()];

@@ -31,10 +31,9 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
             "{directory} names no caaIdentities (RFC 8555 §7.1.1), so no CAA record can name the CA"
         );
     };
-    let (domain, method, how) = match host.is_wildcard() {
-        true => (host.base(), Method::Dns01, "in DNS"),
-        false => (host.as_str(), Method::Http01, "by HTTP-01"),
-    };
+    let (method, how) =
+        if host.is_wildcard() { (Method::Dns01, "in DNS") } else { (Method::Http01, "by HTTP-01") };
+    let domain = host.base();
     print(&format!(
         "This record lets only this account issue for {host}, and only {how} (RFC 8657):\n\n\
          {domain}. CAA {record}\n\n\

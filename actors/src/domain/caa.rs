@@ -193,9 +193,10 @@ pub fn climb(name: &DnsName) -> impl Iterator<Item = &str> {
 /// for a host by HTTP-01 (RFC 8657); `None` while the CA or the account is unknown.
 pub fn locking_record(issuer: &Issuer, name: &DnsName) -> Option<String> {
     let (domain, account) = (issuer.domains.first()?, issuer.account.as_ref()?);
-    let (tag, methods) = match name.is_wildcard() {
-        true => (ISSUE_WILD, &[Method::Dns01, Method::DnsPersist01][..]),
-        false => (ISSUE, &[Method::Http01][..]),
+    let (tag, methods): (_, &[Method]) = if name.is_wildcard() {
+        (ISSUE_WILD, &[Method::Dns01, Method::DnsPersist01])
+    } else {
+        (ISSUE, &[Method::Http01])
     };
     let methods = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",");
     Some(format!(r#"0 {tag} "{domain}; accounturi={account}; validationmethods={methods}""#))
@@ -320,18 +321,13 @@ mod tests {
         };
         let (own, none) = (("issue", "ca.example"), ("issue", ";"));
         let (wild, no_wild) = (("issuewild", "ca.example"), ("ISSUEWILD", ";"));
-        let cases: [(&[(&str, &str)], bool, bool); 6] = [
-            (&[own], true, true),
-            (&[none], false, false),
-            (&[none, wild], false, true),
-            (&[own, no_wild], true, false),
-            (&[wild], true, true),
-            (&[no_wild], true, false),
-        ];
-        for (records, for_host, for_wildcard) in cases {
-            assert_eq!(of(records, &host()), for_host, "{records:?}");
-            assert_eq!(of(records, &wildcard()), for_wildcard, "{records:?}");
-        }
+        let both = |records: &[_]| (of(records, &host()), of(records, &wildcard()));
+        assert_eq!(both(&[own]), (true, true));
+        assert_eq!(both(&[none]), (false, false));
+        assert_eq!(both(&[none, wild]), (false, true));
+        assert_eq!(both(&[own, no_wild]), (true, false));
+        assert_eq!(both(&[wild]), (true, true));
+        assert_eq!(both(&[no_wild]), (true, false));
     }
 
     #[test]

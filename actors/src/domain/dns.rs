@@ -2,7 +2,9 @@
 //! (draft-ietf-acme-dns-persist).
 //!
 //! - [`account`]: accounts at DNS providers, and what each may write for whom.
+//! - [`persist`]: records of DNS-PERSIST-01.
 //! - [`txt`]: names and values of the records.
 
 pub mod account;
+pub mod persist;
 pub mod txt;

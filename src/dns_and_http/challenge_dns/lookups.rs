@@ -40,7 +40,6 @@ impl Nameservers {
     }
 
     pub(super) fn only_resolvers(all: &[SocketAddr]) -> Result<Self, NameserverError> {
-        let all = &all[..all.len().min(limits::DNS_SERVERS)];
         let each = all.iter().map(|address| resolver::of(&[*address]));
         let texts = Texts::Resolvers(each.collect::<Result<_, _>>()?);
         Ok(Self { resolver: resolver::of(all)?, texts })

@@ -206,8 +206,7 @@ pub const CAA_VALUE: usize = 1024;
 pub const CAA_TAG: usize = 255;
 /// CNAME records of a challenge that are followed in a row, as resolvers do. One is usual.
 pub const DNS_ALIASES: usize = 8;
-/// Authoritative servers of a zone that are asked for a challenge, and resolvers that can be given
-/// in their place. A zone has two to six.
+/// Authoritative servers of a zone that are asked for a challenge. A zone has two to six.
 pub const DNS_SERVERS: usize = 8;
 /// Addresses of one authoritative server that are asked, until one answers.
 pub const DNS_SERVER_ADDRESSES: usize = 4;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
@@ -22,6 +23,7 @@ use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions, InProcess, Wire};
 use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
+use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
 use crate::kubernetes::account_secret::AccountSecret;
@@ -274,10 +276,20 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
-            dns: ingress_acme_actors::dns::ports::DnsPorts::none(),
+            dns: self.dns_ports()?,
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
+    }
+
+    fn dns_ports(&self) -> anyhow::Result<DnsPorts> {
+        let lookups = match &self.environment.network {
+            Network::Sockets => {
+                ChallengeRecords::new(self.config.nameserver, &self.config.dns01_resolvers)?
+            }
+            Network::InProcess(_, hosts) => ChallengeRecords::in_process(hosts.clone()),
+        };
+        Ok(DnsPorts { lookups: Rc::new(lookups), ..DnsPorts::none() })
     }
 
     fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {

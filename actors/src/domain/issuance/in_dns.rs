@@ -31,6 +31,17 @@ pub(crate) struct InDns {
     pub seen: bool,
 }
 
+impl InDns {
+    /// The method that probably proves a name, as far as DNS was looked at.
+    pub(crate) fn method(&self, name: &DnsName) -> Method {
+        match self.facts.get(name).map(|facts| &facts.persist) {
+            None => Method::Http01,
+            Some(Persist::Fits) => Method::DnsPersist01,
+            Some(_) => Method::Dns01,
+        }
+    }
+}
+
 impl Observed {
     /// Records a look for the written records at the authoritative servers of their zones.
     pub(crate) fn looked_for_txt(&mut self, seen: bool, now: Timestamp) {

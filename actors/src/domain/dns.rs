@@ -2,7 +2,9 @@
 //! (draft-ietf-acme-dns-persist).
 //!
 //! - [`account`]: accounts at DNS providers, and what each may write for whom.
+//! - [`account_secret`]: what the Secret of an account says.
 //! - [`txt`]: names and values of the records.
 
 pub mod account;
+pub mod account_secret;
 pub mod txt;

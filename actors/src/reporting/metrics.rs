@@ -22,9 +22,9 @@ use crate::shared_expiries::SharedExpiries;
 use expiries::ExpiryCollector;
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByPlan, ByPort, ByReason, ByRequest, ByResult, ByScope,
-    BySource, ByState, ByStep,
+    BySource, ByState, ByStep, ByWrite,
 };
-pub use labels::{IssueKind, Source};
+pub use labels::{DnsWrite, IssueKind, Source};
 pub use totals::Totals;
 
 fn durations() -> Histogram {
@@ -63,6 +63,8 @@ pub struct Metrics {
     dry_run: Family<ByPlan, Gauge>,
     connections: Family<ByPort, Gauge>,
     connections_dropped: Family<ByPort, Counter>,
+    dns_accounts: Family<ByState, Gauge>,
+    dns_writes: Family<ByWrite, Counter>,
 }
 
 impl Default for Metrics {
@@ -97,6 +99,8 @@ impl Default for Metrics {
             dry_run: Family::default(),
             connections: Family::default(),
             connections_dropped: Family::default(),
+            dns_accounts: Family::default(),
+            dns_writes: Family::default(),
         }
     }
 }
@@ -114,6 +118,7 @@ impl Metrics {
         self.register_journal(ours);
         self.register_world(ours);
         self.register_ports(ours);
+        self.register_dns(ours);
         ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
@@ -203,6 +208,25 @@ impl Metrics {
         all.register("connections", help, self.connections.clone());
         let help = "Connections closed in favour of newer ones, by port";
         all.register("connections_dropped", help, self.connections_dropped.clone());
+    }
+
+    fn register_dns(&self, all: &mut Registry) {
+        let help = "Secrets that are DNS accounts, by whether they can be used";
+        all.register("dns_accounts", help, self.dns_accounts.clone());
+        let help = "TXT records written or removed at DNS providers, by result";
+        all.register("dns_writes", help, self.dns_writes.clone());
+    }
+
+    /// Sets the numbers of DNS accounts that can and cannot be used.
+    pub fn dns_accounts(&self, usable: usize, unusable: usize) {
+        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+            self.dns_accounts.get_or_create(&ByState { state }).set(gauge(count));
+        }
+    }
+
+    /// Counts a write of a TXT record: `add` or `remove`.
+    pub fn dns_write(&self, write: &'static str, result: DnsWrite) {
+        self.dns_writes.get_or_create(&ByWrite { write, result: result.label() }).inc();
     }
 
     /// Counts an event on an Ingress.

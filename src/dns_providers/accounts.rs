@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ingress_acme_actors::domain::dns::account::{DnsAccount, DnsAccounts};
-use ingress_acme_actors::domain::dns::account_secret;
+use ingress_acme_actors::domain::dns::account_secret::{self, LABEL};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{Clock, DnsRecords};
 use ingress_acme_actors::reporting::metrics::Metrics;
@@ -21,9 +21,6 @@ use super::catalog::{Cluster, Provider};
 use super::credentials::Credentials;
 use super::records::{Account, DnsProviders, Lanes, Loaded};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
-
-/// Label of a Secret that is a DNS account, with the value `true`.
-pub const LABEL: &str = "ingress-acme.dev/dns-account";
 
 /// The DNS accounts of a cluster and their records.
 pub struct DnsAccountSecrets {

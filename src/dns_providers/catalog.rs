@@ -14,7 +14,7 @@ use ingress_acme_actors::ports::Clock;
 use kube::Client;
 
 use super::acme_dns::AcmeDns;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Key};
 use super::external_dns::ExternalDns;
 use super::httpreq::HttpReq;
 use super::records::Writer;
@@ -34,34 +34,6 @@ pub struct Provider {
     /// Keys of its accounts, beside those of all accounts.
     pub keys: &'static [Key],
     make: Make,
-}
-
-/// A key of an account's Secret.
-pub struct Key {
-    /// Name of the key.
-    pub name: &'static str,
-    /// Whether an account without the key cannot be used.
-    pub is_required: bool,
-    /// Whether the value is never shown.
-    pub is_secret: bool,
-}
-
-impl Key {
-    pub(super) const fn required(name: &'static str) -> Self {
-        Self { name, is_required: true, is_secret: false }
-    }
-
-    pub(super) const fn secret(name: &'static str) -> Self {
-        Self { name, is_required: true, is_secret: true }
-    }
-
-    pub(super) const fn option(name: &'static str) -> Self {
-        Self { name, is_required: false, is_secret: false }
-    }
-
-    const fn optional_secret(name: &'static str) -> Self {
-        Self { name, is_required: false, is_secret: true }
-    }
 }
 
 /// How the client of an account is made.
@@ -154,11 +126,45 @@ pub const PROVIDERS: &[Provider] = &[
             request_timeout: REQUEST,
         })
     ),
+    library!("bunny", "Bunny DNS", [Key::secret("api-key")], |of| DnsUpdater::new_bunny(
+        of.get("api-key"),
+        REQUEST
+    )),
     library!("cloudflare", "Cloudflare", [Key::secret("api-token")], |of| {
         DnsUpdater::new_cloudflare(of.get("api-token"), REQUEST)
     }),
+    library!("desec", "deSEC", [Key::secret("api-token")], |of| DnsUpdater::new_desec(
+        of.get("api-token"),
+        REQUEST
+    )),
     library!("digitalocean", "DigitalOcean", [Key::secret("api-token")], |of| {
         DnsUpdater::new_digitalocean(of.get("api-token"), REQUEST)
+    }),
+    library!(
+        "dnsimple",
+        "DNSimple",
+        [Key::secret("api-token"), Key::required("account-id")],
+        |of| DnsUpdater::new_dnsimple(of.get("api-token"), of.get("account-id"), REQUEST)
+    ),
+    library!(
+        "domeneshop",
+        "Domeneshop",
+        [Key::secret("api-token"), Key::secret("api-secret")],
+        |of| DnsUpdater::new_domeneshop(of.get("api-token"), of.get("api-secret"), REQUEST)
+    ),
+    library!("exoscale", "Exoscale", [Key::required("api-key"), Key::secret("api-secret")], |of| {
+        DnsUpdater::new_exoscale(of.get("api-key"), of.get("api-secret"), REQUEST)
+    }),
+    library!("gandi", "Gandi", [Key::secret("api-token")], |of| DnsUpdater::new_gandiv5(
+        of.get("api-token"),
+        REQUEST
+    )),
+    library!("gcore", "Gcore", [Key::secret("api-token")], |of| DnsUpdater::new_gcore(
+        of.get("api-token"),
+        REQUEST
+    )),
+    library!("godaddy", "GoDaddy", [Key::secret("api-key"), Key::secret("api-secret")], |of| {
+        DnsUpdater::new_godaddy(of.get("api-key"), of.get("api-secret"), REQUEST)
     }),
     library!(
         "google-cloud-dns",
@@ -177,6 +183,54 @@ pub const PROVIDERS: &[Provider] = &[
         of.get("api-token"),
         REQUEST
     )),
+    library!("infomaniak", "Infomaniak", [Key::secret("api-token")], |of| {
+        DnsUpdater::new_infomaniak(of.get("api-token"), REQUEST)
+    }),
+    library!("inwx", "INWX", [Key::required("username"), Key::secret("password")], |of| {
+        DnsUpdater::new_inwx(of.get("username"), of.get("password"), false, REQUEST)
+    }),
+    library!("ionos", "IONOS", [Key::secret("api-key")], |of| DnsUpdater::new_ionos(
+        of.get("api-key"),
+        REQUEST
+    )),
+    library!("linode", "Linode", [Key::secret("api-token")], |of| DnsUpdater::new_linode(
+        of.get("api-token"),
+        REQUEST
+    )),
+    library!("luadns", "LuaDNS", [Key::required("username"), Key::secret("api-token")], |of| {
+        DnsUpdater::new_luadns(of.get("username"), of.get("api-token"), REQUEST)
+    }),
+    library!("name.com", "Name.com", [Key::required("username"), Key::secret("api-token")], |of| {
+        DnsUpdater::new_namedotcom(of.get("username"), of.get("api-token"), REQUEST)
+    }),
+    library!("netlify", "Netlify", [Key::secret("api-token")], |of| DnsUpdater::new_netlify(
+        of.get("api-token"),
+        REQUEST
+    )),
+    library!("ns1", "NS1", [Key::secret("api-key")], |of| DnsUpdater::new_ns1(
+        of.get("api-key"),
+        REQUEST
+    )),
+    library!(
+        "ovh",
+        "OVH",
+        [
+            Key::required("endpoint"),
+            Key::required("application-key"),
+            Key::secret("application-secret"),
+            Key::secret("consumer-key")
+        ],
+        |of| DnsUpdater::new_ovh(
+            of.get("application-key"),
+            of.get("application-secret"),
+            of.get("consumer-key"),
+            of.get("endpoint").parse()?,
+            REQUEST,
+        )
+    ),
+    library!("porkbun", "Porkbun", [Key::secret("api-key"), Key::secret("secret-api-key")], |of| {
+        DnsUpdater::new_porkbun(of.get("api-key"), of.get("secret-api-key"), REQUEST)
+    }),
     library!(
         "powerdns",
         "PowerDNS",
@@ -208,6 +262,23 @@ pub const PROVIDERS: &[Provider] = &[
             endpoint: None,
         })
     ),
+    library!("scaleway", "Scaleway", [Key::secret("api-token")], |of| DnsUpdater::new_scaleway(
+        of.get("api-token"),
+        REQUEST
+    )),
+    library!(
+        "simply",
+        "Simply.com",
+        [Key::required("account-name"), Key::secret("api-key")],
+        |of| DnsUpdater::new_simplycom(of.get("account-name"), of.get("api-key"), REQUEST)
+    ),
+    library!("vercel", "Vercel", [Key::secret("api-token"), Key::option("team-id")], |of| {
+        DnsUpdater::new_vercel(of.get("api-token"), of.some("team-id"), REQUEST)
+    }),
+    library!("vultr", "Vultr", [Key::secret("api-key")], |of| DnsUpdater::new_vultr(
+        of.get("api-key"),
+        REQUEST
+    )),
     Provider {
         name: "acme-dns",
         title: "acme-dns",

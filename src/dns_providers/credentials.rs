@@ -10,13 +10,41 @@ use ingress_acme_actors::domain::dns::account_secret::{COMMON_KEYS, Data};
 use ingress_acme_actors::domain::limits;
 use zeroize::Zeroizing;
 
-use super::catalog::Key;
-
 /// Shortest part of a value that is redacted by itself, such as a line of a key in PEM. Shorter
 /// parts are words like `BEGIN`.
 const PART: usize = 12;
+/// Word before a token in a header.
+const BEARER: &str = "Bearer ";
 /// Stands for a credential in a text.
 const REDACTED: &str = "[redacted]";
+
+/// A key of an account's Secret.
+pub struct Key {
+    /// Name of the key.
+    pub name: &'static str,
+    /// Whether an account without the key cannot be used.
+    pub is_required: bool,
+    /// Whether the value is never shown.
+    pub is_secret: bool,
+}
+
+impl Key {
+    pub(super) const fn required(name: &'static str) -> Self {
+        Self { name, is_required: true, is_secret: false }
+    }
+
+    pub(super) const fn secret(name: &'static str) -> Self {
+        Self { name, is_required: true, is_secret: true }
+    }
+
+    pub(super) const fn option(name: &'static str) -> Self {
+        Self { name, is_required: false, is_secret: false }
+    }
+
+    pub(super) const fn optional_secret(name: &'static str) -> Self {
+        Self { name, is_required: false, is_secret: true }
+    }
+}
 
 /// Values of the keys of one account.
 pub(super) struct Credentials {
@@ -107,8 +135,22 @@ impl Redaction {
 
     /// The text without credentials.
     pub(super) fn redact(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), REDACTED))
+        let text =
+            self.0.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), REDACTED));
+        without_bearers(&text)
     }
+}
+
+/// The text without tokens that a provider gave for the credentials (RFC 6750 §2.1).
+fn without_bearers(text: &str) -> String {
+    let mut parts = text.split_inclusive(BEARER);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(part.len());
+        shown += REDACTED;
+        shown += &part[end..];
+    }
+    shown
 }
 
 /// A value as it is, in a URL, in a form, in JSON, and in Base64, where it may follow or precede
@@ -193,6 +235,14 @@ mod tests {
             prop_assert!(redacted.contains(REDACTED) && !redacted.contains(&echo), "{redacted}");
             prop_assert!(redacted.starts_with(&before) && redacted.ends_with(&before));
         }
+    }
+
+    #[test]
+    fn a_token_of_the_provider_is_redacted_too() {
+        let redaction = read(&[("user", "u"), ("token", "t0ken")]).unwrap().redaction();
+        let echo = "authorization: Bearer eyJ.abc\nBearer";
+        assert_eq!(redaction.redact(echo), "authorization: Bearer [redacted]\nBearer");
+        assert_eq!(redaction.redact("Bearer "), "Bearer ");
     }
 
     #[test]

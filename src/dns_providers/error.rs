@@ -98,16 +98,19 @@ impl From<dns_update::Error> for ProviderError {
 /// Class of an error of which `dns-update` gives the text alone: `HTTP 403: …`, `BadRequest …`, or
 /// words of its own.
 fn of_words(words: &str) -> Kind {
+    let after =
+        |mark: &str| words.split_once(mark).and_then(|(_, rest)| rest.get(..3)?.parse().ok());
     let status = words.strip_prefix("HTTP ").and_then(|rest| rest.get(..3)?.parse().ok());
-    if let Some(status) = status {
+    if let Some(status) = status.or_else(|| after("API error: ")) {
         return Kind::of_status(status);
     }
     let lower = words.to_ascii_lowercase();
     let has = |some: &[&str]| some.iter().any(|part| lower.contains(part));
-    if has(&["failed to send request", "failed to read response"]) {
+    let broken =
+        ["failed to send request", "failed to read response", "token exchange failed: error"];
+    if has(&broken) {
         Kind::Passing
-    } else if has(&["authenticat", "unauthorized", "forbidden", "invalid api key", "invalid token"])
-    {
+    } else if has(&["authenticat", "unauthorized", "forbidden", "access token", "login failed"]) {
         Kind::Credentials
     } else if has(&["zone", "domain"]) && has(&["no ", "not found", "unknown", "not exist"]) {
         Kind::Zone
@@ -130,6 +133,7 @@ mod tests {
             (api("HTTP 403: {\"message\": \"no access\"}"), Kind::Credentials),
             (api("HTTP 429: slow down"), Kind::Passing),
             (api("HTTP 503"), Kind::Passing),
+            (api("Route53 API error: 403 Forbidden - no access"), Kind::Credentials),
             (api("HTTP 409: exists"), Kind::Request),
             (api("BadRequest {\"message\": \"name is invalid\"}"), Kind::Request),
             (api("Failed to send request to https://dns.example/: timed out"), Kind::Passing),

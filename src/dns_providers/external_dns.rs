@@ -1,5 +1,5 @@
-//! ExternalDNS: one `DNSEndpoint` for each record name, in the operator's namespace, which a running
-//! ExternalDNS with `--source=crd` writes to its provider.
+//! ExternalDNS: one `DNSEndpoint` for each record name, in the operator's namespace. An ExternalDNS
+//! that runs with `--source=crd` writes it to its provider.
 
 use std::collections::BTreeSet;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use ingress_acme_actors::domain::dns::account_secret::LABEL;
 use ingress_acme_actors::domain::dns::txt::TxtRecord;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
@@ -132,7 +133,7 @@ fn gone(write: Write, record: &TxtRecord) -> PortError {
     let detail = format!(
         "cannot {verb} the TXT record {name}: there is no DNS account {account} now; the log says why a Secret with the \
          label {} cannot be used",
-        super::accounts::LABEL
+        LABEL
     );
     PortError::permanent(FailureClass::Dns, detail)
 }

@@ -3,19 +3,22 @@
 //!
 //! - `accounts`: Secrets that are read, reloaded and refused.
 //! - `name_servers`: BIND by RFC 2136, and `PowerDNS` by its API.
+//! - `services`: providers that are services, each behind a stand-in for its API.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod accounts;
 mod name_servers;
+mod services;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingress_acme::dns_providers::accounts::{DnsAccountSecrets, LABEL, dns_accounts};
+use ingress_acme::dns_providers::accounts::{DnsAccountSecrets, dns_accounts};
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme_actors::domain::dns::account::DnsAccounts;
+use ingress_acme_actors::domain::dns::account_secret::LABEL;
 use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{DnsRecords, PortError};

@@ -8,6 +8,8 @@ use crate::domain::dns::account::{DnsAccount, Namespaces};
 use crate::domain::dns::txt::RecordName;
 use crate::domain::limits;
 
+/// Label of a Secret that is a DNS account, with the value `true`.
+pub const LABEL: &str = "ingress-acme.dev/dns-account";
 /// Key of the provider's name.
 const PROVIDER: &str = "provider";
 /// Key of the zones whose names are proved with the account.

@@ -12,6 +12,9 @@ use tracing::warn;
 use crate::context::{CaLimits, CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
+use crate::dns::cleaner::TxtCleaner;
+use crate::dns::pauses::AccountPauses;
+use crate::dns::ports::DnsPorts;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
@@ -38,7 +41,7 @@ use crate::ports::{
 };
 use crate::reporting::event_dedup::EventDedup;
 use crate::reporting::event_repeater::EventRepeater;
-use crate::reporting::metrics::Metrics;
+use crate::reporting::metrics::{Metrics, Source};
 use crate::reporting::reporter::Reporter;
 use crate::routes::keeper::RouteKeeper;
 use crate::shared_expiries::SharedExpiries;
@@ -75,6 +78,8 @@ pub struct Ports {
     pub event_recorder: Rc<dyn EventRecorder>,
     /// Journal of events.
     pub journal: Rc<dyn Journal>,
+    /// Challenges in DNS.
+    pub dns: DnsPorts,
     /// Position of the switch for new orders.
     pub new_orders: watch::Receiver<NewOrders>,
     /// The clock.
@@ -83,6 +88,7 @@ pub struct Ports {
 
 /// Settings of the user.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Settings {
     /// URL of the ACME directory.
     pub directory: String,
@@ -98,6 +104,8 @@ pub struct Settings {
     pub owner_references: bool,
     /// Whether the CA of `directory` is asked through a proxy.
     pub through_proxy: bool,
+    /// `--dns-persist-01`.
+    pub dns_persist_01: bool,
     /// `--profile`.
     pub profile: Option<String>,
     /// `--key-algorithm`.
@@ -140,8 +148,10 @@ pub struct Operator {
     pub pool: Addr<Pool>,
     /// Reporter of the state.
     pub reporter: Addr<Reporter>,
-    /// The route keeper, the only other actor that writes without a job.
+    /// The route keeper, which writes without a job, as the cleaner does.
     keeper: Addr<RouteKeeper>,
+    /// The cleaner of TXT records.
+    cleaner: Addr<TxtCleaner>,
 }
 
 impl Operator {
@@ -154,6 +164,7 @@ impl Operator {
     pub async fn drain(&self) -> Result<(), MailboxError> {
         self.pool.send(Drain).await?;
         self.keeper.send(StopWriting).await?;
+        self.cleaner.send(StopWriting).await?;
         // Without its last record, a certificate that is installed would be downloaded again.
         if let Err(error) = self.ledger.flush().await {
             warn!(%error, "the last records are not in the journal");
@@ -184,6 +195,7 @@ pub async fn start(
     let context = Rc::new(context(&ports, &settings, shown, ledger));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
     let pool = start_pool(&ports, &settings, &context, &keeper);
+    let cleaner = TxtCleaner::new(context.clone()).start();
     actix::spawn(follow_switch(ports.new_orders, pool.clone()));
     let reconciler = match settings.mode {
         Mode::Work => pool.clone().recipient(),
@@ -195,6 +207,7 @@ pub async fn start(
         clock: ports.clock,
     };
     let registry = Registry::new(downstream, context.metrics.clone());
+    actix::spawn(follow_accounts(context.clone(), registry.clone()));
     AriPoller::new(context.clone(), ports.ca, registry.clone()).start();
     let (watch, requests) = (ports.secret_watch, settings.secret_checks);
     SecretChecker::new(context.clone(), registry.clone(), watch, requests).start();
@@ -212,7 +225,7 @@ pub async fn start(
     Watcher::new(source, index.clone(), registry.clone(), told, fails, metrics, expiries).start();
     EventRepeater::new(context.clone()).start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
-    Ok(Operator { index, registry, ledger, pool, reporter, keeper })
+    Ok(Operator { index, registry, ledger, pool, reporter, keeper, cleaner })
 }
 
 fn start_pool(
@@ -234,6 +247,19 @@ fn start_pool(
     Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start()
 }
 
+/// Plans the Ingresses anew whose names other DNS accounts prove from now on, until the accounts
+/// are no longer followed.
+async fn follow_accounts(context: Rc<OperatorContext>, registry: Rc<Registry>) {
+    let mut accounts = context.dns.accounts.clone();
+    while accounts.changed().await.is_ok() {
+        let newest = accounts.borrow_and_update().clone();
+        let changed = context.index.borrow_mut().set_dns_accounts(newest);
+        for key in changed {
+            registry.notify(&key.into(), Source::Watch);
+        }
+    }
+}
+
 /// Tells the pool of each move of the switch, until one of them is gone.
 async fn follow_switch(mut new_orders: watch::Receiver<NewOrders>, pool: Addr<Pool>) {
     while new_orders.changed().await.is_ok() && pool.send(SwitchMoved).await.is_ok() {}
@@ -246,7 +272,8 @@ fn context(
     ledger: Ledger,
 ) -> OperatorContext {
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
-    let index = index.with_room(settings.room).with_algorithm(settings.algorithm);
+    let mut index = index.with_room(settings.room).with_algorithm(settings.algorithm);
+    _ = index.set_dns_accounts(ports.dns.accounts.borrow().clone()); // it has no Ingress yet
     let hits = ledger.limit_hits(&settings.directory);
     let limits = CaLimits {
         rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),
@@ -272,6 +299,9 @@ fn context(
         public_ca: settings.selection.public_ca != PublicCa::No,
         limits,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
+        dns: ports.dns.clone(),
+        dns_pauses: AccountPauses::default(),
+        dns_persist_01: settings.dns_persist_01,
         switch: Switch::new(ports.new_orders.clone()),
         awaited: RefCell::new(Awaited::new(ports.clock.now())),
     }

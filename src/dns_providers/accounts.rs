@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use ingress_acme_actors::domain::dns::account::{DnsAccount, DnsAccounts};
 use ingress_acme_actors::domain::dns::account_secret::{self, LABEL};
 use ingress_acme_actors::domain::limits;
@@ -22,29 +21,21 @@ use super::credentials::Credentials;
 use super::records::{Account, DnsProviders, Lanes, Loaded};
 use crate::kubernetes::client::scope_watch::{ScopeWatch, Watched, Watching};
 
-/// The DNS accounts of a cluster and their records.
-pub struct DnsAccountSecrets {
-    /// The accounts as they are now, without credentials.
-    pub accounts: watch::Receiver<Arc<DnsAccounts>>,
-    /// Writes with these accounts.
-    pub records: Rc<dyn DnsRecords>,
-    /// The watch, which ends when it is dropped.
-    pub watch: BoxFuture<'static, ()>,
-}
+/// The DNS accounts as they are now, and the records that are written with them.
+pub type Accounts = (watch::Receiver<Arc<DnsAccounts>>, Rc<dyn DnsRecords>);
 
-/// Reads the accounts of the operator's namespace. Sends no request until the watch is polled.
+/// Starts the watch of the accounts in the operator's namespace on the current runtime. The watch
+/// ends with the records.
 pub fn dns_accounts(
     client: Client,
     namespace: &str,
     clock: Arc<dyn Clock + Send + Sync>,
     metrics: &Metrics,
-) -> DnsAccountSecrets {
+) -> Accounts {
     let (loaded_sender, loaded) = watch::channel(Arc::default());
     let (accounts_sender, accounts) = watch::channel(Arc::default());
-    let records = DnsProviders { loaded, metrics: metrics.clone() };
-    let cluster = Cluster { client, namespace: namespace.to_owned(), clock };
     let store = Store {
-        cluster,
+        cluster: Cluster { client, namespace: namespace.to_owned(), clock },
         read: BTreeMap::new(),
         listed: None,
         is_full: false,
@@ -52,7 +43,8 @@ pub fn dns_accounts(
         accounts: accounts_sender,
         metrics: metrics.clone(),
     };
-    DnsAccountSecrets { accounts, records: Rc::new(records), watch: Box::pin(store.run()) }
+    let watch = tokio::spawn(store.run());
+    (accounts, Rc::new(DnsProviders { loaded, watch }))
 }
 
 /// A Secret that was read.
@@ -200,7 +192,9 @@ fn usable(
     let data = secret.data.iter().flatten();
     let data = data.map(|(key, value)| (key.as_str(), value.0.as_slice()));
     let data = account_secret::text(data).map_err(|wrong| wrong.to_string())?;
-    let account = account_secret::account(name, &data).map_err(|wrong| wrong.to_string())?;
+    let version = secret.metadata.resource_version.as_deref().unwrap_or_default();
+    let account = account_secret::account(name, version, &data);
+    let account = account.map_err(|wrong| wrong.to_string())?;
     let provider = Provider::find(&account.provider).ok_or_else(|| {
         format!("its provider `{}` is not known; docs/dns.md lists all", account.provider)
     })?;

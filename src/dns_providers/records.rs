@@ -10,11 +10,11 @@ use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::{DnsRecords, PortError};
-use ingress_acme_actors::reporting::metrics::{DnsWrite, Metrics};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 
 use super::credentials::Redaction;
-use super::error::{Kind, ProviderError};
+use super::error::ProviderError;
 
 /// TTL of the records, in seconds: the CA asks the authoritative servers, and a resolver on the way
 /// should not keep an answer.
@@ -63,10 +63,16 @@ pub(super) struct Loaded {
     pub(super) writing: BTreeMap<String, Arc<Account>>,
 }
 
-/// The records of all accounts.
-pub struct DnsProviders {
+/// The records of all accounts. Dropping this value ends the watch of the accounts.
+pub(super) struct DnsProviders {
     pub(super) loaded: watch::Receiver<Arc<Loaded>>,
-    pub(super) metrics: Metrics,
+    pub(super) watch: JoinHandle<()>,
+}
+
+impl Drop for DnsProviders {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 /// A write of a record.
@@ -96,31 +102,15 @@ impl DnsProviders {
     async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
         let account = self.loaded.borrow().writing.get(&record.account).cloned();
         let account = account.ok_or_else(|| gone(write, record))?;
-        let done = account.write(write, record).await;
-        let result = match &done {
-            Ok(()) => DnsWrite::Done,
-            Err(PortError::Transient { .. }) => DnsWrite::Transient,
-            Err(PortError::Permanent(_)) => DnsWrite::Permanent,
-        };
-        self.metrics.dns_write(write.verb(), result);
-        done
+        account.write(write, record).await
     }
 }
 
 impl Account {
     async fn write(&self, write: Write, record: &TxtRecord) -> Result<(), PortError> {
         let Some(writer) = &self.writer else { return Err(writes_nothing(write, record)) };
-        let call = async {
-            let _alone = self.lanes.of(record.name.as_str()).lock().await;
-            write.run(writer.as_ref(), record).await
-        };
-        let done = tokio::time::timeout(limits::DNS_WRITE, call).await.unwrap_or_else(|_| {
-            let late = format!(
-                "no result within {:?}, of a provider that is slow or limits requests",
-                limits::DNS_WRITE
-            );
-            Err(ProviderError::new(Kind::Passing, late))
-        });
+        let _alone = self.lanes.of(record.name.as_str()).lock().await;
+        let done = write.run(writer.as_ref(), record).await;
         let error = |error: ProviderError| {
             error.into_port_error((write.verb(), self.provider), record, &self.redaction)
         };

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
@@ -24,6 +25,7 @@ use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
+use crate::dns_providers::accounts::dns_accounts;
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::kubernetes::client;
 use crate::kubernetes::events;
@@ -136,6 +138,7 @@ pub fn adapters(
     let assembly = Assembly {
         environment: counted(environment, metrics),
         config,
+        mode: settings.mode,
         directory: &settings.directory,
         install_id: &settings.install_id,
         metrics,
@@ -162,6 +165,7 @@ fn counted(environment: &Environment, metrics: &Metrics) -> Environment {
 struct Assembly<'a> {
     environment: Environment,
     config: &'a AdapterConfig,
+    mode: Mode,
     directory: &'a str,
     install_id: &'a str,
     metrics: &'a Metrics,
@@ -274,6 +278,7 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
+            dns: self.dns(),
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
@@ -295,6 +300,17 @@ impl Assembly<'_> {
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
         let all = ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted);
         all.copying(&self.config.copied_prefixes).outside(&self.config.namespace, self.install_id)
+    }
+
+    /// A dry run writes no record, and has no right to watch Secrets.
+    fn dns(&self) -> DnsPorts {
+        if self.mode == Mode::DryRun {
+            return DnsPorts::none();
+        }
+        let Environment { client, clock, .. } = self.environment.clone();
+        let namespace = self.config.namespace.as_str();
+        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
+        DnsPorts { accounts, records, ..DnsPorts::none() }
     }
 
     fn secret_watch(&self) -> Rc<dyn SecretWatch> {

@@ -14,7 +14,7 @@ use ingress_acme_actors::domain::issuance::Outlook;
 use ingress_acme_actors::domain::rate_limits::RateLimits;
 use ingress_acme_actors::domain::scheduling::scheduler::Load;
 use ingress_acme_actors::domain::validity::expiries::Validity;
-use ingress_acme_actors::reporting::metrics::{DnsWrite, IssueKind, Metrics, Source};
+use ingress_acme_actors::reporting::metrics::{IssueKind, Metrics, Source};
 use ingress_acme_actors::shared_expiries::SharedExpiries;
 use prometheus_client::registry::Registry;
 
@@ -57,9 +57,6 @@ fn sampled() -> Registry {
     metrics.connections("solver", 1);
     metrics.connection_dropped("solver");
     metrics.dns_accounts(1, 1);
-    for result in [DnsWrite::Done, DnsWrite::Transient, DnsWrite::Permanent] {
-        metrics.dns_write("add", result);
-    }
     metrics.leads(true);
     metrics.new_orders_stopped(true);
     metrics.dry_run(&Outlook::LABELS.map(|label| (label, 1)));

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingress_acme::dns_providers::accounts::{DnsAccountSecrets, dns_accounts};
+use ingress_acme::dns_providers::accounts::dns_accounts;
 use ingress_acme::process::clock::SystemClock;
 use ingress_acme_actors::domain::dns::account::DnsAccounts;
 use ingress_acme_actors::domain::dns::account_secret::LABEL;
@@ -31,7 +31,6 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// Timeout of a wait; all awaited changes come much sooner.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -58,13 +57,6 @@ pub(crate) struct Accounts {
     pub(crate) metrics: Metrics,
     accounts: watch::Receiver<Arc<DnsAccounts>>,
     pub(crate) records: Rc<dyn DnsRecords>,
-    watch: JoinHandle<()>,
-}
-
-impl Drop for Accounts {
-    fn drop(&mut self) {
-        self.watch.abort();
-    }
 }
 
 impl Accounts {
@@ -80,10 +72,9 @@ impl Accounts {
 
     pub(crate) fn of(admin: Client, operator: Client, server: Option<ApiServer>) -> Self {
         let metrics = Metrics::default();
-        let DnsAccountSecrets { accounts, records, watch } =
-            dns_accounts(operator, NAMESPACE, Arc::new(SystemClock::default()), &metrics);
-        let watch = tokio::spawn(watch);
-        Self { _server: server, admin, metrics, accounts, records, watch }
+        let clock = Arc::new(SystemClock::default());
+        let (accounts, records) = dns_accounts(operator, NAMESPACE, clock, &metrics);
+        Self { _server: server, admin, metrics, accounts, records }
     }
 
     fn secrets(&self) -> Api<Secret> {

@@ -8,7 +8,7 @@ use super::job_runner::{FallbackCa, JobRunner};
 use crate::domain::certificate::CertId;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Chain, Command, Issuance, Methods, NewIssuance, OrderView, Step};
+use crate::domain::issuance::{Chain, Command, Issuance, NewIssuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -19,7 +19,7 @@ use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl JobRunner {
     /// The CA of an issuance: the first one, or the fallback CA.
-    fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
+    pub(super) fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
         let of_it =
             |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
         let fallback = self.ports.fallback.as_ref().filter(of_it);
@@ -142,9 +142,10 @@ impl JobRunner {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let ca = self.ca(&issuance);
         let call = async {
-            match step {
+            match &step {
                 Step::Refresh => ca.refresh(&url).await,
-                Step::Accept => ca.accept(&url, &Methods::new()).await,
+                Step::ReadOffers => ca.offers(&url).await,
+                Step::Accept(methods) => ca.accept(&url, methods).await,
                 _ => {
                     ca.finalize(&url, &self.ports.keys.request(&issuance.names, &issuance.key)?)
                         .await
@@ -154,6 +155,7 @@ impl JobRunner {
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
         if let Some(order) = self.succeeded(job, FailureClass::AcmeServer, shown) {
             job.observed.order_shown(order, self.context.clock.now());
+            job.observed.in_dns.offers_read = step == Step::ReadOffers;
         }
     }
 

@@ -7,13 +7,16 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{Instrument, Span, debug, error};
 
 use crate::context::OperatorContext;
+use crate::domain::caa::Issuer;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{Edition, IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
@@ -37,8 +40,9 @@ use crate::routes::keeper::RouteKeeper;
 pub(crate) struct JobRunner {
     pub(super) context: Rc<OperatorContext>,
     pub(super) ports: JobPorts,
-    /// End of the pause of each order that is kept.
-    paused: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// End of the pause of each order that is kept, and the DNS accounts at its beginning: others
+    /// end the pause.
+    paused: RefCell<HashMap<SecretKey, (Timestamp, u64)>>,
     /// Edition of the Ingresses at the first look at each failure that release 0.1.0 journaled.
     first_editions: RefCell<HashMap<SecretKey, Edition>>,
     /// First Ingress of the last batch of each large group that was filled in.
@@ -188,23 +192,48 @@ impl JobRunner {
         let names = requested.as_ref().or(desired.map(|desired| &desired.names));
         let first_edition = self.first_edition(&job.stream, desired);
         let new_orders = context.switch.position();
+        let (dns_accounts, persist) = (self.dns_accounts(), self.persist_issuer(job));
         let inputs = Inputs {
             stream: &job.stream,
             desired,
             observed: &job.observed,
             assessment: context.assessment(&windows, &job.stream, job.observed.found()),
-            paused_until: self.paused.borrow().get(&job.stream).copied(),
+            paused_until: self.paused_until(&job.stream, desired),
             fallback: names.and_then(|names| self.ports.fallback.as_ref()?.terms(names)),
             first_edition,
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
             through_proxy: context.through_proxy,
+            dns_accounts: &dns_accounts,
+            persist: persist.as_ref(),
             rehearses: self.ports.rehearsal.is_some(),
             in_flight: &in_flight,
             new_orders: &new_orders,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
+    }
+
+    /// End of the pause of an order that is kept.
+    fn paused_until(
+        &self,
+        stream: &SecretKey,
+        desired: Option<&DesiredCertificate>,
+    ) -> Option<Timestamp> {
+        let (until, dns_accounts) = self.paused.borrow().get(stream).copied()?;
+        desired.is_none_or(|desired| desired.dns_accounts == dns_accounts).then_some(until)
+    }
+
+    /// The DNS accounts as they are by now.
+    fn dns_accounts(&self) -> Arc<DnsAccounts> {
+        self.context.dns.accounts.borrow().clone()
+    }
+
+    /// The CA of the job in terms of DNS-PERSIST-01 records, where that method is in use.
+    pub(super) fn persist_issuer(&self, job: &Job) -> Option<Issuer> {
+        let issuance = self.issuance(job);
+        let ca = || issuance.as_ref().map_or(&*self.ports.ca, |issuance| self.ca(issuance));
+        self.context.dns_persist_01.then(|| ca().issuer())
     }
 
     /// Edition of the Ingresses at the first look at a failure without one. An edit after that look
@@ -267,7 +296,8 @@ impl JobRunner {
         let ordered = context.ledger.with(&job.stream, ordered);
         match (requeue, context.desired(&job.stream)) {
             (Requeue::At(until), Some(desired)) if ordered => {
-                self.paused.borrow_mut().insert(job.stream.clone(), until);
+                let pause = (until, desired.dns_accounts);
+                self.paused.borrow_mut().insert(job.stream.clone(), pause);
                 self.report_hold_up(job, &desired);
                 // The routes stay: the CA may validate at any moment.
                 return JobStatus::Finished(requeue);

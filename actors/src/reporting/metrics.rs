@@ -17,6 +17,7 @@ use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduling::scheduler::Load;
 use crate::domain::status::readiness::Readiness;
 use crate::domain::time::Timestamp;
+use crate::ports::PortError;
 use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
@@ -24,7 +25,7 @@ use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByPlan, ByPort, ByReason, ByRequest, ByResult, ByScope,
     BySource, ByState, ByStep, ByWrite,
 };
-pub use labels::{DnsWrite, IssueKind, Source};
+pub use labels::{IssueKind, Source};
 pub use totals::Totals;
 
 fn durations() -> Histogram {
@@ -61,10 +62,10 @@ pub struct Metrics {
     waiting_for_limit: Family<ByScope, Gauge>,
     new_orders_stopped: Gauge,
     dry_run: Family<ByPlan, Gauge>,
-    connections: Family<ByPort, Gauge>,
-    connections_dropped: Family<ByPort, Counter>,
     dns_accounts: Family<ByState, Gauge>,
     dns_writes: Family<ByWrite, Counter>,
+    connections: Family<ByPort, Gauge>,
+    connections_dropped: Family<ByPort, Counter>,
 }
 
 impl Default for Metrics {
@@ -97,10 +98,10 @@ impl Default for Metrics {
             waiting_for_limit: Family::default(),
             new_orders_stopped: Gauge::default(),
             dry_run: Family::default(),
-            connections: Family::default(),
-            connections_dropped: Family::default(),
             dns_accounts: Family::default(),
             dns_writes: Family::default(),
+            connections: Family::default(),
+            connections_dropped: Family::default(),
         }
     }
 }
@@ -118,7 +119,6 @@ impl Metrics {
         self.register_journal(ours);
         self.register_world(ours);
         self.register_ports(ours);
-        self.register_dns(ours);
         ours.register_collector(Box::new(ExpiryCollector(expiries.clone())));
         for class in FailureClass::ALL {
             drop(self.failed.get_or_create(&ByReason { reason: class.label() }));
@@ -177,6 +177,10 @@ impl Metrics {
             "Time of the last step of a scan",
             self.last_scan.clone(),
         );
+        let help = "Writes of TXT records at DNS providers, by result";
+        all.register("dns_writes", help, self.dns_writes.clone());
+        let help = "Secrets that are DNS accounts, by whether they can be used";
+        all.register("dns_accounts", help, self.dns_accounts.clone());
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
@@ -208,25 +212,6 @@ impl Metrics {
         all.register("connections", help, self.connections.clone());
         let help = "Connections closed in favour of newer ones, by port";
         all.register("connections_dropped", help, self.connections_dropped.clone());
-    }
-
-    fn register_dns(&self, all: &mut Registry) {
-        let help = "Secrets that are DNS accounts, by whether they can be used";
-        all.register("dns_accounts", help, self.dns_accounts.clone());
-        let help = "TXT records written or removed at DNS providers, by result";
-        all.register("dns_writes", help, self.dns_writes.clone());
-    }
-
-    /// Sets the numbers of DNS accounts that can and cannot be used.
-    pub fn dns_accounts(&self, usable: usize, unusable: usize) {
-        for (state, count) in [("usable", usable), ("unusable", unusable)] {
-            self.dns_accounts.get_or_create(&ByState { state }).set(gauge(count));
-        }
-    }
-
-    /// Counts a write of a TXT record: `add` or `remove`.
-    pub fn dns_write(&self, write: &'static str, result: DnsWrite) {
-        self.dns_writes.get_or_create(&ByWrite { write, result: result.label() }).inc();
     }
 
     /// Counts an event on an Ingress.
@@ -284,6 +269,23 @@ impl Metrics {
     /// Counts a certificate that an Ingress asked for.
     pub(crate) fn readiness(&self, readiness: Readiness) {
         self.readiness.get_or_create(&ByResult { result: readiness.label() }).inc();
+    }
+
+    /// Sets the numbers of DNS accounts that can and cannot be used.
+    pub fn dns_accounts(&self, usable: usize, unusable: usize) {
+        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+            self.dns_accounts.get_or_create(&ByState { state }).set(gauge(count));
+        }
+    }
+
+    /// Counts a write at a DNS provider.
+    pub(crate) fn dns_write(&self, operation: &'static str, answer: &Result<(), PortError>) {
+        let result = match answer {
+            Ok(()) => "done",
+            Err(PortError::Transient { .. }) => "failed",
+            Err(PortError::Permanent(_)) => "refused",
+        };
+        self.dns_writes.get_or_create(&ByWrite { operation, result }).inc();
     }
 
     /// Counts a failed attempt.

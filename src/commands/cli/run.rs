@@ -248,6 +248,7 @@ impl RunArgs {
             serving;
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
+            dns_persist_01: false,
             directory: acme_directory.to_string(),
             own_namespace: namespace.clone(),
             install_id: install_id.unwrap_or_else(|| namespace.clone()),

@@ -30,7 +30,7 @@ impl Hosts {
     pub(super) fn read(hosts: &[String]) -> Self {
         let (mut names, mut bad, mut more_bad) = (Vec::new(), Vec::new(), 0);
         for host in hosts {
-            match DnsName::parse(host) {
+            match DnsName::parse_certified(host) {
                 Ok(name) => names.push(name),
                 Err(why) if bad.len() < limits::BAD_HOSTS => bad.push(bad_host(host, why)),
                 Err(_) => more_bad += 1,
@@ -67,7 +67,7 @@ pub fn distinct_hosts<'a>(hosts: impl IntoIterator<Item = &'a String>) -> Vec<St
         if kept.len() - bad >= NAMES_KEPT {
             break;
         }
-        let is_bad = DnsName::parse(host).is_err();
+        let is_bad = DnsName::parse_certified(host).is_err();
         if (is_bad && bad > limits::BAD_HOSTS) || !known.insert(host) {
             continue;
         }
@@ -104,7 +104,7 @@ pub(super) fn is_listed<'a>(
 }
 
 fn names_of(hosts: &[String]) -> BTreeSet<DnsName> {
-    hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
+    hosts.iter().filter_map(|host| DnsName::parse_certified(host).ok()).collect()
 }
 
 #[cfg(test)]

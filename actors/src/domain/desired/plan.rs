@@ -302,7 +302,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-        hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+        hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
     }
 
     fn planned(secret: &str, hosts: &[&str], fill: bool) -> PlannedCertificate {

@@ -71,11 +71,11 @@ pub fn text<'a>(
     data.into_iter().map(value).collect()
 }
 
-/// Reads the account, without its credentials.
+/// Reads the account, without its credentials. `version` is that of its Secret.
 ///
 /// # Errors
 /// [`BadAccount`]: no value of a provider's own keys is in its text.
-pub fn account(name: &str, data: &Data<'_>) -> Result<DnsAccount, BadAccount> {
+pub fn account(name: &str, version: &str, data: &Data<'_>) -> Result<DnsAccount, BadAccount> {
     let provider = data.get(PROVIDER).filter(|provider| !provider.is_empty());
     let provider = provider.ok_or(BadAccount::Missing(PROVIDER))?;
     let (zones, delegation_zones) = (zones(data, ZONES)?, zones(data, DELEGATION_ZONES)?);
@@ -84,6 +84,7 @@ pub fn account(name: &str, data: &Data<'_>) -> Result<DnsAccount, BadAccount> {
     }
     Ok(DnsAccount {
         name: name.to_owned(),
+        version: version.to_owned(),
         provider: cut(*provider, limits::SHOWN_MAX),
         zones,
         delegation_zones,
@@ -138,7 +139,7 @@ mod tests {
     fn read(data: &[(&str, &str)]) -> Result<DnsAccount, String> {
         let bytes = data.iter().map(|(key, value)| (*key, value.as_bytes()));
         let data = text(bytes).map_err(|why| why.to_string())?;
-        account("a", &data).map_err(|why| why.to_string())
+        account("a", "1", &data).map_err(|why| why.to_string())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::event::{Folded, IssuanceFailed};
+use super::event::{Folded, IssuanceFailed, split_shared};
 use super::fallback::Fallback;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
@@ -75,7 +75,7 @@ impl Failing {
             retry_at: failed.retry_at,
             class: failed.class,
             detail: failed.detail.clone(),
-            names: failed.names.clone(),
+            names: failed.all_names(),
             subset_retry_at: failed.subset_retry_at.or_else(|| before?.subset_retry_at),
             subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
             down_since: failed.down_since,
@@ -90,12 +90,14 @@ impl Failing {
     pub(crate) fn folded(&self) -> IssuanceFailed {
         let Self { attempts, since, subset_attempts, .. } = *self;
         let several = attempts != 1 || since != self.last || subset_attempts != 0;
+        let (names, wildcards) = split_shared(&self.names);
         IssuanceFailed {
             class: self.class,
             detail: self.detail.clone(),
             fingerprint: self.fingerprint,
             retry_at: self.retry_at,
-            names: self.names.clone(),
+            names,
+            wildcards,
             subset_retry_at: self.subset_retry_at,
             down_since: self.down_since,
             at_fallback: self.at_fallback,

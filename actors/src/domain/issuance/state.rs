@@ -115,9 +115,9 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         (state, Event::IssuanceFailed(failed)) => {
             Ok(State::Failing(Failing::after(state.failing(), failed, at)))
         }
-        (state, Event::RateLimitHit(_)) => Ok(state),
+        (state, Event::RateLimitHit(_) | Event::TxtAdded(_) | Event::TxtRemoved(_)) => Ok(state),
         (State::Ordered { issuance, .. }, Event::CertificateInstalled(installed)) => {
-            let failing = issuance.before.filter(|_| !installed.left_out.is_empty());
+            let failing = issuance.before.filter(|_| !installed.all_left_out().is_empty());
             Ok(failing.map_or(State::Idle, |failing| State::Failing(*failing)))
         }
         (
@@ -134,12 +134,13 @@ impl Issuance {
     fn begun(started: &IssuanceStarted, failing: Option<&Failing>, at: Timestamp) -> Self {
         let fingerprint = started.fingerprint;
         // Names that a group left out before its members changed stay left out.
+        let left_out = started.all_left_out();
         let counts =
-            |failing: &&Failing| failing.fingerprint == fingerprint || !started.left_out.is_empty();
+            |failing: &&Failing| failing.fingerprint == fingerprint || !left_out.is_empty();
         let before = failing.filter(counts).cloned();
         let before = before.map(|failing| Box::new(Failing { fingerprint, ..failing }));
-        let IssuanceStarted { names, algorithm, profile, renew, left_out, directory, key, .. } =
-            started.clone();
+        let names = started.all_names();
+        let IssuanceStarted { algorithm, profile, renew, directory, key, .. } = started.clone();
         Self {
             names,
             algorithm,

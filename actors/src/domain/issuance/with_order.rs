@@ -2,6 +2,7 @@
 
 use super::before_order::routes_and_probes;
 use super::evaluation::Evaluation;
+use super::in_dns;
 use super::observed::{OrderStatus, OrderView};
 use super::secret::foreign_secret;
 use super::state::Issuance;
@@ -45,7 +46,7 @@ fn validate(evaluation: &Evaluation<'_>, issuance: &Issuance, order: &OrderView)
         return if evaluation.are_routed() { Step::Refresh } else { Step::PublishRoutes };
     }
     let first = routes_and_probes(evaluation, &issuance.names, issuance.before.as_deref());
-    first.unwrap_or(Step::Accept)
+    first.unwrap_or_else(|| in_dns::answer(evaluation, order))
 }
 
 /// Installs an issued certificate, also after an edit, unless the Ingress shares no name with the

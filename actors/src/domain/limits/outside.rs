@@ -344,14 +344,11 @@ pub const DNS_ACCOUNT_NAMES: usize = 1_000;
 /// Longest value of a key of a DNS account's Secret, in bytes: room for [`DNS_ACCOUNT_NAMES`] names
 /// of zones. Credentials have 3 KiB at most, those of a service account with its RSA key.
 pub const DNS_ACCOUNT_VALUE: usize = 64 * 1024;
-/// Longest request to a DNS provider, of which one write takes two to five.
+/// Longest single request to a DNS provider, of which one write takes two to five.
 pub const DNS_PROVIDER_REQUEST: Duration = secs(15);
-/// Longest write of one record at a DNS provider, pauses of a provider that limits requests
-/// included. Providers answer within seconds; those that rebuild a zone take ten.
-pub const DNS_WRITE: Duration = secs(60);
-/// Writes at once with one DNS account. Providers limit requests per account, most of them to
-/// several a second.
-pub const DNS_WRITES_AT_ONCE: usize = 8;
+/// Writes at once with one DNS account. Of a storm, others wait within their deadline: with writes
+/// of half a second, some 600 fit.
+pub const DNS_WRITES_AT_ONCE: usize = 16;
 /// Largest answer of a DNS provider that is read by an adapter of ours, in bytes. The answers of
 /// acme-dns and of `httpreq` servers have under 1 KiB.
 pub const DNS_ANSWER: usize = 64 * 1024;

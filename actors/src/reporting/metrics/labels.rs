@@ -24,27 +24,6 @@ pub enum IssueKind {
     Replace,
 }
 
-/// Result of a write of a TXT record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DnsWrite {
-    /// Done.
-    Done,
-    /// An error that may pass.
-    Transient,
-    /// An error that needs an act of the user.
-    Permanent,
-}
-
-impl DnsWrite {
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Transient => "transient",
-            Self::Permanent => "permanent",
-        }
-    }
-}
-
 impl Source {
     pub(super) fn label(self) -> BySource {
         match self {
@@ -92,6 +71,13 @@ pub(super) struct ByReason {
 /// Label `result`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByResult {
+    pub(super) result: &'static str,
+}
+
+/// Labels of a write at a DNS provider.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByWrite {
+    pub(super) operation: &'static str,
     pub(super) result: &'static str,
 }
 
@@ -144,11 +130,4 @@ pub(super) struct ByState {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByPort {
     pub(super) port: &'static str,
-}
-
-/// Labels `write` and `result`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub(super) struct ByWrite {
-    pub(super) write: &'static str,
-    pub(super) result: &'static str,
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm};
 use crate::domain::desired::plan::tests::{block, ingress, named, names};
 use crate::domain::desired::problem::Problem;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::limits;
 use crate::domain::marks::Mark;
 use crate::domain::public_name::PublicCa;
@@ -278,7 +279,17 @@ fn a_group_with_too_many_names_is_split_and_each_member_is_in_one_part() {
 
 fn entry(view: IngressView) -> IndexedIngress {
     let (only_public, space) = (false, Space::default());
-    IndexedIngress::new(view, None, Terms { only_public, space, most: 0, leaves_tls: false })
+    IndexedIngress::new(
+        view,
+        None,
+        Terms {
+            dns_accounts: &DnsAccounts::default(),
+            only_public,
+            space,
+            most: 0,
+            leaves_tls: false,
+        },
+    )
 }
 
 #[test]

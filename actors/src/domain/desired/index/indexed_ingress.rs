@@ -6,6 +6,7 @@ use super::rooms::Space;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, filled_by_us, plan};
 use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Skip, TakesBack};
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::{IngressView, SecretKey};
 
 /// Number of certificates up to which a plan is searched one by one.
@@ -31,7 +32,9 @@ pub(super) struct IndexedIngress {
 
 /// Terms of a plan, beside the Ingress itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct Terms<'a> {
+    /// The accounts at DNS providers.
+    pub(super) dns_accounts: &'a DnsAccounts,
     /// Whether the CA certifies public names only.
     pub(super) only_public: bool,
     /// What the Ingress takes up.
@@ -70,8 +73,8 @@ impl PlannedCertificate {
 impl IndexedIngress {
     /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
     /// renewed that is there already.
-    pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms) -> Self {
-        let Terms { only_public, space, most, leaves_tls } = terms;
+    pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms<'_>) -> Self {
+        let Terms { dns_accounts, only_public, space, most, leaves_tls } = terms;
         let mut plan = match &skip {
             Some(skip) if !skip.renews() => Plan::left_alone(skip.problem()),
             _ if space.is_left_out => Plan::left_out(most),
@@ -83,6 +86,7 @@ impl IndexedIngress {
         if only_public {
             plan.keep_public(&view);
         }
+        plan.keep_proved(&view, dns_accounts);
         if skip.as_ref().is_some_and(Skip::renews) {
             plan.only_renew();
         }
@@ -173,7 +177,7 @@ impl IndexedIngress {
             && self.view.class == old.view.class
             && self.view.copied == old.view.copied
             && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
-            && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
+            && ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge"]
                 .into_iter()
                 .all(same_annotation);
         if !same_content {

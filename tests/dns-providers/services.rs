@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::{Accounts, permanent, record, transient};
 use apis::{ACCESS, APIS, Api, TOKEN};
+pub(crate) use server::Asked;
 use server::Services;
 use zone::{OWNERS, ZONE};
 

@@ -15,18 +15,45 @@ use super::apis::{APIS, Api};
 use super::zone::Zone;
 
 /// A request.
-pub(super) struct Asked {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
     query: String,
     /// Headers and body as they came, which a server may echo.
-    whole: String,
+    pub(crate) whole: String,
     pub(super) body: String,
     /// The body, if it is JSON.
-    pub(super) json: Value,
+    pub(crate) json: Value,
 }
 
 impl Asked {
+    /// Reads the next request; `None` at the end of the connection.
+    pub(crate) async fn read(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Self> {
+        let (mut whole, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.ok()? == 0 {
+                return None;
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            whole += &line;
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let mut first = whole.split_whitespace();
+        let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let json = serde_json::from_str(&body).unwrap_or_default();
+        let (path, query) = (path.to_owned(), query.to_owned());
+        Some(Self { method, path, query, whole: whole + &body, body, json })
+    }
+
     /// Parts of the path.
     pub(super) fn parts(&self) -> Vec<&str> {
         self.path.split('/').filter(|part| !part.is_empty()).collect()
@@ -86,7 +113,7 @@ impl Services {
         let api = APIS.iter().find(|api| api.hosts.contains(&host.as_str()))?;
         let mut stream = BufReader::new(acceptor.accept(stream).await.ok()?);
         loop {
-            let asked = read(&mut stream).await?;
+            let asked = Asked::read(&mut stream).await?;
             let (status, body) = self.answer(api, &asked);
             let mut text = String::new();
             let length = body.len();
@@ -111,30 +138,4 @@ impl Services {
             Some(value) => (value["stand-in-status"].as_u64().unwrap_or(200), value.to_string()),
         }
     }
-}
-
-async fn read(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Asked> {
-    let (mut whole, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await.ok()? == 0 {
-            return None;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        whole += &line;
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    let mut first = whole.split_whitespace();
-    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let json = serde_json::from_str(&body).unwrap_or_default();
-    let (path, query) = (path.to_owned(), query.to_owned());
-    Some(Asked { method, path, query, whole: whole + &body, body, json })
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
+use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::ports::AccountStore;
 
 use crate::commands::cli::CaaArgs;
@@ -25,14 +26,17 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let issuer = acme.fetch_issuer().await?;
-    let Some(record) = locking_record(&issuer) else {
+    let Some(record) = locking_record(&issuer, &host) else {
         bail!(
             "{directory} names no caaIdentities (RFC 8555 §7.1.1), so no CAA record can name the CA"
         );
     };
+    let (method, how) =
+        if host.is_wildcard() { (Method::Dns01, "in DNS") } else { (Method::Http01, "by HTTP-01") };
+    let domain = host.base();
     print(&format!(
-        "This record lets only this account issue for {host}, and only by HTTP-01 (RFC 8657):\n\n\
-         {host}. CAA {record}\n\n\
+        "This record lets only this account issue for {host}, and only {how} (RFC 8657):\n\n\
+         {domain}. CAA {record}\n\n\
          Attention: it locks out every other account, also the next one of this operator after its account was lost.\n\
          Back up the Secret {namespace}/{}, and change the record before the account changes.\n",
         account.name(),
@@ -41,17 +45,20 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     let found = found.map_err(anyhow::Error::msg);
     let found =
         found.context("the present CAA records are not known, and a CA issues nothing then")?;
-    Ok(report(&found, &found.permission(&issuer)))
+    Ok(report(&found, &found.permission(&issuer, &host, method), method))
 }
 
-fn report(found: &CaaSet, permission: &Permission) -> ExitCode {
+fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {
     let now = if found.records.is_empty() {
         "Now: no CAA record, so any CA may issue".to_owned()
     } else {
         format!("Now: {}. CAA {}", found.domain, found.shown())
     };
     match permission {
-        Permission::Allowed => print(&format!("{now}\n     this account may issue by HTTP-01")),
+        Permission::Allowed => {
+            let method = method.as_str().to_ascii_uppercase();
+            print(&format!("{now}\n     this account may issue by {method}"))
+        }
         Permission::Unknown(why) => {
             print(&format!("{now}\n     whether this account may issue is not known: {why}"));
             ExitCode::FAILURE

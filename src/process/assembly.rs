@@ -23,6 +23,7 @@ use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions, InProcess, Wire};
 use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
+use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
 use crate::dns_providers::accounts::dns_accounts;
@@ -278,10 +279,28 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: Rc::new(self.event_recorder()),
             journal: Rc::new(self.journal()),
-            dns: self.dns(),
+            dns: self.dns_ports()?,
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
+    }
+
+    fn dns_ports(&self) -> anyhow::Result<DnsPorts> {
+        let lookups = match &self.environment.network {
+            Network::Sockets => {
+                ChallengeRecords::new(self.config.nameserver, &self.config.dns01_resolvers)?
+            }
+            Network::InProcess(_, hosts) => ChallengeRecords::in_process(hosts.clone()),
+        };
+        let lookups = Rc::new(lookups);
+        // A dry run writes no record, and has no right to watch Secrets.
+        if self.mode == Mode::DryRun {
+            return Ok(DnsPorts { lookups, ..DnsPorts::none() });
+        }
+        let Environment { client, clock, .. } = self.environment.clone();
+        let namespace = self.config.namespace.as_str();
+        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
+        Ok(DnsPorts { accounts, records, lookups })
     }
 
     fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {
@@ -300,17 +319,6 @@ impl Assembly<'_> {
         let restarted = Box::new(move |reason| metrics.watch_restarted(reason));
         let all = ingresses::Ingresses::new(client, &self.config.watch_namespaces, restarted);
         all.copying(&self.config.copied_prefixes).outside(&self.config.namespace, self.install_id)
-    }
-
-    /// A dry run writes no record, and has no right to watch Secrets.
-    fn dns(&self) -> DnsPorts {
-        if self.mode == Mode::DryRun {
-            return DnsPorts::none();
-        }
-        let Environment { client, clock, .. } = self.environment.clone();
-        let namespace = self.config.namespace.as_str();
-        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
-        DnsPorts { accounts, records, ..DnsPorts::none() }
     }
 
     fn secret_watch(&self) -> Rc<dyn SecretWatch> {

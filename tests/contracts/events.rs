@@ -85,7 +85,7 @@ fn not_public() -> Problem {
 }
 
 /// Problems that bounds and other Ingresses cause.
-fn problems() -> [(&'static str, Problem); 13] {
+fn problems() -> [(&'static str, Problem); 15] {
     let host = || DnsName::parse("www.example.com").unwrap();
     [
         ("a class is too long", Problem::LongClass),

@@ -107,7 +107,7 @@ impl JobRunner {
     pub(super) fn report_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
             let kube_event = KubeEvent::held_up(desired, &failure.detail);
-            self.context.events.report_held_up(desired, kube_event);
+            self.context.events.report_held_up(desired, &kube_event);
         }
     }
 

@@ -82,10 +82,10 @@ impl EventDedup {
 
     /// Records an Event about an order that is kept for later, once for each text until
     /// [`forget_held_up`](Self::forget_held_up).
-    pub(crate) fn report_held_up(&self, desired: &DesiredCertificate, kube_event: KubeEvent) {
+    pub(crate) fn report_held_up(&self, desired: &DesiredCertificate, kube_event: &KubeEvent) {
         let before = self.held_up.borrow_mut().insert(desired.secret.clone(), kube_event.clone());
-        if before.is_none_or(|before| before != kube_event) {
-            self.record(desired, &kube_event);
+        if before.as_ref() != Some(kube_event) {
+            self.record(desired, kube_event);
         }
     }
 

@@ -159,13 +159,16 @@ impl Failing {
         subset.map_or(self.retry_at, |from| from.min(self.retry_at))
     }
 
-    /// Earliest time of an attempt for a subset, for desired certificates that allow one.
+    /// Earliest time of an attempt for a subset, for desired certificates that allow one. Without
+    /// its wildcards, each may be issued: what fails in DNS must not take the site of a host that
+    /// HTTP-01 proves.
     fn subset_from(&self, desired: &DesiredCertificate) -> Option<Timestamp> {
         let some = desired.names.iter().any(|name| self.names.contains(name));
         let enough = self.attempts >= limits::PARTIAL_ATTEMPTS;
         let retry = self.subset_retry_at.unwrap_or(self.since);
         let from = (self.since + limits::PARTIAL_AFTER).max(retry);
-        (desired.partial && some && enough).then_some(from)
+        let allowed = desired.partial || self.names.iter().all(DnsName::is_wildcard);
+        (allowed && some && enough).then_some(from)
     }
 
     /// Time from which the fallback CA is asked, even where the first CA is retried later.

@@ -31,6 +31,17 @@ pub(crate) struct InDns {
     pub seen: bool,
 }
 
+impl InDns {
+    /// The method that probably proves a name, as far as DNS was looked at.
+    pub(crate) fn method(&self, name: &DnsName) -> Method {
+        match self.facts.get(name).map(|facts| &facts.persist) {
+            None => Method::Http01,
+            Some(Persist::Fits) => Method::DnsPersist01,
+            Some(_) => Method::Dns01,
+        }
+    }
+}
+
 impl Observed {
     /// Records a look for the written records at the authoritative servers of their zones.
     pub(crate) fn looked_for_txt(&mut self, seen: bool, now: Timestamp) {
@@ -103,13 +114,19 @@ fn proofs(
     Err(Step::Fail(first.about(names)))
 }
 
+/// Names of a pending order that are proved in DNS, and whose challenges are not accepted yet.
+pub(super) fn unanswered(evaluation: &Evaluation<'_>, order: &OrderView) -> BTreeSet<DnsName> {
+    let waiting = order.authorizations.iter().filter(|authorization| !authorization.accepted);
+    let names = waiting.map(|authorization| authorization.name.clone()).collect();
+    divide(evaluation, &names).1
+}
+
 /// Answers the challenges in DNS of a pending order, then accepts all challenges.
 pub(super) fn answer(evaluation: &Evaluation<'_>, order: &OrderView) -> Step {
     let waiting = order.authorizations.iter().filter(|authorization| !authorization.accepted);
     let waiting: BTreeMap<&DnsName, &AuthorizationView> =
         waiting.map(|authorization| (&authorization.name, authorization)).collect();
-    let names = waiting.keys().map(|name| (*name).clone()).collect();
-    let (_, in_dns) = divide(evaluation, &names);
+    let in_dns = unanswered(evaluation, order);
     if in_dns.is_empty() {
         return Step::Accept(Methods::new());
     }

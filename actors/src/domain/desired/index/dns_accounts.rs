@@ -38,8 +38,10 @@ fn is_concerned(view: &IngressView) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
-    use crate::domain::desired::plan::tests::{named, names};
+    use crate::domain::desired::plan::tests::{ingress, named, names};
     use crate::domain::desired::problem::Problem;
     use crate::domain::dns::account::tests::account;
     use crate::domain::ingress::SecretKey;
@@ -59,13 +61,42 @@ mod tests {
         assert_eq!(desired(&index).refused, names(&["*.example.com"]));
         let problems = || index.problems(&view.key).unwrap();
         assert!(matches!(problems().pop_first(), Some(Problem::Unproved { .. })));
-        assert_eq!(index.set_dns_accounts(accounts(&["api"])), [view.key.clone()]);
+        let changed = |changed: Vec<IngressKey>| changed == slice::from_ref(&view.key);
+        assert!(changed(index.set_dns_accounts(accounts(&["api"]))));
         assert_eq!(desired(&index).names, names(&["a.example.com", "example.com"]));
-        assert_eq!(index.set_dns_accounts(accounts(&["web"])), [view.key.clone()]);
+        assert!(changed(index.set_dns_accounts(accounts(&["web"]))));
         assert_eq!(desired(&index).names, names(&["*.example.com", "example.com"]));
         assert_eq!(desired(&index).routes.len(), 1, "of the name that HTTP-01 proves");
         assert_eq!(index.problems(&view.key).unwrap(), [].into());
         assert_eq!(index.set_dns_accounts(accounts(&["web"])), []);
+    }
+
+    #[test]
+    fn an_ingress_that_wants_to_uses_the_wildcard_of_its_namespace_and_no_other_does() {
+        let mut index = Index::default();
+        index.set_dns_accounts(accounts(&["*"]));
+        index.apply(named("web", "all", &["*.example.com"]));
+        let mut view = ingress("web", "shop", &["a.example.com", "b.example.com"]);
+        view.annotations.insert("use-wildcard".into(), "true".into());
+        index.apply(view.clone());
+        let wild = SecretKey::new("web", "all");
+        assert_eq!(index.shared(&view.key), [(wild.clone(), true)]);
+        index.choose(&view.key, "all");
+        let desired = index.desired(&wild).unwrap();
+        assert_eq!((desired.names.clone(), desired.owners.len()), (names(&["*.example.com"]), 2));
+        assert_eq!(desired.fill.len(), 1, "its spec.tls names the Secret");
+        assert_eq!(index.part(&view.key), [].into(), "it adds no name");
+        let plain = ingress("web", "plain", &["c.example.com"]);
+        index.apply(plain.clone());
+        let mut elsewhere = ingress("api", "shop", &["d.example.com"]);
+        elsewhere.annotations.insert("use-wildcard".into(), "true".into());
+        index.apply(elsewhere.clone());
+        let mut deeper = ingress("web", "deeper", &["a.b.example.com"]);
+        deeper.annotations.insert("use-wildcard".into(), "true".into());
+        index.apply(deeper.clone());
+        for view in [plain, elsewhere, deeper] {
+            assert_eq!(index.shared(&view.key), [], "{}", view.key);
+        }
     }
 
     #[test]

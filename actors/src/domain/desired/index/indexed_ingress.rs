@@ -30,6 +30,10 @@ pub(super) struct IndexedIngress {
     places: HashMap<SecretKey, usize>,
 }
 
+/// Annotations that change a desired certificate.
+const WISHES: [&str; 7] =
+    ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge", "use-wildcard"];
+
 /// Terms of a plan, beside the Ingress itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms<'a> {
@@ -177,9 +181,7 @@ impl IndexedIngress {
             && self.view.class == old.view.class
             && self.view.copied == old.view.copied
             && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
-            && ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge"]
-                .into_iter()
-                .all(same_annotation);
+            && WISHES.into_iter().all(same_annotation);
         if !same_content {
             Change::Content
         } else if self.view.edition == old.view.edition {

@@ -26,6 +26,7 @@ use crate::dns_and_http::admin;
 use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
+use crate::dns_providers::accounts::dns_accounts;
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::kubernetes::client;
 use crate::kubernetes::events;
@@ -138,6 +139,7 @@ pub fn adapters(
     let assembly = Assembly {
         environment: counted(environment, metrics),
         config,
+        mode: settings.mode,
         directory: &settings.directory,
         install_id: &settings.install_id,
         metrics,
@@ -164,6 +166,7 @@ fn counted(environment: &Environment, metrics: &Metrics) -> Environment {
 struct Assembly<'a> {
     environment: Environment,
     config: &'a AdapterConfig,
+    mode: Mode,
     directory: &'a str,
     install_id: &'a str,
     metrics: &'a Metrics,
@@ -289,7 +292,15 @@ impl Assembly<'_> {
             }
             Network::InProcess(_, hosts) => ChallengeRecords::in_process(hosts.clone()),
         };
-        Ok(DnsPorts { lookups: Rc::new(lookups), ..DnsPorts::none() })
+        let lookups = Rc::new(lookups);
+        // A dry run writes no record, and has no right to watch Secrets.
+        if self.mode == Mode::DryRun {
+            return Ok(DnsPorts { lookups, ..DnsPorts::none() });
+        }
+        let Environment { client, clock, .. } = self.environment.clone();
+        let namespace = self.config.namespace.as_str();
+        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
+        Ok(DnsPorts { accounts, records, lookups })
     }
 
     fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {

@@ -62,6 +62,7 @@ pub struct Metrics {
     waiting_for_limit: Family<ByScope, Gauge>,
     new_orders_stopped: Gauge,
     dry_run: Family<ByPlan, Gauge>,
+    dns_accounts: Family<ByState, Gauge>,
     dns_writes: Family<ByWrite, Counter>,
     connections: Family<ByPort, Gauge>,
     connections_dropped: Family<ByPort, Counter>,
@@ -97,6 +98,7 @@ impl Default for Metrics {
             waiting_for_limit: Family::default(),
             new_orders_stopped: Gauge::default(),
             dry_run: Family::default(),
+            dns_accounts: Family::default(),
             dns_writes: Family::default(),
             connections: Family::default(),
             connections_dropped: Family::default(),
@@ -177,6 +179,8 @@ impl Metrics {
         );
         let help = "Writes of TXT records at DNS providers, by result";
         all.register("dns_writes", help, self.dns_writes.clone());
+        let help = "Secrets that are DNS accounts, by whether they can be used";
+        all.register("dns_accounts", help, self.dns_accounts.clone());
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
@@ -265,6 +269,13 @@ impl Metrics {
     /// Counts a certificate that an Ingress asked for.
     pub(crate) fn readiness(&self, readiness: Readiness) {
         self.readiness.get_or_create(&ByResult { result: readiness.label() }).inc();
+    }
+
+    /// Sets the numbers of DNS accounts that can and cannot be used.
+    pub fn dns_accounts(&self, usable: usize, unusable: usize) {
+        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+            self.dns_accounts.get_or_create(&ByState { state }).set(gauge(count));
+        }
     }
 
     /// Counts a write at a DNS provider.

@@ -353,3 +353,18 @@ pub const KUBE_CONNECT: Duration = secs(5);
 /// Longest silence on a connection to the API server with a pending answer. Longer than a watch,
 /// which may stay silent for its 60 s.
 pub const KUBE_SILENCE: Duration = secs(90);
+/// DNS accounts that are read, in the order of their names. Each holds a client of its provider.
+pub const DNS_ACCOUNTS: usize = 200;
+/// Zones, delegation zones and namespaces of one DNS account, each.
+pub const DNS_ACCOUNT_NAMES: usize = 1_000;
+/// Longest value of a key of a DNS account's Secret, in bytes: room for [`DNS_ACCOUNT_NAMES`] names
+/// of zones. Credentials have 3 KiB at most, those of a service account with its RSA key.
+pub const DNS_ACCOUNT_VALUE: usize = 64 * 1024;
+/// Longest single request to a DNS provider, of which one write takes two to five.
+pub const DNS_PROVIDER_REQUEST: Duration = secs(15);
+/// Writes at once with one DNS account. Of a storm, others wait within their deadline: with writes
+/// of half a second, some 600 fit.
+pub const DNS_WRITES_AT_ONCE: usize = 16;
+/// Largest answer of a DNS provider that is read by an adapter of ours, in bytes. The answers of
+/// acme-dns and of `httpreq` servers have under 1 KiB.
+pub const DNS_ANSWER: usize = 64 * 1024;

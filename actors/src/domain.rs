@@ -38,6 +38,7 @@ pub mod issuance;
 pub mod limits;
 pub mod log;
 pub mod marks;
+pub mod method;
 pub mod mode;
 pub mod name;
 pub mod new_orders;

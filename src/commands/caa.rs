@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
-use ingress_acme_actors::domain::issuance::Method;
+use ingress_acme_actors::domain::method::Method;
 use ingress_acme_actors::ports::AccountStore;
 
 use crate::commands::cli::CaaArgs;

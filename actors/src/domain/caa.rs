@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use crate::domain::cut::cut;
-use crate::domain::issuance::Method;
 use crate::domain::limits;
+use crate::domain::method::Method;
 use crate::domain::name::DnsName;
 
 /// Tag of the property for all names.

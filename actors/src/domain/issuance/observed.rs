@@ -12,6 +12,7 @@ use crate::domain::desired::desired_certificate::{Fingerprint, WantedRoute};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::ingress::Edition;
 use crate::domain::limits;
+pub use crate::domain::method::{Method, Methods};
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, RateLimit};
 use crate::domain::time::Timestamp;
@@ -70,31 +71,6 @@ pub struct Offers {
     /// record may name.
     pub dns_persist_01: Option<Vec<String>>,
 }
-
-/// How a name is proved to the CA.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Method {
-    /// HTTP-01 (RFC 8555 §8.3).
-    Http01,
-    /// DNS-01 (RFC 8555 §8.4).
-    Dns01,
-    /// DNS-PERSIST-01 (draft-ietf-acme-dns-persist).
-    DnsPersist01,
-}
-
-impl Method {
-    /// Name of the challenge at the CA, in CAA records (RFC 8657 §4) and in texts.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http01 => "http-01",
-            Self::Dns01 => "dns-01",
-            Self::DnsPersist01 => "dns-persist-01",
-        }
-    }
-}
-
-/// Methods of the names of an order that are not proved by HTTP-01.
-pub type Methods = BTreeMap<DnsName, Method>;
 
 /// Result of the probe of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,0 +1,30 @@
+//! Methods by which names are proved to the CA.
+
+use std::collections::BTreeMap;
+
+use crate::domain::name::DnsName;
+
+/// How a name is proved to the CA.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Method {
+    /// HTTP-01 (RFC 8555 §8.3).
+    Http01,
+    /// DNS-01 (RFC 8555 §8.4).
+    Dns01,
+    /// DNS-PERSIST-01 (draft-ietf-acme-dns-persist).
+    DnsPersist01,
+}
+
+impl Method {
+    /// Name of the challenge at the CA, in CAA records (RFC 8657 §4) and in texts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::Dns01 => "dns-01",
+            Self::DnsPersist01 => "dns-persist-01",
+        }
+    }
+}
+
+/// Methods of the names of an order that are not proved by HTTP-01.
+pub type Methods = BTreeMap<DnsName, Method>;

@@ -1,0 +1,52 @@
+//! DNS provider with lego's `httpreq` protocol: a POST of the name and the value of a TXT record to
+//! `/present` or `/cleanup`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use actix_web::web::{self, Json, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
+use serde::Deserialize;
+
+use super::Zone;
+use crate::SimError;
+use crate::serving::Serving;
+
+/// A running provider. Dropping the value stops the server.
+#[derive(Debug)]
+pub struct Provider(Serving);
+
+/// Body of a request.
+#[derive(Deserialize)]
+struct Record {
+    fqdn: String,
+    value: String,
+}
+
+impl Provider {
+    /// Starts a provider on a free port of loopback that writes into `zone`.
+    pub fn start(zone: &Zone) -> Result<Self, SimError> {
+        let (zone, anywhere) = (zone.clone(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let configure = move |config: &mut ServiceConfig| {
+            config
+                .app_data(web::Data::new(zone.clone()))
+                .route("/present", web::post().to(present))
+                .route("/cleanup", web::post().to(cleanup));
+        };
+        Serving::start("DNS provider", anywhere, None, configure, || async {}).map(Self)
+    }
+
+    /// URL before `/present` and `/cleanup`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.address())
+    }
+}
+
+async fn present(zone: web::Data<Zone>, Json(record): Json<Record>) -> impl Responder {
+    zone.add_txt(&record.fqdn, &record.value);
+    HttpResponse::Ok()
+}
+
+async fn cleanup(zone: web::Data<Zone>, Json(record): Json<Record>) -> impl Responder {
+    zone.remove_txt(&record.fqdn, &record.value);
+    HttpResponse::Ok()
+}

@@ -1,0 +1,112 @@
+//! `ingress-acme record`: the DNS-PERSIST-01 record by which the operator's ACME account proves a
+//! name, and whether it is there now. Changes nothing.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use ingress_acme_actors::domain::caa::Issuer;
+use ingress_acme_actors::domain::cut::cut;
+use ingress_acme_actors::domain::dns::persist::{Meaning, meaning, record_to_set, value_to_set};
+use ingress_acme_actors::domain::dns::txt::RecordName;
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::name::DnsName;
+use ingress_acme_actors::domain::time::Timestamp;
+use ingress_acme_actors::ports::{AccountStore, ChallengeDns, Clock};
+use serde::Serialize;
+
+use crate::commands::cli::{CaaArgs, RecordArgs, RecordOutput};
+use crate::commands::status::print;
+use crate::dns_and_http::challenge_dns::ChallengeRecords;
+use crate::process::assembly::ca_of_a_command;
+use crate::process::clock::SystemClock;
+
+/// What is printed, with the fields of `-o json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Name of the record.
+    name: String,
+    /// Value to set.
+    value: String,
+    /// The same as in a zone file.
+    record: String,
+    /// Whether a record that is there proves the name.
+    seen: bool,
+    /// The records that are there.
+    found: Vec<Found>,
+}
+
+/// A record that is there.
+#[derive(Debug, Serialize)]
+struct Found {
+    value: String,
+    meaning: String,
+}
+
+/// Runs `record`. Fails where no record proves the name yet.
+pub async fn show(args: RecordArgs) -> anyhow::Result<ExitCode> {
+    let RecordArgs { output, name: args } = args;
+    let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
+    let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
+    let file = acme_ca_file.as_deref();
+    let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
+    if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
+        bail!(
+            "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
+             --acme-directory, which must be those of the operator"
+        );
+    }
+    let issuer = acme.fetch_issuer().await?;
+    let dns = ChallengeRecords::new(nameserver, nameserver.as_slice())?;
+    let records = dns.persist_records(&host).await.map_err(anyhow::Error::msg);
+    let records = records.context("the present records are not known")?;
+    let report = report(&host, &issuer, records, SystemClock::default().now());
+    let Some(report) = report else {
+        bail!("{directory} names no caaIdentities (RFC 8555 §7.1.1), so no record can name the CA");
+    };
+    let printed = print(&match output {
+        RecordOutput::Text => text(&host, &report),
+        RecordOutput::Json => serde_json::to_string_pretty(&report)?,
+    });
+    Ok(if report.seen { printed } else { ExitCode::FAILURE })
+}
+
+fn report(host: &DnsName, issuer: &Issuer, records: Vec<String>, now: Timestamp) -> Option<Report> {
+    let value = value_to_set(issuer, host)?;
+    let name = RecordName::of_persist(host)?.to_string();
+    let seen = records.iter().any(|one| meaning(one, issuer, host, now) == Meaning::Fits);
+    let found = records.into_iter().map(|value| {
+        let meaning = words(&meaning(&value, issuer, host, now));
+        Found { value: cut(value, limits::PROBE_TEXT_MAX), meaning }
+    });
+    let record = record_to_set(issuer, host);
+    Some(Report { name, value, record, seen, found: found.collect() })
+}
+
+fn words(meaning: &Meaning) -> String {
+    match meaning {
+        Meaning::Fits => "proves the name".to_owned(),
+        Meaning::OtherCa => "is for another CA".to_owned(),
+        Meaning::Malformed(why) => format!("cannot be read: {why}"),
+        Meaning::OtherAccount => "is for another account".to_owned(),
+        Meaning::NoWildcard => {
+            "lacks policy=wildcard, without which it proves no wildcard".to_owned()
+        }
+        Meaning::Ends(until) => {
+            format!("ends at {}, too early for an order", Timestamp::from_secs(*until))
+        }
+    }
+}
+
+fn text(host: &DnsName, report: &Report) -> String {
+    let mut text = format!(
+        "This record lets this account prove {host}, for as long as it is there (DNS-PERSIST-01):\n\n{}\n\n",
+        report.record
+    );
+    if report.found.is_empty() {
+        text.push_str("Now: no record");
+    }
+    let found =
+        report.found.iter().map(|one| format!("Now: \"{}\"\n     {}", one.value, one.meaning));
+    text.push_str(&found.collect::<Vec<_>>().join("\n"));
+    text
+}

@@ -110,3 +110,52 @@ fn text(host: &DnsName, report: &Report) -> String {
     text.push_str(&found.collect::<Vec<_>>().join("\n"));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn of(host: &str, records: &[&str]) -> Report {
+        let account = Some("https://ca.example/acct/7".to_owned());
+        let issuer = Issuer { domains: vec!["ca.example".to_owned()], account };
+        let records = records.iter().map(|&record| record.to_owned()).collect();
+        report(&DnsName::parse_certified(host).unwrap(), &issuer, records, NOW).unwrap()
+    }
+
+    #[test]
+    fn the_record_is_printed_with_what_each_present_one_means() {
+        let own = "ca.example; accounturi=https://ca.example/acct/7";
+        let over = format!("{own}; policy=wildcard; persistUntil=1000000000");
+        let host = DnsName::parse_certified("*.example.com").unwrap();
+        let printed = text(&host, &of("*.example.com", &["v=spf1 -all", own, &over]));
+        let expected = "\
+This record lets this account prove *.example.com, for as long as it is there (DNS-PERSIST-01):
+
+_validation-persist.example.com. IN TXT \"ca.example; accounturi=https://ca.example/acct/7; policy=wildcard\"
+
+Now: \"v=spf1 -all\"
+     is for another CA
+Now: \"ca.example; accounturi=https://ca.example/acct/7\"
+     lacks policy=wildcard, without which it proves no wildcard
+Now: \"ca.example; accounturi=https://ca.example/acct/7; policy=wildcard; persistUntil=1000000000\"
+     ends at 2001-09-09T01:46:40Z, too early for an order";
+        assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn the_json_says_whether_a_record_proves_the_name() {
+        let own = "ca.example; accounturi=https://ca.example/acct/7";
+        let report = serde_json::to_value(of("shop.example.com", &[own])).unwrap();
+        let expected = serde_json::json!({
+            "name": "_validation-persist.shop.example.com",
+            "value": own,
+            "record": format!("_validation-persist.shop.example.com. IN TXT \"{own}\""),
+            "seen": true,
+            "found": [{"value": own, "meaning": "proves the name"}],
+        });
+        assert_eq!(report, expected);
+        assert!(!of("*.example.com", &[own]).seen && !of("example.com", &[]).seen);
+    }
+}

@@ -50,3 +50,30 @@ async fn cleanup(zone: web::Data<Zone>, Json(record): Json<Record>) -> impl Resp
     zone.remove_txt(&record.fqdn, &record.value);
     HttpResponse::Ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Writes;
+    use super::*;
+
+    #[tokio::test]
+    async fn records_are_added_and_removed_by_name_and_value() {
+        let zone = Zone::default();
+        let provider = Provider::start(&zone).unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let post = async |path: &str, value: &str| {
+            let body =
+                serde_json::json!({ "fqdn": "_acme-challenge.example.com.", "value": value });
+            let request = http.post(format!("{}/{path}", provider.url()));
+            let request = request.header("content-type", "application/json");
+            request.body(body.to_string()).send().await.unwrap().status()
+        };
+        for value in ["one", "two"] {
+            assert_eq!(post("present", value).await, 200);
+        }
+        assert_eq!(post("cleanup", "one").await, 200);
+        assert_eq!(zone.txt("_acme-challenge.example.com").unwrap(), ["two"]);
+        assert_eq!(zone.writes(), Writes { added: 2, removed: 1 });
+        assert_eq!(post("else", "one").await, 404);
+    }
+}

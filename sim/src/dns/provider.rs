@@ -58,6 +58,7 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_added_and_removed_by_name_and_value() {
+        crate::pki::choose_provider();
         let zone = Zone::default();
         let provider = Provider::start(&zone).unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -102,7 +102,7 @@ fn a_challenge_is_accepted_once() {
     assert_eq!(begins(&mut orders), Ok(false));
     orders.authorizations.validated(authorization, Err(Problem::unauthorized("no")), now);
     assert_eq!(begins(&mut orders).unwrap_err().kind, "malformed");
-    assert!(orders.authorizations.respond(2, authorization, now).is_err());
+    assert!(orders.authorizations.respond(2, (authorization, Kind::Http01), now).is_err());
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn started(algorithm: KeyAlgorithm) -> Event {
         renew: Some("now".to_owned()),
         left_out: names(&["www.example.com"]),
         directory: Some("https://second.example/directory".to_owned()),
+        ca: None,
         fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n".to_owned()),
     })
@@ -39,6 +40,7 @@ fn failed_in_part() -> Event {
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
+        fallback: None,
         edition: None,
         edits_until: None,
         folded: None,

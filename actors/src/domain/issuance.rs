@@ -47,7 +47,7 @@ mod with_order;
 
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
-    CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
+    CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
     OrderOpened, RateLimitHit, Record,
 };
 pub use failing::Failing;

@@ -80,7 +80,9 @@ fn is_work(
     desired: &DesiredCertificate,
 ) -> bool {
     let windows = context.dates.windows.borrow();
-    let assessment = context.assessment(&windows, key, found);
+    let set = context.cas.set();
+    let directory = &set.deciding(None, Some(desired), found).ca.directory;
+    let assessment = context.assessment(&windows, (directory, &set), key, found);
     let is_left = |found: &SecretView| {
         !found.ours && serves(found, desired, assessment.now) && !is_handed_over(found, desired)
     };

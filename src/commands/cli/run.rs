@@ -27,6 +27,13 @@ pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
     pub serving: ServingArgs,
+    /// File (YAML) with several CAs, in place of --acme-directory and the other flags about one CA:
+    /// docs/cas.md has its fields. A change of the file counts without a restart
+    #[arg(long, env = "INGRESS_ACME_CAS_FILE", value_name = "YAML", conflicts_with_all = [
+        "acme_directory", "acme_ca_file", "contact", "eab_secret", "fallback_directory", "fallback_after",
+        "rehearsal_directory", "preferred_chain", "guards", "profile", "key_algorithm",
+    ])]
+    pub cas_file: Option<PathBuf>,
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,
@@ -167,6 +174,8 @@ pub struct RunArgs {
 /// Settings of the adapters; [`Settings`] are those of the actors.
 #[derive(Debug)]
 pub struct AdapterConfig {
+    /// File with several CAs.
+    pub cas_file: Option<PathBuf>,
     /// The operator's own namespace.
     pub namespace: String,
     /// Contacts of the ACME account.
@@ -232,7 +241,7 @@ impl RunArgs {
     pub fn split(self) -> (Settings, AdapterConfig) {
         #[rustfmt::skip] // one line per dozen of flags
         let Self {
-            serving, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
+            serving, cas_file, acme_ca_file, contact, eab_secret, namespace, solver_bind, admin_bind, metrics_bind, health_bind,
             nameserver, probe_port, issuers, scan_interval, settle, settle_max, guards, preferred_chain, leader_elect,
             fallback_directory, fallback_after, fallback_eab_secret, max_orders_per_namespace, install_id, owner_references, solver_linger,
             secret_checks, watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, csr_common_name, solver_annotations,
@@ -268,7 +277,7 @@ impl RunArgs {
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces, namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
             solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
-            csr_common_name, solver_annotations,
+            csr_common_name, solver_annotations, cas_file,
         };
         (settings, config)
     }
@@ -350,7 +359,7 @@ fn annotation_prefix(text: &str) -> Result<String, String> {
     Ok(prefix.to_owned())
 }
 
-fn contact(text: &str) -> Result<String, String> {
+pub(crate) fn contact(text: &str) -> Result<String, String> {
     if !text.starts_with("mailto:") || !text.contains('@') {
         return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
     }

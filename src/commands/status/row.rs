@@ -221,7 +221,8 @@ fn state_of(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    let assessment = Assessment { directory, ari: AriStatus::None, installed: None, now };
+    let (ari, installed, reissues) = (AriStatus::None, None, true);
+    let assessment = Assessment { directory, ari, installed, reissues, now };
     let others = secret.filter(|secret| !secret.ours);
     if let Some(secret) = others.filter(|secret| !desired.adopt && serves(secret, desired, now)) {
         let whose = whose(secret);
@@ -311,6 +312,8 @@ mod tests {
             routes: Arc::default(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
+            ca: None,
+            refuses_ca: false,
             adopt: false,
             adopts_at_once: false,
             grouped: false,
@@ -350,6 +353,7 @@ mod tests {
             renew: None,
             directory: None,
             instead_of: None,
+            ca: None,
             account: None,
             copied: None,
         }

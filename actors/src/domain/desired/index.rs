@@ -4,6 +4,7 @@
 //! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
 //! (`take_edited`), and one of the status returns none.
 
+mod ca_choices;
 mod cert_manager;
 mod choices;
 mod groups;
@@ -19,8 +20,10 @@ mod rooms;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::domain::cas::Cas;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
@@ -39,6 +42,7 @@ use rooms::{Rooms, Space};
 #[derive(Debug, Default)]
 pub struct Index {
     selection: Selection,
+    cas: Rc<Cas>,
     default_profile: Option<String>,
     default_algorithm: KeyAlgorithm,
     /// Boxed, so that a growing table does not move the values.
@@ -166,7 +170,7 @@ impl Index {
     fn terms(&self, view: &IngressView, space: Space) -> Terms {
         let only_public = self.only_public(&view.key.namespace);
         let leaves_tls = view.leaves_tls().unwrap_or(self.selection.leaves_tls);
-        Terms { only_public, space, most: self.most_bytes(), leaves_tls }
+        Terms { cas: self.cas.clone(), only_public, space, most: self.most_bytes(), leaves_tls }
     }
 
     fn begin(

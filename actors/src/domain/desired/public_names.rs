@@ -3,19 +3,31 @@
 
 use std::sync::Arc;
 
+use crate::domain::cas::Cas;
+use crate::domain::cut::cut;
 use crate::domain::desired::hosts::is_listed;
 use crate::domain::desired::plan::Plan;
 use crate::domain::desired::problem::Problem;
 use crate::domain::ingress::IngressView;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::public_name::check_public;
 
 impl Plan {
-    /// Moves names that no public CA certifies from the certificates to one [`Problem`]. A
-    /// certificate without other names leaves the plan, and its Secret stays as it is.
-    pub(super) fn keep_public(&mut self, ingress: &IngressView) {
+    /// Moves names that no public CA certifies from the certificates to one [`Problem`], where
+    /// `is_public` says so of the CA. A certificate without other names leaves the plan, and its
+    /// Secret stays as it is.
+    pub(super) fn keep_public(
+        &mut self,
+        ingress: &IngressView,
+        is_public: impl Fn(&str, &[DnsName], Option<&str>) -> bool,
+    ) {
         let (mut last, mut first, mut number) = (None, None, 0);
+        let (namespace, asked) = (&*ingress.key.namespace, ingress.annotation("ca"));
         for planned in &mut self.certificates {
+            if !is_public(namespace, &planned.names, asked) {
+                continue;
+            }
             let (public, refused) = partition(&planned.names, &mut last);
             first = first.or_else(|| refused.first().cloned());
             number += refused.len();
@@ -26,6 +38,9 @@ impl Plan {
                 planned.fill = planned.fill && !is_filled();
             }
         }
+        if number == 0 {
+            return;
+        }
         self.certificates.retain(|planned| !planned.names.is_empty());
         if self.certificates.is_empty() {
             (self.group, self.open) = (None, false);
@@ -33,6 +48,23 @@ impl Plan {
         if let Some((host, Err(why))) = first.map(|host| (host.clone(), check_public(&host))) {
             let (host, others) = (host.as_str().to_owned(), number - 1);
             self.problems.insert(Problem::NotPublic { host, why, others });
+        }
+    }
+}
+
+impl Plan {
+    /// Only renews the certificates whose annotation names a CA that they may not have.
+    pub(super) fn refuse_cas(&mut self, ingress: &IngressView, cas: &Cas) {
+        let Some(asked) = ingress.annotation("ca") else { return };
+        let namespace = &*ingress.key.namespace;
+        for planned in &mut self.certificates {
+            let names = planned.names.iter().map(DnsName::as_str);
+            let Some(why) = cas.choose(namespace, names, Some(asked), None).refusal else {
+                continue;
+            };
+            planned.renew_only = true;
+            let ca = cut(asked, limits::SHOWN_MAX);
+            self.problems.insert(Problem::RefusedCa { ca, why });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{
-    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
+    CertificateInstalled, ChosenCa, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
     RateLimitHit,
 };
 use super::failing::{Failing, attempts};
@@ -48,8 +48,12 @@ pub struct NewIssuance {
     pub desired: DesiredCertificate,
     /// Names of the certificate: all of the desired names, or a subset.
     pub names: BTreeSet<DnsName>,
-    /// Directory URL of the fallback CA; `None` for the first CA.
+    /// Directory URL of the CA, as release 0.1.0 reads it; `None` for the first CA.
     pub directory: Option<String>,
+    /// The CA, where a file names several.
+    pub ca: Option<ChosenCa>,
+    /// ACME profile to request there.
+    pub profile: Option<String>,
     /// Private key of the certificate.
     pub key: PrivateKey,
 }
@@ -57,7 +61,8 @@ pub struct NewIssuance {
 impl NewIssuance {
     /// An issuance of all desired names at the first CA.
     pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
-        Self { names: desired.names.clone(), desired, directory: None, key }
+        let (names, profile) = (desired.names.clone(), desired.profile.clone());
+        Self { names, profile, desired, directory: None, ca: None, key }
     }
 }
 
@@ -96,15 +101,15 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 }
 
 fn started(beginning: NewIssuance) -> IssuanceStarted {
-    let NewIssuance { desired, names, directory, key } = beginning;
+    let NewIssuance { desired, names, directory, ca, profile, key } = beginning;
     IssuanceStarted {
         fingerprint: desired.fingerprint(),
         left_out: desired.names.difference(&names).cloned().collect(),
         names,
         algorithm: desired.algorithm,
-        // The fallback CA has profiles of its own.
-        profile: desired.profile.filter(|_| directory.is_none()),
+        profile,
         directory,
+        ca,
         renew: desired.renew,
         key,
     }
@@ -138,7 +143,12 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         names,
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
-        at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
+        at_fallback: issuance.map_or(at_fallback, |issuance| issuance.is_fallback),
+        fallback: match issuance {
+            Some(issuance) if issuance.is_fallback => issuance.directory.as_deref().map(Arc::from),
+            Some(_) => None,
+            None => before.and_then(|failing| failing.fallback.clone()),
+        },
         edition: Some(edition),
         edits_until: before.and_then(|failing| {
             let known = failing.edits_until.filter(|until| now < *until);

@@ -230,6 +230,12 @@ impl KubeEvent {
         Self::lasting("Waiting", note)
     }
 
+    /// Creates the Event for a file of `--cas-file` that is not used, about the operator's pod.
+    pub fn cas_file_refused(why: &str) -> Self {
+        let note = format!("{why}. The CAs stay as they are until the file can be used");
+        Self::warning("BadCasFile", note)
+    }
+
     /// Creates the Event for an order that waits because new orders are stopped, in the operator's
     /// namespace `own`.
     pub fn new_orders_stopped(desired: &DesiredCertificate, reason: &str, own: &str) -> Self {

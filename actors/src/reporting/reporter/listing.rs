@@ -251,7 +251,7 @@ fn certificate(
         (state.name(), state.issuance().is_some(), failing)
     });
     let at_work = in_flight || run.is_some();
-    let waits = context.limits.rate_limits.borrow().waiting(&planned.secret);
+    let waits = context.cas.waiting(&planned.secret);
     let now = context.clock.now();
     CertificateRow {
         secret: planned.secret.name.clone(),

@@ -1,8 +1,10 @@
 //! An entry of the index, and the effect of a newer view.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::rooms::Space;
+use crate::domain::cas::Cas;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, filled_by_us, plan};
 use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Skip, TakesBack};
@@ -30,9 +32,11 @@ pub(super) struct IndexedIngress {
 }
 
 /// Terms of a plan, beside the Ingress itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Terms {
-    /// Whether the CA certifies public names only.
+    /// The CAs.
+    pub(super) cas: Rc<Cas>,
+    /// Whether the CA of the flags certifies public names only.
     pub(super) only_public: bool,
     /// What the Ingress takes up.
     pub(super) space: Space,
@@ -64,7 +68,7 @@ impl IndexedIngress {
     /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
     /// renewed that is there already.
     pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms) -> Self {
-        let Terms { only_public, space, most, leaves_tls } = terms;
+        let Terms { cas, only_public, space, most, leaves_tls } = terms;
         let mut plan = match &skip {
             Some(skip) if !skip.renews() => Plan::left_alone(skip.problem()),
             _ if space.is_left_out => Plan::left_out(most),
@@ -73,9 +77,10 @@ impl IndexedIngress {
         if leaves_tls {
             plan.leave_tls();
         }
-        if only_public {
-            plan.keep_public(&view);
-        }
+        plan.refuse_cas(&view, &cas);
+        plan.keep_public(&view, |namespace, names, asked| {
+            cas.are_public_only(namespace, names, asked).unwrap_or(only_public)
+        });
         if skip.as_ref().is_some_and(Skip::renews) {
             plan.only_renew();
         }
@@ -166,7 +171,7 @@ impl IndexedIngress {
             && self.view.class == old.view.class
             && self.view.copied == old.view.copied
             && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
-            && ["profile", "key-algorithm", "renew", "adopt-secret", "partial"]
+            && ["ca", "profile", "key-algorithm", "renew", "adopt-secret", "partial"]
                 .into_iter()
                 .all(same_annotation);
         if !same_content {

@@ -9,13 +9,14 @@ use crate::domain::cas::Reissue;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::mode::Mode;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::status::readiness::{Awaited, Readiness, is_missing};
 use crate::domain::validity::check::{Assessment, serves};
-use crate::domain::validity::expiries::Validity;
+use crate::domain::time::Timestamp;
+use crate::domain::validity::expiries::{Expiries, Validity};
 use crate::domain::validity::renewal::RenewalWindows;
 use crate::journal::ledger::Ledger;
 use crate::ports::{Clock, TlsSecrets};
@@ -66,6 +67,16 @@ pub(crate) struct CertificateDates {
 }
 
 impl OperatorContext {
+    /// End of the certificate of an Ingress that ends first; as if it had ended where none is known.
+    pub(crate) fn first_expiry(&self, ingress: &IngressKey) -> Option<Timestamp> {
+        let secrets = self.index.borrow().secrets(ingress);
+        let ends = |expiries: &Expiries| {
+            let of = |secret| expiries.validity(secret).map(|validity| validity.not_after);
+            secrets.iter().map(of).min().flatten()
+        };
+        self.dates.expiries.read(ends)
+    }
+
     /// Returns the newest desired certificate of a Secret; `None` if no Ingress names the Secret.
     pub(crate) fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         self.index.borrow().desired(secret)

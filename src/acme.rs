@@ -55,7 +55,7 @@ use tokio::time::Instant;
 use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
+use ingress_acme_actors::domain::issuance::{Methods, OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
@@ -267,9 +267,13 @@ impl CertificateAuthority for Acme {
         self.call("the CA did not return the order", async || self.look(url).await).await
     }
 
+    async fn offers(&self, url: &str) -> Result<OrderView, PortError> {
+        self.refresh(url).await
+    }
+
     /// Accepts the challenges. Fetches the order again only if the CA has validated within these
     /// requests: otherwise the order is almost certainly still pending.
-    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
+    async fn accept(&self, url: &str, _: &Methods) -> Result<OrderView, PortError> {
         let doing = "the CA did not accept the request to validate";
         self.call(doing, async || {
             let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };

@@ -10,6 +10,7 @@
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
 //! - [`routes`]: the solver Ingresses that route challenges to the operator.
+//! - [`dns`]: challenges that are answered in DNS.
 //! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
@@ -29,6 +30,7 @@ pub mod controllers;
 pub mod copied;
 pub mod cut;
 pub mod desired;
+pub mod dns;
 pub mod doctor;
 pub mod failure;
 pub(crate) mod fair_share;

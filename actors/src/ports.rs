@@ -18,8 +18,9 @@ use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey, Secr
 use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::desired::index::WatchScope;
+use crate::domain::dns::txt::{ChallengeTarget, TxtRecord};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
-use crate::domain::issuance::{OrderView, OverIpv6, Reach, Record};
+use crate::domain::issuance::{Methods, OrderView, OverIpv6, Reach, Record};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -186,8 +187,11 @@ pub trait CertificateAuthority {
     /// Fetches an order. The status of an unknown order is
     /// [`OrderStatus::Gone`](crate::domain::issuance::OrderStatus::Gone).
     async fn refresh(&self, url: &str) -> Result<OrderView, PortError>;
-    /// Accepts the HTTP-01 challenge of each pending authorization. Returns the order afterwards.
-    async fn accept(&self, url: &str) -> Result<OrderView, PortError>;
+    /// Fetches an order with its authorizations, and what the CA offers for each of them.
+    async fn offers(&self, url: &str) -> Result<OrderView, PortError>;
+    /// Accepts a challenge of each pending authorization: that of its method, HTTP-01 for a name
+    /// without one. Returns the order afterwards.
+    async fn accept(&self, url: &str, methods: &Methods) -> Result<OrderView, PortError>;
     /// Finalizes a ready order with this CSR (DER). Returns the order afterwards.
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError>;
     /// Downloads the chain of a valid order, in PEM.
@@ -283,6 +287,37 @@ pub trait Probe {
     /// # Errors
     /// The reason in terms of DNS, if the answer is not definite.
     async fn caa(&self, host: &DnsName) -> Result<CaaSet, String>;
+}
+
+/// DNS as the CA sees it, for challenges that are answered there.
+#[async_trait(?Send)]
+pub trait ChallengeDns {
+    /// Follows the CNAMEs of `_acme-challenge.NAME`, and finds the zone of the name that they lead
+    /// to: the closest name above with a SOA record (RFC 1034 §4.3.1).
+    ///
+    /// # Errors
+    /// The reason in terms of DNS, if the zone cannot be found.
+    async fn target(&self, name: &DnsName) -> Result<ChallengeTarget, String>;
+    /// Whether all authoritative servers of the record's zone that answer have the record, and at
+    /// least one has.
+    ///
+    /// # Errors
+    /// The reason in terms of DNS, if none of them answers.
+    async fn has(&self, record: &TxtRecord) -> Result<bool, String>;
+    /// The values of the TXT records of DNS-PERSIST-01 for `name`; none without a record.
+    ///
+    /// # Errors
+    /// The reason in terms of DNS, if the answer is not definite.
+    async fn persist_records(&self, name: &DnsName) -> Result<Vec<String>, String>;
+}
+
+/// TXT records at DNS providers. An account that is gone by now is a permanent error.
+#[async_trait(?Send)]
+pub trait DnsRecords {
+    /// Adds the record beside others of the same name. One that is there already is no error.
+    async fn add(&self, record: &TxtRecord) -> Result<(), PortError>;
+    /// Removes the record, and no other one. A record that is gone is no error.
+    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError>;
 }
 
 /// Keys and certificates, without I/O.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ingress_acme_actors::domain::aliases::Alias;
+use ingress_acme_actors::domain::certificate::SecretView;
 use ingress_acme_actors::domain::copied::Copied;
 use ingress_acme_actors::domain::desired::selection::Selection;
 use ingress_acme_actors::domain::ingress::{
@@ -352,6 +353,41 @@ fn a_charts_self_signed_certificate_is_told_once_and_replaced_when_it_is_handed_
         assert_eq!(fakes.ca.orders(), 1);
         assert_ne!(fakes.cluster.secret("web", "shop").unwrap().chain, chain);
         fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_secret_that_is_handed_over_is_renewed_by_the_scan_once_it_is_due() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let (from, until) = (fakes.clock.now() - DAY, fakes.clock.now() + 89 * DAY);
+        let chain = format!("key|{HOST}|{}|{}|7", from.as_millis(), until.as_millis());
+        let certificate = our_secret(&chain, "key").view.certificate;
+        let view = SecretView { certificate, ..foreign_secret().view };
+        let handed_over = FakeSecret { view, chain, ..foreign_secret() };
+        fakes.cluster.put_secret(&SecretKey::new("web", "shop"), handed_over);
+        fakes.cluster.apply(annotated(named("web", "shop", &[HOST]), "adopt-secret", "true"));
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(50 * DAY).await;
+        assert_eq!(fakes.ca.orders(), 0, "it serves, and is not due");
+        fakes.pass(10 * DAY).await;
+        assert_eq!(fakes.ca.orders(), 1, "no edit has called a job");
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn an_ingress_is_served_within_a_minute_of_the_edit_that_takes_its_mark_away() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        let mark = Some(Mark::MadeElsewhere("label kcert.dev/ingress".to_owned()));
+        fakes.cluster.apply(IngressView { mark, ..named("web", "shop", &[HOST]) });
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 0);
+        fakes.cluster.apply(named("web", "shop", &[HOST]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.ca.orders(), 1);
     });
 }
 

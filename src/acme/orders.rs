@@ -13,7 +13,7 @@ use instant_acme::{
 
 use ingress_acme_actors::domain::cut::{CutText, cut};
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
+use ingress_acme_actors::domain::issuance::{AuthorizationView, Offers, OrderStatus, OrderView};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::PortError;
@@ -162,13 +162,22 @@ impl OpenOrder {
 
 /// Pending authorizations with accepted challenges.
 pub(super) fn accepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
-    names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: true }).collect()
+    views(names, true)
 }
 
 /// Pending authorizations of a new order, none accepted yet. Nothing but the order is fetched, so
 /// that the order URL can be journaled at once.
 pub(super) fn unaccepted(names: &BTreeSet<DnsName>) -> Vec<AuthorizationView> {
-    names.iter().map(|name| AuthorizationView { name: name.clone(), accepted: false }).collect()
+    views(names, false)
+}
+
+fn views(names: &BTreeSet<DnsName>, accepted: bool) -> Vec<AuthorizationView> {
+    let view = |name: &DnsName| AuthorizationView {
+        name: name.clone(),
+        accepted,
+        offers: Offers::default(),
+    };
+    names.iter().map(view).collect()
 }
 
 /// View of an order that the CA does not know.
@@ -195,7 +204,7 @@ fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
         challenge.r#type == ChallengeType::Http01 && challenge.status != ChallengeStatus::Pending
     };
     let accepted = authorization.challenges.iter().any(begun);
-    name(authorization).map(|name| AuthorizationView { name, accepted })
+    name(authorization).map(|name| AuthorizationView { name, accepted, offers: Offers::default() })
 }
 
 /// Whether the CA could not validate an authorization, and leaves it pending all the same. The

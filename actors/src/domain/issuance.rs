@@ -56,8 +56,10 @@ pub(crate) use in_flight::InFlight;
 pub use ipv6::OverIpv6;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
-pub use observed::{AuthorizationView, Missed, OrderStatus, OrderView, Reach};
+pub use observed::{
+    AuthorizationView, Method, Methods, Missed, Offers, OrderStatus, OrderView, Reach,
+};
 pub use outlook::{Outlook, outlook};
-pub(crate) use secret::of_another_install;
+pub(crate) use secret::{is_left_alone, of_another_install};
 pub use state::{IllegalEvent, Issuance, State, apply};
 pub(crate) use step::{Inputs, Step};

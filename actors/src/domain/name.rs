@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A fully qualified, lower-case DNS name that a public CA accepts under HTTP-01: at least two
-/// labels of 1–63 octets `[a-z0-9-]`, 253 octets at most, no wildcard, no IP address.
+/// A fully qualified, lower-case DNS name that a certificate can contain: at least two labels of
+/// 1–63 octets `[a-z0-9-]`, 253 octets at most, no IP address. In front of them may be the label
+/// `*`, where the name was read by [`DnsName::parse_certified`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DnsName(Arc<str>);
@@ -17,14 +18,17 @@ const MAX_NAME: usize = 253;
 /// Longest label, in octets (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
 
+/// First label of a wildcard.
+const WILDCARD: &str = "*.";
+
 /// Prefix of the labels of internationalized names (RFC 5890 §2.3.2.1).
 const A_LABEL: &str = "xn--";
 
 /// Why our certificates cannot contain a host of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadName {
-    /// HTTP-01 cannot validate a wildcard (RFC 8555 §7.1.3 leaves wildcards to DNS-01).
-    #[error("is a wildcard, which HTTP-01 cannot prove; list its hosts one by one")]
+    /// A wildcard where the name of one host is needed, or a wildcard of all names.
+    #[error("is a wildcard, which is no name of one host")]
     Wildcard,
     /// An IP address, not a name.
     #[error("is an IP address, not a DNS name")]
@@ -49,13 +53,46 @@ pub enum BadName {
 }
 
 impl DnsName {
-    /// Parses a host as stored by Kubernetes. Trailing dots are dropped and upper case is lowered.
+    /// Parses a host as stored by Kubernetes, or a wildcard: the label `*` and a name (RFC 6125
+    /// §6.4.3), which is proved in DNS (RFC 8555 §7.1.3).
+    ///
+    /// # Errors
+    /// [`BadName`] says why the host is neither.
+    pub fn parse_certified(host: &str) -> Result<Self, BadName> {
+        let Some(domain) = host.strip_prefix(WILDCARD) else { return Self::parse(host) };
+        let domain = Self::parse(domain)?;
+        let length = WILDCARD.len() + domain.0.len();
+        if length > MAX_NAME {
+            return Err(BadName::TooLong(length));
+        }
+        Ok(Self(format!("{WILDCARD}{domain}").into()))
+    }
+
+    /// Whether the name is a wildcard.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(WILDCARD)
+    }
+
+    /// The name without the label `*`, if it is a wildcard.
+    pub fn base(&self) -> &str {
+        self.0.strip_prefix(WILDCARD).unwrap_or(&self.0)
+    }
+
+    /// The wildcard that covers this name (RFC 6125 §6.4.3): of its first label. A wildcard is
+    /// covered by none.
+    pub fn covering_wildcard(&self) -> Option<Self> {
+        let (_, domain) = self.0.split_once('.').filter(|_| !self.is_wildcard())?;
+        Self::parse_certified(&format!("{WILDCARD}{domain}")).ok()
+    }
+
+    /// Parses the name of one host as stored by Kubernetes. Trailing dots are dropped and upper
+    /// case is lowered.
     ///
     /// # Errors
     /// [`BadName`] says why the host is not a valid name.
     pub fn parse(host: &str) -> Result<Self, BadName> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        if host.starts_with("*.") || host == "*" {
+        if host.starts_with(WILDCARD) || host == "*" {
             return Err(BadName::Wildcard);
         }
         let last = host.rfind('.').map_or(&*host, |dot| &host[dot + 1..]);
@@ -147,7 +184,7 @@ impl fmt::Debug for DnsName {
 impl TryFrom<String> for DnsName {
     type Error = BadName;
     fn try_from(host: String) -> Result<Self, BadName> {
-        Self::parse(&host)
+        Self::parse_certified(&host)
     }
 }
 
@@ -224,6 +261,24 @@ mod tests {
             let host = format!("www.{bad}.example.com");
             assert_eq!(check(&host), Err(BadName::BadALabel(bad.to_owned())), "{host}");
         }
+    }
+
+    #[test]
+    fn a_wildcard_is_a_star_before_a_name() {
+        let name = DnsName::parse_certified("*.Apps.example.com.").unwrap();
+        assert_eq!((name.as_str(), name.base()), ("*.apps.example.com", "apps.example.com"));
+        assert!(name.is_wildcard() && name.covering_wildcard().is_none());
+        let host = DnsName::parse_certified("a.apps.example.com").unwrap();
+        assert_eq!((host.covering_wildcard(), host.is_wildcard()), (Some(name), false));
+        assert_eq!(DnsName::parse("example.com").unwrap().covering_wildcard(), None);
+        for bad in ["*", "*.", "*.com", "*.*.example.com", "a.*.example.com", "**.example.com"] {
+            assert!(DnsName::parse_certified(bad).is_err(), "{bad}");
+        }
+        let long = format!("*.{}example.com", "abcdefg.".repeat(30));
+        assert_eq!((long.len(), DnsName::parse(&long[2..]).is_ok()), (253, true));
+        assert!(DnsName::parse_certified(&long).is_ok());
+        let longer = format!("*.{}bexample.com", "abcdefg.".repeat(30));
+        assert_eq!(DnsName::parse_certified(&longer), Err(BadName::TooLong(254)));
     }
 
     proptest! {

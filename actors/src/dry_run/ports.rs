@@ -14,7 +14,7 @@ use crate::domain::copied::Copied;
 use crate::domain::cut::cut;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{IngressRef, SecretKey};
-use crate::domain::issuance::{OrderView, Record};
+use crate::domain::issuance::{Methods, OrderView, Record};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
@@ -138,7 +138,11 @@ impl CertificateAuthority for NoCa {
         refused()
     }
 
-    async fn accept(&self, _: &str) -> Result<OrderView, PortError> {
+    async fn offers(&self, _: &str) -> Result<OrderView, PortError> {
+        refused()
+    }
+
+    async fn accept(&self, _: &str, _: &Methods) -> Result<OrderView, PortError> {
         refused()
     }
 

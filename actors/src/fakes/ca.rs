@@ -13,7 +13,7 @@ use crate::domain::caa::Issuer;
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{AuthorizationView, OrderStatus, OrderView};
+use crate::domain::issuance::{AuthorizationView, Methods, Offers, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
@@ -231,7 +231,12 @@ impl FakeCa {
         let pending = order.filter(|order| order.status == OrderStatus::Pending);
         let authorizations = pending.into_iter().flat_map(|order| {
             let accepted = order.accepted;
-            order.names.iter().map(move |name| AuthorizationView { name: name.clone(), accepted })
+            let offers = Offers::default();
+            order.names.iter().map(move |name| AuthorizationView {
+                name: name.clone(),
+                accepted,
+                offers: offers.clone(),
+            })
         });
         OrderView {
             url: url.to_owned(),
@@ -312,7 +317,12 @@ impl CertificateAuthority for FakeCa {
         Ok(self.view(url))
     }
 
-    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
+    async fn offers(&self, url: &str) -> Result<OrderView, PortError> {
+        self.called("offers").await?;
+        Ok(self.view(url))
+    }
+
+    async fn accept(&self, url: &str, _: &Methods) -> Result<OrderView, PortError> {
         self.called("accept").await?;
         if let Some(order) = self.orders.borrow_mut().get_mut(url) {
             order.accepted = true;

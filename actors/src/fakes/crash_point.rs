@@ -14,7 +14,7 @@ use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
-use crate::domain::issuance::{OrderView, OverIpv6, Reach};
+use crate::domain::issuance::{Methods, OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
@@ -173,8 +173,12 @@ impl<P: CertificateAuthority> CertificateAuthority for Crashable<P> {
         self.crash_point.call(self.port.refresh(url)).await
     }
 
-    async fn accept(&self, url: &str) -> Result<OrderView, PortError> {
-        self.crash_point.call(self.port.accept(url)).await
+    async fn offers(&self, url: &str) -> Result<OrderView, PortError> {
+        self.crash_point.call(self.port.offers(url)).await
+    }
+
+    async fn accept(&self, url: &str, methods: &Methods) -> Result<OrderView, PortError> {
+        self.crash_point.call(self.port.accept(url, methods)).await
     }
 
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<OrderView, PortError> {

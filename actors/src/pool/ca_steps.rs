@@ -10,7 +10,9 @@ use crate::domain::cas::Source;
 use crate::domain::certificate::{CertId, PrivateKey};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Chain, ChosenCa, Command, Issuance, NewIssuance, OrderView, Step};
+use crate::domain::issuance::{
+    Chain, ChosenCa, Command, Issuance, Methods, NewIssuance, OrderView, Step,
+};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -186,7 +188,7 @@ impl JobRunner {
         let call = async {
             match step {
                 Step::Refresh => ca.refresh(&url).await,
-                Step::Accept => ca.accept(&url).await,
+                Step::Accept => ca.accept(&url, &Methods::new()).await,
                 _ => {
                     ca.finalize(&url, &self.ports.keys.request(&issuance.names, &issuance.key)?)
                         .await

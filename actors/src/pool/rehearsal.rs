@@ -9,7 +9,7 @@ use tracing::{debug, info};
 use super::job_runner::JobRunner;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass, poll_at};
-use crate::domain::issuance::OrderStatus;
+use crate::domain::issuance::{Methods, OrderStatus};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::public_name::{PublicCa, check_public};
@@ -92,7 +92,7 @@ async fn validate(
             _ => break,
         }
         if order.authorizations.iter().any(|authorization| !authorization.accepted) {
-            order = bounded(call, "rehearsal CA", ca.accept(&order.url)).await?;
+            order = bounded(call, "rehearsal CA", ca.accept(&order.url, &Methods::new())).await?;
             accepted = true;
             continue;
         }

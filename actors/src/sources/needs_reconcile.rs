@@ -13,10 +13,10 @@ use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::ingress::{IngressKey, SecretKey};
-use crate::domain::issuance::State;
+use crate::domain::issuance::{State, is_left_alone};
 use crate::domain::limits;
 use crate::domain::mode::Mode;
-use crate::domain::validity::check::{check, is_handed_over, serves};
+use crate::domain::validity::check::check;
 use crate::secret_choice::choose_secret;
 
 /// Answers of one scan for the Secrets that several Ingresses share: such a Secret is read once,
@@ -83,10 +83,8 @@ fn is_work(
     let set = context.cas.set();
     let directory = &set.deciding(None, Some(desired), found).ca.directory;
     let assessment = context.assessment(&windows, (directory, &set), key, found);
-    let is_left = |found: &SecretView| {
-        !found.ours && serves(found, desired, assessment.now) && !is_handed_over(found, desired)
-    };
-    if found.is_some_and(is_left) {
+    let (install_id, now) = (&context.install_id, assessment.now);
+    if found.is_some_and(|found| is_left_alone(found, desired, install_id, now)) {
         return false;
     }
     if desired.renew_only && !found.is_some_and(|found| found.ours) {

@@ -12,7 +12,7 @@ use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::CertId;
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
 use ingress_acme_actors::domain::failure::FailureClass;
-use ingress_acme_actors::domain::issuance::{OrderStatus, OrderView};
+use ingress_acme_actors::domain::issuance::{Methods, OrderStatus, OrderView};
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::{
     AccountStore, CertificateAuthority, ExternalAccount, Keys, PortError, Replaces, StoredAccount,
@@ -160,7 +160,7 @@ async fn a_certificate_is_issued_also_by_an_instance_that_takes_over() {
         assert!(opened.authorizations.iter().all(|authorization| !authorization.accepted));
         let shown = first.refresh(&opened.url).await.unwrap();
         assert!(shown.authorizations.iter().all(|authorization| !authorization.accepted));
-        let accepted = first.accept(&opened.url).await.unwrap();
+        let accepted = first.accept(&opened.url, &Methods::new()).await.unwrap();
         assert_eq!(accepted.authorizations.len(), 2);
         assert!(accepted.authorizations.iter().all(|authorization| authorization.accepted));
         assert_eq!(settled(&first, &opened.url).await.status, OrderStatus::Ready);
@@ -210,7 +210,7 @@ pub(crate) async fn finished(
     hosts: &BTreeSet<DnsName>,
     private: &PrivateKey,
 ) -> String {
-    acme.accept(order).await.unwrap();
+    acme.accept(order, &Methods::new()).await.unwrap();
     assert_eq!(settled(acme, order).await.status, OrderStatus::Ready);
     acme.finalize(order, &Pki::default().request(hosts, private).unwrap()).await.unwrap();
     assert_eq!(settled(acme, order).await.status, OrderStatus::Valid);
@@ -325,7 +325,7 @@ async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
         test_ca.answer(acme.prepare().await.unwrap()).await;
         let hosts = names(&["a.example.com", "c.example.com"]);
         let order = acme.open_order(&hosts, None, None).await.unwrap();
-        acme.accept(&order.url).await.unwrap();
+        acme.accept(&order.url, &Methods::new()).await.unwrap();
         let OrderStatus::Invalid(failure) = settled(&acme, &order.url).await.status else {
             panic!("it cannot be valid")
         };
@@ -334,7 +334,7 @@ async fn a_host_that_leads_elsewhere_is_named_in_the_cas_words() {
         assert!(failure.detail.contains("c.example.com: "), "{}", failure.detail);
         assert!(failure.detail.contains("404"), "{}", failure.detail);
         // A repeated request for validation returns the same failure.
-        let message = acme.accept(&order.url).await.unwrap();
+        let message = acme.accept(&order.url, &Methods::new()).await.unwrap();
         assert!(matches!(message.status, OrderStatus::Invalid(_)), "{message:?}");
     })
     .await;
@@ -366,7 +366,7 @@ async fn refusals_are_reported_and_what_the_ca_does_not_know_is_gone() {
         let (base, _) = order.url.rsplit_once('/').unwrap();
         let unknown = format!("{base}/nobody");
         assert_eq!(acme.refresh(&unknown).await.unwrap().status, OrderStatus::Gone);
-        assert_eq!(acme.accept(&unknown).await.unwrap().status, OrderStatus::Gone);
+        assert_eq!(acme.accept(&unknown, &Methods::new()).await.unwrap().status, OrderStatus::Gone);
         assert_eq!(acme.finalize(&unknown, &[]).await.unwrap().status, OrderStatus::Gone);
         assert!(acme.download(&unknown).await.is_err());
         assert_eq!(count(&requests, "new_account"), 1);

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use ingress_acme::acme::{Acme, InProcess, Wire};
 use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::{CertId, KeyAlgorithm};
-use ingress_acme_actors::domain::issuance::OrderStatus;
+use ingress_acme_actors::domain::issuance::{Methods, OrderStatus};
 use ingress_acme_actors::ports::{
     CertificateAuthority, ExternalAccount, Keys, PortError, Replaces,
 };
@@ -345,7 +345,7 @@ async fn issue(acme: &Acme, hosts: &[&str], replaces: Option<Replaces<'_>>) -> S
     let order = again(async || acme.open_order(&names, None, replaces).await).await;
     let (url, mut status) = (order.url, order.status);
     if status == OrderStatus::Pending {
-        status = again(async || acme.accept(&url).await).await.status;
+        status = again(async || acme.accept(&url, &Methods::new()).await).await.status;
     }
     if status != OrderStatus::Ready {
         assert!(!matches!(status, OrderStatus::Invalid(_)), "{status:?}");

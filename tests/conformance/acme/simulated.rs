@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
-use ingress_acme_actors::domain::issuance::OrderStatus;
+use ingress_acme_actors::domain::issuance::{Methods, OrderStatus};
 use ingress_acme_actors::ports::{CertificateAuthority, Keys};
 use ingress_acme_control_plane::eventually;
 use ingress_acme_sim::ca::{Ca, Limits, Rate};
@@ -235,7 +235,7 @@ async fn a_ca_that_validates_within_the_request_is_followed_at_once() {
     test_ca.answer(acme.prepare().await.unwrap()).await;
     let hosts = names(&HOSTS);
     let url = acme.open_order(&hosts, None, None).await.unwrap().url;
-    assert_eq!(acme.accept(&url).await.unwrap().status, OrderStatus::Ready);
+    assert_eq!(acme.accept(&url, &Methods::new()).await.unwrap().status, OrderStatus::Ready);
     let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
     let csr = Pki::default().request(&hosts, &key).unwrap();
     assert_eq!(acme.finalize(&url, &csr).await.unwrap().status, OrderStatus::Valid);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingress_acme::pki::Pki;
 use ingress_acme_actors::domain::certificate::KeyAlgorithm;
-use ingress_acme_actors::domain::issuance::OrderStatus;
+use ingress_acme_actors::domain::issuance::{Methods, OrderStatus};
 use ingress_acme_actors::ports::{CertificateAuthority, Keys};
 use ingress_acme_sim::ca::{CAA_IDENTITY, Ca, Options};
 use ingress_acme_sim::dns::Trouble;
@@ -107,7 +107,7 @@ async fn an_authorization_that_is_processing_first_is_waited_for() {
     let (acme, _) = acme(&test_ca, &store);
     test_ca.answer(acme.prepare().await.unwrap()).await;
     let order = acme.open_order(&names(&["c.example.com"]), None, None).await.unwrap().url;
-    assert_eq!(acme.accept(&order).await.unwrap().status, OrderStatus::Pending);
+    assert_eq!(acme.accept(&order, &Methods::new()).await.unwrap().status, OrderStatus::Pending);
     let (later, _) = self::acme(&test_ca, &store); // without a cached order
     assert_eq!(later.refresh(&order).await.unwrap().status, OrderStatus::Pending);
 }
@@ -168,7 +168,7 @@ async fn the_ca_of_2029_issues_a_certificate_of_45_days_to_the_adapter() {
     test_ca.answer(acme.prepare().await.unwrap()).await;
     let hosts = names(&HOSTS);
     let order = acme.open_order(&hosts, None, None).await.unwrap().url;
-    acme.accept(&order).await.unwrap();
+    acme.accept(&order, &Methods::new()).await.unwrap();
     assert_eq!(settled(&acme, &order).await.status, OrderStatus::Ready);
     let key = Pki::default().generate(KeyAlgorithm::EcdsaP256).await.unwrap();
     let csr = Pki::default().request(&hosts, &key).unwrap();

@@ -9,6 +9,7 @@ use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{IssueReason, serves};
 
 /// Reads the Secret if the last read is too old, and refuses too many names or a foreign Secret.
@@ -31,9 +32,7 @@ pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
 pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (secret, desired) = (evaluation.secret()?, evaluation.desired);
     let why = must_not_write(secret, desired, evaluation.inputs.install_id)?;
-    // Where nothing new is ordered, there is nothing to tell of a Secret of somebody else.
-    let only_renewed = desired.renew_only && !secret.ours;
-    if only_renewed || serves(secret, desired, evaluation.now()) {
+    if is_left_alone(secret, desired, evaluation.inputs.install_id, evaluation.now()) {
         return Some(match evaluation.state {
             State::Idle => Step::Done(Requeue::AwaitChange),
             _ => Step::Abandon("the Secret holds a valid certificate that is not ours"),
@@ -41,6 +40,19 @@ pub(super) fn foreign_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
     }
     let detail = format!("Secret {} {why}; it is left as it is", desired.secret);
     Some(Step::Fail(Failure::new(FailureClass::Conflict, detail)))
+}
+
+/// Whether there is no work for a Secret, because it must not be written and serves. Where nothing
+/// new is ordered, there is nothing to tell of a Secret of somebody else either.
+pub(crate) fn is_left_alone(
+    secret: &SecretView,
+    desired: &DesiredCertificate,
+    install_id: &str,
+    now: Timestamp,
+) -> bool {
+    let only_renewed = desired.renew_only && !secret.ours;
+    must_not_write(secret, desired, install_id).is_some()
+        && (only_renewed || serves(secret, desired, now))
 }
 
 /// The steps after a good certificate: owner references and copied annotations, then `spec.tls`.

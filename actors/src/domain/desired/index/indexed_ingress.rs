@@ -64,6 +64,13 @@ pub(super) fn is_managed(skip: Option<&Skip>) -> bool {
     skip.is_none_or(Skip::renews)
 }
 
+impl PlannedCertificate {
+    /// Whether there is work that `old` left out: `spec.tls` to fill in, or a first certificate.
+    fn has_more_work(&self, old: &Self) -> bool {
+        (self.fill && !old.fill) || (old.renew_only && !self.renew_only)
+    }
+}
+
 impl IndexedIngress {
     /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
     /// renewed that is there already.
@@ -165,7 +172,7 @@ impl IndexedIngress {
         }
         let same_annotation = |short| self.view.annotation(short) == old.view.annotation(short);
         let same_content = pairs()
-            .all(|(new, old)| new.names == old.names && (!new.fill || old.fill))
+            .all(|(new, old)| new.names == old.names && !new.has_more_work(old))
             && self.plan.problems == old.plan.problems
             && self.view.uid == old.view.uid
             && self.view.class == old.view.class

@@ -1,6 +1,7 @@
 //! Observations of a job: what each answer of a CA, of a host or of the journal changes.
 
 use super::*;
+use crate::domain::issuance::Offers;
 use crate::domain::rate_limits::RateLimit;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,8 +15,11 @@ fn b() -> DnsName {
 }
 
 fn order(status: OrderStatus, accepted: &[bool]) -> OrderView {
-    let authorizations =
-        accepted.iter().map(|accepted| AuthorizationView { name: a(), accepted: *accepted });
+    let authorizations = accepted.iter().map(|accepted| AuthorizationView {
+        name: a(),
+        accepted: *accepted,
+        offers: Offers::default(),
+    });
     OrderView {
         url: "https://ca.example/order/1".to_owned(),
         status,

@@ -88,8 +88,10 @@ impl CaSet {
             reissue: Reissue::Now,
             source: Source::Flags,
         };
-        let plain = |ca: &Rc<dyn CertificateAuthority>| {
-            CaClient { ca: ca.clone(), through_proxy: false, guards: false }
+        let plain = |ca: &Rc<dyn CertificateAuthority>| CaClient {
+            ca: ca.clone(),
+            through_proxy: false,
+            guards: false,
         };
         let (through_proxy, guards) = (settings.through_proxy, settings.guards);
         let first = CaClient { ca: ports.ca.clone(), through_proxy, guards };

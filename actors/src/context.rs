@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::cas::{CaSet, OperatorCas};
-use crate::domain::cas::Reissue;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
@@ -14,8 +13,8 @@ use crate::domain::issuance::State;
 use crate::domain::mode::Mode;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::status::readiness::{Awaited, Readiness, is_missing};
-use crate::domain::validity::check::{Assessment, serves};
 use crate::domain::time::Timestamp;
+use crate::domain::validity::check::{Assessment, serves};
 use crate::domain::validity::expiries::{Expiries, Validity};
 use crate::domain::validity::renewal::RenewalWindows;
 use crate::journal::ledger::Ledger;
@@ -180,7 +179,7 @@ impl OperatorContext {
     ) -> Assessment<'a> {
         Assessment {
             directory,
-            reissues: set.cas.reissue == Reissue::Now,
+            reissues: set.cas.reissues_now(),
             ari: windows.of(secret, found.and_then(SecretView::cert_id)),
             installed: self.ledger.installed(secret),
             now: self.clock.now(),

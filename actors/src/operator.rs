@@ -255,7 +255,11 @@ async fn follow_cas(mut cas: CaSets, context: Rc<OperatorContext>, registry: Rc<
         let mut changed = context.index.borrow_mut().set_cas(set.cas.clone());
         // Another CA may be about to order all of them: the one that ends first goes first.
         changed.sort_by_cached_key(|key| context.first_expiry(key));
-        info!(cas = set.clients.len(), ingresses = changed.len(), "the CAs are those of the changed file");
+        info!(
+            cas = set.clients.len(),
+            ingresses = changed.len(),
+            "the CAs are those of the changed file"
+        );
         for key in changed {
             registry.notify(&key.into(), Source::Scan);
         }

@@ -158,7 +158,8 @@ fn a_ca_that_left_the_file_and_another_default_count_from_the_next_renewal_on() 
 }
 
 #[test]
-fn a_ca_that_is_refused_is_told_once_orders_nothing_and_the_certificate_is_renewed_where_it_is_from() {
+fn a_ca_that_is_refused_is_told_once_orders_nothing_and_the_certificate_is_renewed_where_it_is_from()
+ {
     Fakes::paused(async {
         let fakes = world(file()).await;
         fakes.cluster.apply(shop(Some("b")));
@@ -228,7 +229,10 @@ fn reissue_now_is_the_most_urgent_first_within_the_limits_of_the_new_ca() {
         let order = fakes.fallback.issued().into_iter().filter_map(|mut names| names.pop_first());
         let order: Vec<String> = order.map(|name| name.to_string()).collect();
         let others: Vec<&String> = order.iter().filter(|name| *name != "h4.example.com").collect();
-        assert_eq!(others, ["h1.example.com", "h2.example.com", "h3.example.com", "h0.example.com"]);
+        assert_eq!(
+            others,
+            ["h1.example.com", "h2.example.com", "h3.example.com", "h0.example.com"]
+        );
         fakes.assert_stable().await;
         assert_eq!(issued(&fakes), [5, 5, 0]);
     });

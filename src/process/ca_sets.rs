@@ -189,19 +189,9 @@ impl FileCas {
         Ok(CaSet { cas: Rc::new(cas), clients })
     }
 
-    /// Finds out which CAs are public, where neither the file nor their names say so.
-    async fn decide_public(&self, mut cas: Cas) -> Cas {
-        for ca in cas.all_mut() {
-            if ca.public.is_none() {
-                ca.public = Some(public_ca(self.builder.public_ca, &ca.directory).await);
-            }
-        }
-        cas
-    }
-
     /// Completes the CAs before the work begins.
     pub async fn begin(&self) -> anyhow::Result<()> {
-        let cas = self.decide_public(self.read.borrow().clone()).await;
+        let cas = decided(self.read.borrow().clone(), self.builder.public_ca).await;
         self.sets.send_replace(Rc::new(self.set(cas)?));
         Ok(())
     }
@@ -232,7 +222,7 @@ impl FileCas {
             return Ok(());
         }
         let known: Vec<String> = self.built.borrow().keys().cloned().collect();
-        let decided = self.decide_public(cas.clone()).await;
+        let decided = decided(cas.clone(), self.builder.public_ca).await;
         let set = self.set(decided)?;
         *self.read.borrow_mut() = cas;
         for (directory, one) in &*self.built.borrow() {
@@ -244,6 +234,49 @@ impl FileCas {
         self.sets.send_replace(Rc::new(set));
         Ok(())
     }
+}
+
+/// Finds out which CAs are public, where the file does not say so.
+pub(crate) async fn decided(mut cas: Cas, chosen: PublicCaArg) -> Cas {
+    for ca in cas.all_mut() {
+        if ca.public.is_none() {
+            ca.public = Some(public_ca(chosen, &ca.directory).await);
+        }
+    }
+    cas
+}
+
+/// The CAs of a file, and a client for each, for commands other than `run`. Registers nothing and
+/// counts no requests.
+pub struct CasOfCommand {
+    /// The account key that all of them share.
+    pub key: Rc<dyn AccountStore>,
+    /// The CAs, in order.
+    pub all: Vec<(Ca, Acme)>,
+}
+
+/// Reads the file of `--cas-file` for a command. Sends no request yet.
+pub fn cas_of_a_command(
+    client: &Client,
+    namespace: &str,
+    path: &std::path::Path,
+) -> anyhow::Result<CasOfCommand> {
+    let cas = cas_file::read(path)?;
+    let key = shared_key(client, namespace, &cas);
+    let made = cas.all().map(|ca| {
+        let options = AcmeOptions {
+            directory: ca.directory.clone(),
+            extra_roots: ca.roots.clone(),
+            preferred_chain: None,
+            contacts: Vec::new(),
+            wire: Wire::Tls,
+            hook: Arc::new(|_, _, _| {}),
+            answering: Rc::new(|_| {}),
+        };
+        Ok((ca.clone(), Acme::new(options, key.clone())?))
+    });
+    let all = made.collect::<anyhow::Result<_>>()?;
+    Ok(CasOfCommand { key, all })
 }
 
 /// Whether the client of one serves the other, whose name and rules may differ.

@@ -41,7 +41,10 @@ fn parse(text: &str) -> anyhow::Result<Cas> {
         let shown = error.to_string();
         let first = shown.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let line = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
-        anyhow::anyhow!("the file of --cas-file cannot be used: {line}{}", cut(first, limits::QUOTED_MAX))
+        anyhow::anyhow!(
+            "the file of --cas-file cannot be used: {line}{}",
+            cut(first, limits::QUOTED_MAX)
+        )
     })?;
     let readers = Readers {
         directory: &|text| Ok(directory(text)?.to_string()),
@@ -69,7 +72,9 @@ mod tests {
         let why = |text: &str| format!("{:#}", parse(text).unwrap_err());
         let unknown = why("cas:\n- name: le\n  directory: https://le.example\n  colour: red\n");
         assert!(unknown.contains("line 4") && unknown.contains("colour"), "{unknown}");
-        let twice = why("cas:\n- name: le\n  directory: https://le.example\n- name: le\n  directory: https://b.example\n");
+        let twice = why(
+            "cas:\n- name: le\n  directory: https://le.example\n- name: le\n  directory: https://b.example\n",
+        );
         assert!(twice.contains("CA `le`: another CA has the same name"), "{twice}");
         assert!(why("- [").len() < 600);
         let bomb = format!("a: &a [x]\nb: &b [{}]\n", "*a,".repeat(10_000));

@@ -109,6 +109,12 @@ pub struct Cas {
 }
 
 impl Cas {
+    /// The only CA of a command's flags.
+    pub fn alone(directory: &str) -> Self {
+        let first = Ca { directory: directory.to_owned(), ..Ca::default() };
+        Self { first, reissue: Reissue::Now, ..Self::default() }
+    }
+
     /// All CAs, in order.
     pub fn all(&self) -> impl Iterator<Item = &Ca> {
         std::iter::once(&self.first).chain(&self.others)
@@ -117,6 +123,11 @@ impl Cas {
     /// The same, to be changed.
     pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Ca> {
         std::iter::once(&mut self.first).chain(&mut self.others)
+    }
+
+    /// Whether a certificate of another CA than the one that it should have is replaced now.
+    pub fn reissues_now(&self) -> bool {
+        self.reissue == Reissue::Now
     }
 
     /// The CA with this directory.

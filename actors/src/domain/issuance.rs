@@ -47,8 +47,8 @@ mod with_order;
 
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
-    CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
-    OrderOpened, RateLimitHit, Record,
+    CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed,
+    IssuanceStarted, OrderOpened, RateLimitHit, Record,
 };
 pub use failing::Failing;
 pub(crate) use fallback::Fallback;

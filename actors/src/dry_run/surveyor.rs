@@ -82,7 +82,13 @@ impl Survey {
         context.record_secret(secret, found.as_ref());
         let (set, now) = (context.cas.set(), context.clock.now());
         let directory = &*set.deciding(None, Some(&desired), found.as_ref()).ca.directory;
-        let outlook = outlook(&desired, found.clone(), (directory, &context.install_id), now);
+        let outlook = outlook(
+            &desired,
+            found.clone(),
+            (directory, set.cas.reissues_now()),
+            &context.install_id,
+            now,
+        );
         let kube_event = KubeEvent::planned(&desired, &outlook, found.as_ref(), ingress);
         let is_good = outlook == Outlook::Kept && found.is_some_and(|found| found.ours);
         let is_quiet = is_good && !desired.fill.keys().any(|one| one.key == *ingress);

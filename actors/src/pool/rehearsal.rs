@@ -27,9 +27,10 @@ impl JobRunner {
     ) {
         let set = self.context.cas.set();
         let ca = set.deciding(None, Some(desired), job.observed.found()).ca;
-        let rehearsal = ca.rehearsal.as_deref().and_then(|directory| {
-            Some((set.cas.at(directory)?, set.client(directory)?))
-        });
+        let rehearsal = ca
+            .rehearsal
+            .as_deref()
+            .and_then(|directory| Some((set.cas.at(directory)?, set.client(directory)?)));
         let Some((ca, client)) = rehearsal else { return };
         let (directory, is_public) = (&*ca.directory, ca.public == Some(PublicCa::Yes));
         let is_asked = |host: &&DnsName| !is_public || check_public(host).is_ok();

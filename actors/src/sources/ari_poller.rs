@@ -99,7 +99,10 @@ impl Poll {
         match answer {
             Ok(None) => {
                 if windows.are_unsupported(directory) {
-                    info!(directory, "the CA suggests no renewal times (RFC 9773); certificates are renewed by age");
+                    info!(
+                        directory,
+                        "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
+                    );
                 }
             }
             Ok(Some((window, again))) => {

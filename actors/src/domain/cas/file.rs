@@ -183,7 +183,8 @@ impl CaOfFile {
         bounded(self.allow.len(), limits::CA_RULES, "rules of `allow`")?;
         bounded(self.fallbacks.len(), limits::CAS, "fallbacks")?;
         let algorithm = self.key_algorithm.as_deref().map(str::parse).transpose();
-        let algorithm = algorithm.map_err(|unknown: UnknownAlgorithm| Unusable(format!("keyAlgorithm: {unknown}")))?;
+        let algorithm = algorithm
+            .map_err(|unknown: UnknownAlgorithm| Unusable(format!("keyAlgorithm: {unknown}")))?;
         let contact = self.contact.as_deref().map(readers.contact).transpose();
         let contact = contact.map_err(|why| Unusable(format!("contact: {why}")))?;
         let own = known.of(&self.name)?;
@@ -203,7 +204,8 @@ impl CaOfFile {
         let rehearsal = self.rehearsal.as_deref().map(|name| other(name, "rehearsal"));
         let allow = self.allow.into_iter().map(|ScopeOfFile { namespaces, domains }| {
             if namespaces.is_empty() && domains.is_empty() {
-                let why = "a rule of `allow` needs namespaces or domains (namespaces: [\"*\"] are all)";
+                let why =
+                    "a rule of `allow` needs namespaces or domains (namespaces: [\"*\"] are all)";
                 return Err(Unusable(why.to_owned()));
             }
             scope(namespaces, domains)
@@ -289,18 +291,39 @@ mod tests {
         let many: Vec<_> = (0..=limits::CAS).map(|number| ca(&format!("c{number}"))).collect();
         let cases = [
             (serde_json::json!({"cas": []}), "it names no CA"),
-            (serde_json::json!({"cas": [ca("a"), ca("a")]}), "CA `a`: another CA has the same name"),
+            (
+                serde_json::json!({"cas": [ca("a"), ca("a")]}),
+                "CA `a`: another CA has the same name",
+            ),
             (serde_json::json!({"cas": many}), "at most"),
-            (with(serde_json::json!({"directory": "http://a"})), "CA `a`: `http://a` is not an https URL"),
-            (with(serde_json::json!({"directory": "https://b/d"})), "CA `b`: another CA has the same directory"),
+            (
+                with(serde_json::json!({"directory": "http://a"})),
+                "CA `a`: `http://a` is not an https URL",
+            ),
+            (
+                with(serde_json::json!({"directory": "https://b/d"})),
+                "CA `b`: another CA has the same directory",
+            ),
             (with(serde_json::json!({"name": "a b"})), "CA `a b`: its name needs"),
-            (with(serde_json::json!({"fallbacks": [{"ca": "z"}]})), "CA `a`: no CA has the name `z`"),
-            (with(serde_json::json!({"fallbacks": [{"ca": "a"}]})), "CA `a`: it is named as its own fallback"),
-            (with(serde_json::json!({"fallbacks": [{"ca": "b", "after": "x"}]})), "after: `x` is no duration"),
+            (
+                with(serde_json::json!({"fallbacks": [{"ca": "z"}]})),
+                "CA `a`: no CA has the name `z`",
+            ),
+            (
+                with(serde_json::json!({"fallbacks": [{"ca": "a"}]})),
+                "CA `a`: it is named as its own fallback",
+            ),
+            (
+                with(serde_json::json!({"fallbacks": [{"ca": "b", "after": "x"}]})),
+                "after: `x` is no duration",
+            ),
             (with(serde_json::json!({"keyAlgorithm": "dsa"})), "CA `a`: keyAlgorithm: "),
             (with(serde_json::json!({"allow": [{}]})), "CA `a`: a rule of `allow` needs"),
             (with(serde_json::json!({"colour": 1})), "unknown field `colour`"),
-            (serde_json::json!({"cas": [ca("a")], "default": [{"ca": "q"}]}), "a rule of `default`: no CA has the name `q`"),
+            (
+                serde_json::json!({"cas": [ca("a")], "default": [{"ca": "q"}]}),
+                "a rule of `default`: no CA has the name `q`",
+            ),
         ];
         for (file, expected) in cases {
             let why = read(file.clone()).unwrap_err();

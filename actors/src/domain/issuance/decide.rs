@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{
-    CertificateInstalled, ChosenCa, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
-    RateLimitHit,
+    CertificateInstalled, ChosenCa, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
+    OrderOpened, RateLimitHit,
 };
 use super::failing::{Failing, attempts};
 use super::state::State;

@@ -17,14 +17,8 @@ use crate::domain::scheduling::requeue::Requeue;
 pub(super) type Rule = fn(&Evaluation<'_>) -> Option<Step>;
 
 /// Rules that hold in every state.
-const RULES: [Rule; 6] = [
-    failed_recently,
-    ca_removed,
-    order_paused,
-    still_waiting,
-    attempt_failed,
-    hosts_are_undecided,
-];
+const RULES: [Rule; 6] =
+    [failed_recently, ca_removed, order_paused, still_waiting, attempt_failed, hosts_are_undecided];
 
 /// Rules before an order is opened, once an issuance has begun.
 const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 8] = [

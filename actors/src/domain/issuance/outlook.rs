@@ -69,11 +69,12 @@ impl Outlook {
 }
 
 /// Returns what the operator of `install_id` begins with for `desired`, where its Secret is as
-/// `found`, at the CA of `directory`.
+/// `found`, at the CA of `directory`; `reissues` says whether one of another CA is replaced now.
 pub fn outlook(
     desired: &DesiredCertificate,
     found: SecretStatus,
-    (directory, install_id): (&str, &str),
+    (directory, reissues): (&str, bool),
+    install_id: &str,
     now: Timestamp,
 ) -> Outlook {
     let observed = Observed { secret: Some((found, now)), ..Observed::default() };
@@ -82,13 +83,7 @@ pub fn outlook(
         stream: &desired.secret,
         desired: Some(desired),
         observed: &observed,
-        assessment: Assessment {
-            directory,
-            ari: AriStatus::None,
-            installed: None,
-            reissues: true,
-            now,
-        },
+        assessment: Assessment { directory, ari: AriStatus::None, installed: None, reissues, now },
         fallbacks: &[],
         first_ca: directory,
         mark: None,

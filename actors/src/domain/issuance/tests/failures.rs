@@ -96,11 +96,8 @@ fn an_edit_is_tried_a_minute_after_the_failure_and_after_ten_edits_at_their_pace
 
 #[test]
 fn only_failures_of_the_first_ca_itself_lead_to_the_fallback_ca() {
-    let fallback = Fallback {
-        directory: "https://fallback.example",
-        after: 6 * HOUR,
-        is_limited: false,
-    };
+    let fallback =
+        Fallback { directory: "https://fallback.example", after: 6 * HOUR, is_limited: false };
     let fallback = &[fallback];
     let of_the_ca =
         Failing { class: FailureClass::AcmeServer, down_since: Some(now()), ..failing_twice() };

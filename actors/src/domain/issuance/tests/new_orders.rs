@@ -114,7 +114,8 @@ fn the_fallback_ca_gets_no_new_order_either() {
     let observed = reached(seen_secret(None));
     let fallback =
         Fallback { directory: "https://fallback.example", after: DAY, is_limited: false };
-    let inputs = Inputs { fallbacks: &[fallback], ..inputs(&stream, Some(&shop), &observed, &limits) };
+    let inputs =
+        Inputs { fallbacks: &[fallback], ..inputs(&stream, Some(&shop), &observed, &limits) };
     let step = |new_orders| next(&State::Failing(failing.clone()), Inputs { new_orders, ..inputs });
     assert!(begins(&step(&ALLOWED)));
     assert_eq!(step(&STOPPED), Step::WaitForNewOrders);

@@ -198,8 +198,13 @@ impl OperatorCas {
 
     /// Place of a Secret in the queue of a CA, if any.
     pub(crate) fn waiting(&self, stream: &SecretKey) -> Option<LimitWait> {
-        let limits = self.limits.borrow();
-        limits.values().find_map(|limits| limits.rate_limits.borrow().waiting(stream))
+        let (set, limits) = (self.set(), self.limits.borrow());
+        let (directory, wait) = limits.iter().find_map(|(directory, limits)| {
+            Some((directory, limits.rate_limits.borrow().waiting(stream)?))
+        })?;
+        let several = set.cas.source == Source::File;
+        let ca = set.cas.at(directory).filter(|_| several).map(|ca| ca.name.clone());
+        Some(LimitWait { ca, ..wait })
     }
 }
 

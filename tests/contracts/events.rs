@@ -167,7 +167,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     let failure = failed(FailureClass::Authorization, bad.clone());
     let subset = after(&[failure, started(bad.clone()), order]);
     let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
-    let waiting = LimitWait { scope, detail, turn: NOW };
+    let waiting = LimitWait { ca: None, scope, detail, turn: NOW };
     let misfit = "event order_opened cannot follow state idle";
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let other = KubeEvent::of_another_install(&secret, "production", "staging");

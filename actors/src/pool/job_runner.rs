@@ -271,8 +271,8 @@ impl JobRunner {
         let limits = context.cas.limits(directory);
         let mut rate_limits = limits.rate_limits.borrow_mut();
         let is_new = rate_limits.enqueue(scope, &job.stream, priority, now);
-        let wait = is_new.then(|| rate_limits.waiting(&job.stream)).flatten();
         drop(rate_limits);
+        let wait = is_new.then(|| context.cas.waiting(&job.stream)).flatten();
         if let Some((wait, desired)) = wait.zip(context.desired(&job.stream)) {
             context.events.record(&desired, &KubeEvent::waiting_for_limit(&desired, &wait));
         }

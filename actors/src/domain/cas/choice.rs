@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "is the name of no CA in the file of --cas-file",
-            Self::NoFile => "has no effect, because the operator runs without --cas-file",
+            Self::NoFile => "cannot be had, because the operator runs without --cas-file",
             Self::Forbidden => {
                 "names a CA that may not be chosen in this namespace for all of these names"
             }

@@ -99,14 +99,17 @@ impl History {
 /// Describes an event in plain words: its kind and its content.
 fn described(event: &Event) -> (&'static str, String) {
     match event {
-        Event::IssuanceStarted(IssuanceStarted { names, left_out, directory, .. }) => {
+        Event::IssuanceStarted(IssuanceStarted { names, left_out, directory, ca, .. }) => {
             let without = if left_out.is_empty() {
                 String::new()
             } else {
                 format!(", without {}", display_names(left_out))
             };
-            let at =
-                directory.as_ref().map(|directory| format!(", at the fallback CA {directory}"));
+            let at = match ca {
+                Some(ca) if !ca.fallback => Some(format!(", at {}", ca.directory)),
+                Some(ca) => Some(format!(", at the fallback CA {}", ca.directory)),
+                None => directory.as_ref().map(|url| format!(", at the fallback CA {url}")),
+            };
             let text = format!("for {}{without}{}", display_names(names), at.unwrap_or_default());
             ("issuance started", text)
         }

@@ -302,7 +302,12 @@ mod tests {
                 since: NOW,
                 key: SecretKey::new("web", "shop"),
             }),
-            waits: Some(WaitDump::of(LimitWait { scope, detail: detail.clone(), turn: NOW })),
+            waits: Some(WaitDump::of(LimitWait {
+                ca: None,
+                scope,
+                detail: detail.clone(),
+                turn: NOW,
+            })),
             stopped: true,
             failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
         }

@@ -86,8 +86,9 @@ pub struct WaitDump {
 
 impl WaitDump {
     pub(super) fn of(waiting: LimitWait) -> Self {
-        let LimitWait { scope, detail, turn } = waiting;
-        Self { scope: scope.to_string(), turn, detail }
+        let LimitWait { ca, scope, detail, turn } = waiting;
+        let at = ca.map(|ca| format!(" at CA {ca}")).unwrap_or_default();
+        Self { scope: format!("{scope}{at}"), turn, detail }
     }
 }
 

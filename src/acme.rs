@@ -13,7 +13,8 @@
 //!   requests.
 //! - `new_order`: new orders and ARI renewal windows.
 //! - `chains`: selection among alternate chains; `link_header`: their URLs.
-//! - `orders`: conversion of orders to views, and the cache of open orders.
+//! - `orders`: conversion of orders to views, challenges, and the cache of open orders;
+//!   `issuer_names`: a field of DNS-PERSIST-01.
 //! - `rate_limit`: scope and pace of a refusal.
 //! - `problem`: ACME problem documents as failures.
 //! - `call`: record of one port call; `call_error`: errors inside the call.
@@ -28,6 +29,7 @@ mod chains;
 mod deviations;
 mod directory_look;
 pub mod fallback_account;
+mod issuer_names;
 mod jws;
 mod link_header;
 mod new_order;
@@ -267,20 +269,30 @@ impl CertificateAuthority for Acme {
         self.call("the CA did not return the order", async || self.look(url).await).await
     }
 
+    /// Reads the authorizations. Neither an order that was opened a moment ago nor authorizations
+    /// that were read already are fetched again: what has happened to them since is told when a
+    /// challenge is accepted.
     async fn offers(&self, url: &str) -> Result<OrderView, PortError> {
-        self.refresh(url).await
+        self.call("the CA did not return the order", async || {
+            let untouched = self.orders.borrow_mut().take_untouched(url);
+            match untouched {
+                Some(order) => self.show(order).await,
+                None => self.look(url).await,
+            }
+        })
+        .await
     }
 
     /// Accepts the challenges. Fetches the order again only if the CA has validated within these
     /// requests: otherwise the order is almost certainly still pending.
-    async fn accept(&self, url: &str, _: &Methods) -> Result<OrderView, PortError> {
+    async fn accept(&self, url: &str, methods: &Methods) -> Result<OrderView, PortError> {
         let doing = "the CA did not accept the request to validate";
         self.call(doing, async || {
             let Some(mut order) = self.order(url).await? else { return Ok(gone(url)) };
             if order.order.state().status != Status::Pending {
                 return self.show(order).await;
             }
-            match order.accept().await {
+            match order.accept(methods).await {
                 Ok(true) => {
                     self.orders.borrow_mut().put(order);
                     return self.look(url).await;

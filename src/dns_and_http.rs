@@ -1,9 +1,11 @@
-//! DNS and HTTP: the reachability probe, the challenge solver, and the ports for health, metrics
-//! and administration.
+//! DNS and HTTP: the reachability probe, the challenge solver, DNS as the CA sees it, and the ports
+//! for health, metrics and administration.
 
 pub mod admin;
+pub mod challenge_dns;
 pub mod listeners;
 pub mod probe;
+mod resolver;
 mod server;
 pub mod solver;
 

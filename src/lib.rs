@@ -6,12 +6,14 @@
 //! - [`kubernetes`]: API client, Ingresses, Secrets, Events, the Lease, journal segments.
 //! - [`acme`]: ACME client (RFC 8555), account, rate limits, fallback CA.
 //! - [`pki`]: keys, CSRs and certificate chains.
+//! - [`dns_providers`]: TXT records at DNS providers.
 //! - [`dns_and_http`]: reachability probe, challenge solver, admin port.
 //! - [`commands`]: command line and all commands except `run`.
 
 pub mod acme;
 pub mod commands;
 pub mod dns_and_http;
+pub mod dns_providers;
 pub mod kubernetes;
 pub mod pki;
 pub mod process;

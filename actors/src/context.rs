@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::cas::{CaSet, OperatorCas};
+use crate::dns::pauses::AccountPauses;
+use crate::dns::ports::DnsPorts;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
@@ -25,6 +27,7 @@ use crate::shared_expiries::SharedExpiries;
 use crate::switch::Switch;
 
 /// Everything that more than one actor uses.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct OperatorContext {
     /// All Ingresses and their desired certificates.
     pub index: Rc<RefCell<Index>>,
@@ -50,6 +53,12 @@ pub(crate) struct OperatorContext {
     pub cas: OperatorCas,
     /// Renewal windows and validity of certificates.
     pub dates: CertificateDates,
+    /// Ports of challenges in DNS.
+    pub dns: DnsPorts,
+    /// Pauses of DNS accounts that have just failed.
+    pub dns_pauses: AccountPauses,
+    /// Whether DNS-PERSIST-01 is in use.
+    pub dns_persist_01: bool,
     /// Switch for new orders.
     pub switch: Switch,
     /// Certificates that are waited for.

@@ -8,6 +8,7 @@ mod ca;
 mod clock;
 mod cluster;
 mod crash_point;
+mod dns;
 mod keys;
 mod segments;
 mod stable;
@@ -30,10 +31,12 @@ pub use cluster::{
 };
 pub use crash_point::CrashPoint;
 use crash_point::Crashable;
+pub use dns::{FakeDns, dns_account, record_name};
 pub use segments::FakeSegments;
 pub use stable::{Retries, WRITES};
 
 use crate::cas::{CaClient, CaSet};
+use crate::dns::ports::DnsPorts;
 use crate::domain::caa::CaaSet;
 use crate::domain::cas::Cas;
 use crate::domain::certificate::KeyAlgorithm;
@@ -110,6 +113,8 @@ struct Latest {
 pub struct Fakes {
     /// Kubernetes API server.
     pub cluster: Rc<FakeCluster>,
+    /// DNS and the DNS provider.
+    pub dns: Rc<FakeDns>,
     /// The CA.
     pub ca: Rc<FakeCa>,
     /// The fallback CA, used only with `fallback_after`.
@@ -151,12 +156,14 @@ impl Default for Fakes {
     fn default() -> Self {
         let clock: Rc<dyn Clock> = Rc::new(FakeClock::default());
         let cluster = Rc::new(FakeCluster::new(clock.clone()));
-        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
+        let dns = Rc::new(FakeDns::new(cluster.clone(), clock.clone()));
+        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), dns.clone(), clock.clone()));
         let (first, fallback) = (ca("ca.example"), ca("fallback.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
         let machine = Rc::new(MachineClock::new(clock.clone()));
         Self {
             rehearsal: ca("rehearsal.example"),
+            dns: dns.clone(),
             cluster: cluster.clone(),
             ca: first,
             fallback,
@@ -184,11 +191,13 @@ impl Fakes {
     #[must_use]
     pub fn second_install(&self) -> Self {
         let (cluster, clock) = (self.cluster.clone(), self.clock.clone());
-        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), clock.clone()));
+        let dns = Rc::new(FakeDns::new(cluster.clone(), clock.clone()));
+        let ca = |host| Rc::new(FakeCa::new(host, cluster.clone(), dns.clone(), clock.clone()));
         let (first, fallback) = (ca("second.example"), ca("fallback.second.example"));
         let segments = Rc::new(FakeSegments::new(cluster.clone()));
         Self {
             rehearsal: ca("rehearsal.example"),
+            dns: dns.clone(),
             cluster: cluster.clone(),
             ca: first,
             fallback,
@@ -261,11 +270,8 @@ impl Fakes {
             rehearsal: self.rehearses.get().then(|| self.rehearsal_ca()),
             probe: Rc::new(Crashable { port: probe, crash_point: crash_point.clone() }),
             keys: self.ca.clone(),
-            journal: Rc::new(SegmentedJournal::with_metrics(
-                segments,
-                format!("writer-{number}"),
-                self.shown.metrics.clone(),
-            )),
+            journal: self.journal(segments, number),
+            dns: self.dns_ports(crash_point),
             new_orders: self.new_orders.subscribe(),
             clock,
         }
@@ -292,6 +298,16 @@ impl Fakes {
         }
     }
 
+    fn journal(&self, segments: Rc<dyn Segments>, number: u32) -> Rc<SegmentedJournal> {
+        let (writer, metrics) = (format!("writer-{number}"), self.shown.metrics.clone());
+        Rc::new(SegmentedJournal::with_metrics(segments, writer, metrics))
+    }
+
+    fn dns_ports(&self, crash_point: &Rc<CrashPoint>) -> DnsPorts {
+        let dns = Rc::new(Crashable { port: self.dns.clone(), crash_point: crash_point.clone() });
+        DnsPorts { accounts: self.dns.subscribe(), records: dns.clone(), lookups: dns }
+    }
+
     fn rehearsal_ca(&self) -> RehearsalCa {
         let directory = THIRD_DIRECTORY.to_owned();
         RehearsalCa { ca: self.rehearsal.clone(), directory, is_public: false }
@@ -316,6 +332,7 @@ impl Fakes {
             install_id: INSTALL.to_owned(),
             owner_references: true,
             through_proxy: false,
+            dns_persist_01: false,
             profile: None,
             algorithm: KeyAlgorithm::default(),
             settle_times: SettleTimes::default(),

@@ -8,6 +8,7 @@
 //! - [`ports`]: one small trait per outside system.
 //! - [`sources`]: the watcher, the scanner and the ARI poller notify the registry.
 //! - [`dedup`]: the registry and one dedup actor per busy Ingress.
+//! - [`dns`]: challenges in DNS: the ports, and the cleaner of TXT records.
 //! - [`dry_run`]: ports that write nothing but Events, and the surveyor, which takes the place of
 //!   the pool.
 //! - [`pool`]: the pool, its issuer actors, and the steps of a job.
@@ -24,6 +25,7 @@
 pub mod cas;
 pub(crate) mod context;
 pub mod dedup;
+pub mod dns;
 pub mod domain;
 pub mod dry_run;
 #[cfg(feature = "fakes")]

@@ -13,6 +13,9 @@ use crate::cas::{CaSet, CaSets, OperatorCas};
 use crate::context::{CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
+use crate::dns::cleaner::TxtCleaner;
+use crate::dns::pauses::AccountPauses;
+use crate::dns::ports::DnsPorts;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
@@ -75,6 +78,8 @@ pub struct Ports {
     pub event_recorder: Rc<dyn EventRecorder>,
     /// Journal of events.
     pub journal: Rc<dyn Journal>,
+    /// Challenges in DNS.
+    pub dns: DnsPorts,
     /// Position of the switch for new orders.
     pub new_orders: watch::Receiver<NewOrders>,
     /// The clock.
@@ -83,6 +88,7 @@ pub struct Ports {
 
 /// Settings of the user.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Settings {
     /// URL of the ACME directory.
     pub directory: String,
@@ -98,6 +104,8 @@ pub struct Settings {
     pub owner_references: bool,
     /// Whether the CA of `directory` is asked through a proxy.
     pub through_proxy: bool,
+    /// `--dns-persist-01`.
+    pub dns_persist_01: bool,
     /// `--profile`.
     pub profile: Option<String>,
     /// `--key-algorithm`.
@@ -140,8 +148,10 @@ pub struct Operator {
     pub pool: Addr<Pool>,
     /// Reporter of the state.
     pub reporter: Addr<Reporter>,
-    /// The route keeper, the only other actor that writes without a job.
+    /// The route keeper, which writes without a job, as the cleaner does.
     keeper: Addr<RouteKeeper>,
+    /// The cleaner of TXT records.
+    cleaner: Addr<TxtCleaner>,
 }
 
 impl Operator {
@@ -154,6 +164,7 @@ impl Operator {
     pub async fn drain(&self) -> Result<(), MailboxError> {
         self.pool.send(Drain).await?;
         self.keeper.send(StopWriting).await?;
+        self.cleaner.send(StopWriting).await?;
         // Without its last record, a certificate that is installed would be downloaded again.
         if let Err(error) = self.ledger.flush().await {
             warn!(%error, "the last records are not in the journal");
@@ -185,6 +196,7 @@ pub async fn start(
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
     let pool = start_pool(&ports, &settings, &context, &keeper);
     let cas = ports.cas.clone();
+    let cleaner = TxtCleaner::new(context.clone()).start();
     actix::spawn(follow_switch(ports.new_orders, pool.clone()));
     let reconciler = match settings.mode {
         Mode::Work => pool.clone().recipient(),
@@ -196,6 +208,7 @@ pub async fn start(
         clock: ports.clock,
     };
     let registry = Registry::new(downstream, context.metrics.clone());
+    actix::spawn(follow_accounts(context.clone(), registry.clone()));
     AriPoller::new(context.clone(), registry.clone()).start();
     if let Some(cas) = cas {
         actix::spawn(follow_cas(cas, context.clone(), registry.clone()));
@@ -216,7 +229,7 @@ pub async fn start(
     Watcher::new(source, index.clone(), registry.clone(), told, fails, metrics, expiries).start();
     EventRepeater::new(context.clone()).start();
     let reporter = Reporter::new(context, registry.clone(), pool.clone()).start();
-    Ok(Operator { index, registry, ledger, pool, reporter, keeper })
+    Ok(Operator { index, registry, ledger, pool, reporter, keeper, cleaner })
 }
 
 fn start_pool(
@@ -233,6 +246,19 @@ fn start_pool(
     };
     let runner = JobRunner::new(context.clone(), job_ports);
     Pool::new(context.clone(), runner, settings.issuers, limits::QUEUE_MAX).start()
+}
+
+/// Plans the Ingresses anew whose names other DNS accounts prove from now on, until the accounts
+/// are no longer followed.
+async fn follow_accounts(context: Rc<OperatorContext>, registry: Rc<Registry>) {
+    let mut accounts = context.dns.accounts.clone();
+    while accounts.changed().await.is_ok() {
+        let newest = accounts.borrow_and_update().clone();
+        let changed = context.index.borrow_mut().set_dns_accounts(newest);
+        for key in changed {
+            registry.notify(&key.into(), Source::Watch);
+        }
+    }
 }
 
 /// Tells the pool of each move of the switch, until one of them is gone.
@@ -277,7 +303,8 @@ fn context(
     let of_flags = || Rc::new(CaSet::of_flags(ports, settings));
     let of_file = |cas: &CaSets| of_mode(settings.mode, cas.borrow().clone());
     let set = ports.cas.as_ref().map_or_else(of_flags, of_file);
-    let index = index.with_cas(set.cas.clone());
+    let mut index = index.with_cas(set.cas.clone());
+    _ = index.set_dns_accounts(ports.dns.accounts.borrow().clone()); // it has no Ingress yet
     let cas = OperatorCas::new(set.clone(), settings.orders_per_namespace);
     cas.replace(set, &ledger, ports.clock.now());
     OperatorContext {
@@ -293,6 +320,9 @@ fn context(
         owner_references: settings.owner_references,
         cas,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
+        dns: ports.dns.clone(),
+        dns_pauses: AccountPauses::default(),
+        dns_persist_01: settings.dns_persist_01,
         switch: Switch::new(ports.new_orders.clone()),
         awaited: RefCell::new(Awaited::new(ports.clock.now())),
     }

@@ -5,6 +5,7 @@ mod caa;
 mod clocks;
 mod crashes;
 mod dedup;
+mod dns;
 mod dry_run;
 mod edits;
 mod event_repeats;

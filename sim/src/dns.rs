@@ -1,25 +1,38 @@
-//! DNS server on UDP (RFC 1035): resolves every name to 127.0.0.1, except names with simulated
-//! trouble.
+//! DNS server on UDP and TCP (RFC 1035): resolves every name to 127.0.0.1, except names with
+//! simulated trouble. It answers as a resolver does, and also to questions that are meant for the
+//! authoritative servers of a zone.
+
+mod records;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::caa::KeyValue;
-use hickory_proto::rr::rdata::{A, CAA};
-use hickory_proto::rr::{RData, Record as ResourceRecord, RecordType};
+use hickory_proto::rr::rdata::{A, CAA, CNAME, NS, SOA, TXT};
+use hickory_proto::rr::{Name, RData, Record as ResourceRecord, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
 
 use crate::SimError;
+pub(crate) use records::ALIASES;
+pub use records::Writes;
+use records::{Records, normal};
 
 /// Size of the query buffer, in bytes. Queries without EDNS are shorter (RFC 1035 §2.3.4), and ours
 /// have one name.
 const QUESTION_MAX: usize = 1232;
-/// Interval at which the thread checks for shutdown.
+/// Longest answer over UDP, in bytes (RFC 9715 §3.2).
+const ANSWER_MAX: usize = 1232;
+/// Attempts to find a port that is free in UDP and TCP.
+const SOCKET_ATTEMPTS: usize = 100;
+/// Time that a client over TCP has for its question.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Interval at which the thread of UDP checks for shutdown.
 const LOOK: Duration = Duration::from_millis(50);
 /// TTL of all answers, because a test may change a name at any time.
 const TTL: u32 = 0;
@@ -59,11 +72,13 @@ fn caa_record((ca, parameters): &Issue<'_>) -> CAA {
     CAA::new_issue(false, ca.and_then(|ca| ca.parse().ok()), options)
 }
 
-/// Names with trouble, each including all names below, and CAA records. Clones share the state.
+/// Names with trouble, each including all names below, CAA records and the other records. Clones
+/// share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Zone(
     Arc<RwLock<HashMap<String, Option<Trouble>>>>,
     Arc<RwLock<HashMap<String, Vec<CAA>>>>,
+    Arc<RwLock<Records>>,
 );
 
 impl Zone {
@@ -94,12 +109,90 @@ impl Zone {
         names.get(&name.trim_end_matches('.').to_ascii_lowercase()).cloned().unwrap_or_default()
     }
 
+    /// Adds a TXT record beside others of the name.
+    pub fn add_txt(&self, name: &str, value: &str) {
+        self.change(|records| records.add(name, value));
+    }
+
+    /// Removes this TXT record and no other.
+    pub fn remove_txt(&self, name: &str, value: &str) {
+        self.change(|records| records.remove(name, value));
+    }
+
+    /// All TXT records, by name and value.
+    pub fn all_txt(&self) -> Vec<(String, String)> {
+        self.records(Records::all_texts)
+    }
+
+    /// Number of writes of TXT records so far.
+    pub fn writes(&self) -> Writes {
+        self.records(Records::writes)
+    }
+
+    /// Sets or clears the CNAME record of a name.
+    pub fn set_alias(&self, name: &str, target: Option<&str>) {
+        self.change(|records| records.set_alias(name, target));
+    }
+
+    /// Makes a name a zone of its own, with these name servers. Names with two labels are zones by
+    /// themselves.
+    pub fn set_zone(&self, name: &str, servers: &[&str]) {
+        self.change(|records| records.set_zone(name, servers));
+    }
+
+    /// Resolves a name to this address, in place of 127.0.0.1.
+    pub fn set_address(&self, name: &str, address: Ipv4Addr) {
+        self.change(|records| records.set_address(name, address));
+    }
+
+    /// Target of the CNAME record of a name.
+    pub fn alias(&self, name: &str) -> Option<String> {
+        self.records(|records| records.alias(&normal(name)).map(str::to_owned))
+    }
+
+    /// Name servers of a zone; `None` if the name is no zone.
+    pub fn servers(&self, name: &str) -> Option<Vec<String>> {
+        self.records(|records| records.servers(&normal(name)))
+    }
+
+    /// Values of the TXT records of a name, as a resolver follows its aliases.
+    pub fn txt(&self, name: &str) -> Result<Vec<String>, Trouble> {
+        let name = self.followed(name).ok_or(Trouble::ServFail)?;
+        match self.trouble(&name) {
+            Some(trouble @ (Trouble::NxDomain | Trouble::ServFail)) => Err(trouble),
+            _ => Ok(self.records(|records| records.texts(&name))),
+        }
+    }
+
+    /// The name to which the aliases of a name lead; `None` for a circle.
+    fn followed(&self, name: &str) -> Option<String> {
+        let mut name = normal(name);
+        for _ in 0..=ALIASES {
+            match self.alias(&name) {
+                Some(next) => name = next,
+                None => return Some(name),
+            }
+        }
+        None
+    }
+
+    fn records<T>(&self, read: impl FnOnce(&Records) -> T) -> T {
+        read(&self.2.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Records)) {
+        change(&mut self.2.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Returns the address of a name, or its trouble, as a resolver without DNSSEC.
     pub fn resolve(&self, name: &str) -> Result<Ipv4Addr, Trouble> {
-        match self.trouble(name) {
+        let name = self.followed(name).ok_or(Trouble::ServFail)?;
+        match self.trouble(&name) {
             Some(Trouble::Dead) => Ok(NOBODY),
             Some(trouble @ (Trouble::NxDomain | Trouble::ServFail)) => Err(trouble),
-            Some(Trouble::Bogus | Trouble::BogusCaa) | None => Ok(Ipv4Addr::LOCALHOST),
+            Some(Trouble::Bogus | Trouble::BogusCaa) | None => {
+                Ok(self.records(|records| records.address(&name)).unwrap_or(Ipv4Addr::LOCALHOST))
+            }
         }
     }
 
@@ -138,7 +231,7 @@ pub struct Dns {
     address: SocketAddr,
     zone: Zone,
     ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Dns {
@@ -150,14 +243,16 @@ impl Dns {
     /// Starts the server at this address, such as one for `/etc/resolv.conf`, which names no ports.
     pub fn start_at(address: SocketAddr) -> Result<Self, SimError> {
         let failed = || SimError::io("start the DNS server");
-        let socket = UdpSocket::bind(address).map_err(failed())?;
-        let address = socket.local_addr().map_err(failed())?;
-        socket.set_read_timeout(Some(LOOK)).map_err(failed())?;
+        let (udp, tcp) = sockets(address).map_err(failed())?;
+        let address = udp.local_addr().map_err(failed())?;
+        udp.set_read_timeout(Some(LOOK)).map_err(failed())?;
         let (zone, ended) = (Zone::default(), Arc::new(AtomicBool::new(false)));
-        let (served, end) = (zone.clone(), Arc::clone(&ended));
-        let serve = move || serve(&socket, &served, &end);
-        let thread = thread::Builder::new().name("dns".into()).spawn(serve).map_err(failed())?;
-        Ok(Self { address, zone, ended, thread: Some(thread) })
+        let (of_udp, of_tcp) = (zone.clone(), zone.clone());
+        let (udp_end, tcp_end) = (Arc::clone(&ended), Arc::clone(&ended));
+        let named = || thread::Builder::new().name("dns".into());
+        let udp = named().spawn(move || serve_udp(&udp, &of_udp, &udp_end)).map_err(failed())?;
+        let tcp = named().spawn(move || serve_tcp(&tcp, &of_tcp, &tcp_end)).map_err(failed())?;
+        Ok(Self { address, zone, ended, threads: vec![udp, tcp] })
     }
 
     /// Address of the server.
@@ -174,57 +269,140 @@ impl Dns {
 impl Drop for Dns {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        _ = TcpStream::connect(self.address); // wakes the thread that accepts
+        for thread in self.threads.drain(..) {
             _ = thread.join();
         }
     }
 }
 
-fn serve(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
+/// Opens both sockets on one port. A free port of UDP may be taken in TCP.
+fn sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    for _ in 0..SOCKET_ATTEMPTS {
+        let udp = UdpSocket::bind(address)?;
+        match TcpListener::bind(udp.local_addr()?) {
+            Err(_) if address.port() == 0 => {}
+            tcp => return Ok((udp, tcp?)),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn serve_udp(socket: &UdpSocket, zone: &Zone, ended: &AtomicBool) {
     let mut question = [0; QUESTION_MAX];
     while !ended.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut question) else { continue };
-        let asked = Message::from_bytes(&question[..length]).ok();
-        let answer = asked.and_then(|asked| answer(&asked, zone).to_bytes().ok());
-        if let Some(answer) = answer {
+        if let Some(answer) = answered(&question[..length], zone, ANSWER_MAX) {
             _ = socket.send_to(&answer, from); // the client may be gone
         }
     }
 }
 
-/// Returns one A record, or the CAA records of the name; for other types, a success without
-/// records (RFC 2308 §2.2).
+/// Answers one question of each connection, after which clients ask over UDP again.
+fn serve_tcp(listener: &TcpListener, zone: &Zone, ended: &AtomicBool) {
+    for connection in listener.incoming() {
+        if ended.load(Ordering::Relaxed) {
+            return;
+        }
+        _ = connection.and_then(|connection| answer_one(connection, zone)); // it may be gone
+    }
+}
+
+fn answer_one(mut connection: TcpStream, zone: &Zone) -> io::Result<()> {
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let mut length = [0; 2];
+    connection.read_exact(&mut length)?;
+    let mut question = vec![0; u16::from_be_bytes(length).into()];
+    connection.read_exact(&mut question)?;
+    let answer = answered(&question, zone, u16::MAX.into()).unwrap_or_default();
+    let length = u16::try_from(answer.len()).unwrap_or(u16::MAX).to_be_bytes();
+    connection.write_all(&[&length[..], &answer].concat())
+}
+
+/// The answer to a question; one that is longer than `longest` is cut, so that the client asks over
+/// TCP (RFC 2181 §9).
+fn answered(question: &[u8], zone: &Zone, longest: usize) -> Option<Vec<u8>> {
+    let asked = Message::from_bytes(question).ok()?;
+    let mut answer = answer(&asked, zone);
+    let bytes = answer.to_bytes().ok()?;
+    if bytes.len() <= longest {
+        return Some(bytes);
+    }
+    answer.metadata.truncation = true;
+    answer.answers.clear();
+    answer.to_bytes().ok()
+}
+
+/// Returns the records of the name; for types without any, a success without records (RFC 2308
+/// §2.2). Aliases are followed, and stand in the answer.
 fn answer(asked: &Message, zone: &Zone) -> Message {
     let mut answer = Message::response(asked.metadata.id, OpCode::Query);
     answer.metadata.recursion_desired = asked.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
+    answer.metadata.authoritative = !asked.metadata.recursion_desired;
     let Some(query) = asked.queries.first() else { return answer };
     answer.add_query(query.clone());
-    match zone.resolve(&query.name().to_ascii()) {
-        Ok(address) if query.query_type() == RecordType::A => {
-            answer.add_answer(record(query, address));
+    let kind = query.query_type();
+    let mut name = normal(&query.name().to_ascii());
+    for _ in 0..ALIASES {
+        let Some(target) = zone.alias(&name) else { break };
+        let data = of_name(&target).map(|target| RData::CNAME(CNAME(target)));
+        answer.add_answers(data.and_then(|data| record(&name, data)));
+        if kind == RecordType::CNAME {
+            return answer;
         }
-        Ok(_) if query.query_type() == RecordType::CAA => {
-            for caa in zone.caa(&query.name().to_ascii()) {
-                let record = ResourceRecord::from_rdata(query.name().clone(), TTL, RData::CAA(caa));
-                answer.add_answer(record);
-            }
+        name = target;
+    }
+    match zone.resolve(&name) {
+        Ok(address) => {
+            let found = records(zone, &name, kind, address);
+            answer.add_answers(found.into_iter().filter_map(|data| record(&name, data)));
         }
         Err(Trouble::NxDomain) => answer.metadata.response_code = ResponseCode::NXDomain,
         Err(_) => answer.metadata.response_code = ResponseCode::ServFail,
-        Ok(_) => {}
     }
     answer
 }
 
-fn record(query: &Query, address: Ipv4Addr) -> ResourceRecord {
-    ResourceRecord::from_rdata(query.name().clone(), TTL, RData::A(A(address)))
+/// Records of this type at a name without an alias.
+fn records(zone: &Zone, name: &str, kind: RecordType, address: Ipv4Addr) -> Vec<RData> {
+    match kind {
+        RecordType::A => vec![RData::A(A(address))],
+        RecordType::CAA => zone.caa(name).into_iter().map(RData::CAA).collect(),
+        RecordType::TXT => {
+            let texts = zone.txt(name).unwrap_or_default();
+            texts.iter().map(|text| RData::TXT(txt(text))).collect()
+        }
+        RecordType::NS => {
+            let servers = zone.servers(name).unwrap_or_default();
+            servers.iter().filter_map(|server| Some(RData::NS(NS(of_name(server)?)))).collect()
+        }
+        RecordType::SOA => {
+            let servers = zone.servers(name).unwrap_or_default();
+            let primary = servers.first().and_then(|server| of_name(server));
+            let soa = |name: Name| SOA::new(name.clone(), name, 1, 1, 1, 1, TTL);
+            primary.map(|name| RData::SOA(soa(name))).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A TXT record, whose text is split into strings of 255 octets (RFC 1035 §3.3).
+fn txt(text: &str) -> TXT {
+    TXT::from_bytes(text.as_bytes().chunks(255).collect())
+}
+
+fn of_name(name: &str) -> Option<Name> {
+    format!("{name}.").parse().ok()
+}
+
+fn record(name: &str, data: RData) -> Option<ResourceRecord> {
+    Some(ResourceRecord::from_rdata(of_name(name)?, TTL, data))
 }
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::MessageType;
-    use hickory_proto::rr::Name;
+    use hickory_proto::op::{MessageType, Query};
 
     use super::*;
 
@@ -276,6 +454,26 @@ mod tests {
         }
         assert_eq!(validated("a.example.org", Record::Address), None);
         assert_eq!(validated("a.example.org", Record::Caa), Some(Trouble::BogusCaa));
+    }
+
+    #[test]
+    fn records_are_found_behind_aliases_and_zones_have_their_servers() {
+        let zone = Zone::default();
+        let counts = |name: &str, kind| ask(&zone, name, kind).1;
+        let challenge = "_acme-challenge.a.example.com.";
+        zone.set_alias(challenge, Some("a.acme.example.net"));
+        zone.add_txt("a.acme.example.net", &"x".repeat(600));
+        zone.add_txt("a.acme.example.net", "two");
+        assert_eq!(counts(challenge, RecordType::CNAME), 1);
+        assert_eq!(counts(challenge, RecordType::TXT), 3, "the alias and two texts");
+        assert_eq!(zone.txt(challenge).unwrap().len(), 2);
+        assert_eq!(counts("a.acme.example.net.", RecordType::SOA), 0);
+        for kind in [RecordType::SOA, RecordType::NS] {
+            assert_eq!(counts("example.net.", kind), 1, "{kind}");
+        }
+        zone.set_alias("a.acme.example.net", Some(challenge));
+        assert_eq!(ask(&zone, challenge, RecordType::TXT).0, ResponseCode::ServFail);
+        assert_eq!(zone.txt(challenge), Err(Trouble::ServFail));
     }
 
     #[test]

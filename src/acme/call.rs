@@ -30,6 +30,8 @@ pub(super) struct CallRecord {
     pub(super) retry_after: Option<Duration>,
     /// Whether the last response to a challenge says that the challenge is valid already.
     pub(super) challenge_valid: bool,
+    /// `issuer-domain-names` of the last response, if that is an authorization.
+    pub(super) issuer_names: Option<Vec<String>>,
     /// URLs of the last response's alternates.
     pub(super) alternates: Vec<String>,
     /// `Location` of the last response.
@@ -75,6 +77,12 @@ impl Call {
     /// Whether the CA has validated within the current call's last request to a challenge.
     pub(super) fn is_challenge_valid() -> bool {
         CALL.try_with(|call| call.with(|record| record.challenge_valid)).unwrap_or_default()
+    }
+
+    /// Takes the `issuer-domain-names` of the current call's last response. An authorization that
+    /// is read from the cache finds none.
+    pub(super) fn take_issuer_names() -> Option<Vec<String>> {
+        CALL.try_with(|call| call.with(|record| record.issuer_names.take())).ok().flatten()
     }
 
     /// URLs of the alternates in the current call's last response.

@@ -1,27 +1,29 @@
 //! Conversion of orders to views, and the cache of open orders, which saves requests.
 
 mod cache;
+mod challenges;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use instant_acme::{
-    AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, Order,
-    OrderStatus as Status, Problem,
+    AuthorizationState, AuthorizationStatus, ChallengeStatus, Order, OrderStatus as Status, Problem,
 };
 
-use ingress_acme_actors::domain::cut::{CutText, cut};
+use ingress_acme_actors::domain::cut::CutText;
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
-use ingress_acme_actors::domain::issuance::{AuthorizationView, Offers, OrderStatus, OrderView};
+use ingress_acme_actors::domain::issuance::{
+    AuthorizationView, Method, Methods, Offers, OrderStatus, OrderView,
+};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
-use ingress_acme_actors::ports::PortError;
 
 use super::CallError;
 use super::call::Call;
 use super::problem::{advice, class, words};
 pub(super) use cache::Orders;
+use challenges::{begun, has_failed, kind, name, not_offered, shown_name, waiting};
 
 /// Number of polls of a pending order between reads of its authorizations, in case the CA leaves
 /// the order of a failed authorization pending.
@@ -36,11 +38,20 @@ pub(super) struct OpenOrder {
     looks: u32,
     /// Whether all authorizations were valid when they were read last, while the order was pending.
     all_valid: bool,
+    /// `issuer-domain-names` of the authorizations that were read, by name.
+    issuers: BTreeMap<DnsName, Vec<String>>,
 }
 
 impl OpenOrder {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, accepted: None, looks: 0, all_valid: false }
+        Self { order, accepted: None, looks: 0, all_valid: false, issuers: BTreeMap::new() }
+    }
+
+    /// Whether the order is as it was opened: pending, and nothing of it was accepted. Then the
+    /// authorizations that were read of it are read no second time.
+    pub(super) fn is_untouched(&mut self) -> bool {
+        let is_pending = self.order.state().status == Status::Pending;
+        is_pending && self.accepted.is_none() && !self.all_valid
     }
 
     /// Converts the last response to a view. Reads the authorizations only where they matter: of an
@@ -85,16 +96,21 @@ impl OpenOrder {
             return Ok((OrderStatus::Pending, accepted(names)));
         }
         self.looks = 0;
-        let (mut waiting, mut failed, mut valid) = (Vec::new(), Vec::new(), 0);
+        let (mut pending, mut failed, mut valid) = (Vec::new(), Vec::new(), 0);
         let listed = self.order.state().authorizations.len();
         let mut authorizations = self.order.authorizations();
         Call::set_endpoint("authorization");
         while let Some(authorization) = authorizations.next().await {
-            let authorization = authorization?;
+            let mut authorization = authorization?;
+            let name = name(&authorization);
+            if let Some((name, issuers)) = name.as_ref().zip(Call::take_issuer_names()) {
+                self.issuers.insert(name.clone(), issuers);
+            }
             match authorization.status {
                 AuthorizationStatus::Valid => valid += 1,
                 AuthorizationStatus::Pending if !has_failed(&authorization) => {
-                    waiting.extend(waits(&authorization));
+                    let issuers = name.and_then(|name| self.issuers.get(&name).cloned());
+                    pending.extend(waiting(&mut authorization, issuers));
                 }
                 _ => failed.extend(authz_failure(&authorization)),
             }
@@ -107,7 +123,7 @@ impl OpenOrder {
         if self.all_valid && was_valid {
             return Ok((OrderStatus::Ready, Vec::new()));
         }
-        Ok((OrderStatus::Pending, waiting))
+        Ok((OrderStatus::Pending, pending))
     }
 
     /// Returns the failed names and reasons; without any, the order's own error.
@@ -123,9 +139,9 @@ impl OpenOrder {
         Ok(failure_of_authorizations(&failed).unwrap_or_else(|| order_failure(of_order.as_ref())))
     }
 
-    /// Accepts the HTTP-01 challenge of every pending authorization. Returns whether the CA has
-    /// validated all of them within these requests.
-    pub(super) async fn accept(&mut self) -> Result<bool, CallError> {
+    /// Accepts a challenge of every pending authorization: that of its method, HTTP-01 for a name
+    /// without one. Returns whether the CA has validated all of them within these requests.
+    pub(super) async fn accept(&mut self, methods: &Methods) -> Result<bool, CallError> {
         self.check_size()?;
         let (mut names, mut all_valid) = (BTreeSet::new(), true);
         let mut authorizations = self.order.authorizations();
@@ -135,24 +151,27 @@ impl OpenOrder {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            names.extend(name(&authorization));
-            let missing = no_http(&authorization);
-            let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+            let name = name(&authorization);
+            let method = name.as_ref().and_then(|name| methods.get(name)).copied();
+            let method = method.unwrap_or(Method::Http01);
+            names.extend(name);
+            if let Some(challenge) = begun(&authorization) {
+                all_valid &= challenge.status == ChallengeStatus::Valid;
+                continue;
+            }
+            let missing = not_offered(&authorization, method);
+            let Some(mut challenge) = authorization.challenge(kind(method)) else {
                 return Err(CallError::Port(missing));
             };
-            if challenge.status == ChallengeStatus::Pending {
-                Call::set_endpoint("challenge");
-                match challenge.set_ready().await {
-                    Ok(()) => all_valid &= Call::is_challenge_valid(),
-                    // Accepted, with an answer that is no challenge, or with the error of an
-                    // attempt that the CA repeats (RFC 8555 §8.2).
-                    Err(_) if Call::has_succeeded("challenge") => all_valid = false,
-                    Err(error) => return Err(error.into()),
-                }
-                Call::set_endpoint("authorization");
-            } else {
-                all_valid &= challenge.status == ChallengeStatus::Valid;
+            Call::set_endpoint("challenge");
+            match challenge.set_ready().await {
+                Ok(()) => all_valid &= Call::is_challenge_valid(),
+                // Accepted, with an answer that is no challenge, or with the error of an attempt
+                // that the CA repeats (RFC 8555 §8.2).
+                Err(_) if Call::has_succeeded("challenge") => all_valid = false,
+                Err(error) => return Err(error.into()),
             }
+            Call::set_endpoint("authorization");
         }
         self.accepted = Some(names);
         self.looks = 0;
@@ -192,31 +211,6 @@ pub(super) fn gone(url: &str) -> OrderView {
     }
 }
 
-fn name(authorization: &AuthorizationState) -> Option<DnsName> {
-    match authorization.identifier().identifier {
-        Identifier::Dns(name) => DnsName::parse(name).ok(),
-        _ => None,
-    }
-}
-
-fn waits(authorization: &AuthorizationState) -> Option<AuthorizationView> {
-    let begun = |challenge: &instant_acme::Challenge| {
-        challenge.r#type == ChallengeType::Http01 && challenge.status != ChallengeStatus::Pending
-    };
-    let accepted = authorization.challenges.iter().any(begun);
-    name(authorization).map(|name| AuthorizationView { name, accepted, offers: Offers::default() })
-}
-
-/// Whether the CA could not validate an authorization, and leaves it pending all the same. The
-/// status of the challenge is final (RFC 8555 §7.1.6).
-fn has_failed(authorization: &AuthorizationState) -> bool {
-    let failed = |challenge: &instant_acme::Challenge| {
-        challenge.r#type == ChallengeType::Http01 && challenge.status == ChallengeStatus::Invalid
-    };
-    authorization.status == AuthorizationStatus::Pending
-        && authorization.challenges.iter().any(failed)
-}
-
 /// Name of an unusable authorization, and the CA's reason, if any.
 type AuthzFailure = (String, Result<Problem, AuthorizationStatus>);
 
@@ -227,7 +221,7 @@ fn authz_failure(authorization: &AuthorizationState) -> Option<AuthzFailure> {
         status => status,
     };
     let reason = authorization.challenges.iter().find_map(|challenge| challenge.error.clone());
-    Some((authorization.identifier().to_string(), reason.ok_or(status)))
+    Some((shown_name(authorization), reason.ok_or(status)))
 }
 
 /// Builds one failure from all names and reasons. The first reason decides the class.
@@ -247,7 +241,7 @@ fn failure_of_authorizations(failed: &[AuthzFailure]) -> Option<Failure> {
         Err(_) => (FailureClass::AcmeServer, "a new order is opened"),
     };
     let detail = format!("the CA could not validate {}; {advice}", said.finish());
-    let names = failed.iter().filter_map(|(name, _)| DnsName::parse(name).ok());
+    let names = failed.iter().filter_map(|(name, _)| DnsName::parse_certified(name).ok());
     Some(Failure::new(class, detail).about(names))
 }
 
@@ -261,15 +255,4 @@ fn order_failure(error: Option<&Problem>) -> Failure {
             "the CA marked the order invalid and does not say why; a new one is opened",
         ),
     }
-}
-
-fn no_http(authorization: &AuthorizationState) -> PortError {
-    let name = authorization.identifier();
-    let offered: Vec<String> =
-        authorization.challenges.iter().map(|offer| format!("{:?}", offer.r#type)).collect();
-    let offered = cut(offered.join(", "), limits::QUOTED_MAX);
-    PortError::permanent(
-        FailureClass::Rejected,
-        format!("the CA offers no http-01 challenge for {name}, only {offered}; use another CA"),
-    )
 }

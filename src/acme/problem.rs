@@ -184,7 +184,8 @@ pub(super) fn failure(doing: &str, problem: &Problem, retry_after: Option<Durati
     let class = class(problem);
     let detail = format!("{doing}: {}; {}", words(problem), advice(problem, class));
     let blamed = problem.subproblems.iter().filter_map(|subproblem| subproblem.identifier.as_ref());
-    let blamed = blamed.filter_map(|name| DnsName::parse(&name.authorized(false).to_string()).ok());
+    let blamed = blamed
+        .filter_map(|name| DnsName::parse_certified(&name.authorized(false).to_string()).ok());
     Failure { retry_after, ..Failure::new(class, detail).about(blamed) }
 }
 

@@ -29,10 +29,11 @@ fn scope(text: &str, names: &BTreeSet<DnsName>) -> LimitScope {
         return LimitScope::Set(names.clone());
     }
     let words: BTreeSet<String> = text
-        .split(|c: char| !(c.is_ascii_alphanumeric() || "-.".contains(c)))
+        .split(|c: char| !(c.is_ascii_alphanumeric() || "-.*".contains(c)))
         .map(|word| word.trim_matches('.').to_ascii_lowercase())
         .collect();
-    let name = names.iter().find(|name| words.contains(name.as_str()));
+    let named = |of: fn(&DnsName) -> &str| names.iter().find(|name| words.contains(of(name)));
+    let name = named(DnsName::as_str).or_else(|| named(DnsName::base));
     let mut domains = names.iter().flat_map(DnsName::domains);
     match (name, domains.find(|domain| words.contains(*domain))) {
         // A name may be the registered domain. The text says which of the two is counted.
@@ -62,7 +63,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-        hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+        hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
     }
 
     fn read(text: &str, hosts: &[&str]) -> RateLimit {
@@ -118,6 +119,21 @@ mod tests {
             LimitScope::Domain("example.com".into())
         );
         assert_eq!(read(of_failures, &["example.com"]).scope, LimitScope::Name(apex));
+    }
+
+    #[test]
+    fn a_wildcard_is_meant_with_its_label_and_without() {
+        let of = |what: &str, hosts: &[&str]| {
+            read(&format!("too many {what} for \"{}\" in the last 1h0m0s", hosts[0]), &hosts[1..])
+        };
+        let name = |name: &str| LimitScope::Name(DnsName::parse_certified(name).unwrap());
+        let both = |said| of("failed authorizations (5)", &[said, "*.example.com", "example.com"]);
+        assert_eq!(both("*.example.com").scope, name("*.example.com"));
+        assert_eq!(both("example.com").scope, name("example.com"));
+        let alone = |what| of(what, &["example.com", "*.example.com"]).scope;
+        assert_eq!(alone("failed authorizations (5)"), name("*.example.com"));
+        let domain = LimitScope::Domain("example.com".to_owned());
+        assert_eq!(alone("certificates (50) already issued"), domain);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use ingress_acme_actors::domain::limits;
 
 use super::call::{CALL, Call};
 use super::deviations::{self, Answer, Deviations};
+use super::issuer_names::issuer_names;
 use super::link_header::alternates;
 use super::retry_after::retry_after;
 
@@ -325,18 +326,20 @@ impl Transport {
 }
 
 /// Records an answer, and caps its `Retry-After`.
-fn record(call: &Call, endpoint: &'static str, url: &str, answer: Option<&mut Answer>) {
+pub(super) fn record(call: &Call, endpoint: &'static str, url: &str, answer: Option<&mut Answer>) {
     let mut answer = answer;
     let wait = answer.as_mut().and_then(|answer| capped_retry_after(&mut answer.headers));
     let answer = answer.as_deref();
     let alternates = answer.map(|answer| alternates(&answer.headers, url)).unwrap_or_default();
     let location = answer.and_then(|answer| answer.headers.get(LOCATION)?.to_str().ok());
+    let issuers = answer.filter(|_| endpoint == "authorization");
+    let issuers = issuers.and_then(|answer| issuer_names(&answer.body));
     let valid = endpoint == "challenge" && answer.is_some_and(|answer| is_valid(&answer.body));
     call.with(|record| {
         (record.answered, record.status) = (Some(endpoint), answer.map(|answer| answer.status));
         (record.retry_after, record.alternates) = (wait, alternates);
         record.location = location.map(str::to_owned);
-        record.challenge_valid = valid;
+        (record.challenge_valid, record.issuer_names) = (valid, issuers);
     });
 }
 

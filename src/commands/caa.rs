@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
 use ingress_acme_actors::domain::cas::Ca;
+use ingress_acme_actors::domain::issuance::Method;
 use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::AccountStore;
 
@@ -32,20 +33,26 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let issuer = acme.fetch_issuer().await?;
-    let Some(record) = locking_record(&issuer) else {
+    let Some(record) = locking_record(&issuer, &host) else {
         bail!(
             "{directory} names no caaIdentities (RFC 8555 §7.1.1), so no CAA record can name the CA"
         );
     };
+    let ((method, how), domain) = (method_of(&host), host.base());
     print(&format!(
-        "This record lets only this account issue for {host}, and only by HTTP-01 (RFC 8657):\n\n\
-         {host}. CAA {record}\n\n\
+        "This record lets only this account issue for {host}, and only {how} (RFC 8657):\n\n\
+         {domain}. CAA {record}\n\n\
          Attention: it locks out every other account, also the next one of this operator after its account was lost.\n\
          Back up the Secret {namespace}/{}, and change the record before the account changes.\n",
         account.name(),
     ));
     let found = present(nameserver, &host).await?;
-    Ok(report(&found, &found.permission(&issuer)))
+    Ok(report(&found, &found.permission(&issuer, &host, method), method))
+}
+
+/// Method by which a name is validated without further choice, and its words.
+fn method_of(host: &DnsName) -> (Method, &'static str) {
+    if host.is_wildcard() { (Method::Dns01, "in DNS") } else { (Method::Http01, "by HTTP-01") }
 }
 
 async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Result<CaaSet> {
@@ -57,16 +64,16 @@ async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Resu
 /// one of them to issue.
 async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode> {
     let (host, mut issuers) = (&args.host, Vec::new());
-    let say = |line: &str| _ = print(line);
+    let (say, (method, how)) = (|line: &str| _ = print(line), method_of(host));
     let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
     let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
     ensure!(!meant.is_empty(), "the file of --cas-file has no CA of that name");
     for (ca, acme) in meant {
         let name = &ca.name;
         match acme.known_issuer().await {
-            Ok(Some(issuer)) => match locking_record(&issuer) {
+            Ok(Some(issuer)) => match locking_record(&issuer, host) {
                 Some(record) => {
-                    say(&format!("{name}: {host}. CAA {record}"));
+                    say(&format!("{name}: {}. CAA {record}", host.base()));
                     issuers.push((name, issuer));
                 }
                 None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
@@ -77,14 +84,14 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     }
     ensure!(!issuers.is_empty(), "no record can name one of these CAs");
     print(&format!(
-        "\nEach record lets this operator's account at one CA issue for {host}, only by HTTP-01 (RFC 8657). Together they \
+        "\nEach record lets this operator's account at one CA issue for {host}, only {how} (RFC 8657). Together they \
          lock out all other CAs and accounts.\n"
     ));
     let found = present(args.nameserver, host).await?;
     let mut worst = ExitCode::SUCCESS;
     for (name, issuer) in issuers {
         print(&format!("{name}:"));
-        let reported = report(&found, &found.permission(&issuer));
+        let reported = report(&found, &found.permission(&issuer, host, method), method);
         if reported != ExitCode::SUCCESS {
             worst = reported;
         }
@@ -92,14 +99,17 @@ async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode>
     Ok(worst)
 }
 
-fn report(found: &CaaSet, permission: &Permission) -> ExitCode {
+fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {
     let now = if found.records.is_empty() {
         "Now: no CAA record, so any CA may issue".to_owned()
     } else {
         format!("Now: {}. CAA {}", found.domain, found.shown())
     };
     match permission {
-        Permission::Allowed => print(&format!("{now}\n     this account may issue by HTTP-01")),
+        Permission::Allowed => {
+            let method = method.as_str().to_ascii_uppercase();
+            print(&format!("{now}\n     this account may issue by {method}"))
+        }
         Permission::Unknown(why) => {
             print(&format!("{now}\n     whether this account may issue is not known: {why}"));
             ExitCode::FAILURE

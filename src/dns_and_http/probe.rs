@@ -32,12 +32,14 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+pub use crate::dns_and_http::resolver::NameserverError;
 use crate::dns_and_http::solver::{AnswerKey, Thumbprint};
 use exchange::{Answer, Exchange, NoAnswer};
 pub use families::Families;
+pub use names::Names;
 use names::search_domains;
-pub use names::{Names, NameserverError};
-pub use network::{Connection, Network};
+pub(super) use names::usable;
+pub use network::{ChallengeRecord, Connection, Network};
 use redirect::{ClusterDomains, Redirects};
 
 /// Number of random bytes in a token: 32 characters of base64url.

@@ -11,7 +11,7 @@ use super::*;
 const ALGORITHMS: [KeyAlgorithm; 5] = KeyAlgorithm::ALL;
 
 fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-    hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+    hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
 }
 
 fn ca(name: &str) -> (rcgen::Certificate, Issuer<'static, KeyPair>) {
@@ -91,7 +91,7 @@ async fn a_request_has_no_subject_and_exactly_the_names() {
     for algorithm in ALGORITHMS {
         let key = Pki::default().generate(algorithm).await.unwrap();
         let der =
-            Pki::default().request(&names(&["a.example.com", "b.example.com"]), &key).unwrap();
+            Pki::default().request(&names(&["*.example.com", "b.example.com"]), &key).unwrap();
         let (rest, request) = X509CertificationRequest::from_der(&der).unwrap();
         assert!(rest.is_empty());
         assert_eq!(request.certification_request_info.subject.iter().count(), 0);
@@ -108,7 +108,7 @@ async fn a_request_has_no_subject_and_exactly_the_names() {
             .flatten()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(asked, ["DNSName(a.example.com)", "DNSName(b.example.com)"]);
+        assert_eq!(asked, ["DNSName(*.example.com)", "DNSName(b.example.com)"]);
     }
 }
 

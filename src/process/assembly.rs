@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
@@ -23,8 +24,10 @@ use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::{Acme, AcmeOptions, InProcess, Wire};
 use crate::commands::cli::{AdapterConfig, FallbackDirectory, RunArgs};
 use crate::dns_and_http::admin;
+use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::dns_and_http::probe;
 use crate::dns_and_http::solver;
+use crate::dns_providers::accounts::dns_accounts;
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::kubernetes::client;
 use crate::kubernetes::events;
@@ -142,6 +145,7 @@ pub fn adapters(
     let assembly = Assembly {
         environment: counted(environment, metrics),
         config,
+        mode: settings.mode,
         directory: &settings.directory,
         install_id: &settings.install_id,
         metrics,
@@ -174,6 +178,7 @@ fn counted(environment: &Environment, metrics: &Metrics) -> Environment {
 struct Assembly<'a> {
     environment: Environment,
     config: &'a AdapterConfig,
+    mode: Mode,
     directory: &'a str,
     install_id: &'a str,
     metrics: &'a Metrics,
@@ -314,9 +319,28 @@ impl Assembly<'_> {
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
             event_recorder: events,
             journal: Rc::new(self.journal()),
+            dns: self.dns_ports()?,
             new_orders: lease.new_orders(),
             clock: Rc::new(SharedClock(clock)),
         })
+    }
+
+    fn dns_ports(&self) -> anyhow::Result<DnsPorts> {
+        let lookups = match &self.environment.network {
+            Network::Sockets => {
+                ChallengeRecords::new(self.config.nameserver, &self.config.dns01_resolvers)?
+            }
+            Network::InProcess(_, hosts) => ChallengeRecords::in_process(hosts.clone()),
+        };
+        let lookups = Rc::new(lookups);
+        // A dry run writes no record, and has no right to watch Secrets.
+        if self.mode == Mode::DryRun {
+            return Ok(DnsPorts { lookups, ..DnsPorts::none() });
+        }
+        let Environment { client, clock, .. } = self.environment.clone();
+        let namespace = self.config.namespace.as_str();
+        let (accounts, records) = dns_accounts(client, namespace, clock, self.metrics);
+        Ok(DnsPorts { accounts, records, lookups })
     }
 
     fn tls_secrets(&self, file: Option<&Rc<FileCas>>) -> tls_secrets::KubeTlsSecrets {

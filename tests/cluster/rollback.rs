@@ -8,9 +8,10 @@ use std::time::Duration;
 use ingress_acme::kubernetes::journal_segments::SecretSegments;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
+use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::failure::{Failure, FailureClass};
 use ingress_acme_actors::domain::ingress::{IngressView, SecretKey};
-use ingress_acme_actors::domain::issuance::{Command, Record, State, apply, decide};
+use ingress_acme_actors::domain::issuance::{Command, Record, State, TxtAdded, apply, decide};
 use ingress_acme_actors::domain::log::live::Live;
 use ingress_acme_actors::domain::log::segment::{Segment, replay, snapshot};
 use ingress_acme_actors::domain::name::DnsName;
@@ -83,12 +84,37 @@ fn limited(directory: &str, now: Timestamp) -> Record {
     Record { stream: SecretKey::new("web", "limited"), at: now, event }
 }
 
-/// Writes a journal as this release leaves it: a snapshot with folded failures and a rate limit.
+/// What release 0.1.0 passes over: a rate limit on a wildcard, and a TXT record.
+fn newer(directory: &str, now: Timestamp) -> [Record; 2] {
+    let wildcard = DnsName::parse_certified("*.example.com").expect("a wildcard");
+    let limit = RateLimit { scope: LimitScope::Name(wildcard.clone()), pace: None };
+    let hit = LimitHit::new(&limit, Duration::from_hours(70), "too many", now);
+    let name = |text| RecordName::parse(text).expect("a name");
+    let txt = TxtRecord {
+        account: "bind".to_owned(),
+        zone: name("example.com"),
+        name: name("_acme-challenge.example.com"),
+        value: "the value".to_owned(),
+        domain: wildcard.without_wildcard(),
+    };
+    let order = format!("{directory}/order");
+    let commands =
+        [Command::LimitHit(directory.to_owned(), hit), Command::AddTxt(TxtAdded { order, txt })];
+    commands.map(|command| {
+        let event = decide(&State::Idle, command, now).expect("legal");
+        Record { stream: SecretKey::new("web", "wildcard"), at: now, event }
+    })
+}
+
+/// Writes a journal as this release leaves it: a snapshot with folded failures and a rate limit,
+/// and with records that the older release does not know.
 async fn seed_journal(world: &World, client: &Client) {
     let now =
         Timestamp::from_millis(ingress_acme_sim::clock::Clock::default().now().as_millisecond());
     let mut live = Live::default();
-    for record in failing(now).into_iter().chain([limited(&world.acme_directory(), now)]) {
+    let directory = world.acme_directory();
+    let known = failing(now).into_iter().chain([limited(&directory, now)]);
+    for record in known.chain(newer(&directory, now)) {
         live.keep(record);
     }
     let segments = SecretSegments::new(client.clone(), "ingress-acme");

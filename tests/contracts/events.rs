@@ -27,7 +27,7 @@ use crate::{hold, lines};
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_478_400);
 
 pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-    hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+    hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
 }
 
 /// The desired certificate of `web/shop`, with every hashed field set.
@@ -35,6 +35,8 @@ pub(crate) fn desired() -> DesiredCertificate {
     DesiredCertificate {
         secret: SecretKey::new("web", "shop"),
         names: names(&["shop.example.com", "www.example.com"]),
+        in_dns: BTreeSet::new(),
+        dns_accounts: 0,
         owners: BTreeSet::new(),
         routes: Arc::default(),
         algorithm: KeyAlgorithm::EcdsaP384,
@@ -85,7 +87,7 @@ fn not_public() -> Problem {
 }
 
 /// Problems that bounds and other Ingresses cause.
-fn problems() -> [(&'static str, Problem); 13] {
+fn problems() -> [(&'static str, Problem); 15] {
     let host = || DnsName::parse("www.example.com").unwrap();
     [
         ("a class is too long", Problem::LongClass),
@@ -110,6 +112,18 @@ fn problems() -> [(&'static str, Problem); 13] {
             Problem::ManyClasses { secret: "shop".into(), host: host(), others: 1 },
         ),
         ("annotations are not copied", Problem::NotCopied { count: 2 }),
+        (
+            "a wildcard without a DNS account",
+            Problem::Unproved {
+                host: DnsName::parse_certified("*.example.com").unwrap(),
+                namespace: "web".into(),
+                others: 1,
+            },
+        ),
+        (
+            "DNS-01 is wanted without a DNS account",
+            Problem::ByHttp { host: DnsName::parse("a.example.com").unwrap(), others: 0 },
+        ),
         ("a namespace is full", Problem::NamespaceFull { mebibytes: 160 }),
     ]
 }
@@ -117,10 +131,12 @@ fn problems() -> [(&'static str, Problem); 13] {
 fn started(left_out: BTreeSet<DnsName>) -> Event {
     Event::IssuanceStarted(IssuanceStarted {
         names: names(&["shop.example.com"]),
+        wildcards: BTreeSet::new(),
         algorithm: KeyAlgorithm::EcdsaP256,
         profile: None,
         renew: None,
         left_out,
+        left_out_wildcards: BTreeSet::new(),
         directory: None,
         ca: None,
         fingerprint: desired().fingerprint(),
@@ -135,6 +151,7 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names: names.into(),
+        wildcards: BTreeSet::new(),
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,
@@ -150,6 +167,7 @@ fn installed(left_out: BTreeSet<DnsName>) -> Event {
         serial: "0a".to_owned(),
         not_after: NOW,
         left_out,
+        left_out_wildcards: BTreeSet::new(),
     })
 }
 

@@ -2,12 +2,13 @@
 //! test of `actors/tests/golden` reads and rewrites journals of older schemas.
 
 use ingress_acme_actors::domain::certificate::{KeyAlgorithm, PrivateKey};
+use ingress_acme_actors::domain::dns::txt::{RecordName, TxtRecord};
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::hash::stable_hash;
 use ingress_acme_actors::domain::ingress::{Edition, SecretKey};
 use ingress_acme_actors::domain::issuance::{
     CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
-    OrderOpened, RateLimitHit, Record,
+    OrderOpened, RateLimitHit, Record, TxtAdded,
 };
 use ingress_acme_actors::domain::log::live::Live;
 use ingress_acme_actors::domain::log::segment::{SCHEMA, Segment, SegmentKind, snapshot};
@@ -19,10 +20,12 @@ use crate::{hold, lines};
 fn started(algorithm: KeyAlgorithm) -> Event {
     Event::IssuanceStarted(IssuanceStarted {
         names: names(&["shop.example.com"]),
+        wildcards: names(&["*.example.com"]),
         algorithm,
         profile: Some("shortlived".to_owned()),
         renew: Some("now".to_owned()),
         left_out: names(&["www.example.com"]),
+        left_out_wildcards: names(&["*.example.org"]),
         directory: Some("https://second.example/directory".to_owned()),
         ca: None,
         fingerprint: desired().fingerprint(),
@@ -37,6 +40,7 @@ fn failed_in_part() -> Event {
         fingerprint: desired().fingerprint(),
         retry_at: NOW,
         names: names(&["www.example.com"]).into(),
+        wildcards: names(&["*.example.com"]),
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
@@ -65,6 +69,18 @@ fn closed(scope: LimitScope) -> Event {
     Event::RateLimitHit(RateLimitHit { directory, hit })
 }
 
+fn txt() -> TxtAdded {
+    let name = |text| RecordName::parse(text).unwrap();
+    let txt = TxtRecord {
+        account: "bind".to_owned(),
+        zone: name("example.com"),
+        name: name("_acme-challenge.example.com"),
+        value: "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0".to_owned(),
+        domain: names(&["example.com"]).pop_first().unwrap(),
+    };
+    TxtAdded { order: "https://ca.example/order/1".to_owned(), txt }
+}
+
 /// Events of every kind and form, with every field filled.
 fn every() -> Vec<Event> {
     let (serial, left_out) = ("0a".to_owned(), names(&["www.example.com"]));
@@ -77,6 +93,7 @@ fn every() -> Vec<Event> {
         serial,
         not_after: NOW,
         left_out,
+        left_out_wildcards: names(&["*.example.com"]),
     }));
     all.push(failed_in_part());
     all.push(folded());
@@ -88,11 +105,13 @@ fn every() -> Vec<Event> {
         LimitScope::Domain("example.com".to_owned()),
         LimitScope::Set(names(&["a.example.com", "b.example.com"])),
         LimitScope::Name(names(&["a.example.com"]).pop_first().unwrap()),
+        LimitScope::Set(names(&["*.example.com", "example.com"])),
     ];
     all.extend(scopes.map(closed));
     all.push(Event::IssuanceAbandoned(IssuanceAbandoned {
         why: "the Ingress was edited".to_owned(),
     }));
+    all.extend([Event::TxtAdded(txt()), Event::TxtRemoved(txt())]);
     all
 }
 
@@ -104,7 +123,9 @@ fn is_known(event: &Event) -> bool {
         | Event::CertificateInstalled(_)
         | Event::IssuanceFailed(_)
         | Event::RateLimitHit(_)
-        | Event::IssuanceAbandoned(_) => true,
+        | Event::IssuanceAbandoned(_)
+        | Event::TxtAdded(_)
+        | Event::TxtRemoved(_) => true,
     }
 }
 
@@ -138,6 +159,7 @@ fn every_segment_is_written_as_before() {
         let stream = SecretKey::new("web", "failing");
         live.keep(Record { stream, at: NOW, event: failed(class, names(&[])) });
     }
+    live.keep(record(Event::TxtAdded(txt())));
     live.keep(Record {
         stream: SecretKey::new("web", "new"),
         at: NOW,

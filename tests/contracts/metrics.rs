@@ -56,6 +56,7 @@ fn sampled() -> Registry {
     metrics.event_dropped();
     metrics.connections("solver", 1);
     metrics.connection_dropped("solver");
+    metrics.dns_accounts(1, 1);
     metrics.leads(true);
     metrics.new_orders_stopped(true);
     metrics.dry_run(&Outlook::LABELS.map(|label| (label, 1)));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ingress_acme::dns_and_http::probe::{Connection, Network};
+use ingress_acme::dns_and_http::probe::{ChallengeRecord, Connection, Network};
 use ingress_acme_actors::domain::caa::CaaRecord;
 use ingress_acme_sim::dns::{Trouble, Zone};
 use ingress_acme_sim::exchange::{Body, InProcess, Request};
@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::faults::{Fault, STALL, Schedule};
 
+/// Answer about a name that does not exist, as `dig` says it.
+const NXDOMAIN: &str = "NXDOMAIN";
 /// Bytes on their way in each direction of a connection.
 const IN_FLIGHT: usize = 16 * 1024;
 
@@ -27,7 +29,7 @@ impl Hosts {
     async fn resolve(&self, host: &str) -> Result<IpAddr, String> {
         let (_, fault) = self.faults.turn(&format!("dns {host}")).await;
         match (self.zone.resolve(host), fault) {
-            (Err(Trouble::NxDomain), _) => Err("NXDOMAIN".to_owned()),
+            (Err(Trouble::NxDomain), _) => Err(NXDOMAIN.to_owned()),
             (Err(_), _) | (_, Some(Fault::Refused(..))) => Err("Server Failure".to_owned()),
             (_, Some(Fault::Dropped | Fault::Stalled)) => {
                 Err("the nameserver does not answer".to_owned())
@@ -45,6 +47,21 @@ impl Network for Hosts {
 
     async fn caa(&self, domain: &str) -> Result<Vec<CaaRecord>, String> {
         self.resolve(domain).await.map(|_| Vec::new())
+    }
+
+    async fn challenge(&self, name: &str, kind: ChallengeRecord) -> Result<Vec<String>, String> {
+        match self.resolve(name).await {
+            Ok(_) => {}
+            Err(why) if why == NXDOMAIN => return Ok(Vec::new()),
+            Err(why) => return Err(why),
+        }
+        Ok(match kind {
+            ChallengeRecord::Alias => self.zone.alias(name).into_iter().collect(),
+            ChallengeRecord::Zone => {
+                self.zone.servers(name).map(|_| name.to_owned()).into_iter().collect()
+            }
+            ChallengeRecord::Text => self.zone.txt(name).unwrap_or_default(),
+        })
     }
 
     async fn connect(&self, server: SocketAddr) -> io::Result<Box<dyn Connection>> {

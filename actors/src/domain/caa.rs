@@ -1,5 +1,5 @@
 //! CAA records (RFC 8659) with the parameters `accounturi` and `validationmethods` (RFC 8657):
-//! whether the records of a domain let a CA issue for one account by HTTP-01.
+//! whether the records of a domain let a CA issue for one account by one method.
 //!
 //! The CA decides. This is a look ahead from inside the cluster, so only a definite "no" counts:
 //! what cannot be found out is left to the CA.
@@ -7,11 +7,14 @@
 use std::fmt::Write;
 
 use crate::domain::cut::cut;
+use crate::domain::issuance::Method;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 
-/// Validation method of RFC 8555 §8.3, the only one that the operator uses.
-const METHOD: &str = "http-01";
+/// Tag of the property for all names.
+const ISSUE: &str = "issue";
+/// Tag of the property for wildcards, which then replaces `issue` (RFC 8659 §4.3).
+const ISSUE_WILD: &str = "issuewild";
 
 /// One CAA record (RFC 8659 §4.1).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,17 +64,17 @@ struct Issue<'a> {
 }
 
 impl CaaSet {
-    /// Whether the records let the issuer issue for a host that is no wildcard.
-    pub fn permission(&self, issuer: &Issuer) -> Permission {
+    /// Whether the records let the issuer issue for a name that is proved by this method.
+    pub fn permission(&self, issuer: &Issuer, name: &DnsName, method: Method) -> Permission {
         let known = |record: &&CaaRecord| {
-            ["issue", "issuewild", "iodef", "contactemail", "contactphone", "issuemail", "issuevmc"]
+            [ISSUE, ISSUE_WILD, "iodef", "contactemail", "contactphone", "issuemail", "issuevmc"]
                 .iter()
                 .any(|tag| record.tag.eq_ignore_ascii_case(tag))
         };
         if self.records.iter().any(|record| record.critical && !known(&record)) {
             return Permission::Forbidden("a critical tag is unknown (RFC 8659 §4.1)");
         }
-        let mut issues = self.issues().peekable();
+        let mut issues = self.issues(name).peekable();
         if issues.peek().is_none() {
             return Permission::Allowed;
         }
@@ -80,7 +83,7 @@ impl CaaSet {
         }
         let mut found = Permission::Forbidden("no record names the CA");
         for issue in issues.filter_map(parse) {
-            match issue.permission(issuer) {
+            match issue.permission(issuer, method) {
                 Some(Permission::Allowed) => return Permission::Allowed,
                 Some(other) if matches!(found, Permission::Forbidden(_)) => found = other,
                 _ => {}
@@ -89,8 +92,13 @@ impl CaaSet {
         found
     }
 
-    fn issues(&self) -> impl Iterator<Item = &str> {
-        let issues = self.records.iter().filter(|one| one.tag.eq_ignore_ascii_case("issue"));
+    /// Values of the properties that count for this name: those of `issuewild` alone for a
+    /// wildcard, if there are any (RFC 8659 §4.3).
+    fn issues(&self, name: &DnsName) -> impl Iterator<Item = &str> {
+        let has = |record: &CaaRecord, tag| record.tag.eq_ignore_ascii_case(tag);
+        let wild = name.is_wildcard() && self.records.iter().any(|one| has(one, ISSUE_WILD));
+        let tag = if wild { ISSUE_WILD } else { ISSUE };
+        let issues = self.records.iter().filter(move |one| has(one, tag));
         issues.map(|record| record.value.as_str())
     }
 
@@ -110,7 +118,7 @@ impl CaaSet {
 
 impl Issue<'_> {
     /// What this property means for the issuer; `None` if it names another CA.
-    fn permission(&self, issuer: &Issuer) -> Option<Permission> {
+    fn permission(&self, issuer: &Issuer, method: Method) -> Option<Permission> {
         if !issuer.domains.iter().any(|domain| same(domain, self.domain)) {
             return None;
         }
@@ -124,9 +132,9 @@ impl Issue<'_> {
         if accounts.len() > 1 {
             return Some(Permission::Forbidden("a record has accounturi twice (RFC 8657 §3)"));
         }
-        let has = |methods: &&str| methods.split(',').any(|method| method.trim() == METHOD);
+        let has = |methods: &&str| methods.split(',').any(|one| one.trim() == method.as_str());
         if !methods.iter().all(has) {
-            return Some(Permission::Forbidden("validationmethods leaves out http-01"));
+            return Some(Permission::Forbidden(left_out(method)));
         }
         Some(match (accounts.first(), &issuer.account) {
             (None, _) => Permission::Allowed,
@@ -134,6 +142,14 @@ impl Issue<'_> {
             (Some(of), Some(account)) if *of == account => Permission::Allowed,
             (Some(_), Some(_)) => Permission::Forbidden("accounturi is that of another account"),
         })
+    }
+}
+
+fn left_out(method: Method) -> &'static str {
+    match method {
+        Method::Http01 => "validationmethods leaves out http-01",
+        Method::Dns01 => "validationmethods leaves out dns-01",
+        Method::DnsPersist01 => "validationmethods leaves out dns-persist-01",
     }
 }
 
@@ -166,16 +182,24 @@ fn parse(value: &str) -> Option<Issue<'_>> {
     Some(Issue { domain, parameters })
 }
 
-/// The host and the domains above it, closest first, up to the top-level domain (RFC 8659 §3).
-pub fn climb(host: &DnsName) -> impl Iterator<Item = &str> {
-    host.domains().chain(host.as_str().rsplit('.').next())
+/// The name and the domains above it, closest first, up to the top-level domain (RFC 8659 §3). The
+/// search for a wildcard begins at its domain.
+pub fn climb(name: &DnsName) -> impl Iterator<Item = &str> {
+    let domains = name.domains().skip(usize::from(name.is_wildcard()));
+    domains.chain(name.as_str().rsplit('.').next())
 }
 
-/// The record that lets only this account of the CA issue, by HTTP-01 (RFC 8657); `None` while the
-/// CA or the account is unknown.
-pub fn locking_record(issuer: &Issuer) -> Option<String> {
+/// The record that lets only this account of the CA issue, for a wildcard by the methods in DNS and
+/// for a host by HTTP-01 (RFC 8657); `None` while the CA or the account is unknown.
+pub fn locking_record(issuer: &Issuer, name: &DnsName) -> Option<String> {
     let (domain, account) = (issuer.domains.first()?, issuer.account.as_ref()?);
-    Some(format!(r#"0 issue "{domain}; accounturi={account}; validationmethods={METHOD}""#))
+    let (tag, methods): (_, &[Method]) = if name.is_wildcard() {
+        (ISSUE_WILD, &[Method::Dns01, Method::DnsPersist01])
+    } else {
+        (ISSUE, &[Method::Http01])
+    };
+    let methods = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",");
+    Some(format!(r#"0 {tag} "{domain}; accounturi={account}; validationmethods={methods}""#))
 }
 
 #[cfg(test)]
@@ -190,13 +214,25 @@ mod tests {
         Issuer { domains: vec!["ca.example".to_owned()], account: Some(ACCOUNT.to_owned()) }
     }
 
+    fn host() -> DnsName {
+        DnsName::parse("shop.example.com").unwrap()
+    }
+
+    fn wildcard() -> DnsName {
+        DnsName::parse_certified("*.example.com").unwrap()
+    }
+
     fn record(tag: &str, value: &str) -> CaaRecord {
         CaaRecord { critical: false, tag: tag.to_owned(), value: value.to_owned() }
     }
 
     fn permission(values: &[&str]) -> Permission {
         let records = values.iter().map(|value| record("issue", value)).collect();
-        CaaSet { domain: "example.com".to_owned(), records }.permission(&issuer())
+        CaaSet { domain: "example.com".to_owned(), records }.permission(
+            &issuer(),
+            &host(),
+            Method::Http01,
+        )
     }
 
     #[test]
@@ -240,7 +276,10 @@ mod tests {
         let unnamed = Issuer { domains: Vec::new(), ..issuer() };
         let new = Issuer { account: None, ..issuer() };
         for issuer in [unnamed, new] {
-            assert!(matches!(set.permission(&issuer), Permission::Unknown(_)), "{issuer:?}");
+            assert!(
+                matches!(set.permission(&issuer, &host(), Method::Http01), Permission::Unknown(_)),
+                "{issuer:?}"
+            );
         }
     }
 
@@ -249,10 +288,20 @@ mod tests {
         let critical = |tag| CaaRecord { critical: true, ..record(tag, "x") };
         let of = |record| CaaSet { domain: "a".to_owned(), records: vec![record] };
         for tag in ["iodef", "issuewild", "ISSUEMAIL"] {
-            assert_eq!(of(critical(tag)).permission(&issuer()), Permission::Allowed, "{tag}");
+            assert_eq!(
+                of(critical(tag)).permission(&issuer(), &host(), Method::Http01),
+                Permission::Allowed,
+                "{tag}"
+            );
         }
-        assert_eq!(of(record("new", "x")).permission(&issuer()), Permission::Allowed);
-        assert!(matches!(of(critical("new")).permission(&issuer()), Permission::Forbidden(_)));
+        assert_eq!(
+            of(record("new", "x")).permission(&issuer(), &host(), Method::Http01),
+            Permission::Allowed
+        );
+        assert!(matches!(
+            of(critical("new")).permission(&issuer(), &host(), Method::Http01),
+            Permission::Forbidden(_)
+        ));
     }
 
     #[test]
@@ -260,18 +309,57 @@ mod tests {
         let host = DnsName::parse("a.b.example.com").unwrap();
         let all: Vec<&str> = climb(&host).collect();
         assert_eq!(all, ["a.b.example.com", "b.example.com", "example.com", "com"]);
+        assert_eq!(climb(&wildcard()).collect::<Vec<_>>(), ["example.com", "com"]);
+    }
+
+    #[test]
+    fn properties_for_wildcards_replace_the_others_for_wildcards_alone() {
+        let of = |records: &[(&str, &str)], name: &DnsName| {
+            let records = records.iter().map(|(tag, value)| record(tag, value)).collect();
+            let set = CaaSet { domain: "example.com".to_owned(), records };
+            set.permission(&issuer(), name, Method::Dns01) == Permission::Allowed
+        };
+        let (own, none) = (("issue", "ca.example"), ("issue", ";"));
+        let (wild, no_wild) = (("issuewild", "ca.example"), ("ISSUEWILD", ";"));
+        let both = |records: &[_]| (of(records, &host()), of(records, &wildcard()));
+        assert_eq!(both(&[own]), (true, true));
+        assert_eq!(both(&[none]), (false, false));
+        assert_eq!(both(&[none, wild]), (false, true));
+        assert_eq!(both(&[own, no_wild]), (true, false));
+        assert_eq!(both(&[wild]), (true, true));
+        assert_eq!(both(&[no_wild]), (true, false));
+    }
+
+    #[test]
+    fn a_list_of_methods_allows_those_in_it() {
+        let all = [Method::Http01, Method::Dns01, Method::DnsPersist01];
+        let allowed = |list: &str| {
+            let records = vec![record("issue", &format!("ca.example; validationmethods={list}"))];
+            let set = CaaSet { domain: "example.com".to_owned(), records };
+            all.map(|method| set.permission(&issuer(), &host(), method) == Permission::Allowed)
+        };
+        assert_eq!(allowed("dns-01"), [false, true, false]);
+        assert_eq!(allowed("http-01,dns-persist-01"), [true, false, true]);
+        assert_eq!(allowed("tls-alpn-01"), [false; 3]);
     }
 
     #[test]
     fn the_locking_record_allows_this_account_and_no_other() {
-        let record = locking_record(&issuer()).unwrap();
+        let record = locking_record(&issuer(), &host()).unwrap();
         let value = record.split('"').nth(1).unwrap();
         assert_eq!(permission(&[value]), Permission::Allowed);
         let records = vec![self::record("issue", value)];
         let other = Issuer { account: Some("https://ca.example/acct/8".to_owned()), ..issuer() };
         let set = CaaSet { domain: "example.com".to_owned(), records };
-        assert!(matches!(set.permission(&other), Permission::Forbidden(_)));
-        assert_eq!(locking_record(&Issuer { account: None, ..issuer() }), None);
+        assert!(matches!(
+            set.permission(&other, &host(), Method::Http01),
+            Permission::Forbidden(_)
+        ));
+        assert_eq!(locking_record(&Issuer { account: None, ..issuer() }, &host()), None);
+        let expected = format!(
+            "0 issuewild \"ca.example; accounturi={ACCOUNT}; validationmethods=dns-01,dns-persist-01\""
+        );
+        assert_eq!(locking_record(&issuer(), &wildcard()), Some(expected));
     }
 
     #[test]
@@ -279,7 +367,11 @@ mod tests {
         let unregistered = Issuer { account: None, ..issuer() };
         let of = |values: &[&str]| {
             let records = values.iter().map(|value| record("issue", value)).collect();
-            CaaSet { domain: "example.com".to_owned(), records }.permission(&unregistered)
+            CaaSet { domain: "example.com".to_owned(), records }.permission(
+                &unregistered,
+                &host(),
+                Method::Http01,
+            )
         };
         let (allows, unknown) = ("ca.example", "ca.example; accounturi=https://ca.example/acct/7");
         let forbids = "ca.example; validationmethods=dns-01";
@@ -324,11 +416,11 @@ mod tests {
             prop_assert!(shown.len() <= limits::PROBE_TEXT_MAX);
             prop_assert!(!shown.chars().any(char::is_control));
             // One more record never forbids what was allowed, unless its tag is critical.
-            if set.permission(&issuer()) == Permission::Allowed && set.issues().next().is_some() {
+            if set.permission(&issuer(), &host(), Method::Http01) == Permission::Allowed && set.issues(&host()).next().is_some() {
                 let more = record("issue", ";");
                 let records = set.records.iter().cloned().chain([more]).collect();
                 let set = CaaSet { records, ..set };
-                prop_assert_eq!(set.permission(&issuer()), Permission::Allowed);
+                prop_assert_eq!(set.permission(&issuer(), &host(), Method::Http01), Permission::Allowed);
             }
         }
     }

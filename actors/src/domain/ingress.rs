@@ -33,9 +33,10 @@ pub const SOLVER_PLACE: &str = "solver-place";
 
 /// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
 /// with the longest value in bytes. Other annotations are dropped.
-pub const ANNOTATIONS: [(&str, usize); 11] = [
+pub const ANNOTATIONS: [(&str, usize); 13] = [
     ("adopt-secret", limits::ANNOTATION),
     ("ca", limits::ANNOTATION),
+    ("challenge", limits::ANNOTATION),
     ("enabled", limits::ANNOTATION),
     (FILL_TLS, limits::ANNOTATION),
     (FILLED_TLS, limits::FILLED_TLS),
@@ -45,7 +46,11 @@ pub const ANNOTATIONS: [(&str, usize); 11] = [
     ("profile", limits::ANNOTATION),
     ("renew", limits::ANNOTATION),
     (SOLVER_PLACE, limits::ANNOTATION),
+    (USE_WILDCARD, limits::ANNOTATION),
 ];
+
+/// Annotation by which the hosts of an Ingress are served by a wildcard certificate of its namespace.
+const USE_WILDCARD: &str = "use-wildcard";
 
 /// Namespace and name of an Ingress: the key in messages and in deduplication.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -214,6 +219,11 @@ impl IngressView {
     /// Returns the reference for Events and owner references.
     pub fn reference(&self) -> IngressRef {
         IngressRef { key: self.key.clone(), uid: self.uid.clone() }
+    }
+
+    /// Whether a wildcard certificate of the namespace serves the hosts, if there is one.
+    pub(crate) fn uses_wildcard(&self) -> bool {
+        self.annotation(USE_WILDCARD) == Some("true")
     }
 
     /// Whether `spec.tls` is left as it is, as the Ingress says; `None` if it says nothing.

@@ -21,6 +21,7 @@
 //!   rules themselves, which ask their questions of one `evaluation`.
 //! - `outlook`: the first step for a Secret, as a command tells it before the operator runs.
 //! - `ipv6`: hosts that lead elsewhere over IPv6 than over IPv4.
+//! - `in_dns`: names that are proved in DNS.
 //! - `in_flight`: issuances of several Secrets for exactly the same names.
 
 mod before_order;
@@ -29,6 +30,7 @@ mod evaluation;
 mod event;
 mod failing;
 mod fallback;
+mod in_dns;
 mod in_flight;
 mod ipv6;
 mod new_order;
@@ -48,7 +50,7 @@ mod with_order;
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
     CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed,
-    IssuanceStarted, OrderOpened, RateLimitHit, Record,
+    IssuanceStarted, OrderOpened, RateLimitHit, Record, TxtAdded,
 };
 pub use failing::Failing;
 pub(crate) use fallback::Fallback;

@@ -36,6 +36,35 @@ pub const CA_CALL: Duration = secs(30);
 pub const JOURNAL_CALL: Duration = secs(150);
 /// Longest probe of a host: DNS and one small HTTP request.
 pub const PROBE_CALL: Duration = secs(5);
+/// Longest request to a DNS provider, its sign-in included. The job has a slot meanwhile.
+pub const DNS_WRITE: Duration = secs(20);
+/// Longest look at what DNS says about the challenge of a name: CNAMEs, the zone, its servers.
+pub const DNS_LOOK: Duration = secs(10);
+/// Names that one job looks up in DNS, or writes there, at the same time.
+pub const DNS_AT_ONCE: usize = 4;
+/// Pause of all writes with a DNS account that did not answer in time or failed, so that its jobs
+/// do not hold the slots of others one after the other.
+pub const DNS_ACCOUNT_PAUSE: Duration = secs(60);
+/// Pauses between looks for a TXT record at the authoritative servers of its zone. Most providers
+/// take seconds, a server of one's own takes none.
+pub const TXT_LOOKS: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    secs(1),
+    secs(2),
+    secs(5),
+];
+/// Longest wait for a TXT record at the authoritative servers. Then the CA is asked all the same:
+/// it may see what this process cannot.
+pub const TXT_SEEN: Duration = secs(120);
+/// Period at which TXT records that no order needs are looked for in memory.
+pub const TXT_SWEEP: Duration = secs(1);
+/// Shortest and longest pause after a TXT record could not be removed.
+pub const TXT_RETRY: (Duration, Duration) = (secs(60), secs(3600));
+/// Time after which a TXT record that cannot be removed is given up, such as one whose account is
+/// gone.
+pub const TXT_KEPT: Duration = secs(7 * 86_400);
 /// Longest check of `doctor` that asks DNS: five names, each over UDP and TCP. A CAA search climbs
 /// as many domains.
 pub const DOCTOR_DNS: Duration = secs(20);

@@ -78,6 +78,12 @@ impl DnsName {
         self.0.strip_prefix(WILDCARD).unwrap_or(&self.0)
     }
 
+    /// The name of the domain of a wildcard; any other name is itself.
+    #[must_use]
+    pub fn without_wildcard(&self) -> Self {
+        self.0.strip_prefix(WILDCARD).map_or_else(|| self.clone(), |base| Self(base.into()))
+    }
+
     /// The wildcard that covers this name (RFC 6125 §6.4.3): of its first label. A wildcard is
     /// covered by none.
     pub fn covering_wildcard(&self) -> Option<Self> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::cas::{CaClient, CaSet};
+use crate::dns::ports::DnsPorts;
 use crate::domain::caa::Issuer;
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::copied::Copied;
@@ -38,6 +39,7 @@ pub fn without_writes(ports: Ports) -> Ports {
         routes: Rc::new(NoRoutes),
         event_recorder: Rc::new(Announced(ports.event_recorder)),
         journal: Rc::new(NoJournal),
+        dns: DnsPorts { records: DnsPorts::none().records, ..ports.dns },
         ..ports
     }
 }

@@ -8,21 +8,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cluster::FakeCluster;
+use super::dns::FakeDns;
 use super::keys::inspect;
 use crate::domain::caa::Issuer;
 use crate::domain::certificate::CertId;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm, PrivateKey};
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{AuthorizationView, Methods, Offers, OrderStatus, OrderView};
+use crate::domain::issuance::{AuthorizationView, Method, Methods, Offers, OrderStatus, OrderView};
 use crate::domain::name::DnsName;
 use crate::domain::time::Timestamp;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{CertificateAuthority, Clock, Keys, PortError, Replaces};
 
-/// Fake CA: validates a name if a solver Ingress contains the host.
+/// Fake CA: validates a name if a solver Ingress contains the host, or if its record is in DNS.
 pub struct FakeCa {
     host: &'static str,
     cluster: Rc<FakeCluster>,
+    dns: Rc<FakeDns>,
     clock: Rc<dyn Clock>,
     orders: RefCell<BTreeMap<String, Order>>,
     issued: RefCell<Vec<BTreeSet<DnsName>>>,
@@ -52,6 +54,7 @@ type Suggest = Box<dyn FnMut(&CertId) -> Option<RenewalWindow>>;
 #[derive(Clone)]
 struct Order {
     names: BTreeSet<DnsName>,
+    methods: Methods,
     accepted: bool,
     status: OrderStatus,
     chain: Option<String>,
@@ -59,10 +62,16 @@ struct Order {
 
 impl FakeCa {
     /// Creates a CA with this host; its certificates are valid for 90 days.
-    pub fn new(host: &'static str, cluster: Rc<FakeCluster>, clock: Rc<dyn Clock>) -> Self {
+    pub fn new(
+        host: &'static str,
+        cluster: Rc<FakeCluster>,
+        dns: Rc<FakeDns>,
+        clock: Rc<dyn Clock>,
+    ) -> Self {
         Self {
             host,
             cluster,
+            dns,
             clock,
             orders: RefCell::default(),
             issued: RefCell::default(),
@@ -253,7 +262,12 @@ impl FakeCa {
         if order.status != OrderStatus::Pending || self.never_validates.get() {
             return;
         }
-        let bad = order.names.iter().filter(|name| !self.cluster.is_validated(name));
+        let proved = |name: &DnsName| match order.methods.get(name) {
+            None | Some(Method::Http01) => self.cluster.is_validated(name),
+            Some(Method::Dns01) => self.dns.shows(name, &txt_value(url, name)),
+            Some(Method::DnsPersist01) => self.dns.persists(name),
+        };
+        let bad = order.names.iter().filter(|name| !proved(name));
         let bad: BTreeSet<DnsName> = bad.cloned().collect();
         order.status = match bad.first() {
             None => OrderStatus::Ready,
@@ -263,6 +277,16 @@ impl FakeCa {
             }
         };
     }
+}
+
+/// Value of the TXT record for a name of an order.
+fn txt_value(order: &str, name: &DnsName) -> String {
+    format!("value of {name} in {order}")
+}
+
+/// Whether a wildcard among `names` covers the name, which Let's Encrypt refuses.
+fn is_redundant(name: &DnsName, names: &BTreeSet<DnsName>) -> bool {
+    name.covering_wildcard().is_some_and(|wildcard| names.contains(&wildcard))
 }
 
 #[async_trait(?Send)]
@@ -278,6 +302,10 @@ impl CertificateAuthority for FakeCa {
         replaces: Option<Replaces<'_>>,
     ) -> Result<OrderView, PortError> {
         self.called("open_order").await?;
+        if let Some(name) = names.iter().find(|name| is_redundant(name, names)) {
+            let detail = format!("malformed: {name} is redundant with a wildcard");
+            return Err(PortError::permanent(FailureClass::Rejected, detail));
+        }
         if let Some(failure) = (self.policy.borrow_mut())(names) {
             return Err(PortError::Permanent(failure));
         }
@@ -289,6 +317,7 @@ impl CertificateAuthority for FakeCa {
         let url = format!("https://{}/order/{}", self.host, self.orders());
         let order = Order {
             names: names.clone(),
+            methods: Methods::new(),
             accepted: false,
             status: OrderStatus::Pending,
             chain: None,
@@ -319,13 +348,20 @@ impl CertificateAuthority for FakeCa {
 
     async fn offers(&self, url: &str) -> Result<OrderView, PortError> {
         self.called("offers").await?;
-        Ok(self.view(url))
+        let mut view = self.view(url);
+        for authorization in &mut view.authorizations {
+            let value = txt_value(url, &authorization.name);
+            let persist = vec![self.host.to_owned()];
+            authorization.offers = Offers { dns_01: Some(value), dns_persist_01: Some(persist) };
+        }
+        Ok(view)
     }
 
-    async fn accept(&self, url: &str, _: &Methods) -> Result<OrderView, PortError> {
+    async fn accept(&self, url: &str, methods: &Methods) -> Result<OrderView, PortError> {
         self.called("accept").await?;
         if let Some(order) = self.orders.borrow_mut().get_mut(url) {
             order.accepted = true;
+            order.methods.clone_from(methods);
         }
         if self.at_once.get() {
             self.validate(url);

@@ -13,6 +13,7 @@ use crate::domain::caa::{CaaSet, Issuer};
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
 use crate::domain::controllers::ClassView;
 use crate::domain::copied::Copied;
+use crate::domain::dns::txt::{ChallengeTarget, TxtRecord};
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::issuance::{Methods, OrderView, OverIpv6, Reach};
 use crate::domain::name::DnsName;
@@ -20,9 +21,9 @@ use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::validity::renewal::RenewalWindow;
 use crate::ports::{
-    CertificateAuthority, CreateError, EventRecorder, IngressChange, IngressClasses, IngressSource,
-    Installation, JournalError, PortError, Probe, Replaces, Routes, SecretReads, SegmentNumbers,
-    Segments, TlsSecrets, Written,
+    CertificateAuthority, ChallengeDns, CreateError, DnsRecords, EventRecorder, IngressChange,
+    IngressClasses, IngressSource, Installation, JournalError, PortError, Probe, Replaces, Routes,
+    SecretReads, SegmentNumbers, Segments, TlsSecrets, Written,
 };
 
 /// Crash point of one operator, measured in port calls.
@@ -140,6 +141,32 @@ impl<P: TlsSecrets> TlsSecrets for Crashable<P> {
 
     async fn take_back_tls(&self, ingress: &IngressRef) -> Result<bool, PortError> {
         self.crash_point.call(self.port.take_back_tls(ingress)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: DnsRecords> DnsRecords for Crashable<P> {
+    async fn add(&self, record: &TxtRecord) -> Result<(), PortError> {
+        self.crash_point.call(self.port.add(record)).await
+    }
+
+    async fn remove(&self, record: &TxtRecord) -> Result<(), PortError> {
+        self.crash_point.call(self.port.remove(record)).await
+    }
+}
+
+#[async_trait(?Send)]
+impl<P: ChallengeDns> ChallengeDns for Crashable<P> {
+    async fn target(&self, name: &DnsName) -> Result<ChallengeTarget, String> {
+        self.crash_point.call(self.port.target(name)).await
+    }
+
+    async fn has(&self, record: &TxtRecord) -> Result<bool, String> {
+        self.crash_point.call(self.port.has(record)).await
+    }
+
+    async fn persist_records(&self, name: &DnsName) -> Result<Vec<String>, String> {
+        self.crash_point.call(self.port.persist_records(name)).await
     }
 }
 

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use tracing::{error, info};
 
+use crate::domain::dns::records::TxtRecords;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
     CertificateInstalled, Command, Event, IllegalEvent, InFlight, IssuanceAbandoned,
-    IssuanceFailed, OrderOpened, RateLimitHit, Record, Refused, State, apply, decide,
+    IssuanceFailed, OrderOpened, RateLimitHit, Record, Refused, State, TxtAdded, apply, decide,
 };
 use crate::domain::limits;
 use crate::domain::log::fold::fold;
@@ -28,6 +29,8 @@ pub struct Ledger {
     in_flight: RefCell<InFlight>,
     /// Last installation in each Secret: a guard against repeated orders, kept in memory only.
     installed: RefCell<HashMap<SecretKey, Installed>>,
+    /// TXT records that may be in DNS, each with the orders that it was written for.
+    txt: RefCell<TxtRecords>,
     /// Limit hits at the time of the replay, with the CAs' directory URLs.
     limit_hits: Vec<(String, LimitHit)>,
     /// Event streams with a record that did not fit at the replay, and why, until their users are
@@ -62,8 +65,10 @@ impl Ledger {
     ) -> Result<Self, CommitError> {
         let (mut states, mut limit_hits) = (BTreeMap::new(), Vec::new());
         let (mut set_aside, mut history) = (BTreeMap::new(), History::default());
+        let mut txt = TxtRecords::default();
         for record in journal.replay(now).await? {
             history.push(&record);
+            txt.fold(&record);
             let state = states.remove(&record.stream).unwrap_or_default();
             let (state, misfit) = fold(state, &record);
             keep(&mut states, &record.stream, state);
@@ -83,8 +88,12 @@ impl Ledger {
         }
         let (states, in_flight) = (RefCell::new(states), RefCell::new(in_flight));
         let (installed, set_aside) = (RefCell::default(), RefCell::new(set_aside));
-        let history = RefCell::new(history);
-        Ok(Self { journal, states, in_flight, installed, limit_hits, set_aside, history, metrics })
+        let (history, txt) = (RefCell::new(history), RefCell::new(txt));
+        #[rustfmt::skip] // one line per half a dozen of fields
+        let ledger = Self {
+            journal, states, in_flight, installed, txt, limit_hits, set_aside, history, metrics,
+        };
+        Ok(ledger)
     }
 
     /// The last records of the event streams, those of the replay included.
@@ -111,6 +120,11 @@ impl Ledger {
     pub(crate) fn limit_hits(&self, directory: &str) -> impl Iterator<Item = LimitHit> {
         let of_it = self.limit_hits.iter().filter(move |(other, _)| other == directory);
         of_it.map(|(_, hit)| hit.clone())
+    }
+
+    /// TXT records that may be in DNS.
+    pub(crate) fn txt(&self) -> Ref<'_, TxtRecords> {
+        self.txt.borrow()
     }
 
     /// Issuances under way.
@@ -146,11 +160,15 @@ impl Ledger {
         // Without a deadline here: the journal has one, and stops with it. A caller that gave up by
         // itself would decide again from a state that its own pending record may still change.
         self.journal.append(std::slice::from_ref(&record)).await?;
-        self.in_flight.borrow_mut().changed(stream, &before, &after);
-        keep(&mut self.states.borrow_mut(), stream, after);
+        if before != after {
+            // Otherwise the state may have changed meanwhile: TXT records are no job's alone.
+            self.in_flight.borrow_mut().changed(stream, &before, &after);
+            keep(&mut self.states.borrow_mut(), stream, after);
+        }
         if let Event::CertificateInstalled(CertificateInstalled { serial, .. }) = &record.event {
             self.remember_installation(stream, Installed::new(now, serial));
         }
+        self.txt.borrow_mut().fold(&record);
         self.project(&record, &before);
         Ok((record.event, before))
     }
@@ -182,12 +200,14 @@ impl Ledger {
         self.history.borrow_mut().push(record);
         match event {
             Event::IssuanceStarted(started) => {
-                info!(secret = %stream, names = started.names.len(), "issuance started");
+                info!(secret = %stream, names = started.all_names().len(), "issuance started");
             }
             Event::OrderOpened(OrderOpened { url }) => {
                 info!(secret = %stream, order = %url, "order opened");
             }
-            Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
+            Event::CertificateInstalled(installed) => {
+                let CertificateInstalled { serial, not_after, .. } = installed;
+                let left_out = installed.all_left_out();
                 let took =
                     before.issuance().map_or_else(Default::default, |i| at.since(i.started_at));
                 info!(secret = %stream, %serial, %not_after, ?left_out, ?took, "certificate installed");
@@ -202,6 +222,12 @@ impl Ledger {
             }
             Event::IssuanceAbandoned(IssuanceAbandoned { why }) => {
                 info!(secret = %stream, %why, "issuance abandoned");
+            }
+            Event::TxtAdded(TxtAdded { txt, .. }) => {
+                info!(secret = %stream, name = %txt.name, account = txt.account, "a TXT record is added");
+            }
+            Event::TxtRemoved(TxtAdded { txt, .. }) => {
+                info!(secret = %stream, name = %txt.name, account = txt.account, "a TXT record is removed");
             }
         }
     }

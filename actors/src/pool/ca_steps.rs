@@ -10,9 +10,7 @@ use crate::domain::cas::Source;
 use crate::domain::certificate::{CertId, PrivateKey};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{
-    Chain, ChosenCa, Command, Issuance, Methods, NewIssuance, OrderView, Step,
-};
+use crate::domain::issuance::{Chain, ChosenCa, Command, Issuance, NewIssuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -24,7 +22,7 @@ use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 impl JobRunner {
     /// The CA of an issuance; `None` if it is no longer configured, on which the next look at the
     /// job decides.
-    fn ca(&self, issuance: &Issuance) -> Option<Rc<dyn CertificateAuthority>> {
+    pub(super) fn ca(&self, issuance: &Issuance) -> Option<Rc<dyn CertificateAuthority>> {
         Some(self.context.cas.set().of(issuance)?.ca.clone())
     }
 
@@ -186,9 +184,10 @@ impl JobRunner {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
         let Some(ca) = self.ca(&issuance) else { return };
         let call = async {
-            match step {
+            match &step {
                 Step::Refresh => ca.refresh(&url).await,
-                Step::Accept => ca.accept(&url, &Methods::new()).await,
+                Step::ReadOffers => ca.offers(&url).await,
+                Step::Accept(methods) => ca.accept(&url, methods).await,
                 _ => {
                     ca.finalize(&url, &self.ports.keys.request(&issuance.names, &issuance.key)?)
                         .await
@@ -198,6 +197,7 @@ impl JobRunner {
         let shown: Result<OrderView, PortError> = bounded(limits::CA_CALL, "CA", call).await;
         if let Some(order) = self.succeeded(job, FailureClass::AcmeServer, shown) {
             job.observed.order_shown(order, self.context.clock.now());
+            job.observed.in_dns.offers_read = step == Step::ReadOffers;
         }
     }
 

@@ -10,6 +10,7 @@ use super::job_runner::JobRunner;
 use crate::domain::caa::{CaaSet, Issuer, Permission};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::issuance::Method;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -37,7 +38,10 @@ impl JobRunner {
             let all = async {
                 while let Some((host, found)) = looks.next().await {
                     match found {
-                        Ok(found) => forbidden.extend(refusal(host, &found, &issuer)),
+                        Ok(found) => {
+                            let method = job.observed.in_dns.method(&host);
+                            forbidden.extend(refusal(host, method, &found, &issuer));
+                        }
                         Err(why) => debug!(%host, why, "the CAA records are not known"),
                     }
                 }
@@ -56,8 +60,13 @@ impl JobRunner {
 }
 
 /// Text for the user, if the records forbid the CA to issue for the host.
-fn refusal(host: DnsName, found: &CaaSet, issuer: &Issuer) -> Option<(DnsName, String)> {
-    let Permission::Forbidden(why) = found.permission(issuer) else { return None };
+fn refusal(
+    host: DnsName,
+    method: Method,
+    found: &CaaSet,
+    issuer: &Issuer,
+) -> Option<(DnsName, String)> {
+    let Permission::Forbidden(why) = found.permission(issuer, &host, method) else { return None };
     let ca = issuer.domains.first()?;
     let detail = format!(
         "the CAA record of {} ({}) does not let {ca} issue for {host}: {why}. Add the record 0 issue \"{ca}\" there, or \

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,8 +15,10 @@ use tracing::{Instrument, Span, debug, error};
 
 use crate::cas::Deciding;
 use crate::context::OperatorContext;
+use crate::domain::caa::Issuer;
 use crate::domain::cas::{Ca, Cas, FallbackTo};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{Edition, IngressRef, SecretKey};
 use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
@@ -39,8 +42,9 @@ use crate::routes::keeper::RouteKeeper;
 pub(crate) struct JobRunner {
     pub(super) context: Rc<OperatorContext>,
     pub(super) ports: JobPorts,
-    /// End of the pause of each order that is kept.
-    paused: RefCell<HashMap<SecretKey, Timestamp>>,
+    /// End of the pause of each order that is kept, and the DNS accounts at its beginning: others
+    /// end the pause.
+    paused: RefCell<HashMap<SecretKey, (Timestamp, u64)>>,
     /// Edition of the Ingresses at the first look at each failure that release 0.1.0 journaled.
     first_editions: RefCell<HashMap<SecretKey, Edition>>,
     /// First Ingress of the last batch of each large group that was filled in.
@@ -189,6 +193,7 @@ impl JobRunner {
         let fallbacks = fallbacks.unwrap_or_default();
         let first_edition = self.first_edition(&job.stream, desired);
         let new_orders = context.switch.position();
+        let (dns_accounts, persist) = (self.dns_accounts(), self.persist_issuer(job));
         let inputs = Inputs {
             stream: &job.stream,
             desired,
@@ -199,7 +204,7 @@ impl JobRunner {
                 &job.stream,
                 job.observed.found(),
             ),
-            paused_until: self.paused.borrow().get(&job.stream).copied(),
+            paused_until: self.paused_until(&job.stream, desired),
             fallbacks: &fallbacks,
             first_ca: &set.cas.first.directory,
             mark: set.cas.mark(&ca.directory),
@@ -209,6 +214,8 @@ impl JobRunner {
             install_id: &context.install_id,
             owner_references: context.owner_references,
             through_proxy: set.client(&ca.directory).is_some_and(|client| client.through_proxy),
+            dns_accounts: &dns_accounts,
+            persist: persist.as_ref(),
             rehearses: ca.rehearsal.is_some(),
             in_flight: &in_flight,
             new_orders: &new_orders,
@@ -233,6 +240,35 @@ impl JobRunner {
             certifies.then_some(Fallback { directory, after: to.after, is_limited })
         };
         ca.fallbacks.iter().filter_map(terms).collect()
+    }
+
+    /// End of the pause of an order that is kept.
+    fn paused_until(
+        &self,
+        stream: &SecretKey,
+        desired: Option<&DesiredCertificate>,
+    ) -> Option<Timestamp> {
+        let (until, dns_accounts) = self.paused.borrow().get(stream).copied()?;
+        desired.is_none_or(|desired| desired.dns_accounts == dns_accounts).then_some(until)
+    }
+
+    /// The DNS accounts as they are by now.
+    fn dns_accounts(&self) -> Arc<DnsAccounts> {
+        self.context.dns.accounts.borrow().clone()
+    }
+
+    /// The CA of the job in terms of DNS-PERSIST-01 records, where that method is in use.
+    pub(super) fn persist_issuer(&self, job: &Job) -> Option<Issuer> {
+        if !self.context.dns_persist_01 {
+            return None;
+        }
+        let (set, issuance) = (self.context.cas.set(), self.issuance(job));
+        if let Some(issuance) = &issuance {
+            return Some(self.ca(issuance)?.issuer());
+        }
+        let desired = self.context.desired(&job.stream);
+        let deciding = set.deciding(None, desired.as_ref(), job.observed.found());
+        Some(set.client(&deciding.ca.directory)?.ca.issuer())
     }
 
     /// Edition of the Ingresses at the first look at a failure without one. An edit after that look
@@ -306,7 +342,8 @@ impl JobRunner {
         let ordered = context.ledger.with(&job.stream, ordered);
         match (requeue, context.desired(&job.stream)) {
             (Requeue::At(until), Some(desired)) if ordered => {
-                self.paused.borrow_mut().insert(job.stream.clone(), until);
+                let pause = (until, desired.dns_accounts);
+                self.paused.borrow_mut().insert(job.stream.clone(), pause);
                 self.report_hold_up(job, &desired);
                 // The routes stay: the CA may validate at any moment.
                 return JobStatus::Finished(requeue);

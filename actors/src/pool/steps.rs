@@ -35,12 +35,17 @@ impl JobRunner {
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts, &desired).await,
             Step::LookUpCaa(hosts) => self.look_up_caa(job, &desired, hosts).await,
+            Step::LookUpDns(names) => self.look_up_dns(job, names).await,
             Step::Rehearse(hosts) => self.rehearse(job, &desired, hosts).await,
             Step::Begin { reason, names, directory } => {
                 self.begin(job, desired, (names, directory), &reason).await;
             }
             Step::OpenOrder => self.open_order(job).await,
-            Step::Refresh | Step::Accept | Step::Finalize => self.advance(step, job).await,
+            Step::AddTxt(records) => self.add_txt(job, records).await,
+            Step::LookForTxt(records) => self.look_for_txt(job, records).await,
+            Step::Refresh | Step::ReadOffers | Step::Accept(_) | Step::Finalize => {
+                self.advance(step, job).await;
+            }
             Step::Download => self.download(job).await,
             Step::Install => self.install(job, &desired).await,
             Step::UpdateOwners => self.update_owners(job, &desired).await,
@@ -118,7 +123,7 @@ impl JobRunner {
     pub(super) fn report_hold_up(&self, job: &Job, desired: &DesiredCertificate) {
         if let Some(failure) = &job.observed.failure {
             let kube_event = KubeEvent::held_up(desired, &failure.detail);
-            self.context.events.report_held_up(desired, kube_event);
+            self.context.events.report_held_up(desired, &kube_event);
         }
     }
 
@@ -197,8 +202,8 @@ impl JobRunner {
 /// without its record, until the next start.
 fn after_refusal(command: &Command) -> AfterRefusal {
     match command {
-        Command::LimitHit(..) => AfterRefusal::GoOn,
-        Command::Begin(_) | Command::Opened(_) => AfterRefusal::Fail,
+        Command::LimitHit(..) | Command::RemoveTxt(_) => AfterRefusal::GoOn,
+        Command::Begin(_) | Command::Opened(_) | Command::AddTxt(_) => AfterRefusal::Fail,
         Command::Installed { .. } | Command::Fail(..) | Command::Abandon(_) => AfterRefusal::Pause,
     }
 }

@@ -38,6 +38,20 @@ impl PortError {
     pub fn permanent(class: FailureClass, detail: impl Into<String>) -> Self {
         Self::Permanent(Failure::new(class, detail))
     }
+
+    /// Says in front of the text what the error is about.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        let told = |detail: &str| cut(format!("{what}: {detail}"), limits::DETAIL_MAX);
+        match self {
+            Self::Transient { detail, retry_after } => {
+                Self::Transient { detail: told(&detail), retry_after }
+            }
+            Self::Permanent(failure) => {
+                Self::Permanent(Failure { detail: told(&failure.detail), ..failure })
+            }
+        }
+    }
 }
 
 /// Awaits a port call for at most `limit`. A call that takes longer is a transient error.

@@ -80,11 +80,13 @@ impl EventDedup {
         self.event_recorder.repeat(ingress, kube_event);
     }
 
-    /// Records an Event about an order that is kept for later, and remembers the Event until
+    /// Records an Event about an order that is kept for later, once for each text until
     /// [`forget_held_up`](Self::forget_held_up).
-    pub(crate) fn report_held_up(&self, desired: &DesiredCertificate, kube_event: KubeEvent) {
-        self.record(desired, &kube_event);
-        self.held_up.borrow_mut().insert(desired.secret.clone(), kube_event);
+    pub(crate) fn report_held_up(&self, desired: &DesiredCertificate, kube_event: &KubeEvent) {
+        let before = self.held_up.borrow_mut().insert(desired.secret.clone(), kube_event.clone());
+        if before.as_ref() != Some(kube_event) {
+            self.record(desired, kube_event);
+        }
     }
 
     /// Last Event about the order of a Secret, if it is kept for later.

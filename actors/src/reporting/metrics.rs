@@ -17,12 +17,13 @@ use crate::domain::rate_limits::RateLimits;
 use crate::domain::scheduling::scheduler::Load;
 use crate::domain::status::readiness::Readiness;
 use crate::domain::time::Timestamp;
+use crate::ports::PortError;
 use crate::shared_expiries::SharedExpiries;
 
 use expiries::ExpiryCollector;
 use labels::{
     ByAnswer, ByEndpoint, ByEvent, ByKind, ByPlan, ByPort, ByReason, ByRequest, ByResult, ByScope,
-    BySource, ByState, ByStep,
+    BySource, ByState, ByStep, ByWrite,
 };
 pub use labels::{IssueKind, Source};
 pub use totals::Totals;
@@ -63,6 +64,8 @@ pub struct Metrics {
     cas_loads: Family<ByResult, Counter>,
     cas_file_is_bad: Gauge,
     dry_run: Family<ByPlan, Gauge>,
+    dns_accounts: Family<ByState, Gauge>,
+    dns_writes: Family<ByWrite, Counter>,
     connections: Family<ByPort, Gauge>,
     connections_dropped: Family<ByPort, Counter>,
 }
@@ -99,6 +102,8 @@ impl Default for Metrics {
             cas_loads: Family::default(),
             cas_file_is_bad: Gauge::default(),
             dry_run: Family::default(),
+            dns_accounts: Family::default(),
+            dns_writes: Family::default(),
             connections: Family::default(),
             connections_dropped: Family::default(),
         }
@@ -176,6 +181,10 @@ impl Metrics {
             "Time of the last step of a scan",
             self.last_scan.clone(),
         );
+        let help = "Writes of TXT records at DNS providers, by result";
+        all.register("dns_writes", help, self.dns_writes.clone());
+        let help = "Secrets that are DNS accounts, by whether they can be used";
+        all.register("dns_accounts", help, self.dns_accounts.clone());
         let help = "Restarted watches of Ingresses, by reason";
         all.register("watch_restarts", help, self.watch_restarts.clone());
         all.register("acme_requests", "Requests to the CA", self.acme_requests.clone());
@@ -288,6 +297,23 @@ impl Metrics {
     /// Counts a certificate that an Ingress asked for.
     pub(crate) fn readiness(&self, readiness: Readiness) {
         self.readiness.get_or_create(&ByResult { result: readiness.label() }).inc();
+    }
+
+    /// Sets the numbers of DNS accounts that can and cannot be used.
+    pub fn dns_accounts(&self, usable: usize, unusable: usize) {
+        for (state, count) in [("usable", usable), ("unusable", unusable)] {
+            self.dns_accounts.get_or_create(&ByState { state }).set(gauge(count));
+        }
+    }
+
+    /// Counts a write at a DNS provider.
+    pub(crate) fn dns_write(&self, operation: &'static str, answer: &Result<(), PortError>) {
+        let result = match answer {
+            Ok(()) => "done",
+            Err(PortError::Transient { .. }) => "failed",
+            Err(PortError::Permanent(_)) => "refused",
+        };
+        self.dns_writes.get_or_create(&ByWrite { operation, result }).inc();
     }
 
     /// Counts a failed attempt.

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use instant_acme::{
-    Authorization, AuthorizationState, Challenge, Order, OrderState, Problem, Subproblem,
-};
+use instant_acme::{Authorization, AuthorizationState, Challenge, OrderState, Problem, Subproblem};
 
 use ingress_acme_actors::domain::limits;
 
@@ -33,9 +31,15 @@ impl Orders {
         Some(order)
     }
 
+    /// Removes the order if it is [untouched](OpenOrder::is_untouched).
+    pub(in crate::acme) fn take_untouched(&mut self, url: &str) -> Option<OpenOrder> {
+        let is_untouched = self.open.get_mut(url)?.order.is_untouched();
+        if is_untouched { self.take(url) } else { None }
+    }
+
     pub(in crate::acme) fn put(&mut self, mut order: OpenOrder) {
         self.put += 1;
-        let (url, bytes) = (order.order.url().to_owned(), bytes(&mut order.order));
+        let (url, bytes) = (order.order.url().to_owned(), bytes(&mut order));
         _ = self.take(&url);
         self.bytes += bytes;
         self.open.insert(url, Kept { put: self.put, bytes, order });
@@ -58,12 +62,18 @@ impl Orders {
 }
 
 /// Memory of an order, near enough: its texts and its structures.
-fn bytes(order: &mut Order) -> usize {
-    let url = order.url().len();
+fn bytes(open: &mut OpenOrder) -> usize {
+    let OpenOrder { order, issuers, .. } = open;
+    let issuers = issuers.iter().map(|(name, issuers)| {
+        let texts: usize = issuers.iter().map(|issuer| size_of::<String>() + issuer.len()).sum();
+        name.as_str().len() + texts
+    });
+    let (url, issuers) = (order.url().len(), issuers.sum::<usize>());
     let OrderState { authorizations, error, finalize, certificate, profile, .. } = order.state();
     let texts = finalize.len() + length(certificate.as_ref()) + length(profile.as_ref());
     let authorizations = authorizations.iter().map(of_authorization).sum::<usize>();
-    size_of::<OpenOrder>() + 2 * url + texts + authorizations + error.as_ref().map_or(0, of_problem)
+    let texts = texts + 2 * url + issuers + error.as_ref().map_or(0, of_problem);
+    size_of::<OpenOrder>() + texts + authorizations
 }
 
 fn of_authorization(authorization: &Authorization) -> usize {

@@ -14,7 +14,9 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::acme::call::CALL;
 use crate::acme::deviations::{Answer, read_liberally};
+use crate::acme::transport::record;
 
 const ORDER: &str = "https://ca.example/order/1";
 
@@ -32,10 +34,14 @@ impl HttpClient for FakeCa {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let url = request.uri().to_string();
         let body = self.answers.get(&url).cloned().unwrap_or_default();
-        let endpoint = if url.contains("authorization") { "authorization" } else { "order" };
+        let kinds = ["authorization", "challenge"];
+        let endpoint = kinds.into_iter().find(|kind| url.contains(kind)).unwrap_or("order");
         let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
         let mut answer = Answer { status, headers, body: body.into() };
         read_liberally(endpoint, &url, &mut answer);
+        if let Ok(call) = CALL.try_with(Call::clone) {
+            record(&call, endpoint, &url, Some(&mut answer));
+        }
         let body = answer.body;
         self.asked.lock().unwrap().push(url);
         let response = http::Response::builder().header("replay-nonce", "n").body(()).unwrap();
@@ -85,7 +91,8 @@ async fn an_order_with_more_authorizations_than_names_is_refused_before_any_is_r
         let order = order(status, &authorization_urls(limits::MAX_NAMES + 1)).to_string();
         let ca = FakeCa::new([(ORDER.to_owned(), order)]);
         let mut order = ca.order(ORDER).await.ok().unwrap();
-        for refused in [order.view().await.map(drop), order.accept().await.map(drop)] {
+        for refused in [order.view().await.map(drop), order.accept(&Methods::new()).await.map(drop)]
+        {
             let text = refused.unwrap_err().into_port_error("x").to_string();
             assert!(text.contains("lists 101 authorizations, but at most 100"), "{text}");
         }
@@ -164,11 +171,108 @@ async fn a_failed_challenge_ends_the_order_though_its_authorization_stays_pendin
             if error.is_null() { "authorization is invalid" } else { "no (incorrectResponse)" };
         assert!(failure.detail.contains(said), "{}", failure.detail);
     }
-    let other = json!([
-        {"type": "dns-01", "url": "https://ca.example/dns", "token": "t", "status": "invalid"},
-        {"type": "http-01", "url": "https://ca.example/challenge", "token": "t", "status": "pending"},
-    ]);
-    assert_eq!(view_of("pending", other).await.status, OrderStatus::Pending);
+    let of = |[kind, other]: [&str; 2], status: &str| {
+        json!([
+            {"type": kind, "url": "https://ca.example/1", "token": "t", "status": "invalid"},
+            {"type": other, "url": "https://ca.example/2", "token": "t", "status": status},
+        ])
+    };
+    for (kinds, status) in
+        [(["dns-01", "http-01"], "pending"), (["dns-persist-01", "dns-01"], "pending")]
+    {
+        let view = view_of("pending", of(kinds, status)).await;
+        assert!(matches!(view.status, OrderStatus::Invalid(_)), "{kinds:?}: {view:?}");
+    }
+    for (kinds, status) in
+        [(["tls-alpn-01", "http-01"], "pending"), (["dns-01", "http-01"], "processing")]
+    {
+        let view = view_of("pending", of(kinds, status)).await;
+        assert_eq!(view.status, OrderStatus::Pending, "{kinds:?}");
+    }
+}
+
+/// A pending order of a wildcard and its domain, with all challenges that Pebble offers.
+fn wildcard_and_apex() -> FakeCa {
+    let urls = authorization_urls(2);
+    let document = |number: usize, wildcard: bool| {
+        let challenge = |kind: &str| {
+            json!({"type": kind, "url": format!("https://ca.example/challenge/{kind}/{number}"),
+                "token": format!("t{number}"), "status": "pending"})
+        };
+        let mut persist = challenge("dns-persist-01");
+        persist["issuer-domain-names"] = json!(["ca.example", "ca.example.net"]);
+        persist.as_object_mut().unwrap().remove("token");
+        let mut challenges = vec![challenge("dns-01"), challenge("dns-account-01"), persist];
+        if !wildcard {
+            challenges.extend([challenge("http-01"), challenge("tls-alpn-01")]);
+        }
+        json!({"status": "pending", "identifier": {"type": "dns", "value": "example.com"},
+            "wildcard": wildcard, "challenges": challenges})
+        .to_string()
+    };
+    let documents = [document(0, true), document(1, false)];
+    let answers = urls.iter().cloned().zip(documents);
+    FakeCa::new(answers.chain([(ORDER.to_owned(), order("pending", &urls).to_string())]))
+}
+
+fn names(names: &[&str]) -> Vec<DnsName> {
+    names.iter().map(|name| DnsName::parse_certified(name).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_the_ca_offers_in_dns_is_known_and_each_authorization_is_read_once() {
+    let ca = wildcard_and_apex();
+    let mut order = ca.order(ORDER).await.ok().unwrap();
+    let shown = names(&["*.example.com", "example.com"]);
+    for _ in 0..2 {
+        let view = Call::default().run(order.view()).await.ok().unwrap();
+        assert!(order.is_untouched());
+        let of: Vec<_> = view.authorizations.iter().map(|one| one.name.clone()).collect();
+        assert_eq!(of, shown);
+        let offers: Vec<_> = view.authorizations.into_iter().map(|one| one.offers).collect();
+        let issuers = ["ca.example", "ca.example.net"].map(str::to_owned).to_vec();
+        for offer in &offers {
+            assert_eq!(offer.dns_persist_01.as_ref(), Some(&issuers));
+            assert_eq!(offer.dns_01.as_ref().unwrap().len(), 43, "SHA-256 in base64url");
+        }
+        assert_ne!(offers[0].dns_01, offers[1].dns_01, "two values at one name");
+    }
+    ca.asked.lock().unwrap().clear();
+    let methods = [Method::Dns01, Method::DnsPersist01];
+    let methods: Methods = shown.iter().cloned().zip(methods).collect();
+    let accepted = Call::default().run(order.accept(&methods)).await;
+    assert!(matches!(accepted, Ok(false)), "the answers are no challenges: not valid yet");
+    let asked = ca.asked.lock().unwrap().clone();
+    let expected = ["dns-01/0", "dns-persist-01/1"];
+    assert_eq!(asked, expected.map(|end| format!("https://ca.example/challenge/{end}")));
+    assert!(!order.is_untouched());
+}
+
+#[tokio::test]
+async fn a_method_that_the_ca_does_not_offer_is_named_with_those_that_it_offers() {
+    let ca = wildcard_and_apex();
+    let mut order = ca.order(ORDER).await.ok().unwrap();
+    let refused = Call::default().run(order.accept(&Methods::new())).await;
+    let text = refused.unwrap_err().into_port_error("x").to_string();
+    let said = "the CA offers no http-01 challenge for *.example.com, only dns-01, dns-account-01, dns-persist-01";
+    assert!(text.contains(said), "{text}");
+    let asked = ca.asked.lock().unwrap();
+    assert!(!asked.iter().any(|url| url.contains("challenge")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_wildcard_that_fails_is_named_with_its_label() {
+    let urls = authorization_urls(1);
+    for value in ["example.com", "*.example.com"] {
+        let document = json!({"status": "expired", "wildcard": true, "challenges": [],
+            "identifier": {"type": "dns", "value": value}});
+        let order = (ORDER.to_owned(), order("pending", &urls).to_string());
+        let ca = FakeCa::new([order, (urls[0].clone(), document.to_string())]);
+        let view = ca.order(ORDER).await.ok().unwrap().view().await.ok().unwrap();
+        let OrderStatus::Invalid(failure) = view.status else { panic!("{view:?}") };
+        assert_eq!(failure.names.into_iter().collect::<Vec<_>>(), names(&["*.example.com"]));
+        assert!(failure.detail.contains(" *.example.com: its"), "{}", failure.detail);
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::{LETS_ENCRYPT, directory, own_namespace, run};
 /// Flags of `caa`.
 #[derive(Debug, Args)]
 pub struct CaaArgs {
-    /// The host, such as shop.example.com
+    /// The host, such as shop.example.com, or a wildcard, such as '*.example.com'
     #[arg(value_name = "HOST", value_parser = host)]
     pub host: DnsName,
     /// ACME directory of the CA
@@ -57,6 +57,7 @@ impl CaaArgs {
     }
 }
 
-fn host(text: &str) -> Result<DnsName, String> {
-    DnsName::parse(text).map_err(|why| format!("`{text}` is not the name of a host: {why}"))
+pub(super) fn host(text: &str) -> Result<DnsName, String> {
+    DnsName::parse_certified(text)
+        .map_err(|why| format!("`{text}` is not the name of a host: {why}"))
 }

@@ -103,6 +103,16 @@ pub struct RunArgs {
     /// DNS server that the probe of the solver routes uses [default: the system's]
     #[arg(long, env = "INGRESS_ACME_NAMESERVER", value_name = "ADDR", value_parser = nameserver)]
     pub nameserver: Option<SocketAddr>,
+    /// DNS servers that are asked about challenges in DNS, in place of the authoritative servers of
+    /// the zone, where those cannot be reached; repeatable. A resolver remembers for a while that a
+    /// record was missing, so that validations take longer [default: the authoritative servers]
+    #[arg(long, env = "INGRESS_ACME_DNS01_RESOLVERS", value_name = "ADDR[:PORT]", value_delimiter = ',',
+          value_parser = nameserver)]
+    pub dns01_resolvers: Vec<SocketAddr>,
+    /// Prove names by DNS-PERSIST-01 records where there are any (an Internet-Draft)
+    #[arg(long = "dns-persist-01", env = "INGRESS_ACME_DNS_PERSIST_01", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    pub dns_persist_01: bool,
     /// Port on which the probe connects to hosts
     #[arg(long, env = "INGRESS_ACME_PROBE_PORT", default_value_t = 80, value_name = "PORT")]
     pub probe_port: u16,
@@ -210,6 +220,9 @@ pub struct AdapterConfig {
     pub binds: Binds,
     /// DNS server of the probe.
     pub nameserver: Option<SocketAddr>,
+    /// DNS servers that are asked about challenges in place of the authoritative ones; empty for
+    /// those.
+    pub dns01_resolvers: Vec<SocketAddr>,
     /// Port of the probe.
     pub probe_port: u16,
     /// Namespaces to watch; empty means all.
@@ -255,7 +268,7 @@ impl RunArgs {
             nameserver, probe_port, issuers, scan_interval, settle, settle_max, guards, preferred_chain, leader_elect,
             fallback_directory, fallback_after, fallback_eab_secret, max_orders_per_namespace, install_id, owner_references, solver_linger,
             secret_checks, watch_secrets, rehearsal_directory, copy_annotations: copied_prefixes, csr_common_name, solver_annotations,
-            solver_places, dry_run, log_format: _, // the log is there before everything else
+            solver_places, dry_run, dns01_resolvers, dns_persist_01, log_format: _, // the log is there before everything else
         } = self;
         let namespace = own_namespace(namespace);
         let own_namespace = Some(namespace.clone());
@@ -272,7 +285,7 @@ impl RunArgs {
             directory: acme_directory.to_string(),
             own_namespace: namespace.clone(),
             install_id: install_id.unwrap_or_else(|| namespace.clone()),
-            mode: if dry_run { Mode::DryRun } else { Mode::Work }, selection, owner_references, profile, algorithm, scan_interval,
+            mode: if dry_run { Mode::DryRun } else { Mode::Work }, selection, owner_references, profile, algorithm, scan_interval, dns_persist_01,
             through_proxy: false, // as the environment says at the start
             settle_times: SettleTimes { settle, settle_max: settle_max.max(settle) },
             issuers: usize::from(issuers),
@@ -289,7 +302,7 @@ impl RunArgs {
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces, namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
             solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
-            csr_common_name, solver_annotations, cas_file,
+            csr_common_name, solver_annotations, dns01_resolvers, cas_file,
         };
         (settings, config)
     }
@@ -466,6 +479,11 @@ mod tests {
         let args = run(&flags).unwrap();
         let (_, config) = args.split();
         assert_eq!((config.watch_namespaces.len(), config.leader_elect), (2, false));
+        let (settings, config) =
+            run(&["--dns01-resolvers", "1.1.1.1,[::1]:5353", "--dns-persist-01"]).unwrap().split();
+        let expected = ["1.1.1.1:53", "[::1]:5353"].map(|address| address.parse().unwrap());
+        assert_eq!(config.dns01_resolvers, expected);
+        assert!(settings.dns_persist_01 && !run(&[]).unwrap().split().0.dns_persist_01);
     }
 
     proptest! {

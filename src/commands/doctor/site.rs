@@ -108,7 +108,7 @@ impl Site {
         findings.extend(answers.into_iter().map(|(address, answer)| {
             hosts::route(text, &Route { address, answer, is_routed, has_other_family })
         }));
-        findings.push(hosts::caa(text, issuer, &caa));
+        findings.push(hosts::caa(host, issuer, &caa));
         findings
     }
 }

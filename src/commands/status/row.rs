@@ -311,6 +311,8 @@ mod tests {
     fn desired(partial: bool) -> DesiredCertificate {
         let names = ["a.example.com", "b.example.com"];
         DesiredCertificate {
+            in_dns: BTreeSet::new(),
+            dns_accounts: 0,
             secret: SecretKey::new("web", "shop"),
             names: names.iter().filter_map(|name| DnsName::parse(name).ok()).collect(),
             owners: BTreeSet::new(),

@@ -1,8 +1,6 @@
 //! CAA records by DNS: the search from a host up to its top-level domain (RFC 8659 §3).
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::CAA;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use ingress_acme_actors::domain::caa::{CaaRecord, CaaSet, climb};
@@ -10,7 +8,8 @@ use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
 
-use super::names::{Names, Source, words};
+use super::names::{Names, Source};
+use crate::dns_and_http::resolver::{is_definite, words};
 
 impl Names {
     /// Looks up the CAA records of the closest domain that has any. An alias is followed by the
@@ -63,12 +62,6 @@ fn bounded(found: Vec<&CAA>) -> Result<Vec<CaaRecord>, String> {
         }
         None => Ok(found.into_iter().map(record).collect()),
     }
-}
-
-/// Whether the answer says that there is no such record.
-fn is_definite(error: &NetError) -> bool {
-    let NetError::Dns(DnsError::NoRecordsFound(none)) = error else { return false };
-    matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 fn record(caa: &CAA) -> CaaRecord {

@@ -4,23 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-    ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::read_system_conf;
 use ingress_acme_actors::domain::address::is_forbidden;
 use ingress_acme_actors::domain::limits;
 
 use super::network::Network;
-
-const REPETITIONS: usize = 1;
-/// No nameserver is known.
-#[derive(Debug, thiserror::Error)]
-#[error("no nameserver is known ({0}); set --nameserver")]
-pub struct NameserverError(NetError);
+use crate::dns_and_http::resolver::{self, NameserverError, words};
 
 /// A name without addresses, with the reason in terms of DNS.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +30,11 @@ pub(super) enum Source {
 impl Names {
     /// Creates a resolver that asks `nameserver`, by default those of `/etc/resolv.conf`.
     pub fn new(nameserver: Option<SocketAddr>) -> Result<Self, NameserverError> {
-        let mut builder = match nameserver {
-            Some(address) => TokioResolver::builder_with_config(
-                ResolverConfig::from_name_servers(vec![server(address)]),
-                TokioRuntimeProvider::default(),
-            ),
-            None => TokioResolver::builder_tokio().map_err(NameserverError)?,
+        let resolver = match nameserver {
+            Some(address) => resolver::of(&[address]),
+            None => resolver::of_system(),
         };
-        limit(builder.options_mut(), nameserver.is_some());
-        Ok(Self(Source::Nameservers(Box::new(builder.build().map_err(NameserverError)?))))
+        Ok(Self(Source::Nameservers(Box::new(resolver?))))
     }
 
     /// Resolves in a network of this process.
@@ -80,7 +65,7 @@ impl Names {
 }
 
 /// The first addresses of an answer that may be contacted, IPv4 first.
-fn usable(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+pub(in crate::dns_and_http) fn usable(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let allowed = addresses.map(|address| address.to_canonical());
     let mut allowed: Vec<IpAddr> =
         allowed.filter(|address| !is_forbidden(*address)).take(limits::PROBE_ADDRESSES).collect();
@@ -93,40 +78,6 @@ fn usable(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 pub(super) fn search_domains() -> Vec<String> {
     let search = read_system_conf().map(|(config, _)| config.search().to_vec());
     search.unwrap_or_default().iter().map(ToString::to_string).collect()
-}
-
-fn server(address: SocketAddr) -> NameServerConfig {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = address.port();
-    }
-    NameServerConfig::new(address.ip(), true, connections)
-}
-
-fn limit(options: &mut ResolverOpts, given: bool) {
-    options.timeout = limits::DNS_QUESTION;
-    options.attempts = REPETITIONS;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // Whatever their TTL is, because records may have been created a moment ago.
-    options.cache_size = limits::DNS_ANSWERS_KEPT;
-    options.positive_min_ttl = Some(limits::DNS_ANSWER_AGE);
-    options.positive_max_ttl = Some(limits::DNS_ANSWER_AGE);
-    options.negative_min_ttl = Some(limits::DNS_ANSWER_AGE);
-    options.negative_max_ttl = Some(limits::DNS_ANSWER_AGE);
-    if given {
-        options.use_hosts_file = ResolveHosts::Never;
-    }
-}
-
-/// Formats an error as `dig` does, and short enough for an Event.
-pub(super) fn words(error: &NetError) -> String {
-    match error {
-        error if error.is_nx_domain() => "NXDOMAIN".to_owned(),
-        NetError::Dns(DnsError::NoRecordsFound(_)) => "no A or AAAA record".to_owned(),
-        NetError::Dns(DnsError::ResponseCode(code)) => code.to_string(),
-        NetError::Timeout => "the nameserver does not answer".to_owned(),
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,17 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection for T {}
 
+/// Type of a record that a challenge needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChallengeRecord {
+    /// Target of a CNAME record.
+    Alias,
+    /// Zone whose SOA record is there.
+    Zone,
+    /// Texts of TXT records, behind all CNAME records.
+    Text,
+}
+
 /// DNS and connections of a world in this process.
 #[async_trait(?Send)]
 pub trait Network: Send + Sync {
@@ -28,6 +39,12 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// Why the nameserver has not answered.
     async fn caa(&self, domain: &str) -> Result<Vec<CaaRecord>, String>;
+
+    /// Records of challenges at this very name.
+    ///
+    /// # Errors
+    /// Why the nameserver has not answered.
+    async fn challenge(&self, name: &str, kind: ChallengeRecord) -> Result<Vec<String>, String>;
 
     /// Connects to a server.
     ///

@@ -78,7 +78,8 @@ where
         stream::unfold(self, async |mut watch| Some((watch.next().await, watch))).boxed_local()
     }
 
-    async fn next(&mut self) -> Watched<K> {
+    /// Next item. Lists first, then watches for ever.
+    pub(crate) async fn next(&mut self) -> Watched<K> {
         loop {
             let events = self.events.take().unwrap_or_else(|| self.start());
             let events = self.events.insert(events);

@@ -26,6 +26,7 @@
 //! - `process`, `ports`, `directory`, `binaries`: processes, ports and files of the servers.
 //! - [`Controller`]: a real ingress controller (Traefik, or Contour with Envoy) in place of the
 //!   gateway.
+//! - [`Bind`], [`PowerDns`]: name servers whose zones a test changes.
 //! - [`in_own_network`]: a network namespace for a test.
 //! - `audit`, `manifest`: the API server's audit log, and server-side apply.
 //! - [`eventually()`], [`retry_when_wedged`]: waits and restarts of tests.
@@ -47,6 +48,7 @@ mod error;
 mod eventually;
 mod kubernetes;
 mod manifest;
+mod name_servers;
 mod namespace;
 mod operator;
 mod options;
@@ -63,6 +65,7 @@ pub use controllers::Controller;
 pub use error::{ApplyError, OperatorError, StartError};
 pub use eventually::eventually;
 pub use manifest::{apply_yaml, solver_route};
+pub use name_servers::{API_KEY, Bind, PowerDns, TSIG_KEY_NAME, TSIG_SECRET, installed};
 pub use namespace::{ADDRESS, in_own_network};
 pub use operator::{Operator, OperatorOptions};
 pub use options::Options;

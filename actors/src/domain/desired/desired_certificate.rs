@@ -63,6 +63,12 @@ pub struct DesiredCertificate {
     pub secret: SecretKey,
     /// Exact names of the certificate; empty only while all hosts are undecided.
     pub names: BTreeSet<DnsName>,
+    /// Those of the names that the user wants proved in DNS, and may have so. Wildcards are always
+    /// proved there.
+    pub in_dns: BTreeSet<DnsName>,
+    /// Hash of the DNS accounts that prove names of it; 0 without any. A change of them may mend
+    /// the cause of a failure.
+    pub dns_accounts: u64,
     /// Ingresses that own the Secret, so that the Secret is deleted with the last one: all that use
     /// the Secret, or the [`limits::SHARERS`] oldest.
     pub owners: BTreeSet<IngressRef>,
@@ -205,8 +211,10 @@ pub(crate) mod tests {
         DesiredCertificate {
             secret: SecretKey::new("web", secret),
             names: names(hosts),
+            in_dns: BTreeSet::new(),
+            dns_accounts: 0,
             owners: [owner].into(),
-            routes: names(hosts).iter().map(route).collect(),
+            routes: names(hosts).iter().filter(|name| !name.is_wildcard()).map(route).collect(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
             ca: None,

@@ -10,14 +10,15 @@ use crate::domain::ingress::TlsBlock;
 use crate::domain::limits;
 use crate::domain::name::{BadName, DnsName};
 
-/// Largest number of names that are kept of one certificate: one more than any certificate may
-/// have, so that too many are noticed.
+/// Largest number of names that are kept of one certificate, and of wildcards beside them: one more
+/// than any certificate may have, so that too many are noticed. Wildcards count apart, because they
+/// may be left out.
 pub(super) const NAMES_KEPT: usize = limits::MAX_NAMES + 1;
 
 /// Names of one list of hosts, and its bad hosts.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    /// The first [`NAMES_KEPT`] names, sorted and without duplicates.
+    /// The first [`NAMES_KEPT`] wildcards and other names, sorted and without duplicates.
     pub names: Arc<[DnsName]>,
     /// The first [`limits::BAD_HOSTS`] hosts that are not names, as problems.
     pub bad: Vec<Problem>,
@@ -30,49 +31,51 @@ impl Hosts {
     pub(super) fn read(hosts: &[String]) -> Self {
         let (mut names, mut bad, mut more_bad) = (Vec::new(), Vec::new(), 0);
         for host in hosts {
-            match DnsName::parse(host) {
+            match DnsName::parse_certified(host) {
                 Ok(name) => names.push(name),
                 Err(why) if bad.len() < limits::BAD_HOSTS => bad.push(bad_host(host, why)),
                 Err(_) => more_bad += 1,
             }
             if names.len() >= 2 * NAMES_KEPT {
-                in_order(&mut names);
-                if names.len() >= NAMES_KEPT {
+                bound(&mut names);
+                if names.len() >= 2 * NAMES_KEPT {
                     break;
                 }
             }
         }
-        in_order(&mut names);
-        names.truncate(NAMES_KEPT);
+        bound(&mut names);
         Self { names: names.into(), bad, more_bad }
     }
 }
 
-/// Returns the union of two sorted lists, of at most [`NAMES_KEPT`] names.
+/// Returns the union of two sorted lists, of at most [`NAMES_KEPT`] wildcards and other names.
 pub(super) fn union(one: &Arc<[DnsName]>, other: &Arc<[DnsName]>) -> Arc<[DnsName]> {
-    if Arc::ptr_eq(one, other) || one.len() >= NAMES_KEPT {
+    if Arc::ptr_eq(one, other) || one.len() >= 2 * NAMES_KEPT {
         return one.clone();
     }
     let mut names: Vec<DnsName> = one.iter().chain(other.iter()).cloned().collect();
-    in_order(&mut names);
-    names.truncate(NAMES_KEPT);
+    bound(&mut names);
     names.into()
 }
 
 /// Reduces hosts as written to those that decide on the plan, in order and without duplicates: the
-/// first 101 that are names, and the first [`limits::BAD_HOSTS`] + 1 that are not.
+/// first 101 wildcards and other names, and the first [`limits::BAD_HOSTS`] + 1 that are neither.
 pub fn distinct_hosts<'a>(hosts: impl IntoIterator<Item = &'a String>) -> Vec<String> {
-    let (mut known, mut kept, mut bad) = (HashSet::new(), Vec::new(), 0);
+    let (mut known, mut kept) = (HashSet::new(), Vec::new());
+    let (mut bad, mut wildcards, mut others) = (0, 0, 0);
     for host in hosts {
-        if kept.len() - bad >= NAMES_KEPT {
+        if others >= NAMES_KEPT {
             break;
         }
-        let is_bad = DnsName::parse(host).is_err();
-        if (is_bad && bad > limits::BAD_HOSTS) || !known.insert(host) {
-            continue;
+        let (count, most) = match DnsName::parse_certified(host) {
+            Err(_) => (&mut bad, limits::BAD_HOSTS + 1),
+            Ok(name) if name.is_wildcard() => (&mut wildcards, NAMES_KEPT),
+            Ok(_) => (&mut others, NAMES_KEPT),
+        };
+        if *count < most && known.insert(host) {
+            *count += 1;
+            kept.push(host.clone());
         }
-        bad += usize::from(is_bad);
-        kept.push(host.clone());
     }
     kept.shrink_to_fit(); // a vector that grows has room for four, and nearly every one has one
     kept
@@ -87,9 +90,14 @@ fn bad_host(host: &str, why: BadName) -> Problem {
     Problem::BadHost { host: cut(host, limits::SHOWN_MAX), why }
 }
 
-fn in_order(names: &mut Vec<DnsName>) {
+/// Sorts names, and keeps the first [`NAMES_KEPT`] of both kinds. Wildcards come first, because `*`
+/// is less than all letters, digits and `-`.
+fn bound(names: &mut Vec<DnsName>) {
     names.sort_unstable();
     names.dedup();
+    let wildcards = names.partition_point(DnsName::is_wildcard);
+    names.drain(wildcards.min(NAMES_KEPT)..wildcards);
+    names.truncate(wildcards.min(NAMES_KEPT) + NAMES_KEPT);
 }
 
 /// Whether a block of `tls` has the Secret `secret` and lists exactly `names`.
@@ -104,7 +112,7 @@ pub(super) fn is_listed<'a>(
 }
 
 fn names_of(hosts: &[String]) -> BTreeSet<DnsName> {
-    hosts.iter().filter_map(|host| DnsName::parse(host).ok()).collect()
+    hosts.iter().filter_map(|host| DnsName::parse_certified(host).ok()).collect()
 }
 
 #[cfg(test)]
@@ -126,8 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn wildcards_take_no_room_of_other_names() {
+        let mut many: Vec<String> = hosts(150).iter().map(|host| format!("*.{host}")).collect();
+        many.extend(hosts(100));
+        let names = Hosts::read(&distinct_hosts(&many)).names;
+        let others = names.iter().filter(|name| !name.is_wildcard()).count();
+        assert_eq!((names.len() - others, others), (NAMES_KEPT, 100));
+    }
+
+    #[test]
     fn a_name_behind_thousands_of_bad_or_repeated_hosts_is_found() {
-        let mut many = vec!["*.example.com".to_owned(); 3_000];
+        let mut many = vec!["*".to_owned(); 3_000];
         many.extend((0..3_000).map(|number| format!("bad_{number}")));
         many.extend(vec!["a.example.com".to_owned(); 3_000]);
         many.push("b.example.com".to_owned());

@@ -7,6 +7,7 @@
 mod ca_choices;
 mod cert_manager;
 mod choices;
+mod dns_accounts;
 mod groups;
 mod host_owners;
 mod indexed_ingress;
@@ -29,6 +30,7 @@ use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
 use crate::domain::desired::plan::{Plan, PlannedCertificate};
 use crate::domain::desired::selection::{Selection, Skip, TakesBack, select};
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::{IngressKey, IngressRef, IngressView, SecretKey};
 use crate::domain::limits;
 use groups::Groups;
@@ -68,6 +70,8 @@ pub struct Index {
     rooms: Rooms,
     /// Namespaces with a certificate of the CA in use for an internal name.
     proven_private: HashSet<Arc<str>>,
+    /// The accounts at DNS providers.
+    dns_accounts: Arc<DnsAccounts>,
 }
 
 /// Scope of one watch: one namespace, or all of them (`None`).
@@ -126,7 +130,8 @@ impl Index {
     }
 
     fn replace(&mut self, view: IngressView, skip: Option<Skip>, space: Space) -> Vec<IngressKey> {
-        let terms = self.terms(&view, space);
+        let accounts = self.dns_accounts.clone();
+        let terms = self.terms(&view, space, &accounts);
         let Some(kept) = self.entries.get_mut(&view.key) else { return Vec::new() };
         let mut new = IndexedIngress::new(view, skip, terms);
         new.keep_place(kept);
@@ -167,10 +172,16 @@ impl Index {
     }
 
     /// Terms of the plan of an Ingress.
-    fn terms(&self, view: &IngressView, space: Space) -> Terms {
+    fn terms<'a>(
+        &self,
+        view: &IngressView,
+        space: Space,
+        dns_accounts: &'a DnsAccounts,
+    ) -> Terms<'a> {
         let only_public = self.only_public(&view.key.namespace);
         let leaves_tls = view.leaves_tls().unwrap_or(self.selection.leaves_tls);
-        Terms { cas: self.cas.clone(), only_public, space, most: self.most_bytes(), leaves_tls }
+        let cas = self.cas.clone();
+        Terms { cas, dns_accounts, only_public, space, most: self.most_bytes(), leaves_tls }
     }
 
     fn begin(
@@ -183,7 +194,7 @@ impl Index {
         if let Some((namespace, _)) = self.namespaces.get_key_value(&view.key.namespace) {
             view.key.namespace = namespace.clone();
         }
-        let terms = self.terms(&view, space);
+        let terms = self.terms(&view, space, &self.dns_accounts);
         let mut entry = IndexedIngress::new(view, skip, terms);
         entry.is_fresh = !self.is_first_list(&entry.view.key.namespace);
         let (key, asks) = (entry.view.key.clone(), entry.plan != Plan::default());

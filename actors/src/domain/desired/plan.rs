@@ -40,6 +40,13 @@ pub struct PlannedCertificate {
     pub refused: Arc<[DnsName]>,
 }
 
+impl PlannedCertificate {
+    /// Whether a wildcard of the certificate covers the name.
+    pub(super) fn covers(&self, name: &DnsName) -> bool {
+        name.covering_wildcard().is_some_and(|one| self.names.binary_search(&one).is_ok())
+    }
+}
+
 /// Certificates of one Ingress, and the problems that keep parts of the Ingress from being served.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
@@ -302,7 +309,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn names(hosts: &[&str]) -> BTreeSet<DnsName> {
-        hosts.iter().map(|host| DnsName::parse(host).unwrap()).collect()
+        hosts.iter().map(|host| DnsName::parse_certified(host).unwrap()).collect()
     }
 
     fn planned(secret: &str, hosts: &[&str], fill: bool) -> PlannedCertificate {
@@ -359,7 +366,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_bad_host_is_a_problem_and_the_others_are_served() {
-        let view = ingress("web", "shop", &["*.example.com", "a.example.com", "localhost"]);
+        let view = ingress("web", "shop", &["*.com", "a.example.com", "localhost"]);
         let plan = plan(&view);
         assert_eq!(plan.certificates, [planned("shop-tls", &["a.example.com"], true)]);
         assert_eq!(plan.problems.len(), 2);

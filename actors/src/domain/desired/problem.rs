@@ -99,6 +99,32 @@ pub enum Problem {
         /// Number of the others.
         others: usize,
     },
+    /// Wildcards that no DNS account proves for the namespace of the Ingress.
+    #[error(
+        "host {host} is a wildcard, which is proved in DNS only, and no DNS account has its zone for namespace {namespace}{}: \
+         whoever runs ingress-acme can add one (docs/dns.md); the other hosts are served meanwhile",
+        likewise(*.others)
+    )]
+    Unproved {
+        /// The first such wildcard.
+        host: DnsName,
+        /// Namespace of the Ingress.
+        namespace: Arc<str>,
+        /// Number of the others.
+        others: usize,
+    },
+    /// Names that the user wants proved in DNS, and that no DNS account proves for the namespace.
+    #[error(
+        "annotation ingress-acme.dev/challenge: no DNS account has the zone of {host} for its namespace{}, so HTTP-01 \
+         proves it",
+        likewise(*.others)
+    )]
+    ByHttp {
+        /// The first such name.
+        host: DnsName,
+        /// Number of the others.
+        others: usize,
+    },
     /// An Ingress of another namespace has the host.
     #[error(
         "host {host} belongs to an Ingress of another namespace, which has a certificate for {host} or named {host} \
@@ -228,7 +254,11 @@ impl Problem {
     pub(crate) fn ends_by_itself(&self) -> bool {
         matches!(
             self,
-            Self::HostTaken { .. } | Self::NamespaceFull { .. } | Self::SecretRefused { .. }
+            Self::HostTaken { .. }
+                | Self::NamespaceFull { .. }
+                | Self::SecretRefused { .. }
+                | Self::Unproved { .. }
+                | Self::ByHttp { .. }
         )
     }
 
@@ -242,6 +272,7 @@ impl Problem {
                 | Self::Alias { .. }
                 | Self::NotCopied { .. }
                 | Self::BadPlace(_)
+                | Self::ByHttp { .. }
         )
     }
 }

@@ -1,5 +1,5 @@
-//! Names that the public CA in use never certifies are left out of a plan, so that no order tells
-//! the CA an internal name.
+//! Names that are left out of a plan: those that the public CA in use never certifies, so that no
+//! order tells the CA an internal name, and wildcards that nothing proves.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::domain::cut::cut;
 use crate::domain::desired::hosts::is_listed;
 use crate::domain::desired::plan::Plan;
 use crate::domain::desired::problem::Problem;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::IngressView;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
@@ -22,33 +23,69 @@ impl Plan {
         ingress: &IngressView,
         is_public: impl Fn(&str, &[DnsName], Option<&str>) -> bool,
     ) {
-        let (mut last, mut first, mut number) = (None, None, 0);
         let (namespace, asked) = (&*ingress.key.namespace, ingress.annotation("ca"));
+        let is_public = |names: &[DnsName]| is_public(namespace, names, asked);
+        let left_out = self.leave_out(ingress, is_public, |name| check_public(name).is_err());
+        let Some((host, others)) = left_out else { return };
+        if let Err(why) = check_public(&host) {
+            let host = host.as_str().to_owned();
+            self.problems.insert(Problem::NotPublic { host, why, others });
+        }
+    }
+
+    /// Moves wildcards that no DNS account proves for the namespace to one [`Problem`]. HTTP-01
+    /// proves no wildcard (RFC 8555 §7.1.3).
+    pub(super) fn keep_proved(&mut self, ingress: &IngressView, accounts: &DnsAccounts) {
+        let namespace = &ingress.key.namespace;
+        let is_proved = |name: &DnsName| accounts.granted(namespace, name).next().is_some();
+        let goes = |name: &DnsName| name.is_wildcard() && !is_proved(name);
+        let left_out = self.leave_out(ingress, |_| true, goes);
+        if let Some((host, others)) = left_out {
+            let namespace = namespace.clone();
+            self.problems.insert(Problem::Unproved { host, namespace, others });
+        }
+        if wants_dns(ingress) {
+            let names = self.certificates.iter().flat_map(|planned| planned.names.iter());
+            let mut unproved = names.filter(|name| !name.is_wildcard() && !is_proved(name));
+            if let Some(host) = unproved.next().cloned() {
+                let others = unproved.count();
+                self.problems.insert(Problem::ByHttp { host, others });
+            }
+        }
+    }
+
+    /// Moves names from the certificates to those that are left out, in those `among` them. A certificate without other
+    /// names leaves the plan, and its Secret stays as it is. Returns the first such name and the
+    /// number of the others.
+    fn leave_out(
+        &mut self,
+        ingress: &IngressView,
+        among: impl Fn(&[DnsName]) -> bool,
+        goes: impl Fn(&DnsName) -> bool,
+    ) -> Option<(DnsName, usize)> {
+        let (mut last, mut first, mut number) = (None, None, 0);
         for planned in &mut self.certificates {
-            if !is_public(namespace, &planned.names, asked) {
+            if !among(&planned.names) {
                 continue;
             }
-            let (public, refused) = partition(&planned.names, &mut last);
-            first = first.or_else(|| refused.first().cloned());
-            number += refused.len();
-            if !refused.is_empty() {
-                (planned.names, planned.refused) = (public, refused);
-                let secret = &planned.secret.name;
-                let is_filled = || is_listed(&ingress.tls, secret, planned.names.iter());
-                planned.fill = planned.fill && !is_filled();
+            let (kept, left_out) = partition(&planned.names, &goes, &mut last);
+            if left_out.is_empty() {
+                continue;
             }
+            first = first.or_else(|| left_out.first().cloned());
+            number += left_out.len();
+            planned.refused = planned.refused.iter().chain(left_out.iter()).cloned().collect();
+            planned.names = kept;
+            let secret = &planned.secret.name;
+            let is_filled = || is_listed(&ingress.tls, secret, planned.names.iter());
+            planned.fill = planned.fill && !is_filled();
         }
-        if number == 0 {
-            return;
-        }
+        let first = first?;
         self.certificates.retain(|planned| !planned.names.is_empty());
         if self.certificates.is_empty() {
             (self.group, self.open) = (None, false);
         }
-        if let Some((host, Err(why))) = first.map(|host| (host.clone(), check_public(&host))) {
-            let (host, others) = (host.as_str().to_owned(), number - 1);
-            self.problems.insert(Problem::NotPublic { host, why, others });
-        }
+        Some((first, number - 1))
     }
 }
 
@@ -69,18 +106,29 @@ impl Plan {
     }
 }
 
-/// Lists of names of an Ingress: as planned, those that are public, and the others.
+/// Whether the user wants the names of an Ingress proved in DNS.
+pub(super) fn wants_dns(ingress: &IngressView) -> bool {
+    ingress.annotation("challenge") == Some("dns-01")
+}
+
+/// Lists of names of an Ingress: as planned, those that stay, and the others.
 type Lists = [Arc<[DnsName]>; 3];
 
-/// Divides a list of names into the public ones and the others. `last` is the list before: many
+/// Divides a list of names into those that stay and the others. `last` is the list before: many
 /// certificates of an Ingress share one list, and its parts are shared then too.
-fn partition(names: &Arc<[DnsName]>, last: &mut Option<Lists>) -> (Arc<[DnsName]>, Arc<[DnsName]>) {
-    if let Some([_, public, other]) = last.as_ref().filter(|lists| Arc::ptr_eq(&lists[0], names)) {
-        return (public.clone(), other.clone());
+fn partition(
+    names: &Arc<[DnsName]>,
+    goes: &impl Fn(&DnsName) -> bool,
+    last: &mut Option<Lists>,
+) -> (Arc<[DnsName]>, Arc<[DnsName]>) {
+    if let Some([_, kept, other]) = last.as_ref().filter(|lists| Arc::ptr_eq(&lists[0], names)) {
+        return (kept.clone(), other.clone());
     }
-    let (public, other): (Vec<_>, Vec<_>) =
-        names.iter().cloned().partition(|name| check_public(name).is_ok());
-    let lists = [names.clone(), public.into(), other.into()];
+    if !names.iter().any(goes) {
+        return (names.clone(), Arc::default());
+    }
+    let (other, kept): (Vec<_>, Vec<_>) = names.iter().cloned().partition(goes);
+    let lists = [names.clone(), kept.into(), other.into()];
     let parts = (lists[1].clone(), lists[2].clone());
     *last = Some(lists);
     parts

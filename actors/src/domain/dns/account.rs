@@ -7,10 +7,12 @@ use crate::domain::dns::txt::RecordName;
 use crate::domain::name::DnsName;
 
 /// An account at a DNS provider, without its credentials.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DnsAccount {
     /// Name of its Secret.
     pub name: String,
+    /// Version of its Secret. A new one ends the pauses after failures.
+    pub version: String,
     /// Value of the key `provider`, such as `rfc2136`.
     pub provider: String,
     /// Key `zones`: domains whose names are proved with this account. A name is in a zone if it is
@@ -24,7 +26,7 @@ pub struct DnsAccount {
 }
 
 /// Namespaces whose Ingresses an account serves.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Namespaces {
     /// `"*"`.
     All,
@@ -112,6 +114,7 @@ pub(crate) mod tests {
         let these = namespaces.iter().map(|one| (*one).to_owned()).collect();
         DnsAccount {
             name: name.to_owned(),
+            version: "1".to_owned(),
             provider: "rfc2136".to_owned(),
             zones: zones(covered),
             delegation_zones: BTreeSet::new(),

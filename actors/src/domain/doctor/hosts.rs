@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use super::{Check, Fact, Finding, joined};
 use crate::domain::address::is_globally_routable;
 use crate::domain::caa::{CaaSet, Issuer, Permission};
+use crate::domain::issuance::Method;
+use crate::domain::name::DnsName;
 
 /// Certificates of an Ingress, by the rules of the operator and the flags of its Deployment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -166,7 +168,7 @@ pub fn route(host: &str, found: &Route) -> Finding {
 }
 
 /// Whether the CAA records of a host let the CA issue.
-pub fn caa(host: &str, issuer: &Issuer, found: &Fact<CaaSet>) -> Finding {
+pub fn caa(host: &DnsName, issuer: &Issuer, found: &Fact<CaaSet>) -> Finding {
     let check = Check::Caa;
     let set = match found {
         Err(why) => {
@@ -188,7 +190,7 @@ pub fn caa(host: &str, issuer: &Issuer, found: &Fact<CaaSet>) -> Finding {
         }
         None => format!("see `ingress-acme caa {host}`"),
     };
-    match set.permission(issuer) {
+    match set.permission(issuer, host, Method::Http01) {
         Permission::Allowed => Finding::ok(check, &format!("{seen}: the CA may issue for {host}")),
         Permission::Forbidden(why) => Finding::fail(
             check,
@@ -279,11 +281,12 @@ mod tests {
     #[test]
     fn caa_records_that_forbid_the_ca_fail_with_the_record_to_add() {
         let issuer = Issuer { domains: strings(&["ca.example"]), account: None };
+        let host = DnsName::parse(HOST).unwrap();
         let of = |value: &str| {
             let record =
                 CaaRecord { critical: false, tag: "issue".to_owned(), value: value.to_owned() };
             let set = CaaSet { domain: "example.com".to_owned(), records: vec![record] };
-            caa(HOST, &issuer, &Ok(set))
+            caa(&host, &issuer, &Ok(set))
         };
         assert_eq!(of("ca.example").verdict, Well);
         let no = of("other.example");
@@ -292,7 +295,7 @@ mod tests {
             "{no:?}"
         );
         assert_eq!(of("ca.example; accounturi=https://ca.example/1").verdict, Warn);
-        assert_eq!(caa(HOST, &issuer, &Ok(CaaSet::default())).verdict, Well);
-        assert_eq!(caa(HOST, &issuer, &Err("SERVFAIL".to_owned())).verdict, Fail);
+        assert_eq!(caa(&host, &issuer, &Ok(CaaSet::default())).verdict, Well);
+        assert_eq!(caa(&host, &issuer, &Err("SERVFAIL".to_owned())).verdict, Fail);
     }
 }

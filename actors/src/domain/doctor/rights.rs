@@ -46,7 +46,7 @@ pub const OF_THE_CLUSTER: [Rule; 1] = [("networking.k8s.io", "ingressclasses", &
 /// Rules in the operator's own namespace: the Role of `deploy/install.yaml`.
 pub const OWN: [Rule; 3] = [
     ("networking.k8s.io", "ingresses", &["create", "patch", "delete"]),
-    ("", "secrets", &["list", "deletecollection"]),
+    ("", "secrets", &["list", "watch", "deletecollection"]),
     ("coordination.k8s.io", "leases", &["get", "create", "update"]),
 ];
 /// Rules of `deploy/watch-secrets.yaml`, for `--watch-secrets`.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::evaluation::Evaluation;
 use super::failing::Failing;
 use super::fallback;
+use super::in_dns;
 use super::new_order;
 use super::observed::Reach;
 use super::state::{Issuance, State};
@@ -89,7 +90,9 @@ pub(super) fn wait_for_routes_and_limits(
     let is_first = !issuance.is_fallback;
     let limited =
         || is_first.then(|| wait_for_limit(evaluation, &issuance.names, &reason)).flatten();
-    routes_and_probes(evaluation, &issuance.names, issuance.before.as_deref()).or_else(limited)
+    let names = &issuance.names;
+    let first = routes_and_probes(evaluation, names, issuance.before.as_deref());
+    first.or_else(|| in_dns::look_or_fail(evaluation, names)).or_else(limited)
 }
 
 /// Returns the next step towards a certificate for `names`, at the first CA, or at the fallback CA
@@ -113,9 +116,10 @@ pub(super) fn prepare_order(
         return wait;
     }
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
+    let in_dns = || in_dns::look_or_fail(evaluation, &names);
     let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();
     let rehearsed = || is_first.then(|| rehearse(evaluation, &names, failing)).flatten();
-    let first = routes_and_probes(evaluation, &names, failing).or_else(caa);
+    let first = routes_and_probes(evaluation, &names, failing).or_else(in_dns).or_else(caa);
     let first = first.or_else(limited).or_else(rehearsed);
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
@@ -181,13 +185,18 @@ fn wait_for_limit(
     }
 }
 
-/// Publishes the routes, then probes every host, before any request to the CA.
+/// Publishes the routes, then probes every host that is proved by HTTP-01, before any request to
+/// the CA.
 pub(super) fn routes_and_probes(
     evaluation: &Evaluation<'_>,
     names: &BTreeSet<DnsName>,
     failing: Option<&Failing>,
 ) -> Option<Step> {
     let observed = evaluation.inputs.observed;
+    let (names, in_dns) = in_dns::divide(evaluation, names);
+    if names.is_empty() {
+        return None;
+    }
     if !evaluation.are_routed() {
         return Some(Step::PublishRoutes);
     }
@@ -195,7 +204,7 @@ pub(super) fn routes_and_probes(
     if !names.iter().all(|name| observed.reach.contains_key(name)) {
         return probe();
     }
-    let failure = observed.unreachable()?;
+    let failure = observed.unreachable(&in_dns)?;
     if probing_is_advisory(evaluation, failing) {
         return None;
     }
@@ -241,7 +250,8 @@ fn rehearse(
         return None;
     }
     let all_failed = failing.names.is_empty();
-    let failed = names.iter().filter(|name| all_failed || failing.names.contains(*name));
+    let (by_http, _) = in_dns::divide(evaluation, names);
+    let failed = by_http.iter().filter(|name| all_failed || failing.names.contains(*name));
     let failed: BTreeSet<DnsName> = failed.cloned().collect();
     let is_due = !failed.is_subset(&evaluation.inputs.observed.rehearsed);
     is_due.then_some(Step::Rehearse(failed))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::event::{
     CertificateInstalled, ChosenCa, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
-    OrderOpened, RateLimitHit,
+    OrderOpened, RateLimitHit, TxtAdded, split, split_shared,
 };
 use super::failing::{Failing, attempts};
 use super::state::State;
@@ -39,6 +39,10 @@ pub enum Command {
     LimitHit(String, LimitHit),
     /// Drop the issuance in flight and the memory of failures.
     Abandon(&'static str),
+    /// A TXT record is about to be written.
+    AddTxt(TxtAdded),
+    /// A TXT record is removed.
+    RemoveTxt(TxtAdded),
 }
 
 /// An issuance that is to begin.
@@ -83,8 +87,9 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
         }
         (State::Started(_), Command::Opened(url)) => Ok(Event::OrderOpened(OrderOpened { url })),
         (State::Ordered { issuance, .. }, Command::Installed { serial, not_after }) => {
-            let left_out = issuance.left_out.clone();
-            let installed = CertificateInstalled { serial, not_after, left_out };
+            let (left_out, left_out_wildcards) = split(issuance.left_out.clone());
+            let installed =
+                CertificateInstalled { serial, not_after, left_out, left_out_wildcards };
             Ok(Event::CertificateInstalled(installed))
         }
         (state, Command::Fail(attempted, failure)) => {
@@ -96,16 +101,23 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
         (State::Started(_) | State::Ordered { .. } | State::Failing(_), Command::Abandon(why)) => {
             Ok(Event::IssuanceAbandoned(IssuanceAbandoned { why: why.to_owned() }))
         }
+        (_, Command::AddTxt(added)) => Ok(Event::TxtAdded(added)),
+        (_, Command::RemoveTxt(removed)) => Ok(Event::TxtRemoved(removed)),
         _ => Err(refused),
     }
 }
 
 fn started(beginning: NewIssuance) -> IssuanceStarted {
     let NewIssuance { desired, names, directory, ca, profile, key } = beginning;
+    let (left_out, left_out_wildcards) = split(desired.names.difference(&names).cloned());
+    let fingerprint = desired.fingerprint();
+    let (names, wildcards) = split(names);
     IssuanceStarted {
-        fingerprint: desired.fingerprint(),
-        left_out: desired.names.difference(&names).cloned().collect(),
+        fingerprint,
+        left_out,
+        left_out_wildcards,
         names,
+        wildcards,
         algorithm: desired.algorithm,
         profile,
         directory,
@@ -133,6 +145,7 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         None if failure.names.is_empty() || *known == failure.names => known,
         None => Arc::new(failure.names),
     };
+    let (names, wildcards) = split_shared(&names);
     let issuance = state.issuance().filter(|_| !failure.class.is_before_the_ca());
     let at_fallback = before.is_some_and(|failing| failing.at_fallback);
     IssuanceFailed {
@@ -141,6 +154,7 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         fingerprint,
         retry_at: subset.map_or(again, |failing| failing.retry_at.max(again)),
         names,
+        wildcards,
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
         at_fallback: issuance.map_or(at_fallback, |issuance| issuance.is_fallback),
@@ -203,6 +217,8 @@ impl Command {
             Self::Fail(..) => "fail",
             Self::LimitHit(..) => "rate limit hit",
             Self::Abandon(_) => "abandon",
+            Self::AddTxt(_) => "add TXT record",
+            Self::RemoveTxt(_) => "remove TXT record",
         }
     }
 }

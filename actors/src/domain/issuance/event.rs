@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::Fingerprint;
+use crate::domain::dns::txt::TxtRecord;
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::limits;
@@ -38,22 +39,63 @@ pub enum Event {
     RateLimitHit(RateLimitHit),
     /// The issuance is no longer needed.
     IssuanceAbandoned(IssuanceAbandoned),
+    /// A TXT record is about to be written for a challenge of an order. Neither that nor its
+    /// removal changes a state.
+    TxtAdded(TxtAdded),
+    /// A TXT record is removed from DNS.
+    TxtRemoved(TxtAdded),
+}
+
+/// A TXT record for a challenge of an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TxtAdded {
+    /// URL of the order.
+    pub order: String,
+    /// The record.
+    pub txt: TxtRecord,
+}
+
+/// Names of an event: those that release 0.1.0 can read, and wildcards, which it reads nowhere.
+pub(super) type Split = (BTreeSet<DnsName>, BTreeSet<DnsName>);
+
+/// Divides names into those of hosts and wildcards. An event has a field for each, because release
+/// 0.1.0 stops at a name that it cannot read, and passes over a field that it does not know.
+pub(super) fn split(names: impl IntoIterator<Item = DnsName>) -> Split {
+    names.into_iter().partition(|name| !name.is_wildcard())
+}
+
+/// The same for shared names, which stay shared where there are no wildcards.
+pub(super) fn split_shared(
+    names: &Arc<BTreeSet<DnsName>>,
+) -> (Arc<BTreeSet<DnsName>>, BTreeSet<DnsName>) {
+    if !names.iter().any(DnsName::is_wildcard) {
+        return (names.clone(), BTreeSet::new());
+    }
+    let (names, wildcards) = split(names.iter().cloned());
+    (Arc::new(names), wildcards)
 }
 
 /// Start of an issuance.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IssuanceStarted {
-    /// Names of the order.
+    /// Names of the order, without wildcards.
     pub names: BTreeSet<DnsName>,
+    /// Wildcards of the order.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub wildcards: BTreeSet<DnsName>,
     /// Kind of `key`.
     pub algorithm: KeyAlgorithm,
     /// ACME profile to request.
     pub profile: Option<String>,
     /// Value of the renew annotation that the certificate answers.
     pub renew: Option<String>,
-    /// Names of the desired certificate that this one leaves out because they failed.
+    /// Names of the desired certificate that this one leaves out because they failed, without
+    /// wildcards.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<DnsName>,
+    /// Wildcards of the desired certificate that this one leaves out because they failed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out_wildcards: BTreeSet<DnsName>,
     /// Directory URL of the fallback CA; `None` for the first CA. So release 0.1.0 reads it, which
     /// knows these two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,9 +136,12 @@ pub struct CertificateInstalled {
     pub serial: String,
     /// End of the certificate's validity.
     pub not_after: Timestamp,
-    /// Names of the desired certificate that this one leaves out.
+    /// Names of the desired certificate that this one leaves out, without wildcards.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<DnsName>,
+    /// Wildcards of the desired certificate that this one leaves out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out_wildcards: BTreeSet<DnsName>,
 }
 
 /// A failed attempt.
@@ -111,9 +156,12 @@ pub struct IssuanceFailed {
     pub fingerprint: Fingerprint,
     /// Earliest time of the next attempt for the same desired certificate.
     pub retry_at: Timestamp,
-    /// Names that caused the failure, where not all of them did.
+    /// Names that caused the failure, where not all of them did, without wildcards.
     #[serde(default, skip_serializing_if = "has_none")]
     pub names: Arc<BTreeSet<DnsName>>,
+    /// Wildcards that caused the failure, where not all names did.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub wildcards: BTreeSet<DnsName>,
     /// Earliest time of the next attempt for a subset of the names, where this attempt was for a
     /// subset; `retry_at` then is about all names.
     #[serde(rename = "part_retry_at", default, skip_serializing_if = "Option::is_none")]
@@ -177,7 +225,46 @@ pub struct IssuanceAbandoned {
     pub why: String,
 }
 
+impl IssuanceStarted {
+    /// All names of the order.
+    pub(crate) fn all_names(&self) -> BTreeSet<DnsName> {
+        self.names.union(&self.wildcards).cloned().collect()
+    }
+
+    /// All names of the desired certificate that this one leaves out.
+    pub(crate) fn all_left_out(&self) -> BTreeSet<DnsName> {
+        self.left_out.union(&self.left_out_wildcards).cloned().collect()
+    }
+}
+
+impl CertificateInstalled {
+    /// All names of the desired certificate that this one leaves out.
+    pub(crate) fn all_left_out(&self) -> BTreeSet<DnsName> {
+        self.left_out.union(&self.left_out_wildcards).cloned().collect()
+    }
+}
+
+impl IssuanceFailed {
+    /// All names that caused the failure. Shared with the event where there are no wildcards.
+    pub(crate) fn all_names(&self) -> Arc<BTreeSet<DnsName>> {
+        if self.wildcards.is_empty() {
+            return self.names.clone();
+        }
+        Arc::new(self.names.union(&self.wildcards).cloned().collect())
+    }
+}
+
 impl Event {
+    /// Whether release 0.1.0 cannot read the event. A segment has such events in a list of their
+    /// own, which that release passes over. None of them changes the state of a stream.
+    pub(crate) fn is_newer(&self) -> bool {
+        match self {
+            Self::TxtAdded(_) | Self::TxtRemoved(_) => true,
+            Self::RateLimitHit(limited) => limited.hit.scope.has_wildcard(),
+            _ => false,
+        }
+    }
+
     /// Name in logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -187,6 +274,8 @@ impl Event {
             Self::IssuanceFailed(_) => "issuance_failed",
             Self::RateLimitHit(_) => "scope_closed",
             Self::IssuanceAbandoned(_) => "issuance_abandoned",
+            Self::TxtAdded(_) => "txt_added",
+            Self::TxtRemoved(_) => "txt_removed",
         }
     }
 
@@ -203,7 +292,11 @@ impl Event {
             Self::CertificateInstalled(installed) => {
                 (&mut installed.serial, limits::CERTIFICATE_TEXT_MAX)
             }
-            Self::IssuanceStarted(_) | Self::OrderOpened(_) | Self::IssuanceAbandoned(_) => return,
+            Self::IssuanceStarted(_)
+            | Self::OrderOpened(_)
+            | Self::IssuanceAbandoned(_)
+            | Self::TxtAdded(_)
+            | Self::TxtRemoved(_) => return,
         };
         *text = cut(std::mem::take(text), max);
     }

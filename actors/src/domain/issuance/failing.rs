@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::event::{Folded, IssuanceFailed};
+use super::event::{Folded, IssuanceFailed, split_shared};
 use super::fallback::{Fallback, following};
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
@@ -77,7 +77,7 @@ impl Failing {
             retry_at: failed.retry_at,
             class: failed.class,
             detail: failed.detail.clone(),
-            names: failed.names.clone(),
+            names: failed.all_names(),
             subset_retry_at: failed.subset_retry_at.or_else(|| before?.subset_retry_at),
             subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
             down_since: failed.down_since,
@@ -93,12 +93,14 @@ impl Failing {
     pub(crate) fn folded(&self) -> IssuanceFailed {
         let Self { attempts, since, subset_attempts, .. } = *self;
         let several = attempts != 1 || since != self.last || subset_attempts != 0;
+        let (names, wildcards) = split_shared(&self.names);
         IssuanceFailed {
             class: self.class,
             detail: self.detail.clone(),
             fingerprint: self.fingerprint,
             retry_at: self.retry_at,
-            names: self.names.clone(),
+            names,
+            wildcards,
             subset_retry_at: self.subset_retry_at,
             down_since: self.down_since,
             at_fallback: self.at_fallback,
@@ -161,13 +163,16 @@ impl Failing {
         subset.map_or(self.retry_at, |from| from.min(self.retry_at))
     }
 
-    /// Earliest time of an attempt for a subset, for desired certificates that allow one.
+    /// Earliest time of an attempt for a subset, for desired certificates that allow one. Without
+    /// its wildcards, each may be issued: what fails in DNS must not take the site of a host that
+    /// HTTP-01 proves.
     fn subset_from(&self, desired: &DesiredCertificate) -> Option<Timestamp> {
         let some = desired.names.iter().any(|name| self.names.contains(name));
         let enough = self.attempts >= limits::PARTIAL_ATTEMPTS;
         let retry = self.subset_retry_at.unwrap_or(self.since);
         let from = (self.since + limits::PARTIAL_AFTER).max(retry);
-        (desired.partial && some && enough).then_some(from)
+        let allowed = desired.partial || self.names.iter().all(DnsName::is_wildcard);
+        (allowed && some && enough).then_some(from)
     }
 
     /// Time from which a fallback CA is asked, even where the first CA is retried later.

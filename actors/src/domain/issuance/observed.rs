@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::in_dns::InDns;
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
 use crate::domain::controllers::ControllerRule;
 use crate::domain::cut::cut;
@@ -166,6 +167,8 @@ pub(crate) struct Observed {
     /// Hosts whose CAA records were looked up, and the failure of those that forbid the CA to
     /// issue.
     pub caa: Option<(BTreeSet<DnsName>, Option<Failure>)>,
+    /// What was observed in DNS of the names that are proved there.
+    pub in_dns: InDns,
     /// Hosts that the rehearsal CA has validated, or said nothing about.
     pub rehearsed: BTreeSet<DnsName>,
     /// Whether `failure` is one of the rehearsal CA, which counts in no limit of the first CA.
@@ -359,6 +362,7 @@ impl Observed {
         self.reach.clear();
         self.rule = None;
         self.caa = None;
+        self.in_dns.facts.clear();
         self.rehearsed.clear();
         self.round.clear();
         self.probes = 0;

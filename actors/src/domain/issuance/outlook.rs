@@ -9,6 +9,7 @@ use super::state::State;
 use super::step::{Inputs, Step};
 use crate::domain::certificate::{SecretStatus, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::Failure;
 use crate::domain::new_orders::NewOrders;
 use crate::domain::rate_limits::RateLimits;
@@ -95,6 +96,8 @@ pub fn outlook(
         owner_references: true,
         through_proxy: false,
         new_orders: &NewOrders::default(),
+        dns_accounts: &DnsAccounts::default(),
+        persist: None,
         rehearses: false,
         in_flight: &InFlight::default(),
     };

@@ -74,11 +74,14 @@ impl Observed {
         self.reach.iter().find(|(_, reach)| !reach.is_reached())
     }
 
-    /// Returns the failure for the user, if a host was not reached.
-    pub(crate) fn unreachable(&self) -> Option<Failure> {
+    /// Returns the failure for the user, if a host was not reached other than those of `in_dns`,
+    /// which are proved without.
+    pub(crate) fn unreachable(&self, in_dns: &BTreeSet<DnsName>) -> Option<Failure> {
         let unreached = self.reach.iter().filter(|(_, reach)| !reach.is_reached());
+        let mut unreached = unreached.filter(|(host, _)| !in_dns.contains(*host)).peekable();
+        let first = *unreached.peek()?;
         let unreached: BTreeSet<DnsName> = unreached.map(|(host, _)| host.clone()).collect();
-        let failure = match self.unreached()? {
+        let failure = match first {
             (host, Reach::Unresolved(why)) => Some(Failure::new(
                 FailureClass::Dns,
                 format!(

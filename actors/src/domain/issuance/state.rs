@@ -119,9 +119,9 @@ pub fn apply(state: State, event: &Event, at: Timestamp) -> Result<State, Illega
         (state, Event::IssuanceFailed(failed)) => {
             Ok(State::Failing(Failing::after(state.failing(), failed, at)))
         }
-        (state, Event::RateLimitHit(_)) => Ok(state),
+        (state, Event::RateLimitHit(_) | Event::TxtAdded(_) | Event::TxtRemoved(_)) => Ok(state),
         (State::Ordered { issuance, .. }, Event::CertificateInstalled(installed)) => {
-            let failing = issuance.before.filter(|_| !installed.left_out.is_empty());
+            let failing = issuance.before.filter(|_| !installed.all_left_out().is_empty());
             Ok(failing.map_or(State::Idle, |failing| State::Failing(*failing)))
         }
         (
@@ -138,13 +138,15 @@ impl Issuance {
     fn begun(started: &IssuanceStarted, failing: Option<&Failing>, at: Timestamp) -> Self {
         let fingerprint = started.fingerprint;
         // Names that a group left out before its members changed stay left out.
+        let left_out = started.all_left_out();
         let counts =
-            |failing: &&Failing| failing.fingerprint == fingerprint || !started.left_out.is_empty();
+            |failing: &&Failing| failing.fingerprint == fingerprint || !left_out.is_empty();
         let before = failing.filter(counts).cloned();
         let before = before.map(|failing| Box::new(Failing { fingerprint, ..failing }));
+        let names = started.all_names();
         #[rustfmt::skip] // fields that are passed on stand together
         let IssuanceStarted {
-            names, algorithm, profile, renew, left_out, directory, ca, key, ..
+            algorithm, profile, renew, directory, ca, key, ..
         } = started.clone();
         let is_fallback = ca.as_ref().map_or(directory.is_some(), |ca| ca.fallback);
         let (named, asked_ca) = ca.map(|ca| (ca.directory, ca.asked)).unzip();

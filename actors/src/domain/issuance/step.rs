@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
 use super::in_flight::InFlight;
-use super::observed::Observed;
+use super::observed::{Methods, Observed};
+use crate::domain::caa::Issuer;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
+use crate::domain::dns::account::DnsAccounts;
+use crate::domain::dns::txt::TxtRecord;
 use crate::domain::failure::Failure;
 use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::name::DnsName;
@@ -31,6 +34,8 @@ pub(crate) enum Step {
     Probe(BTreeSet<DnsName>),
     /// Look up the CAA records of these hosts (RFC 8659).
     LookUpCaa(BTreeSet<DnsName>),
+    /// Look up what DNS says about the challenges of these names.
+    LookUpDns(BTreeSet<DnsName>),
     /// Have these hosts validated at the rehearsal CA.
     Rehearse(BTreeSet<DnsName>),
     /// Generate a key and journal the start of an issuance.
@@ -46,8 +51,14 @@ pub(crate) enum Step {
     OpenOrder,
     /// Fetch the order.
     Refresh,
-    /// Accept the challenges of the order (RFC 8555 §7.5.1).
-    Accept,
+    /// Fetch the order with its authorizations, and what the CA offers for each.
+    ReadOffers,
+    /// Journal TXT records of the order, and write them (RFC 8555 §8.4).
+    AddTxt(BTreeSet<TxtRecord>),
+    /// Look for the TXT records at the authoritative servers.
+    LookForTxt(BTreeSet<TxtRecord>),
+    /// Accept the challenges of the order by these methods (RFC 8555 §7.5.1).
+    Accept(Methods),
     /// Send the CSR (RFC 8555 §7.4).
     Finalize,
     /// Download the chain and check the leaf (RFC 8555 §7.4.2).
@@ -89,11 +100,15 @@ impl Step {
             Self::PublishRoutes => "publish_routes",
             Self::Probe(_) => "probe",
             Self::LookUpCaa(_) => "look_up_caa",
+            Self::LookUpDns(_) => "look_up_dns",
             Self::Rehearse(_) => "rehearse",
             Self::Begin { .. } => "begin",
             Self::OpenOrder => "open_order",
             Self::Refresh => "refresh",
-            Self::Accept => "accept",
+            Self::ReadOffers => "read_offers",
+            Self::AddTxt(_) => "add_txt",
+            Self::LookForTxt(_) => "look_for_txt",
+            Self::Accept(_) => "accept",
             Self::Finalize => "finalize",
             Self::Download => "download",
             Self::Install => "install",
@@ -147,6 +162,10 @@ pub(crate) struct Inputs<'a> {
     pub through_proxy: bool,
     /// Position of the switch for new orders.
     pub new_orders: &'a NewOrders,
+    /// The accounts at DNS providers.
+    pub dns_accounts: &'a DnsAccounts,
+    /// The CA in terms of DNS-PERSIST-01 records, where that method is in use.
+    pub persist: Option<&'a Issuer>,
     /// Whether there is a rehearsal CA.
     pub rehearses: bool,
     /// Issuances under way of all Secrets.

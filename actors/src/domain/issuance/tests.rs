@@ -11,6 +11,7 @@ use crate::domain::certificate::{CertificateView, PrivateKey, SecretView};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::desired_certificate::tests::desired;
 use crate::domain::desired::plan::tests::names;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{Edition, SecretKey};
 use crate::domain::limits;
@@ -87,6 +88,9 @@ fn look_barred(
 /// New orders are sent.
 static ALLOWED: NewOrders = NewOrders::Allowed;
 
+/// There are no accounts at DNS providers.
+static NO_ACCOUNTS: LazyLock<DnsAccounts> = LazyLock::new(DnsAccounts::default);
+
 /// Nothing is under way for other Secrets.
 static NONE_IN_FLIGHT: LazyLock<InFlight> = LazyLock::new(InFlight::default);
 
@@ -97,6 +101,8 @@ fn inputs<'a>(
     rate_limits: &'a RateLimits,
 ) -> Inputs<'a> {
     Inputs {
+        dns_accounts: &NO_ACCOUNTS,
+        persist: None,
         rehearses: false,
         new_orders: &ALLOWED,
         stream,
@@ -510,6 +516,7 @@ fn illegal_events_are_refused_and_change_nothing() {
         serial: "01".to_owned(),
         not_after: now(),
         left_out: BTreeSet::new(),
+        left_out_wildcards: BTreeSet::new(),
     });
     let order = Event::OrderOpened(OrderOpened { url: "https://ca.example/order/1".to_owned() });
     let started = given([begin(&shop())]);

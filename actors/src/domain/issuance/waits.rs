@@ -64,25 +64,32 @@ pub(super) fn still_waiting(evaluation: &Evaluation<'_>) -> Option<Step> {
     Some(Step::Wait { until, at_ca: matches!(state, State::Ordered { .. }) })
 }
 
-/// Ends an attempt that failed. An order outlives transient failures: keeping the order costs
-/// nothing, and an issued certificate must reach its Secret.
+/// Ends an attempt that failed. An order outlives transient failures, and those of a DNS provider:
+/// keeping the order costs nothing, and an issued certificate must reach its Secret.
 pub(super) fn attempt_failed(evaluation: &Evaluation<'_>) -> Option<Step> {
-    let failure = evaluation.inputs.observed.failure.as_ref()?;
+    evaluation.inputs.observed.failure.as_ref().map(|failure| fail(evaluation, failure))
+}
+
+/// Fails the attempt, or pauses it where its order is kept.
+pub(super) fn fail(evaluation: &Evaluation<'_>, failure: &Failure) -> Step {
     let Some(opened_at) = evaluation.state.opened_at() else {
-        return Some(Step::Fail(failure.clone()));
+        return Step::Fail(failure.clone());
     };
     let age = evaluation.now().since(opened_at);
     let hopeless = age >= limits::ORDER_LIFE || age >= evaluation.order_life();
     if !is_transient(failure) || (hopeless && evaluation.inputs.observed.chain.is_none()) {
-        return Some(Step::Fail(failure.clone()));
+        return Step::Fail(failure.clone());
     }
-    Some(Step::Done(Requeue::At(resume_at(failure, opened_at, evaluation.now()))))
+    Step::Done(Requeue::At(resume_at(failure, opened_at, evaluation.now())))
 }
 
 fn is_transient(failure: &Failure) -> bool {
     matches!(
         failure.class,
-        FailureClass::AcmeServer | FailureClass::SecretWrite | FailureClass::RateLimited
+        FailureClass::AcmeServer
+            | FailureClass::SecretWrite
+            | FailureClass::RateLimited
+            | FailureClass::Dns
     )
 }
 

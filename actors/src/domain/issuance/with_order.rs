@@ -2,10 +2,12 @@
 
 use super::before_order::routes_and_probes;
 use super::evaluation::Evaluation;
+use super::in_dns;
 use super::observed::{OrderStatus, OrderView};
 use super::secret::foreign_secret;
 use super::state::Issuance;
 use super::step::Step;
+use crate::domain::desired::desired_certificate::display_names;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
@@ -29,7 +31,7 @@ pub(super) fn with_order(
         )),
         OrderStatus::Invalid(failure) => Step::Fail(failure.clone()),
         OrderStatus::Valid => install_certificate(evaluation, issuance),
-        _ if late => Step::Fail(overdue(opened_at)),
+        _ if late => Step::Fail(overdue(evaluation, order, opened_at)),
         OrderStatus::Processing => Step::Refresh,
         OrderStatus::Pending | OrderStatus::Ready if evaluation.is_edited(issuance) => {
             Step::Abandon("the Ingress was edited")
@@ -45,7 +47,7 @@ fn validate(evaluation: &Evaluation<'_>, issuance: &Issuance, order: &OrderView)
         return if evaluation.are_routed() { Step::Refresh } else { Step::PublishRoutes };
     }
     let first = routes_and_probes(evaluation, &issuance.names, issuance.before.as_deref());
-    first.unwrap_or(Step::Accept)
+    first.unwrap_or_else(|| in_dns::answer(evaluation, order))
 }
 
 /// Installs an issued certificate, also after an edit, unless the Ingress shares no name with the
@@ -77,8 +79,18 @@ fn ignore_slow_clock(reason: IssueReason) -> Result<(), IssueReason> {
     }
 }
 
-fn overdue(opened_at: Timestamp) -> Failure {
-    let detail =
-        format!("the CA has not finished the order opened at {opened_at}; a new one is opened");
-    Failure::new(FailureClass::AcmeServer, detail)
+/// Failure of an order that is not finished in time: that of the names whose records could not be
+/// written, or else the CA's own.
+fn overdue(evaluation: &Evaluation<'_>, order: &OrderView, opened_at: Timestamp) -> Failure {
+    let unanswered = in_dns::unanswered(evaluation, order);
+    if unanswered.is_empty() {
+        let detail =
+            format!("the CA has not finished the order opened at {opened_at}; a new one is opened");
+        return Failure::new(FailureClass::AcmeServer, detail);
+    }
+    let detail = format!(
+        "since {opened_at} no TXT record could be written for {}; the Events before say why. A new order is opened",
+        display_names(&unanswered)
+    );
+    Failure::new(FailureClass::Dns, detail).about(unanswered)
 }

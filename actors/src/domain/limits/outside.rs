@@ -166,6 +166,8 @@ pub const ANSWER_MAX: usize = 256 * 1024;
 /// Largest authorization or challenge of a CA in bytes; an open order may keep [`MAX_NAMES`] of
 /// them. Let's Encrypt's have 1 KiB, and 30 KiB after a validation with ten long redirects.
 pub const AUTHORIZATION_MAX: usize = 64 * 1024;
+/// Names of a CA in one DNS-PERSIST-01 challenge (draft-ietf-acme-dns-persist §3.1).
+pub const ISSUER_NAMES: usize = 10;
 /// Memory of all open orders that are cached, in bytes. A thousand orders of one name have 2 MiB.
 pub const ORDERS_KEPT: usize = 16 * 1024 * 1024;
 /// Certificates in one answer of `/api/v1/ingresses`. One Ingress may have 5,000; a certificate has
@@ -210,6 +212,17 @@ pub const CAA_RECORDS: usize = 32;
 pub const CAA_VALUE: usize = 1024;
 /// Longest tag of a CAA record that is read, in bytes (RFC 8659 §4.1).
 pub const CAA_TAG: usize = 255;
+/// CNAME records of a challenge that are followed in a row, as resolvers do. One is usual.
+pub const DNS_ALIASES: usize = 8;
+/// Authoritative servers of a zone that are asked for a challenge. A zone has two to six.
+pub const DNS_SERVERS: usize = 8;
+/// Addresses of one authoritative server that are asked, until one answers.
+pub const DNS_SERVER_ADDRESSES: usize = 4;
+/// DNS-PERSIST-01 records of one name that are read. A name lets a handful of CAs issue.
+pub const PERSIST_RECORDS: usize = 32;
+/// Longest DNS-PERSIST-01 record that is read, in bytes: the longest name of a CA and the longest
+/// URL of an account.
+pub const PERSIST_VALUE: usize = 3 * 1024;
 /// Largest number of redirects that the probe follows, as Let's Encrypt does.
 pub const PROBE_REDIRECTS: usize = 10;
 /// Addresses of one DNS answer that the probe keeps. A host behind more has the same answer behind
@@ -255,6 +268,9 @@ pub const PROBE_IPV6_AGAIN: Duration = secs(2);
 pub const PROBE_IPV6_CALL: Duration = secs(7);
 /// Timeout of one DNS query. The query and its one retry must leave time for HTTP.
 pub const DNS_QUESTION: Duration = Duration::from_millis(1_500);
+/// Longest look at the DNS of one challenge: the CNAMEs and the zone of its record, or the record
+/// at all authoritative servers of the zone, which are asked at once.
+pub const CHALLENGE_DNS: Duration = secs(10);
 /// Time for which an answer of DNS is kept: long enough for the questions of one probe, and for the
 /// CAA records of a domain while many of its hosts are in work; too short to miss a new record.
 pub const DNS_ANSWER_AGE: Duration = secs(1);
@@ -345,3 +361,18 @@ pub const KUBE_CONNECT: Duration = secs(5);
 /// Longest silence on a connection to the API server with a pending answer. Longer than a watch,
 /// which may stay silent for its 60 s.
 pub const KUBE_SILENCE: Duration = secs(90);
+/// DNS accounts that are read, in the order of their names. Each holds a client of its provider.
+pub const DNS_ACCOUNTS: usize = 200;
+/// Zones, delegation zones and namespaces of one DNS account, each.
+pub const DNS_ACCOUNT_NAMES: usize = 1_000;
+/// Longest value of a key of a DNS account's Secret, in bytes: room for [`DNS_ACCOUNT_NAMES`] names
+/// of zones. Credentials have 3 KiB at most, those of a service account with its RSA key.
+pub const DNS_ACCOUNT_VALUE: usize = 64 * 1024;
+/// Longest single request to a DNS provider, of which one write takes two to five.
+pub const DNS_PROVIDER_REQUEST: Duration = secs(15);
+/// Writes at once with one DNS account. Of a storm, others wait within their deadline: with writes
+/// of half a second, some 600 fit.
+pub const DNS_WRITES_AT_ONCE: usize = 16;
+/// Largest answer of a DNS provider that is read by an adapter of ours, in bytes. The answers of
+/// acme-dns and of `httpreq` servers have under 1 KiB.
+pub const DNS_ANSWER: usize = 64 * 1024;

@@ -28,7 +28,7 @@ fn set_aside(state: State, record: &Record) -> State {
         }
         // The certificate is in its Secret, whatever its order was.
         (State::Started(issuance), Event::CertificateInstalled(installed)) => {
-            let failing = issuance.before.filter(|_| !installed.left_out.is_empty());
+            let failing = issuance.before.filter(|_| !installed.all_left_out().is_empty());
             failing.map_or(State::Idle, |failing| State::Failing(*failing))
         }
         (state, _) => state,
@@ -37,6 +37,8 @@ fn set_aside(state: State, record: &Record) -> State {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::domain::certificate::PrivateKey;
     use crate::domain::desired::desired_certificate::tests::desired;
@@ -108,6 +110,7 @@ mod tests {
                 serial,
                 not_after,
                 left_out,
+                left_out_wildcards: BTreeSet::new(),
             }))
         };
         let folded = |last: Record| folded(&[failed(), started("k"), last]);

@@ -42,7 +42,9 @@ fn correct_record(record: &mut Record, now: Timestamp) -> Duration {
         Event::IssuanceStarted(_)
         | Event::OrderOpened(_)
         | Event::CertificateInstalled(_)
-        | Event::IssuanceAbandoned(_) => {}
+        | Event::IssuanceAbandoned(_)
+        | Event::TxtAdded(_)
+        | Event::TxtRemoved(_) => {}
     }
     ahead
 }

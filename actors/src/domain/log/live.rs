@@ -3,17 +3,22 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::dns::txt::TxtRecord;
 use crate::domain::ingress::SecretKey;
-use crate::domain::issuance::{Event, Failing, IllegalEvent, RateLimitHit, Record, State};
+use crate::domain::issuance::{
+    Event, Failing, IllegalEvent, RateLimitHit, Record, State, TxtAdded,
+};
 use crate::domain::log::fold::fold;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::time::Timestamp;
 
-/// Live records by event stream, and rate limit hits by directory and scope.
+/// Live records by event stream, rate limit hits by directory and scope, and TXT records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     by_stream: BTreeMap<SecretKey, Vec<Record>>,
     closed: BTreeMap<(String, LimitScope), Record>,
+    /// TXT records that may be in DNS, by stream, order and record.
+    txt: BTreeMap<(SecretKey, String, TxtRecord), Record>,
 }
 
 impl Live {
@@ -31,6 +36,16 @@ impl Live {
             let (key, now) = ((directory.clone(), hit.scope.clone()), record.at);
             self.closed.retain(|_, closed| !is_over(closed, now));
             self.closed.insert(key, record);
+            return None;
+        }
+        if let Event::TxtAdded(TxtAdded { order, txt })
+        | Event::TxtRemoved(TxtAdded { order, txt }) = &record.event
+        {
+            let key = (record.stream.clone(), order.clone(), txt.clone());
+            match record.event {
+                Event::TxtAdded(_) => _ = self.txt.insert(key, record),
+                _ => _ = self.txt.remove(&key),
+            }
             return None;
         }
         let stream = record.stream.clone();
@@ -58,7 +73,7 @@ impl Live {
 
     /// All live records, in order within each event stream.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.closed.values().chain(self.by_stream.values().flatten())
+        self.closed.values().chain(self.by_stream.values().flatten()).chain(self.txt.values())
     }
 
     /// Number of event streams that are not idle.
@@ -68,7 +83,7 @@ impl Live {
 
     /// Whether there are no live records.
     pub fn is_empty(&self) -> bool {
-        self.by_stream.is_empty() && self.closed.is_empty()
+        self.by_stream.is_empty() && self.closed.is_empty() && self.txt.is_empty()
     }
 }
 

@@ -19,7 +19,8 @@ use crate::domain::log::live::Live;
 pub const SCHEMA: u32 = 3;
 
 /// One segment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Segment {
     /// Schema version of the segment.
     pub schema: u32,
@@ -29,6 +30,37 @@ pub struct Segment {
     pub kind: SegmentKind,
     /// Records, oldest first.
     pub records: Vec<Record>,
+}
+
+/// A segment as it is stored. Records that release 0.1.0 cannot read are in a list of their own,
+/// which it passes over, because it stops at an event that it does not know. They change no state,
+/// so that their order among the others does not count.
+#[derive(Deserialize)]
+struct Stored {
+    schema: u32,
+    writer: String,
+    kind: SegmentKind,
+    records: Vec<Record>,
+    #[serde(default)]
+    newer: Vec<Record>,
+}
+
+/// The same with the records of a segment that is written.
+#[derive(Serialize)]
+struct StoredRef<'a> {
+    schema: u32,
+    writer: &'a str,
+    kind: SegmentKind,
+    records: Vec<&'a Record>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    newer: Vec<&'a Record>,
+}
+
+impl From<Stored> for Segment {
+    fn from(Stored { schema, writer, kind, mut records, newer }: Stored) -> Self {
+        records.extend(newer);
+        Self { schema, writer, kind, records }
+    }
 }
 
 /// The field of a segment that every release reads, before the fields of its own schema.
@@ -107,7 +139,10 @@ impl Segment {
     /// # Panics
     /// Never: every segment can be written as JSON.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a segment has string keys and no maps that fail")
+        let (newer, records) = self.records.iter().partition(|record| record.event.is_newer());
+        let (schema, writer, kind) = (self.schema, &*self.writer, self.kind);
+        let stored = StoredRef { schema, writer, kind, records, newer };
+        serde_json::to_vec(&stored).expect("a segment has string keys and no maps that fail")
     }
 
     /// Decodes the segment stored under `number`. Long texts of an older release are cut, so that

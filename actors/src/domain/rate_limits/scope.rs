@@ -54,6 +54,15 @@ impl LimitScope {
         }]
     }
 
+    /// Whether the scope has a wildcard among its names.
+    pub(crate) fn has_wildcard(&self) -> bool {
+        match self {
+            Self::Set(names) => names.iter().any(DnsName::is_wildcard),
+            Self::Name(name) => name.is_wildcard(),
+            _ => false,
+        }
+    }
+
     /// Whether this is the share of a namespace.
     pub(crate) fn is_share(&self) -> bool {
         matches!(self, Self::Share(_))

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::display_names;
+use crate::domain::dns::txt::TxtRecord;
 use crate::domain::ingress::SecretKey;
 use crate::domain::issuance::{
-    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
-    RateLimitHit, Record,
+    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, OrderOpened, RateLimitHit,
+    Record, TxtAdded,
 };
 use crate::domain::limits;
 use crate::domain::rate_limits::LimitHit;
@@ -99,18 +100,20 @@ impl History {
 /// Describes an event in plain words: its kind and its content.
 fn described(event: &Event) -> (&'static str, String) {
     match event {
-        Event::IssuanceStarted(IssuanceStarted { names, left_out, directory, ca, .. }) => {
+        Event::IssuanceStarted(started) => {
+            let left_out = started.all_left_out();
             let without = if left_out.is_empty() {
                 String::new()
             } else {
-                format!(", without {}", display_names(left_out))
+                format!(", without {}", display_names(&left_out))
             };
-            let at = match ca {
+            let at = match &started.ca {
                 Some(ca) if !ca.fallback => Some(format!(", at {}", ca.directory)),
                 Some(ca) => Some(format!(", at the fallback CA {}", ca.directory)),
-                None => directory.as_ref().map(|url| format!(", at the fallback CA {url}")),
+                None => started.directory.as_ref().map(|url| format!(", at the fallback CA {url}")),
             };
-            let text = format!("for {}{without}{}", display_names(names), at.unwrap_or_default());
+            let names = display_names(&started.all_names());
+            let text = format!("for {names}{without}{}", at.unwrap_or_default());
             ("issuance started", text)
         }
         Event::OrderOpened(OrderOpened { url }) => ("order opened", url.clone()),
@@ -126,7 +129,13 @@ fn described(event: &Event) -> (&'static str, String) {
             ("rate limit", format!("on {scope} until {until}: {detail}"))
         }
         Event::IssuanceAbandoned(IssuanceAbandoned { why }) => ("issuance given up", why.clone()),
+        Event::TxtAdded(TxtAdded { txt, .. }) => ("TXT record added", described_txt(txt)),
+        Event::TxtRemoved(TxtAdded { txt, .. }) => ("TXT record removed", described_txt(txt)),
     }
+}
+
+fn described_txt(TxtRecord { account, name, value, .. }: &TxtRecord) -> String {
+    format!("{name} with the value {value}, with DNS account {account}")
 }
 
 #[cfg(test)]

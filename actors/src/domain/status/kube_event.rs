@@ -91,7 +91,9 @@ impl KubeEvent {
     /// state before the journal event.
     pub fn of_event(event: &Event, before: &State, desired: &DesiredCertificate) -> Option<Self> {
         match event {
-            Event::CertificateInstalled(CertificateInstalled { serial, not_after, left_out }) => {
+            Event::CertificateInstalled(installed) => {
+                let CertificateInstalled { serial, not_after, .. } = installed;
+                let left_out = installed.all_left_out();
                 let names = before.issuance().map_or_else(String::new, |i| display_names(&i.names));
                 let secret = &desired.secret.name;
                 let directory = before.issuance().and_then(|issuance| issuance.directory.as_ref());
@@ -103,10 +105,12 @@ impl KubeEvent {
                 );
                 match before.failing().filter(|_| !left_out.is_empty()) {
                     None => Some(Self::normal("Issued", note)),
-                    Some(failing) => Some(Self::partly(&note, left_out, failing)),
+                    Some(failing) => Some(Self::partly(&note, &left_out, failing)),
                 }
             }
-            Event::IssuanceFailed(IssuanceFailed { class, detail, retry_at, names, .. }) => {
+            Event::IssuanceFailed(issuance_failed) => {
+                let IssuanceFailed { class, detail, retry_at, .. } = issuance_failed;
+                let names = &issuance_failed.all_names();
                 let before = before.failing().map(|failing| (failing.class, &*failing.detail));
                 let repeated = class.is_before_the_ca() && before == Some((*class, &**detail));
                 let failed = || Self::failed(desired, (*class, &**detail), *retry_at, names);

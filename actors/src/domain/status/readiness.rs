@@ -212,6 +212,7 @@ mod tests {
             fingerprint: desired("shop", &["a.example.com"]).fingerprint(),
             retry_at: since,
             names: Arc::default(),
+            wildcards: std::collections::BTreeSet::new(),
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,

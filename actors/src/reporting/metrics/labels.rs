@@ -75,6 +75,13 @@ pub(super) struct ByResult {
     pub(super) result: &'static str,
 }
 
+/// Labels of a write at a DNS provider.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct ByWrite {
+    pub(super) operation: &'static str,
+    pub(super) result: &'static str,
+}
+
 /// Label `step`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByStep {

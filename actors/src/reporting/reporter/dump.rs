@@ -162,6 +162,8 @@ mod tests {
     use super::*;
     use crate::domain::certificate::{KeyAlgorithm, PrivateKey};
     use crate::domain::desired::desired_certificate::tests::desired;
+    use std::collections::BTreeSet;
+
     use crate::domain::failure::FailureClass;
     use crate::domain::ingress::SecretKey;
     use crate::domain::issuance::{Event, IssuanceFailed, IssuanceStarted, OrderOpened, apply};
@@ -177,6 +179,7 @@ mod tests {
             fingerprint: desired.fingerprint(),
             retry_at: NOW,
             names: Arc::default(),
+            wildcards: BTreeSet::new(),
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
@@ -187,10 +190,12 @@ mod tests {
         });
         let started = Event::IssuanceStarted(IssuanceStarted {
             names: desired.names.clone(),
+            wildcards: BTreeSet::new(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
             renew: None,
-            left_out: std::collections::BTreeSet::new(),
+            left_out: BTreeSet::new(),
+            left_out_wildcards: BTreeSet::new(),
             directory: None,
             ca: None,
             fingerprint: desired.fingerprint(),

@@ -7,6 +7,7 @@ use super::*;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm};
 use crate::domain::desired::plan::tests::{block, ingress, named, names};
 use crate::domain::desired::problem::Problem;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::limits;
 use crate::domain::marks::Mark;
 use crate::domain::public_name::PublicCa;
@@ -280,8 +281,8 @@ fn a_group_with_too_many_names_is_split_and_each_member_is_in_one_part() {
 
 fn entry(view: IngressView) -> IndexedIngress {
     let (only_public, space) = (false, Space::default());
-    let cas = Rc::default();
-    let terms = Terms { cas, only_public, space, most: 0, leaves_tls: false };
+    let (cas, dns_accounts) = (Rc::default(), &DnsAccounts::default());
+    let terms = Terms { cas, dns_accounts, only_public, space, most: 0, leaves_tls: false };
     IndexedIngress::new(view, None, terms)
 }
 

@@ -84,23 +84,50 @@ impl Index {
         others.take(limits::CLAIMANTS_READ).map(|entry| entry.view.key.clone()).collect()
     }
 
-    /// Secrets of other Ingresses of the namespace with exactly the same hosts, each with whether
-    /// its user named it: these first, then those of the oldest.
+    /// Secrets of other Ingresses of the namespace with exactly the same hosts, or with wildcards
+    /// that the Ingress wants to use, each with whether its user named it: these first, then those
+    /// of the oldest.
     pub(crate) fn shared(&self, key: &IngressKey) -> Vec<(SecretKey, bool)> {
         let settled = self.alike(key).into_iter().filter(|entry| !entry.plan.open);
         let settled = settled.filter(|entry| entry.view.key != *key && entry.skip.is_none());
         let mut settled: Vec<&IndexedIngress> = settled.collect();
+        settled.extend(self.with_wildcards_for(key));
         settled.sort_by_key(|entry| (entry.plan.chosen, entry.view.created, &entry.view.key));
         let names = self.entries.get(key).map_or(&[][..], |entry| names_of(entry));
         let mut shared: Vec<(SecretKey, bool)> = Vec::new();
         for entry in settled {
-            let same = entry.plan.certificates.iter().find(|planned| *planned.names == *names);
+            let fits = |planned: &&PlannedCertificate| {
+                *planned.names == *names || names.iter().all(|name| planned.covers(name))
+            };
+            let same = entry.plan.certificates.iter().find(fits);
             let Some(PlannedCertificate { secret, .. }) = same else { continue };
             if shared.iter().all(|(known, _)| known != secret) {
                 shared.push((secret.clone(), !entry.plan.chosen));
             }
         }
         shared
+    }
+
+    /// Ingresses of the namespace with a wildcard certificate for all hosts of `key`, if it wants to
+    /// use one; a bounded number.
+    fn with_wildcards_for(&self, key: &IngressKey) -> Vec<&IndexedIngress> {
+        let Some(entry) = self.entries.get(key).filter(|entry| entry.view.uses_wildcard()) else {
+            return Vec::new();
+        };
+        let names = names_of(entry);
+        let Some(wildcard) = names.first().and_then(DnsName::covering_wildcard) else {
+            return Vec::new();
+        };
+        let claimants = self.host_claims.of_namespace(&wildcard, &key.namespace, limits::SHARERS);
+        let entries = claimants.iter().filter_map(|key| Some(&**self.entries.get(key)?));
+        let fits = |entry: &&IndexedIngress| {
+            let mut planned = entry.plan.certificates.iter();
+            !entry.plan.open
+                && entry.plan.group.is_none()
+                && entry.skip.is_none()
+                && planned.any(|planned| names.iter().all(|name| planned.covers(name)))
+        };
+        entries.filter(fits).collect()
     }
 
     /// Ingresses of the namespace with a certificate for exactly the hosts of `key`, and on the

@@ -8,6 +8,7 @@ use crate::domain::cas::Cas;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, filled_by_us, plan};
 use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Skip, TakesBack};
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::{IngressView, SecretKey};
 
 /// Number of certificates up to which a plan is searched one by one.
@@ -31,11 +32,17 @@ pub(super) struct IndexedIngress {
     places: HashMap<SecretKey, usize>,
 }
 
+/// Annotations that change a desired certificate.
+const WISHES: [&str; 7] =
+    ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge", "use-wildcard"];
+
 /// Terms of a plan, beside the Ingress itself.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct Terms<'a> {
     /// The CAs.
     pub(super) cas: Rc<Cas>,
+    /// The accounts at DNS providers.
+    pub(super) dns_accounts: &'a DnsAccounts,
     /// Whether the CA of the flags certifies public names only.
     pub(super) only_public: bool,
     /// What the Ingress takes up.
@@ -74,8 +81,8 @@ impl PlannedCertificate {
 impl IndexedIngress {
     /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
     /// renewed that is there already.
-    pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms) -> Self {
-        let Terms { cas, only_public, space, most, leaves_tls } = terms;
+    pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms<'_>) -> Self {
+        let Terms { cas, dns_accounts, only_public, space, most, leaves_tls } = terms;
         let mut plan = match &skip {
             Some(skip) if !skip.renews() => Plan::left_alone(skip.problem()),
             _ if space.is_left_out => Plan::left_out(most),
@@ -88,6 +95,7 @@ impl IndexedIngress {
         plan.keep_public(&view, |namespace, names, asked| {
             cas.are_public_only(namespace, names, asked).unwrap_or(only_public)
         });
+        plan.keep_proved(&view, dns_accounts);
         if skip.as_ref().is_some_and(Skip::renews) {
             plan.only_renew();
         }
@@ -178,9 +186,7 @@ impl IndexedIngress {
             && self.view.class == old.view.class
             && self.view.copied == old.view.copied
             && (self.takes_back().is_none() || self.takes_back() == old.takes_back())
-            && ["ca", "profile", "key-algorithm", "renew", "adopt-secret", "partial"]
-                .into_iter()
-                .all(same_annotation);
+            && WISHES.into_iter().all(same_annotation);
         if !same_content {
             Change::Content
         } else if self.view.edition == old.view.edition {

@@ -12,7 +12,9 @@ use crate::domain::desired::desired_certificate::{DesiredCertificate, Route, Wan
 use crate::domain::desired::host_claims::Verdict;
 use crate::domain::desired::hosts::{NAMES_KEPT, is_listed};
 use crate::domain::desired::plan::{self, Adoption, PlannedCertificate, adoption};
+use crate::domain::desired::public_names::wants_dns;
 use crate::domain::desired::secret_names::is_choosable;
+use crate::domain::dns::account::DnsAccounts;
 use crate::domain::hash::stable_hash;
 use crate::domain::ingress::{Edition, IngressClass, IngressView, SecretKey, TlsBlock};
 use crate::domain::limits;
@@ -32,6 +34,7 @@ pub(super) struct Defaults<'a> {
     pub(super) profile: Option<&'a String>,
     pub(super) algorithm: KeyAlgorithm,
     pub(super) places: &'a PlaceChoices,
+    pub(super) dns_accounts: &'a DnsAccounts,
 }
 
 /// Routes of a certificate in the making, and the number of classes of each host.
@@ -84,7 +87,7 @@ pub(super) fn merge(
     let mut routing = Routing::new(defaults.places);
     for (entry, planned) in users {
         let names = desired.add_verdicts(planned, verdicts);
-        desired.add_names(&entry.view, &names, &mut routing);
+        desired.add_names(&entry.view, &names, &mut routing, defaults.dns_accounts);
         desired.add_annotations(&entry.view);
         desired.add_consent(entry, users.len());
         desired.add_fill(&entry.view, planned, &names);
@@ -94,7 +97,9 @@ pub(super) fn merge(
         desired.renew_only &= planned.renew_only;
         desired.add_edition(&entry.view);
     }
-    desired.routes = routing.wanted().collect();
+    desired.drop_covered();
+    desired.routes = routing.wanted().filter(|wanted| desired.has_route(&wanted.host)).collect();
+    desired.edition.0 = desired.edition.0.wrapping_add(desired.dns_accounts);
     desired.add_owners(users);
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
@@ -119,6 +124,8 @@ fn of_nobody(secret: &SecretKey) -> DesiredCertificate {
     DesiredCertificate {
         secret: secret.clone(),
         names: BTreeSet::new(),
+        in_dns: BTreeSet::new(),
+        dns_accounts: 0,
         owners: BTreeSet::new(),
         routes: Arc::default(),
         algorithm: KeyAlgorithm::default(),
@@ -172,7 +179,9 @@ impl DesiredCertificate {
         view: &IngressView,
         names: &BTreeSet<&DnsName>,
         routing: &mut Routing<'_>,
+        dns_accounts: &DnsAccounts,
     ) {
+        let (wants_dns, namespace) = (wants_dns(view), &view.key.namespace);
         // Where all rules are for one name, a look at a hundred of them would change nothing.
         let is_in_place = || routing.places.choice(view) == PlaceChoice::InPlace;
         let looks_for_rule = view.has_general_rule() || is_in_place();
@@ -181,8 +190,35 @@ impl DesiredCertificate {
                 continue;
             }
             self.names.insert(host.clone());
+            if wants_dns || host.is_wildcard() {
+                let granted: Vec<_> = dns_accounts.granted(namespace, host).collect();
+                if !granted.is_empty() && !host.is_wildcard() {
+                    self.in_dns.insert(host.clone());
+                }
+                if !granted.is_empty() {
+                    self.dns_accounts ^= stable_hash((host, granted));
+                }
+            }
             routing.add(view, host, looks_for_rule);
         }
+    }
+
+    /// Drops names that a wildcard of the certificate covers: CAs refuse an order with both.
+    fn drop_covered(&mut self) {
+        let wildcards: BTreeSet<DnsName> =
+            self.names.iter().filter(|name| name.is_wildcard()).cloned().collect();
+        if wildcards.is_empty() {
+            return;
+        }
+        let is_covered =
+            |name: &DnsName| name.covering_wildcard().is_some_and(|one| wildcards.contains(&one));
+        self.names.retain(|name| !is_covered(name));
+        self.in_dns.retain(|name| !is_covered(name));
+    }
+
+    /// Whether HTTP-01 proves the name, which takes a route.
+    fn has_route(&self, name: &DnsName) -> bool {
+        self.names.contains(name) && !name.is_wildcard() && !self.in_dns.contains(name)
     }
 
     /// Adds the edition of one more Ingress, in any order.

@@ -37,6 +37,7 @@ impl Index {
                     profile: self.default_profile.as_ref(),
                     algorithm: self.default_algorithm,
                     places: &self.selection.places,
+                    dns_accounts: &self.dns_accounts,
                 },
                 &verdicts,
             )

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::indexed_ingress::IndexedIngress;
 use super::{Index, WatchScope, covers};
 use crate::domain::desired::hosts::same_names;
+use crate::domain::desired::plan::PlannedCertificate;
 use crate::domain::desired::secret_names::is_choosable;
 use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::limits;
@@ -88,7 +89,10 @@ impl Index {
         }
         let users = self.users.get(&secret).into_iter().flatten().filter(|user| *user != key);
         let others = users.filter_map(|user| self.entries.get(user)?.planned(&secret));
-        let is_theirs = |name: &DnsName| others.clone().any(|other| other.names.contains(name));
+        let covers = |other: &PlannedCertificate, name: &DnsName| {
+            other.names.contains(name) || (entry.view.uses_wildcard() && other.covers(name))
+        };
+        let is_theirs = |name: &DnsName| others.clone().any(|other| covers(other, name));
         if planned.names.iter().all(is_theirs) {
             return nobody;
         }

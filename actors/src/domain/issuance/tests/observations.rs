@@ -1,7 +1,7 @@
 //! Observations of a job: what each answer of a CA, of a host or of the journal changes.
 
 use super::*;
-use crate::domain::issuance::Offers;
+use crate::domain::issuance::{Methods, Offers};
 use crate::domain::rate_limits::RateLimit;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -157,11 +157,11 @@ fn rounds_of_probes_are_further_and_further_apart_until_all_hosts_are_reached() 
     }
     observed.probed(dead(), now());
     assert_eq!(observed.wait_until, None, "the rounds are used up");
-    let failure = observed.unreachable().unwrap();
+    let failure = observed.unreachable(&BTreeSet::new()).unwrap();
     assert_eq!(failure.names, [b()].into(), "of the other host nothing is wrong");
     let mut observed = Observed::default();
     observed.probed(BTreeMap::from([(a(), Reach::Reached)]), now());
-    assert_eq!((observed.wait_until, observed.unreachable()), (None, None));
+    assert_eq!((observed.wait_until, observed.unreachable(&BTreeSet::new())), (None, None));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn each_step_has_a_name_in_metrics_and_a_wait_has_none() {
         (Step::Rehearse(BTreeSet::new()), "rehearse"),
         (Step::OpenOrder, "open_order"),
         (Step::Refresh, "refresh"),
-        (Step::Accept, "accept"),
+        (Step::Accept(Methods::new()), "accept"),
         (Step::Finalize, "finalize"),
         (Step::Download, "download"),
         (Step::Install, "install"),

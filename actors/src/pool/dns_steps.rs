@@ -1,0 +1,112 @@
+//! Steps of a job in DNS: lookups, and TXT records of challenges.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::job_runner::JobRunner;
+use crate::domain::dns::method::{DnsFacts, Persist};
+use crate::domain::dns::persist::permits;
+use crate::domain::dns::txt::TxtRecord;
+use crate::domain::failure::FailureClass;
+use crate::domain::issuance::{Command, TxtAdded};
+use crate::domain::limits;
+use crate::domain::name::DnsName;
+use crate::domain::scheduling::scheduler::Job;
+use crate::ports::{PortError, bounded};
+
+const LATE: &str = "no answer in time";
+
+impl JobRunner {
+    /// Looks up what DNS says about names that are not known yet.
+    pub(super) async fn look_up_dns(&self, job: &mut Job, names: BTreeSet<DnsName>) {
+        let unknown =
+            names.into_iter().filter(|name| !job.observed.in_dns.facts.contains_key(name));
+        let unknown: Vec<DnsName> = unknown.collect();
+        let looks = stream::iter(unknown).map(|name| async {
+            let facts = self.facts_of(job, &name).await;
+            (name, facts)
+        });
+        let found: Vec<_> = looks.buffer_unordered(limits::DNS_AT_ONCE).collect().await;
+        job.observed.in_dns.facts.extend(found);
+    }
+
+    async fn facts_of(&self, job: &Job, name: &DnsName) -> DnsFacts {
+        let dns = &self.context.dns;
+        let late = |_| Err(LATE.to_owned());
+        let target = timeout(limits::DNS_LOOK, dns.lookups.target(name)).await.unwrap_or_else(late);
+        let persist = match self.persist_issuer(job) {
+            None => Persist::Off,
+            Some(issuer) => {
+                let values = timeout(limits::DNS_LOOK, dns.lookups.persist_records(name)).await;
+                let now = self.context.clock.now();
+                match values.unwrap_or_else(|_| Err(LATE.to_owned())) {
+                    Ok(values) if permits(&values, &issuer, name, now) => Persist::Fits,
+                    Ok(_) => Persist::Missing,
+                    Err(why) => Persist::Unknown(why),
+                }
+            }
+        };
+        debug!(%name, ?target, ?persist, "looked up in DNS");
+        DnsFacts { target, persist }
+    }
+
+    /// Writes the records that this job has not written yet, one after the other. Each is journaled
+    /// before it is written, so that it is removed whatever happens to this process.
+    pub(super) async fn add_txt(&self, job: &mut Job, records: BTreeSet<TxtRecord>) {
+        let Some(order) = self.order_url(job) else { return };
+        let missing: Vec<TxtRecord> =
+            records.difference(&job.observed.in_dns.added).cloned().collect();
+        for txt in missing {
+            let purpose = (job.stream.clone(), order.clone());
+            if !self.context.ledger.txt().has(&txt, &purpose) {
+                let added = TxtAdded { order: order.clone(), txt: txt.clone() };
+                if !self.commit(job, Command::AddTxt(added)).await {
+                    return;
+                }
+            }
+            let added = self.write_txt(&txt).await;
+            if self.succeeded(job, FailureClass::Dns, added).is_none() {
+                return;
+            }
+            let in_dns = &mut job.observed.in_dns;
+            in_dns.added.insert(txt);
+            in_dns.added_at = Some(self.context.clock.now());
+            job.observed.reset_errors();
+        }
+        (job.observed.in_dns.looks, job.observed.in_dns.seen) = (0, false);
+    }
+
+    /// Writes a record, unless its account has just failed.
+    async fn write_txt(&self, txt: &TxtRecord) -> Result<(), PortError> {
+        let (account, now) = (&txt.account, self.context.clock.now());
+        if let Some(until) = self.context.dns_pauses.until(account, now) {
+            let detail =
+                format!("DNS account {account} has just failed, and is tried again at {until}");
+            return Err(PortError::transient_until(detail, Some(until.since(now))));
+        }
+        let added = self.context.dns.records.add(txt);
+        let added = bounded(limits::DNS_WRITE, "DNS provider", added).await;
+        self.context.dns_pauses.answered(account, &added, self.context.clock.now());
+        self.context.metrics.dns_write("add", &added);
+        added.map_err(|error| error.about(&format!("DNS account {account}, record {}", txt.name)))
+    }
+
+    /// Looks for the records at the authoritative servers.
+    pub(super) async fn look_for_txt(&self, job: &mut Job, records: BTreeSet<TxtRecord>) {
+        let lookups = Rc::clone(&self.context.dns.lookups);
+        let looks = stream::iter(records).map(|txt| {
+            let lookups = lookups.clone();
+            async move {
+                let found = timeout(limits::DNS_LOOK, lookups.has(&txt)).await;
+                debug!(name = %txt.name, ?found, "looked for a TXT record");
+                matches!(found, Ok(Ok(true)))
+            }
+        });
+        let found: Vec<bool> = looks.buffer_unordered(limits::DNS_AT_ONCE).collect().await;
+        job.observed.looked_for_txt(found.into_iter().all(|seen| seen), self.context.clock.now());
+    }
+}

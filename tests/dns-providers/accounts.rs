@@ -1,0 +1,81 @@
+//! Secrets of accounts: read, reloaded without a restart, and refused one by one.
+
+use ingress_acme_actors::domain::dns::account::{Namespaces, PERSIST};
+use ingress_acme_actors::shared_expiries::SharedExpiries;
+
+use crate::{Accounts, permanent, record};
+
+/// A metric of the accounts, as it is scraped.
+fn counted(accounts: &Accounts, state: &str) -> u64 {
+    let registry =
+        accounts.metrics.registry("0", "https://ca.example/", &SharedExpiries::default());
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let line = format!("ingress_acme_dns_accounts{{state=\"{state}\"}} ");
+    text.lines().find_map(|shown| shown.strip_prefix(&line)).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_edited_account_is_read_again_and_one_that_cannot_be_used_leaves_the_others() {
+    let accounts = Accounts::start().await;
+    let persist = [("provider", PERSIST), ("zones", "example.com")];
+    accounts.write("persist", &persist).await;
+    let read = accounts.until(|accounts| accounts.get("persist").is_some()).await;
+    assert_eq!(read.get("persist").unwrap().namespaces, Namespaces::These([].into()));
+
+    accounts.write("persist", &[persist[0], persist[1], ("namespaces", "*")]).await;
+    let is_all = |namespaces: &Namespaces| *namespaces == Namespaces::All;
+    accounts.until(|read| read.get("persist").is_some_and(|one| is_all(&one.namespaces))).await;
+
+    let token = "a-token-that-nobody-sees";
+    let unusable = [
+        ("unknown", vec![("provider", "no-such"), persist[1]]),
+        ("no-token", vec![("provider", "cloudflare"), persist[1]]),
+        (
+            "two-tokens",
+            vec![("provider", "cloudflare"), persist[1], ("api-token", token), ("tokn", token)],
+        ),
+        ("no-zones", vec![("provider", "cloudflare"), ("api-token", token)]),
+        (
+            "no-key",
+            vec![
+                ("provider", "rfc2136"),
+                persist[1],
+                ("server", "ns.example.com"),
+                ("tsig-key-name", "a"),
+                ("tsig-secret", "not Base64!"),
+            ],
+        ),
+    ];
+    for (name, keys) in &unusable {
+        accounts.write(name, keys).await;
+    }
+    accounts.write("last", &persist).await;
+    let read = accounts.until(|accounts| accounts.get("last").is_some()).await;
+    let names: Vec<_> = read.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["last", "persist"]);
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 5));
+
+    let good = [("provider", "cloudflare"), persist[1], ("api-token", token)];
+    accounts.write("no-token", &good).await;
+    accounts.until(|accounts| accounts.get("no-token").is_some()).await;
+    accounts.delete("no-token").await;
+    accounts.until(|accounts| accounts.get("no-token").is_none()).await;
+    assert_eq!((counted(&accounts, "usable"), counted(&accounts, "unusable")), (2, 4));
+}
+
+#[tokio::test]
+async fn an_account_that_is_gone_or_writes_nothing_is_a_permanent_error() {
+    let accounts = Accounts::start().await;
+    accounts.account("persist", "example.com", &[("provider", PERSIST)]).await;
+    let error = permanent(
+        accounts.records.add(&record("persist", "example.com", "example.com", "v")).await,
+    );
+    assert!(error.contains("writes nothing"), "{error}");
+    accounts.delete("persist").await;
+    accounts.until(|accounts| accounts.get("persist").is_none()).await;
+    let error = permanent(
+        accounts.records.remove(&record("persist", "example.com", "example.com", "v")).await,
+    );
+    assert!(error.contains("there is no DNS account persist now"), "{error}");
+}

@@ -108,6 +108,13 @@ pub struct Cas {
     pub source: Source,
 }
 
+impl Ca {
+    /// Whether the CA certifies public names only, as far as is known.
+    pub(crate) fn is_public(&self) -> bool {
+        !matches!(self.public, None | Some(PublicCa::No))
+    }
+}
+
 impl Cas {
     /// The only CA of a command's flags.
     pub fn alone(directory: &str) -> Self {
@@ -151,8 +158,7 @@ impl Cas {
             return None;
         }
         let names = names.iter().map(DnsName::as_str);
-        let choice = self.choose(namespace, names, asked, None);
-        Some(!matches!(choice.ca.public, None | Some(PublicCa::No)))
+        Some(self.choose(namespace, names, asked, None).ca.is_public())
     }
 
     /// The CA of a journaled issuance: the one that it names, or the first one of the flags.

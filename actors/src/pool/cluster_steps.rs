@@ -179,12 +179,21 @@ impl JobRunner {
             let installed = Some(issuance.fingerprint);
             job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
-            if !issuance.is_fallback {
-                let limits = self.context.cas.limits(&ca.directory);
-                let hit = limits.guards.borrow_mut().issued(&issuance.names, now);
-                self.record_limits(job, &ca.directory, hit).await;
-            }
+            let counts = (!issuance.is_fallback).then_some(&issuance.names);
+            self.count_in_guards(job, &ca.directory, counts).await;
         }
+    }
+
+    /// Counts a certificate in the guards of its CA.
+    async fn count_in_guards(
+        &self,
+        job: &mut Job,
+        directory: &str,
+        names: Option<&BTreeSet<DnsName>>,
+    ) {
+        let (limits, now) = (self.context.cas.limits(directory), self.context.clock.now());
+        let hit = names.and_then(|names| limits.guards.borrow_mut().issued(names, now));
+        self.record_limits(job, directory, hit).await;
     }
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {

@@ -25,7 +25,7 @@ use crate::domain::issuance::{Fallback, Inputs, State, Step, next};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::new_orders::NewOrders;
-use crate::domain::public_name::{PublicCa, check_public};
+use crate::domain::public_name::check_public;
 use crate::domain::rate_limits::LimitScope;
 use crate::domain::scheduling::priority::Priority;
 use crate::domain::scheduling::requeue::Requeue;
@@ -179,9 +179,9 @@ impl JobRunner {
 
     fn next_step(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
         let context = &self.context;
-        let (set, issuance) = (context.cas.set(), self.issuance(job));
-        let Deciding { ca, is_gone } =
-            set.deciding(issuance.as_ref(), desired, job.observed.found());
+        let (set, found) = (context.cas.set(), job.observed.found());
+        let issuance = self.issuance(job);
+        let Deciding { ca, is_gone } = set.deciding(issuance.as_ref(), desired, found);
         let limits = context.cas.limits(&ca.directory);
         let rate_limits = limits.rate_limits.borrow();
         let windows = context.dates.windows.borrow();
@@ -198,12 +198,7 @@ impl JobRunner {
             stream: &job.stream,
             desired,
             observed: &job.observed,
-            assessment: context.assessment(
-                &windows,
-                (&ca.directory, &set),
-                &job.stream,
-                job.observed.found(),
-            ),
+            assessment: context.assessment(&windows, (&ca.directory, &set), &job.stream, found),
             paused_until: self.paused_until(&job.stream, desired),
             fallbacks: &fallbacks,
             first_ca: &set.cas.first.directory,
@@ -232,7 +227,7 @@ impl JobRunner {
     ) -> Vec<Fallback<'a>> {
         let now = self.context.clock.now();
         let terms = |to: &'a FallbackTo| {
-            let is_public = cas.at(&to.directory)?.public == Some(PublicCa::Yes);
+            let is_public = cas.at(&to.directory)?.is_public();
             let certifies = !is_public || names.iter().all(|name| check_public(name).is_ok());
             let limits = self.context.cas.limits(&to.directory);
             let limited = limits.rate_limits.borrow().blocking(stream, names, false, now);

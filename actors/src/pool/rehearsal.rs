@@ -12,7 +12,7 @@ use crate::domain::failure::{Failure, FailureClass, poll_at};
 use crate::domain::issuance::{Methods, OrderStatus};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
-use crate::domain::public_name::{PublicCa, check_public};
+use crate::domain::public_name::check_public;
 use crate::domain::scheduling::scheduler::Job;
 use crate::ports::{CertificateAuthority, Clock, PortError, bounded};
 
@@ -32,7 +32,7 @@ impl JobRunner {
             .as_deref()
             .and_then(|directory| Some((set.cas.at(directory)?, set.client(directory)?)));
         let Some((ca, client)) = rehearsal else { return };
-        let (directory, is_public) = (&*ca.directory, ca.public == Some(PublicCa::Yes));
+        let (directory, is_public) = (&*ca.directory, ca.is_public());
         let is_asked = |host: &&DnsName| !is_public || check_public(host).is_ok();
         let asked: BTreeSet<DnsName> = hosts.iter().filter(is_asked).cloned().collect();
         job.observed.rehearsed.extend(hosts);

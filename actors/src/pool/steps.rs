@@ -4,11 +4,11 @@
 use tracing::{debug, error};
 
 use super::job_runner::JobRunner;
+use crate::domain::cas::Ca;
 use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AfterRefusal, Command, Issuance, Observed, State, Step};
 use crate::domain::limits;
-use crate::domain::public_name::PublicCa;
 use crate::domain::rate_limits::LimitHit;
 use crate::domain::scheduling::scheduler::Job;
 use crate::domain::status::kube_event::KubeEvent;
@@ -102,8 +102,7 @@ impl JobRunner {
         failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
         let directory = self.directory(job, &desired);
         let set = self.context.cas.set();
-        let public = set.cas.at(&directory).and_then(|ca| ca.public);
-        let is_public = public.is_some_and(|public| public != PublicCa::No);
+        let is_public = set.cas.at(&directory).is_some_and(Ca::is_public);
         let pause = job.observed.pause_after(&failure).filter(|_| is_public);
         failure.retry_after = failure.retry_after.max(pause);
         let counts = failure.class == FailureClass::Authorization && !job.observed.failed_rehearsal;

@@ -129,6 +129,15 @@ impl Directories {
         let unknown = || Unusable(format!("no CA has the name `{}`", cut(name, limits::SHOWN_MAX)));
         Ok(found.ok_or_else(unknown)?.1.clone())
     }
+
+    /// The directory of a CA that is not the one of `own`.
+    fn other(&self, name: &str, own: &str, what: &str) -> Result<String, Unusable> {
+        let directory = self.of(name)?;
+        if directory == own {
+            return Err(Unusable(format!("it is named as its own {what}")));
+        }
+        Ok(directory)
+    }
 }
 
 fn directories(cas: &[CaOfFile], readers: Readers<'_>) -> Result<Directories, Unusable> {
@@ -180,42 +189,20 @@ fn scope(namespaces: Vec<String>, domains: Vec<String>) -> Result<Scope, Unusabl
 
 impl CaOfFile {
     fn read(self, known: &Directories, readers: Readers<'_>) -> Result<Ca, Unusable> {
-        bounded(self.allow.len(), limits::CA_RULES, "rules of `allow`")?;
-        bounded(self.fallbacks.len(), limits::CAS, "fallbacks")?;
         let algorithm = self.key_algorithm.as_deref().map(str::parse).transpose();
         let algorithm = algorithm
             .map_err(|unknown: UnknownAlgorithm| Unusable(format!("keyAlgorithm: {unknown}")))?;
         let contact = self.contact.as_deref().map(readers.contact).transpose();
         let contact = contact.map_err(|why| Unusable(format!("contact: {why}")))?;
         let own = known.of(&self.name)?;
-        let other = |name: &str, what: &str| {
-            let directory = known.of(name)?;
-            let why = || Unusable(format!("it is named as its own {what}"));
-            (directory != own).then_some(directory).ok_or_else(why)
-        };
-        let fallback = |FallbackOfFile { ca, after }: &FallbackOfFile| {
-            let after = after.as_deref().map(readers.duration).transpose();
-            let after = after.map_err(|why| Unusable(format!("after: {why}")))?;
-            let after = after.unwrap_or(limits::FALLBACK_AFTER);
-            Ok(FallbackTo { directory: other(ca, "fallback")?, after })
-        };
-        let fallbacks: Result<Vec<FallbackTo>, Unusable> =
-            self.fallbacks.iter().map(fallback).collect();
-        let rehearsal = self.rehearsal.as_deref().map(|name| other(name, "rehearsal"));
-        let allow = self.allow.into_iter().map(|ScopeOfFile { namespaces, domains }| {
-            if namespaces.is_empty() && domains.is_empty() {
-                let why =
-                    "a rule of `allow` needs namespaces or domains (namespaces: [\"*\"] are all)";
-                return Err(Unusable(why.to_owned()));
-            }
-            scope(namespaces, domains)
-        });
+        let rehearsal = self.rehearsal.as_deref();
+        let rehearsal = rehearsal.map(|name| known.other(name, &own, "rehearsal")).transpose()?;
         Ok(Ca {
-            fallbacks: fallbacks?,
-            rehearsal: rehearsal.transpose()?,
-            allow: allow.collect::<Result<_, _>>()?,
+            fallbacks: fallbacks(&self.fallbacks, known, &own, readers)?,
+            rehearsal,
+            allow: allowed(self.allow)?,
             name: self.name,
-            directory: own.clone(),
+            directory: own,
             roots: self.roots,
             external_account: self.external_account,
             contact,
@@ -226,6 +213,34 @@ impl CaOfFile {
             public: self.public.map(|is| if is { PublicCa::Yes } else { PublicCa::No }),
         })
     }
+}
+
+fn fallbacks(
+    named: &[FallbackOfFile],
+    known: &Directories,
+    own: &str,
+    readers: Readers<'_>,
+) -> Result<Vec<FallbackTo>, Unusable> {
+    bounded(named.len(), limits::CAS, "fallbacks")?;
+    let read = named.iter().map(|FallbackOfFile { ca, after }| {
+        let after = after.as_deref().map(readers.duration).transpose();
+        let after = after.map_err(|why| Unusable(format!("after: {why}")))?;
+        let after = after.unwrap_or(limits::FALLBACK_AFTER);
+        Ok(FallbackTo { directory: known.other(ca, own, "fallback")?, after })
+    });
+    read.collect()
+}
+
+fn allowed(rules: Vec<ScopeOfFile>) -> Result<Vec<Scope>, Unusable> {
+    bounded(rules.len(), limits::CA_RULES, "rules of `allow`")?;
+    let read = rules.into_iter().map(|ScopeOfFile { namespaces, domains }| {
+        if namespaces.is_empty() && domains.is_empty() {
+            let why = "a rule of `allow` needs namespaces or domains (namespaces: [\"*\"] are all)";
+            return Err(Unusable(why.to_owned()));
+        }
+        scope(namespaces, domains)
+    });
+    read.collect()
 }
 
 #[cfg(test)]

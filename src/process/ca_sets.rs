@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, RwLock};
 
+use anyhow::Context;
 use ingress_acme_actors::cas::{CaClient, CaSet};
 use ingress_acme_actors::domain::cas::{Ca, Cas};
 use ingress_acme_actors::domain::limits;
@@ -51,6 +52,7 @@ pub struct CaBuilder {
 }
 
 /// A client, and what it was built from.
+#[derive(Clone)]
 struct Built {
     from: Ca,
     acme: Rc<Acme>,
@@ -160,10 +162,10 @@ impl FileCas {
     }
 
     /// Builds the clients that are missing, and drops those of CAs that have left the file.
-    fn set(&self, cas: Cas) -> Result<CaSet, TrustError> {
+    fn set(&self, cas: Cas) -> anyhow::Result<CaSet> {
         let mut built = BTreeMap::new();
         for ca in cas.all() {
-            let former = self.built.borrow_mut().remove(&ca.directory);
+            let former = self.built.borrow().get(&ca.directory).cloned();
             let kept = former.filter(|former| is_same_client(&former.from, ca));
             let one = if let Some(kept) = kept {
                 if let Ok(mut name) = kept.name.write() {
@@ -171,7 +173,10 @@ impl FileCas {
                 }
                 kept
             } else {
-                self.builder.client(ca, &self.key)?
+                let built = self.builder.client(ca, &self.key);
+                built.with_context(|| {
+                    format!("CA `{}`, as the file of --cas-file has it", ca.name)
+                })?
             };
             built.insert(ca.directory.clone(), one);
         }
@@ -189,11 +194,11 @@ impl FileCas {
         Ok(CaSet { cas: Rc::new(cas), clients })
     }
 
-    /// Completes the CAs before the work begins.
+    /// Completes the CAs before the work begins. A standby has not followed the file.
     pub async fn begin(&self) -> anyhow::Result<()> {
-        let cas = decided(self.read.borrow().clone(), self.builder.public_ca).await;
-        self.sets.send_replace(Rc::new(self.set(cas)?));
-        Ok(())
+        let newest = cas_file::read(&self.path);
+        let cas = newest.unwrap_or_else(|_| self.read.borrow().clone()); // it is told soon
+        self.put_to_use(cas).await
     }
 
     /// Follows the file forever. A bad one changes nothing, and is told once.
@@ -221,6 +226,10 @@ impl FileCas {
             self.builder.metrics.cas_good();
             return Ok(());
         }
+        self.put_to_use(cas).await
+    }
+
+    async fn put_to_use(&self, cas: Cas) -> anyhow::Result<()> {
         let known: Vec<String> = self.built.borrow().keys().cloned().collect();
         let decided = decided(cas.clone(), self.builder.public_ca).await;
         let set = self.set(decided)?;
@@ -259,7 +268,7 @@ pub struct CasOfCommand {
 pub fn cas_of_a_command(
     client: &Client,
     namespace: &str,
-    path: &std::path::Path,
+    path: &Path,
 ) -> anyhow::Result<CasOfCommand> {
     let cas = cas_file::read(path)?;
     let key = shared_key(client, namespace, &cas);

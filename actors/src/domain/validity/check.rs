@@ -479,4 +479,25 @@ pub(crate) mod tests {
         });
         assert_eq!(checked(&both), Err(IssueReason::KeyMismatch));
     }
+
+    #[test]
+    fn another_ca_replaces_a_certificate_at_its_renewal_unless_the_annotation_or_the_file_says_now()
+    {
+        let other = SecretView { directory: Some("https://b.example".into()), ..changed(|_| {}) };
+        let wanted = desired("shop", &["a.example.com"]);
+        let asks = DesiredCertificate { ca: Some("a".to_owned()), ..wanted.clone() };
+        let refused = DesiredCertificate { refuses_ca: true, ..asks.clone() };
+        let checked = |secret: &SecretView, desired: &DesiredCertificate, reissues| {
+            let assessment = Assessment { reissues, ..assessment() };
+            check(Some(secret), desired, &assessment).is_err()
+        };
+        assert!(!checked(&other, &wanted, false) && checked(&other, &wanted, true));
+        assert!(checked(&other, &asks, false), "the annotation is new");
+        let answered = SecretView { ca: Some("a".to_owned()), ..other.clone() };
+        assert!(!checked(&answered, &asks, false), "it is answered");
+        assert!(checked(&answered, &wanted, false), "it is gone");
+        assert!(!checked(&other, &refused, false) && !checked(&other, &refused, true));
+        let same = SecretView { directory: Some(DIRECTORY.to_owned()), ..other };
+        assert!(!checked(&same, &asks, true), "it names the CA that there is");
+    }
 }

@@ -5,6 +5,7 @@
 //! - [`validity`]: checks a certificate and computes its renewal time.
 //! - [`scheduling`]: from events to jobs, in a fair order.
 //! - [`issuance`]: the event-sourced state machine of one certificate.
+//! - [`cas`]: the CAs, and the choice of one for each certificate.
 //! - [`rate_limits`]: the CA's rate limits, and the orders queued behind them.
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
@@ -22,6 +23,7 @@ pub mod address;
 pub mod aliases;
 pub mod by_namespace;
 pub mod caa;
+pub mod cas;
 pub mod certificate;
 pub mod challenge;
 pub mod clock_filter;

@@ -50,8 +50,8 @@ mod with_order;
 pub use crate::domain::challenge::{Method, Methods, Offers};
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
-    CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
-    OrderOpened, RateLimitHit, Record, TxtAdded,
+    CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed,
+    IssuanceStarted, OrderOpened, RateLimitHit, Record, TxtAdded,
 };
 pub use failing::Failing;
 pub(crate) use fallback::Fallback;

@@ -14,7 +14,8 @@ use ingress_acme_actors::ports::Clock;
 use kube::Client;
 
 use super::acme_dns::AcmeDns;
-use super::credentials::{Credentials, Key};
+use super::credentials::Credentials;
+pub use super::credentials::Key;
 use super::external_dns::ExternalDns;
 use super::httpreq::HttpReq;
 use super::records::Writer;
@@ -103,7 +104,7 @@ macro_rules! library {
     };
 }
 
-/// All providers, in the order of their names: first those of the library.
+/// All providers: first those of the library, in the order of their names, then adapters of ours.
 pub const PROVIDERS: &[Provider] = &[
     library!(
         "azure",

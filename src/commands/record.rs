@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::cut::cut;
-use ingress_acme_actors::domain::dns::persist::{Meaning, meaning, record_to_set, value_to_set};
+use ingress_acme_actors::domain::dns::persist::{
+    Meaning, meaning, permits, record_to_set, value_to_set,
+};
 use ingress_acme_actors::domain::dns::txt::RecordName;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::name::DnsName;
@@ -18,11 +20,14 @@ use crate::commands::cli::{CaaArgs, RecordArgs, RecordOutput};
 use crate::commands::status::print;
 use crate::dns_and_http::challenge_dns::ChallengeRecords;
 use crate::process::assembly::ca_of_a_command;
+use crate::process::ca_sets::cas_of_a_command;
 use crate::process::clock::SystemClock;
 
-/// What is printed, with the fields of `-o json`.
+/// What is printed of one CA, with the fields of `-o json`.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The CA: its name in the file of `--cas-file`, or the URL of its directory.
+    ca: String,
     /// Name of the record.
     name: String,
     /// Value to set.
@@ -42,44 +47,74 @@ struct Found {
     meaning: String,
 }
 
-/// Runs `record`. Fails where no record proves the name yet.
+/// Runs `record`. Fails where a CA has no record yet that proves the name.
 pub async fn show(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let RecordArgs { output, name: args } = args;
-    let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
-    let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
-    let file = acme_ca_file.as_deref();
-    let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
-    if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
-        bail!(
-            "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
-             --acme-directory, which must be those of the operator"
-        );
-    }
-    let issuer = acme.fetch_issuer().await?;
+    let (host, nameserver) = (&args.host, args.nameserver);
+    let issuers = issuers(&args).await?;
     let dns = ChallengeRecords::new(nameserver, nameserver.as_slice())?;
-    let records = dns.persist_records(&host).await.map_err(anyhow::Error::msg);
+    let records = dns.persist_records(host).await.map_err(anyhow::Error::msg);
     let records = records.context("the present records are not known")?;
-    let report = report(&host, &issuer, records, SystemClock::default().now());
-    let Some(report) = report else {
-        bail!("{directory} names no caaIdentities (RFC 8555 §7.1.1), so no record can name the CA");
-    };
-    let printed = print(&match output {
-        RecordOutput::Text => text(&host, &report),
-        RecordOutput::Json => serde_json::to_string_pretty(&report)?,
+    let now = SystemClock::default().now();
+    let reports = issuers.into_iter().map(|(ca, issuer)| {
+        let unnamed =
+            || anyhow!("{ca} names no caaIdentities (RFC 8555 §7.1.1), so no record can name it");
+        report(&ca, host, (&issuer, &records), now).ok_or_else(unnamed)
     });
-    Ok(if report.seen { printed } else { ExitCode::FAILURE })
+    let reports: Vec<Report> = reports.collect::<anyhow::Result<_>>()?;
+    let printed = print(&match output {
+        RecordOutput::Text => {
+            reports.iter().map(|one| text(host, one)).collect::<Vec<_>>().join("\n\n")
+        }
+        RecordOutput::Json => serde_json::to_string_pretty(&reports)?,
+    });
+    let is_seen = reports.iter().all(|report| report.seen);
+    Ok(if is_seen { printed } else { ExitCode::FAILURE })
 }
 
-fn report(host: &DnsName, issuer: &Issuer, records: Vec<String>, now: Timestamp) -> Option<Report> {
+/// The CAs that are meant, each with its account.
+async fn issuers(args: &CaaArgs) -> anyhow::Result<Vec<(String, Issuer)>> {
+    let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
+    let Some(path) = args.cas_file.as_deref() else {
+        let (directory, file) = (args.acme_directory.as_str(), args.acme_ca_file.as_deref());
+        let (account, acme) = ca_of_a_command(&client, &namespace, directory, file)?;
+        if account.load().await?.is_none_or(|stored| stored.url.is_none()) {
+            bail!(
+                "namespace {namespace} has no registered ACME account of {directory}; check --namespace and \
+                 --acme-directory, which must be those of the operator"
+            );
+        }
+        return Ok(vec![(directory.to_owned(), acme.fetch_issuer().await?)]);
+    };
+    let mut found = Vec::new();
+    for (ca, acme) in &cas_of_a_command(&client, &namespace, path)?.all {
+        if args.ca.as_ref().is_some_and(|name| *name != ca.name) {
+            continue;
+        }
+        match acme.known_issuer().await? {
+            Some(issuer) => found.push((ca.name.clone(), issuer)),
+            None => eprintln!("{}: no account yet; the first order makes one", ca.name),
+        }
+    }
+    ensure!(!found.is_empty(), "the file of --cas-file has no such CA with an account");
+    Ok(found)
+}
+
+fn report(
+    ca: &str,
+    host: &DnsName,
+    (issuer, records): (&Issuer, &[String]),
+    now: Timestamp,
+) -> Option<Report> {
     let value = value_to_set(issuer, host)?;
     let name = RecordName::of_persist(host)?.to_string();
-    let seen = records.iter().any(|one| meaning(one, issuer, host, now) == Meaning::Fits);
-    let found = records.into_iter().map(|value| {
-        let meaning = words(&meaning(&value, issuer, host, now));
+    let seen = permits(records, issuer, host, now);
+    let found = records.iter().map(|value| {
+        let meaning = words(&meaning(value, issuer, host, now));
         Found { value: cut(value, limits::PROBE_TEXT_MAX), meaning }
     });
-    let record = record_to_set(issuer, host);
-    Some(Report { name, value, record, seen, found: found.collect() })
+    let (ca, record) = (ca.to_owned(), record_to_set(issuer, host));
+    Some(Report { ca, name, value, record, seen, found: found.collect() })
 }
 
 fn words(meaning: &Meaning) -> String {
@@ -99,8 +134,8 @@ fn words(meaning: &Meaning) -> String {
 
 fn text(host: &DnsName, report: &Report) -> String {
     let mut text = format!(
-        "This record lets this account prove {host}, for as long as it is there (DNS-PERSIST-01):\n\n{}\n\n",
-        report.record
+        "This record lets the account at {} prove {host}, for as long as it is there (DNS-PERSIST-01):\n\n{}\n\n",
+        report.ca, report.record
     );
     if report.found.is_empty() {
         text.push_str("Now: no record");
@@ -120,8 +155,9 @@ mod tests {
     fn of(host: &str, records: &[&str]) -> Report {
         let account = Some("https://ca.example/acct/7".to_owned());
         let issuer = Issuer { domains: vec!["ca.example".to_owned()], account };
-        let records = records.iter().map(|&record| record.to_owned()).collect();
-        report(&DnsName::parse_certified(host).unwrap(), &issuer, records, NOW).unwrap()
+        let records: Vec<String> = records.iter().map(|&record| record.to_owned()).collect();
+        let host = DnsName::parse_certified(host).unwrap();
+        report("ca", &host, (&issuer, &records), NOW).unwrap()
     }
 
     #[test]
@@ -131,7 +167,7 @@ mod tests {
         let host = DnsName::parse_certified("*.example.com").unwrap();
         let printed = text(&host, &of("*.example.com", &["v=spf1 -all", own, &over]));
         let expected = "\
-This record lets this account prove *.example.com, for as long as it is there (DNS-PERSIST-01):
+This record lets the account at ca prove *.example.com, for as long as it is there (DNS-PERSIST-01):
 
 _validation-persist.example.com. IN TXT \"ca.example; accounturi=https://ca.example/acct/7; policy=wildcard\"
 
@@ -149,6 +185,7 @@ Now: \"ca.example; accounturi=https://ca.example/acct/7; policy=wildcard; persis
         let own = "ca.example; accounturi=https://ca.example/acct/7";
         let report = serde_json::to_value(of("shop.example.com", &[own])).unwrap();
         let expected = serde_json::json!({
+            "ca": "ca",
             "name": "_validation-persist.shop.example.com",
             "value": own,
             "record": format!("_validation-persist.shop.example.com. IN TXT \"{own}\""),

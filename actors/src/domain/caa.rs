@@ -6,9 +6,9 @@
 
 use std::fmt::Write;
 
+use crate::domain::challenge::Method;
 use crate::domain::cut::cut;
 use crate::domain::limits;
-use crate::domain::method::Method;
 use crate::domain::name::DnsName;
 
 /// Tag of the property for all names.

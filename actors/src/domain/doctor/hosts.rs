@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Check, Fact, Finding, joined};
 use crate::domain::address::is_globally_routable;
 use crate::domain::caa::{CaaSet, Issuer, Permission};
-use crate::domain::method::Method;
+use crate::domain::issuance::Method;
 use crate::domain::name::DnsName;
 
 /// Certificates of an Ingress, by the rules of the operator and the flags of its Deployment.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::in_dns::InDns;
 use crate::domain::certificate::{CertificateView, SecretStatus, SecretView};
+use crate::domain::challenge::Offers;
 use crate::domain::controllers::ControllerRule;
 use crate::domain::cut::cut;
 use crate::domain::desired::desired_certificate::{Fingerprint, WantedRoute};
 use crate::domain::failure::{Failure, FailureClass, poll_at, transient_pause};
 use crate::domain::ingress::Edition;
 use crate::domain::limits;
-pub use crate::domain::method::{Method, Methods};
 use crate::domain::name::DnsName;
 use crate::domain::rate_limits::{LimitHit, RateLimit};
 use crate::domain::time::Timestamp;
@@ -59,17 +59,6 @@ pub struct AuthorizationView {
     pub accepted: bool,
     /// Challenges in DNS that the CA offers; empty before the authorization was read.
     pub offers: Offers,
-}
-
-/// Challenges in DNS that the CA offers for a name.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Offers {
-    /// Value of the TXT record of DNS-01 (RFC 8555 §8.4): base64url of the SHA-256 of the key
-    /// authorization.
-    pub dns_01: Option<String>,
-    /// `issuer-domain-names` of DNS-PERSIST-01 (draft-ietf-acme-dns-persist), any of which the
-    /// record may name.
-    pub dns_persist_01: Option<Vec<String>>,
 }
 
 /// Result of the probe of a host.

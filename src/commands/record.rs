@@ -59,7 +59,7 @@ pub async fn show(args: RecordArgs) -> anyhow::Result<ExitCode> {
     let reports = issuers.into_iter().map(|(ca, issuer)| {
         let unnamed =
             || anyhow!("{ca} names no caaIdentities (RFC 8555 §7.1.1), so no record can name it");
-        report(&ca, host, (&issuer, &records), now).ok_or_else(unnamed)
+        report(&ca, host, (&issuer, records.as_slice()), now).ok_or_else(unnamed)
     });
     let reports: Vec<Report> = reports.collect::<anyhow::Result<_>>()?;
     let printed = print(&match output {
@@ -157,7 +157,7 @@ mod tests {
         let issuer = Issuer { domains: vec!["ca.example".to_owned()], account };
         let records: Vec<String> = records.iter().map(|&record| record.to_owned()).collect();
         let host = DnsName::parse_certified(host).unwrap();
-        report("ca", &host, (&issuer, &records), NOW).unwrap()
+        report("ca", &host, (&issuer, records.as_slice()), NOW).unwrap()
     }
 
     #[test]

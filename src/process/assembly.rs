@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::cas::{FallbackCa, RehearsalCa};
 use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
@@ -15,7 +16,6 @@ use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::dry_run::without_writes;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports, Settings};
-use ingress_acme_actors::pool::job_runner::{FallbackCa, RehearsalCa};
 use ingress_acme_actors::ports::{AccountStore, Clock, SecretWatch};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;

@@ -14,7 +14,7 @@
 //! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
-//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
+//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`challenge`], [`copied`], [`cut`], `fair_share`,
 //! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`mode`], [`name`], [`new_orders`],
 //! [`public_name`], [`rule_host`], [`time`] and [`top_k`] are shared by the folders.
 //! [`clock_filter`] is for the adapter of the clock.
@@ -25,6 +25,7 @@ pub mod by_namespace;
 pub mod caa;
 pub mod cas;
 pub mod certificate;
+pub mod challenge;
 pub mod clock_filter;
 pub mod controllers;
 pub mod copied;

@@ -160,6 +160,9 @@ impl Transport {
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)
             .timeout(limits::CA_CALL)
+            // The bound of a body is that of what the CA sends.
+            .no_gzip()
+            .no_deflate()
             // Never follow redirects: an ACME POST is signed for its URL (RFC 8555 §6.4).
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -19,7 +19,7 @@ use crate::dns_and_http::admin::log_level::PATH;
 pub async fn show_or_change(args: LogLevelArgs) -> anyhow::Result<ExitCode> {
     let (address, url) = (args.address(), format!("http://{}{PATH}", args.address()));
     // Plain HTTP needs no roots, and the machine may have none.
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).no_gzip().no_deflate();
     let client = client.timeout(limits::LOG_CALL).build()?;
     let request = match &args.filter {
         None => client.get(url),

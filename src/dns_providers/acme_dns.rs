@@ -1,5 +1,5 @@
-//! acme-dns: a name server for challenges alone, to which `_acme-challenge` is delegated by a CNAME.
-//! It keeps the two newest values of each registration, and knows no removal.
+//! acme-dns: a name server for challenges alone, to which a CNAME of `_acme-challenge` leads. It
+//! keeps the two newest values of each registration, and knows no removal.
 
 use std::collections::BTreeMap;
 

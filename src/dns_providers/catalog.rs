@@ -1,25 +1,26 @@
-//! The providers, with the keys of their accounts. `docs/dns.md` has the same table for readers, and
-//! a test compares the two.
+//! The providers, with the keys of their accounts. `docs/dns.md` has the same table for readers,
+//! which a test compares with this one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dns_update::DnsUpdater;
-use dns_update::providers::azuredns::{AzureDnsConfig, AzureEnvironment};
-use dns_update::providers::google_cloud_dns::GoogleCloudDnsConfig;
-use dns_update::providers::route53::Route53Config;
 use ingress_acme_actors::domain::dns::account::PERSIST;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::Clock;
+use ingress_acme_dns::dns_update::DnsUpdater;
+use ingress_acme_dns::dns_update::providers::azuredns::{AzureDnsConfig, AzureEnvironment};
+use ingress_acme_dns::dns_update::providers::google_cloud_dns::GoogleCloudDnsConfig;
+use ingress_acme_dns::dns_update::providers::route53::Route53Config;
+use ingress_acme_dns::{TxtClient, dns_update};
 use kube::Client;
 
 use super::acme_dns::AcmeDns;
-use super::credentials::{Credentials, Key};
+use super::credentials::Credentials;
+pub use super::credentials::Key;
 use super::external_dns::ExternalDns;
 use super::httpreq::HttpReq;
 use super::records::Writer;
 use super::rfc2136::Rfc2136;
-use super::update::Update;
 use super::webhook::Webhook;
 
 /// Deadline of one request of the library.
@@ -73,7 +74,7 @@ impl Provider {
                 // Without roots the library would panic.
                 super::http::client()?;
                 let made = make(credentials).map_err(|error| error.to_string())?;
-                Some(Box::new(Update(made)))
+                Some(Box::new(TxtClient::new(made)))
             }
             Make::Own(make) => Some(make(credentials, cluster)?),
             Make::Nothing => None,
@@ -103,7 +104,7 @@ macro_rules! library {
     };
 }
 
-/// All providers, in the order of their names: first those of the library.
+/// All providers: first those of the library, in the order of their names, then adapters of ours.
 pub const PROVIDERS: &[Provider] = &[
     library!(
         "azure",

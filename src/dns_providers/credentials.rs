@@ -171,7 +171,7 @@ fn forms_of(value: &str) -> Vec<String> {
         let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(value.bytes()).collect();
         // Letters that depend on bytes around the value are left out.
         let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
-        if last.saturating_sub(first) >= 8 {
+        if last.saturating_sub(first) >= 6 {
             let encoded = BASE64_STANDARD_NO_PAD.encode(&bytes);
             forms.push(encoded[first..last].to_owned());
             forms.push(BASE64_URL_SAFE_NO_PAD.encode(&bytes)[first..last].to_owned());

@@ -7,6 +7,7 @@ use ingress_acme_actors::domain::dns::txt::TxtRecord;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::ports::PortError;
+use ingress_acme_dns::dns_update;
 
 use super::credentials::Redaction;
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::{Kind, ProviderError};
 use super::records::{TTL, Writer};
-use crate::kubernetes::client::{FIELD_MANAGER, find, our_label};
+use crate::kubernetes::client::{FIELD_MANAGER, detail, our_label};
 
 /// The objects of the operator's namespace.
 pub(super) struct ExternalDns {
@@ -45,7 +45,7 @@ impl ExternalDns {
     }
 
     async fn read(&self, record: &TxtRecord) -> Result<Option<DynamicObject>, ProviderError> {
-        Ok(find(&self.api, &object_name(record)).await.map_err(|error| refused(&error))?)
+        self.api.get_opt(&object_name(record)).await.map_err(|error| refused(&error))
     }
 
     /// Writes all values of the name. The version makes a write fail whose values are old.
@@ -107,11 +107,14 @@ impl Writer for ExternalDns {
 
 /// The error of a request to the API server, for a kind that may not be installed.
 pub(super) fn refused(error: &kube::Error) -> ProviderError {
-    let words = crate::kubernetes::client::detail(error);
+    let words = match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => detail(other),
+    };
     match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
             let rights =
-                "the operator has no right to these objects; docs/dns.md names the overlay with it";
+                "the operator has no right to these objects; docs/dns.md names the file with it";
             ProviderError::new(Kind::Credentials, format!("{words} ({rights})"))
         }
         kube::Error::Api(status) if status.code == 404 => {

@@ -12,7 +12,7 @@ use crate::kubernetes::client::detail;
 /// A client without redirects and without compression, so that an answer is as long as its body.
 pub(super) fn client() -> Result<Client, String> {
     let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
-    let builder = builder.no_gzip().no_deflate().no_brotli().no_zstd();
+    let builder = builder.no_gzip().no_deflate();
     let client = builder.timeout(limits::DNS_PROVIDER_REQUEST).user_agent(crate::USER_AGENT);
     client.build().map_err(|error| format!("no TLS client can be made: {error}"))
 }

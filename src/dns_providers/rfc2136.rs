@@ -211,6 +211,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_response_code_has_its_class() {
+        let cases = [
+            (ResponseCode::NotAuth, Some(TsigError::BadKey), Kind::Credentials),
+            (ResponseCode::NotAuth, Some(TsigError::BadSig), Kind::Credentials),
+            (ResponseCode::NotAuth, Some(TsigError::BadTime), Kind::Passing),
+            (ResponseCode::NotAuth, None, Kind::Zone),
+            (ResponseCode::NotZone, None, Kind::Zone),
+            (ResponseCode::Refused, None, Kind::Credentials),
+            (ResponseCode::ServFail, None, Kind::Passing),
+            (ResponseCode::FormErr, None, Kind::Request),
+        ];
+        for (code, error, kind) in cases {
+            assert_eq!(refused(code, error).0, kind, "{code} {error:?}");
+        }
+    }
+
+    #[test]
     fn a_server_is_a_host_or_an_address_with_or_without_a_port() {
         let cases = [
             ("ns1.example.com", Some("ns1.example.com:53")),

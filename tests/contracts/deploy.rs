@@ -40,6 +40,11 @@ fn the_manifests_have_the_objects_of_before() {
     hold("watch-secrets", &lines(watch.iter().map(line)));
     let openshift = objects(include_str!("../../deploy/openshift.yaml"));
     hold("openshift", &lines(openshift.iter().map(line)));
+    let dns = [
+        include_str!("../../deploy/external-dns.yaml"),
+        include_str!("../../deploy/dns-webhook.yaml"),
+    ];
+    hold("dns", &lines(dns.iter().flat_map(|yaml| objects(yaml)).map(|object| line(&object))));
 }
 
 #[test]

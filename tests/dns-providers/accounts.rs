@@ -1,6 +1,7 @@
 //! Secrets of accounts: read, reloaded without a restart, and refused one by one.
 
-use ingress_acme_actors::domain::dns::account::{Namespaces, PERSIST};
+use ingress_acme_actors::domain::dns::account::{DnsAccounts, Namespaces, PERSIST};
+use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::shared_expiries::SharedExpiries;
 
 use crate::{Accounts, permanent, record};
@@ -78,4 +79,23 @@ async fn an_account_that_is_gone_or_writes_nothing_is_a_permanent_error() {
         accounts.records.remove(&record("persist", "example.com", "example.com", "v")).await,
     );
     assert!(error.contains("there is no DNS account persist now"), "{error}");
+}
+
+#[tokio::test]
+async fn an_account_beyond_the_bound_is_read_once_another_is_gone() {
+    let accounts = Accounts::start().await;
+    let persist = [("provider", PERSIST), ("zones", "example.com")];
+    for number in 0..=limits::DNS_ACCOUNTS {
+        accounts.write(&format!("account-{number:03}"), &persist).await;
+    }
+    accounts.write("account-000", &[persist[0], persist[1], ("namespaces", "*")]).await;
+    let served = |accounts: &DnsAccounts| {
+        accounts.get("account-000").is_some_and(|one| one.namespaces == Namespaces::All)
+    };
+    let read = accounts.until(served).await;
+    let last = format!("account-{:03}", limits::DNS_ACCOUNTS);
+    assert_eq!((read.iter().count(), read.get(&last)), (limits::DNS_ACCOUNTS, None));
+    accounts.delete("account-001").await;
+    let read = accounts.until(|accounts| accounts.get(&last).is_some()).await;
+    assert_eq!((read.iter().count(), read.get("account-001")), (limits::DNS_ACCOUNTS, None));
 }

@@ -95,7 +95,8 @@ async fn external_dns(world: &World, accounts: &Accounts) {
         let refused = permanent(refused);
         refused.contains("is forbidden").then_some(refused)
     });
-    assert!(error.await.contains("docs/dns.md names the"));
+    let error = error.await;
+    assert!(error.contains("docs/dns.md names the file"), "{error}");
 
     run(world, "kubectl apply -f deploy/external-dns.yaml").await;
     let bind = Bind::start(&[(ZONE, "")]).await.unwrap();
@@ -171,7 +172,10 @@ async fn webhook(world: &World, accounts: &Accounts) {
     accounts.account("webhook", ZONE, &keys).await;
     let value = record("webhook", ZONE, ZONE, "value-1");
     let error = permanent(accounts.records.add(&value).await);
-    assert!(error.contains("is forbidden") && error.contains("docs/dns.md names the"), "{error}");
+    assert!(
+        error.contains("is forbidden") && error.contains("docs/dns.md names the file"),
+        "{error}"
+    );
     assert!(requests.lock().unwrap().is_empty());
 
     run(world, "kubectl apply -f deploy/dns-webhook.yaml").await;

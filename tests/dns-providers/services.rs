@@ -8,7 +8,7 @@ mod zone;
 
 use std::process::Command;
 
-use ingress_acme::dns_providers::catalog::PROVIDERS;
+use ingress_acme::dns_providers::catalog::{Key, PROVIDERS};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -34,6 +34,21 @@ fn every_provider_has_a_test() {
     let mut all: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
     all.sort_unstable();
     assert_eq!(tested, all);
+}
+
+#[test]
+fn the_page_lists_each_provider_with_its_keys() {
+    let page = include_str!("../../docs/dns.md");
+    for provider in PROVIDERS {
+        let key =
+            |key: &Key| format!("`{}`{}", key.name, if key.is_required { "" } else { " (option)" });
+        let keys: Vec<_> = provider.keys.iter().map(key).collect();
+        let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+        let begin = format!("| `{}` | ", provider.name);
+        let row = page.lines().find(|line| line.starts_with(&begin));
+        let row = row.unwrap_or_else(|| panic!("docs/dns.md has no row of {}", provider.name));
+        assert_eq!(row.split(" | ").nth(2), Some(keys.as_str()), "{row}");
+    }
 }
 
 #[test]

@@ -101,8 +101,8 @@ pub enum Problem {
     },
     /// Wildcards that no DNS account proves for the namespace of the Ingress.
     #[error(
-        "host {host} is a wildcard, which is proved in DNS only, and no DNS account has its zone for namespace {namespace}{}: \
-         whoever runs ingress-acme can add one (docs/dns.md); the other hosts are served meanwhile",
+        "host {host} is a wildcard, which is proved in DNS, and no DNS account has its zone for namespace {namespace}{}; \
+         whoever runs ingress-acme can add one (docs/dns.md)",
         likewise(*.others)
     )]
     Unproved {

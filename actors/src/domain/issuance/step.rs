@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
 use super::in_flight::InFlight;
-use super::observed::{Methods, Observed};
+use super::observed::Observed;
 use crate::domain::caa::Issuer;
+use crate::domain::challenge::Methods;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::dns::txt::TxtRecord;

@@ -276,8 +276,8 @@ impl Fakes {
         }
     }
 
-    /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are those
-    /// of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
+    /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are
+    /// those of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
     pub fn write_file(&self, cas: Cas) {
         let all = [
             (DIRECTORY, &self.ca),

@@ -13,7 +13,7 @@ use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::operator::{
     Observability, Operator, Ports, Settings, start, stepped_back,
 };
-use ingress_acme_actors::ports::{PortError, bounded};
+use ingress_acme_actors::ports::PortError;
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;

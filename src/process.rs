@@ -5,6 +5,7 @@ pub mod ca_sets;
 pub mod cas_file;
 pub mod clock;
 pub mod instance;
+mod key_changes;
 pub mod logging;
 mod memory_limit;
 pub mod process_metrics;

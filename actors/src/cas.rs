@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::domain::cas::{Ca, Cas, Reissue, Source};
+use crate::domain::cas::{Ca, Cas, FallbackTo, Reissue, Source};
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::ingress::SecretKey;
@@ -17,7 +18,6 @@ use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::rate_limits::{LimitWait, RateLimits};
 use crate::domain::time::Timestamp;
 use crate::journal::ledger::Ledger;
-use crate::operator::{Ports, Settings};
 use crate::ports::CertificateAuthority;
 
 /// The CAs, and a client for each.
@@ -38,6 +38,37 @@ pub struct CaClient {
     pub through_proxy: bool,
     /// Whether orders are delayed that the CA would soon refuse.
     pub guards: bool,
+}
+
+/// The fallback CA: asked when the first one has failed for long.
+#[derive(Clone)]
+pub struct FallbackCa {
+    /// The CA.
+    pub ca: Rc<dyn CertificateAuthority>,
+    /// Directory URL.
+    pub directory: String,
+    /// Time that the first CA must have failed for.
+    pub after: Duration,
+    /// Whether the CA is a known public one, which is told no internal name.
+    pub is_public: bool,
+}
+
+impl FallbackCa {
+    /// Its place among the fallbacks of the first CA.
+    pub(crate) fn terms(&self) -> FallbackTo {
+        FallbackTo { directory: self.directory.clone(), after: self.after }
+    }
+}
+
+/// The CA that validates names which the first CA could not validate.
+#[derive(Clone)]
+pub struct RehearsalCa {
+    /// The CA.
+    pub ca: Rc<dyn CertificateAuthority>,
+    /// Directory URL.
+    pub directory: String,
+    /// Whether the CA is a known public one, which is told no internal name.
+    pub is_public: bool,
 }
 
 /// Limits of one CA.
@@ -62,43 +93,31 @@ pub(crate) struct OperatorCas {
 
 impl CaSet {
     /// The CAs of the flags.
-    pub(crate) fn of_flags(ports: &Ports, settings: &Settings) -> Self {
-        let fallback = ports.fallback.as_ref();
-        let rehearsal = ports.rehearsal.as_ref();
+    pub(crate) fn of_flags(
+        (directory, client, public): (&str, CaClient, PublicCa),
+        fallback: Option<&FallbackCa>,
+        rehearsal: Option<&RehearsalCa>,
+    ) -> Self {
         let first = Ca {
             name: "first".to_owned(),
-            directory: settings.directory.clone(),
+            directory: directory.to_owned(),
             fallbacks: fallback.iter().map(|one| one.terms()).collect(),
             rehearsal: rehearsal.map(|one| one.directory.clone()),
-            public: Some(settings.selection.public_ca),
+            public: Some(public),
             ..Ca::default()
         };
-        let other = |name: &str, directory: &str, is_public: bool| Ca {
-            name: name.to_owned(),
-            directory: directory.to_owned(),
-            public: is_public.then_some(PublicCa::Yes),
-            ..Ca::default()
-        };
-        let fallback_ca = fallback.map(|one| other("fallback", &one.directory, one.is_public));
-        let rehearsal_ca = rehearsal.map(|one| other("rehearsal", &one.directory, one.is_public));
-        let cas = Cas {
-            first,
-            others: fallback_ca.into_iter().chain(rehearsal_ca).collect(),
-            defaults: Vec::new(),
-            reissue: Reissue::Now,
-            source: Source::Flags,
-        };
-        let plain = |ca: &Rc<dyn CertificateAuthority>| CaClient {
-            ca: ca.clone(),
-            through_proxy: false,
-            guards: false,
-        };
-        let (through_proxy, guards) = (settings.through_proxy, settings.guards);
-        let first = CaClient { ca: ports.ca.clone(), through_proxy, guards };
-        let clients = [(settings.directory.clone(), first)].into_iter();
-        let fallback = fallback.map(|one| (one.directory.clone(), plain(&one.ca)));
-        let rehearsal = rehearsal.map(|one| (one.directory.clone(), plain(&one.ca)));
-        let clients = clients.chain(fallback).chain(rehearsal).collect();
+        let fallback = fallback.map(|one| ("fallback", &one.directory, one.is_public, &one.ca));
+        let rehearsal = rehearsal.map(|one| ("rehearsal", &one.directory, one.is_public, &one.ca));
+        let mut clients = BTreeMap::from([(directory.to_owned(), client)]);
+        let others = fallback.into_iter().chain(rehearsal).map(|(name, directory, public, ca)| {
+            let client = CaClient { ca: ca.clone(), through_proxy: false, guards: false };
+            clients.insert(directory.clone(), client);
+            let (name, directory) = (name.to_owned(), directory.clone());
+            Ca { name, directory, public: public.then_some(PublicCa::Yes), ..Ca::default() }
+        });
+        let others = others.collect();
+        let (defaults, reissue, source) = (Vec::new(), Reissue::Now, Source::Flags);
+        let cas = Cas { first, others, defaults, reissue, source };
         Self { cas: Rc::new(cas), clients }
     }
 

@@ -14,7 +14,8 @@
 //! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
-//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`challenge`], [`copied`], [`cut`], `fair_share`,
+//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`challenge`], [`copied`],
+//! [`cut`], `fair_share`,
 //! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`mode`], [`name`], [`new_orders`],
 //! [`public_name`], [`rule_host`], [`time`] and [`top_k`] are shared by the folders.
 //! [`clock_filter`] is for the adapter of the clock.

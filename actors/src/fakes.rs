@@ -35,7 +35,7 @@ pub use dns::{FakeDns, dns_account, record_name};
 pub use segments::FakeSegments;
 pub use stable::{Retries, WRITES};
 
-use crate::cas::{CaClient, CaSet};
+use crate::cas::{CaClient, CaSet, FallbackCa, RehearsalCa};
 use crate::dns::ports::DnsPorts;
 use crate::domain::caa::CaaSet;
 use crate::domain::cas::Cas;
@@ -50,7 +50,6 @@ use crate::domain::new_orders::NewOrders;
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::journal::segmented::SegmentedJournal;
 use crate::operator::{Observability, Operator, Ports, Settings, start};
-use crate::pool::job_runner::{FallbackCa, RehearsalCa};
 use crate::ports::{Clock, Probe, SecretWatch, Segments};
 use crate::reporting::reporter::Reporter;
 
@@ -277,8 +276,8 @@ impl Fakes {
         }
     }
 
-    /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are those
-    /// of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
+    /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are
+    /// those of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
     pub fn write_file(&self, cas: Cas) {
         let all = [
             (DIRECTORY, &self.ca),

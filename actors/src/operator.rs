@@ -9,7 +9,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::cas::{CaSet, CaSets, OperatorCas};
+use crate::cas::{CaClient, CaSet, CaSets, FallbackCa, OperatorCas, RehearsalCa};
 use crate::context::{CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
@@ -26,12 +26,12 @@ use crate::domain::mode::Mode;
 use crate::domain::new_orders::NewOrders;
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::status::readiness::Awaited;
+use crate::dry_run::no_ca::without_requests;
 use crate::dry_run::surveyor::Surveyor;
-use crate::dry_run::without_requests;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::messages::{Drain, StopWriting, SwitchMoved};
 use crate::pool::actor::Pool;
-use crate::pool::job_runner::{FallbackCa, JobPorts, JobRunner, RehearsalCa, RouteRecipients};
+use crate::pool::job_runner::{JobPorts, JobRunner, RouteRecipients};
 use crate::pool::known_classes::KnownClasses;
 use crate::ports::{
     CertificateAuthority, Clock, EventRecorder, IngressClasses, IngressSource, Journal, Keys,
@@ -266,6 +266,14 @@ async fn follow_switch(mut new_orders: watch::Receiver<NewOrders>, pool: Addr<Po
     while new_orders.changed().await.is_ok() && pool.send(SwitchMoved).await.is_ok() {}
 }
 
+/// The CAs of the flags.
+fn of_flags(ports: &Ports, settings: &Settings) -> CaSet {
+    let (through_proxy, guards) = (settings.through_proxy, settings.guards);
+    let client = CaClient { ca: ports.ca.clone(), through_proxy, guards };
+    let first = (settings.directory.as_str(), client, settings.selection.public_ca);
+    CaSet::of_flags(first, ports.fallback.as_ref(), ports.rehearsal.as_ref())
+}
+
 /// The CAs, which a dry run never asks.
 fn of_mode(mode: Mode, set: Rc<CaSet>) -> Rc<CaSet> {
     if mode == Mode::DryRun { Rc::new(without_requests(&set)) } else { set }
@@ -300,7 +308,7 @@ fn context(
 ) -> OperatorContext {
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
     let index = index.with_room(settings.room).with_algorithm(settings.algorithm);
-    let of_flags = || Rc::new(CaSet::of_flags(ports, settings));
+    let of_flags = || Rc::new(of_flags(ports, settings));
     let of_file = |cas: &CaSets| of_mode(settings.mode, cas.borrow().clone());
     let set = ports.cas.as_ref().map_or_else(of_flags, of_file);
     let mut index = index.with_cas(set.cas.clone());

@@ -1,8 +1,8 @@
 //! Account key that all CAs of a file share. It has a Secret of its own, so that the order of the
 //! CAs, and whether one leaves the file, mean nothing to it.
 //!
-//! Where there is no such Secret yet, the key is that of the first CA that has an account: the flags
-//! named that CA before, and its account stays.
+//! Where there is no such Secret yet, the key is that of the first CA that has an account: the
+//! flags named that CA before, and its account stays.
 
 use std::rc::Rc;
 

@@ -6,16 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ingress_acme_actors::cas::{FallbackCa, RehearsalCa};
 use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
-use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::dry_run::without_writes;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
 use ingress_acme_actors::operator::{Observability, Ports, Settings};
-use ingress_acme_actors::pool::job_runner::{FallbackCa, RehearsalCa};
 use ingress_acme_actors::ports::{AccountStore, Clock, SecretWatch};
 use ingress_acme_actors::reporting::metrics::Metrics;
 use kube::Client;
@@ -41,6 +40,7 @@ use crate::kubernetes::tls_secrets;
 use crate::pki;
 use crate::process::ca_sets::{CaBuilder, FileCas};
 use crate::process::process_metrics;
+use crate::process::public_ca::{is_known_public, is_trusted_by_browsers};
 use crate::process::replica::Replica;
 use crate::process::servers::listen;
 use crate::process::succession::Succession;
@@ -416,23 +416,6 @@ pub fn ca_of_a_command(
     };
     let acme = Acme::new(options, account.clone())?;
     Ok((account, acme))
-}
-
-/// Whether the certificates of a directory lead to the Mozilla roots: a known public CA, and not
-/// its staging environment.
-pub(crate) fn is_trusted_by_browsers(directory: &str) -> bool {
-    let host = host(directory);
-    is_known_public(directory) && !["staging", "test"].iter().any(|word| host.contains(word))
-}
-
-/// Whether a directory is that of a known public CA.
-fn is_known_public(directory: &str) -> bool {
-    public_by_name(&host(directory)) == Some(PublicCa::Yes)
-}
-
-fn host(directory: &str) -> String {
-    let host = url::Url::parse(directory).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.unwrap_or_default()
 }
 
 #[cfg(test)]

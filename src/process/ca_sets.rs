@@ -19,8 +19,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::cas_file;
-use super::public_ca::public_ca;
-use super::replica::Replica;
+use super::key_changes::follow;
+use super::public_ca::{is_trusted_by_browsers, public_ca};
 use crate::acme::fallback_account::FallbackAccount;
 use crate::acme::proxy::is_proxied;
 use crate::acme::shared_key::SharedKey;
@@ -29,7 +29,6 @@ use crate::commands::cli::{GuardsArg, PublicCaArg};
 use crate::dns_and_http::solver::Thumbprint;
 use crate::kubernetes::account_secret::AccountSecret;
 use crate::pki::Issuers;
-use crate::process::assembly::is_trusted_by_browsers;
 
 /// Name under which the shared account key is stored, in place of a directory.
 const SHARED: &str = "--cas-file";
@@ -237,7 +236,7 @@ impl FileCas {
         for (directory, one) in &*self.built.borrow() {
             if !known.contains(directory) {
                 info!(directory, "a CA has joined the file of --cas-file");
-                actix::spawn(Replica::follow(Rc::downgrade(&one.acme)));
+                actix::spawn(follow(Rc::downgrade(&one.acme)));
             }
         }
         self.sets.send_replace(Rc::new(set));

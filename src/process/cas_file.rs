@@ -1,5 +1,5 @@
-//! File of `--cas-file`, with the roots that it names. The kubelet replaces a mounted file as a whole,
-//! behind a symbolic link.
+//! File of `--cas-file`, with the roots that it names. The kubelet replaces a mounted file as a
+//! whole, behind a symbolic link.
 
 use std::io::Read;
 use std::path::Path;

@@ -56,6 +56,23 @@ async fn decide(
     PublicCa::No
 }
 
+/// Whether the certificates of a directory lead to the Mozilla roots: a known public CA, and not
+/// its staging environment.
+pub(crate) fn is_trusted_by_browsers(directory: &str) -> bool {
+    let host = host(directory);
+    is_known_public(directory) && !["staging", "test"].iter().any(|word| host.contains(word))
+}
+
+/// Whether a directory is that of a known public CA.
+pub(crate) fn is_known_public(directory: &str) -> bool {
+    public_by_name(&host(directory)) == Some(PublicCa::Yes)
+}
+
+fn host(directory: &str) -> String {
+    let host = Url::parse(directory).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,18 +3,17 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
-use ingress_acme_actors::domain::said::Said;
 use ingress_acme_actors::journal::ledger::CommitError;
 use ingress_acme_actors::operator::{
     Observability, Operator, Ports, Settings, start, stepped_back,
 };
-use ingress_acme_actors::ports::{PortError, bounded};
+use ingress_acme_actors::ports::PortError;
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -29,6 +28,7 @@ use crate::dns_and_http::solver::Thumbprint;
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
 use crate::process::ca_sets::FileCas;
+use crate::process::key_changes::follow;
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
 use crate::process::terminate::Terminate;
@@ -36,8 +36,6 @@ use crate::process::{memory_limit, public_ca};
 
 /// Time between attempts to load or create the account key.
 const PREPARE_RETRY: Duration = Duration::from_secs(5);
-/// Time between checks of the account for a replaced key, on every replica. One small read each.
-const FOLLOW: Duration = Duration::from_mins(1);
 
 /// A replica before its start, as built by `assembly::assemble`.
 pub struct Replica {
@@ -225,7 +223,7 @@ impl Replica {
 
     fn follow_accounts(&self) {
         for acme in std::iter::once(&self.acme).chain(&self.further_acmes) {
-            actix::spawn(Self::follow(Rc::downgrade(acme)));
+            actix::spawn(follow(Rc::downgrade(acme)));
         }
     }
 
@@ -235,23 +233,6 @@ impl Replica {
         file.begin().await?;
         actix::spawn(async move { file.follow().await });
         Ok(())
-    }
-
-    /// Reloads the account key periodically, as long as the client is in use: challenges must be
-    /// answered with the newest key.
-    pub(super) async fn follow(acme: Weak<Acme>) {
-        let mut said = Said::default();
-        loop {
-            sleep(FOLLOW).await;
-            let Some(acme) = acme.upgrade() else { return };
-            match bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
-                Ok(()) => said.has_ended(&()),
-                Err(error) if said.is_news((), error.to_string()) => {
-                    warn!(%error, retry_in = ?FOLLOW, "the account key cannot be read");
-                }
-                Err(_) => {}
-            }
-        }
     }
 
     async fn lead(&self) -> Option<Term> {
@@ -370,6 +351,7 @@ mod tests {
     use super::*;
     use crate::acme::{AcmeOptions, Wire, thumbprint};
     use crate::dns_and_http::solver::Thumbprint;
+    use crate::process::key_changes::FOLLOW;
 
     /// An account whose key other replicas change.
     struct Shared(RefCell<StoredAccount>);
@@ -424,7 +406,7 @@ mod tests {
         assert_eq!(answers.current(), Some(old));
         store.0.borrow_mut().key = key();
         tokio::select! {
-            () = Replica::follow(Rc::downgrade(&acme)) => panic!("it has no end"),
+            () = follow(Rc::downgrade(&acme)) => panic!("it has no end"),
             () = sleep(FOLLOW + PREPARE_RETRY) => {}
         }
         let new = thumbprint(&store.0.borrow().key).unwrap();

@@ -3,29 +3,25 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::cas::{CaClient, CaSet};
+use super::no_ca::{NoCa, refused};
 use crate::dns::ports::DnsPorts;
-use crate::domain::caa::Issuer;
-use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
+use crate::domain::certificate::{CertificateView, SecretStatus};
 use crate::domain::copied::Copied;
 use crate::domain::cut::cut;
-use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ingress::{IngressRef, SecretKey};
-use crate::domain::issuance::{Methods, OrderView, Record};
+use crate::domain::issuance::Record;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::routes::SolverIngress;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::renewal::RenewalWindow;
 use crate::operator::Ports;
 use crate::ports::{
-    CertificateAuthority, EventRecorder, Installation, Journal, JournalError, PortError, Replaces,
-    Routes, SecretReads, TlsSecrets, Written,
+    EventRecorder, Installation, Journal, JournalError, PortError, Routes, SecretReads, TlsSecrets,
+    Written,
 };
 
 /// Returns ports that write nothing but Events, and that have no CA.
@@ -42,20 +38,6 @@ pub fn without_writes(ports: Ports) -> Ports {
         dns: DnsPorts { records: DnsPorts::none().records, ..ports.dns },
         ..ports
     }
-}
-
-/// Returns CAs that are never asked.
-pub(crate) fn without_requests(set: &CaSet) -> CaSet {
-    let clients = set.clients.iter().map(|(directory, client)| {
-        let ca = Rc::new(NoCa(client.ca.clone()));
-        (directory.clone(), CaClient { ca, ..client.clone() })
-    });
-    CaSet { cas: set.cas.clone(), clients: clients.collect() }
-}
-
-fn refused<T>() -> Result<T, PortError> {
-    let what = "this is a dry run, which writes nothing but Events";
-    Err(PortError::Permanent(Failure::new(FailureClass::SecretWrite, what)))
 }
 
 /// Secrets that are read.
@@ -101,58 +83,6 @@ impl TlsSecrets for ReadOnly {
     }
 
     async fn take_back_tls(&self, _: &IngressRef) -> Result<bool, PortError> {
-        refused()
-    }
-}
-
-/// A CA that is never asked.
-struct NoCa(Rc<dyn CertificateAuthority>);
-
-#[async_trait(?Send)]
-impl CertificateAuthority for NoCa {
-    async fn account(&self) -> Result<String, PortError> {
-        refused()
-    }
-
-    async fn open_order(
-        &self,
-        _: &BTreeSet<DnsName>,
-        _: Option<&str>,
-        _: Option<Replaces<'_>>,
-    ) -> Result<OrderView, PortError> {
-        refused()
-    }
-
-    /// Known without a request.
-    fn issuer(&self) -> Issuer {
-        self.0.issuer()
-    }
-
-    /// As if the CA had no renewal information, so that renewals follow age.
-    async fn renewal_info(
-        &self,
-        _: &CertId,
-    ) -> Result<Option<(RenewalWindow, Option<Duration>)>, PortError> {
-        Ok(None)
-    }
-
-    async fn refresh(&self, _: &str) -> Result<OrderView, PortError> {
-        refused()
-    }
-
-    async fn offers(&self, _: &str) -> Result<OrderView, PortError> {
-        refused()
-    }
-
-    async fn accept(&self, _: &str, _: &Methods) -> Result<OrderView, PortError> {
-        refused()
-    }
-
-    async fn finalize(&self, _: &str, _: &[u8]) -> Result<OrderView, PortError> {
-        refused()
-    }
-
-    async fn download(&self, _: &str) -> Result<String, PortError> {
         refused()
     }
 }

@@ -122,8 +122,8 @@ impl JobRunner {
         }
     }
 
-    /// Counts an order in the shares of its namespace, but for one of a fallback CA. An order that the CA
-    /// accepted as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
+    /// Counts an order in the shares of its namespace, but for one of a fallback CA. An order that
+    /// the CA accepted as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
     fn count_in_shares(&self, job: &Job, issuance: &Issuance, now: Timestamp) {
         if issuance.is_fallback {
             return;

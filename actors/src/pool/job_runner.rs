@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{Instrument, Span, debug, error};
@@ -35,7 +34,7 @@ use crate::domain::time::Timestamp;
 use crate::messages::{PrefetchRoutes, Publish, Withdraw};
 use crate::pool::known_classes::KnownClasses;
 use crate::pool::spans::JobSpans;
-use crate::ports::{CertificateAuthority, Keys, Probe};
+use crate::ports::{Keys, Probe};
 use crate::routes::keeper::RouteKeeper;
 
 /// Runs jobs. One is shared by all issuers.
@@ -62,37 +61,6 @@ pub(crate) struct JobPorts {
     pub probe: Rc<dyn Probe>,
     /// Keys and chains.
     pub keys: Rc<dyn Keys>,
-}
-
-/// The fallback CA: asked when the first one has failed for long.
-#[derive(Clone)]
-pub struct FallbackCa {
-    /// The CA.
-    pub ca: Rc<dyn CertificateAuthority>,
-    /// Directory URL.
-    pub directory: String,
-    /// Time that the first CA must have failed for.
-    pub after: Duration,
-    /// Whether the CA is a known public one, which is told no internal name.
-    pub is_public: bool,
-}
-
-impl FallbackCa {
-    /// Its place among the fallbacks of the first CA.
-    pub(crate) fn terms(&self) -> FallbackTo {
-        FallbackTo { directory: self.directory.clone(), after: self.after }
-    }
-}
-
-/// The CA that validates names which the first CA could not validate.
-#[derive(Clone)]
-pub struct RehearsalCa {
-    /// The CA.
-    pub ca: Rc<dyn CertificateAuthority>,
-    /// Directory URL.
-    pub directory: String,
-    /// Whether the CA is a known public one, which is told no internal name.
-    pub is_public: bool,
 }
 
 /// The messages that the route keeper takes.

@@ -54,9 +54,9 @@ impl Plan {
         }
     }
 
-    /// Moves names from the certificates to those that are left out, in those `among` them. A certificate without other
-    /// names leaves the plan, and its Secret stays as it is. Returns the first such name and the
-    /// number of the others.
+    /// Moves names from the certificates to those that are left out, in those `among` them. A
+    /// certificate without other names leaves the plan, and its Secret stays as it is. Returns the
+    /// first such name and the number of the others.
     fn leave_out(
         &mut self,
         ingress: &IngressView,

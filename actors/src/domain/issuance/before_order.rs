@@ -133,7 +133,7 @@ fn fallback_directory<'a>(
     failing: Option<&Failing>,
 ) -> Option<&'a str> {
     let (fallbacks, busy_since) = (evaluation.inputs.fallbacks, evaluation.busy_since());
-    fallback::due(fallbacks, failing, busy_since, evaluation.now())
+    fallback::due(fallbacks, failing.map(Failing::last), busy_since, evaluation.now())
 }
 
 /// Waits for a rate limit that blocks an order for `names`. A nearly expired certificate may bypass

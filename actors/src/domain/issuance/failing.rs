@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{Folded, IssuanceFailed, split_shared};
-use super::fallback::{Fallback, following};
+use super::fallback::{Fallback, LastFailure, following};
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::Edition;
@@ -175,10 +175,16 @@ impl Failing {
         (allowed && some && enough).then_some(from)
     }
 
+    /// The last failure, as the choice of a fallback CA sees it.
+    pub(super) fn last(&self) -> LastFailure<'_> {
+        let (at_fallback, down_since) = (self.at_fallback, self.down_since);
+        LastFailure { at_fallback, fallback: self.fallback.as_deref(), down_since }
+    }
+
     /// Time from which a fallback CA is asked, even where the first CA is retried later.
     pub(super) fn fallback_from(&self, fallbacks: &[Fallback<'_>]) -> Option<Timestamp> {
         let since = self.down_since.filter(|_| self.class.is_of_the_ca())?;
-        let next = following(fallbacks, Some(self)).iter().filter(|next| !next.is_limited);
+        let next = following(fallbacks, Some(self.last())).iter().filter(|next| !next.is_limited);
         next.map(|next| since + next.after).min()
     }
 }

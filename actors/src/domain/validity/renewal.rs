@@ -179,9 +179,9 @@ impl RenewalWindows {
         self.unsupported.insert(directory)
     }
 
-    /// Returns up to `count` certificates to ask about now, with their CAs, if these may be asked: those that have waited longest, to the
-    /// minute, and among these the earliest to expire. Each one counts as asked for
-    /// [`limits::ARI_RETRY_MAX`] or until its answer.
+    /// Returns up to `count` certificates to ask about now, with their CAs, if these may be asked:
+    /// those that have waited longest, to the minute, and among these the earliest to expire. Each
+    /// one counts as asked for [`limits::ARI_RETRY_MAX`] or until its answer.
     pub(crate) fn due(
         &mut self,
         count: usize,

@@ -33,8 +33,10 @@ pub(super) struct IndexedIngress {
 }
 
 /// Annotations that change a desired certificate.
-const WISHES: [&str; 7] =
-    ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge", "use-wildcard"];
+#[rustfmt::skip] // two lines are enough
+const WISHES: [&str; 8] = [
+    "ca", "profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge", "use-wildcard",
+];
 
 /// Terms of a plan, beside the Ingress itself.
 #[derive(Clone, Debug)]

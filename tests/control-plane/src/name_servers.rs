@@ -61,10 +61,9 @@ impl Bind {
         );
         for (name, records) in zones {
             directory.write(&format!("{name}.zone"), &zone(records))?;
-            config += &format!(
-                "zone \"{name}\" {{ type primary; file \"{name}.zone\"; \
-                 update-policy {{ grant {TSIG_KEY_NAME} zonesub TXT; }}; }};\n"
-            );
+            let policy = format!("update-policy {{ grant {TSIG_KEY_NAME} zonesub TXT; }}");
+            let file = format!("file \"{name}.zone\"");
+            config.extend(["zone \"", name, "\" { type primary; ", &file, "; ", &policy, "; };\n"]);
         }
         let config = directory.write("named.conf", &config)?;
         let process = Program {
@@ -100,7 +99,7 @@ impl Bind {
     }
 }
 
-/// `PowerDNS` with an SQLite database, and the API with [`API_KEY`].
+/// `PowerDNS` with a database of `SQLite`, and the API with [`API_KEY`].
 #[derive(Debug)]
 pub struct PowerDns {
     process: Process,
@@ -113,7 +112,7 @@ impl PowerDns {
     /// Starts the server with these zones. Each zone comes with its records.
     ///
     /// # Errors
-    /// A port, a file, SQLite or the server is not available.
+    /// A port, a file, `SQLite` or the server is not available.
     pub async fn start(zones: &[(&str, &str)]) -> Result<Self, StartError> {
         let directory = Directory::create()?;
         let reserve = || Port::reserve(&shared().join("ports"));

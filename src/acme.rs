@@ -7,6 +7,7 @@
 //! # Layout
 //! - `account`: the account, its key and its store; `registration`: its registration and look-up.
 //! - `account_sync`: follows account key changes by other processes; `rollover`: changes the key.
+//! - `fallback_account`, `shared_key`: one account key for several CAs.
 //! - `directory_look`: the directory alone, for `doctor`.
 //! - `jws`: signed requests that instant-acme does not support; `revocation`: one of these
 //!   requests.
@@ -40,6 +41,7 @@ mod registration;
 mod retry_after;
 mod revocation;
 mod rollover;
+pub mod shared_key;
 mod transport;
 
 use std::cell::RefCell;

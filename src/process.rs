@@ -1,6 +1,8 @@
 //! The process: composition root, replica life cycle, clock, logging, process metrics.
 
 pub mod assembly;
+pub mod ca_sets;
+pub mod cas_file;
 pub mod clock;
 pub mod instance;
 pub mod logging;

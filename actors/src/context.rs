@@ -1,24 +1,23 @@
-//! Context that the actors share: the state of the operator, the limits of the CA, and the validity
-//! of certificates.
+//! Context that the actors share: the state of the operator, the CAs with their limits, and the
+//! validity of certificates.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::cas::{CaSet, OperatorCas};
 use crate::dns::pauses::AccountPauses;
 use crate::dns::ports::DnsPorts;
 use crate::domain::certificate::SecretView;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::index::Index;
-use crate::domain::ingress::SecretKey;
+use crate::domain::ingress::{IngressKey, SecretKey};
 use crate::domain::issuance::State;
 use crate::domain::mode::Mode;
-use crate::domain::rate_limits::RateLimits;
-use crate::domain::rate_limits::guards::Guards;
-use crate::domain::rate_limits::shares::Shares;
 use crate::domain::status::kube_event::KubeEvent;
 use crate::domain::status::readiness::{Awaited, Readiness, is_missing};
+use crate::domain::time::Timestamp;
 use crate::domain::validity::check::{Assessment, serves};
-use crate::domain::validity::expiries::Validity;
+use crate::domain::validity::expiries::{Expiries, Validity};
 use crate::domain::validity::renewal::RenewalWindows;
 use crate::journal::ledger::Ledger;
 use crate::ports::{Clock, TlsSecrets};
@@ -42,8 +41,6 @@ pub(crate) struct OperatorContext {
     pub clock: Rc<dyn Clock>,
     /// Counters and gauges.
     pub metrics: Metrics,
-    /// Directory URL of the first CA.
-    pub directory: String,
     /// Whether the operator does its work.
     pub mode: Mode,
     /// The operator's own namespace, where its Lease is.
@@ -52,12 +49,8 @@ pub(crate) struct OperatorContext {
     pub install_id: String,
     /// Whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
-    /// Whether the first CA is asked through a proxy.
-    pub through_proxy: bool,
-    /// Whether the first CA is a public one.
-    pub public_ca: bool,
-    /// Limits of the first CA.
-    pub limits: CaLimits,
+    /// The CAs, each with its limits.
+    pub cas: OperatorCas,
     /// Renewal windows and validity of certificates.
     pub dates: CertificateDates,
     /// Ports of challenges in DNS.
@@ -72,17 +65,6 @@ pub(crate) struct OperatorContext {
     pub awaited: RefCell<Awaited>,
 }
 
-/// Limits of the first CA.
-#[derive(Default)]
-pub(crate) struct CaLimits {
-    /// Rate limits by refusals of the CA or by guards, and the jobs that wait for them.
-    pub rate_limits: RefCell<RateLimits>,
-    /// The operator's own limits, just below those of the CA.
-    pub guards: RefCell<Guards>,
-    /// Shares of the namespaces in limits that all share.
-    pub shares: RefCell<Shares>,
-}
-
 /// Renewal windows and validity of the observed certificates.
 #[derive(Default)]
 pub(crate) struct CertificateDates {
@@ -93,6 +75,16 @@ pub(crate) struct CertificateDates {
 }
 
 impl OperatorContext {
+    /// End of the certificate of an Ingress that ends first; as if it had ended where none is known.
+    pub(crate) fn first_expiry(&self, ingress: &IngressKey) -> Option<Timestamp> {
+        let secrets = self.index.borrow().secrets(ingress);
+        let ends = |expiries: &Expiries| {
+            let of = |secret| expiries.validity(secret).map(|validity| validity.not_after);
+            secrets.iter().map(of).min().flatten()
+        };
+        self.dates.expiries.read(ends)
+    }
+
     /// Returns the newest desired certificate of a Secret; `None` if no Ingress names the Secret.
     pub(crate) fn desired(&self, secret: &SecretKey) -> Option<DesiredCertificate> {
         self.index.borrow().desired(secret)
@@ -104,7 +96,9 @@ impl OperatorContext {
             return;
         }
         let mut windows = self.dates.windows.borrow_mut();
-        windows.record(secret, found, &self.directory, self.clock.now());
+        let set = self.cas.set();
+        let known = |directory: &str| set.client(directory).is_some();
+        windows.record(secret, found, known, self.clock.now());
         let ari = windows.of(secret, found.and_then(SecretView::cert_id));
         self.dates.expiries.record(secret, Validity::of(found, ari));
         drop(windows);
@@ -146,7 +140,8 @@ impl OperatorContext {
         let mut awaited = self.awaited.borrow_mut();
         while let Some(secret) = awaited.take_overdue(now) {
             let names = index.desired(&secret).map(|desired| desired.names).unwrap_or_default();
-            let rate_limits = self.limits.rate_limits.borrow();
+            let limits = self.cas.limits(&self.directory_of(&secret));
+            let rate_limits = limits.rate_limits.borrow();
             let limit = rate_limits.blocking(&secret, &names, true, now);
             let stopped = self.switch.has(&secret);
             let judged = |state: &State| Readiness::of_overdue(state, limit.as_ref(), stopped);
@@ -174,16 +169,26 @@ impl OperatorContext {
         Some(KubeEvent::untrusted(secret, &certificate.issuer))
     }
 
+    /// Directory of the CA that the certificate of a Secret should have, as far as its Ingresses
+    /// say so.
+    fn directory_of(&self, secret: &SecretKey) -> String {
+        let set = self.cas.set();
+        let desired = self.desired(secret);
+        set.deciding(None, desired.as_ref(), None).ca.directory.clone()
+    }
+
     /// Returns the inputs for a check of a Secret at this moment, with the renewal windows in
-    /// `windows`.
+    /// `windows`, against the CA of `directory`.
     pub(crate) fn assessment<'a>(
-        &'a self,
+        &self,
         windows: &'a RenewalWindows,
+        (directory, set): (&'a str, &CaSet),
         secret: &SecretKey,
         found: Option<&SecretView>,
     ) -> Assessment<'a> {
         Assessment {
-            directory: &self.directory,
+            directory,
+            reissues: set.cas.reissues_now(),
             ari: windows.of(secret, found.and_then(SecretView::cert_id)),
             installed: self.ledger.installed(secret),
             now: self.clock.now(),

@@ -5,6 +5,7 @@
 //! - [`validity`]: checks a certificate and computes its renewal time.
 //! - [`scheduling`]: from events to jobs, in a fair order.
 //! - [`issuance`]: the event-sourced state machine of one certificate.
+//! - [`cas`]: the CAs, and the choice of one for each certificate.
 //! - [`rate_limits`]: the CA's rate limits, and the orders queued behind them.
 //! - [`log`]: the journal's segments, and the records that a snapshot keeps.
 //! - [`status`]: Kubernetes Events and the status of a certificate.
@@ -13,7 +14,7 @@
 //! - [`doctor`]: findings about an install.
 //!
 //! # Vocabulary
-//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`copied`], [`cut`], `fair_share`,
+//! [`address`], [`aliases`], [`by_namespace`], [`certificate`], [`challenge`], [`copied`], [`cut`], `fair_share`,
 //! [`failure`], [`hash`], [`ingress`], [`limits`], [`marks`], [`mode`], [`name`], [`new_orders`],
 //! [`public_name`], [`rule_host`], [`time`] and [`top_k`] are shared by the folders.
 //! [`clock_filter`] is for the adapter of the clock.
@@ -22,7 +23,9 @@ pub mod address;
 pub mod aliases;
 pub mod by_namespace;
 pub mod caa;
+pub mod cas;
 pub mod certificate;
+pub mod challenge;
 pub mod clock_filter;
 pub mod controllers;
 pub mod copied;

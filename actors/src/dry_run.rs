@@ -4,4 +4,5 @@
 mod ports;
 pub(crate) mod surveyor;
 
+pub(crate) use ports::without_requests;
 pub use ports::without_writes;

@@ -35,8 +35,10 @@ pub use dns::{FakeDns, dns_account, record_name};
 pub use segments::FakeSegments;
 pub use stable::{Retries, WRITES};
 
+use crate::cas::{CaClient, CaSet};
 use crate::dns::ports::DnsPorts;
 use crate::domain::caa::CaaSet;
+use crate::domain::cas::Cas;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::index::Index;
 use crate::domain::desired::selection::Selection;
@@ -57,6 +59,9 @@ pub const DIRECTORY: &str = "https://ca.example/directory";
 
 /// URL of the fallback CA's directory.
 pub const FALLBACK_DIRECTORY: &str = "https://fallback.example/directory";
+
+/// URL of the directory of the rehearsal CA, which is a third one for `--cas-file`.
+pub const THIRD_DIRECTORY: &str = "https://rehearsal.example/directory";
 
 /// `--install-id` of an operator with [`Fakes::settings`].
 pub const INSTALL: &str = "ingress-acme";
@@ -121,6 +126,8 @@ pub struct Fakes {
     pub rehearsal: Rc<FakeCa>,
     /// Whether there is a rehearsal CA.
     pub rehearses: Cell<bool>,
+    /// The CAs of `--cas-file`, where there is one.
+    file: RefCell<Option<watch::Sender<Rc<CaSet>>>>,
     /// Whether the operator has the right to watch Secrets.
     pub watches_secrets: Cell<bool>,
     /// The true time, which the API server and the CA have.
@@ -162,6 +169,7 @@ impl Default for Fakes {
             fallback,
             fallback_after: Cell::new(None),
             rehearses: Cell::new(false),
+            file: RefCell::default(),
             watches_secrets: Cell::new(false),
             process_clock: RefCell::new(machine.of_a_process()),
             machine,
@@ -195,6 +203,7 @@ impl Fakes {
             fallback,
             fallback_after: Cell::new(None),
             rehearses: Cell::new(false),
+            file: RefCell::default(),
             watches_secrets: Cell::new(false),
             process_clock: RefCell::new(self.machine.of_a_process()),
             machine: self.machine.clone(),
@@ -255,6 +264,7 @@ impl Fakes {
             routes: of_install,
             classes: cluster.clone(),
             event_recorder: cluster,
+            cas: self.file.borrow().as_ref().map(watch::Sender::subscribe),
             ca: Rc::new(Crashable { port: self.ca.clone(), crash_point: crash_point.clone() }),
             fallback: self.fallback_after.get().map(fallback),
             rehearsal: self.rehearses.get().then(|| self.rehearsal_ca()),
@@ -264,6 +274,27 @@ impl Fakes {
             dns: self.dns_ports(crash_point),
             new_orders: self.new_orders.subscribe(),
             clock,
+        }
+    }
+
+    /// Writes the file of `--cas-file`, which a running operator with one follows. Its CAs are those
+    /// of [`DIRECTORY`], [`FALLBACK_DIRECTORY`] and [`THIRD_DIRECTORY`].
+    pub fn write_file(&self, cas: Cas) {
+        let all = [
+            (DIRECTORY, &self.ca),
+            (FALLBACK_DIRECTORY, &self.fallback),
+            (THIRD_DIRECTORY, &self.rehearsal),
+        ];
+        let named = all.into_iter().filter(|(directory, _)| cas.at(directory).is_some());
+        let clients = named.map(|(directory, ca)| {
+            let guards = cas.at(directory).and_then(|ca| ca.guards).unwrap_or_default();
+            (directory.to_owned(), CaClient { ca: ca.clone(), through_proxy: false, guards })
+        });
+        let set = Rc::new(CaSet { clients: clients.collect(), cas: Rc::new(cas) });
+        let mut file = self.file.borrow_mut();
+        match file.as_ref() {
+            Some(file) => _ = file.send_replace(set),
+            None => *file = Some(watch::Sender::new(set)),
         }
     }
 
@@ -278,7 +309,7 @@ impl Fakes {
     }
 
     fn rehearsal_ca(&self) -> RehearsalCa {
-        let directory = "https://rehearsal.example/directory".to_owned();
+        let directory = THIRD_DIRECTORY.to_owned();
         RehearsalCa { ca: self.rehearsal.clone(), directory, is_public: false }
     }
 

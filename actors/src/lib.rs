@@ -15,12 +15,14 @@
 //! - [`routes`]: the route keeper writes solver Ingresses in batches.
 //! - [`journal`]: the ledger, and the journal in segments.
 //! - [`reporting`]: metrics, state dumps, and Events that are recorded once.
+//! - [`cas`]: the CAs at work, each with its client and its limits.
 //! - [`host_holders`]: the namespace that holds a host which several name.
 //! - [`secret_choice`]: the Secret of an Ingress that leaves its name to us.
 //! - `context`: the state that the actors share, with the `switch` for new orders;
 //!   [`shared_expiries`]: the subset that a scrape reads, too.
 //! - [`messages`]: the messages between actors; [`operator`]: the wiring of all of them.
 
+pub mod cas;
 pub(crate) mod context;
 pub mod dedup;
 pub mod dns;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::context::{CaLimits, CertificateDates, OperatorContext};
+use crate::cas::{CaSet, CaSets, OperatorCas};
+use crate::context::{CertificateDates, OperatorContext};
 use crate::dedup::actor::DedupDependencies;
 use crate::dedup::registry::Registry;
 use crate::dns::cleaner::TxtCleaner;
@@ -23,13 +24,10 @@ use crate::domain::issuance::State;
 use crate::domain::limits;
 use crate::domain::mode::Mode;
 use crate::domain::new_orders::NewOrders;
-use crate::domain::public_name::PublicCa;
-use crate::domain::rate_limits::RateLimits;
-use crate::domain::rate_limits::guards::Guards;
-use crate::domain::rate_limits::shares::{ShareSettings, Shares};
 use crate::domain::scheduling::dedup::SettleTimes;
 use crate::domain::status::readiness::Awaited;
 use crate::dry_run::surveyor::Surveyor;
+use crate::dry_run::without_requests;
 use crate::journal::ledger::{CommitError, Ledger};
 use crate::messages::{Drain, StopWriting, SwitchMoved};
 use crate::pool::actor::Pool;
@@ -60,6 +58,8 @@ pub struct Ports {
     pub tls_secrets: Rc<dyn TlsSecrets>,
     /// Watch of the Secrets, where the operator has the right to it.
     pub secret_watch: Option<Rc<dyn SecretWatch>>,
+    /// The CAs of a file, in place of those that follow.
+    pub cas: Option<CaSets>,
     /// The first CA.
     pub ca: Rc<dyn CertificateAuthority>,
     /// The fallback CA, used after the first CA has failed for long.
@@ -195,6 +195,7 @@ pub async fn start(
     let context = Rc::new(context(&ports, &settings, shown, ledger));
     let keeper = RouteKeeper::new(ports.routes.clone(), ports.clock.clone()).start();
     let pool = start_pool(&ports, &settings, &context, &keeper);
+    let cas = ports.cas.clone();
     let cleaner = TxtCleaner::new(context.clone()).start();
     actix::spawn(follow_switch(ports.new_orders, pool.clone()));
     let reconciler = match settings.mode {
@@ -208,7 +209,10 @@ pub async fn start(
     };
     let registry = Registry::new(downstream, context.metrics.clone());
     actix::spawn(follow_accounts(context.clone(), registry.clone()));
-    AriPoller::new(context.clone(), ports.ca, registry.clone()).start();
+    AriPoller::new(context.clone(), registry.clone()).start();
+    if let Some(cas) = cas {
+        actix::spawn(follow_cas(cas, context.clone(), registry.clone()));
+    }
     let (watch, requests) = (ports.secret_watch, settings.secret_checks);
     SecretChecker::new(context.clone(), registry.clone(), watch, requests).start();
     let scanner =
@@ -235,9 +239,6 @@ fn start_pool(
     keeper: &Addr<RouteKeeper>,
 ) -> Addr<Pool> {
     let job_ports = JobPorts {
-        ca: ports.ca.clone(),
-        fallback: ports.fallback.clone(),
-        rehearsal: ports.rehearsal.clone(),
         routes: RouteRecipients::of(keeper),
         classes: KnownClasses::new(ports.classes.clone()),
         probe: ports.probe.clone(),
@@ -265,6 +266,32 @@ async fn follow_switch(mut new_orders: watch::Receiver<NewOrders>, pool: Addr<Po
     while new_orders.changed().await.is_ok() && pool.send(SwitchMoved).await.is_ok() {}
 }
 
+/// The CAs, which a dry run never asks.
+fn of_mode(mode: Mode, set: Rc<CaSet>) -> Rc<CaSet> {
+    if mode == Mode::DryRun { Rc::new(without_requests(&set)) } else { set }
+}
+
+/// Uses the CAs of the file anew after each change of it, and has the Ingresses checked for which
+/// another CA counts now.
+async fn follow_cas(mut cas: CaSets, context: Rc<OperatorContext>, registry: Rc<Registry>) {
+    while cas.changed().await.is_ok() {
+        let set = of_mode(context.mode, cas.borrow_and_update().clone());
+        context.cas.replace(set.clone(), &context.ledger, context.clock.now());
+        context.metrics.cas_replaced();
+        let mut changed = context.index.borrow_mut().set_cas(set.cas.clone());
+        // Another CA may be about to order all of them: the one that ends first goes first.
+        changed.sort_by_cached_key(|key| context.first_expiry(key));
+        info!(
+            cas = set.clients.len(),
+            ingresses = changed.len(),
+            "the CAs are those of the changed file"
+        );
+        for key in changed {
+            registry.notify(&key.into(), Source::Scan);
+        }
+    }
+}
+
 fn context(
     ports: &Ports,
     settings: &Settings,
@@ -272,17 +299,14 @@ fn context(
     ledger: Ledger,
 ) -> OperatorContext {
     let index = Index::new(settings.selection.clone(), settings.profile.clone());
-    let mut index = index.with_room(settings.room).with_algorithm(settings.algorithm);
+    let index = index.with_room(settings.room).with_algorithm(settings.algorithm);
+    let of_flags = || Rc::new(CaSet::of_flags(ports, settings));
+    let of_file = |cas: &CaSets| of_mode(settings.mode, cas.borrow().clone());
+    let set = ports.cas.as_ref().map_or_else(of_flags, of_file);
+    let mut index = index.with_cas(set.cas.clone());
     _ = index.set_dns_accounts(ports.dns.accounts.borrow().clone()); // it has no Ingress yet
-    let hits = ledger.limit_hits(&settings.directory);
-    let limits = CaLimits {
-        rate_limits: RefCell::new(RateLimits::of(hits, ports.clock.now())),
-        guards: RefCell::new(Guards::new(settings.guards)),
-        shares: RefCell::new(Shares::new(ShareSettings {
-            are_on: settings.guards,
-            most: settings.orders_per_namespace,
-        })),
-    };
+    let cas = OperatorCas::new(set.clone(), settings.orders_per_namespace);
+    cas.replace(set, &ledger, ports.clock.now());
     OperatorContext {
         index: Rc::new(RefCell::new(index)),
         ledger: Rc::new(ledger),
@@ -290,14 +314,11 @@ fn context(
         events: EventDedup::new(ports.event_recorder.clone()),
         clock: ports.clock.clone(),
         metrics: shown.metrics,
-        directory: settings.directory.clone(),
         mode: settings.mode,
         own_namespace: settings.own_namespace.clone(),
         install_id: settings.install_id.clone(),
         owner_references: settings.owner_references,
-        through_proxy: settings.through_proxy,
-        public_ca: settings.selection.public_ca != PublicCa::No,
-        limits,
+        cas,
         dates: CertificateDates { windows: RefCell::default(), expiries: shown.expiries },
         dns: ports.dns.clone(),
         dns_pauses: AccountPauses::default(),

@@ -74,6 +74,8 @@ pub struct Installation {
     pub directory: String,
     /// URL of the configured directory, if `directory` is the fallback.
     pub instead_of: Option<String>,
+    /// Value of the annotation `ingress-acme.dev/ca` that the certificate answers.
+    pub ca: Option<String>,
     /// URL of the ACME account that ordered the certificate, if known.
     pub account: Option<String>,
     /// Annotations that the Secret gets too.

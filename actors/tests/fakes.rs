@@ -30,5 +30,6 @@ mod renewal;
 mod rule_hosts;
 mod secret_checks;
 mod secret_names;
+mod several_cas;
 mod stale_views;
 mod tenants;

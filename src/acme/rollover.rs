@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
+use ingress_acme_actors::domain::caa::Issuer;
 use ingress_acme_actors::domain::certificate::PrivateKey;
 use ingress_acme_actors::domain::failure::FailureClass;
 use ingress_acme_actors::ports::{PortError, StoredAccount};
@@ -88,6 +89,35 @@ impl Acme {
             }
         }
         Err(PortError::transient(format!("{DOING}: other processes keep changing it; try again")))
+    }
+
+    /// Gives the account of the key `old` the key `new`, which is stored already: another CA has it
+    /// by a rollover. Returns the URL of the account; `None` if there is none.
+    pub async fn change_key(
+        &self,
+        old: &PrivateKey,
+        new: &PrivateKey,
+    ) -> Result<Option<String>, PortError> {
+        if let Some(url) = self.account_of(new).await? {
+            return Ok(Some(url));
+        }
+        let Some(url) = self.account_of(old).await? else { return Ok(None) };
+        self.within(DOING, async || {
+            let asked = self.ask_for(&Signer::new(old)?, &Signer::new(new)?, &url).await;
+            asked.map_err(|error| error.advised(DOING, advice).into())
+        })
+        .await?;
+        Ok(Some(url))
+    }
+
+    /// Asks the CA for its account of the stored key, and returns both in terms of CAA records.
+    /// Registers nothing.
+    pub async fn known_issuer(&self) -> Result<Option<Issuer>, PortError> {
+        let stored = self.accounts.store.load().await?;
+        let Some(stored) = stored else { return Ok(None) };
+        let account = self.account_of(&stored.key).await?;
+        let domains = self.accounts.transport.caa_identities();
+        Ok(account.map(|url| Issuer { domains, account: Some(url) }))
     }
 
     async fn store_next(&self, progress: &mut Progress) -> Result<(), PortError> {

@@ -1,21 +1,28 @@
 //! `ingress-acme caa`: the CAA record that locks a domain to the operator's ACME account (RFC
 //! 8657), and the effect of the present records. Changes nothing.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ingress_acme_actors::domain::caa::{CaaSet, Permission, locking_record};
+use ingress_acme_actors::domain::cas::Ca;
 use ingress_acme_actors::domain::issuance::Method;
+use ingress_acme_actors::domain::name::DnsName;
 use ingress_acme_actors::ports::AccountStore;
 
 use crate::commands::cli::CaaArgs;
 use crate::commands::status::print;
 use crate::dns_and_http::probe::Names;
 use crate::process::assembly::ca_of_a_command;
+use crate::process::ca_sets::{CasOfCommand, cas_of_a_command};
 
 /// Runs `caa`. Fails where the present records forbid the CA to issue.
 pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
     let (client, namespace) = (args.cluster.connect().await?, args.own_namespace());
+    if let Some(path) = args.cas_file.as_deref() {
+        return show_all(&args, cas_of_a_command(&client, &namespace, path)?).await;
+    }
     let CaaArgs { host, acme_directory: directory, acme_ca_file, nameserver, .. } = args;
     let file = acme_ca_file.as_deref();
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
@@ -31,9 +38,7 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
             "{directory} names no caaIdentities (RFC 8555 §7.1.1), so no CAA record can name the CA"
         );
     };
-    let (method, how) =
-        if host.is_wildcard() { (Method::Dns01, "in DNS") } else { (Method::Http01, "by HTTP-01") };
-    let domain = host.base();
+    let ((method, how), domain) = (method_of(&host), host.base());
     print(&format!(
         "This record lets only this account issue for {host}, and only {how} (RFC 8657):\n\n\
          {domain}. CAA {record}\n\n\
@@ -41,11 +46,57 @@ pub async fn show(args: CaaArgs) -> anyhow::Result<ExitCode> {
          Back up the Secret {namespace}/{}, and change the record before the account changes.\n",
         account.name(),
     ));
-    let found = Names::new(nameserver)?.caa(&host).await;
-    let found = found.map_err(anyhow::Error::msg);
-    let found =
-        found.context("the present CAA records are not known, and a CA issues nothing then")?;
+    let found = present(nameserver, &host).await?;
     Ok(report(&found, &found.permission(&issuer, &host, method), method))
+}
+
+/// Method by which a name is validated without further choice, and its words.
+fn method_of(host: &DnsName) -> (Method, &'static str) {
+    if host.is_wildcard() { (Method::Dns01, "in DNS") } else { (Method::Http01, "by HTTP-01") }
+}
+
+async fn present(nameserver: Option<SocketAddr>, host: &DnsName) -> anyhow::Result<CaaSet> {
+    let found = Names::new(nameserver)?.caa(host).await.map_err(anyhow::Error::msg);
+    found.context("the present CAA records are not known, and a CA issues nothing then")
+}
+
+/// The records for the CAs of a file that have an account. Fails where the present records forbid
+/// one of them to issue.
+async fn show_all(args: &CaaArgs, cas: CasOfCommand) -> anyhow::Result<ExitCode> {
+    let (host, mut issuers) = (&args.host, Vec::new());
+    let (say, (method, how)) = (|line: &str| _ = print(line), method_of(host));
+    let is_meant = |ca: &Ca| args.ca.as_ref().is_none_or(|name| *name == ca.name);
+    let meant: Vec<_> = cas.all.iter().filter(|(ca, _)| is_meant(ca)).collect();
+    ensure!(!meant.is_empty(), "the file of --cas-file has no CA of that name");
+    for (ca, acme) in meant {
+        let name = &ca.name;
+        match acme.known_issuer().await {
+            Ok(Some(issuer)) => match locking_record(&issuer, host) {
+                Some(record) => {
+                    say(&format!("{name}: {}. CAA {record}", host.base()));
+                    issuers.push((name, issuer));
+                }
+                None => say(&format!("{name}: it names no caaIdentities (RFC 8555 §7.1.1)")),
+            },
+            Ok(None) => say(&format!("{name}: no account yet; the first order makes one")),
+            Err(error) => say(&format!("{name}: {error}")),
+        }
+    }
+    ensure!(!issuers.is_empty(), "no record can name one of these CAs");
+    print(&format!(
+        "\nEach record lets this operator's account at one CA issue for {host}, only {how} (RFC 8657). Together they \
+         lock out all other CAs and accounts.\n"
+    ));
+    let found = present(args.nameserver, host).await?;
+    let mut worst = ExitCode::SUCCESS;
+    for (name, issuer) in issuers {
+        print(&format!("{name}:"));
+        let reported = report(&found, &found.permission(&issuer, host, method), method);
+        if reported != ExitCode::SUCCESS {
+            worst = reported;
+        }
+    }
+    Ok(worst)
 }
 
 fn report(found: &CaaSet, permission: &Permission, method: Method) -> ExitCode {

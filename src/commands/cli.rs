@@ -31,6 +31,7 @@ pub use ingresses::{ExplainArgs, ListOutput, PlanArgs, RemoveOwnersArgs, RenewAr
 pub use log_level::LogLevelArgs;
 pub use pause::{PauseArgs, ResumeArgs};
 pub use reason::Reason;
+pub(crate) use run::contact;
 pub use run::{AdapterConfig, FallbackDirectory, RunArgs};
 pub use serving::ServingArgs;
 pub use shell::{CompletionsArgs, ManArgs};
@@ -123,7 +124,7 @@ fn namespace(text: &str) -> Result<String, String> {
 
 /// RFC 8555 §6.1 asks for https. The URL is kept in an annotation of each Secret, which is read in
 /// part.
-fn directory(text: &str) -> Result<url::Url, String> {
+pub(crate) fn directory(text: &str) -> Result<url::Url, String> {
     if text.len() > limits::URL_MAX {
         let (length, most) = (text.len(), limits::URL_MAX);
         return Err(format!("the URL has {length} bytes; at most {most} are accepted"));
@@ -132,7 +133,7 @@ fn directory(text: &str) -> Result<url::Url, String> {
     url.ok_or_else(|| format!("`{text}` is not an https URL"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("`{text}` is not a duration such as 500ms, 30s, 5m or 1h"))?;

@@ -9,6 +9,7 @@ mod survey;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use ingress_acme_actors::domain::cas::Source;
 use ingress_acme_actors::domain::doctor::hosts::Served;
 use ingress_acme_actors::domain::ingress::IngressKey;
 use kube::Client;
@@ -36,9 +37,12 @@ pub async fn show(args: PlanArgs) -> anyhow::Result<ExitCode> {
     let client = args.cluster.connect().await?;
     let place = Place::of(&args.scope, client.default_namespace());
     let survey = Survey::take(&client, &place, &args.serving, None).await?;
-    let directory = args.serving.acme_directory.as_str();
-    let planned = survey.planned(directory);
-    let summary = Summary::of(&planned, directory);
+    let planned = survey.planned();
+    let shown = match survey.cas.source {
+        Source::Flags => survey.cas.first.directory.clone(),
+        Source::File => survey.cas.all().map(|ca| &*ca.name).collect::<Vec<_>>().join(", "),
+    };
+    let summary = Summary::of(&planned, &shown);
     let ingresses = planned.into_iter().flat_map(|one| one.rows).collect();
     let plan = Plan { ingresses, summary, notes: survey.notes };
     if plan.ingresses.is_empty() && !matches!(args.output, ListOutput::Json | ListOutput::Yaml) {
@@ -62,7 +66,7 @@ pub(in crate::commands) async fn of_one(
 ) -> anyhow::Result<(Served, Vec<String>)> {
     let place = Place::within(&key.namespace);
     let survey = Survey::take(client, &place, serving, Some(key)).await?;
-    let planned = survey.planned(serving.acme_directory.as_str());
+    let planned = survey.planned();
     let rows: Vec<Row> = planned.into_iter().flat_map(|one| one.rows).collect();
     let served = rows.iter().filter(|row| row.served != row::Served::No);
     let secrets = served.filter_map(|row| row.secret.clone()).collect();

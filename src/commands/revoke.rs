@@ -9,6 +9,7 @@ mod choice;
 use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::bail;
 use ingress_acme_actors::domain::ingress::{IngressKey, SecretKey};
@@ -23,6 +24,7 @@ use crate::commands::status::{plain, print};
 use crate::kubernetes::tls_secrets::{Held, KubeTlsSecrets};
 use crate::pki;
 use crate::process::assembly::ca_of_a_command;
+use crate::process::ca_sets::cas_of_a_command;
 use crate::process::clock::SystemClock;
 use choice::{AccountSeen, Signatory, revocable, signatory};
 
@@ -40,10 +42,11 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let RevokeArgs { ingress, ingress_namespace, reason, no_renew, at } = args;
     let (client, dry_run) = (at.cluster.connect().await?, at.dry.dry_run);
     let ingress = ingress.key(ingress_namespace.as_deref(), client.default_namespace())?;
-    let (namespace, file) = (at.own_namespace(), at.acme_ca_file.as_deref());
+    let (acme_ca_file, cas_file) = (at.acme_ca_file.as_deref(), at.cas_file.as_deref());
+    let (namespace, files) = (at.own_namespace(), Files { acme_ca_file, cas_file });
     let mut targets = Vec::new();
     for secret in status::secrets_of(&client, &ingress).await? {
-        match target(&client, (&namespace, file), secret.clone(), reason).await? {
+        match target(&client, (&namespace, files), secret.clone(), reason).await? {
             Ok(target) => targets.push(target),
             Err(why) => _ = print(&format!("Secret {secret} is skipped: {}.", plain(&why))),
         }
@@ -102,10 +105,32 @@ async fn renew(client: &Client, ingress: &IngressKey, dry_run: DryRun) -> anyhow
     Ok(())
 }
 
+/// Files of the flags about the CAs.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    acme_ca_file: Option<&'a Path>,
+    cas_file: Option<&'a Path>,
+}
+
+/// Store of the account at a CA, and its client; `None` if the CA is not in the file.
+fn account_at(
+    client: &Client,
+    (namespace, files): (&str, Files<'_>),
+    directory: &str,
+) -> anyhow::Result<Option<(Rc<dyn AccountStore>, Acme)>> {
+    let Some(path) = files.cas_file else {
+        let (account, acme) = ca_of_a_command(client, namespace, directory, files.acme_ca_file)?;
+        return Ok(Some((account, acme)));
+    };
+    let cas = cas_of_a_command(client, namespace, path)?;
+    let found = cas.all.into_iter().find(|(ca, _)| ca.directory == directory);
+    Ok(found.map(|(_, acme)| (cas.key, acme)))
+}
+
 /// Returns the certificate to revoke in a Secret, or the reason why there is none.
 async fn target(
     client: &Client,
-    (namespace, acme_ca_file): (&str, Option<&Path>),
+    (namespace, files): (&str, Files<'_>),
     secret: SecretKey,
     reason: Reason,
 ) -> anyhow::Result<Result<Target, String>> {
@@ -116,7 +141,10 @@ async fn target(
         Err(why) => return Ok(Err(why)),
     };
     let Some(held) = held else { return Ok(Err("it does not exist".to_owned())) };
-    let (account, acme) = ca_of_a_command(client, namespace, &directory, acme_ca_file)?;
+    let made = account_at(client, (namespace, files), &directory)?;
+    let Some((account, acme)) = made else {
+        return Ok(Err(format!("its CA {directory} is not in the file of --cas-file")));
+    };
     let seen = match account.load().await {
         Ok(Some(_)) => AccountSeen::Readable,
         Ok(None) => AccountSeen::Missing,

@@ -6,15 +6,20 @@ use std::process::ExitCode;
 use anyhow::bail;
 use ingress_acme_actors::ports::AccountStore;
 
-use crate::commands::cli::RolloverArgs;
+use crate::commands::cli::{AtTheCa, RolloverArgs};
 use crate::commands::consent;
 use crate::commands::status::print;
 use crate::process::assembly::ca_of_a_command;
+use crate::process::ca_sets::{CasOfCommand, cas_of_a_command};
 
 /// Runs `rollover`.
 pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
     let RolloverArgs { acme_directory: directory, at } = args;
     let client = at.cluster.connect().await?;
+    if let Some(path) = &at.cas_file {
+        let cas = cas_of_a_command(&client, &at.own_namespace(), path)?;
+        return roll_over_all(cas, &at).await;
+    }
     let (namespace, file) = (at.own_namespace(), at.acme_ca_file.as_deref());
     let (account, acme) = ca_of_a_command(&client, &namespace, directory.as_str(), file)?;
     let Some(stored) = account.load().await? else {
@@ -46,4 +51,55 @@ pub async fn roll_over(args: RolloverArgs) -> anyhow::Result<ExitCode> {
          minute. A challenge that is answered with the old key in the meantime fails and is tried again.",
         done.url, done.thumbprint
     )))
+}
+
+/// Gives the key that the accounts at all CAs of a file share a successor: at the first CA that has
+/// an account as at an only one, and then at the others.
+async fn roll_over_all(cas: CasOfCommand, at: &AtTheCa) -> anyhow::Result<ExitCode> {
+    let Some(before) = cas.key.load().await? else {
+        bail!("namespace {} has no account key of --cas-file", at.own_namespace());
+    };
+    let say = |line: &str| _ = print(line);
+    let mut accounts = Vec::new();
+    for (ca, acme) in &cas.all {
+        match acme.known_issuer().await? {
+            Some(issuer) => {
+                let url = issuer.account.unwrap_or_default();
+                print(&format!("Account  {url}\nCA       {} ({})", ca.directory, ca.name));
+                accounts.push((ca, acme));
+            }
+            None => say(&format!("No account at {} ({})", ca.directory, ca.name)),
+        }
+    }
+    print(
+        "\nAll these accounts have one key. They get a new one; the current key cannot be used after that.",
+    );
+    if at.dry.dry_run.is_on() {
+        return Ok(print(&format!("account key rolled over{}", at.dry.dry_run.suffix())));
+    }
+    let mut accounts = accounts.into_iter();
+    let Some((first, acme)) = accounts.next() else { bail!("no CA knows an account of the key") };
+    if !consent::given(at.yes)? {
+        bail!("nothing was changed");
+    }
+    let done = acme.roll_over().await?;
+    print(&format!(
+        "{}: the account has a new key, with the thumbprint {}.",
+        first.name, done.thumbprint
+    ));
+    let Some(after) = cas.key.load().await? else { bail!("the account key is gone") };
+    let mut all_changed = true;
+    for (ca, acme) in accounts {
+        match acme.change_key(&before.key, &after.key).await {
+            Ok(_) => say(&format!("{}: the same.", ca.name)),
+            Err(error) => {
+                all_changed = false;
+                say(&format!(
+                    "{}: {error}. The operator registers a new account with the new key there.",
+                    ca.name
+                ));
+            }
+        }
+    }
+    Ok(if all_changed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

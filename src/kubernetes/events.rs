@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use ingress_acme_actors::domain::by_namespace::CountByNamespace;
-use ingress_acme_actors::domain::ingress::IngressRef;
+use ingress_acme_actors::domain::ingress::{IngressKey, IngressRef};
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::ports::{Clock, EventRecorder, PortError};
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::kubernetes::client::{self, port_error};
 pub use event::CONTROLLER;
-use event::event;
+use event::{event, of_pod};
 
 /// Number of Events sent concurrently. The API server's own limits are far higher.
 const AT_ONCE: usize = 4;
@@ -62,10 +62,21 @@ impl KubeEvents {
 }
 
 impl KubeEvents {
+    /// Queues an Event about the operator's own pod, in `namespace`.
+    pub fn about_pod(&self, namespace: &str, kube_event: KubeEvent) {
+        let key = IngressKey::new(namespace, &self.pod);
+        let about = IngressRef { key, uid: "".into() };
+        let event = of_pod(event(&about, kube_event, &self.pod, self.clock.now()));
+        self.send(&about, event, limits::EVENTS_QUEUED);
+    }
+
     /// Queues an Event where fewer than `most` are queued, and half as many of its namespace: one
     /// with thousands of faulty Ingresses leaves the others room.
     fn queue(&self, about: &IngressRef, kube_event: KubeEvent, most: usize) {
-        let event = event(about, kube_event, &self.pod, self.clock.now());
+        self.send(about, event(about, kube_event, &self.pod, self.clock.now()), most);
+    }
+
+    fn send(&self, about: &IngressRef, event: Event, most: usize) {
         let namespace = &about.key.namespace;
         let (all, own) = {
             let pending = self.pending.borrow();

@@ -34,6 +34,7 @@ mod view;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use async_trait::async_trait;
 use ingress_acme_actors::domain::certificate::{CertificateView, SecretStatus, SecretView};
@@ -66,7 +67,7 @@ pub struct KubeTlsSecrets {
     client: Client,
     /// Last reads, each kept until the write that follows. Saves a second read.
     last_reads: RefCell<Memory>,
-    issuers: Issuers,
+    issuers: Rc<RefCell<Issuers>>,
     /// Name of this install on its Secrets; `None` for a user's command, for which each Secret with
     /// our label is ours.
     install: Option<String>,
@@ -90,7 +91,7 @@ impl KubeTlsSecrets {
         let last_reads = RefCell::new(Memory::holding(REMEMBERED));
         let reads = Semaphore::new(limits::SECRET_READS);
         let foreign = RefCell::default();
-        Self { client, last_reads, issuers: Issuers::Any, install: None, reads, foreign }
+        Self { client, last_reads, issuers: Rc::default(), install: None, reads, foreign }
     }
 
     /// Names this install on the Secrets that it writes, and leaves those of other installs alone.
@@ -99,9 +100,9 @@ impl KubeTlsSecrets {
         Self { install: Some(id.to_owned()), ..self }
     }
 
-    /// Accepts only these issuers as the CA in use.
+    /// Accepts only these issuers as the CAs in use; others, once they are changed.
     #[must_use]
-    pub fn accepting(self, issuers: Issuers) -> Self {
+    pub fn accepting(self, issuers: Rc<RefCell<Issuers>>) -> Self {
         Self { issuers, ..self }
     }
 
@@ -166,12 +167,12 @@ impl KubeTlsSecrets {
 
     /// Whether the Secret is not ours, and its chain leads to no root that browsers trust.
     fn is_untrusted(&self, secret: &Secret) -> bool {
-        if !self.issuers.are_public() || is_ours(&secret.metadata) {
+        if !self.issuers.borrow().are_public() || is_ours(&secret.metadata) {
             return false;
         }
         let chain = secret.data.as_ref().and_then(|data| data.get(CHAIN));
         let chain = chain.and_then(|chain| str::from_utf8(&chain.0).ok());
-        chain.is_some_and(|chain| self.issuers.check(chain).is_err())
+        chain.is_some_and(|chain| self.issuers.borrow().check(chain).is_err())
     }
 
     /// Applies the Secret as `manager`, and as this install's own manager where it has none. The
@@ -227,7 +228,7 @@ impl SecretReads for KubeTlsSecrets {
         let Held { view, chain, .. } = hold(secret);
         let ours = view.ours && !other;
         let certificate = view.certificate.ok().filter(|one| ours && one.key_matches);
-        if let Some(Err(why)) = certificate.as_ref().map(|_| self.issuers.check(&chain)) {
+        if let Some(Err(why)) = certificate.as_ref().map(|_| self.issuers.borrow().check(&chain)) {
             if self.foreign.borrow_mut().is_news(key.clone(), &why) {
                 tracing::warn!(secret = %key, why, "a Secret with our label has a certificate of another CA");
             }

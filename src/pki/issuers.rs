@@ -14,12 +14,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{certificates, chain, dns_names, parse};
 
 /// The issuers that are accepted as the CA in use.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub enum Issuers {
     /// Those under the Mozilla roots, at the time of the clock: the CA is a public one.
     Public(Arc<WebPkiServerVerifier>, Arc<dyn Clock + Send + Sync>),
     /// Any issuer: the roots of a private CA are not known, because its TLS certificate may have
     /// other ones. The chain must be consistent.
+    #[default]
     Any,
 }
 

@@ -10,6 +10,7 @@ use ingress_acme_actors::dns::ports::DnsPorts;
 use ingress_acme_actors::domain::limits;
 use ingress_acme_actors::domain::mode::Mode;
 use ingress_acme_actors::domain::public_name::{PublicCa, public_by_name};
+use ingress_acme_actors::domain::status::kube_event::KubeEvent;
 use ingress_acme_actors::domain::time::Timestamp;
 use ingress_acme_actors::dry_run::without_writes;
 use ingress_acme_actors::journal::segmented::SegmentedJournal;
@@ -38,6 +39,7 @@ use crate::kubernetes::secret_watch;
 use crate::kubernetes::solver_ingresses;
 use crate::kubernetes::tls_secrets;
 use crate::pki;
+use crate::process::ca_sets::{CaBuilder, FileCas};
 use crate::process::process_metrics;
 use crate::process::replica::Replica;
 use crate::process::servers::listen;
@@ -74,6 +76,8 @@ pub struct Adapters {
     pub acme: Rc<Acme>,
     /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
     pub further_acmes: Vec<Rc<Acme>>,
+    /// The CAs of `--cas-file`.
+    pub file_cas: Option<Rc<FileCas>>,
     /// Lease for leader election, and of the switch for new orders.
     pub lease: lease::Lease,
 }
@@ -101,6 +105,8 @@ pub fn assemble(
 ) -> anyhow::Result<Replica> {
     let (settings, config) = args.split();
     let (directory, shown) = (settings.directory.as_str(), Observability::default());
+    let several = config.cas_file.as_ref().map(|path| format!("the CAs of {}", path.display()));
+    let directory = several.as_deref().unwrap_or(directory);
     let registry = shown.metrics.registry(crate::VERSION, directory, &shown.expiries);
     let registry = process_metrics::register(registry);
     let health = admin::Health::new(registry, shown.metrics.clone(), directory);
@@ -116,14 +122,14 @@ pub fn assemble(
     let environment = &environment;
     tracing::info!(%directory, namespace = config.namespace, install_id, "starting");
     let adapters = adapters((&settings, &config), environment, &shown.metrics, &thumbprint)?;
-    let Adapters { ports, acme, further_acmes, lease } = adapters;
+    let Adapters { ports, acme, further_acmes, file_cas, lease } = adapters;
     let (public_ca, solver_linger) = (config.public_ca, config.solver_linger);
     let leader_elect = config.leader_elect;
     let ports = if is_dry_run { without_writes(ports) } else { ports };
     let client = counted(environment, &shown.metrics).client;
     #[rustfmt::skip] // one line per half a dozen of parts
     let replica = Replica {
-        ports, settings, client, public_ca, acme, further_acmes, lease,
+        ports, settings, client, public_ca, acme, further_acmes, file_cas, lease,
         leader_elect, health, shown, servers, thumbprint, solver_linger,
     };
     Ok(replica)
@@ -145,14 +151,20 @@ pub fn adapters(
         metrics,
         thumbprint: thumbprint.clone(),
     };
+    let (lease, events) = (assembly.lease(), Rc::new(assembly.event_recorder()));
+    if let Some(file) = assembly.file_cas(&events)? {
+        let (acme, further_acmes) = file.acmes().context("the file of --cas-file names no CA")?;
+        let ports = assembly.ports((&acme, None, None), Some(&file), events, &lease)?;
+        return Ok(Adapters { ports, acme, further_acmes, file_cas: Some(file), lease });
+    }
     let account = assembly.account();
     let acme = assembly.acme(account.clone())?;
     let fallback = assembly.fallback_acme(&account)?;
     let rehearsal = assembly.rehearsal_acme(&account)?;
-    let lease = assembly.lease();
-    let ports = assembly.ports(&acme, fallback.as_ref(), rehearsal.as_ref(), &lease)?;
+    let clients = (&acme, fallback.as_ref(), rehearsal.as_ref());
+    let ports = assembly.ports(clients, None, events, &lease)?;
     let further_acmes = fallback.into_iter().chain(rehearsal).collect();
-    Ok(Adapters { ports, acme, further_acmes, lease })
+    Ok(Adapters { ports, acme, further_acmes, file_cas: None, lease })
 }
 
 /// The environment with a client that counts its requests.
@@ -186,7 +198,7 @@ impl Assembly<'_> {
     }
 
     fn acme(&self, account: Rc<dyn AccountStore>) -> anyhow::Result<Rc<Acme>> {
-        let options = self.acme_options(self.directory, &self.thumbprint)?;
+        let options = self.acme_options("first", self.directory, &self.thumbprint)?;
         Ok(Rc::new(Acme::new(options, account)?))
     }
 
@@ -195,19 +207,20 @@ impl Assembly<'_> {
         let FallbackDirectory { directory, eab_secret, .. } = fallback.clone();
         let same = directory == self.directory;
         anyhow::ensure!(!same, "--fallback-directory is the same as --acme-directory");
-        self.further_acme(&directory, eab_secret, first).map(Some)
+        self.further_acme("fallback", &directory, eab_secret, first).map(Some)
     }
 
     fn rehearsal_acme(&self, first: &Rc<dyn AccountStore>) -> anyhow::Result<Option<Rc<Acme>>> {
         let Some(directory) = &self.config.rehearsal else { return Ok(None) };
         let same = *directory == self.directory;
         anyhow::ensure!(!same, "--rehearsal-directory is the same as --acme-directory");
-        self.further_acme(directory, None, first).map(Some)
+        self.further_acme("rehearsal", directory, None, first).map(Some)
     }
 
     /// A CA beside the first one, whose account has the key of the first CA's account.
     fn further_acme(
         &self,
+        name: &'static str,
         directory: &str,
         eab_secret: Option<String>,
         first: &Rc<dyn AccountStore>,
@@ -215,7 +228,7 @@ impl Assembly<'_> {
         let (client, namespace) = (self.environment.client.clone(), &self.config.namespace);
         let external = Rc::new(AccountSecret::new(client, namespace, directory, eab_secret));
         let store = FallbackAccount::new(directory, first.clone(), external);
-        let options = self.acme_options(directory, &solver::Thumbprint::default())?;
+        let options = self.acme_options(name, directory, &solver::Thumbprint::default())?;
         // The preferred chain is one of the first CA's; others have other chains.
         let options = AcmeOptions { preferred_chain: None, ..options };
         Ok(Rc::new(Acme::new(options, Rc::new(store))?))
@@ -223,6 +236,7 @@ impl Assembly<'_> {
 
     fn acme_options(
         &self,
+        name: &'static str,
         directory: &str,
         thumbprint: &solver::Thumbprint,
     ) -> anyhow::Result<AcmeOptions> {
@@ -232,20 +246,45 @@ impl Assembly<'_> {
             extra_roots: extra_roots(self.config.acme_ca_file.as_deref())?,
             preferred_chain: self.config.preferred_chain.clone(),
             contacts: self.config.contacts.clone(),
-            wire: match &self.environment.network {
-                Network::Sockets => Wire::Tls,
-                Network::InProcess(ca, _) => Wire::InProcess(ca.clone()),
-            },
-            hook: Arc::new(move |endpoint, code, took| metrics.acme_request(endpoint, code, took)),
+            wire: self.wire(),
+            hook: Arc::new(move |endpoint, code, took| {
+                metrics.acme_request(name, endpoint, code, took);
+            }),
             answering: Rc::new(move |new| thumbprint.set(new)),
         })
     }
 
+    /// The CAs of `--cas-file`, where there is one.
+    fn file_cas(&self, events: &Rc<events::KubeEvents>) -> anyhow::Result<Option<Rc<FileCas>>> {
+        let Some(path) = self.config.cas_file.clone() else { return Ok(None) };
+        let builder = CaBuilder {
+            client: self.environment.client.clone(),
+            namespace: self.config.namespace.clone(),
+            wire: self.wire(),
+            metrics: self.metrics.clone(),
+            thumbprint: self.thumbprint.clone(),
+            public_ca: self.config.public_ca,
+        };
+        let (events, namespace) = (events.clone(), self.config.namespace.clone());
+        let refused = move |why: &str| {
+            events.about_pod(&namespace, KubeEvent::cas_file_refused(why));
+        };
+        let clock = self.environment.clock.clone();
+        Ok(Some(Rc::new(FileCas::new(path, builder, clock, Box::new(refused))?)))
+    }
+
+    fn wire(&self) -> Wire {
+        match &self.environment.network {
+            Network::Sockets => Wire::Tls,
+            Network::InProcess(ca, _) => Wire::InProcess(ca.clone()),
+        }
+    }
+
     fn ports(
         &self,
-        acme: &Rc<Acme>,
-        fallback: Option<&Rc<Acme>>,
-        rehearsal: Option<&Rc<Acme>>,
+        (acme, fallback, rehearsal): (&Rc<Acme>, Option<&Rc<Acme>>, Option<&Rc<Acme>>),
+        file: Option<&Rc<FileCas>>,
+        events: Rc<events::KubeEvents>,
         lease: &lease::Lease,
     ) -> anyhow::Result<Ports> {
         let Environment { client, clock, network, .. } = self.environment.clone();
@@ -265,8 +304,9 @@ impl Assembly<'_> {
         };
         Ok(Ports {
             ingresses: Rc::new(self.ingresses()),
-            tls_secrets: Rc::new(self.tls_secrets()),
+            tls_secrets: Rc::new(self.tls_secrets(file)),
             secret_watch: config.watch_secrets.then(|| self.secret_watch()),
+            cas: file.map(|file| file.sets()),
             ca: acme.clone(),
             fallback: fallback.zip(config.fallback.clone()).map(fallback_ca),
             rehearsal: rehearsal.zip(config.rehearsal.clone()).map(rehearsal_ca),
@@ -277,7 +317,7 @@ impl Assembly<'_> {
             classes: Rc::new(ingress_classes::KubeIngressClasses::new(client.clone())),
             probe: Rc::new(probe),
             keys: Rc::new(pki::Pki { common_name: self.config.csr_common_name }),
-            event_recorder: Rc::new(self.event_recorder()),
+            event_recorder: events,
             journal: Rc::new(self.journal()),
             dns: self.dns_ports()?,
             new_orders: lease.new_orders(),
@@ -303,13 +343,14 @@ impl Assembly<'_> {
         Ok(DnsPorts { accounts, records, lookups })
     }
 
-    fn tls_secrets(&self) -> tls_secrets::KubeTlsSecrets {
+    fn tls_secrets(&self, file: Option<&Rc<FileCas>>) -> tls_secrets::KubeTlsSecrets {
         let Environment { client, clock, .. } = self.environment.clone();
         let issuers = if is_trusted_by_browsers(self.directory) {
             pki::Issuers::public(clock)
         } else {
             pki::Issuers::Any
         };
+        let issuers = file.map_or_else(|| Rc::new(issuers.into()), |file| file.issuers());
         let tls_secrets = tls_secrets::KubeTlsSecrets::new(client).accepting(issuers);
         tls_secrets.of_install(self.install_id)
     }
@@ -379,7 +420,7 @@ pub fn ca_of_a_command(
 
 /// Whether the certificates of a directory lead to the Mozilla roots: a known public CA, and not
 /// its staging environment.
-fn is_trusted_by_browsers(directory: &str) -> bool {
+pub(crate) fn is_trusted_by_browsers(directory: &str) -> bool {
     let host = host(directory);
     is_known_public(directory) && !["staging", "test"].iter().any(|word| host.contains(word))
 }

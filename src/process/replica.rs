@@ -3,7 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +28,7 @@ use crate::dns_and_http::admin::Health;
 use crate::dns_and_http::solver::Thumbprint;
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::lease::{Lease, STEP_BACK, Term};
+use crate::process::ca_sets::FileCas;
 use crate::process::servers::Servers;
 use crate::process::succession::Succession;
 use crate::process::terminate::Terminate;
@@ -52,6 +53,8 @@ pub struct Replica {
     pub acme: Rc<Acme>,
     /// ACME clients of the fallback CA and the rehearsal CA, whose accounts have the same key.
     pub further_acmes: Vec<Rc<Acme>>,
+    /// The CAs of `--cas-file`.
+    pub file_cas: Option<Rc<FileCas>>,
     /// Lease for leader election among several replicas, and of the switch for new orders.
     pub lease: Lease,
     /// `--leader-elect`.
@@ -121,6 +124,7 @@ impl Replica {
             () = terminate.wait() => return Ok(Some(Leadership(None))),
         };
         let (ports, settings) = (self.ports.clone(), self.settings().await);
+        self.follow_file().await?;
         let started = tokio::select! {
             started = start(ports, settings, self.shown.clone(), None) => started,
             () = lost(term.as_ref()) => return Ok(None),
@@ -154,6 +158,7 @@ impl Replica {
     async fn survey(&self, terminate: &mut Terminate) -> anyhow::Result<Option<Leadership>> {
         info!("dry run: nothing is written but Events, and the CA is not asked");
         let (ports, settings) = (self.ports.clone(), self.settings().await);
+        self.follow_file().await?;
         let operator = start(ports, settings, self.shown.clone(), None).await?;
         self.health.set_reporter(operator.reporter.clone());
         self.health.set_ready(true);
@@ -220,16 +225,25 @@ impl Replica {
 
     fn follow_accounts(&self) {
         for acme in std::iter::once(&self.acme).chain(&self.further_acmes) {
-            actix::spawn(Self::follow(acme.clone()));
+            actix::spawn(Self::follow(Rc::downgrade(acme)));
         }
     }
 
-    /// Reloads the account key periodically, forever: challenges must be answered with the newest
-    /// key.
-    async fn follow(acme: Rc<Acme>) {
+    /// Completes the CAs of the file, and follows the file from now on.
+    async fn follow_file(&self) -> anyhow::Result<()> {
+        let Some(file) = self.file_cas.clone() else { return Ok(()) };
+        file.begin().await?;
+        actix::spawn(async move { file.follow().await });
+        Ok(())
+    }
+
+    /// Reloads the account key periodically, as long as the client is in use: challenges must be
+    /// answered with the newest key.
+    pub(super) async fn follow(acme: Weak<Acme>) {
         let mut said = Said::default();
         loop {
             sleep(FOLLOW).await;
+            let Some(acme) = acme.upgrade() else { return };
             match bounded(limits::KUBE_CALL, "API server", acme.follow()).await {
                 Ok(()) => said.has_ended(&()),
                 Err(error) if said.is_news((), error.to_string()) => {
@@ -410,7 +424,7 @@ mod tests {
         assert_eq!(answers.current(), Some(old));
         store.0.borrow_mut().key = key();
         tokio::select! {
-            () = Replica::follow(acme) => panic!("it has no end"),
+            () = Replica::follow(Rc::downgrade(&acme)) => panic!("it has no end"),
             () = sleep(FOLLOW + PREPARE_RETRY) => {}
         }
         let new = thumbprint(&store.0.borrow().key).unwrap();

@@ -43,6 +43,7 @@ mod proxy;
 mod restore;
 mod rollback;
 mod runbook;
+mod several_cas;
 mod sites;
 mod worst_tenant;
 

@@ -309,6 +309,7 @@ async fn a_secret_says_where_its_certificate_is_from_under_the_annotations_of_be
         adopt: false,
         directory: "https://second.example/directory".to_owned(),
         instead_of: Some("https://ca.example/directory".to_owned()),
+        ca: None,
         account: Some("https://second.example/account/1".to_owned()),
         copied: Copied::default(),
     };

@@ -41,6 +41,8 @@ pub(crate) fn desired() -> DesiredCertificate {
         routes: Arc::default(),
         algorithm: KeyAlgorithm::EcdsaP384,
         profile: Some("shortlived".to_owned()),
+        ca: None,
+        refuses_ca: false,
         adopt: true,
         adopts_at_once: false,
         grouped: false,
@@ -136,6 +138,7 @@ fn started(left_out: BTreeSet<DnsName>) -> Event {
         left_out,
         left_out_wildcards: BTreeSet::new(),
         directory: None,
+        ca: None,
         fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("k".to_owned()),
     })
@@ -152,6 +155,7 @@ pub(crate) fn failed(class: FailureClass, names: BTreeSet<DnsName>) -> Event {
         subset_retry_at: None,
         down_since: None,
         at_fallback: false,
+        fallback: None,
         edition: None,
         edits_until: None,
         folded: None,
@@ -181,7 +185,7 @@ fn all() -> Vec<(String, KubeEvent)> {
     let failure = failed(FailureClass::Authorization, bad.clone());
     let subset = after(&[failure, started(bad.clone()), order]);
     let (scope, detail) = (LimitScope::Account, "the words of the CA".to_owned());
-    let waiting = LimitWait { scope, detail, turn: NOW };
+    let waiting = LimitWait { ca: None, scope, detail, turn: NOW };
     let misfit = "event order_opened cannot follow state idle";
     let events = |event: &Event, before: &State| KubeEvent::of_event(event, before, &desired);
     let other = KubeEvent::of_another_install(&secret, "production", "staging");

@@ -27,6 +27,7 @@ fn started(algorithm: KeyAlgorithm) -> Event {
         left_out: names(&["www.example.com"]),
         left_out_wildcards: names(&["*.example.org"]),
         directory: Some("https://second.example/directory".to_owned()),
+        ca: None,
         fingerprint: desired().fingerprint(),
         key: PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n".to_owned()),
     })
@@ -43,6 +44,7 @@ fn failed_in_part() -> Event {
         subset_retry_at: Some(NOW),
         down_since: Some(NOW),
         at_fallback: true,
+        fallback: None,
         edition: None,
         edits_until: None,
         folded: None,

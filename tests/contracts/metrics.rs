@@ -35,7 +35,7 @@ fn sampled() -> Registry {
     metrics.event_coalesced();
     metrics.dedup_actors(1);
     metrics.pool(Load { queued: 1, running: 1, parked: 1 }, Some(NOW));
-    metrics.rate_limits(&RateLimits::default(), NOW);
+    metrics.rate_limits("first", &RateLimits::default(), NOW);
     for kind in [IssueKind::First, IssueKind::Renew, IssueKind::Replace] {
         metrics.issued(kind, took);
     }
@@ -48,7 +48,7 @@ fn sampled() -> Registry {
     metrics.managed(1);
     metrics.scanned(NOW);
     metrics.watch_restarted("a reason");
-    metrics.acme_request("an endpoint", 200, took);
+    metrics.acme_request("first", "an endpoint", 200, took);
     metrics.kube_request("get", "secrets", 200);
     let validity = Validity { not_after: NOW, renewal: NOW };
     expiries.record(&SecretKey::new("web", "shop"), Some(validity));

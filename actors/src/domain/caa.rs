@@ -6,8 +6,8 @@
 
 use std::fmt::Write;
 
+use crate::domain::challenge::Method;
 use crate::domain::cut::cut;
-use crate::domain::issuance::Method;
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 

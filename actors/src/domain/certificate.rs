@@ -173,6 +173,8 @@ pub struct SecretView {
     /// URL of the configured ACME directory, if the fallback issued the certificate instead; kept
     /// in an annotation of ours.
     pub instead_of: Option<String>,
+    /// Value of the Ingress's `ingress-acme.dev/ca` that the certificate answers.
+    pub ca: Option<String>,
     /// URL of the ACME account that ordered the certificate (RFC 8555 §7.3). Releases before 0.2
     /// did not note the account.
     pub account: Option<String>,

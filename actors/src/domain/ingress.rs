@@ -33,8 +33,9 @@ pub const SOLVER_PLACE: &str = "solver-place";
 
 /// Annotations of ours that the operator reads from an Ingress, without [`ANNOTATION_PREFIX`], each
 /// with the longest value in bytes. Other annotations are dropped.
-pub const ANNOTATIONS: [(&str, usize); 12] = [
+pub const ANNOTATIONS: [(&str, usize); 13] = [
     ("adopt-secret", limits::ANNOTATION),
+    ("ca", limits::ANNOTATION),
     ("challenge", limits::ANNOTATION),
     ("enabled", limits::ANNOTATION),
     (FILL_TLS, limits::ANNOTATION),

@@ -47,10 +47,11 @@ mod tests;
 mod waits;
 mod with_order;
 
+pub use crate::domain::challenge::{Method, Methods, Offers};
 pub use decide::{Command, NewIssuance, Refused, decide};
 pub use event::{
-    CertificateInstalled, Event, Folded, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
-    OrderOpened, RateLimitHit, Record, TxtAdded,
+    CertificateInstalled, ChosenCa, Event, Folded, IssuanceAbandoned, IssuanceFailed,
+    IssuanceStarted, OrderOpened, RateLimitHit, Record, TxtAdded,
 };
 pub use failing::Failing;
 pub(crate) use fallback::Fallback;
@@ -58,9 +59,7 @@ pub(crate) use in_flight::InFlight;
 pub use ipv6::OverIpv6;
 pub(crate) use next::next;
 pub(crate) use observed::{AfterRefusal, Chain, Observed};
-pub use observed::{
-    AuthorizationView, Method, Methods, Missed, Offers, OrderStatus, OrderView, Reach,
-};
+pub use observed::{AuthorizationView, Missed, OrderStatus, OrderView, Reach};
 pub use outlook::{Outlook, outlook};
 pub(crate) use secret::{is_left_alone, of_another_install};
 pub use state::{IllegalEvent, Issuance, State, apply};

@@ -489,3 +489,9 @@ pub const SECRET_NAMES: usize = 8;
 pub const HISTORY_STREAMS: usize = 500;
 /// Records that are kept of one of them: two issuances with their orders, or the last failures.
 pub const HISTORY_RECORDS: usize = 8;
+/// Time that a CA must have failed for before its fallback is asked, where none is named: outages of
+/// CAs are over within hours, and certificates are renewed weeks before they end.
+pub const FALLBACK_AFTER: Duration = secs(6 * 3_600);
+/// Pause between two looks at the file of `--cas-file`. The kubelet brings a changed one within a
+/// minute or two.
+pub const CAS_LOOK: Duration = secs(10);

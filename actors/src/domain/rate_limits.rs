@@ -50,6 +50,8 @@ struct Limit {
 /// Place of a Secret in a limit queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitWait {
+    /// Name of the CA, where there are several.
+    pub ca: Option<String>,
     /// Scope of the limit.
     pub scope: LimitScope,
     /// Message of the CA.
@@ -236,7 +238,7 @@ impl RateLimits {
             let ahead = limit.queue.ahead_of(stream)?;
             let turn = limit.opens + limit.hit.pace().saturating_mul(ahead);
             let LimitHit { scope, detail, .. } = limit.hit.clone();
-            Some(LimitWait { scope, detail, turn })
+            Some(LimitWait { ca: None, scope, detail, turn })
         })
     }
 

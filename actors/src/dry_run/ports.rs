@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::cas::{CaClient, CaSet};
 use crate::dns::ports::DnsPorts;
 use crate::domain::caa::Issuer;
 use crate::domain::certificate::{CertId, CertificateView, SecretStatus};
@@ -41,6 +42,15 @@ pub fn without_writes(ports: Ports) -> Ports {
         dns: DnsPorts { records: DnsPorts::none().records, ..ports.dns },
         ..ports
     }
+}
+
+/// Returns CAs that are never asked.
+pub(crate) fn without_requests(set: &CaSet) -> CaSet {
+    let clients = set.clients.iter().map(|(directory, client)| {
+        let ca = Rc::new(NoCa(client.ca.clone()));
+        (directory.clone(), CaClient { ca, ..client.clone() })
+    });
+    CaSet { cas: set.cas.clone(), clients: clients.collect() }
 }
 
 fn refused<T>() -> Result<T, PortError> {

@@ -80,8 +80,15 @@ impl Survey {
         let read = bounded(limits::KUBE_CALL, "API server", read).await;
         let found = read.map_err(|error| error.to_string())?;
         context.record_secret(secret, found.as_ref());
-        let (directory, now) = (&*context.directory, context.clock.now());
-        let outlook = outlook(&desired, found.clone(), (directory, &context.install_id), now);
+        let (set, now) = (context.cas.set(), context.clock.now());
+        let directory = &*set.deciding(None, Some(&desired), found.as_ref()).ca.directory;
+        let outlook = outlook(
+            &desired,
+            found.clone(),
+            (directory, set.cas.reissues_now()),
+            &context.install_id,
+            now,
+        );
         let kube_event = KubeEvent::planned(&desired, &outlook, found.as_ref(), ingress);
         let is_good = outlook == Outlook::Kept && found.is_some_and(|found| found.ours);
         let is_quiet = is_good && !desired.fill.keys().any(|one| one.key == *ingress);

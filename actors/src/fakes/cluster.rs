@@ -176,6 +176,7 @@ pub fn foreign_secret() -> FakeSecret {
         owners: BTreeSet::new(),
         renew: None,
         directory: None,
+        ca: None,
         instead_of: None,
         account: None,
         copied: None,

@@ -116,16 +116,18 @@ impl Pool {
     /// names leave their queue, and their jobs end: an Ingress that is made again would wait for
     /// them.
     fn admit(&mut self, now: Timestamp) {
-        let (index, mut rate_limits) =
-            (self.context.index.borrow(), self.context.limits.rate_limits.borrow_mut());
+        let index = self.context.index.borrow();
         let mut unwanted = Vec::new();
         let mut is_wanted = |stream: &SecretKey| {
             let wanted = index.is_wanted(stream);
             unwanted.extend((!wanted).then(|| stream.clone()));
             wanted
         };
-        while let Some(admitted) = rate_limits.admit(now, &mut is_wanted) {
-            self.scheduler.admit(&admitted, now);
+        for (_, limits) in self.context.cas.all_limits() {
+            let mut rate_limits = limits.rate_limits.borrow_mut();
+            while let Some(admitted) = rate_limits.admit(now, &mut is_wanted) {
+                self.scheduler.admit(&admitted, now);
+            }
         }
         for stream in unwanted {
             self.scheduler.admit(&stream, now);
@@ -145,10 +147,12 @@ impl Pool {
 
     /// Updates the metrics of rate limits while there are any, and once more after the last one.
     fn show_limits(&mut self, now: Timestamp) {
-        let rate_limits = self.context.limits.rate_limits.borrow();
-        let any = !rate_limits.is_empty();
+        let all = self.context.cas.all_limits();
+        let any = all.iter().any(|(_, limits)| !limits.rate_limits.borrow().is_empty());
         if std::mem::replace(&mut self.limits_shown, any) || any {
-            self.context.metrics.rate_limits(&rate_limits, now);
+            for (ca, limits) in all {
+                self.context.metrics.rate_limits(&ca, &limits.rate_limits.borrow(), now);
+            }
         }
     }
 
@@ -169,11 +173,7 @@ impl Pool {
             }
             Err(gone) => {
                 error!(secret = %stream, %gone, "a worker has stopped; its Secret is released");
-                self.context
-                    .limits
-                    .rate_limits
-                    .borrow_mut()
-                    .leave(stream, self.context.clock.now());
+                self.context.cas.leave(stream, None, self.context.clock.now());
                 self.context.switch.go_on(stream);
                 self.scheduler.lost(stream)
             }
@@ -195,7 +195,8 @@ impl Pool {
             return; // the next returning worker calls `hand_out`, which sets the timer
         }
         let now = self.context.clock.now();
-        let opening = self.context.limits.rate_limits.borrow().next_opening();
+        let all = self.context.cas.all_limits().into_iter();
+        let opening = all.filter_map(|(_, limits)| limits.rate_limits.borrow().next_opening());
         let Some(at) = self.scheduler.next_wake(now).into_iter().chain(opening).min() else {
             return;
         };

@@ -1,14 +1,16 @@
 //! Steps at the CA: key, order, validation, finalization and download.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use tracing::{debug, info};
 
-use super::job_runner::{FallbackCa, JobRunner};
-use crate::domain::certificate::CertId;
+use super::job_runner::JobRunner;
+use crate::domain::cas::Source;
+use crate::domain::certificate::{CertId, PrivateKey};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
-use crate::domain::issuance::{Chain, Command, Issuance, NewIssuance, OrderView, Step};
+use crate::domain::issuance::{Chain, ChosenCa, Command, Issuance, NewIssuance, OrderView, Step};
 use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::scheduling::scheduler::Job;
@@ -18,12 +20,16 @@ use crate::domain::validity::check::IssueReason;
 use crate::ports::{CertificateAuthority, PortError, Replaces, bounded};
 
 impl JobRunner {
-    /// The CA of an issuance: the first one, or the fallback CA.
-    pub(super) fn ca(&self, issuance: &Issuance) -> &dyn CertificateAuthority {
-        let of_it =
-            |fallback: &&FallbackCa| issuance.directory.as_ref() == Some(&fallback.directory);
-        let fallback = self.ports.fallback.as_ref().filter(of_it);
-        fallback.map_or(&*self.ports.ca, |fallback| &*fallback.ca)
+    /// The CA of an issuance; `None` if it is no longer configured, on which the next look at the
+    /// job decides.
+    pub(super) fn ca(&self, issuance: &Issuance) -> Option<Rc<dyn CertificateAuthority>> {
+        Some(self.context.cas.set().of(issuance)?.ca.clone())
+    }
+
+    /// Directory of the CA of an issuance.
+    fn directory_of(&self, issuance: &Issuance) -> String {
+        let first = || self.context.cas.set().cas.first.directory.clone();
+        issuance.directory.clone().unwrap_or_else(first)
     }
 
     pub(super) async fn begin(
@@ -40,17 +46,48 @@ impl JobRunner {
         info!(%reason, names = names.len(), "a certificate is needed");
         // An Event follows a failure or an unusual reason. Otherwise the Event Issued is enough.
         let failed = self.context.ledger.with(&job.stream, |state| state.failing().is_some());
-        let elsewhere = directory.as_deref();
-        let event = (failed || reason.is_explained() || elsewhere.is_some()).then(|| {
-            (desired.clone(), KubeEvent::issuing(&desired.secret, &names, reason, elsewhere))
+        let beginning = self.new_issuance(job, desired.clone(), (names.clone(), directory), key);
+        let ca = beginning.ca.as_ref();
+        let fallback = ca.map_or(beginning.directory.as_deref(), |ca| {
+            ca.fallback.then_some(ca.directory.as_str())
         });
-        let beginning = NewIssuance { desired, names, directory, key };
+        let event = (failed || reason.is_explained() || fallback.is_some())
+            .then(|| KubeEvent::issuing(&desired.secret, &names, reason, fallback));
         if self.commit(job, Command::Begin(Box::new(beginning))).await {
             job.observed.reset_errors();
-            if let Some((desired, issuing)) = event {
+            if let Some(issuing) = event {
                 self.context.events.record(&desired, &issuing);
             }
         }
+    }
+
+    /// The issuance of `names` at the CA of `directory`, as [`Cas::mark`] names it.
+    ///
+    /// [`Cas::mark`]: crate::domain::cas::Cas::mark
+    fn new_issuance(
+        &self,
+        job: &Job,
+        desired: DesiredCertificate,
+        (names, directory): (BTreeSet<DnsName>, Option<String>),
+        key: PrivateKey,
+    ) -> NewIssuance {
+        let (set, found) = (self.context.cas.set(), job.observed.found());
+        let choice = set.cas.choice_for(&desired, found);
+        let named = directory.clone().unwrap_or_else(|| set.cas.first.directory.clone());
+        // A CA that the Ingress did not choose has profiles of its own.
+        let is_chosen = named == choice.ca.directory && choice.refusal.is_none();
+        let own = || set.cas.at(&named).and_then(|ca| ca.profile.clone());
+        let profile = if is_chosen { desired.profile.clone() } else { own() };
+        if set.cas.source == Source::Flags {
+            return NewIssuance { desired, names, directory, ca: None, profile, key };
+        }
+        let before = found.and_then(|found| found.ca.clone());
+        let asked = if choice.refusal.is_some() { before } else { desired.ca.clone() };
+        let fallback = named != choice.ca.directory;
+        // Release 0.1.0 has one CA, the first one here, and drops issuances of others.
+        let directory = directory.filter(|_| named != set.cas.first.directory);
+        let ca = Some(ChosenCa { directory: named, fallback, asked });
+        NewIssuance { desired, names, directory, ca, profile, key }
     }
 
     pub(super) async fn open_order(&self, job: &mut Job) {
@@ -61,14 +98,17 @@ impl JobRunner {
             let barred = self.is_barred(job, &issuance);
             let replaces = id.as_ref().map(|id| Replaces { id, or_without: !barred });
             let (names, profile) = (&issuance.names, issuance.profile.as_deref());
-            let opened = self.ca(&issuance).open_order(names, profile, replaces);
+            let Some(ca) = self.ca(&issuance) else { return };
+            let opened = ca.open_order(names, profile, replaces);
             let opened = bounded(limits::CA_CALL, "CA", opened).await;
             job.observed.opened = self.succeeded(job, FailureClass::AcmeServer, opened);
         }
         let Some(order) = job.observed.opened.clone() else { return };
         if self.commit(job, Command::Opened(order.url.clone())).await {
             job.observed.opened = None;
-            let (rate_limits, now) = (&self.context.limits.rate_limits, self.context.clock.now());
+            let (directory, now) = (self.directory_of(&issuance), self.context.clock.now());
+            let limits = self.context.cas.limits(&directory);
+            let rate_limits = &limits.rate_limits;
             rate_limits.borrow_mut().order_opened(&job.stream, now);
             let replaced = order.replaces;
             job.observed.order_shown(order, now);
@@ -77,18 +117,19 @@ impl JobRunner {
             }
             let paced = rate_limits.borrow().paced(&job.stream.namespace, &issuance.names, now);
             for hit in paced {
-                self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
+                self.commit(job, Command::LimitHit(directory.clone(), hit)).await;
             }
         }
     }
 
-    /// Counts an order of the first CA in the shares of its namespace. An order that the CA
+    /// Counts an order in the shares of its namespace, but for one of a fallback CA. An order that the CA
     /// accepted as a replacement counts in no limit of Let's Encrypt's (RFC 9773 §5).
     fn count_in_shares(&self, job: &Job, issuance: &Issuance, now: Timestamp) {
-        if issuance.directory.is_some() {
+        if issuance.is_fallback {
             return;
         }
-        let (namespace, limits) = (&job.stream.namespace, &self.context.limits);
+        let limits = self.context.cas.limits(&self.directory_of(issuance));
+        let namespace = &job.stream.namespace;
         let index = self.context.index.borrow();
         let others = |domain: Option<&str>| index.is_needed_elsewhere(namespace, domain);
         let hits = limits.shares.borrow_mut().ordered(namespace, &issuance.names, others, now);
@@ -97,13 +138,14 @@ impl JobRunner {
         }
     }
 
-    /// Whether a rate limit blocks the order, which then bypasses the limit. A bypass of the first
-    /// CA's limit is counted.
+    /// Whether a rate limit of the CA blocks the order, which then bypasses the limit. A bypass is
+    /// counted.
     fn is_barred(&self, job: &Job, issuance: &Issuance) -> bool {
         let (stream, now) = (&job.stream, self.context.clock.now());
-        let mut rate_limits = self.context.limits.rate_limits.borrow_mut();
+        let limits = self.context.cas.limits(&self.directory_of(issuance));
+        let mut rate_limits = limits.rate_limits.borrow_mut();
         let barred = rate_limits.blocking(stream, &issuance.names, false, now).is_some();
-        if barred && issuance.directory.is_none() {
+        if barred {
             rate_limits.record_bypass(&stream.namespace, now);
         }
         barred
@@ -114,9 +156,8 @@ impl JobRunner {
     /// account is a plain one also where a rate limit would let a replacement pass: the CA answers
     /// it by the limit.
     async fn replaced(&self, job: &Job, issuance: &Issuance) -> Option<CertId> {
-        let directory = issuance.directory.as_ref().unwrap_or(&self.context.directory);
         let secret = job.observed.found()?;
-        let leaf = secret.issued_by(directory)?;
+        let leaf = secret.issued_by(&self.directory_of(issuance))?;
         let shared = issuance.names.iter().any(|name| leaf.is_for(name));
         let id = leaf.id.clone().filter(|_| shared && self.context.clock.now() < leaf.not_after)?;
         if secret.account.is_some()
@@ -132,7 +173,8 @@ impl JobRunner {
     /// URL of the account that orders the certificate of an issuance; `None` while it cannot be
     /// found out. Nothing depends on the account but a request that the CA may refuse.
     pub(super) async fn account(&self, issuance: &Issuance) -> Option<String> {
-        let account = bounded(limits::CA_CALL, "CA", self.ca(issuance).account()).await;
+        let ca = self.ca(issuance)?;
+        let account = bounded(limits::CA_CALL, "CA", ca.account()).await;
         account.inspect_err(|error| debug!(%error, "the account is not known")).ok()
     }
 
@@ -140,7 +182,7 @@ impl JobRunner {
     /// the order.
     pub(super) async fn advance(&self, step: Step, job: &mut Job) {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
-        let ca = self.ca(&issuance);
+        let Some(ca) = self.ca(&issuance) else { return };
         let call = async {
             match &step {
                 Step::Refresh => ca.refresh(&url).await,
@@ -161,7 +203,8 @@ impl JobRunner {
 
     pub(super) async fn download(&self, job: &mut Job) {
         let (Some(url), Some(issuance)) = (self.order_url(job), self.issuance(job)) else { return };
-        let chain = bounded(limits::CA_CALL, "CA", self.ca(&issuance).download(&url)).await;
+        let Some(ca) = self.ca(&issuance) else { return };
+        let chain = bounded(limits::CA_CALL, "CA", ca.download(&url)).await;
         let Some(pem) = self.succeeded(job, FailureClass::AcmeServer, chain) else { return };
         match self.ports.keys.inspect(&pem, &issuance.key) {
             Ok(leaf) => {

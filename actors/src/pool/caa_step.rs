@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::job_runner::JobRunner;
 use crate::domain::caa::{CaaSet, Issuer, Permission};
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::Method;
 use crate::domain::limits;
@@ -17,8 +18,16 @@ use crate::domain::scheduling::scheduler::Job;
 impl JobRunner {
     /// Looks up the CAA records of all hosts under one deadline. Whatever is not answered by then,
     /// or not definite, is left to the CA.
-    pub(super) async fn look_up_caa(&self, job: &mut Job, hosts: BTreeSet<DnsName>) {
-        let issuer = self.ports.ca.issuer();
+    pub(super) async fn look_up_caa(
+        &self,
+        job: &mut Job,
+        desired: &DesiredCertificate,
+        hosts: BTreeSet<DnsName>,
+    ) {
+        let set = self.context.cas.set();
+        let directory = &set.deciding(None, Some(desired), job.observed.found()).ca.directory;
+        let Some(client) = set.client(directory) else { return };
+        let issuer = client.ca.issuer();
         let mut forbidden = Vec::new();
         if !issuer.domains.is_empty() {
             let looks = stream::iter(hosts.iter().cloned()).map(|host| async move {

@@ -145,6 +145,8 @@ impl JobRunner {
             return;
         };
         let kind = self.kind(job, desired);
+        let set = self.context.cas.set();
+        let ca = set.deciding(Some(&issuance), Some(desired), job.observed.found()).ca;
         let account = self.account(&issuance).await;
         let what = Installation {
             chain: chain.pem,
@@ -153,8 +155,9 @@ impl JobRunner {
             owners: self.context.owner_references.then(|| desired.owners.clone()),
             renew: issuance.renew,
             adopt: desired.adopt,
-            instead_of: issuance.directory.as_ref().map(|_| self.context.directory.clone()),
-            directory: issuance.directory.unwrap_or_else(|| self.context.directory.clone()),
+            instead_of: issuance.is_fallback.then(|| ca.directory.clone()),
+            directory: issuance.directory.unwrap_or_else(|| ca.directory.clone()),
+            ca: issuance.asked_ca,
             account,
             copied: desired.copied.clone(),
         };
@@ -176,9 +179,21 @@ impl JobRunner {
             let installed = Some(issuance.fingerprint);
             job.observed =
                 Observed { secret: Some((status, now)), installed, ..Observed::default() };
-            let hit = self.context.limits.guards.borrow_mut().issued(&issuance.names, now);
-            self.record_limits(job, hit).await;
+            let counts = (!issuance.is_fallback).then_some(&issuance.names);
+            self.count_in_guards(job, &ca.directory, counts).await;
         }
+    }
+
+    /// Counts a certificate in the guards of its CA.
+    async fn count_in_guards(
+        &self,
+        job: &mut Job,
+        directory: &str,
+        names: Option<&BTreeSet<DnsName>>,
+    ) {
+        let (limits, now) = (self.context.cas.limits(directory), self.context.clock.now());
+        let hit = names.and_then(|names| limits.guards.borrow_mut().issued(names, now));
+        self.record_limits(job, directory, hit).await;
     }
 
     pub(super) async fn update_owners(&self, job: &mut Job, desired: &DesiredCertificate) {
@@ -268,7 +283,9 @@ impl JobRunner {
     fn kind(&self, job: &Job, desired: &DesiredCertificate) -> IssueKind {
         let found = job.observed.found();
         let windows = self.context.dates.windows.borrow();
-        let assessment = self.context.assessment(&windows, &job.stream, found);
+        let (set, issuance) = (self.context.cas.set(), self.issuance(job));
+        let directory = &set.deciding(issuance.as_ref(), Some(desired), found).ca.directory;
+        let assessment = self.context.assessment(&windows, (directory, &set), &job.stream, found);
         match check(found, desired, &Assessment { installed: None, ..assessment }) {
             Err(reason) if reason.is_first() => IssueKind::First,
             Err(

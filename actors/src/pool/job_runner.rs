@@ -13,8 +13,10 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{Instrument, Span, debug, error};
 
+use crate::cas::Deciding;
 use crate::context::OperatorContext;
 use crate::domain::caa::Issuer;
+use crate::domain::cas::{Ca, Cas, FallbackTo};
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::failure::{Failure, FailureClass};
@@ -52,12 +54,6 @@ pub(crate) struct JobRunner {
 
 /// The ports that jobs use and no other actor does.
 pub(crate) struct JobPorts {
-    /// The first CA.
-    pub ca: Rc<dyn CertificateAuthority>,
-    /// The fallback CA, where there is one.
-    pub fallback: Option<FallbackCa>,
-    /// The rehearsal CA, where there is one.
-    pub rehearsal: Option<RehearsalCa>,
     /// The route keeper.
     pub routes: RouteRecipients,
     /// The ingress classes.
@@ -82,10 +78,9 @@ pub struct FallbackCa {
 }
 
 impl FallbackCa {
-    /// The terms for these names; `None` if the CA does not certify all of them.
-    fn terms(&self, names: &BTreeSet<DnsName>) -> Option<Fallback<'_>> {
-        let certifies = !self.is_public || names.iter().all(|name| check_public(name).is_ok());
-        certifies.then_some(Fallback { directory: &self.directory, after: self.after })
+    /// Its place among the fallbacks of the first CA.
+    pub(crate) fn terms(&self) -> FallbackTo {
+        FallbackTo { directory: self.directory.clone(), after: self.after }
     }
 }
 
@@ -157,7 +152,7 @@ impl JobRunner {
                     return JobStatus::Parked { until, waits_for: WaitsFor::Others };
                 }
                 Step::WaitForLimit(scope, priority) => {
-                    return self.wait_for_limit(job, &scope, priority);
+                    return self.wait_for_limit(job, desired.as_ref(), &scope, priority);
                 }
                 Step::Done(requeue) => return self.end(job, requeue).await,
                 _ if job.steps >= limits::JOB_STEPS => return self.give_up(job).await,
@@ -184,12 +179,18 @@ impl JobRunner {
 
     fn next_step(&self, job: &Job, desired: Option<&DesiredCertificate>) -> Step {
         let context = &self.context;
-        let rate_limits = context.limits.rate_limits.borrow();
+        let (set, found) = (context.cas.set(), job.observed.found());
+        let issuance = self.issuance(job);
+        let Deciding { ca, is_gone } = set.deciding(issuance.as_ref(), desired, found);
+        let limits = context.cas.limits(&ca.directory);
+        let rate_limits = limits.rate_limits.borrow();
         let windows = context.dates.windows.borrow();
         let in_flight = context.ledger.in_flight();
         // An issuance that is under way keeps its CA until it is abandoned.
-        let requested = self.issuance(job).map(|issuance| issuance.names);
-        let names = requested.as_ref().or(desired.map(|desired| &desired.names));
+        let requested = issuance.as_ref().map(|issuance| &issuance.names);
+        let names = requested.or(desired.map(|desired| &desired.names));
+        let fallbacks = names.map(|names| self.fallbacks(&job.stream, (&set.cas, ca), names));
+        let fallbacks = fallbacks.unwrap_or_default();
         let first_edition = self.first_edition(&job.stream, desired);
         let new_orders = context.switch.position();
         let (dns_accounts, persist) = (self.dns_accounts(), self.persist_issuer(job));
@@ -197,21 +198,43 @@ impl JobRunner {
             stream: &job.stream,
             desired,
             observed: &job.observed,
-            assessment: context.assessment(&windows, &job.stream, job.observed.found()),
+            assessment: context.assessment(&windows, (&ca.directory, &set), &job.stream, found),
             paused_until: self.paused_until(&job.stream, desired),
-            fallback: names.and_then(|names| self.ports.fallback.as_ref()?.terms(names)),
+            fallbacks: &fallbacks,
+            first_ca: &set.cas.first.directory,
+            mark: set.cas.mark(&ca.directory),
+            ca_is_gone: is_gone,
             first_edition,
             rate_limits: &rate_limits,
             install_id: &context.install_id,
             owner_references: context.owner_references,
-            through_proxy: context.through_proxy,
+            through_proxy: set.client(&ca.directory).is_some_and(|client| client.through_proxy),
             dns_accounts: &dns_accounts,
             persist: persist.as_ref(),
-            rehearses: self.ports.rehearsal.is_some(),
+            rehearses: ca.rehearsal.is_some(),
             in_flight: &in_flight,
             new_orders: &new_orders,
         };
         context.ledger.with(&job.stream, |state| next(state, inputs))
+    }
+
+    /// The fallbacks of a CA that certify all of `names`.
+    fn fallbacks<'a>(
+        &self,
+        stream: &SecretKey,
+        (cas, ca): (&'a Cas, &'a Ca),
+        names: &BTreeSet<DnsName>,
+    ) -> Vec<Fallback<'a>> {
+        let now = self.context.clock.now();
+        let terms = |to: &'a FallbackTo| {
+            let is_public = cas.at(&to.directory)?.is_public();
+            let certifies = !is_public || names.iter().all(|name| check_public(name).is_ok());
+            let limits = self.context.cas.limits(&to.directory);
+            let limited = limits.rate_limits.borrow().blocking(stream, names, false, now);
+            let (directory, is_limited) = (&*to.directory, limited.is_some());
+            certifies.then_some(Fallback { directory, after: to.after, is_limited })
+        };
+        ca.fallbacks.iter().filter_map(terms).collect()
     }
 
     /// End of the pause of an order that is kept.
@@ -231,9 +254,16 @@ impl JobRunner {
 
     /// The CA of the job in terms of DNS-PERSIST-01 records, where that method is in use.
     pub(super) fn persist_issuer(&self, job: &Job) -> Option<Issuer> {
-        let issuance = self.issuance(job);
-        let ca = || issuance.as_ref().map_or(&*self.ports.ca, |issuance| self.ca(issuance));
-        self.context.dns_persist_01.then(|| ca().issuer())
+        if !self.context.dns_persist_01 {
+            return None;
+        }
+        let (set, issuance) = (self.context.cas.set(), self.issuance(job));
+        if let Some(issuance) = &issuance {
+            return Some(self.ca(issuance)?.issuer());
+        }
+        let desired = self.context.desired(&job.stream);
+        let deciding = set.deciding(None, desired.as_ref(), job.observed.found());
+        Some(set.client(&deciding.ca.directory)?.ca.issuer())
     }
 
     /// Edition of the Ingresses at the first look at a failure without one. An edit after that look
@@ -255,14 +285,25 @@ impl JobRunner {
 
     /// Parks the job in the queue of a rate limit. The job is evaluated once in a while, in case
     /// the Secret needs no order any more.
-    fn wait_for_limit(&self, job: &mut Job, scope: &LimitScope, priority: Priority) -> JobStatus {
+    fn wait_for_limit(
+        &self,
+        job: &mut Job,
+        desired: Option<&DesiredCertificate>,
+        scope: &LimitScope,
+        priority: Priority,
+    ) -> JobStatus {
+        let (context, now) = (&self.context, self.context.clock.now());
+        let (set, issuance) = (context.cas.set(), self.issuance(job));
+        let deciding = set.deciding(issuance.as_ref(), desired, job.observed.found());
+        let directory = &*deciding.ca.directory;
         job.steps = 0; // the wait may take days, with an evaluation each hour
         job.observed.secret = None; // too old by then, and it may be large
-        let (context, now) = (&self.context, self.context.clock.now());
-        let mut rate_limits = context.limits.rate_limits.borrow_mut();
+        context.cas.leave(&job.stream, Some(directory), now);
+        let limits = context.cas.limits(directory);
+        let mut rate_limits = limits.rate_limits.borrow_mut();
         let is_new = rate_limits.enqueue(scope, &job.stream, priority, now);
-        let wait = is_new.then(|| rate_limits.waiting(&job.stream)).flatten();
         drop(rate_limits);
+        let wait = is_new.then(|| context.cas.waiting(&job.stream)).flatten();
         if let Some((wait, desired)) = wait.zip(context.desired(&job.stream)) {
             context.events.record(&desired, &KubeEvent::waiting_for_limit(&desired, &wait));
         }
@@ -275,7 +316,7 @@ impl JobRunner {
         job.steps = 0; // the wait may take weeks, with an evaluation each hour
         job.observed.secret = None; // too old by then, and it may be large
         let (context, now) = (&self.context, self.context.clock.now());
-        context.limits.rate_limits.borrow_mut().leave(&job.stream, now);
+        context.cas.leave(&job.stream, None, now);
         if context.switch.wait(&job.stream)
             && let Some(desired) = context.desired(&job.stream)
             && let NewOrders::Stopped { reason } = context.switch.position()
@@ -289,7 +330,7 @@ impl JobRunner {
 
     async fn end(&self, job: &Job, requeue: Requeue) -> JobStatus {
         let context = &self.context;
-        context.limits.rate_limits.borrow_mut().leave(&job.stream, context.clock.now());
+        context.cas.leave(&job.stream, None, context.clock.now());
         context.awaited.borrow_mut().job_ended(&job.stream);
         self.report_problems(&job.stream);
         let ordered = |state: &State| matches!(state, State::Ordered { .. });

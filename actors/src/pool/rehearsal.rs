@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::job_runner::JobRunner;
+use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::failure::{Failure, FailureClass, poll_at};
 use crate::domain::issuance::{Methods, OrderStatus};
 use crate::domain::limits;
@@ -18,16 +19,27 @@ use crate::ports::{CertificateAuthority, Clock, PortError, bounded};
 impl JobRunner {
     /// Has `hosts` validated. Only a failed validation fails the attempt: the rehearsal CA may be
     /// down, or refuse what the first CA takes.
-    pub(super) async fn rehearse(&self, job: &mut Job, hosts: BTreeSet<DnsName>) {
-        let Some(rehearsal) = &self.ports.rehearsal else { return };
-        let is_asked = |host: &&DnsName| !rehearsal.is_public || check_public(host).is_ok();
+    pub(super) async fn rehearse(
+        &self,
+        job: &mut Job,
+        desired: &DesiredCertificate,
+        hosts: BTreeSet<DnsName>,
+    ) {
+        let set = self.context.cas.set();
+        let ca = set.deciding(None, Some(desired), job.observed.found()).ca;
+        let rehearsal = ca
+            .rehearsal
+            .as_deref()
+            .and_then(|directory| Some((set.cas.at(directory)?, set.client(directory)?)));
+        let Some((ca, client)) = rehearsal else { return };
+        let (directory, is_public) = (&*ca.directory, ca.is_public());
+        let is_asked = |host: &&DnsName| !is_public || check_public(host).is_ok();
         let asked: BTreeSet<DnsName> = hosts.iter().filter(is_asked).cloned().collect();
         job.observed.rehearsed.extend(hosts);
         if asked.is_empty() {
             return;
         }
-        let validation = validate(&*rehearsal.ca, &asked, &*self.context.clock);
-        let directory = &rehearsal.directory;
+        let validation = validate(&*client.ca, &asked, &*self.context.clock);
         match timeout(limits::REHEARSAL, validation).await {
             Ok(Ok(Outcome::Validated)) => info!(directory, "the rehearsal succeeded"),
             Ok(Ok(Outcome::Failed(failure))) => {

@@ -4,6 +4,7 @@
 use tracing::{debug, error};
 
 use super::job_runner::JobRunner;
+use crate::domain::cas::Ca;
 use crate::domain::desired::desired_certificate::{Attempted, DesiredCertificate};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::issuance::{AfterRefusal, Command, Issuance, Observed, State, Step};
@@ -26,16 +27,16 @@ impl JobRunner {
         let Some(desired) = desired else {
             return self.abandon(job, "no Ingress needs it any more").await;
         };
-        let is_first = self.issuance(job).is_none_or(|issuance| issuance.directory.is_none());
+        let directory = self.directory(job, &desired);
         match step {
             Step::ReadSecret => self.read_secret(job, &desired).await,
             Step::CheckHosts => self.check_hosts(job, &desired).await,
             Step::VerifyCertificate => self.verify_certificate(job).await,
             Step::PublishRoutes => self.publish_routes(job, desired).await,
             Step::Probe(hosts) => self.probe_hosts(job, &hosts, &desired).await,
-            Step::LookUpCaa(hosts) => self.look_up_caa(job, hosts).await,
+            Step::LookUpCaa(hosts) => self.look_up_caa(job, &desired, hosts).await,
             Step::LookUpDns(names) => self.look_up_dns(job, names).await,
-            Step::Rehearse(hosts) => self.rehearse(job, hosts).await,
+            Step::Rehearse(hosts) => self.rehearse(job, &desired, hosts).await,
             Step::Begin { reason, names, directory } => {
                 self.begin(job, desired, (names, directory), &reason).await;
             }
@@ -58,19 +59,30 @@ impl JobRunner {
             | Step::Done(_) => {}
         }
         let hit = job.observed.take_limit_hit(self.context.clock.now());
-        self.record_limits(job, hit.filter(|_| is_first)).await;
+        self.record_limits(job, &directory, hit).await;
     }
 
-    /// Records rate limit hits: in memory for later jobs, and in the journal for the next start.
+    /// Directory of the CA that a step asks: that of the issuance, or of the desired certificate.
+    fn directory(&self, job: &Job, desired: &DesiredCertificate) -> String {
+        let (set, issuance) = (self.context.cas.set(), self.issuance(job));
+        let named = issuance.as_ref().and_then(|issuance| issuance.directory.clone());
+        let deciding = || set.deciding(issuance.as_ref(), Some(desired), job.observed.found());
+        named.unwrap_or_else(|| deciding().ca.directory.clone())
+    }
+
+    /// Records rate limit hits of the CA of `directory`: in memory for later jobs, and in the
+    /// journal for the next start.
     pub(super) async fn record_limits(
         &self,
         job: &mut Job,
+        directory: &str,
         limit_hits: impl IntoIterator<Item = LimitHit>,
     ) {
+        let limits = self.context.cas.limits(directory);
         for hit in limit_hits {
-            let hit = self.context.limits.rate_limits.borrow_mut().close(hit);
+            let hit = limits.rate_limits.borrow_mut().close(hit);
             if let Some(hit) = hit {
-                self.commit(job, Command::LimitHit(self.context.directory.clone(), hit)).await;
+                self.commit(job, Command::LimitHit(directory.to_owned(), hit)).await;
             }
         }
     }
@@ -88,7 +100,10 @@ impl JobRunner {
             return self.abandon(job, "no Ingress needs it any more").await;
         };
         failure.names.retain(|name| desired.names.contains(name)); // a CA may name others
-        let pause = job.observed.pause_after(&failure).filter(|_| self.context.public_ca);
+        let directory = self.directory(job, &desired);
+        let set = self.context.cas.set();
+        let is_public = set.cas.at(&directory).is_some_and(Ca::is_public);
+        let pause = job.observed.pause_after(&failure).filter(|_| is_public);
         failure.retry_after = failure.retry_after.max(pause);
         let counts = failure.class == FailureClass::Authorization && !job.observed.failed_rehearsal;
         let failed = counts.then(|| failure.names.clone());
@@ -96,10 +111,10 @@ impl JobRunner {
         let attempted = Attempted { edition, ..desired.attempted() };
         if self.commit(job, Command::Fail(attempted, failure)).await {
             job.observed = Observed::default();
-            let failed = failed.unwrap_or_default();
-            let limit_hits =
-                self.context.limits.guards.borrow_mut().failed(&failed, self.context.clock.now());
-            self.record_limits(job, limit_hits).await;
+            let (failed, now) = (failed.unwrap_or_default(), self.context.clock.now());
+            let limits = self.context.cas.limits(&directory);
+            let limit_hits = limits.guards.borrow_mut().failed(&failed, now);
+            self.record_limits(job, &directory, limit_hits).await;
         }
     }
 

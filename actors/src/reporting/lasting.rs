@@ -18,7 +18,7 @@ pub(crate) fn lasts(context: &OperatorContext, key: &IngressKey) -> bool {
         context.ledger.with(secret, |state| state.failing().is_some())
             || context.switch.has(secret)
             || context.events.held_up(secret).is_some()
-            || context.limits.rate_limits.borrow().waiting(secret).is_some()
+            || context.cas.waiting(secret).is_some()
     };
     index.planned(key).iter().any(of_secret)
         || index.problems(key).is_some_and(|problems| !problems.is_empty())
@@ -47,7 +47,7 @@ fn of_secret(context: &OperatorContext, desired: &DesiredCertificate) -> Option<
         let own = &context.own_namespace;
         return Some(KubeEvent::new_orders_stopped(desired, &reason, own));
     }
-    if let Some(waiting) = context.limits.rate_limits.borrow().waiting(secret) {
+    if let Some(waiting) = context.cas.waiting(secret) {
         return Some(KubeEvent::waiting_for_limit(desired, &waiting));
     }
     if let Some(held_up) = context.events.held_up(secret) {

@@ -61,6 +61,8 @@ pub struct Metrics {
     limited_until: Family<ByScope, Gauge>,
     waiting_for_limit: Family<ByScope, Gauge>,
     new_orders_stopped: Gauge,
+    cas_loads: Family<ByResult, Counter>,
+    cas_file_is_bad: Gauge,
     dry_run: Family<ByPlan, Gauge>,
     dns_accounts: Family<ByState, Gauge>,
     dns_writes: Family<ByWrite, Counter>,
@@ -97,6 +99,8 @@ impl Default for Metrics {
             limited_until: Family::default(),
             waiting_for_limit: Family::default(),
             new_orders_stopped: Gauge::default(),
+            cas_loads: Family::default(),
+            cas_file_is_bad: Gauge::default(),
             dry_run: Family::default(),
             dns_accounts: Family::default(),
             dns_writes: Family::default(),
@@ -199,6 +203,10 @@ impl Metrics {
         let help =
             "1 while new orders are stopped by the annotation of the Lease, as the leader sees it";
         all.register("new_orders_stopped", help, self.new_orders_stopped.clone());
+        let help = "Uses of a changed file of --cas-file, and refusals of a bad one";
+        all.register("cas_file_loads", help, self.cas_loads.clone());
+        let help = "1 while the file of --cas-file is bad, and the last good one is used";
+        all.register("cas_file_bad", help, self.cas_file_is_bad.clone());
         let help = "Certificates of a dry run, by plan";
         all.register("dry_run_certificates", help, self.dry_run.clone());
         all.register("solver_answers", "Challenges answered", self.answers.clone());
@@ -239,13 +247,33 @@ impl Metrics {
         self.oldest_queued.set(oldest_queued.map_or(0, Timestamp::as_secs));
     }
 
-    /// Sets the end of the rate limits and the number of waiting Secrets, by kind of scope.
-    pub fn rate_limits(&self, rate_limits: &RateLimits, now: Timestamp) {
+    /// Sets the end of the rate limits of a CA and the number of waiting Secrets, by kind of scope.
+    pub fn rate_limits(&self, ca: &str, rate_limits: &RateLimits, now: Timestamp) {
         for (kind, opens, waiting) in rate_limits.by_kind(now) {
-            let scope = ByScope { scope: kind };
+            let scope = ByScope { scope: kind, ca: ca.to_owned() };
             self.limited_until.get_or_create(&scope).set(opens.map_or(0, Timestamp::as_secs));
             self.waiting_for_limit.get_or_create(&scope).set(i64::from(waiting));
         }
+    }
+
+    /// Counts a use of the file of `--cas-file`. Series of CAs that have left it are dropped.
+    pub fn cas_replaced(&self) {
+        self.limited_until.clear();
+        self.waiting_for_limit.clear();
+        self.acme_requests.clear();
+        self.cas_loads.get_or_create(&ByResult { result: "used" }).inc();
+        self.cas_file_is_bad.set(0);
+    }
+
+    /// Records that the file of `--cas-file` is as it is in use.
+    pub fn cas_good(&self) {
+        self.cas_file_is_bad.set(0);
+    }
+
+    /// Counts a file of `--cas-file` that is not used.
+    pub fn cas_refused(&self) {
+        self.cas_loads.get_or_create(&ByResult { result: "refused" }).inc();
+        self.cas_file_is_bad.set(1);
     }
 
     /// Sets whether new orders are stopped.
@@ -336,10 +364,16 @@ impl Metrics {
         self.watch_restarts.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// Counts a request to the CA, and observes its duration. `status` is 0 if the CA did not
+    /// Counts a request to a CA, and observes its duration. `status` is 0 if the CA did not
     /// answer.
-    pub fn acme_request(&self, endpoint: &'static str, status: u16, took: std::time::Duration) {
-        self.acme_requests.get_or_create(&ByAnswer { endpoint, status }).inc();
+    pub fn acme_request(
+        &self,
+        ca: &str,
+        endpoint: &'static str,
+        status: u16,
+        took: std::time::Duration,
+    ) {
+        self.acme_requests.get_or_create(&ByAnswer { endpoint, status, ca: ca.to_owned() }).inc();
         self.acme_durations.get_or_create(&ByEndpoint { endpoint }).observe(took.as_secs_f64());
     }
 

@@ -2,6 +2,7 @@
 //! wants, and notifies the registry of certificates whose renewal time has come.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use futures_util::stream::{self, StreamExt};
@@ -12,7 +13,7 @@ use crate::dedup::registry::Registry;
 use crate::domain::certificate::CertId;
 use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
-use crate::ports::{CertificateAuthority, PortError, bounded};
+use crate::ports::{PortError, bounded};
 use crate::reporting::metrics::Source;
 
 /// Actor that polls the renewal windows.
@@ -20,24 +21,18 @@ pub(crate) struct AriPoller {
     poll: Rc<Poll>,
     /// Whether a round is in flight.
     polling: bool,
-    rounds: Option<SpawnHandle>,
 }
 
 /// Everything that one request uses.
 struct Poll {
     context: Rc<OperatorContext>,
-    ca: Rc<dyn CertificateAuthority>,
     registry: Rc<Registry>,
 }
 
 impl AriPoller {
-    /// Creates a poller of `ca`. The first round follows after [`limits::ARI_ROUND`].
-    pub(crate) fn new(
-        context: Rc<OperatorContext>,
-        ca: Rc<dyn CertificateAuthority>,
-        registry: Rc<Registry>,
-    ) -> Self {
-        Self { poll: Rc::new(Poll { context, ca, registry }), polling: false, rounds: None }
+    /// Creates a poller of all CAs. The first round follows after [`limits::ARI_ROUND`].
+    pub(crate) fn new(context: Rc<OperatorContext>, registry: Rc<Registry>) -> Self {
+        Self { poll: Rc::new(Poll { context, registry }), polling: false }
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
@@ -51,31 +46,14 @@ impl AriPoller {
         self.polling = true;
         let poll = self.poll.clone();
         let polled = async move {
-            let ask = |(secret, id): (SecretKey, CertId)| {
+            let ask = |(secret, id, directory): (SecretKey, CertId, Arc<str>)| {
                 let poll = poll.clone();
-                async move { poll.ask(&secret, &id).await }
+                async move { poll.ask(&secret, &id, &directory).await }
             };
-            let mut answers = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
-            let mut supported = true;
-            while let Some(answered) = answers.next().await {
-                supported &= answered;
-            }
-            supported
+            let asked = stream::iter(due).map(ask).buffer_unordered(limits::ARI_AT_ONCE);
+            asked.collect::<()>().await;
         };
-        ctx.spawn(polled.into_actor(self).map(|supported, poller, ctx| {
-            poller.polling = false;
-            if !supported {
-                poller.stop(ctx);
-            }
-        }));
-    }
-
-    /// Stops for good, because the CA has no renewal information.
-    fn stop(&mut self, ctx: &mut Context<Self>) {
-        let Some(rounds) = self.rounds.take() else { return };
-        ctx.cancel_future(rounds);
-        self.poll.context.dates.windows.borrow_mut().are_unsupported();
-        info!("the CA suggests no renewal times (RFC 9773); certificates are renewed by age");
+        ctx.spawn(polled.into_actor(self).map(|(), poller, _| poller.polling = false));
     }
 }
 
@@ -83,21 +61,24 @@ impl Actor for AriPoller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.rounds = Some(ctx.run_interval(limits::ARI_ROUND, Self::round));
+        ctx.run_interval(limits::ARI_ROUND, Self::round);
     }
 }
 
 impl Poll {
-    /// Returns the certificates of the next round; none while the CA is busy. Forgets Secrets that
-    /// no Ingress names.
-    fn due(&self) -> Vec<(SecretKey, CertId)> {
+    /// Returns the certificates of the next round; none of a CA while it is busy. Forgets Secrets
+    /// that no Ingress names.
+    fn due(&self) -> Vec<(SecretKey, CertId, Arc<str>)> {
         let (context, now) = (&self.context, self.context.clock.now());
-        if context.limits.rate_limits.borrow().busy_until(now).is_some() {
-            return Vec::new();
-        }
+        let set = context.cas.set();
+        let may_ask = |directory: &str| {
+            let limits = || context.cas.limits(directory);
+            set.client(directory).is_some()
+                && limits().rate_limits.borrow().busy_until(now).is_none()
+        };
         let (index, mut windows) = (context.index.borrow(), context.dates.windows.borrow_mut());
-        let mut due = windows.due(limits::ARI_ROUND_SIZE, now);
-        due.retain(|(secret, _)| {
+        let mut due = windows.due(limits::ARI_ROUND_SIZE, may_ask, now);
+        due.retain(|(secret, ..)| {
             let wanted = index.is_wanted(secret);
             if !wanted {
                 windows.forget(secret);
@@ -107,14 +88,23 @@ impl Poll {
         due
     }
 
-    /// Fetches the renewal window of one certificate. Returns `false` if the CA has no renewal
-    /// information.
-    async fn ask(&self, secret: &SecretKey, id: &CertId) -> bool {
-        let answer = bounded(limits::CA_CALL, "CA", self.ca.renewal_info(id)).await;
+    /// Fetches the renewal window of one certificate. A CA without renewal information is not asked
+    /// again.
+    async fn ask(&self, secret: &SecretKey, id: &CertId, directory: &str) {
+        let set = self.context.cas.set();
+        let Some(client) = set.client(directory) else { return };
+        let answer = bounded(limits::CA_CALL, "CA", client.ca.renewal_info(id)).await;
         let now = self.context.clock.now();
         let mut windows = self.context.dates.windows.borrow_mut();
         match answer {
-            Ok(None) => return false,
+            Ok(None) => {
+                if windows.are_unsupported(directory) {
+                    info!(
+                        directory,
+                        "the CA suggests no renewal times (RFC 9773); certificates are renewed by age"
+                    );
+                }
+            }
             Ok(Some((window, again))) => {
                 debug!(%secret, start = %window.start, end = %window.end, "the CA suggests a renewal window");
                 let instant = window.instant(id);
@@ -135,7 +125,6 @@ impl Poll {
                 windows.unanswered(secret, id, again, now);
             }
         }
-        true
     }
 
     /// Notifies the first owner of the Secret, so that a reconciliation checks its certificates.

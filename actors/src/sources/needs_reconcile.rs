@@ -80,7 +80,9 @@ fn is_work(
     desired: &DesiredCertificate,
 ) -> bool {
     let windows = context.dates.windows.borrow();
-    let assessment = context.assessment(&windows, key, found);
+    let set = context.cas.set();
+    let directory = &set.deciding(None, Some(desired), found).ca.directory;
+    let assessment = context.assessment(&windows, (directory, &set), key, found);
     let (install_id, now) = (&context.install_id, assessment.now);
     if found.is_some_and(|found| is_left_alone(found, desired, install_id, now)) {
         return false;

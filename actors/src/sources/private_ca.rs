@@ -73,6 +73,7 @@ async fn read_all(
 async fn is_proof(context: &OperatorContext, secret: &SecretKey) -> bool {
     let read = timeout(limits::KUBE_CALL, context.tls_secrets.read(secret)).await;
     let Ok(Ok(Some(found))) = read else { return false };
-    let certificate = found.issued_by(&context.directory).filter(|one| one.key_matches);
+    let certificate =
+        found.issued_by(&context.cas.set().cas.first.directory).filter(|one| one.key_matches);
     certificate.is_some_and(has_internal_names)
 }

@@ -22,6 +22,14 @@ pub struct AtTheCa {
     /// File with an additional root certificate to trust for connections to the ACME directory
     #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
     pub acme_ca_file: Option<PathBuf>,
+    /// The file of `run --cas-file`, whose CAs share one account key
+    #[arg(
+        long,
+        env = "INGRESS_ACME_CAS_FILE",
+        value_name = "YAML",
+        conflicts_with = "acme_ca_file"
+    )]
+    pub cas_file: Option<PathBuf>,
     /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
@@ -65,7 +73,7 @@ pub struct RevokeArgs {
 pub struct RolloverArgs {
     /// ACME directory of the CA
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
-          value_parser = directory)]
+          value_parser = directory, conflicts_with = "cas_file")]
     pub acme_directory: url::Url,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]

@@ -19,6 +19,17 @@ pub struct CaaArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
+    /// The file of `run --cas-file`: a record for each of its CAs
+    #[arg(
+        long,
+        env = "INGRESS_ACME_CAS_FILE",
+        value_name = "YAML",
+        conflicts_with = "acme_directory"
+    )]
+    pub cas_file: Option<PathBuf>,
+    /// Only the CA of this name in that file
+    #[arg(long, value_name = "NAME", requires = "cas_file")]
+    pub ca: Option<String>,
     /// The operator's own namespace, where its ACME account is; also --operator-namespace [default:
     /// that of the pod, or ingress-acme]
     #[arg(

@@ -19,7 +19,7 @@ pub enum GuardsArg {
 
 impl GuardsArg {
     /// Whether the guards are on for the CA at `directory`.
-    pub(super) fn are_on(self, directory: &str) -> bool {
+    pub(crate) fn are_on(self, directory: &str) -> bool {
         match self {
             Self::Auto => directory == LETS_ENCRYPT,
             Self::On => true,

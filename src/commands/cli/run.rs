@@ -28,21 +28,30 @@ pub struct RunArgs {
     #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
     pub serving: ServingArgs,
     /// File with an additional root certificate to trust for connections to the ACME directory
-    #[arg(long, env = "INGRESS_ACME_ACME_CA_FILE", value_name = "PEM")]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_ACME_CA_FILE",
+        value_name = "PEM",
+        conflicts_with = "cas_file"
+    )]
     pub acme_ca_file: Option<PathBuf>,
     /// Contact of the ACME account, such as mailto:ops@example.com
-    #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact)]
+    #[arg(long, env = "INGRESS_ACME_CONTACT", value_name = "URL", value_parser = contact,
+          conflicts_with = "cas_file")]
     pub contact: Option<String>,
     /// Secret in the operator's namespace with the external account (`kid`, `hmac`) that a new ACME
     /// account is bound to
-    #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "INGRESS_ACME_EAB_SECRET", value_name = "NAME", conflicts_with = "cas_file",
+          value_parser = NonEmptyStringValueParser::new())]
     pub eab_secret: Option<String>,
     /// ACME directory of a fallback CA, used for a certificate when the first CA has failed for a
     /// long time
-    #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory)]
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_DIRECTORY", value_name = "URL", value_parser = directory,
+          conflicts_with = "cas_file")]
     pub fallback_directory: Option<url::Url>,
     /// How long the first CA must have failed before the fallback CA is used
-    #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration)]
+    #[arg(long, env = "INGRESS_ACME_FALLBACK_AFTER", default_value = "6h", value_parser = duration,
+          conflicts_with = "cas_file")]
     pub fallback_after: Duration,
     /// Secret with the external account at the fallback CA
     #[arg(long, env = "INGRESS_ACME_FALLBACK_EAB_SECRET", value_name = "NAME", requires = "fallback_directory",
@@ -50,7 +59,8 @@ pub struct RunArgs {
     pub fallback_eab_secret: Option<String>,
     /// ACME directory of a CA, such as its staging, that first validates names which the CA of
     /// --acme-directory could not validate. Needs no external account
-    #[arg(long, env = "INGRESS_ACME_REHEARSAL_DIRECTORY", value_name = "URL", value_parser = directory)]
+    #[arg(long, env = "INGRESS_ACME_REHEARSAL_DIRECTORY", value_name = "URL", value_parser = directory,
+          conflicts_with = "cas_file")]
     pub rehearsal_directory: Option<url::Url>,
     /// The operator's own namespace [default: that of the pod, or ingress-acme]
     #[arg(long, env = "INGRESS_ACME_NAMESPACE", value_name = "NS")]
@@ -157,7 +167,13 @@ pub struct RunArgs {
     /// Whether to delay orders that Let's Encrypt would soon refuse: more than 4 certificates a
     /// week for exactly the same names, more than 4 failed validations of a name an hour. `auto` is
     /// on for Let's Encrypt's production only
-    #[arg(long, env = "INGRESS_ACME_GUARDS", value_enum, default_value_t)]
+    #[arg(
+        long,
+        env = "INGRESS_ACME_GUARDS",
+        value_enum,
+        default_value_t,
+        conflicts_with = "cas_file"
+    )]
     pub guards: GuardsArg,
     /// Orders of one namespace in 3 hours, beside those for certificates that expire soon
     /// [default: with guards, half of what the other namespaces have left of Let's Encrypt's 300]
@@ -165,7 +181,8 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_orders_per_namespace: Option<u32>,
     /// Prefer the chain whose topmost issuer has this common name [default: the CA's]
-    #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "INGRESS_ACME_PREFERRED_CHAIN", value_name = "NAME", conflicts_with = "cas_file",
+          value_parser = NonEmptyStringValueParser::new())]
     pub preferred_chain: Option<String>,
     /// With several replicas, only the holder of the Lease issues certificates; all replicas answer
     /// challenges
@@ -177,6 +194,8 @@ pub struct RunArgs {
 /// Settings of the adapters; [`Settings`] are those of the actors.
 #[derive(Debug)]
 pub struct AdapterConfig {
+    /// File with several CAs.
+    pub cas_file: Option<PathBuf>,
     /// The operator's own namespace.
     pub namespace: String,
     /// Contacts of the ACME account.
@@ -257,8 +276,10 @@ impl RunArgs {
         let selection = Selection { places, ..serving.selection() };
         let watch_namespaces = serving.watched();
         // The others are in the selection.
-        let ServingArgs { acme_directory, public_ca, profile, key_algorithm: algorithm, .. } =
-            serving;
+        #[rustfmt::skip] // fields that are passed on stand together
+        let ServingArgs {
+            cas_file, acme_directory, public_ca, profile, key_algorithm: algorithm, ..
+        } = serving;
         #[rustfmt::skip] // fields that are passed on stand together
         let settings = Settings {
             directory: acme_directory.to_string(),
@@ -281,7 +302,7 @@ impl RunArgs {
             binds: Binds { health: health_bind, metrics: metrics_bind, admin: admin_bind },
             watch_namespaces, namespace, eab_secret, preferred_chain, acme_ca_file, public_ca, solver_bind,
             solver_linger, nameserver, probe_port, watch_secrets, leader_elect, copied_prefixes,
-            csr_common_name, solver_annotations, dns01_resolvers,
+            csr_common_name, solver_annotations, dns01_resolvers, cas_file,
         };
         (settings, config)
     }
@@ -363,7 +384,7 @@ fn annotation_prefix(text: &str) -> Result<String, String> {
     Ok(prefix.to_owned())
 }
 
-fn contact(text: &str) -> Result<String, String> {
+pub(crate) fn contact(text: &str) -> Result<String, String> {
     if !text.starts_with("mailto:") || !text.contains('@') {
         return Err(format!("`{text}` is not a contact such as mailto:ops@example.com"));
     }

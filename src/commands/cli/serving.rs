@@ -1,6 +1,7 @@
 //! Flags that decide which Ingresses are served and how: those of `run` that `plan` knows too.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -17,6 +18,11 @@ pub struct ServingArgs {
     #[arg(long, env = "INGRESS_ACME_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL",
           value_parser = directory)]
     pub acme_directory: url::Url,
+    /// File (YAML) with several CAs, in place of --acme-directory and the other flags about one CA.
+    /// A change of the file counts without a restart
+    #[arg(long, env = "INGRESS_ACME_CAS_FILE", value_name = "YAML",
+          conflicts_with_all = ["acme_directory", "profile", "key_algorithm"])]
+    pub cas_file: Option<PathBuf>,
     /// Whether the CA of --acme-directory is a public one, which certifies public names only: other
     /// names are then not ordered. `auto`: its host is that of a known public CA, or has a globally
     /// routable address

@@ -1,5 +1,6 @@
 //! One line of `plan`: an Ingress, one of its Secrets, and what the operator would do.
 
+use ingress_acme_actors::domain::cas::Source;
 use ingress_acme_actors::domain::cut::cut;
 use ingress_acme_actors::domain::desired::desired_certificate::DesiredCertificate;
 use ingress_acme_actors::domain::ingress::{IngressKey, IngressRef, SecretKey};
@@ -47,6 +48,9 @@ pub(super) struct Row {
     pub(super) fills_tls: bool,
     /// Order that comes first; `None` where the certificate is good or left as it is.
     pub(super) order: Option<Order>,
+    /// Name of the CA, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca: Option<String>,
     /// Names of the certificate.
     pub(super) names: Vec<String>,
     pub(super) reason: String,
@@ -62,7 +66,7 @@ pub(super) struct Planned {
 }
 
 /// Plans an Ingress; `None` if it is unknown.
-fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned> {
+fn planned(survey: &Survey, key: &IngressKey) -> Option<Planned> {
     let alone =
         |why: &str| Planned { rows: vec![Row::without(key, why)], certificates: Vec::new() };
     if survey.unwatched.contains_key(key) {
@@ -85,14 +89,23 @@ fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned
     let (mut rows, mut certificates) = (Vec::new(), Vec::new());
     for desired in desired {
         let found = survey.secrets.get(&desired.secret).cloned().flatten();
-        let outlook = outlook(&desired, found.clone(), (directory, INSTALL), survey.now);
+        let ca = survey.cas.choice_for(&desired, found.as_ref()).ca;
+        let outlook = outlook(
+            &desired,
+            found.clone(),
+            (&ca.directory, survey.cas.reissues_now()),
+            INSTALL,
+            survey.now,
+        );
         let order = match outlook {
             Outlook::Ordered { replaces: true, .. } => Some(Order::Renewal),
             Outlook::Ordered { .. } => Some(Order::New),
             Outlook::Kept | Outlook::Refused(_) | Outlook::Undecided => None,
         };
         let refused = outlook.refusal(found.as_ref());
-        rows.push(Row::of(key, &desired, order, refused.as_deref(), &problems));
+        let row = Row::of(key, &desired, order, refused.as_deref(), &problems);
+        let named = survey.cas.source == Source::File;
+        rows.push(Row { ca: named.then(|| ca.name.clone()), ..row });
         certificates.extend(refused.is_none().then_some((desired, order)));
     }
     if rows.is_empty() {
@@ -103,8 +116,8 @@ fn planned(survey: &Survey, key: &IngressKey, directory: &str) -> Option<Planned
 
 impl Survey {
     /// Plan of each Ingress that is shown.
-    pub(super) fn planned(&self, directory: &str) -> Vec<Planned> {
-        self.shown.iter().filter_map(|key| planned(self, key, directory)).collect()
+    pub(super) fn planned(&self) -> Vec<Planned> {
+        self.shown.iter().filter_map(|key| planned(self, key)).collect()
     }
 
     /// Leaves a `spec.tls` alone that another writer owns, with the reason as a problem.
@@ -139,6 +152,7 @@ impl Row {
             secret: None,
             fills_tls: false,
             order: None,
+            ca: None,
             names: Vec::new(),
             reason: cut(why, limits::ROW_DETAIL),
         }
@@ -199,7 +213,8 @@ impl Row {
             Order::New => "New",
             Order::Renewal => "Renewal",
         });
-        cells.extend(wide.then(|| or_none(order)));
+        let at = self.ca.as_ref().map(|ca| format!(" at {ca}")).unwrap_or_default();
+        cells.extend(wide.then(|| order.map_or_else(|| NONE.to_owned(), |it| format!("{it}{at}"))));
         cells.push(match &self.names[..] {
             [] => NONE.to_owned(),
             [only] => only.clone(),
@@ -219,8 +234,6 @@ mod tests {
     use super::*;
     use crate::kubernetes::ingresses::view;
 
-    const DIRECTORY: &str = "https://ca.example/directory";
-
     fn row(namespace: &str, hosts: &[&str], annotations: &Value) -> Row {
         let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
         let ingress = json!({
@@ -229,7 +242,7 @@ mod tests {
         });
         let view = view(&serde_json::from_value(ingress).unwrap());
         let survey = Survey::of_views(vec![view], Selection::default());
-        let [planned] = &survey.planned(DIRECTORY)[..] else { panic!("one Ingress") };
+        let [planned] = &survey.planned()[..] else { panic!("one Ingress") };
         let [row] = &planned.rows[..] else { panic!("one row") };
         row.clone()
     }

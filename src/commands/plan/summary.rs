@@ -208,7 +208,7 @@ mod tests {
         };
         let views = (0..number).map(|n| view(&serde_json::from_value(ingress(n)).unwrap()));
         let survey = Survey::of_views(views.collect(), Selection::default());
-        survey.planned(LETS_ENCRYPT)
+        survey.planned()
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use anyhow::anyhow;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use ingress_acme_actors::domain::cas::Cas;
 use ingress_acme_actors::domain::certificate::SecretStatus;
 use ingress_acme_actors::domain::desired::index::Index;
 use ingress_acme_actors::domain::desired::selection::Selection;
@@ -23,12 +25,16 @@ use crate::commands::status::snapshot::{AT_ONCE, Place, ingresses, selected};
 use crate::kubernetes::api_groups::serves_cert_manager;
 use crate::kubernetes::ingresses::view;
 use crate::kubernetes::tls_secrets::is_owned_empty;
+use crate::process::ca_sets::decided;
+use crate::process::cas_file;
 use crate::process::clock::SystemClock;
 use crate::process::public_ca::public_ca;
 
 /// All that a plan is made from.
 pub(super) struct Survey {
     pub(super) index: Index,
+    /// The CAs.
+    pub(super) cas: Cas,
     /// Ingresses of namespaces that are not watched.
     pub(super) unwatched: BTreeMap<IngressKey, IngressView>,
     /// Ingresses whose empty `spec.tls` another writer owns, so that it is not filled in.
@@ -55,11 +61,16 @@ impl Survey {
             public_ca: public_ca(serving.public_ca, serving.acme_directory.as_str()).await,
             ..serving.selection()
         };
+        let cas = match &serving.cas_file {
+            Some(path) => decided(cas_file::read(path)?, serving.public_ca).await,
+            None => Cas::alone(serving.acme_directory.as_str()),
+        };
         let chosen = selected(client, place).await?;
         let (found, note) = all_ingresses(client, place).await?;
         let index = Index::new(selection, serving.profile.clone());
         let mut survey = Self {
-            index: index.with_algorithm(serving.key_algorithm),
+            index: index.with_algorithm(serving.key_algorithm).with_cas(Rc::new(cas.clone())),
+            cas,
             unwatched: BTreeMap::new(),
             not_to_fill: BTreeSet::new(),
             secrets: HashMap::new(),
@@ -178,6 +189,7 @@ impl Survey {
     pub(super) fn of_views(views: Vec<IngressView>, selection: Selection) -> Self {
         let mut survey = Self {
             index: Index::new(selection, None),
+            cas: Cas::alone("https://ca.example/directory"),
             unwatched: BTreeMap::new(),
             not_to_fill: BTreeSet::new(),
             secrets: HashMap::new(),

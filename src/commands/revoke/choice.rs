@@ -101,6 +101,7 @@ mod tests {
             renew: None,
             directory: Some("https://ca.example/dir".to_owned()),
             instead_of: None,
+            ca: None,
             account: None,
             copied: None,
         }

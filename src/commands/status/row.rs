@@ -69,6 +69,8 @@ pub(super) struct Row {
     state: State,
     names: Vec<String>,
     issuer: Option<String>,
+    /// Directory of the CA, where the operator has noted it.
+    ca: Option<String>,
     not_after: Option<String>,
     renewal: Option<String>,
     /// Start of the current state: the time of the last Event or, if there are no Events any more,
@@ -93,6 +95,7 @@ impl Row {
             state: State::Skipped,
             names: Vec::new(),
             issuer: None,
+            ca: None,
             not_after: None,
             renewal: None,
             since: None,
@@ -135,6 +138,7 @@ impl Row {
             secret: Some(desired.secret.name.to_string()),
             names: desired.names.iter().map(DnsName::to_string).collect(),
             issuer: leaf.map(|leaf| leaf.issuer.clone()),
+            ca: secret.filter(|secret| secret.ours).and_then(|secret| secret.directory.clone()),
             not_after: leaf.map(|leaf| leaf.not_after.to_string()),
             renewal: leaf.map(|leaf| renewal(leaf, AriStatus::None).to_string()),
             since: last
@@ -198,6 +202,7 @@ impl Row {
             lines.push(format!("\nSecret {}/{secret}", self.namespace));
             lines.push(format!("  names     {}", self.names.join(", ")));
             lines.push(format!("  issuer    {}", or_none(&self.issuer)));
+            lines.push(format!("  CA        {}", or_none(&self.ca)));
             lines.push(format!("  expires   {}", or_none(&self.not_after)));
             lines.push(format!("  renewal   {}", or_none(&self.renewal)));
         }
@@ -221,7 +226,8 @@ fn state_of(
         Err(why) => return (State::Failing, format!("the Secret cannot be read: {why}")),
     };
     let directory = secret.and_then(SecretView::meant_for).unwrap_or_default();
-    let assessment = Assessment { directory, ari: AriStatus::None, installed: None, now };
+    let (ari, installed, reissues) = (AriStatus::None, None, true);
+    let assessment = Assessment { directory, ari, installed, reissues, now };
     let others = secret.filter(|secret| !secret.ours);
     if let Some(secret) = others.filter(|secret| !desired.adopt && serves(secret, desired, now)) {
         let whose = whose(secret);
@@ -313,6 +319,8 @@ mod tests {
             routes: Arc::default(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
+            ca: None,
+            refuses_ca: false,
             adopt: false,
             adopts_at_once: false,
             grouped: false,
@@ -352,6 +360,7 @@ mod tests {
             renew: None,
             directory: None,
             instead_of: None,
+            ca: None,
             account: None,
             copied: None,
         }

@@ -349,6 +349,7 @@ mod tests {
             renew: None,
             directory: None,
             instead_of: None,
+            ca: None,
             account: None,
             copied: None,
         };

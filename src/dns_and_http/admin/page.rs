@@ -131,6 +131,7 @@ mod tests {
             now: at(1_000),
             notices: vec!["New orders are stopped (<b>)".to_owned()],
             closed: vec![ClosedDump {
+                ca: None,
                 scope: format!("this account {host}"),
                 opens: at(1_036),
                 waiting: 1_700,

@@ -55,6 +55,17 @@ pub(super) fn event(about: &IngressRef, kube_event: KubeEvent, pod: &str, now: T
     }
 }
 
+/// Turns an Event about an Ingress into the same one about the pod of that name.
+pub(super) fn of_pod(event: Event) -> Event {
+    let pod = event.regarding.map(|about| ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        uid: None,
+        ..about
+    });
+    Event { regarding: pod, ..event }
+}
+
 fn name(about: &IngressRef, kube_event: &KubeEvent, now: Timestamp) -> String {
     let said = (&*about.uid, kube_event.reason, kube_event.note.as_str());
     let hash = if kube_event.lasts {

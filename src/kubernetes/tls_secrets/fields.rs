@@ -24,12 +24,14 @@ pub(super) const DIRECTORY: &str = "ingress-acme.dev/directory";
 pub(super) const INSTEAD_OF: &str = "ingress-acme.dev/instead-of";
 /// Annotation: the Ingress's `ingress-acme.dev/renew` value for which the certificate was issued.
 pub(super) const RENEW: &str = "ingress-acme.dev/renew";
+/// Annotation: the Ingress's `ingress-acme.dev/ca` value for which the certificate was issued.
+pub(super) const CA: &str = "ingress-acme.dev/ca";
 /// Annotation: URL of the ACME account that ordered the certificate.
 pub(super) const ACCOUNT: &str = "ingress-acme.dev/account";
 /// Annotation: mark of the annotations that were copied from the Ingresses.
 pub(super) const COPIED: &str = "ingress-acme.dev/copied";
 /// Annotations of ours that a change of the metadata alone leaves.
-const ANNOTATIONS: [&str; 5] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL_ANNOTATION, ACCOUNT];
+const ANNOTATIONS: [&str; 6] = [DIRECTORY, INSTEAD_OF, RENEW, INSTALL_ANNOTATION, ACCOUNT, CA];
 /// `kind` of the owners.
 const OWNER_KIND: &str = "Ingress";
 /// `apiVersion` of the owners.
@@ -48,6 +50,7 @@ pub(super) fn installed(
         (DIRECTORY, Some(&*what.directory)),
         (INSTEAD_OF, what.instead_of.as_deref()),
         (RENEW, what.renew.as_deref()),
+        (CA, what.ca.as_deref()),
         (INSTALL_ANNOTATION, install),
         (ACCOUNT, what.account.as_deref()),
     ];
@@ -168,6 +171,7 @@ mod tests {
             adopt: false,
             directory: "https://ca.example/dir".into(),
             instead_of: None,
+            ca: None,
             account: Some("https://ca.example/account/1".into()),
             copied: Copied::default(),
         }

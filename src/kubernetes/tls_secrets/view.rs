@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::fields::{
-    ACCOUNT, CHAIN, COPIED, DIRECTORY, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
+    ACCOUNT, CA, CHAIN, COPIED, DIRECTORY, INSTEAD_OF, KEY, RENEW, TLS_TYPE, is_ingress,
 };
 use crate::kubernetes::client::{install_of, is_ours};
 
@@ -56,6 +56,7 @@ pub(super) fn applied(
         renew: annotation(RENEW).map(|requests| first_requests(requests).to_owned()),
         directory: url(DIRECTORY),
         instead_of: url(INSTEAD_OF),
+        ca: annotation(CA).map(|ca| cut(ca, limits::ANNOTATION)),
         account: url(ACCOUNT),
         copied: annotation(COPIED).map(|mark| cut(mark, limits::ANNOTATION)),
     }

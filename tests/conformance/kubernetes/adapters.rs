@@ -70,6 +70,7 @@ pub(crate) fn certificate(owners: &[IngressRef]) -> Installation {
         adopt: false,
         directory: DIRECTORY.to_owned(),
         instead_of: None,
+        ca: None,
         account: None,
         copied: Copied::default(),
     }

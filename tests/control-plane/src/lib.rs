@@ -70,4 +70,4 @@ pub use namespace::{ADDRESS, in_own_network};
 pub use operator::{Operator, OperatorOptions};
 pub use options::Options;
 pub use retry::{Outcome, retry_when_wedged, retry_when_wedged_with};
-pub use world::World;
+pub use world::{AnotherPebble, World};

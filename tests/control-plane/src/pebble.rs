@@ -82,8 +82,9 @@ async fn gets_within(http: &Client, url: &str, deadline: Duration) -> bool {
     answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
 }
 
-/// Writes Pebble's files and returns its command line.
+/// Writes the files of the Pebble `name` and returns its command line.
 pub(crate) fn program(
+    name: &str,
     setup: &Setup,
     ports: &Ports,
     (validation_port, dns): (u16, &Port),
@@ -91,24 +92,24 @@ pub(crate) fn program(
 ) -> Result<Program, StartError> {
     let Setup { binaries, directory, root_ca, .. } = setup;
     let leaf = root_ca.leaf("pebble")?;
-    let certificate = directory.write("pebble.pem", &leaf.certificate_pem)?;
-    let key = directory.write("pebble-key.pem", &leaf.key_pem)?;
+    let certificate = directory.write(&format!("{name}.pem"), &leaf.certificate_pem)?;
+    let key = directory.write(&format!("{name}-key.pem"), &leaf.key_pem)?;
     let config = config(ports, validation_port, &certificate, &key, options);
-    let config = directory.write("pebble.json", &config.to_string())?;
+    let config = directory.write(&format!("{name}.json"), &config.to_string())?;
     let mut env = vec![("PEBBLE_VA_NOSLEEP".to_owned(), "1".to_owned())];
     if let Some(percent) = options.nonce_reject_percent {
         env.push(("PEBBLE_WFE_NONCEREJECT".to_owned(), percent.to_string()));
     }
     env.extend(options.ca_env.iter().cloned());
     Ok(Program {
-        name: "pebble".into(),
+        name: name.into(),
         path: binaries.path("pebble"),
         args: vec![
             format!("-config={}", config.display()),
             format!("-dnsserver={}", dns.address()),
         ],
         env,
-        log: directory.path().join("pebble.log"),
+        log: directory.path().join(format!("{name}.log")),
     })
 }
 

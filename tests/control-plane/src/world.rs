@@ -27,7 +27,7 @@ use crate::operator::{Operator, OperatorEnvironment, OperatorOptions};
 use crate::pebble;
 use crate::ports::Port;
 use crate::process::Process;
-use crate::setup::Setup;
+use crate::setup::{Setup, reserve};
 
 /// Port of a real ingress controller, where HTTP-01 begins (RFC 8555 §8.3).
 const CONTROLLER_PORT: u16 = 80;
@@ -50,6 +50,24 @@ pub struct World {
     /// Number of operators and real controllers started so far; numbers their logs and Pods.
     started: AtomicU32,
     setup: Setup,
+}
+
+/// A second Pebble, ended on drop.
+pub struct AnotherPebble {
+    process: Process,
+    ports: pebble::Ports,
+}
+
+impl AnotherPebble {
+    /// URL of its ACME directory.
+    pub fn directory(&self) -> String {
+        self.ports.directory_url()
+    }
+
+    /// Number of orders created.
+    pub fn orders_created(&self) -> usize {
+        pebble::orders_created(&read(self.process.log()))
+    }
 }
 
 /// All running parts. Fields drop from top to bottom: users before the parts that they use.
@@ -173,6 +191,22 @@ impl World {
     pub fn acme_directory(&self) -> String {
         let simulated = self.servers.simulated_ca.as_ref().map(Ca::directory_url);
         simulated.unwrap_or_else(|| self.ca_ports.directory_url())
+    }
+
+    /// URL of Pebble's ACME directory, also beside a simulated CA.
+    pub fn pebble_directory(&self) -> String {
+        self.ca_ports.directory_url()
+    }
+
+    /// Starts another Pebble, with accounts and orders of its own, and waits for readiness.
+    pub async fn start_another_pebble(&self) -> Result<AnotherPebble, StartError> {
+        let ports = pebble::Ports::reserve(reserve)?;
+        let routes = (self.gateway_port(), &self.servers.dns.port);
+        let options = Options::default();
+        let program = pebble::program("another-pebble", &self.setup, &ports, routes, &options)?;
+        let process = program.start()?;
+        ports.ready(process.readiness(), &self.setup.http).await?;
+        Ok(AnotherPebble { process, ports })
     }
 
     /// The simulated CA, if [`Options::simulated_ca`] is set.

@@ -80,6 +80,10 @@ pub struct DesiredCertificate {
     pub algorithm: KeyAlgorithm,
     /// ACME profile (draft-aaron-acme-profiles), if any.
     pub profile: Option<String>,
+    /// The CA that the annotation `ingress-acme.dev/ca` asks for.
+    pub ca: Option<String>,
+    /// Whether that CA is not to be had. Then nothing new is ordered, and what is there is renewed.
+    pub refuses_ca: bool,
     /// Whether a Secret that is not ours may be adopted.
     pub adopt: bool,
     /// Whether it is replaced at once where browsers do not trust its certificate.
@@ -137,6 +141,10 @@ impl DesiredCertificate {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = StableHash::default();
         (&self.names, self.algorithm, &self.profile, self.adopt, &self.renew).hash(&mut hash);
+        // Without the annotation, the fingerprint is that of release 0.1.0.
+        if let Some(ca) = &self.ca {
+            ca.hash(&mut hash);
+        }
         Fingerprint(hash.finish())
     }
 
@@ -209,6 +217,8 @@ pub(crate) mod tests {
             routes: names(hosts).iter().filter(|name| !name.is_wildcard()).map(route).collect(),
             algorithm: KeyAlgorithm::default(),
             profile: None,
+            ca: None,
+            refuses_ca: false,
             adopt: false,
             adopts_at_once: false,
             partial: false,

@@ -4,6 +4,7 @@
 //! Ingresses to reconcile; a change of labels, backends or foreign annotations is told apart
 //! (`take_edited`), and one of the status returns none.
 
+mod ca_choices;
 mod cert_manager;
 mod choices;
 mod dns_accounts;
@@ -20,8 +21,10 @@ mod rooms;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::domain::cas::Cas;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::desired::host_claims::HostClaims;
@@ -41,6 +44,7 @@ use rooms::{Rooms, Space};
 #[derive(Debug, Default)]
 pub struct Index {
     selection: Selection,
+    cas: Rc<Cas>,
     default_profile: Option<String>,
     default_algorithm: KeyAlgorithm,
     /// Boxed, so that a growing table does not move the values.
@@ -176,7 +180,8 @@ impl Index {
     ) -> Terms<'a> {
         let only_public = self.only_public(&view.key.namespace);
         let leaves_tls = view.leaves_tls().unwrap_or(self.selection.leaves_tls);
-        Terms { dns_accounts, only_public, space, most: self.most_bytes(), leaves_tls }
+        let cas = self.cas.clone();
+        Terms { cas, dns_accounts, only_public, space, most: self.most_bytes(), leaves_tls }
     }
 
     fn begin(

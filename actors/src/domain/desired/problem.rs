@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::cas::Refusal;
 use crate::domain::certificate::UnknownAlgorithm;
 use crate::domain::ingress::ANNOTATIONS;
 use crate::domain::limits;
@@ -39,6 +40,17 @@ pub enum Problem {
     /// An unknown value of the annotation `ingress-acme.dev/solver-place`.
     #[error("annotation ingress-acme.dev/solver-place: {0}; the place of its class is used")]
     BadPlace(UnknownPlace),
+    /// The CA that the annotation asks for is not to be had.
+    #[error(
+        "annotation ingress-acme.dev/ca: `{ca}` {why}; nothing new is ordered, and a certificate that is there is renewed by \
+         the CA that issued it"
+    )]
+    RefusedCa {
+        /// The value, cut.
+        ca: String,
+        /// Reason.
+        why: Refusal,
+    },
     /// The class is too long, so no solver Ingress gets it.
     #[error(
         "its class (annotation kubernetes.io/ingress.class) is longer than {} bytes, so no solver Ingress can have it",
@@ -89,8 +101,8 @@ pub enum Problem {
     },
     /// Wildcards that no DNS account proves for the namespace of the Ingress.
     #[error(
-        "host {host} is a wildcard, which is proved in DNS only, and no DNS account has its zone for namespace {namespace}{}: \
-         whoever runs ingress-acme can add one (docs/dns.md); the other hosts are served meanwhile",
+        "host {host} is a wildcard, which is proved in DNS, and no DNS account has its zone for namespace {namespace}{}; \
+         whoever runs ingress-acme can add one (docs/dns.md)",
         likewise(*.others)
     )]
     Unproved {

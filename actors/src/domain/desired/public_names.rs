@@ -3,19 +3,29 @@
 
 use std::sync::Arc;
 
+use crate::domain::cas::Cas;
+use crate::domain::cut::cut;
 use crate::domain::desired::hosts::is_listed;
 use crate::domain::desired::plan::Plan;
 use crate::domain::desired::problem::Problem;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::ingress::IngressView;
+use crate::domain::limits;
 use crate::domain::name::DnsName;
 use crate::domain::public_name::check_public;
 
 impl Plan {
-    /// Moves names that no public CA certifies from the certificates to one [`Problem`]. A
-    /// certificate without other names leaves the plan, and its Secret stays as it is.
-    pub(super) fn keep_public(&mut self, ingress: &IngressView) {
-        let left_out = self.leave_out(ingress, |name| check_public(name).is_err());
+    /// Moves names that no public CA certifies from the certificates to one [`Problem`], where
+    /// `is_public` says so of the CA. A certificate without other names leaves the plan, and its
+    /// Secret stays as it is.
+    pub(super) fn keep_public(
+        &mut self,
+        ingress: &IngressView,
+        is_public: impl Fn(&str, &[DnsName], Option<&str>) -> bool,
+    ) {
+        let (namespace, asked) = (&*ingress.key.namespace, ingress.annotation("ca"));
+        let is_public = |names: &[DnsName]| is_public(namespace, names, asked);
+        let left_out = self.leave_out(ingress, is_public, |name| check_public(name).is_err());
         let Some((host, others)) = left_out else { return };
         if let Err(why) = check_public(&host) {
             let host = host.as_str().to_owned();
@@ -28,7 +38,8 @@ impl Plan {
     pub(super) fn keep_proved(&mut self, ingress: &IngressView, accounts: &DnsAccounts) {
         let namespace = &ingress.key.namespace;
         let is_proved = |name: &DnsName| accounts.granted(namespace, name).next().is_some();
-        let left_out = self.leave_out(ingress, |name| name.is_wildcard() && !is_proved(name));
+        let goes = |name: &DnsName| name.is_wildcard() && !is_proved(name);
+        let left_out = self.leave_out(ingress, |_| true, goes);
         if let Some((host, others)) = left_out {
             let namespace = namespace.clone();
             self.problems.insert(Problem::Unproved { host, namespace, others });
@@ -43,16 +54,20 @@ impl Plan {
         }
     }
 
-    /// Moves names from the certificates to those that are left out. A certificate without other
+    /// Moves names from the certificates to those that are left out, in those `among` them. A certificate without other
     /// names leaves the plan, and its Secret stays as it is. Returns the first such name and the
     /// number of the others.
     fn leave_out(
         &mut self,
         ingress: &IngressView,
+        among: impl Fn(&[DnsName]) -> bool,
         goes: impl Fn(&DnsName) -> bool,
     ) -> Option<(DnsName, usize)> {
         let (mut last, mut first, mut number) = (None, None, 0);
         for planned in &mut self.certificates {
+            if !among(&planned.names) {
+                continue;
+            }
             let (kept, left_out) = partition(&planned.names, &goes, &mut last);
             if left_out.is_empty() {
                 continue;
@@ -71,6 +86,23 @@ impl Plan {
             (self.group, self.open) = (None, false);
         }
         Some((first, number - 1))
+    }
+}
+
+impl Plan {
+    /// Only renews the certificates whose annotation names a CA that they may not have.
+    pub(super) fn refuse_cas(&mut self, ingress: &IngressView, cas: &Cas) {
+        let Some(asked) = ingress.annotation("ca") else { return };
+        let namespace = &*ingress.key.namespace;
+        for planned in &mut self.certificates {
+            let names = planned.names.iter().map(DnsName::as_str);
+            let Some(why) = cas.choose(namespace, names, Some(asked), None).refusal else {
+                continue;
+            };
+            planned.renew_only = true;
+            let ca = cut(asked, limits::SHOWN_MAX);
+            self.problems.insert(Problem::RefusedCa { ca, why });
+        }
     }
 }
 

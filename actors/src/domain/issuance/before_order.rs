@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::evaluation::Evaluation;
 use super::failing::Failing;
-use super::fallback::Fallback;
+use super::fallback;
 use super::in_dns;
 use super::new_order;
 use super::observed::Reach;
@@ -56,7 +56,8 @@ fn same_names_in_flight(
     started_at: Option<Timestamp>,
 ) -> Option<Step> {
     let (inputs, now) = (&evaluation.inputs, evaluation.now());
-    let began = inputs.in_flight.ahead_of(inputs.stream, order, started_at, now)?;
+    let began =
+        inputs.in_flight.ahead_of(inputs.stream, order, inputs.first_ca, started_at, now)?;
     let (shortest, longest) = limits::SAME_NAMES_LOOK;
     Some(Step::WaitForOrder(now + (now.since(began) / 4).clamp(shortest, longest)))
 }
@@ -72,7 +73,7 @@ pub(super) fn secret_is_valid(evaluation: &Evaluation<'_>, _: &Issuance) -> Opti
 }
 
 pub(super) fn ca_busy_for_long(evaluation: &Evaluation<'_>, issuance: &Issuance) -> Option<Step> {
-    let long = issuance.directory.is_none() && evaluation.is_busy_for_long();
+    let long = !issuance.is_fallback && evaluation.is_busy_for_long();
     long.then_some(Step::Abandon(
         "its CA has been busy for a long time, and the fallback CA is used",
     ))
@@ -86,7 +87,7 @@ pub(super) fn wait_for_routes_and_limits(
     let requested = (!issuance.left_out.is_empty()).then(|| evaluation.requested(issuance));
     let of_subset = requested.and_then(|subset| evaluation.check_for(&subset).err());
     let reason = of_subset.unwrap_or(of_all);
-    let is_first = issuance.directory.is_none();
+    let is_first = !issuance.is_fallback;
     let limited =
         || is_first.then(|| wait_for_limit(evaluation, &issuance.names, &reason)).flatten();
     let names = &issuance.names;
@@ -108,11 +109,12 @@ pub(super) fn prepare_order(
     if let Some(wait) = new_order::stopped(evaluation, &names) {
         return wait;
     }
-    let directory = fallback_directory(evaluation, failing);
+    let fallback = fallback_directory(evaluation, failing);
+    let is_first = fallback.is_none();
+    let directory = fallback.or(evaluation.inputs.mark).map(str::to_owned);
     if let Some(wait) = same_names_in_flight(evaluation, (&names, directory.as_deref()), None) {
         return wait;
     }
-    let is_first = directory.is_none();
     let limited = || is_first.then(|| wait_for_limit(evaluation, &names, &reason)).flatten();
     let in_dns = || in_dns::look_or_fail(evaluation, &names);
     let caa = || is_first.then(|| look_at_caa(evaluation, &names, failing)).flatten();
@@ -122,16 +124,16 @@ pub(super) fn prepare_order(
     first.unwrap_or(Step::Begin { reason, names, directory })
 }
 
-/// Returns the directory of the fallback CA, once the first CA has failed or been busy for long
+/// Returns the directory of a fallback CA, once the first CA has failed or been busy for long
 /// enough. Each desired certificate switches by itself, and back at its next renewal. Only failures
 /// that are the CA's own count: a host that cannot be validated fails at any CA, and jobs wait for
 /// rate limits.
-fn fallback_directory(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> Option<String> {
-    let Fallback { directory, after } = evaluation.inputs.fallback?;
-    let failed = failing.filter(|failing| !failing.at_fallback);
-    let down_since = failed.and_then(|failing| failing.down_since);
-    let since = [down_since, evaluation.busy_since()].into_iter().flatten().min()?;
-    (since + after <= evaluation.now()).then(|| directory.to_owned())
+fn fallback_directory<'a>(
+    evaluation: &Evaluation<'a>,
+    failing: Option<&Failing>,
+) -> Option<&'a str> {
+    let (fallbacks, busy_since) = (evaluation.inputs.fallbacks, evaluation.busy_since());
+    fallback::due(fallbacks, failing, busy_since, evaluation.now())
 }
 
 /// Waits for a rate limit that blocks an order for `names`. A nearly expired certificate may bypass
@@ -162,7 +164,12 @@ fn wait_for_limit(
     }
     let wait = |urgency, by| Some(Step::WaitForLimit(scope.clone(), Priority { urgency, by }));
     let first = Priority::FIRST.by;
-    if matches!(reason, IssueReason::OtherDirectory(_) | IssueReason::Requested) {
+    if matches!(reason, IssueReason::OtherDirectory(_)) {
+        // That of the former CA, which serves meanwhile: the one that ends first goes first.
+        let ends = evaluation.own_certificate().map_or(first, |one| one.not_after);
+        return wait(Urgency::Renewal, ends);
+    }
+    if *reason == IssueReason::Requested {
         return wait(Urgency::Renewal, first);
     }
     let exempt = scope != LimitScope::Address && inputs.assessment.ari.is_within_window(now);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{
-    CertificateInstalled, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted, OrderOpened,
-    RateLimitHit, TxtAdded, split, split_shared,
+    CertificateInstalled, ChosenCa, Event, IssuanceAbandoned, IssuanceFailed, IssuanceStarted,
+    OrderOpened, RateLimitHit, TxtAdded, split, split_shared,
 };
 use super::failing::{Failing, attempts};
 use super::state::State;
@@ -52,8 +52,12 @@ pub struct NewIssuance {
     pub desired: DesiredCertificate,
     /// Names of the certificate: all of the desired names, or a subset.
     pub names: BTreeSet<DnsName>,
-    /// Directory URL of the fallback CA; `None` for the first CA.
+    /// Directory URL of the CA, as release 0.1.0 reads it; `None` for the first CA.
     pub directory: Option<String>,
+    /// The CA, where a file names several.
+    pub ca: Option<ChosenCa>,
+    /// ACME profile to request there.
+    pub profile: Option<String>,
     /// Private key of the certificate.
     pub key: PrivateKey,
 }
@@ -61,7 +65,8 @@ pub struct NewIssuance {
 impl NewIssuance {
     /// An issuance of all desired names at the first CA.
     pub fn of(desired: DesiredCertificate, key: PrivateKey) -> Self {
-        Self { names: desired.names.clone(), desired, directory: None, key }
+        let (names, profile) = (desired.names.clone(), desired.profile.clone());
+        Self { names, profile, desired, directory: None, ca: None, key }
     }
 }
 
@@ -103,7 +108,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp) -> Result<Event, 
 }
 
 fn started(beginning: NewIssuance) -> IssuanceStarted {
-    let NewIssuance { desired, names, directory, key } = beginning;
+    let NewIssuance { desired, names, directory, ca, profile, key } = beginning;
     let (left_out, left_out_wildcards) = split(desired.names.difference(&names).cloned());
     let fingerprint = desired.fingerprint();
     let (names, wildcards) = split(names);
@@ -114,9 +119,9 @@ fn started(beginning: NewIssuance) -> IssuanceStarted {
         names,
         wildcards,
         algorithm: desired.algorithm,
-        // The fallback CA has profiles of its own.
-        profile: desired.profile.filter(|_| directory.is_none()),
+        profile,
         directory,
+        ca,
         renew: desired.renew,
         key,
     }
@@ -152,7 +157,12 @@ fn failed(state: &State, attempted: Attempted, failure: Failure, now: Timestamp)
         wildcards,
         subset_retry_at: subset.map(|_| again),
         down_since: down_since(state, before, failure.class, now),
-        at_fallback: issuance.map_or(at_fallback, |issuance| issuance.directory.is_some()),
+        at_fallback: issuance.map_or(at_fallback, |issuance| issuance.is_fallback),
+        fallback: match issuance {
+            Some(issuance) if issuance.is_fallback => issuance.directory.as_deref().map(Arc::from),
+            Some(_) => None,
+            None => before.and_then(|failing| failing.fallback.clone()),
+        },
         edition: Some(edition),
         edits_until: before.and_then(|failing| {
             let known = failing.edits_until.filter(|until| now < *until);

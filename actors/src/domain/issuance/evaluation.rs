@@ -41,6 +41,11 @@ impl Evaluation<'_> {
         self.certificate().filter(|_| self.secret().is_some_and(|one| one.ours))
     }
 
+    /// Whether the Secret is ours.
+    pub(super) fn own_secret(&self) -> bool {
+        self.secret().is_some_and(|secret| secret.ours)
+    }
+
     /// Remaining life of the certificate, if the Secret is ours.
     pub(super) fn remaining(&self) -> Option<Remaining> {
         Some(Remaining::of(self.own_certificate()?, self.now()))
@@ -96,19 +101,19 @@ impl Evaluation<'_> {
 
     /// Whether the first CA has been busy for so long that the fallback CA is asked.
     pub(super) fn is_busy_for_long(&self) -> bool {
-        let long = |Fallback { after, .. }: Fallback<'_>| {
-            self.busy_since().is_some_and(|since| since + after <= self.now())
+        let long = |Fallback { after, is_limited, .. }: &Fallback<'_>| {
+            !is_limited && self.busy_since().is_some_and(|since| since + *after <= self.now())
         };
-        self.inputs.fallback.is_some_and(long)
+        self.inputs.fallbacks.iter().any(long)
     }
 
     /// Longest time that an order without progress is kept. A fallback CA shortens the time for
     /// orders of the first CA, except for an order that may have a certificate.
     pub(super) fn order_life(&self) -> Duration {
-        let is_first = self.state.issuance().is_some_and(|issuance| issuance.directory.is_none());
+        let is_first = self.state.issuance().is_some_and(|issuance| !issuance.is_fallback);
         let status = self.inputs.observed.order.as_ref().map(|order| &order.status);
         let unissued = !matches!(status, Some(OrderStatus::Valid | OrderStatus::Processing));
-        let fallback = self.inputs.fallback.filter(|_| is_first && unissued);
-        fallback.map_or(limits::ORDER_LIFE, |fallback| fallback.after)
+        let fallbacks = self.inputs.fallbacks.iter().filter(|_| is_first && unissued);
+        fallbacks.map(|fallback| fallback.after).min().unwrap_or(limits::ORDER_LIFE)
     }
 }

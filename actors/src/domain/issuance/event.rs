@@ -96,13 +96,30 @@ pub struct IssuanceStarted {
     /// Wildcards of the desired certificate that this one leaves out because they failed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out_wildcards: BTreeSet<DnsName>,
-    /// Directory URL of the fallback CA; `None` for the first CA.
+    /// Directory URL of the fallback CA; `None` for the first CA. So release 0.1.0 reads it, which
+    /// knows these two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// The CA, where `--cas-file` names several. Release 0.1.0 ignores the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<ChosenCa>,
     /// Fingerprint of the desired certificate.
     pub fingerprint: Fingerprint,
     /// Private key of the certificate.
     pub key: PrivateKey,
+}
+
+/// CA of an issuance, chosen among those of `--cas-file`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChosenCa {
+    /// Directory URL.
+    pub directory: String,
+    /// Whether it is asked in place of the CA that the certificate should have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
+    /// Value of the annotation `ingress-acme.dev/ca` that the certificate answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 /// An order at the CA.
@@ -155,6 +172,9 @@ pub struct IssuanceFailed {
     /// The last failure at a CA was at the fallback CA.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_fallback: bool,
+    /// Directory URL of that fallback CA. Release 0.1.0 journaled none: it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Arc<str>>,
     /// Edition of the Ingresses that the attempt was made for. Release 0.1.0 journaled none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edition: Option<Edition>,

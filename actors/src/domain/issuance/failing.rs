@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{Folded, IssuanceFailed, split_shared};
-use super::fallback::Fallback;
+use super::fallback::{Fallback, following};
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Fingerprint};
 use crate::domain::failure::FailureClass;
 use crate::domain::ingress::Edition;
@@ -40,6 +40,8 @@ pub struct Failing {
     pub down_since: Option<Timestamp>,
     /// The last failure at a CA was at the fallback CA.
     pub at_fallback: bool,
+    /// Directory URL of that fallback CA, where it is known.
+    pub fallback: Option<Arc<str>>,
     /// Edition of the Ingresses that the last attempt was made for, where it is known.
     pub edition: Option<Edition>,
     /// Time at which no edit is counted any more of those that ended a pause.
@@ -80,6 +82,7 @@ impl Failing {
             subset_attempts: subsets.saturating_add(u32::from(subset.is_some())),
             down_since: failed.down_since,
             at_fallback: failed.at_fallback,
+            fallback: failed.fallback.clone(),
             edition: failed.edition,
             edits_until: failed.edits_until,
         }
@@ -101,6 +104,7 @@ impl Failing {
             subset_retry_at: self.subset_retry_at,
             down_since: self.down_since,
             at_fallback: self.at_fallback,
+            fallback: self.fallback.clone(),
             edition: self.edition,
             edits_until: self.edits_until,
             folded: several.then_some(Folded { attempts, since, subset_attempts }),
@@ -171,10 +175,10 @@ impl Failing {
         (allowed && some && enough).then_some(from)
     }
 
-    /// Time from which the fallback CA is asked, even where the first CA is retried later.
-    pub(super) fn fallback_from(&self, fallback: Option<Fallback<'_>>) -> Option<Timestamp> {
-        let of_the_ca = self.class.is_of_the_ca() && !self.at_fallback;
-        let since = self.down_since.filter(|_| of_the_ca)?;
-        Some(since + fallback?.after)
+    /// Time from which a fallback CA is asked, even where the first CA is retried later.
+    pub(super) fn fallback_from(&self, fallbacks: &[Fallback<'_>]) -> Option<Timestamp> {
+        let since = self.down_since.filter(|_| self.class.is_of_the_ca())?;
+        let next = following(fallbacks, Some(self)).iter().filter(|next| !next.is_limited);
+        next.map(|next| since + next.after).min()
     }
 }

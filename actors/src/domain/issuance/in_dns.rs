@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evaluation::Evaluation;
-use super::observed::{AuthorizationView, Method, Methods, Observed, OrderView};
+use super::observed::{AuthorizationView, Observed, OrderView};
 use super::step::Step;
 use super::waits::fail;
+use crate::domain::challenge::{Method, Methods};
 use crate::domain::dns::method::{DnsFacts, Persist, Proof, choose};
 use crate::domain::dns::persist::record_to_set;
 use crate::domain::dns::txt::{ChallengeTarget, TxtRecord};

@@ -21,7 +21,7 @@ pub(crate) struct InFlight {
 
 #[derive(Debug)]
 struct Entry {
-    /// Directory URL of the fallback CA; `None` for the first CA.
+    /// Directory URL of the CA; `None` for the first CA of the flags.
     directory: Option<String>,
     started_at: Timestamp,
     /// When the order was opened, or the CA was asked for one.
@@ -62,18 +62,22 @@ impl InFlight {
     /// [`limits::SAME_NAMES_WAIT`] ago holds up nobody.
     ///
     /// `started_at` is the start of the issuance of `stream`; `None` before it has started.
+    /// `first_ca` is the CA of issuances that name none.
     pub(super) fn ahead_of(
         &self,
         stream: &SecretKey,
         (names, directory): (&BTreeSet<DnsName>, Option<&str>),
+        first_ca: &str,
         started_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Timestamp> {
         let entries = self.by_names.get(names)?;
         let own = entries.get(stream).and_then(|entry| entry.opened_at);
+        let directory = directory.unwrap_or(first_ca);
+        let same_ca = |other: Option<&str>| other.unwrap_or(first_ca) == directory;
         let others = entries
             .iter()
-            .filter(|(other, entry)| *other != stream && entry.directory.as_deref() == directory);
+            .filter(|(other, entry)| *other != stream && same_ca(entry.directory.as_deref()));
         let ahead = others.filter_map(|(other, entry)| {
             let began = entry.opened_at.unwrap_or(entry.started_at);
             let goes_first = match (entry.opened_at, own) {

@@ -17,14 +17,8 @@ use crate::domain::scheduling::requeue::Requeue;
 pub(super) type Rule = fn(&Evaluation<'_>) -> Option<Step>;
 
 /// Rules that hold in every state.
-const RULES: [Rule; 6] = [
-    failed_recently,
-    fallback_ca_removed,
-    order_paused,
-    still_waiting,
-    attempt_failed,
-    hosts_are_undecided,
-];
+const RULES: [Rule; 6] =
+    [failed_recently, ca_removed, order_paused, still_waiting, attempt_failed, hosts_are_undecided];
 
 /// Rules before an order is opened, once an issuance has begun.
 const RULES_BEFORE_ORDER: [fn(&Evaluation<'_>, &Issuance) -> Option<Step>; 8] = [
@@ -69,10 +63,15 @@ fn hosts_are_undecided(evaluation: &Evaluation<'_>) -> Option<Step> {
     (!evaluation.desired.undecided.is_empty()).then_some(Step::CheckHosts)
 }
 
-/// Drops an issuance at a fallback CA that is no longer configured.
-fn fallback_ca_removed(evaluation: &Evaluation<'_>) -> Option<Step> {
-    let directory = evaluation.state.issuance()?.directory.as_ref()?;
-    let in_use = evaluation.inputs.fallback.is_some_and(|fallback| fallback.directory == directory);
+/// Drops an issuance at a CA that is no longer configured, or no longer the fallback.
+fn ca_removed(evaluation: &Evaluation<'_>) -> Option<Step> {
+    let (issuance, inputs) = (evaluation.state.issuance()?, &evaluation.inputs);
+    if !issuance.is_fallback {
+        let why = "the CA of this issuance is no longer configured";
+        return inputs.ca_is_gone.then_some(Step::Abandon(why));
+    }
+    let directory = issuance.directory.as_deref();
+    let in_use = inputs.fallbacks.iter().any(|fallback| Some(fallback.directory) == directory);
     (!in_use).then_some(Step::Abandon("the fallback CA of this issuance is no longer configured"))
 }
 
@@ -90,8 +89,8 @@ fn check_secret(evaluation: &Evaluation<'_>, failing: Option<&Failing>) -> Step 
         return step;
     }
     let checked = evaluation.check();
-    if checked.is_err()
-        && let Some(step) = renewed_only(evaluation)
+    if let Err(reason) = &checked
+        && let Some(step) = renewed_only(evaluation, reason)
     {
         return step;
     }

@@ -70,11 +70,12 @@ impl Outlook {
 }
 
 /// Returns what the operator of `install_id` begins with for `desired`, where its Secret is as
-/// `found`, at the CA of `directory`.
+/// `found`, at the CA of `directory`; `reissues` says whether one of another CA is replaced now.
 pub fn outlook(
     desired: &DesiredCertificate,
     found: SecretStatus,
-    (directory, install_id): (&str, &str),
+    (directory, reissues): (&str, bool),
+    install_id: &str,
     now: Timestamp,
 ) -> Outlook {
     let observed = Observed { secret: Some((found, now)), ..Observed::default() };
@@ -83,8 +84,11 @@ pub fn outlook(
         stream: &desired.secret,
         desired: Some(desired),
         observed: &observed,
-        assessment: Assessment { directory, ari: AriStatus::None, installed: None, now },
-        fallback: None,
+        assessment: Assessment { directory, ari: AriStatus::None, installed: None, reissues, now },
+        fallbacks: &[],
+        first_ca: directory,
+        mark: None,
+        ca_is_gone: false,
         paused_until: None,
         first_edition: None,
         rate_limits: &rate_limits,

@@ -10,7 +10,7 @@ use crate::domain::ingress::SecretKey;
 use crate::domain::limits;
 use crate::domain::scheduling::requeue::Requeue;
 use crate::domain::time::Timestamp;
-use crate::domain::validity::check::serves;
+use crate::domain::validity::check::{IssueReason, serves};
 
 /// Reads the Secret if the last read is too old, and refuses too many names or a foreign Secret.
 pub(super) fn fresh_secret(evaluation: &Evaluation<'_>) -> Option<Step> {
@@ -76,10 +76,12 @@ pub(super) fn complete(evaluation: &Evaluation<'_>) -> Step {
 }
 
 /// Ends the job of a desired certificate that is only renewed, if its Secret has no certificate of
-/// ours. The problems of its Ingresses say why.
-pub(super) fn renewed_only(evaluation: &Evaluation<'_>) -> Option<Step> {
-    let ours = evaluation.secret().is_some_and(|secret| secret.ours);
-    if ours || !evaluation.desired.renew_only {
+/// ours; and one whose annotation names a CA that it may not have, unless it is time to renew what
+/// is there. The problems of its Ingresses say why.
+pub(super) fn renewed_only(evaluation: &Evaluation<'_>, reason: &IssueReason) -> Option<Step> {
+    let (ours, desired) = (evaluation.own_secret(), evaluation.desired);
+    let is_renewal = reason.is_of_time() || matches!(reason, IssueReason::Expired(_));
+    if !(desired.renew_only && !ours) && !(desired.refuses_ca && !is_renewal) {
         return None;
     }
     Some(match evaluation.state {

@@ -41,8 +41,12 @@ pub struct Issuance {
     pub profile: Option<String>,
     /// Names of the desired certificate that the issuance leaves out because they failed.
     pub left_out: BTreeSet<DnsName>,
-    /// Directory URL of the fallback CA; `None` for the first CA.
+    /// Directory URL of the CA; `None` for the first CA of the flags.
     pub directory: Option<String>,
+    /// Whether that CA is a fallback.
+    pub is_fallback: bool,
+    /// Value of the annotation `ingress-acme.dev/ca` that the certificate answers.
+    pub asked_ca: Option<String>,
     /// Value of the renew annotation that the certificate answers.
     pub renew: Option<String>,
     /// Fingerprint of the desired certificate at the start.
@@ -140,13 +144,21 @@ impl Issuance {
         let before = failing.filter(counts).cloned();
         let before = before.map(|failing| Box::new(Failing { fingerprint, ..failing }));
         let names = started.all_names();
-        let IssuanceStarted { algorithm, profile, renew, directory, key, .. } = started.clone();
+        #[rustfmt::skip] // fields that are passed on stand together
+        let IssuanceStarted {
+            algorithm, profile, renew, directory, ca, key, ..
+        } = started.clone();
+        let is_fallback = ca.as_ref().map_or(directory.is_some(), |ca| ca.fallback);
+        let (named, asked_ca) = ca.map(|ca| (ca.directory, ca.asked)).unzip();
+        let (directory, asked_ca) = (named.or(directory), asked_ca.flatten());
         Self {
             names,
             algorithm,
             profile,
             left_out,
             directory,
+            is_fallback,
+            asked_ca,
             renew,
             fingerprint,
             key,

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::fallback::Fallback;
 use super::in_flight::InFlight;
-use super::observed::{Methods, Observed};
+use super::observed::Observed;
 use crate::domain::caa::Issuer;
+use crate::domain::challenge::Methods;
 use crate::domain::desired::desired_certificate::DesiredCertificate;
 use crate::domain::dns::account::DnsAccounts;
 use crate::domain::dns::txt::TxtRecord;
@@ -44,7 +45,7 @@ pub(crate) enum Step {
         reason: IssueReason,
         /// Names of the certificate.
         names: BTreeSet<DnsName>,
-        /// Directory URL of the fallback CA; `None` for the first CA.
+        /// Directory URL of the CA; `None` for the first CA of the flags.
         directory: Option<String>,
     },
     /// Open an order at the CA (RFC 8555 §7.4).
@@ -136,21 +137,28 @@ pub(crate) struct Inputs<'a> {
     pub observed: &'a Observed,
     /// Directory, ARI status and time that a certificate is checked with.
     pub assessment: Assessment<'a>,
-    /// The fallback CA, where there is one.
-    pub fallback: Option<Fallback<'a>>,
+    /// The fallback CAs, in order.
+    pub fallbacks: &'a [Fallback<'a>],
+    /// Directory URL of the CA of issuances that name none.
+    pub first_ca: &'a str,
+    /// How an issuance at the CA names it: not at all, where it is the first one of the flags.
+    pub mark: Option<&'a str>,
+    /// Whether the CA of the issuance under way is no longer configured.
+    pub ca_is_gone: bool,
     /// End of the pause of an order that is kept; an edit of the desired certificate ends the pause
     /// earlier.
     pub paused_until: Option<Timestamp>,
     /// Edition that the Ingresses had when this process first looked at a failure of release 0.1.0,
     /// which journaled none.
     pub first_edition: Option<Edition>,
-    /// Rate limits of the first CA.
+    /// Rate limits of the CA: the one that the issuance is at, or the one that the certificate
+    /// should have. So are the directory and the window of the assessment.
     pub rate_limits: &'a RateLimits,
     /// `--install-id`.
     pub install_id: &'a str,
     /// `--owner-references`: whether a Secret is owned by its Ingresses.
     pub owner_references: bool,
-    /// Whether the first CA is asked through a proxy: then the names of the Internet may not
+    /// Whether the CA is asked through a proxy: then the names of the Internet may not
     /// resolve here.
     pub through_proxy: bool,
     /// Position of the switch for new orders.

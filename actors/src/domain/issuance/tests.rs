@@ -112,10 +112,14 @@ fn inputs<'a>(
             directory: DIRECTORY,
             ari: AriStatus::None,
             installed: None,
+            reissues: true,
             now: now(),
         },
         paused_until: None,
-        fallback: None,
+        fallbacks: &[],
+        first_ca: DIRECTORY,
+        mark: None,
+        ca_is_gone: false,
         first_edition: None,
         rate_limits,
         install_id: "ingress-acme",
@@ -262,9 +266,10 @@ fn what_serves_waits_behind_what_does_not() {
     );
     let staging = SecretView { directory: Some("https://staging".into()), ..good };
     let observed = reached(seen_secret(Some(staging)));
+    // Of those of a former CA, the one that ends first goes first.
     assert_eq!(
         look_barred(&State::Idle, Some(&shop()), &observed, Some(&LimitScope::Account)),
-        renewal
+        waiting_for_limit(Urgency::Renewal, now() + 89 * DAY)
     );
 }
 
@@ -646,7 +651,7 @@ fn whoever_has_asked_the_ca_goes_before_one_that_started_earlier_and_comes_later
     in_flight.changed(&another, &State::Idle, &started);
     assert_eq!(step(&in_flight), Step::OpenOrder, "again, after an error for example");
     let of_another = |in_flight: &InFlight| {
-        in_flight.ahead_of(&another, (&names, None), Some(now()), now()).is_some()
+        in_flight.ahead_of(&another, (&names, None), DIRECTORY, Some(now()), now()).is_some()
     };
     assert!(of_another(&in_flight), "although `another` is before `shop`");
     in_flight.asks(&another, &names, now() + Duration::from_secs(1));

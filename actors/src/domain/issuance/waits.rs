@@ -27,7 +27,7 @@ pub(super) fn failed_recently(evaluation: &Evaluation<'_>) -> Option<Step> {
 pub(super) fn retry_step(evaluation: &Evaluation<'_>, failing: &Failing) -> Option<Step> {
     let (now, observed) = (evaluation.now(), evaluation.inputs.observed);
     let own = failing.next_evaluation(evaluation.desired, now);
-    let fallback = failing.fallback_from(evaluation.inputs.fallback);
+    let fallback = failing.fallback_from(evaluation.inputs.fallbacks);
     let edited = evaluation.is_edited_since(failing).then(|| failing.after_edit());
     let retry_at = [fallback, edited].into_iter().flatten().fold(own, Timestamp::min);
     let emergency = failing.last + limits::EMERGENCY_PAUSE;
@@ -55,7 +55,7 @@ pub(super) fn order_paused(evaluation: &Evaluation<'_>) -> Option<Step> {
 /// chain does not need the CA any more.
 pub(super) fn still_waiting(evaluation: &Evaluation<'_>) -> Option<Step> {
     let (state, inputs, now) = (evaluation.state, &evaluation.inputs, evaluation.now());
-    let ordered = matches!(state, State::Ordered { issuance, .. } if issuance.directory.is_none());
+    let ordered = matches!(state, State::Ordered { issuance, .. } if !issuance.is_fallback);
     let needs_the_ca = ordered && inputs.observed.chain.is_none();
     let busy = inputs.rate_limits.busy_until(now).filter(|_| needs_the_ca);
     let opened_at = state.opened_at().unwrap_or(now);

@@ -182,6 +182,14 @@ pub const DUMPED: usize = 5_000;
 pub const EVENTS_READ: usize = 100;
 /// Largest file of `--acme-ca-file` in bytes. All roots of a system have 250 KiB.
 pub const CA_FILE_MAX: usize = 1024 * 1024;
+/// Largest file of `--cas-file` in bytes: the CAs with a root in PEM each, and all rules.
+pub const CAS_FILE_MAX: usize = 256 * 1024;
+/// Most CAs of that file. Each has a client, limits, and series of metrics.
+pub const CAS: usize = 16;
+/// Most rules of one list of that file, and most namespaces or domains of one rule.
+pub const CA_RULES: usize = 200;
+/// Longest name of a CA, in bytes: a value of an annotation and a label of metrics.
+pub const CA_NAME: usize = 63;
 /// Longest duration of a flag: a sum with any time is still a time, and longer means never.
 pub const FLAG_MAX: Duration = secs(100 * 366 * 86_400);
 /// Longest Retry-After accepted from the API server, which names seconds. An admission webhook may

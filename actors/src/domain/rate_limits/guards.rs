@@ -43,6 +43,11 @@ impl Guards {
         Self { off: !on, ..Self::default() }
     }
 
+    /// Whether they may cause a hit.
+    pub(crate) fn are_on(&self) -> bool {
+        !self.off
+    }
+
     /// Counts a certificate for `names`. Returns the hit that closes this set of names, if the
     /// burst is used up.
     pub(crate) fn issued(&mut self, names: &BTreeSet<DnsName>, now: Timestamp) -> Option<LimitHit> {

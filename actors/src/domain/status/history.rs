@@ -107,8 +107,11 @@ fn described(event: &Event) -> (&'static str, String) {
             } else {
                 format!(", without {}", display_names(&left_out))
             };
-            let directory = started.directory.as_ref();
-            let at = directory.map(|directory| format!(", at the fallback CA {directory}"));
+            let at = match &started.ca {
+                Some(ca) if !ca.fallback => Some(format!(", at {}", ca.directory)),
+                Some(ca) => Some(format!(", at the fallback CA {}", ca.directory)),
+                None => started.directory.as_ref().map(|url| format!(", at the fallback CA {url}")),
+            };
             let names = display_names(&started.all_names());
             let text = format!("for {names}{without}{}", at.unwrap_or_default());
             ("issuance started", text)

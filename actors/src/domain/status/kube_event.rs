@@ -96,8 +96,11 @@ impl KubeEvent {
                 let left_out = installed.all_left_out();
                 let names = before.issuance().map_or_else(String::new, |i| display_names(&i.names));
                 let secret = &desired.secret.name;
+                let directory = before.issuance().and_then(|issuance| issuance.directory.as_ref());
+                let from = directory.map(|directory| format!(", from {directory}"));
                 let note = format!(
-                    "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial}){}",
+                    "Certificate for {names} is in Secret {secret}, valid until {not_after} (serial {serial}){}{}",
+                    from.unwrap_or_default(),
                     renewed_only(desired)
                 );
                 match before.failing().filter(|_| !left_out.is_empty()) {
@@ -226,12 +229,19 @@ impl KubeEvent {
 
     /// Creates the Event for an order delayed by a rate limit.
     pub fn waiting_for_limit(desired: &DesiredCertificate, waiting: &LimitWait) -> Self {
-        let LimitWait { scope, detail, turn } = waiting;
+        let LimitWait { ca, scope, detail, turn } = waiting;
+        let at = ca.as_ref().map(|ca| format!(" at CA {ca}")).unwrap_or_default();
         let note = format!(
-            "A rate limit on {scope} stops orders for now, so the order for {} is queued and is expected to be sent at about {turn}: {detail}",
+            "A rate limit on {scope}{at} stops orders for now, so the order for {} is queued and is expected to be sent at about {turn}: {detail}",
             desired.display_names()
         );
         Self::lasting("Waiting", note)
+    }
+
+    /// Creates the Event for a file of `--cas-file` that is not used, about the operator's pod.
+    pub fn cas_file_refused(why: &str) -> Self {
+        let note = format!("{why}. The CAs stay as they are until the file can be used");
+        Self::warning("BadCasFile", note)
     }
 
     /// Creates the Event for an order that waits because new orders are stopped, in the operator's

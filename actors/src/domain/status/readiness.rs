@@ -216,6 +216,7 @@ mod tests {
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
+            fallback: None,
             edition: None,
             edits_until: None,
             folded: None,

@@ -122,8 +122,11 @@ impl Remaining {
 /// Everything that a Secret is checked with, beside the desired certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Assessment<'a> {
-    /// Directory URL of the CA in use.
+    /// Directory URL of the CA that the certificate should have.
     pub directory: &'a str,
+    /// Whether a certificate of another CA is replaced before its renewal. A changed annotation
+    /// `ingress-acme.dev/ca` has it replaced in any case.
+    pub reissues: bool,
     /// ARI status of the certificate in the Secret.
     pub ari: AriStatus<'a>,
     /// The last certificate that this process installed in the Secret.
@@ -192,7 +195,7 @@ fn is_requested(secret: Option<&SecretView>, desired: &DesiredCertificate) -> bo
 fn first_reason(
     secret: Option<&SecretView>,
     desired: &DesiredCertificate,
-    Assessment { directory, ari, now, .. }: &Assessment<'_>,
+    Assessment { directory, ari, reissues, now, .. }: &Assessment<'_>,
 ) -> Result<(), IssueReason> {
     let requested = is_requested(secret, desired);
     let secret = secret.ok_or(IssueReason::Missing)?;
@@ -211,7 +214,8 @@ fn first_reason(
     }
     let is_in_use = secret.meant_for().is_none_or(|url| url == *directory)
         || secret.directory.as_deref() == Some(*directory);
-    if secret.ours && !is_in_use {
+    let is_asked = !desired.refuses_ca && desired.ca != secret.ca;
+    if secret.ours && !is_in_use && (*reissues && !desired.refuses_ca || is_asked) {
         let url = secret.directory.as_deref().unwrap_or_default();
         return Err(IssueReason::OtherDirectory(cut(url, limits::QUOTED_MAX)));
     }
@@ -314,7 +318,8 @@ pub(crate) mod tests {
     }
 
     fn assessment() -> Assessment<'static> {
-        Assessment { directory: DIRECTORY, ari: AriStatus::None, installed: None, now: now() }
+        let (ari, installed, reissues) = (AriStatus::None, None, true);
+        Assessment { directory: DIRECTORY, ari, installed, reissues, now: now() }
     }
 
     /// A good Secret of ours for `hosts`, issued at `from` for `life`.
@@ -339,6 +344,7 @@ pub(crate) mod tests {
             renew: None,
             directory: Some(DIRECTORY.into()),
             instead_of: None,
+            ca: None,
             account: None,
             copied: None,
         }
@@ -472,5 +478,26 @@ pub(crate) mod tests {
             c.not_after = now();
         });
         assert_eq!(checked(&both), Err(IssueReason::KeyMismatch));
+    }
+
+    #[test]
+    fn another_ca_replaces_a_certificate_at_its_renewal_unless_the_annotation_or_the_file_says_now()
+    {
+        let other = SecretView { directory: Some("https://b.example".into()), ..changed(|_| {}) };
+        let wanted = desired("shop", &["a.example.com"]);
+        let asks = DesiredCertificate { ca: Some("a".to_owned()), ..wanted.clone() };
+        let refused = DesiredCertificate { refuses_ca: true, ..asks.clone() };
+        let checked = |secret: &SecretView, desired: &DesiredCertificate, reissues| {
+            let assessment = Assessment { reissues, ..assessment() };
+            check(Some(secret), desired, &assessment).is_err()
+        };
+        assert!(!checked(&other, &wanted, false) && checked(&other, &wanted, true));
+        assert!(checked(&other, &asks, false), "the annotation is new");
+        let answered = SecretView { ca: Some("a".to_owned()), ..other.clone() };
+        assert!(!checked(&answered, &asks, false), "it is answered");
+        assert!(checked(&answered, &wanted, false), "it is gone");
+        assert!(!checked(&other, &refused, false) && !checked(&other, &refused, true));
+        let same = SecretView { directory: Some(DIRECTORY.to_owned()), ..other };
+        assert!(!checked(&same, &asks, true), "it names the CA that there is");
     }
 }

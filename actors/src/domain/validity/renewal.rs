@@ -6,7 +6,8 @@
 //! again. The moment within a window is derived from the identifier, so every process computes the
 //! same one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::certificate::{CertId, CertificateView, SecretView};
@@ -93,13 +94,17 @@ pub fn renewal(certificate: &CertificateView, ari: AriStatus<'_>) -> Timestamp {
 #[derive(Debug, Default)]
 pub(crate) struct RenewalWindows {
     by_secret: HashMap<SecretKey, PolledCertificate>,
-    /// The CA does not support renewal information.
-    unsupported: bool,
+    /// Directories of all CAs that were seen.
+    directories: BTreeSet<Arc<str>>,
+    /// Directories of the CAs that do not support renewal information.
+    unsupported: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct PolledCertificate {
     id: CertId,
+    /// Directory of the CA.
+    directory: Arc<str>,
     not_after: Timestamp,
     window: Option<Box<RenewalWindow>>,
     ask_at: Timestamp,
@@ -115,21 +120,37 @@ impl PolledCertificate {
 }
 
 impl RenewalWindows {
-    /// Stores an observation of a Secret. Only certificates of ours issued by `directory` are kept.
+    /// Stores an observation of a Secret. Only certificates of ours by a CA whose directory is
+    /// known are kept.
     pub(crate) fn record(
         &mut self,
         secret: &SecretKey,
         found: Option<&SecretView>,
-        directory: &str,
+        is_known: impl Fn(&str) -> bool,
         now: Timestamp,
     ) {
-        let leaf = found.and_then(|found| found.issued_by(directory));
-        let leaf = leaf.and_then(|leaf| Some((leaf.id.clone()?, leaf.not_after)));
-        let Some((id, not_after)) = leaf else { return self.forget(secret) };
+        let directory = found.and_then(|found| found.directory.as_deref());
+        let of_it = directory.filter(|directory| is_known(directory)).and_then(|directory| {
+            let leaf = found?.issued_by(directory)?;
+            Some((directory, leaf.id.clone()?, leaf.not_after))
+        });
+        let Some((directory, id, not_after)) = of_it else { return self.forget(secret) };
         if self.by_secret.get(secret).is_none_or(|known| known.id != id) {
-            let known = PolledCertificate { id, not_after, window: None, ask_at: now, failures: 0 };
+            let (directory, window, failures) = (self.shared(directory), None, 0);
+            let known =
+                PolledCertificate { id, directory, not_after, window, ask_at: now, failures };
             self.by_secret.insert(secret.clone(), known);
         }
+    }
+
+    /// The URL of a directory, one text for all certificates.
+    fn shared(&mut self, directory: &str) -> Arc<str> {
+        if let Some(shared) = self.directories.get(directory) {
+            return shared.clone();
+        }
+        let shared: Arc<str> = directory.into();
+        self.directories.insert(shared.clone());
+        shared
     }
 
     /// Drops a Secret that no Ingress uses any more, or that has no certificate to ask about.
@@ -142,23 +163,41 @@ impl RenewalWindows {
         let known = self.by_secret.get(secret).filter(|known| Some(&known.id) == id);
         match known {
             Some(PolledCertificate { window: Some(window), .. }) => AriStatus::Window(window),
-            Some(PolledCertificate { failures: 0, .. }) if !self.unsupported => AriStatus::Unasked,
+            Some(PolledCertificate { failures: 0, directory, .. })
+                if !self.unsupported.contains(directory) =>
+            {
+                AriStatus::Unasked
+            }
             _ => AriStatus::None,
         }
     }
 
-    /// Records that the CA does not support renewal information.
-    pub(crate) fn are_unsupported(&mut self) {
-        self.unsupported = true;
+    /// Records that the CA of `directory` does not support renewal information. Returns whether
+    /// that is news.
+    pub(crate) fn are_unsupported(&mut self, directory: &str) -> bool {
+        let directory = self.shared(directory);
+        self.unsupported.insert(directory)
     }
 
-    /// Returns up to `count` certificates to ask about now: those that have waited longest, to the
+    /// Returns up to `count` certificates to ask about now, with their CAs, if these may be asked: those that have waited longest, to the
     /// minute, and among these the earliest to expire. Each one counts as asked for
     /// [`limits::ARI_RETRY_MAX`] or until its answer.
-    pub(crate) fn due(&mut self, count: usize, now: Timestamp) -> Vec<(SecretKey, CertId)> {
+    pub(crate) fn due(
+        &mut self,
+        count: usize,
+        may_ask: impl Fn(&str) -> bool,
+        now: Timestamp,
+    ) -> Vec<(SecretKey, CertId, Arc<str>)> {
         // After its expiry nobody asks about a certificate (RFC 9773 §4.3).
         self.by_secret.retain(|_, known| now < known.not_after);
-        let due = self.by_secret.iter_mut().filter(|(_, known)| known.ask_at <= now);
+        let askable: BTreeSet<&Arc<str>> = self
+            .directories
+            .iter()
+            .filter(|one| !self.unsupported.contains(*one) && may_ask(one))
+            .collect();
+        let due = self.by_secret.iter_mut();
+        let due =
+            due.filter(|(_, known)| known.ask_at <= now && askable.contains(&known.directory));
         let mut due: Vec<_> = due.collect();
         if due.len() > count {
             due.select_nth_unstable_by_key(count, |(_, known)| known.turn());
@@ -167,7 +206,7 @@ impl RenewalWindows {
         due.sort_unstable_by_key(|(_, known)| known.turn());
         let asked = due.into_iter().map(|(secret, known)| {
             known.ask_at = now + limits::ARI_RETRY_MAX;
-            (secret.clone(), known.id.clone())
+            (secret.clone(), known.id.clone(), known.directory.clone())
         });
         asked.collect()
     }

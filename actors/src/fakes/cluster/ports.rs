@@ -110,6 +110,7 @@ impl TlsSecrets for OfInstall {
             renew: what.renew,
             directory: Some(what.directory),
             instead_of: what.instead_of,
+            ca: what.ca,
             account: what.account,
             copied: what.copied.mark(),
             ..foreign_secret().view

@@ -1,4 +1,5 @@
-//! Labels of the metrics, all from closed sets.
+//! Labels of the metrics, all from closed sets: `ca` is a name of `--cas-file`, or `first`,
+//! `fallback` and `rehearsal` for those of the flags.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
@@ -104,6 +105,7 @@ pub(super) struct ByEvent {
 pub(super) struct ByAnswer {
     pub(super) endpoint: &'static str,
     pub(super) status: u16,
+    pub(super) ca: String,
 }
 
 /// Labels of a request to the API server.
@@ -114,10 +116,11 @@ pub(super) struct ByRequest {
     pub(super) code: u16,
 }
 
-/// Label `scope`.
+/// Labels of a rate limit.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct ByScope {
     pub(super) scope: &'static str,
+    pub(super) ca: String,
 }
 
 /// Label `state`.

@@ -78,7 +78,7 @@ impl Handler<Describe> for Reporter {
             phases.map(|(key, phase)| ingress(key.to_string(), phase)).collect();
         let more_ingresses = all - ingresses.len();
         let managed_ingresses = self.context.index.borrow().managed_count();
-        let (role, directory) = (LEADER, self.context.directory.clone());
+        let (role, directory) = (LEADER, self.context.cas.set().cas.first.directory.clone());
         let closed = closed(&self.context, limits::DUMPED);
         let runs = self.pool.send(DescribeJobs(Which::First(limits::DUMPED + 1)));
         Box::pin(async move {
@@ -183,6 +183,7 @@ mod tests {
             subset_retry_at: None,
             down_since: None,
             at_fallback: false,
+            fallback: None,
             edition: None,
             edits_until: None,
             folded: None,
@@ -196,6 +197,7 @@ mod tests {
             left_out: BTreeSet::new(),
             left_out_wildcards: BTreeSet::new(),
             directory: None,
+            ca: None,
             fingerprint: desired.fingerprint(),
             key: PrivateKey::from_pem("k".to_owned()),
         });
@@ -225,7 +227,7 @@ mod tests {
             directory: "https://ca.example/directory".to_owned(),
             managed_ingresses: 1,
             ingresses: ingresses.collect(),
-            closed: vec![ClosedDump::of(closed)],
+            closed: vec![ClosedDump::of(closed, None)],
             runs: vec![run],
             streams: states().iter().map(|state| stream("web/shop".to_owned(), state, 1)).collect(),
             note: None,

@@ -251,7 +251,7 @@ fn certificate(
         (state.name(), state.issuance().is_some(), failing)
     });
     let at_work = in_flight || run.is_some();
-    let waits = context.limits.rate_limits.borrow().waiting(&planned.secret);
+    let waits = context.cas.waiting(&planned.secret);
     let now = context.clock.now();
     CertificateRow {
         secret: planned.secret.name.clone(),
@@ -302,7 +302,12 @@ mod tests {
                 since: NOW,
                 key: SecretKey::new("web", "shop"),
             }),
-            waits: Some(WaitDump::of(LimitWait { scope, detail: detail.clone(), turn: NOW })),
+            waits: Some(WaitDump::of(LimitWait {
+                ca: None,
+                scope,
+                detail: detail.clone(),
+                turn: NOW,
+            })),
             stopped: true,
             failing: Some(FailureDump { class, detail, attempts: 3, since: NOW, retry_at: NOW }),
         }

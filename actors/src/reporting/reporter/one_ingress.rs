@@ -57,7 +57,7 @@ impl Handler<GetIngress> for Reporter {
             let records = top_k(records, 0, limits::PAGE_RECORDS, newest);
             Some(IngressReport {
                 now: context.clock.now(),
-                directory: context.directory.clone(),
+                directory: context.cas.set().cas.first.directory.clone(),
                 row: room.row(&context, &key, registry.phase(&key), &runs),
                 history: records.into_iter().cloned().collect(),
             })

@@ -136,8 +136,13 @@ fn notices(context: &OperatorContext) -> Vec<String> {
 /// Returns at most `rows` active limits, those with the most waiting Secrets first.
 pub(super) fn closed(context: &OperatorContext, rows: usize) -> Vec<ClosedDump> {
     let now = context.clock.now();
-    let rate_limits = context.limits.rate_limits.borrow();
-    let mut closed: Vec<ClosedDump> = rate_limits.closed(now).map(ClosedDump::of).collect();
+    let several = context.cas.set().cas.source == crate::domain::cas::Source::File;
+    let mut closed = Vec::new();
+    for (name, limits) in context.cas.all_limits() {
+        let ca = several.then_some(name);
+        let rate_limits = limits.rate_limits.borrow();
+        closed.extend(rate_limits.closed(now).map(|limit| ClosedDump::of(limit, ca.clone())));
+    }
     closed.sort_by_key(|closed| std::cmp::Reverse((closed.waiting, closed.opens)));
     closed.truncate(rows);
     closed

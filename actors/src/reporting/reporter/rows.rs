@@ -45,6 +45,9 @@ impl FailureDump {
 /// An active rate limit and its queue.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ClosedDump {
+    /// Name of the CA, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Scope of the limit.
     pub scope: String,
     /// Time at which the next order may pass.
@@ -60,10 +63,12 @@ pub struct ClosedDump {
 }
 
 impl ClosedDump {
-    pub(super) fn of(closed: ActiveLimit<'_>) -> Self {
+    /// The limit of the only CA, or of `ca`.
+    pub(super) fn of(closed: ActiveLimit<'_>, ca: Option<String>) -> Self {
         let ActiveLimit { hit, opens, waiting, last } = closed;
-        let (scope, detail) = (hit.scope.to_string(), hit.detail.clone());
-        Self { scope, opens, waiting, last, detail }
+        let at = ca.as_ref().map(|ca| format!(" at CA {ca}")).unwrap_or_default();
+        let (scope, detail) = (format!("{}{at}", hit.scope), hit.detail.clone());
+        Self { ca, scope, opens, waiting, last, detail }
     }
 }
 
@@ -81,8 +86,9 @@ pub struct WaitDump {
 
 impl WaitDump {
     pub(super) fn of(waiting: LimitWait) -> Self {
-        let LimitWait { scope, detail, turn } = waiting;
-        Self { scope: scope.to_string(), turn, detail }
+        let LimitWait { ca, scope, detail, turn } = waiting;
+        let at = ca.map(|ca| format!(" at CA {ca}")).unwrap_or_default();
+        Self { scope: format!("{scope}{at}"), turn, detail }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn boot(options: Options) -> Result<World, StartError> {
     let dns_ports = (reserve()?, reserve()?);
     let ca_ports = pebble::Ports::reserve(reserve)?;
     let routes = (validation_port, &dns_ports.0);
-    let ca = pebble::program(&setup, &ca_ports, routes, &options)?;
+    let ca = pebble::program("pebble", &setup, &ca_ports, routes, &options)?;
 
     let address = options.controller.unwrap_or(Ipv4Addr::LOCALHOST);
     let etcd = cluster.etcd(binaries, directory).start()?;

@@ -1,6 +1,8 @@
 //! Answers of the index at their boundaries: for one and for several Ingresses of a Secret, in one
 //! and in several namespaces.
 
+use std::rc::Rc;
+
 use super::*;
 use crate::domain::certificate::{CertificateView, KeyAlgorithm};
 use crate::domain::desired::plan::tests::{block, ingress, named, names};
@@ -279,17 +281,9 @@ fn a_group_with_too_many_names_is_split_and_each_member_is_in_one_part() {
 
 fn entry(view: IngressView) -> IndexedIngress {
     let (only_public, space) = (false, Space::default());
-    IndexedIngress::new(
-        view,
-        None,
-        Terms {
-            dns_accounts: &DnsAccounts::default(),
-            only_public,
-            space,
-            most: 0,
-            leaves_tls: false,
-        },
-    )
+    let (cas, dns_accounts) = (Rc::default(), &DnsAccounts::default());
+    let terms = Terms { cas, dns_accounts, only_public, space, most: 0, leaves_tls: false };
+    IndexedIngress::new(view, None, terms)
 }
 
 #[test]

@@ -204,9 +204,13 @@ impl Index {
 
     /// What an Ingress asks of its certificate beside the hosts: one shared by Ingresses that ask
     /// for different things would change for some of them.
-    fn wishes<'a>(&self, view: &'a IngressView) -> (Option<&'a str>, Option<KeyAlgorithm>, bool) {
+    fn wishes<'a>(
+        &self,
+        view: &'a IngressView,
+    ) -> ([Option<&'a str>; 2], Option<KeyAlgorithm>, bool) {
         let asked = algorithm(view).ok().map(|asked| asked.unwrap_or(self.default_algorithm));
-        (view.annotation("profile"), asked, view.annotation("partial") == Some("true"))
+        let texts = [view.annotation("profile"), view.annotation("ca")];
+        (texts, asked, view.annotation("partial") == Some("true"))
     }
 }
 

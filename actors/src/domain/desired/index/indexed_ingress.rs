@@ -1,8 +1,10 @@
 //! An entry of the index, and the effect of a newer view.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::rooms::Space;
+use crate::domain::cas::Cas;
 use crate::domain::desired::plan::{Plan, PlannedCertificate, filled_by_us, plan};
 use crate::domain::desired::problem::Problem;
 use crate::domain::desired::selection::{Skip, TakesBack};
@@ -35,11 +37,13 @@ const WISHES: [&str; 7] =
     ["profile", "key-algorithm", "renew", "adopt-secret", "partial", "challenge", "use-wildcard"];
 
 /// Terms of a plan, beside the Ingress itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Terms<'a> {
+    /// The CAs.
+    pub(super) cas: Rc<Cas>,
     /// The accounts at DNS providers.
     pub(super) dns_accounts: &'a DnsAccounts,
-    /// Whether the CA certifies public names only.
+    /// Whether the CA of the flags certifies public names only.
     pub(super) only_public: bool,
     /// What the Ingress takes up.
     pub(super) space: Space,
@@ -78,7 +82,7 @@ impl IndexedIngress {
     /// Plans an Ingress, unless there is a reason to skip it. Some reasons let a certificate be
     /// renewed that is there already.
     pub(super) fn new(view: IngressView, skip: Option<Skip>, terms: Terms<'_>) -> Self {
-        let Terms { dns_accounts, only_public, space, most, leaves_tls } = terms;
+        let Terms { cas, dns_accounts, only_public, space, most, leaves_tls } = terms;
         let mut plan = match &skip {
             Some(skip) if !skip.renews() => Plan::left_alone(skip.problem()),
             _ if space.is_left_out => Plan::left_out(most),
@@ -87,9 +91,10 @@ impl IndexedIngress {
         if leaves_tls {
             plan.leave_tls();
         }
-        if only_public {
-            plan.keep_public(&view);
-        }
+        plan.refuse_cas(&view, &cas);
+        plan.keep_public(&view, |namespace, names, asked| {
+            cas.are_public_only(namespace, names, asked).unwrap_or(only_public)
+        });
         plan.keep_proved(&view, dns_accounts);
         if skip.as_ref().is_some_and(Skip::renews) {
             plan.only_renew();

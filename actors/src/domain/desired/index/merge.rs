@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::indexed_ingress::IndexedIngress;
+use crate::domain::cas::Cas;
 use crate::domain::certificate::KeyAlgorithm;
 use crate::domain::copied::Copied;
 use crate::domain::desired::desired_certificate::{DesiredCertificate, Route, WantedRoute};
@@ -29,6 +30,7 @@ pub(super) type User<'a> = (&'a IndexedIngress, &'a PlannedCertificate);
 
 /// What the flags say where the Ingresses say nothing.
 pub(super) struct Defaults<'a> {
+    pub(super) cas: &'a Cas,
     pub(super) profile: Option<&'a String>,
     pub(super) algorithm: KeyAlgorithm,
     pub(super) places: &'a PlaceChoices,
@@ -101,8 +103,13 @@ pub(super) fn merge(
     desired.add_owners(users);
     desired.keeps_surplus = desired.grouped;
     desired.partial |= desired.grouped; // a bad host must not fail the other Ingresses
-    desired.profile = desired.profile.or_else(|| defaults.profile.cloned());
-    desired.algorithm = strongest(users).unwrap_or(defaults.algorithm);
+    let choice = defaults.cas.choice_for(&desired, None);
+    let (refuses_ca, profile) = (choice.refusal.is_some(), choice.ca.profile.as_ref());
+    let algorithm = choice.ca.algorithm.unwrap_or(defaults.algorithm);
+    desired.refuses_ca = refuses_ca;
+    desired.renew_only |= refuses_ca;
+    desired.profile = desired.profile.or_else(|| profile.or(defaults.profile).cloned());
+    desired.algorithm = strongest(users).unwrap_or(algorithm);
     let any = !desired.names.is_empty() || !desired.undecided.is_empty();
     any.then_some(desired)
 }
@@ -123,6 +130,8 @@ fn of_nobody(secret: &SecretKey) -> DesiredCertificate {
         routes: Arc::default(),
         algorithm: KeyAlgorithm::default(),
         profile: None,
+        ca: None,
+        refuses_ca: false,
         adopt: false,
         adopts_at_once: false,
         partial: true,
@@ -221,6 +230,7 @@ impl DesiredCertificate {
     fn add_annotations(&mut self, view: &IngressView) {
         self.profile =
             self.profile.take().or_else(|| view.annotation("profile").map(str::to_owned));
+        self.ca = self.ca.take().or_else(|| view.annotation("ca").map(str::to_owned));
         self.partial &= view.annotation("partial") == Some("true");
     }
 

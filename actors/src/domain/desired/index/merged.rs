@@ -33,6 +33,7 @@ impl Index {
                 secret,
                 &users.collect::<Vec<_>>(),
                 &Defaults {
+                    cas: &self.cas,
                     profile: self.default_profile.as_ref(),
                     algorithm: self.default_algorithm,
                     places: &self.selection.places,

@@ -14,8 +14,8 @@ fn at_fallback(state: &State, observed: &Observed, limits: &RateLimits, at: Time
     let (desired, stream) = (shop(), SecretKey::new("web", "shop"));
     let inputs = inputs(&stream, Some(&desired), observed, limits);
     let assessment = Assessment { now: at, ..inputs.assessment };
-    let fallback = Some(Fallback { directory: FALLBACK, after: 6 * HOUR });
-    next(state, Inputs { assessment, fallback, ..inputs })
+    let fallback = Fallback { directory: FALLBACK, after: 6 * HOUR, is_limited: false };
+    next(state, Inputs { assessment, fallbacks: &[fallback], ..inputs })
 }
 
 /// Observations as of `at`.

@@ -96,11 +96,13 @@ fn an_edit_is_tried_a_minute_after_the_failure_and_after_ten_edits_at_their_pace
 
 #[test]
 fn only_failures_of_the_first_ca_itself_lead_to_the_fallback_ca() {
-    let fallback = Some(Fallback { directory: "https://fallback.example", after: 6 * HOUR });
+    let fallback =
+        Fallback { directory: "https://fallback.example", after: 6 * HOUR, is_limited: false };
+    let fallback = &[fallback];
     let of_the_ca =
         Failing { class: FailureClass::AcmeServer, down_since: Some(now()), ..failing_twice() };
     assert_eq!(of_the_ca.fallback_from(fallback), Some(now() + 6 * HOUR));
-    assert_eq!(of_the_ca.fallback_from(None), None);
+    assert_eq!(of_the_ca.fallback_from(&[]), None);
     let at_fallback = Failing { at_fallback: true, ..of_the_ca.clone() };
     assert_eq!(at_fallback.fallback_from(fallback), None);
     let of_a_host = Failing { class: FailureClass::Unreachable, ..of_the_ca };

@@ -112,8 +112,10 @@ fn the_fallback_ca_gets_no_new_order_either() {
     let (stream, limits, shop) =
         (SecretKey::new("web", "shop"), RateLimits::default(), super::shop());
     let observed = reached(seen_secret(None));
-    let fallback = Some(Fallback { directory: "https://fallback.example", after: DAY });
-    let inputs = Inputs { fallback, ..inputs(&stream, Some(&shop), &observed, &limits) };
+    let fallback =
+        Fallback { directory: "https://fallback.example", after: DAY, is_limited: false };
+    let inputs =
+        Inputs { fallbacks: &[fallback], ..inputs(&stream, Some(&shop), &observed, &limits) };
     let step = |new_orders| next(&State::Failing(failing.clone()), Inputs { new_orders, ..inputs });
     assert!(begins(&step(&ALLOWED)));
     assert_eq!(step(&STOPPED), Step::WaitForNewOrders);

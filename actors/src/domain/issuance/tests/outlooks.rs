@@ -3,7 +3,7 @@
 use super::*;
 
 fn told(desired: &DesiredCertificate, found: Option<SecretView>) -> Outlook {
-    outlook(desired, found, (DIRECTORY, "ingress-acme"), now())
+    outlook(desired, found, (DIRECTORY, true), "ingress-acme", now())
 }
 
 /// A Secret of ours for the host of [`shop`], issued by the CA in use at `from` for 90 days.

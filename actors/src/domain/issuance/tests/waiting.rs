@@ -232,7 +232,7 @@ fn a_limit_of_the_ca_holds_also_what_is_outside_of_the_shares() {
 fn the_place_in_a_queue_names_the_scope_and_the_words_of_the_ca() {
     let (mut limits, stream) = (closed(LimitScope::Account), SecretKey::new("web", "shop"));
     assert!(limits.enqueue(&LimitScope::Account, &stream, Priority::FIRST, now()));
-    let LimitWait { scope, detail, turn } = limits.waiting(&stream).unwrap();
+    let LimitWait { scope, detail, turn, .. } = limits.waiting(&stream).unwrap();
     assert_eq!(
         (scope.to_string().as_str(), &*detail, turn),
         ("this account", "too many", now() + DAY)

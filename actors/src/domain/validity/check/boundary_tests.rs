@@ -14,7 +14,8 @@ fn now() -> Timestamp {
 }
 
 fn assessment() -> Assessment<'static> {
-    Assessment { directory: DIRECTORY, ari: AriStatus::None, installed: None, now: now() }
+    let (ari, installed, reissues) = (AriStatus::None, None, true);
+    Assessment { directory: DIRECTORY, ari, installed, reissues, now: now() }
 }
 
 fn wanted() -> DesiredCertificate {

@@ -1,0 +1,341 @@
+//! Several CAs by `--cas-file`: which one each certificate is ordered from, and what a changed
+//! annotation or file costs; on a paused clock.
+
+use std::time::Duration;
+
+use ingress_acme_actors::domain::cas::{Ca, Cas, DefaultCa, FallbackTo, Reissue, Scope, Source};
+use ingress_acme_actors::domain::failure::{Failure, FailureClass};
+use ingress_acme_actors::domain::ingress::IngressView;
+use ingress_acme_actors::domain::rate_limits::{LimitScope, RateLimit};
+use ingress_acme_actors::fakes::{
+    DIRECTORY, FALLBACK_DIRECTORY, Fakes, THIRD_DIRECTORY, named as ingress, reasons,
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn ca(name: &str, directory: &str, allow: &[&str]) -> Ca {
+    let namespaces: Vec<String> = allow.iter().map(|&one| one.to_owned()).collect();
+    let allow = (!namespaces.is_empty()).then(|| Scope { namespaces, domains: Vec::new() });
+    Ca {
+        name: name.to_owned(),
+        directory: directory.to_owned(),
+        allow: allow.into_iter().collect(),
+        ..Ca::default()
+    }
+}
+
+/// The CAs a (the default), b (for the namespace `web` to choose), and c (for nobody).
+fn file() -> Cas {
+    Cas {
+        first: ca("a", DIRECTORY, &[]),
+        others: vec![ca("b", FALLBACK_DIRECTORY, &["web"]), ca("c", THIRD_DIRECTORY, &[])],
+        defaults: Vec::new(),
+        reissue: Reissue::AtRenewal,
+        source: Source::File,
+    }
+}
+
+/// A world with the file, and an operator.
+async fn world(file: Cas) -> Fakes {
+    let fakes = Fakes::default();
+    fakes.write_file(file);
+    fakes.operator(Fakes::settings()).await;
+    fakes
+}
+
+/// `web/shop`, with a CA that its annotation asks for.
+fn shop(asks: Option<&str>) -> IngressView {
+    let mut view = ingress("web", "shop", &["a.example.com"]);
+    view.annotations.extend(asks.map(|ca| ("ca".into(), ca.into())));
+    view
+}
+
+/// Certificates of each of the CAs.
+fn issued(fakes: &Fakes) -> [usize; 3] {
+    [&fakes.ca, &fakes.fallback, &fakes.rehearsal].map(|ca| ca.issued().len())
+}
+
+/// Orders at each of the CAs.
+fn orders(fakes: &Fakes) -> [usize; 3] {
+    [&fakes.ca, &fakes.fallback, &fakes.rehearsal].map(|ca| ca.orders())
+}
+
+fn directory(fakes: &Fakes, name: &str) -> String {
+    fakes.cluster.secret("web", name).unwrap().view.directory.unwrap()
+}
+
+#[test]
+fn an_annotation_from_a_to_b_to_a_is_two_further_certificates_and_no_more() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [1, 0, 0]);
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+        assert_eq!(directory(&fakes, "shop"), FALLBACK_DIRECTORY);
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(shop(Some("a")));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(issued(&fakes), [2, 1, 0]);
+        // The default is the same CA.
+        fakes.cluster.apply(shop(None));
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [2, 1, 0]);
+    });
+}
+
+#[test]
+fn an_annotation_that_changes_during_an_issuance_is_answered_once() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.fallback.stall(true);
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(5 * MINUTE).await;
+        assert_eq!(orders(&fakes), [0, 1, 0]);
+        fakes.cluster.apply(shop(Some("a")));
+        fakes.pass(2 * HOUR).await;
+        assert_eq!(issued(&fakes), [1, 0, 0]);
+        fakes.fallback.stall(false);
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [1, 0, 0]);
+    });
+}
+
+#[test]
+fn other_names_and_another_order_of_the_cas_order_nothing() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+        let mut renamed = file();
+        for ca in renamed.all_mut() {
+            ca.name = format!("new-{}", ca.name);
+        }
+        let rule = DefaultCa { scope: Scope::default(), directory: DIRECTORY.to_owned() };
+        let first = renamed.others.remove(0);
+        renamed.others.push(std::mem::replace(&mut renamed.first, first));
+        renamed.defaults = vec![rule];
+        renamed.reissue = Reissue::Now;
+        fakes.write_file(renamed);
+        fakes.pass(2 * HOUR).await;
+        // The old name is that of no CA: one Event, and the certificate stays with its CA.
+        let told = reasons(&fakes.cluster.events("web", "shop"));
+        assert_eq!(told.iter().filter(|reason| **reason == "Skipped").count(), 1, "{told:?}");
+        fakes.cluster.apply(shop(Some("new-b")));
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+    });
+}
+
+#[test]
+fn a_ca_that_left_the_file_and_another_default_count_from_the_next_renewal_on() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE).await;
+        let without_a = Cas { first: ca("c", THIRD_DIRECTORY, &[]), others: Vec::new(), ..file() };
+        fakes.write_file(without_a.clone());
+        fakes.pass(50 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 0, 0]);
+        fakes.pass(15 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 0, 1]);
+        let rule = DefaultCa { scope: Scope::default(), directory: DIRECTORY.to_owned() };
+        let others = vec![ca("a", DIRECTORY, &[])];
+        fakes.write_file(Cas { others, defaults: vec![rule], ..without_a });
+        fakes.pass(40 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 0, 1]);
+        fakes.pass(25 * DAY).await;
+        assert_eq!(issued(&fakes), [2, 0, 1]);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_ca_that_is_refused_is_told_once_orders_nothing_and_the_certificate_is_renewed_where_it_is_from()
+ {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(MINUTE).await;
+        for asks in ["c", "unknown"] {
+            fakes.cluster.apply(shop(Some(asks)));
+            let mut new = ingress("web", "new", &["new.example.com"]);
+            new.annotations.insert("ca".into(), asks.into());
+            fakes.cluster.apply(new);
+            fakes.pass(DAY / 2).await;
+            assert_eq!(orders(&fakes), [0, 1, 0], "{asks}");
+            for name in ["shop", "new"] {
+                let events = fakes.cluster.events("web", name);
+                let told = events.iter().filter(|event| event.note.contains(&format!("`{asks}`")));
+                assert_eq!(told.count(), 1, "{asks} for {name}: {events:?}");
+            }
+        }
+        fakes.pass(65 * DAY).await;
+        assert_eq!(issued(&fakes), [0, 2, 0], "renewed by the CA that issued it");
+        // Once it is allowed, the Ingress has its CA.
+        let mut allows = file();
+        allows.others[1].name = "unknown".to_owned();
+        allows.others[1].allow = allows.others[0].allow.clone();
+        fakes.write_file(allows);
+        fakes.pass(HOUR).await;
+        assert_eq!(issued(&fakes), [0, 2, 2]);
+        assert_eq!(directory(&fakes, "shop"), THIRD_DIRECTORY);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn reissue_now_is_the_most_urgent_first_within_the_limits_of_the_new_ca() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        let lives = [60, 20, 40, 50, 30].map(|days| days * DAY);
+        for (number, life) in lives.into_iter().enumerate() {
+            fakes.ca.set_life(life);
+            let host = format!("h{number}.example.com");
+            fakes.cluster.apply(ingress("web", &format!("i{number}"), &[&host]));
+            fakes.pass(MINUTE).await;
+        }
+        assert_eq!(issued(&fakes), [5, 0, 0]);
+        // The new CA lets one order pass each hour.
+        let (fallback, clock) = (fakes.fallback.clone(), fakes.clock.clone());
+        let mut next = clock.now();
+        fallback.set_policy(move |_| {
+            let now = clock.now();
+            let limit = RateLimit { scope: LimitScope::Account, pace: Some(HOUR) };
+            let mut refusal = Failure::new(FailureClass::RateLimited, "too many orders");
+            (refusal.limit, refusal.retry_after) = (Some(limit), Some(HOUR));
+            if now < next {
+                return Some(refusal);
+            }
+            next = now + HOUR - MINUTE;
+            None
+        });
+        let mut now = file();
+        let rule = DefaultCa { scope: Scope::default(), directory: FALLBACK_DIRECTORY.to_owned() };
+        (now.defaults, now.reissue) = (vec![rule], Reissue::Now);
+        fakes.write_file(now);
+        fakes.pass(MINUTE).await;
+        let served = |name: &str| fakes.cluster.names("web", name).len();
+        assert_eq!([served("i0"), served("i1"), served("i2")], [1; 3], "the old ones serve");
+        fakes.pass(12 * HOUR).await;
+        // The second one met the limit, and comes back at a time of its own.
+        let order = fakes.fallback.issued().into_iter().filter_map(|mut names| names.pop_first());
+        let order: Vec<String> = order.map(|name| name.to_string()).collect();
+        let others: Vec<&String> = order.iter().filter(|name| *name != "h4.example.com").collect();
+        assert_eq!(
+            others,
+            ["h1.example.com", "h2.example.com", "h3.example.com", "h0.example.com"]
+        );
+        fakes.assert_stable().await;
+        assert_eq!(issued(&fakes), [5, 5, 0]);
+    });
+}
+
+#[test]
+fn a_limit_of_one_ca_stops_no_order_of_another() {
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        let limit = RateLimit { scope: LimitScope::Account, pace: None };
+        let mut refusal = Failure::new(FailureClass::RateLimited, "too many orders");
+        (refusal.limit, refusal.retry_after) = (Some(limit), Some(DAY));
+        fakes.ca.refuse(Some(refusal));
+        fakes.cluster.apply(ingress("web", "first", &["first.example.com"]));
+        fakes.pass(MINUTE).await;
+        assert_eq!(fakes.cluster.calls("open_order"), 1);
+        fakes.cluster.apply(ingress("web", "second", &["second.example.com"]));
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!((issued(&fakes), fakes.cluster.calls("open_order")), ([0, 1, 0], 2));
+        let told = reasons(&fakes.cluster.events("web", "second"));
+        assert!(told.contains(&"Waiting"), "{told:?}");
+        // A restart knows the limit of each CA.
+        fakes.kill();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "third", &["third.example.com"]));
+        fakes.pass(10 * MINUTE).await;
+        assert_eq!(fakes.cluster.calls("open_order"), 2);
+        // A certificate that waits may have another CA.
+        let mut second = ingress("web", "second", &["second.example.com"]);
+        second.annotations.insert("ca".into(), "b".into());
+        fakes.cluster.apply(second);
+        fakes.pass(HOUR + MINUTE).await;
+        assert_eq!(issued(&fakes), [0, 2, 0], "a job in a queue is looked at each hour");
+        fakes.ca.refuse(None);
+        fakes.pass(2 * DAY).await;
+        assert_eq!(issued(&fakes), [2, 2, 0]);
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn a_file_with_the_cas_of_the_flags_orders_nothing_and_resumes_what_is_open() {
+    Fakes::paused(async {
+        let fakes = Fakes::default();
+        fakes.operator(Fakes::settings()).await;
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.pass(MINUTE).await;
+        fakes.ca.be_silent_for("accept");
+        fakes.cluster.apply(shop(None));
+        fakes.pass(MINUTE / 4).await;
+        assert_eq!((orders(&fakes), issued(&fakes)), ([2, 0, 0], [1, 0, 0]));
+        fakes.kill();
+        fakes.write_file(file());
+        fakes.operator(Fakes::settings()).await;
+        fakes.pass(2 * HOUR).await;
+        assert_eq!((orders(&fakes), issued(&fakes)), ([2, 0, 0], [2, 0, 0]));
+        fakes.assert_stable().await;
+        assert_eq!(orders(&fakes), [2, 0, 0]);
+    });
+}
+
+#[test]
+fn fallbacks_are_asked_in_their_order_and_the_ca_itself_after_the_last() {
+    Fakes::paused(async {
+        let down = || Some(Failure::new(FailureClass::AcmeServer, "serverInternal"));
+        let mut with_fallbacks = file();
+        let fallback = |directory: &str, after| FallbackTo { directory: directory.into(), after };
+        with_fallbacks.first.fallbacks =
+            vec![fallback(FALLBACK_DIRECTORY, 6 * HOUR), fallback(THIRD_DIRECTORY, 12 * HOUR)];
+        let fakes = world(with_fallbacks).await;
+        fakes.ca.refuse(down());
+        fakes.fallback.refuse(down());
+        fakes.cluster.apply(shop(None));
+        fakes.pass(11 * HOUR).await;
+        assert_eq!(issued(&fakes), [0, 0, 0]);
+        fakes.pass(6 * HOUR).await;
+        assert_eq!(issued(&fakes), [0, 0, 1]);
+        let secret = fakes.cluster.secret("web", "shop").unwrap();
+        assert_eq!(secret.view.meant_for(), Some(DIRECTORY));
+        fakes.ca.refuse(None);
+        fakes.pass(50 * DAY).await;
+        assert_eq!(issued(&fakes), [0, 0, 1]);
+        fakes.pass(15 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 0, 1], "the CA itself at the next renewal");
+        fakes.assert_stable().await;
+    });
+}
+
+#[test]
+fn each_certificate_is_renewed_in_the_window_of_its_own_ca() {
+    use ingress_acme_actors::domain::validity::renewal::RenewalWindow;
+    Fakes::paused(async {
+        let fakes = world(file()).await;
+        let now = fakes.clock.now();
+        let window = RenewalWindow { start: now + 5 * DAY, end: now + 6 * DAY, explanation: None };
+        fakes.fallback.set_suggestions(move |_| Some(window.clone()));
+        fakes.cluster.apply(shop(Some("b")));
+        fakes.cluster.apply(ingress("web", "other", &["b.example.com"]));
+        fakes.pass(4 * DAY).await;
+        assert_eq!(issued(&fakes), [1, 1, 0]);
+        fakes.pass(3 * DAY).await;
+        assert_eq!(issued(&fakes)[0], 1, "the other CA names no window");
+        assert!(issued(&fakes)[1] >= 2);
+    });
+}

@@ -1,0 +1,107 @@
+//! Account key that all CAs of a file share. It has a Secret of its own, so that the order of the
+//! CAs, and whether one leaves the file, mean nothing to it.
+//!
+//! Where there is no such Secret yet, the key is that of the first CA that has an account: the flags
+//! named that CA before, and its account stays.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use ingress_acme_actors::domain::certificate::PrivateKey;
+use ingress_acme_actors::ports::{AccountStore, ExternalAccount, PortError, StoredAccount};
+
+/// Store of the shared key. What it stores names no account: each CA has its own for the key.
+pub struct SharedKey {
+    shared: Rc<dyn AccountStore>,
+    /// Accounts of the CAs as the flags stored them, in the order of the file.
+    before: Vec<Rc<dyn AccountStore>>,
+}
+
+impl SharedKey {
+    /// The key is in `shared`, or in the first account of `before`.
+    pub fn new(shared: Rc<dyn AccountStore>, before: Vec<Rc<dyn AccountStore>>) -> Self {
+        Self { shared, before }
+    }
+}
+
+#[async_trait(?Send)]
+impl AccountStore for SharedKey {
+    async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+        if let Some(shared) = self.shared.load().await? {
+            return Ok(Some(shared));
+        }
+        for store in &self.before {
+            if let Some(account) = store.load().await? {
+                // After a rollover that has not ended, the CA may know the next key only.
+                let key = account.next.as_ref().unwrap_or(&account.key);
+                return self.shared.create(key).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+        self.shared.create(key).await
+    }
+
+    async fn replace(&self, account: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+        self.shared.replace(account).await
+    }
+
+    async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// A store in memory.
+    #[derive(Default)]
+    struct Memory(RefCell<Option<StoredAccount>>);
+
+    #[async_trait(?Send)]
+    impl AccountStore for Memory {
+        async fn load(&self) -> Result<Option<StoredAccount>, PortError> {
+            Ok(self.0.borrow().clone())
+        }
+
+        async fn create(&self, key: &PrivateKey) -> Result<StoredAccount, PortError> {
+            let (directory, version) = ("shared".to_owned(), "1".to_owned());
+            let stored =
+                StoredAccount { key: key.clone(), next: None, url: None, directory, version };
+            Ok(self.0.borrow_mut().get_or_insert(stored).clone())
+        }
+
+        async fn replace(&self, to: &StoredAccount) -> Result<Option<StoredAccount>, PortError> {
+            Ok(self.0.borrow_mut().insert(to.clone()).clone().into())
+        }
+
+        async fn external_account(&self) -> Result<Option<ExternalAccount>, PortError> {
+            Ok(None)
+        }
+    }
+
+    fn key(text: &str) -> PrivateKey {
+        PrivateKey::from_pem(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn the_key_is_that_of_the_first_account_and_stays_when_the_cas_change() {
+        let [shared, none, old] = [(); 3].map(|()| Rc::new(Memory::default()));
+        let store = |before: &[&Rc<Memory>]| {
+            let before = before.iter().map(|&one| one.clone() as Rc<dyn AccountStore>).collect();
+            SharedKey::new(shared.clone(), before)
+        };
+        assert_eq!(store(&[&none, &old]).load().await.unwrap(), None);
+        old.create(&key("old")).await.unwrap();
+        let found = store(&[&none, &old]).load().await.unwrap().unwrap();
+        assert_eq!(found.key.pem(), "old");
+        none.create(&key("other")).await.unwrap();
+        let after = store(&[&none]).load().await.unwrap().unwrap();
+        assert_eq!(after.key.pem(), "old", "whatever CAs there are");
+    }
+}

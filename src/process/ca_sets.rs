@@ -1,0 +1,298 @@
+//! Clients of the CAs of `--cas-file`, at the start and after each change of the file.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context;
+use ingress_acme_actors::cas::{CaClient, CaSet};
+use ingress_acme_actors::domain::cas::{Ca, Cas};
+use ingress_acme_actors::domain::limits;
+use ingress_acme_actors::domain::said::Said;
+use ingress_acme_actors::ports::{AccountStore, Clock};
+use ingress_acme_actors::reporting::metrics::Metrics;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::cas_file;
+use super::public_ca::public_ca;
+use super::replica::Replica;
+use crate::acme::fallback_account::FallbackAccount;
+use crate::acme::proxy::is_proxied;
+use crate::acme::shared_key::SharedKey;
+use crate::acme::{Acme, AcmeOptions, TrustError, Wire};
+use crate::commands::cli::{GuardsArg, PublicCaArg};
+use crate::dns_and_http::solver::Thumbprint;
+use crate::kubernetes::account_secret::AccountSecret;
+use crate::pki::Issuers;
+use crate::process::assembly::is_trusted_by_browsers;
+
+/// Name under which the shared account key is stored, in place of a directory.
+const SHARED: &str = "--cas-file";
+
+/// Everything that clients are built from.
+#[derive(Clone)]
+pub struct CaBuilder {
+    /// Client for the cluster.
+    pub client: Client,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Way of the requests to the CAs.
+    pub wire: Wire,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Thumbprint that challenges are answered with.
+    pub thumbprint: Thumbprint,
+    /// `--public-ca`.
+    pub public_ca: PublicCaArg,
+}
+
+/// A client, and what it was built from.
+#[derive(Clone)]
+struct Built {
+    from: Ca,
+    acme: Rc<Acme>,
+    /// Name of the CA in metrics.
+    name: Arc<RwLock<String>>,
+}
+
+/// The CAs of the file.
+pub struct FileCas {
+    path: PathBuf,
+    builder: CaBuilder,
+    key: Rc<dyn AccountStore>,
+    built: RefCell<BTreeMap<String, Built>>,
+    /// The CAs as they were read last.
+    read: RefCell<Cas>,
+    sets: watch::Sender<Rc<CaSet>>,
+    /// Issuers whose certificates count as those of the CAs.
+    issuers: Rc<RefCell<Issuers>>,
+    clock: Arc<dyn Clock + Send + Sync>,
+    /// Called with the reason why a changed file is not used.
+    refused: Box<dyn Fn(&str)>,
+}
+
+/// Returns the store of the account key that all CAs share.
+pub(crate) fn shared_key(client: &Client, namespace: &str, cas: &Cas) -> Rc<dyn AccountStore> {
+    let secret = |directory: &str| -> Rc<dyn AccountStore> {
+        Rc::new(AccountSecret::new(client.clone(), namespace, directory, None))
+    };
+    let before = cas.all().map(|ca| secret(&ca.directory)).collect();
+    Rc::new(SharedKey::new(secret(SHARED), before))
+}
+
+/// Store of the account of one CA, with the shared key.
+pub(crate) fn account_of(
+    client: &Client,
+    namespace: &str,
+    ca: &Ca,
+    key: &Rc<dyn AccountStore>,
+) -> Rc<dyn AccountStore> {
+    let external = ca.external_account.clone();
+    let external = AccountSecret::new(client.clone(), namespace, &ca.directory, external);
+    Rc::new(FallbackAccount::new(&ca.directory, key.clone(), Rc::new(external)))
+}
+
+impl CaBuilder {
+    fn client(&self, ca: &Ca, key: &Rc<dyn AccountStore>) -> Result<Built, TrustError> {
+        let name = Arc::new(RwLock::new(ca.name.clone()));
+        let (metrics, thumbprint, label) =
+            (self.metrics.clone(), self.thumbprint.clone(), name.clone());
+        let options = AcmeOptions {
+            directory: ca.directory.clone(),
+            extra_roots: ca.roots.clone(),
+            preferred_chain: ca.preferred_chain.clone(),
+            contacts: ca.contact.iter().cloned().collect(),
+            wire: self.wire.clone(),
+            hook: Arc::new(move |endpoint, code, took| {
+                let name = label.read().map(|name| name.clone()).unwrap_or_default();
+                metrics.acme_request(&name, endpoint, code, took);
+            }),
+            answering: Rc::new(move |new| thumbprint.set(new)),
+        };
+        let account = account_of(&self.client, &self.namespace, ca, key);
+        Ok(Built { from: ca.clone(), acme: Rc::new(Acme::new(options, account)?), name })
+    }
+}
+
+impl FileCas {
+    /// Reads the file and builds the clients. Sends no request yet.
+    pub fn new(
+        path: PathBuf,
+        builder: CaBuilder,
+        clock: Arc<dyn Clock + Send + Sync>,
+        refused: Box<dyn Fn(&str)>,
+    ) -> anyhow::Result<Self> {
+        let cas = cas_file::read(&path)?;
+        let key = shared_key(&builder.client, &builder.namespace, &cas);
+        let sets = watch::Sender::new(Rc::new(CaSet::default()));
+        let (built, read) = (RefCell::default(), RefCell::new(cas.clone()));
+        let issuers = Rc::new(RefCell::new(Issuers::Any));
+        let file = Self { path, builder, key, built, read, sets, issuers, clock, refused };
+        let set = file.set(cas)?;
+        file.sets.send_replace(Rc::new(set));
+        Ok(file)
+    }
+
+    /// The CAs, now and after each change.
+    pub fn sets(&self) -> watch::Receiver<Rc<CaSet>> {
+        self.sets.subscribe()
+    }
+
+    /// Issuers of the certificates of all CAs.
+    pub fn issuers(&self) -> Rc<RefCell<Issuers>> {
+        self.issuers.clone()
+    }
+
+    /// Text for people: the directory of the first CA, and the number of the others.
+    pub fn shown(&self) -> String {
+        let read = self.read.borrow();
+        format!("{} and {} more, by --cas-file", read.first.directory, read.others.len())
+    }
+
+    /// The ACME client of the first CA, and those of the others.
+    pub fn acmes(&self) -> Option<(Rc<Acme>, Vec<Rc<Acme>>)> {
+        let (built, first) = (self.built.borrow(), self.read.borrow().first.directory.clone());
+        let others = built.iter().filter(|(directory, _)| **directory != first);
+        Some((built.get(&first)?.acme.clone(), others.map(|(_, one)| one.acme.clone()).collect()))
+    }
+
+    /// Builds the clients that are missing, and drops those of CAs that have left the file.
+    fn set(&self, cas: Cas) -> anyhow::Result<CaSet> {
+        let mut built = BTreeMap::new();
+        for ca in cas.all() {
+            let former = self.built.borrow().get(&ca.directory).cloned();
+            let kept = former.filter(|former| is_same_client(&former.from, ca));
+            let one = if let Some(kept) = kept {
+                if let Ok(mut name) = kept.name.write() {
+                    name.clone_from(&ca.name);
+                }
+                kept
+            } else {
+                let built = self.builder.client(ca, &self.key);
+                built.with_context(|| {
+                    format!("CA `{}`, as the file of --cas-file has it", ca.name)
+                })?
+            };
+            built.insert(ca.directory.clone(), one);
+        }
+        let clients = built.iter().map(|(directory, one)| {
+            let through_proxy = is_proxied(directory);
+            let guards = cas.at(directory).and_then(|ca| ca.guards);
+            let guards = guards.unwrap_or_else(|| GuardsArg::Auto.are_on(directory));
+            (directory.clone(), CaClient { ca: one.acme.clone(), through_proxy, guards })
+        });
+        let clients = clients.collect();
+        *self.built.borrow_mut() = built;
+        let are_trusted = cas.all().all(|ca| is_trusted_by_browsers(&ca.directory));
+        *self.issuers.borrow_mut() =
+            if are_trusted { Issuers::public(self.clock.clone()) } else { Issuers::Any };
+        Ok(CaSet { cas: Rc::new(cas), clients })
+    }
+
+    /// Completes the CAs before the work begins. A standby has not followed the file.
+    pub async fn begin(&self) -> anyhow::Result<()> {
+        let newest = cas_file::read(&self.path);
+        let cas = newest.unwrap_or_else(|_| self.read.borrow().clone()); // it is told soon
+        self.put_to_use(cas).await
+    }
+
+    /// Follows the file forever. A bad one changes nothing, and is told once.
+    pub async fn follow(&self) {
+        let mut said = Said::default();
+        loop {
+            sleep(limits::CAS_LOOK).await;
+            match self.look().await {
+                Ok(()) => said.has_ended(&()),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    if said.is_news((), why.clone()) {
+                        warn!(%why, "the file of --cas-file is not used; the CAs stay as they are");
+                        self.builder.metrics.cas_refused();
+                        (self.refused)(&why);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&self) -> anyhow::Result<()> {
+        let cas = cas_file::read(&self.path)?;
+        if cas == *self.read.borrow() {
+            self.builder.metrics.cas_good();
+            return Ok(());
+        }
+        self.put_to_use(cas).await
+    }
+
+    async fn put_to_use(&self, cas: Cas) -> anyhow::Result<()> {
+        let known: Vec<String> = self.built.borrow().keys().cloned().collect();
+        let decided = decided(cas.clone(), self.builder.public_ca).await;
+        let set = self.set(decided)?;
+        *self.read.borrow_mut() = cas;
+        for (directory, one) in &*self.built.borrow() {
+            if !known.contains(directory) {
+                info!(directory, "a CA has joined the file of --cas-file");
+                actix::spawn(Replica::follow(Rc::downgrade(&one.acme)));
+            }
+        }
+        self.sets.send_replace(Rc::new(set));
+        Ok(())
+    }
+}
+
+/// Finds out which CAs are public, where the file does not say so.
+pub(crate) async fn decided(mut cas: Cas, chosen: PublicCaArg) -> Cas {
+    for ca in cas.all_mut() {
+        if ca.public.is_none() {
+            ca.public = Some(public_ca(chosen, &ca.directory).await);
+        }
+    }
+    cas
+}
+
+/// The CAs of a file, and a client for each, for commands other than `run`. Registers nothing and
+/// counts no requests.
+pub struct CasOfCommand {
+    /// The account key that all of them share.
+    pub key: Rc<dyn AccountStore>,
+    /// The CAs, in order.
+    pub all: Vec<(Ca, Acme)>,
+}
+
+/// Reads the file of `--cas-file` for a command. Sends no request yet.
+pub fn cas_of_a_command(
+    client: &Client,
+    namespace: &str,
+    path: &Path,
+) -> anyhow::Result<CasOfCommand> {
+    let cas = cas_file::read(path)?;
+    let key = shared_key(client, namespace, &cas);
+    let made = cas.all().map(|ca| {
+        let options = AcmeOptions {
+            directory: ca.directory.clone(),
+            extra_roots: ca.roots.clone(),
+            preferred_chain: None,
+            contacts: Vec::new(),
+            wire: Wire::Tls,
+            hook: Arc::new(|_, _, _| {}),
+            answering: Rc::new(|_| {}),
+        };
+        Ok((ca.clone(), Acme::new(options, key.clone())?))
+    });
+    let all = made.collect::<anyhow::Result<_>>()?;
+    Ok(CasOfCommand { key, all })
+}
+
+/// Whether the client of one serves the other, whose name and rules may differ.
+fn is_same_client(one: &Ca, other: &Ca) -> bool {
+    let of = |ca: &Ca| {
+        let Ca { directory, roots, external_account, contact, preferred_chain, .. } = ca.clone();
+        (directory, roots, external_account, contact, preferred_chain)
+    };
+    of(one) == of(other)
+}

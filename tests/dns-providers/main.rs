@@ -3,7 +3,7 @@
 //!
 //! - `accounts`: Secrets that are read, reloaded and refused.
 //! - `cluster`: providers that are objects of a cluster, on a real API server.
-//! - `name_servers`: BIND by RFC 2136, and `PowerDNS` by its API.
+//! - `name_servers`: BIND by RFC 2136, and PowerDNS by its API.
 //! - `protocols`: servers of lego's `httpreq` and of acme-dns.
 //! - `services`: providers that are services, each behind a stand-in for its API.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]

@@ -1,4 +1,4 @@
-//! Name servers whose zones a test changes: BIND by RFC 2136, and `PowerDNS` by its HTTP API.
+//! Name servers whose zones a test changes: BIND by RFC 2136, and PowerDNS by its HTTP API.
 //! Debian's packages bring both.
 
 use std::net::SocketAddr;
@@ -99,7 +99,7 @@ impl Bind {
     }
 }
 
-/// `PowerDNS` with a database of `SQLite`, and the API with [`API_KEY`].
+/// PowerDNS with a database of `SQLite`, and the API with [`API_KEY`].
 #[derive(Debug)]
 pub struct PowerDns {
     process: Process,
@@ -157,7 +157,7 @@ impl PowerDns {
     }
 }
 
-/// Makes an empty database and the configuration of `PowerDNS`.
+/// Makes an empty database and the configuration of PowerDNS.
 fn configure(directory: &Directory, number: u16, api_number: u16) -> Result<(), StartError> {
     let (place, failed) = (directory.path().display().to_string(), StartError::io);
     let database = format!("{place}/pdns.sqlite3");
